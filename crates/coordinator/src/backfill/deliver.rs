@@ -1,0 +1,135 @@
+//! Getting one batch into the target, however often it takes: nothing is dropped (R10).
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use lockstep_core::source::RangeProgress;
+use lockstep_core::target::{Backoff, LoadPath};
+use lockstep_core::{Error as StoreError, Kind, Retry};
+
+use super::TableRun;
+use super::encode::Batch;
+use crate::error::{Error, Result};
+
+impl TableRun<'_> {
+    /// Sends a batch until each of its rows is in the target, was there, or is a dead letter.
+    ///
+    /// # Errors
+    /// What no retry can mend, or a target that stayed away for minutes.
+    pub(super) async fn deliver(&self, mut batch: Batch) -> Result<RangeProgress> {
+        let mut done = RangeProgress::default();
+        let mut items = batch.take_items();
+        // A target that is away ends the run after minutes, resumable; one that throttles is waited for without end,
+        // visibly, because it is there and takes some.
+        let mut away = Backoff::patient();
+        let mut throttled = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), u32::MAX);
+        loop {
+            self.shared.rate.acquire(batch.units).await;
+            let permit = self.shared.requests.acquire().await.map_err(|_| Error::Interrupted)?;
+            let sent_at = Instant::now();
+            let answer = self.migration.target.insert_history(self.path, &self.binding.target_name, items).await;
+            self.shared.rate.answered(sent_at.elapsed());
+            drop(permit);
+            let (places, kind) = match answer {
+                Ok(outcome) => {
+                    done.rows_written += outcome.written as i64;
+                    done.rows_present += outcome.present as i64;
+                    self.progress.add_capacity(outcome.capacity_units);
+                    for (place, reason) in outcome.refused {
+                        self.set_aside(&batch, place, &reason).await?;
+                        done.dead_letters += 1;
+                    }
+                    let kind = if outcome.again.iter().any(|(_, kind)| *kind != Kind::Throttled) {
+                        Kind::Unknown
+                    } else {
+                        Kind::Throttled
+                    };
+                    if outcome.written + outcome.present > 0 {
+                        (away, throttled) =
+                            (Backoff::patient(), Backoff::new(Duration::from_millis(50), Duration::from_secs(5), u32::MAX));
+                    }
+                    (outcome.again.into_iter().map(|(place, _)| place).collect::<Vec<_>>(), kind)
+                }
+                Err(error) if error.kind == Kind::Invalid => {
+                    // The target refuses the request and does not say for which row: ask row by row.
+                    done += self.deliver_singly(&mut batch, error).await?;
+                    (Vec::new(), Kind::Invalid)
+                }
+                Err(error) if error.kind.retry() == Retry::Never => return Err(error.into()),
+                Err(error) => {
+                    if error.kind == Kind::Unknown {
+                        self.note_lost_reply();
+                    }
+                    if error.kind != Kind::Throttled {
+                        self.progress.pause(Some(error.to_string()));
+                        away.pause(error).await?;
+                        self.progress.pause(None);
+                        items = batch.again(self.binding, &(0..batch.len()).collect::<Vec<_>>());
+                        continue;
+                    }
+                    ((0..batch.len()).collect(), Kind::Throttled)
+                }
+            };
+            if places.is_empty() {
+                return Ok(done);
+            }
+            items = batch.again(self.binding, &places);
+            if kind == Kind::Throttled {
+                self.progress.throttles.fetch_add(places.len() as u64, Relaxed);
+                self.shared.rate.throttled();
+                self.progress.ceiling.store(self.shared.rate.ceiling().unwrap_or(0.0) as u64, Relaxed);
+                self.progress.pause(Some(format!("{} throttles", self.binding.target_name)));
+            }
+            let error = StoreError::target(kind, "inserting", "part of a batch was not taken");
+            if kind == Kind::Throttled {
+                throttled.pause(error).await?
+            } else {
+                away.pause(error).await?
+            }
+            self.progress.pause(None);
+        }
+    }
+
+    /// Finds the rows that spoil a request. Conditional puts are safe at any time, on every path.
+    async fn deliver_singly(&self, batch: &mut Batch, error: StoreError) -> Result<RangeProgress> {
+        let mut done = RangeProgress::default();
+        if batch.len() == 1 {
+            self.set_aside(batch, 0, &error.message).await?;
+            done.dead_letters += 1;
+            return Ok(done);
+        }
+        let items = batch.again(self.binding, &(0..batch.len()).collect::<Vec<_>>());
+        for (place, item) in items.into_iter().enumerate() {
+            let mut backoff = Backoff::patient();
+            let mut next = Some(item);
+            while let Some(item) = next.take() {
+                let answer = self
+                    .migration
+                    .target
+                    .insert_history(LoadPath::ConditionalPut, &self.binding.target_name, vec![item.clone()])
+                    .await?;
+                done.rows_written += answer.written as i64;
+                done.rows_present += answer.present as i64;
+                for (_, reason) in answer.refused {
+                    self.set_aside(batch, place, &reason).await?;
+                    done.dead_letters += 1;
+                }
+                if let Some((_, kind)) = answer.again.first() {
+                    backoff.pause(StoreError::target(*kind, "inserting", "a row was not taken")).await?;
+                    next = Some(item);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn set_aside(&self, batch: &Batch, place: usize, reason: &str) -> Result<()> {
+        let key = batch.key(self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
+        self.set_aside_key(&key, reason).await
+    }
+
+    fn note_lost_reply(&self) {
+        self.progress.lost_replies.fetch_add(1, Relaxed);
+        self.shared.lost_reply.store(true, Relaxed);
+    }
+}

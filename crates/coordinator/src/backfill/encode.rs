@@ -1,0 +1,113 @@
+//! From a chunk of PostgreSQL's bytes to batches of items, on rayon.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use lockstep_core::source::{CopyChunk, KeyBound, TableBinding};
+use lockstep_core::target::STATEMENTS_MAX;
+use lockstep_core::{Fields, Item, Unholdable};
+use tokio::sync::oneshot;
+
+/// A chunk whose rows have been found and encoded.
+pub(super) struct Encoded {
+    /// Batches of up to [`STATEMENTS_MAX`] rows.
+    pub(super) batches: Vec<Batch>,
+    /// Rows that cannot be held.
+    pub(super) unholdable: Vec<(KeyBound, Unholdable)>,
+    /// How many rows the chunk has.
+    pub(super) rows: usize,
+    /// The key of its last row.
+    pub(super) last_key: Option<KeyBound>,
+}
+
+/// Rows of one request. The bytes stay with it, so that a row can be encoded again for a retry: the first sending
+/// consumes the items, and keeping a copy of each would cost more than encoding the few that are sent twice.
+pub(super) struct Batch {
+    chunk: Arc<CopyChunk>,
+    rows: Vec<Range<usize>>,
+    items: Vec<Item>,
+    /// Write units of the whole batch.
+    pub(super) units: f64,
+}
+
+/// Encodes a chunk on rayon.
+///
+/// # Errors
+/// When the key of a row cannot border a range, which no table of a supported shape can have.
+pub(super) async fn encode(binding: &TableBinding, chunk: CopyChunk) -> Result<Encoded, Unholdable> {
+    let binding = binding.clone();
+    let (send, receive) = oneshot::channel();
+    rayon::spawn(move || {
+        // The receiver is gone only when the run was cancelled.
+        let _ = send.send(encode_now(&binding, chunk));
+    });
+    receive.await.unwrap_or_else(|_| Err(Unholdable::because("encoding panicked; see the log")))
+}
+
+fn encode_now(binding: &TableBinding, chunk: CopyChunk) -> Result<Encoded, Unholdable> {
+    let chunk = Arc::new(chunk);
+    let mut encoded = Encoded { batches: Vec::new(), unholdable: Vec::new(), rows: 0, last_key: None };
+    let mut batch = Batch::new(&chunk);
+    let mut last = None;
+    for row in chunk.rows() {
+        encoded.rows += 1;
+        last = Some(row.clone());
+        match binding.table.encode(&mut Fields::of_copy(chunk.row(&row))) {
+            Ok(item) => batch.push(row, item),
+            Err(reason) => encoded.unholdable.push((binding.bound_of(chunk.row(&row))?, reason)),
+        }
+        if batch.rows.len() == STATEMENTS_MAX {
+            encoded.batches.push(std::mem::replace(&mut batch, Batch::new(&chunk)));
+        }
+    }
+    if !batch.rows.is_empty() {
+        encoded.batches.push(batch);
+    }
+    encoded.last_key = last.map(|row| binding.bound_of(chunk.row(&row))).transpose()?;
+    Ok(encoded)
+}
+
+impl Batch {
+    fn new(chunk: &Arc<CopyChunk>) -> Self {
+        Self {
+            chunk: chunk.clone(),
+            rows: Vec::with_capacity(STATEMENTS_MAX),
+            items: Vec::with_capacity(STATEMENTS_MAX),
+            units: 0.0,
+        }
+    }
+
+    fn push(&mut self, row: Range<usize>, item: Item) {
+        self.units += item.write_units() as f64;
+        self.rows.push(row);
+        self.items.push(item);
+    }
+
+    /// The items for the first sending.
+    pub(super) fn take_items(&mut self) -> Vec<Item> {
+        std::mem::take(&mut self.items)
+    }
+
+    /// Narrows the batch to the rows at `places` and encodes them again.
+    pub(super) fn again(&mut self, binding: &TableBinding, places: &[usize]) -> Vec<Item> {
+        self.rows = places.iter().map(|place| self.rows[*place].clone()).collect();
+        let items: Vec<Item> = self.rows.iter().filter_map(|row| self.encode_row(binding, row)).collect();
+        assert_eq!(items.len(), self.rows.len(), "a row that was encoded once is encoded again");
+        self.units = items.iter().map(|item| item.write_units() as f64).sum();
+        items
+    }
+
+    fn encode_row(&self, binding: &TableBinding, row: &Range<usize>) -> Option<Item> {
+        binding.table.encode(&mut Fields::of_copy(self.chunk.row(row))).ok()
+    }
+
+    /// How many rows it has now.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The primary key of the row at `place`.
+    pub(super) fn key(&self, binding: &TableBinding, place: usize) -> Result<KeyBound, Unholdable> {
+        binding.bound_of(self.chunk.row(&self.rows[place]))
+    }
+}

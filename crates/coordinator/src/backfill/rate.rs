@@ -1,0 +1,189 @@
+//! How fast the target may be written: a budget, and closed-loop control below it (R11).
+//!
+//! Additive or proportional control would need to know the target's capacity; halving on a throttle and growing in calm
+//! finds it, as TCP does. Without a throttle there is no ceiling at all, so a target that keeps up is never held back.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Shortest time between two halvings: requests that were in flight at the first throttle report it as well.
+const HALVE_PAUSE: Duration = Duration::from_millis(500);
+/// Calm needed before the ceiling grows.
+const CALM: Duration = Duration::from_secs(1);
+/// Growth after each calm period.
+const GROWTH: f64 = 1.25;
+/// An answer slower than this counts as a throttle.
+const LATENCY_MAX: Duration = Duration::from_secs(2);
+/// A ceiling never falls below one batch a second.
+const CEILING_MIN: f64 = 25.0;
+
+/// Shared by every writer of a run.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    budget: Option<f64>,
+    ceiling: Option<f64>,
+    tokens: f64,
+    refilled_at: Instant,
+    changed_at: Instant,
+    window_at: Instant,
+    window_units: f64,
+    rate: f64,
+}
+
+impl Rate {
+    pub(crate) fn new(budget: Option<u64>) -> Self {
+        let now = Instant::now();
+        let state = State {
+            budget: budget.map(|units| units as f64),
+            ceiling: None,
+            tokens: 0.0,
+            refilled_at: now,
+            changed_at: now,
+            window_at: now,
+            window_units: 0.0,
+            rate: 0.0,
+        };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Changes the budget while everything runs.
+    pub(crate) fn set_budget(&self, budget: Option<u64>) {
+        self.lock().budget = budget.map(|units| units as f64);
+    }
+
+    /// Write units a second allowed now; `None` for no limit.
+    pub(crate) fn ceiling(&self) -> Option<f64> {
+        self.lock().limit()
+    }
+
+    /// Waits until `units` may be written.
+    pub(crate) async fn acquire(&self, units: f64) {
+        loop {
+            let Some(wait) = self.lock().take(units, Instant::now()) else { return };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The target asked to slow down.
+    pub(crate) fn throttled(&self) {
+        self.lock().halve(Instant::now());
+    }
+
+    /// A request was answered after `latency`.
+    pub(crate) fn answered(&self, latency: Duration) {
+        let mut state = self.lock();
+        if latency > LATENCY_MAX {
+            state.halve(Instant::now());
+        } else {
+            state.calm(Instant::now());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while holding it")
+    }
+}
+
+impl State {
+    fn limit(&self) -> Option<f64> {
+        match (self.budget, self.ceiling) {
+            (Some(budget), Some(ceiling)) => Some(budget.min(ceiling)),
+            (budget, ceiling) => budget.or(ceiling),
+        }
+    }
+
+    /// Takes the units, or says how long to wait.
+    fn take(&mut self, units: f64, now: Instant) -> Option<Duration> {
+        let window_s = (now - self.window_at).as_secs_f64();
+        if window_s >= 0.5 {
+            self.rate = self.window_units / window_s;
+            (self.window_at, self.window_units) = (now, 0.0);
+        }
+        if let Some(limit) = self.limit() {
+            // A tenth of a second of saved-up budget: enough to keep requests in flight, too little for a burst that throttles.
+            let burst = (limit / 10.0).max(CEILING_MIN);
+            self.tokens = (self.tokens + (now - self.refilled_at).as_secs_f64() * limit).min(burst);
+            self.refilled_at = now;
+            if self.tokens <= 0.0 {
+                return Some(Duration::from_secs_f64((-self.tokens / limit).clamp(0.002, 1.0)));
+            }
+            // May go below zero: a batch larger than the burst must pass too, and is paid for afterwards.
+            self.tokens -= units;
+        } else {
+            self.refilled_at = now;
+        }
+        self.window_units += units;
+        None
+    }
+
+    fn halve(&mut self, now: Instant) {
+        if now - self.changed_at < HALVE_PAUSE && self.ceiling.is_some() {
+            return;
+        }
+        let current = self.limit().unwrap_or(f64::INFINITY).min(self.rate.max(self.window_units).max(2.0 * CEILING_MIN));
+        self.ceiling = Some((current / 2.0).max(CEILING_MIN));
+        self.tokens = self.tokens.min(0.0);
+        self.changed_at = now;
+    }
+
+    fn calm(&mut self, now: Instant) {
+        let Some(ceiling) = self.ceiling else { return };
+        if now - self.changed_at < CALM {
+            return;
+        }
+        self.changed_at = now;
+        let grown = ceiling * GROWTH;
+        // Far above what is being used, the ceiling means nothing any more.
+        let useless = grown > 4.0 * self.rate.max(CEILING_MIN) || self.budget.is_some_and(|budget| grown > budget);
+        self.ceiling = if useless { None } else { Some(grown) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn without_budget_or_throttle_nothing_waits() {
+        let rate = Rate::new(None);
+        let start = Instant::now();
+        for _ in 0..10_000 {
+            rate.acquire(25.0).await;
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_is_kept_over_time() {
+        let rate = Rate::new(Some(1_000));
+        let start = Instant::now();
+        for _ in 0..400 {
+            rate.acquire(25.0).await;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        assert!((9.0..11.0).contains(&seconds), "10,000 units at 1,000 a second took {seconds} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_halves_and_calm_raises_and_lifts() {
+        let rate = Rate::new(Some(1_000));
+        rate.throttled();
+        let halved = rate.ceiling().expect("a ceiling");
+        assert!(halved <= 500.0, "{halved}");
+        rate.throttled();
+        assert_eq!(rate.ceiling(), Some(halved), "one burst of throttles halves once");
+        for _ in 0..60 {
+            tokio::time::advance(CALM).await;
+            rate.acquire(25.0).await;
+            rate.answered(Duration::from_millis(5));
+        }
+        assert_eq!(rate.ceiling(), Some(1_000.0), "the budget is the only limit again");
+    }
+}

@@ -1,0 +1,210 @@
+//! The coordinator: one process at a time that prepares, backfills and steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_core::Phase;
+use lockstep_core::source::{CaptureState, CoordinatorLock, EntryKind, TableBinding};
+use lockstep_core::target::{TableStanding, TargetTable};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::backfill::{self, BackfillSummary};
+use crate::error::{Error, Result};
+use crate::gates::{self, GateReport, Observer};
+use crate::options::Migration;
+use crate::progress::Progress;
+use crate::relay::{RelaySummary, RelayUntil, relay};
+use crate::step::{self, StepOutcome};
+
+/// How often the coordinator makes sure that it still has its lock.
+const LOCK_CHECK: Duration = Duration::from_secs(1);
+
+/// The one process that may backfill and change the phase. Close it when done; dropping it gives the lock back as well,
+/// as soon as PostgreSQL notices.
+pub struct Coordinator {
+    migration: Migration,
+    progress: Arc<Progress>,
+    lock_lost: CancellationToken,
+    keeper: JoinHandle<()>,
+    closing: CancellationToken,
+    recovered: Vec<String>,
+}
+
+impl Coordinator {
+    /// Creates schema `lockstep` if need be, takes the coordinator's lock, and finishes or undoes what a crash left.
+    ///
+    /// # Errors
+    /// [`lockstep_core::Kind::Busy`] when another coordinator is at work.
+    pub async fn open(migration: Migration) -> Result<Self> {
+        migration.source.migrate_schema().await?;
+        let lock = migration.source.lock_coordinator().await?;
+        let recovered = step::recover_all(&migration).await?;
+        for binding in &migration.tables {
+            let state = migration.source.table_state(binding.name()).await?;
+            if state.is_some_and(|state| state.cold_open) {
+                // Whoever ran the cold load is gone. Its last requests may still be under way.
+                migration.source.end_cold(binding.name(), Some(migration.target.request_lifetime())).await?;
+            }
+        }
+        let (lock_lost, closing) = (CancellationToken::new(), CancellationToken::new());
+        let keeper = tokio::spawn(keep(lock, lock_lost.clone(), closing.clone()));
+        let progress = Arc::new(Progress::new(&migration.tables));
+        Ok(Self { migration, progress, lock_lost, keeper, closing, recovered })
+    }
+
+    /// What was finished or undone at the start, one sentence each.
+    pub fn recovered(&self) -> &[String] {
+        &self.recovered
+    }
+
+    /// Live counters.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// What this coordinator works on.
+    pub fn migration(&self) -> &Migration {
+        &self.migration
+    }
+
+    /// Runs preflight, installs capture, and creates or adopts the target tables. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when a gate says no; nothing has been touched then.
+    pub async fn prepare(&self, observer: &dyn Observer) -> Result<GateReport> {
+        let report = gates::preflight(&self.migration, observer).await?;
+        if !report.passed() {
+            return Err(Error::Refused(report));
+        }
+        for binding in &self.migration.tables {
+            self.capture(binding, observer).await?;
+            self.target_table(binding, observer).await?;
+        }
+        Ok(report)
+    }
+
+    async fn capture(&self, binding: &TableBinding, observer: &dyn Observer) -> Result<()> {
+        let source = &self.migration.source;
+        let state = source.capture_state(binding).await?;
+        if state == CaptureState::Absent {
+            let step = format!("install capture on {}", binding.relation);
+            let id = source.journal_intent(&self.migration.actor, &step, &json!({ "table": binding.name() })).await?;
+            source.install_capture(binding, &source.fingerprint(binding).await?).await?;
+            source.journal_outcome(&self.migration.actor, id, EntryKind::Done, &step, &json!({})).await?;
+            observer.note(&format!("capture is on for {}: every change from here on is known", binding.relation));
+            return Ok(());
+        }
+        Ok(state.require_on(binding.name())?)
+    }
+
+    async fn target_table(&self, binding: &TableBinding, observer: &dyn Observer) -> Result<()> {
+        let (source, target) = (&self.migration.source, &self.migration.target);
+        let name = &binding.target_name;
+        let adopted = source.table_state(binding.name()).await?.is_some_and(|state| state.target_name.is_some());
+        if adopted {
+            return Ok(());
+        }
+        let step = format!("create target table {name}");
+        let id = source.journal_intent(&self.migration.actor, &step, &json!({ "table": binding.name() })).await?;
+        let schema = binding.table.target();
+        let there: TargetTable = match target.describe(name, &schema).await? {
+            TableStanding::There(there) => there,
+            TableStanding::Missing => target.create(name, &schema, binding.table.expires()).await?,
+        };
+        source.adopt_target(binding.name(), name, there.id.as_deref()).await?;
+        source.journal_outcome(&self.migration.actor, id, EntryKind::Done, &step, &json!({ "table_id": there.id })).await?;
+        observer.note(&format!("target table {name} is ACTIVE"));
+        Ok(())
+    }
+
+    /// Moves the history of every table; resumes where an earlier run stopped.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::Interrupted`] when cancelled, or when the coordinator's lock was lost.
+    ///
+    /// # Cancel safety
+    /// Cancelling, dropping and killing are all safe: what is not behind a watermark is read again.
+    pub async fn backfill(&self, cancel: &CancellationToken) -> Result<Vec<BackfillSummary>> {
+        let source = &self.migration.source;
+        for binding in &self.migration.tables {
+            source.capture_state(binding).await?.require_on(binding.name())?;
+        }
+        let step = "backfill";
+        let id = source.journal_intent(&self.migration.actor, step, &json!({})).await?;
+        let stop = cancel.child_token();
+        let run = backfill::run(&self.migration, &self.progress, &stop);
+        tokio::pin!(run);
+        let result = tokio::select! {
+            result = &mut run => result,
+            () = self.lock_lost.cancelled() => {
+                stop.cancel();
+                run.await.and(Err(Error::Interrupted))
+            }
+        };
+        let (kind, detail) = match &result {
+            Ok(summaries) => (EntryKind::Done, json!({ "tables": summaries })),
+            Err(error) => (EntryKind::Undone, json!({ "why": error.to_string() })),
+        };
+        let recorded = source.journal_outcome(&self.migration.actor, id, kind, step, &detail).await;
+        // The cause matters more than that it could not be recorded.
+        let summaries = result?;
+        recorded?;
+        Ok(summaries)
+    }
+
+    /// Forgets the plan of every table's backfill, so that the next one starts anew, possibly with another window.
+    ///
+    /// # Errors
+    /// The source's.
+    pub async fn restart_backfill(&self) -> Result<()> {
+        for binding in &self.migration.tables {
+            self.migration.source.forget_ranges(binding.name()).await?;
+        }
+        self.migration.source.journal_note(&self.migration.actor, "restart backfill", &json!({})).await?;
+        Ok(())
+    }
+
+    /// Delivers pending changes; see [`relay`].
+    ///
+    /// # Errors
+    /// See [`relay`].
+    pub async fn relay(&self, until: RelayUntil, cancel: &CancellationToken) -> Result<RelaySummary> {
+        relay(&self.migration, until, &self.progress, cancel).await
+    }
+
+    /// Takes all tables one phase forward or back, or leaves everything as it was and says why.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] by a gate, unless `force` gives a reason, which the journal keeps; [`Error::BarrierBusy`] when a
+    /// write transaction stayed open; [`Error::NotAdjacent`].
+    ///
+    /// # Cancel safety
+    /// A step broken off is finished or undone by the next [`Coordinator::open`].
+    pub async fn step(&self, to: Phase, force: Option<&str>, observer: &dyn Observer) -> Result<StepOutcome> {
+        step::step(&self.migration, to, force, observer).await
+    }
+
+    /// Gives the lock back.
+    pub async fn close(self) {
+        self.closing.cancel();
+        // The keeper has nothing left to fail at.
+        let _ = self.keeper.await;
+    }
+}
+
+/// Holds the lock until told to close, and says so when it is lost: whoever works under it must then stop.
+async fn keep(mut lock: CoordinatorLock, lost: CancellationToken, closing: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => return lock.release().await,
+            () = tokio::time::sleep(LOCK_CHECK) => {}
+        }
+        if let Err(error) = lock.check().await {
+            tracing::error!("the coordinator's lock is lost, stopping: {error}");
+            lost.cancel();
+            return;
+        }
+    }
+}

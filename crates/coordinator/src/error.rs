@@ -1,0 +1,79 @@
+//! What can go wrong in a coordinator, by what it means to the operator.
+
+use lockstep_core::Phase;
+
+use crate::gates::GateReport;
+
+/// An error of the coordinator.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A store did not do as asked.
+    #[error(transparent)]
+    Store(#[from] lockstep_core::Error),
+    /// A gate said no; everything is as it was.
+    #[error("refused: {}", .0.refusals())]
+    Refused(GateReport),
+    /// Stopped on request; the same command goes on where it stopped.
+    #[error("interrupted; run the same command again to go on")]
+    Interrupted,
+    /// More dead letters in one run than allowed.
+    #[error(
+        "{table}: {found} rows were set aside, more than backfill.errors_max = {allowed}; look at them with `dead-letters`, then \
+         mend the rows or raise the bound, and run the same command again"
+    )]
+    TooManyErrors {
+        /// The table of the last one.
+        table: String,
+        /// How many.
+        found: u64,
+        /// The bound.
+        allowed: u64,
+    },
+    /// The source schema is not the one that was captured.
+    #[error(
+        "{table}: its columns have changed since capture was installed, and a column that the codec does not know would be lost \
+         silently. Undo the change, or end this migration and start it again with a table crate that knows the new columns. \
+         Captured:\n{captured}\nNow:\n{now}"
+    )]
+    SchemaChanged {
+        /// The table.
+        table: String,
+        /// As it was.
+        captured: String,
+        /// As it is.
+        now: String,
+    },
+    /// The barrier was not to be had.
+    #[error(
+        "the step to {to} did not get the barrier in {tries} tries of {lock_timeout_ms} ms: a write transaction is open for long \
+         (look for old xact_start in pg_stat_activity). Nothing was changed; try again"
+    )]
+    BarrierBusy {
+        /// Where to.
+        to: Phase,
+        /// How often it was tried.
+        tries: u32,
+        /// Each for how long.
+        lock_timeout_ms: u64,
+    },
+    /// Steps go one at a time.
+    #[error("{from} and {to} are not neighbours; steps go one phase at a time")]
+    NotAdjacent {
+        /// Where it stands.
+        from: Phase,
+        /// Where to.
+        to: Phase,
+    },
+    /// A task of ours panicked, which is a bug.
+    #[error("a task panicked: {0}")]
+    Panicked(String),
+}
+
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        if error.is_cancelled() { Self::Interrupted } else { Self::Panicked(error.to_string()) }
+    }
+}
+
+/// Shorthand of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,163 @@
+//! Preflight: may the migration touch these tables at all?
+
+use lockstep_core::Kind;
+use lockstep_core::source::{CaptureState, SourceTable, TableBinding};
+use lockstep_core::target::TableStanding;
+
+use super::{Collector, GateResult, Observer};
+use crate::error::Result;
+use crate::gates::GateReport;
+use crate::options::Migration;
+
+/// Oldest server that the control SQL runs on.
+const SERVER_VERSION_MIN: i32 = 130_000;
+
+/// Checks both stores and every table. Store failures are errors, findings are gates.
+pub(crate) async fn preflight(migration: &Migration, observer: &dyn Observer) -> Result<GateReport> {
+    let mut gates = Collector::new(observer);
+    let version = migration.source.server_version().await?;
+    gates.add(GateResult::check(
+        "PostgreSQL version",
+        version >= SERVER_VERSION_MIN,
+        format!("server {}.{}", version / 10_000, version % 10_000),
+        "use PostgreSQL 13 or newer",
+    ));
+    for binding in &migration.tables {
+        for gate in table_gates(migration, binding).await? {
+            gates.add(gate.of(binding.name()));
+        }
+    }
+    Ok(gates.report)
+}
+
+async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+    let source_table = match migration.source.describe(binding).await {
+        Ok(found) => found,
+        Err(e) if e.kind == Kind::Misconfigured => {
+            return Ok(vec![GateResult::fail("source table", e.message, "check tables.*.source and the database in source.url")]);
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let mut gates = source_gates(&source_table, binding);
+    let state = migration.source.table_state(binding.name()).await?;
+    if let Some(state) = &state {
+        gates.push(GateResult::check(
+            "source schema is the captured one",
+            state.fingerprint == source_table.fingerprint,
+            if state.fingerprint == source_table.fingerprint { "unchanged" } else { "columns or key have changed since capture" },
+            "undo the change of the table, or end this migration and start again",
+        ));
+        let layout = binding.table.layout();
+        gates.push(GateResult::check(
+            "key layout is the one in use",
+            state.layout == layout,
+            format!("configured {layout:?}, in use {:?}", state.layout),
+            "put the setting back: rows already written have their keys by it",
+        ));
+        gates.push(match migration.source.capture_state(binding).await? {
+            CaptureState::Broken(how) => {
+                GateResult::fail("capture", how, "end this migration and start again; changes may be unknown")
+            }
+            CaptureState::On => GateResult::pass("capture", "on"),
+            CaptureState::Absent => GateResult::pass("capture", "to be installed"),
+        });
+    }
+    let adopted = state.as_ref().and_then(|state| state.target_name.as_deref().map(|name| (name, state.target_id.as_deref())));
+    gates.extend(target_gates(migration, binding, adopted).await?);
+    Ok(gates)
+}
+
+fn source_gates(table: &SourceTable, binding: &TableBinding) -> Vec<GateResult> {
+    let mismatches = table.mismatches(binding);
+    let matches = if mismatches.is_empty() {
+        GateResult::pass("source table", format!("{} has {} columns as expected", binding.relation, table.columns.len()))
+    } else {
+        GateResult::fail("source table", mismatches.join("; "), "change the table or its crate so that they agree")
+    };
+    let dependents = table.dependents.iter().map(|d| format!("{} {}", d.kind, d.name)).collect::<Vec<_>>();
+    let found = if dependents.is_empty() { "nothing".to_owned() } else { dependents.join(", ") };
+    // Listed, not refused: up to HybridRead the source is written as before, so nothing that hangs on it breaks.
+    vec![matches, GateResult::pass("what depends on it", found)]
+}
+
+async fn target_gates(
+    migration: &Migration,
+    binding: &TableBinding,
+    adopted: Option<(&str, Option<&str>)>,
+) -> Result<Vec<GateResult>> {
+    let name = &binding.target_name;
+    let schema = binding.table.target();
+    if let Some((known, _)) = adopted
+        && known != name
+    {
+        let next = format!("set tables.{}.target back", binding.name());
+        return Ok(vec![GateResult::fail("target table", format!("this migration writes to {known}, not to {name}"), next)]);
+    }
+    let there = match migration.target.describe(name, &schema).await? {
+        TableStanding::Missing if adopted.is_some() => {
+            let next = "restore it, or end this migration and start again";
+            return Ok(vec![GateResult::fail("target table", format!("{name} is gone, with all that was written to it"), next)]);
+        }
+        TableStanding::Missing => return Ok(vec![GateResult::pass("target table", format!("{name} will be created"))]),
+        TableStanding::There(there) => there,
+    };
+    let mut gates = vec![if there.mismatches.is_empty() {
+        GateResult::pass("target table", format!("{name} has the expected keys and indexes"))
+    } else {
+        let next = format!("delete {name}, or choose another name with tables.{}.target", binding.name());
+        GateResult::fail("target table", format!("{name}: {}", there.mismatches.join("; ")), next)
+    }];
+    if !there.mismatches.is_empty() {
+        return Ok(gates);
+    }
+    gates.push(GateResult::check(
+        "target is ACTIVE",
+        there.active,
+        if there.active { "table and indexes" } else { "the table or an index is being changed" },
+        "wait until it is ACTIVE and try again",
+    ));
+    let next = format!("empty {name}, or choose another name with tables.{}.target", binding.name());
+    match adopted {
+        // Items of another migration may carry higher versions than ours: they would win against newer states.
+        None => {
+            let empty = migration.target.is_empty(name).await?;
+            let found = if empty { "empty" } else { "it holds items that this migration did not write" };
+            gates.push(GateResult::check("target holds nothing of others", empty, found, next));
+        }
+        Some((_, id)) => {
+            let same = id.is_none() || there.id.is_none() || there.id.as_deref() == id;
+            let found = if same { "the table this migration wrote to" } else { "a table of that name was created anew" };
+            let next_same = "end this migration and start again: what was written is gone";
+            gates.push(GateResult::check("target is the one in use", same, found, next_same));
+            let foreign = migration.target.has_foreign_items(name).await?;
+            let found = if foreign { "items without a version" } else { "none seen" };
+            gates.push(GateResult::check("target holds nothing of others", !foreign, found, next));
+        }
+    }
+    gates.push(write_gate(migration, binding).await?);
+    Ok(gates)
+}
+
+/// The right to write, proven by a dry call.
+async fn write_gate(migration: &Migration, binding: &TableBinding) -> Result<GateResult> {
+    let name = &binding.target_name;
+    let probe = probe_key(binding);
+    match migration.target.prove_write(name, probe).await {
+        Ok(()) => Ok(GateResult::pass("right to write", "proven by a put that cannot succeed")),
+        Err(e) if e.kind == Kind::Denied => {
+            Ok(GateResult::fail("right to write", e.message, "grant dynamodb:PutItem on the table"))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Some key of the right types; nothing is ever written under it.
+pub(crate) fn probe_key(binding: &TableBinding) -> lockstep_core::TargetKey {
+    use lockstep_core::{AttributeValue, KeyType, TargetKey};
+    let value = |key_type: KeyType| match key_type {
+        KeyType::S => AttributeValue::S("lockstep-probe".to_owned()),
+        KeyType::N => AttributeValue::N("0".to_owned()),
+    };
+    let schema = binding.table.target();
+    TargetKey { partition: value(schema.partition), sort: schema.sort.map(value) }
+}

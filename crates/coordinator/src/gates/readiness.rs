@@ -1,0 +1,103 @@
+//! Readiness: may this step be taken now?
+
+use lockstep_core::source::CaptureState;
+use lockstep_core::{Epoch, Phase};
+
+use super::{Collector, GateReport, GateResult, Observer};
+use crate::error::Result;
+use crate::options::Migration;
+
+/// Checks what the table of steps in the protocol asks for, per table. Preflight has run before.
+pub(crate) async fn readiness(
+    migration: &Migration,
+    from: Phase,
+    to: Phase,
+    epoch: Epoch,
+    observer: &dyn Observer,
+) -> Result<GateReport> {
+    let mut gates = Collector::new(observer);
+    if to < from {
+        // Going back is always right: PostgreSQL is the truth, capture stays on, and the target only stops being read.
+        gates.add(GateResult::pass("way back", "PostgreSQL is the truth and capture stays on; no new backfill will be needed"));
+        return Ok(gates.report);
+    }
+    let preflight = super::preflight(migration, observer).await?;
+    gates.report.results.extend(preflight.results);
+    for binding in &migration.tables {
+        let captured = migration.source.capture_state(binding).await?;
+        gates.add(
+            GateResult::check(
+                "capture is on",
+                captured == CaptureState::On,
+                format!("{captured:?}"),
+                "run `backfill`, which installs it",
+            )
+            .of(binding.name()),
+        );
+        gates.add(backfilled(migration, binding.name(), to).await?.of(binding.name()));
+        if to == Phase::HybridRead {
+            gates.add(drained(migration, binding.name()).await?.of(binding.name()));
+            gates.add(no_dead_letters(migration, binding.name()).await?.of(binding.name()));
+        }
+    }
+    if to == Phase::HybridRead {
+        gates.add(fresh_verdict(migration, epoch).await?);
+        gates.add(GateResult::pass("way back", "HybridRead → DualWrite is possible at once"));
+    }
+    if to == Phase::DynamoOnly {
+        let next = "stay in HybridRead";
+        gates.add(GateResult::fail(
+            "DynamoOnly",
+            "this version of Lockstep has no reverse feed, so there would be no way back",
+            next,
+        ));
+    }
+    Ok(gates.report)
+}
+
+async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<GateResult> {
+    let ranges = migration.source.ranges(table).await?;
+    let state = migration.source.table_state(table).await?;
+    let planned = state.as_ref().is_some_and(|state| state.planned_at.is_some());
+    let windowed = state.as_ref().is_some_and(|state| state.window_start.is_some() || state.window_end.is_some());
+    let open = ranges.iter().filter(|range| !range.done).count();
+    let detail = match (planned, open) {
+        (false, _) => "never started".to_owned(),
+        (true, 0) => format!("all {} ranges done", ranges.len()),
+        (true, open) => format!("{open} of {} ranges are not done", ranges.len()),
+    };
+    let done = planned && open == 0;
+    if done && windowed && to == Phase::HybridRead {
+        let next = "run `backfill --restart` without a window";
+        return Ok(GateResult::fail("backfill", "only a window of days was backfilled; reads would miss the rest", next));
+    }
+    Ok(GateResult::check("backfill", done, detail, "run `backfill`"))
+}
+
+async fn drained(migration: &Migration, table: &str) -> Result<GateResult> {
+    let lag = migration.source.lag(table).await?;
+    let steps = &migration.options.steps;
+    let passed = lag.keys <= steps.pending_keys_max && lag.oldest_s <= steps.pending_age_max.as_secs_f64();
+    let detail = format!("{} keys pending, the oldest for {:.1} s", lag.keys, lag.oldest_s);
+    Ok(GateResult::check("pending set is drained", passed, detail, "run `relay` beside the application until the lag is small"))
+}
+
+async fn no_dead_letters(migration: &Migration, table: &str) -> Result<GateResult> {
+    let (all, unacknowledged) = migration.source.count_dead_letters(table).await?;
+    let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
+    let next = "look at them with `dead-letters`; mend and `--retry` them, or accept that they stay behind with `--acknowledge`";
+    Ok(GateResult::check("dead letters", unacknowledged == 0, detail, next))
+}
+
+async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
+    let age_max = migration.options.steps.verdict_age_max;
+    let name = "verdict is clean and fresh";
+    let Some(verdict) = migration.source.latest_verdict().await? else {
+        return Ok(GateResult::fail(name, "nothing has been validated yet", "run `validate`"));
+    };
+    let word = if verdict.consistent { "consistent" } else { "not consistent" };
+    let detail = format!("{word}, {:.0} s old, made in epoch {}", verdict.age_s, verdict.epoch);
+    let fresh = verdict.age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
+    let next = format!("run `validate` in this phase; a verdict counts for {} s and within its epoch", age_max.as_secs());
+    Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
+}

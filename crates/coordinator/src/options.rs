@@ -1,0 +1,137 @@
+//! What can be set. Values only: files and environment are read elsewhere.
+
+use std::time::Duration;
+
+use lockstep_core::source::{Source, TableBinding, Window};
+use lockstep_core::target::Target;
+use serde::{Deserialize, Serialize};
+
+/// Everything a coordinator works on.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    /// PostgreSQL.
+    pub source: Source,
+    /// DynamoDB.
+    pub target: Target,
+    /// The tables that move together.
+    pub tables: Vec<TableBinding>,
+    /// Who is at work, for the journal.
+    pub actor: String,
+    /// Settings.
+    pub options: Options,
+}
+
+/// Settings of all parts.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Moving history.
+    pub backfill: BackfillOptions,
+    /// Delivering changes.
+    pub relay: RelayOptions,
+    /// Changing the phase.
+    pub steps: StepOptions,
+}
+
+/// Which load path to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadPathChoice {
+    /// Guarded where the endpoint has PartiQL; else cold if that is provably safe; else one conditional put a row.
+    #[default]
+    Auto,
+    /// Guarded batches; conditional puts where the endpoint has no PartiQL.
+    Guarded,
+    /// Cold batches; refused unless provably safe.
+    Cold,
+}
+
+/// Settings of the backfill.
+#[derive(Clone, Debug)]
+pub struct BackfillOptions {
+    /// Which load path to take.
+    pub load_path: LoadPathChoice,
+    /// Ranges read at once, over all tables: each holds one connection while it reads.
+    pub readers: usize,
+    /// Requests in flight at once, over all tables.
+    pub requests_in_flight: usize,
+    /// Ranges that a table is cut into.
+    pub ranges_per_table: usize,
+    /// Bytes that one statement aims to read.
+    pub chunk_bytes: usize,
+    /// Most bytes read and not yet acknowledged, over all tables.
+    pub queue_bytes_max: usize,
+    /// Most write units a second; `None` takes what the target gives.
+    pub write_units_per_s_max: Option<u64>,
+    /// Dead letters of one run after which it stops.
+    pub errors_max: u64,
+    /// Only rows of these days.
+    pub window: Window,
+}
+
+impl Default for BackfillOptions {
+    fn default() -> Self {
+        Self {
+            load_path: LoadPathChoice::Auto,
+            readers: 4,
+            requests_in_flight: 16,
+            // Enough that the last range to finish is a small part of the whole, few enough to read the list at a glance.
+            ranges_per_table: 64,
+            chunk_bytes: 512 * 1024,
+            // Encoded rows take several times their bytes in PostgreSQL; this keeps the process well below 200 MB.
+            queue_bytes_max: 8 * 1024 * 1024,
+            write_units_per_s_max: None,
+            errors_max: 1_000,
+            window: Window::default(),
+        }
+    }
+}
+
+/// Settings of the relay.
+#[derive(Clone, Debug)]
+pub struct RelayOptions {
+    /// Keys of one batch.
+    pub batch_keys: usize,
+    /// Writes in flight at once.
+    pub requests_in_flight: usize,
+    /// Pause when nothing is pending.
+    pub idle_pause: Duration,
+}
+
+impl Default for RelayOptions {
+    fn default() -> Self {
+        Self { batch_keys: 500, requests_in_flight: 32, idle_pause: Duration::from_millis(200) }
+    }
+}
+
+/// Settings of a phase step.
+#[derive(Clone, Debug)]
+pub struct StepOptions {
+    /// Longest wait for the barrier in one try, and so the longest stall that a step causes an application.
+    pub lock_timeout: Duration,
+    /// How often the barrier is tried.
+    pub lock_tries: u32,
+    /// Pause between tries.
+    pub lock_pause: Duration,
+    /// Most pending keys at the step to HybridRead.
+    pub pending_keys_max: i64,
+    /// Greatest age of a pending key at that step.
+    pub pending_age_max: Duration,
+    /// Greatest age of the verdict at that step.
+    pub verdict_age_max: Duration,
+    /// How long an application may go on with the phase it knows before it asks again; a step waits it out twice.
+    pub phase_lease: Duration,
+}
+
+impl Default for StepOptions {
+    fn default() -> Self {
+        Self {
+            lock_timeout: Duration::from_millis(300),
+            lock_tries: 60,
+            lock_pause: Duration::from_millis(700),
+            pending_keys_max: 10_000,
+            pending_age_max: Duration::from_secs(10),
+            verdict_age_max: Duration::from_secs(3600),
+            phase_lease: lockstep_core::store::PHASE_LEASE,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What is going on, for whoever watches: counters that any thread may read at any time.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use lockstep_core::source::TableBinding;
+use lockstep_core::target::LoadPath;
+
+/// Progress of all tables.
+#[derive(Debug)]
+pub struct Progress {
+    /// One entry a table, in the order of the migration.
+    pub tables: Vec<TableProgress>,
+}
+
+/// Progress of one table. Counters only grow within a run, but for the lag, which is a reading.
+#[derive(Debug, Default)]
+pub struct TableProgress {
+    /// Table name.
+    pub name: &'static str,
+    pub(crate) rows_expected: AtomicU64,
+    pub(crate) rows_resumed: AtomicU64,
+    pub(crate) rows_read: AtomicU64,
+    pub(crate) rows_written: AtomicU64,
+    pub(crate) rows_present: AtomicU64,
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) capacity_milliunits: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) relayed: AtomicU64,
+    pub(crate) pending: AtomicU64,
+    pub(crate) oldest_ms: AtomicU64,
+    pub(crate) throttles: AtomicU64,
+    pub(crate) lost_replies: AtomicU64,
+    pub(crate) ceiling: AtomicU64,
+    pub(crate) load_path: Mutex<Option<LoadPath>>,
+    pub(crate) pause_reason: Mutex<Option<String>>,
+}
+
+impl Progress {
+    /// Progress of `tables`, all at zero.
+    pub fn new(tables: &[TableBinding]) -> Self {
+        Self { tables: tables.iter().map(|t| TableProgress { name: t.name(), ..TableProgress::default() }).collect() }
+    }
+
+    pub(crate) fn of(&self, name: &str) -> &TableProgress {
+        self.tables.iter().find(|table| table.name == name).expect("progress has every table of the migration")
+    }
+}
+
+macro_rules! getters {
+    ($( $(#[$meta:meta])* $name:ident ),* $(,)?) => {
+        $( $(#[$meta])* pub fn $name(&self) -> u64 { self.$name.load(Relaxed) } )*
+    };
+}
+
+impl TableProgress {
+    getters! {
+        /// Rows the backfill expects to read, by the planner's estimate.
+        rows_expected,
+        /// Rows that earlier runs had settled, and this one did not read again.
+        rows_resumed,
+        /// Rows read by this run.
+        rows_read,
+        /// Rows put into the target by this run.
+        rows_written,
+        /// Rows whose key was in the target already.
+        rows_present,
+        /// Bytes read from the source by this run.
+        bytes_read,
+        /// Rows set aside by this run.
+        dead_letters,
+        /// Changes delivered by this run.
+        relayed,
+        /// Pending keys, when last looked.
+        pending,
+        /// Age of the oldest pending key in milliseconds, when last looked.
+        oldest_ms,
+        /// Requests or items that the target asked to slow down for.
+        throttles,
+        /// Requests whose answer was lost.
+        lost_replies,
+    }
+
+    /// Write units consumed by this run, where the endpoint tells.
+    pub fn capacity_units(&self) -> u64 {
+        self.capacity_milliunits.load(Relaxed) / 1000
+    }
+
+    /// Write units a second that the rate control allows at the moment; `None` for no limit.
+    pub fn write_units_ceiling(&self) -> Option<u64> {
+        Some(self.ceiling.load(Relaxed)).filter(|ceiling| *ceiling > 0)
+    }
+
+    /// How history goes into this table.
+    pub fn load_path(&self) -> Option<LoadPath> {
+        *self.load_path.lock().expect("no panic while holding it")
+    }
+
+    /// Why nothing moves, if nothing moves.
+    pub fn pause_reason(&self) -> Option<String> {
+        self.pause_reason.lock().expect("no panic while holding it").clone()
+    }
+
+    pub(crate) fn pause(&self, reason: Option<String>) {
+        *self.pause_reason.lock().expect("no panic while holding it") = reason;
+    }
+
+    pub(crate) fn add_capacity(&self, units: f64) {
+        self.capacity_milliunits.fetch_add((units * 1000.0) as u64, Relaxed);
+    }
+}

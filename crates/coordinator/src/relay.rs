@@ -1,0 +1,224 @@
+//! The relay: delivers pending changes, continuously, with a lag that is always visible (R12, I1, I10).
+//!
+//! Read a batch of keys with their rows in one snapshot; write each under its version; take out of the set exactly what
+//! was delivered. A crash anywhere delivers again, which the guard makes harmless (I2). Several relays may run at once.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use lockstep_core::source::{Delivered, PendingRow, TableBinding};
+use lockstep_core::target::{Backoff, Written};
+use lockstep_core::{Error as StoreError, Item, Kind, Retry, Unholdable, tombstone};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::options::Migration;
+use crate::progress::{Progress, TableProgress};
+
+/// When a relay ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayUntil {
+    /// When nothing has been pending in any table during one whole pass.
+    Empty,
+    /// When it is cancelled.
+    Cancelled,
+}
+
+/// What a relay did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RelaySummary {
+    /// Changes delivered.
+    pub delivered: u64,
+    /// Rows set aside.
+    pub dead_letters: u64,
+    /// Passes over all tables.
+    pub passes: u64,
+}
+
+/// Delivers pending changes of every table until told to stop. Needs no lock: it may run beside other relays.
+///
+/// # Errors
+/// What no retry can mend; [`Error::SchemaChanged`]. Cancellation is not an error.
+///
+/// # Cancel safety
+/// Dropping the future is safe at any point: what was not acknowledged is delivered again.
+pub async fn relay(
+    migration: &Migration,
+    until: RelayUntil,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<RelaySummary> {
+    let mut summary = RelaySummary::default();
+    loop {
+        let mut seen = 0;
+        for binding in &migration.tables {
+            let table = progress.of(binding.name());
+            match migration.source.enable_relay(binding.name()).await {
+                Ok(()) => table.pause(None),
+                // A cold load is not over; its end is worth waiting for.
+                Err(e) if e.kind == Kind::Busy => {
+                    table.pause(Some(e.to_string()));
+                    seen += 1;
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            }
+            seen += pass(migration, binding, table, &mut summary, cancel).await?;
+        }
+        summary.passes += 1;
+        if cancel.is_cancelled() || (seen == 0 && until == RelayUntil::Empty) {
+            return Ok(summary);
+        }
+        if seen == 0 || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some()) {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(summary),
+                () = tokio::time::sleep(migration.options.relay.idle_pause) => {}
+            }
+        }
+    }
+}
+
+/// Goes once through the pending keys of a table; returns how many it met.
+async fn pass(
+    migration: &Migration,
+    binding: &TableBinding,
+    progress: &TableProgress,
+    summary: &mut RelaySummary,
+    cancel: &CancellationToken,
+) -> Result<u64> {
+    let source = &migration.source;
+    let captured = source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+    let (mut after, mut seen) = (None, 0);
+    loop {
+        if cancel.is_cancelled() {
+            return Ok(seen);
+        }
+        let batch = source.read_pending(binding, after.as_ref(), migration.options.relay.batch_keys as i64).await?;
+        if after.is_none() {
+            let lag = source.lag(binding.name()).await?;
+            progress.pending.store(lag.keys as u64, Relaxed);
+            progress.oldest_ms.store((lag.oldest_s * 1000.0) as u64, Relaxed);
+        }
+        if batch.rows.is_empty() {
+            return Ok(seen);
+        }
+        seen += batch.rows.len() as u64;
+        // After the read, before anything is acknowledged: see `Source::fingerprint`.
+        let now = source.fingerprint(binding).await?;
+        if now != captured {
+            return Err(Error::SchemaChanged { table: binding.name().to_owned(), captured, now });
+        }
+        let width = migration.options.relay.requests_in_flight.max(1);
+        let fates: Vec<Result<Fate>> = stream::iter(batch.rows.iter().map(|row| deliver(migration, binding, progress, row)))
+            .buffer_unordered(width)
+            .collect()
+            .await;
+        let mut delivered = Vec::with_capacity(fates.len());
+        let mut failure = None;
+        for fate in fates {
+            match fate {
+                Ok(Fate::Delivered(key)) => delivered.push(key),
+                Ok(Fate::SetAside) => {
+                    summary.dead_letters += 1;
+                    progress.dead_letters.fetch_add(1, Relaxed);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        // What was delivered is acknowledged even when another row of the batch failed.
+        if !delivered.is_empty() {
+            source.acknowledge(binding.name(), &delivered, batch.read_at).await?;
+            source.count_relayed(binding.name(), delivered.len() as u64).await?;
+            summary.delivered += delivered.len() as u64;
+            progress.relayed.fetch_add(delivered.len() as u64, Relaxed);
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        match batch.next {
+            Some(next) => after = Some(next),
+            None => return Ok(seen),
+        }
+    }
+}
+
+/// What became of one pending key.
+enum Fate {
+    Delivered(Delivered),
+    SetAside,
+}
+
+/// Writes the present state of one key: the row, or a tombstone where it is gone.
+async fn deliver(migration: &Migration, binding: &TableBinding, progress: &TableProgress, row: &PendingRow) -> Result<Fate> {
+    let done = || Fate::Delivered(Delivered { key: row.key.clone(), version: row.version });
+    let item = match row.with_fields(|fields| binding.table.encode(fields)) {
+        Some(Ok(item)) => item.at(row.version),
+        Some(Err(reason)) => return set_aside(migration, binding, progress, row, &reason).await,
+        None => match binding.table.target_key(&row.key) {
+            Ok(key) => tombstone(key, row.version),
+            // No DynamoDB key can be formed of it, so nothing of that row ever was in the target.
+            Err(_) => return Ok(done()),
+        },
+    };
+    match write(migration, binding, progress, row, item).await {
+        Ok(_) => Ok(done()),
+        Err(e) if e.kind == Kind::Invalid => set_aside(migration, binding, progress, row, &Unholdable::because(e.message)).await,
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Sets a row aside that the target cannot hold.
+///
+/// The target may hold an older state of it, which would be served as if it were the newest. 1. A row of 1 KB is in the
+/// target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target would find the old 1 KB. So the old state
+/// gives way to a tombstone under the new version; a read then misses and goes to the source.
+async fn set_aside(
+    migration: &Migration,
+    binding: &TableBinding,
+    progress: &TableProgress,
+    row: &PendingRow,
+    reason: &Unholdable,
+) -> Result<Fate> {
+    if let Ok(key) = binding.table.target_key(&row.key) {
+        write(migration, binding, progress, row, tombstone(key, row.version)).await?;
+    }
+    migration.source.set_aside_pending(binding.name(), &row.key, row.version, &reason.to_string()).await?;
+    Ok(Fate::SetAside)
+}
+
+/// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard answers (I8).
+async fn write(
+    migration: &Migration,
+    binding: &TableBinding,
+    progress: &TableProgress,
+    row: &PendingRow,
+    item: Item,
+) -> Result<Written, StoreError> {
+    let mut away = Backoff::patient();
+    let mut throttled = Backoff::new(Duration::from_millis(25), Duration::from_secs(5), u32::MAX);
+    loop {
+        match migration.target.put_guarded(&binding.target_name, item.clone(), row.version).await {
+            Ok(written) => {
+                progress.add_capacity(written.capacity_units);
+                return Ok(written);
+            }
+            Err(e) => match e.kind.retry() {
+                Retry::Never => return Err(e),
+                Retry::Slower => {
+                    progress.throttles.fetch_add(1, Relaxed);
+                    progress.pause(Some(format!("{} throttles", binding.target_name)));
+                    throttled.pause(e).await?;
+                    progress.pause(None);
+                }
+                Retry::Again => {
+                    if e.kind == Kind::Unknown {
+                        progress.lost_replies.fetch_add(1, Relaxed);
+                    }
+                    away.pause(e).await?;
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Where a migration stands, for people and for programs. Reads only.
+
+use chrono::{DateTime, Utc};
+use lockstep_core::source::{CaptureState, Entry, Source, TableBinding};
+use lockstep_core::target::{TableStanding, Target};
+use lockstep_core::{Epoch, Phase};
+use serde::Serialize;
+
+use crate::error::Result;
+
+/// The state of a migration.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Whether Lockstep was ever installed in this source.
+    pub installed: bool,
+    /// The phase of all tables.
+    pub phase: Option<Phase>,
+    /// The epoch.
+    pub epoch: Option<Epoch>,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
+    /// Each table.
+    pub tables: Vec<TableStatus>,
+    /// Steps that a crash left open; the next coordinator settles them.
+    pub open_intents: Vec<Entry>,
+    /// Whether the newest verdict said consistent; `None` where nothing was validated.
+    pub verdict_consistent: Option<bool>,
+    /// Its age in seconds.
+    pub verdict_age_s: Option<f64>,
+    /// The newest entries of the journal, newest first.
+    pub journal: Vec<Entry>,
+}
+
+/// The state of one table.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableStatus {
+    /// Table name.
+    pub name: String,
+    /// `on`, `absent`, or what broke it.
+    pub capture: String,
+    /// Target table, and whether it is there.
+    pub target: String,
+    /// Ranges done, of how many.
+    pub ranges_done: u64,
+    /// Ranges of the plan; 0 before there is one.
+    pub ranges: u64,
+    /// Rows settled by the backfill, over all runs.
+    pub rows_backfilled: u64,
+    /// Pending keys.
+    pub pending: i64,
+    /// Age of the oldest, in seconds.
+    pub oldest_s: f64,
+    /// Dead letters.
+    pub dead_letters: i64,
+    /// Dead letters that nobody has acknowledged.
+    pub dead_letters_unacknowledged: i64,
+    /// Changes that relays have delivered, over all runs.
+    pub relayed: i64,
+}
+
+/// Reads the state of a migration.
+///
+/// # Errors
+/// When a store does not answer.
+pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Status> {
+    if !source.has_schema().await? {
+        return Ok(Status {
+            installed: false,
+            phase: None,
+            epoch: None,
+            since: None,
+            tables: Vec::new(),
+            open_intents: Vec::new(),
+            verdict_consistent: None,
+            verdict_age_s: None,
+            journal: Vec::new(),
+        });
+    }
+    let control = source.control().await?;
+    let verdict = source.latest_verdict().await?;
+    let mut of_tables = Vec::with_capacity(tables.len());
+    for binding in tables {
+        of_tables.push(table(source, target, binding).await?);
+    }
+    Ok(Status {
+        installed: true,
+        phase: Some(control.phase),
+        epoch: Some(control.epoch),
+        since: Some(control.changed_at),
+        tables: of_tables,
+        open_intents: source.open_intents().await?,
+        verdict_consistent: verdict.as_ref().map(|v| v.consistent),
+        verdict_age_s: verdict.as_ref().map(|v| v.age_s),
+        journal: source.journal(10).await?,
+    })
+}
+
+async fn table(source: &Source, target: &Target, binding: &TableBinding) -> Result<TableStatus> {
+    let name = binding.name();
+    let ranges = source.ranges(name).await?;
+    let lag = source.lag(name).await?;
+    let (dead_letters, unacknowledged) = source.count_dead_letters(name).await?;
+    let relayed = source.table_state(name).await?.map_or(0, |state| state.relayed);
+    let capture = match source.capture_state(binding).await? {
+        CaptureState::On => "on".to_owned(),
+        CaptureState::Absent => "absent".to_owned(),
+        CaptureState::Broken(how) => how,
+    };
+    let standing = match target.describe(&binding.target_name, &binding.table.target()).await {
+        Ok(TableStanding::Missing) => "missing".to_owned(),
+        Ok(TableStanding::There(there)) if there.active && there.mismatches.is_empty() => "ACTIVE".to_owned(),
+        Ok(TableStanding::There(there)) if there.active => there.mismatches.join("; "),
+        Ok(TableStanding::There(_)) => "not ACTIVE".to_owned(),
+        // The status of the source is worth showing while the target is away.
+        Err(e) => e.to_string(),
+    };
+    Ok(TableStatus {
+        name: name.to_owned(),
+        capture,
+        target: format!("{} ({standing})", binding.target_name),
+        ranges_done: ranges.iter().filter(|range| range.done).count() as u64,
+        ranges: ranges.len() as u64,
+        rows_backfilled: ranges.iter().map(|range| range.rows_read as u64).sum(),
+        pending: lag.keys,
+        oldest_s: lag.oldest_s,
+        dead_letters,
+        dead_letters_unacknowledged: unacknowledged,
+        relayed,
+    })
+}

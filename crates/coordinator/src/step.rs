@@ -1,0 +1,219 @@
+//! Changing the phase of all tables in one atomic step (R6, I5), and finishing or undoing what a crash left (I9).
+
+use lockstep_core::source::{CaptureState, Control, Entry, EntryKind, IntentId, Source, take_exclusive};
+use lockstep_core::{Doing, Epoch, Kind, Phase};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::gates::{self, GateReport, Observer};
+use crate::options::Migration;
+
+/// Name of the step in the journal.
+pub(crate) const STEP: &str = "change phase";
+
+/// How a step ended well.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepOutcome {
+    /// Where it came from.
+    pub from: Phase,
+    /// Where it stands now.
+    pub phase: Phase,
+    /// The epoch now.
+    pub epoch: Epoch,
+    /// Tries for the barrier; 0 when there was nothing to do.
+    pub tries: u32,
+    /// How long the barrier was held, in milliseconds: the longest that a writer was kept waiting by the flip itself.
+    pub barrier_held_ms: f64,
+    /// The gates that were asked.
+    pub gates: GateReport,
+}
+
+/// What the journal keeps of an intended step: enough to finish or undo it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Intent {
+    from: Phase,
+    to: Phase,
+    epoch_before: Epoch,
+}
+
+/// What to do about an intent whose outcome is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// The flip has happened: wait for the instances, then record it.
+    Finish,
+    /// It has not, and nobody is at it any more: record that.
+    Undo,
+}
+
+/// Decides by the control record alone, for the flip is one transaction. Ordinary steps and recovery both ask it.
+fn recover(intent: &Intent, control: &Control) -> Recovery {
+    if control.epoch > intent.epoch_before && control.phase == intent.to { Recovery::Finish } else { Recovery::Undo }
+}
+
+/// Takes one step.
+pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, observer: &dyn Observer) -> Result<StepOutcome> {
+    let source = &migration.source;
+    let control = source.control().await?;
+    let from = control.phase;
+    if from == to {
+        return Ok(StepOutcome {
+            from,
+            phase: to,
+            epoch: control.epoch,
+            tries: 0,
+            barrier_held_ms: 0.0,
+            gates: GateReport::default(),
+        });
+    }
+    if from.next() != Some(to) && from.previous() != Some(to) {
+        return Err(Error::NotAdjacent { from, to });
+    }
+    let gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
+    // DynamoOnly cannot be forced: without a reverse feed there is no way back.
+    if !gates.passed() && (force.is_none() || to == Phase::DynamoOnly) {
+        let detail = json!({ "from": from, "to": to, "gates": gates });
+        let intent = source.journal_intent(&migration.actor, STEP, &detail).await?;
+        source.journal_outcome(&migration.actor, intent, EntryKind::Refused, STEP, &detail).await?;
+        return Err(Error::Refused(gates));
+    }
+    let intent = Intent { from, to, epoch_before: control.epoch };
+    let mut detail = json!(intent);
+    detail["force"] = json!(force);
+    detail["gates"] = json!(gates);
+    let id = source.journal_intent(&migration.actor, STEP, &detail).await?;
+    if to == Phase::DualWrite && from == Phase::PostgresOnly {
+        for binding in &migration.tables {
+            source.enable_relay(binding.name()).await?;
+        }
+    }
+    match flip(migration, &intent, observer).await {
+        Ok((tries, held_ms)) => {
+            let now = settle(migration, id, &intent).await?;
+            if now.phase != to {
+                return Err(Error::Store(lockstep_core::Error::source(
+                    Kind::Unknown,
+                    STEP,
+                    "the flip did not happen; try again",
+                )));
+            }
+            Ok(StepOutcome { from, phase: now.phase, epoch: now.epoch, tries, barrier_held_ms: held_ms, gates })
+        }
+        Err(error) => {
+            // The commit may have happened although its answer was lost (I8): the control record decides. Where even that
+            // cannot be read, the intent stays open, and the next coordinator settles it.
+            let now = settle(migration, id, &intent).await;
+            match now {
+                Ok(now) if now.phase == to => {
+                    Ok(StepOutcome { from, phase: now.phase, epoch: now.epoch, tries: 1, barrier_held_ms: 0.0, gates })
+                }
+                _ => Err(error),
+            }
+        }
+    }
+}
+
+/// Flips phase and epoch under the exclusive barrier; returns the tries it took and how long the barrier was held.
+async fn flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -> Result<(u32, f64)> {
+    let steps = &migration.options.steps;
+    for tries in 1..=steps.lock_tries.max(1) {
+        match try_flip(migration, intent).await {
+            Ok(held_ms) => return Ok((tries, held_ms)),
+            Err(Error::Store(e)) if e.kind == Kind::Busy => {
+                observer.note(&format!(
+                    "a write transaction is open; the step to {} waits {} ms and tries again (try {tries} of {})",
+                    intent.to,
+                    steps.lock_pause.as_millis(),
+                    steps.lock_tries
+                ));
+                tokio::time::sleep(steps.lock_pause).await;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Err(Error::BarrierBusy { to: intent.to, tries: steps.lock_tries, lock_timeout_ms: steps.lock_timeout.as_millis() as u64 })
+}
+
+async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
+    let doing = "changing the phase";
+    let mut transaction = migration.source.pool().begin().await.doing(doing)?;
+    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
+    let held = std::time::Instant::now();
+    // From here on no write transaction is in flight anywhere (I5). What must hold at the flip is asked again.
+    let now = Control::read(&mut transaction).await?;
+    if now.epoch != intent.epoch_before || now.phase != intent.from {
+        let message = format!("someone else changed the phase to {} meanwhile", now.phase);
+        return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
+    }
+    if intent.to > intent.from {
+        for binding in &migration.tables {
+            let state = migration.source.capture_state(binding).await?;
+            if state != CaptureState::On {
+                let message = format!("capture of {} is not on: {state:?}", binding.name());
+                return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
+            }
+        }
+    }
+    Control::flip(&mut transaction, intent.to).await?;
+    transaction.commit().await.doing(doing)?;
+    Ok(held.elapsed().as_secs_f64() * 1000.0)
+}
+
+/// Settles an intent by what the control record says, and records the outcome.
+async fn settle(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
+    let source = &migration.source;
+    let control = source.control().await?;
+    let detail = json!({ "from": intent.from, "to": intent.to, "phase": control.phase, "epoch": control.epoch });
+    match recover(intent, &control) {
+        Recovery::Finish => {
+            // Readers go on with the phase they know for at most one lease, by their own clocks. Waiting it out twice means
+            // that no instance is two phases behind when the next step begins (I6).
+            tokio::time::sleep(migration.options.steps.phase_lease * 2).await;
+            source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &detail).await?;
+        }
+        Recovery::Undo => source.journal_outcome(&migration.actor, id, EntryKind::Undone, STEP, &detail).await?,
+    }
+    Ok(control)
+}
+
+/// Settles every step that a crash left open. The coordinator's lock is held, so nobody else is at it.
+pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
+    let source: &Source = &migration.source;
+    let mut settled = Vec::new();
+    for entry in source.open_intents().await? {
+        let Entry { id, step, detail, .. } = entry;
+        let id = IntentId(id);
+        match serde_json::from_value::<Intent>(detail.clone()) {
+            Ok(intent) if step == STEP => {
+                let control = settle(migration, id, &intent).await?;
+                settled.push(format!("the step {} → {} was broken off; the phase is {}", intent.from, intent.to, control.phase));
+            }
+            // Every other step of ours is repeated as a whole when the command runs again, so there is nothing to undo.
+            _ => {
+                source.journal_outcome(&migration.actor, id, EntryKind::Undone, &step, &json!({ "why": "broken off" })).await?;
+                settled.push(format!("`{step}` was broken off and will be repeated"));
+            }
+        }
+    }
+    Ok(settled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control(phase: Phase, epoch: i64) -> Control {
+        Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn the_control_record_alone_decides_whether_a_step_is_finished_or_undone() {
+        let intent = Intent { from: Phase::DualWrite, to: Phase::HybridRead, epoch_before: Epoch(4) };
+        assert_eq!(recover(&intent, &control(Phase::HybridRead, 5)), Recovery::Finish);
+        // A burnt epoch: the sequence moved, the commit did not.
+        assert_eq!(recover(&intent, &control(Phase::HybridRead, 6)), Recovery::Finish);
+        assert_eq!(recover(&intent, &control(Phase::DualWrite, 4)), Recovery::Undo);
+        // Someone went elsewhere since: this step did not bring us there.
+        assert_eq!(recover(&intent, &control(Phase::PostgresOnly, 5)), Recovery::Undo);
+    }
+}

@@ -1,0 +1,141 @@
+//! `numeric(p, s)`: exact, with the column's scale.
+
+use std::ops::Deref;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgArguments;
+
+use super::{Column, Unholdable, bind_value, number, present};
+
+/// A decimal of a `numeric(p, SCALE)` column.
+///
+/// DynamoDB normalises numbers (`10.50` comes back as `10.5`), so the scale comes from the type and not from the value.
+/// Values are kept at exactly `SCALE` digits after the point; up to 28 digits in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Scaled<const SCALE: u32>(Decimal);
+
+impl<const SCALE: u32> Scaled<SCALE> {
+    /// The value at this scale.
+    ///
+    /// # Errors
+    /// When digits would be lost.
+    pub fn new(value: Decimal) -> Result<Self, Unholdable> {
+        let mut scaled = value;
+        scaled.rescale(SCALE);
+        if scaled == value && scaled.scale() == SCALE {
+            Ok(Self(scaled))
+        } else {
+            Err(Unholdable::because(format!("does not fit a decimal of 28 digits with {SCALE} after the point")))
+        }
+    }
+
+    /// The decimal, for arithmetic.
+    pub fn get(self) -> Decimal {
+        self.0
+    }
+}
+
+impl<const SCALE: u32> Deref for Scaled<SCALE> {
+    type Target = Decimal;
+    fn deref(&self) -> &Decimal {
+        &self.0
+    }
+}
+
+impl<const SCALE: u32> Column for Scaled<SCALE> {
+    const SQL_TYPE: &'static str = "numeric";
+
+    fn accepts(sql_type: &str) -> bool {
+        // `numeric(18,2)`; at scale 0 PostgreSQL prints the scale as well.
+        sql_type.starts_with("numeric(") && sql_type.ends_with(&format!(",{SCALE})"))
+    }
+
+    fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
+        from_binary(present(field)?).and_then(Self::new)
+    }
+
+    fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
+        Ok(Some(AttributeValue::N(self.0.to_string())))
+    }
+
+    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+        let text = number(attribute)?;
+        let parsed = Decimal::from_str_exact(text).or_else(|_| Decimal::from_scientific(text));
+        parsed.map_err(|_| Unholdable::because("does not parse as a decimal of 28 digits")).and_then(Self::new)
+    }
+
+    fn bind(&self, arguments: &mut PgArguments) {
+        bind_value(arguments, self.0);
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self.0 == other.0 && self.0.scale() == other.0.scale()
+    }
+}
+
+/// PostgreSQL's binary numeric: digit count, weight of the first digit, sign, display scale, then base-10,000 digits
+/// (`numeric_send` in PostgreSQL's `numeric.c`).
+fn from_binary(bytes: &[u8]) -> Result<Decimal, Unholdable> {
+    let malformed = || Unholdable::because("malformed numeric from PostgreSQL");
+    let mut words = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+    let mut word = || words.next().ok_or_else(malformed);
+    let (count, weight, sign, display_scale) = (word()?, word()? as i16, word()?, word()?);
+    let negative = match sign {
+        0x0000 => false,
+        0x4000 => true,
+        0xC000 => return Err(Unholdable::because("is NaN, which DynamoDB cannot hold")),
+        _ => return Err(Unholdable::because("is infinite, which DynamoDB cannot hold")),
+    };
+    let too_wide = || Unholdable::because("has more than 28 digits");
+    let mut mantissa: i128 = 0;
+    for _ in 0..count {
+        mantissa = mantissa.checked_mul(10_000).and_then(|m| m.checked_add(i128::from(word().ok()?))).ok_or_else(too_wide)?;
+    }
+    // The last digit stands for 10,000^(weight - count + 1); bring that to the display scale.
+    let exponent = 4 * (i32::from(weight) - i32::from(count) + 1);
+    let shift = exponent + i32::from(display_scale);
+    let power = 10_i128.checked_pow(shift.unsigned_abs()).ok_or_else(too_wide)?;
+    mantissa = match (count, shift >= 0) {
+        (0, _) => 0,
+        (_, true) => mantissa.checked_mul(power).ok_or_else(too_wide)?,
+        (_, false) => mantissa / power,
+    };
+    let signed = if negative { -mantissa } else { mantissa };
+    Decimal::try_from_i128_with_scale(signed, u32::from(display_scale)).map_err(|_| too_wide())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(words: &[u16], expected: &str) {
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_be_bytes()).collect();
+        assert_eq!(from_binary(&bytes).expect("valid").to_string(), expected);
+    }
+
+    #[test]
+    fn binary_numerics_keep_value_and_scale() {
+        check(&[0, 0, 0, 2], "0.00");
+        check(&[2, 0, 0, 2, 10, 5000], "10.50");
+        check(&[1, 1, 0, 2, 1], "10000.00");
+        check(&[1, 0xFFFF, 0x4000, 2, 100], "-0.01");
+        check(&[3, 1, 0, 2, 1234, 5678, 9000], "12345678.90");
+    }
+
+    #[test]
+    fn nan_is_named() {
+        let bytes: Vec<u8> = [0_u16, 0, 0xC000, 0].iter().flat_map(|w| w.to_be_bytes()).collect();
+        assert!(from_binary(&bytes).expect_err("NaN").reason.contains("NaN"));
+    }
+
+    #[test]
+    fn a_normalised_number_gets_its_scale_back() {
+        let back = Scaled::<2>::from_attribute(Some(&AttributeValue::N("10.5".into()))).expect("fits");
+        assert_eq!(back.to_string(), "10.50");
+        assert!(Scaled::<2>::from_attribute(Some(&AttributeValue::N("10.505".into()))).is_err());
+    }
+}

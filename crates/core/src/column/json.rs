@@ -1,0 +1,153 @@
+//! `jsonb`, kept as text: every number and every depth survives.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use sqlx::postgres::PgArguments;
+
+use super::{Column, Unholdable, bind_value, present, string};
+
+/// A JSON document.
+///
+/// In DynamoDB it is a string, not a map: a map could not hold numbers over 38 digits, more than 32 levels, or the
+/// difference between `1.0` and `1.00`, all of which `jsonb` allows; and it costs more bytes and time.
+/// Equality (`==`) is of the text; [`Column::same`] is of the meaning.
+#[derive(Clone, Debug)]
+pub struct Json(Box<RawValue>);
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Json {}
+
+impl Json {
+    /// A document of anything that serialises.
+    ///
+    /// # Errors
+    /// When serialisation fails, for example for a map whose keys are not strings.
+    pub fn of(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::value::to_raw_value(value).map(Self)
+    }
+
+    /// Parses a document.
+    ///
+    /// # Errors
+    /// When the text is not one JSON value.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        RawValue::from_string(text.to_owned()).map(Self)
+    }
+
+    /// Reads the document into a type.
+    ///
+    /// # Errors
+    /// When the document has another shape.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.0.get())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl Column for Json {
+    const SQL_TYPE: &'static str = "jsonb";
+
+    fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
+        // `jsonb_send` puts a version byte, 1, before the text.
+        let Some((1, text)) = present(field)?.split_first().map(|(version, text)| (*version, text)) else {
+            return Err(Unholdable::because("jsonb in an unknown binary version"));
+        };
+        let text = std::str::from_utf8(text).map_err(|_| Unholdable::because("jsonb is not UTF-8"))?;
+        Self::parse(text).map_err(|_| Unholdable::because("jsonb does not parse (nested too deep?)"))
+    }
+
+    fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
+        Ok(Some(AttributeValue::S(self.0.get().to_owned())))
+    }
+
+    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+        Self::parse(string(attribute)?).map_err(|_| Unholdable::because("is not valid JSON"))
+    }
+
+    fn bind(&self, arguments: &mut PgArguments) {
+        bind_value(arguments, sqlx::types::Json(self.0.clone()));
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get() || same_meaning(&self.0, &other.0)
+    }
+}
+
+/// Equality as `jsonb` sees it: order of members and white space do not matter, numbers compare by value and to any
+/// precision, a repeated member counts once, the last.
+fn same_meaning(a: &RawValue, b: &RawValue) -> bool {
+    type Members<'a> = BTreeMap<String, &'a RawValue>;
+    let (a, b) = (a.get().trim(), b.get().trim());
+    match (a.as_bytes().first(), b.as_bytes().first()) {
+        (Some(b'{'), Some(b'{')) => match (serde_json::from_str::<Members<'_>>(a), serde_json::from_str::<Members<'_>>(b)) {
+            (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|((ka, va), (kb, vb))| ka == kb && same_meaning(va, vb)),
+            _ => false,
+        },
+        (Some(b'['), Some(b'[')) => {
+            match (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b)) {
+                (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_meaning(a, b)),
+                _ => false,
+            }
+        }
+        (Some(b'"'), Some(b'"')) => {
+            matches!((serde_json::from_str::<String>(a), serde_json::from_str::<String>(b)), (Ok(a), Ok(b)) if a == b)
+        }
+        (Some(x), Some(y)) if is_number(*x) && is_number(*y) => normal_number(a) == normal_number(b),
+        _ => a == b,
+    }
+}
+
+fn is_number(first: u8) -> bool {
+    first == b'-' || first.is_ascii_digit()
+}
+
+/// A number as sign, digits without leading or trailing zeros, and the power of ten of the last digit.
+fn normal_number(text: &str) -> (bool, String, i64) {
+    let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let trimmed = digits.trim_end_matches('0');
+    let power = exponent.parse::<i64>().unwrap_or(i64::MAX / 2) - fraction.len() as i64 + (digits.len() - trimmed.len()) as i64;
+    match trimmed.trim_start_matches('0') {
+        "" => (false, String::new(), 0),
+        significant => (negative, significant.to_owned(), power),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(a: &str, b: &str, same: bool) {
+        let (a, b) = (Json::parse(a).expect("json"), Json::parse(b).expect("json"));
+        assert_eq!(a.same(&b), same, "{} / {}", a.as_str(), b.as_str());
+    }
+
+    #[test]
+    fn documents_compare_by_meaning() {
+        check(r#"{"a":1,"b":[1,2]}"#, r#"{ "b": [1, 2], "a": 1.0 }"#, true);
+        check(r#"{"a":1}"#, r#"{"a":1,"b":null}"#, false);
+        check("[1,2]", "[2,1]", false);
+        check(r#""\u0041""#, r#""A""#, true);
+        check("1e2", "100.00", true);
+        check("0", "-0.0", true);
+        check("123456789012345678901234567890.1", "123456789012345678901234567890.2", false);
+        check("null", "0", false);
+        check("true", "false", false);
+    }
+}

@@ -1,0 +1,194 @@
+//! One column, four forms: PostgreSQL's binary field, a Rust value, a DynamoDB attribute, a bound parameter.
+//!
+//! [`Column`] is implemented by the Rust types a row struct may use. The [`row!`](crate::row) macro composes them, so a
+//! table crate names types and gets both conversions.
+
+mod decimal;
+mod json;
+mod scalar;
+mod time;
+
+pub use decimal::Scaled;
+pub use json::Json;
+pub use time::{fixed_width, parse_fixed_width};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use sqlx::postgres::PgArguments;
+
+/// Why a value cannot be carried from one form to another. A row with such a value is dead-lettered (R13), never altered.
+///
+/// The text never holds the value itself: reasons are logged, values are not (R36).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[error("column `{column}`: {reason}")]
+pub struct Unholdable {
+    /// The column or attribute; empty until the row codec fills it in.
+    pub column: String,
+    /// What is wrong with it, without the value.
+    pub reason: String,
+}
+
+impl Unholdable {
+    /// A reason whose column is not known yet.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self { column: String::new(), reason: reason.into() }
+    }
+
+    /// The same reason, of the named column.
+    pub fn of(mut self, column: &str) -> Self {
+        if self.column.is_empty() {
+            column.clone_into(&mut self.column);
+        }
+        self
+    }
+}
+
+/// A Rust type that can stand for a column.
+///
+/// Laws, checked by property tests: `from_field(binary(v)) == v` for what PostgreSQL sends for `v`, and
+/// `from_attribute(to_attribute(v)) == v` for every `v` that `to_attribute` accepts (R4).
+pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
+    /// The type as `format_type()` prints it, for messages and for the schema check.
+    const SQL_TYPE: &'static str;
+    /// Whether the column may be NULL.
+    const NULLABLE: bool = false;
+
+    /// Whether a source column of this type (as `format_type()` prints it) can be read as `Self`.
+    fn accepts(sql_type: &str) -> bool {
+        sql_type == Self::SQL_TYPE
+    }
+
+    /// Reads PostgreSQL's binary field; `None` is NULL.
+    ///
+    /// # Errors
+    /// When the value has no counterpart in Rust (`NaN`, `infinity`) or the bytes are not of this type.
+    fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable>;
+
+    /// The DynamoDB attribute, `None` for NULL: NULL is absence, so that it stays distinct from the empty string.
+    ///
+    /// # Errors
+    /// When DynamoDB cannot hold the value.
+    fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable>;
+
+    /// Reads the attribute back; `None` is absence.
+    ///
+    /// # Errors
+    /// When the attribute is of another type or does not parse.
+    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable>;
+
+    /// Adds the value as the next parameter of a statement.
+    fn bind(&self, arguments: &mut PgArguments);
+
+    /// Whether two values mean the same: decimals by value and scale, documents by meaning.
+    fn same(&self, other: &Self) -> bool;
+
+    /// Reads the value from one element of a source key's JSON array.
+    ///
+    /// # Errors
+    /// When the type cannot be part of a key, or the element does not parse.
+    fn from_key(_element: &serde_json::Value) -> Result<Self, Unholdable> {
+        Err(Unholdable::because(format!("{} columns cannot be part of a key", Self::SQL_TYPE)))
+    }
+
+    /// The value as the text of an SQL literal, for primary keys that border a range.
+    ///
+    /// # Errors
+    /// When the type cannot be part of a primary key here.
+    fn literal(&self) -> Result<String, Unholdable> {
+        Err(Unholdable::because(format!("{} columns cannot be part of a primary key", Self::SQL_TYPE)))
+    }
+
+    /// The SQL expression that puts column `name` (already qualified and quoted) into a source key, the same in every
+    /// session whatever its settings.
+    fn key_expression(name: &str) -> String {
+        name.to_owned()
+    }
+}
+
+impl<T: Column> Column for Option<T> {
+    const SQL_TYPE: &'static str = T::SQL_TYPE;
+    const NULLABLE: bool = true;
+
+    fn accepts(sql_type: &str) -> bool {
+        T::accepts(sql_type)
+    }
+
+    fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
+        field.map(|bytes| T::from_field(Some(bytes))).transpose()
+    }
+
+    fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
+        self.as_ref().map_or(Ok(None), T::to_attribute)
+    }
+
+    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+        attribute.map(|value| T::from_attribute(Some(value))).transpose()
+    }
+
+    fn bind(&self, arguments: &mut PgArguments) {
+        match self {
+            Some(value) => value.bind(arguments),
+            None => bind_value(arguments, None::<String>),
+        }
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Some(a), Some(b)) => a.same(b),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {
+        if element.is_null() { Ok(None) } else { T::from_key(element).map(Some) }
+    }
+
+    fn key_expression(name: &str) -> String {
+        T::key_expression(name)
+    }
+}
+
+/// The bytes of a field that may not be NULL.
+fn present(field: Option<&[u8]>) -> Result<&[u8], Unholdable> {
+    field.ok_or_else(|| Unholdable::because("is NULL in the source, but the row type says it cannot be"))
+}
+
+/// A field of exactly `N` bytes.
+fn exactly<const N: usize>(field: Option<&[u8]>) -> Result<[u8; N], Unholdable> {
+    let bytes = present(field)?;
+    bytes.try_into().map_err(|_| Unholdable::because(format!("expected {N} bytes from PostgreSQL, got {}", bytes.len())))
+}
+
+fn wrong_attribute(expected: &str, got: Option<&AttributeValue>) -> Unholdable {
+    let got = match got {
+        None => "nothing",
+        Some(AttributeValue::S(_)) => "a string",
+        Some(AttributeValue::N(_)) => "a number",
+        Some(AttributeValue::Bool(_)) => "a boolean",
+        Some(AttributeValue::Null(_)) => "NULL",
+        Some(_) => "another type",
+    };
+    Unholdable::because(format!("expected {expected} in DynamoDB, found {got}"))
+}
+
+fn string(attribute: Option<&AttributeValue>) -> Result<&str, Unholdable> {
+    match attribute {
+        Some(AttributeValue::S(text)) => Ok(text),
+        other => Err(wrong_attribute("a string", other)),
+    }
+}
+
+fn number(attribute: Option<&AttributeValue>) -> Result<&str, Unholdable> {
+    match attribute {
+        Some(AttributeValue::N(text)) => Ok(text),
+        other => Err(wrong_attribute("a number", other)),
+    }
+}
+
+fn bind_value<'q, V>(arguments: &mut PgArguments, value: V)
+where
+    V: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    use sqlx::Arguments;
+    arguments.add(value).expect("encoding a scalar into memory cannot fail");
+}

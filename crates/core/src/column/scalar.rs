@@ -1,0 +1,115 @@
+//! Integers, booleans and text.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use sqlx::postgres::PgArguments;
+
+use super::{Column, Unholdable, bind_value, exactly, number, present, string, wrong_attribute};
+
+macro_rules! integer {
+    ($type:ty, $sql:literal, $bytes:literal) => {
+        impl Column for $type {
+            const SQL_TYPE: &'static str = $sql;
+
+            fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
+                exactly::<$bytes>(field).map(<$type>::from_be_bytes)
+            }
+
+            fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
+                Ok(Some(AttributeValue::N(self.to_string())))
+            }
+
+            fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+                let text = number(attribute)?;
+                text.parse().map_err(|_| Unholdable::because(concat!("does not fit ", $sql)))
+            }
+
+            fn bind(&self, arguments: &mut PgArguments) {
+                bind_value(arguments, *self);
+            }
+
+            fn same(&self, other: &Self) -> bool {
+                self == other
+            }
+
+            fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {
+                element
+                    .as_i64()
+                    .and_then(|wide| <$type>::try_from(wide).ok())
+                    .ok_or_else(|| Unholdable::because(concat!("key element does not fit ", $sql)))
+            }
+
+            fn literal(&self) -> Result<String, Unholdable> {
+                Ok(self.to_string())
+            }
+        }
+    };
+}
+
+integer!(i64, "bigint", 8);
+integer!(i32, "integer", 4);
+integer!(i16, "smallint", 2);
+
+impl Column for bool {
+    const SQL_TYPE: &'static str = "boolean";
+
+    fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
+        exactly::<1>(field).map(|[byte]| byte != 0)
+    }
+
+    fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
+        Ok(Some(AttributeValue::Bool(*self)))
+    }
+
+    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+        match attribute {
+            Some(AttributeValue::Bool(value)) => Ok(*value),
+            other => Err(wrong_attribute("a boolean", other)),
+        }
+    }
+
+    fn bind(&self, arguments: &mut PgArguments) {
+        bind_value(arguments, *self);
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Column for String {
+    const SQL_TYPE: &'static str = "text";
+
+    fn accepts(sql_type: &str) -> bool {
+        // `character(n)` comes padded with blanks and is kept so: the round trip must not change a byte.
+        sql_type == "text" || sql_type.starts_with("character")
+    }
+
+    fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
+        let text = std::str::from_utf8(present(field)?);
+        text.map(str::to_owned).map_err(|_| Unholdable::because("is not UTF-8; set client_encoding to UTF8"))
+    }
+
+    fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
+        Ok(Some(AttributeValue::S(self.clone())))
+    }
+
+    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+        string(attribute).map(str::to_owned)
+    }
+
+    fn bind(&self, arguments: &mut PgArguments) {
+        bind_value(arguments, self.clone());
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {
+        element.as_str().map(str::to_owned).ok_or_else(|| Unholdable::because("key element is not a string"))
+    }
+
+    fn literal(&self) -> Result<String, Unholdable> {
+        Ok(self.clone())
+    }
+}

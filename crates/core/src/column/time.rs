@@ -1,0 +1,122 @@
+//! `timestamptz`, to the microsecond.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
+use sqlx::postgres::PgArguments;
+
+use super::{Column, Unholdable, bind_value, exactly, string};
+
+/// PostgreSQL counts microseconds from 2000-01-01 (PostgreSQL documentation, "Date/Time Types").
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// RFC 3339 in UTC with six digits, always 27 characters, so that text order is time order.
+///
+/// # Errors
+/// When the year has not four digits: the width, and with it the order of keys, would break.
+pub fn fixed_width(at: DateTime<Utc>) -> Result<String, Unholdable> {
+    let year = at.year();
+    if !(0..=9999).contains(&year) {
+        return Err(Unholdable::because("year is outside 0000 to 9999, which a fixed-width timestamp cannot hold"));
+    }
+    // Written by hand: chrono's formatter interprets its pattern each time and was a fifth of the cost of encoding a row.
+    let mut out = *b"0000-00-00T00:00:00.000000Z";
+    let mut put = |from: usize, digits: usize, mut value: u32| {
+        for slot in out[from..from + digits].iter_mut().rev() {
+            *slot = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    };
+    put(0, 4, year.unsigned_abs());
+    put(5, 2, at.month());
+    put(8, 2, at.day());
+    put(11, 2, at.hour());
+    put(14, 2, at.minute());
+    put(17, 2, at.second());
+    put(20, 6, (at.nanosecond() / 1_000).min(999_999));
+    Ok(String::from_utf8(out.to_vec()).expect("digits and punctuation are ASCII"))
+}
+
+/// Reads what [`fixed_width`] wrote.
+///
+/// # Errors
+/// When the text is not an RFC 3339 time in UTC of that width.
+pub fn parse_fixed_width(text: &str) -> Result<DateTime<Utc>, Unholdable> {
+    let bad = || Unholdable::because("is not a timestamp of the form 2026-01-31T23:59:59.000000Z");
+    if text.len() != 27 || !text.ends_with('Z') {
+        return Err(bad());
+    }
+    DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|_| bad())
+}
+
+impl Column for DateTime<Utc> {
+    const SQL_TYPE: &'static str = "timestamp with time zone";
+
+    fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
+        let since_2000_us = i64::from_be_bytes(exactly(field)?);
+        if since_2000_us == i64::MAX || since_2000_us == i64::MIN {
+            return Err(Unholdable::because("is an infinite timestamp"));
+        }
+        since_2000_us
+            .checked_add(POSTGRES_EPOCH_US)
+            .and_then(DateTime::from_timestamp_micros)
+            .ok_or_else(|| Unholdable::because("is a timestamp too far from today"))
+    }
+
+    fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
+        fixed_width(*self).map(|text| Some(AttributeValue::S(text)))
+    }
+
+    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+        parse_fixed_width(string(attribute)?)
+    }
+
+    fn bind(&self, arguments: &mut PgArguments) {
+        bind_value(arguments, *self);
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {
+        element
+            .as_str()
+            .and_then(|text| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok())
+            .map(|naive| naive.and_utc())
+            .ok_or_else(|| Unholdable::because("key element is not a finite timestamp of our era"))
+    }
+
+    fn literal(&self) -> Result<String, Unholdable> {
+        fixed_width(*self)
+    }
+
+    fn key_expression(name: &str) -> String {
+        // Two sessions with different TimeZone settings would print one instant in two ways: two keys for one row.
+        format!("({name} AT TIME ZONE 'UTC')")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinity_and_far_years_are_refused_with_a_reason() {
+        for raw in [i64::MAX, i64::MIN] {
+            let error = DateTime::<Utc>::from_field(Some(&raw.to_be_bytes())).expect_err("infinite");
+            assert!(error.reason.contains("infinite"), "{error}");
+        }
+        let year_10000 = DateTime::from_timestamp(253_402_300_800, 0).expect("in range");
+        assert!(fixed_width(year_10000).is_err());
+    }
+
+    #[test]
+    fn text_order_is_time_order_across_the_second() {
+        let a = DateTime::from_timestamp_micros(1_700_000_000_999_999).expect("in range");
+        let b = DateTime::from_timestamp_micros(1_700_000_001_000_000).expect("in range");
+        let (a_text, b_text) = (fixed_width(a).expect("year"), fixed_width(b).expect("year"));
+        assert!(a_text < b_text);
+        assert_eq!(a_text, "2023-11-14T22:13:20.999999Z");
+        assert_eq!(parse_fixed_width(&a_text), Ok(a));
+    }
+}

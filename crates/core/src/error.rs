@@ -1,0 +1,155 @@
+//! Errors: a kind to branch on, a sentence to read.
+
+use crate::column::Unholdable;
+
+/// What an error means for what to do next. One function, [`Kind::retry`], maps it to a retry policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The store is asking for fewer requests. Nothing was done.
+    Throttled,
+    /// The store could not be reached, or said that it failed. Nothing was done.
+    Unavailable,
+    /// The answer was lost: it may have been done (I8).
+    Unknown,
+    /// A condition was not met; for a guarded write that is success.
+    Refused,
+    /// This row or request can never succeed as it is.
+    Invalid,
+    /// Credentials missing, expired, or without the permission.
+    Denied,
+    /// A table, role or setting is not as it must be; a person has to act.
+    Misconfigured,
+    /// A lock was not to be had within its time-out.
+    Busy,
+}
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Try again, slower.
+    Slower,
+    /// Try again after a pause.
+    Again,
+    /// Do not try again.
+    Never,
+}
+
+impl Kind {
+    /// The retry policy of this kind, for operations that may be repeated (all of ours may, I2).
+    pub fn retry(self) -> Retry {
+        match self {
+            Self::Throttled => Retry::Slower,
+            Self::Unavailable | Self::Unknown | Self::Busy => Retry::Again,
+            Self::Refused | Self::Invalid | Self::Denied | Self::Misconfigured => Retry::Never,
+        }
+    }
+}
+
+/// Which store an error came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// PostgreSQL.
+    Source,
+    /// DynamoDB.
+    Target,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "PostgreSQL",
+            Self::Target => "DynamoDB",
+        })
+    }
+}
+
+/// An error of one of the stores, or of what we found in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{side}: {doing}: {message}")]
+pub struct Error {
+    /// Which store.
+    pub side: Side,
+    /// What to branch on.
+    pub kind: Kind,
+    /// What was being done, for the reader.
+    pub doing: String,
+    /// What happened and what to do next, without row values (R36).
+    pub message: String,
+    /// What the driver said.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Shorthand of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of PostgreSQL's side that we found ourselves.
+    pub fn source(kind: Kind, doing: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { side: Side::Source, kind, doing: doing.into(), message: message.into(), cause: None }
+    }
+
+    /// An error of DynamoDB's side that we found ourselves.
+    pub fn target(kind: Kind, doing: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { side: Side::Target, kind, doing: doing.into(), message: message.into(), cause: None }
+    }
+
+    /// A row that DynamoDB cannot hold, met where there is no dead letter to write.
+    pub fn unholdable(table: &str, reason: &Unholdable) -> Self {
+        Self::target(Kind::Invalid, format!("converting a row of {table}"), reason.to_string())
+    }
+
+    /// Reads a driver's error while `doing` something.
+    pub fn of_sqlx(doing: impl Into<String>, error: sqlx::Error) -> Self {
+        let kind = kind_of_sqlx(&error);
+        let message = match &error {
+            // `Display` of a database error is its message; the detail may hold row values, so it stays out.
+            sqlx::Error::Database(e) => match e.code() {
+                Some(code) => format!("{} (SQLSTATE {code})", e.message()),
+                None => e.message().to_owned(),
+            },
+            other => other.to_string(),
+        };
+        Self { side: Side::Source, kind, doing: doing.into(), message, cause: Some(Box::new(error)) }
+    }
+
+    /// The SQLSTATE, where PostgreSQL gave one.
+    pub fn sqlstate(&self) -> Option<String> {
+        let error = self.cause.as_ref()?.downcast_ref::<sqlx::Error>()?;
+        error.as_database_error()?.code().map(|code| code.into_owned())
+    }
+}
+
+/// SQLSTATE classes (PostgreSQL documentation, appendix A) by what can be done about them.
+fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
+    match error {
+        sqlx::Error::Database(e) => match e.code().as_deref().unwrap_or_default() {
+            "55P03" | "40P01" | "40001" => Kind::Busy,
+            "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Kind::Unavailable,
+            "42501" | "28000" | "28P01" => Kind::Denied,
+            "42P01" | "3F000" | "42703" | "42883" | "3D000" => Kind::Misconfigured,
+            code if code.starts_with("08") || code.starts_with("53") || code.starts_with("58") => Kind::Unavailable,
+            _ => Kind::Invalid,
+        },
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+            Kind::Unavailable
+        }
+        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Misconfigured,
+        _ => Kind::Invalid,
+    }
+}
+
+/// Adds what was being done to a driver's result.
+pub trait Doing<T> {
+    /// Turns the driver's error into ours.
+    ///
+    /// # Errors
+    /// The driver's, named.
+    fn doing(self, what: &str) -> Result<T>;
+}
+
+impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|error| Error::of_sqlx(what, error))
+    }
+}

@@ -1,0 +1,121 @@
+//! Items: what a row becomes in DynamoDB, its size, its limits.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::column::Unholdable;
+use crate::version::Version;
+
+/// Carries the version of the state that an item holds (I2).
+pub const VERSION_ATTRIBUTE: &str = "_v";
+/// Present on a tombstone: the row was deleted at the item's version (I3).
+pub const DELETED_ATTRIBUTE: &str = "_deleted";
+/// Carries the expiry in seconds since 1970, where the table has one.
+pub const TTL_ATTRIBUTE: &str = "ttl";
+/// Largest item, names and values together (DynamoDB Developer Guide, "Quotas", item size).
+pub const ITEM_BYTES_MAX: usize = 400 * 1024;
+/// Longest partition key value, in bytes.
+pub(crate) const PARTITION_KEY_BYTES_MAX: usize = 2_048;
+/// Longest sort key value, in bytes.
+pub(crate) const SORT_KEY_BYTES_MAX: usize = 1_024;
+/// One write unit covers this many bytes of an item, rounded up.
+pub const WRITE_UNIT_BYTES: usize = 1_024;
+
+/// What DynamoDB returns of an item.
+pub type Attributes = HashMap<String, AttributeValue>;
+
+/// An item on its way to DynamoDB: attributes in a fixed order, names borrowed from the table's definition.
+///
+/// The order makes two rows with the same NULLs share one PartiQL statement text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Item(Vec<(&'static str, AttributeValue)>);
+
+impl Item {
+    /// An empty item with room for `attributes`.
+    pub fn with_capacity(attributes: usize) -> Self {
+        Self(Vec::with_capacity(attributes))
+    }
+
+    /// Adds an attribute; its name must not be there yet.
+    pub fn push(&mut self, name: &'static str, value: AttributeValue) {
+        debug_assert!(self.get(name).is_none(), "attribute {name} written twice");
+        self.0.push((name, value));
+    }
+
+    /// The attribute of that name.
+    pub fn get(&self, name: &str) -> Option<&AttributeValue> {
+        self.0.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = &(&'static str, AttributeValue)> {
+        self.0.iter()
+    }
+
+    /// Names and values in order, by value.
+    pub fn into_parts(self) -> Vec<(&'static str, AttributeValue)> {
+        self.0
+    }
+
+    /// The same item at `version`.
+    #[must_use]
+    pub fn at(mut self, version: Version) -> Self {
+        self.push(VERSION_ATTRIBUTE, AttributeValue::N(version.0.to_string()));
+        self
+    }
+
+    /// The form the SDK's put requests take.
+    pub fn into_attributes(self) -> Attributes {
+        self.0.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Size as DynamoDB counts it (Developer Guide, "DynamoDB item sizes and formats"), an upper bound for numbers.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+    }
+
+    /// Write units of one write of this item to the table, its indexes not counted.
+    pub fn write_units(&self) -> usize {
+        self.bytes().div_ceil(WRITE_UNIT_BYTES).max(1)
+    }
+
+    /// Refuses an item that is too large.
+    ///
+    /// # Errors
+    /// Names the size and the limit.
+    pub fn check_size(&self) -> Result<(), Unholdable> {
+        // The version is added later; leave room for it.
+        let bytes = self.bytes() + VERSION_ATTRIBUTE.len() + 12;
+        if bytes > ITEM_BYTES_MAX {
+            return Err(Unholdable::because(format!("the item has {bytes} bytes; DynamoDB holds {ITEM_BYTES_MAX}")));
+        }
+        Ok(())
+    }
+}
+
+fn value_bytes(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        // A byte per two digits, one for the sign, one more: never more than the text and two.
+        AttributeValue::N(text) => text.len().div_ceil(2) + 2,
+        AttributeValue::B(blob) => blob.as_ref().len(),
+        AttributeValue::M(map) => 3 + map.iter().map(|(name, value)| name.len() + value_bytes(value) + 1).sum::<usize>(),
+        AttributeValue::L(list) => 3 + list.iter().map(|value| value_bytes(value) + 1).sum::<usize>(),
+        AttributeValue::Ss(set) | AttributeValue::Ns(set) => set.iter().map(String::len).sum(),
+        _ => 1,
+    }
+}
+
+/// The version an item carries, if it carries one.
+pub fn version_of(attributes: &Attributes) -> Option<Version> {
+    match attributes.get(VERSION_ATTRIBUTE)? {
+        AttributeValue::N(text) => text.parse().ok().map(Version),
+        _ => None,
+    }
+}
+
+/// Whether an item is a tombstone.
+pub fn is_tombstone(attributes: &Attributes) -> bool {
+    attributes.contains_key(DELETED_ATTRIBUTE)
+}

@@ -1,0 +1,182 @@
+//! Keys: of a row in the source, of its item in the target, and the schema of the target.
+
+use std::fmt;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ScalarAttributeType};
+use serde::{Deserialize, Serialize};
+
+use crate::column::Unholdable;
+use crate::item::{Attributes, Item, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
+
+/// A row's key in the source: its primary key and every column the target key is derived from, as the JSON array that
+/// PostgreSQL built. It is what the pending set and the dead letters are keyed by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SourceKey(pub Vec<serde_json::Value>);
+
+impl SourceKey {
+    /// Parses the array as PostgreSQL prints it.
+    ///
+    /// # Errors
+    /// When it is not a JSON array.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).map(Self)
+    }
+
+    /// The array as JSON text, to be compared as `jsonb`.
+    pub fn to_json(&self) -> String {
+        serde_json::Value::Array(self.0.clone()).to_string()
+    }
+}
+
+impl fmt::Display for SourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}
+
+/// Type of a key attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyType {
+    /// A string.
+    S,
+    /// A number.
+    N,
+}
+
+impl KeyType {
+    /// The SDK's word for it.
+    pub fn scalar(self) -> ScalarAttributeType {
+        match self {
+            Self::S => ScalarAttributeType::S,
+            Self::N => ScalarAttributeType::N,
+        }
+    }
+}
+
+/// One key attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyAttribute {
+    /// Attribute name.
+    pub name: &'static str,
+    /// Attribute type.
+    pub key_type: KeyType,
+}
+
+/// Partition key attribute of every target table.
+pub const PK: &str = "PK";
+/// Sort key attribute of every target table.
+pub const SK: &str = "SK";
+
+/// A global secondary index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Index name.
+    pub name: &'static str,
+    /// Its partition key; an item without it is not in the index.
+    pub partition: KeyAttribute,
+    /// Its sort key, if any.
+    pub sort: Option<KeyAttribute>,
+    /// Whether the index carries whole items, or keys only.
+    pub whole_items: bool,
+}
+
+/// Key schema of a target table. Partition and sort key are called `PK` and `SK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetSchema {
+    /// Type of `PK`.
+    pub partition: KeyType,
+    /// Type of `SK`; `None` where the table has no sort key.
+    pub sort: Option<KeyType>,
+    /// Global secondary indexes.
+    pub indexes: &'static [Index],
+}
+
+impl TargetSchema {
+    /// The table's key attributes.
+    pub fn key(&self) -> impl Iterator<Item = KeyAttribute> {
+        let sort = self.sort.map(|key_type| KeyAttribute { name: SK, key_type });
+        std::iter::once(KeyAttribute { name: PK, key_type: self.partition }).chain(sort)
+    }
+
+    /// Every attribute that is a key somewhere, each once.
+    pub fn key_attributes(&self) -> Vec<KeyAttribute> {
+        let of_indexes = self.indexes.iter().flat_map(|index| std::iter::once(index.partition).chain(index.sort));
+        let mut all: Vec<KeyAttribute> = Vec::new();
+        for attribute in self.key().chain(of_indexes) {
+            if !all.iter().any(|known| known.name == attribute.name) {
+                all.push(attribute);
+            }
+        }
+        all
+    }
+
+    /// Refuses an item that breaks a key limit of the table or of one of its indexes.
+    ///
+    /// # Errors
+    /// Names the attribute: empty, or longer than DynamoDB allows.
+    pub fn check_keys(&self, item: &Item) -> Result<(), Unholdable> {
+        let partitions = std::iter::once(PK).chain(self.indexes.iter().map(|index| index.partition.name));
+        let sorts = std::iter::once(SK).chain(self.indexes.iter().filter_map(|index| index.sort).map(|sort| sort.name));
+        let limits = partitions.map(|name| (name, PARTITION_KEY_BYTES_MAX)).chain(sorts.map(|name| (name, SORT_KEY_BYTES_MAX)));
+        for (name, bytes_max) in limits {
+            if let Some(AttributeValue::S(text)) = item.get(name) {
+                check_length(text, bytes_max).map_err(|e| e.of(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_length(text: &str, bytes_max: usize) -> Result<(), Unholdable> {
+    match text.len() {
+        0 => Err(Unholdable::because("is empty, which a DynamoDB key may not be")),
+        n if n > bytes_max => Err(Unholdable::because(format!("has {n} bytes; a DynamoDB key of its kind holds {bytes_max}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The key of an item in the target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetKey {
+    /// Value of `PK`.
+    pub partition: AttributeValue,
+    /// Value of `SK`, where the table has one.
+    pub sort: Option<AttributeValue>,
+}
+
+impl TargetKey {
+    /// Checks the lengths of string keys.
+    ///
+    /// # Errors
+    /// When a part is empty or too long.
+    pub fn check(&self) -> Result<(), Unholdable> {
+        if let AttributeValue::S(text) = &self.partition {
+            check_length(text, PARTITION_KEY_BYTES_MAX).map_err(|e| e.of(PK))?;
+        }
+        if let Some(AttributeValue::S(text)) = &self.sort {
+            check_length(text, SORT_KEY_BYTES_MAX).map_err(|e| e.of(SK))?;
+        }
+        Ok(())
+    }
+
+    /// The key as an item with nothing else in it.
+    pub fn into_item(self) -> Item {
+        let mut item = Item::with_capacity(4);
+        item.push(PK, self.partition);
+        if let Some(sort) = self.sort {
+            item.push(SK, sort);
+        }
+        item
+    }
+
+    /// The key as the SDK's requests take it.
+    pub fn to_attributes(&self) -> Attributes {
+        self.clone().into_item().into_attributes()
+    }
+
+    /// The key of an item that was read.
+    pub fn of(attributes: &Attributes) -> Option<Self> {
+        Some(Self { partition: attributes.get(PK)?.clone(), sort: attributes.get(SK).cloned() })
+    }
+}

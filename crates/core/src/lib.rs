@@ -1,0 +1,41 @@
+//! Lockstep's core: what a table is, and how a row is captured, versioned and written so that none is lost.
+//!
+//! Words: *source* is PostgreSQL, *target* is DynamoDB, *truth* is the store whose answer counts in this phase. A
+//! *version* orders the states of one row. The *pending set* holds the keys whose newest state may not be in the target
+//! yet. A *tombstone* is a target item that says "deleted at version v". An *epoch* counts phase changes; the *barrier*
+//! is what makes a phase change atomic. The invariants I1…I11 are listed in ARCHITECTURE.md.
+//!
+//! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`Item`] and the keys;
+//! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
+//! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`store`] (what applications hold).
+
+mod column;
+mod erased;
+mod error;
+mod item;
+mod key;
+mod phase;
+mod row;
+pub mod source;
+pub mod store;
+mod table;
+pub mod target;
+mod version;
+
+pub use column::{Column, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
+pub use erased::{AnyTable, CompareError, TableHandle};
+pub use error::{Doing, Error, Kind, Result, Retry, Side};
+pub use item::{
+    Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, is_tombstone,
+    version_of,
+};
+pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema};
+pub use phase::{Phase, UnknownPhase};
+pub use row::{ColumnSpec, Fields, Row};
+pub use table::{MigratableTable, Reference, Rule, tombstone};
+pub use version::{EPOCH_SHIFT, Epoch, Version};
+
+// What the `row!` macro and table crates name without depending on the drivers themselves.
+pub use aws_sdk_dynamodb::types::AttributeValue;
+pub use serde_json;
+pub use sqlx::postgres::PgArguments;

@@ -1,0 +1,113 @@
+//! The barrier: what makes a phase change atomic (I5).
+//!
+//! Every transaction that writes a captured table holds the barrier shared until it ends: the library takes it first, and
+//! the capture trigger takes it for everyone else. A phase change holds it exclusive, so while the phase changes no write
+//! transaction is in flight, and none spans two phases. No clock is involved.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use super::Source;
+use crate::error::{Doing, Error, Kind, Result};
+
+/// The advisory lock that is the barrier, as the two arguments of PostgreSQL's advisory lock functions.
+/// The first spells "LOCK"; the second numbers our locks.
+pub const BARRIER: (i32, i32) = (0x4C4F_434B, 1);
+const COORDINATOR: (i32, i32) = (BARRIER.0, 2);
+
+/// Takes the barrier shared until the transaction ends. Waits while a phase change holds it.
+///
+/// # Errors
+/// The driver's; [`Kind::Busy`] after `lock_timeout`.
+///
+/// # Cancel safety
+/// The transaction must be rolled back afterwards, as after any cancelled statement.
+pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1, $2)")
+        .bind(BARRIER.0)
+        .bind(BARRIER.1)
+        .execute(transaction)
+        .await
+        .doing("entering the barrier")?;
+    Ok(())
+}
+
+/// Takes the barrier exclusive until the transaction ends, waiting at most `lock_timeout`: while it waits, every new
+/// write transaction queues behind it, so this bound is also the longest stall an application sees.
+///
+/// # Errors
+/// [`Kind::Busy`] when a write transaction stayed open for longer.
+pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Duration) -> Result<()> {
+    let timeout = format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis().max(1));
+    transaction.execute(AssertSqlSafe(timeout)).await.doing("bounding the wait for the barrier")?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
+        .bind(BARRIER.0)
+        .bind(BARRIER.1)
+        .execute(&mut *transaction)
+        .await
+        .doing("closing the barrier")?;
+    transaction.execute("SET LOCAL lock_timeout = 0").await.doing("resetting lock_timeout")?;
+    Ok(())
+}
+
+/// The right to run backfill and transitions: one process at a time. Held by a session, so it is free as soon as the
+/// process is gone, however it went.
+#[derive(Debug)]
+pub struct CoordinatorLock {
+    connection: PgConnection,
+}
+
+impl Source {
+    /// Takes the coordinator's lock, or says who has it.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when another coordinator is at work.
+    pub async fn lock_coordinator(&self) -> Result<CoordinatorLock> {
+        let mut connection =
+            PgConnection::connect_with(&self.pool.connect_options()).await.doing("connecting for the coordinator's lock")?;
+        let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
+            .bind(COORDINATOR.0)
+            .bind(COORDINATOR.1)
+            .fetch_one(&mut connection)
+            .await
+            .doing("taking the coordinator's lock")?;
+        if got {
+            return Ok(CoordinatorLock { connection });
+        }
+        let holder: Option<i32> = sqlx::query_scalar(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2 LIMIT 1",
+        )
+        .bind(COORDINATOR.0)
+        .bind(COORDINATOR.1)
+        .fetch_optional(&mut connection)
+        .await
+        .doing("asking who has the coordinator's lock")?;
+        let holder = holder.map_or("just ended; try again".to_owned(), |pid| {
+            format!("is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end or stop it")
+        });
+        Err(Error::source(
+            Kind::Busy,
+            "taking the coordinator's lock",
+            format!("another Lockstep coordinator is at work: it {holder}"),
+        ))
+    }
+}
+
+impl CoordinatorLock {
+    /// Fails when the session, and with it the lock, is gone. Whoever holds the lock calls it about once a second and
+    /// stops at the first error.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn check(&mut self) -> Result<()> {
+        self.connection.ping().await.doing("checking the coordinator's lock")
+    }
+
+    /// Gives the lock back.
+    pub async fn release(self) {
+        // A failure means that the session is gone, and the lock with it.
+        let _ = self.connection.close().await;
+    }
+}

@@ -1,0 +1,200 @@
+//! Capture: triggers that put the key of every changed row into the pending set, in the same transaction (I1).
+//!
+//! `AFTER`, because of this. 1. T1 deletes row k and has not committed. 2. T2 inserts k; a `BEFORE` trigger would take
+//! version 10 now and then wait for T1. 3. T1's trigger takes version 11. 4. T2's row would be the newer one with the
+//! older version. An `AFTER` trigger runs once the row, or the unique check, has been won.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Executor};
+
+use super::binding::{quote_identifier, quote_literal};
+use super::{BARRIER, Source, TableBinding};
+use crate::error::{Doing, Error, Kind, Result};
+
+/// Whether every change of a table is being captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptureState {
+    /// Never installed.
+    Absent,
+    /// On, and never off since it was installed.
+    On,
+    /// Dropped, disabled or replaced since it was installed: changes may have gone unseen.
+    Broken(String),
+}
+
+/// Longest wait for the table lock in one try; writers queue behind us for no longer.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
+/// How often we try for the table lock: with the pauses between, about two minutes.
+const LOCK_TRIES: u32 = 120;
+const LOCK_PAUSE: Duration = Duration::from_millis(700);
+
+impl Source {
+    /// Installs capture on a table, unless it is on already. `fingerprint` is that of the table as it was checked.
+    ///
+    /// When this returns, each change is either visible to every later read or in the pending set: the table lock is
+    /// granted only once all earlier writers have ended.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when the table lock was not to be had; [`Kind::Denied`] without the right to create triggers.
+    ///
+    /// # Cancel safety
+    /// Nothing is installed unless the one transaction has committed.
+    pub async fn install_capture(&self, binding: &TableBinding, fingerprint: &str) -> Result<()> {
+        let sql = statements(binding);
+        let doing = format!("installing capture on {}", binding.relation);
+        for attempt in 1.. {
+            match self.try_install(binding, fingerprint, &sql, &doing).await {
+                Err(error) if error.kind == Kind::Busy && attempt < LOCK_TRIES => {
+                    tracing::info!(table = binding.name(), attempt, "the table is locked by a long transaction; trying again");
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    async fn try_install(&self, binding: &TableBinding, fingerprint: &str, sql: &[String], doing: &str) -> Result<()> {
+        let mut transaction = self.pool.begin().await.doing(doing)?;
+        let timeout = format!("SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+        transaction.execute(AssertSqlSafe(timeout)).await.doing(doing)?;
+        for statement in sql {
+            transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
+        }
+        sqlx::query(
+            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_trigger)
+             SELECT $1, $2, $3, $4, t.oid FROM pg_trigger t WHERE t.tgrelid = $5::regclass AND t.tgname = $6",
+        )
+        .bind(binding.name())
+        .bind(binding.relation.to_string())
+        .bind(fingerprint)
+        .bind(binding.table.layout())
+        .bind(binding.relation.sql())
+        .bind(trigger_name(binding))
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        transaction.commit().await.doing(doing)
+    }
+
+    /// Whether capture is on.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn capture_state(&self, binding: &TableBinding) -> Result<CaptureState> {
+        let installed: Option<(sqlx::postgres::types::Oid, String)> =
+            sqlx::query_as("SELECT capture_trigger, relation FROM lockstep.tables WHERE name = $1")
+                .bind(binding.name())
+                .fetch_optional(&self.pool)
+                .await
+                .doing("reading the state of capture")?;
+        let Some((recorded, relation)) = installed else { return Ok(CaptureState::Absent) };
+        if relation != binding.relation.to_string() {
+            return Ok(CaptureState::Broken(format!("capture was installed on {relation}, not on {}", binding.relation)));
+        }
+        let now: Option<(sqlx::postgres::types::Oid, String)> =
+            sqlx::query_as("SELECT oid, tgenabled::text FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2")
+                .bind(binding.relation.sql())
+                .bind(trigger_name(binding))
+                .fetch_optional(&self.pool)
+                .await
+                .doing("reading the state of capture")?;
+        Ok(match now {
+            None => CaptureState::Broken("the capture trigger was dropped".to_owned()),
+            Some((oid, _)) if oid != recorded => CaptureState::Broken("the capture trigger was replaced".to_owned()),
+            Some((_, enabled)) if enabled != "A" => CaptureState::Broken("the capture trigger was disabled".to_owned()),
+            Some(_) => CaptureState::On,
+        })
+    }
+}
+
+fn trigger_name(binding: &TableBinding) -> String {
+    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is captured after them.
+    format!("zz_lockstep_capture_{}", binding.name())
+}
+
+fn statements(binding: &TableBinding) -> Vec<String> {
+    let relation = binding.relation.sql();
+    let function = format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())));
+    let name = quote_literal(binding.name());
+    let mark = |key: &str| {
+        format!(
+            "INSERT INTO lockstep.pending AS p (table_name, key, version) \
+             VALUES ({name}, {key}, nextval('lockstep.version_seq')) \
+             ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(p.version, excluded.version);"
+        )
+    };
+    let (old_key, new_key) = (binding.key_sql("OLD"), binding.key_sql("NEW"));
+    let (class, barrier) = BARRIER;
+    let capture = format!(
+        // SECURITY DEFINER: the roles that write the table today need no new rights.
+        "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lockstep$
+         DECLARE
+             old_key jsonb;
+             new_key jsonb;
+         BEGIN
+             PERFORM pg_advisory_xact_lock_shared({class}, {barrier});
+             IF TG_OP <> 'INSERT' THEN old_key := {old_key}; END IF;
+             IF TG_OP <> 'DELETE' THEN new_key := {new_key}; END IF;
+             IF old_key IS NOT NULL AND old_key IS DISTINCT FROM new_key THEN
+                 {mark_old}
+             END IF;
+             IF new_key IS NOT NULL THEN
+                 {mark_new}
+             END IF;
+             RETURN NULL;
+         END $lockstep$",
+        mark_old = mark("old_key"),
+        mark_new = mark("new_key"),
+    );
+    let refuse = "CREATE OR REPLACE FUNCTION lockstep.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $lockstep$
+         BEGIN
+             RAISE EXCEPTION 'lockstep: TRUNCATE of %.% is refused while its changes are captured', TG_TABLE_SCHEMA, TG_TABLE_NAME
+                 USING HINT = 'Use DELETE, which is captured row by row, or end the migration of this table first.',
+                       ERRCODE = 'object_not_in_prerequisite_state';
+         END $lockstep$"
+        .to_owned();
+    let capture_trigger = quote_identifier(&trigger_name(binding));
+    let truncate_trigger = quote_identifier(&format!("zz_lockstep_truncate_{}", binding.name()));
+    vec![
+        // The lock first: creating the functions before it would only lengthen the time they wait unused.
+        format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),
+        capture,
+        refuse,
+        format!(
+            "CREATE TRIGGER {capture_trigger} AFTER INSERT OR UPDATE OR DELETE ON {relation}
+             FOR EACH ROW EXECUTE FUNCTION {function}()"
+        ),
+        format!(
+            "CREATE TRIGGER {truncate_trigger} BEFORE TRUNCATE ON {relation}
+             FOR EACH STATEMENT EXECUTE FUNCTION lockstep.refuse_truncate()"
+        ),
+        // ALWAYS: a session with session_replication_role = replica is captured as well.
+        format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {capture_trigger}"),
+        format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
+        format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
+    ]
+}
+
+/// Error message helper for commands that need capture to be on.
+impl CaptureState {
+    /// Refuses anything but `On`.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`], with what to do.
+    pub fn require_on(&self, table: &str) -> Result<()> {
+        let message = match self {
+            Self::On => return Ok(()),
+            Self::Absent => {
+                "capture is not installed; run `cargo xtask backfill` or `migrate`, which install it first".to_owned()
+            }
+            Self::Broken(how) => format!(
+                "{how}: changes made since may be unknown. Go back to PostgresOnly with `rollback`, drop schema lockstep and \
+                 the target table, and start again"
+            ),
+        };
+        Err(Error::source(Kind::Misconfigured, format!("checking capture of {table}"), message))
+    }
+}

@@ -1,0 +1,163 @@
+//! The journal: every intent before its side effect, every outcome after it (R8, I9).
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgExecutor;
+
+use super::Source;
+use crate::error::{Doing, Error, Kind, Result};
+
+/// Number of a journalled intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IntentId(pub i64);
+
+/// What an entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// Something is about to be done.
+    Intent,
+    /// It was done.
+    Done,
+    /// It was not, and everything is as before.
+    Undone,
+    /// A gate refused it.
+    Refused,
+    /// Something worth remembering.
+    Note,
+}
+
+impl EntryKind {
+    /// The word in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Done => "done",
+            Self::Undone => "undone",
+            Self::Refused => "refused",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One entry.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct Entry {
+    /// Its number.
+    pub id: i64,
+    /// When it was written, by the source's clock.
+    pub at: DateTime<Utc>,
+    /// Who: user and process.
+    pub actor: String,
+    /// See [`EntryKind::name`].
+    pub kind: String,
+    /// The intent this is the outcome of.
+    pub intent: Option<i64>,
+    /// What is being done, in words.
+    pub step: String,
+    /// Everything needed to finish or undo it.
+    pub detail: Value,
+}
+
+/// Appends an entry on `executor`, which may be inside the transaction whose effect it records.
+///
+/// # Errors
+/// The driver's; a second outcome of one intent is refused by the database.
+pub(crate) async fn append(
+    executor: impl PgExecutor<'_>,
+    actor: &str,
+    kind: EntryKind,
+    intent: Option<IntentId>,
+    step: &str,
+    detail: &Value,
+) -> Result<i64> {
+    sqlx::query_scalar(
+        "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+    )
+    .bind(actor)
+    .bind(kind.name())
+    .bind(intent.map(|id| id.0))
+    .bind(step)
+    .bind(detail)
+    .fetch_one(executor)
+    .await
+    .doing("writing the journal")
+}
+
+impl Source {
+    /// Makes an intent durable. Its side effect may begin when this has returned.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn journal_intent(&self, actor: &str, step: &str, detail: &Value) -> Result<IntentId> {
+        append(&self.pool, actor, EntryKind::Intent, None, step, detail).await.map(IntentId)
+    }
+
+    /// Records how an intent ended.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn journal_outcome(
+        &self,
+        actor: &str,
+        intent: IntentId,
+        kind: EntryKind,
+        step: &str,
+        detail: &Value,
+    ) -> Result<()> {
+        append(&self.pool, actor, kind, Some(intent), step, detail).await.map(drop)
+    }
+
+    /// Records something worth remembering.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn journal_note(&self, actor: &str, step: &str, detail: &Value) -> Result<()> {
+        append(&self.pool, actor, EntryKind::Note, None, step, detail).await.map(drop)
+    }
+
+    /// Records the outcome of an intent inside the transaction that has its effect.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn journal_outcome_in(
+        transaction: &mut sqlx::postgres::PgConnection,
+        actor: &str,
+        intent: IntentId,
+        step: &str,
+        detail: &Value,
+    ) -> Result<()> {
+        append(transaction, actor, EntryKind::Done, Some(intent), step, detail).await.map(drop)
+    }
+
+    /// Intents without an outcome, oldest first: what a crash left behind.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn open_intents(&self) -> Result<Vec<Entry>> {
+        sqlx::query_as(
+            "SELECT i.* FROM lockstep.journal i WHERE i.kind = 'intent'
+             AND NOT EXISTS (SELECT 1 FROM lockstep.journal o WHERE o.intent = i.id) ORDER BY i.id",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading the journal")
+    }
+
+    /// The newest entries, newest first.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn journal(&self, limit: i64) -> Result<Vec<Entry>> {
+        if limit < 1 {
+            return Err(Error::source(Kind::Invalid, "reading the journal", "the limit must be at least 1"));
+        }
+        sqlx::query_as("SELECT * FROM lockstep.journal ORDER BY id DESC LIMIT $1")
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .doing("reading the journal")
+    }
+}

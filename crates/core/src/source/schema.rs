@@ -1,0 +1,53 @@
+//! Lockstep's own tables, kept in schema `lockstep` by embedded migrations.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+use super::Source;
+use crate::error::{Doing, Error, Kind, Result};
+
+/// Every migration, oldest first. One that has been released is never edited: sqlx holds their checksums.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "control", include_str!("control.sql"))];
+
+impl Source {
+    /// Creates or updates schema `lockstep`. Safe to repeat and to run from several processes at once.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] where the role may not create schemas, [`Kind::Misconfigured`] where a newer Lockstep was here.
+    pub async fn migrate_schema(&self) -> Result<()> {
+        let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+            let sql = AssertSqlSafe((*sql).to_owned()).into_sql_str();
+            Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+        });
+        let migrator = Migrator {
+            migrations: migrations.collect(),
+            // Not `public._sqlx_migrations`, which the application itself may be using.
+            table_name: Cow::Borrowed("lockstep.schema_migrations"),
+            create_schemas: Cow::Borrowed(&[Cow::Borrowed("lockstep")]),
+            ..Migrator::DEFAULT
+        };
+        migrator.run(&self.pool).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(e) | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => {
+                Error::of_sqlx("creating schema lockstep", e)
+            }
+            other => Error::source(
+                Kind::Misconfigured,
+                "creating schema lockstep",
+                format!("{other}; was it made by a newer version of Lockstep?"),
+            ),
+        })
+    }
+
+    /// Whether schema `lockstep` is there, without touching anything.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn has_schema(&self) -> Result<bool> {
+        sqlx::query_scalar("SELECT to_regclass('lockstep.control') IS NOT NULL")
+            .fetch_one(&self.pool)
+            .await
+            .doing("looking for schema lockstep")
+    }
+}

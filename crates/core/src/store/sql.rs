@@ -1,0 +1,64 @@
+//! The statements of a store, built once.
+
+use crate::row::Row;
+use crate::source::{TableBinding, list, quote_identifier};
+use crate::table::MigratableTable;
+
+/// Each returns the row's columns, then its source key as text.
+pub(super) struct StoreSql {
+    pub(super) upsert: String,
+    pub(super) select: String,
+    /// By every column of the source key.
+    pub(super) select_by_key: String,
+    pub(super) select_for_update: String,
+    pub(super) update: String,
+    pub(super) delete: String,
+    /// Place of the source key in what the statements return.
+    pub(super) key_at: usize,
+}
+
+impl StoreSql {
+    pub(super) fn new<T: MigratableTable>(binding: &TableBinding) -> Self {
+        let relation = binding.relation.sql();
+        let columns: Vec<&str> = T::Row::COLUMNS.iter().map(|column| column.name).collect();
+        let key: Vec<&str> = binding.primary_key().collect();
+        let names = list(columns.iter().map(|name| quote_identifier(name)));
+        let places = list((1..=columns.len()).map(|place| format!("${place}")));
+        let returned = format!("{}, {}::text", binding.columns_sql("s"), binding.key_sql("s"));
+        let assigned = |value: &dyn Fn(usize, &str) -> String| {
+            let others = columns.iter().enumerate().filter(|(_, name)| !key.contains(name));
+            list(others.map(|(place, name)| format!("{} = {}", quote_identifier(name), value(place, name))))
+        };
+        let of_key = |first: usize| {
+            let parts = key.iter().enumerate().map(|(i, name)| format!("s.{} = ${}", quote_identifier(name), first + i));
+            parts.collect::<Vec<_>>().join(" AND ")
+        };
+        let excluded = assigned(&|_, name| format!("excluded.{}", quote_identifier(name)));
+        let whole_key = T::Key::COLUMNS.iter().enumerate().map(|(i, c)| format!("s.{} = ${}", quote_identifier(c.name), i + 1));
+        let whole_key = whole_key.collect::<Vec<_>>().join(" AND ");
+        let select = format!("SELECT {returned} FROM {relation} AS s WHERE {}", of_key(1));
+        Self {
+            upsert: format!(
+                "INSERT INTO {relation} AS s ({names}) VALUES ({places})
+                 ON CONFLICT ({}) DO UPDATE SET {excluded} RETURNING {returned}",
+                list(key.iter().map(|name| quote_identifier(name)))
+            ),
+            select_by_key: format!("SELECT {returned} FROM {relation} AS s WHERE {whole_key}"),
+            select_for_update: format!("{select} FOR UPDATE"),
+            select,
+            update: format!(
+                "UPDATE {relation} AS s SET {} WHERE {} RETURNING {returned}",
+                assigned(&|place, _| format!("${}", place + 1)),
+                key_places(&columns, &key),
+            ),
+            delete: format!("DELETE FROM {relation} AS s WHERE {} RETURNING {returned}", of_key(1)),
+            key_at: columns.len(),
+        }
+    }
+}
+
+/// The key columns compared with their own places among all columns.
+fn key_places(columns: &[&str], key: &[&str]) -> String {
+    let place = |name: &str| columns.iter().position(|column| *column == name).map_or(0, |place| place + 1);
+    key.iter().map(|name| format!("s.{} = ${}", quote_identifier(name), place(name))).collect::<Vec<_>>().join(" AND ")
+}

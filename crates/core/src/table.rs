@@ -1,0 +1,127 @@
+//! The one trait that says everything the framework needs to know of a table (R3).
+
+use chrono::{DateTime, Utc};
+
+use crate::AttributeValue;
+use crate::column::Unholdable;
+use crate::item::{Attributes, DELETED_ATTRIBUTE, Item, TTL_ATTRIBUTE};
+use crate::key::{PK, SK, TargetKey, TargetSchema};
+use crate::row::Row;
+use crate::version::Version;
+
+/// A table that Lockstep can move.
+///
+/// The framework calls every method from many tasks at once and as often as it likes, so all of them must be pure: the
+/// same row gives the same keys on every machine and in every run. [`MigratableTable::layout`] names whatever
+/// configuration changes that, and a migration under way refuses to go on under another layout.
+pub trait MigratableTable: Send + Sync + 'static {
+    /// One row of the source.
+    type Row: Row;
+    /// The primary key, then every other column that the target key is derived from.
+    type Key: Row;
+
+    /// Name of the table in configuration, reports and control tables; also the default of both relations' names.
+    const NAME: &'static str;
+    /// How many columns of [`MigratableTable::Key`], counted from the first, are the source's primary key.
+    const PRIMARY_KEY_COLUMNS: usize = 1;
+    /// Key schema and indexes of the target.
+    const TARGET: TargetSchema;
+    /// The `timestamptz` column that date windows and daily counts go by, if there is one.
+    const DAY_COLUMN: Option<&'static str> = None;
+
+    /// The key of a row.
+    fn key(row: &Self::Row) -> Self::Key;
+
+    /// Where the row of this key lives in the target. It must differ for rows with different primary keys.
+    ///
+    /// # Errors
+    /// When the key cannot be a DynamoDB key.
+    fn target_key(&self, key: &Self::Key) -> Result<TargetKey, Unholdable>;
+
+    /// Adds the attributes that are the partition keys of indexes. An attribute left out leaves the row out of that index.
+    ///
+    /// # Errors
+    /// When an index key cannot be formed.
+    fn index_attributes(&self, row: &Self::Row, item: &mut Item) -> Result<(), Unholdable>;
+
+    /// Whether items of this table may expire, so that expiry is switched on for the target table.
+    fn expires(&self) -> bool {
+        false
+    }
+
+    /// When DynamoDB may remove the item; `None` keeps it for ever.
+    fn expires_at(&self, _row: &Self::Row) -> Option<DateTime<Utc>> {
+        None
+    }
+
+    /// Names every setting that decides keys, for example the number of write shards.
+    fn layout(&self) -> String {
+        String::new()
+    }
+
+    /// Business rules, by name. A rule says what is wrong, without values, or nothing.
+    fn rules(&self) -> &'static [Rule<Self::Row>] {
+        &[]
+    }
+
+    /// Columns that refer to tables that stay behind.
+    fn references(&self) -> &'static [Reference] {
+        &[]
+    }
+
+    /// The row as an item, without a version.
+    ///
+    /// # Errors
+    /// When DynamoDB cannot hold the row; it is then dead-lettered, never altered to fit (R4).
+    fn encode(&self, row: &Self::Row) -> Result<Item, Unholdable> {
+        let key = self.target_key(&Self::key(row))?;
+        key.check()?;
+        let mut item = Item::with_capacity(Self::Row::COLUMNS.len() + Self::TARGET.indexes.len() + 4);
+        item.push(PK, key.partition);
+        if let Some(sort) = key.sort {
+            item.push(SK, sort);
+        }
+        row.write_item(&mut item)?;
+        self.index_attributes(row, &mut item)?;
+        if let Some(at) = self.expires_at(row) {
+            item.push(TTL_ATTRIBUTE, AttributeValue::N(at.timestamp().to_string()));
+        }
+        Self::TARGET.check_keys(&item)?;
+        item.check_size()?;
+        Ok(item)
+    }
+
+    /// The row that an item holds.
+    ///
+    /// # Errors
+    /// Names the attribute that does not decode.
+    fn decode(attributes: &Attributes) -> Result<Self::Row, Unholdable> {
+        Self::Row::from_item(attributes)
+    }
+}
+
+/// A business rule of a table: a name, and a check that says what is wrong.
+pub struct Rule<R> {
+    /// What must hold, in snake case.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub holds: fn(&R) -> bool,
+}
+
+/// A column that refers to a table that stays in PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The referring column.
+    pub column: &'static str,
+    /// The table referred to.
+    pub to_table: &'static str,
+    /// Its key column.
+    pub to_column: &'static str,
+}
+
+/// The item that says: deleted at `version` (I3). It has no index attributes, so it leaves every index.
+pub fn tombstone(key: TargetKey, version: Version) -> Item {
+    let mut item = key.into_item();
+    item.push(DELETED_ATTRIBUTE, AttributeValue::Bool(true));
+    item.at(version)
+}

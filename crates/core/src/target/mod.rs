@@ -1,0 +1,51 @@
+//! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
+//!
+//! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
+//! writes), `history` (the three load paths), `read`, and [`Backoff`].
+
+mod backoff;
+mod connect;
+mod fault;
+mod guarded;
+mod history;
+mod read;
+mod tables;
+
+pub use backoff::Backoff;
+pub use connect::TargetOptions;
+pub use guarded::{Landed, Written};
+pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
+pub use read::{Page, READ_KEYS_MAX};
+pub use tables::{TableStanding, TargetTable};
+
+/// A handle on the target; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Target {
+    client: aws_sdk_dynamodb::Client,
+    options: TargetOptions,
+}
+
+impl Target {
+    /// The SDK's client, for what this module does not offer.
+    pub fn client(&self) -> &aws_sdk_dynamodb::Client {
+        &self.client
+    }
+
+    /// Where this target is, for messages.
+    pub fn place(&self) -> String {
+        match &self.options.endpoint_url {
+            Some(url) => url.clone(),
+            None => format!("AWS, region {}", self.region().unwrap_or_else(|| "unset".to_owned())),
+        }
+    }
+
+    /// The region in use.
+    pub fn region(&self) -> Option<String> {
+        self.client.config().region().map(|region| region.as_ref().to_owned())
+    }
+
+    /// How long after its last possible sending a request could still be carried out.
+    pub fn request_lifetime(&self) -> std::time::Duration {
+        self.options.request_lifetime
+    }
+}

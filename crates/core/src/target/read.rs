@@ -1,0 +1,106 @@
+//! Reading items: singly, by keys, and whole tables in segments.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnConsumedCapacity};
+
+use super::{Backoff, Target, fault};
+use crate::error::{Error, Kind, Result, Retry};
+use crate::item::Attributes;
+use crate::key::TargetKey;
+
+/// Most keys of one `BatchGetItem` (DynamoDB Developer Guide, "Quotas").
+pub const READ_KEYS_MAX: usize = 100;
+
+/// One page of a scan.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Its items, tombstones included.
+    pub items: Vec<Attributes>,
+    /// Where the next page starts; `None` at the end of the segment.
+    pub next: Option<Attributes>,
+    /// Read units consumed, where the endpoint tells.
+    pub capacity_units: f64,
+}
+
+impl Target {
+    /// Reads one item, strongly consistent; a tombstone is returned as it is.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn get(&self, table: &str, key: &TargetKey) -> Result<Option<Attributes>> {
+        let output =
+            self.client.get_item().table_name(table).set_key(Some(key.to_attributes())).consistent_read(true).send().await;
+        Ok(output.map_err(|e| fault::error(format!("reading from {table}"), e))?.item)
+    }
+
+    /// Reads up to [`READ_KEYS_MAX`] distinct keys, strongly consistent, in no particular order. What is throttled or
+    /// left unprocessed is asked for again.
+    ///
+    /// # Errors
+    /// The driver's, after `backoff` is used up.
+    pub async fn get_many(&self, table: &str, keys: &[TargetKey], mut backoff: Backoff) -> Result<Vec<Attributes>> {
+        let doing = || format!("reading from {table}");
+        let mut found = Vec::with_capacity(keys.len());
+        let mut wanted: Vec<Attributes> = keys.iter().map(TargetKey::to_attributes).collect();
+        while !wanted.is_empty() {
+            let request = KeysAndAttributes::builder().set_keys(Some(wanted.clone())).consistent_read(true).build();
+            let request = request.map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
+            match self.client.batch_get_item().request_items(table, request).send().await {
+                Ok(output) => {
+                    let unprocessed =
+                        output.unprocessed_keys.unwrap_or_default().remove(table).map(|k| k.keys).unwrap_or_default();
+                    found.extend(output.responses.unwrap_or_default().remove(table).unwrap_or_default());
+                    if !unprocessed.is_empty() {
+                        let error = Error::target(Kind::Throttled, doing(), "keys were left unprocessed");
+                        backoff.pause(error).await?;
+                    }
+                    wanted = unprocessed;
+                }
+                Err(e) => {
+                    let error = fault::error(doing(), e);
+                    if error.kind.retry() == Retry::Never {
+                        return Err(error);
+                    }
+                    backoff.pause(error).await?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads one page of segment `segment` of `segments`, strongly consistent. `attributes` limits what is returned.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn scan_page(
+        &self,
+        table: &str,
+        (segment, segments): (usize, usize),
+        start: Option<Attributes>,
+        attributes: Option<&[&str]>,
+    ) -> Result<Page> {
+        let mut request = self
+            .client
+            .scan()
+            .table_name(table)
+            .consistent_read(true)
+            .segment(segment as i32)
+            .total_segments(segments as i32)
+            .set_exclusive_start_key(start)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        if let Some(attributes) = attributes {
+            let names: HashMap<String, String> =
+                attributes.iter().enumerate().map(|(i, name)| (format!("#a{i}"), (*name).to_owned())).collect();
+            let mut places: Vec<&str> = names.keys().map(String::as_str).collect();
+            places.sort_unstable();
+            request = request.projection_expression(places.join(", ")).set_expression_attribute_names(Some(names.clone()));
+        }
+        let output = request.send().await.map_err(|e| fault::error(format!("scanning {table}"), e))?;
+        Ok(Page {
+            next: output.last_evaluated_key.filter(|key| !key.is_empty()),
+            capacity_units: output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default(),
+            items: output.items.unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! What the migration relies on, asked over plain HTTP as the SDK would.
+
+use std::{path::Path, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::*;
+
+const CREATE: &str = r#"{"TableName":"items","BillingMode":"PAY_PER_REQUEST",
+    "AttributeDefinitions":[{"AttributeName":"k","AttributeType":"S"}],
+    "KeySchema":[{"AttributeName":"k","KeyType":"HASH"}]}"#;
+
+/// The environment variable that turns `server_process` from nothing into a server.
+const SERVER_PATH: &str = "LOCKSTEP_EMBEDDED_TEST_DYNAMO";
+
+/// A server whose test failed ends by itself after that.
+const LONGEST_TEST: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn an_empty_store_lists_no_tables() {
+    let dynamo = Dynamo::start().await.expect("starts");
+    assert_eq!(call(dynamo.endpoint_url(), "ListTables", "{}").await, r#"{"TableNames":[]}"#);
+    dynamo.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_store_in_a_file_survives_a_stop_and_an_abort() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dynamo.sqlite");
+    let first = Dynamo::start_at(&path).await.expect("starts");
+    call(first.endpoint_url(), "CreateTable", CREATE).await;
+    first.stop().await.expect("stops");
+
+    let second = Dynamo::start_at(&path).await.expect("starts again");
+    put(second.endpoint_url(), "a").await;
+    drop(second);
+
+    let third = Dynamo::start_at(&path).await.expect("starts once more");
+    assert_eq!(count(third.endpoint_url()).await, 1);
+}
+
+#[tokio::test]
+async fn a_fixed_port_can_be_taken_again_and_not_twice() {
+    let first = Dynamo::start().await.expect("starts");
+    let options = DynamoOptions { path: None, port: Some(first.port()) };
+    let refused = Dynamo::start_with(options.clone()).await.expect_err("the port is taken");
+    assert!(matches!(refused, Error::DynamoBind { port, .. } if port == first.port()), "{refused}");
+
+    call(first.endpoint_url(), "ListTables", "{}").await;
+    first.stop().await.expect("stops");
+    Dynamo::start_with(options).await.expect("takes the port again");
+}
+
+#[tokio::test]
+async fn a_drop_breaks_connections_off() {
+    let dynamo = Dynamo::start().await.expect("starts");
+    let mut idle = TcpStream::connect(("127.0.0.1", dynamo.port())).await.expect("connects");
+    drop(dynamo);
+    let read = timeout(Duration::from_secs(5), idle.read(&mut [0; 1])).await.expect("does not hang");
+    assert!(!matches!(read, Ok(1..)), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "not a database, but long enough to be taken for one at first sight".repeat(50)).expect("written");
+    let refused = Dynamo::start_at(&path).await.expect_err("not a store");
+    assert!(refused.to_string().contains("notes.txt"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_detached_server_killed_with_sigkill_loses_nothing_it_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dynamo.sqlite");
+    let server = spawn_server(&path).await;
+    call(server.endpoint_url(), "CreateTable", CREATE).await;
+    for key in 0..100 {
+        put(server.endpoint_url(), &key.to_string()).await;
+    }
+    server.kill().await.expect("killed");
+
+    let again = Dynamo::start_at(&path).await.expect("starts");
+    assert_eq!(count(again.endpoint_url()).await, 100);
+}
+
+/// Not a test by itself: the process that `spawn_server` starts.
+#[tokio::test]
+#[ignore = "a child process of another test"]
+async fn server_process() {
+    let Some(path) = std::env::var_os(SERVER_PATH) else { return };
+    let options = DynamoOptions { path: Some(path.into()), port: None };
+    // The test harness has begun a line on standard output.
+    let print = |endpoint_url: &str| println!("\n{endpoint_url}");
+    serve_dynamo(options, print, tokio::time::sleep(LONGEST_TEST)).await.expect("serves");
+}
+
+async fn spawn_server(path: &Path) -> DetachedDynamo {
+    let variable = format!("{SERVER_PATH}={}", path.display());
+    let this = std::env::current_exe().expect("this test").display().to_string();
+    let arguments = [&variable, &this, "--exact", "dynamo::tests::server_process", "--ignored", "--nocapture"];
+    DetachedDynamo::spawn(Path::new("/usr/bin/env"), arguments).await.expect("starts")
+}
+
+async fn put(endpoint_url: &str, key: &str) {
+    let item = format!(r#"{{"TableName":"items","Item":{{"k":{{"S":"{key}"}}}}}}"#);
+    assert_eq!(call(endpoint_url, "PutItem", &item).await, "{}");
+}
+
+async fn count(endpoint_url: &str) -> usize {
+    let answer = call(endpoint_url, "Scan", r#"{"TableName":"items","Select":"COUNT"}"#).await;
+    let from = answer.find("\"Count\":").expect("a count") + "\"Count\":".len();
+    let digits: String = answer[from..].chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("a number")
+}
+
+/// One request, with the headers that a signed one has.
+async fn call(endpoint_url: &str, operation: &str, body: &str) -> String {
+    let address = endpoint_url.strip_prefix("http://").expect("an endpoint");
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/x-amz-json-1.0\r\n\
+         X-Amz-Target: DynamoDB_20120810.{operation}\r\nX-Amz-Date: 20260101T000000Z\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/dynamodb/aws4_request, \
+         SignedHeaders=host;x-amz-date;x-amz-target, Signature=00\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer with a body");
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    body.to_owned()
+}

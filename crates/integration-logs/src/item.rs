@@ -1,0 +1,78 @@
+//! Where a log lives in the target, and why there.
+//!
+//! **Partition** `"{service}#{day}"`: the question asked most is "what did this service do between then and then". A day
+//! bounds the partition, so a range of days is a few queries of known number, and old days cool down and expire together.
+//! One busy service still is one hot partition today (1,000 write units a second); `write_shards` spreads it, at the price
+//! of as many queries per day. The shard comes from `log_id` and not from chance: the same row must always have the same
+//! key, or a retry would write it twice.
+//!
+//! **Sort** `"{timestamp}#{id}"`: text order is time order because the timestamp has a fixed width. The id comes after it
+//! because two logs of one service may share a microsecond; padded, so that within it the order is that of insertion.
+//!
+//! **Indexes** sort by the table's own `SK`: newest first and time ranges then work on each of them, with no further
+//! attribute to store and to bill. `BY_ID` is the exception: its partition is the column `log_id` itself and it has one item
+//! in each. It answers "by id" once PostgreSQL, which knew service and time for an id, is gone; keys are all it needs, as
+//! the item is then read from the table.
+
+use lockstep_core::{AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width};
+
+use crate::row::{IntegrationLog, LogKey};
+
+/// Index: the logs of an application.
+pub const BY_APPLICATION: Index = by("by_application", "GSI1PK");
+/// Index: the logs of one operation.
+pub const BY_CORRELATION: Index = by("by_correlation", "GSI2PK");
+/// Index: the errors of a day, and nothing else: a log that succeeded lacks the attribute.
+pub const ERRORS_BY_DAY: Index = by("errors_by_day", "GSI3PK");
+/// Index: the key of the log with this id.
+pub const BY_ID: Index =
+    Index { name: "by_id", partition: KeyAttribute { name: "log_id", key_type: KeyType::N }, sort: None, whole_items: false };
+
+/// The target's key schema.
+pub(crate) const TARGET: TargetSchema = TargetSchema {
+    partition: KeyType::S,
+    sort: Some(KeyType::S),
+    indexes: &[BY_APPLICATION, BY_CORRELATION, ERRORS_BY_DAY, BY_ID],
+};
+
+/// Length of `yyyy-mm-dd` at the front of a fixed-width timestamp.
+const DAY_BYTES: usize = 10;
+
+const fn by(name: &'static str, partition: &'static str) -> Index {
+    Index {
+        name,
+        partition: KeyAttribute { name: partition, key_type: KeyType::S },
+        sort: Some(KeyAttribute { name: SK, key_type: KeyType::S }),
+        whole_items: true,
+    }
+}
+
+/// The key of a log, with its day spread over `write_shards` partitions.
+pub(crate) fn target_key(key: &LogKey, write_shards: u32) -> Result<TargetKey, Unholdable> {
+    let at = fixed_width(key.log_timestamp).map_err(|e| e.of("log_timestamp"))?;
+    let mut partition = format!("{}#{}", key.service_name, &at[..DAY_BYTES]);
+    if write_shards > 1 {
+        let shard = key.log_id.rem_euclid(i64::from(write_shards));
+        partition.push_str(&format!("#{shard}"));
+    }
+    Ok(TargetKey {
+        partition: AttributeValue::S(partition),
+        sort: Some(AttributeValue::S(format!("{at}#{id:019}", id = key.log_id))),
+    })
+}
+
+/// Adds the index partitions that the log belongs to.
+pub(crate) fn index_attributes(log: &IntegrationLog, item: &mut Item) -> Result<(), Unholdable> {
+    let mut push = |index: Index, value: String| item.push(index.partition.name, AttributeValue::S(value));
+    if let Some(application) = log.application_id {
+        push(BY_APPLICATION, format!("APP#{application}"));
+    }
+    if let Some(correlation) = &log.correlation_id {
+        push(BY_CORRELATION, format!("CORR#{correlation}"));
+    }
+    if !log.is_success {
+        let at = fixed_width(log.log_timestamp).map_err(|e| e.of("log_timestamp"))?;
+        push(ERRORS_BY_DAY, format!("ERROR#{}", &at[..DAY_BYTES]));
+    }
+    Ok(())
+}

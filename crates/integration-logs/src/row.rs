@@ -1,0 +1,48 @@
+//! The row, as PostgreSQL has it.
+
+use chrono::{DateTime, Utc};
+use lockstep_core::Json;
+
+lockstep_core::row! {
+    /// One call to another service.
+    pub struct IntegrationLog {
+        /// Identity.
+        pub log_id: i64,
+        /// The loan application the call was made for, if it was made for one.
+        pub application_id: Option<i32>,
+        /// What kind of call, for example `CreditCheck`.
+        pub log_type: String,
+        /// Who was called.
+        pub service_name: String,
+        /// What was sent.
+        pub request_data: Option<Json>,
+        /// What came back.
+        pub response_data: Option<Json>,
+        /// Status in the service's own words, often an HTTP status.
+        pub status_code: Option<String>,
+        /// Whether the call did what it was made for.
+        pub is_success: bool,
+        /// What went wrong.
+        pub error_message: Option<String>,
+        /// How long the service took.
+        pub processing_time_ms: Option<i32>,
+        /// When the call was made.
+        pub log_timestamp: DateTime<Utc>,
+        /// Ties the calls of one operation together.
+        pub correlation_id: Option<String>,
+        /// On whose behalf.
+        pub user_id: Option<String>,
+    }
+}
+
+lockstep_core::row! {
+    /// The primary key, then the other columns that the target key is made of.
+    pub struct LogKey {
+        /// Identity.
+        pub log_id: i64,
+        /// Who was called.
+        pub service_name: String,
+        /// When.
+        pub log_timestamp: DateTime<Utc>,
+    }
+}

@@ -1,0 +1,46 @@
+//! The row, as PostgreSQL has it.
+
+use chrono::{DateTime, Utc};
+use lockstep_core::Scaled;
+
+lockstep_core::row! {
+    /// Money received for a loan.
+    pub struct Payment {
+        /// Identity.
+        pub payment_id: i64,
+        /// Who paid.
+        pub customer_id: i64,
+        /// What for.
+        pub loan_id: i64,
+        /// How much, in `currency`.
+        pub payment_amount: Scaled<2> = "numeric(18,2)",
+        /// ISO 4217 code.
+        pub currency: String = "character(3)",
+        /// The date the payment counts for.
+        pub payment_date: DateTime<Utc>,
+        /// How it was paid, for example `SepaDirectDebit`.
+        pub payment_method: String,
+        /// How far it has come; one of [`STATUSES`](crate::STATUSES).
+        pub payment_status: String,
+        /// What the bank calls it.
+        pub transaction_reference: Option<String>,
+        /// When it was settled, or was found to fail.
+        pub processed_date: Option<DateTime<Utc>>,
+        /// When the row was made.
+        pub created_date: DateTime<Utc>,
+        /// When it was last changed.
+        pub updated_date: Option<DateTime<Utc>>,
+    }
+}
+
+lockstep_core::row! {
+    /// The primary key, then the other columns that the target key is made of.
+    pub struct PaymentKey {
+        /// Identity.
+        pub payment_id: i64,
+        /// Who paid.
+        pub customer_id: i64,
+        /// The date the payment counts for.
+        pub payment_date: DateTime<Utc>,
+    }
+}

@@ -1,0 +1,71 @@
+//! One row against one item. Pure: no store, no clock.
+
+use lockstep_core::source::KeyState;
+use lockstep_core::{AnyTable, Attributes, CompareError, Fields, PK, SK, is_tombstone};
+
+/// A source row, wherever it was read.
+pub(crate) enum SourceRow<'a> {
+    /// A tuple of a chunk.
+    Copied(&'a [u8]),
+    /// A key that was looked up; its row exists.
+    LookedUp(&'a KeyState),
+}
+
+impl<'a> SourceRow<'a> {
+    /// The row of a key that was looked up, if there is one.
+    pub(crate) fn of(state: &'a KeyState) -> Option<Self> {
+        state.exists().then_some(Self::LookedUp(state))
+    }
+
+    /// Runs `read` over the row's fields, from the first one.
+    pub(crate) fn fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> T {
+        match self {
+            Self::Copied(tuple) => read(&mut Fields::of_copy(tuple)),
+            Self::LookedUp(state) => state.with_fields(read).expect("the row exists: `of` checked it"),
+        }
+    }
+}
+
+/// What a row and the item at its place are to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Neither a row nor a live item.
+    Absent,
+    /// They say the same.
+    Equal,
+    /// A row without a live item.
+    Missing,
+    /// A row past its expiry without any item. A tombstone in its place is no expiry: expiry leaves nothing.
+    Expired,
+    /// They differ in these columns or attributes.
+    Different(Vec<String>),
+    /// A live item that is not the row's: there is no row, or its place is another one.
+    Extra,
+    /// The target cannot hold the row, because of this column.
+    Unholdable(String),
+    /// The item does not decode, because of this attribute.
+    Undecodable(String),
+}
+
+/// Compares. `now_s` is in seconds since 1970 and decides about expiry only.
+pub(crate) fn classify(table: &dyn AnyTable, row: Option<SourceRow<'_>>, item: Option<&Attributes>, now_s: i64) -> Class {
+    let live = item.filter(|item| !is_tombstone(item));
+    match (row, live) {
+        (None, None) => Class::Absent,
+        (None, Some(_)) => Class::Extra,
+        (Some(row), None) => {
+            if let Err(unholdable) = row.fields(|fields| table.encode(fields)) {
+                return Class::Unholdable(unholdable.column);
+            }
+            let expired = row.fields(|fields| table.expires_at(fields)).is_some_and(|at_s| at_s <= now_s);
+            if expired && item.is_none() { Class::Expired } else { Class::Missing }
+        }
+        (Some(row), Some(item)) => match row.fields(|fields| table.compare(fields, item)) {
+            Ok(columns) if columns.is_empty() => Class::Equal,
+            Ok(columns) if columns.iter().any(|column| column == PK || column == SK) => Class::Extra,
+            Ok(columns) => Class::Different(columns),
+            Err(CompareError::Source(unholdable)) => Class::Unholdable(unholdable.column),
+            Err(CompareError::Target(undecodable)) => Class::Undecodable(undecodable.column),
+        },
+    }
+}

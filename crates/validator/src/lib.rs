@@ -1,0 +1,60 @@
+//! The validator: every row of both stores compared, field by field, while writers go on.
+//!
+//! Words: the *forward* pass reads every source row and looks for its item; the *backward* pass reads every item and
+//! looks for its row. A *suspect* is a key on which the two stores did not agree when a pass came by. A suspect that is
+//! still in disagreement when it has *settled*, that is, when nothing of it is on its way any more, is a *finding*. A
+//! *verdict* is what all of that comes to; it never says consistent while something was not compared, failed, or waits
+//! unacknowledged (I11).
+//!
+//! There is no write path here. Findings are repaired by the relay, and the verdict is recorded by the caller.
+//!
+//! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`
+//! and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `reader` and
+//! `tasks` (how stores are asked and processors used); `tally` and `suspect`; the passes `forward` and `backward`;
+//! `recheck`; and the composition, `table_run` for one table and `run` for all.
+//!
+//! ```no_run
+//! # use lockstep_core::{source::{Source, TableBinding}, target::Target};
+//! # async fn example(source: Source, target: Target, tables: Vec<TableBinding>) {
+//! use lockstep_validator::{CancellationToken, Progress, ValidateOptions, validate};
+//!
+//! let progress = Progress::new(&tables);
+//! let options = ValidateOptions { parallel: 8, ..ValidateOptions::default() };
+//! let report = validate(&source, &target, &tables, &options, &progress, &CancellationToken::new()).await;
+//! for reason in report.verdict.reasons() {
+//!     println!("{}: {reason}", report.verdict.label());
+//! }
+//! # }
+//! ```
+
+mod options;
+mod progress;
+mod report;
+mod verdict;
+
+mod counts;
+mod diff;
+
+mod reader;
+mod tasks;
+
+mod suspect;
+mod tally;
+
+mod backward;
+mod forward;
+mod recheck;
+
+mod run;
+mod table_run;
+
+#[cfg(test)]
+mod tests;
+
+pub use options::ValidateOptions;
+pub use progress::{Progress, ProgressSnapshot, TableProgress};
+pub use report::{Finding, FindingClass, Report, TableReport};
+pub use run::validate;
+pub use verdict::{Verdict, decide};
+
+pub use tokio_util::sync::CancellationToken;

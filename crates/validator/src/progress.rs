@@ -1,0 +1,107 @@
+//! How far a validation has come: counters that anyone may read at any time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lockstep_core::source::TableBinding;
+use serde::Serialize;
+
+/// Progress of a validation, shared between it and whoever shows it.
+#[derive(Debug)]
+pub struct Progress {
+    tables: Vec<TableProgress>,
+}
+
+impl Progress {
+    /// Counters at zero for `tables`.
+    pub fn new(tables: &[TableBinding]) -> Arc<Self> {
+        let tables = tables.iter().map(|binding| TableProgress { name: binding.name(), ..TableProgress::default() });
+        Arc::new(Self { tables: tables.collect() })
+    }
+
+    /// One entry a table, in the order they were given.
+    pub fn tables(&self) -> &[TableProgress] {
+        &self.tables
+    }
+
+    /// All counters as they are now.
+    pub fn snapshot(&self) -> Vec<ProgressSnapshot> {
+        self.tables.iter().map(TableProgress::snapshot).collect()
+    }
+
+    pub(crate) fn of(&self, name: &str) -> Option<&TableProgress> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+}
+
+/// Progress of one table. The counters only grow.
+#[derive(Debug, Default)]
+pub struct TableProgress {
+    name: &'static str,
+    pub(crate) rows_expected: AtomicU64,
+    pub(crate) source_rows: AtomicU64,
+    pub(crate) target_items: AtomicU64,
+    pub(crate) suspects: AtomicU64,
+    pub(crate) findings: AtomicU64,
+}
+
+impl TableProgress {
+    /// The table's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Source rows to be read, as counted at the start; 0 before that.
+    pub fn rows_expected(&self) -> u64 {
+        self.rows_expected.load(Ordering::Relaxed)
+    }
+
+    /// Source rows read by the forward pass.
+    pub fn source_rows(&self) -> u64 {
+        self.source_rows.load(Ordering::Relaxed)
+    }
+
+    /// Items read by the backward pass, tombstones included.
+    pub fn target_items(&self) -> u64 {
+        self.target_items.load(Ordering::Relaxed)
+    }
+
+    /// Keys that were read again because the stores did not agree at first.
+    pub fn suspects(&self) -> u64 {
+        self.suspects.load(Ordering::Relaxed)
+    }
+
+    /// Findings, unsettled keys included.
+    pub fn findings(&self) -> u64 {
+        self.findings.load(Ordering::Relaxed)
+    }
+
+    /// All of them at once.
+    pub fn snapshot(&self) -> ProgressSnapshot {
+        ProgressSnapshot {
+            name: self.name,
+            rows_expected: self.rows_expected(),
+            source_rows: self.source_rows(),
+            target_items: self.target_items(),
+            suspects: self.suspects(),
+            findings: self.findings(),
+        }
+    }
+}
+
+/// [`TableProgress`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ProgressSnapshot {
+    /// See [`TableProgress::name`].
+    pub name: &'static str,
+    /// See [`TableProgress::rows_expected`].
+    pub rows_expected: u64,
+    /// See [`TableProgress::source_rows`].
+    pub source_rows: u64,
+    /// See [`TableProgress::target_items`].
+    pub target_items: u64,
+    /// See [`TableProgress::suspects`].
+    pub suspects: u64,
+    /// See [`TableProgress::findings`].
+    pub findings: u64,
+}

@@ -1,0 +1,145 @@
+//! Asking the stores: a bound on requests in flight, patience when one fails. Reading only.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+use lockstep_core::source::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
+use lockstep_core::target::{Backoff, Page, READ_KEYS_MAX, Target};
+use lockstep_core::{AttributeValue, Attributes, Result, Retry, TargetKey};
+use tokio::sync::Semaphore;
+
+/// A store that fails for longer is down, and the verdict says so: longer than a failover of either store usually takes would
+/// make `validate` look hung.
+const DOWN_AFTER: Duration = Duration::from_secs(15);
+/// A store that throttles is alive: on-demand capacity doubles within minutes (DynamoDB Developer Guide).
+const THROTTLED_AFTER: Duration = Duration::from_secs(300);
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
+/// Most keys of one look-up: its statement is text, and its plan is made each time.
+const LOOK_UP_KEYS_MAX: usize = 200;
+
+/// Both stores, for one validation.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub(crate) source: Source,
+    target: Target,
+    source_slots: Arc<Semaphore>,
+    target_slots: Arc<Semaphore>,
+}
+
+impl Reader {
+    pub(crate) fn new(source: &Source, target: &Target, parallel: usize) -> Self {
+        let parallel = parallel.max(1);
+        Self {
+            source: source.clone(),
+            target: target.clone(),
+            source_slots: Arc::new(Semaphore::new(parallel)),
+            // Two a worker: one is answered while the other is on the wire.
+            target_slots: Arc::new(Semaphore::new(2 * parallel)),
+        }
+    }
+
+    /// Asks the source something, again and again if need be.
+    pub(crate) async fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl FnMut() -> F) -> Result<T> {
+        insist(&self.source_slots, question).await
+    }
+
+    /// The next rows of a range.
+    pub(crate) async fn chunk(&self, binding: &TableBinding, range: &RangeRead) -> Result<CopyChunk> {
+        self.ask(|| self.source.read_chunk(binding, range)).await
+    }
+
+    /// Looks up any number of keys, in their order.
+    pub(crate) async fn look_up(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<Vec<KeyState>> {
+        let parts = keys.chunks(LOOK_UP_KEYS_MAX).map(|part| self.ask(|| self.source.look_up(binding, part)));
+        Ok(try_join_all(parts).await?.into_iter().flatten().collect())
+    }
+
+    /// Looks up the row of a primary key.
+    pub(crate) async fn look_up_row(&self, binding: &TableBinding, primary_key: &KeyBound) -> Result<Option<KeyState>> {
+        self.ask(|| self.source.look_up_row(binding, primary_key)).await
+    }
+
+    /// The items at any number of places, in their order, tombstones included.
+    pub(crate) async fn items(&self, table: &str, places: &[TargetKey]) -> Result<Vec<Option<Attributes>>> {
+        let names: Vec<String> = places.iter().map(name_of).collect();
+        // DynamoDB refuses a request that names a key twice.
+        let mut distinct: HashMap<&str, Option<Attributes>> = HashMap::with_capacity(places.len());
+        let mut wanted = Vec::with_capacity(places.len());
+        for (name, place) in names.iter().zip(places) {
+            if distinct.insert(name, None).is_none() {
+                wanted.push(place.clone());
+            }
+        }
+        let parts = wanted.chunks(READ_KEYS_MAX).map(|part| {
+            insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief()))
+        });
+        for item in try_join_all(parts).await?.into_iter().flatten() {
+            let name = TargetKey::of(&item).map(|place| name_of(&place)).unwrap_or_default();
+            if let Some(slot) = distinct.get_mut(name.as_str()) {
+                *slot = Some(item);
+            }
+        }
+        if wanted.len() == places.len() {
+            return Ok(names.iter().map(|name| distinct.get_mut(name.as_str()).and_then(Option::take)).collect());
+        }
+        Ok(names.iter().map(|name| distinct.get(name.as_str()).cloned().flatten()).collect())
+    }
+
+    /// One page of a segment.
+    pub(crate) async fn page(
+        &self,
+        table: &str,
+        segment: (usize, usize),
+        start: Option<&Attributes>,
+        attributes: &[&str],
+    ) -> Result<Page> {
+        insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned(), Some(attributes))).await
+    }
+}
+
+/// Tries until there is an answer, a reason not to try again, or no patience left. The slot is given back during pauses.
+async fn insist<T, F: Future<Output = Result<T>>>(slots: &Semaphore, mut question: impl FnMut() -> F) -> Result<T> {
+    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
+    let mut failing_since = None;
+    loop {
+        let slot = slots.acquire().await.expect("the slots are never closed");
+        let error = match question().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        drop(slot);
+        let patience = match error.kind.retry() {
+            Retry::Never => return Err(error),
+            Retry::Again => DOWN_AFTER,
+            Retry::Slower => THROTTLED_AFTER,
+        };
+        if failing_since.get_or_insert_with(Instant::now).elapsed() >= patience {
+            return Err(error);
+        }
+        backoff.pause(error).await?;
+    }
+}
+
+/// A target key as text, different for different keys: each part with its type and length.
+fn name_of(place: &TargetKey) -> String {
+    let mut name = String::new();
+    for part in std::iter::once(&place.partition).chain(&place.sort) {
+        let (kind, text) = text_of(part);
+        let _ = write!(name, "{kind}{}:{text}", text.len());
+    }
+    name
+}
+
+/// Type and text of a key attribute; keys are strings or numbers (see [`lockstep_core::KeyType`]).
+pub(crate) fn text_of(part: &AttributeValue) -> (char, &str) {
+    match part {
+        AttributeValue::S(text) => ('S', text),
+        AttributeValue::N(text) => ('N', text),
+        _ => ('?', ""),
+    }
+}

@@ -1,0 +1,92 @@
+//! What a reading of a suspect means. Pure; the reasoning is in the parent module.
+
+use std::time::Duration;
+
+use lockstep_core::Version;
+
+use super::WRITE_AHEAD;
+use crate::diff::Class;
+use crate::report::FindingClass;
+use crate::tally::Outcome;
+
+/// What the stores said of a suspect, read as the parent module says.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// The item changed between its two readings, so nothing is known of it at the moment of the snapshot.
+    pub(crate) moved: bool,
+    /// The key was pending in the snapshot.
+    pub(crate) pending: bool,
+    /// It was a dead letter in the snapshot.
+    pub(crate) dead_letter: bool,
+    /// The version of the item; `None` without one.
+    pub(crate) version: Option<Version>,
+    /// What row and item are to each other.
+    pub(crate) class: Class,
+}
+
+/// What may be concluded in this validation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// Whether a pending key is worth waiting for.
+    pub(crate) wait_for_pending: bool,
+    /// Whether a key that is not pending has been delivered: everywhere but in DynamoOnly.
+    pub(crate) pending_tells: bool,
+    /// Whether strict writes may be in the target before they are committed.
+    pub(crate) writes_ahead: bool,
+}
+
+/// What to do with a suspect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ruling {
+    /// Nothing is proven yet.
+    Again,
+    /// It is no finding.
+    Settled(Outcome),
+    /// It is one.
+    Found {
+        /// What is wrong.
+        class: FindingClass,
+        /// Where.
+        columns: Vec<String>,
+        /// Whether a row was held against an item, or against its absence.
+        compared: bool,
+    },
+}
+
+/// Rules on a suspect whose item has disagreed at the same version for `disagreeing_for`.
+pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Ruling {
+    if seen.moved {
+        return Ruling::Again;
+    }
+    match seen.class {
+        // Agreement needs no more proof, even if a later state is pending: it was seen at one moment.
+        Class::Equal => return Ruling::Settled(Outcome::Equal),
+        Class::Absent => return Ruling::Settled(Outcome::Aside),
+        _ => {}
+    }
+    if seen.pending {
+        return if policy.wait_for_pending { Ruling::Again } else { Ruling::Settled(Outcome::Pending) };
+    }
+    if seen.dead_letter {
+        return Ruling::Settled(Outcome::Aside);
+    }
+    if seen.class == Class::Expired {
+        return Ruling::Settled(Outcome::Expired);
+    }
+    if !policy.pending_tells {
+        return Ruling::Again;
+    }
+    let may_be_ahead = policy.writes_ahead && seen.version.is_some_and(|version| version > Version::HISTORY);
+    if may_be_ahead && disagreeing_for < WRITE_AHEAD {
+        return Ruling::Again;
+    }
+    let (class, columns, compared) = match seen.class {
+        Class::Missing => (FindingClass::Missing, Vec::new(), true),
+        Class::Different(columns) => (FindingClass::Different, columns, true),
+        Class::Extra => (FindingClass::Extra, Vec::new(), false),
+        Class::Undecodable(attribute) => (FindingClass::Undecodable, vec![attribute], true),
+        Class::Unholdable(column) => (FindingClass::Undecodable, vec![column], false),
+        Class::Equal | Class::Absent | Class::Expired => unreachable!("settled above"),
+    };
+    Ruling::Found { class, columns, compared }
+}

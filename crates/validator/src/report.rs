@@ -1,0 +1,143 @@
+//! What a validation found. The JSON form is stable: fields are added, never renamed.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::Phase;
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::Verdict;
+
+/// Everything that one validation found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// What it all comes to. In JSON: `verdict` and `reasons`, beside the other fields.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// When it began, by the clock of the machine that ran it.
+    pub started_at: DateTime<Utc>,
+    /// How long it took, in seconds.
+    pub duration_s: f64,
+    /// The phase it was made in; `None` where there is no migration, or it could not be read.
+    pub phase: Option<Phase>,
+    /// The epoch it was made in. A verdict of an earlier epoch says nothing of this one.
+    pub epoch: Option<i64>,
+    /// Start of the window that was compared, if it was not everything.
+    #[serde(default)]
+    pub window_start: Option<DateTime<Utc>>,
+    /// End of it.
+    #[serde(default)]
+    pub window_end: Option<DateTime<Utc>>,
+    /// One entry a table.
+    pub tables: Vec<TableReport>,
+}
+
+impl Report {
+    /// Whether all days were compared. A verdict of a window is good for that window only, so no gate may take it for more.
+    pub fn is_whole(&self) -> bool {
+        self.window_start.is_none() && self.window_end.is_none()
+    }
+
+    /// Findings of all tables together.
+    pub fn findings_total(&self) -> u64 {
+        self.tables.iter().map(TableReport::findings_total).sum()
+    }
+}
+
+/// What was found of one table.
+///
+/// The classes exclude each other: a source row ends in one of `equal`, `missing`, `different`, `undecodable`, `expired`
+/// and `unsettled`, or it is pending or a dead letter, or it went away meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// The table.
+    pub name: String,
+    /// Rows of the source, counted at the start.
+    pub source_count: u64,
+    /// Live items of the target, counted while scanning; never `ItemCount`, which is hours old.
+    pub target_count: u64,
+    /// Tombstones of the target.
+    pub tombstones: u64,
+    /// Keys waiting for delivery at the end; at least as many as the suspects that were not compared because they waited.
+    pub pending: u64,
+    /// Dead letters at the end.
+    pub dead_letters: u64,
+    /// Those of them that nobody has acknowledged.
+    pub dead_letters_unacknowledged: u64,
+    /// Source rows that were compared to the end: equal, missing, different, expired, or with an item that does not decode.
+    pub compared: u64,
+    /// Rows whose item says the same.
+    pub equal: u64,
+    /// Rows without an item.
+    pub missing: u64,
+    /// Rows whose item says something else.
+    pub different: u64,
+    /// Items without a row.
+    pub extra: u64,
+    /// Rows and items that do not decode, and items that Lockstep did not write.
+    pub undecodable: u64,
+    /// Rows past their expiry whose item is gone: retention, not loss.
+    pub expired: u64,
+    /// Keys that did not come to rest within the settle time-out.
+    pub unsettled: u64,
+    /// The first findings, up to the number asked for.
+    pub findings: Vec<Finding>,
+    /// Whether both passes and the recheck came to their end.
+    pub complete: bool,
+    /// Why not, and what was not compared.
+    pub failure: Option<String>,
+}
+
+impl TableReport {
+    /// A table of which nothing has been compared.
+    pub(crate) fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Keys on which the stores disagree or may disagree.
+    pub fn findings_total(&self) -> u64 {
+        self.missing + self.different + self.extra + self.undecodable + self.unsettled
+    }
+}
+
+/// One key on which the stores disagree. It never holds row values (R36).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub class: FindingClass,
+    /// The source key as a JSON array of literals; of an item that has none, its target key.
+    pub key: String,
+    /// Columns and attributes that differ or do not decode.
+    pub columns: Vec<String>,
+}
+
+/// What is wrong with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingClass {
+    /// A row has no item.
+    Missing,
+    /// A row's item says something else.
+    Different,
+    /// An item has no row.
+    Extra,
+    /// A row cannot be held by the target and is no dead letter, or an item is not a row of this table.
+    Undecodable,
+    /// An item without a version: Lockstep did not write it. Counted as undecodable.
+    Foreign,
+    /// A key that did not come to rest, so that it could not be compared.
+    Unsettled,
+}
+
+impl fmt::Display for FindingClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Different => "different",
+            Self::Extra => "extra",
+            Self::Undecodable => "undecodable",
+            Self::Foreign => "foreign",
+            Self::Unsettled => "unsettled",
+        })
+    }
+}

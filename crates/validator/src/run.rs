@@ -1,0 +1,123 @@
+//! All tables together: the composition.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::Utc;
+use futures::future::join_all;
+use lockstep_core::source::{Control, Source, TableBinding};
+use lockstep_core::target::Target;
+use tokio_util::sync::CancellationToken;
+
+use crate::options::ValidateOptions;
+use crate::progress::Progress;
+use crate::reader::Reader;
+use crate::report::{Report, TableReport};
+use crate::table_run::TableRun;
+use crate::verdict::decide;
+
+/// Compares every row of every table with its item and every item with its row, while writers go on.
+///
+/// Called by operators and gates whenever they want to know; any number of validations may run at once. It writes nothing,
+/// neither to the stores nor to Lockstep's own tables, so recording the verdict is the caller's. All tables are compared at
+/// the same time and share [`ValidateOptions::parallel`]'s bounds; memory is bounded by chunks and suspects, not by rows.
+///
+/// It never fails: a store that does, a bug that panics, and a cancelled `cancel` all end in a verdict that is not
+/// consistent and says, by table, what was not compared.
+///
+/// # Cancel safety
+/// Dropped before its end, its tasks are stopped; nothing is left behind. Prefer `cancel`, which still reports.
+pub async fn validate(
+    source: &Source,
+    target: &Target,
+    tables: &[TableBinding],
+    options: &ValidateOptions,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+) -> Report {
+    let (started_at, begun) = (Utc::now(), Instant::now());
+    let reader = Reader::new(source, target, options.parallel);
+    let control = cancel.run_until_cancelled(control(&reader)).await.unwrap_or_else(|| Err(CANCELLED.to_owned()));
+    let mut obstacles = Vec::new();
+    let reports = match &control {
+        Err(obstacle) => {
+            obstacles.push(obstacle.clone());
+            tables.iter().map(|binding| untouched(binding, obstacle)).collect()
+        }
+        Ok(control) => {
+            let reports = tables.iter().map(|binding| one_table(&reader, binding, options, control, progress, cancel));
+            let reports = join_all(reports).await;
+            obstacles.extend(cancel.run_until_cancelled(changed_since(&reader, control)).await.flatten());
+            reports
+        }
+    };
+    let control = control.ok();
+    let report = Report {
+        verdict: decide(&reports, options, &obstacles),
+        started_at,
+        duration_s: begun.elapsed().as_secs_f64(),
+        phase: control.map(|control| control.phase),
+        epoch: control.map(|control| control.epoch.0),
+        window_start: options.window.start,
+        window_end: options.window.end,
+        tables: reports,
+    };
+    tracing::info!(verdict = report.verdict.label(), duration_s = report.duration_s, findings = report.findings_total(), "validated");
+    report
+}
+
+const CANCELLED: &str = "it was cancelled";
+
+/// Phase and epoch, or why there is nothing to validate.
+async fn control(reader: &Reader) -> Result<Control, String> {
+    match reader.ask(|| reader.source.has_schema()).await {
+        Ok(true) => reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string()),
+        Ok(false) => Err("nothing to validate: no migration here (the source has no schema `lockstep`)".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn one_table(
+    reader: &Reader,
+    binding: &TableBinding,
+    options: &ValidateOptions,
+    control: &Control,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+) -> TableReport {
+    let run = TableRun::new(reader, binding, options, control.phase, progress);
+    let all = async {
+        let compared = run.compare().await;
+        run.close(compared).await
+    };
+    let report = match cancel.run_until_cancelled(all).await {
+        Some(report) => report,
+        None => {
+            let (compared, expected) = (run.tally.compared(), run.progress().rows_expected());
+            let failure = Some(format!("{CANCELLED} when {compared} of {expected} rows were compared"));
+            TableReport { failure, ..run.tally.report(binding.name()) }
+        }
+    };
+    tracing::info!(
+        table = report.name,
+        phase = %control.phase,
+        compared = report.compared,
+        findings = report.findings_total(),
+        complete = report.complete,
+        "compared"
+    );
+    report
+}
+
+fn untouched(binding: &TableBinding, obstacle: &str) -> TableReport {
+    TableReport { failure: Some(format!("nothing was compared: {obstacle}")), ..TableReport::of(binding.name()) }
+}
+
+/// A step that was taken meanwhile: what was compared before it is no verdict on the phase after it.
+async fn changed_since(reader: &Reader, then: &Control) -> Option<String> {
+    match control(reader).await {
+        Ok(now) if now.epoch == then.epoch => None,
+        Ok(now) => Some(format!("the phase changed from {} to {} during the validation; validate again", then.phase, now.phase)),
+        Err(error) => Some(format!("whether the phase changed meanwhile is not known: {error}")),
+    }
+}

@@ -1,0 +1,120 @@
+//! What is counted of one table while it is being compared.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::progress::TableProgress;
+use crate::report::{Finding, FindingClass, TableReport};
+use crate::suspect::Found;
+
+/// The counters of one table. Shared by its passes, and what they hold survives a pass that is stopped.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    source_count: AtomicU64,
+    target_count: AtomicU64,
+    tombstones: AtomicU64,
+    pending: AtomicU64,
+    compared: AtomicU64,
+    equal: AtomicU64,
+    missing: AtomicU64,
+    different: AtomicU64,
+    extra: AtomicU64,
+    undecodable: AtomicU64,
+    expired: AtomicU64,
+    unsettled: AtomicU64,
+    findings: Mutex<Vec<Finding>>,
+    findings_max: usize,
+}
+
+/// How one source row, or one item without a row, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Row and item say the same.
+    Equal,
+    /// The row is past its expiry and its item is gone.
+    Expired,
+    /// There is nothing to compare any more, or the key is a dead letter, which is counted where they are kept.
+    Aside,
+    /// It waits for delivery, and nobody delivers.
+    Pending,
+    /// The stores disagree, or could not be compared.
+    Found(Found),
+}
+
+impl Tally {
+    pub(crate) fn new(findings_max: usize) -> Self {
+        Self { findings_max, ..Self::default() }
+    }
+
+    pub(crate) fn count_source(&self, rows: u64) {
+        self.source_count.store(rows, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_target(&self, live: u64, tombstones: u64) {
+        self.target_count.fetch_add(live, Ordering::Relaxed);
+        self.tombstones.fetch_add(tombstones, Ordering::Relaxed);
+    }
+
+    /// Counts rows that a pass found equal, or expired, at first sight.
+    pub(crate) fn count_compared(&self, equal: u64, expired: u64) {
+        self.compared.fetch_add(equal + expired, Ordering::Relaxed);
+        self.equal.fetch_add(equal, Ordering::Relaxed);
+        self.expired.fetch_add(expired, Ordering::Relaxed);
+    }
+
+    /// Counts what became of a suspect. `of_row`: it was a source row that made it one, so it counts as compared.
+    pub(crate) fn settle(&self, outcome: Outcome, of_row: bool, progress: &TableProgress) {
+        let add = |counter: &AtomicU64| drop(counter.fetch_add(1, Ordering::Relaxed));
+        match outcome {
+            Outcome::Equal if of_row => self.count_compared(1, 0),
+            Outcome::Expired if of_row => self.count_compared(0, 1),
+            Outcome::Equal | Outcome::Expired | Outcome::Aside => {}
+            Outcome::Pending => add(&self.pending),
+            Outcome::Found(found) => {
+                let class = found.finding.class;
+                if of_row && found.compared {
+                    add(&self.compared);
+                }
+                add(match class {
+                    FindingClass::Missing => &self.missing,
+                    FindingClass::Different => &self.different,
+                    FindingClass::Extra => &self.extra,
+                    FindingClass::Undecodable | FindingClass::Foreign => &self.undecodable,
+                    FindingClass::Unsettled => &self.unsettled,
+                });
+                add(&progress.findings);
+                let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+                if findings.len() < self.findings_max {
+                    findings.push(found.finding);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn compared(&self) -> u64 {
+        self.compared.load(Ordering::Relaxed)
+    }
+
+    /// The counters as a report; what only the end of a validation knows is left for it to fill in.
+    pub(crate) fn report(&self, name: &str) -> TableReport {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        findings.sort_by(|a, b| (a.class, &a.key).cmp(&(b.class, &b.key)));
+        TableReport {
+            source_count: read(&self.source_count),
+            target_count: read(&self.target_count),
+            tombstones: read(&self.tombstones),
+            pending: read(&self.pending),
+            compared: read(&self.compared),
+            equal: read(&self.equal),
+            missing: read(&self.missing),
+            different: read(&self.different),
+            extra: read(&self.extra),
+            undecodable: read(&self.undecodable),
+            expired: read(&self.expired),
+            unsettled: read(&self.unsettled),
+            findings,
+            ..TableReport::of(name)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Using the processors: workers with an owner, and computing off the async threads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinSet};
+
+/// Why a pass ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stopped {
+    /// A store failed for longer than we wait.
+    #[error(transparent)]
+    Store(#[from] lockstep_core::Error),
+    /// A key cannot be written as a literal, so the next chunk has no beginning.
+    #[error("the next chunk has no beginning: {0}")]
+    Border(lockstep_core::Unholdable),
+    /// A worker panicked.
+    #[error("a worker panicked; this is a bug of Lockstep: {0}")]
+    Panicked(String),
+    /// The recheck ended before the pass that feeds it; the recheck says why.
+    #[error("nobody rechecks suspects any more")]
+    RecheckEnded,
+}
+
+/// Runs `work` on rayon's threads.
+///
+/// # Cancel safety
+/// A cancelled call lets the work end and forgets its result.
+///
+/// # Panics
+/// As `work` does: the panic comes back here, where the worker that asked has an owner.
+pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (send, receive) = oneshot::channel();
+    rayon::spawn(move || {
+        // Nobody may be waiting any more; then the result is of no use.
+        let _ = send.send(catch_unwind(AssertUnwindSafe(work)));
+    });
+    match receive.await.expect("a job sends its result before it ends") {
+        Ok(result) => result,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Waits for all workers, or stops the others when one has stopped.
+pub(crate) async fn join(mut workers: JoinSet<Result<(), Stopped>>) -> Result<(), Stopped> {
+    while let Some(worker) = workers.join_next().await {
+        ended(worker)?;
+    }
+    Ok(())
+}
+
+/// How a worker ended: a panic in it is an error of its owner.
+pub(crate) fn ended(worker: Result<Result<(), Stopped>, JoinError>) -> Result<(), Stopped> {
+    worker.unwrap_or_else(|error| Err(Stopped::Panicked(error.to_string())))
+}

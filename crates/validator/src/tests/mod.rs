@@ -1,0 +1,5 @@
+mod diff;
+mod report;
+mod ruling;
+mod table;
+mod verdict;

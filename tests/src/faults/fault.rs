@@ -1,0 +1,89 @@
+//! What can go wrong with one call.
+
+use super::gate::Gate;
+
+/// One way for a call to fail. Faults that make sense for some operations only (see [`Fault::fits`]) leave the others alone.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The whole call is refused with `ProvisionedThroughputExceededException`; nothing is applied.
+    Throttle,
+    /// So many statements of a `BatchExecuteStatement` are withheld and answered with a throttling error each, in their
+    /// places; the others are applied. The call itself is a 200.
+    ThrottleStatements(usize),
+    /// So many requests of a `BatchWriteItem` or keys of a `BatchGetItem` come back as unprocessed. When that is all of
+    /// them the call is refused as throttled, as the real one does.
+    Unprocessed(usize),
+    /// `InternalServerError`, status 500; nothing is applied.
+    ServerError,
+    /// The connection is cut before the request is forwarded: nothing is applied, and the client cannot know.
+    Unavailable,
+    /// The request is applied, then the connection is cut: the client cannot know.
+    LoseReply,
+    /// The request is held at the gate, then goes on and is answered as usual. It belongs to the network, not to its sender:
+    /// when the sender gives up meanwhile, it is applied all the same.
+    Delay(Gate),
+    /// The connection is cut at once, but the request is still on its way: it is applied when the gate lets it, long after
+    /// the sender gave up and perhaps wrote something newer.
+    AnswerThenApplyLate(Gate),
+    /// The request is applied twice, one after the other; the first answer is given.
+    Duplicate,
+    /// PartiQL is not spoken here: `UnknownOperationException`, as older emulators say.
+    NoPartiQl,
+    /// `ExpiredTokenException`: the session's credentials ran out.
+    ExpiredToken,
+    /// `AccessDeniedException`.
+    AccessDenied,
+    /// At most so many write units a second, with a second's worth in reserve; an item counts as one unit whatever its size,
+    /// two in a transaction. What is over the rate is throttled the way the operation does it: in part if it is a batch.
+    WriteUnits(u32),
+}
+
+/// A [`Fault`] without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is described at the fault of the same name")]
+pub enum FaultKind {
+    Throttle,
+    ThrottleStatements,
+    Unprocessed,
+    ServerError,
+    Unavailable,
+    LoseReply,
+    Delay,
+    AnswerThenApplyLate,
+    Duplicate,
+    NoPartiQl,
+    ExpiredToken,
+    AccessDenied,
+    WriteUnits,
+}
+
+impl Fault {
+    /// The fault's label.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Fault::Throttle => FaultKind::Throttle,
+            Fault::ThrottleStatements(_) => FaultKind::ThrottleStatements,
+            Fault::Unprocessed(_) => FaultKind::Unprocessed,
+            Fault::ServerError => FaultKind::ServerError,
+            Fault::Unavailable => FaultKind::Unavailable,
+            Fault::LoseReply => FaultKind::LoseReply,
+            Fault::Delay(_) => FaultKind::Delay,
+            Fault::AnswerThenApplyLate(_) => FaultKind::AnswerThenApplyLate,
+            Fault::Duplicate => FaultKind::Duplicate,
+            Fault::NoPartiQl => FaultKind::NoPartiQl,
+            Fault::ExpiredToken => FaultKind::ExpiredToken,
+            Fault::AccessDenied => FaultKind::AccessDenied,
+            Fault::WriteUnits(_) => FaultKind::WriteUnits,
+        }
+    }
+
+    /// Whether the fault can happen to this operation at all.
+    pub fn fits(&self, operation: &str) -> bool {
+        match self {
+            Fault::ThrottleStatements(_) => operation == "BatchExecuteStatement",
+            Fault::Unprocessed(_) => matches!(operation, "BatchWriteItem" | "BatchGetItem"),
+            Fault::NoPartiQl => matches!(operation, "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction"),
+            _ => true,
+        }
+    }
+}

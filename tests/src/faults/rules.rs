@@ -1,0 +1,282 @@
+//! Which calls a fault happens to.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::Instant;
+
+use super::answers::Refusal;
+use super::bucket::Bucket;
+use super::call::Call;
+use super::fault::{Fault, FaultKind};
+use super::gate::Gate;
+use super::partial::{self, Split};
+
+/// A fault and the calls it happens to: all of them, unless the rule is narrowed.
+///
+/// A call is tried against the rules in the order they were scripted, and the first that applies decides. A rule counts the
+/// calls that it was tried against and that match its operation and table; those taken by an earlier rule it never sees.
+#[derive(Debug)]
+pub struct Rule {
+    fault: Fault,
+    operations: Vec<String>,
+    table: Option<String>,
+    after: u64,
+    pick: Pick,
+    limit: Option<u64>,
+    bucket: Option<Bucket>,
+    matched: u64,
+    fired: u64,
+}
+
+#[derive(Debug)]
+enum Pick {
+    All,
+    Every(u64),
+    Chance { p: f64, rng: Box<StdRng> },
+}
+
+impl Rule {
+    /// The fault happens to every call that it fits, until the rule is narrowed.
+    ///
+    /// # Panics
+    ///
+    /// If a partial fault withholds nothing: such a rule would count as fired without doing anything.
+    #[track_caller]
+    pub fn new(fault: Fault) -> Self {
+        assert!(!matches!(fault, Fault::ThrottleStatements(0) | Fault::Unprocessed(0)), "{fault:?} withholds nothing");
+        let bucket = match fault {
+            Fault::WriteUnits(per_second) => Some(Bucket::new(per_second)),
+            _ => None,
+        };
+        Rule { fault, operations: Vec::new(), table: None, after: 0, pick: Pick::All, limit: None, bucket, matched: 0, fired: 0 }
+    }
+
+    /// Only this operation (`PutItem`); said again, that one too.
+    #[must_use]
+    pub fn on(mut self, operation: impl Into<String>) -> Self {
+        self.operations.push(operation.into());
+        self
+    }
+
+    /// Only calls that name this table.
+    #[must_use]
+    pub fn table(mut self, table: impl Into<String>) -> Self {
+        self.table = Some(table.into());
+        self
+    }
+
+    /// Not the first `count` matching calls.
+    #[must_use]
+    pub fn after(mut self, count: u64) -> Self {
+        self.after = count;
+        self
+    }
+
+    /// At most so many times.
+    #[must_use]
+    pub fn times(mut self, count: u64) -> Self {
+        self.limit = Some(count);
+        self
+    }
+
+    /// Without an end: what a rule does anyway, for tests that want to say so.
+    #[must_use]
+    pub fn always(mut self) -> Self {
+        self.limit = None;
+        self
+    }
+
+    /// Only each `n`th matching call.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is zero.
+    #[must_use]
+    #[track_caller]
+    pub fn every(mut self, n: u64) -> Self {
+        assert!(n > 0, "every zeroth call is none");
+        self.pick = Pick::Every(n);
+        self
+    }
+
+    /// Each matching call with probability `p`. The draws follow from the seed; which call gets which draw follows from the
+    /// order of arrival.
+    ///
+    /// # Panics
+    ///
+    /// If `p` is not a probability.
+    #[must_use]
+    #[track_caller]
+    pub fn probability(mut self, p: f64, seed: u64) -> Self {
+        assert!((0.0..=1.0).contains(&p), "{p} is not a probability");
+        self.pick = Pick::Chance { p, rng: Box::new(StdRng::seed_from_u64(seed)) };
+        self
+    }
+
+    fn matches(&self, call: &Call) -> bool {
+        self.fault.fits(&call.operation)
+            && (self.operations.is_empty() || self.operations.contains(&call.operation))
+            && self.table.as_deref().is_none_or(|table| call.names(table))
+    }
+
+    fn decide(&mut self, call: &Call, now: Instant) -> Option<Injection> {
+        if !self.matches(call) {
+            return None;
+        }
+        self.matched += 1;
+        let turn = self.matched.checked_sub(self.after).filter(|turn| *turn > 0)?;
+        if self.limit.is_some_and(|limit| self.fired >= limit) {
+            return None;
+        }
+        let picked = match &mut self.pick {
+            Pick::All => true,
+            Pick::Every(n) => turn.is_multiple_of(*n),
+            Pick::Chance { p, rng } => rng.random_bool(*p),
+        };
+        if !picked {
+            return None;
+        }
+        let effect = self.effect(call, now)?;
+        self.fired += 1;
+        Some(Injection { kind: self.fault.kind(), effect })
+    }
+
+    fn effect(&mut self, call: &Call, now: Instant) -> Option<Effect> {
+        Some(match &self.fault {
+            Fault::Throttle => Effect::Refuse(Refusal::Throttled),
+            Fault::ServerError => Effect::Refuse(Refusal::ServerError),
+            Fault::NoPartiQl => Effect::Refuse(Refusal::UnknownOperation),
+            Fault::ExpiredToken => Effect::Refuse(Refusal::ExpiredToken),
+            Fault::AccessDenied => Effect::Refuse(Refusal::AccessDenied),
+            Fault::Unavailable => Effect::Cut,
+            Fault::LoseReply => Effect::LoseReply,
+            Fault::Duplicate => Effect::Duplicate,
+            Fault::Delay(gate) => Effect::Delay(gate.clone()),
+            Fault::AnswerThenApplyLate(gate) => Effect::ApplyLate(gate.clone()),
+            Fault::ThrottleStatements(count) | Fault::Unprocessed(count) => {
+                Effect::Withhold(partial::split(&call.operation, &call.body, *count)?)
+            }
+            Fault::WriteUnits(_) => return self.over_the_rate(call, now),
+        })
+    }
+
+    /// What the bucket has no units for, refused the way the operation does it.
+    fn over_the_rate(&mut self, call: &Call, now: Instant) -> Option<Effect> {
+        let (items, cost) = call.writes();
+        let in_parts = matches!(call.operation.as_str(), "BatchWriteItem" | "BatchExecuteStatement");
+        let bucket = self.bucket.as_mut()?;
+        if in_parts {
+            let over = items - bucket.take(items, cost, now);
+            return (over > 0).then(|| partial::split(&call.operation, &call.body, over)).flatten().map(Effect::Withhold);
+        }
+        let applied = items == 0 || bucket.take(1, items * cost, now) == 1;
+        (!applied).then_some(Effect::Refuse(Refusal::Throttled))
+    }
+}
+
+/// What is to be done with one call.
+#[derive(Debug)]
+pub(super) struct Injection {
+    pub(super) kind: FaultKind,
+    pub(super) effect: Effect,
+}
+
+/// The few things the proxy can do; every fault is one of them.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Refuse(Refusal),
+    Withhold(Split),
+    Cut,
+    LoseReply,
+    Duplicate,
+    Delay(Gate),
+    ApplyLate(Gate),
+}
+
+/// The rules in force, in order.
+#[derive(Debug, Default)]
+pub(super) struct Script(pub(super) Vec<Rule>);
+
+impl Script {
+    pub(super) fn decide(&mut self, call: &Call, now: Instant) -> Option<Injection> {
+        self.0.iter_mut().find_map(|rule| rule.decide(call, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::call::call;
+    use super::*;
+
+    fn put(table: &str) -> Call {
+        call("PutItem", &format!(r#"{{"TableName":"{table}","Item":{{}}}}"#))
+    }
+
+    /// The calls, by number, that the rule fires on when it is tried on twelve puts.
+    #[track_caller]
+    fn check(rule: Rule, fires_on: &[u64]) {
+        let mut script = Script(vec![rule]);
+        let now = Instant::now();
+        let fired: Vec<u64> = (1..=12).filter(|_| script.decide(&put("logs"), now).is_some()).collect();
+        assert_eq!(fired, fires_on);
+    }
+
+    #[test]
+    fn a_rule_fires_when_its_turn_has_come() {
+        check(Rule::new(Fault::Throttle).times(2), &[1, 2]);
+        check(Rule::new(Fault::Throttle).after(10), &[11, 12]);
+        check(Rule::new(Fault::Throttle).after(2).times(1), &[3]);
+        check(Rule::new(Fault::Throttle).every(5), &[5, 10]);
+        check(Rule::new(Fault::Throttle).after(1).every(5).times(1), &[6]);
+        check(Rule::new(Fault::Throttle).probability(0.0, 1), &[]);
+        check(Rule::new(Fault::Throttle).probability(1.0, 1).times(1), &[1]);
+        check(Rule::new(Fault::Throttle).times(1).always().on("PutItem").on("DeleteItem").after(11), &[12]);
+    }
+
+    #[test]
+    fn a_rule_leaves_other_calls_alone() {
+        check(Rule::new(Fault::Throttle).on("DeleteItem"), &[]);
+        check(Rule::new(Fault::Throttle).table("payments"), &[]);
+        check(Rule::new(Fault::NoPartiQl), &[]);
+        check(Rule::new(Fault::Unprocessed(1)).on("PutItem"), &[]);
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_calls() {
+        let fired = |seed| {
+            let mut script = Script(vec![Rule::new(Fault::Throttle).probability(0.5, seed)]);
+            (0..64).map(|_| script.decide(&put("logs"), Instant::now()).is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(fired(7), fired(7));
+        assert_ne!(fired(7), fired(8));
+    }
+
+    #[test]
+    fn the_first_rule_that_applies_decides() {
+        let mut script = Script(vec![
+            Rule::new(Fault::Throttle).table("payments"),
+            Rule::new(Fault::ServerError).times(1),
+            Rule::new(Fault::Unavailable),
+        ]);
+        let mut kind = |table| script.decide(&put(table), Instant::now()).map(|injection| injection.kind);
+        assert_eq!(kind("payments"), Some(FaultKind::Throttle));
+        assert_eq!(kind("logs"), Some(FaultKind::ServerError));
+        assert_eq!(kind("logs"), Some(FaultKind::Unavailable));
+    }
+
+    #[test]
+    fn what_is_over_the_rate_is_refused_the_way_the_operation_does_it() {
+        let mut script = Script(vec![Rule::new(Fault::WriteUnits(3))]);
+        let now = Instant::now();
+        let two = call("BatchWriteItem", r#"{"RequestItems":{"logs":[1,2]}}"#);
+        assert!(script.decide(&two, now).is_none(), "two of three units");
+        let effect = script.decide(&two, now).map(|injection| injection.effect);
+        assert!(matches!(effect, Some(Effect::Withhold(split)) if split.forward.is_some()), "one of two goes on");
+        let effect = script.decide(&put("logs"), now).map(|injection| injection.effect);
+        assert!(matches!(effect, Some(Effect::Refuse(Refusal::Throttled))));
+        assert!(script.decide(&call("GetItem", "{}"), now).is_none(), "reads are free");
+        assert!(script.decide(&put("logs"), now + Duration::from_secs(1)).is_none(), "a second refills it");
+    }
+}

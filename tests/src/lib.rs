@@ -1,0 +1,3 @@
+//! lockstep-tests
+
+pub mod faults;

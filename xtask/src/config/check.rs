@@ -1,0 +1,91 @@
+//! What no type can say: bounds, and keys that must agree.
+
+use figment::Figment;
+
+use super::explain::origin;
+use super::{Config, ConfigError};
+
+/// Checks everything, so that all mistakes are told at once.
+pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigError> {
+    let mut problems = Vec::new();
+    let mut require = |holds: bool, key: &str, must: &str| {
+        if !holds {
+            problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
+        }
+    };
+    let Config { source, target, tables, backfill, relay, steps, validate, migrate: _ } = config;
+
+    if let Some(url) = &source.url {
+        let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
+        require(scheme, "source.url", "must begin with postgres:// or postgresql://");
+    }
+    if let Some(url) = &target.endpoint_url {
+        let scheme = url.starts_with("http://") || url.starts_with("https://");
+        require(scheme, "target.endpoint_url", "must begin with http:// or https://");
+    }
+    require(
+        !target.emulator_credentials || target.endpoint_url.is_some(),
+        "target.emulator_credentials",
+        "is for endpoints of emulators: set target.endpoint_url as well, or use real credentials",
+    );
+
+    // Readers hold a connection each; relay, coordinator, barrier and progress need the rest.
+    const OTHERS: usize = 4;
+    let connections = source.connections_max as usize;
+    require(
+        connections >= backfill.readers + OTHERS,
+        "source.connections_max",
+        &format!("must be at least backfill.readers ({}) + {OTHERS}", backfill.readers),
+    );
+    require(
+        backfill.chunk_bytes <= backfill.queue_bytes_max,
+        "backfill.queue_bytes_max",
+        &format!("must not be below backfill.chunk_bytes ({})", backfill.chunk_bytes),
+    );
+    if let (Some(start), Some(end)) = (backfill.window_start, backfill.window_end) {
+        require(start < end, "backfill.window_end", &format!("must be after backfill.window_start ({start})"));
+    }
+
+    for (key, value) in [
+        ("source.connect_timeout_ms", source.connect_timeout_ms),
+        ("source.lock_timeout_ms", source.lock_timeout_ms),
+        ("target.request_timeout_ms", target.request_timeout_ms),
+        ("target.connect_timeout_ms", target.connect_timeout_ms),
+        ("backfill.readers", backfill.readers as u64),
+        ("backfill.requests_in_flight", backfill.requests_in_flight as u64),
+        ("backfill.ranges_per_table", backfill.ranges_per_table as u64),
+        ("backfill.chunk_bytes", backfill.chunk_bytes as u64),
+        ("relay.batch_keys", relay.batch_keys as u64),
+        ("relay.requests_in_flight", relay.requests_in_flight as u64),
+        ("relay.idle_pause_ms", relay.idle_pause_ms),
+        ("validate.parallel", validate.parallel as u64),
+        ("validate.chunk_rows", validate.chunk_rows as u64),
+        ("validate.scan_segments", validate.scan_segments as u64),
+        ("steps.lock_tries", u64::from(steps.lock_tries)),
+        ("steps.phase_lease_ms", steps.phase_lease_ms),
+    ] {
+        require(value > 0, key, "must be 1 or more");
+    }
+    require(steps.pending_keys_max >= 0, "steps.pending_keys_max", "must be 0 or more");
+
+    for named in tables.names(&target.table_prefix) {
+        if let Err(error) = named.source.parse::<lockstep_core::source::Relation>() {
+            require(false, &format!("tables.{}.source", named.name), &error.message);
+        }
+        let legal = named.target.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        require(
+            legal && (3..=255).contains(&named.target.len()),
+            &format!("tables.{}.target", named.name),
+            &format!("makes the table name `{}`; DynamoDB allows 3 to 255 of a-z A-Z 0-9 _ - .", named.target),
+        );
+    }
+    let names: Vec<_> = tables.names(&target.table_prefix);
+    for (n, one) in names.iter().enumerate() {
+        if let Some(other) = names[..n].iter().find(|other| other.target == one.target) {
+            let must = format!("is also the target of {}; two tables cannot share one", other.name);
+            require(false, &format!("tables.{}.target", one.name), &must);
+        }
+    }
+
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError::all(problems)) }
+}

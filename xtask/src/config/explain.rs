@@ -1,0 +1,109 @@
+//! figment's errors as sentences: which key, from where, what is wrong, what to do.
+
+use figment::Figment;
+use figment::error::Kind;
+
+use super::layers::ENVIRONMENT;
+use super::mask_passwords;
+
+/// What is wrong with the configuration, one sentence each. No password is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentences())]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+impl ConfigError {
+    /// One problem.
+    pub fn one(problem: impl Into<String>) -> Self {
+        Self::all(vec![problem.into()])
+    }
+
+    /// Several.
+    pub fn all(problems: Vec<String>) -> Self {
+        Self { problems: problems.iter().map(|problem| mask_passwords(problem)).collect() }
+    }
+
+    fn sentences(&self) -> String {
+        match self.problems.as_slice() {
+            [one] => format!("configuration: {one}"),
+            many => format!("configuration:\n  - {}", many.join("\n  - ")),
+        }
+    }
+}
+
+/// Explains an error of extracting `figment`.
+pub(super) fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
+    ConfigError::all(error.into_iter().map(|error| sentence(figment, &error)).collect())
+}
+
+/// Where the value of `key` came from, for messages.
+pub(super) fn origin(figment: &Figment, key: &str) -> String {
+    let path: Vec<&str> = key.split('.').collect();
+    match figment.find_metadata(key) {
+        Some(metadata) => place(metadata, &path),
+        None => "default".to_owned(),
+    }
+}
+
+fn place(metadata: &figment::Metadata, path: &[&str]) -> String {
+    if metadata.name == ENVIRONMENT {
+        return format!("environment variable {}", metadata.interpolate(&figment::Profile::Default, path));
+    }
+    // The defaults come from code, under the name of a type.
+    if metadata.name.contains("::") { "default".to_owned() } else { metadata.name.to_string() }
+}
+
+fn sentence(figment: &Figment, error: &figment::Error) -> String {
+    let path: Vec<&str> = error.path.iter().map(String::as_str).collect();
+    let key = path.join(".");
+    let from = match &error.metadata {
+        Some(metadata) => place(metadata, &path),
+        None => origin(figment, &key),
+    };
+    match &error.kind {
+        Kind::UnknownField(name, known) => {
+            let key = if path.last() == Some(&name.as_str()) { key } else { [key.as_str(), name].join(".") };
+            let nearest = known.iter().min_by_key(|candidate| distance(name, candidate));
+            let hint = match nearest.filter(|candidate| distance(name, candidate) <= 3) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("there are: {}", known.join(", ")),
+            };
+            format!("unknown key `{key}` ({from}); {hint}")
+        }
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+            let hint = if expected.contains("string") { " (put it in quotes)" } else { "" };
+            format!("`{key}` ({from}) is {found}, it must be {}{hint}", plain(expected))
+        }
+        Kind::UnknownVariant(found, known) => {
+            format!("`{key}` ({from}) is `{found}`, it must be one of: {}", known.join(", "))
+        }
+        Kind::MissingField(name) => format!("`{key}` lacks `{name}`"),
+        other => format!("`{key}` ({from}): {other}"),
+    }
+}
+
+/// serde names Rust's types; operators know numbers.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a nonzero u32" => "a whole number, 1 or more",
+        other => other,
+    }
+}
+
+/// Edits that turn one name into the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,184 @@
+//! Where values come from: file, profile, environment, flags.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::{Config, ConfigError, ENV_PREFIX, FILE, explain};
+
+/// The environment's name in messages.
+pub(super) const ENVIRONMENT: &str = "the environment";
+
+/// What the layers are read from. [`Inputs::of_process`] reads the real environment; tests bring their own.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// The file that `--config` names.
+    pub file: Option<PathBuf>,
+    /// Where [`FILE`] is looked for when `--config` names none; nowhere if `None`.
+    pub folder: Option<PathBuf>,
+    /// The profile of the file.
+    pub profile: Option<String>,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+    /// Flags that set a key.
+    pub flags: Vec<Setting>,
+}
+
+/// A flag and the key that it sets.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The key, with dots.
+    pub key: &'static str,
+    /// Its value.
+    pub value: Value,
+}
+
+impl Setting {
+    /// A setting, if the flag was given.
+    pub fn of(key: &'static str, value: Option<impl Into<Value>>) -> Option<Self> {
+        value.map(|value| Self { key, value: value.into() })
+    }
+}
+
+impl Inputs {
+    /// The inputs of this process.
+    pub fn of_process(file: Option<PathBuf>, profile: Option<String>, flags: Vec<Setting>) -> Self {
+        // What is not Unicode cannot be ours.
+        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self { file, folder: Some(PathBuf::from(".")), profile, environment: environment.collect(), flags }
+    }
+
+    fn path(&self) -> Result<Option<PathBuf>, ConfigError> {
+        match (&self.file, &self.folder) {
+            (Some(file), _) if !file.is_file() => {
+                Err(ConfigError::one(format!("--config {}: there is no such file", file.display())))
+            }
+            (Some(file), _) => Ok(Some(file.clone())),
+            (None, Some(folder)) => Ok(Some(folder.join(FILE)).filter(|path| path.is_file())),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// Puts the layers over the `defaults`.
+pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, ConfigError> {
+    let mut figment = defaults.clone();
+    match (inputs.path()?, &inputs.profile) {
+        (Some(path), profile) => {
+            let (file, profiles) = read(&path)?;
+            figment = figment.merge(file);
+            for layer in profiles.values() {
+                // Also those that are not chosen today: their mistakes would otherwise wait for the day they are.
+                let layered = defaults.clone().merge(layer);
+                layered.extract::<Config>().map_err(|error| explain::explain(&layered, error))?;
+            }
+            if let Some(name) = profile {
+                let layer = profiles.get(name).ok_or_else(|| no_profile(name, &path, profiles.keys()))?;
+                figment = figment.merge(layer);
+            }
+        }
+        (None, Some(name)) => {
+            return Err(ConfigError::one(format!("profile {name} needs a file: there is no {FILE} here, name one with --config")));
+        }
+        (None, None) => {}
+    }
+    Ok(figment.merge(environment(&inputs.environment)).merge(flags(&inputs.flags)))
+}
+
+/// The sections of a file, and its profiles.
+fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>), ConfigError> {
+    let place = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::one(format!("could not read {place}: {error}")))?;
+    let mut sections: Dict = Toml::from_str(&text).map_err(|error| ConfigError::one(format!("{place} is not TOML: {error}")))?;
+    let mut profiles = BTreeMap::new();
+    match sections.remove("profile") {
+        None => {}
+        Some(Value::Dict(_, tables)) => {
+            for (name, value) in tables {
+                let Value::Dict(_, values) = value else {
+                    return Err(ConfigError::one(format!("profile.{name} in {place} must be a table: [profile.{name}.source] and so on")));
+                };
+                let metadata = Metadata::named(format!("{place}, profile {name}"));
+                profiles.insert(name, Layer { metadata, values });
+            }
+        }
+        Some(_) => return Err(ConfigError::one(format!("profile in {place} must hold tables: [profile.NAME.source] and so on"))),
+    }
+    Ok((Layer { metadata: Metadata::named(place.to_string()), values: sections }, profiles))
+}
+
+fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a String>) -> ConfigError {
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    ConfigError::one(format!("there is no [profile.{name}] in {}; it has: {known}", path.display()))
+}
+
+fn environment(variables: &[(String, String)]) -> Layer {
+    let metadata = Metadata::named(ENVIRONMENT).interpolater(|_, keys| format!("{ENV_PREFIX}{}", keys.join("__").to_uppercase()));
+    let settings = variables.iter().filter_map(|(name, value)| {
+        let key = name.strip_prefix(ENV_PREFIX)?.to_lowercase();
+        // Every key is in a section; LOCKSTEP_PROFILE and LOCKSTEP_LOG are other things.
+        let key = key.contains("__").then(|| key.replace("__", "."))?;
+        let Ok(value) = value.parse::<Value>();
+        Some((key, value))
+    });
+    Layer::of(metadata, settings)
+}
+
+fn flags(settings: &[Setting]) -> Layer {
+    let settings = settings.iter().map(|setting| (setting.key.to_owned(), setting.value.clone()));
+    Layer::of(Metadata::named("the command line"), settings)
+}
+
+/// Values that are all from one place.
+#[derive(Clone)]
+struct Layer {
+    metadata: Metadata,
+    values: Dict,
+}
+
+impl Layer {
+    fn of(metadata: Metadata, settings: impl Iterator<Item = (String, Value)>) -> Self {
+        let mut values = Dict::new();
+        for (key, value) in settings {
+            if let Value::Dict(_, nested) = figment::util::nest(&key, value) {
+                values = merge(values, nested);
+            }
+        }
+        Self { metadata, values }
+    }
+}
+
+fn merge(mut into: Dict, from: Dict) -> Dict {
+    for (key, value) in from {
+        let value = match (into.remove(&key), value) {
+            (Some(Value::Dict(tag, old)), Value::Dict(_, new)) => Value::Dict(tag, merge(old, new)),
+            (_, value) => value,
+        };
+        into.insert(key, value);
+    }
+    into
+}
+
+impl Provider for &Layer {
+    fn metadata(&self) -> Metadata {
+        self.metadata.clone()
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        (&self).metadata()
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        (&self).data()
+    }
+}

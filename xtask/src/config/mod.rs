@@ -1,0 +1,98 @@
+//! Configuration: the only place that reads files and the environment.
+//!
+//! Five layers, later ones win: defaults; `lockstep.toml` (or `--config FILE`); the table `[profile.NAME]` of that file, if a
+//! profile is chosen; environment variables `LOCKSTEP_SECTION__KEY`; flags. Unknown keys are refused in every layer, because a
+//! misspelt bound is no bound. Every message names the key and where its value came from, and none shows a password.
+//!
+//! In reading order: [`sections`] (what can be set), [`layers`] (where it comes from), `check` (what no type can say),
+//! `explain` (errors as sentences), [`SecretUrl`].
+
+mod check;
+mod explain;
+pub mod layers;
+mod moment;
+mod secret;
+pub mod sections;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use explain::ConfigError;
+pub use layers::{Inputs, Setting};
+pub use moment::Moment;
+pub use secret::{SecretUrl, mask_passwords};
+
+use figment::Figment;
+use figment::providers::Serialized;
+use serde::{Deserialize, Serialize};
+
+use crate::registry::Tables;
+use sections::{
+    BackfillSection, MigrateSection, RelaySection, SourceSection, StepsSection, TargetSection, ValidateSection,
+};
+
+/// The file that is read when `--config` names none, in the working directory.
+pub const FILE: &str = "lockstep.toml";
+/// What the environment variables begin with.
+pub const ENV_PREFIX: &str = "LOCKSTEP_";
+
+/// Everything that can be set, section by section. `config/lockstep.example.toml` shows all of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// PostgreSQL.
+    pub source: SourceSection,
+    /// DynamoDB.
+    pub target: TargetSection,
+    /// The tables that move, one section each.
+    pub tables: Tables,
+    /// Moving history.
+    pub backfill: BackfillSection,
+    /// Delivering changes.
+    pub relay: RelaySection,
+    /// Changing the phase.
+    pub steps: StepsSection,
+    /// Comparing both sides.
+    pub validate: ValidateSection,
+    /// The whole run.
+    pub migrate: MigrateSection,
+}
+
+/// Which stores a configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// None: the embedded ones are meant.
+    Embedded,
+    /// Both; a target without endpoint, region and profile is the one of the standard AWS chain.
+    Configured,
+}
+
+impl Config {
+    /// Reads every layer and checks the result.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once where it can be told apart, each with its key and origin.
+    pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
+        let defaults = Figment::from(Serialized::defaults(Config::default()));
+        let figment = layers::gather(defaults, inputs)?;
+        let config: Self = figment.extract().map_err(|error| explain::explain(&figment, error))?;
+        check::check(&config, &figment)?;
+        Ok(config)
+    }
+
+    /// Whether stores are configured.
+    ///
+    /// # Errors
+    /// Where only a target is: there is no default source to read.
+    pub fn standing(&self) -> Result<Standing, ConfigError> {
+        match (&self.source.url, self.target.is_named()) {
+            (Some(_), _) => Ok(Standing::Configured),
+            (None, false) => Ok(Standing::Embedded),
+            (None, true) => Err(ConfigError::one(
+                "a target is configured and source.url is not: set it in lockstep.toml or as LOCKSTEP_SOURCE__URL \
+                 (postgres://user:password@host:port/database), or remove the target to run on the embedded stores",
+            )),
+        }
+    }
+}

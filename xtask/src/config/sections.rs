@@ -1,0 +1,226 @@
+//! What can be set, section by section. Units are in the names; defaults are those of the crates that use them.
+
+use lockstep_coordinator::{BackfillOptions, LoadPathChoice, RelayOptions, StepOptions};
+use lockstep_core::Phase;
+use lockstep_core::target::TargetOptions;
+use lockstep_validator::ValidateOptions;
+use serde::{Deserialize, Serialize};
+
+use super::{Moment, SecretUrl};
+
+/// `[source]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSection {
+    /// Where PostgreSQL is: `postgres://user:password@host:port/database?sslmode=…`.
+    pub url: Option<SecretUrl>,
+    /// Most connections held at once.
+    pub connections_max: u32,
+    /// Longest wait for a connection.
+    pub connect_timeout_ms: u64,
+    /// Longest wait for the barrier in one try, and so the longest stall that a step causes an application.
+    pub lock_timeout_ms: u64,
+}
+
+/// `[target]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSection {
+    /// Another endpoint than AWS's.
+    pub endpoint_url: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// A profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// What the names of all target tables begin with.
+    pub table_prefix: String,
+    /// Whether to sign with made-up keys, which emulators accept.
+    pub emulator_credentials: bool,
+    /// Longest wait for the answer to one request.
+    pub request_timeout_ms: u64,
+    /// Longest wait for a connection.
+    pub connect_timeout_ms: u64,
+    /// How long after its last possible sending a lost request could still be carried out.
+    pub request_lifetime_s: u64,
+}
+
+/// `[backfill]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackfillSection {
+    /// How history goes in.
+    pub load_path: LoadPathChoice,
+    /// Ranges read at once, over all tables.
+    pub readers: usize,
+    /// Requests in flight at once, over all tables.
+    pub requests_in_flight: usize,
+    /// Ranges that a table is cut into.
+    pub ranges_per_table: usize,
+    /// Bytes that one statement aims to read.
+    pub chunk_bytes: usize,
+    /// Most bytes read and not yet acknowledged, over all tables.
+    pub queue_bytes_max: usize,
+    /// Most write units a second; 0 takes what the target gives.
+    pub write_units_per_s_max: u64,
+    /// Dead letters of one run after which it stops.
+    pub errors_max: u64,
+    /// Only rows from this moment on.
+    pub window_start: Option<Moment>,
+    /// Only rows before this moment.
+    pub window_end: Option<Moment>,
+}
+
+/// `[relay]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelaySection {
+    /// Keys of one batch.
+    pub batch_keys: usize,
+    /// Writes in flight at once.
+    pub requests_in_flight: usize,
+    /// Pause when nothing is pending.
+    pub idle_pause_ms: u64,
+}
+
+/// `[steps]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepsSection {
+    /// How often the barrier is tried.
+    pub lock_tries: u32,
+    /// Pause between tries.
+    pub lock_pause_ms: u64,
+    /// Most pending keys at the step to HybridRead.
+    pub pending_keys_max: i64,
+    /// Greatest age of a pending key at that step.
+    pub pending_age_ms_max: u64,
+    /// Greatest age of the verdict at that step.
+    pub verdict_age_s_max: u64,
+    /// How long an application may go on with the phase it knows before it asks again.
+    pub phase_lease_ms: u64,
+}
+
+/// `[validate]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidateSection {
+    /// Workers of each pass of each table.
+    pub parallel: usize,
+    /// Most source rows of one chunk.
+    pub chunk_rows: usize,
+    /// Into how many segments a target table is cut for scanning.
+    pub scan_segments: usize,
+    /// How long a difference may be on its way before it is given up as unsettled.
+    pub settle_timeout_ms: u64,
+    /// By how much the counts may differ once nobody writes.
+    pub count_tolerance: u64,
+    /// Most findings listed for each table; all are counted.
+    pub findings_max: usize,
+}
+
+/// `[migrate]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigrateSection {
+    /// The phase to stop in.
+    pub through: Phase,
+    /// Writes a second made meanwhile; unset: 200 on the embedded stores, none on configured ones.
+    pub live_writes_per_s: Option<u32>,
+}
+
+impl TargetSection {
+    /// Whether anything says where the target is.
+    pub fn is_named(&self) -> bool {
+        self.endpoint_url.is_some() || self.region.is_some() || self.profile.is_some()
+    }
+}
+
+impl Default for SourceSection {
+    fn default() -> Self {
+        let steps = StepOptions::default();
+        Self { url: None, connections_max: 16, connect_timeout_ms: 5_000, lock_timeout_ms: ms(steps.lock_timeout) }
+    }
+}
+
+impl Default for TargetSection {
+    fn default() -> Self {
+        let options = TargetOptions::default();
+        Self {
+            endpoint_url: None,
+            region: None,
+            profile: None,
+            table_prefix: String::new(),
+            emulator_credentials: options.emulator_credentials,
+            request_timeout_ms: ms(options.request_timeout),
+            connect_timeout_ms: ms(options.connect_timeout),
+            request_lifetime_s: options.request_lifetime.as_secs(),
+        }
+    }
+}
+
+impl Default for BackfillSection {
+    fn default() -> Self {
+        let options = BackfillOptions::default();
+        Self {
+            load_path: options.load_path,
+            readers: options.readers,
+            requests_in_flight: options.requests_in_flight,
+            ranges_per_table: options.ranges_per_table,
+            chunk_bytes: options.chunk_bytes,
+            queue_bytes_max: options.queue_bytes_max,
+            write_units_per_s_max: options.write_units_per_s_max.unwrap_or(0),
+            errors_max: options.errors_max,
+            window_start: None,
+            window_end: None,
+        }
+    }
+}
+
+impl Default for RelaySection {
+    fn default() -> Self {
+        let options = RelayOptions::default();
+        Self {
+            batch_keys: options.batch_keys,
+            requests_in_flight: options.requests_in_flight,
+            idle_pause_ms: ms(options.idle_pause),
+        }
+    }
+}
+
+impl Default for StepsSection {
+    fn default() -> Self {
+        let options = StepOptions::default();
+        Self {
+            lock_tries: options.lock_tries,
+            lock_pause_ms: ms(options.lock_pause),
+            pending_keys_max: options.pending_keys_max,
+            pending_age_ms_max: ms(options.pending_age_max),
+            verdict_age_s_max: options.verdict_age_max.as_secs(),
+            phase_lease_ms: ms(options.phase_lease),
+        }
+    }
+}
+
+impl Default for ValidateSection {
+    fn default() -> Self {
+        let options = ValidateOptions::default();
+        Self {
+            parallel: options.parallel,
+            chunk_rows: options.chunk_rows,
+            scan_segments: options.scan_segments,
+            settle_timeout_ms: ms(options.settle_timeout),
+            count_tolerance: options.count_tolerance,
+            findings_max: options.findings_max,
+        }
+    }
+}
+
+impl Default for MigrateSection {
+    fn default() -> Self {
+        Self { through: Phase::HybridRead, live_writes_per_s: None }
+    }
+}
+
+fn ms(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,109 @@
+//! The configuration as the options of the crates that use it.
+
+use std::time::Duration;
+
+use lockstep_coordinator::{BackfillOptions, Options, RelayOptions, StepOptions};
+use lockstep_core::source::{SourceOptions, Window};
+use lockstep_core::target::TargetOptions;
+use lockstep_validator::ValidateOptions;
+
+use super::Config;
+
+/// The region that requests to an emulator are signed for: they look at it only to tell accounts apart.
+const EMULATOR_REGION: &str = "us-east-1";
+
+impl Config {
+    /// How to reach the source; `None` where none is configured.
+    pub fn source_options(&self) -> Option<SourceOptions> {
+        let url = self.source.url.as_ref()?.expose().to_owned();
+        Some(self.source_options_for(url))
+    }
+
+    /// How to reach a source at `url`.
+    pub fn source_options_for(&self, url: String) -> SourceOptions {
+        SourceOptions {
+            url,
+            connections_max: self.source.connections_max,
+            connect_timeout: Duration::from_millis(self.source.connect_timeout_ms),
+            application_name: "lockstep".to_owned(),
+        }
+    }
+
+    /// How to reach the target.
+    pub fn target_options(&self) -> TargetOptions {
+        let target = &self.target;
+        let emulator_region = target.emulator_credentials.then(|| EMULATOR_REGION.to_owned());
+        TargetOptions {
+            endpoint_url: target.endpoint_url.clone(),
+            region: target.region.clone().or(emulator_region),
+            profile: target.profile.clone(),
+            emulator_credentials: target.emulator_credentials,
+            connect_timeout: Duration::from_millis(target.connect_timeout_ms),
+            request_timeout: Duration::from_millis(target.request_timeout_ms),
+            request_lifetime: Duration::from_secs(target.request_lifetime_s),
+        }
+    }
+
+    /// How to reach an emulator at `endpoint_url`.
+    pub fn emulator_options_for(&self, endpoint_url: &str) -> TargetOptions {
+        TargetOptions {
+            endpoint_url: Some(endpoint_url.to_owned()),
+            region: Some(EMULATOR_REGION.to_owned()),
+            profile: None,
+            emulator_credentials: true,
+            ..self.target_options()
+        }
+    }
+
+    /// How to migrate.
+    pub fn options(&self) -> Options {
+        let (backfill, relay, steps) = (&self.backfill, &self.relay, &self.steps);
+        Options {
+            backfill: BackfillOptions {
+                load_path: backfill.load_path,
+                readers: backfill.readers,
+                requests_in_flight: backfill.requests_in_flight,
+                ranges_per_table: backfill.ranges_per_table,
+                chunk_bytes: backfill.chunk_bytes,
+                queue_bytes_max: backfill.queue_bytes_max,
+                write_units_per_s_max: Some(backfill.write_units_per_s_max).filter(|units| *units > 0),
+                errors_max: backfill.errors_max,
+                window: self.window(),
+            },
+            relay: RelayOptions {
+                batch_keys: relay.batch_keys,
+                requests_in_flight: relay.requests_in_flight,
+                idle_pause: Duration::from_millis(relay.idle_pause_ms),
+            },
+            steps: StepOptions {
+                lock_timeout: Duration::from_millis(self.source.lock_timeout_ms),
+                lock_tries: steps.lock_tries,
+                lock_pause: Duration::from_millis(steps.lock_pause_ms),
+                pending_keys_max: steps.pending_keys_max,
+                pending_age_max: Duration::from_millis(steps.pending_age_ms_max),
+                verdict_age_max: Duration::from_secs(steps.verdict_age_s_max),
+                phase_lease: Duration::from_millis(steps.phase_lease_ms),
+            },
+        }
+    }
+
+    /// How to compare. `wait_for_pending` and `quiescent` are the command's to say.
+    pub fn validate_options(&self) -> ValidateOptions {
+        let validate = &self.validate;
+        ValidateOptions {
+            window: self.window(),
+            parallel: validate.parallel,
+            chunk_rows: validate.chunk_rows,
+            scan_segments: validate.scan_segments,
+            settle_timeout: Duration::from_millis(validate.settle_timeout_ms),
+            count_tolerance: validate.count_tolerance,
+            findings_max: validate.findings_max,
+            ..ValidateOptions::default()
+        }
+    }
+
+    /// The days that are moved and compared.
+    pub fn window(&self) -> Window {
+        Window { start: self.backfill.window_start.map(|m| m.0), end: self.backfill.window_end.map(|m| m.0) }
+    }
+}

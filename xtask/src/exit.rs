@@ -1,0 +1,125 @@
+//! Exit codes, the same for every command, and the one function that maps errors to them.
+
+use std::process::ExitCode;
+
+use lockstep_core::Kind;
+
+use crate::config::ConfigError;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; where the command compares, both sides agree.
+    Consistent = 0,
+    /// Both sides differ, or it could not be shown that they do not.
+    NotConsistent = 1,
+    /// Wrong flags, wrong configuration, or a table, role or setting that is not as it must be.
+    Usage = 2,
+    /// A gate said no; everything is as it was.
+    Refused = 3,
+    /// Stopped on request; the same command goes on where it stopped.
+    Interrupted = 4,
+    /// A store could not be reached or failed.
+    Infrastructure = 5,
+}
+
+/// What `--help` says about them, on every command.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! help {
+    ($examples:literal) => {
+        concat!(
+            "Examples:\n",
+            $examples,
+            "\n\nExit codes:\n  0  done; where both sides are compared, they are consistent\n  1  not consistent\n  \
+             2  usage or configuration\n  3  refused by a gate; nothing was changed\n  \
+             4  interrupted; the same command again resumes\n  5  a store could not be reached or failed"
+        )
+    };
+}
+
+/// Names the code where only a message is at hand.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// How to end.
+    pub exit: Exit,
+    /// What, where, what next.
+    pub message: String,
+}
+
+impl Failure {
+    /// Wrong use.
+    pub fn usage(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Usage, message: message.into() }.into()
+    }
+
+    /// Stopped on request.
+    pub fn interrupted(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Interrupted, message: message.into() }.into()
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// The code that `error` ends the command with: the first error in its chain that we know decides.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    error.chain().find_map(known).unwrap_or(Exit::Infrastructure)
+}
+
+fn known(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return Some(failure.exit);
+    }
+    if error.is::<ConfigError>() {
+        return Some(Exit::Usage);
+    }
+    if let Some(error) = error.downcast_ref::<lockstep_coordinator::Error>() {
+        return Some(of_coordinator(error));
+    }
+    error.downcast_ref::<lockstep_core::Error>().map(|error| of_kind(error.kind))
+}
+
+fn of_coordinator(error: &lockstep_coordinator::Error) -> Exit {
+    use lockstep_coordinator::Error;
+    match error {
+        Error::Store(error) => of_kind(error.kind),
+        Error::Refused(_) | Error::TooManyErrors { .. } | Error::SchemaChanged { .. } | Error::BarrierBusy { .. } => Exit::Refused,
+        Error::Interrupted => Exit::Interrupted,
+        Error::NotAdjacent { .. } => Exit::Usage,
+        Error::Panicked(_) => Exit::Infrastructure,
+    }
+}
+
+fn of_kind(kind: Kind) -> Exit {
+    match kind {
+        Kind::Misconfigured => Exit::Usage,
+        // A condition that protects data said no.
+        Kind::Refused => Exit::Refused,
+        Kind::Throttled | Kind::Unavailable | Kind::Unknown | Kind::Invalid | Kind::Denied | Kind::Busy => Exit::Infrastructure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(error: impl Into<anyhow::Error>, expected: Exit) {
+        assert_eq!(exit_of(&error.into().context("while doing something")), expected);
+    }
+
+    #[test]
+    fn an_error_keeps_its_code_under_any_context() {
+        check(ConfigError::one("x"), Exit::Usage);
+        check(lockstep_core::Error::source(Kind::Unavailable, "connecting", "x"), Exit::Infrastructure);
+        check(lockstep_core::Error::source(Kind::Misconfigured, "describing", "x"), Exit::Usage);
+        check(lockstep_core::Error::target(Kind::Denied, "describing", "expired"), Exit::Infrastructure);
+        check(lockstep_coordinator::Error::Interrupted, Exit::Interrupted);
+        check(std::io::Error::other("disk"), Exit::Infrastructure);
+    }
+}

@@ -1,0 +1,2 @@
+//! Lockstep's command line.
+fn main() {}

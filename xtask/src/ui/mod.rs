@@ -1,0 +1,108 @@
+//! What people see while a command works. All of it goes to stderr; stdout has the report alone.
+//!
+//! In reading order: `text` (numbers as words), `rates` (from counters to rates, pure), `board` (one line or bar a table).
+
+mod board;
+mod rates;
+mod text;
+
+pub use board::Board;
+pub use rates::{Counter, Sample};
+pub use text::{count, seconds};
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use lockstep_coordinator::{GateResult, Observer};
+
+/// A handle on the screen; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ui {
+    /// `None` where stderr is no terminal.
+    bars: Option<MultiProgress>,
+    quiet: bool,
+}
+
+impl Ui {
+    /// The process's stderr. `quiet` leaves only warnings and errors.
+    pub fn stderr(quiet: bool) -> Self {
+        let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        Self { bars: (!quiet && std::io::stderr().is_terminal()).then(bars), quiet }
+    }
+
+    /// Says one thing, above the bars if there are any.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            self.print(text);
+        }
+    }
+
+    /// Says something that nobody should miss.
+    pub fn warn(&self, text: &str) {
+        self.print(text);
+    }
+
+    /// Shows the progress of `sample`, called now and then, until the board is closed.
+    pub fn board(&self, title: &str, sample: impl Fn() -> Vec<Sample> + Send + 'static) -> Board {
+        Board::open(self.clone(), title, Box::new(sample))
+    }
+
+    fn print(&self, text: &str) {
+        // A reader who went away must not end the migration, as the panic of `eprintln!` would.
+        let print = || drop(writeln!(std::io::stderr(), "{text}"));
+        match &self.bars {
+            Some(bars) => bars.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Observer for Ui {
+    fn gate(&self, gate: &GateResult) {
+        let mark = if gate.passed { "ok      " } else { "REFUSED " };
+        let table = gate.table.as_ref().map(|table| format!("{table}: ")).unwrap_or_default();
+        self.say(&format!("  gate  {mark}{table}{} — {}", gate.name, gate.detail));
+        if let Some(next) = &gate.next {
+            self.say(&format!("              → {next}"));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.say(&format!("  {text}"));
+    }
+}
+
+/// Where log lines go: above the bars.
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Ui {
+    type Writer = LogLine;
+    fn make_writer(&'a self) -> LogLine {
+        LogLine { ui: self.clone(), line: Vec::new() }
+    }
+}
+
+/// One log line, printed when it is whole.
+#[derive(Debug)]
+pub struct LogLine {
+    ui: Ui,
+    line: Vec<u8>,
+}
+
+impl Write for LogLine {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for LogLine {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.line);
+        if !text.trim().is_empty() {
+            self.ui.print(text.trim_end());
+        }
+    }
+}
