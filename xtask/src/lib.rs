@@ -1,1 +1,129 @@
-//! xtask
+//! Lockstep's command line: the one place where everything is put together.
+//!
+//! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this order: [`cli`]
+//! (what can be typed), [`config`] (what can be set), [`registry`] (which tables move), `stores` (where they are), [`exit`]
+//! (how a command ends), `ui` and `report` (what people and programs read), [`commands`] (one file each, and
+//! `commands/migrate` for the whole run). [`sample`] and [`bench`] are what the default run and the measurements stand on.
+//!
+//! There is no logic of moving data here: the coordinator, the validator and the stores have it.
+
+pub mod bench;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod exit;
+pub mod registry;
+mod report;
+pub mod sample;
+mod signals;
+mod stores;
+mod ui;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
+use config::{Config, Inputs};
+use exit::{Exit, exit_of};
+use ui::Ui;
+
+/// How long whatever still runs in the background may take to end once a command has ended.
+const BACKGROUND_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// What every command works with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What is configured.
+    pub config: Config,
+    /// Whether the report is wanted as JSON.
+    pub json: bool,
+    /// Cancelled by Ctrl-C and SIGTERM.
+    pub cancel: CancellationToken,
+    ui: Ui,
+}
+
+/// The whole program, from arguments to exit code. Other packages build a binary of their own from it.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap, with code 0; that they could not be printed changes nothing.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let measures = matches!(&cli.command, Command::Bench(args) if matches!(args.what, commands::bench::What::Backfill { .. }));
+    let ui = Ui::stderr(cli.global.quiet);
+    if measures && !bench::OPTIMISED {
+        return bench::run_again_in_release().unwrap_or_else(|error| {
+            ui.warn(&format!("error: {}", report::sentence(&error)));
+            Exit::Infrastructure.into()
+        });
+    }
+    let json = cli.global.json;
+    log_to(&ui, cli.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ui.warn(&format!("error: the system gave no threads: {error}"));
+            return Exit::Infrastructure.into();
+        }
+    };
+    let result = runtime.block_on(run(cli, ui.clone()));
+    runtime.shutdown_timeout(BACKGROUND_ENDS_WITHIN);
+    let exit = result.unwrap_or_else(|error| {
+        let exit = exit_of(&error);
+        // One line in JSON on stdout even now, so that a program that reads it always finds something.
+        if json {
+            report::print_json(&report::error(&error, exit));
+        }
+        ui.warn(&format!("{}: {}", if exit == Exit::Interrupted { "stopped" } else { "error" }, report::sentence(&error)));
+        exit
+    });
+    exit.into()
+}
+
+async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
+    let Cli { global, command } = cli;
+    let cancel = signals::listen(&ui)?;
+    if let Command::DynamoServer(args) = command {
+        // Before the configuration is read: it needs none, and a wrong one must not keep it from starting.
+        return commands::dynamo_server::run(args, cancel).await;
+    }
+    let config = Config::load(&Inputs::of_process(global.config, global.profile, command.settings()))?;
+    let context = Context { config, json: global.json, cancel, ui };
+    match command {
+        Command::Migrate(args) => commands::migrate::run(context, args).await,
+        Command::Seed(args) => commands::seed::run(context, args).await,
+        Command::Status(args) => commands::status::run(context, args).await,
+        Command::Backfill(args) => commands::backfill::run(context, args).await,
+        Command::Relay(args) => commands::relay::run(context, args).await,
+        Command::Validate(args) => commands::validate::run(context, args).await,
+        Command::Advance(args) => commands::advance::run(context, args).await,
+        Command::Rollback(args) => commands::rollback::run(context, args).await,
+        Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
+        Command::Tune(args) => commands::tune::run(context, args).await,
+        Command::Bench(args) => commands::bench::run(context, args).await,
+        Command::DynamoServer(_) => unreachable!("it was run above"),
+    }
+}
+
+/// Warnings of ours by default; `RUST_LOG` and `LOCKSTEP_LOG` say otherwise.
+fn log_to(ui: &Ui, verbose: u8) {
+    let ours = match verbose {
+        0 => "warn",
+        1 => "info,aws_config=warn,aws_smithy_runtime=warn,sqlx=warn",
+        _ => "debug,hyper=info,aws_smithy_runtime=info",
+    };
+    let filter = ["LOCKSTEP_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(ours)))
+        .with_writer(ui.clone())
+        .with_target(verbose > 0);
+    // Whoever embeds this program may log already.
+    let _ = subscriber.try_init();
+}

@@ -1,2 +1,4 @@
-//! Lockstep's command line.
-fn main() {}
+//! `cargo xtask`.
+fn main() -> std::process::ExitCode {
+    xtask::main()
+}

@@ -28,3 +28,22 @@ pub use progress::{Progress, TableProgress};
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_core::Phase;
+    use tokio_util::sync::CancellationToken;
+
+    fn assert_send<T: Send>(_: &T) {}
+
+    /// Whoever embeds this spawns these futures; that they can be is part of the interface. Compiling is the test.
+    #[allow(dead_code)]
+    fn long_running_calls_can_be_spawned(coordinator: &Coordinator, migration: &Migration, cancel: &CancellationToken) {
+        assert_send(&coordinator.backfill(cancel));
+        assert_send(&coordinator.step(Phase::DualWrite, None, &()));
+        assert_send(&coordinator.prepare(&()));
+        assert_send(&relay(migration, RelayUntil::Empty, &coordinator.progress(), cancel));
+        assert_send(&Coordinator::open(migration.clone()));
+    }
+}

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use lockstep_core::source::{Delivered, PendingRow, TableBinding};
 use lockstep_core::target::{Backoff, Written};
@@ -111,10 +112,12 @@ async fn pass(
             return Err(Error::SchemaChanged { table: binding.name().to_owned(), captured, now });
         }
         let width = migration.options.relay.requests_in_flight.max(1);
-        let fates: Vec<Result<Fate>> = stream::iter(batch.rows.iter().map(|row| deliver(migration, binding, progress, row)))
-            .buffer_unordered(width)
-            .collect()
-            .await;
+        // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to another thread.
+        let mut deliveries = Vec::with_capacity(batch.rows.len());
+        for row in &batch.rows {
+            deliveries.push(deliver(migration, binding, progress, row).boxed());
+        }
+        let fates: Vec<Result<Fate>> = stream::iter(deliveries).buffer_unordered(width).collect().await;
         let mut delivered = Vec::with_capacity(fates.len());
         let mut failure = None;
         for fate in fates {

@@ -110,9 +110,8 @@ fn place(binding: &TableBinding, chunk: &CopyChunk) -> Placed {
         last = Some(tuple);
         let encoded = binding.table.encode(&mut Fields::of_copy(tuple));
         let place = encoded.map(|item| TargetKey::of(&item.into_attributes()).expect("every item has a partition key"));
-        if let (Err(reason), Ok(primary_key)) = (&place, binding.bound_of(tuple)) {
-            let subject = Subject::Row { primary_key, column: reason.column.clone() };
-            placed.unholdable.push(Suspect { subject, of_row: true });
+        if let (Err(_), Ok(primary_key)) = (&place, binding.bound_of(tuple)) {
+            placed.unholdable.push(Suspect { subject: Subject::Row { primary_key }, of_row: true });
         }
         placed.places.push(place.ok());
     }

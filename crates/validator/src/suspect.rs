@@ -30,8 +30,6 @@ pub(crate) enum Subject {
     Row {
         /// Its primary key.
         primary_key: KeyBound,
-        /// The column that cannot be held.
-        column: String,
     },
 }
 
@@ -48,7 +46,7 @@ impl Subject {
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Key { key, .. } => array(key),
-            Self::Row { primary_key, .. } => array(primary_key),
+            Self::Row { primary_key } => array(primary_key),
         }
     }
 

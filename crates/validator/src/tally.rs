@@ -64,7 +64,9 @@ impl Tally {
 
     /// Counts what became of a suspect. `of_row`: it was a source row that made it one, so it counts as compared.
     pub(crate) fn settle(&self, outcome: Outcome, of_row: bool, progress: &TableProgress) {
-        let add = |counter: &AtomicU64| drop(counter.fetch_add(1, Ordering::Relaxed));
+        let add = |counter: &AtomicU64| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        };
         match outcome {
             Outcome::Equal if of_row => self.count_compared(1, 0),
             Outcome::Expired if of_row => self.count_compared(0, 1),

@@ -71,7 +71,7 @@ pub fn decide(tables: &[TableReport], options: &ValidateOptions, obstacles: &[St
         open.push("no table was compared".to_owned());
     }
     for table in tables {
-        let mut of_table = |list: &mut Vec<String>, reason: String| list.push(format!("{}: {reason}", table.name));
+        let of_table = |list: &mut Vec<String>, reason: String| list.push(format!("{}: {reason}", table.name));
         for (count, what) in [
             (table.missing, "missing in the target"),
             (table.different, "different in the target"),

@@ -163,22 +163,12 @@ fn merge(mut into: Dict, from: Dict) -> Dict {
     into
 }
 
-impl Provider for &Layer {
+impl Provider for Layer {
     fn metadata(&self) -> Metadata {
         self.metadata.clone()
     }
 
     fn data(&self) -> figment::Result<Map<Profile, Dict>> {
         Ok(Profile::Default.collect(self.values.clone()))
-    }
-}
-
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        (&self).metadata()
-    }
-
-    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
-        (&self).data()
     }
 }

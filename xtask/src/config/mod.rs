@@ -96,3 +96,9 @@ impl Config {
         }
     }
 }
+
+/// Who is at work, for the journal: user and process.
+pub fn actor() -> String {
+    let user = ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "unknown".to_owned());
+    format!("{user} (pid {})", std::process::id())
+}

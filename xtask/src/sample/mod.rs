@@ -10,6 +10,7 @@
 
 pub mod generate;
 pub mod load;
+pub mod store_writers;
 pub mod writers;
 
 #[cfg(test)]

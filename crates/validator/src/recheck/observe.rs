@@ -25,7 +25,7 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
     for one in waiting {
         seen.push(match &one.suspect.subject {
             Subject::Key { .. } => of_keys.next().expect("one reading for every key"),
-            Subject::Row { primary_key, .. } => {
+            Subject::Row { primary_key } => {
                 let (of_row, subject) = observe_row(run, primary_key).await?;
                 one.suspect.subject = subject.unwrap_or_else(|| one.suspect.subject.clone());
                 of_row

@@ -1,0 +1,48 @@
+//! Claims about the JSON form, which others read.
+
+use chrono::DateTime;
+use lockstep_core::Phase;
+use serde_json::json;
+
+use crate::report::{Finding, FindingClass, Report, TableReport};
+use crate::verdict::Verdict;
+
+fn report(verdict: Verdict) -> Report {
+    let finding = Finding { class: FindingClass::Missing, key: r#"["7","Ada"]"#.to_owned(), columns: Vec::new() };
+    Report {
+        verdict,
+        started_at: DateTime::UNIX_EPOCH,
+        duration_s: 1.5,
+        phase: Some(Phase::DualWrite),
+        epoch: Some(2),
+        window_start: None,
+        window_end: None,
+        tables: vec![TableReport { missing: 1, findings: vec![finding], ..TableReport::of("notes") }],
+    }
+}
+
+#[test]
+fn verdict_and_reasons_stand_beside_the_other_fields() {
+    let reasons = vec!["notes: 1 key is missing in the target".to_owned()];
+    for (verdict, label, reasons) in [
+        (Verdict::Consistent, "consistent", vec![]),
+        (Verdict::Inconsistent { reasons: reasons.clone() }, "inconsistent", reasons.clone()),
+        (Verdict::Incomplete { reasons: reasons.clone() }, "incomplete", reasons.clone()),
+    ] {
+        let written = serde_json::to_value(report(verdict.clone())).expect("serialises");
+        assert_eq!(written["verdict"], json!(label));
+        assert_eq!(written["reasons"], json!(reasons));
+        assert_eq!(written["phase"], json!("DualWrite"));
+        assert_eq!(written["tables"][0]["findings"][0]["class"], json!("missing"));
+        let read: Report = serde_json::from_value(written).expect("reads what it wrote");
+        assert_eq!(read.verdict, verdict);
+        assert_eq!(read.tables, report(verdict).tables);
+        assert!(read.is_whole());
+    }
+}
+
+#[test]
+fn a_verdict_that_nobody_knows_is_refused_and_not_taken_for_a_good_one() {
+    let written = json!({ "verdict": "probably", "reasons": [] });
+    assert!(serde_json::from_value::<Verdict>(written).is_err());
+}

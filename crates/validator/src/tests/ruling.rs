@@ -1,0 +1,99 @@
+//! Claims about what proves a finding.
+
+use std::time::Duration;
+
+use lockstep_core::Version;
+
+use crate::diff::Class;
+use crate::recheck::{Policy, Ruling, Seen, WRITE_AHEAD, rule};
+use crate::report::FindingClass;
+use crate::tally::Outcome;
+
+const LIVE: Policy = Policy { wait_for_pending: true, pending_tells: true, writes_ahead: true };
+const NOBODY_DELIVERS: Policy = Policy { wait_for_pending: false, ..LIVE };
+const DYNAMO_ONLY: Policy = Policy { pending_tells: false, writes_ahead: false, ..LIVE };
+
+fn settled_as(class: Class) -> Seen {
+    Seen { moved: false, pending: false, dead_letter: false, version: None, class }
+}
+
+fn at(version: i64) -> Seen {
+    Seen { version: Some(Version(version)), ..settled_as(Class::Different(vec!["text".to_owned()])) }
+}
+
+#[track_caller]
+fn check(seen: Seen, disagreeing_for: Duration, policy: Policy, expected: Ruling) {
+    assert_eq!(rule(seen, disagreeing_for, policy), expected);
+}
+
+#[track_caller]
+fn check_now(seen: Seen, policy: Policy, expected: Ruling) {
+    check(seen, Duration::ZERO, policy, expected);
+}
+
+fn found(class: FindingClass, columns: &[&str], compared: bool) -> Ruling {
+    Ruling::Found { class, columns: columns.iter().map(|column| (*column).to_owned()).collect(), compared }
+}
+
+#[test]
+fn an_item_that_moved_proves_nothing_not_even_agreement() {
+    for class in [Class::Equal, Class::Absent, Class::Missing, Class::Extra] {
+        check_now(Seen { moved: true, ..settled_as(class) }, LIVE, Ruling::Again);
+    }
+}
+
+#[test]
+fn a_pending_mismatch_is_lag_while_someone_delivers() {
+    check_now(Seen { pending: true, ..settled_as(Class::Missing) }, LIVE, Ruling::Again);
+    check_now(Seen { pending: true, ..settled_as(Class::Missing) }, NOBODY_DELIVERS, Ruling::Settled(Outcome::Pending));
+}
+
+#[test]
+fn agreement_is_agreement_also_while_pending() {
+    check_now(Seen { pending: true, ..settled_as(Class::Equal) }, NOBODY_DELIVERS, Ruling::Settled(Outcome::Equal));
+    check_now(settled_as(Class::Absent), LIVE, Ruling::Settled(Outcome::Aside));
+}
+
+#[test]
+fn every_mismatch_that_is_not_pending_is_a_finding() {
+    for (class, expected) in [
+        (Class::Missing, found(FindingClass::Missing, &[], true)),
+        (Class::Different(vec!["text".to_owned()]), found(FindingClass::Different, &["text"], true)),
+        (Class::Extra, found(FindingClass::Extra, &[], false)),
+        (Class::Undecodable("tags".to_owned()), found(FindingClass::Undecodable, &["tags"], true)),
+        (Class::Unholdable("author".to_owned()), found(FindingClass::Undecodable, &["author"], false)),
+    ] {
+        check_now(settled_as(class), LIVE, expected);
+    }
+}
+
+#[test]
+fn a_dead_letter_excuses_a_mismatch_unless_a_newer_state_is_pending() {
+    let dead = Seen { dead_letter: true, ..settled_as(Class::Unholdable("author".to_owned())) };
+    check_now(dead.clone(), LIVE, Ruling::Settled(Outcome::Aside));
+    check_now(Seen { pending: true, ..dead }, LIVE, Ruling::Again);
+}
+
+#[test]
+fn a_strict_write_may_be_ahead_of_its_commit_but_not_for_long() {
+    check(at(1 << 40), Duration::ZERO, LIVE, Ruling::Again);
+    check(at(1 << 40), WRITE_AHEAD, LIVE, found(FindingClass::Different, &["text"], true));
+}
+
+#[test]
+fn history_was_never_written_ahead_and_neither_is_anything_without_writers() {
+    check_now(at(0), LIVE, found(FindingClass::Different, &["text"], true));
+    check_now(at(1 << 40), Policy { writes_ahead: false, ..LIVE }, found(FindingClass::Different, &["text"], true));
+}
+
+#[test]
+fn expiry_counts_only_once_nothing_is_pending() {
+    check_now(settled_as(Class::Expired), LIVE, Ruling::Settled(Outcome::Expired));
+    check_now(Seen { pending: true, ..settled_as(Class::Expired) }, LIVE, Ruling::Again);
+}
+
+#[test]
+fn in_dynamo_only_a_mismatch_is_never_proven() {
+    check(at(0), Duration::from_secs(60), DYNAMO_ONLY, Ruling::Again);
+    check_now(settled_as(Class::Equal), DYNAMO_ONLY, Ruling::Settled(Outcome::Equal));
+}

@@ -17,9 +17,10 @@ pub enum Outcome {
     Missed,
     /// The connection was lost before the answer: it may have been done.
     Unknown,
-    /// It failed again and again for reasons that pass, and was given up. Nothing was done.
+    /// It failed again and again for reasons that pass, and was given up. Nothing was done, except perhaps the delete of a
+    /// re-insertion in two steps.
     GivenUp,
-    /// It was refused for a reason that does not pass, which is said. Nothing was done.
+    /// It was refused for a reason that does not pass, which is said. Nothing was done, with the same exception.
     Refused(String),
 }
 

@@ -1,0 +1,4 @@
+//! The real command, as a process that tests can kill.
+fn main() -> std::process::ExitCode {
+    xtask::main()
+}

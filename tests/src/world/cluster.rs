@@ -1,0 +1,42 @@
+//! The one PostgreSQL of a test process. Starting it costs more than a second, so all tests share it; each has a database of
+//! its own in it, and advisory locks, phases and journals are a database's own.
+
+use lockstep_embedded::{Postgres, PostgresOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::sync::OnceCell;
+
+/// Never dropped: the cluster goes when the process does.
+static CLUSTER: OnceCell<Postgres> = OnceCell::const_new();
+
+const TEMPLATE: &str = "world_template";
+
+/// Makes a database with the sample's tables, empty but for the rows that stay behind; returns its URL.
+pub(super) async fn database(name: &str) -> String {
+    let cluster = CLUSTER.get_or_init(start).await;
+    let mut connection = PgConnection::connect(cluster.url()).await.expect("the cluster answers");
+    create(&mut connection, &format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;
+    connection.close().await.expect("closes");
+    url_of(cluster, name)
+}
+
+async fn start() -> Postgres {
+    let cluster = Postgres::start(PostgresOptions::default()).await.expect("PostgreSQL starts");
+    let mut connection = PgConnection::connect(cluster.url()).await.expect("the cluster answers");
+    create(&mut connection, &format!("CREATE DATABASE {TEMPLATE}")).await;
+    connection.close().await.expect("closes");
+    let mut template = PgConnection::connect(&url_of(&cluster, TEMPLATE)).await.expect("the template answers");
+    xtask::sample::load::create_tables(&mut template).await.expect("the sample's tables");
+    // A database that someone is connected to cannot be a template.
+    template.close().await.expect("closes");
+    cluster
+}
+
+async fn create(connection: &mut PgConnection, sql: &str) {
+    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await;
+    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+fn url_of(cluster: &Postgres, database: &str) -> String {
+    let (server, _) = cluster.url().rsplit_once('/').expect("a URL ends in its database");
+    format!("{server}/{database}")
+}

@@ -1,0 +1,215 @@
+//! One pair of stores, and what a test does with it.
+//!
+//! In reading order: this file (the stores), `cluster` (the one PostgreSQL of the process), `rows` (SQL that writes rows),
+//! `look` (what is in the stores), `work` (backfill, relay, steps), `wait` (bounded waiting), `naive` (the independent checker).
+
+mod cluster;
+mod look;
+mod naive;
+pub mod rows;
+mod wait;
+mod work;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use lockstep_core::source::{Source, SourceOptions, TableBinding};
+use lockstep_core::store::Store;
+use lockstep_core::target::{Target, TargetOptions};
+use lockstep_embedded::Dynamo;
+use lockstep_integration_logs::IntegrationLogs;
+use lockstep_payments::Payments;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection};
+
+pub use wait::{eventually, within};
+pub use work::{Notes, backfill};
+
+use crate::faults::FaultProxy;
+
+/// Name of the logs' table, on both sides.
+pub const LOGS: &str = "integration_logs";
+/// Name of the payments' table, on both sides.
+pub const PAYMENTS: &str = "payments";
+
+/// How a world is made.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// Whether the product reaches the target through a [`FaultProxy`]. The checkers never do.
+    pub proxied: bool,
+    /// Longest wait of the product for one answer of the target.
+    pub request_timeout: Duration,
+    /// How long a lost request could still arrive, as the product is told.
+    pub request_lifetime: Duration,
+    /// Connections of the product's pool.
+    pub connections_max: u32,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self {
+            proxied: false,
+            request_timeout: Duration::from_secs(3),
+            request_lifetime: Duration::from_secs(2),
+            connections_max: 12,
+        }
+    }
+}
+
+/// A database and an emulator that no other test uses.
+pub struct World {
+    /// The source, as the product has it.
+    pub source: Source,
+    /// The target, as the product has it: through the proxy, if there is one.
+    pub target: Target,
+    /// The target, past every proxy.
+    pub plain_target: Target,
+    /// The emulator. Taken out and dropped, the target is gone.
+    pub dynamo: Option<Dynamo>,
+    url: String,
+    proxy: Option<FaultProxy>,
+    strangers: PgPool,
+    options: WorldOptions,
+}
+
+impl World {
+    /// A world without a proxy.
+    pub async fn start() -> Self {
+        Self::with(WorldOptions::default()).await
+    }
+
+    /// A world whose product talks to the target through a proxy.
+    pub async fn behind_proxy() -> Self {
+        Self::with(WorldOptions { proxied: true, ..WorldOptions::default() }).await
+    }
+
+    /// A world of your own making.
+    pub async fn with(options: WorldOptions) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("world_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let url = cluster::database(&name).await;
+        let dynamo = Dynamo::start().await.expect("the emulator starts");
+        let proxy = match options.proxied {
+            true => Some(FaultProxy::start(dynamo.endpoint_url()).await.expect("the proxy starts")),
+            false => None,
+        };
+        let endpoint = proxy.as_ref().map_or_else(|| dynamo.endpoint_url().to_owned(), FaultProxy::endpoint_url);
+        let source = connect_source(&url, options.connections_max).await;
+        let target = connect_target(endpoint, &options).await;
+        let plain_target = connect_target(dynamo.endpoint_url().to_owned(), &options).await;
+        let strangers = PgPoolOptions::new().max_connections(12).connect(&url).await.expect("strangers connect");
+        Self { source, target, plain_target, dynamo: Some(dynamo), url, proxy, strangers, options }
+    }
+
+    /// The URL of the source, with its password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The same as the driver takes it.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.url.parse().expect("our own URL parses")
+    }
+
+    /// The proxy.
+    ///
+    /// # Panics
+    /// In a world without one.
+    #[track_caller]
+    pub fn proxy(&self) -> &FaultProxy {
+        self.proxy.as_ref().expect("this world was made without a proxy")
+    }
+
+    /// Another handle on the source, with a pool of its own: another process, as far as the product can tell.
+    pub async fn another_source(&self) -> Source {
+        connect_source(&self.url, self.options.connections_max).await
+    }
+
+    /// Both tables, bound to both sides.
+    pub fn tables(&self) -> Vec<TableBinding> {
+        vec![self.logs_table(), self.payments_table()]
+    }
+
+    /// The logs.
+    pub fn logs_table(&self) -> TableBinding {
+        bind(Arc::new(IntegrationLogs::default()), LOGS)
+    }
+
+    /// The payments.
+    pub fn payments_table(&self) -> TableBinding {
+        bind(Arc::new(Payments::default()), PAYMENTS)
+    }
+
+    /// An application's handle on the logs.
+    pub fn log_store(&self) -> Store<IntegrationLogs> {
+        Store::new(self.source.clone(), self.target.clone(), Arc::default(), self.logs_table())
+    }
+
+    /// An application's handle on the payments.
+    pub fn payment_store(&self) -> Store<Payments> {
+        Store::new(self.source.clone(), self.target.clone(), Arc::default(), self.payments_table())
+    }
+
+    /// A stranger's connection.
+    pub async fn stranger(&self) -> PgConnection {
+        PgConnection::connect_with(&self.connect_options()).await.expect("a stranger connects")
+    }
+
+    /// Runs SQL as a stranger; says how many rows it changed.
+    ///
+    /// # Panics
+    /// When PostgreSQL refuses it.
+    pub async fn sql(&self, sql: &str) -> u64 {
+        self.try_sql(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs SQL as a stranger.
+    ///
+    /// # Errors
+    /// PostgreSQL's.
+    pub async fn try_sql(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.strangers).await.map(|done| done.rows_affected())
+    }
+
+    /// The strangers' pool, for queries that return something.
+    pub fn strangers(&self) -> &PgPool {
+        &self.strangers
+    }
+}
+
+/// Runs SQL on one connection.
+///
+/// # Panics
+/// When PostgreSQL refuses it.
+pub async fn run(connection: &mut PgConnection, sql: &str) {
+    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await;
+    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+fn bind(table: lockstep_core::TableHandle, name: &str) -> TableBinding {
+    TableBinding { table, relation: name.parse().expect("a plain name"), target_name: name.to_owned() }
+}
+
+async fn connect_source(url: &str, connections_max: u32) -> Source {
+    let options = SourceOptions {
+        url: url.to_owned(),
+        connections_max,
+        connect_timeout: Duration::from_secs(5),
+        application_name: "lockstep under test".to_owned(),
+    };
+    Source::connect(&options).await.expect("the source answers")
+}
+
+async fn connect_target(endpoint_url: String, options: &WorldOptions) -> Target {
+    Target::connect(TargetOptions {
+        endpoint_url: Some(endpoint_url),
+        region: Some("eu-central-1".to_owned()),
+        emulator_credentials: true,
+        connect_timeout: Duration::from_secs(2),
+        request_timeout: options.request_timeout,
+        request_lifetime: options.request_lifetime,
+        ..TargetOptions::default()
+    })
+    .await
+}

@@ -1,0 +1,36 @@
+//! Bounded waiting: for a state, never for a time.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Longest wait for anything; a machine under load needs a fraction of it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Awaits `future` for at most `limit`.
+///
+/// # Panics
+/// When it takes longer, at the caller's place.
+#[track_caller]
+pub fn within<T>(limit: Duration, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = Location::caller();
+    async move { tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("took more than {limit:?} at {caller}")) }
+}
+
+/// Looks again and again until `holds` says yes.
+///
+/// # Panics
+/// When it does not within [`PATIENCE`], at the caller's place.
+#[track_caller]
+pub fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) -> impl Future<Output = ()> {
+    let caller = Location::caller();
+    async move {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what} (at {caller})");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}

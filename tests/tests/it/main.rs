@@ -1,0 +1,16 @@
+//! What Lockstep must withstand, on real stores. Each test is named as what it claims; the invariants are those of
+//! ARCHITECTURE.md.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod backfill;
+mod capture;
+mod chaos;
+mod cold;
+mod dead_letters;
+mod gates;
+mod guarded;
+mod process;
+mod relay;
+mod steps;
+mod store;

@@ -1,0 +1,32 @@
+//! Benchmarks: ratios against limits measured in the same run, never absolute claims.
+//!
+//! In reading order: [`backfill`] (what is measured and printed), [`worker`] (the measured process), [`limits`] (what the
+//! machine can do at best, and a plain loop at worst), [`capture_cost`], [`null_target`] and [`replay`].
+
+pub mod backfill;
+pub mod capture_cost;
+pub mod limits;
+pub mod null_target;
+pub mod replay;
+pub mod worker;
+
+use std::process::ExitCode;
+
+/// Whether this build is one whose numbers mean anything.
+pub const OPTIMISED: bool = !cfg!(debug_assertions);
+
+/// Runs this same command in a release build: numbers of a debug build would only mislead.
+///
+/// # Errors
+/// When cargo cannot be started.
+pub fn run_again_in_release() -> anyhow::Result<ExitCode> {
+    use anyhow::Context;
+    eprintln!("building in release first (numbers of a debug build mean nothing)");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = std::process::Command::new(cargo)
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1))
+        .status()
+        .context("starting cargo for a release build; run `cargo run --release -p xtask -- bench backfill` yourself")?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(5)))
+}

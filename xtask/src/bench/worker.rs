@@ -1,0 +1,129 @@
+//! The measured process: a backfill and nothing else, so that its time and its memory are its own.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use lockstep_coordinator::{BackfillOptions, Coordinator, LoadPathChoice, Migration, Options};
+use lockstep_core::source::{Source, SourceOptions, TableBinding};
+use lockstep_core::target::{Target, TargetOptions};
+use lockstep_integration_logs::IntegrationLogs;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+/// Carries the source's URL, which has a password and so must not be an argument.
+const SOURCE_URL: &str = "LOCKSTEP_BENCH_SOURCE_URL";
+
+/// What a worker measured.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// Rows put into the target.
+    pub rows: u64,
+    /// Bytes read from the source.
+    pub bytes: u64,
+    /// From the first read to the last acknowledgement.
+    pub seconds: f64,
+    /// Greatest resident memory of the process in KiB, where the platform tells.
+    pub peak_kib: Option<u64>,
+}
+
+impl Measured {
+    /// Rows a second.
+    pub fn rows_per_s(&self) -> f64 {
+        self.rows as f64 / self.seconds
+    }
+}
+
+/// Starts a worker and waits for what it measured.
+///
+/// # Errors
+/// When it cannot be started, or fails.
+pub async fn spawn(source_url: &str, endpoint_url: &str, cold: bool) -> anyhow::Result<Measured> {
+    let exe = std::env::current_exe().context("finding this program")?;
+    let path = if cold { "cold" } else { "guarded" };
+    let output = tokio::process::Command::new(exe)
+        .args(["bench", "worker", endpoint_url, path])
+        .env(SOURCE_URL, source_url)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("starting the measured process")?;
+    if !output.status.success() {
+        bail!("the measured process failed: {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("reading what the measured process printed")
+}
+
+/// The measured process itself: backfills `integration_logs` and prints [`Measured`] as JSON.
+///
+/// # Errors
+/// The stores'.
+pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
+    let url = std::env::var(SOURCE_URL).with_context(|| format!("{SOURCE_URL} is not set; this command is part of `bench`"))?;
+    let source = connect(&url).await?;
+    let target = target(endpoint_url).await;
+    let binding = binding();
+    source.migrate_schema().await?;
+    // The null target describes no tables, so they are adopted without a look.
+    if source.table_state(binding.name()).await?.is_none() {
+        source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
+        source.adopt_target(binding.name(), &binding.target_name, None).await?;
+    }
+    let load_path = if path == "cold" { LoadPathChoice::Cold } else { LoadPathChoice::Guarded };
+    let options = Options { backfill: BackfillOptions { load_path, ..BackfillOptions::default() }, ..Options::default() };
+    let migration = Migration { source, target, tables: vec![binding], actor: "bench".to_owned(), options };
+    let coordinator = Coordinator::open(migration).await?;
+    coordinator.restart_backfill().await?;
+    let started = Instant::now();
+    let done = coordinator.backfill(&CancellationToken::new()).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    coordinator.close().await;
+    let rows = done.iter().map(|table| table.rows_written + table.rows_present).sum();
+    let bytes = done.iter().map(|table| table.bytes_read).sum();
+    println!("{}", serde_json::to_string(&Measured { rows, bytes, seconds, peak_kib: peak_kib() })?);
+    Ok(())
+}
+
+/// The table of the benchmark.
+pub fn binding() -> TableBinding {
+    TableBinding {
+        table: Arc::new(IntegrationLogs::default()),
+        relation: "public.integration_logs".parse().expect("two names"),
+        target_name: "integration_logs".to_owned(),
+    }
+}
+
+/// The source of the benchmark.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn connect(url: &str) -> lockstep_core::Result<Source> {
+    Source::connect(&SourceOptions {
+        url: url.to_owned(),
+        connections_max: 12,
+        connect_timeout: Duration::from_secs(10),
+        application_name: "lockstep-bench".to_owned(),
+    })
+    .await
+}
+
+/// The null target through the real SDK.
+pub async fn target(endpoint_url: &str) -> Target {
+    Target::connect(TargetOptions {
+        endpoint_url: Some(endpoint_url.to_owned()),
+        region: Some("us-east-1".to_owned()),
+        emulator_credentials: true,
+        ..TargetOptions::default()
+    })
+    .await
+}
+
+/// `VmHWM` of this process, on Linux.
+fn peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").trim().parse().ok()
+}

@@ -1,0 +1,140 @@
+//! The command line: global flags and the list of commands. What a command takes is in its own file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{advance, backfill, bench, dead_letters, dynamo_server, migrate, relay, rollback, seed, status, tune, validate};
+use crate::config::Setting;
+use crate::help;
+
+const LONG_ABOUT: &str = "\
+Moves PostgreSQL tables to Amazon DynamoDB, live, without losing a write, and brings them back.
+
+All tables of a migration go through the same phases together:
+
+  PostgresOnly   PostgreSQL is written and read; changes may be captured, history may be copied
+  DualWrite      both are written, PostgreSQL is read
+  HybridRead     both are written, DynamoDB is read and PostgreSQL stands behind it
+
+`migrate` does all of it; the other commands do one part each, and every one of them may be broken off and run again.
+
+Without any configuration `migrate` runs on a throw-away PostgreSQL and an embedded DynamoDB that it starts itself.
+Stores are configured in lockstep.toml (config/lockstep.example.toml shows every key), in a profile of that file, or in the
+environment: LOCKSTEP_SOURCE__URL, LOCKSTEP_TARGET__ENDPOINT_URL, LOCKSTEP_TARGET__REGION and so on, a double underscore
+between section and key. Flags win over the environment, the environment over the file. AWS credentials come from where
+AWS's own tools take them.";
+
+/// Everything that can be typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    version,
+    about = "Moves PostgreSQL tables to Amazon DynamoDB, live, without losing a write",
+    long_about = LONG_ABOUT,
+    arg_required_else_help = true,
+    after_help = help!(
+        "  cargo xtask migrate                       the whole run, on stores of its own\n  \
+           cargo xtask migrate --keep                the same, and leave the stores to look into\n  \
+           cargo xtask migrate --config prod.toml    the same on real stores\n  \
+           cargo xtask help backfill                 what a command does and takes"
+    )
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// Configuration file [default: lockstep.toml in this folder, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Use [profile.NAME] of the configuration file on top of the rest of it
+    #[arg(long, global = true, value_name = "NAME", env = "LOCKSTEP_PROFILE")]
+    pub profile: Option<String>,
+    /// Print the report as JSON, alone on stdout; progress goes to stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Log what is going on inside; twice for everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands, in the order of the story.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[allow(missing_docs)]
+    Migrate(migrate::Args),
+    #[allow(missing_docs)]
+    Seed(seed::Args),
+    #[allow(missing_docs)]
+    Status(status::Args),
+    #[allow(missing_docs)]
+    Backfill(backfill::Args),
+    #[allow(missing_docs)]
+    Relay(relay::Args),
+    #[allow(missing_docs)]
+    Validate(validate::Args),
+    #[allow(missing_docs)]
+    Advance(advance::Args),
+    #[allow(missing_docs)]
+    Rollback(rollback::Args),
+    #[allow(missing_docs)]
+    DeadLetters(dead_letters::Args),
+    #[allow(missing_docs)]
+    Tune(tune::Args),
+    #[allow(missing_docs)]
+    Bench(bench::Args),
+    #[allow(missing_docs)]
+    #[command(hide = true)]
+    DynamoServer(dynamo_server::Args),
+}
+
+impl Command {
+    /// The flags of the command that set a key of the configuration.
+    pub fn settings(&self) -> Vec<Setting> {
+        match self {
+            Self::Migrate(args) => args.settings(),
+            Self::Backfill(args) => args.settings(),
+            Self::Seed(_)
+            | Self::Status(_)
+            | Self::Relay(_)
+            | Self::Validate(_)
+            | Self::Advance(_)
+            | Self::Rollback(_)
+            | Self::DeadLetters(_)
+            | Self::Tune(_)
+            | Self::Bench(_)
+            | Self::DynamoServer(_) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_command_shows_examples_and_exit_codes() {
+        let mut cli = Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{}", command.get_name());
+            assert!(command.get_long_about().is_some(), "{} teaches nothing", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `advance`: all tables a phase forward.
+
+use lockstep_core::Phase;
+
+use super::step::{self, Direction};
+use crate::exit::Exit;
+use crate::{Context, help};
+
+/// Takes all tables to the next phase, in one atomic step
+///
+/// Gates are checked first, for every table, and reported one by one; one refusal leaves everything as it was. Then the
+/// step waits until no write transaction is open, for at most source.lock_timeout_ms at a time, and flips the phase. A
+/// relay should be running. The step to HybridRead needs a fresh clean verdict: run `validate` before it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask advance                  one phase forward\n  \
+       cargo xtask advance --to HybridRead  as many as it takes\n  \
+       cargo xtask advance --force 'dead letters are known, ticket 4711'"
+))]
+pub struct Args {
+    /// Phase to go to [default: the next one]
+    #[arg(long, value_name = "PHASE")]
+    pub to: Option<Phase>,
+    /// Go although gates refuse, for this reason, which the journal keeps
+    #[arg(long, value_name = "REASON")]
+    pub force: Option<String>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a gate refuses, the barrier is not to be had, or a store fails.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    step::run(context, Direction::Forward, args.to, args.force.as_deref()).await
+}

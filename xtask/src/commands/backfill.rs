@@ -1,0 +1,108 @@
+//! `backfill`: capture on, target tables, and the history of every table.
+
+use lockstep_coordinator::{BackfillSummary, Coordinator};
+use serde_json::json;
+
+use super::shared::board;
+use crate::config::{Moment, Setting};
+use crate::exit::Exit;
+use crate::report::{print, print_json, table};
+use crate::stores::Stores;
+use crate::ui::{count, seconds};
+use crate::{Context, help};
+
+/// Moves the history of every table; resumes where an earlier run stopped
+///
+/// Checks that everything is as it must be, switches capture on so that every later change is known, creates the target
+/// tables, and copies what is there: all tables in parallel, ranges of each in parallel and in random order, in bounded
+/// memory. Progress is kept in the source, so a run that was killed is resumed by running it again, and finished ranges are
+/// not read again. Changes made meanwhile are delivered by `relay`, which may run beside this.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask backfill\n  \
+       cargo xtask backfill --write-units-per-s-max 1000     spend at most 1,000 write units a second\n  \
+       cargo xtask backfill --window-start 2026-01-01        only rows of this year\n  \
+       cargo xtask backfill --restart                        plan anew and read everything again"
+))]
+pub struct Args {
+    /// How history goes in: auto, guarded (any time) or cold (only while nothing else writes the target)
+    #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold"])]
+    pub load_path: Option<String>,
+    /// Most write units a second over all tables; 0 takes what the target gives
+    #[arg(long, value_name = "N")]
+    pub write_units_per_s_max: Option<u64>,
+    /// Only rows from this day or moment on
+    #[arg(long, value_name = "DAY")]
+    pub window_start: Option<Moment>,
+    /// Only rows before this day or moment
+    #[arg(long, value_name = "DAY")]
+    pub window_end: Option<Moment>,
+    /// Forget the plan and the progress of earlier runs; rows that are in the target already are met as present
+    #[arg(long)]
+    pub restart: bool,
+}
+
+impl Args {
+    /// The flags that set a key.
+    pub fn settings(&self) -> Vec<Setting> {
+        let moment = |moment: &Option<Moment>| moment.map(|moment| moment.to_string());
+        [
+            Setting::of("backfill.load_path", self.load_path.clone()),
+            Setting::of("backfill.write_units_per_s_max", self.write_units_per_s_max),
+            Setting::of("backfill.window_start", moment(&self.window_start)),
+            Setting::of("backfill.window_end", moment(&self.window_end)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a gate refuses, a store fails, or it is told to stop.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured(&context.config).await?;
+    let coordinator = context.coordinator(&stores).await?;
+    let result = move_history(&context, &coordinator, args.restart).await;
+    coordinator.close().await;
+    let summaries = result?;
+    if context.json {
+        print_json(&json!({ "tables": summaries }));
+    } else {
+        print(&text(&summaries));
+    }
+    stores.close(false).await?;
+    Ok(Exit::Consistent)
+}
+
+async fn move_history(context: &Context, coordinator: &Coordinator, restart: bool) -> anyhow::Result<Vec<BackfillSummary>> {
+    context.unless_cancelled(coordinator.prepare(&context.ui)).await??;
+    if restart {
+        coordinator.restart_backfill().await?;
+    }
+    let board = board(&context.ui, "backfill", coordinator.progress(), false);
+    let result = coordinator.backfill(&context.cancel).await;
+    board.close().await;
+    Ok(result?)
+}
+
+fn text(summaries: &[BackfillSummary]) -> String {
+    let headers = ["table", "written", "present", "resumed", "dead letters", "ranges", "time", "load path"];
+    table(
+        &headers,
+        summaries.iter().map(|s| {
+            vec![
+                s.table.clone(),
+                count(s.rows_written),
+                count(s.rows_present),
+                count(s.rows_resumed),
+                count(s.dead_letters),
+                format!("{} ({} resumed)", s.ranges, s.ranges_resumed),
+                seconds(s.duration_s),
+                s.load_path.to_string(),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,59 @@
+//! `bench`: how fast it is, beside what limits it. Measures stores of its own and touches no configured one.
+
+use clap::Subcommand;
+
+use crate::exit::Exit;
+use crate::{Context, bench, help};
+
+/// Measures how fast history moves, beside the limits of the same machine in the same run
+///
+/// Numbers of one machine say little about another, so what counts are ratios: a backfill into a target that accepts and
+/// discards, beside a raw binary COPY of the same rows, a replay of prepared requests, and a plain loop of one SDK call a
+/// row. Runs in a release build, which is made first if need be.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask bench backfill                    100,000 and 1,000,000 rows\n  \
+       cargo xtask bench backfill --rows 50000 --json"
+))]
+pub struct Args {
+    /// What to measure.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be measured.
+#[derive(Clone, Debug, Subcommand)]
+pub enum What {
+    /// Measures the backfill: rows a second, memory, and what capture costs a writer
+    #[command(after_help = help!("  cargo xtask bench backfill\n  cargo xtask bench backfill --rows 100000 --rows 1000000"))]
+    Backfill {
+        /// Rows of the table; more than one size is measured one after the other
+        #[arg(long, value_name = "N", default_values_t = [100_000, 1_000_000])]
+        rows: Vec<u64>,
+        /// Seed of the rows
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
+    /// The measured process.
+    #[command(hide = true)]
+    Worker {
+        /// The null target.
+        endpoint_url: String,
+        /// `guarded` or `cold`.
+        path: String,
+    },
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a store does not start or fails.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    match args.what {
+        What::Backfill { rows, seed } => {
+            context.unless_cancelled(bench::backfill::run(&rows, seed, context.json)).await??;
+        }
+        What::Worker { endpoint_url, path } => bench::worker::run(&endpoint_url, &path).await?,
+    }
+    Ok(Exit::Consistent)
+}

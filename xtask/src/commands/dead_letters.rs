@@ -1,0 +1,102 @@
+//! `dead-letters`: rows that could not be moved, and what to do about them.
+
+use lockstep_core::source::{DeadLetter, TableBinding};
+use serde_json::json;
+
+use super::shared::RESUME;
+use crate::config::actor;
+use crate::exit::{Exit, Failure};
+use crate::report::{print, print_json, table};
+use crate::stores::Stores;
+use crate::{Context, help};
+
+/// Lists rows that could not be moved, retries or accepts them
+///
+/// A row that DynamoDB cannot hold (over 400 KB, NaN, infinity, years past 9999) is set aside with its reason. It blocks
+/// nobody, and no verdict is "consistent" while one of them is not acknowledged. Mend the row in PostgreSQL, which captures
+/// the change by itself, or --retry after the table crate has learnt to hold it, or --acknowledge that it stays behind.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask dead-letters                               all of them\n  \
+       cargo xtask dead-letters --table payments --retry      try those of one table again; a relay must run\n  \
+       cargo xtask dead-letters --acknowledge                 accept that all of them stay behind"
+))]
+pub struct Args {
+    /// Only those of one table
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
+    /// Accept that they stay behind; your name is kept with them
+    #[arg(long)]
+    pub acknowledge: bool,
+    /// Hand them to the relay once more
+    #[arg(long, conflicts_with = "acknowledge")]
+    pub retry: bool,
+    /// Most that are listed for each table
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When the source does not answer, or there is no such table.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let tables: Vec<TableBinding> =
+        context.tables()?.into_iter().filter(|t| args.table.as_deref().is_none_or(|name| name == t.name())).collect();
+    if let (true, Some(name)) = (tables.is_empty(), &args.table) {
+        let known: Vec<&str> = context.config.tables.names("").iter().map(|names| names.name).collect();
+        return Err(Failure::usage(format!("there is no table {name}; there are: {}", known.join(", "))));
+    }
+    let stores = Stores::configured(&context.config).await?;
+    let (mut letters, mut acknowledged, mut retried): (Vec<DeadLetter>, u64, u64) = (Vec::new(), 0, 0);
+    for binding in &tables {
+        if context.cancel.is_cancelled() {
+            return Err(Failure::interrupted(RESUME));
+        }
+        if args.acknowledge {
+            acknowledged += stores.source.acknowledge_dead_letters(binding.name(), &actor()).await?;
+        }
+        if args.retry {
+            retried += stores.source.retry_dead_letters(binding.name()).await?;
+        }
+        letters.extend(stores.source.dead_letters(binding.name(), i64::from(args.limit)).await?);
+    }
+    if context.json {
+        print_json(&json!({ "dead_letters": letters, "acknowledged": acknowledged, "retried": retried }));
+    } else {
+        print(&text(&letters));
+        if args.acknowledge {
+            print(&format!("{acknowledged} newly acknowledged; they stay behind"));
+        }
+        if args.retry {
+            print(&format!("{retried} handed to the relay; `cargo xtask relay --until-empty` tries them"));
+        }
+    }
+    stores.close(false).await?;
+    Ok(Exit::Consistent)
+}
+
+fn text(letters: &[DeadLetter]) -> String {
+    if letters.is_empty() {
+        return "There are no dead letters.".to_owned();
+    }
+    let headers = ["table", "key", "reason", "found by", "at", "attempts", "acknowledged"];
+    table(
+        &headers,
+        letters.iter().map(|letter| {
+            let acknowledged = match (&letter.acknowledged_by, letter.acknowledged_at) {
+                (Some(by), Some(at)) => format!("by {by}, {}", at.format("%Y-%m-%d %H:%M")),
+                _ => "no".to_owned(),
+            };
+            vec![
+                letter.table_name.clone(),
+                letter.key.clone(),
+                letter.reason.clone(),
+                letter.stage.clone(),
+                letter.found_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+                letter.attempts.to_string(),
+                acknowledged,
+            ]
+        }),
+    )
+}

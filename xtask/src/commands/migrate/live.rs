@@ -1,0 +1,106 @@
+//! Who writes while rows are moved: strangers with raw SQL, and an application with store handles.
+
+use std::num::NonZeroU32;
+
+use lockstep_core::MigratableTable;
+use lockstep_core::source::TableBinding;
+use lockstep_integration_logs::IntegrationLogs;
+use lockstep_payments::Payments;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::Context;
+use crate::report::LiveWrites;
+use crate::sample::store_writers::{Application, StoreCounts};
+use crate::sample::writers::{Counts, WriterOptions, write_until};
+use crate::stores::Stores;
+
+/// Raw writers that share their half of the rate. More than one, so that they meet on the same rows.
+const RAW_WRITERS: u32 = 2;
+
+/// Writers at work. Dropped, the raw ones are aborted and the application stops after its operation.
+#[derive(Debug)]
+pub(super) struct Live {
+    stop: CancellationToken,
+    raw: JoinSet<Counts>,
+    application: Option<JoinHandle<StoreCounts>>,
+}
+
+impl Live {
+    /// Starts writers that together do `per_second` operations, half of them raw; none for 0.
+    ///
+    /// # Errors
+    /// Where the tables are not bound as the sample needs them.
+    pub(super) fn start(context: &Context, stores: &Stores, per_second: u32, seed: u64) -> anyhow::Result<Option<Self>> {
+        if per_second == 0 {
+            return Ok(None);
+        }
+        let (stop, mut raw) = (CancellationToken::new(), JoinSet::new());
+        let for_raw = per_second.div_ceil(2);
+        for (writer, share) in (1_u64..).zip(shares(for_raw)) {
+            let options = WriterOptions { seed: seed.wrapping_add(writer), per_second: share };
+            let connect = (*stores.source.pool().connect_options()).clone();
+            raw.spawn(write_until(connect, options, stop.clone()));
+        }
+        let application = match NonZeroU32::new(per_second - for_raw) {
+            Some(share) => {
+                let options = WriterOptions { seed, per_second: share };
+                Some(tokio::spawn(application(context, stores)?.write_until(options, stop.clone())))
+            }
+            None => None,
+        };
+        Ok(Some(Self { stop, raw, application }))
+    }
+
+    /// Stops them, each after the operation under way, and says what they did.
+    pub(super) async fn stop(mut self) -> anyhow::Result<LiveWrites> {
+        self.stop.cancel();
+        let mut counts = Counts::default();
+        while let Some(writer) = self.raw.join_next().await {
+            counts.merge(writer?);
+        }
+        let (mut applied, mut deferred) = (0, 0);
+        if let Some(application) = self.application.take() {
+            let store = application.await?;
+            (applied, deferred) = (store.applied, store.deferred);
+            counts.merge(store.operations);
+        }
+        let total = counts.total();
+        if let Some(refusal) = &counts.last_refusal {
+            tracing::warn!("a live write was refused: {refusal}");
+        }
+        Ok(LiveWrites {
+            done: total.done,
+            rows: counts.rows,
+            unknown: total.unknown,
+            failed: total.given_up + total.refused,
+            slowest_ms: u64::try_from(counts.slowest.as_millis()).unwrap_or(u64::MAX),
+            applied,
+            deferred,
+        })
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn shares(rate: u32) -> impl Iterator<Item = NonZeroU32> {
+    // The first takes what does not divide.
+    let share = move |writer| rate / RAW_WRITERS + if writer == 0 { rate % RAW_WRITERS } else { 0 };
+    (0..RAW_WRITERS).map(share).filter_map(NonZeroU32::new)
+}
+
+fn application(context: &Context, stores: &Stores) -> anyhow::Result<Application> {
+    let bindings = context.tables()?;
+    let binding = |name: &str| -> anyhow::Result<TableBinding> {
+        let found = bindings.iter().find(|binding| binding.name() == name).cloned();
+        found.ok_or_else(|| anyhow::anyhow!("live writers need the table {name}, which registry.rs does not list"))
+    };
+    let tables = &context.config.tables;
+    let logs = (IntegrationLogs { options: tables.integration_logs.options }, binding(IntegrationLogs::NAME)?);
+    let payments = (Payments { options: tables.payments.options }, binding(Payments::NAME)?);
+    Ok(Application::new(&stores.source, &stores.target, logs, payments))
+}

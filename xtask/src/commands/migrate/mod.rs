@@ -1,0 +1,106 @@
+//! `migrate`: the whole run.
+//!
+//! In reading order: this file (flags, stores, report), `story` (what happens, in order), `relay` (what runs beside it),
+//! `live` (who writes meanwhile).
+
+mod live;
+mod relay;
+mod story;
+
+use std::time::Instant;
+
+use lockstep_core::Phase;
+
+use super::seed::Rows;
+use super::shared::RESUME;
+use crate::config::Setting;
+use crate::exit::{Exit, Failure};
+use crate::report::{exit_of_verdict, print, print_json};
+use crate::stores::Stores;
+use crate::{Context, help};
+
+/// Moves all tables, live, as far as you say, and proves it
+///
+/// Without configured stores it starts a throw-away PostgreSQL and an embedded DynamoDB, seeds the sample, and lets writers
+/// go on writing throughout. Then, on those or on configured stores: checks everything (gates); switches capture on; creates
+/// the target tables; copies history while changes made meanwhile are delivered beside it; catches up; steps to DualWrite;
+/// compares every row; steps to HybridRead; compares again; and ends with one verdict.
+///
+/// Everything is recorded in the source, so a run that is interrupted or killed is resumed by running the same command again:
+/// what was finished is not done again. On stores that are further along it goes on from where they are, and never back.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask migrate                                   on stores of its own, up to HybridRead\n  \
+       cargo xtask migrate --logs 1000000 --live-writes 500  more of everything\n  \
+       cargo xtask migrate --keep                            and leave the stores running to look into\n  \
+       cargo xtask migrate --config prod.toml --through PostgresOnly\n                                                        \
+       copy and catch up, change no phase\n  \
+       cargo xtask migrate --json | jq .verdict"
+))]
+pub struct Args {
+    /// What to seed, on the embedded stores.
+    #[command(flatten)]
+    pub rows: Rows,
+    /// Writes a second that are made meanwhile [default: 200 on the embedded stores, 0 on configured ones]
+    #[arg(long, value_name = "N")]
+    pub live_writes: Option<u32>,
+    /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite or HybridRead [default: HybridRead]
+    #[arg(long, value_name = "PHASE")]
+    pub through: Option<Phase>,
+    /// Leave the embedded stores running, and print how to reach and how to remove them
+    #[arg(long)]
+    pub keep: bool,
+}
+
+impl Args {
+    /// The flags that set a key.
+    pub fn settings(&self) -> Vec<Setting> {
+        let through = self.through.map(|phase| phase.name().to_owned());
+        let settings = [Setting::of("migrate.through", through), Setting::of("migrate.live_writes_per_s", self.live_writes)];
+        settings.into_iter().flatten().collect()
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a gate refuses, a store fails, or it is told to stop.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let begun = Instant::now();
+    if context.config.migrate.through == Phase::DynamoOnly {
+        return Err(Failure::usage("this version goes as far as HybridRead; set migrate.through (--through) to that or less"));
+    }
+    let stores = context.unless_cancelled(Stores::open(&context.config, args.keep, &context.ui)).await??;
+    let embedded = stores.are_embedded();
+    let result = story::tell(&context, &stores, args.rows, begun).await;
+    // Kept also after a failure: that is when one wants to look.
+    let kept = stores.close(args.keep).await;
+    let mut report = match result {
+        Ok(report) => report,
+        Err(error) => {
+            if let Ok(Some(kept)) = &kept {
+                context.ui.warn(&kept.instructions());
+            }
+            let gone = embedded && !args.keep && context.cancel.is_cancelled();
+            return Err(if gone { Failure::interrupted("interrupted; the throw-away stores are gone (--keep keeps them)") } else { error });
+        }
+    };
+    report.kept = kept?;
+    report.duration_s = begun.elapsed().as_secs_f64();
+    if context.json {
+        print_json(&report);
+    } else {
+        print(&report.text());
+    }
+    if let Some(kept) = &report.kept {
+        context.ui.warn(&format!("\n{}", kept.instructions()));
+    } else if !embedded {
+        context.ui.say("Changes made from now on wait until a relay delivers them: keep `cargo xtask relay` running.");
+    }
+    Ok(exit_of_verdict(&report.verdict))
+}
+
+/// The error of a run that was told to stop.
+fn interrupted() -> anyhow::Error {
+    Failure::interrupted(RESUME)
+}

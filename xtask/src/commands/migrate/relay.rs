@@ -1,0 +1,82 @@
+//! The relay that runs beside the whole story, from the backfill to the end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockstep_coordinator::{Coordinator, Error, Progress, RelaySummary, RelayUntil};
+use lockstep_core::target::LoadPath;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often something that another task brings about is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The relay, and what tells it to start and to stop.
+#[derive(Debug)]
+pub(super) struct BackgroundRelay {
+    task: JoinHandle<Result<RelaySummary, Error>>,
+    /// Cancelled when history has been moved.
+    backfilled: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl BackgroundRelay {
+    /// Starts it. It begins to deliver as soon as that is safe, and cancels `cancel` when it fails, because a story without a
+    /// relay has no good end.
+    pub(super) fn start(coordinator: Arc<Coordinator>, cancel: CancellationToken) -> Self {
+        let (backfilled, stop) = (CancellationToken::new(), CancellationToken::new());
+        let (may_begin, stopped) = (backfilled.clone(), stop.clone());
+        let work = async move {
+            let progress = coordinator.progress();
+            tokio::select! {
+                () = stopped.cancelled() => return Ok(RelaySummary::default()),
+                () = until_safe(&progress, &may_begin) => {}
+            }
+            let result = coordinator.relay(RelayUntil::Cancelled, &stopped).await;
+            if result.is_err() {
+                cancel.cancel();
+            }
+            result
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let task = tokio::task::spawn_blocking(move || runtime.block_on(work));
+        Self { task, backfilled, stop }
+    }
+
+    /// Says that history has been moved.
+    pub(super) fn history_is_moved(&self) {
+        self.backfilled.cancel();
+    }
+
+    /// Stops it after the batch under way; returns why it ended if that was before.
+    pub(super) async fn stop(self) -> Result<RelaySummary, Error> {
+        self.stop.cancel();
+        self.task.await?
+    }
+}
+
+/// Waits until every table has chosen a load path that bears a relay beside it: delivering closes the cold path for good, so
+/// a relay that began before the choice would have made it.
+async fn until_safe(progress: &Progress, backfilled: &CancellationToken) {
+    let bears = |path: Option<LoadPath>| path.is_some_and(|path| path != LoadPath::ColdBatch);
+    while !backfilled.is_cancelled() && !progress.tables.iter().all(|table| bears(table.load_path())) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Waits until nothing is pending, or for `at_most`: somebody else may be writing all the time.
+pub(super) async fn drain(coordinator: &Coordinator, at_most: Duration, cancel: &CancellationToken) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    let migration = coordinator.migration();
+    while begun.elapsed() < at_most && !cancel.is_cancelled() {
+        let mut pending = 0;
+        for binding in &migration.tables {
+            pending += migration.source.lag(binding.name()).await?.keys;
+        }
+        if pending == 0 {
+            return Ok(true);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(false)
+}

@@ -1,0 +1,16 @@
+//! One file a command: its flags, and a thin function that asks the crates and shows what they say.
+
+pub mod advance;
+pub mod backfill;
+pub mod bench;
+pub mod dead_letters;
+pub mod dynamo_server;
+pub mod migrate;
+pub mod relay;
+pub mod rollback;
+pub mod seed;
+mod shared;
+pub mod status;
+mod step;
+pub mod tune;
+pub mod validate;

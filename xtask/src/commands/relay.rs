@@ -1,0 +1,60 @@
+//! `relay`: deliver pending changes until told to stop.
+
+use std::sync::Arc;
+
+use lockstep_coordinator::{Progress, RelayUntil};
+
+use super::shared::board;
+use crate::exit::{Exit, Failure};
+use crate::report::{print, print_json};
+use crate::stores::Stores;
+use crate::ui::count;
+use crate::{Context, help};
+
+/// Delivers captured changes to DynamoDB, until interrupted or until none are left
+///
+/// Keep one running from the moment capture is on until the migration has ended: it is what brings the writes of others
+/// (scripts, other services, psql) and deferred writes of applications to the target. Several may run beside each other and
+/// beside everything else. It may be killed at any time: what was not delivered stays pending.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask relay                 until Ctrl-C, which ends it with code 0\n  \
+       cargo xtask relay --until-empty   until nothing is pending, for scripts"
+))]
+pub struct Args {
+    /// End as soon as nothing is pending
+    #[arg(long)]
+    pub until_empty: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When capture was never installed, a store fails for good, or it is stopped before the set was empty.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured(&context.config).await?;
+    let migration = context.migration(&stores)?;
+    if !stores.source.has_schema().await? {
+        return Err(Failure::usage("Lockstep was never installed in this source, so nothing is captured; run `backfill` first"));
+    }
+    for binding in &migration.tables {
+        stores.source.capture_state(binding).await?.require_on(binding.name())?;
+    }
+    let progress = Arc::new(Progress::new(&migration.tables));
+    let board = board(&context.ui, "relay", progress.clone(), true);
+    let until = if args.until_empty { RelayUntil::Empty } else { RelayUntil::Cancelled };
+    let result = lockstep_coordinator::relay(&migration, until, &progress, &context.cancel).await;
+    board.close().await;
+    let summary = result?;
+    if context.json {
+        print_json(&summary);
+    } else {
+        print(&format!("{} changes delivered, {} rows set aside", count(summary.delivered), count(summary.dead_letters)));
+    }
+    stores.close(false).await?;
+    // To be stopped is how a relay without an end ends.
+    if args.until_empty {
+        context.check_cancelled()?;
+    }
+    Ok(Exit::Consistent)
+}

@@ -1,0 +1,125 @@
+//! What several commands need.
+
+use std::sync::Arc;
+
+use lockstep_coordinator::{Coordinator, Migration, Progress};
+use lockstep_core::source::TableBinding;
+use lockstep_validator::{Report, ValidateOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::Context;
+use crate::config::actor;
+use crate::exit::Failure;
+use crate::stores::Stores;
+use crate::ui::{Board, Counter, Sample, Ui};
+
+impl Context {
+    /// The tables of this configuration.
+    pub(super) fn tables(&self) -> anyhow::Result<Vec<TableBinding>> {
+        Ok(self.config.tables.bindings(&self.config.target.table_prefix)?)
+    }
+
+    /// The migration of this configuration on `stores`.
+    pub(super) fn migration(&self, stores: &Stores) -> anyhow::Result<Migration> {
+        Ok(Migration {
+            source: stores.source.clone(),
+            target: stores.target.clone(),
+            tables: self.tables()?,
+            actor: actor(),
+            options: self.config.options(),
+        })
+    }
+
+    /// Opens the coordinator and says what it found half-done.
+    pub(super) async fn coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
+        let coordinator = self.unless_cancelled(Coordinator::open(self.migration(stores)?)).await??;
+        for settled in coordinator.recovered() {
+            self.ui.say(&format!("  An earlier run left something open, and it is settled now: {settled}"));
+        }
+        Ok(coordinator)
+    }
+
+    /// Runs `work` unless the command is told to stop first; only for work that may be dropped at any point.
+    pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> anyhow::Result<T> {
+        self.cancel.run_until_cancelled(work).await.ok_or_else(|| Failure::interrupted(RESUME))
+    }
+
+    /// Fails if the command was told to stop.
+    pub(super) fn check_cancelled(&self) -> anyhow::Result<()> {
+        if self.cancel.is_cancelled() { Err(Failure::interrupted(RESUME)) } else { Ok(()) }
+    }
+
+    /// Compares both sides and records the verdict under the epoch it was made in.
+    pub(super) async fn validate(
+        &self,
+        stores: &Stores,
+        options: &ValidateOptions,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Report> {
+        let tables = self.tables()?;
+        let progress = lockstep_validator::Progress::new(&tables);
+        let board = self.ui.board("compare", {
+            let progress = progress.clone();
+            move || progress.snapshot().iter().map(validation_sample).collect()
+        });
+        let report = lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel).await;
+        board.close().await;
+        // A verdict of some days would pass the gates as one of all.
+        if let (Some(epoch), true, false) = (report.epoch, report.is_whole(), cancel.is_cancelled()) {
+            let json = serde_json::to_value(&report)?;
+            stores.source.record_verdict(lockstep_core::Epoch(epoch), report.verdict.is_consistent(), &json).await?;
+        }
+        Ok(report)
+    }
+}
+
+/// What an interrupted command says.
+pub(super) const RESUME: &str = "interrupted; run the same command again to resume where it stopped";
+
+/// Shows the progress of a backfill or a relay.
+pub(super) fn board(ui: &Ui, title: &str, progress: Arc<Progress>, relay_only: bool) -> Board {
+    ui.board(title, move || progress.tables.iter().map(|table| sample(table, relay_only)).collect())
+}
+
+fn sample(table: &lockstep_coordinator::TableProgress, relay_only: bool) -> Sample {
+    let mut notes = Vec::new();
+    let mut note = |number: u64, what: &str| {
+        if number > 0 {
+            notes.push(format!("{number} {what}"));
+        }
+    };
+    note(table.dead_letters(), "dead letters");
+    note(table.throttles(), "throttled");
+    note(table.lost_replies(), "replies lost");
+    if !relay_only {
+        note(table.relayed(), "relayed");
+    }
+    notes.extend(table.pause_reason().map(|reason| format!("paused: {reason}")));
+    let resumed = table.rows_resumed();
+    let settled = table.rows_written() + table.rows_present() + table.dead_letters();
+    let done = if relay_only {
+        Counter { now: table.relayed(), ..Counter::default() }
+    } else {
+        Counter { now: resumed + settled, end: table.rows_expected(), before: resumed }
+    };
+    Sample {
+        name: table.name.to_owned(),
+        done,
+        bytes: (!relay_only).then(|| table.bytes_read()),
+        capacity_units: Some(table.capacity_units()),
+        lag: Some((table.pending(), table.oldest_ms())),
+        ceiling: table.write_units_ceiling(),
+        notes,
+    }
+}
+
+fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
+    let mut notes = vec![format!("{} items", crate::ui::count(table.target_items))];
+    for (number, what) in [(table.suspects, "looked at again"), (table.findings, "FINDINGS")] {
+        if number > 0 {
+            notes.push(format!("{number} {what}"));
+        }
+    }
+    let done = Counter { now: table.source_rows, end: table.rows_expected, before: 0 };
+    Sample { name: table.name.to_owned(), done, notes, ..Sample::default() }
+}

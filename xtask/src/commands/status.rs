@@ -1,0 +1,80 @@
+//! `status`: where the migration stands. Reads only.
+
+use lockstep_coordinator::Status;
+
+use crate::exit::Exit;
+use crate::report::{key_values, print, print_json, table};
+use crate::stores::Stores;
+use crate::ui::{count, seconds};
+use crate::{Context, help};
+
+/// Shows where the migration stands
+///
+/// Phase and epoch, and for each table: whether its changes are captured, how far its history has come, how many changes
+/// wait for delivery and for how long, and its dead letters. Also what a crash left open, the newest verdict, and the last
+/// entries of the journal. It only reads, and may run beside anything.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!("  cargo xtask status\n  cargo xtask status --json | jq '.tables[] | {name, pending}'"))]
+pub struct Args {}
+
+/// Runs it.
+///
+/// # Errors
+/// When a store does not answer.
+pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured(&context.config).await?;
+    let tables = context.tables()?;
+    let status = lockstep_coordinator::status(&stores.source, &stores.target, &tables);
+    let status = context.unless_cancelled(status).await??;
+    if context.json {
+        print_json(&status);
+    } else {
+        print(&text(&status));
+    }
+    stores.close(false).await?;
+    Ok(Exit::Consistent)
+}
+
+fn text(status: &Status) -> String {
+    let (Some(phase), Some(epoch), Some(since)) = (status.phase, status.epoch, status.since) else {
+        return "Lockstep was never installed in this source: everything is as it was. `cargo xtask migrate` or \
+                `cargo xtask backfill` begins."
+            .to_owned();
+    };
+    let verdict = match (status.verdict_consistent, status.verdict_age_s) {
+        (Some(consistent), Some(age_s)) => {
+            format!("{}, {} ago", if consistent { "consistent" } else { "NOT consistent" }, seconds(age_s))
+        }
+        _ => "nothing has been validated yet".to_owned(),
+    };
+    let mut text = key_values(&[
+        ("phase", format!("{phase} (epoch {epoch}) since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))),
+        ("verdict", verdict),
+    ]);
+    let headers = ["table", "capture", "target", "ranges", "rows", "relayed", "pending", "oldest", "dead letters"];
+    let rows = status.tables.iter().map(|t| {
+        vec![
+            t.name.clone(),
+            t.capture.clone(),
+            t.target.clone(),
+            format!("{}/{}", t.ranges_done, t.ranges),
+            count(t.rows_backfilled),
+            count(t.relayed.unsigned_abs()),
+            count(t.pending.unsigned_abs()),
+            seconds(t.oldest_s),
+            format!("{} ({} open)", t.dead_letters, t.dead_letters_unacknowledged),
+        ]
+    });
+    text += "\n";
+    text += &table(&headers, rows);
+    for intent in &status.open_intents {
+        text += &format!("\nleft open by a crash: `{}` by {} at {}; the next command settles it", intent.step, intent.actor, intent.at);
+    }
+    if !status.journal.is_empty() {
+        text += "\njournal, newest first:";
+    }
+    for entry in &status.journal {
+        text += &format!("\n  {} {:8} {} — {}", entry.at.format("%Y-%m-%d %H:%M:%S"), entry.kind, entry.step, entry.actor);
+    }
+    text
+}

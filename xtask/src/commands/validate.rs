@@ -1,0 +1,55 @@
+//! `validate`: compare every row of both sides.
+
+use lockstep_validator::ValidateOptions;
+
+use crate::exit::{Exit, Failure};
+use crate::report::{exit_of_verdict, print, print_json, validation};
+use crate::stores::Stores;
+use crate::{Context, help};
+
+/// Compares every row of both sides, field by field
+///
+/// Writers may go on: a difference is looked at again until it has settled, so lag is not drift. Changes that wait for
+/// delivery are delivered by a relay, which must be running beside this, or the verdict cannot be consistent; with --no-relay
+/// what is pending is counted at once instead of waited for. The verdict is recorded, and the step to HybridRead asks for a
+/// fresh one. Reports never hold values, only keys and names of columns.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask validate              while a relay runs\n  \
+       cargo xtask validate --no-relay   nobody delivers: what is pending is a finding\n  \
+       cargo xtask validate --quiescent  nobody writes: counts must agree as well, nothing may be pending\n  \
+       cargo xtask validate --json | jq '.verdict, .reasons'"
+))]
+pub struct Args {
+    /// All writers are stopped: compare counts too, and let nothing be pending
+    #[arg(long)]
+    pub quiescent: bool,
+    /// No relay is running: do not wait for what is pending
+    #[arg(long)]
+    pub no_relay: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a store does not answer, or it is told to stop.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured(&context.config).await?;
+    if !stores.source.has_schema().await? {
+        return Err(Failure::usage("Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first"));
+    }
+    let options = ValidateOptions {
+        quiescent: args.quiescent,
+        wait_for_pending: !args.no_relay,
+        ..context.config.validate_options()
+    };
+    let report = context.validate(&stores, &options, &context.cancel).await?;
+    if context.json {
+        print_json(&report);
+    } else {
+        print(&validation(&report));
+    }
+    stores.close(false).await?;
+    context.check_cancelled()?;
+    Ok(exit_of_verdict(&report.verdict))
+}

@@ -1,0 +1,145 @@
+use std::path::{Path, PathBuf};
+
+use super::*;
+use lockstep_core::Phase;
+
+const EXAMPLE: &str = include_str!("../../../config/lockstep.example.toml");
+
+fn file(text: &str) -> (tempfile::TempDir, Inputs) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("test.toml");
+    std::fs::write(&path, text).expect("a file");
+    (folder, Inputs { file: Some(path), ..Inputs::default() })
+}
+
+fn with_environment(variables: &[(&str, &str)]) -> Inputs {
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Inputs { environment, ..Inputs::default() }
+}
+
+/// Every part must be in the message.
+#[track_caller]
+fn refused(inputs: &Inputs, parts: &[&str]) -> String {
+    let message = Config::load(inputs).expect_err("refused").to_string();
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    message
+}
+
+#[test]
+fn the_example_parses_to_exactly_the_defaults_and_names_every_key() {
+    let (_folder, inputs) = file(EXAMPLE);
+    assert_eq!(Config::load(&inputs).expect("the example is right"), Config::default());
+    let defaults = serde_json::to_value(Config::default()).expect("JSON");
+    let mut missing = Vec::new();
+    let mut sections = vec![(String::new(), &defaults)];
+    while let Some((path, value)) = sections.pop() {
+        for (key, value) in value.as_object().expect("a section") {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            match value {
+                serde_json::Value::Object(_) => sections.push((path, value)),
+                _ if EXAMPLE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} ="))) => {}
+                _ => missing.push(path),
+            }
+        }
+    }
+    assert!(missing.is_empty(), "the example does not show {missing:?}");
+}
+
+#[test]
+fn later_layers_win() {
+    let (_folder, mut inputs) = file(
+        "[source]\nconnections_max = 20\nconnect_timeout_ms = 1\nlock_timeout_ms = 2\n[backfill]\nreaders = 2\n
+         [profile.big.source]\nconnections_max = 30\nconnect_timeout_ms = 3",
+    );
+    inputs.profile = Some("big".to_owned());
+    inputs.environment = vec![("LOCKSTEP_SOURCE__CONNECTIONS_MAX".to_owned(), "40".to_owned())];
+    inputs.flags = Setting::of("migrate.through", Some("DualWrite")).into_iter().collect();
+    let config = Config::load(&inputs).expect("right");
+    assert_eq!((config.source.connections_max, config.source.connect_timeout_ms, config.source.lock_timeout_ms), (40, 3, 2));
+    assert_eq!((config.backfill.readers, config.migrate.through), (2, Phase::DualWrite));
+    assert_eq!(config.tables.payments.source, "public.payments", "what no layer names keeps its default");
+}
+
+#[test]
+fn the_environment_configures_stores() {
+    let inputs = with_environment(&[
+        ("LOCKSTEP_SOURCE__URL", "postgres://app:s3cret@db/loans"),
+        ("LOCKSTEP_TARGET__ENDPOINT_URL", "http://127.0.0.1:8000"),
+        ("LOCKSTEP_TARGET__EMULATOR_CREDENTIALS", "true"),
+        ("LOCKSTEP_TABLES__PAYMENTS__TTL_DAYS", "0"),
+        ("LOCKSTEP_LOG", "debug"),
+        ("UNRELATED__KEY", "1"),
+    ]);
+    let config = Config::load(&inputs).expect("right");
+    assert_eq!(config.standing(), Ok(Standing::Configured));
+    assert_eq!(config.tables.payments.options.ttl_days, Some(0));
+    assert_eq!(config.target_options().region.as_deref(), Some("us-east-1"));
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+    assert_eq!(config.source_options().expect("configured").url, "postgres://app:s3cret@db/loans");
+}
+
+#[test]
+fn nothing_configured_means_the_embedded_stores() {
+    assert_eq!(Config::load(&Inputs::default()).expect("right").standing(), Ok(Standing::Embedded));
+    let half = with_environment(&[("LOCKSTEP_TARGET__REGION", "eu-central-1")]);
+    let error = Config::load(&half).expect("right").standing().expect_err("no source").to_string();
+    assert!(error.contains("source.url") && error.contains("LOCKSTEP_SOURCE__URL"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_name_its_origin_and_a_suggestion() {
+    let (_folder, inputs) = file("[backfill]\nreader = 3");
+    refused(&inputs, &["`backfill.reader`", "test.toml", "did you mean `readers`"]);
+    let (_folder, inputs) = file("[tables.payments]\nttl_day = 3");
+    refused(&inputs, &["`tables.payments.ttl_day`", "test.toml", "`ttl_days`"]);
+    let (_folder, inputs) = file("[tables.loans]\nsource = \"x\"");
+    refused(&inputs, &["`tables.loans`", "integration_logs, payments"]);
+    let (_folder, inputs) = file("[profile.unused.backfill]\nreader = 3");
+    refused(&inputs, &["`backfill.reader`", "profile unused"]);
+    refused(&with_environment(&[("LOCKSTEP_SOURCE__URI", "x")]), &["LOCKSTEP_SOURCE__URI", "did you mean `url`"]);
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_key_and_its_origin() {
+    let (_folder, inputs) = file("[source]\nconnections_max = \"many\"");
+    refused(&inputs, &["`source.connections_max`", "test.toml", "whole number"]);
+    let (_folder, inputs) = file("[tables.integration_logs]\nwrite_shards = 0");
+    refused(&inputs, &["`tables.integration_logs.write_shards`", "test.toml"]);
+    let (_folder, inputs) = file("[migrate]\nthrough = \"Both\"");
+    refused(&inputs, &["`migrate.through`", "test.toml", "unknown phase `Both`"]);
+    refused(&with_environment(&[("LOCKSTEP_BACKFILL__READERS", "-1")]), &["`backfill.readers`", "LOCKSTEP_BACKFILL__READERS"]);
+    refused(&with_environment(&[("LOCKSTEP_BACKFILL__LOAD_PATH", "fast")]), &["`backfill.load_path`", "auto, guarded, cold"]);
+    refused(&with_environment(&[("LOCKSTEP_BACKFILL__WINDOW_START", "x")]), &["LOCKSTEP_BACKFILL__WINDOW_START", "2026-01-31"]);
+}
+
+#[test]
+fn what_no_type_can_say_is_checked_all_at_once() {
+    let (_folder, mut inputs) = file("[source]\nconnections_max = 4\n[target]\nemulator_credentials = true\ntable_prefix = \"a b\"");
+    inputs.environment = vec![("LOCKSTEP_RELAY__BATCH_KEYS".to_owned(), "0".to_owned())];
+    let parts = ["`source.connections_max` (", "test.toml", "`target.emulator_credentials`", "a bpayments", "LOCKSTEP_RELAY__BATCH_KEYS"];
+    refused(&inputs, &parts);
+    refused(
+        &with_environment(&[("LOCKSTEP_TABLES__PAYMENTS__TARGET", "integration_logs")]),
+        &["tables.payments.target", "is also the target of integration_logs"],
+    );
+    refused(&with_environment(&[("LOCKSTEP_BACKFILL__READERS", "90")]), &["source.connections_max", "default", "readers (90)"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_toml_is_named_and_no_message_shows_a_password() {
+    let missing = Inputs { file: Some(PathBuf::from("/nowhere/lockstep.toml")), ..Inputs::default() };
+    refused(&missing, &["--config /nowhere/lockstep.toml", "no such file"]);
+    let (_folder, inputs) = file("[source]\nurl = \"postgres://app:s3cret@db/loans\" x");
+    let message = refused(&inputs, &["test.toml", "is not TOML"]);
+    assert!(!message.contains("s3cret"), "{message}");
+    let (_folder, inputs) = file("[source]\nurl = \"mysql://app:s3cret@db/loans\"");
+    let message = refused(&inputs, &["source.url", "postgres://"]);
+    assert!(!message.contains("s3cret"), "{message}");
+    let (_folder, inputs) = file("[source]\n");
+    let inputs = Inputs { profile: Some("prod".to_owned()), ..inputs };
+    refused(&inputs, &["[profile.prod]", "it has: none"]);
+    let folder = Inputs { folder: Some(Path::new("/nowhere").to_owned()), ..Inputs::default() };
+    assert!(Config::load(&folder).is_ok(), "the default file need not be there");
+}

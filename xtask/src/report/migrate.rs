@@ -1,0 +1,185 @@
+//! The report of a whole run.
+
+use lockstep_coordinator::{BackfillSummary, StepOutcome, TableStatus};
+use lockstep_core::source::RangeRow;
+use lockstep_core::target::LoadPath;
+use lockstep_core::{Epoch, Phase};
+use lockstep_validator::{TableReport, Verdict};
+use serde::Serialize;
+
+use super::{table, verdict_line};
+use crate::stores::Kept;
+use crate::ui::{count, seconds};
+
+/// A whole run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct MigrateReport {
+    /// `verdict` and `reasons`.
+    #[serde(flatten)]
+    pub(crate) verdict: Verdict,
+    /// The phase at the end.
+    pub(crate) phase: Phase,
+    /// The epoch at the end.
+    pub(crate) epoch: Epoch,
+    /// How long the whole run took, stores included.
+    pub(crate) duration_s: f64,
+    /// What of that went where, in order.
+    pub(crate) stages: Vec<Stage>,
+    /// One entry a table.
+    pub(crate) tables: Vec<MigrateTable>,
+    /// The steps taken, with their gates.
+    pub(crate) steps: Vec<StepOutcome>,
+    /// What an earlier run had left and this one settled.
+    pub(crate) recovered: Vec<String>,
+    /// What was written meanwhile; `None` where nobody of ours wrote.
+    pub(crate) live_writes: Option<LiveWrites>,
+    /// The stores that were left running.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// A part of the run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Stage {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// How long it took.
+    pub(crate) duration_s: f64,
+}
+
+/// What the live writers did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct LiveWrites {
+    /// Operations done.
+    pub(crate) done: u64,
+    /// Rows they changed.
+    pub(crate) rows: u64,
+    /// Operations whose answer was lost.
+    pub(crate) unknown: u64,
+    /// Operations that were given up or refused.
+    pub(crate) failed: u64,
+    /// The longest that an operation took, retries included, in milliseconds.
+    pub(crate) slowest_ms: u64,
+    /// Writes through store handles that reached DynamoDB at once.
+    pub(crate) applied: u64,
+    /// Writes through store handles that were left to the relay.
+    pub(crate) deferred: u64,
+}
+
+/// One table of the run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct MigrateTable {
+    /// The table.
+    pub(crate) name: String,
+    /// Rows of the source.
+    pub(crate) source_count: u64,
+    /// Live items of the target.
+    pub(crate) target_count: u64,
+    /// Rows settled by the backfill, over all runs.
+    pub(crate) backfilled: u64,
+    /// Of those: settled by earlier runs, and not read again by this one.
+    pub(crate) resumed: u64,
+    /// Rows that this run read although an earlier one had settled them; 0 unless something is wrong.
+    pub(crate) read_again: u64,
+    /// Rows of history that this run put.
+    pub(crate) written: u64,
+    /// Rows of history whose key was there already.
+    pub(crate) present: u64,
+    /// Ranges of the plan.
+    pub(crate) ranges: u64,
+    /// Ranges that earlier runs had finished.
+    pub(crate) ranges_resumed: u64,
+    /// How history went in.
+    pub(crate) load_path: LoadPath,
+    /// Changes delivered by relays, over all runs.
+    pub(crate) relayed: i64,
+    /// Keys waiting for delivery at the end.
+    pub(crate) pending: u64,
+    /// Dead letters.
+    pub(crate) dead_letters: u64,
+    /// Those that nobody has acknowledged.
+    pub(crate) dead_letters_unacknowledged: u64,
+    /// Rows without an item.
+    pub(crate) missing: u64,
+    /// Rows whose item says something else.
+    pub(crate) different: u64,
+    /// Items without a row.
+    pub(crate) extra: u64,
+    /// Rows and items that do not decode.
+    pub(crate) undecodable: u64,
+    /// Keys that did not come to rest.
+    pub(crate) unsettled: u64,
+}
+
+impl MigrateTable {
+    /// Puts together what backfill, control tables and validation say of one table.
+    pub(crate) fn of(backfill: &BackfillSummary, ranges: &[RangeRow], status: &TableStatus, validation: &TableReport) -> Self {
+        let settled: u64 = ranges.iter().map(|range| range.rows_read.unsigned_abs()).sum();
+        Self {
+            name: backfill.table.clone(),
+            source_count: validation.source_count,
+            target_count: validation.target_count,
+            backfilled: settled,
+            resumed: backfill.rows_resumed,
+            read_again: (backfill.rows_resumed + backfill.rows_read).saturating_sub(settled),
+            written: backfill.rows_written,
+            present: backfill.rows_present,
+            ranges: backfill.ranges,
+            ranges_resumed: backfill.ranges_resumed,
+            load_path: backfill.load_path,
+            relayed: status.relayed,
+            pending: validation.pending,
+            dead_letters: validation.dead_letters,
+            dead_letters_unacknowledged: validation.dead_letters_unacknowledged,
+            missing: validation.missing,
+            different: validation.different,
+            extra: validation.extra,
+            undecodable: validation.undecodable,
+            unsettled: validation.unsettled,
+        }
+    }
+}
+
+impl MigrateReport {
+    /// The report for people.
+    pub(crate) fn text(&self) -> String {
+        let headers = [
+            "table", "source", "target", "backfilled", "resumed", "relayed", "pending", "dead letters", "missing", "different", "extra",
+        ];
+        let rows = self.tables.iter().map(|t| {
+            let numbers = [
+                t.source_count,
+                t.target_count,
+                t.backfilled,
+                t.resumed,
+                t.relayed.unsigned_abs(),
+                t.pending,
+                t.dead_letters,
+                t.missing,
+                t.different,
+                t.extra,
+            ];
+            std::iter::once(t.name.clone()).chain(numbers.map(count)).collect()
+        });
+        let stages: Vec<String> = self.stages.iter().map(|s| format!("{} {}", s.name, seconds(s.duration_s))).collect();
+        let mut text = table(&headers, rows);
+        for t in &self.tables {
+            text += &format!("\n  {}: {} of {} ranges were done before this run; {}", t.name, t.ranges_resumed, t.ranges, t.load_path);
+        }
+        if let Some(live) = &self.live_writes {
+            text += &format!(
+                "\n  written meanwhile: {} operations, {} rows, the slowest took {} ms; {} failed, {} unknown; \
+                 through store handles {} inline, {} left to the relay",
+                count(live.done),
+                count(live.rows),
+                live.slowest_ms,
+                live.failed,
+                live.unknown,
+                count(live.applied),
+                count(live.deferred)
+            );
+        }
+        text += &format!("\n  {}: {}", seconds(self.duration_s), stages.join(", "));
+        text += &format!("\nPhase: {} (epoch {})\n{}", self.phase, self.epoch, verdict_line(&self.verdict));
+        text
+    }
+}

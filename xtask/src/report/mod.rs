@@ -1,0 +1,97 @@
+//! What a command found, for people (tables) and for programs (JSON).
+//!
+//! JSON goes to stdout as one document and nothing else does; fields are added, never renamed.
+
+mod migrate;
+mod table;
+
+pub(crate) use migrate::{LiveWrites, MigrateReport, MigrateTable, Stage};
+pub(crate) use table::{key_values, table};
+
+use std::io::Write;
+
+use lockstep_validator::{Report, Verdict};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::mask_passwords;
+use crate::exit::Exit;
+use crate::ui::{count, seconds};
+
+/// Most findings and reasons shown to people; the JSON report has all that were listed.
+const SHOWN_MAX: usize = 10;
+
+/// Prints `report` as JSON, alone on stdout.
+pub(crate) fn print_json(report: &impl Serialize) {
+    match serde_json::to_string_pretty(report) {
+        Ok(text) => print(&text),
+        Err(error) => tracing::error!("a report could not be written as JSON: {error}"),
+    }
+}
+
+/// Prints to stdout. A reader who went away is no reason to fail: the work is done.
+pub(crate) fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// An error and what caused it, as one line, without passwords and without saying anything twice.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for part in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = part;
+        } else if !sentence.contains(&part) {
+            sentence = format!("{sentence}: {part}");
+        }
+    }
+    mask_passwords(&sentence)
+}
+
+/// An error as a report.
+pub(crate) fn error(error: &anyhow::Error, exit: Exit) -> Value {
+    let gates = error.chain().find_map(|cause| match cause.downcast_ref::<lockstep_coordinator::Error>() {
+        Some(lockstep_coordinator::Error::Refused(report)) => Some(json!(report.results)),
+        _ => None,
+    });
+    json!({ "error": sentence(error), "exit_code": exit as u8, "gates": gates })
+}
+
+/// The exit code of a verdict.
+pub(crate) fn exit_of_verdict(verdict: &Verdict) -> Exit {
+    if verdict.is_consistent() { Exit::Consistent } else { Exit::NotConsistent }
+}
+
+/// The one line that everything comes to.
+pub(crate) fn verdict_line(verdict: &Verdict) -> String {
+    let word = match verdict {
+        Verdict::Consistent => "CONSISTENT: every row of both sides was compared, and they agree",
+        Verdict::Inconsistent { .. } => "NOT CONSISTENT",
+        Verdict::Incomplete { .. } => "NOT SHOWN TO BE CONSISTENT: not everything was compared",
+    };
+    let mut line = format!("Verdict: {word}");
+    for reason in verdict.reasons().iter().take(SHOWN_MAX) {
+        line += &format!("\n  - {reason}");
+    }
+    if let Some(more) = verdict.reasons().len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+        line += &format!("\n  - and {more} more (--json has all of them)");
+    }
+    line
+}
+
+/// A validation, for people.
+pub(crate) fn validation(report: &Report) -> String {
+    let headers = ["table", "source", "target", "equal", "missing", "different", "extra", "other", "pending", "dead letters"];
+    let rows = report.tables.iter().map(|t| {
+        let other = t.undecodable + t.unsettled;
+        let numbers = [t.source_count, t.target_count, t.equal, t.missing, t.different, t.extra, other, t.pending, t.dead_letters];
+        std::iter::once(t.name.clone()).chain(numbers.map(count)).collect()
+    });
+    let mut text = table(&headers, rows);
+    for t in &report.tables {
+        for finding in t.findings.iter().take(SHOWN_MAX) {
+            let columns = if finding.columns.is_empty() { String::new() } else { format!(" ({})", finding.columns.join(", ")) };
+            text += &format!("\n  {} {} {}{columns}", t.name, finding.class, finding.key);
+        }
+    }
+    format!("{text}\n{}, in {}", verdict_line(&report.verdict), seconds(report.duration_s))
+}

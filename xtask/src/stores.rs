@@ -1,0 +1,174 @@
+//! The two stores of a run: those that are configured, or embedded ones that live as long as the run.
+
+use anyhow::Context as _;
+use lockstep_core::source::Source;
+use lockstep_core::target::Target;
+use lockstep_embedded::{DetachedDynamo, Dynamo, Postgres, PostgresOptions};
+use serde::Serialize;
+
+use crate::config::{Config, Standing};
+use crate::exit::Failure;
+use crate::ui::{Ui, seconds};
+
+/// Both stores, connected.
+#[derive(Debug)]
+pub struct Stores {
+    /// PostgreSQL.
+    pub source: Source,
+    /// DynamoDB.
+    pub target: Target,
+    embedded: Option<Embedded>,
+}
+
+#[derive(Debug)]
+struct Embedded {
+    postgres: Postgres,
+    dynamo: EmbeddedDynamo,
+}
+
+#[derive(Debug)]
+enum EmbeddedDynamo {
+    /// In this process, and gone with it.
+    Ours(Dynamo),
+    /// In a process of its own, because it is to be kept.
+    Detached(DetachedDynamo),
+}
+
+/// Stores that were left running, and how to reach and to remove them. The password is that of a throw-away cluster, and
+/// whoever asked for it to be kept needs it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kept {
+    /// For `LOCKSTEP_SOURCE__URL`.
+    pub source_url: String,
+    /// For `LOCKSTEP_TARGET__ENDPOINT_URL`.
+    pub endpoint_url: String,
+    /// Removes both.
+    pub removal: String,
+}
+
+impl Stores {
+    /// The configured stores, for commands that make no sense on others.
+    ///
+    /// # Errors
+    /// When none are configured, or they do not answer.
+    pub async fn configured(config: &Config) -> anyhow::Result<Self> {
+        match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
+            Some(source) => {
+                let source = Source::connect(&source).await?;
+                let target = Target::connect(config.target_options()).await;
+                Ok(Self { source, target, embedded: None })
+            }
+            None => {
+                config.standing()?;
+                Err(Failure::usage(
+                    "no stores are configured: set source.url (LOCKSTEP_SOURCE__URL) and the target (LOCKSTEP_TARGET__REGION or \
+                     LOCKSTEP_TARGET__ENDPOINT_URL), or try `cargo xtask migrate --keep`, which starts stores and prints how to \
+                     reach them",
+                ))
+            }
+        }
+    }
+
+    /// The configured stores, or embedded ones where none are. To be `kept`, DynamoDB runs in a process of its own.
+    ///
+    /// # Errors
+    /// When they do not answer or do not start.
+    pub async fn open(config: &Config, keep: bool, ui: &Ui) -> anyhow::Result<Self> {
+        if config.standing()? == Standing::Configured {
+            if keep {
+                return Err(Failure::usage("--keep is for the embedded stores; configured ones are never removed"));
+            }
+            return Self::configured(config).await;
+        }
+        ui.say("No stores are configured: starting a throw-away PostgreSQL and an embedded DynamoDB …");
+        let begun = std::time::Instant::now();
+        let dynamo = async {
+            anyhow::Ok(if keep {
+                let program = std::env::current_exe().context("looking for this program, to start the embedded DynamoDB")?;
+                EmbeddedDynamo::Detached(DetachedDynamo::spawn(&program, ["dynamo-server"]).await?)
+            } else {
+                EmbeddedDynamo::Ours(Dynamo::start().await?)
+            })
+        };
+        let (postgres, dynamo) = tokio::join!(Postgres::start(PostgresOptions::default()), dynamo);
+        let (postgres, dynamo) = match (postgres, dynamo) {
+            (Ok(postgres), Ok(dynamo)) => (postgres, dynamo),
+            (Err(error), Ok(EmbeddedDynamo::Detached(dynamo))) => {
+                // Nobody would ever end it.
+                dynamo.kill().await?;
+                return Err(error.into());
+            }
+            (Err(error), _) => return Err(error.into()),
+            (Ok(_), Err(error)) => return Err(error),
+        };
+        let embedded = Embedded { postgres, dynamo };
+        ui.say(&format!(
+            "  PostgreSQL on 127.0.0.1:{}, DynamoDB at {}, up in {}",
+            embedded.postgres.port(),
+            embedded.endpoint_url(),
+            seconds(begun.elapsed().as_secs_f64())
+        ));
+        let source = Source::connect(&config.source_options_for(embedded.postgres.url().to_owned())).await?;
+        let target = Target::connect(config.emulator_options_for(embedded.endpoint_url())).await;
+        Ok(Self { source, target, embedded: Some(embedded) })
+    }
+
+    /// Whether the stores are this run's own.
+    pub fn are_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// Disconnects, and removes or keeps the stores if they are ours.
+    ///
+    /// # Errors
+    /// When a store does not end. Whatever was moved is not affected.
+    pub async fn close(self, keep: bool) -> anyhow::Result<Option<Kept>> {
+        self.source.close().await;
+        let Some(Embedded { postgres, dynamo }) = self.embedded else { return Ok(None) };
+        match (dynamo, keep) {
+            (EmbeddedDynamo::Detached(dynamo), true) => {
+                let endpoint_url = dynamo.endpoint_url().to_owned();
+                let kept = postgres.keep().await?;
+                let removal = format!("{}; kill {}", kept.removal, dynamo.pid());
+                Ok(Some(Kept { source_url: kept.url, endpoint_url, removal }))
+            }
+            (EmbeddedDynamo::Detached(dynamo), false) => {
+                let (postgres, dynamo) = tokio::join!(postgres.stop(), dynamo.kill());
+                Ok(postgres.and(dynamo).map(|()| None)?)
+            }
+            (EmbeddedDynamo::Ours(dynamo), _) => {
+                let (postgres, dynamo) = tokio::join!(postgres.stop(), dynamo.stop());
+                Ok(postgres.and(dynamo).map(|()| None)?)
+            }
+        }
+    }
+}
+
+impl Embedded {
+    fn endpoint_url(&self) -> &str {
+        match &self.dynamo {
+            EmbeddedDynamo::Ours(dynamo) => dynamo.endpoint_url(),
+            EmbeddedDynamo::Detached(dynamo) => dynamo.endpoint_url(),
+        }
+    }
+}
+
+impl Kept {
+    /// What to type to go on.
+    pub fn instructions(&self) -> String {
+        let Self { source_url, endpoint_url, removal } = self;
+        let program = std::env::var_os("CARGO").map_or_else(
+            || std::env::current_exe().unwrap_or_else(|_| std::path::PathBuf::from("xtask")).display().to_string(),
+            |_| "cargo xtask".to_owned(),
+        );
+        format!(
+            "The stores are left running. To go on with them:\n\n  \
+             export LOCKSTEP_SOURCE__URL='{source_url}'\n  \
+             export LOCKSTEP_TARGET__ENDPOINT_URL={endpoint_url}\n  \
+             export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n\n  \
+             {program} status\n  {program} relay --until-empty\n  {program} validate\n  {program} rollback\n  \
+             psql \"$LOCKSTEP_SOURCE__URL\" -c 'SELECT * FROM lockstep.journal'\n\n\
+             To remove them:\n\n  {removal}"
+        )
+    }
+}
