@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{advance, backfill, bench, dead_letters, dynamo_server, migrate, relay, rollback, seed, status, tune, validate};
+use crate::commands::{
+    advance, backfill, bench, dead_letters, dynamo_server, migrate, relay, rollback, seed, status, tune, validate,
+};
 use crate::config::Setting;
 use crate::help;
 

@@ -88,7 +88,9 @@ fn of_coordinator(error: &lockstep_coordinator::Error) -> Exit {
     use lockstep_coordinator::Error;
     match error {
         Error::Store(error) => of_kind(error.kind),
-        Error::Refused(_) | Error::TooManyErrors { .. } | Error::SchemaChanged { .. } | Error::BarrierBusy { .. } => Exit::Refused,
+        Error::Refused(_) | Error::TooManyErrors { .. } | Error::SchemaChanged { .. } | Error::BarrierBusy { .. } => {
+            Exit::Refused
+        }
         Error::Interrupted => Exit::Interrupted,
         Error::NotAdjacent { .. } => Exit::Usage,
         Error::Panicked(_) => Exit::Infrastructure,

@@ -15,10 +15,11 @@ pub mod exit;
 pub mod registry;
 mod report;
 pub mod sample;
-mod signals;
-mod stores;
-mod ui;
+pub mod signals;
+pub mod stores;
+pub mod ui;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,7 +44,8 @@ pub struct Context {
     pub json: bool,
     /// Cancelled by Ctrl-C and SIGTERM.
     pub cancel: CancellationToken,
-    ui: Ui,
+    /// What people see.
+    pub ui: Ui,
 }
 
 /// The whole program, from arguments to exit code. Other packages build a binary of their own from it.
@@ -115,14 +117,15 @@ async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
 /// Warnings of ours by default; `RUST_LOG` and `LOCKSTEP_LOG` say otherwise.
 fn log_to(ui: &Ui, verbose: u8) {
     let ours = match verbose {
-        0 => "warn",
-        1 => "info,aws_config=warn,aws_smithy_runtime=warn,sqlx=warn",
-        _ => "debug,hyper=info,aws_smithy_runtime=info",
+        0 => "warn,dynoxide=error",
+        1 => "info,dynoxide=error,aws_config=warn,aws_smithy_runtime=warn,sqlx=warn",
+        _ => "debug,dynoxide=info,hyper=info,aws_smithy_runtime=info",
     };
     let filter = ["LOCKSTEP_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok());
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(ours)))
         .with_writer(ui.clone())
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(verbose > 0);
     // Whoever embeds this program may log already.
     let _ = subscriber.try_init();

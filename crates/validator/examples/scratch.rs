@@ -31,7 +31,10 @@ async fn relay(s: &Source, t: &Target, b: &TableBinding) {
             let item = match r.with_fields(|f| b.table.encode(f)) {
                 Some(Ok(i)) => i.at(r.version),
                 Some(Err(e)) => { s.set_aside_pending(b.name(), &r.key, r.version, &e.to_string()).await.unwrap(); continue; }
-                None => tombstone(b.table.target_key(&r.key).unwrap(), r.version),
+                None => match b.table.target_key(&r.key) {
+                    Ok(k) => tombstone(k, r.version),
+                    Err(_) => { done.push(Delivered { key: r.key.clone(), version: r.version }); continue; }
+                },
             };
             t.put_guarded(&b.target_name, item, r.version).await.unwrap();
             done.push(Delivered { key: r.key.clone(), version: r.version });
@@ -77,6 +80,28 @@ async fn main() {
     assert!(r.verdict.is_consistent());
     let r = run("clean, again, live", &s, &t, &tables, &ValidateOptions { quiescent: false, ..o.clone() }).await;
     assert!(r.verdict.is_consistent());
+    if std::env::var("MEASURE").is_ok() {
+        for n in 0..3 { let u0 = cpu(); run(&format!("measure {n}"), &s, &t, &tables, &o).await; println!("cpu {:?}", cpu() - u0); }
+        // gets alone
+        let at = Instant::now(); let u0 = cpu();
+        let c = s.read_chunk(&b, &RangeRead { after: None, until: None, rows_max: 10_000, window: Window::default() }).await.unwrap();
+        println!("chunk of 10000 {:?}", at.elapsed()); let at = Instant::now();
+        let keys: Vec<TargetKey> = c.tuples().map(|x| TargetKey::of(&b.table.encode(&mut Fields::of_copy(x)).unwrap().into_attributes()).unwrap()).collect();
+        println!("encode 10000 {:?}", at.elapsed()); let at = Instant::now();
+        futures::stream::iter(keys.chunks(100)).map(|k| t.get_many(&b.target_name, k, Backoff::brief())).buffer_unordered(8).try_for_each(|_| async { Ok(()) }).await.unwrap();
+        println!("get 10000 {:?} cpu {}", at.elapsed(), cpu() - u0); let at = Instant::now(); let u0 = cpu();
+        let mut start = None; let mut n = 0;
+        loop { let p = t.scan_page(&b.target_name, (0, 1), start, Some(&["PK", "SK", "_v", "_deleted", "log_id", "service_name", "log_timestamp"])).await.unwrap(); n += p.items.len(); start = p.next; if start.is_none() { break } }
+        println!("scan {n} in one {:?} cpu {}", at.elapsed(), cpu() - u0); let at = Instant::now(); let u0 = cpu();
+        for g in 0..8 { let mut start = None;
+        loop { let p = t.scan_page(&b.target_name, (g, 8), start, Some(&["PK", "SK", "_v", "_deleted", "log_id", "service_name", "log_timestamp"])).await.unwrap(); start = p.next; if start.is_none() { break } } }
+        println!("scan {n} in eight {:?} cpu {}", at.elapsed(), cpu() - u0); let at = Instant::now(); let u0 = cpu();
+        let keys: Vec<Vec<String>> = c.tuples().map(|x| b.table.key_of_row(&mut Fields::of_copy(x)).unwrap()).collect();
+        println!("keys 10000 {:?}", at.elapsed()); let at = Instant::now();
+        futures::stream::iter(keys.chunks(200)).map(|k| s.look_up(&b, k)).buffer_unordered(4).try_for_each(|_| async { Ok(()) }).await.unwrap();
+        println!("look up 10000 {:?} cpu {}", at.elapsed(), cpu() - u0);
+        return;
+    }
     let mid = chrono::Utc::now() - chrono::Duration::days(10);
     let w = ValidateOptions { window: Window { start: Some(mid), end: None }, ..o.clone() };
     let r = run("window", &s, &t, &tables, &w).await;
@@ -125,14 +150,14 @@ async fn main() {
     c.delete_item().table_name(&b.target_name).key("PK", AttributeValue::S("f".into())).key("SK", AttributeValue::S("g".into())).send().await.unwrap();
     if rows <= 20_000 {
         relay(&s, &t, &b).await;
-        run("repaired", &s, &t, &tables, &o).await;
+        s.acknowledge_dead_letters(b.name(), "me").await.unwrap(); run("repaired", &s, &t, &tables, &o).await;
         let stop = CancellationToken::new();
         let writer = async {
             let mut n = 0;
             while !stop.is_cancelled() {
-                n += 1;
-                q(format!("UPDATE integration_logs SET user_id = 'w{n}' WHERE log_id % 997 = {}", n % 997)).await;
-                q(format!("UPDATE integration_logs SET service_name = 'mv{}' WHERE log_id % 997 = {}", n % 2, (n * 7) % 997)).await;
+                n += 1; tokio::time::sleep(Duration::from_millis(100)).await;
+                q(format!("UPDATE integration_logs SET user_id = 'w{n}' WHERE log_id % 4997 = {}", 10 + n % 997)).await;
+                q(format!("UPDATE integration_logs SET service_name = 'mv{}' WHERE log_id % 4997 = {}", n % 2, 10 + (n * 7) % 997)).await;
                 if n % 10 == 0 { q(format!("DELETE FROM integration_logs WHERE log_id % 4999 = {n}")).await; }
                 q(format!("INSERT INTO integration_logs (log_type, service_name, is_success, log_timestamp) VALUES ('a', 'b', true, now())")).await;
             }
@@ -166,3 +191,5 @@ async fn main() {
     run("source gone", &s, &t, &tables, &o).await;
     println!("{:?}", t0.elapsed());
 }
+
+fn cpu() -> f64 { let t = std::fs::read_to_string("/proc/self/stat").unwrap(); let f: Vec<&str> = t.split(") ").nth(1).unwrap().split(' ').collect(); (f[11].parse::<f64>().unwrap() + f[12].parse::<f64>().unwrap()) / 100.0 }

@@ -21,6 +21,15 @@ impl World {
         found.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// Whether something is so; an error where it cannot be asked, as when a table is not there yet.
+    ///
+    /// # Errors
+    /// PostgreSQL's.
+    pub async fn try_value(&self, sql: &str) -> Result<bool, sqlx::Error> {
+        let found: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(self.strangers()).await?;
+        Ok(found.unwrap_or(false))
+    }
+
     /// Pending keys of a table, as PostgreSQL prints them, and their versions.
     pub async fn pending(&self, table: &str) -> BTreeMap<String, Version> {
         let rows: Vec<(String, i64)> = sqlx::query_as("SELECT key::text, version FROM lockstep.pending WHERE table_name = $1")

@@ -5,12 +5,10 @@
 
 mod backfill;
 mod capture;
-mod chaos;
 mod cold;
 mod dead_letters;
 mod gates;
 mod guarded;
-mod process;
 mod relay;
 mod steps;
 mod store;

@@ -68,7 +68,10 @@ fn text(status: &Status) -> String {
     text += "\n";
     text += &table(&headers, rows);
     for intent in &status.open_intents {
-        text += &format!("\nleft open by a crash: `{}` by {} at {}; the next command settles it", intent.step, intent.actor, intent.at);
+        text += &format!(
+            "\nleft open by a crash: `{}` by {} at {}; the next command settles it",
+            intent.step, intent.actor, intent.at
+        );
     }
     if !status.journal.is_empty() {
         text += "\njournal, newest first:";

@@ -34,9 +34,9 @@ impl Direction {
         };
         match to.cmp(&from) {
             Ordering::Equal => Some(Vec::new()),
-            way if way == ahead => {
-                Some(std::iter::successors(self.next(from), |phase| if *phase == to { None } else { self.next(*phase) }).collect())
-            }
+            way if way == ahead => Some(
+                std::iter::successors(self.next(from), |phase| if *phase == to { None } else { self.next(*phase) }).collect(),
+            ),
             _ => None,
         }
     }

@@ -36,13 +36,12 @@ pub struct Args {
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config).await?;
     if !stores.source.has_schema().await? {
-        return Err(Failure::usage("Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first"));
+        return Err(Failure::usage(
+            "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
+        ));
     }
-    let options = ValidateOptions {
-        quiescent: args.quiescent,
-        wait_for_pending: !args.no_relay,
-        ..context.config.validate_options()
-    };
+    let options =
+        ValidateOptions { quiescent: args.quiescent, wait_for_pending: !args.no_relay, ..context.config.validate_options() };
     let report = context.validate(&stores, &options, &context.cancel).await?;
     if context.json {
         print_json(&report);

@@ -81,7 +81,9 @@ pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, Conf
             }
         }
         (None, Some(name)) => {
-            return Err(ConfigError::one(format!("profile {name} needs a file: there is no {FILE} here, name one with --config")));
+            return Err(ConfigError::one(format!(
+                "profile {name} needs a file: there is no {FILE} here, name one with --config"
+            )));
         }
         (None, None) => {}
     }
@@ -99,7 +101,9 @@ fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>), ConfigError> {
         Some(Value::Dict(_, tables)) => {
             for (name, value) in tables {
                 let Value::Dict(_, values) = value else {
-                    return Err(ConfigError::one(format!("profile.{name} in {place} must be a table: [profile.{name}.source] and so on")));
+                    return Err(ConfigError::one(format!(
+                        "profile.{name} in {place} must be a table: [profile.{name}.source] and so on"
+                    )));
                 };
                 let metadata = Metadata::named(format!("{place}, profile {name}"));
                 profiles.insert(name, Layer { metadata, values });

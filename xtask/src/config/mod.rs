@@ -28,9 +28,7 @@ use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Tables;
-use sections::{
-    BackfillSection, MigrateSection, RelaySection, SourceSection, StepsSection, TargetSection, ValidateSection,
-};
+use sections::{BackfillSection, MigrateSection, RelaySection, SourceSection, StepsSection, TargetSection, ValidateSection};
 
 /// The file that is read when `--config` names none, in the working directory.
 pub const FILE: &str = "lockstep.toml";
@@ -91,7 +89,7 @@ impl Config {
             (None, false) => Ok(Standing::Embedded),
             (None, true) => Err(ConfigError::one(
                 "a target is configured and source.url is not: set it in lockstep.toml or as LOCKSTEP_SOURCE__URL \
-                 (postgres://user:password@host:port/database), or remove the target to run on the embedded stores",
+                 (postgres://…), or remove the target to run on the embedded stores",
             )),
         }
     }

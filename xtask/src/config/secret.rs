@@ -96,8 +96,14 @@ mod tests {
             ("postgres://app:a/b@c?d@db/loans", "postgres://app:***@db/loans"),
             ("postgres://app@db/loans", "postgres://app@db/loans"),
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
-            ("postgres://db/loans?user=app&password=s3cret&sslmode=require", "postgres://db/loans?user=app&password=***&sslmode=require"),
-            ("line 3: url = \"postgres://u:p@h/d\" and postgres://v:q@i/e", "line 3: url = \"postgres://u:***@h/d\" and postgres://v:***@i/e"),
+            (
+                "postgres://db/loans?user=app&password=s3cret&sslmode=require",
+                "postgres://db/loans?user=app&password=***&sslmode=require",
+            ),
+            (
+                "line 3: url = \"postgres://u:p@h/d\" and postgres://v:q@i/e",
+                "line 3: url = \"postgres://u:***@h/d\" and postgres://v:***@i/e",
+            ),
         ] {
             assert_eq!(mask_passwords(text), shown);
             assert_eq!(format!("{:?}", SecretUrl(text.to_owned())), shown);

@@ -116,9 +116,11 @@ fn a_wrong_value_is_refused_with_its_key_and_its_origin() {
 
 #[test]
 fn what_no_type_can_say_is_checked_all_at_once() {
-    let (_folder, mut inputs) = file("[source]\nconnections_max = 4\n[target]\nemulator_credentials = true\ntable_prefix = \"a b\"");
+    let (_folder, mut inputs) =
+        file("[source]\nconnections_max = 4\n[target]\nemulator_credentials = true\ntable_prefix = \"a b\"");
     inputs.environment = vec![("LOCKSTEP_RELAY__BATCH_KEYS".to_owned(), "0".to_owned())];
-    let parts = ["`source.connections_max` (", "test.toml", "`target.emulator_credentials`", "a bpayments", "LOCKSTEP_RELAY__BATCH_KEYS"];
+    let parts =
+        ["`source.connections_max` (", "test.toml", "`target.emulator_credentials`", "a bpayments", "LOCKSTEP_RELAY__BATCH_KEYS"];
     refused(&inputs, &parts);
     refused(
         &with_environment(&[("LOCKSTEP_TABLES__PAYMENTS__TARGET", "integration_logs")]),

@@ -143,7 +143,17 @@ impl MigrateReport {
     /// The report for people.
     pub(crate) fn text(&self) -> String {
         let headers = [
-            "table", "source", "target", "backfilled", "resumed", "relayed", "pending", "dead letters", "missing", "different", "extra",
+            "table",
+            "source",
+            "target",
+            "backfilled",
+            "resumed",
+            "relayed",
+            "pending",
+            "dead letters",
+            "missing",
+            "different",
+            "extra",
         ];
         let rows = self.tables.iter().map(|t| {
             let numbers = [
@@ -163,7 +173,10 @@ impl MigrateReport {
         let stages: Vec<String> = self.stages.iter().map(|s| format!("{} {}", s.name, seconds(s.duration_s))).collect();
         let mut text = table(&headers, rows);
         for t in &self.tables {
-            text += &format!("\n  {}: {} of {} ranges were done before this run; {}", t.name, t.ranges_resumed, t.ranges, t.load_path);
+            text += &format!(
+                "\n  {}: {} of {} ranges were done before this run; {}",
+                t.name, t.ranges_resumed, t.ranges, t.load_path
+            );
         }
         if let Some(live) = &self.live_writes {
             text += &format!(

@@ -83,7 +83,8 @@ pub(crate) fn validation(report: &Report) -> String {
     let headers = ["table", "source", "target", "equal", "missing", "different", "extra", "other", "pending", "dead letters"];
     let rows = report.tables.iter().map(|t| {
         let other = t.undecodable + t.unsettled;
-        let numbers = [t.source_count, t.target_count, t.equal, t.missing, t.different, t.extra, other, t.pending, t.dead_letters];
+        let numbers =
+            [t.source_count, t.target_count, t.equal, t.missing, t.different, t.extra, other, t.pending, t.dead_letters];
         std::iter::once(t.name.clone()).chain(numbers.map(count)).collect()
     });
     let mut text = table(&headers, rows);

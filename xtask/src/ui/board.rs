@@ -6,8 +6,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::rates::{Rates, Sample};
 use super::Ui;
+use super::rates::{Rates, Sample};
 
 /// How often bars move.
 const BARS_EVERY: Duration = Duration::from_millis(200);

@@ -21,7 +21,13 @@ pub(super) fn short(number: f64) -> String {
         n if n >= 1e4 => (n / 1e3, "k"),
         n => return format!("{n:.0}"),
     };
-    let decimals = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let decimals = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{value:.decimals$}{unit}")
 }
 

@@ -71,6 +71,10 @@ impl<const SCALE: u32> Column for Scaled<SCALE> {
         bind_value(arguments, self.0);
     }
 
+    fn bind_null(arguments: &mut PgArguments) {
+        bind_value(arguments, None::<Decimal>);
+    }
+
     fn same(&self, other: &Self) -> bool {
         self.0 == other.0 && self.0.scale() == other.0.scale()
     }

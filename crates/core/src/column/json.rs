@@ -81,6 +81,10 @@ impl Column for Json {
         bind_value(arguments, sqlx::types::Json(self.0.clone()));
     }
 
+    fn bind_null(arguments: &mut PgArguments) {
+        bind_value(arguments, None::<sqlx::types::Json<Box<RawValue>>>);
+    }
+
     fn same(&self, other: &Self) -> bool {
         self.0.get() == other.0.get() || same_meaning(&self.0, &other.0)
     }

@@ -78,6 +78,9 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// Adds the value as the next parameter of a statement.
     fn bind(&self, arguments: &mut PgArguments);
 
+    /// Adds a NULL of this type as the next parameter of a statement.
+    fn bind_null(arguments: &mut PgArguments);
+
     /// Whether two values mean the same: decimals by value and scale, documents by meaning.
     fn same(&self, other: &Self) -> bool;
 
@@ -127,8 +130,13 @@ impl<T: Column> Column for Option<T> {
     fn bind(&self, arguments: &mut PgArguments) {
         match self {
             Some(value) => value.bind(arguments),
-            None => bind_value(arguments, None::<String>),
+            // PostgreSQL wants to know which type is NULL.
+            None => T::bind_null(arguments),
         }
+    }
+
+    fn bind_null(arguments: &mut PgArguments) {
+        T::bind_null(arguments);
     }
 
     fn same(&self, other: &Self) -> bool {

@@ -27,6 +27,10 @@ macro_rules! integer {
                 bind_value(arguments, *self);
             }
 
+            fn bind_null(arguments: &mut PgArguments) {
+                bind_value(arguments, None::<Self>);
+            }
+
             fn same(&self, other: &Self) -> bool {
                 self == other
             }
@@ -71,6 +75,10 @@ impl Column for bool {
         bind_value(arguments, *self);
     }
 
+    fn bind_null(arguments: &mut PgArguments) {
+        bind_value(arguments, None::<Self>);
+    }
+
     fn same(&self, other: &Self) -> bool {
         self == other
     }
@@ -99,6 +107,10 @@ impl Column for String {
 
     fn bind(&self, arguments: &mut PgArguments) {
         bind_value(arguments, self.clone());
+    }
+
+    fn bind_null(arguments: &mut PgArguments) {
+        bind_value(arguments, None::<Self>);
     }
 
     fn same(&self, other: &Self) -> bool {

@@ -12,11 +12,12 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// RFC 3339 in UTC with six digits, always 27 characters, so that text order is time order.
 ///
 /// # Errors
-/// When the year has not four digits: the width, and with it the order of keys, would break.
+/// When the year is not one of 0001 to 9999: the width, and with it the order of keys, would break, and PostgreSQL prints
+/// year 0 as 1 BC, so that the key of a changed row could not be read back.
 pub fn fixed_width(at: DateTime<Utc>) -> Result<String, Unholdable> {
     let year = at.year();
-    if !(0..=9999).contains(&year) {
-        return Err(Unholdable::because("year is outside 0000 to 9999, which a fixed-width timestamp cannot hold"));
+    if !(1..=9999).contains(&year) {
+        return Err(Unholdable::because("year is outside 0001 to 9999, which a fixed-width timestamp cannot hold"));
     }
     // Written by hand: chrono's formatter interprets its pattern each time and was a fifth of the cost of encoding a row.
     let mut out = *b"0000-00-00T00:00:00.000000Z";
@@ -72,6 +73,10 @@ impl Column for DateTime<Utc> {
 
     fn bind(&self, arguments: &mut PgArguments) {
         bind_value(arguments, *self);
+    }
+
+    fn bind_null(arguments: &mut PgArguments) {
+        bind_value(arguments, None::<Self>);
     }
 
     fn same(&self, other: &Self) -> bool {

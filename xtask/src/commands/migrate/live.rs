@@ -10,6 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
+use crate::commands::seed::connection;
 use crate::report::LiveWrites;
 use crate::sample::store_writers::{Application, StoreCounts};
 use crate::sample::writers::{Counts, WriterOptions, write_until};
@@ -39,8 +40,7 @@ impl Live {
         let for_raw = per_second.div_ceil(2);
         for (writer, share) in (1_u64..).zip(shares(for_raw)) {
             let options = WriterOptions { seed: seed.wrapping_add(writer), per_second: share };
-            let connect = (*stores.source.pool().connect_options()).clone();
-            raw.spawn(write_until(connect, options, stop.clone()));
+            raw.spawn(write_until(connection(&stores.source), options, stop.clone()));
         }
         let application = match NonZeroU32::new(per_second - for_raw) {
             Some(share) => {

@@ -82,7 +82,11 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
                 context.ui.warn(&kept.instructions());
             }
             let gone = embedded && !args.keep && context.cancel.is_cancelled();
-            return Err(if gone { Failure::interrupted("interrupted; the throw-away stores are gone (--keep keeps them)") } else { error });
+            return Err(if gone {
+                Failure::interrupted("interrupted; the throw-away stores are gone (--keep keeps them)")
+            } else {
+                error
+            });
         }
     };
     report.kept = kept?;

@@ -26,20 +26,22 @@ impl BackgroundRelay {
     pub(super) fn start(coordinator: Arc<Coordinator>, cancel: CancellationToken) -> Self {
         let (backfilled, stop) = (CancellationToken::new(), CancellationToken::new());
         let (may_begin, stopped) = (backfilled.clone(), stop.clone());
-        let work = async move {
-            let progress = coordinator.progress();
-            tokio::select! {
-                () = stopped.cancelled() => return Ok(RelaySummary::default()),
-                () = until_safe(&progress, &may_begin) => {}
-            }
-            let result = coordinator.relay(RelayUntil::Cancelled, &stopped).await;
-            if result.is_err() {
-                cancel.cancel();
-            }
-            result
-        };
         let runtime = tokio::runtime::Handle::current();
-        let task = tokio::task::spawn_blocking(move || runtime.block_on(work));
+        // On a thread of its own, so that it gets its share of the processor beside a backfill that takes all it can.
+        let task = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async move {
+                let progress = coordinator.progress();
+                tokio::select! {
+                    () = stopped.cancelled() => return Ok(RelaySummary::default()),
+                    () = until_safe(&progress, &may_begin) => {}
+                }
+                let result = coordinator.relay(RelayUntil::Cancelled, &stopped).await;
+                if result.is_err() {
+                    cancel.cancel();
+                }
+                result
+            })
+        });
         Self { task, backfilled, stop }
     }
 

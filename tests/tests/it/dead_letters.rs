@@ -1,0 +1,146 @@
+//! R13: rows that the target cannot hold are set aside with a reason; everything else moves, and no verdict overlooks them.
+
+use lockstep_coordinator::Error;
+use lockstep_core::Phase;
+use lockstep_tests::World;
+use lockstep_tests::world::rows::{log, logs, outgrow, payments};
+use lockstep_tests::world::{LOGS, PAYMENTS, backfill};
+use tokio_util::sync::CancellationToken;
+
+/// Spoils six rows of each kind that no item can hold.
+async fn spoil(world: &World) {
+    world.sql(&outgrow(3)).await;
+    for (table, set, id) in [
+        (LOGS, "log_timestamp = 'infinity'", 4),
+        (LOGS, "log_timestamp = '-infinity'", 5),
+        (LOGS, "log_timestamp = '10000-01-01 00:00:00+00'", 6),
+        (LOGS, "log_timestamp = '0044-03-15 12:00:00+00 BC'", 7),
+        (LOGS, "service_name = repeat('ü', 1500)", 8),
+        (PAYMENTS, "payment_amount = 'NaN'", 1),
+        (PAYMENTS, "processed_date = 'infinity'", 2),
+        (PAYMENTS, "payment_date = '-infinity'", 3),
+        (PAYMENTS, "created_date = '0044-03-15 12:00:00+00 BC'", 4),
+    ] {
+        let key = if table == LOGS { "log_id" } else { "payment_id" };
+        assert_eq!(world.sql(&format!("UPDATE {table} SET {set} WHERE {key} = {id}")).await, 1);
+    }
+}
+
+/// The reasons of a table's dead letters, by the first element of their keys.
+async fn reasons(world: &World, table: &str) -> Vec<(String, String)> {
+    let letters = world.source.dead_letters(table, 100).await.expect("lists");
+    let mut reasons: Vec<_> = letters
+        .into_iter()
+        .map(|letter| (letter.key.trim_start_matches('[').split(',').next().unwrap_or_default().to_owned(), letter.reason))
+        .collect();
+    reasons.sort();
+    reasons
+}
+
+#[track_caller]
+fn check(found: &[(String, String)], expected: &[(&str, &str, &str)]) {
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for ((id, reason), (expected_id, column, why)) in found.iter().zip(expected) {
+        assert!(id == expected_id && reason.contains(column) && reason.contains(why), "{id}: {reason}, not {expected_id} {column} {why}");
+    }
+}
+
+const LOG_REASONS: [(&str, &str, &str); 6] = [
+    ("3", "", "DynamoDB holds 409600"),
+    ("4", "log_timestamp", "infinite"),
+    ("5", "log_timestamp", "infinite"),
+    ("6", "log_timestamp", "year is outside"),
+    ("7", "log_timestamp", "year is outside"),
+    ("8", "PK", "2048"),
+];
+const PAYMENT_REASONS: [(&str, &str, &str); 4] = [
+    ("1", "payment_amount", "NaN"),
+    ("2", "processed_date", "infinite"),
+    ("3", "payment_date", "infinite"),
+    ("4", "created_date", "year is outside"),
+];
+
+#[tokio::test]
+async fn a_backfill_sets_aside_what_cannot_be_held_and_moves_the_rest() {
+    let world = World::start().await;
+    world.sql(&logs(1, 300)).await;
+    world.sql(&payments(1, 60)).await;
+    spoil(&world).await;
+    let coordinator = world.prepared().await;
+    let set_aside: u64 = backfill(&coordinator).await.iter().map(|summary| summary.dead_letters).sum();
+    assert_eq!(set_aside, 10);
+    check(&reasons(&world, LOGS).await, &LOG_REASONS);
+    check(&reasons(&world, PAYMENTS).await, &PAYMENT_REASONS);
+    assert_eq!((world.live_items(LOGS).await, world.live_items(PAYMENTS).await), (294, 56));
+    assert!(world.disagreements().await.is_empty());
+
+    let verdict = world.validate().await.verdict;
+    assert!(verdict.reasons().iter().any(|r| r.contains("6 unacknowledged dead letters")), "I11: {verdict:?}");
+    for table in [LOGS, PAYMENTS] {
+        world.source.acknowledge_dead_letters(table, "an operator").await.expect("acknowledges");
+    }
+    assert_eq!(world.validate().await.verdict.reasons(), [] as [String; 0], "accepted, and nothing else is wrong");
+}
+
+#[tokio::test]
+async fn a_relay_sets_the_same_rows_aside_for_the_same_reasons() {
+    let world = World::start().await;
+    world.prepared().await.close().await;
+    world.sql(&logs(1, 30)).await;
+    world.sql(&payments(1, 6)).await;
+    world.relay_until_empty().await;
+    spoil(&world).await;
+    assert_eq!(world.relay_until_empty().await.dead_letters, 10);
+    check(&reasons(&world, LOGS).await, &LOG_REASONS);
+    check(&reasons(&world, PAYMENTS).await, &PAYMENT_REASONS);
+    assert_eq!((world.live_items(LOGS).await, world.live_items(PAYMENTS).await), (24, 2), "no stale state is left to be read");
+    assert!(world.disagreements().await.is_empty(), "{:#?}", world.disagreements().await);
+}
+
+#[tokio::test]
+async fn a_mended_row_that_is_tried_again_is_no_dead_letter_any_more() {
+    let world = World::start().await;
+    world.sql(&payments(1, 5)).await;
+    world.sql("UPDATE payments SET payment_amount = 'NaN' WHERE payment_id < 3").await;
+    backfill(&world.prepared().await).await;
+    world.sql("UPDATE payments SET payment_amount = 1 WHERE payment_id = 1").await;
+    world.relay_until_empty().await;
+    assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (1, 1), "mended, so delivered, so cured");
+    assert_eq!(world.source.retry_dead_letters(PAYMENTS).await.expect("marks"), 1);
+    assert_eq!(world.relay_until_empty().await.dead_letters, 1, "still NaN");
+    world.sql("DELETE FROM payments WHERE payment_id = 2").await;
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn too_many_dead_letters_stop_the_run_and_a_higher_bound_resumes_it() {
+    let world = World::start().await;
+    world.sql(&payments(1, 200)).await;
+    world.sql("UPDATE payments SET payment_amount = 'NaN' WHERE payment_id % 4 = 0").await;
+    let mut migration = world.migration();
+    migration.options.backfill.errors_max = 10;
+    let coordinator = world.coordinator_of(migration).await;
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    match coordinator.backfill(&CancellationToken::new()).await {
+        Err(Error::TooManyErrors { table, found, allowed }) => assert!(table == PAYMENTS && found > allowed && allowed == 10),
+        other => panic!("a run that only sets rows aside is a mistake of ours: {other:?}"),
+    }
+    coordinator.close().await;
+    backfill(&world.coordinator().await).await;
+    assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (50, 50));
+    assert!(world.disagreements().await.is_empty());
+}
+
+#[tokio::test]
+async fn dead_letters_keep_reads_on_the_source_until_someone_accepts_them() {
+    let world = World::start().await;
+    let coordinator = world.migrated_to(Phase::DualWrite).await;
+    world.sql(&format!("{}; {}", log(1, "a"), outgrow(1))).await;
+    world.relay_until_empty().await;
+    world.record_verdict().await;
+    let refused = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("a dead letter waits");
+    assert!(refused.to_string().contains("1 dead letters, 1 not acknowledged"), "{refused}");
+    world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
+    world.record_verdict().await;
+    coordinator.step(Phase::HybridRead, None, &()).await.expect("accepted");
+}

@@ -1,0 +1,185 @@
+//! The store handle: PostgreSQL decides, the target follows at once or later, and reads are right in every phase.
+
+use lockstep_core::store::{Delivery, WriteOutcome};
+use lockstep_core::{Json, Kind, MigratableTable, Phase, Version, tombstone, version_of};
+use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
+use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, FaultKind, Rule};
+use lockstep_tests::world::LOGS;
+use lockstep_tests::world::rows::log_key;
+
+fn row(log_id: i64, user_id: &str) -> IntegrationLog {
+    IntegrationLog {
+        log_id,
+        application_id: None,
+        log_type: "Check".to_owned(),
+        service_name: "a".to_owned(),
+        request_data: Some(Json::parse(r#"{"n": 1.00}"#).expect("JSON")),
+        response_data: None,
+        status_code: None,
+        is_success: true,
+        error_message: Some(String::new()),
+        processing_time_ms: None,
+        log_timestamp: lockstep_core::parse_fixed_width("2099-03-04T05:06:07.000008Z").expect("a time"),
+        correlation_id: None,
+        user_id: Some(user_id.to_owned()),
+    }
+}
+
+fn key(log_id: i64) -> LogKey {
+    IntegrationLogs::key(&row(log_id, ""))
+}
+
+#[track_caller]
+fn applied<R: std::fmt::Debug>(outcome: &WriteOutcome<R>) {
+    assert!(matches!(outcome.target, Delivery::Applied) && outcome.found, "{outcome:?}");
+}
+
+#[track_caller]
+fn deferred<R: std::fmt::Debug>(outcome: &WriteOutcome<R>) -> Kind {
+    match &outcome.target {
+        Delivery::Deferred(error) => error.kind,
+        _ => panic!("{outcome:?}"),
+    }
+}
+
+#[tokio::test]
+async fn in_postgres_only_writes_are_captured_and_the_target_is_left_alone() {
+    let world = World::start().await;
+    world.migrated_to(Phase::PostgresOnly).await.close().await;
+    let store = world.log_store();
+    let outcome = store.put(&row(1, "first")).await.expect("written");
+    assert!(matches!(outcome.target, Delivery::NotDue) && outcome.control.phase == Phase::PostgresOnly, "{outcome:?}");
+    let outcome = store.update(1, |log| log.user_id = Some("second".to_owned())).await.expect("written");
+    assert_eq!(outcome.row.expect("the row as it is").user_id.as_deref(), Some("second"));
+    assert_eq!(store.get(&key(1)).await.expect("read").expect("a row").user_id.as_deref(), Some("second"));
+    assert_eq!(world.items(LOGS).await.len(), 0);
+    assert_eq!(world.pending(LOGS).await.len(), 1);
+    assert!(store.delete(1).await.expect("deleted").found);
+    assert!(!store.delete(1).await.expect("nothing to delete").found);
+    let missing = store.update(1, |_| panic!("there is nothing to change")).await.expect("nothing to change");
+    assert!(!missing.found && missing.row.is_none());
+    assert_eq!(store.get(&key(1)).await.expect("read"), None);
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn in_dual_write_the_target_has_each_write_at_once_under_its_version() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let (store, table) = (world.log_store(), world.logs_table());
+    applied(&store.put(&row(1, "first")).await.expect("written"));
+    assert!(world.pending(LOGS).await.is_empty(), "acknowledged");
+    let first = version_of(&world.live_at(&table, &log_key(1, "a")).await).expect("a version");
+    assert_eq!(first.epoch(), world.source.control().await.expect("a phase").epoch);
+    applied(&store.update(1, |log| log.user_id = Some("second".to_owned())).await.expect("written"));
+    let item = world.live_at(&table, &log_key(1, "a")).await;
+    assert_eq!(IntegrationLogs::decode(&item).expect("a log").user_id.as_deref(), Some("second"));
+    assert!(version_of(&item) > Some(first));
+    applied(&store.delete(1).await.expect("deleted"));
+    let deleted = world.tombstone_at(&table, &log_key(1, "a")).await;
+    applied(&store.put(&row(1, "again")).await.expect("written"));
+    assert!(version_of(&world.live_at(&table, &log_key(1, "a")).await) > Some(deleted));
+    assert!(world.pending(LOGS).await.is_empty());
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn an_update_that_moves_the_row_leaves_a_tombstone_where_it_was() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let (store, table) = (world.log_store(), world.logs_table());
+    applied(&store.put(&row(1, "u")).await.expect("written"));
+    applied(&store.update(1, |log| log.service_name = "b".to_owned()).await.expect("moved"));
+    world.tombstone_at(&table, &log_key(1, "a")).await;
+    world.live_at(&table, &log_key(1, "b")).await;
+    assert!(world.pending(LOGS).await.is_empty(), "both keys were acknowledged");
+    // A put that replaces a row elsewhere knows nothing of the old place: that key stays pending, and the relay delivers it.
+    store.put(&row(1, "u")).await.expect("written");
+    world.assert_converged().await;
+    world.tombstone_at(&table, &log_key(1, "b")).await;
+}
+
+#[tokio::test]
+async fn while_the_target_is_away_writes_are_deferred_and_arrive_later() {
+    let world = World::behind_proxy().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let store = world.log_store();
+    world.proxy().script(Rule::new(Fault::Unavailable));
+    assert_eq!(deferred(&store.put(&row(1, "u")).await.expect("PostgreSQL decides")), Kind::Unknown);
+    deferred(&store.put(&row(2, "u")).await.expect("PostgreSQL decides"));
+    deferred(&store.delete(2).await.expect("PostgreSQL decides"));
+    assert_eq!(world.count(LOGS).await, 1);
+    assert_eq!((world.pending(LOGS).await.len(), world.items(LOGS).await.len()), (2, 0));
+    assert!(world.proxy().counts().injected_on(FaultKind::Unavailable, "PutItem") >= 3);
+    world.proxy().clear();
+    world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem").times(1));
+    deferred(&store.put(&row(3, "u")).await.expect("PostgreSQL decides"));
+    assert!(world.pending(LOGS).await.contains_key(&log_key(3, "a")), "I8: not known to have arrived, so it stays pending");
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_row_that_no_item_can_hold_is_written_to_postgres_and_left_to_the_relay() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let store = world.log_store();
+    applied(&store.put(&row(1, "u")).await.expect("written"));
+    let outcome = store.update(1, |log| log.error_message = Some("x".repeat(420_000))).await.expect("PostgreSQL decides");
+    assert_eq!(deferred(&outcome), Kind::Invalid);
+    assert_eq!(world.relay_until_empty().await.dead_letters, 1);
+    world.tombstone_at(&world.logs_table(), &log_key(1, "a")).await;
+    applied(&store.update(1, |log| log.error_message = None).await.expect("written"));
+    world.assert_converged().await;
+}
+
+/// Makes the target say something else than the source, under a higher version.
+async fn tamper(world: &World, log_id: i64) {
+    let high = Version(i64::MAX >> 1);
+    let item = MigratableTable::encode(&IntegrationLogs::default(), &row(log_id, "from the target")).expect("fits");
+    world.plain_target.put_guarded(LOGS, item.at(high), high).await.expect("tampered");
+}
+
+async fn read_by(world: &World, log_id: i64) -> Option<String> {
+    world.log_store().get(&key(log_id)).await.expect("read").and_then(|log| log.user_id)
+}
+
+#[tokio::test]
+async fn reads_come_from_the_store_of_the_phase_and_fall_back_to_postgres() {
+    let world = World::behind_proxy().await;
+    let coordinator = world.migrated_to(Phase::DualWrite).await;
+    let store = world.log_store();
+    applied(&store.put(&row(1, "from the source")).await.expect("written"));
+    applied(&store.put(&row(2, "from the source")).await.expect("written"));
+    world.step_to(&coordinator, Phase::HybridRead).await;
+    tamper(&world, 1).await;
+    assert_eq!(read_by(&world, 1).await.as_deref(), Some("from the target"), "HybridRead reads the target");
+    world.proxy().script(Rule::new(Fault::ServerError).on("GetItem").times(1));
+    assert_eq!(read_by(&world, 1).await.as_deref(), Some("from the source"), "an error falls back");
+    assert_eq!(world.proxy().counts().injected(FaultKind::ServerError), 1);
+    let high = Version(i64::MAX >> 1);
+    let place = IntegrationLogs::default().target_key(&key(2)).expect("a key");
+    world.plain_target.put_guarded(LOGS, tombstone(place, high), high).await.expect("tampered");
+    assert_eq!(read_by(&world, 2).await.as_deref(), Some("from the source"), "a tombstone is a miss, and a miss falls back");
+    world.sql(&lockstep_tests::world::rows::log(3, "a")).await;
+    assert!(store.get(&key(3)).await.expect("read").is_some(), "not delivered yet, and found all the same");
+    assert_eq!(read_by(&world, 404).await, None);
+    world.step_to(&coordinator, Phase::DualWrite).await;
+    assert_eq!(read_by(&world, 1).await.as_deref(), Some("from the source"), "DualWrite reads PostgreSQL");
+}
+
+#[tokio::test]
+async fn a_store_follows_the_phase_within_its_lease() {
+    let world = World::start().await;
+    let coordinator = world.migrated_to(Phase::DualWrite).await;
+    let store = world.log_store();
+    applied(&store.put(&row(1, "from the source")).await.expect("written"));
+    world.step_to(&coordinator, Phase::HybridRead).await;
+    tamper(&world, 1).await;
+    // One handle all along: it asks again when its lease is over.
+    let reads_target = || async { store.get(&key(1)).await.expect("read").expect("a row").user_id.as_deref() == Some("from the target") };
+    lockstep_tests::world::eventually("the handle reads the target", reads_target).await;
+    world.step_to(&coordinator, Phase::DualWrite).await;
+    lockstep_tests::world::eventually("the handle reads PostgreSQL again", || async { !reads_target().await }).await;
+    assert!(matches!(store.delete(1).await.expect("deleted").control.phase, Phase::DualWrite));
+}
