@@ -8,7 +8,7 @@ use lockstep_core::source::{CaptureState, CoordinatorLock, EntryKind, TableBindi
 use lockstep_core::target::{TableStanding, TargetTable};
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backfill::{self, BackfillSummary};
 use crate::error::{Error, Result};
@@ -24,11 +24,11 @@ const LOCK_CHECK: Duration = Duration::from_secs(1);
 /// The one process that may backfill and change the phase. Close it when done; dropping it gives the lock back as well,
 /// as soon as PostgreSQL notices.
 pub struct Coordinator {
-    migration: Migration,
+    migration: Arc<Migration>,
     progress: Arc<Progress>,
     lock_lost: CancellationToken,
     keeper: JoinHandle<()>,
-    closing: CancellationToken,
+    closing: DropGuard,
     recovered: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Coordinator {
         let (lock_lost, closing) = (CancellationToken::new(), CancellationToken::new());
         let keeper = tokio::spawn(keep(lock, lock_lost.clone(), closing.clone()));
         let progress = Arc::new(Progress::new(&migration.tables));
-        Ok(Self { migration, progress, lock_lost, keeper, closing, recovered })
+        Ok(Self { migration: Arc::new(migration), progress, lock_lost, keeper, closing: closing.drop_guard(), recovered })
     }
 
     /// What was finished or undone at the start, one sentence each.
@@ -188,7 +188,7 @@ impl Coordinator {
 
     /// Gives the lock back.
     pub async fn close(self) {
-        self.closing.cancel();
+        drop(self.closing);
         // The keeper has nothing left to fail at.
         let _ = self.keeper.await;
     }

@@ -4,7 +4,7 @@
 //! was delivered. A crash anywhere delivers again, which the guard makes harmless (I2). Several relays may run at once.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::options::Migration;
 use crate::progress::{Progress, TableProgress};
+
+/// How often the lag is measured: it counts the pending set, which is not free.
+const LAG_EVERY: Duration = Duration::from_secs(1);
 
 /// When a relay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,16 +94,17 @@ async fn pass(
 ) -> Result<u64> {
     let source = &migration.source;
     let captured = source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
-    let (mut after, mut seen) = (None, 0);
+    let (mut after, mut seen, mut measured_at) = (None, 0, None::<Instant>);
     loop {
         if cancel.is_cancelled() {
             return Ok(seen);
         }
         let batch = source.read_pending(binding, after.as_ref(), migration.options.relay.batch_keys as i64).await?;
-        if after.is_none() {
+        if measured_at.is_none_or(|at| at.elapsed() >= LAG_EVERY) {
             let lag = source.lag(binding.name()).await?;
             progress.pending.store(lag.keys as u64, Relaxed);
             progress.oldest_ms.store((lag.oldest_s * 1000.0) as u64, Relaxed);
+            measured_at = Some(Instant::now());
         }
         if batch.rows.is_empty() {
             return Ok(seen);

@@ -14,7 +14,7 @@ use lockstep_core::{
 use tokio::task::JoinSet;
 
 use crate::report::FindingClass;
-use crate::suspect::{Found, Subject, Suspect, Suspects, finding_at};
+use crate::suspect::{Found, Subject, Suspect, Suspects, finding_at, place_of};
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::tasks::{Stopped, compute, join};
@@ -129,7 +129,7 @@ fn without_row(binding: &TableBinding, keys: Vec<Vec<String>>, places: Vec<Targe
             None => false,
             // Not to be held by the target: the forward pass has met it.
             Some(Err(_)) => true,
-            Some(Ok(item)) => item.get(PK) == Some(&place.partition) && item.get(SK) == place.sort.as_ref(),
+            Some(Ok(item)) => place_of(&item) == *place,
         }
     };
     let suspects = keys.into_iter().zip(places).zip(states).filter(|((_, place), state)| !owns(state, place));

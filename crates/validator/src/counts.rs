@@ -1,14 +1,15 @@
 //! Counts of both sides, held against each other (R20).
 //!
 //! They mean something only at rest. 1. The source is counted. 2. A row is written to both stores. 3. The target is
-//! counted: one more, and nothing is wrong. So the caller says whether writers are stopped.
+//! counted: one more, and nothing is wrong. So the caller says whether writers are stopped. And a pass that was stopped
+//! has not counted to the end.
 
 use crate::options::ValidateOptions;
 use crate::report::TableReport;
 
-/// What the counts of a table at rest say against it: by how much they differ beyond what is accounted for.
+/// What the counts of a table at rest say against it, where they differ beyond what is accounted for.
 pub(crate) fn disagreement(table: &TableReport, options: &ValidateOptions) -> Option<String> {
-    if !options.quiescent {
+    if !options.quiescent || !table.complete {
         return None;
     }
     // A dead letter may or may not have an older state in the target; an expired row has none.
@@ -25,7 +26,7 @@ pub(crate) fn disagreement(table: &TableReport, options: &ValidateOptions) -> Op
 
 /// Rows of a table at rest that were counted but of which no pass can say what became of them (I11).
 pub(crate) fn unaccounted(table: &TableReport, options: &ValidateOptions) -> u64 {
-    if !options.quiescent {
+    if !options.quiescent || !table.complete {
         return 0;
     }
     let known = table.compared + table.dead_letters + table.pending + table.unsettled + table.undecodable;

@@ -13,7 +13,7 @@ use lockstep_core::{Attributes, Fields, TargetKey};
 use tokio::task::JoinSet;
 
 use crate::diff::{Class, SourceRow, classify};
-use crate::suspect::{Subject, Suspect, Suspects};
+use crate::suspect::{Subject, Suspect, Suspects, place_of};
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute, join};
 
@@ -108,8 +108,7 @@ fn place(binding: &TableBinding, chunk: &CopyChunk) -> Placed {
     let mut last = None;
     for tuple in chunk.tuples() {
         last = Some(tuple);
-        let encoded = binding.table.encode(&mut Fields::of_copy(tuple));
-        let place = encoded.map(|item| TargetKey::of(&item.into_attributes()).expect("every item has a partition key"));
+        let place = binding.table.encode(&mut Fields::of_copy(tuple)).map(|item| place_of(&item));
         if let (Err(_), Ok(primary_key)) = (&place, binding.bound_of(tuple)) {
             placed.unholdable.push(Suspect { subject: Subject::Row { primary_key }, of_row: true });
         }
@@ -129,7 +128,12 @@ struct Compared {
     nameless: Vec<String>,
 }
 
-fn compare(binding: &TableBinding, chunk: &CopyChunk, places: Vec<Option<TargetKey>>, items: Vec<Option<Attributes>>) -> Compared {
+fn compare(
+    binding: &TableBinding,
+    chunk: &CopyChunk,
+    places: Vec<Option<TargetKey>>,
+    items: Vec<Option<Attributes>>,
+) -> Compared {
     let now_s = Utc::now().timestamp();
     let table = binding.table.as_ref();
     let mut compared = Compared::default();

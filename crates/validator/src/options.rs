@@ -10,7 +10,7 @@ pub struct ValidateOptions {
     /// Only rows and items of these days; a table without a day column is compared whole. A report of a window says so.
     pub window: Window,
     /// Workers of each pass of each table. Also the most connections to the source used at once, and half the most
-    /// requests to the target in flight.
+    /// requests to the target in flight, all tables together.
     pub parallel: usize,
     /// Most source rows of one chunk. Large rows make chunks smaller by themselves.
     pub chunk_rows: usize,
@@ -21,8 +21,9 @@ pub struct ValidateOptions {
     /// Whether someone delivers pending keys, so that waiting for them makes sense. If not, a suspect that is pending is
     /// counted as pending at once, and the verdict is not consistent.
     pub wait_for_pending: bool,
-    /// Whether the caller has stopped all writers. Only then are counts of both sides comparable, and only then must
-    /// nothing be pending at the end.
+    /// Whether the caller has stopped all writers and the pending set has drained. Only then are counts of both sides
+    /// comparable, and only then must nothing be pending at the end. While writers go on something always is; with
+    /// `wait_for_pending` its number is then shown and held against nobody (see [`decide`](crate::decide)).
     pub quiescent: bool,
     /// By how much the counts of a table may differ when quiescent, dead letters and expired rows aside.
     pub count_tolerance: u64,

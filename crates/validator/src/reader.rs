@@ -75,9 +75,9 @@ impl Reader {
                 wanted.push(place.clone());
             }
         }
-        let parts = wanted.chunks(READ_KEYS_MAX).map(|part| {
-            insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief()))
-        });
+        let parts = wanted
+            .chunks(READ_KEYS_MAX)
+            .map(|part| insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())));
         for item in try_join_all(parts).await?.into_iter().flatten() {
             let name = TargetKey::of(&item).map(|place| name_of(&place)).unwrap_or_default();
             if let Some(slot) = distinct.get_mut(name.as_str()) {

@@ -1,7 +1,7 @@
 //! Suspects: keys on which the stores did not agree when a pass came by.
 
-use lockstep_core::TargetKey;
 use lockstep_core::source::KeyBound;
+use lockstep_core::{Item, PK, SK, TargetKey};
 use tokio::sync::mpsc;
 
 use crate::reader::text_of;
@@ -54,6 +54,12 @@ impl Subject {
     pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> Finding {
         Finding { class, key: self.shown(), columns }
     }
+}
+
+/// Where an item belongs.
+pub(crate) fn place_of(item: &Item) -> TargetKey {
+    let partition = item.get(PK).expect("every item has a partition key");
+    TargetKey { partition: partition.clone(), sort: item.get(SK).cloned() }
 }
 
 /// A finding about an item whose source key is not known.

@@ -101,7 +101,11 @@ impl TableRun {
         capture.require_on(binding.name()).map_err(|e| e.to_string())?;
         let described = reader.ask(|| reader.source.describe(binding)).await.map_err(|e| e.to_string())?;
         let mismatches = described.mismatches(binding);
-        if mismatches.is_empty() { Ok(()) } else { Err(format!("{} cannot be read: {}", binding.relation, mismatches.join("; "))) }
+        if mismatches.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{} cannot be read: {}", binding.relation, mismatches.join("; ")))
+        }
     }
 
     /// The report, with what waits at the end.

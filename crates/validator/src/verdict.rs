@@ -98,7 +98,7 @@ pub fn decide(tables: &[TableReport], options: &ValidateOptions, obstacles: &[St
             of_table(&mut open, reason);
         }
         let unaccounted = counts::unaccounted(table, options);
-        if unaccounted > 0 && table.complete {
+        if unaccounted > 0 {
             of_table(&mut open, format!("{unaccounted} of {} counted rows were not compared", table.source_count));
         }
         match &table.failure {

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::{
-    AnyTable, Attributes, Fields, MigratableTable, Row, TargetKey, VERSION_ATTRIBUTE, is_tombstone, version_of,
-};
+use lockstep_core::{AnyTable, Attributes, Fields, MigratableTable, Row, TargetKey, VERSION_ATTRIBUTE, is_tombstone, version_of};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use sqlx::AssertSqlSafe;
@@ -40,7 +38,9 @@ impl World {
             };
             match T::decode(&item) {
                 Err(reason) => wrong.push(format!("{}: {place} does not decode: {reason}", T::NAME)),
-                Ok(found) => wrong.extend(row.differing(&found).iter().map(|column| format!("{}: {place} differs in {column}", T::NAME))),
+                Ok(found) => {
+                    wrong.extend(row.differing(&found).iter().map(|column| format!("{}: {place} differs in {column}", T::NAME)))
+                }
             }
             // Attributes that are no columns are derived, so they are equal to the letter.
             let is_derived = |name: &str| name != VERSION_ATTRIBUTE && !T::Row::COLUMNS.iter().any(|column| column.name == name);
@@ -49,7 +49,8 @@ impl World {
             wrong.extend(differing.map(|name| format!("{}: {place} differs in attribute {name}", T::NAME)));
         }
         wrong.extend(live.keys().map(|place| format!("{}: {place} is in the target only", T::NAME)));
-        let dead_letters: i64 = self.value(&format!("SELECT count(*) FROM lockstep.dead_letters WHERE table_name = '{}'", T::NAME)).await;
+        let dead_letters: i64 =
+            self.value(&format!("SELECT count(*) FROM lockstep.dead_letters WHERE table_name = '{}'", T::NAME)).await;
         if dead_letters != unholdable {
             wrong.push(format!("{}: {unholdable} rows cannot be held, but there are {dead_letters} dead letters", T::NAME));
         }
@@ -63,7 +64,7 @@ impl World {
         let found = sqlx::query(AssertSqlSafe(sql)).fetch_all(self.strangers()).await.expect("the source reads");
         let (mut rows, mut unholdable) = (BTreeMap::new(), 0);
         for found in &found {
-            let row = Fields::of_query(found, 0, |fields| T::Row::from_fields(fields));
+            let row = Fields::of_query(found, 0, T::Row::from_fields);
             match row.and_then(|row| Ok((MigratableTable::encode(table, &row)?.into_attributes(), row))) {
                 Ok((item, row)) => drop(rows.insert(place(&item), (row, item))),
                 Err(_) => unholdable += 1,

@@ -71,6 +71,19 @@ async fn throttled_requests_are_sent_again() {
 }
 
 #[tokio::test]
+async fn throttled_probes_are_asked_again() {
+    let world = World::behind_proxy().await;
+    world.sql(&logs(1, 30)).await;
+    let coordinator = world.prepared().await;
+    world.proxy().script(Rule::new(Fault::Throttle).on("BatchExecuteStatement").times(2));
+    world.proxy().script(Rule::new(Fault::LoseReply).on("BatchExecuteStatement").times(1));
+    backfill(&coordinator).await;
+    let counts = world.proxy().counts();
+    assert_eq!((counts.injected(FaultKind::Throttle), counts.injected(FaultKind::LoseReply)), (2, 1));
+    world.assert_converged().await;
+}
+
+#[tokio::test]
 async fn throttled_statements_are_sent_again_and_only_they() {
     check(Fault::ThrottleStatements(7), "BatchExecuteStatement", 4).await;
 }
@@ -102,7 +115,9 @@ async fn a_late_write_of_history_does_not_undo_a_newer_state() {
     world.sql(&logs(1, 20)).await;
     let coordinator = world.prepared().await;
     let gate = Gate::new();
-    world.proxy().script(Rule::new(Fault::AnswerThenApplyLate(gate.clone())).on("BatchExecuteStatement").table(LOGS).after(1).times(1));
+    world
+        .proxy()
+        .script(Rule::new(Fault::AnswerThenApplyLate(gate.clone())).on("BatchExecuteStatement").table(LOGS).after(1).times(1));
     backfill(&coordinator).await;
     world.sql("UPDATE integration_logs SET user_id = 'newer'; DELETE FROM integration_logs WHERE log_id > 10").await;
     world.relay_until_empty().await;

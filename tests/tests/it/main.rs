@@ -5,10 +5,12 @@
 
 mod backfill;
 mod capture;
+mod chaos;
 mod cold;
 mod dead_letters;
 mod gates;
 mod guarded;
+mod process;
 mod relay;
 mod steps;
 mod store;

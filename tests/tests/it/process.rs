@@ -40,10 +40,10 @@ fn ended(mut command: Command) -> impl Future<Output = Output> {
 /// Starts `migrate`, waits until `moment` is true, and kills it.
 async fn killed_at(world: &World, what: &str, moment: &str) {
     let mut child: Child = command(world, &MIGRATE).spawn().expect("the command starts");
-    let so_far = format!("SELECT to_regclass('lockstep.ranges') IS NOT NULL AND ({moment})");
-    eventually(what, || async {
+    let so_far = &format!("SELECT to_regclass('lockstep.ranges') IS NOT NULL AND ({moment})");
+    eventually(what, || {
         assert!(child.try_wait().expect("it can be asked").is_none(), "it ended before {what}");
-        world.try_value(&so_far).await.unwrap_or(false)
+        async move { world.try_value(so_far).await.unwrap_or(false) }
     })
     .await;
     child.kill().await.expect("SIGKILL");
@@ -85,11 +85,17 @@ async fn killed_at_any_moment_the_same_command_finishes_and_reads_nothing_again(
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead);
     for table in report["tables"].as_array().expect("tables") {
         assert_eq!(table["read_again"], 0, "{table}");
-        assert_eq!((&table["missing"], &table["different"], &table["extra"], &table["dead_letters"]), (&0.into(), &0.into(), &0.into(), &0.into()));
+        assert_eq!(
+            (&table["missing"], &table["different"], &table["extra"], &table["dead_letters"]),
+            (&0.into(), &0.into(), &0.into(), &0.into())
+        );
         assert_eq!(table["source_count"], table["target_count"]);
     }
     let recovered = report["recovered"].as_array().expect("what was recovered");
-    assert!(recovered.iter().any(|what| what.as_str().is_some_and(|what| what.contains("PostgresOnly → DualWrite"))), "{recovered:?}");
+    assert!(
+        recovered.iter().any(|what| what.as_str().is_some_and(|what| what.contains("PostgresOnly → DualWrite"))),
+        "{recovered:?}"
+    );
     world.assert_converged().await;
 }
 

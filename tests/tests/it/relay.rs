@@ -74,13 +74,37 @@ async fn a_locked_pending_key_holds_up_neither_the_relay_nor_the_application() {
     let relayed = tokio::join!(relay(&migration, RelayUntil::Cancelled, &progress, &stop), async {
         eventually("the others are delivered", || async { world.pending(LOGS).await.len() == 1 }).await;
         // The key that the relay has delivered an older state of: the application still writes it at once.
-        within(Duration::from_secs(2), run(&mut application, "UPDATE integration_logs SET user_id = 'again' WHERE log_id IN (1, 2)")).await;
+        within(
+            Duration::from_secs(2),
+            run(&mut application, "UPDATE integration_logs SET user_id = 'again' WHERE log_id IN (1, 2)"),
+        )
+        .await;
         run(&mut application, "COMMIT").await;
         eventually("the rest is delivered", || async { world.pending(LOGS).await.is_empty() }).await;
         cancel.cancel();
     });
     relayed.0.expect("the relay ends well");
     world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_locked_key_whose_row_cannot_be_held_does_not_hold_up_the_others() {
+    let world = World::start().await;
+    world.prepared().await.close().await;
+    world.sql(&logs(1, 3)).await;
+    world.sql(&outgrow(1)).await;
+    let mut application = world.stranger().await;
+    run(&mut application, "BEGIN; UPDATE integration_logs SET user_id = 'held' WHERE log_id = 1").await;
+    let (migration, cancel) = (world.migration(), CancellationToken::new());
+    let progress = Progress::new(&migration.tables);
+    let (relayed, ()) = tokio::join!(relay(&migration, RelayUntil::Cancelled, &progress, &cancel), async {
+        let delivered = eventually("the others are delivered", || async { world.pending(LOGS).await.len() == 1 });
+        let in_time = tokio::time::timeout(Duration::from_secs(5), delivered).await;
+        run(&mut application, "COMMIT").await;
+        cancel.cancel();
+        in_time.expect("the relay waits for the application's transaction");
+    });
+    relayed.expect("the relay ends well");
 }
 
 #[tokio::test]

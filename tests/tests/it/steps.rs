@@ -20,7 +20,9 @@ async fn going_forward_again_needs_no_new_backfill() {
     for back in [Phase::DualWrite, Phase::PostgresOnly] {
         assert_eq!(world.step_to(&coordinator, back).await.phase, back);
     }
-    world.sql("UPDATE integration_logs SET user_id = 'while away' WHERE log_id % 3 = 0; DELETE FROM payments WHERE payment_id < 9").await;
+    world
+        .sql("UPDATE integration_logs SET user_id = 'while away' WHERE log_id % 3 = 0; DELETE FROM payments WHERE payment_id < 9")
+        .await;
     world.sql(&logs(801, 850)).await;
     for summary in backfill(&coordinator).await {
         assert_eq!((summary.rows_read, summary.rows_written), (0, 0), "{}: read again", summary.table);
@@ -155,7 +157,10 @@ async fn stores_that_share_the_pool_do_not_keep_the_flip_from_its_connections() 
             let mut slowest = Duration::ZERO;
             while !stop.load(Ordering::Acquire) {
                 let begun = Instant::now();
-                store.update(id, |log: &mut lockstep_integration_logs::IntegrationLog| log.user_id = Some("u".to_owned())).await.expect("written");
+                store
+                    .update(id, |log: &mut lockstep_integration_logs::IntegrationLog| log.user_id = Some("u".to_owned()))
+                    .await
+                    .expect("written");
                 slowest = slowest.max(begun.elapsed());
             }
             slowest
@@ -180,7 +185,9 @@ async fn intend(world: &World) {
 
 async fn outcome(world: &World) -> String {
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
-    world.value("SELECT kind FROM lockstep.journal WHERE intent IS NOT NULL AND step = 'change phase' ORDER BY id DESC LIMIT 1").await
+    world
+        .value("SELECT kind FROM lockstep.journal WHERE intent IS NOT NULL AND step = 'change phase' ORDER BY id DESC LIMIT 1")
+        .await
 }
 
 #[tokio::test]

@@ -177,7 +177,8 @@ async fn a_store_follows_the_phase_within_its_lease() {
     world.step_to(&coordinator, Phase::HybridRead).await;
     tamper(&world, 1).await;
     // One handle all along: it asks again when its lease is over.
-    let reads_target = || async { store.get(&key(1)).await.expect("read").expect("a row").user_id.as_deref() == Some("from the target") };
+    let reads_target =
+        || async { store.get(&key(1)).await.expect("read").expect("a row").user_id.as_deref() == Some("from the target") };
     lockstep_tests::world::eventually("the handle reads the target", reads_target).await;
     world.step_to(&coordinator, Phase::DualWrite).await;
     lockstep_tests::world::eventually("the handle reads PostgreSQL again", || async { !reads_target().await }).await;

@@ -1,17 +1,18 @@
 //! Getting one batch into the target, however often it takes: nothing is dropped (R10).
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockstep_core::source::RangeProgress;
 use lockstep_core::target::{Backoff, LoadPath};
 use lockstep_core::{Error as StoreError, Kind, Retry};
+use tokio::time::Instant;
 
 use super::TableRun;
 use super::encode::Batch;
 use crate::error::{Error, Result};
 
-impl TableRun<'_> {
+impl TableRun {
     /// Sends a batch until each of its rows is in the target, was there, or is a dead letter.
     ///
     /// # Errors
@@ -28,13 +29,13 @@ impl TableRun<'_> {
             let permit = self.shared.requests.acquire().await.map_err(|_| Error::Interrupted)?;
             let sent_at = Instant::now();
             let answer = self.migration.target.insert_history(self.path, &self.binding.target_name, items).await;
-            self.shared.rate.answered(sent_at.elapsed());
+            self.shared.rate.answered(sent_at);
             drop(permit);
             let (places, kind) = match answer {
                 Ok(outcome) => {
                     done.rows_written += outcome.written as i64;
                     done.rows_present += outcome.present as i64;
-                    self.progress.add_capacity(outcome.capacity_units);
+                    self.progress().add_capacity(outcome.capacity_units);
                     for (place, reason) in outcome.refused {
                         self.set_aside(&batch, place, &reason).await?;
                         done.dead_letters += 1;
@@ -61,10 +62,10 @@ impl TableRun<'_> {
                         self.note_lost_reply();
                     }
                     if error.kind != Kind::Throttled {
-                        self.progress.pause(Some(error.to_string()));
+                        self.progress().pause(Some(error.to_string()));
                         away.pause(error).await?;
-                        self.progress.pause(None);
-                        items = batch.again(self.binding, &(0..batch.len()).collect::<Vec<_>>());
+                        self.progress().pause(None);
+                        items = batch.again(&self.binding, &(0..batch.len()).collect::<Vec<_>>());
                         continue;
                     }
                     ((0..batch.len()).collect(), Kind::Throttled)
@@ -73,12 +74,12 @@ impl TableRun<'_> {
             if places.is_empty() {
                 return Ok(done);
             }
-            items = batch.again(self.binding, &places);
+            items = batch.again(&self.binding, &places);
             if kind == Kind::Throttled {
-                self.progress.throttles.fetch_add(places.len() as u64, Relaxed);
+                self.progress().throttles.fetch_add(places.len() as u64, Relaxed);
                 self.shared.rate.throttled();
-                self.progress.ceiling.store(self.shared.rate.ceiling().unwrap_or(0.0) as u64, Relaxed);
-                self.progress.pause(Some(format!("{} throttles", self.binding.target_name)));
+                self.progress().ceiling.store(self.shared.rate.ceiling().unwrap_or(0.0) as u64, Relaxed);
+                self.progress().pause(Some(format!("{} throttles", self.binding.target_name)));
             }
             let error = StoreError::target(kind, "inserting", "part of a batch was not taken");
             if kind == Kind::Throttled {
@@ -86,7 +87,7 @@ impl TableRun<'_> {
             } else {
                 away.pause(error).await?
             }
-            self.progress.pause(None);
+            self.progress().pause(None);
         }
     }
 
@@ -98,7 +99,7 @@ impl TableRun<'_> {
             done.dead_letters += 1;
             return Ok(done);
         }
-        let items = batch.again(self.binding, &(0..batch.len()).collect::<Vec<_>>());
+        let items = batch.again(&self.binding, &(0..batch.len()).collect::<Vec<_>>());
         for (place, item) in items.into_iter().enumerate() {
             let mut backoff = Backoff::patient();
             let mut next = Some(item);
@@ -124,12 +125,12 @@ impl TableRun<'_> {
     }
 
     async fn set_aside(&self, batch: &Batch, place: usize, reason: &str) -> Result<()> {
-        let key = batch.key(self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
+        let key = batch.key(&self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
         self.set_aside_key(&key, reason).await
     }
 
     fn note_lost_reply(&self) {
-        self.progress.lost_replies.fetch_add(1, Relaxed);
+        self.progress().lost_replies.fetch_add(1, Relaxed);
         self.shared.lost_reply.store(true, Relaxed);
     }
 }

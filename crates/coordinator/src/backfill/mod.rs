@@ -20,6 +20,7 @@ use lockstep_core::{Error as StoreError, Kind};
 use rand::seq::SliceRandom;
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
@@ -69,31 +70,35 @@ pub(super) struct Shared {
 }
 
 /// One table in one run.
-pub(super) struct TableRun<'a> {
-    migration: &'a Migration,
-    binding: &'a TableBinding,
+pub(super) struct TableRun {
+    migration: Arc<Migration>,
+    binding: TableBinding,
     fingerprint: String,
     window: Window,
     path: LoadPath,
-    shared: &'a Shared,
-    progress: &'a TableProgress,
-    cancel: &'a CancellationToken,
+    shared: Arc<Shared>,
+    all_progress: Arc<Progress>,
+    cancel: CancellationToken,
 }
 
 /// Moves the history of every table. Capture must be on, and the coordinator's lock held.
-pub(crate) async fn run(migration: &Migration, progress: &Progress, cancel: &CancellationToken) -> Result<Vec<BackfillSummary>> {
+pub(crate) async fn run(
+    migration: &Arc<Migration>,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+) -> Result<Vec<BackfillSummary>> {
     let options = &migration.options.backfill;
-    let shared = Shared {
+    let shared = Arc::new(Shared {
         rate: Rate::new(options.write_units_per_s_max),
         readers: Semaphore::new(options.readers.max(1)),
         requests: Semaphore::new(options.requests_in_flight.max(1)),
         queue_kib: Arc::new(Semaphore::new((options.queue_bytes_max / 1024).max(1))),
         errors: AtomicU64::new(0),
         lost_reply: AtomicBool::new(false),
-    };
+    });
     // A failing table stops the others: what they had under way is settled or read again, either is right.
     let stop = cancel.child_token();
-    let tables = migration.tables.iter().map(|binding| table(migration, binding, &shared, progress.of(binding.name()), &stop));
+    let tables = migration.tables.iter().map(|binding| table(migration, binding, &shared, progress, &stop));
     let mut running: FuturesUnordered<_> = tables.collect();
     let tuning = follow_tuning(migration, &shared, progress);
     tokio::pin!(tuning);
@@ -133,13 +138,14 @@ async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progre
 }
 
 async fn table(
-    migration: &Migration,
+    migration: &Arc<Migration>,
     binding: &TableBinding,
-    shared: &Shared,
-    progress: &TableProgress,
+    shared: &Arc<Shared>,
+    all_progress: &Arc<Progress>,
     cancel: &CancellationToken,
 ) -> Result<BackfillSummary> {
     let started = Instant::now();
+    let progress = all_progress.of(binding.name());
     let name = binding.name();
     let source = &migration.source;
     let path = choose_path(migration, binding).await?;
@@ -158,14 +164,30 @@ async fn table(
     // In random order: neighbouring keys often share a DynamoDB partition, and workers side by side would heat it up.
     open.shuffle(&mut rand::rng());
 
-    let run = TableRun { migration, binding, fingerprint, window, path, shared, progress, cancel };
+    let run = Arc::new(TableRun {
+        migration: migration.clone(),
+        binding: binding.clone(),
+        fingerprint,
+        window,
+        path,
+        shared: shared.clone(),
+        all_progress: all_progress.clone(),
+        cancel: cancel.clone(),
+    });
     if path == LoadPath::ColdBatch && !open.is_empty() {
         source.begin_cold(name).await?;
     }
-    let width = migration.options.backfill.readers.max(1);
-    let mut ranges_running = futures::stream::iter(open.into_iter().map(|range| run.range(range))).buffer_unordered(width);
-    while let Some(result) = ranges_running.next().await {
-        result?;
+    // A task a range, as many at once as there are readers: encoding, serialising and signing use every processor.
+    let mut tasks = JoinSet::new();
+    let mut waiting = open.into_iter();
+    for range in waiting.by_ref().take(migration.options.backfill.readers.max(1)) {
+        tasks.spawn(run.clone().range(range));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+        if let Some(range) = waiting.next() {
+            tasks.spawn(run.clone().range(range));
+        }
     }
     if path == LoadPath::ColdBatch {
         let lost = shared.lost_reply.load(Relaxed);
@@ -219,11 +241,15 @@ async fn plan_once(migration: &Migration, binding: &TableBinding, window: &Windo
     Ok(())
 }
 
-impl TableRun<'_> {
+impl TableRun {
+    fn progress(&self) -> &TableProgress {
+        self.all_progress.of(self.binding.name())
+    }
+
     /// Sets a row aside, and stops the run when there are too many.
     async fn set_aside_key(&self, key: &KeyBound, reason: &str) -> Result<()> {
-        self.migration.source.set_aside_history(self.binding, key, reason).await?;
-        self.progress.dead_letters.fetch_add(1, Relaxed);
+        self.migration.source.set_aside_history(&self.binding, key, reason).await?;
+        self.progress().dead_letters.fetch_add(1, Relaxed);
         let found = self.shared.errors.fetch_add(1, Relaxed) + 1;
         let allowed = self.migration.options.backfill.errors_max;
         if found > allowed {

@@ -25,9 +25,9 @@ struct Settled {
     progress: RangeProgress,
 }
 
-impl TableRun<'_> {
+impl TableRun {
     /// Moves one range from its watermark to its end.
-    pub(super) async fn range(&self, range: RangeRow) -> Result<()> {
+    pub(super) async fn range(self: Arc<Self>, range: RangeRow) -> Result<()> {
         let mut watermark = Watermark::default();
         let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();
         let mut read = RangeRead {
@@ -48,15 +48,16 @@ impl TableRun<'_> {
                 next = self.next_chunk(&read), if !at_end => {
                     let (chunk, permit) = next?;
                     let bytes = chunk.bytes();
-                    let encoded = encode(self.binding, chunk).await.map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
-                    self.progress.rows_read.fetch_add(encoded.rows as u64, Relaxed);
-                    self.progress.bytes_read.fetch_add(bytes as u64, Relaxed);
+                    let encoded = encode(&self.binding, chunk).await.map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
+                    self.progress().rows_read.fetch_add(encoded.rows as u64, Relaxed);
+                    self.progress().bytes_read.fetch_add(bytes as u64, Relaxed);
                     at_end = encoded.rows < read.rows_max;
                     read.rows_max = rows_for(self.migration.options.backfill.chunk_bytes, bytes, encoded.rows);
                     read.after = encoded.last_key.clone().or(read.after);
                     let number = watermark.read(encoded.last_key.clone());
+                    let run = &self;
                     delivering.push(Box::pin(async move {
-                        let progress = self.deliver_chunk(encoded, bytes).await?;
+                        let progress = run.deliver_chunk(encoded, bytes).await?;
                         drop(permit);
                         Ok(Settled { number, progress })
                     }));
@@ -78,8 +79,8 @@ impl TableRun<'_> {
         let closed = |_| Error::Interrupted;
         let room = Arc::clone(&self.shared.queue_kib).acquire_many_owned(kib as u32).await.map_err(closed)?;
         let _reader = self.shared.readers.acquire().await.map_err(closed)?;
-        let chunk = self.migration.source.read_chunk(self.binding, read).await?;
-        let now = self.migration.source.fingerprint(self.binding).await?;
+        let chunk = self.migration.source.read_chunk(&self.binding, read).await?;
+        let now = self.migration.source.fingerprint(&self.binding).await?;
         if now != self.fingerprint {
             return Err(Error::SchemaChanged { table: self.binding.name().to_owned(), captured: self.fingerprint.clone(), now });
         }
@@ -102,8 +103,8 @@ impl TableRun<'_> {
     }
 
     async fn settle(&self, range: &RangeRow, watermark: &mut Watermark, settled: &Settled) -> Result<()> {
-        self.progress.rows_written.fetch_add(settled.progress.rows_written as u64, Relaxed);
-        self.progress.rows_present.fetch_add(settled.progress.rows_present as u64, Relaxed);
+        self.progress().rows_written.fetch_add(settled.progress.rows_written as u64, Relaxed);
+        self.progress().rows_present.fetch_add(settled.progress.rows_present as u64, Relaxed);
         if let Some(advance) = watermark.settle(settled.number, settled.progress) {
             let key: Option<&KeyBound> = advance.key.as_ref();
             self.migration.source.move_watermark(self.binding.name(), range.number, key, false, advance.progress).await?;

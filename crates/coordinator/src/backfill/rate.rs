@@ -14,8 +14,8 @@ const HALVE_PAUSE: Duration = Duration::from_millis(500);
 const CALM: Duration = Duration::from_secs(1);
 /// Growth after each calm period.
 const GROWTH: f64 = 1.25;
-/// An answer slower than this counts as a throttle.
-const LATENCY_MAX: Duration = Duration::from_secs(2);
+/// An answer slower than this counts as a throttle. DynamoDB answers a batch in tens of milliseconds.
+const LATENCY_MAX: Duration = Duration::from_secs(3);
 /// A ceiling never falls below one batch a second.
 const CEILING_MIN: f64 = 25.0;
 
@@ -76,13 +76,18 @@ impl Rate {
         self.lock().halve(Instant::now());
     }
 
-    /// A request was answered after `latency`.
-    pub(crate) fn answered(&self, latency: Duration) {
+    /// A request that was sent at `sent_at` has been answered.
+    ///
+    /// Slow answers to requests from before the last change say nothing of the new rate. 1. Sixteen requests are in flight,
+    /// and the target slows down. 2. The first slow answer halves the rate. 3. Fifteen more slow answers arrive over the
+    /// next seconds; halving for each would end at the floor, whatever the target can take.
+    pub(crate) fn answered(&self, sent_at: Instant) {
+        let now = Instant::now();
         let mut state = self.lock();
-        if latency > LATENCY_MAX {
-            state.halve(Instant::now());
-        } else {
-            state.calm(Instant::now());
+        if now - sent_at <= LATENCY_MAX {
+            state.calm(now);
+        } else if sent_at >= state.changed_at || state.ceiling.is_none() {
+            state.halve(now);
         }
     }
 
@@ -172,6 +177,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn slow_answers_to_requests_from_before_the_change_do_not_halve_again() {
+        let rate = Rate::new(Some(1_000));
+        // Traffic of 800 units a second, so that there is something to halve.
+        for _ in 0..64 {
+            rate.acquire(25.0).await;
+            tokio::time::advance(Duration::from_micros(31_250)).await;
+        }
+        let sent_at = Instant::now();
+        tokio::time::advance(LATENCY_MAX * 2).await;
+        for _ in 0..16 {
+            rate.answered(sent_at);
+            tokio::time::advance(HALVE_PAUSE).await;
+        }
+        let ceiling = rate.ceiling().expect("a ceiling");
+        assert!((300.0..=500.0).contains(&ceiling), "halved once, not to the floor: {ceiling}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_throttle_halves_and_calm_raises_and_lifts() {
         let rate = Rate::new(Some(1_000));
         rate.throttled();
@@ -182,7 +205,7 @@ mod tests {
         for _ in 0..60 {
             tokio::time::advance(CALM).await;
             rate.acquire(25.0).await;
-            rate.answered(Duration::from_millis(5));
+            rate.answered(Instant::now());
         }
         assert_eq!(rate.ceiling(), Some(1_000.0), "the budget is the only limit again");
     }

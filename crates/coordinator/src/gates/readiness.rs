@@ -95,6 +95,10 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
     let Some(verdict) = migration.source.latest_verdict().await? else {
         return Ok(GateResult::fail(name, "nothing has been validated yet", "run `validate`"));
     };
+    let windowed = ["window_start", "window_end"].iter().any(|bound| verdict.report.get(bound).is_some_and(|at| !at.is_null()));
+    if windowed {
+        return Ok(GateResult::fail(name, "the newest verdict is of a window of days only", "run `validate` without a window"));
+    }
     let word = if verdict.consistent { "consistent" } else { "not consistent" };
     let detail = format!("{word}, {:.0} s old, made in epoch {}", verdict.age_s, verdict.epoch);
     let fresh = verdict.age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;

@@ -81,7 +81,7 @@ impl Source {
     /// The driver's.
     ///
     /// # Cancel safety
-    /// Reading has no effect; the connection of a cancelled read is closed, not returned.
+    /// Reading has no effect; a cancelled read goes on in the background to the end of its chunk.
     pub async fn read_chunk(&self, binding: &TableBinding, range: &RangeRead) -> Result<CopyChunk> {
         let key = binding.primary_key_sql("s");
         let mut conditions = Vec::new();
@@ -102,11 +102,18 @@ impl Source {
     }
 
     async fn copy_out(&self, select: &str, doing: &str) -> Result<CopyChunk> {
-        let mut stream = self.pool.copy_out_raw(&format!("COPY ({select}) TO STDOUT (FORMAT binary)")).await.doing(doing)?;
-        let mut bytes = Vec::new();
-        while let Some(part) = stream.try_next().await.doing(doing)? {
-            bytes.extend_from_slice(&part);
-        }
+        let (pool, copy) = (self.pool.clone(), format!("COPY ({select}) TO STDOUT (FORMAT binary)"));
+        // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the middle of a COPY back
+        // to its pool, and whoever gets it next reads the answer to another question.
+        let reading = tokio::spawn(async move {
+            let (mut stream, mut bytes) = (pool.copy_out_raw(&copy).await?, Vec::new());
+            while let Some(part) = stream.try_next().await? {
+                bytes.extend_from_slice(&part);
+            }
+            Ok(bytes)
+        });
+        let ended = |e: tokio::task::JoinError| Error::source(Kind::Unavailable, doing, format!("the reading task ended: {e}"));
+        let bytes = reading.await.map_err(ended)?.doing(doing)?;
         if bytes.len() < HEADER_BYTES + 2 || !bytes.ends_with(&[0xFF, 0xFF]) {
             return Err(Error::source(Kind::Unavailable, doing, "the COPY stream ended early"));
         }

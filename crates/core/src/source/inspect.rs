@@ -130,8 +130,8 @@ impl Source {
 
     /// The columns and the key of a relation as text; empty when it is gone. Cheap enough to ask after every read.
     ///
-    /// 1. A chunk is read. 2. Only then the fingerprint is asked for. A column added before step 1 is seen in step 2, so no
-    /// row that has values in a column we do not know is ever acknowledged.
+    /// It is asked for after a chunk was read and before anything of it is acknowledged: a column that was added before the
+    /// read is then seen, so no row with values in a column we do not know is ever settled.
     ///
     /// # Errors
     /// The driver's.

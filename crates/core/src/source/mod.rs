@@ -39,7 +39,8 @@ pub use verdicts::VerdictRow;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 use crate::error::{Doing, Error, Kind, Result};
 
@@ -75,16 +76,20 @@ impl Source {
             // Keys and literals must read the same in every session, whatever the role's defaults are.
             .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")]);
         let place = format!("connecting to PostgreSQL at {}:{}", connect.get_host(), connect.get_port());
+        let advise = |e: sqlx::Error| {
+            let mut error = Error::of_sqlx(&place, e);
+            error.message += "; check source.url (LOCKSTEP_SOURCE__URL) and that the server accepts connections";
+            error
+        };
+        // One connection first: a pool tries again until its time-out and then says no more than that it timed out.
+        let first = tokio::time::timeout(options.connect_timeout, PgConnection::connect_with(&connect)).await;
+        let first = first.map_err(|_| advise(sqlx::Error::PoolTimedOut))?.map_err(advise)?;
+        // It only had to be possible.
+        let _ = first.close().await;
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(options.connect_timeout)
-            .connect_with(connect)
-            .await
-            .map_err(|e| {
-                let mut error = Error::of_sqlx(place, e);
-                error.message += "; check source.url (LOCKSTEP_SOURCE__URL) and that the server accepts connections";
-                error
-            })?;
+            .connect_lazy_with(connect);
         Ok(Self { pool })
     }
 

@@ -121,7 +121,7 @@ impl<T: MigratableTable> Store<T> {
         let bad = |e: String| Error::source(Kind::Invalid, format!("reading a row of {}", T::NAME), e);
         let key: String = row.try_get(self.shared.sql.key_at).map_err(|e| bad(e.to_string()))?;
         let key = SourceKey::parse(&key).map_err(|e| bad(e.to_string()))?;
-        let row = Fields::of_query(row, 0, |fields| T::Row::from_fields(fields)).map_err(|e| bad(e.to_string()))?;
+        let row = Fields::of_query(row, 0, T::Row::from_fields).map_err(|e| bad(e.to_string()))?;
         Ok((key, row))
     }
 

@@ -19,8 +19,11 @@ use super::{
 };
 use crate::{Error, error::last_lines};
 
-/// The superuser of a cluster, and its database.
+/// The database of a cluster.
 pub(super) const NAME: &str = "lockstep";
+/// Its superuser. Not called like the schema of Lockstep's own tables: `"$user"` comes first in the search path, and unqualified
+/// names would then be looked for, and created, among them.
+pub(super) const ROLE: &str = "lockstep_owner";
 
 /// Ports are taken between our look and PostgreSQL's bind so rarely that several times in a row is another fault.
 const PORTS_TRIED: usize = 8;
@@ -134,7 +137,7 @@ impl Cluster {
         // whatever assumes UTC shall fail on a developer's desk, not later.
         let program = self.binaries.program("initdb");
         let mut initdb = self.account.command(&program);
-        initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username", NAME]);
+        initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username", ROLE]);
         initdb.arg("--pwfile").arg(&password_file).arg("--pgdata").arg(self.folder.data());
         initdb.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = initdb.spawn().map_err(Error::spawn(&program))?;

@@ -23,7 +23,7 @@ use std::{
 };
 
 use crate::{Error, blocking};
-use cluster::{Cluster, NAME};
+use cluster::{Cluster, NAME, ROLE};
 
 /// How to start a cluster. The default is right for runs, tests and most benches.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl Postgres {
             let cluster = Cluster::create(&options, &password)?;
             let port = cluster.port();
             Ok(Postgres {
-                url: format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}"),
+                url: format!("postgres://{ROLE}:{password}@127.0.0.1:{port}/{NAME}"),
                 data_dir: cluster.folder().data(),
                 port,
                 pid: Arc::new(AtomicU32::new(cluster.pid().unwrap_or(0))),

@@ -6,7 +6,7 @@ use lockstep_core::{Attributes, Result, TargetKey, version_of};
 
 use super::{Seen, Waiting};
 use crate::diff::{Class, SourceRow, classify};
-use crate::suspect::Subject;
+use crate::suspect::{Subject, place_of};
 use crate::table_run::TableRun;
 use crate::tasks::compute;
 
@@ -48,13 +48,7 @@ async fn observe_keys(run: &TableRun, keys: Vec<Vec<String>>, places: Vec<Target
     Ok(seen.await)
 }
 
-fn see(
-    binding: &TableBinding,
-    before: Option<&Attributes>,
-    state: &KeyState,
-    after: Option<&Attributes>,
-    now_s: i64,
-) -> Seen {
+fn see(binding: &TableBinding, before: Option<&Attributes>, state: &KeyState, after: Option<&Attributes>, now_s: i64) -> Seen {
     // An item without a version was not written by us and may change without one, so it is compared whole.
     let moved = match (before.map(version_of), after.map(version_of)) {
         (Some(None), Some(None)) => before != after,
@@ -81,8 +75,8 @@ async fn observe_row(run: &TableRun, primary_key: &KeyBound) -> Result<(Seen, Op
     match encoded {
         Err(reason) => Ok((seen(false, state.pending.is_some(), state.dead_letter, Class::Unholdable(reason.column)), None)),
         Ok((item, key)) => {
-            let place = TargetKey::of(&item.into_attributes()).expect("every item has a partition key");
-            Ok((seen(true, false, false, Class::Absent), Some(Subject::Key { key, place })))
+            let subject = Subject::Key { key, place: place_of(&item) };
+            Ok((seen(true, false, false, Class::Absent), Some(subject)))
         }
     }
 }

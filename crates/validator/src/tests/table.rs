@@ -38,10 +38,7 @@ impl MigratableTable for Notes {
     }
 
     fn target_key(&self, key: &NoteKey) -> Result<TargetKey, Unholdable> {
-        Ok(TargetKey {
-            partition: AttributeValue::S(key.author.clone()),
-            sort: Some(AttributeValue::N(key.note_id.to_string())),
-        })
+        Ok(TargetKey { partition: AttributeValue::S(key.author.clone()), sort: Some(AttributeValue::N(key.note_id.to_string())) })
     }
 
     fn index_attributes(&self, row: &Note, item: &mut Item) -> Result<(), Unholdable> {

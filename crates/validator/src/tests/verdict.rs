@@ -87,6 +87,12 @@ fn counted_rows_that_no_pass_accounts_for_make_it_incomplete() {
 }
 
 #[test]
+fn counts_of_a_pass_that_was_stopped_are_held_against_nobody() {
+    let table = TableReport { target_count: 4, compared: 2, equal: 2, complete: false, ..clean() };
+    check(table, &quiescent(), "incomplete", "it was not compared to the end");
+}
+
+#[test]
 fn no_table_at_all_is_not_consistent() {
     assert_eq!(decide(&[], &live(), &[]).label(), "incomplete");
 }
