@@ -13,7 +13,7 @@ pub struct Progress {
     pub tables: Vec<TableProgress>,
 }
 
-/// Progress of one table. Counters only grow within a run, but for the lag, which is a reading.
+/// Progress of one table. Counters only grow within a run; the lag is a reading.
 #[derive(Debug, Default)]
 pub struct TableProgress {
     /// Table name.
@@ -99,6 +99,13 @@ impl TableProgress {
     /// Why nothing moves, if nothing moves.
     pub fn pause_reason(&self) -> Option<String> {
         self.pause_reason.lock().expect("no panic while holding it").clone()
+    }
+
+    /// Sets back what counts one run of the backfill.
+    pub(crate) fn begin_run(&self) {
+        for counter in [&self.rows_read, &self.rows_written, &self.rows_present, &self.bytes_read, &self.dead_letters] {
+            counter.store(0, Relaxed);
+        }
     }
 
     pub(crate) fn pause(&self, reason: Option<String>) {

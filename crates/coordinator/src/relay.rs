@@ -59,7 +59,7 @@ pub async fn relay(
         let mut seen = 0;
         for binding in &migration.tables {
             let table = progress.of(binding.name());
-            match migration.source.enable_relay(binding.name()).await {
+            match open_for_changes(migration, binding).await {
                 Ok(()) => table.pause(None),
                 // A cold load is not over; its end is worth waiting for.
                 Err(e) if e.kind == Kind::Busy => {
@@ -82,6 +82,15 @@ pub async fn relay(
             }
         }
     }
+}
+
+/// Opens a table for changes, once: after that it only looks, so that an idle relay writes nothing.
+async fn open_for_changes(migration: &Migration, binding: &TableBinding) -> Result<(), StoreError> {
+    let state = migration.source.table_state(binding.name()).await?;
+    if state.is_some_and(|state| state.relay_enabled_at.is_some()) {
+        return Ok(());
+    }
+    migration.source.enable_relay(binding.name()).await
 }
 
 /// Goes once through the pending keys of a table; returns how many it met.
@@ -131,6 +140,7 @@ async fn pass(
                     summary.dead_letters += 1;
                     progress.dead_letters.fetch_add(1, Relaxed);
                 }
+                Ok(Fate::MarkedAgain) => {}
                 Err(error) => failure = Some(error),
             }
         }
@@ -155,6 +165,8 @@ async fn pass(
 enum Fate {
     Delivered(Delivered),
     SetAside,
+    /// It could not be held, but is being changed right now: the next pass judges it anew.
+    MarkedAgain,
 }
 
 /// Writes the present state of one key: the row, or a tombstone where it is gone.
@@ -191,8 +203,8 @@ async fn set_aside(
     if let Ok(key) = binding.table.target_key(&row.key) {
         write(migration, binding, progress, row, tombstone(key, row.version)).await?;
     }
-    migration.source.set_aside_pending(binding.name(), &row.key, row.version, &reason.to_string()).await?;
-    Ok(Fate::SetAside)
+    let moved = migration.source.set_aside_pending(binding.name(), &row.key, row.version, &reason.to_string()).await?;
+    Ok(if moved { Fate::SetAside } else { Fate::MarkedAgain })
 }
 
 /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard answers (I8).

@@ -82,12 +82,7 @@ pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, 
     detail["force"] = json!(force);
     detail["gates"] = json!(gates);
     let id = source.journal_intent(&migration.actor, STEP, &detail).await?;
-    if to == Phase::DualWrite && from == Phase::PostgresOnly {
-        for binding in &migration.tables {
-            source.enable_relay(binding.name()).await?;
-        }
-    }
-    match flip(migration, &intent, observer).await {
+    match open_and_flip(migration, &intent, observer).await {
         Ok((tries, held_ms)) => {
             let now = settle(migration, id, &intent).await?;
             if now.phase != to {
@@ -111,6 +106,16 @@ pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, 
             }
         }
     }
+}
+
+/// Opens the tables for inline writes where this step begins them, then flips.
+async fn open_and_flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -> Result<(u32, f64)> {
+    if intent.to == Phase::DualWrite && intent.from == Phase::PostgresOnly {
+        for binding in &migration.tables {
+            migration.source.enable_relay(binding.name()).await?;
+        }
+    }
+    flip(migration, intent, observer).await
 }
 
 /// Flips phase and epoch under the exclusive barrier; returns the tries it took and how long the barrier was held.
@@ -147,7 +152,8 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
     }
     if intent.to > intent.from {
         for binding in &migration.tables {
-            let state = migration.source.capture_state(binding).await?;
+            // On this very connection: the pool's others may all be waiting for the barrier that we hold.
+            let state = CaptureState::read(&mut transaction, binding).await?;
             if state != CaptureState::On {
                 let message = format!("capture of {} is not on: {state:?}", binding.name());
                 return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
@@ -162,7 +168,7 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
 /// Settles an intent by what the control record says, and records the outcome.
 async fn settle(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
     let source = &migration.source;
-    let control = source.control().await?;
+    let control = source.control_behind_barrier().await?;
     let detail = json!({ "from": intent.from, "to": intent.to, "phase": control.phase, "epoch": control.epoch });
     match recover(intent, &control) {
         Recovery::Finish => {

@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::capture_cost::{self, CaptureCost};
+use super::limits;
 use super::null_target::NullTarget;
 use super::worker::{self, Measured};
-use super::limits;
 use crate::sample::generate::History;
 use crate::sample::load;
 
@@ -79,7 +79,8 @@ pub async fn run(sizes: &[u64], seed: u64, json: bool) -> anyhow::Result<()> {
         reports.push(SizeReport { rows: guarded.rows, bytes_per_row, guarded, cold, raw_copy_rows_per_s });
         postgres.stop().await?;
     }
-    let prepared: Vec<_> = null.captured.take().into_iter().filter(|r| memchr::memmem::find(r, b"BatchExecuteStatement").is_some()).collect();
+    let prepared: Vec<_> =
+        null.captured.take().into_iter().filter(|r| memchr::memmem::find(r, b"BatchExecuteStatement").is_some()).collect();
     let items = prepared.iter().map(|r| memchr::memmem::find_iter(r, b"\"Statement\":\"").count()).sum::<usize>() as f64;
     let per_request = items / prepared.len().max(1) as f64;
     let report = Report {
@@ -88,7 +89,11 @@ pub async fn run(sizes: &[u64], seed: u64, json: bool) -> anyhow::Result<()> {
         sdk_loop_rows_per_s: limits::sdk_loop(&null.url, &history(LOOP_ROWS as u64), LOOP_ROWS).await?,
         capture: capture.context("no size was asked for")?,
     };
-    if json { println!("{}", serde_json::to_string_pretty(&report)?) } else { print(&report) }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?)
+    } else {
+        print(&report)
+    }
     null.stop().await;
     Ok(())
 }

@@ -93,10 +93,7 @@ impl Application {
                 sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(self.source.pool()).await.unwrap_or_default();
             Ids::new(found)
         };
-        Known {
-            logs: some("log_id", "public.integration_logs").await,
-            payments: some("payment_id", "public.payments").await,
-        }
+        Known { logs: some("log_id", "public.integration_logs").await, payments: some("payment_id", "public.payments").await }
     }
 
     async fn perform(&mut self, operation: &Operation) -> Option<Effect> {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::source::{KeyBound, RangeRow, TableBinding, Window};
-use lockstep_core::target::LoadPath;
+use lockstep_core::target::{Backoff, LoadPath};
 use lockstep_core::{Error as StoreError, Kind};
 use rand::seq::SliceRandom;
 use serde::Serialize;
@@ -155,6 +155,7 @@ async fn table(
     plan_once(migration, binding, &window, table.rows_estimate).await?;
     let ranges = source.ranges(name).await?;
     let resumed: i64 = ranges.iter().map(|range| range.rows_read).sum();
+    progress.begin_run();
     progress.rows_expected.store(table.rows_estimate.max(resumed) as u64, Relaxed);
     progress.rows_resumed.store(resumed as u64, Relaxed);
     let state = source.table_state(name).await?;
@@ -175,7 +176,7 @@ async fn table(
         cancel: cancel.clone(),
     });
     if path == LoadPath::ColdBatch && !open.is_empty() {
-        source.begin_cold(name).await?;
+        source.begin_cold(name, migration.target.request_lifetime()).await?;
     }
     // A task a range, as many at once as there are readers: encoding, serialising and signing use every processor.
     let mut tasks = JoinSet::new();
@@ -212,7 +213,7 @@ async fn choose_path(migration: &Migration, binding: &TableBinding) -> Result<Lo
     let state = migration.source.table_state(binding.name()).await?;
     let probe = crate::gates::probe_key(binding);
     let facts = PathFacts {
-        partiql: migration.target.has_partiql(&binding.target_name, &probe).await?,
+        partiql: Backoff::patient().retry(|| migration.target.has_partiql(&binding.target_name, &probe)).await?,
         cold: state.as_ref().is_some_and(plan::provably_cold),
     };
     plan::load_path(migration.options.backfill.load_path, facts).map_err(|reason| {

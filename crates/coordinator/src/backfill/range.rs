@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::Error as StoreError;
 use lockstep_core::source::{CopyChunk, KeyBound, RangeProgress, RangeRead, RangeRow};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::TableRun;
 use super::encode::encode;
@@ -18,6 +19,9 @@ const ROWS_FIRST: usize = 500;
 /// Bounds of the adapted number of rows: one request at least, and no statement that runs for long.
 const ROWS_MIN: usize = 25;
 const ROWS_MAX: usize = 20_000;
+
+/// A chunk, and the room in the queue that it takes until it is settled.
+type ReadChunk = (CopyChunk, OwnedSemaphorePermit);
 
 /// A chunk that is settled.
 struct Settled {
@@ -37,7 +41,12 @@ impl TableRun {
             window: self.window.clone(),
         };
         let mut at_end = false;
+        // Kept across turns: a read that was dropped because a delivery ended first would be made again.
+        let mut reading: Option<BoxFuture<'_, Result<ReadChunk>>> = None;
         while !at_end || !delivering.is_empty() {
+            if !at_end && reading.is_none() {
+                reading = Some(Box::pin(self.next_chunk(read.clone())));
+            }
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(Error::Interrupted),
@@ -45,7 +54,8 @@ impl TableRun {
                     let settled = settled?;
                     self.settle(&range, &mut watermark, &settled).await?;
                 }
-                next = self.next_chunk(&read), if !at_end => {
+                Some(next) = OptionFuture::from(reading.as_mut()) => {
+                    reading = None;
                     let (chunk, permit) = next?;
                     let bytes = chunk.bytes();
                     let encoded = encode(&self.binding, chunk).await.map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
@@ -73,13 +83,13 @@ impl TableRun {
     }
 
     /// Reads a chunk once there is room for it.
-    async fn next_chunk(&self, read: &RangeRead) -> Result<(CopyChunk, tokio::sync::OwnedSemaphorePermit)> {
+    async fn next_chunk(&self, read: RangeRead) -> Result<ReadChunk> {
         let backfill = &self.migration.options.backfill;
         let kib = (backfill.chunk_bytes / 1024).clamp(1, (backfill.queue_bytes_max / 1024).max(1));
         let closed = |_| Error::Interrupted;
         let room = Arc::clone(&self.shared.queue_kib).acquire_many_owned(kib as u32).await.map_err(closed)?;
         let _reader = self.shared.readers.acquire().await.map_err(closed)?;
-        let chunk = self.migration.source.read_chunk(&self.binding, read).await?;
+        let chunk = self.migration.source.read_chunk(&self.binding, &read).await?;
         let now = self.migration.source.fingerprint(&self.binding).await?;
         if now != self.fingerprint {
             return Err(Error::SchemaChanged { table: self.binding.name().to_owned(), captured: self.fingerprint.clone(), now });

@@ -2,7 +2,7 @@
 
 use lockstep_core::Kind;
 use lockstep_core::source::{CaptureState, SourceTable, TableBinding};
-use lockstep_core::target::TableStanding;
+use lockstep_core::target::{Backoff, TableStanding};
 
 use super::{Collector, GateResult, Observer};
 use crate::error::Result;
@@ -93,7 +93,7 @@ async fn target_gates(
         let next = format!("set tables.{}.target back", binding.name());
         return Ok(vec![GateResult::fail("target table", format!("this migration writes to {known}, not to {name}"), next)]);
     }
-    let there = match migration.target.describe(name, &schema).await? {
+    let there = match Backoff::brief().retry(|| migration.target.describe(name, &schema)).await? {
         TableStanding::Missing if adopted.is_some() => {
             let next = "restore it, or end this migration and start again";
             return Ok(vec![GateResult::fail("target table", format!("{name} is gone, with all that was written to it"), next)]);
@@ -120,7 +120,7 @@ async fn target_gates(
     match adopted {
         // Items of another migration may carry higher versions than ours: they would win against newer states.
         None => {
-            let empty = migration.target.is_empty(name).await?;
+            let empty = Backoff::brief().retry(|| migration.target.is_empty(name)).await?;
             let found = if empty { "empty" } else { "it holds items that this migration did not write" };
             gates.push(GateResult::check("target holds nothing of others", empty, found, next));
         }
@@ -129,7 +129,7 @@ async fn target_gates(
             let found = if same { "the table this migration wrote to" } else { "a table of that name was created anew" };
             let next_same = "end this migration and start again: what was written is gone";
             gates.push(GateResult::check("target is the one in use", same, found, next_same));
-            let foreign = migration.target.has_foreign_items(name).await?;
+            let foreign = Backoff::brief().retry(|| migration.target.has_foreign_items(name)).await?;
             let found = if foreign { "items without a version" } else { "none seen" };
             gates.push(GateResult::check("target holds nothing of others", !foreign, found, next));
         }
@@ -142,7 +142,7 @@ async fn target_gates(
 async fn write_gate(migration: &Migration, binding: &TableBinding) -> Result<GateResult> {
     let name = &binding.target_name;
     let probe = probe_key(binding);
-    match migration.target.prove_write(name, probe).await {
+    match Backoff::brief().retry(|| migration.target.prove_write(name, probe.clone())).await {
         Ok(()) => Ok(GateResult::pass("right to write", "proven by a put that cannot succeed")),
         Err(e) if e.kind == Kind::Denied => {
             Ok(GateResult::fail("right to write", e.message, "grant dynamodb:PutItem on the table"))

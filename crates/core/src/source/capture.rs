@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::binding::{quote_identifier, quote_literal};
@@ -62,16 +63,15 @@ impl Source {
         for statement in sql {
             transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
         }
+        let (mark, _) = read_triggers(&mut transaction, binding).await?;
         sqlx::query(
-            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_trigger)
-             SELECT $1, $2, $3, $4, t.oid FROM pg_trigger t WHERE t.tgrelid = $5::regclass AND t.tgname = $6",
+            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
         .bind(fingerprint)
         .bind(binding.table.layout())
-        .bind(binding.relation.sql())
-        .bind(trigger_name(binding))
+        .bind(mark)
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
@@ -83,30 +83,53 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn capture_state(&self, binding: &TableBinding) -> Result<CaptureState> {
-        let installed: Option<(sqlx::postgres::types::Oid, String)> =
-            sqlx::query_as("SELECT capture_trigger, relation FROM lockstep.tables WHERE name = $1")
+        let mut connection = self.pool.acquire().await.doing("reading the state of capture")?;
+        CaptureState::read(&mut connection, binding).await
+    }
+}
+
+impl CaptureState {
+    /// Reads the state on `connection`, which may be inside a transaction.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
+        let installed: Option<(String, String)> =
+            sqlx::query_as("SELECT capture_mark, relation FROM lockstep.tables WHERE name = $1")
                 .bind(binding.name())
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *connection)
                 .await
                 .doing("reading the state of capture")?;
-        let Some((recorded, relation)) = installed else { return Ok(CaptureState::Absent) };
+        let Some((recorded, relation)) = installed else { return Ok(Self::Absent) };
         if relation != binding.relation.to_string() {
-            return Ok(CaptureState::Broken(format!("capture was installed on {relation}, not on {}", binding.relation)));
+            return Ok(Self::Broken(format!("capture was installed on {relation}, not on {}", binding.relation)));
         }
-        let now: Option<(sqlx::postgres::types::Oid, String)> =
-            sqlx::query_as("SELECT oid, tgenabled::text FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2")
-                .bind(binding.relation.sql())
-                .bind(trigger_name(binding))
-                .fetch_optional(&self.pool)
-                .await
-                .doing("reading the state of capture")?;
-        Ok(match now {
-            None => CaptureState::Broken("the capture trigger was dropped".to_owned()),
-            Some((oid, _)) if oid != recorded => CaptureState::Broken("the capture trigger was replaced".to_owned()),
-            Some((_, enabled)) if enabled != "A" => CaptureState::Broken("the capture trigger was disabled".to_owned()),
-            Some(_) => CaptureState::On,
+        let (mark, enabled) = read_triggers(connection, binding).await?;
+        Ok(match enabled {
+            0..=1 => Self::Broken("a capture trigger was dropped or disabled".to_owned()),
+            // Disabled and enabled again leaves the same triggers, but another transaction has touched them.
+            _ if mark != recorded => Self::Broken("a capture trigger was replaced, or was disabled for a while".to_owned()),
+            _ => Self::On,
         })
     }
+}
+
+/// What identifies both triggers as they are, and how many of them are enabled always.
+async fn read_triggers(connection: &mut PgConnection, binding: &TableBinding) -> Result<(String, i64)> {
+    sqlx::query_as(
+        "SELECT coalesce(string_agg(oid || ':' || xmin, ' ' ORDER BY tgname), ''), count(*) FILTER (WHERE tgenabled = 'A')
+         FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname IN ($2, $3)",
+    )
+    .bind(binding.relation.sql())
+    .bind(trigger_name(binding))
+    .bind(truncate_trigger_name(binding))
+    .fetch_one(connection)
+    .await
+    .doing("reading the state of capture")
+}
+
+fn truncate_trigger_name(binding: &TableBinding) -> String {
+    format!("zz_lockstep_truncate_{}", binding.name())
 }
 
 fn trigger_name(binding: &TableBinding) -> String {
@@ -157,7 +180,7 @@ fn statements(binding: &TableBinding) -> Vec<String> {
          END $lockstep$"
         .to_owned();
     let capture_trigger = quote_identifier(&trigger_name(binding));
-    let truncate_trigger = quote_identifier(&format!("zz_lockstep_truncate_{}", binding.name()));
+    let truncate_trigger = quote_identifier(&truncate_trigger_name(binding));
     vec![
         // The lock first: creating the functions before it would only lengthen the time they wait unused.
         format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),

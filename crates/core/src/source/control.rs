@@ -111,6 +111,22 @@ impl Source {
         Control::read(&mut connection).await
     }
 
+    /// Phase and epoch, read behind the barrier: a phase change that is under way is waited for.
+    ///
+    /// After a crash the dead coordinator's `COMMIT` may still be on its way. It holds the barrier until it is through, so
+    /// what is read here can no longer change by it.
+    ///
+    /// # Errors
+    /// See [`Control::read`].
+    pub async fn control_behind_barrier(&self) -> Result<Control> {
+        let doing = "reading the phase behind the barrier";
+        let mut transaction = self.pool.begin().await.doing(doing)?;
+        super::take_shared(&mut transaction).await?;
+        let control = Control::read(&mut transaction).await?;
+        transaction.commit().await.doing(doing)?;
+        Ok(control)
+    }
+
     /// What is known of a table; `None` before capture.
     ///
     /// # Errors
@@ -166,16 +182,22 @@ impl Source {
         Err(Error::source(Kind::Busy, doing, message))
     }
 
-    /// Notes that a cold load begins. Everything it sends until [`Source::end_cold`] may be lost and arrive late.
+    /// Notes that a cold load begins. Everything it sends until [`Source::end_cold`] may be lost and arrive late; a load
+    /// that was open already was broken off, so what it sent is unsafe for `request_lifetime` from now.
     ///
     /// # Errors
     /// [`Kind::Refused`] when changes may already be in the target: a write without a condition could overwrite them.
-    pub async fn begin_cold(&self, name: &str) -> Result<()> {
-        let done = sqlx::query("UPDATE lockstep.tables SET cold_open = true WHERE name = $1 AND relay_enabled_at IS NULL")
-            .bind(name)
-            .execute(&self.pool)
-            .await
-            .doing("beginning a cold load")?;
+    pub async fn begin_cold(&self, name: &str, request_lifetime: std::time::Duration) -> Result<()> {
+        let done = sqlx::query(
+            "UPDATE lockstep.tables SET cold_open = true, cold_unsafe_until = CASE WHEN cold_open
+                 THEN greatest(cold_unsafe_until, clock_timestamp() + make_interval(secs => $2)) ELSE cold_unsafe_until END
+             WHERE name = $1 AND relay_enabled_at IS NULL",
+        )
+        .bind(name)
+        .bind(request_lifetime.as_secs_f64())
+        .execute(&self.pool)
+        .await
+        .doing("beginning a cold load")?;
         if done.rows_affected() == 1 {
             return Ok(());
         }

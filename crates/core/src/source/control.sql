@@ -19,7 +19,8 @@ CREATE TABLE lockstep.tables (
     relation         text NOT NULL,
     fingerprint      text NOT NULL,
     layout           text NOT NULL,
-    capture_trigger  oid NOT NULL,
+    -- The two triggers as they were installed: their oids, and the transactions that last touched their definitions.
+    capture_mark     text NOT NULL,
     captured_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     target_name      text,
     -- DynamoDB's TableId: a table that was dropped and created again under the same name is another table.

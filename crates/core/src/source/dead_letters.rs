@@ -38,7 +38,8 @@ const SET_ASIDE: &str = "ON CONFLICT (table_name, key) DO UPDATE SET
 
 impl Source {
     /// Sets aside a row of the backfill. The row is named by its primary key; if it is gone by now, nothing happens,
-    /// because its deletion was captured.
+    /// because its deletion was captured. A row that is set aside already stays as it is, acknowledgement included: a chunk
+    /// may be read twice.
     ///
     /// # Errors
     /// The driver's.
@@ -47,7 +48,8 @@ impl Source {
         let literals = primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal)));
         let sql = format!(
             "INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
-             SELECT $1, {}, $2, 'backfill', $3 FROM {} AS s WHERE ({}) = ({}) {SET_ASIDE}",
+             SELECT $1, {}, $2, 'backfill', $3 FROM {} AS s WHERE ({}) = ({})
+             ON CONFLICT (table_name, key) DO NOTHING",
             binding.key_sql("s"),
             binding.relation.sql(),
             binding.primary_key_sql("s"),
@@ -63,17 +65,21 @@ impl Source {
         Ok(())
     }
 
-    /// Moves a pending key to the dead letters, in one transaction, unless it was marked again meanwhile.
+    /// Moves a pending key to the dead letters, in one statement, unless it was marked again meanwhile. Says whether it was
+    /// moved: a key that an application's transaction has locked is being marked again, and is not waited for.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn set_aside_pending(&self, table: &str, key: &SourceKey, version: Version, reason: &str) -> Result<()> {
+    pub async fn set_aside_pending(&self, table: &str, key: &SourceKey, version: Version, reason: &str) -> Result<bool> {
         let sql = format!(
-            "WITH gone AS (DELETE FROM lockstep.pending WHERE table_name = $1 AND key = $2::jsonb AND version <= $3 RETURNING 1)
+            "WITH locked AS MATERIALIZED (
+                 SELECT key FROM lockstep.pending WHERE table_name = $1 AND key = $2::jsonb AND version <= $3
+                 FOR UPDATE SKIP LOCKED),
+             gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND p.key = l.key RETURNING 1)
              INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
              SELECT $1, $2::jsonb, $3, 'relay', $4 FROM gone {SET_ASIDE}"
         );
-        sqlx::query(AssertSqlSafe(sql))
+        let done = sqlx::query(AssertSqlSafe(sql))
             .bind(table)
             .bind(key.to_json())
             .bind(version.0)
@@ -81,7 +87,7 @@ impl Source {
             .execute(&self.pool)
             .await
             .doing("setting a row aside")?;
-        Ok(())
+        Ok(done.rows_affected() == 1)
     }
 
     /// The dead letters of a table, at most `limit`, oldest first.

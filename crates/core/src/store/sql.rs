@@ -4,7 +4,7 @@ use crate::row::Row;
 use crate::source::{TableBinding, list, quote_identifier};
 use crate::table::MigratableTable;
 
-/// Each returns the row's columns, then its source key as text.
+/// Each returns the row's columns, then its source key as text; the upsert also the key that the row had before, if any.
 pub(super) struct StoreSql {
     pub(super) upsert: String,
     pub(super) select: String,
@@ -33,6 +33,9 @@ impl StoreSql {
             let parts = key.iter().enumerate().map(|(i, name)| format!("s.{} = ${}", quote_identifier(name), first + i));
             parts.collect::<Vec<_>>().join(" AND ")
         };
+        // A sub-select in RETURNING sees the row as it was before the statement.
+        let old_key = binding.key_sql("o");
+        let same_row = key.iter().map(|name| format!("o.{0} = s.{0}", quote_identifier(name))).collect::<Vec<_>>().join(" AND ");
         let excluded = assigned(&|_, name| format!("excluded.{}", quote_identifier(name)));
         let whole_key = T::Key::COLUMNS.iter().enumerate().map(|(i, c)| format!("s.{} = ${}", quote_identifier(c.name), i + 1));
         let whole_key = whole_key.collect::<Vec<_>>().join(" AND ");
@@ -40,7 +43,8 @@ impl StoreSql {
         Self {
             upsert: format!(
                 "INSERT INTO {relation} AS s ({names}) VALUES ({places})
-                 ON CONFLICT ({}) DO UPDATE SET {excluded} RETURNING {returned}",
+                 ON CONFLICT ({}) DO UPDATE SET {excluded}
+                 RETURNING {returned}, (SELECT {old_key}::text FROM {relation} AS o WHERE {same_row})",
                 list(key.iter().map(|name| quote_identifier(name)))
             ),
             select_by_key: format!("SELECT {returned} FROM {relation} AS s WHERE {whole_key}"),

@@ -52,8 +52,15 @@ impl<T: MigratableTable> Store<T> {
         row.bind(&mut arguments);
         let mut transaction = self.begin().await?;
         let control = Control::read(&mut transaction).await?;
-        let written = self.fetch(&mut transaction, &self.shared.sql.upsert, arguments).await?;
-        self.commit(transaction, control, written, Vec::new()).await
+        let doing = format!("writing {}", T::NAME);
+        let sql = AssertSqlSafe(self.shared.sql.upsert.clone());
+        let returned = sqlx::query_with(sql, arguments).fetch_one(&mut *transaction).await.doing(&doing)?;
+        let written = self.read_row(&returned)?;
+        let old_key: Option<String> = returned.try_get(self.shared.sql.key_at + 1).doing(&doing)?;
+        let old_key = old_key.map(|text| SourceKey::parse(&text)).transpose();
+        let old_key = old_key.map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
+        let gone = old_key.into_iter().filter(|old| *old != written.0).collect();
+        self.commit(transaction, control, Some(written), gone).await
     }
 
     /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the

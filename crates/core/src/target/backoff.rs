@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Retry};
 
 /// A bounded series of growing, jittered pauses.
 #[derive(Clone, Debug)]
@@ -28,6 +28,19 @@ impl Backoff {
     /// For a caller who waits for the answer: well under two seconds in all.
     pub fn brief() -> Self {
         Self::new(Duration::from_millis(10), Duration::from_millis(400), 6)
+    }
+
+    /// Repeats `call` while that can help.
+    ///
+    /// # Errors
+    /// The last one's, when trying again cannot help or no try is left.
+    pub async fn retry<T, F: Future<Output = Result<T>>>(mut self, mut call: impl FnMut() -> F) -> Result<T> {
+        loop {
+            match call().await {
+                Err(error) if error.kind.retry() != Retry::Never => self.pause(error).await?,
+                other => return other,
+            }
+        }
     }
 
     /// Waits before the next try, or hands `error` back when there is none left.

@@ -219,7 +219,8 @@ fn open(options: &DynamoOptions) -> Result<Database, Error> {
         None => {
             // A nameless file rather than SQLite's own memory store, whose page cache is walked at each commit: at 30,000
             // items most of the time went there. The name goes at once, so nothing is left behind however we end.
-            let failed = |error: std::io::Error| Error::DynamoOpen { place: "a temporary file".to_owned(), reason: error.to_string() };
+            let failed =
+                |error: std::io::Error| Error::DynamoOpen { place: "a temporary file".to_owned(), reason: error.to_string() };
             let folder = tempfile::Builder::new().prefix("lockstep-dynamo-").tempdir().map_err(failed)?;
             let database = open_file(&folder.path().join("items.db"))?;
             folder.close().map_err(failed)?;
