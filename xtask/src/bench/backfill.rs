@@ -1,7 +1,6 @@
 //! `bench backfill`: end to end into a target that accepts and discards, beside the limits of the same run.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 
 use anyhow::Context;
 use lockstep_embedded::{Postgres, PostgresOptions};
@@ -10,14 +9,11 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::capture_cost::{self, CaptureCost};
-use super::limits;
 use super::null_target::NullTarget;
 use super::worker::{self, Measured};
+use super::{limits, rows};
 use crate::sample::generate::History;
-use crate::sample::load;
 
-/// Connections that load the sample.
-const LOADERS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 /// Requests kept for the replay.
 const CAPTURED_REQUESTS: usize = 400;
 /// Rows of the plain loop: enough for a second of it.
@@ -66,15 +62,15 @@ pub async fn run(sizes: &[u64], seed: u64, json: bool) -> anyhow::Result<()> {
         eprintln!("loading {rows} rows");
         let postgres = Postgres::start(PostgresOptions::default()).await?;
         let url = postgres.url();
-        load::load(&url.parse().context("the cluster's URL")?, &history(*rows), LOADERS, |_| ()).await?;
+        rows::create(url, *rows).await?;
         if place == 0 {
             // On a table that nobody has captured yet, and its rows are then part of the first size.
-            capture = Some(capture_cost::measure(&worker::connect(&url).await?, INSERTS).await?);
+            capture = Some(capture_cost::measure(&worker::connect(url).await?, INSERTS).await?);
         }
         eprintln!("measuring {rows} rows");
-        let cold = worker::spawn(&url, &null.url, true).await?;
-        let guarded = worker::spawn(&url, &null.url, false).await?;
-        let raw_copy_rows_per_s = limits::raw_copy(&url, guarded.rows).await?;
+        let cold = worker::spawn(url, &null.url, true).await?;
+        let guarded = worker::spawn(url, &null.url, false).await?;
+        let raw_copy_rows_per_s = limits::raw_copy(url, guarded.rows).await?;
         let bytes_per_row = guarded.bytes as f64 / guarded.rows as f64;
         reports.push(SizeReport { rows: guarded.rows, bytes_per_row, guarded, cold, raw_copy_rows_per_s });
         postgres.stop().await?;

@@ -1,6 +1,6 @@
 //! Benchmarks: ratios against limits measured in the same run, never absolute claims.
 //!
-//! In reading order: [`backfill`] (what is measured and printed), [`worker`] (the measured process), [`limits`] (what the
+//! In reading order: [`backfill`] (what is measured and printed), [`rows`], [`worker`] (the measured process), [`limits`] (what the
 //! machine can do at best, and a plain loop at worst), [`capture_cost`], [`null_target`] and [`replay`].
 
 pub mod backfill;
@@ -8,6 +8,7 @@ pub mod capture_cost;
 pub mod limits;
 pub mod null_target;
 pub mod replay;
+pub mod rows;
 pub mod worker;
 
 use std::process::ExitCode;
