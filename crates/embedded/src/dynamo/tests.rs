@@ -88,9 +88,8 @@ async fn a_detached_server_killed_with_sigkill_loses_nothing_it_answered() {
     assert_eq!(count(again.endpoint_url()).await, 100);
 }
 
-/// Not a test by itself: the process that `spawn_server` starts.
+/// Not a test by itself, and nothing unless `spawn_server` starts it as a process of its own.
 #[tokio::test]
-#[ignore = "a child process of another test"]
 async fn server_process() {
     let Some(path) = std::env::var_os(SERVER_PATH) else { return };
     let options = DynamoOptions { path: Some(path.into()), port: None };
@@ -102,7 +101,7 @@ async fn server_process() {
 async fn spawn_server(path: &Path) -> DetachedDynamo {
     let variable = format!("{SERVER_PATH}={}", path.display());
     let this = std::env::current_exe().expect("this test").display().to_string();
-    let arguments = [&variable, &this, "--exact", "dynamo::tests::server_process", "--ignored", "--nocapture"];
+    let arguments = [&variable, &this, "--exact", "dynamo::tests::server_process", "--nocapture"];
     DetachedDynamo::spawn(Path::new("/usr/bin/env"), arguments).await.expect("starts")
 }
 

@@ -21,7 +21,7 @@ async fn a_cluster_answers_and_is_removed_after_stop() {
     assert_eq!(sql(postgres.url(), "SELECT 1"), Ok("1".to_owned()));
     assert_eq!(
         sql(postgres.url(), "SELECT current_user, current_database(), current_setting('fsync'), current_setting('wal_level')"),
-        Ok("lockstep|lockstep|off|replica".to_owned())
+        Ok("lockstep_owner|lockstep|off|replica".to_owned())
     );
     let (data_dir, port) = (postgres.data_dir().to_owned(), postgres.port());
     postgres.stop().await.expect("stops");
@@ -157,9 +157,8 @@ fn an_owner_killed_while_it_creates_its_cluster_leaves_nothing() {
     owner.leaves_nothing();
 }
 
-/// Not a test by itself: the process that `Owner` starts, and that never ends by its own will.
+/// Not a test by itself, and nothing unless `Owner` starts it as a process of its own, which never ends by its own will.
 #[tokio::test]
-#[ignore = "a child process of other tests"]
 async fn owner_process() {
     let Some(parent) = std::env::var_os(OWNER_PARENT) else { return };
     let options = PostgresOptions { parent: Some(parent.into()), ..PostgresOptions::default() };
@@ -179,7 +178,7 @@ impl Owner {
         let parent = tempfile::tempdir().expect("a folder");
         fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).expect("opened to PostgreSQL's user");
         let process = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "postgres::tests::owner_process", "--ignored", "--nocapture"])
+            .args(["--exact", "postgres::tests::owner_process", "--nocapture"])
             .env(OWNER_PARENT, parent.path())
             .process_group(0)
             .stdout(Stdio::piped())
