@@ -76,9 +76,9 @@ impl Default for BackfillOptions {
             requests_in_flight: 16,
             // Enough that the last range to finish is a small part of the whole, few enough to read the list at a glance.
             ranges_per_table: 64,
-            chunk_bytes: 512 * 1024,
-            // Encoded rows take several times their bytes in PostgreSQL; this keeps the process well below 200 MB.
-            queue_bytes_max: 8 * 1024 * 1024,
+            chunk_bytes: 256 * 1024,
+            // Encoded rows take several times their bytes in PostgreSQL; this keeps the process well below 200 MB and two processors busy.
+            queue_bytes_max: 4 * 1024 * 1024,
             write_units_per_s_max: None,
             errors_max: 1_000,
             window: Window::default(),

@@ -6,7 +6,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use sqlx::postgres::PgArguments;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo};
 
 use super::{Column, Unholdable, bind_value, present, string};
 
@@ -15,16 +18,8 @@ use super::{Column, Unholdable, bind_value, present, string};
 /// In DynamoDB it is a string, not a map: a map could not hold numbers over 38 digits, more than 32 levels, or the
 /// difference between `1.0` and `1.00`, all of which `jsonb` allows; and it costs more bytes and time.
 /// Equality (`==`) is of the text; [`Column::same`] is of the meaning.
-#[derive(Clone, Debug)]
-pub struct Json(Box<RawValue>);
-
-impl PartialEq for Json {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Json {}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json(String);
 
 impl Json {
     /// A document of anything that serialises.
@@ -32,7 +27,7 @@ impl Json {
     /// # Errors
     /// When serialisation fails, for example for a map whose keys are not strings.
     pub fn of(value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        serde_json::value::to_raw_value(value).map(Self)
+        serde_json::to_string(value).map(Self)
     }
 
     /// Parses a document.
@@ -40,7 +35,7 @@ impl Json {
     /// # Errors
     /// When the text is not one JSON value.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        RawValue::from_string(text.to_owned()).map(Self)
+        serde_json::from_str::<&RawValue>(text).map(|_| Self(text.to_owned()))
     }
 
     /// Reads the document into a type.
@@ -48,12 +43,12 @@ impl Json {
     /// # Errors
     /// When the document has another shape.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.0.get())
+        serde_json::from_str(&self.0)
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 }
 
@@ -65,12 +60,12 @@ impl Column for Json {
         let Some((1, text)) = present(field)?.split_first().map(|(version, text)| (*version, text)) else {
             return Err(Unholdable::because("jsonb in an unknown binary version"));
         };
-        let text = std::str::from_utf8(text).map_err(|_| Unholdable::because("jsonb is not UTF-8"))?;
-        Self::parse(text).map_err(|_| Unholdable::because("jsonb does not parse (nested too deep?)"))
+        // Not parsed again: PostgreSQL printed it from its parsed form, and parsing cost a twentieth of a backfill.
+        std::str::from_utf8(text).map(|text| Self(text.to_owned())).map_err(|_| Unholdable::because("jsonb is not UTF-8"))
     }
 
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
-        Ok(Some(AttributeValue::S(self.0.get().to_owned())))
+        Ok(Some(AttributeValue::S(self.0.clone())))
     }
 
     fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
@@ -78,31 +73,51 @@ impl Column for Json {
     }
 
     fn bind(&self, arguments: &mut PgArguments) {
-        bind_value(arguments, sqlx::types::Json(self.0.clone()));
+        bind_value(arguments, Text(self.0.clone()));
     }
 
     fn bind_null(arguments: &mut PgArguments) {
-        bind_value(arguments, None::<sqlx::types::Json<Box<RawValue>>>);
+        bind_value(arguments, None::<Text>);
     }
 
     fn same(&self, other: &Self) -> bool {
-        self.0.get() == other.0.get() || same_meaning(&self.0, &other.0)
+        self.0 == other.0 || same_meaning(&self.0, &other.0)
+    }
+}
+
+/// The text as a `jsonb` parameter: `jsonb_recv` takes a version byte, 1, and the text, and parses it.
+struct Text(String);
+
+impl sqlx::Type<sqlx::Postgres> for Text {
+    fn type_info() -> PgTypeInfo {
+        // The oid of `jsonb` is the same in every PostgreSQL (pg_type.dat).
+        PgTypeInfo::with_oid(Oid(3802))
+    }
+}
+
+impl sqlx::Encode<'_, sqlx::Postgres> for Text {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.push(1);
+        buffer.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
     }
 }
 
 /// Equality as `jsonb` sees it: order of members and white space do not matter, numbers compare by value and to any
 /// precision, a repeated member counts once, the last.
-fn same_meaning(a: &RawValue, b: &RawValue) -> bool {
+fn same_meaning(a: &str, b: &str) -> bool {
     type Members<'a> = BTreeMap<String, &'a RawValue>;
-    let (a, b) = (a.get().trim(), b.get().trim());
+    let (a, b) = (a.trim(), b.trim());
     match (a.as_bytes().first(), b.as_bytes().first()) {
         (Some(b'{'), Some(b'{')) => match (serde_json::from_str::<Members<'_>>(a), serde_json::from_str::<Members<'_>>(b)) {
-            (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|((ka, va), (kb, vb))| ka == kb && same_meaning(va, vb)),
+            (Ok(a), Ok(b)) => {
+                a.len() == b.len() && a.iter().zip(&b).all(|((ka, va), (kb, vb))| ka == kb && same_meaning(va.get(), vb.get()))
+            }
             _ => false,
         },
         (Some(b'['), Some(b'[')) => {
             match (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b)) {
-                (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_meaning(a, b)),
+                (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_meaning(a.get(), b.get())),
                 _ => false,
             }
         }
