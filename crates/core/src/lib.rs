@@ -39,3 +39,8 @@ pub use version::{EPOCH_SHIFT, Epoch, Version};
 pub use aws_sdk_dynamodb::types::AttributeValue;
 pub use serde_json;
 pub use sqlx::postgres::PgArguments;
+
+/// Keeps the example of docs/add-your-own-table.md compiling.
+#[doc = include_str!("../../../docs/add-your-own-table.md")]
+#[cfg(doctest)]
+pub struct AddYourOwnTable;

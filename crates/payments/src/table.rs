@@ -56,6 +56,10 @@ impl MigratableTable for Payments {
         Ok(())
     }
 
+    fn expires(&self) -> bool {
+        self.options.ttl_days.is_some_and(|days| days > 0)
+    }
+
     fn expires_at(&self, row: &Payment) -> Option<DateTime<Utc>> {
         let days = self.options.ttl_days.filter(|days| *days > 0)?;
         row.payment_date.checked_add_signed(TimeDelta::days(days.into()))
