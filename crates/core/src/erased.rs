@@ -36,6 +36,13 @@ pub trait AnyTable: Send + Sync {
     /// When the row cannot be held; see [`MigratableTable::encode`].
     fn encode(&self, fields: &mut Fields<'_>) -> Result<Item, Unholdable>;
 
+    /// Turns a source row into its item, its source key as [`AnyTable::key_of_row`] gives it, and the time of its expiry as
+    /// [`AnyTable::expires_at`] does, decoding the row once.
+    ///
+    /// # Errors
+    /// As [`AnyTable::encode`].
+    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<(Item, Vec<String>, Option<i64>), Unholdable>;
+
     /// Where the row of a source key lives in the target.
     ///
     /// # Errors
@@ -123,6 +130,13 @@ impl<T: MigratableTable> AnyTable for T {
 
     fn encode(&self, fields: &mut Fields<'_>) -> Result<Item, Unholdable> {
         MigratableTable::encode(self, &T::Row::from_fields(fields)?)
+    }
+
+    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<(Item, Vec<String>, Option<i64>), Unholdable> {
+        let row = T::Row::from_fields(fields)?;
+        let key = T::key(&row).literals()?;
+        let expires_at = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
+        Ok((MigratableTable::encode(self, &row)?, key, expires_at))
     }
 
     fn target_key(&self, key: &SourceKey) -> Result<TargetKey, Unholdable> {

@@ -3,9 +3,10 @@
 use lockstep_core::source::KeyState;
 use lockstep_core::{AnyTable, Attributes, CompareError, Fields, PK, SK, is_tombstone};
 
-/// A source row, wherever it was read.
+/// A source row.
 pub(crate) enum SourceRow<'a> {
-    /// A tuple of a chunk.
+    /// A tuple of a chunk: how tests have rows without a store.
+    #[cfg(test)]
     Copied(&'a [u8]),
     /// A key that was looked up; its row exists.
     LookedUp(&'a KeyState),
@@ -20,6 +21,7 @@ impl<'a> SourceRow<'a> {
     /// Runs `read` over the row's fields, from the first one.
     pub(crate) fn fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> T {
         match self {
+            #[cfg(test)]
             Self::Copied(tuple) => read(&mut Fields::of_copy(tuple)),
             Self::LookedUp(state) => state.with_fields(read).expect("the row exists: `of` checked it"),
         }

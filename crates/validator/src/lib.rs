@@ -1,16 +1,17 @@
 //! The validator: every row of both stores compared, field by field, while writers go on.
 //!
-//! Words: the *forward* pass reads every source row and looks for its item; the *backward* pass reads every item and
-//! looks for its row. A *suspect* is a key on which the two stores did not agree when a pass came by. A suspect that is
-//! still in disagreement when it has *settled*, that is, when nothing of it is on its way any more, is a *finding*. A
-//! *verdict* is what all of that comes to; it never says consistent while something was not compared, failed, or waits
+//! Words: the *source pass* reads every row once, the *target pass* every item once; each makes a *print* of what it reads
+//! and adds it to the *ledger*, whose *buckets* are sums. Where two buckets differ, their entries are compared one by one.
+//! A *suspect* is a key on which the two stores did not agree when the passes came by. A suspect that is still in
+//! disagreement when it has *settled*, that is, when nothing of it is on its way any more, is a *finding*. A *verdict* is
+//! what all of that comes to; it never says consistent while something was not compared, failed, or waits
 //! unacknowledged (I11).
 //!
 //! There is no write path here. Findings are repaired by the relay, and the verdict is recorded by the caller.
 //!
 //! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`
 //! and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `reader` and
-//! `tasks` (how stores are asked and processors used); `tally` and `suspect`; the passes `forward` and `backward`;
+//! `tasks` (how stores are asked and processors used); `tally` and `suspect`; `print` and `ledger` (what is compared); `source_pass` and `target_pass`;
 //! `recheck`; and the composition, `table_run` for one table and `run` for all.
 //!
 //! ```no_run
@@ -41,8 +42,12 @@ mod tasks;
 mod suspect;
 mod tally;
 
-mod backward;
-mod forward;
+mod ledger;
+mod print;
+
+mod source_pass;
+mod target_pass;
+
 mod recheck;
 
 mod run;

@@ -91,14 +91,8 @@ impl Reader {
     }
 
     /// One page of a segment.
-    pub(crate) async fn page(
-        &self,
-        table: &str,
-        segment: (usize, usize),
-        start: Option<&Attributes>,
-        attributes: &[&str],
-    ) -> Result<Page> {
-        insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned(), Some(attributes))).await
+    pub(crate) async fn page(&self, table: &str, segment: (usize, usize), start: Option<&Attributes>) -> Result<Page> {
+        insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned(), None)).await
     }
 }
 

@@ -80,6 +80,12 @@ pub struct TableReport {
     pub expired: u64,
     /// Keys that did not come to rest within the settle time-out.
     pub unsettled: u64,
+    /// Buckets that the rows and items were summed up in.
+    #[serde(default)]
+    pub buckets: u64,
+    /// Buckets whose sums differed, so that their entries were compared one by one.
+    #[serde(default)]
+    pub buckets_differing: u64,
     /// The first findings, up to the number asked for.
     pub findings: Vec<Finding>,
     /// Whether both passes and the recheck came to their end.

@@ -1,7 +1,8 @@
 //! Suspects: keys on which the stores did not agree when a pass came by.
 
 use lockstep_core::source::KeyBound;
-use lockstep_core::{Item, PK, SK, TargetKey};
+use lockstep_core::{AttributeValue, Item, PK, SK, TargetKey};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::reader::text_of;
@@ -12,7 +13,7 @@ use crate::tasks::Stopped;
 #[derive(Clone, Debug)]
 pub(crate) struct Suspect {
     pub(crate) subject: Subject,
-    /// Whether the forward pass met it, as a source row; otherwise it is an item that the backward pass met.
+    /// Whether it was met as a source row; otherwise as an item.
     pub(crate) of_row: bool,
 }
 
@@ -24,6 +25,11 @@ pub(crate) enum Subject {
         /// The key, a literal a column.
         key: Vec<String>,
         /// Where its item is, or should be.
+        place: TargetKey,
+    },
+    /// An item at whose place no row was met.
+    Item {
+        /// Where it is.
         place: TargetKey,
     },
     /// A row that the target cannot hold, so that it has no place there and maybe no whole key.
@@ -46,13 +52,81 @@ impl Subject {
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Key { key, .. } => array(key),
+            Self::Item { place } => array(&parts_of(place)),
             Self::Row { primary_key } => array(primary_key),
         }
+    }
+
+    /// Its source key, where that is known.
+    pub(crate) fn key(&self) -> Option<&Vec<String>> {
+        match self {
+            Self::Key { key, .. } => Some(key),
+            Self::Item { .. } | Self::Row { .. } => None,
+        }
+    }
+
+    /// The place of its item, where it has one.
+    pub(crate) fn place(&self) -> Option<&TargetKey> {
+        match self {
+            Self::Key { place, .. } | Self::Item { place } => Some(place),
+            Self::Row { .. } => None,
+        }
+    }
+
+    /// As bytes, for the ledger.
+    pub(crate) fn to_name(&self) -> Vec<u8> {
+        let written = match self {
+            Self::Key { key, place } => Name { key: Some(key.clone()), place: Some(place.into()) },
+            Self::Item { place } => Name { key: None, place: Some(place.into()) },
+            Self::Row { primary_key } => Name { key: Some(primary_key.clone()), place: None },
+        };
+        serde_json::to_vec(&written).expect("strings are JSON")
+    }
+
+    /// What [`Subject::to_name`] wrote.
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
+        let Name { key, place } = serde_json::from_slice(name).ok()?;
+        Some(match (key, place) {
+            (Some(key), Some(place)) => Self::Key { key, place: place.into() },
+            (None, Some(place)) => Self::Item { place: place.into() },
+            (Some(primary_key), None) => Self::Row { primary_key },
+            (None, None) => return None,
+        })
     }
 
     /// A finding about it.
     pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> Finding {
         Finding { class, key: self.shown(), columns }
+    }
+}
+
+/// A subject as it is written.
+#[derive(Serialize, Deserialize)]
+struct Name {
+    #[serde(rename = "k")]
+    key: Option<Vec<String>>,
+    #[serde(rename = "p")]
+    place: Option<Place>,
+}
+
+/// A target key as it is written: type and text of each part.
+#[derive(Serialize, Deserialize)]
+struct Place((char, String), Option<(char, String)>);
+
+impl From<&TargetKey> for Place {
+    fn from(place: &TargetKey) -> Self {
+        let part = |part| {
+            let (kind, text) = text_of(part);
+            (kind, text.to_owned())
+        };
+        Self(part(&place.partition), place.sort.as_ref().map(part))
+    }
+}
+
+impl From<Place> for TargetKey {
+    fn from(Place(partition, sort): Place) -> Self {
+        let part = |(kind, text)| if kind == 'N' { AttributeValue::N(text) } else { AttributeValue::S(text) };
+        Self { partition: part(partition), sort: sort.map(part) }
     }
 }
 
@@ -64,9 +138,12 @@ pub(crate) fn place_of(item: &Item) -> TargetKey {
 
 /// A finding about an item whose source key is not known.
 pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns: Vec<String>) -> Found {
-    let parts = place.map(|place| std::iter::once(&place.partition).chain(&place.sort).map(|part| text_of(part).1.to_owned()));
-    let key = array(&parts.map(Vec::from_iter).unwrap_or_default());
+    let key = array(&place.map(parts_of).unwrap_or_default());
     Found { finding: Finding { class, key, columns }, compared: false }
+}
+
+fn parts_of(place: &TargetKey) -> Vec<String> {
+    std::iter::once(&place.partition).chain(&place.sort).map(|part| text_of(part).1.to_owned()).collect()
 }
 
 fn array(parts: &[String]) -> String {

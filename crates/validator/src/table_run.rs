@@ -7,16 +7,17 @@ use lockstep_core::Phase;
 use lockstep_core::source::TableBinding;
 use tokio::sync::mpsc;
 
-use crate::backward::backward;
-use crate::forward::forward;
+use crate::ledger::Ledger;
 use crate::options::ValidateOptions;
 use crate::progress::{Progress, TableProgress};
 use crate::reader::Reader;
 use crate::recheck::{BATCH, recheck};
 use crate::report::{FindingClass, TableReport};
-use crate::suspect::{Suspects, finding_at};
+use crate::source_pass::source_pass;
+use crate::suspect::{Subject, Suspect, Suspects, finding_at};
 use crate::tally::{Outcome, Tally};
-use crate::tasks::Stopped;
+use crate::target_pass::target_pass;
+use crate::tasks::{Stopped, compute};
 
 /// What the passes of one table share.
 #[derive(Debug)]
@@ -67,19 +68,46 @@ impl TableRun {
     pub(crate) async fn compare(self: &Arc<Self>) -> Result<(), String> {
         let rows_estimate = self.open().await.map_err(|reason| format!("nothing was compared: {reason}"))?;
         let (sender, queue) = mpsc::channel(BATCH);
-        let (to_recheck, also) = (Suspects(sender.clone()), Suspects(sender));
-        let (forward, backward, recheck) =
-            tokio::join!(forward(self, to_recheck, rows_estimate), backward(self, also), recheck(self, queue));
+        let ledger = Arc::new(Ledger::new(rows_estimate));
+        let passes = async {
+            // In here, so that the queue of suspects ends when everything that feeds it has.
+            let suspects = Suspects(sender);
+            let (source, target) =
+                tokio::join!(source_pass(self, &ledger, suspects.clone(), rows_estimate), target_pass(self, &ledger));
+            let compared = match (&source, &target) {
+                (Ok(()), Ok(())) => self.compare_ledger(&ledger, &suspects).await,
+                _ => Ok(()),
+            };
+            (source, target, compared)
+        };
+        let ((source, target, compared), recheck) = tokio::join!(passes, recheck(self, queue));
         let rows = format!("{} of {} rows were compared", self.tally.compared(), self.progress().rows_expected());
         let failures = [
-            forward.err().map(|e| ("not every row was looked for in the target", e)),
-            backward.err().map(|e| ("not every item was looked for in the source", e)),
+            source.err().map(|e| ("not every row was read", e)),
+            target.err().map(|e| ("not every item was read", e)),
+            compared.err().map(|e| ("rows and items were read and not all compared", e)),
             recheck.err().map(|e| ("not every mismatch was read again", e)),
         ];
         // The recheck says itself why it ended; that its feeders then stopped adds nothing.
         let failures = failures.into_iter().flatten().filter(|(_, e)| !matches!(e, Stopped::RecheckEnded));
         let failures: Vec<String> = failures.map(|(what, e)| format!("{what}: {e}")).collect();
         if failures.is_empty() { self.check_source().await } else { Err(format!("{}; {rows}", failures.join("; "))) }
+    }
+
+    /// Holds what both passes saw against each other.
+    async fn compare_ledger(self: &Arc<Self>, ledger: &Arc<Ledger>, suspects: &Suspects) -> Result<(), Stopped> {
+        self.tally.count_buckets(ledger.buckets() as u64, 0);
+        for partition in 0..ledger.partitions() {
+            let of_partition = Arc::clone(ledger);
+            let difference = compute(move || of_partition.compare(partition)).await.map_err(Stopped::spool)?;
+            self.tally.count_compared(difference.equal, difference.expired);
+            self.tally.count_buckets(0, difference.buckets_differing);
+            for (names, of_row) in [(difference.rows, true), (difference.items, false)] {
+                let subjects = names.iter().map(|name| Subject::from_name(name).expect("we wrote it"));
+                suspects.raise(subjects.map(|subject| Suspect { subject, of_row }).collect()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks that comparing makes sense, counts, and returns about how many rows there are.

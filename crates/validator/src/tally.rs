@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     undecodable: AtomicU64,
     expired: AtomicU64,
     unsettled: AtomicU64,
+    buckets: AtomicU64,
+    buckets_differing: AtomicU64,
     findings: Mutex<Vec<Finding>>,
     findings_max: usize,
 }
@@ -60,6 +62,12 @@ impl Tally {
         self.compared.fetch_add(equal + expired, Ordering::Relaxed);
         self.equal.fetch_add(equal, Ordering::Relaxed);
         self.expired.fetch_add(expired, Ordering::Relaxed);
+    }
+
+    /// Counts buckets of the ledger, and those whose entries had to be read again.
+    pub(crate) fn count_buckets(&self, all: u64, differing: u64) {
+        self.buckets.fetch_add(all, Ordering::Relaxed);
+        self.buckets_differing.fetch_add(differing, Ordering::Relaxed);
     }
 
     /// Counts what became of a suspect. `of_row`: it was a source row that made it one, so it counts as compared.
@@ -115,6 +123,8 @@ impl Tally {
             undecodable: read(&self.undecodable),
             expired: read(&self.expired),
             unsettled: read(&self.unsettled),
+            buckets: read(&self.buckets),
+            buckets_differing: read(&self.buckets_differing),
             findings,
             ..TableReport::of(name)
         }

@@ -14,12 +14,25 @@ pub(crate) enum Stopped {
     /// A key cannot be written as a literal, so the next chunk has no beginning.
     #[error("the next chunk has no beginning: {0}")]
     Border(lockstep_core::Unholdable),
+    /// A temporary file failed.
+    #[error("a temporary file in {folder} cannot be used: {error}; make room there, or set TMPDIR to another folder",
+            folder = std::env::temp_dir().display())]
+    Spool {
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// A worker panicked.
     #[error("a worker panicked; this is a bug of Lockstep: {0}")]
     Panicked(String),
     /// The recheck ended before the pass that feeds it; the recheck says why.
     #[error("nobody rechecks suspects any more")]
     RecheckEnded,
+}
+
+impl Stopped {
+    pub(crate) fn spool(error: std::io::Error) -> Self {
+        Self::Spool { error }
+    }
 }
 
 /// Runs `work` on rayon's threads.

@@ -108,7 +108,7 @@ pub struct ValidateSection {
     pub parallel: usize,
     /// Most source rows of one chunk.
     pub chunk_rows: usize,
-    /// Into how many segments a target table is cut for scanning.
+    /// Into how many segments a target table is cut for scanning; an emulator is scanned whole.
     pub scan_segments: usize,
     /// How long a difference may be on its way before it is given up as unsettled.
     pub settle_timeout_ms: u64,

@@ -7,7 +7,7 @@ use lockstep_core::source::{SourceOptions, Window};
 use lockstep_core::target::TargetOptions;
 use lockstep_validator::ValidateOptions;
 
-use super::Config;
+use super::{Config, Standing};
 
 /// The region that requests to an emulator are signed for: they look at it only to tell accounts apart.
 const EMULATOR_REGION: &str = "us-east-1";
@@ -94,12 +94,18 @@ impl Config {
             window: self.window(),
             parallel: validate.parallel,
             chunk_rows: validate.chunk_rows,
-            scan_segments: validate.scan_segments,
+            scan_segments: if self.is_emulated() { 1 } else { validate.scan_segments },
             settle_timeout: Duration::from_millis(validate.settle_timeout_ms),
             count_tolerance: validate.count_tolerance,
             findings_max: validate.findings_max,
             ..ValidateOptions::default()
         }
+    }
+
+    /// Whether the target is an emulator. Ours reads its whole table for each page of a segment, so a scan in segments takes
+    /// it quadratic time.
+    fn is_emulated(&self) -> bool {
+        self.target.emulator_credentials || self.standing() != Ok(Standing::Configured)
     }
 
     /// The days that are moved and compared.

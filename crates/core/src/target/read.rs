@@ -85,10 +85,11 @@ impl Target {
             .scan()
             .table_name(table)
             .consistent_read(true)
-            .segment(segment as i32)
-            .total_segments(segments as i32)
             .set_exclusive_start_key(start)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        if segments > 1 {
+            request = request.segment(segment as i32).total_segments(segments as i32);
+        }
         if let Some(attributes) = attributes {
             let names: HashMap<String, String> =
                 attributes.iter().enumerate().map(|(i, name)| (format!("#a{i}"), (*name).to_owned())).collect();

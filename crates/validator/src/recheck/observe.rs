@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 use lockstep_core::source::{KeyBound, KeyState, TableBinding};
-use lockstep_core::{Attributes, Result, TargetKey, version_of};
+use lockstep_core::{Attributes, Result, TargetKey, is_tombstone, version_of};
 
 use super::{Seen, Waiting};
 use crate::diff::{Class, SourceRow, classify};
@@ -10,21 +10,21 @@ use crate::suspect::{Subject, place_of};
 use crate::table_run::TableRun;
 use crate::tasks::compute;
 
-/// Reads every suspect once, in their order. A row that can be held by now becomes a key, to be seen the next time.
+/// Reads every suspect once, in their order. What becomes known of a subject meanwhile is noted: the key of an item, or of
+/// a row that can be held by now.
 pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<Vec<Seen>> {
-    let mut keys = Vec::new();
-    let mut places = Vec::new();
-    for one in waiting.iter() {
-        if let Subject::Key { key, place } = &one.suspect.subject {
-            keys.push(key.clone());
-            places.push(place.clone());
-        }
-    }
-    let mut of_keys = observe_keys(run, keys, places).await?.into_iter();
+    let places: Vec<TargetKey> = waiting.iter().filter_map(|one| one.suspect.subject.place().cloned()).collect();
+    let before = run.reader.items(&run.binding.target_name, &places).await?;
+    name_items(run, waiting, &before);
+    let keys: Vec<Vec<String>> = waiting.iter().filter_map(|one| one.suspect.subject.key().cloned()).collect();
+    let states = run.reader.look_up(&run.binding, &keys).await?;
+    let after = run.reader.items(&run.binding.target_name, &places).await?;
+
+    let mut of_places = compare(run, waiting, before, states, after).await.into_iter();
     let mut seen = Vec::with_capacity(waiting.len());
     for one in waiting {
         seen.push(match &one.suspect.subject {
-            Subject::Key { .. } => of_keys.next().expect("one reading for every key"),
+            Subject::Key { .. } | Subject::Item { .. } => of_places.next().expect("one reading for every place"),
             Subject::Row { primary_key } => {
                 let (of_row, subject) = observe_row(run, primary_key).await?;
                 one.suspect.subject = subject.unwrap_or_else(|| one.suspect.subject.clone());
@@ -35,17 +35,56 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
     Ok(seen)
 }
 
-async fn observe_keys(run: &TableRun, keys: Vec<Vec<String>>, places: Vec<TargetKey>) -> Result<Vec<Seen>> {
-    let before = run.reader.items(&run.binding.target_name, &places).await?;
-    let states = run.reader.look_up(&run.binding, &keys).await?;
-    let after = run.reader.items(&run.binding.target_name, &places).await?;
+/// Reads off the items which rows they are of.
+fn name_items(run: &TableRun, waiting: &mut [Waiting], before: &[Option<Attributes>]) {
+    let at_places = waiting.iter_mut().filter(|one| one.suspect.subject.place().is_some());
+    for (one, item) in at_places.zip(before) {
+        if let (Subject::Item { place }, Some(item)) = (&one.suspect.subject, item)
+            && !is_tombstone(item)
+            && let Ok(key) = run.binding.table.key_of_item(item)
+        {
+            one.suspect.subject = Subject::Key { key, place: place.clone() };
+        }
+    }
+}
+
+/// What the readings say of every suspect that has a place.
+async fn compare(
+    run: &TableRun,
+    waiting: &[Waiting],
+    before: Vec<Option<Attributes>>,
+    states: Vec<KeyState>,
+    after: Vec<Option<Attributes>>,
+) -> Vec<Seen> {
+    let with_place = waiting.iter().map(|one| &one.suspect.subject).filter(|subject| subject.place().is_some());
+    let is_keyed: Vec<bool> = with_place.map(|subject| subject.key().is_some()).collect();
     let binding = run.binding.clone();
     let seen = compute(move || {
         let now_s = Utc::now().timestamp();
-        let readings = before.iter().zip(&states).zip(&after);
-        readings.map(|((before, state), after)| see(&binding, before.as_ref(), state, after.as_ref(), now_s)).collect()
+        let mut states = states.iter();
+        let readings = before.iter().zip(&after).zip(is_keyed);
+        let see_one = |((before, after), is_keyed): ((&Option<Attributes>, &Option<Attributes>), bool)| {
+            if is_keyed {
+                let state = states.next().expect("a state for every key");
+                return see(&binding, before.as_ref(), state, after.as_ref(), now_s);
+            }
+            see_nameless(&binding, before.as_ref(), after.as_ref())
+        };
+        readings.map(see_one).collect()
     });
-    Ok(seen.await)
+    seen.await
+}
+
+/// An item that is of no row that could be looked up.
+fn see_nameless(binding: &TableBinding, before: Option<&Attributes>, after: Option<&Attributes>) -> Seen {
+    let class = match after.filter(|item| !is_tombstone(item)).map(|item| binding.table.key_of_item(item)) {
+        None => Class::Absent,
+        Some(Err(reason)) => Class::Undecodable(reason.column),
+        // It came back, or was replaced: then it is read again, by its key.
+        Some(Ok(_)) => Class::Extra,
+    };
+    let moved = before != after;
+    Seen { moved, pending: false, dead_letter: false, version: after.and_then(version_of), class }
 }
 
 fn see(binding: &TableBinding, before: Option<&Attributes>, state: &KeyState, after: Option<&Attributes>, now_s: i64) -> Seen {

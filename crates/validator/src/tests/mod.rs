@@ -1,4 +1,6 @@
 mod diff;
+mod ledger;
+mod print;
 mod report;
 mod ruling;
 mod table;
