@@ -10,8 +10,8 @@ const INSERT: &str = "INSERT INTO public.integration_logs
     (application_id, log_type, service_name, request_data, response_data, status_code, is_success, error_message,
      processing_time_ms, log_timestamp, correlation_id, user_id)
     SELECT 1 + n % 3000, 'Request', 'service-' || n % 7,
-           jsonb_build_object('applicant', md5(n::text), 'amount', n % 100000, 'note', repeat('request ', 14)),
-           jsonb_build_object('decision', md5((n + 1)::text), 'score', n % 850, 'note', repeat('answer ', 14)),
+           jsonb_build_object('applicant', md5(n::text), 'amount', n % 100000, 'note', repeat('request ', 22)),
+           jsonb_build_object('decision', md5((n + 1)::text), 'score', n % 850, 'note', repeat('answer ', 22)),
            '200', n % 16 <> 0, CASE WHEN n % 16 = 0 THEN 'the bureau did not answer in time' END,
            (n % 500)::int, now() - n * interval '1 second', md5((n + 2)::text), 'user-' || n % 1000
     FROM generate_series(1, $1) AS n";

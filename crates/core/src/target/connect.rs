@@ -10,6 +10,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::Target;
+use super::payload_hash::PayloadHash;
 
 /// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO, instance role.
 #[derive(Clone, Debug)]
@@ -70,8 +71,8 @@ impl Target {
         if options.emulator_credentials {
             loader = loader.credentials_provider(Credentials::from_keys("lockstep", "lockstep", None));
         }
-        let config = loader.load().await;
-        Self { client: aws_sdk_dynamodb::Client::new(&config), options }
+        let config = aws_sdk_dynamodb::config::Builder::from(&loader.load().await).interceptor(PayloadHash).build();
+        Self { client: aws_sdk_dynamodb::Client::from_conf(config), options }
     }
 }
 

@@ -8,6 +8,7 @@ mod connect;
 mod fault;
 mod guarded;
 mod history;
+mod payload_hash;
 mod read;
 mod tables;
 
