@@ -8,7 +8,8 @@
 //! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`Item`] and the keys;
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
 //! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`store`] (what applications hold); [`sweeper`] (undoes what strict
-//! writes left half-done); [`migration`] (the handle that an application opens).
+//! writes left half-done); [`operation`] (one change over several tables); [`migration`] (the
+//! handle that an application opens).
 
 mod column;
 mod erased;
@@ -16,6 +17,7 @@ mod error;
 mod item;
 mod key;
 pub mod migration;
+pub mod operation;
 mod phase;
 mod row;
 pub mod source;

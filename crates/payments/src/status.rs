@@ -23,8 +23,8 @@ impl Payments {
         }
         let change = |payment: &mut Payment| {
             to.clone_into(&mut payment.payment_status);
-            // PostgreSQL keeps microseconds.
-            payment.updated_date = Some(Utc::now().trunc_subsecs(6));
+            // PostgreSQL keeps microseconds; a clock that is behind must not date it before its making.
+            payment.updated_date = Some(payment.created_date.max(Utc::now().trunc_subsecs(6)));
         };
         store.update_if(payment_id, |payment| payment.payment_status == from, change).await
     }

@@ -23,6 +23,7 @@ use std::any::TypeId;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
+use crate::operation::{LogSink, Operation};
 use crate::source::Source;
 use crate::store::{Store, WriteCounts, WriteOptions, Writer};
 use crate::sweeper::{Sweeper, SweeperOptions};
@@ -75,6 +76,17 @@ impl Migration {
     pub fn store<T: MigratableTable>(&self) -> Store<T> {
         let store = self.shared.stores.get(&TypeId::of::<T>()).and_then(|store| store.downcast_ref::<Store<T>>());
         store.unwrap_or_else(|| panic!("table {} is not in this migration: add it with MigrationOptions::table", T::NAME)).clone()
+    }
+
+    /// Begins a coordinated operation over several of this migration's stores; [`Operation::run`] is the short way.
+    ///
+    /// # Errors
+    /// PostgreSQL's, when the start could not be logged; nothing has begun then.
+    ///
+    /// # Panics
+    /// When the table of the logs was not added to the options.
+    pub async fn begin_operation<S: LogSink>(&self, sink: Arc<S>, name: &str, correlation_id: &str) -> Result<Operation<S>> {
+        Operation::begin(self.shared.writer.clone(), self.store::<S::Table>(), sink, name, correlation_id).await
     }
 
     /// What writes for every store of this migration.

@@ -49,6 +49,18 @@ impl KeyState {
     }
 }
 
+/// Numbered source keys as rows of a `VALUES` list, from one SQL literal a key column.
+pub(super) fn keys_sql(binding: &TableBinding, keys: &[Vec<String>]) -> String {
+    let columns = binding.table.key_columns();
+    list(keys.iter().enumerate().map(|(n, key)| {
+        let parts = key
+            .iter()
+            .zip(columns)
+            .map(|(literal, column)| (column.key_expression)(&format!("{}::{}", quote_literal(literal), column.sql_type)));
+        format!("({n}, jsonb_build_array({}))", list(parts))
+    }))
+}
+
 impl Source {
     /// Looks up source keys, given as one SQL literal a key column; the answer is in the order of `keys`.
     ///
@@ -61,13 +73,6 @@ impl Source {
             return Ok(Vec::new());
         }
         let columns = binding.table.key_columns();
-        let rows = keys.iter().enumerate().map(|(n, key)| {
-            let parts = key
-                .iter()
-                .zip(columns)
-                .map(|(literal, column)| (column.key_expression)(&format!("{}::{}", quote_literal(literal), column.sql_type)));
-            format!("({n}, jsonb_build_array({}))", list(parts))
-        });
         let sql = format!(
             "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, s.{first_key} IS NOT NULL AS exists, {row}
              FROM (VALUES {rows}) AS k (n, key)
@@ -77,7 +82,7 @@ impl Source {
             pending = pending_sql("k.key"),
             first_key = quote_identifier(columns[0].name),
             row = binding.columns_sql("s"),
-            rows = list(rows),
+            rows = keys_sql(binding, keys),
             relation = binding.relation.sql(),
             same_row = binding.row_of_key_sql("s", "k.key"),
         );

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `intents` (strict writes under way), `copy` (reading rows), `progress` (ranges), `dead_letters`, `journal`, `verdicts`.
+//! `intents` (strict writes under way), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
 
 mod barrier;
 mod binding;
@@ -16,6 +16,7 @@ mod journal;
 mod lookup;
 mod pending;
 mod progress;
+mod repair;
 mod schema;
 mod tuning;
 mod verdicts;

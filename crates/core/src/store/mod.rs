@@ -25,7 +25,7 @@ pub use outcome::{Delivery, WriteFailed, WriteOutcome};
 pub use phase::{PHASE_LEASE, PhaseView};
 pub use swap::Swap;
 pub use transaction::Writer;
-pub(crate) use transaction::{WriteTransaction, Written};
+pub(crate) use transaction::WriteTransaction;
 pub use write::PrimaryKey;
 
 use std::sync::Arc;

@@ -107,7 +107,12 @@ impl Writer {
     /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an intent. Dropped
     /// later, the keys are pending.
     pub(crate) async fn finish(&self, write: WriteTransaction) -> Result<Written> {
-        let mode = self.options().mode(write.control.phase);
+        self.finish_in(write, None).await
+    }
+
+    /// The same, in a mode of the caller's where both stores are written.
+    pub(crate) async fn finish_in(&self, write: WriteTransaction, mode: Option<WriteMode>) -> Result<Written> {
+        let mode = self.options().mode(write.control.phase).map(|configured| mode.unwrap_or(configured));
         let written = match mode {
             Some(WriteMode::Strict) if !write.changes.is_empty() => self.strict(write).await,
             _ => self.best_effort(write).await,

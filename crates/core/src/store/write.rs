@@ -33,9 +33,14 @@ pub(crate) struct Touched<R> {
 impl<R> Touched<R> {
     const NOTHING: Self = Self { row: None, places: Vec::new() };
 
+    /// Whether there was a row.
+    pub(crate) fn found(&self) -> bool {
+        !self.places.is_empty()
+    }
+
     /// The outcome of this call, once its transaction has committed.
     pub(crate) fn outcome(self, written: &Written) -> WriteOutcome<R> {
-        let found = !self.places.is_empty();
+        let found = self.found();
         // Of several keys, the one that is not there yet is the one to tell.
         let target = self.places.iter().map(|place| &written.deliveries[*place]).fold(Delivery::NotDue, |worst, next| {
             if matches!(worst, Delivery::NotDue) || matches!(next, Delivery::Deferred(_)) { next.clone() } else { worst }
