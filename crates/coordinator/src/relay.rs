@@ -21,6 +21,9 @@ use crate::progress::{Progress, TableProgress};
 /// How often the lag is measured: it counts the pending set, which is not free.
 const LAG_EVERY: Duration = Duration::from_secs(1);
 
+/// How often intents of strict writes are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// When a relay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayUntil {
@@ -55,8 +58,14 @@ pub async fn relay(
     cancel: &CancellationToken,
 ) -> Result<RelaySummary> {
     let mut summary = RelaySummary::default();
+    let mut swept_at = None::<Instant>;
     loop {
         let mut seen = 0;
+        // What strict writes left half-done becomes pending first, so that no set is called empty over it (I10).
+        if until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+            migration.source.sweep_intents(Duration::ZERO).await?;
+            swept_at = Some(Instant::now());
+        }
         for binding in &migration.tables {
             let table = progress.of(binding.name());
             match open_for_changes(migration, binding).await {

@@ -7,17 +7,22 @@
 //!
 //! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`Item`] and the keys;
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
-//! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`store`] (what applications hold).
+//! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`store`] (what applications hold); [`sweeper`] (undoes what strict
+//! writes left half-done); [`operation`] (one change over several tables); [`migration`] (the
+//! handle that an application opens).
 
 mod column;
 mod erased;
 mod error;
 mod item;
 mod key;
+pub mod migration;
+pub mod operation;
 mod phase;
 mod row;
 pub mod source;
 pub mod store;
+pub mod sweeper;
 mod table;
 pub mod target;
 mod version;

@@ -4,7 +4,7 @@
 //! a log whose `is_success` is false. A *write shard* is one of several partitions that one service's day is spread over.
 //!
 //! Read the modules in this order: [`IntegrationLog`] and [`LogKey`] (row); where a log lives in the target and why (item);
-//! [`IntegrationLogs`] and its options (table).
+//! [`IntegrationLogs`] and its options (table); how coordinated operations are logged ([`OperationLogs`]).
 //!
 //! ```
 //! use lockstep_core::MigratableTable;
@@ -22,6 +22,7 @@
 //! ```
 
 mod item;
+mod operation;
 mod row;
 mod table;
 
@@ -29,5 +30,6 @@ mod table;
 mod tests;
 
 pub use item::{BY_APPLICATION, BY_CORRELATION, BY_ID, ERRORS_BY_DAY};
+pub use operation::OperationLogs;
 pub use row::{IntegrationLog, LogKey};
 pub use table::{IntegrationLogs, IntegrationLogsOptions};

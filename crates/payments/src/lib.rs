@@ -4,7 +4,7 @@
 //! life; the date it counts for, `payment_date`, seldom does, but may: then its item moves.
 //!
 //! Read the modules in this order: [`Payment`] and [`PaymentKey`] (row); where a payment lives in the target and why
-//! (item); [`Payments`] and its options (table).
+//! (item); [`Payments`] and its options (table); changing a status (status).
 //!
 //! ```
 //! use lockstep_core::MigratableTable;
@@ -22,6 +22,7 @@
 
 mod item;
 mod row;
+mod status;
 mod table;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! One pair of stores, and what a test does with it.
 //!
-//! In reading order: this file (the stores), `cluster` (the one PostgreSQL of the process), `rows` (SQL that writes rows),
+//! In reading order: this file (the stores), `app` (an application's handle), `cluster` (the one PostgreSQL of the process), `rows` (SQL that writes rows),
 //! `look` (what is in the stores), `work` (backfill, relay, steps), `wait` (bounded waiting), `naive` (the independent checker).
 
+mod app;
 mod cluster;
 mod look;
 mod naive;
@@ -23,6 +24,7 @@ use lockstep_payments::Payments;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection};
 
+pub use app::{CutShort, sweeping_never};
 pub use wait::{eventually, within};
 pub use work::{Notes, backfill};
 

@@ -4,13 +4,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod backfill;
+mod batch;
 mod capture;
 mod chaos;
 mod cold;
+mod coordinated;
 mod dead_letters;
 mod gates;
 mod guarded;
+mod intents;
+mod orphans;
 mod process;
 mod relay;
 mod steps;
 mod store;
+mod strict;

@@ -8,7 +8,7 @@ use lockstep_tests::faults::{Fault, FaultKind, Rule};
 use lockstep_tests::world::LOGS;
 use lockstep_tests::world::rows::log_key;
 
-fn row(log_id: i64, user_id: &str) -> IntegrationLog {
+pub(crate) fn row(log_id: i64, user_id: &str) -> IntegrationLog {
     IntegrationLog {
         log_id,
         application_id: None,
@@ -31,12 +31,12 @@ fn key(log_id: i64) -> LogKey {
 }
 
 #[track_caller]
-fn applied<R: std::fmt::Debug>(outcome: &WriteOutcome<R>) {
+pub(crate) fn applied<R: std::fmt::Debug>(outcome: &WriteOutcome<R>) {
     assert!(matches!(outcome.target, Delivery::Applied) && outcome.found, "{outcome:?}");
 }
 
 #[track_caller]
-fn deferred<R: std::fmt::Debug>(outcome: &WriteOutcome<R>) -> Kind {
+pub(crate) fn deferred<R: std::fmt::Debug>(outcome: &WriteOutcome<R>) -> Kind {
     match &outcome.target {
         Delivery::Deferred(error) => error.kind,
         _ => panic!("{outcome:?}"),

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod dead_letters;
 pub mod dynamo_server;
 pub mod migrate;
+pub mod orphans;
 pub mod relay;
 pub mod rollback;
 pub mod seed;

@@ -37,6 +37,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if !stores.source.has_schema().await? {
         return Err(Failure::usage("Lockstep was never installed in this source, so nothing is captured; run `backfill` first"));
     }
+    // An older version of Lockstep may have made it.
+    stores.source.migrate_schema().await?;
     for binding in &migration.tables {
         stores.source.capture_state(binding).await?.require_on(binding.name())?;
     }

@@ -141,11 +141,15 @@ fn statements(binding: &TableBinding) -> Vec<String> {
     let relation = binding.relation.sql();
     let function = format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())));
     let name = quote_literal(binding.name());
+    // Never the version that is there already. 1. A write takes version 11 and waits for the lock on the mark. 2. Who holds it
+    // (a retry of dead letters, which knows no row lock) marks the key at 12, and a relay delivers the old state at 12.
+    // 3. Were the write to keep the 12, its newer state would be refused as delivered.
     let mark = |key: &str| {
         format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version) \
              VALUES ({name}, {key}, nextval('lockstep.version_seq')) \
-             ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(p.version, excluded.version);"
+             ON CONFLICT (table_name, key) DO UPDATE SET version = CASE WHEN excluded.version > p.version \
+             THEN excluded.version ELSE nextval('lockstep.version_seq') END;"
         )
     };
     let (old_key, new_key) = (binding.key_sql("OLD"), binding.key_sql("NEW"));

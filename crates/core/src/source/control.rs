@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
 use crate::error::{Doing, Error, Kind, Result};
@@ -63,6 +63,11 @@ impl Control {
             .fetch_one(connection)
             .await
             .doing("reading the phase")?;
+        Self::of_row(&row)
+    }
+
+    /// Phase and epoch of a row with the columns `phase`, `epoch` and `changed_at`.
+    pub(super) fn of_row(row: &PgRow) -> Result<Self> {
         let phase: String = row.get("phase");
         let phase = phase.parse().map_err(|e| Error::source(Kind::Misconfigured, "reading the phase", format!("{e}")))?;
         Ok(Self { phase, epoch: Epoch(row.get("epoch")), changed_at: row.get("changed_at") })

@@ -158,17 +158,20 @@ impl Source {
     /// Marks every dead letter of a table as pending under a fresh version, so that the relay tries it again.
     ///
     /// # Errors
-    /// The driver's.
+    /// [`Kind::Busy`](crate::Kind::Busy) when write transactions stayed open for too long.
     pub async fn retry_dead_letters(&self, table: &str) -> Result<u64> {
+        // Alone, because a fresh version is ordered with no writer in flight: see `repair`.
+        let mut transaction = self.begin_alone().await?;
         let done = sqlx::query(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)
              SELECT table_name, key, nextval('lockstep.version_seq') FROM lockstep.dead_letters WHERE table_name = $1
              ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(p.version, excluded.version)",
         )
         .bind(table)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
         .doing("retrying dead letters")?;
+        transaction.commit().await.doing("retrying dead letters")?;
         Ok(done.rows_affected())
     }
 }

@@ -20,6 +20,11 @@ pub struct KeyState {
     exists: bool,
 }
 
+/// The version under which a key is pending, by its mark or by the open intent of a strict write.
+fn pending_sql(key: &str) -> String {
+    format!("coalesce(p.version, (SELECT max(i.repair_version) FROM lockstep.intents i WHERE i.table_name = $1 AND i.key = {key}))")
+}
+
 /// Columns before the row's own.
 const ROW_AT: usize = 3;
 
@@ -44,6 +49,18 @@ impl KeyState {
     }
 }
 
+/// Numbered source keys as rows of a `VALUES` list, from one SQL literal a key column.
+pub(super) fn keys_sql(binding: &TableBinding, keys: &[Vec<String>]) -> String {
+    let columns = binding.table.key_columns();
+    list(keys.iter().enumerate().map(|(n, key)| {
+        let parts = key
+            .iter()
+            .zip(columns)
+            .map(|(literal, column)| (column.key_expression)(&format!("{}::{}", quote_literal(literal), column.sql_type)));
+        format!("({n}, jsonb_build_array({}))", list(parts))
+    }))
+}
+
 impl Source {
     /// Looks up source keys, given as one SQL literal a key column; the answer is in the order of `keys`.
     ///
@@ -56,22 +73,16 @@ impl Source {
             return Ok(Vec::new());
         }
         let columns = binding.table.key_columns();
-        let rows = keys.iter().enumerate().map(|(n, key)| {
-            let parts = key
-                .iter()
-                .zip(columns)
-                .map(|(literal, column)| (column.key_expression)(&format!("{}::{}", quote_literal(literal), column.sql_type)));
-            format!("({n}, jsonb_build_array({}))", list(parts))
-        });
         let sql = format!(
-            "SELECT p.version, x.key IS NOT NULL AS dead_letter, s.{first_key} IS NOT NULL AS exists, {row}
+            "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, s.{first_key} IS NOT NULL AS exists, {row}
              FROM (VALUES {rows}) AS k (n, key)
              LEFT JOIN lockstep.pending p ON p.table_name = $1 AND p.key = k.key
              LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND x.key = k.key
              LEFT JOIN {relation} AS s ON {same_row} ORDER BY k.n",
+            pending = pending_sql("k.key"),
             first_key = quote_identifier(columns[0].name),
             row = binding.columns_sql("s"),
-            rows = list(rows),
+            rows = keys_sql(binding, keys),
             relation = binding.relation.sql(),
             same_row = binding.row_of_key_sql("s", "k.key"),
         );
@@ -94,11 +105,12 @@ impl Source {
         let types = binding.table.key_columns().iter().map(|column| column.sql_type);
         let literals = list(primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal))));
         let sql = format!(
-            "SELECT p.version, x.key IS NOT NULL AS dead_letter, true AS exists, {row}
+            "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, true AS exists, {row}
              FROM {relation} AS s
              LEFT JOIN lockstep.pending p ON p.table_name = $1 AND p.key = {key}
              LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND x.key = {key}
              WHERE ({primary_key}) = ({literals})",
+            pending = pending_sql(&binding.key_sql("s")),
             row = binding.columns_sql("s"),
             relation = binding.relation.sql(),
             key = binding.key_sql("s"),

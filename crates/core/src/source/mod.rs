@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `copy` (reading rows), `progress` (ranges), `dead_letters`, `journal`, `verdicts`.
+//! `intents` (strict writes under way), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
 
 mod barrier;
 mod binding;
@@ -11,10 +11,12 @@ mod control;
 mod copy;
 mod dead_letters;
 mod inspect;
+mod intents;
 mod journal;
 mod lookup;
 mod pending;
 mod progress;
+mod repair;
 mod schema;
 mod tuning;
 mod verdicts;
@@ -26,9 +28,10 @@ pub use capture::CaptureState;
 pub use control::{Control, TableState};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;
-pub(crate) use pending::versions_of;
+pub(crate) use intents::{Mark, MarkedKey, begin_write, marks_of, settle_in_transaction};
 
 pub use inspect::{Dependent, SourceTable};
+pub use intents::{Swept, TransactionFate, TransactionId};
 pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
 pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
@@ -61,7 +64,14 @@ pub struct SourceOptions {
 #[derive(Clone, Debug)]
 pub struct Source {
     pool: PgPool,
+    /// For intents and their fate only. A strict write holds a connection of `pool` and wants a second one: were it from the
+    /// same pool, as many writes as it has connections would wait for each other for ever. Whoever holds one of these wants
+    /// no other.
+    intents: PgPool,
 }
+
+/// Most connections for intents: each is held for one small commit.
+const INTENT_CONNECTIONS_MAX: u32 = 4;
 
 impl Source {
     /// Connects and checks that the server answers.
@@ -86,11 +96,14 @@ impl Source {
         let first = first.map_err(|_| advise(sqlx::Error::PoolTimedOut))?.map_err(advise)?;
         // It only had to be possible.
         let _ = first.close().await;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.connections_max)
-            .acquire_timeout(options.connect_timeout)
-            .connect_lazy_with(connect);
-        Ok(Self { pool })
+        let pool = |connections_max| {
+            PgPoolOptions::new()
+                .max_connections(connections_max)
+                .acquire_timeout(options.connect_timeout)
+                .after_connect(|connection, _| Box::pin(commit_durably(connection)))
+                .connect_lazy_with(connect.clone())
+        };
+        Ok(Self { pool: pool(options.connections_max), intents: pool(INTENT_CONNECTIONS_MAX) })
     }
 
     /// The pool, for statements of this module's callers inside this crate and for tests.
@@ -113,5 +126,16 @@ impl Source {
     /// Closes the pool: no connection is left when this returns.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.intents.close().await;
     }
+}
+
+/// Makes a session's commits durable where the role's default says otherwise.
+///
+/// 1. `synchronous_commit` is off: a commit is answered before it is on disk. 2. Its version goes to the target. 3. The
+/// server loses power, forgets the commit, and hands the same version out again. 4. The target has it already and refuses
+/// the newer state. A stricter default (`remote_apply`) stays as it is.
+async fn commit_durably(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+    let sql = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+    sqlx::query(sql).execute(connection).await.map(drop)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use sqlx::Row as _;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 
 use super::{Source, TableBinding};
 use crate::error::{Doing, Error, Kind, Result};
@@ -146,14 +146,16 @@ impl Source {
         Ok(())
     }
 
-    /// Pending keys of a table and the age of the oldest.
+    /// Pending keys of a table and the age of the oldest, open intents of strict writes included.
     ///
     /// # Errors
     /// The driver's.
     pub async fn lag(&self, table: &str) -> Result<Lag> {
         let (keys, oldest_s): (i64, f64) = sqlx::query_as(
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(marked_at)), 0)::float8
-             FROM lockstep.pending WHERE table_name = $1",
+            // An open intent is a mark to be: its key may be a phantom's (see `intents`).
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8
+             FROM (SELECT marked_at AS since FROM lockstep.pending WHERE table_name = $1
+                   UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1) AS open",
         )
         .bind(table)
         .fetch_one(&self.pool)
@@ -162,15 +164,16 @@ impl Source {
         Ok(Lag { keys, oldest_s: oldest_s.max(0.0) })
     }
 
-    /// Which of `keys` are pending right now.
+    /// Which of `keys` are pending right now, or may become so by an open intent.
     ///
     /// # Errors
     /// The driver's.
     pub async fn pending_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
         let found: Vec<String> = sqlx::query_scalar(
-            "SELECT p.key::text FROM lockstep.pending p JOIN (SELECT k::jsonb AS key FROM unnest($2::text[]) AS k) AS d USING (key)
-             WHERE p.table_name = $1",
+            "WITH asked AS MATERIALIZED (SELECT k::jsonb AS key FROM unnest($2::text[]) AS k)
+             SELECT p.key::text FROM lockstep.pending p JOIN asked USING (key) WHERE p.table_name = $1
+             UNION SELECT i.key::text FROM lockstep.intents i JOIN asked USING (key) WHERE i.table_name = $1",
         )
         .bind(table)
         .bind(&keys)
@@ -179,29 +182,6 @@ impl Source {
         .doing("looking keys up in the pending set")?;
         Ok(found.iter().filter_map(|key| SourceKey::parse(key).ok()).collect())
     }
-}
-
-/// The versions under which this transaction marked `keys`. To be read after its last statement, never after the first:
-/// a later statement may have marked a key again.
-///
-/// # Errors
-/// The driver's.
-pub(crate) async fn versions_of(transaction: &mut PgConnection, table: &str, keys: &[String]) -> Result<Vec<Delivered>> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT p.key::text, p.version FROM lockstep.pending p JOIN (SELECT k::jsonb AS key FROM unnest($2::text[]) AS k) AS d
-         USING (key) WHERE p.table_name = $1",
-    )
-    .bind(table)
-    .bind(keys)
-    .fetch_all(transaction)
-    .await
-    .doing("reading the versions of this transaction")?;
-    let parse = |(key, version): (String, i64)| {
-        let key = SourceKey::parse(&key)
-            .map_err(|e| Error::source(Kind::Invalid, "reading the versions of this transaction", e.to_string()))?;
-        Ok(Delivered { key, version: Version(version) })
-    };
-    rows.into_iter().map(parse).collect()
 }
 
 fn columns_of(delivered: &[Delivered]) -> (Vec<String>, Vec<i64>) {

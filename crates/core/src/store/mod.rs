@@ -1,16 +1,31 @@
 //! What an application holds: one handle a table, the same calls in every phase (R14).
 //!
-//! In reading order: [`WriteOutcome`], `phase` (which phase this instance believes in, and for how long it may), `write`
-//! (one transaction, then the inline put), `read`.
+//! In reading order: [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and for how long it
+//! may); `write` (what a call changes), `transaction` (what a source transaction changed), `best_effort` and `strict` (how
+//! it ends), `deliver` (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `read`.
 
+mod batch;
+mod best_effort;
+mod commit;
+mod counters;
+mod deliver;
+mod options;
 mod outcome;
 mod phase;
 mod read;
 mod sql;
+mod strict;
+mod swap;
+mod transaction;
 mod write;
 
-pub use outcome::{Delivery, WriteOutcome};
+pub use counters::{WriteCounters, WriteCounts};
+pub use options::{WriteMode, WriteOptions};
+pub use outcome::{Delivery, WriteFailed, WriteOutcome};
 pub use phase::{PHASE_LEASE, PhaseView};
+pub use swap::Swap;
+pub use transaction::Writer;
+pub(crate) use transaction::WriteTransaction;
 pub use write::PrimaryKey;
 
 use std::sync::Arc;
@@ -22,8 +37,9 @@ use sql::StoreSql;
 
 /// An application's handle on one table; cheap to clone.
 ///
-/// Writes are `best_effort`: PostgreSQL's commit decides. In the phases that write both stores the new state is then put
-/// into DynamoDB at once, and if that does not work out the key simply stays pending, and a relay delivers it.
+/// Where both stores are written, [`WriteOptions`] say how. *Best effort*: PostgreSQL's commit decides; the new state is then
+/// put into DynamoDB at once, and if that does not work out the key simply stays pending, and a relay delivers it. *Strict*:
+/// DynamoDB has it before PostgreSQL commits, or the write fails.
 pub struct Store<T: MigratableTable> {
     shared: Arc<Shared<T>>,
 }
@@ -36,27 +52,42 @@ impl<T: MigratableTable> Clone for Store<T> {
 
 struct Shared<T> {
     table: Arc<T>,
-    binding: TableBinding,
+    binding: Arc<TableBinding>,
     source: Source,
     target: Target,
-    phase: PhaseView,
+    phase: Arc<PhaseView>,
+    writer: Writer,
     sql: StoreSql,
 }
 
 impl<T: MigratableTable> Store<T> {
-    /// A handle on `table`. `binding` must be of the same table. Nothing is sent yet.
+    /// A handle on `table`, with settings and counters of its own; [`Migration`](crate::migration::Migration) gives handles
+    /// that share them. `binding` must be of the same table. Nothing is sent yet.
     ///
     /// # Panics
     /// When `binding` is of another table, which is a mistake in the program.
     pub fn new(source: Source, target: Target, table: Arc<T>, binding: TableBinding) -> Self {
+        Self::with_writer(Writer::new(source, target, WriteOptions::default()), table, binding)
+    }
+
+    /// A handle on `table` that writes through `writer`.
+    ///
+    /// # Panics
+    /// When `binding` is of another table, which is a mistake in the program.
+    pub fn with_writer(writer: Writer, table: Arc<T>, binding: TableBinding) -> Self {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
         let sql = StoreSql::new::<T>(&binding);
-        let phase = PhaseView::new(source.clone());
-        Self { shared: Arc::new(Shared { table, binding, source, target, phase, sql }) }
+        let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
+        Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql }) }
     }
 
     /// The table.
     pub fn table(&self) -> &T {
         &self.shared.table
+    }
+
+    /// What writes for this handle.
+    pub fn writer(&self) -> &Writer {
+        &self.shared.writer
     }
 }

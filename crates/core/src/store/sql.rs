@@ -7,6 +7,8 @@ use crate::table::MigratableTable;
 /// Each returns the row's columns, then its source key as text; the upsert also the key that the row had before, if any.
 pub(super) struct StoreSql {
     pub(super) upsert: String,
+    /// Without the primary key, which PostgreSQL gives.
+    pub(super) insert: String,
     pub(super) select: String,
     /// By every column of the source key.
     pub(super) select_by_key: String,
@@ -46,6 +48,12 @@ impl StoreSql {
                  ON CONFLICT ({}) DO UPDATE SET {excluded}
                  RETURNING {returned}, (SELECT {old_key}::text FROM {relation} AS o WHERE {same_row})",
                 list(key.iter().map(|name| quote_identifier(name)))
+            ),
+            // Every column is bound; the places of the key are left unused.
+            insert: format!(
+                "INSERT INTO {relation} AS s ({}) VALUES ({}) RETURNING {returned}",
+                list(columns.iter().filter(|name| !key.contains(*name)).map(|name| quote_identifier(name))),
+                list(columns.iter().enumerate().filter(|(_, name)| !key.contains(*name)).map(|(i, _)| format!("${}", i + 1))),
             ),
             select_by_key: format!("SELECT {returned} FROM {relation} AS s WHERE {whole_key}"),
             select_for_update: format!("{select} FOR UPDATE"),

@@ -1,24 +1,16 @@
-//! Writing, `best_effort`: commit in PostgreSQL, then put inline, then acknowledge.
-//!
-//! A crash anywhere after the commit changes nothing: the key is pending, and a relay delivers it (I1, I7).
+//! The calls that change rows. Each runs its statements in a transaction behind the barrier and notes which keys have which
+//! state now; how that ends, and how it reaches the target, is the writer's.
 
-use std::time::{Duration, Instant};
-
-use chrono::DateTime;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Delivery, Shared, Store, WriteOutcome};
-use crate::column::{Column, Unholdable};
+use super::transaction::{State, WriteTransaction, Written};
+use super::{Delivery, Store, WriteOutcome};
+use crate::column::Column;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::item::Item;
 use crate::key::SourceKey;
 use crate::row::{Fields, Row};
-use crate::source::{BARRIER, Control, Delivered, versions_of};
-use crate::table::{MigratableTable, tombstone};
-
-/// Longest that a write waits for the target before it is left to the relay.
-const INLINE_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::table::MigratableTable;
 
 /// A primary key, one value a column, for statements.
 pub trait PrimaryKey {
@@ -32,35 +24,59 @@ impl<C: Column> PrimaryKey for C {
     }
 }
 
-/// What one transaction left behind: the marks it made, and the row of the one key that still has a row.
-struct Committed<R> {
-    row: Option<(SourceKey, R)>,
-    control: Control,
-    versions: Vec<Delivered>,
+/// What one call did to a transaction: the row as PostgreSQL holds it, and the places of its keys among the deliveries.
+pub(crate) struct Touched<R> {
+    pub(crate) row: Option<R>,
+    places: Vec<usize>,
+}
+
+impl<R> Touched<R> {
+    const NOTHING: Self = Self { row: None, places: Vec::new() };
+
+    /// Whether there was a row.
+    pub(crate) fn found(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// The outcome of this call, once its transaction has committed.
+    pub(crate) fn outcome(self, written: &Written) -> WriteOutcome<R> {
+        let found = self.found();
+        // Of several keys, the one that is not there yet is the one to tell.
+        let target = self.places.iter().map(|place| &written.deliveries[*place]).fold(Delivery::NotDue, |worst, next| {
+            if matches!(worst, Delivery::NotDue) || matches!(next, Delivery::Deferred(_)) { next.clone() } else { worst }
+        });
+        WriteOutcome { row: self.row, found, control: written.control, target }
+    }
 }
 
 impl<T: MigratableTable> Store<T> {
     /// Writes a row: inserts it, or replaces the row with the same primary key.
     ///
     /// # Errors
-    /// The source's; nothing was written then, except for [`Kind::Unavailable`] at the commit, whose outcome is unknown.
+    /// Nothing was written, except for [`Kind::Unknown`]: then nobody can say (I8). [`WriteFailed`](super::WriteFailed) says
+    /// more of each store.
     ///
     /// # Cancel safety
-    /// Before the commit nothing is written; after it the key is pending and will be delivered.
+    /// Before the commit nothing is written, and what may be in the target by then is undone; after it the key is pending
+    /// and will be delivered.
     pub async fn put(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
-        let mut arguments = PgArguments::default();
-        row.bind(&mut arguments);
-        let mut transaction = self.begin().await?;
-        let control = Control::read(&mut transaction).await?;
-        let doing = format!("writing {}", T::NAME);
-        let sql = AssertSqlSafe(self.shared.sql.upsert.clone());
-        let returned = sqlx::query_with(sql, arguments).fetch_one(&mut *transaction).await.doing(&doing)?;
-        let written = self.read_row(&returned)?;
-        let old_key: Option<String> = returned.try_get(self.shared.sql.key_at + 1).doing(&doing)?;
-        let old_key = old_key.map(|text| SourceKey::parse(&text)).transpose();
-        let old_key = old_key.map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
-        let gone = old_key.into_iter().filter(|old| *old != written.0).collect();
-        self.commit(transaction, control, Some(written), gone).await
+        let mut write = self.shared.writer.begin().await?;
+        let touched = self.put_in(&mut write, row).await?;
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
+    }
+
+    /// Writes a new row whose primary key PostgreSQL gives; the one in `row` is not looked at. The outcome has the row with
+    /// its key.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`].
+    pub async fn insert(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+        let mut write = self.shared.writer.begin().await?;
+        let touched = self.insert_in(&mut write, row).await?;
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }
 
     /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the
@@ -74,18 +90,9 @@ impl<T: MigratableTable> Store<T> {
     pub async fn update(&self, key: impl PrimaryKey, change: impl FnOnce(&mut T::Row)) -> Result<WriteOutcome<T::Row>> {
         let mut arguments = PgArguments::default();
         key.bind(&mut arguments);
-        let mut transaction = self.begin().await?;
-        let control = Control::read(&mut transaction).await?;
-        let Some((old_key, mut row)) = self.fetch(&mut transaction, &self.shared.sql.select_for_update, arguments).await? else {
-            return self.commit(transaction, control, None, Vec::new()).await;
-        };
-        change(&mut row);
-        let mut arguments = PgArguments::default();
-        row.bind(&mut arguments);
-        let written = self.fetch(&mut transaction, &self.shared.sql.update, arguments).await?;
-        // If the change moved the row to another target key, its old key is gone.
-        let moved = written.as_ref().is_some_and(|(new_key, _)| *new_key != old_key);
-        self.commit(transaction, control, written, if moved { vec![old_key] } else { Vec::new() }).await
+        let mut write = self.shared.writer.begin().await?;
+        let touched = self.update_in(&mut write, arguments, change).await?;
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }
 
     /// Deletes a row.
@@ -98,19 +105,72 @@ impl<T: MigratableTable> Store<T> {
     pub async fn delete(&self, key: impl PrimaryKey) -> Result<WriteOutcome<T::Row>> {
         let mut arguments = PgArguments::default();
         key.bind(&mut arguments);
-        let mut transaction = self.begin().await?;
-        let control = Control::read(&mut transaction).await?;
-        let deleted = self.fetch(&mut transaction, &self.shared.sql.delete, arguments).await?;
-        let gone = deleted.into_iter().map(|(key, _)| key).collect();
-        self.commit(transaction, control, None, gone).await
+        let mut write = self.shared.writer.begin().await?;
+        let touched = self.delete_in(&mut write, arguments).await?;
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }
 
-    /// Begins a transaction and enters the barrier, in one round trip. READ COMMITTED whatever the role's default: the
-    /// phase must be read by a statement that starts after the barrier was had.
-    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
-        let (class, object) = BARRIER;
-        let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock_shared({class}, {object})");
-        self.shared.source.pool().begin_with(AssertSqlSafe(sql)).await.doing("beginning a write")
+    pub(crate) async fn put_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
+        let mut arguments = PgArguments::default();
+        row.bind(&mut arguments);
+        let doing = format!("writing {}", T::NAME);
+        let sql = AssertSqlSafe(self.shared.sql.upsert.clone());
+        let returned = sqlx::query_with(sql, arguments).fetch_one(&mut *write.sql).await.doing(&doing)?;
+        let (key, row) = self.read_row(&returned)?;
+        let old_key: Option<String> = returned.try_get(self.shared.sql.key_at + 1).doing(&doing)?;
+        let old_key = old_key.map(|text| SourceKey::parse(&text)).transpose();
+        let old_key = old_key.map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
+        Ok(self.note(write, Some((key, row)), old_key))
+    }
+
+    pub(crate) async fn insert_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
+        let mut arguments = PgArguments::default();
+        row.bind(&mut arguments);
+        let inserted = self.fetch(&mut write.sql, &self.shared.sql.insert, arguments).await?;
+        Ok(self.note(write, inserted, None))
+    }
+
+    pub(crate) async fn update_in(
+        &self,
+        write: &mut WriteTransaction,
+        key: PgArguments,
+        change: impl FnOnce(&mut T::Row),
+    ) -> Result<Touched<T::Row>> {
+        let Some((old_key, mut row)) = self.lock(write, key).await? else { return Ok(Touched::NOTHING) };
+        change(&mut row);
+        self.replace_in(write, old_key, &row).await
+    }
+
+    pub(crate) async fn delete_in(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Touched<T::Row>> {
+        let deleted = self.fetch(&mut write.sql, &self.shared.sql.delete, key).await?;
+        Ok(self.note(write, None, deleted.map(|(key, _)| key)))
+    }
+
+    /// Reads a row and locks it until the transaction ends.
+    pub(super) async fn lock(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Option<(SourceKey, T::Row)>> {
+        self.fetch(&mut write.sql, &self.shared.sql.select_for_update, key).await
+    }
+
+    /// Gives a row that is locked its new state.
+    pub(super) async fn replace_in(&self, write: &mut WriteTransaction, old_key: SourceKey, row: &T::Row) -> Result<Touched<T::Row>> {
+        let mut arguments = PgArguments::default();
+        row.bind(&mut arguments);
+        let written = self.fetch(&mut write.sql, &self.shared.sql.update, arguments).await?;
+        let gone = written.is_some().then_some(old_key);
+        Ok(self.note(write, written, gone))
+    }
+
+    /// Notes where the row is now, and which key it left, if it is another one.
+    fn note(&self, write: &mut WriteTransaction, row: Option<(SourceKey, T::Row)>, left: Option<SourceKey>) -> Touched<T::Row> {
+        let binding = &self.shared.binding;
+        let left = left.filter(|left| row.as_ref().is_none_or(|(key, _)| key != left));
+        let mut touched = Touched::NOTHING;
+        if let Some((key, row)) = row {
+            touched.places.push(write.note(binding, key, State::Row(self.shared.table.encode(&row))));
+            touched.row = Some(row);
+        }
+        touched.places.extend(left.map(|key| write.note(binding, key, State::Gone)));
+        touched
     }
 
     /// Runs a statement of one row at most; returns its source key and the row as PostgreSQL holds it.
@@ -130,63 +190,5 @@ impl<T: MigratableTable> Store<T> {
         let key = SourceKey::parse(&key).map_err(|e| bad(e.to_string()))?;
         let row = Fields::of_query(row, 0, T::Row::from_fields).map_err(|e| bad(e.to_string()))?;
         Ok((key, row))
-    }
-
-    async fn commit(
-        &self,
-        mut transaction: sqlx::Transaction<'static, sqlx::Postgres>,
-        control: Control,
-        row: Option<(SourceKey, T::Row)>,
-        gone: Vec<SourceKey>,
-    ) -> Result<WriteOutcome<T::Row>> {
-        let asked_at = Instant::now();
-        let keys: Vec<String> = row.iter().map(|(key, _)| key).chain(&gone).map(SourceKey::to_json).collect();
-        // After the last statement, never after the first: a later one may have marked a key again.
-        let versions = if control.phase.writes_both() && !keys.is_empty() {
-            versions_of(&mut transaction, T::NAME, &keys).await?
-        } else {
-            Vec::new()
-        };
-        transaction.commit().await.doing("committing a write")?;
-        self.shared.phase.learn(control, asked_at);
-        let found = !keys.is_empty();
-        let committed = Committed { row, control, versions };
-        let target = self.deliver_inline(&committed).await;
-        Ok(WriteOutcome { row: committed.row.map(|(_, row)| row), found, control, target })
-    }
-
-    /// Puts what was committed into the target, if this phase writes it.
-    async fn deliver_inline(&self, committed: &Committed<T::Row>) -> Delivery {
-        if !committed.control.phase.writes_both() || committed.versions.is_empty() {
-            return Delivery::NotDue;
-        }
-        let late = || Error::target(Kind::Unknown, format!("writing {}", T::NAME), "no answer within the inline time-out");
-        // Given up on is not undone: the put may still arrive, late, which the guard makes harmless (I2).
-        match tokio::time::timeout(INLINE_TIMEOUT, self.try_deliver(committed)).await.unwrap_or_else(|_| Err(late())) {
-            Ok(()) => Delivery::Applied,
-            Err(error) => {
-                tracing::debug!(table = T::NAME, kind = ?error.kind, "deferred to the relay: {error}");
-                Delivery::Deferred(error)
-            }
-        }
-    }
-
-    async fn try_deliver(&self, committed: &Committed<T::Row>) -> Result<()> {
-        let Shared { target, binding, source, .. } = &*self.shared;
-        for mark in &committed.versions {
-            // A key that cannot be held is the relay's: it knows what to do about dead letters.
-            let item = self.item_of(mark, committed).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
-            target.put_guarded(&binding.target_name, item, mark.version).await?;
-        }
-        // Not having acknowledged is harmless: the relay delivers again and finds the state there.
-        // A mark made meanwhile keeps its age: our clock is not the source's.
-        source.acknowledge(T::NAME, &committed.versions, DateTime::UNIX_EPOCH).await.map(drop)
-    }
-
-    fn item_of(&self, mark: &Delivered, committed: &Committed<T::Row>) -> Result<Item, Unholdable> {
-        match &committed.row {
-            Some((key, row)) if *key == mark.key => Ok(self.shared.table.encode(row)?.at(mark.version)),
-            _ => Ok(tombstone(self.shared.binding.table.target_key(&mark.key)?, mark.version)),
-        }
     }
 }

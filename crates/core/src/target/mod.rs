@@ -1,7 +1,7 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
-//! writes), `history` (the three load paths), `read`, and [`Backoff`].
+//! writes), `transact` (several together), `history` (the three load paths), `read`, and [`Backoff`].
 
 mod backoff;
 mod connect;
@@ -11,6 +11,7 @@ mod history;
 mod payload_hash;
 mod read;
 mod tables;
+mod transact;
 
 pub use backoff::Backoff;
 pub use connect::TargetOptions;
@@ -18,6 +19,7 @@ pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
 pub use read::{Page, READ_KEYS_MAX};
 pub use tables::{TableStanding, TargetTable};
+pub use transact::TRANSACTION_ITEMS_MAX;
 
 /// A handle on the target; cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,0 +1,110 @@
+//! The one handle that an application opens: its stores, and what runs behind them (R14).
+//!
+//! ```no_run
+//! # use lockstep_core::{MigratableTable, Result};
+//! # use lockstep_core::migration::{Migration, MigrationOptions};
+//! # use lockstep_core::source::SourceOptions;
+//! # use lockstep_core::target::TargetOptions;
+//! # async fn example<Logs: MigratableTable>(logs: Logs, source: SourceOptions, row: Logs::Row) -> Result<()> {
+//! let options = MigrationOptions::new(source, TargetOptions::default()).table(logs, "integration_logs", "integration_logs")?;
+//! let migration = Migration::connect(options).await?;
+//! let store = migration.store::<Logs>();
+//! store.put(&row).await?;
+//! migration.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod options;
+
+pub use options::{MigrationOptions, Tables};
+
+use std::any::TypeId;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Result;
+use crate::operation::{LogSink, Operation};
+use crate::source::Source;
+use crate::store::{Store, WriteCounts, WriteOptions, Writer};
+use crate::sweeper::{Sweeper, SweeperOptions};
+use crate::table::MigratableTable;
+use crate::target::Target;
+use options::Stores;
+
+/// An application's part in a migration; cheap to clone, and every clone is the same one.
+#[derive(Clone)]
+pub struct Migration {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    writer: Writer,
+    stores: Stores,
+    /// `None` once it was shut down.
+    background: Mutex<Option<Background>>,
+}
+
+/// What runs behind the stores, in the order in which it is stopped.
+struct Background {
+    sweeper: Sweeper,
+}
+
+impl Migration {
+    /// Connects to both stores and starts what runs behind them.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer. DynamoDB is not asked: an application must be able to start without it.
+    pub async fn connect(options: MigrationOptions) -> Result<Self> {
+        let source = Source::connect(&options.source).await?;
+        let target = Target::connect(options.target).await;
+        Ok(Self::start(source, target, options.tables, options.writes, options.sweeper))
+    }
+
+    /// The same on stores that are connected already. Must be called inside a Tokio runtime.
+    pub fn start(source: Source, target: Target, tables: Tables, writes: WriteOptions, sweeper: SweeperOptions) -> Self {
+        let writer = Writer::new(source, target, writes);
+        let stores = tables.stores(&writer);
+        // What else runs behind the stores, an instance's lease for one, is started here and stopped in `shutdown`.
+        let background = Background { sweeper: Sweeper::start(writer.clone(), sweeper) };
+        Self { shared: Arc::new(Shared { writer, stores, background: Mutex::new(Some(background)) }) }
+    }
+
+    /// The handle on a table.
+    ///
+    /// # Panics
+    /// When the table was not added to the options, which is a mistake in the program.
+    pub fn store<T: MigratableTable>(&self) -> Store<T> {
+        let store = self.shared.stores.get(&TypeId::of::<T>()).and_then(|store| store.downcast_ref::<Store<T>>());
+        store.unwrap_or_else(|| panic!("table {} is not in this migration: add it with MigrationOptions::table", T::NAME)).clone()
+    }
+
+    /// Begins a coordinated operation over several of this migration's stores; [`Operation::run`] is the short way.
+    ///
+    /// # Errors
+    /// PostgreSQL's, when the start could not be logged; nothing has begun then.
+    ///
+    /// # Panics
+    /// When the table of the logs was not added to the options.
+    pub async fn begin_operation<S: LogSink>(&self, sink: Arc<S>, name: &str, correlation_id: &str) -> Result<Operation<S>> {
+        Operation::begin(self.shared.writer.clone(), self.store::<S::Table>(), sink, name, correlation_id).await
+    }
+
+    /// What writes for every store of this migration.
+    pub fn writer(&self) -> &Writer {
+        &self.shared.writer
+    }
+
+    /// What became of the writes of this handle so far.
+    pub fn write_counts(&self) -> WriteCounts {
+        self.shared.writer.counters().snapshot()
+    }
+
+    /// Stops what runs in the background and waits for it, then closes the source: writes under way are finished, later
+    /// ones fail. Called again, it does nothing.
+    pub async fn shutdown(&self) {
+        let background = self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(background) = background else { return };
+        background.sweeper.stop().await;
+        self.shared.writer.source().close().await;
+    }
+}

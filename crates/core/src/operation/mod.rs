@@ -1,0 +1,231 @@
+//! Coordinated operations: one change over several tables, under one correlation id (R16).
+//!
+//! All rows of an operation are written in one source transaction and put in one target transaction, in one phase. That it
+//! was started, that it succeeded or that it failed is logged through a table of the migration itself; which one, a
+//! [`LogSink`] says. The log of the success is part of the operation: both become visible together, or neither does. A start
+//! without an end means that the process died, or that nobody can say how the commit ended (I8).
+
+mod log;
+
+pub use log::{LogSink, OperationEvent, Stage};
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{SubsecRound, Utc};
+use futures::future::BoxFuture;
+use sqlx::postgres::PgArguments;
+
+use crate::error::{Error, Kind, Result};
+use crate::migration::Migration;
+use crate::source::Control;
+use crate::store::{Delivery, PrimaryKey, Store, WriteMode, WriteTransaction, Writer};
+use crate::table::MigratableTable;
+
+/// An operation under way. Dropped, it is rolled back without a log of its end.
+pub struct Operation<S: LogSink> {
+    writer: Writer,
+    logs: Store<S::Table>,
+    sink: Arc<S>,
+    name: String,
+    correlation_id: String,
+    began: Instant,
+    write: WriteTransaction,
+}
+
+/// How an operation that committed ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OperationOutcome {
+    /// The phase that it happened in.
+    pub control: Control,
+    /// What became of it in the target: of several states, the one that is not there yet is the one to tell.
+    pub target: Delivery,
+    /// How many keys it changed, its log included.
+    pub keys: usize,
+}
+
+impl<S: LogSink> Operation<S> {
+    /// Begins an operation, lets `work` write in it, and ends it: committed if `work` says `Ok`, else rolled back and logged
+    /// as a failure.
+    ///
+    /// # Errors
+    /// What `work` said, or as for [`Operation::commit`].
+    ///
+    /// # Cancel safety
+    /// As for [`Operation::commit`].
+    pub async fn run<R, F>(
+        migration: &Migration,
+        sink: Arc<S>,
+        name: &str,
+        correlation_id: &str,
+        work: F,
+    ) -> Result<(R, OperationOutcome)>
+    where
+        F: for<'a> FnOnce(&'a mut Self) -> BoxFuture<'a, Result<R>> + Send,
+        R: Send,
+    {
+        let mut operation = migration.begin_operation(sink, name, correlation_id).await?;
+        match work(&mut operation).await {
+            Ok(done) => Ok((done, operation.commit().await?)),
+            Err(error) => {
+                operation.fail(&error).await;
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) async fn begin(
+        writer: Writer,
+        logs: Store<S::Table>,
+        sink: Arc<S>,
+        name: &str,
+        correlation_id: &str,
+    ) -> Result<Self> {
+        let began = Instant::now();
+        let (name, correlation_id) = (name.to_owned(), correlation_id.to_owned());
+        let event = OperationEvent {
+            name: &name,
+            correlation_id: &correlation_id,
+            stage: Stage::Start,
+            at: Utc::now().trunc_subsecs(6),
+            elapsed: None,
+            message: None,
+        };
+        log_alone(&writer, &logs, &sink.row(&event)).await?;
+        let mut write = writer.begin().await?;
+        write.together = true;
+        Ok(Self { writer, logs, sink, name, correlation_id, began, write })
+    }
+
+    /// Writes a row, as [`Store::put`] does; returns it as PostgreSQL holds it.
+    ///
+    /// # Errors
+    /// PostgreSQL's. The operation can then only fail.
+    pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
+        self.check(store);
+        let touched = store.put_in(&mut self.write, row).await?;
+        touched.row.ok_or_else(|| vanished(T::NAME))
+    }
+
+    /// Writes a new row, as [`Store::insert`] does; returns it with its key.
+    ///
+    /// # Errors
+    /// PostgreSQL's. The operation can then only fail.
+    pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
+        self.check(store);
+        let touched = store.insert_in(&mut self.write, row).await?;
+        touched.row.ok_or_else(|| vanished(T::NAME))
+    }
+
+    /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the operation ends.
+    ///
+    /// # Errors
+    /// PostgreSQL's. The operation can then only fail.
+    pub async fn update<T: MigratableTable>(
+        &mut self,
+        store: &Store<T>,
+        key: impl PrimaryKey,
+        change: impl FnOnce(&mut T::Row),
+    ) -> Result<Option<T::Row>> {
+        self.check(store);
+        let mut arguments = PgArguments::default();
+        key.bind(&mut arguments);
+        Ok(store.update_in(&mut self.write, arguments, change).await?.row)
+    }
+
+    /// Deletes a row, as [`Store::delete`] does; says whether there was one.
+    ///
+    /// # Errors
+    /// PostgreSQL's. The operation can then only fail.
+    pub async fn delete<T: MigratableTable>(&mut self, store: &Store<T>, key: impl PrimaryKey) -> Result<bool> {
+        self.check(store);
+        let mut arguments = PgArguments::default();
+        key.bind(&mut arguments);
+        Ok(store.delete_in(&mut self.write, arguments).await?.found())
+    }
+
+    /// Logs the success inside the operation, and commits.
+    ///
+    /// # Errors
+    /// Nothing was written, and the failure is logged; or, with [`Kind::Unknown`], nobody can say, and nothing is logged.
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`], for all rows together.
+    pub async fn commit(mut self) -> Result<OperationOutcome> {
+        let row = self.row(Stage::Success, None);
+        let logged = self.logs.insert_in(&mut self.write, &row).await;
+        let Self { writer, logs, sink, name, correlation_id, began, write } = self;
+        let ended = match logged {
+            Ok(_) => writer.finish(write).await,
+            Err(error) => {
+                // The failure must not wait for the locks of what it reports; a rollback that fails is one all the same.
+                let _ = write.sql.rollback().await;
+                Err(error)
+            }
+        };
+        match ended {
+            Ok(written) => {
+                let keys = written.deliveries.len();
+                let late = written.deliveries.iter().position(|d| matches!(d, Delivery::Deferred(_)));
+                let target = written.deliveries.into_iter().nth(late.unwrap_or(0)).unwrap_or(Delivery::NotDue);
+                Ok(OperationOutcome { control: written.control, target, keys })
+            }
+            Err(error) if error.kind == Kind::Unknown => Err(error),
+            Err(error) => {
+                let message = error.to_string();
+                let event = OperationEvent {
+                    name: &name,
+                    correlation_id: &correlation_id,
+                    stage: Stage::Failure,
+                    at: Utc::now().trunc_subsecs(6),
+                    elapsed: Some(began.elapsed()),
+                    message: Some(&message),
+                };
+                note_failure(&writer, &logs, &sink.row(&event)).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Rolls the operation back, and logs that it failed and why.
+    pub async fn fail(self, reason: &Error) {
+        let row = self.row(Stage::Failure, Some(&reason.to_string()));
+        let Self { writer, logs, write, .. } = self;
+        let _ = write.sql.rollback().await;
+        note_failure(&writer, &logs, &row).await;
+    }
+
+    fn row(&self, stage: Stage, message: Option<&str>) -> <S::Table as MigratableTable>::Row {
+        self.sink.row(&OperationEvent {
+            name: &self.name,
+            correlation_id: &self.correlation_id,
+            stage,
+            at: Utc::now().trunc_subsecs(6),
+            elapsed: Some(self.began.elapsed()),
+            message,
+        })
+    }
+
+    /// A store of another migration writes to other stores, perhaps in another phase.
+    fn check<T: MigratableTable>(&self, store: &Store<T>) {
+        assert!(store.writer().is_same(&self.writer), "I5: the store of {} is of another migration handle", T::NAME);
+    }
+}
+
+/// Starts and failures are logged best effort in every phase: a target that is away must not keep them out.
+async fn log_alone<T: MigratableTable>(writer: &Writer, logs: &Store<T>, row: &T::Row) -> Result<()> {
+    let mut write = writer.begin().await?;
+    logs.insert_in(&mut write, row).await?;
+    writer.finish_in(write, Some(WriteMode::BestEffort)).await.map(drop)
+}
+
+async fn note_failure<T: MigratableTable>(writer: &Writer, logs: &Store<T>, row: &T::Row) {
+    if let Err(error) = log_alone(writer, logs, row).await {
+        tracing::warn!(kind = ?error.kind, "the failure of an operation could not be logged: {error}");
+    }
+}
+
+fn vanished(table: &str) -> Error {
+    Error::source(Kind::Invalid, format!("writing {table}"), "a trigger or rule of the table swallowed the row")
+}

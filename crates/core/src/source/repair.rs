@@ -1,0 +1,71 @@
+//! Marking keys as pending from outside, so that the relay brings the target to what the source says (R17, R27).
+//!
+//! A fresh version is ordered with the changes of writers only while there are none. 1. A writer changes a row and takes
+//! version 11, but has not marked the key yet. 2. We mark at 12; a relay delivers the old state at 12 and takes the mark
+//! out. 3. The writer marks at 11, commits, and its newer state is refused. So such marks are made behind the closed
+//! barrier: every writer in flight has ended, and the next takes a higher version.
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+
+use super::lookup::keys_sql;
+use super::{Source, TableBinding, take_exclusive};
+use crate::error::{Doing, Kind, Result};
+use crate::target::Backoff;
+
+/// Longest wait for the barrier in one try: writers queue behind us for no longer.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+/// Tries to close the barrier, with pauses of up to two seconds between.
+const LOCK_TRIES: u32 = 30;
+/// Most keys of one statement.
+const KEYS_MAX: usize = 500;
+
+impl Source {
+    /// Marks source keys, given as one SQL literal a key column, as pending under fresh versions; returns how many. A key
+    /// without a row becomes a tombstone.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when write transactions stayed open for too long.
+    ///
+    /// # Cancel safety
+    /// Keys are marked some hundreds at a time; each time all of them are, or none.
+    pub async fn mark_for_repair(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<u64> {
+        let mut marked = 0;
+        for keys in keys.chunks(KEYS_MAX) {
+            let sql = format!(
+                "INSERT INTO lockstep.pending AS p (table_name, key, version)
+                 SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM (VALUES {}) AS k (n, key)) AS d
+                 ON CONFLICT (table_name, key) DO UPDATE SET version = excluded.version",
+                keys_sql(binding, keys)
+            );
+            let mut transaction = self.begin_alone().await?;
+            let done = sqlx::query(AssertSqlSafe(sql))
+                // The text differs with every call: a cached plan would never be used again.
+                .persistent(false)
+                .bind(binding.name())
+                .execute(&mut *transaction)
+                .await
+                .doing("marking keys for repair")?;
+            transaction.commit().await.doing("marking keys for repair")?;
+            marked += done.rows_affected();
+        }
+        Ok(marked)
+    }
+
+    /// Begins a transaction behind the closed barrier: no write transaction is in flight while it lasts.
+    pub(super) async fn begin_alone(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2), LOCK_TRIES);
+        loop {
+            let mut transaction = self.pool().begin().await.doing("closing the barrier")?;
+            match take_exclusive(&mut transaction, LOCK_TIMEOUT).await {
+                Ok(()) => return Ok(transaction),
+                Err(error) if error.kind == Kind::Busy => {
+                    drop(transaction);
+                    backoff.pause(error).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

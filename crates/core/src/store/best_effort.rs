@@ -1,0 +1,89 @@
+//! Writing, `best_effort`: commit in PostgreSQL, then put inline, then acknowledge.
+//!
+//! A crash anywhere after the commit changes nothing: the key is pending, and a relay delivers it (I1, I7).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::DateTime;
+
+use super::commit::Commit;
+use super::deliver::{Put, Sent};
+use super::transaction::{WriteTransaction, Written};
+use super::{Delivery, WriteFailed, WriteMode, Writer};
+use crate::error::{Error, Result};
+use crate::key::SourceKey;
+use crate::source::{Delivered, MarkedKey, marks_of};
+
+impl Writer {
+    /// Commits, then delivers.
+    pub(super) async fn best_effort(&self, write: WriteTransaction) -> Result<Written> {
+        let keys = write.keys();
+        let WriteTransaction { mut sql, control, id, changes, together } = write;
+        // After the last statement, never after the first: a later one may have marked a key again.
+        let marks = if control.phase.writes_both() && !keys.is_empty() {
+            marks_of(&mut sql, &keys, false).await?
+        } else {
+            Vec::new()
+        };
+        // Behind the barrier the phase cannot have changed: it is known as of now.
+        let asked_at = Instant::now();
+        match self.commit(sql, id).await {
+            Commit::Committed => {}
+            Commit::RolledBack(error) => return Err(error),
+            Commit::Unknown(error) => return Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
+        }
+        self.phase().learn(control, asked_at);
+        let mut deliveries: Vec<Delivery> = changes.iter().map(|_| Delivery::NotDue).collect();
+        let mut puts = Vec::with_capacity(marks.len());
+        for mark in &marks {
+            let change = &changes[mark.of];
+            match change.item(mark) {
+                Ok(item) => {
+                    puts.push(Put { of: mark.of, table: change.binding.target_name.clone(), item, version: mark.version });
+                }
+                // The relay's: it knows what to do about dead letters.
+                Err(reason) => deliveries[mark.of] = deferred(Error::unholdable(change.key.table, &reason)),
+            }
+        }
+        let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
+        let sent = self.send(&puts, WriteMode::BestEffort, together, deadline).await;
+        let mut held: Vec<(&MarkedKey, _)> = Vec::with_capacity(sent.len());
+        for (put, sent) in puts.iter().zip(sent) {
+            deliveries[put.of] = match sent {
+                Sent::Landed => {
+                    held.push((&changes[put.of].key, put.version));
+                    Delivery::Applied
+                }
+                Sent::Refused(error) | Sent::Lost(error) => deferred(error),
+            };
+        }
+        self.acknowledge(&held, deadline).await;
+        Ok(Written { control, deliveries })
+    }
+
+    /// Not having acknowledged is harmless: the relay delivers again and finds the state there.
+    async fn acknowledge(&self, held: &[(&MarkedKey, crate::Version)], deadline: tokio::time::Instant) {
+        let mut tables: BTreeMap<&str, Vec<Delivered>> = BTreeMap::new();
+        for (key, version) in held {
+            if let Ok(parsed) = SourceKey::parse(&key.key) {
+                tables.entry(key.table).or_default().push(Delivered { key: parsed, version: *version });
+            }
+        }
+        for (table, delivered) in tables {
+            // A mark made meanwhile keeps its age: our clock is not the source's.
+            let done = self.source().acknowledge(table, &delivered, DateTime::UNIX_EPOCH);
+            match tokio::time::timeout_at(deadline, done).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(table, kind = ?error.kind, "left to the relay to acknowledge: {error}"),
+                Err(_) => tracing::debug!(table, "left to the relay to acknowledge: no time left"),
+            }
+        }
+    }
+}
+
+pub(super) fn deferred(error: Error) -> Delivery {
+    tracing::debug!(kind = ?error.kind, "deferred to the relay: {error}");
+    Delivery::Deferred(Arc::new(error))
+}

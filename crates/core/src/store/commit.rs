@@ -1,0 +1,53 @@
+//! Committing, where a lost answer is looked up before anything is said about it (I8).
+
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use super::Writer;
+use super::counters::count;
+use crate::error::Error;
+use crate::source::{TransactionFate, TransactionId};
+use crate::target::Backoff;
+
+/// How a commit ended.
+pub(super) enum Commit {
+    Committed,
+    RolledBack(Error),
+    Unknown(Error),
+}
+
+impl Writer {
+    /// Commits `transaction`.
+    pub(super) async fn commit(&self, transaction: sqlx::Transaction<'static, sqlx::Postgres>, id: TransactionId) -> Commit {
+        let Err(error) = transaction.commit().await else { return Commit::Committed };
+        // A plain error in answer to COMMIT (a deferred constraint, say) is a rollback. A fatal one may come after the
+        // commit record was written, while the server waited for a replica.
+        let refused = match &error {
+            sqlx::Error::Database(e) => {
+                e.try_downcast_ref::<PgDatabaseError>().is_some_and(|e| e.severity() == PgSeverity::Error)
+            }
+            _ => false,
+        };
+        let error = Error::of_sqlx("committing a write", error);
+        if refused { Commit::RolledBack(error) } else { self.look_commit_up(id, error).await }
+    }
+
+    /// Asks on another connection how it ended, for as long as a caller may be kept waiting.
+    async fn look_commit_up(&self, id: TransactionId, error: Error) -> Commit {
+        count(&self.counters().commits_looked_up, 1);
+        let mut backoff = Backoff::brief();
+        loop {
+            let open = match self.source().fate_of(id).await {
+                Ok(TransactionFate::Committed) => return Commit::Committed,
+                Ok(TransactionFate::Aborted) => return Commit::RolledBack(error),
+                // The server may not have noticed yet that nobody listens.
+                Ok(TransactionFate::InProgress) => "the transaction is still under way",
+                Ok(TransactionFate::Forgotten) => return Commit::Unknown(error),
+                Err(_) => "PostgreSQL does not answer",
+            };
+            let error_now = Error::source(crate::Kind::Unknown, "looking a commit up", open);
+            if backoff.pause(error_now).await.is_err() {
+                return Commit::Unknown(error);
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One source transaction and what it changed, whatever the tables are.
+
+use std::sync::Arc;
+
+use super::counters::count;
+use super::{Delivery, PhaseView, WriteCounters, WriteMode, WriteOptions};
+use crate::column::Unholdable;
+use crate::error::Result;
+use crate::item::Item;
+use crate::key::SourceKey;
+use crate::source::{Control, Mark, MarkedKey, Source, TableBinding, TransactionId, begin_write};
+use crate::target::Target;
+
+/// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to clone.
+#[derive(Clone)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    source: Source,
+    target: Target,
+    options: WriteOptions,
+    phase: Arc<PhaseView>,
+    counters: WriteCounters,
+}
+
+/// A change of one key, to be put under the version that the capture trigger gave it.
+pub(crate) struct Change {
+    pub(super) binding: Arc<TableBinding>,
+    pub(super) key: MarkedKey,
+    source_key: SourceKey,
+    state: State,
+}
+
+/// What the target is to hold.
+pub(crate) enum State {
+    Row(std::result::Result<Item, Unholdable>),
+    Gone,
+}
+
+/// A transaction behind the barrier, with the changes it has made so far.
+pub(crate) struct WriteTransaction {
+    pub(crate) sql: sqlx::Transaction<'static, sqlx::Postgres>,
+    pub(crate) control: Control,
+    pub(super) id: TransactionId,
+    pub(super) changes: Vec<Change>,
+    /// Whether the changes become visible together in the target as well.
+    pub(crate) together: bool,
+}
+
+/// How a transaction that committed ended for each of its changes.
+pub(crate) struct Written {
+    pub(crate) control: Control,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+impl Writer {
+    /// A writer. Nothing is sent yet.
+    pub fn new(source: Source, target: Target, options: WriteOptions) -> Self {
+        let phase = Arc::new(PhaseView::new(source.clone()));
+        Self { shared: Arc::new(Shared { source, target, options, phase, counters: WriteCounters::default() }) }
+    }
+
+    /// The source.
+    pub fn source(&self) -> &Source {
+        &self.shared.source
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Target {
+        &self.shared.target
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &WriteOptions {
+        &self.shared.options
+    }
+
+    /// Which phase this instance believes in.
+    pub fn phase(&self) -> &Arc<PhaseView> {
+        &self.shared.phase
+    }
+
+    /// What became of writes so far.
+    pub fn counters(&self) -> &WriteCounters {
+        &self.shared.counters
+    }
+
+    /// Whether both are the same one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Begins a transaction behind the barrier: its phase cannot change until it ends (I5).
+    pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
+        let (sql, control, id) = begin_write(self.source()).await?;
+        Ok(WriteTransaction { sql, control, id, changes: Vec::new(), together: false })
+    }
+
+    /// Commits, and brings the changes to the target as the phase and the settings say.
+    ///
+    /// # Errors
+    /// Nothing was committed, or, with [`Kind::Unknown`](crate::Kind::Unknown), nobody can say whether it was (I8).
+    ///
+    /// # Cancel safety
+    /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an intent. Dropped
+    /// later, the keys are pending.
+    pub(crate) async fn finish(&self, write: WriteTransaction) -> Result<Written> {
+        self.finish_in(write, None).await
+    }
+
+    /// The same, in a mode of the caller's where both stores are written.
+    pub(crate) async fn finish_in(&self, write: WriteTransaction, mode: Option<WriteMode>) -> Result<Written> {
+        let mode = self.options().mode(write.control.phase).map(|configured| mode.unwrap_or(configured));
+        let written = match mode {
+            Some(WriteMode::Strict) if !write.changes.is_empty() => self.strict(write).await,
+            _ => self.best_effort(write).await,
+        };
+        let counters = self.counters();
+        match &written {
+            Ok(written) => {
+                count(&counters.committed, 1);
+                let deferred = written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();
+                count(&counters.deferred, deferred);
+            }
+            Err(error) if error.kind == crate::Kind::Unknown => count(&counters.unknown, 1),
+            Err(_) => {}
+        }
+        written
+    }
+}
+
+impl WriteTransaction {
+    /// Notes that a key has a new state; returns its place among the deliveries. A key noted again keeps its place.
+    pub(crate) fn note(&mut self, binding: &Arc<TableBinding>, key: SourceKey, state: State) -> usize {
+        let marked = MarkedKey { table: binding.name(), key: key.to_json() };
+        let known = self.changes.iter().position(|c| c.key.table == marked.table && c.source_key == key);
+        let change = Change { binding: binding.clone(), key: marked, source_key: key, state };
+        match known {
+            Some(place) => {
+                self.changes[place] = change;
+                place
+            }
+            None => {
+                self.changes.push(change);
+                self.changes.len() - 1
+            }
+        }
+    }
+
+    /// The keys of all changes, taken out of them so that the transaction can be borrowed beside them.
+    pub(super) fn keys(&self) -> Vec<MarkedKey> {
+        self.changes.iter().map(|c| MarkedKey { table: c.key.table, key: c.key.key.clone() }).collect()
+    }
+}
+
+impl Change {
+    /// What is to be put for `mark`.
+    ///
+    /// # Errors
+    /// Why the target cannot hold it.
+    pub(super) fn item(&self, mark: &Mark) -> std::result::Result<Item, Unholdable> {
+        match &self.state {
+            State::Row(item) => Ok(item.clone()?.at(mark.version)),
+            State::Gone => Ok(crate::table::tombstone(self.binding.table.target_key(&self.source_key)?, mark.version)),
+        }
+    }
+
+    /// Whether the row is gone from this key.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone)
+    }
+}

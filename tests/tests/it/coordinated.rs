@@ -1,0 +1,149 @@
+//! Coordinated operations: a payment and its log become visible together, or neither does (R16).
+
+use std::sync::Arc;
+
+use lockstep_core::migration::Migration;
+use lockstep_core::operation::{Operation, OperationOutcome};
+use lockstep_core::store::{Delivery, WriteOptions};
+use lockstep_core::{Error, Kind, Phase, Result};
+use lockstep_integration_logs::{IntegrationLogs, OperationLogs};
+use lockstep_payments::{Payment, Payments};
+use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
+use lockstep_tests::world::rows::payment;
+use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, eventually};
+
+use crate::strict::{failed, strict, world};
+
+/// Settles payment 1 and puts one more log beside the operation's own.
+async fn settle(app: &Migration, status: &str) -> Result<OperationOutcome> {
+    let (payments, logs) = (app.store::<Payments>(), app.store::<IntegrationLogs>());
+    let (sink, status) = (Arc::new(OperationLogs::of("payments")), status.to_owned());
+    let work = move |operation: &mut Operation<OperationLogs>| -> futures::future::BoxFuture<'_, Result<Payment>> {
+        let (payments, logs) = (payments.clone(), logs.clone());
+        Box::pin(async move {
+            let settled = operation.update(&payments, 1, |p| p.payment_status.clone_from(&status)).await?;
+            let settled = settled.ok_or_else(|| Error::source(Kind::Invalid, "settling a payment", "there is no such payment"))?;
+            operation.insert(&logs, &crate::store::row(0, "beside")).await?;
+            Ok(settled)
+        })
+    };
+    Operation::run(app, sink, "Settle", "op-1", work).await.map(|(_, outcome)| outcome)
+}
+
+/// Types of the operation's logs, oldest first.
+async fn stages(world: &World) -> Vec<String> {
+    let sql = "SELECT coalesce(string_agg(log_type, ' ' ORDER BY log_id), '') FROM integration_logs
+               WHERE correlation_id = 'op-1' AND log_type LIKE 'Operation%'";
+    world.value::<String>(sql).await.split_whitespace().map(str::to_owned).collect()
+}
+
+async fn status(world: &World) -> String {
+    world.value("SELECT payment_status FROM payments WHERE payment_id = 1").await
+}
+
+#[tokio::test]
+async fn a_payment_and_its_logs_go_in_one_transaction_of_each_store() {
+    let (world, app) = world(strict()).await;
+    world.sql(&payment(1, 1)).await;
+    let outcome = settle(&app, "Completed").await.expect("written");
+    assert!(matches!(outcome.target, Delivery::Applied) && outcome.keys == 3, "{outcome:?}");
+    assert_eq!(outcome.control.phase, Phase::DualWrite);
+    assert_eq!((stages(&world).await.join(" "), status(&world).await), ("OperationStart OperationSuccess".into(), "Completed".into()));
+    assert_eq!(world.proxy().seen("TransactWriteItems"), 1);
+    assert_eq!((world.pending(LOGS).await.len(), world.pending(PAYMENTS).await.len(), world.intents().await), (0, 0, 0));
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn where_the_target_refuses_a_strict_operation_only_its_failure_is_seen() {
+    let (world, app) = world(strict()).await;
+    world.sql(&payment(1, 1)).await;
+    world.proxy().script(Rule::new(Fault::Throttle).on("TransactWriteItems"));
+    assert_eq!(failed(settle(&app, "Completed").await), (Kind::Throttled, false));
+    assert_eq!((stages(&world).await.join(" "), status(&world).await), ("OperationStart OperationFailure".into(), "Pending".into()));
+    assert_eq!(world.count(LOGS).await, 2, "and nothing beside it");
+    world.proxy().clear();
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn what_the_work_itself_refuses_is_rolled_back_and_logged() {
+    let (world, app) = world(strict()).await;
+    let error = settle(&app, "Completed").await.expect_err("there is no such payment");
+    assert_eq!(error.kind, Kind::Invalid);
+    assert_eq!(stages(&world).await.join(" "), "OperationStart OperationFailure");
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn where_one_item_is_newer_already_the_items_go_singly_and_the_guard_decides() {
+    let (world, app) = world(strict()).await;
+    world.sql(&payment(1, 1)).await;
+    // The reply is lost, so the second attempt finds all of its own items there.
+    world.proxy().script(Rule::new(Fault::LoseReply).on("TransactWriteItems").times(1));
+    let outcome = settle(&app, "Completed").await.expect("written");
+    assert!(matches!(outcome.target, Delivery::Applied), "{outcome:?}");
+    assert_eq!(world.proxy().counts().injected(FaultKind::LoseReply), 1);
+    assert_eq!(world.proxy().seen("TransactWriteItems"), 2);
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_lost_operation_is_undone_in_all_its_tables() {
+    let (world, app) = world(WriteOptions { strict_attempts_max: 1, ..strict() }).await;
+    world.sql(&payment(1, 1)).await;
+    world.relay_until_empty().await;
+    let late = Gate::new();
+    world.proxy().script(Rule::new(Fault::AnswerThenApplyLate(late.clone())).on("TransactWriteItems").times(1));
+    assert!(failed(settle(&app, "Completed").await).1);
+    late.open();
+    late.until_done(1).await;
+    assert_eq!(status(&world).await, "Pending");
+    assert!(!world.disagreements().await.is_empty(), "a phantom is there, and known");
+    assert_eq!((world.pending(PAYMENTS).await.len(), world.pending(LOGS).await.len()), (1, 2), "I1");
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_best_effort_operation_is_deferred_while_the_target_is_away() {
+    let (world, app) = world(WriteOptions::default()).await;
+    world.sql(&payment(1, 1)).await;
+    world.proxy().script(Rule::new(Fault::Unavailable));
+    let outcome = settle(&app, "Completed").await.expect("PostgreSQL decides");
+    assert!(matches!(outcome.target, Delivery::Deferred(_)), "{outcome:?}");
+    assert_eq!(stages(&world).await.len(), 2);
+    world.proxy().clear();
+    world.assert_converged().await;
+}
+
+/// Each turn dies at a later await, until one gets through. In PostgreSQL a success log and its payment are there together.
+#[tokio::test]
+async fn wherever_an_operation_is_cut_short_payment_and_log_agree() {
+    let (world, app) = world(strict()).await;
+    world.sql(&payment(1, 1)).await;
+    let mut polls = 0;
+    loop {
+        polls += 1;
+        assert!(polls < 200, "an operation takes no more than so many awaits");
+        if let Some(outcome) = CutShort::after(polls, settle(&app, &format!("at {polls}"))).await {
+            outcome.expect("written");
+            break;
+        }
+        // A rollback may still be on its way.
+        eventually("the cut one is over", || async {
+            let open = "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity
+                        WHERE datname = current_database() AND state LIKE 'idle in transaction%')";
+            world.value::<bool>(open).await
+        })
+        .await;
+        let changed = status(&world).await != "Pending";
+        let logged = stages(&world).await.contains(&"OperationSuccess".to_owned());
+        assert_eq!(changed, logged, "cut short after {polls} polls");
+        if polls % 6 == 0 {
+            world.assert_converged().await;
+        }
+    }
+    assert_eq!(status(&world).await, format!("at {polls}"), "I7");
+    world.assert_converged().await;
+}

@@ -1,0 +1,74 @@
+//! `orphans`: what is in one store only, and putting it right.
+
+use lockstep_coordinator::{OnlyIn, Orphan, find_orphans, repair_orphans};
+use lockstep_validator::ValidateOptions;
+use serde_json::json;
+
+use crate::exit::{Exit, Failure};
+use crate::report::{print, print_json, table};
+use crate::stores::Stores;
+use crate::{Context, help};
+
+/// Lists rows without an item and items without a row, or repairs them
+///
+/// Crashes and lost replies are undone by themselves; this finds what somebody did to a store behind Lockstep's back. Both
+/// sides are compared whole, while writers go on. With --repair each is handed to the relay, which makes DynamoDB say what
+/// PostgreSQL says: a missing item is put, an extra one gives way to a tombstone. PostgreSQL is never changed.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask orphans            list them\n  \
+       cargo xtask orphans --repair   hand them to the relay; one must run"
+))]
+pub struct Args {
+    /// Hand them to the relay
+    #[arg(long)]
+    pub repair: bool,
+}
+
+/// Most that are printed.
+const LISTED_MAX: usize = 100;
+
+/// Runs it.
+///
+/// # Errors
+/// When a store does not answer, or Lockstep was never installed.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured(&context.config).await?;
+    if !stores.source.has_schema().await? {
+        return Err(Failure::usage("Lockstep was never installed in this source, so there are no orphans; run `backfill` first"));
+    }
+    let migration = context.migration(&stores)?;
+    let options = ValidateOptions { wait_for_pending: false, ..context.config.validate_options() };
+    let orphans = find_orphans(&migration, &options, &context.cancel).await?;
+    let marked = if args.repair { repair_orphans(&migration, &orphans.found).await? } else { 0 };
+    if context.json {
+        print_json(&json!({ "orphans": orphans, "marked": marked }));
+    } else {
+        print(&text(&orphans.found));
+        print(&format!("{} only in PostgreSQL, {} only in DynamoDB", orphans.only_in_source, orphans.only_in_target));
+        for failure in &orphans.failures {
+            print(&format!("not compared: {failure}"));
+        }
+        if args.repair {
+            print(&format!("{marked} handed to the relay; `cargo xtask relay --until-empty` delivers them"));
+        }
+    }
+    stores.close(false).await?;
+    context.check_cancelled()?;
+    let none = orphans.only_in_source + orphans.only_in_target == 0 && orphans.failures.is_empty();
+    Ok(if none { Exit::Consistent } else { Exit::NotConsistent })
+}
+
+fn text(orphans: &[Orphan]) -> String {
+    if orphans.is_empty() {
+        return "There are no orphans.".to_owned();
+    }
+    let rows = orphans.iter().take(LISTED_MAX).map(|orphan| {
+        let only_in = match orphan.only_in {
+            OnlyIn::Source => "PostgreSQL",
+            OnlyIn::Target => "DynamoDB",
+        };
+        vec![orphan.table.clone(), orphan.key.join(", "), only_in.to_owned()]
+    });
+    table(&["table", "key", "only in"], rows)
+}
