@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
+use super::instances::PHASE_CHANNEL;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::phase::Phase;
 use crate::version::{EPOCH_SHIFT, Epoch};
@@ -63,6 +64,11 @@ impl Control {
             .fetch_one(connection)
             .await
             .doing("reading the phase")?;
+        Self::from_row(&row)
+    }
+
+    /// Reads a row of `lockstep.control`.
+    pub(super) fn from_row(row: &PgRow) -> Result<Self> {
         let phase: String = row.get("phase");
         let phase = phase.parse().map_err(|e| Error::source(Kind::Misconfigured, "reading the phase", format!("{e}")))?;
         Ok(Self { phase, epoch: Epoch(row.get("epoch")), changed_at: row.get("changed_at") })
@@ -92,7 +98,8 @@ impl Control {
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
-        sqlx::query("SELECT pg_notify('lockstep_phase', $1)")
+        sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(PHASE_CHANNEL)
             .bind(format!("{} {}", to.name(), epoch.0))
             .execute(&mut *transaction)
             .await

@@ -44,14 +44,22 @@ struct Shared<T> {
 }
 
 impl<T: MigratableTable> Store<T> {
-    /// A handle on `table`. `binding` must be of the same table. Nothing is sent yet.
+    /// A handle on `table` that asks for the phase itself. `binding` must be of the same table. Nothing is sent yet.
     ///
     /// # Panics
     /// When `binding` is of another table, which is a mistake in the program.
     pub fn new(source: Source, target: Target, table: Arc<T>, binding: TableBinding) -> Self {
+        let phase = PhaseView::new(source.clone());
+        Self::with_phase(source, target, table, binding, phase)
+    }
+
+    /// The same, going by the phase of an [`Instance`](crate::instance::Instance).
+    ///
+    /// # Panics
+    /// As [`Store::new`].
+    pub fn with_phase(source: Source, target: Target, table: Arc<T>, binding: TableBinding, phase: PhaseView) -> Self {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
         let sql = StoreSql::new::<T>(&binding);
-        let phase = PhaseView::new(source.clone());
         Self { shared: Arc::new(Shared { table, binding, source, target, phase, sql }) }
     }
 
