@@ -10,6 +10,7 @@ mod cold;
 mod dead_letters;
 mod gates;
 mod guarded;
+mod instances;
 mod process;
 mod relay;
 mod steps;
