@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, dead_letters, dynamo_server, migrate, relay, rollback, seed, status, tune, validate,
+    advance, backfill, bench, dead_letters, dynamo_server, migrate, relay, rollback, seed, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -94,6 +94,8 @@ pub enum Command {
     #[allow(missing_docs)]
     DeadLetters(dead_letters::Args),
     #[allow(missing_docs)]
+    TestOperation(test_operation::Args),
+    #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
     Bench(bench::Args),
@@ -115,6 +117,7 @@ impl Command {
             | Self::Advance(_)
             | Self::Rollback(_)
             | Self::DeadLetters(_)
+            | Self::TestOperation(_)
             | Self::Tune(_)
             | Self::Bench(_)
             | Self::DynamoServer(_) => Vec::new(),

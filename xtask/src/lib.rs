@@ -113,6 +113,7 @@ async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
         Command::Advance(args) => commands::advance::run(context, args).await,
         Command::Rollback(args) => commands::rollback::run(context, args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
+        Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
         Command::Bench(args) => commands::bench::run(context, args).await,
         Command::DynamoServer(_) => unreachable!("it was run above"),

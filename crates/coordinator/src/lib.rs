@@ -4,7 +4,7 @@
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
 //! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `gates`, `backfill`, `relay`, `instances`,
-//! `step`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
+//! `step`, `test_operation`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
 //! through `lockstep-core`.
 
 mod backfill;
@@ -18,6 +18,7 @@ mod progress;
 mod relay;
 mod status;
 mod step;
+mod test_operation;
 
 pub use backfill::BackfillSummary;
 pub use coordinator::Coordinator;
@@ -30,6 +31,7 @@ pub use progress::{Progress, TableProgress};
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;
+pub use test_operation::{Marked, MarkedRow, Presence, TestCheck, TestReport, test_operation};
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
 use crate::instances::{self, InstanceWait};
 use crate::options::Migration;
+use crate::test_operation::{MarkedRow, test_operation};
 
 /// Name of the step in the journal.
 pub(crate) const STEP: &str = "change phase";
@@ -55,7 +56,13 @@ fn recover(intent: &Intent, control: &Control) -> Recovery {
 }
 
 /// Takes one step.
-pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, observer: &dyn Observer) -> Result<StepOutcome> {
+pub(crate) async fn step(
+    migration: &Migration,
+    to: Phase,
+    force: Option<&str>,
+    (marked, left_out): (&[Box<dyn MarkedRow>], &[String]),
+    observer: &dyn Observer,
+) -> Result<StepOutcome> {
     let source = &migration.source;
     let control = source.control().await?;
     let from = control.phase;
@@ -73,7 +80,14 @@ pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, 
     if from.next() != Some(to) && from.previous() != Some(to) {
         return Err(Error::NotAdjacent { from, to });
     }
-    let gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
+    let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
+    // Last, because it writes: only what everything else would let through is tried out.
+    if from == Phase::DualWrite && to == Phase::HybridRead && gates.passed() && !marked.is_empty() {
+        for gate in test_operation(migration, marked, left_out).await?.gates() {
+            observer.gate(&gate);
+            gates.results.push(gate);
+        }
+    }
     // DynamoOnly cannot be forced: without a reverse feed there is no way back.
     if !gates.passed() && (force.is_none() || to == Phase::DynamoOnly) {
         let detail = json!({ "from": from, "to": to, "gates": gates });

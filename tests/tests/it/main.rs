@@ -15,3 +15,4 @@ mod process;
 mod relay;
 mod steps;
 mod store;
+mod test_operation;
