@@ -318,17 +318,34 @@ async fn a_step_does_not_begin_while_an_instance_is_behind() {
 }
 
 /// 1. A process is stopped inside a write transaction, and holds the barrier. 2. Nobody ends it. 3. No step is taken any more.
+/// And I9: a crash of the server must not forget an intent whose effect is in the target.
 #[tokio::test]
-async fn a_transaction_that_does_nothing_is_ended_by_postgresql() {
+async fn sessions_end_what_is_left_open_and_keep_what_they_commit_whatever_the_database_says() {
     let world = World::start().await;
-    let bound: String =
-        sqlx::query_scalar("SHOW idle_in_transaction_session_timeout").fetch_one(world.source.pool()).await.expect("a setting");
-    assert_eq!(bound, "30s");
+    let database: String = world.value("SELECT current_database()::text").await;
+    world.sql(&format!("ALTER DATABASE {database} SET synchronous_commit = off")).await;
+    let settings: (String, String) = sqlx::query_as(
+        "SELECT current_setting('synchronous_commit'), current_setting('idle_in_transaction_session_timeout')",
+    )
+    .fetch_one(world.another_source().await.pool())
+    .await
+    .expect("settings");
+    assert_eq!(settings, ("on".to_owned(), "30s".to_owned()));
 }
 
 async fn instance(world: &World, lease: Duration) -> Instance {
     let options = InstanceOptions { name: "in this process".to_owned(), lease };
     Instance::start(&world.source, options).await.expect("registers")
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_start_says_what_to_do() {
+    let world = World::start().await;
+    let error = Instance::start(&world.source, InstanceOptions::default()).await.expect_err("nothing is installed");
+    assert!(error.kind == Kind::Misconfigured && error.message.contains("cargo xtask backfill"), "{error}");
+    let hasty = InstanceOptions { lease: Duration::from_millis(10), ..InstanceOptions::default() };
+    let error = Instance::start(&world.source, hasty).await.expect_err("no renewal fits in it");
+    assert!(error.message.contains("at least 1000 ms"), "{error}");
 }
 
 #[tokio::test]

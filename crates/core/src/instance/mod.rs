@@ -90,13 +90,12 @@ impl Instance {
         let id = rand::random_range(1..=i64::MAX);
         let who = Registration { id, name: options.name, started_at: Utc::now(), lease: options.lease };
         let connect = |what: &str| -> PgConnectOptions {
-            // A registration that a crash of the server forgot would be an instance that nobody waits for.
-            let connect = source.pool().connect_options().as_ref().clone().options([("synchronous_commit", "on")]);
+            let connect = source.pool().connect_options().as_ref().clone();
             connect.application_name(&format!("lockstep {what} of {}", who.name))
         };
         let (for_lease, for_listening) = (connect("lease"), connect("phase"));
         let mut keeper = Keeper::new(for_lease, who, known.clone(), wake.clone(), closing.clone());
-        keeper.turn(source.pool().options().get_acquire_timeout()).await?;
+        keeper.turn(source.pool().options().get_acquire_timeout()).await.map_err(advise)?;
         let phase = PhaseView::kept(known.clone(), wake.clone());
         let listener = tokio::spawn(listener::listen(for_listening, wake, closing.clone()));
         Ok(Self { id, known, phase, keeper: tokio::spawn(keeper.run()), listener, closing: closing.drop_guard() })
@@ -134,4 +133,14 @@ impl Instance {
             }
         }
     }
+}
+
+/// An application may well be started before the migration is.
+fn advise(mut error: Error) -> Error {
+    match error.kind {
+        Kind::Misconfigured => error.message += "; run `cargo xtask backfill` of this version first: it makes schema lockstep",
+        Kind::Denied => error.message += "; this role needs SELECT, INSERT, UPDATE and DELETE on lockstep.instances",
+        _ => {}
+    }
+    error
 }

@@ -82,7 +82,8 @@ impl Source {
             .application_name(&options.application_name)
             // Keys and literals must read the same in every session, whatever the role's defaults are.
             .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
-            .options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]);
+            // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
+            .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]);
         let place = format!("connecting to PostgreSQL at {}:{}", connect.get_host(), connect.get_port());
         let advise = |e: sqlx::Error| {
             let mut error = Error::of_sqlx(&place, e);
