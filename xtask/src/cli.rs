@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, rollback, seed, status, tune, validate,
+    advance, backfill, bench, dead_letters, dynamo_server, migrate, relay, rollback, seed, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -95,6 +96,7 @@ pub enum Command {
     DeadLetters(dead_letters::Args),
     #[allow(missing_docs)]
     Orphans(orphans::Args),
+    TestOperation(test_operation::Args),
     #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
@@ -118,6 +120,7 @@ impl Command {
             | Self::Rollback(_)
             | Self::DeadLetters(_)
             | Self::Orphans(_)
+            | Self::TestOperation(_)
             | Self::Tune(_)
             | Self::Bench(_)
             | Self::DynamoServer(_) => Vec::new(),

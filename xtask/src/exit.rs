@@ -88,9 +88,11 @@ fn of_coordinator(error: &lockstep_coordinator::Error) -> Exit {
     use lockstep_coordinator::Error;
     match error {
         Error::Store(error) => of_kind(error.kind),
-        Error::Refused(_) | Error::TooManyErrors { .. } | Error::SchemaChanged { .. } | Error::BarrierBusy { .. } => {
-            Exit::Refused
-        }
+        Error::Refused(_)
+        | Error::TooManyErrors { .. }
+        | Error::SchemaChanged { .. }
+        | Error::BarrierBusy { .. }
+        | Error::InstanceBehind { .. } => Exit::Refused,
         Error::Interrupted => Exit::Interrupted,
         Error::NotAdjacent { .. } => Exit::Usage,
         Error::Panicked(_) => Exit::Infrastructure,
@@ -102,7 +104,9 @@ fn of_kind(kind: Kind) -> Exit {
         Kind::Misconfigured => Exit::Usage,
         // A condition that protects data said no.
         Kind::Refused => Exit::Refused,
-        Kind::Throttled | Kind::Unavailable | Kind::Unknown | Kind::Invalid | Kind::Denied | Kind::Busy => Exit::Infrastructure,
+        Kind::Throttled | Kind::Unavailable | Kind::Unknown | Kind::Invalid | Kind::Denied | Kind::Busy | Kind::Fenced => {
+            Exit::Infrastructure
+        }
     }
 }
 

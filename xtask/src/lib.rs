@@ -114,6 +114,7 @@ async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
         Command::Rollback(args) => commands::rollback::run(context, args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
         Command::Orphans(args) => commands::orphans::run(context, args).await,
+        Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
         Command::Bench(args) => commands::bench::run(context, args).await,
         Command::DynamoServer(_) => unreachable!("it was run above"),

@@ -17,6 +17,7 @@ use crate::options::Migration;
 use crate::progress::Progress;
 use crate::relay::{RelaySummary, RelayUntil, relay};
 use crate::step::{self, StepOutcome};
+use crate::test_operation::MarkedRow;
 
 /// How often the coordinator makes sure that it still has its lock.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub struct Coordinator {
     keeper: JoinHandle<()>,
     closing: DropGuard,
     recovered: Vec<String>,
+    marked: (Vec<Box<dyn MarkedRow>>, Vec<String>),
 }
 
 impl Coordinator {
@@ -51,7 +53,22 @@ impl Coordinator {
         let (lock_lost, closing) = (CancellationToken::new(), CancellationToken::new());
         let keeper = tokio::spawn(keep(lock, lock_lost.clone(), closing.clone()));
         let progress = Arc::new(Progress::new(&migration.tables));
-        Ok(Self { migration: Arc::new(migration), progress, lock_lost, keeper, closing: closing.drop_guard(), recovered })
+        Ok(Self {
+            migration: Arc::new(migration),
+            progress,
+            lock_lost,
+            keeper,
+            closing: closing.drop_guard(),
+            recovered,
+            marked: Default::default(),
+        })
+    }
+
+    /// Makes the step to HybridRead wait for a passed [`test_operation`](crate::test_operation()) on these rows; `left_out` says
+    /// which tables have none, and why.
+    pub fn with_test_operation(mut self, rows: Vec<Box<dyn MarkedRow>>, left_out: Vec<String>) -> Self {
+        self.marked = (rows, left_out);
+        self
     }
 
     /// What was finished or undone at the start, one sentence each.
@@ -183,7 +200,7 @@ impl Coordinator {
     /// # Cancel safety
     /// A step broken off is finished or undone by the next [`Coordinator::open`].
     pub async fn step(&self, to: Phase, force: Option<&str>, observer: &dyn Observer) -> Result<StepOutcome> {
-        step::step(&self.migration, to, force, observer).await
+        step::step(&self.migration, to, force, (&self.marked.0, &self.marked.1), observer).await
     }
 
     /// Gives the lock back.

@@ -64,6 +64,20 @@ pub enum Error {
         /// Where to.
         to: Phase,
     },
+    /// An instance renews its lease and does not acknowledge the phase.
+    #[error(
+        "{instance} goes on without having acknowledged epoch {epoch} (it has acknowledged {}): no step may begin while it may \
+         serve by an older phase. Stop or restart it, and run the same command again",
+        acknowledged.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string())
+    )]
+    InstanceBehind {
+        /// Which.
+        instance: String,
+        /// What it goes by, as far as it said.
+        acknowledged: Option<i64>,
+        /// What it should.
+        epoch: lockstep_core::Epoch,
+    },
     /// A task of ours panicked, which is a bug.
     #[error("a task panicked: {0}")]
     Panicked(String),

@@ -3,14 +3,15 @@
 //! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a *chunk* what one
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
-//! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `gates`, `backfill`, `relay`, `step`,
-//! `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
+//! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `gates`, `backfill`, `relay`, `instances`,
+//! `step`, `test_operation`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
 //! through `lockstep-core`.
 
 mod backfill;
 mod coordinator;
 mod error;
 mod gates;
+mod instances;
 mod options;
 mod orphans;
 mod plan;
@@ -18,11 +19,13 @@ mod progress;
 mod relay;
 mod status;
 mod step;
+mod test_operation;
 
 pub use backfill::BackfillSummary;
 pub use coordinator::Coordinator;
 pub use error::{Error, Result};
 pub use gates::{GateReport, GateResult, Observer};
+pub use instances::{InstanceEnd, InstanceWait};
 pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use plan::{PathFacts, Range, load_path, provably_cold, split};
@@ -30,6 +33,7 @@ pub use progress::{Progress, TableProgress};
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;
+pub use test_operation::{Marked, MarkedRow, Presence, TestCheck, TestReport, test_operation};
 
 #[cfg(test)]
 mod tests {

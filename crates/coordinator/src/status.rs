@@ -1,7 +1,7 @@
 //! Where a migration stands, for people and for programs. Reads only.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::source::{CaptureState, Entry, Source, TableBinding};
+use lockstep_core::source::{CaptureState, Entry, InstanceRow, Source, TableBinding};
 use lockstep_core::target::{TableStanding, Target};
 use lockstep_core::{Epoch, Phase};
 use serde::Serialize;
@@ -21,6 +21,8 @@ pub struct Status {
     pub since: Option<DateTime<Utc>>,
     /// Each table.
     pub tables: Vec<TableStatus>,
+    /// Registered instances of applications, with the epoch each has acknowledged and what is left of its lease.
+    pub instances: Vec<InstanceRow>,
     /// Steps that a crash left open; the next coordinator settles them.
     pub open_intents: Vec<Entry>,
     /// Whether the newest verdict said consistent; `None` where nothing was validated.
@@ -70,6 +72,7 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
             epoch: None,
             since: None,
             tables: Vec::new(),
+            instances: Vec::new(),
             open_intents: Vec::new(),
             verdict_consistent: None,
             verdict_age_s: None,
@@ -88,6 +91,7 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
         epoch: Some(control.epoch),
         since: Some(control.changed_at),
         tables: of_tables,
+        instances: source.instances().await?,
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict_age_s: verdict.as_ref().map(|v| v.age_s),

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
+use crate::instances::{self, InstanceWait};
 use crate::options::Migration;
+use crate::test_operation::{MarkedRow, test_operation};
 
 /// Name of the step in the journal.
 pub(crate) const STEP: &str = "change phase";
@@ -27,6 +29,8 @@ pub struct StepOutcome {
     pub barrier_held_ms: f64,
     /// The gates that were asked.
     pub gates: GateReport,
+    /// The instances that it waited for, and how each wait ended.
+    pub instances: Vec<InstanceWait>,
 }
 
 /// What the journal keeps of an intended step: enough to finish or undo it.
@@ -52,7 +56,13 @@ fn recover(intent: &Intent, control: &Control) -> Recovery {
 }
 
 /// Takes one step.
-pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, observer: &dyn Observer) -> Result<StepOutcome> {
+pub(crate) async fn step(
+    migration: &Migration,
+    to: Phase,
+    force: Option<&str>,
+    (marked, left_out): (&[Box<dyn MarkedRow>], &[String]),
+    observer: &dyn Observer,
+) -> Result<StepOutcome> {
     let source = &migration.source;
     let control = source.control().await?;
     let from = control.phase;
@@ -64,12 +74,20 @@ pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, 
             tries: 0,
             barrier_held_ms: 0.0,
             gates: GateReport::default(),
+            instances: Vec::new(),
         });
     }
     if from.next() != Some(to) && from.previous() != Some(to) {
         return Err(Error::NotAdjacent { from, to });
     }
-    let gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
+    let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
+    // Last, because it writes: only what everything else would let through is tried out.
+    if from == Phase::DualWrite && to == Phase::HybridRead && gates.passed() && !marked.is_empty() {
+        for gate in test_operation(migration, marked, left_out).await?.gates() {
+            observer.gate(&gate);
+            gates.results.push(gate);
+        }
+    }
     // DynamoOnly cannot be forced: without a reverse feed there is no way back.
     if !gates.passed() && (force.is_none() || to == Phase::DynamoOnly) {
         let detail = json!({ "from": from, "to": to, "gates": gates });
@@ -77,6 +95,9 @@ pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, 
         source.journal_outcome(&migration.actor, intent, EntryKind::Refused, STEP, &detail).await?;
         return Err(Error::Refused(gates));
     }
+    // Whoever is behind now would be two behind after the flip (I6). The step before has waited for everyone, so this only
+    // waits where something else changed the phase.
+    instances::wait(source, control.epoch, observer).await?;
     let intent = Intent { from, to, epoch_before: control.epoch };
     let mut detail = json!(intent);
     detail["force"] = json!(force);
@@ -84,7 +105,7 @@ pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, 
     let id = source.journal_intent(&migration.actor, STEP, &detail).await?;
     match open_and_flip(migration, &intent, observer).await {
         Ok((tries, held_ms)) => {
-            let now = settle(migration, id, &intent).await?;
+            let (now, instances) = settle(migration, id, &intent, observer).await?;
             if now.phase != to {
                 return Err(Error::Store(lockstep_core::Error::source(
                     Kind::Unknown,
@@ -92,15 +113,14 @@ pub(crate) async fn step(migration: &Migration, to: Phase, force: Option<&str>, 
                     "the flip did not happen; try again",
                 )));
             }
-            Ok(StepOutcome { from, phase: now.phase, epoch: now.epoch, tries, barrier_held_ms: held_ms, gates })
+            Ok(StepOutcome { from, phase: now.phase, epoch: now.epoch, tries, barrier_held_ms: held_ms, gates, instances })
         }
         Err(error) => {
             // The commit may have happened although its answer was lost (I8): the control record decides. Where even that
             // cannot be read, the intent stays open, and the next coordinator settles it.
-            let now = settle(migration, id, &intent).await;
-            match now {
-                Ok(now) if now.phase == to => {
-                    Ok(StepOutcome { from, phase: now.phase, epoch: now.epoch, tries: 1, barrier_held_ms: 0.0, gates })
+            match settle(migration, id, &intent, observer).await {
+                Ok((now, instances)) if now.phase == to => {
+                    Ok(StepOutcome { from, phase: now.phase, epoch: now.epoch, tries: 1, barrier_held_ms: 0.0, gates, instances })
                 }
                 _ => Err(error),
             }
@@ -166,20 +186,30 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
 }
 
 /// Settles an intent by what the control record says, and records the outcome.
-async fn settle(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
+async fn settle(
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    observer: &dyn Observer,
+) -> Result<(Control, Vec<InstanceWait>)> {
     let source = &migration.source;
     let control = source.control_behind_barrier().await?;
-    let detail = json!({ "from": intent.from, "to": intent.to, "phase": control.phase, "epoch": control.epoch });
+    let mut detail = json!({ "from": intent.from, "to": intent.to, "phase": control.phase, "epoch": control.epoch });
+    let mut waited = Vec::new();
     match recover(intent, &control) {
         Recovery::Finish => {
-            // Readers go on with the phase they know for at most one lease, by their own clocks. Waiting it out twice means
-            // that no instance is two phases behind when the next step begins (I6).
-            tokio::time::sleep(migration.options.steps.phase_lease * 2).await;
+            // Registered instances say when they have followed. Stores without one go on with the phase they know for at most
+            // one lease, by their own clocks; waiting it out twice means that no reader is two phases behind when the next
+            // step begins (I6). After a crash this is waited again, from now: nobody knows how long the dead one waited.
+            let unregistered = tokio::time::sleep(migration.options.steps.phase_lease * 2);
+            let (instances, ()) = tokio::join!(instances::wait(source, control.epoch, observer), unregistered);
+            waited = instances?;
+            detail["instances"] = json!(waited);
             source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &detail).await?;
         }
         Recovery::Undo => source.journal_outcome(&migration.actor, id, EntryKind::Undone, STEP, &detail).await?,
     }
-    Ok(control)
+    Ok((control, waited))
 }
 
 /// Settles every step that a crash left open. The coordinator's lock is held, so nobody else is at it.
@@ -191,7 +221,7 @@ pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
         let id = IntentId(id);
         match serde_json::from_value::<Intent>(detail.clone()) {
             Ok(intent) if step == STEP => {
-                let control = settle(migration, id, &intent).await?;
+                let (control, _) = settle(migration, id, &intent, &()).await?;
                 settled.push(format!("the step {} → {} was broken off; the phase is {}", intent.from, intent.to, control.phase));
             }
             // Every other step of ours is repeated as a whole when the command runs again, so there is nothing to undo.

@@ -21,6 +21,9 @@ pub enum Kind {
     Misconfigured,
     /// A lock was not to be had within its time-out.
     Busy,
+    /// This instance's lease is over, so it does not know the phase and serves nothing by it (R19). Nothing was done; it
+    /// recovers by itself as soon as the source answers.
+    Fenced,
 }
 
 /// Whether trying again can help.
@@ -39,7 +42,7 @@ impl Kind {
     pub fn retry(self) -> Retry {
         match self {
             Self::Throttled => Retry::Slower,
-            Self::Unavailable | Self::Unknown | Self::Busy => Retry::Again,
+            Self::Unavailable | Self::Unknown | Self::Busy | Self::Fenced => Retry::Again,
             Self::Refused | Self::Invalid | Self::Denied | Self::Misconfigured => Retry::Never,
         }
     }

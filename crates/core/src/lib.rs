@@ -7,13 +7,14 @@
 //!
 //! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`Item`] and the keys;
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
-//! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`store`] (what applications hold); [`sweeper`] (undoes what strict
-//! writes left half-done); [`operation`] (one change over several tables); [`migration`] (the
-//! handle that an application opens).
+//! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`instance`] (who may serve by a phase, and until when);
+//! [`store`] (what applications hold); [`sweeper`] (undoes what strict writes left half-done); [`operation`] (one change over
+//! several tables); [`migration`] (the handle that an application opens).
 
 mod column;
 mod erased;
 mod error;
+pub mod instance;
 mod item;
 mod key;
 pub mod migration;

@@ -13,5 +13,6 @@ pub mod seed;
 mod shared;
 pub mod status;
 mod step;
+pub mod test_operation;
 pub mod tune;
 pub mod validate;

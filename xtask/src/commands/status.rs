@@ -1,6 +1,10 @@
 //! `status`: where the migration stands. Reads only.
 
+use std::time::Duration;
+
 use lockstep_coordinator::Status;
+use lockstep_core::Epoch;
+use lockstep_core::source::InstanceState;
 
 use crate::exit::Exit;
 use crate::report::{key_values, print, print_json, table};
@@ -11,8 +15,9 @@ use crate::{Context, help};
 /// Shows where the migration stands
 ///
 /// Phase and epoch, and for each table: whether its changes are captured, how far its history has come, how many changes
-/// wait for delivery and for how long, and its dead letters. Also what a crash left open, the newest verdict, and the last
-/// entries of the journal. It only reads, and may run beside anything.
+/// wait for delivery and for how long, and its dead letters; the instances of applications, each with the epoch it has
+/// acknowledged and what is left of its lease. Also what a crash left open, the newest verdict, and the last entries of the
+/// journal. It only reads, and may run beside anything.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!("  cargo xtask status\n  cargo xtask status --json | jq '.tables[] | {name, pending}'"))]
 pub struct Args {}
@@ -67,6 +72,7 @@ fn text(status: &Status) -> String {
     });
     text += "\n";
     text += &table(&headers, rows);
+    text += &instances(status, epoch);
     for intent in &status.open_intents {
         text += &format!(
             "\nleft open by a crash: `{}` by {} at {}; the next command settles it",
@@ -80,4 +86,26 @@ fn text(status: &Status) -> String {
         text += &format!("\n  {} {:8} {} — {}", entry.at.format("%Y-%m-%d %H:%M:%S"), entry.kind, entry.step, entry.actor);
     }
     text
+}
+
+/// Instances, one a line; a step waits for those that are not in this epoch yet.
+fn instances(status: &Status, epoch: Epoch) -> String {
+    if status.instances.is_empty() {
+        return String::new();
+    }
+    let headers = ["instance", "host", "pid", "epoch", "lease left", "state"];
+    let rows = status.instances.iter().map(|i| {
+        let lease_left = match i.lease_left_ms {
+            left if left > 0 => seconds(Duration::from_millis(left.unsigned_abs()).as_secs_f64()),
+            over => format!("over for {}", seconds(Duration::from_millis(over.unsigned_abs()).as_secs_f64())),
+        };
+        let state = match i.state {
+            InstanceState::Expired => "given up; serves nothing until it registers again",
+            InstanceState::Live if i.has_acknowledged(epoch) => "serves",
+            InstanceState::Live => "behind; a step waits for it",
+        };
+        let acknowledged = i.epoch.map_or_else(|| "none yet".to_owned(), |epoch| epoch.to_string());
+        vec![i.name.clone(), i.host.clone(), i.pid.to_string(), acknowledged, lease_left, state.to_owned()]
+    });
+    format!("\n{}", table(&headers, rows))
 }

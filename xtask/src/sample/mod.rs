@@ -6,10 +6,11 @@
 //! by raw SQL as a stranger to Lockstep would, or through the framework.
 //!
 //! Read the modules in this order: [`generate`] (rows from a seed, pure); [`load`] (schema and history into PostgreSQL);
-//! [`writers`] (what is written meanwhile).
+//! [`writers`] (what is written meanwhile); [`marked`] (what a test operation writes).
 
 pub mod generate;
 pub mod load;
+pub mod marked;
 pub mod store_writers;
 pub mod writers;
 

@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
+use super::instances::PHASE_CHANNEL;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::phase::Phase;
 use crate::version::{EPOCH_SHIFT, Epoch};
@@ -97,7 +98,8 @@ impl Control {
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
-        sqlx::query("SELECT pg_notify('lockstep_phase', $1)")
+        sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(PHASE_CHANNEL)
             .bind(format!("{} {}", to.name(), epoch.0))
             .execute(&mut *transaction)
             .await

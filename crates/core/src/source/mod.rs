@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `intents` (strict writes under way), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
+//! `intents` (strict writes under way), `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`,
+//! `repair` (marks from outside), `journal`, `verdicts`.
 
 mod barrier;
 mod binding;
@@ -12,6 +13,7 @@ mod copy;
 mod dead_letters;
 mod inspect;
 mod intents;
+pub(crate) mod instances;
 mod journal;
 mod lookup;
 mod pending;
@@ -32,6 +34,7 @@ pub(crate) use intents::{Mark, MarkedKey, begin_write, marks_of, settle_in_trans
 
 pub use inspect::{Dependent, SourceTable};
 pub use intents::{Swept, TransactionFate, TransactionId};
+pub use instances::{InstanceRow, InstanceState};
 pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
 pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
@@ -46,6 +49,11 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
 use crate::error::{Doing, Error, Kind, Result};
+
+/// Longest that a transaction of ours may do nothing. 1. A process is stopped, or cut off from the network, inside a write
+/// transaction. 2. It holds the barrier, and nobody will end it. 3. No step gets the barrier again. So PostgreSQL ends it.
+/// A strict write waits for the target inside its transaction, within this bound.
+const IDLE_IN_TRANSACTION: &str = "30s";
 
 /// How to reach the source.
 #[derive(Clone, Debug)]
@@ -84,7 +92,9 @@ impl Source {
             .map_err(|e| Error::source(Kind::Misconfigured, "reading source.url", e.to_string()))?
             .application_name(&options.application_name)
             // Keys and literals must read the same in every session, whatever the role's defaults are.
-            .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")]);
+            .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
+            // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
+            .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]);
         let place = format!("connecting to PostgreSQL at {}:{}", connect.get_host(), connect.get_port());
         let advise = |e: sqlx::Error| {
             let mut error = Error::of_sqlx(&place, e);

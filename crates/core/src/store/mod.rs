@@ -55,14 +55,14 @@ struct Shared<T> {
     binding: Arc<TableBinding>,
     source: Source,
     target: Target,
-    phase: Arc<PhaseView>,
+    phase: PhaseView,
     writer: Writer,
     sql: StoreSql,
 }
 
 impl<T: MigratableTable> Store<T> {
     /// A handle on `table`, with settings and counters of its own; [`Migration`](crate::migration::Migration) gives handles
-    /// that share them. `binding` must be of the same table. Nothing is sent yet.
+    /// that share them. It asks for the phase itself. `binding` must be of the same table. Nothing is sent yet.
     ///
     /// # Panics
     /// When `binding` is of another table, which is a mistake in the program.
@@ -79,6 +79,14 @@ impl<T: MigratableTable> Store<T> {
         let sql = StoreSql::new::<T>(&binding);
         let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
         Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql }) }
+    }
+
+    /// As [`Store::new`], going by the phase of an [`Instance`](crate::instance::Instance).
+    ///
+    /// # Panics
+    /// As [`Store::new`].
+    pub fn with_phase(source: Source, target: Target, table: Arc<T>, binding: TableBinding, phase: PhaseView) -> Self {
+        Self::with_writer(Writer::with_phase(source, target, WriteOptions::default(), phase), table, binding)
     }
 
     /// The table.

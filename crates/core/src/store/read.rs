@@ -8,6 +8,7 @@ use super::write::PrimaryKey;
 use crate::error::{Doing, Result};
 use crate::item::is_tombstone;
 use crate::row::Row;
+use crate::source::Control;
 use crate::table::MigratableTable;
 
 impl<T: MigratableTable> Store<T> {
@@ -15,18 +16,20 @@ impl<T: MigratableTable> Store<T> {
     /// or an error. PostgreSQL is the truth of every phase up to HybridRead, so falling back is always right.
     ///
     /// # Errors
-    /// The source's, when the source had to be asked.
+    /// The source's, when the source had to be asked; [`Kind::Fenced`](crate::Kind::Fenced) when the instance's lease is over.
     ///
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn get(&self, key: &T::Key) -> Result<Option<T::Row>> {
-        let control = self.shared.phase.current().await?;
-        if control.phase.reads_target()
-            && let Some(row) = self.get_from_target(key).await
-        {
-            return Ok(Some(row));
-        }
-        self.get_from_source(key).await
+        let read = |control: Control| async move {
+            if control.phase.reads_target()
+                && let Some(row) = self.get_from_target(key).await
+            {
+                return Ok(Some(row));
+            }
+            self.get_from_source(key).await
+        };
+        self.shared.phase.serve(read).await
     }
 
     /// `None` on a miss, a tombstone, an item that does not decode, and on an error: all of them go to the source.

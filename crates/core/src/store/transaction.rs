@@ -21,7 +21,7 @@ struct Shared {
     source: Source,
     target: Target,
     options: WriteOptions,
-    phase: Arc<PhaseView>,
+    phase: PhaseView,
     counters: WriteCounters,
 }
 
@@ -58,7 +58,12 @@ pub(crate) struct Written {
 impl Writer {
     /// A writer. Nothing is sent yet.
     pub fn new(source: Source, target: Target, options: WriteOptions) -> Self {
-        let phase = Arc::new(PhaseView::new(source.clone()));
+        let phase = PhaseView::new(source.clone());
+        Self::with_phase(source, target, options, phase)
+    }
+
+    /// A writer that goes by the phase of an [`Instance`](crate::instance::Instance).
+    pub fn with_phase(source: Source, target: Target, options: WriteOptions, phase: PhaseView) -> Self {
         Self { shared: Arc::new(Shared { source, target, options, phase, counters: WriteCounters::default() }) }
     }
 
@@ -78,7 +83,7 @@ impl Writer {
     }
 
     /// Which phase this instance believes in.
-    pub fn phase(&self) -> &Arc<PhaseView> {
+    pub fn phase(&self) -> &PhaseView {
         &self.shared.phase
     }
 

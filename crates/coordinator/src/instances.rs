@@ -1,0 +1,229 @@
+//! Waiting for instances: a step is over when nobody serves by the phase before it any more (I6).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use lockstep_core::Epoch;
+use lockstep_core::source::{InstanceRow, InstanceState, Source};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::gates::Observer;
+
+/// Pause between two looks; an acknowledgement comes a few milliseconds after the notification.
+const LOOK: Duration = Duration::from_millis(25);
+/// A wait shorter than this is not worth a person's attention.
+const NOTE_AFTER: Duration = Duration::from_millis(300);
+/// Leases after which an instance that renews and still does not acknowledge is contradicting itself: it reads the phase in
+/// the very statement that renews.
+const LEASES_MAX: u32 = 3;
+
+/// A live instance, and when its newest renewal was seen, by our clock. Seen is later than done, and the first look comes
+/// after the flip: an instance that was told the old phase was told before that.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    row: InstanceRow,
+    renewal_seen: Instant,
+}
+
+/// Whether a step may be called done, or the next one begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Proceed {
+    /// Everyone has acknowledged, but for these, whose leases are over.
+    Yes {
+        /// Places of those whose leases are over.
+        over: Vec<usize>,
+    },
+    /// These may still serve by an older phase, each for so much longer unless it acknowledges.
+    Wait {
+        /// Places, and what is left of their leases.
+        behind: Vec<(usize, Duration)>,
+        /// Places of those whose leases are over.
+        over: Vec<usize>,
+    },
+}
+
+/// Decides whether anybody may still serve by a phase older than `epoch`. Reads no clock.
+pub(crate) fn may_proceed(instances: &[Watched], epoch: Epoch, now: Instant) -> Proceed {
+    let (mut behind, mut over) = (Vec::new(), Vec::new());
+    for (place, Watched { row, renewal_seen }) in instances.iter().enumerate() {
+        if row.has_acknowledged(epoch) {
+            continue;
+        }
+        match (*renewal_seen + row.lease() + margin(row.lease())).checked_duration_since(now) {
+            Some(left) if !left.is_zero() => behind.push((place, left)),
+            _ => over.push(place),
+        }
+    }
+    if behind.is_empty() { Proceed::Yes { over } } else { Proceed::Wait { behind, over } }
+}
+
+/// What two monotonic clocks may differ by over a lease, many times over.
+fn margin(lease: Duration) -> Duration {
+    lease / 20 + Duration::from_millis(50)
+}
+
+/// How the wait for an instance ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceEnd {
+    /// It serves by this epoch.
+    Acknowledged,
+    /// It did not answer, and its lease is over: it serves nothing until it has registered again.
+    LeaseOver,
+    /// It shut down.
+    Left,
+}
+
+/// An instance that a step waited for.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceWait {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// Where it runs.
+    pub host: String,
+    /// Its process.
+    pub pid: i64,
+    /// How it ended.
+    pub end: InstanceEnd,
+    /// How long it was waited for, in milliseconds.
+    pub waited_ms: u64,
+}
+
+/// Waits until no instance serves by a phase older than `epoch`, whose flip is committed. Also after a crash: the clock
+/// starts at our first look, which is late rather than early.
+///
+/// # Errors
+/// [`Error::InstanceBehind`] for one that renews and does not acknowledge; the source's.
+///
+/// # Cancel safety
+/// May be dropped and repeated.
+pub(crate) async fn wait(source: &Source, epoch: Epoch, observer: &dyn Observer) -> Result<Vec<InstanceWait>> {
+    let begun = Instant::now();
+    let mut watched: BTreeMap<i64, Watched> = BTreeMap::new();
+    let (mut ended, mut noted): (Vec<InstanceWait>, bool) = (Vec::new(), false);
+    loop {
+        let rows: Vec<InstanceRow> =
+            source.instances().await?.into_iter().filter(|row| row.state == InstanceState::Live).collect();
+        let seen = Instant::now();
+        let mut now_live = BTreeMap::new();
+        for row in rows {
+            let before = watched.remove(&row.id).filter(|before| before.row.renewals == row.renewals);
+            let renewal_seen = before.map_or(seen, |before| before.renewal_seen);
+            now_live.insert(row.id, Watched { row, renewal_seen });
+        }
+        ended.extend(watched.values().map(|gone| gone.ended(InstanceEnd::Left, begun)));
+        watched = now_live;
+        let list: Vec<Watched> = watched.values().cloned().collect();
+        let (behind, over) = match may_proceed(&list, epoch, Instant::now()) {
+            Proceed::Yes { over } => (Vec::new(), over),
+            Proceed::Wait { behind, over } => (behind, over),
+        };
+        let mut given_up = 0;
+        for lost in over.iter().map(|place| &list[*place]) {
+            // It may have renewed since we looked; then it is asked about again.
+            if source.expire_instance(&lost.row).await? {
+                observer.note(&format!(
+                    "{} did not answer, and its lease of {} ms is over: it serves nothing until it has registered again",
+                    lost.row.title(),
+                    lost.row.lease_ms
+                ));
+                ended.push(lost.ended(InstanceEnd::LeaseOver, begun));
+                watched.remove(&lost.row.id);
+                given_up += 1;
+            }
+        }
+        if behind.is_empty() && given_up == over.len() {
+            ended.extend(watched.values().map(|live| live.ended(InstanceEnd::Acknowledged, begun)));
+            return Ok(ended);
+        }
+        if !noted && begun.elapsed() >= NOTE_AFTER {
+            noted = true;
+            for (place, left) in &behind {
+                let row = &list[*place].row;
+                let known = row.epoch.map_or_else(|| "no epoch yet".to_owned(), |known| format!("epoch {known}"));
+                observer.note(&format!(
+                    "waiting for {}: it has acknowledged {known} and not {epoch}; its lease is over in {:.1} s",
+                    row.title(),
+                    left.as_secs_f64()
+                ));
+            }
+        }
+        for (place, _) in behind {
+            let row = &list[place].row;
+            if begun.elapsed() > row.lease() * LEASES_MAX + margin(row.lease()) {
+                return Err(Error::InstanceBehind { instance: row.title(), acknowledged: row.epoch, epoch });
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+impl Watched {
+    fn ended(&self, end: InstanceEnd, begun: Instant) -> InstanceWait {
+        let InstanceRow { id, name, host, pid, .. } = self.row.clone();
+        InstanceWait { id, name, host, pid, end, waited_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+    const EPOCH: Epoch = Epoch(4);
+
+    fn watched(acknowledged: Option<i64>, renewal_seen: Instant) -> Watched {
+        let at = DateTime::UNIX_EPOCH;
+        let row = InstanceRow {
+            id: 1,
+            name: "web".to_owned(),
+            host: "10.0.0.1".to_owned(),
+            pid: 7,
+            started_at: at,
+            epoch: acknowledged,
+            lease_ms: 10_000,
+            renewals: 1,
+            renewed_at: at,
+            lease_left_ms: 0,
+            state: InstanceState::Live,
+        };
+        Watched { row, renewal_seen }
+    }
+
+    #[track_caller]
+    fn check(instances: &[(Option<i64>, Duration)], expected: &Proceed) {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(60);
+        let instances: Vec<Watched> = instances.iter().map(|(epoch, ago)| watched(*epoch, now - *ago)).collect();
+        assert_eq!(may_proceed(&instances, EPOCH, now), *expected);
+    }
+
+    #[test]
+    fn whoever_has_acknowledged_this_epoch_or_a_later_one_is_not_waited_for() {
+        check(&[], &Proceed::Yes { over: vec![] });
+        check(&[(Some(4), Duration::ZERO), (Some(5), LEASE * 3)], &Proceed::Yes { over: vec![] });
+    }
+
+    #[test]
+    fn whoever_has_not_is_waited_for_until_its_lease_and_the_margin_are_over() {
+        let whole = LEASE + margin(LEASE);
+        check(&[(Some(3), Duration::ZERO)], &Proceed::Wait { behind: vec![(0, whole)], over: vec![] });
+        check(&[(None, LEASE)], &Proceed::Wait { behind: vec![(0, margin(LEASE))], over: vec![] });
+        check(&[(Some(3), whole)], &Proceed::Yes { over: vec![0] });
+        check(&[(None, whole * 2)], &Proceed::Yes { over: vec![0] });
+    }
+
+    #[test]
+    fn one_that_is_behind_is_enough() {
+        let left = margin(LEASE) + Duration::from_secs(9);
+        check(
+            &[(Some(4), Duration::ZERO), (Some(3), LEASE * 2), (Some(2), Duration::from_secs(1))],
+            &Proceed::Wait { behind: vec![(2, left)], over: vec![1] },
+        );
+    }
+}

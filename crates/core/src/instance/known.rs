@@ -1,0 +1,176 @@
+//! The phase that an instance knows, and until when it may go by it: read by every operation, written once a second.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::DateTime;
+
+use super::moment::Moment;
+use crate::phase::Phase;
+use crate::source::Control;
+use crate::version::Epoch;
+
+/// What is known, as a sequence lock: readers take no lock and wait for nobody but a writer in the middle of seven stores.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Odd while it is being written.
+    sequence: AtomicU64,
+    /// Place of the phase in [`Phase::ALL`], from 1; 0 when nothing is known.
+    phase: AtomicU64,
+    epoch: AtomicI64,
+    changed_at_us: AtomicI64,
+    asked_us: AtomicU64,
+    until_mono_us: AtomicU64,
+    until_wall_us: AtomicU64,
+    writing: Mutex<()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fact {
+    control: Control,
+    asked_us: u64,
+    until: Moment,
+}
+
+impl Known {
+    /// The phase, if at `now` it may still be gone by.
+    pub(crate) fn at(&self, now: Moment) -> Option<Control> {
+        self.read().filter(|fact| now.is_before(fact.until)).map(|fact| fact.control)
+    }
+
+    /// The epoch that was heard of last, whether or not it may still be gone by.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.read().map(|fact| fact.control.epoch)
+    }
+
+    /// Learns what the source said to a question that was sent at `asked`, and that it may be gone by for `lease` from then:
+    /// not from the answer, which may have been on its way for a while. `None` where the question renewed no lease: a newer
+    /// phase is taken over, and the lease ends when it would have. Says whether the phase is another one now.
+    pub(crate) fn learn(&self, control: Control, asked: Moment, lease: Option<Duration>) -> bool {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.read();
+        // A renewal may be answered after a write that was asked later has seen the next phase.
+        let newest = before.filter(|fact| fact.asked_us > asked.mono_us);
+        let lease_end = lease.map(|lease| asked.plus(lease));
+        let until = match (before.map(|fact| fact.until), lease_end) {
+            (Some(known), Some(end)) if end.mono_us < known.mono_us => known,
+            (_, Some(end)) => end,
+            (known, None) => known.unwrap_or_default(),
+        };
+        let fact = Fact {
+            control: newest.map_or(control, |fact| fact.control),
+            asked_us: newest.map_or(asked.mono_us, |fact| fact.asked_us),
+            until,
+        };
+        self.write(Some(fact));
+        before.is_none_or(|before| before.control.epoch != fact.control.epoch)
+    }
+
+    /// Knows nothing any more.
+    pub(super) fn forget(&self) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write(None);
+    }
+
+    fn read(&self) -> Option<Fact> {
+        loop {
+            let before = self.sequence.load(SeqCst);
+            let phase = self.phase.load(SeqCst);
+            let epoch = Epoch(self.epoch.load(SeqCst));
+            let changed_at_us = self.changed_at_us.load(SeqCst);
+            let asked_us = self.asked_us.load(SeqCst);
+            let until = Moment { mono_us: self.until_mono_us.load(SeqCst), wall_us: self.until_wall_us.load(SeqCst) };
+            if before.is_multiple_of(2) && self.sequence.load(SeqCst) == before {
+                let phase = *Phase::ALL.get(usize::try_from(phase).ok()?.checked_sub(1)?)?;
+                let changed_at = DateTime::from_timestamp_micros(changed_at_us).unwrap_or_default();
+                return Some(Fact { control: Control { phase, epoch, changed_at }, asked_us, until });
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The caller holds `writing`.
+    fn write(&self, fact: Option<Fact>) {
+        self.sequence.fetch_add(1, SeqCst);
+        if let Some(Fact { control, asked_us, until }) = fact {
+            self.epoch.store(control.epoch.0, SeqCst);
+            self.changed_at_us.store(control.changed_at.timestamp_micros(), SeqCst);
+            self.asked_us.store(asked_us, SeqCst);
+            self.until_mono_us.store(until.mono_us, SeqCst);
+            self.until_wall_us.store(until.wall_us, SeqCst);
+        }
+        let place = fact.and_then(|fact| Phase::ALL.iter().position(|phase| *phase == fact.control.phase));
+        self.phase.store(place.map_or(0, |place| place as u64 + 1), SeqCst);
+        self.sequence.fetch_add(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Option<Duration> = Some(Duration::from_micros(100));
+
+    fn control(phase: Phase, epoch: i64) -> Control {
+        Control { phase, epoch: Epoch(epoch), changed_at: DateTime::from_timestamp_micros(epoch).expect("a time") }
+    }
+
+    fn moment(us: u64) -> Moment {
+        Moment { mono_us: us, wall_us: 1_000_000 + us }
+    }
+
+    #[test]
+    fn a_lease_runs_from_the_question_and_ends_by_itself() {
+        let known = Known::default();
+        assert_eq!(known.at(moment(0)), None);
+        assert!(known.learn(control(Phase::DualWrite, 2), moment(10), LEASE));
+        assert_eq!(known.at(moment(109)), Some(control(Phase::DualWrite, 2)));
+        assert_eq!(known.at(moment(110)), None);
+        assert_eq!(known.epoch(), Some(Epoch(2)));
+        assert!(!known.learn(control(Phase::DualWrite, 2), moment(60), LEASE));
+        assert!(known.at(moment(159)).is_some() && known.at(moment(160)).is_none());
+        known.forget();
+        assert_eq!((known.at(moment(70)), known.epoch()), (None, None));
+    }
+
+    #[test]
+    fn a_machine_that_slept_goes_by_its_wall_clock() {
+        let known = Known::default();
+        known.learn(control(Phase::DualWrite, 2), moment(10), LEASE);
+        assert_eq!(known.at(Moment { mono_us: 20, wall_us: 1_000_110 }), None);
+    }
+
+    #[test]
+    fn only_a_renewal_extends_the_lease_and_a_late_one_brings_no_old_phase_back() {
+        let known = Known::default();
+        known.learn(control(Phase::DualWrite, 2), moment(10), LEASE);
+        assert!(known.learn(control(Phase::HybridRead, 3), moment(50), None), "I6: a write has seen the next phase");
+        assert_eq!(known.at(moment(109)), Some(control(Phase::HybridRead, 3)));
+        assert_eq!(known.at(moment(110)), None, "and that was no renewal");
+        assert!(!known.learn(control(Phase::DualWrite, 2), moment(40), LEASE), "asked before, answered after");
+        assert_eq!(known.at(moment(139)), Some(control(Phase::HybridRead, 3)));
+        assert_eq!(known.at(moment(140)), None);
+        let nothing = Known::default();
+        nothing.learn(control(Phase::HybridRead, 3), moment(50), None);
+        assert_eq!(nothing.at(moment(51)), None, "I6: whoever is not registered serves nothing");
+    }
+
+    #[test]
+    fn readers_never_see_half_of_a_change() {
+        let known = Known::default();
+        known.learn(control(Phase::PostgresOnly, 4), moment(0), LEASE);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for epoch in 5..40_000 {
+                    let phase = Phase::ALL[usize::try_from(epoch % 4).expect("small")];
+                    known.learn(control(phase, epoch), moment(0), LEASE);
+                }
+            });
+            for _ in 0..40_000 {
+                let seen = known.at(moment(1)).expect("known all the time");
+                assert_eq!(seen, control(Phase::ALL[usize::try_from(seen.epoch.0 % 4).expect("small")], seen.epoch.0));
+            }
+        });
+    }
+}

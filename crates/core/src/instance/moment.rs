@@ -1,0 +1,49 @@
+//! A moment by both clocks of this machine.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Where the monotonic clock is read from; any fixed point will do.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A moment, in microseconds.
+///
+/// By both clocks, because the monotonic one of Linux stands still while the machine is suspended: 1. An instance has nine
+/// seconds of its lease left. 2. The machine sleeps for an hour, and two steps are taken. 3. It wakes with nine seconds left.
+/// The wall clock knows better; set forward by someone, it only costs a renewal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(super) mono_us: u64,
+    pub(super) wall_us: u64,
+}
+
+impl Moment {
+    /// Now.
+    pub(crate) fn now() -> Self {
+        Self::of(Instant::now())
+    }
+
+    /// The moment of an [`Instant`] of a short while ago.
+    pub(crate) fn of(instant: Instant) -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            mono_us: us(instant.saturating_duration_since(*ORIGIN)),
+            wall_us: us(since_epoch).saturating_sub(us(instant.elapsed())),
+        }
+    }
+
+    /// So much later.
+    pub(super) fn plus(self, duration: Duration) -> Self {
+        let us = us(duration);
+        Self { mono_us: self.mono_us.saturating_add(us), wall_us: self.wall_us.saturating_add(us) }
+    }
+
+    /// Whether both clocks say that this is before `end`.
+    pub(super) fn is_before(self, end: Self) -> bool {
+        self.mono_us < end.mono_us && self.wall_us < end.wall_us
+    }
+}
+
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

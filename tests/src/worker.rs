@@ -1,0 +1,113 @@
+//! An application as small as can be, in a process of its own: it embeds one store under an instance, does what it is told
+//! line by line, and answers each line with one line of JSON. Between two lines it holds no transaction.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_core::instance::{Instance, InstanceOptions};
+use lockstep_core::source::{Source, SourceOptions, TableBinding};
+use lockstep_core::store::Store;
+use lockstep_core::target::{Target, TargetOptions};
+use lockstep_core::{Error, MigratableTable};
+use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+use crate::world::LOGS;
+use crate::world::rows::AT_IN_KEY;
+
+/// First argument of a process that is to be a worker; its name and its lease in milliseconds follow.
+pub const ARGUMENT: &str = "worker-under-test";
+
+/// Runs a worker if the arguments say so; `None` if they do not.
+pub fn main() -> Option<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() != Some(ARGUMENT) {
+        return None;
+    }
+    let name = arguments.next().expect("a name");
+    let lease = Duration::from_millis(arguments.next().expect("a lease").parse().expect("milliseconds"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+    runtime.block_on(run(InstanceOptions { name, lease }));
+    Some(ExitCode::SUCCESS)
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
+}
+
+async fn run(options: InstanceOptions) {
+    let source = SourceOptions {
+        url: variable("LOCKSTEP_SOURCE__URL"),
+        connections_max: 3,
+        connect_timeout: Duration::from_secs(5),
+        application_name: format!("worker {}", options.name),
+    };
+    let source = Source::connect(&source).await.expect("the source answers");
+    let target = Target::connect(TargetOptions {
+        endpoint_url: Some(variable("LOCKSTEP_TARGET__ENDPOINT_URL")),
+        region: Some("eu-central-1".to_owned()),
+        emulator_credentials: true,
+        ..TargetOptions::default()
+    })
+    .await;
+    let instance = Instance::start(&source, options).await.expect("registers");
+    let table: Arc<IntegrationLogs> = Arc::default();
+    let binding = TableBinding { table: table.clone(), relation: LOGS.parse().expect("a name"), target_name: LOGS.to_owned() };
+    let store = Store::with_phase(source, target, table, binding, instance.phase());
+    let mut out = tokio::io::stdout();
+    say(&mut out, &json!({ "id": instance.id() })).await;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await.expect("stdin is readable") {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match words[..] {
+            ["phase"] => instance.control().map(|c| json!({ "phase": c.phase, "epoch": c.epoch })).ok_or("fenced".to_owned()),
+            ["read", id] => {
+                let read = store.get(&key(id.parse().expect("a number"))).await;
+                read.map(|row| json!({ "user_id": row.and_then(|row| row.user_id) })).map_err(text)
+            }
+            ["write", id, user_id] => {
+                let wrote = store.put(&row(id.parse().expect("a number"), user_id)).await;
+                wrote.map(|o| json!({ "phase": o.control.phase, "epoch": o.control.epoch })).map_err(text)
+            }
+            _ => panic!("{line}?"),
+        };
+        say(&mut out, &answer.unwrap_or_else(|error| json!({ "error": error }))).await;
+    }
+    // Nobody has anything more to say: the graceful end.
+    instance.shutdown().await;
+}
+
+fn text(error: Error) -> String {
+    format!("{:?}: {error}", error.kind)
+}
+
+async fn say(out: &mut tokio::io::Stdout, what: &Value) {
+    out.write_all(format!("{what}\n").as_bytes()).await.expect("stdout is writable");
+    out.flush().await.expect("stdout is writable");
+}
+
+/// The key of the row that a worker writes under an id, or a stranger for service `a`.
+pub fn key(log_id: i64) -> LogKey {
+    IntegrationLogs::key(&row(log_id, ""))
+}
+
+/// A log of service `a`, at the moment of all rows of the tests.
+fn row(log_id: i64, user_id: &str) -> IntegrationLog {
+    IntegrationLog {
+        log_id,
+        application_id: None,
+        log_type: "Check".to_owned(),
+        service_name: "a".to_owned(),
+        request_data: None,
+        response_data: None,
+        status_code: None,
+        is_success: true,
+        error_message: None,
+        processing_time_ms: None,
+        log_timestamp: lockstep_core::parse_fixed_width(&format!("{AT_IN_KEY}Z")).expect("a time"),
+        correlation_id: None,
+        user_id: Some(user_id.to_owned()),
+    }
+}
