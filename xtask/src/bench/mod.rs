@@ -1,15 +1,18 @@
 //! Benchmarks: ratios against limits measured in the same run, never absolute claims.
 //!
 //! In reading order: [`backfill`] (what is measured and printed), [`rows`], [`worker`] (the measured process), [`limits`] (what the
-//! machine can do at best, and a plain loop at worst), [`capture_cost`], [`null_target`] and [`replay`].
+//! machine can do at best, and a plain loop at worst), [`capture_cost`], [`null_target`] and [`replay`]; [`writes`] and its
+//! bare twins.
 
 pub mod backfill;
+mod bare;
 pub mod capture_cost;
 pub mod limits;
 pub mod null_target;
 pub mod replay;
 pub mod rows;
 pub mod worker;
+pub mod writes;
 
 use std::process::ExitCode;
 

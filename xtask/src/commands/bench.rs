@@ -5,7 +5,7 @@ use clap::Subcommand;
 use crate::exit::Exit;
 use crate::{Context, bench, help};
 
-/// Measures how fast history moves, beside the limits of the same machine in the same run
+/// Measures how fast history moves and what a store handle costs, beside the limits of the same machine in the same run
 ///
 /// Numbers of one machine say little about another, so what counts are ratios: a backfill into a target that accepts and
 /// discards, beside a raw binary COPY of the same rows, a replay of prepared requests, and a plain loop of one SDK call a
@@ -13,7 +13,8 @@ use crate::{Context, bench, help};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask bench backfill                    100,000 and 1,000,000 rows\n  \
-       cargo xtask bench backfill --rows 50000 --json"
+       cargo xtask bench backfill --rows 50000 --json\n  \
+       cargo xtask bench writes                      each call beside the same work done bare"
 ))]
 pub struct Args {
     /// What to measure.
@@ -34,6 +35,13 @@ pub enum What {
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
     },
+    /// Measures the store handle: each call beside the same work done bare
+    #[command(after_help = help!("  cargo xtask bench writes\n  cargo xtask bench writes --calls 5000 --json"))]
+    Writes {
+        /// Calls of each kind
+        #[arg(long, value_name = "N", default_value_t = 2_000)]
+        calls: usize,
+    },
     /// The measured process.
     #[command(hide = true)]
     Worker {
@@ -53,6 +61,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         What::Backfill { rows, seed } => {
             context.unless_cancelled(bench::backfill::run(&rows, seed, context.json)).await??;
         }
+        What::Writes { calls } => context.unless_cancelled(bench::writes::run(calls, context.json)).await??,
         What::Worker { endpoint_url, path } => bench::worker::run(&endpoint_url, &path).await?,
     }
     Ok(Exit::Consistent)

@@ -1,0 +1,201 @@
+//! `bench writes`: what the store handle costs a caller, beside the same work done bare, both in turn in one run.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil};
+use lockstep_core::migration::{Migration, Tables};
+use lockstep_core::operation::Operation;
+use lockstep_core::store::{Store, WriteOptions};
+use lockstep_core::sweeper::SweeperOptions;
+use lockstep_core::{MigratableTable, Phase};
+use lockstep_embedded::{Dynamo, Postgres, PostgresOptions};
+use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, OperationLogs};
+use lockstep_payments::{Payment, Payments};
+use serde::Serialize;
+
+use super::bare::Bare;
+use super::worker;
+use crate::registry;
+use crate::sample::generate::History;
+use crate::sample::load;
+
+/// Calls before the measured ones: plans, caches and connections are warm then.
+const WARM_UP: usize = 200;
+
+/// One kind of call and its twin.
+#[derive(Debug, Serialize)]
+pub struct Pair {
+    /// What was called.
+    pub what: &'static str,
+    /// What the bare twin does.
+    pub twin: &'static str,
+    /// Median of the call, in microseconds.
+    pub ours_us: f64,
+    /// Median of its twin.
+    pub bare_us: f64,
+    /// The call as a multiple of its twin.
+    pub ratio: f64,
+    /// What it should not exceed.
+    pub ratio_max: f64,
+}
+
+/// Measures `calls` of each kind and prints what was seen, as text or as JSON.
+///
+/// # Errors
+/// The stores'.
+pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
+    let postgres = Postgres::start(PostgresOptions::default()).await?;
+    let dynamo = Dynamo::start().await?;
+    let bench = Bench::prepare(postgres.url(), dynamo.endpoint_url()).await?;
+    let mut pairs = vec![bench.insert("put-free insert, PostgresOnly", "the same INSERT, captured", calls, 1.35, false).await?];
+    bench.step(Phase::DualWrite).await?;
+    pairs.push(bench.insert("best-effort insert, DualWrite", "the same INSERT, captured, then PutItem", calls, 1.35, true).await?);
+    bench.step(Phase::HybridRead).await?;
+    pairs.push(bench.strict(calls).await?);
+    pairs.push(bench.coordinated(calls / 2).await?);
+    pairs.push(bench.get(calls * 2).await?);
+    bench.migration.shutdown().await;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&pairs)?);
+    } else {
+        print(&pairs);
+    }
+    dynamo.stop().await?;
+    postgres.stop().await?;
+    Ok(())
+}
+
+fn print(pairs: &[Pair]) {
+    println!("calls of the store handle, medians, ratios of this one run");
+    for Pair { what, twin, ours_us, bare_us, ratio, ratio_max } in pairs {
+        println!("  {what:<32} {ours_us:>7.0} µs   {ratio:>5.2} of {bare_us:>6.0} µs (at most {ratio_max:.2})   bare: {twin}");
+    }
+    println!("The inline put is on the caller's path: a write returns when the target has it, or after the inline time-out.");
+}
+
+struct Bench {
+    coordinator: Coordinator,
+    migration: Migration,
+    logs: Store<IntegrationLogs>,
+    payments: Store<Payments>,
+    log: IntegrationLog,
+    payment: Payment,
+    url: String,
+    endpoint_url: String,
+}
+
+impl Bench {
+    async fn prepare(url: &str, endpoint_url: &str) -> anyhow::Result<Self> {
+        let history = History { seed: 1, base_day: chrono::Utc::now().date_naive(), logs: 1_000, payments: 200 };
+        load::load(&url.parse()?, &history, std::num::NonZeroUsize::MIN, |_| ()).await?;
+        let (source, target) = (worker::connect(url).await?, worker::target(endpoint_url).await);
+        let tables = registry::Tables::default().bindings("")?;
+        let actor = "bench".to_owned();
+        let moved = Moved { source: source.clone(), target: target.clone(), tables, actor, options: Options::default() };
+        let coordinator = Coordinator::open(moved).await?;
+        let cancel = tokio_util::sync::CancellationToken::new();
+        coordinator.prepare(&()).await?;
+        coordinator.backfill(&cancel).await?;
+        let tables = Tables::default()
+            .add(IntegrationLogs::default(), IntegrationLogs::NAME, IntegrationLogs::NAME)?
+            .add(Payments::default(), Payments::NAME, Payments::NAME)?;
+        let migration = Migration::start(source, target, tables, WriteOptions::default(), SweeperOptions::default());
+        let (logs, payments) = (migration.store(), migration.store());
+        let log = history.chunk_of_logs(0).next().context("a log")?;
+        let payment = history.chunk_of_payments(0).next().context("a payment")?;
+        let (url, endpoint_url) = (url.to_owned(), endpoint_url.to_owned());
+        Ok(Self { coordinator, migration, logs, payments, log, payment, url, endpoint_url })
+    }
+
+    async fn step(&self, to: Phase) -> anyhow::Result<()> {
+        self.coordinator.relay(RelayUntil::Empty, &tokio_util::sync::CancellationToken::new()).await?;
+        // The gates are measured elsewhere; here only the phase is wanted.
+        self.coordinator.step(to, Some("bench writes"), &()).await?;
+        Ok(())
+    }
+
+    async fn bare(&self) -> anyhow::Result<Bare> {
+        Bare::connect(&self.url, &self.endpoint_url).await
+    }
+
+    async fn insert(
+        &self,
+        what: &'static str,
+        twin: &'static str,
+        calls: usize,
+        ratio_max: f64,
+        with_put: bool,
+    ) -> anyhow::Result<Pair> {
+        let mut bare = self.bare().await?;
+        let ours = async || Ok(self.logs.insert(&self.log).await.map(drop)?);
+        let bare = async || {
+            let row = bare.insert(&self.log).await?;
+            if with_put { bare.put(&row).await } else { Ok(()) }
+        };
+        measure(what, twin, calls, ratio_max, ours, bare).await
+    }
+
+    async fn strict(&self, calls: usize) -> anyhow::Result<Pair> {
+        let mut bare = self.bare().await?;
+        let ours = async || Ok(self.logs.insert(&self.log).await.map(drop)?);
+        let twin = "BEGIN, INSERT, a one-row commit beside it, PutItem, COMMIT";
+        measure("strict insert, HybridRead", twin, calls, 1.2, ours, async || bare.insert_strictly(&self.log).await).await
+    }
+
+    async fn coordinated(&self, calls: usize) -> anyhow::Result<Pair> {
+        let mut bare = self.bare().await?;
+        let sink = Arc::new(OperationLogs::of("bench"));
+        let ours = async || {
+            Operation::run(&self.migration, sink.clone(), "take payment", "bench", |operation| {
+                Box::pin(async move { operation.insert(&self.payments, &self.payment).await.map(drop) })
+            })
+            .await?;
+            Ok(())
+        };
+        let twin = "INSERT and PutItem of the start; both INSERTs, a two-row commit beside them, TransactWriteItems, COMMIT";
+        let bare = async || bare.operate(&self.log, &self.payment).await;
+        measure("coordinated payment, HybridRead", twin, calls, 1.3, ours, bare).await
+    }
+
+    async fn get(&self, calls: usize) -> anyhow::Result<Pair> {
+        let bare = self.bare().await?;
+        let row = self.logs.insert(&self.log).await?.row.context("the row")?;
+        let key = IntegrationLogs::key(&row);
+        let ours = async || {
+            anyhow::ensure!(self.logs.get(&key).await?.is_some(), "the row is not there");
+            Ok(())
+        };
+        measure("get, HybridRead", "GetItem, strongly consistent", calls, 1.1, ours, async || bare.get(&key).await).await
+    }
+}
+
+/// Calls both in turn, so that whatever else the machine does meets both alike.
+async fn measure(
+    what: &'static str,
+    twin: &'static str,
+    calls: usize,
+    ratio_max: f64,
+    mut ours: impl AsyncFnMut() -> anyhow::Result<()>,
+    mut bare: impl AsyncFnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Pair> {
+    let (mut of_ours, mut of_bare) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
+    for call in 0..WARM_UP + calls {
+        let begun = Instant::now();
+        ours().await.with_context(|| what)?;
+        let between = Instant::now();
+        bare().await.with_context(|| twin)?;
+        if call >= WARM_UP {
+            of_ours.push(between - begun);
+            of_bare.push(between.elapsed());
+        }
+    }
+    let (ours_us, bare_us) = (median_us(of_ours), median_us(of_bare));
+    Ok(Pair { what, twin, ours_us, bare_us, ratio: ours_us / bare_us, ratio_max })
+}
+
+fn median_us(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
+}
