@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `intents` (strict writes under way), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
+//! `intents` and `sweep` (strict writes under way, and what they left), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
 
 mod barrier;
 mod binding;
@@ -18,6 +18,7 @@ mod pending;
 mod progress;
 mod repair;
 mod schema;
+mod sweep;
 mod tuning;
 mod verdicts;
 
@@ -31,11 +32,12 @@ pub use dead_letters::DeadLetter;
 pub(crate) use intents::{Mark, MarkedKey, begin_write, marks_of, settle_in_transaction};
 
 pub use inspect::{Dependent, SourceTable};
-pub use intents::{Swept, TransactionFate, TransactionId};
+pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
 pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
 pub use progress::{RangeProgress, RangeRow, Window};
+pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use verdicts::VerdictRow;
 
