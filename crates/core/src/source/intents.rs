@@ -13,10 +13,11 @@
 
 use std::time::Duration;
 
+use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{BARRIER, Control, Source};
+use super::begin::begin_with;
+use super::{BARRIER, Control, Source, SourceTransaction};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::version::Version;
 
@@ -49,7 +50,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's default: the
 /// phase must be read by a statement that starts after the barrier was had.
-pub(crate) async fn begin_write(source: &Source) -> Result<(sqlx::Transaction<'static, sqlx::Postgres>, Control, TransactionId)> {
+pub(crate) async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
     let mut transaction = begin_behind_barrier(&source.pool, None).await?;
     let row = sqlx::query("SELECT phase, epoch, changed_at, pg_current_xact_id()::text AS xid FROM lockstep.control")
         .fetch_one(&mut *transaction)
@@ -59,14 +60,11 @@ pub(crate) async fn begin_write(source: &Source) -> Result<(sqlx::Transaction<'s
     Ok((transaction, Control::of_row(&row)?, id))
 }
 
-async fn begin_behind_barrier(
-    pool: &PgPool,
-    lock_timeout: Option<Duration>,
-) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+async fn begin_behind_barrier(pool: &PgPool, lock_timeout: Option<Duration>) -> Result<SourceTransaction> {
     let (class, object) = BARRIER;
     let timeout = lock_timeout.map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis())).unwrap_or_default();
     let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_advisory_xact_lock_shared({class}, {object})");
-    pool.begin_with(AssertSqlSafe(sql)).await.doing("beginning a write")
+    begin_with(pool, sql, "beginning a write").await
 }
 
 /// The marks that this transaction made on `keys`. To be read after its last statement, never after the first: a later

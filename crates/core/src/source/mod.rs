@@ -5,6 +5,7 @@
 //! `intents` and `sweep` (strict writes under way, and what they left), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
 
 mod barrier;
+mod begin;
 mod binding;
 mod capture;
 mod control;
@@ -23,6 +24,7 @@ mod tuning;
 mod verdicts;
 
 pub use barrier::{BARRIER, CoordinatorLock, take_exclusive, take_shared};
+pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub(crate) use binding::{list, quote_identifier};
 pub use capture::CaptureState;
@@ -134,7 +136,7 @@ impl Source {
 
 /// Makes a session's commits durable where the role's default says otherwise.
 ///
-/// 1. `synchronous_commit` is off: a commit is answered before it is on disk. 2. Its version goes to the target. 3. The
+/// With `synchronous_commit` off: 1. A commit is answered before it is on disk. 2. Its version goes to the target. 3. The
 /// server loses power, forgets the commit, and hands the same version out again. 4. The target has it already and refuses
 /// the newer state. A stricter default (`remote_apply`) stays as it is.
 async fn commit_durably(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
