@@ -161,7 +161,7 @@ async fn flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -
 
 async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
     let doing = "changing the phase";
-    let mut transaction = migration.source.pool().begin().await.doing(doing)?;
+    let mut transaction = migration.source.begin(doing).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
     let held = std::time::Instant::now();
     // From here on no write transaction is in flight anywhere (I5). What must hold at the flip is asked again.

@@ -7,7 +7,7 @@ use lockstep_core::operation::{Operation, OperationOutcome};
 use lockstep_core::store::{Delivery, WriteOptions};
 use lockstep_core::{Error, Kind, Phase, Result};
 use lockstep_integration_logs::{IntegrationLogs, OperationLogs};
-use lockstep_payments::{Payment, Payments};
+use lockstep_payments::Payments;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::rows::payment;
@@ -19,16 +19,14 @@ use crate::strict::{failed, strict, world};
 async fn settle(app: &Migration, status: &str) -> Result<OperationOutcome> {
     let (payments, logs) = (app.store::<Payments>(), app.store::<IntegrationLogs>());
     let (sink, status) = (Arc::new(OperationLogs::of("payments")), status.to_owned());
-    let work = move |operation: &mut Operation<OperationLogs>| -> futures::future::BoxFuture<'_, Result<Payment>> {
-        let (payments, logs) = (payments.clone(), logs.clone());
+    let done = Operation::run(app, sink, "Settle", "op-1", move |operation| {
         Box::pin(async move {
             let settled = operation.update(&payments, 1, |p| p.payment_status.clone_from(&status)).await?;
-            let settled = settled.ok_or_else(|| Error::source(Kind::Invalid, "settling a payment", "there is no such payment"))?;
-            operation.insert(&logs, &crate::store::row(0, "beside")).await?;
-            Ok(settled)
+            settled.ok_or_else(|| Error::source(Kind::Invalid, "settling a payment", "there is no such payment"))?;
+            operation.insert(&logs, &crate::store::row(0, "beside")).await
         })
-    };
-    Operation::run(app, sink, "Settle", "op-1", work).await.map(|(_, outcome)| outcome)
+    });
+    done.await.map(|(_, outcome)| outcome)
 }
 
 /// Types of the operation's logs, oldest first.
@@ -49,7 +47,10 @@ async fn a_payment_and_its_logs_go_in_one_transaction_of_each_store() {
     let outcome = settle(&app, "Completed").await.expect("written");
     assert!(matches!(outcome.target, Delivery::Applied) && outcome.keys == 3, "{outcome:?}");
     assert_eq!(outcome.control.phase, Phase::DualWrite);
-    assert_eq!((stages(&world).await.join(" "), status(&world).await), ("OperationStart OperationSuccess".into(), "Completed".into()));
+    assert_eq!(
+        (stages(&world).await.join(" "), status(&world).await),
+        ("OperationStart OperationSuccess".into(), "Completed".into())
+    );
     assert_eq!(world.proxy().seen("TransactWriteItems"), 1);
     assert_eq!((world.pending(LOGS).await.len(), world.pending(PAYMENTS).await.len(), world.intents().await), (0, 0, 0));
     world.assert_converged().await;
@@ -61,7 +62,10 @@ async fn where_the_target_refuses_a_strict_operation_only_its_failure_is_seen() 
     world.sql(&payment(1, 1)).await;
     world.proxy().script(Rule::new(Fault::Throttle).on("TransactWriteItems"));
     assert_eq!(failed(settle(&app, "Completed").await), (Kind::Throttled, false));
-    assert_eq!((stages(&world).await.join(" "), status(&world).await), ("OperationStart OperationFailure".into(), "Pending".into()));
+    assert_eq!(
+        (stages(&world).await.join(" "), status(&world).await),
+        ("OperationStart OperationFailure".into(), "Pending".into())
+    );
     assert_eq!(world.count(LOGS).await, 2, "and nothing beside it");
     world.proxy().clear();
     world.assert_converged().await;

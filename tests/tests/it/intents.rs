@@ -83,8 +83,11 @@ async fn an_intent_goes_by_the_fate_of_its_transaction_and_a_forgotten_one_is_re
     world.sql(&log(1, "a")).await;
     world.relay_until_empty().await;
     let intent = |xid: &str, id: i64| {
-        format!("INSERT INTO lockstep.intents (xid, table_name, key, repair_version) \
-                 VALUES ({xid}, '{LOGS}', '{}', nextval('lockstep.version_seq'))", log_key(id, "a"))
+        format!(
+            "INSERT INTO lockstep.intents (xid, table_name, key, repair_version) \
+                 VALUES ({xid}, '{LOGS}', '{}', nextval('lockstep.version_seq'))",
+            log_key(id, "a")
+        )
     };
     world.sql(&intent("pg_current_xact_id()", 1)).await;
     assert_eq!(sweep(&world).await, Swept { committed: 1, ..Swept::default() });
@@ -111,15 +114,17 @@ async fn a_key_that_an_application_has_locked_waits_for_the_next_sweep() {
     let outcome = app.store::<IntegrationLogs>();
     let write = tokio::spawn(async move { outcome.delete(1).await });
     eventually("the write waits for the mark", || async {
-        let waiting = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+        let waiting =
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
         world.value::<bool>(waiting).await
     })
     .await;
-    world.sql(&format!(
-        "INSERT INTO lockstep.intents (xid, table_name, key, repair_version) VALUES ('999999999999', '{LOGS}', '{}', 1)",
-        log_key(1, "a")
-    ))
-    .await;
+    world
+        .sql(&format!(
+            "INSERT INTO lockstep.intents (xid, table_name, key, repair_version) VALUES ('999999999999', '{LOGS}', '{}', 1)",
+            log_key(1, "a")
+        ))
+        .await;
     assert_eq!(sweep(&world).await, Swept { waiting: 1, ..Swept::default() });
     run(&mut stranger, "ROLLBACK").await;
     failed(write.await.expect("no panic"));
@@ -127,7 +132,7 @@ async fn a_key_that_an_application_has_locked_waits_for_the_next_sweep() {
     world.assert_converged().await;
 }
 
-/// 1. A write takes a version, and waits for its mark. 2. Who holds the mark takes a higher version. 3. The write must not
+/// Or else: 1. A write takes a version, and waits for its mark. 2. Who holds the mark takes a higher version. 3. The write must not
 /// end under that same version: a relay may have delivered the old state under it.
 #[tokio::test]
 async fn two_states_never_share_a_version_however_their_marks_wait() {
@@ -137,9 +142,11 @@ async fn two_states_never_share_a_version_however_their_marks_wait() {
     let (mut holder, mut writer) = (world.stranger().await, world.stranger().await);
     run(&mut holder, "BEGIN").await;
     run(&mut holder, "UPDATE lockstep.pending SET marked_at = marked_at").await;
-    let write = tokio::spawn(async move { run(&mut writer, "UPDATE integration_logs SET user_id = 'new' WHERE log_id = 1").await });
+    let write =
+        tokio::spawn(async move { run(&mut writer, "UPDATE integration_logs SET user_id = 'new' WHERE log_id = 1").await });
     eventually("the write waits for the mark", || async {
-        let waiting = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+        let waiting =
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
         world.value::<bool>(waiting).await
     })
     .await;

@@ -26,13 +26,7 @@ pub struct MigrationOptions {
 impl MigrationOptions {
     /// A migration between these two stores, of no table yet.
     pub fn new(source: SourceOptions, target: TargetOptions) -> Self {
-        Self {
-            source,
-            target,
-            tables: Tables::default(),
-            writes: WriteOptions::default(),
-            sweeper: SweeperOptions::default(),
-        }
+        Self { source, target, tables: Tables::default(), writes: WriteOptions::default(), sweeper: SweeperOptions::default() }
     }
 
     /// Adds a table: where it is in PostgreSQL (`table` or `schema.table`) and what it is called in DynamoDB.

@@ -57,7 +57,7 @@ impl Source {
     }
 
     async fn try_install(&self, binding: &TableBinding, fingerprint: &str, sql: &[String], doing: &str) -> Result<()> {
-        let mut transaction = self.pool.begin().await.doing(doing)?;
+        let mut transaction = self.begin(doing).await?;
         let timeout = format!("SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis());
         transaction.execute(AssertSqlSafe(timeout)).await.doing(doing)?;
         for statement in sql {

@@ -127,7 +127,7 @@ impl Source {
     /// See [`Control::read`].
     pub async fn control_behind_barrier(&self) -> Result<Control> {
         let doing = "reading the phase behind the barrier";
-        let mut transaction = self.pool.begin().await.doing(doing)?;
+        let mut transaction = self.begin(doing).await?;
         super::take_shared(&mut transaction).await?;
         let control = Control::read(&mut transaction).await?;
         transaction.commit().await.doing(doing)?;

@@ -13,42 +13,17 @@
 
 use std::time::Duration;
 
+use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{BARRIER, Control, Source};
+use super::begin::begin_with;
+use super::{BARRIER, Control, Source, SourceTransaction};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::version::Version;
 
 /// A transaction of the source, as `pg_current_xact_id()` numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TransactionId(pub u64);
-
-/// How a transaction ended, as far as the source can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransactionFate {
-    /// It is still under way.
-    InProgress,
-    /// It committed.
-    Committed,
-    /// It did not.
-    Aborted,
-    /// Too long ago for the source to know.
-    Forgotten,
-}
-
-/// What one sweep found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Swept {
-    /// Intents of transactions that had committed: dropped.
-    pub committed: u64,
-    /// Keys of transactions that were rolled back: pending now.
-    pub aborted: u64,
-    /// Keys of transactions that the source no longer knows: pending now, which is always safe.
-    pub forgotten: u64,
-    /// Intents of transactions that are under way, or whose key is locked: left for the next sweep.
-    pub waiting: u64,
-}
 
 /// A key that a transaction may have marked.
 #[derive(Debug)]
@@ -69,17 +44,13 @@ pub(crate) struct Mark {
     pub(crate) repair: Option<Version>,
 }
 
-/// Most intents that one sweep looks at.
-const SWEEP_MAX: i64 = 500;
 /// Longest wait for a key that an application has locked: below PostgreSQL's `deadlock_timeout` (1 s), so that of a sweep
 /// and an application that wait for each other it is never the application that is chosen to fail.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's default: the
 /// phase must be read by a statement that starts after the barrier was had.
-pub(crate) async fn begin_write(
-    source: &Source,
-) -> Result<(sqlx::Transaction<'static, sqlx::Postgres>, Control, TransactionId)> {
+pub(crate) async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
     let mut transaction = begin_behind_barrier(&source.pool, None).await?;
     let row = sqlx::query("SELECT phase, epoch, changed_at, pg_current_xact_id()::text AS xid FROM lockstep.control")
         .fetch_one(&mut *transaction)
@@ -89,16 +60,11 @@ pub(crate) async fn begin_write(
     Ok((transaction, Control::of_row(&row)?, id))
 }
 
-async fn begin_behind_barrier(
-    pool: &PgPool,
-    lock_timeout: Option<Duration>,
-) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+async fn begin_behind_barrier(pool: &PgPool, lock_timeout: Option<Duration>) -> Result<SourceTransaction> {
     let (class, object) = BARRIER;
     let timeout = lock_timeout.map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis())).unwrap_or_default();
-    let sql = format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_advisory_xact_lock_shared({class}, {object})"
-    );
-    pool.begin_with(AssertSqlSafe(sql)).await.doing("beginning a write")
+    let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_advisory_xact_lock_shared({class}, {object})");
+    begin_with(pool, sql, "beginning a write").await
 }
 
 /// The marks that this transaction made on `keys`. To be read after its last statement, never after the first: a later
@@ -201,22 +167,6 @@ impl Source {
         Ok(marked.rows_affected())
     }
 
-    /// How a transaction ended.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn fate_of(&self, id: TransactionId) -> Result<TransactionFate> {
-        // A number from the future is of another history of this source.
-        let status: Option<String> = sqlx::query_scalar(
-            "SELECT CASE WHEN $1::text::xid8 < pg_current_xact_id() THEN pg_xact_status($1::text::xid8) END",
-        )
-        .bind(id.0.to_string())
-        .fetch_one(&self.intents)
-        .await
-        .doing("asking how a transaction ended")?;
-        Ok(fate(status.as_deref()))
-    }
-
     /// Intents that are open: strict writes under way, and those whose end nobody has looked up yet.
     ///
     /// # Errors
@@ -224,76 +174,9 @@ impl Source {
     pub async fn open_write_intents(&self) -> Result<i64> {
         sqlx::query_scalar("SELECT count(*) FROM lockstep.intents").fetch_one(&self.intents).await.doing("counting open intents")
     }
-
-    /// Settles the intents that are at least `age_min` old, as far as their transactions have ended: the whole compensation
-    /// there is. It may be repeated, run anywhere, and beside others like it; it never changes a source row.
-    ///
-    /// # Errors
-    /// The driver's.
-    ///
-    /// # Cancel safety
-    /// Every step is one transaction.
-    pub async fn sweep_intents(&self, age_min: Duration) -> Result<Swept> {
-        let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
-            "SELECT xid::text, n, CASE WHEN xid < pg_current_xact_id() THEN pg_xact_status(xid) END
-             FROM (SELECT xid, count(*) AS n FROM lockstep.intents WHERE made_at <= clock_timestamp() - make_interval(secs => $1)
-                   GROUP BY xid ORDER BY min(made_at) LIMIT $2) AS open",
-        )
-        .bind(age_min.as_secs_f64())
-        .bind(SWEEP_MAX)
-        .fetch_all(&self.intents)
-        .await
-        .doing("reading open intents")?;
-        let mut swept = Swept::default();
-        let (mut committed, mut aborted, mut forgotten) = (Vec::new(), Vec::new(), Vec::new());
-        for (xid, keys, status) in rows {
-            let id = parse_xid(xid)?;
-            match fate(status.as_deref()) {
-                TransactionFate::InProgress => swept.waiting += keys as u64,
-                TransactionFate::Committed => committed.push(id),
-                TransactionFate::Aborted => aborted.push(id),
-                TransactionFate::Forgotten => forgotten.push(id),
-            }
-        }
-        if !committed.is_empty() {
-            swept.committed = self.drop_intents(&committed).await?;
-        }
-        swept.aborted = self.settle_all(&aborted, &mut swept.waiting).await?;
-        swept.forgotten = self.settle_all(&forgotten, &mut swept.waiting).await?;
-        Ok(swept)
-    }
-
-    /// All at once; if a key of one is locked, one by one, and that one later.
-    async fn settle_all(&self, ids: &[TransactionId], waiting: &mut u64) -> Result<u64> {
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        match self.settle_aborted(ids).await {
-            Err(error) if error.kind == Kind::Busy => {}
-            other => return other,
-        }
-        let mut marked = 0;
-        for id in ids {
-            match self.settle_aborted(&[*id]).await {
-                Ok(keys) => marked += keys,
-                Err(error) if error.kind == Kind::Busy => *waiting += 1,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(marked)
-    }
 }
 
-fn fate(status: Option<&str>) -> TransactionFate {
-    match status {
-        Some("in progress") => TransactionFate::InProgress,
-        Some("committed") => TransactionFate::Committed,
-        Some("aborted") => TransactionFate::Aborted,
-        _ => TransactionFate::Forgotten,
-    }
-}
-
-fn parse_xid(text: String) -> Result<TransactionId> {
+pub(super) fn parse_xid(text: String) -> Result<TransactionId> {
     let id = text.parse().map_err(|_| Error::source(Kind::Invalid, "reading a transaction's number", text))?;
     Ok(TransactionId(id))
 }

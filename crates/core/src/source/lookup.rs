@@ -22,7 +22,9 @@ pub struct KeyState {
 
 /// The version under which a key is pending, by its mark or by the open intent of a strict write.
 fn pending_sql(key: &str) -> String {
-    format!("coalesce(p.version, (SELECT max(i.repair_version) FROM lockstep.intents i WHERE i.table_name = $1 AND i.key = {key}))")
+    format!(
+        "coalesce(p.version, (SELECT max(i.repair_version) FROM lockstep.intents i WHERE i.table_name = $1 AND i.key = {key}))"
+    )
 }
 
 /// Columns before the row's own.

@@ -2,10 +2,11 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `intents` (strict writes under way), `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`,
-//! `repair` (marks from outside), `journal`, `verdicts`.
+//! `intents` and `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows),
+//! `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
 
 mod barrier;
+mod begin;
 mod binding;
 mod capture;
 mod control;
@@ -20,10 +21,12 @@ mod pending;
 mod progress;
 mod repair;
 mod schema;
+mod sweep;
 mod tuning;
 mod verdicts;
 
 pub use barrier::{BARRIER, CoordinatorLock, take_exclusive, take_shared};
+pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub(crate) use binding::{list, quote_identifier};
 pub use capture::CaptureState;
@@ -33,12 +36,13 @@ pub use dead_letters::DeadLetter;
 pub(crate) use intents::{Mark, MarkedKey, begin_write, marks_of, settle_in_transaction};
 
 pub use inspect::{Dependent, SourceTable};
-pub use intents::{Swept, TransactionFate, TransactionId};
 pub use instances::{InstanceRow, InstanceState};
+pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
 pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
 pub use progress::{RangeProgress, RangeRow, Window};
+pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use verdicts::VerdictRow;
 
@@ -142,7 +146,7 @@ impl Source {
 
 /// Makes a session's commits durable where the role's default says otherwise.
 ///
-/// 1. `synchronous_commit` is off: a commit is answered before it is on disk. 2. Its version goes to the target. 3. The
+/// With `synchronous_commit` off: 1. A commit is answered before it is on disk. 2. Its version goes to the target. 3. The
 /// server loses power, forgets the commit, and hands the same version out again. 4. The target has it already and refuses
 /// the newer state. A stricter default (`remote_apply`) stays as it is.
 async fn commit_durably(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {

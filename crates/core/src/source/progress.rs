@@ -93,7 +93,7 @@ impl Source {
     /// The driver's.
     pub async fn plan_ranges(&self, table: &str, window: &Window, ranges: &[(Option<KeyBound>, Option<KeyBound>)]) -> Result<()> {
         let doing = "storing the plan of a backfill";
-        let mut transaction = self.pool.begin().await.doing(doing)?;
+        let mut transaction = self.begin(doing).await?;
         let planned = sqlx::query(
             "UPDATE lockstep.tables SET planned_at = clock_timestamp(), window_start = $2, window_end = $3
              WHERE name = $1 AND planned_at IS NULL",
@@ -125,7 +125,7 @@ impl Source {
     /// The driver's.
     pub async fn forget_ranges(&self, table: &str) -> Result<()> {
         let doing = "forgetting the plan of a backfill";
-        let mut transaction = self.pool.begin().await.doing(doing)?;
+        let mut transaction = self.begin(doing).await?;
         sqlx::query("DELETE FROM lockstep.ranges WHERE table_name = $1")
             .bind(table)
             .execute(&mut *transaction)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::AssertSqlSafe;
 
 use super::lookup::keys_sql;
-use super::{Source, TableBinding, take_exclusive};
+use super::{Source, SourceTransaction, TableBinding, take_exclusive};
 use crate::error::{Doing, Kind, Result};
 use crate::target::Backoff;
 
@@ -54,10 +54,10 @@ impl Source {
     }
 
     /// Begins a transaction behind the closed barrier: no write transaction is in flight while it lasts.
-    pub(super) async fn begin_alone(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+    pub(super) async fn begin_alone(&self) -> Result<SourceTransaction> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2), LOCK_TRIES);
         loop {
-            let mut transaction = self.pool().begin().await.doing("closing the barrier")?;
+            let mut transaction = self.begin("closing the barrier").await?;
             match take_exclusive(&mut transaction, LOCK_TIMEOUT).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) if error.kind == Kind::Busy => {

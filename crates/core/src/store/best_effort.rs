@@ -22,11 +22,8 @@ impl Writer {
         let keys = write.keys();
         let WriteTransaction { mut sql, control, id, changes, together } = write;
         // After the last statement, never after the first: a later one may have marked a key again.
-        let marks = if control.phase.writes_both() && !keys.is_empty() {
-            marks_of(&mut sql, &keys, false).await?
-        } else {
-            Vec::new()
-        };
+        let marks =
+            if control.phase.writes_both() && !keys.is_empty() { marks_of(&mut sql, &keys, false).await? } else { Vec::new() };
         // Behind the barrier the phase cannot have changed: it is known as of now.
         let asked_at = Instant::now();
         match self.commit(sql, id).await {

@@ -33,7 +33,8 @@ impl Writer {
     /// Sends `puts`; the answers are in their order.
     pub(super) async fn send(&self, puts: &[Put], mode: WriteMode, together: bool, deadline: Instant) -> Vec<Sent> {
         if together && puts.len() > 1 && puts.len() <= TRANSACTION_ITEMS_MAX {
-            let request = || self.target().put_all_guarded(puts.iter().map(|p| (p.table.as_str(), p.item.clone(), p.version)).collect());
+            let request =
+                || self.target().put_all_guarded(puts.iter().map(|p| (p.table.as_str(), p.item.clone(), p.version)).collect());
             match self.attempt(mode, deadline, request).await {
                 Ok(Landed::Applied) => return puts.iter().map(|_| Sent::Landed).collect(),
                 // Some are newer there: the guard decides each.
@@ -101,7 +102,13 @@ fn late(kind: Kind) -> Error {
 }
 
 fn all_failed(puts: usize, error: Error, lost: bool) -> Vec<Sent> {
-    let again = |error: &Error| Error { side: error.side, kind: error.kind, doing: error.doing.clone(), message: error.message.clone(), cause: None };
+    let again = |error: &Error| Error {
+        side: error.side,
+        kind: error.kind,
+        doing: error.doing.clone(),
+        message: error.message.clone(),
+        cause: None,
+    };
     let sent = |error| if lost { Sent::Lost(error) } else { Sent::Refused(error) };
     (0..puts).map(|_| sent(again(&error))).collect()
 }

@@ -24,8 +24,8 @@ pub use options::{WriteMode, WriteOptions};
 pub use outcome::{Delivery, WriteFailed, WriteOutcome};
 pub use phase::{PHASE_LEASE, PhaseView};
 pub use swap::Swap;
-pub use transaction::Writer;
 pub(crate) use transaction::WriteTransaction;
+pub use transaction::Writer;
 pub use write::PrimaryKey;
 
 use std::sync::Arc;

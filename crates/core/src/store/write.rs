@@ -152,7 +152,12 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// Gives a row that is locked its new state.
-    pub(super) async fn replace_in(&self, write: &mut WriteTransaction, old_key: SourceKey, row: &T::Row) -> Result<Touched<T::Row>> {
+    pub(super) async fn replace_in(
+        &self,
+        write: &mut WriteTransaction,
+        old_key: SourceKey,
+        row: &T::Row,
+    ) -> Result<Touched<T::Row>> {
         let mut arguments = PgArguments::default();
         row.bind(&mut arguments);
         let written = self.fetch(&mut write.sql, &self.shared.sql.update, arguments).await?;
