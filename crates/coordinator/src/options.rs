@@ -118,7 +118,7 @@ pub struct StepOptions {
     pub pending_age_max: Duration,
     /// Greatest age of the verdict at that step.
     pub verdict_age_max: Duration,
-    /// How long an application may go on with the phase it knows before it asks again; a step waits it out twice.
+    /// How long a store without an instance may go on with the phase it knows before it asks again; a step waits it out twice.
     pub phase_lease: Duration,
 }
 

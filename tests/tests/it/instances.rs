@@ -324,12 +324,11 @@ async fn sessions_end_what_is_left_open_and_keep_what_they_commit_whatever_the_d
     let world = World::start().await;
     let database: String = world.value("SELECT current_database()::text").await;
     world.sql(&format!("ALTER DATABASE {database} SET synchronous_commit = off")).await;
-    let settings: (String, String) = sqlx::query_as(
-        "SELECT current_setting('synchronous_commit'), current_setting('idle_in_transaction_session_timeout')",
-    )
-    .fetch_one(world.another_source().await.pool())
-    .await
-    .expect("settings");
+    let settings: (String, String) =
+        sqlx::query_as("SELECT current_setting('synchronous_commit'), current_setting('idle_in_transaction_session_timeout')")
+            .fetch_one(world.another_source().await.pool())
+            .await
+            .expect("settings");
     assert_eq!(settings, ("on".to_owned(), "30s".to_owned()));
 }
 
