@@ -4,7 +4,7 @@
 //! a log whose `is_success` is false. A *write shard* is one of several partitions that one service's day is spread over.
 //!
 //! Read the modules in this order: [`IntegrationLog`] and [`LogKey`] (row); where a log lives in the target and why (item);
-//! [`IntegrationLogs`] and its options (table).
+//! [`IntegrationLogs`] and its options (table); what applications ask (queries).
 //!
 //! ```
 //! use lockstep_core::MigratableTable;
@@ -22,6 +22,7 @@
 //! ```
 
 mod item;
+mod queries;
 mod row;
 mod table;
 
@@ -29,5 +30,6 @@ mod table;
 mod tests;
 
 pub use item::{BY_APPLICATION, BY_CORRELATION, BY_ID, ERRORS_BY_DAY};
+pub use queries::{DAYS_MAX, DayCount, LogQueries};
 pub use row::{IntegrationLog, LogKey};
 pub use table::{IntegrationLogs, IntegrationLogsOptions};

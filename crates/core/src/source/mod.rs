@@ -16,6 +16,7 @@ mod lookup;
 mod pending;
 mod progress;
 mod schema;
+mod standing;
 mod tuning;
 mod verdicts;
 
@@ -33,6 +34,7 @@ pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
 pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
 pub use progress::{RangeProgress, RangeRow, Window};
+pub use standing::{Oldest, Standing};
 pub use tuning::Tuning;
 pub use verdicts::VerdictRow;
 

@@ -1,16 +1,20 @@
 //! What an application holds: one handle a table, the same calls in every phase (R14).
 //!
 //! In reading order: [`WriteOutcome`], `phase` (which phase this instance believes in, and for how long it may), `write`
-//! (one transaction, then the inline put), `read`.
+//! (one transaction, then the inline put), `read` (one row), [`query`] (many), [`reads`] (which store answers, and why).
 
 mod outcome;
 mod phase;
+pub mod query;
 mod read;
+pub mod reads;
 mod sql;
 mod write;
 
 pub use outcome::{Delivery, WriteOutcome};
 pub use phase::{PHASE_LEASE, PhaseView};
+pub use query::{Cursor, Page, Query, Selection};
+pub use reads::{Answer, ReadFrom, ReadOptions, Reads, Share, SourceCause};
 pub use write::PrimaryKey;
 
 use std::sync::Arc;
@@ -41,6 +45,7 @@ struct Shared<T> {
     target: Target,
     phase: PhaseView,
     sql: StoreSql,
+    reads: Reads,
 }
 
 impl<T: MigratableTable> Store<T> {
@@ -52,11 +57,17 @@ impl<T: MigratableTable> Store<T> {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
         let sql = StoreSql::new::<T>(&binding);
         let phase = PhaseView::new(source.clone());
-        Self { shared: Arc::new(Shared { table, binding, source, target, phase, sql }) }
+        let reads = Reads::new(source.clone(), &binding);
+        Self { shared: Arc::new(Shared { table, binding, source, target, phase, sql, reads }) }
     }
 
     /// The table.
     pub fn table(&self) -> &T {
         &self.shared.table
+    }
+
+    /// How this handle reads: to be turned while it runs, and counted.
+    pub fn reads(&self) -> &Reads {
+        &self.shared.reads
     }
 }

@@ -147,11 +147,16 @@ impl<T: MigratableTable> Store<T> {
         } else {
             Vec::new()
         };
+        // From here on, unless the target gets it inline, this instance reads these keys from the source.
+        let owed = self.shared.reads.owe(versions.iter().map(|mark| mark.key.clone()).collect());
         transaction.commit().await.doing("committing a write")?;
         self.shared.phase.learn(control, asked_at);
         let found = !keys.is_empty();
         let committed = Committed { row, control, versions };
         let target = self.deliver_inline(&committed).await;
+        if !matches!(target, Delivery::Deferred(_)) {
+            owed.paid();
+        }
         Ok(WriteOutcome { row: committed.row.map(|(_, row)| row), found, control, target })
     }
 

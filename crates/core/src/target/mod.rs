@@ -1,13 +1,14 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
-//! writes), `history` (the three load paths), `read`, and [`Backoff`].
+//! writes), `history` (the three load paths), `read`, `query`, and [`Backoff`].
 
 mod backoff;
 mod connect;
 mod fault;
 mod guarded;
 mod history;
+mod query;
 mod read;
 mod tables;
 
@@ -15,6 +16,7 @@ pub use backoff::Backoff;
 pub use connect::TargetOptions;
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
+pub use query::PartitionRange;
 pub use read::{Page, READ_KEYS_MAX};
 pub use tables::{TableStanding, TargetTable};
 
