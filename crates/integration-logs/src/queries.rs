@@ -35,6 +35,21 @@ pub struct DayCount {
 }
 
 /// The queries of a store of logs.
+///
+/// ```no_run
+/// use futures::TryStreamExt;
+/// use lockstep_core::store::Store;
+/// use lockstep_integration_logs::{IntegrationLogs, LogQueries};
+///
+/// # async fn example(logs: Store<IntegrationLogs>) -> lockstep_core::Result<()> {
+/// let now = chrono::Utc::now();
+/// let mut lately = std::pin::pin!(logs.by_service("credit-bureau", now - chrono::TimeDelta::hours(36)..now)?.stream());
+/// while let Some(log) = lately.try_next().await? {
+///     println!("{} {}", log.log_timestamp, log.is_success);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub trait LogQueries {
     /// The log with an id. In the target an index finds its key, and the item is then read from the table: the index is
     /// eventually consistent, the item is not. In DynamoOnly a log is found by id a moment after it was written.

@@ -19,6 +19,17 @@ const ORDER: &[&str] = &["payment_date", "payment_id"];
 const DATE: &str = "payment_date";
 
 /// The queries of a store of payments. Dates are those the payments count for.
+///
+/// ```no_run
+/// use lockstep_core::store::{Cursor, Page, Store};
+/// use lockstep_payments::{Payment, PaymentQueries, Payments};
+///
+/// /// One page of an HTTP API: the cursor came from the page before, as text.
+/// async fn page(payments: &Store<Payments>, customer_id: i64, cursor: Option<Cursor>) -> lockstep_core::Result<Page<Payment>> {
+///     let limit = std::num::NonZeroUsize::new(20).expect("not zero");
+///     payments.by_customer(customer_id, ..).page(limit, cursor.as_ref()).await
+/// }
+/// ```
 pub trait PaymentQueries {
     /// The payment with an id. In the target an index finds its key, and the item is then read from the table: the index is
     /// eventually consistent, the item is not. In DynamoOnly a payment is found by id a moment after it was written or moved.

@@ -329,3 +329,28 @@ async fn a_payment_whose_date_moved_is_found_once_by_every_query() {
     assert_eq!(store.by_id(2).await.expect("answered").map(|payment| payment.payment_id), Some(2));
     assert_eq!(store.reads().counts().target, 2, "{:?}", store.reads().counts());
 }
+
+#[tokio::test]
+async fn an_answer_that_came_after_its_phase_was_over_is_not_given_away() {
+    let stage = hybrid(World::behind_proxy().await, [1, 2]).await;
+    let store = watchful(&stage, WIDE);
+    let (one, many) = (Gate::new(), Gate::new());
+    stage.world.proxy().script(Rule::new(Fault::Delay(one.clone())).on("GetItem").times(1));
+    stage.world.proxy().script(Rule::new(Fault::Delay(many.clone())).on("Query").times(1));
+    let (reader, lister) = (store.clone(), store.clone());
+    let reading = tokio::spawn(async move { user_of(&reader, 1).await });
+    let listing = tokio::spawn(async move { lister.by_application(1).page(some(9), None).await.expect("answered") });
+    one.until_held(1).await;
+    many.until_held(1).await;
+    // Back to where nobody writes the target; and a row changes.
+    stage.stand_in(Phase::PostgresOnly).await;
+    stage.world.sql("UPDATE integration_logs SET user_id = 'second'").await;
+    let later = source("second", SourceCause::Phase);
+    eventually("the handle has learned the phase", || async { user_of(&store, 2).await == later }).await;
+    one.open();
+    many.open();
+    assert_eq!(reading.await.expect("no panic"), later, "I6");
+    let page = listing.await.expect("no panic");
+    assert!(page.rows.len() == 2 && page.rows.iter().all(|log| log.user_id.as_deref() == Some("second")), "I6");
+    assert_eq!(page.from, ReadFrom::Source(SourceCause::Phase));
+}

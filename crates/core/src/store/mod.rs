@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::source::{Source, TableBinding};
 use crate::table::MigratableTable;
 use crate::target::Target;
+use reads::ReadsOfTables;
 use sql::StoreSql;
 
 /// An application's handle on one table; cheap to clone.
@@ -46,6 +47,8 @@ struct Shared<T> {
     phase: PhaseView,
     sql: StoreSql,
     reads: Reads,
+    /// Of every table that is written together with this one.
+    all_reads: Arc<ReadsOfTables>,
 }
 
 impl<T: MigratableTable> Store<T> {
@@ -57,8 +60,9 @@ impl<T: MigratableTable> Store<T> {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
         let sql = StoreSql::new::<T>(&binding);
         let phase = PhaseView::new(source.clone());
-        let reads = Reads::new(source.clone(), &binding);
-        Self { shared: Arc::new(Shared { table, binding, source, target, phase, sql, reads }) }
+        let all_reads = Arc::new(ReadsOfTables::default());
+        let reads = all_reads.of(&source, &binding);
+        Self { shared: Arc::new(Shared { table, binding, source, target, phase, sql, reads, all_reads }) }
     }
 
     /// The table.

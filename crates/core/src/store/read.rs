@@ -48,19 +48,36 @@ impl<T: MigratableTable> Store<T> {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn get_marked(&self, key: &T::Key) -> Result<Answer<Option<T::Row>>> {
-        let phase = self.shared.phase.current().await?.phase;
-        let (value, from) = match phase {
-            Phase::PostgresOnly | Phase::DualWrite => {
-                let row = self.get_from_source(key).await?;
-                if phase == Phase::DualWrite {
-                    self.shadow_get(key);
-                }
-                (row, ReadFrom::Source(SourceCause::Phase))
-            }
-            Phase::HybridRead | Phase::DynamoOnly => self.get_routed(key, phase).await?,
-        };
+        let (value, from) = self.under_phase(|phase| self.get_in(key, phase)).await?;
         self.shared.reads.count(from);
         Ok(Answer { value: value.filter(|row| !self.is_expired(row)), from })
+    }
+
+    /// Runs `read` under the phase, and again under the next one if the phase changed before the answer came. 1. A reader sees
+    /// HybridRead and asks. 2. Its process is stopped; steps go back to PostgresOnly. 3. It wakes with the answer of a target
+    /// that nobody writes any more: that must not be given away (I6).
+    pub(super) async fn under_phase<V, F: Future<Output = Result<V>>>(&self, read: impl Fn(Phase) -> F) -> Result<V> {
+        let mut control = self.shared.phase.current().await?;
+        for _ in 0..PHASES_MAX {
+            let answer = read(control.phase).await;
+            let now = self.shared.phase.current().await?;
+            if now.epoch == control.epoch {
+                return answer;
+            }
+            control = now;
+        }
+        Err(phase_kept_changing())
+    }
+
+    async fn get_in(&self, key: &T::Key, phase: Phase) -> Result<(Option<T::Row>, ReadFrom)> {
+        if phase.reads_target() {
+            return self.get_routed(key, phase).await;
+        }
+        let row = self.get_from_source(key).await?;
+        if phase == Phase::DualWrite {
+            self.shadow_get(key);
+        }
+        Ok((row, ReadFrom::Source(SourceCause::Phase)))
     }
 
     async fn get_routed(&self, key: &T::Key, phase: Phase) -> Result<(Option<T::Row>, ReadFrom)> {
@@ -134,6 +151,15 @@ impl<T: MigratableTable> Store<T> {
     pub(super) fn is_expired(&self, row: &T::Row) -> bool {
         self.shared.table.expires_at(row).is_some_and(|at| at.timestamp() <= Utc::now().timestamp())
     }
+}
+
+/// How often a read is begun again because the phase changed under it. A step takes longer than a read, so twice in a row is
+/// rare, and thrice means that this process is hardly running.
+pub(super) const PHASES_MAX: u32 = 3;
+
+pub(super) fn phase_kept_changing() -> Error {
+    let message = "the phase changed again and again while this was read; this process is hardly running";
+    Error::source(Kind::Unavailable, "reading", message)
 }
 
 /// Tries of a comparison whose key keeps changing.

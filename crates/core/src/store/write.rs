@@ -148,15 +148,13 @@ impl<T: MigratableTable> Store<T> {
             Vec::new()
         };
         // From here on, unless the target gets it inline, this instance reads these keys from the source.
-        let owed = self.shared.reads.owe(versions.iter().map(|mark| mark.key.clone()).collect());
+        let owed = self.shared.all_reads.owe(versions.iter().map(|mark| (T::NAME, mark.key.clone())));
         transaction.commit().await.doing("committing a write")?;
         self.shared.phase.learn(control, asked_at);
         let found = !keys.is_empty();
         let committed = Committed { row, control, versions };
         let target = self.deliver_inline(&committed).await;
-        if !matches!(target, Delivery::Deferred(_)) {
-            owed.paid();
-        }
+        owed.paid_but(|_| matches!(target, Delivery::Deferred(_)));
         Ok(WriteOutcome { row: committed.row.map(|(_, row)| row), found, control, target })
     }
 

@@ -5,6 +5,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::selection::Selection;
 use super::text_of;
 use crate::error::Result;
+use crate::phase::Phase;
 use crate::store::reads::{Answer, Asked, ReadFrom, Route, SourceCause};
 use crate::table::MigratableTable;
 use crate::target::{Backoff, PartitionRange};
@@ -40,9 +41,14 @@ impl<T: MigratableTable> Selection<T> {
             let add = |sum: Answer<u64>, row: Answer<T::Row>| async move { Ok(row.map(|_| sum.value + 1)) };
             return self.stream_marked().try_fold(none, add).await;
         }
+        let (value, from) = self.store.under_phase(|phase| self.count_in(phase)).await?;
+        self.store.shared.reads.count(from);
+        Ok(Answer { value, from })
+    }
+
+    async fn count_in(&self, phase: Phase) -> Result<(u64, ReadFrom)> {
         let (store, query) = (&self.store, &self.query);
-        let phase = store.shared.phase.current().await?.phase;
-        let (value, from) = match store.shared.reads.route(phase, Asked::Query(query.fingerprint())).await {
+        Ok(match store.shared.reads.route(phase, Asked::Query(query.fingerprint())).await {
             Route::Source(cause) => (query.source_count(store).await?, ReadFrom::Source(cause)),
             Route::TargetOnly => (Backoff::brief().retry(|| self.target_count()).await?, ReadFrom::Target),
             Route::TargetThenSource(from) => match self.target_count().await {
@@ -53,9 +59,7 @@ impl<T: MigratableTable> Selection<T> {
                     (query.source_count(store).await?, ReadFrom::Source(SourceCause::Error))
                 }
             },
-        };
-        store.shared.reads.count(from);
-        Ok(Answer { value, from })
+        })
     }
 
     async fn target_count(&self) -> Result<u64> {

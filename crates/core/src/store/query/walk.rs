@@ -7,6 +7,7 @@ use super::target_side::TargetReader;
 use crate::error::{Error, Result};
 use crate::phase::Phase;
 use crate::store::Store;
+use crate::store::read::{PHASES_MAX, phase_kept_changing};
 use crate::store::reads::{Asked, ReadFrom, Route, SourceCause};
 use crate::table::MigratableTable;
 use crate::target::Backoff;
@@ -39,9 +40,11 @@ impl<T: MigratableTable> Walk<T> {
     /// Whatever happens, the next batch begins after the last row of this one: the position is all that is carried from one
     /// store to the other.
     pub(super) async fn batch(&mut self, rows_max: usize) -> Result<(Vec<T::Row>, ReadFrom)> {
+        let mut control = self.store.shared.phase.current().await?;
+        let mut phases_left = PHASES_MAX;
         loop {
             // Each batch asks anew: a stream may be read for hours, through phases.
-            let phase = self.store.shared.phase.current().await?.phase;
+            let (phase, before) = (control.phase, self.after.clone());
             self.phase = Some(phase);
             let route = match (phase, self.fallen) {
                 (Phase::HybridRead, Some(cause)) => Route::Source(cause),
@@ -65,6 +68,13 @@ impl<T: MigratableTable> Walk<T> {
                     }
                 },
             };
+            // See `Store::under_phase`: what came under an earlier phase is dropped, and read again from where it began.
+            let now = self.store.shared.phase.current().await?;
+            if now.epoch != control.epoch {
+                (control, self.after, self.reader, self.fallen, self.at_end) = (now, before, None, None, false);
+                phases_left = phases_left.checked_sub(1).ok_or_else(phase_kept_changing)?;
+                continue;
+            }
             if self.counted != Some(from) {
                 self.store.shared.reads.count(from);
                 self.counted = Some(from);

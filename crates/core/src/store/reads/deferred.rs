@@ -142,25 +142,28 @@ impl State {
 /// or its commit was not answered and so may have happened (I8).
 #[must_use = "dropped, it says that the write did not reach the target"]
 pub(in crate::store) struct Owed {
-    watch: Arc<Watch>,
-    keys: Vec<SourceKey>,
+    keys: Vec<Option<(Arc<Watch>, SourceKey)>>,
 }
 
 impl Owed {
-    pub(super) fn new(watch: Arc<Watch>, keys: Vec<SourceKey>) -> Self {
-        Self { watch, keys }
+    pub(super) fn new(keys: Vec<Option<(Arc<Watch>, SourceKey)>>) -> Self {
+        Self { keys }
     }
 
-    /// The target has it, or a newer state, or need not have it.
-    pub(in crate::store) fn paid(mut self) {
-        self.keys.clear();
+    /// The target has each of them, or a newer state, or need not have it, but for those at the places that are `deferred`.
+    pub(in crate::store) fn paid_but(mut self, deferred: impl Fn(usize) -> bool) {
+        for (place, key) in self.keys.iter_mut().enumerate() {
+            if !deferred(place) {
+                *key = None;
+            }
+        }
     }
 }
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        if !self.keys.is_empty() {
-            self.watch.deferred.add(std::mem::take(&mut self.keys));
+        for (watch, key) in self.keys.drain(..).flatten() {
+            watch.deferred.add(vec![key]);
         }
     }
 }

@@ -4,7 +4,8 @@
 //! the *standing* is how far the target is behind, as this instance last asked. A key is *deferred* when a write of this
 //! instance has not reached the target.
 //!
-//! In reading order: `answer` (what a caller is told), `options`, `route` (pure), `deferred`, `standing`, `counters`, `shadow`.
+//! In reading order: `answer` (what a caller is told), `options`, `route` (pure), `deferred` and `registry` (own writes),
+//! `standing`, `counters`, `shadow`.
 //!
 //! What is promised in HybridRead, where PostgreSQL is the truth and DynamoDB answers: an answer of the target is at most
 //! [`ReadOptions::max_staleness_ms`] behind, it has every write that this handle has acknowledged to its caller, and where
@@ -14,6 +15,7 @@ mod answer;
 mod counters;
 mod deferred;
 mod options;
+mod registry;
 mod route;
 mod shadow;
 mod standing;
@@ -23,7 +25,7 @@ pub use counters::ReadCounts;
 pub use options::{ReadOptions, Share};
 pub use shadow::{Comparison, ShadowCounts, ShadowSummary};
 
-pub(super) use deferred::Owed;
+pub(super) use registry::ReadsOfTables;
 pub(super) use route::{Asked, Route, fingerprint, fingerprint_of};
 pub(super) use shadow::Shadow;
 
@@ -54,7 +56,7 @@ impl std::fmt::Debug for Reads {
 }
 
 impl Reads {
-    pub(super) fn new(source: Source, binding: &TableBinding) -> Self {
+    fn new(source: Source, binding: &TableBinding) -> Self {
         let options = ReadOptions::default();
         Self(Arc::new(Inner {
             canary: AtomicU32::new(options.canary_percent.basis_points()),
@@ -108,11 +110,6 @@ impl Reads {
     /// Whether this read is one of the share that is repeated on the target.
     pub(super) fn is_shadowed(&self) -> bool {
         Share::of_basis_points(self.0.shadow_share.load(Ordering::Relaxed)).draw()
-    }
-
-    /// What a write about to be committed owes the target; see [`Owed`].
-    pub(super) fn owe(&self, keys: Vec<crate::SourceKey>) -> Owed {
-        Owed::new(self.0.watch.clone(), keys)
     }
 
     /// Counts an answer.
