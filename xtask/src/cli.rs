@@ -96,6 +96,7 @@ pub enum Command {
     DeadLetters(dead_letters::Args),
     #[allow(missing_docs)]
     Orphans(orphans::Args),
+    #[allow(missing_docs)]
     TestOperation(test_operation::Args),
     #[allow(missing_docs)]
     Tune(tune::Args),

@@ -14,6 +14,7 @@
 //! in each. It answers "by id" once PostgreSQL, which knew service and time for an id, is gone; keys are all it needs, as
 //! the item is then read from the table.
 
+use chrono::NaiveDate;
 use lockstep_core::{AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width};
 
 use crate::row::{IntegrationLog, LogKey};
@@ -50,29 +51,51 @@ const fn by(name: &'static str, partition: &'static str) -> Index {
 /// The key of a log, with its day spread over `write_shards` partitions.
 pub(crate) fn target_key(key: &LogKey, write_shards: u32) -> Result<TargetKey, Unholdable> {
     let at = fixed_width(key.log_timestamp).map_err(|e| e.of("log_timestamp"))?;
-    let mut partition = format!("{}#{}", key.service_name, &at[..DAY_BYTES]);
-    if write_shards > 1 {
-        let shard = key.log_id.rem_euclid(i64::from(write_shards));
-        partition.push_str(&format!("#{shard}"));
-    }
+    let shard = key.log_id.rem_euclid(i64::from(write_shards));
     Ok(TargetKey {
-        partition: AttributeValue::S(partition),
+        partition: AttributeValue::S(partition(&key.service_name, &at[..DAY_BYTES], shard, write_shards)),
         sort: Some(AttributeValue::S(format!("{at}#{id:019}", id = key.log_id))),
     })
+}
+
+/// The partition of a service, a day and a write shard.
+fn partition(service_name: &str, day: &str, shard: i64, write_shards: u32) -> String {
+    if write_shards > 1 { format!("{service_name}#{day}#{shard}") } else { format!("{service_name}#{day}") }
+}
+
+/// Every partition of a service and a day.
+pub(crate) fn partitions(service_name: &str, day: NaiveDate, write_shards: u32) -> impl Iterator<Item = String> {
+    let day = day.to_string();
+    (0..i64::from(write_shards)).map(move |shard| partition(service_name, &day, shard, write_shards))
+}
+
+/// The partition of an application's logs in [`BY_APPLICATION`].
+pub(crate) fn of_application(application_id: i32) -> String {
+    format!("APP#{application_id}")
+}
+
+/// The partition of an operation's logs in [`BY_CORRELATION`].
+pub(crate) fn of_correlation(correlation_id: &str) -> String {
+    format!("CORR#{correlation_id}")
+}
+
+/// The partition of a day's errors in [`ERRORS_BY_DAY`].
+pub(crate) fn errors_of(day: &str) -> String {
+    format!("ERROR#{day}")
 }
 
 /// Adds the index partitions that the log belongs to.
 pub(crate) fn index_attributes(log: &IntegrationLog, item: &mut Item) -> Result<(), Unholdable> {
     let mut push = |index: Index, value: String| item.push(index.partition.name, AttributeValue::S(value));
     if let Some(application) = log.application_id {
-        push(BY_APPLICATION, format!("APP#{application}"));
+        push(BY_APPLICATION, of_application(application));
     }
     if let Some(correlation) = &log.correlation_id {
-        push(BY_CORRELATION, format!("CORR#{correlation}"));
+        push(BY_CORRELATION, of_correlation(correlation));
     }
     if !log.is_success {
         let at = fixed_width(log.log_timestamp).map_err(|e| e.of("log_timestamp"))?;
-        push(ERRORS_BY_DAY, format!("ERROR#{}", &at[..DAY_BYTES]));
+        push(ERRORS_BY_DAY, errors_of(&at[..DAY_BYTES]));
     }
     Ok(())
 }

@@ -4,7 +4,8 @@
 //! a log whose `is_success` is false. A *write shard* is one of several partitions that one service's day is spread over.
 //!
 //! Read the modules in this order: [`IntegrationLog`] and [`LogKey`] (row); where a log lives in the target and why (item);
-//! [`IntegrationLogs`] and its options (table); how coordinated operations are logged ([`OperationLogs`]).
+//! [`IntegrationLogs`] and its options (table); what applications ask (queries); how coordinated operations are logged
+//! ([`OperationLogs`]).
 //!
 //! ```
 //! use lockstep_core::MigratableTable;
@@ -23,6 +24,7 @@
 
 mod item;
 mod operation;
+mod queries;
 mod row;
 mod table;
 
@@ -31,5 +33,6 @@ mod tests;
 
 pub use item::{BY_APPLICATION, BY_CORRELATION, BY_ID, ERRORS_BY_DAY};
 pub use operation::OperationLogs;
+pub use queries::{DAYS_MAX, DayCount, LogQueries};
 pub use row::{IntegrationLog, LogKey};
 pub use table::{IntegrationLogs, IntegrationLogsOptions};

@@ -49,10 +49,25 @@ pub(crate) fn target_key(key: &PaymentKey) -> Result<TargetKey, Unholdable> {
     })
 }
 
+/// The partition of a status in [`BY_STATUS`].
+pub(crate) fn of_status(status: &str) -> String {
+    format!("STATUS#{status}")
+}
+
+/// The partition of a loan in [`BY_LOAN`].
+pub(crate) fn of_loan(loan_id: i64) -> String {
+    format!("LOAN#{loan_id}")
+}
+
+/// The partition of a method in [`BY_METHOD`].
+pub(crate) fn of_method(method: &str) -> String {
+    format!("METHOD#{method}")
+}
+
 /// Adds the index partitions that the payment belongs to.
 pub(crate) fn index_attributes(payment: &Payment, item: &mut Item) {
     let mut push = |index: Index, value: String| item.push(index.partition.name, AttributeValue::S(value));
-    push(BY_STATUS, format!("STATUS#{}", payment.payment_status));
-    push(BY_LOAN, format!("LOAN#{}", payment.loan_id));
-    push(BY_METHOD, format!("METHOD#{}", payment.payment_method));
+    push(BY_STATUS, of_status(&payment.payment_status));
+    push(BY_LOAN, of_loan(payment.loan_id));
+    push(BY_METHOD, of_method(&payment.payment_method));
 }

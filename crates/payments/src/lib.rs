@@ -4,7 +4,7 @@
 //! life; the date it counts for, `payment_date`, seldom does, but may: then its item moves.
 //!
 //! Read the modules in this order: [`Payment`] and [`PaymentKey`] (row); where a payment lives in the target and why
-//! (item); [`Payments`] and its options (table); changing a status (status).
+//! (item); [`Payments`] and its options (table); what applications ask (queries); changing a status (status).
 //!
 //! ```
 //! use lockstep_core::MigratableTable;
@@ -21,6 +21,7 @@
 //! ```
 
 mod item;
+mod queries;
 mod row;
 mod status;
 mod table;
@@ -29,5 +30,6 @@ mod table;
 mod tests;
 
 pub use item::{BY_ID, BY_LOAN, BY_METHOD, BY_STATUS};
+pub use queries::PaymentQueries;
 pub use row::{Payment, PaymentKey};
 pub use table::{Payments, PaymentsOptions, STATUSES};

@@ -19,12 +19,10 @@ use crate::strict::{failed, strict, world};
 async fn settle(app: &Migration, status: &str) -> Result<OperationOutcome> {
     let (payments, logs) = (app.store::<Payments>(), app.store::<IntegrationLogs>());
     let (sink, status) = (Arc::new(OperationLogs::of("payments")), status.to_owned());
-    let done = Operation::run(app, sink, "Settle", "op-1", move |operation| {
-        Box::pin(async move {
-            let settled = operation.update(&payments, 1, |p| p.payment_status.clone_from(&status)).await?;
-            settled.ok_or_else(|| Error::source(Kind::Invalid, "settling a payment", "there is no such payment"))?;
-            operation.insert(&logs, &crate::store::row(0, "beside")).await
-        })
+    let done = Operation::run(app, sink, "Settle", "op-1", async |operation| {
+        let settled = operation.update(&payments, 1, |p| p.payment_status.clone_from(&status)).await?;
+        settled.ok_or_else(|| Error::source(Kind::Invalid, "settling a payment", "there is no such payment"))?;
+        operation.insert(&logs, &crate::store::row(0, "beside")).await
     });
     done.await.map(|(_, outcome)| outcome)
 }

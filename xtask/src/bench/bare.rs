@@ -94,6 +94,9 @@ async fn insert<T: MigratableTable>(connection: &mut PgConnection, row: &T::Row)
 }
 
 async fn note(connection: &mut PgConnection, rows: i64) -> anyhow::Result<()> {
-    sqlx::query("INSERT INTO public.bench_intents (key) SELECT 'key' FROM generate_series(1, $1)").bind(rows).execute(connection).await?;
+    sqlx::query("INSERT INTO public.bench_intents (key) SELECT 'key' FROM generate_series(1, $1)")
+        .bind(rows)
+        .execute(connection)
+        .await?;
     Ok(())
 }

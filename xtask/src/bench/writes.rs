@@ -51,7 +51,8 @@ pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
     let bench = Bench::prepare(postgres.url(), dynamo.endpoint_url()).await?;
     let mut pairs = vec![bench.insert("put-free insert, PostgresOnly", "the same INSERT, captured", calls, 1.35, false).await?];
     bench.step(Phase::DualWrite).await?;
-    pairs.push(bench.insert("best-effort insert, DualWrite", "the same INSERT, captured, then PutItem", calls, 1.35, true).await?);
+    pairs
+        .push(bench.insert("best-effort insert, DualWrite", "the same INSERT, captured, then PutItem", calls, 1.35, true).await?);
     bench.step(Phase::HybridRead).await?;
     pairs.push(bench.strict(calls).await?);
     pairs.push(bench.coordinated(calls / 2).await?);
@@ -98,9 +99,11 @@ impl Bench {
         let cancel = tokio_util::sync::CancellationToken::new();
         coordinator.prepare(&()).await?;
         coordinator.backfill(&cancel).await?;
-        let tables = Tables::default()
-            .add(IntegrationLogs::default(), IntegrationLogs::NAME, IntegrationLogs::NAME)?
-            .add(Payments::default(), Payments::NAME, Payments::NAME)?;
+        let tables = Tables::default().add(IntegrationLogs::default(), IntegrationLogs::NAME, IntegrationLogs::NAME)?.add(
+            Payments::default(),
+            Payments::NAME,
+            Payments::NAME,
+        )?;
         let migration = Migration::start(source, target, tables, WriteOptions::default(), SweeperOptions::default());
         let (logs, payments) = (migration.store(), migration.store());
         let log = history.chunk_of_logs(0).next().context("a log")?;
@@ -148,8 +151,8 @@ impl Bench {
         let mut bare = self.bare().await?;
         let sink = Arc::new(OperationLogs::of("bench"));
         let ours = async || {
-            Operation::run(&self.migration, sink.clone(), "take payment", "bench", |operation| {
-                Box::pin(async move { operation.insert(&self.payments, &self.payment).await.map(drop) })
+            Operation::run(&self.migration, sink.clone(), "take payment", "bench", async |operation| {
+                operation.insert(&self.payments, &self.payment).await.map(drop)
             })
             .await?;
             Ok(())

@@ -23,6 +23,7 @@ use std::any::TypeId;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
+use crate::instance::Instance;
 use crate::operation::{LogSink, Operation};
 use crate::source::Source;
 use crate::store::{Store, WriteCounts, WriteOptions, Writer};
@@ -47,25 +48,33 @@ struct Shared {
 /// What runs behind the stores, in the order in which it is stopped.
 struct Background {
     sweeper: Sweeper,
+    /// `None` where nobody registered.
+    instance: Option<Instance>,
 }
 
 impl Migration {
-    /// Connects to both stores and starts what runs behind them.
+    /// Connects to both stores, registers this process as an instance, and starts what runs behind the stores.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer. DynamoDB is not asked: an application must be able to start without it.
+    /// When PostgreSQL does not answer, or Lockstep was never installed in it. DynamoDB is not asked: an application must be able to start without it.
     pub async fn connect(options: MigrationOptions) -> Result<Self> {
         let source = Source::connect(&options.source).await?;
         let target = Target::connect(options.target).await;
-        Ok(Self::start(source, target, options.tables, options.writes, options.sweeper))
+        let instance = Instance::start(&source, options.instance).await?;
+        let writer = Writer::with_phase(source, target, options.writes, instance.phase());
+        writer.configure_reads(options.reads);
+        Ok(Self::of(writer, options.tables, options.sweeper, Some(instance)))
     }
 
-    /// The same on stores that are connected already. Must be called inside a Tokio runtime.
+    /// On stores that are connected already, without a registration: it asks for the phase itself, and steps wait for it as
+    /// for any other that they do not know. Must be called inside a Tokio runtime.
     pub fn start(source: Source, target: Target, tables: Tables, writes: WriteOptions, sweeper: SweeperOptions) -> Self {
-        let writer = Writer::new(source, target, writes);
+        Self::of(Writer::new(source, target, writes), tables, sweeper, None)
+    }
+
+    fn of(writer: Writer, tables: Tables, sweeper: SweeperOptions, instance: Option<Instance>) -> Self {
         let stores = tables.stores(&writer);
-        // What else runs behind the stores, an instance's lease for one, is started here and stopped in `shutdown`.
-        let background = Background { sweeper: Sweeper::start(writer.clone(), sweeper) };
+        let background = Background { sweeper: Sweeper::start(writer.clone(), sweeper), instance };
         Self { shared: Arc::new(Shared { writer, stores, background: Mutex::new(Some(background)) }) }
     }
 
@@ -105,6 +114,9 @@ impl Migration {
         let background = self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(background) = background else { return };
         background.sweeper.stop().await;
+        if let Some(instance) = background.instance {
+            instance.shutdown().await;
+        }
         self.shared.writer.source().close().await;
     }
 }

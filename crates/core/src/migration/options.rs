@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::instance::InstanceOptions;
 use crate::source::{Relation, SourceOptions, TableBinding};
-use crate::store::{Store, WriteOptions, Writer};
+use crate::store::{ReadOptions, Store, WriteOptions, Writer};
 use crate::sweeper::SweeperOptions;
 use crate::table::MigratableTable;
 use crate::target::TargetOptions;
@@ -20,13 +21,23 @@ pub struct MigrationOptions {
     pub(super) target: TargetOptions,
     pub(super) tables: Tables,
     pub(super) writes: WriteOptions,
+    pub(super) reads: ReadOptions,
     pub(super) sweeper: SweeperOptions,
+    pub(super) instance: InstanceOptions,
 }
 
 impl MigrationOptions {
     /// A migration between these two stores, of no table yet.
     pub fn new(source: SourceOptions, target: TargetOptions) -> Self {
-        Self { source, target, tables: Tables::default(), writes: WriteOptions::default(), sweeper: SweeperOptions::default() }
+        Self {
+            source,
+            target,
+            tables: Tables::default(),
+            writes: WriteOptions::default(),
+            reads: ReadOptions::default(),
+            sweeper: SweeperOptions::default(),
+            instance: InstanceOptions::default(),
+        }
     }
 
     /// Adds a table: where it is in PostgreSQL (`table` or `schema.table`) and what it is called in DynamoDB.
@@ -42,6 +53,20 @@ impl MigrationOptions {
     #[must_use]
     pub fn writes(mut self, writes: WriteOptions) -> Self {
         self.writes = writes;
+        self
+    }
+
+    /// Says which reads the target answers, and which are compared; each store's [`reads`](Store::reads) can be turned later.
+    #[must_use]
+    pub fn reads(mut self, reads: ReadOptions) -> Self {
+        self.reads = reads;
+        self
+    }
+
+    /// Says what this process is called, and how long its lease is.
+    #[must_use]
+    pub fn instance(mut self, instance: InstanceOptions) -> Self {
+        self.instance = instance;
         self
     }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{SubsecRound, Utc};
-use futures::future::BoxFuture;
 use sqlx::postgres::PgArguments;
 
 use crate::error::{Error, Kind, Result};
@@ -62,8 +61,7 @@ impl<S: LogSink> Operation<S> {
         work: F,
     ) -> Result<(R, OperationOutcome)>
     where
-        F: for<'a> FnOnce(&'a mut Self) -> BoxFuture<'a, Result<R>> + Send,
-        R: Send,
+        F: AsyncFnOnce(&mut Self) -> Result<R>,
     {
         let mut operation = migration.begin_operation(sink, name, correlation_id).await?;
         match work(&mut operation).await {

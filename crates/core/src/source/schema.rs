@@ -10,10 +10,10 @@ use crate::error::{Doing, Error, Kind, Result};
 
 /// Every migration, oldest first. One that has been released is never edited: sqlx holds their checksums.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
-        (1, "control", include_str!("control.sql")),
-        (2, "intents", include_str!("intents.sql")),
-        (3, "instances", include_str!("instances.sql")),
-    ];
+    (1, "control", include_str!("control.sql")),
+    (2, "intents", include_str!("intents.sql")),
+    (3, "instances", include_str!("instances.sql")),
+];
 
 impl Source {
     /// Creates or updates schema `lockstep`. Safe to repeat and to run from several processes at once.

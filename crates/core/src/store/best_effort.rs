@@ -24,11 +24,16 @@ impl Writer {
         // After the last statement, never after the first: a later one may have marked a key again.
         let marks =
             if control.phase.writes_both() && !keys.is_empty() { marks_of(&mut sql, &keys, false).await? } else { Vec::new() };
+        // From here on, unless the target gets them inline, this handle reads these keys from the source.
+        let owed = self.owe(marks.iter().map(|mark| &changes[mark.of]));
         // Behind the barrier the phase cannot have changed: it is known as of now.
         let asked_at = Instant::now();
         match self.commit(sql, id).await {
             Commit::Committed => {}
-            Commit::RolledBack(error) => return Err(error),
+            Commit::RolledBack(error) => {
+                owed.paid_but(|_| false);
+                return Err(error);
+            }
             Commit::Unknown(error) => return Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
         }
         self.phase().learn(control, asked_at);
@@ -56,6 +61,7 @@ impl Writer {
                 Sent::Refused(error) | Sent::Lost(error) => deferred(error),
             };
         }
+        owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
         self.acknowledge(&held, deadline).await;
         Ok(Written { control, deliveries })
     }

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and for how long it
 //! may); `write` (what a call changes), `transaction` (what a source transaction changed), `best_effort` and `strict` (how
-//! it ends), `deliver` (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `read`.
+//! it ends), `deliver` (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `read` (one row),
+//! [`query`] (many), [`reads`] (which store answers, and why).
 
 mod batch;
 mod best_effort;
@@ -12,7 +13,9 @@ mod deliver;
 mod options;
 mod outcome;
 mod phase;
+pub mod query;
 mod read;
+pub mod reads;
 mod sql;
 mod strict;
 mod swap;
@@ -23,6 +26,8 @@ pub use counters::{WriteCounters, WriteCounts};
 pub use options::{WriteMode, WriteOptions};
 pub use outcome::{Delivery, WriteFailed, WriteOutcome};
 pub use phase::{PHASE_LEASE, PhaseView};
+pub use query::{Cursor, Page, Query, Selection};
+pub use reads::{Answer, ReadFrom, ReadOptions, Reads, Share, SourceCause};
 pub use swap::Swap;
 pub(crate) use transaction::WriteTransaction;
 pub use transaction::Writer;
@@ -58,6 +63,7 @@ struct Shared<T> {
     phase: PhaseView,
     writer: Writer,
     sql: StoreSql,
+    reads: Reads,
 }
 
 impl<T: MigratableTable> Store<T> {
@@ -78,7 +84,8 @@ impl<T: MigratableTable> Store<T> {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
         let sql = StoreSql::new::<T>(&binding);
         let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
-        Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql }) }
+        let reads = writer.reads().of(&source, &binding);
+        Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql, reads }) }
     }
 
     /// As [`Store::new`], going by the phase of an [`Instance`](crate::instance::Instance).
@@ -97,5 +104,10 @@ impl<T: MigratableTable> Store<T> {
     /// What writes for this handle.
     pub fn writer(&self) -> &Writer {
         &self.shared.writer
+    }
+
+    /// How this handle reads: to be turned while it runs, and counted.
+    pub fn reads(&self) -> &Reads {
+        &self.shared.reads
     }
 }

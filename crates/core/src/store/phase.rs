@@ -18,7 +18,7 @@ pub const PHASE_LEASE: Duration = Duration::from_millis(500);
 
 /// How often an operation is begun again because the phase changed under it. A step takes longer than a read, so twice in a
 /// row is rare, and thrice means that this process is hardly running.
-const PHASES_MAX: u32 = 3;
+pub(super) const PHASES_MAX: u32 = 3;
 
 /// The phase as this process knows it; cheap to clone, and clones know the same.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ impl PhaseView {
                 return result;
             }
         }
-        Err(fenced("the phase changed again and again while this was read; this process is hardly running"))
+        Err(phase_kept_changing())
     }
 
     /// Takes over what a write transaction has seen. It renews the lease of a store without an instance, and of nobody else. 1.
@@ -121,6 +121,10 @@ impl PhaseView {
             }
         }
     }
+}
+
+pub(super) fn phase_kept_changing() -> Error {
+    fenced("the phase changed again and again while this was read; this process is hardly running")
 }
 
 fn fenced(why: &str) -> Error {

@@ -44,6 +44,8 @@ impl Writer {
         }
         // Any failure up to here drops the transaction, and nothing has left.
         self.source().record_intents(write.id, &intents).await?;
+        // Dropped unpaid, these keys are read from the source until nothing of them is pending: a phantom is not to be met.
+        let owed = self.owe(marks.iter().map(|mark| &write.changes[mark.of]));
         let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
         let sent = self.send(&puts, WriteMode::Strict, write.together, deadline).await;
         let mut held: Vec<(&MarkedKey, Version)> = Vec::with_capacity(puts.len());
@@ -64,6 +66,9 @@ impl Writer {
             };
         }
         if let Some(error) = failure.error {
+            if !failure.may_have_landed {
+                owed.paid_but(|_| false);
+            }
             return Err(self.roll_back(write, error, failure.may_have_landed).await);
         }
         if let Err(error) = settle_in_transaction(&mut write.sql, &held).await {
@@ -73,6 +78,7 @@ impl Writer {
         match self.commit(write.sql, id).await {
             Commit::Committed => {
                 self.phase().learn(control, asked_at);
+                owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
                 let counters = self.counters();
                 count(if failure.continued { &counters.strict_continued } else { &counters.strict_committed }, 1);
                 Ok(Written { control, deliveries })

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::counters::count;
-use super::{Delivery, PhaseView, WriteCounters, WriteMode, WriteOptions};
+use super::reads::{Owed, ReadsOfTables};
+use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 use crate::column::Unholdable;
 use crate::error::Result;
 use crate::item::Item;
@@ -23,6 +24,7 @@ struct Shared {
     options: WriteOptions,
     phase: PhaseView,
     counters: WriteCounters,
+    reads: ReadsOfTables,
 }
 
 /// A change of one key, to be put under the version that the capture trigger gave it.
@@ -64,7 +66,16 @@ impl Writer {
 
     /// A writer that goes by the phase of an [`Instance`](crate::instance::Instance).
     pub fn with_phase(source: Source, target: Target, options: WriteOptions, phase: PhaseView) -> Self {
-        Self { shared: Arc::new(Shared { source, target, options, phase, counters: WriteCounters::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                source,
+                target,
+                options,
+                phase,
+                counters: WriteCounters::default(),
+                reads: ReadsOfTables::default(),
+            }),
+        }
     }
 
     /// The source.
@@ -85,6 +96,21 @@ impl Writer {
     /// Which phase this instance believes in.
     pub fn phase(&self) -> &PhaseView {
         &self.shared.phase
+    }
+
+    /// Says how stores made from now on read.
+    pub(crate) fn configure_reads(&self, options: ReadOptions) {
+        self.reads().configure(options);
+    }
+
+    /// How the tables of this writer are read, and what its writes owe them.
+    pub(super) fn reads(&self) -> &ReadsOfTables {
+        &self.shared.reads
+    }
+
+    /// Notes that reads of these changes go to the source until the target has them. To be called before anything leaves.
+    pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
+        self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
     }
 
     /// What became of writes so far.

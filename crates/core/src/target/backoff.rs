@@ -20,6 +20,11 @@ impl Backoff {
         Self { next: first, longest, tries_left: tries }
     }
 
+    /// For a caller who has somewhere else to go: the first failure is the last.
+    pub fn none() -> Self {
+        Self::new(Duration::ZERO, Duration::ZERO, 0)
+    }
+
     /// For work that must not give up lightly: about five minutes in all.
     pub fn patient() -> Self {
         Self::new(Duration::from_millis(25), Duration::from_secs(10), 40)

@@ -1,7 +1,7 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
-//! writes), `transact` (several together), `history` (the three load paths), `read`, and [`Backoff`].
+//! writes), `transact` (several together), `history` (the three load paths), `payload_hash`, `read`, `query`, and [`Backoff`].
 
 mod backoff;
 mod connect;
@@ -9,6 +9,7 @@ mod fault;
 mod guarded;
 mod history;
 mod payload_hash;
+mod query;
 mod read;
 mod tables;
 mod transact;
@@ -17,6 +18,7 @@ pub use backoff::Backoff;
 pub use connect::TargetOptions;
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
+pub use query::PartitionRange;
 pub use read::{Page, READ_KEYS_MAX};
 pub use tables::{TableStanding, TargetTable};
 pub use transact::TRANSACTION_ITEMS_MAX;

@@ -1,0 +1,60 @@
+//! Which partitions of the target a query reads, and in which order.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::text_of;
+
+/// The partitions of a query, in groups. Within a group rows are merged by sort key; of two groups all rows of the earlier
+/// one sort after those of the later one. So the shards of a day are a group, and days are groups, the newest first.
+#[derive(Clone)]
+pub struct Partitions {
+    subject: String,
+    groups: usize,
+    of_group: Arc<dyn Fn(usize) -> Vec<AttributeValue> + Send + Sync>,
+}
+
+impl Partitions {
+    /// One partition.
+    pub fn one(partition: AttributeValue) -> Self {
+        let subject = text_of(&partition).to_owned();
+        Self::groups(subject, 1, move |_| vec![partition.clone()])
+    }
+
+    /// So many groups, in descending order. They are made when they are read, so they may be many. `subject` says what they
+    /// are of, the same for every page of one list.
+    pub fn groups(
+        subject: impl Into<String>,
+        groups: usize,
+        of_group: impl Fn(usize) -> Vec<AttributeValue> + Send + Sync + 'static,
+    ) -> Self {
+        Self { subject: subject.into(), groups, of_group: Arc::new(of_group) }
+    }
+
+    pub(super) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.groups
+    }
+
+    /// The `nth` group in the order of reading.
+    pub(super) fn group(&self, nth: usize, ascending: bool) -> Vec<AttributeValue> {
+        (self.of_group)(if ascending { self.groups - 1 - nth } else { nth })
+    }
+
+    /// The group, in the order of reading, that holds this partition: where a query goes on after a row of it.
+    pub(super) fn group_of(&self, partition: &AttributeValue, ascending: bool) -> Option<usize> {
+        (0..self.groups).find(|nth| self.group(*nth, ascending).contains(partition))
+    }
+}
+
+impl fmt::Debug for Partitions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What they are of may be a value (R36).
+        write!(f, "{} groups of partitions", self.groups)
+    }
+}
