@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Context;
 use crate::config::actor;
 use crate::exit::Failure;
+use crate::sample::marked::marked_rows;
 use crate::stores::Stores;
 use crate::ui::{Board, Counter, Sample, Ui};
 
@@ -37,6 +38,14 @@ impl Context {
             self.ui.say(&format!("  An earlier run left something open, and it is settled now: {settled}"));
         }
         Ok(coordinator)
+    }
+
+    /// The same, able to check with marked rows that the real path works before it takes a step to HybridRead (R26).
+    pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
+        let coordinator = self.coordinator(stores).await?;
+        let tables = &coordinator.migration().tables;
+        let (rows, left_out) = marked_rows(&self.config.tables, tables, &stores.source, &stores.target).await?;
+        Ok(coordinator.with_test_operation(rows, left_out))
     }
 
     /// Runs `work` unless the command is told to stop first; only for work that may be dropped at any point.

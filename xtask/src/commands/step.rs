@@ -9,7 +9,6 @@ use serde_json::json;
 use crate::Context;
 use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};
-use crate::sample::marked::marked_rows;
 use crate::stores::Stores;
 
 /// Which way to go.
@@ -46,10 +45,7 @@ impl Direction {
 /// Takes the steps to `to`, or to the neighbour, and reports.
 pub(super) async fn run(context: Context, way: Direction, to: Option<Phase>, force: Option<&str>) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config).await?;
-    let coordinator = context.coordinator(&stores).await?;
-    let (rows, left_out) =
-        marked_rows(&context.config.tables, &coordinator.migration().tables, &stores.source, &stores.target).await?;
-    let coordinator = coordinator.with_test_operation(rows, left_out);
+    let coordinator = context.stepping_coordinator(&stores).await?;
     let result = walk(&context, &coordinator, way, to, force).await;
     coordinator.close().await;
     let (steps, phase, epoch) = result?;

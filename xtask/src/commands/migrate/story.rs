@@ -34,7 +34,7 @@ pub(super) async fn tell(context: &Context, stores: &Stores, rows: Rows, begun: 
     }
     let default_rate = if stores.are_embedded() { LIVE_WRITES_PER_S } else { 0 };
     let rate = context.config.migrate.live_writes_per_s.unwrap_or(default_rate);
-    let coordinator = Arc::new(context.coordinator(stores).await?);
+    let coordinator = Arc::new(context.stepping_coordinator(stores).await?);
     let live = Live::start(context, stores, rate, rows.seed)?;
     if live.is_some() {
         context.ui.say(&format!("Writers make {rate} changes a second from here on: inserts, updates, deletes, moved keys"));
