@@ -1,8 +1,10 @@
 //! The read policy: who answers in HybridRead and why, that it is marked and counted, and what shadow reads find.
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt};
 use lockstep_core::store::reads::Comparison;
-use lockstep_core::store::{Delivery, ReadFrom, ReadOptions, Share, SourceCause, Store};
+use lockstep_core::store::{Delivery, ReadFrom, ReadOptions, Share, SourceCause, Store, WriteMode};
 use lockstep_core::{Kind, MigratableTable, Phase, Version};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey, LogQueries};
 use lockstep_payments::PaymentQueries;
@@ -132,6 +134,19 @@ async fn a_write_cancelled_after_its_commit_is_read_from_postgres() {
     assert!(writing.await.expect_err("aborted").is_cancelled());
     assert_eq!(user_of(&store, 1).await, source("second", SourceCause::Deferred));
     gate.open();
+}
+
+#[tokio::test]
+async fn a_phantom_of_a_strict_write_is_not_met_by_its_own_instance() {
+    let stage = hybrid(World::behind_proxy().await, [1]).await;
+    let store = stage.logs_written(WriteMode::Strict);
+    stage.world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem"));
+    store.put(&row(1, "phantom")).await.expect_err("neither store has it");
+    stage.world.proxy().clear();
+    assert_eq!(user_of(&store, 1).await, source("first", SourceCause::Deferred));
+    stage.world.source.sweep_intents(Duration::ZERO).await.expect("swept");
+    stage.relay().await;
+    eventually("the truth is back in the target", || async { user_of(&store, 1).await == target("first") }).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::{Coordinator, Migration, Progress, RelayUntil, relay};
 use lockstep_core::source::TableBinding;
-use lockstep_core::store::Store;
+use lockstep_core::store::{Store, WriteMode, WriteOptions, Writer};
 use lockstep_core::{Epoch, Phase};
 use lockstep_integration_logs::{IntegrationLogs, IntegrationLogsOptions};
 use lockstep_payments::Payments;
@@ -32,10 +32,16 @@ impl Stage {
         Self { world, coordinator, migration, table }
     }
 
-    /// A new handle: it asks for the phase afresh.
+    /// A new handle: it asks for the phase afresh. It writes best effort, so that a put that fails is deferred.
     pub(crate) fn logs(&self) -> Store<IntegrationLogs> {
-        let (source, target) = (self.world.source.clone(), self.world.target.clone());
-        Store::new(source, target, Arc::new(self.table), self.migration.tables[0].clone())
+        self.logs_written(WriteMode::BestEffort)
+    }
+
+    /// A new handle that writes in this mode in HybridRead.
+    pub(crate) fn logs_written(&self, hybrid_read: WriteMode) -> Store<IntegrationLogs> {
+        let options = WriteOptions { hybrid_read, ..WriteOptions::default() };
+        let writer = Writer::new(self.world.source.clone(), self.world.target.clone(), options);
+        Store::with_writer(writer, Arc::new(self.table), self.migration.tables[0].clone())
     }
 
     pub(crate) fn payments(&self) -> Store<Payments> {
