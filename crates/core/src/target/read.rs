@@ -12,6 +12,10 @@ use crate::key::TargetKey;
 /// Most keys of one `BatchGetItem` (DynamoDB Developer Guide, "Quotas").
 pub const READ_KEYS_MAX: usize = 100;
 
+/// Most items of one page of a scan: about the megabyte that DynamoDB returns at once, for items of a kilobyte. Without a
+/// limit the embedded one reads the rest of the table for each page.
+const PAGE_ITEMS_MAX: i32 = 1_000;
+
 /// One page of a scan.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -85,6 +89,7 @@ impl Target {
             .scan()
             .table_name(table)
             .consistent_read(true)
+            .limit(PAGE_ITEMS_MAX)
             .set_exclusive_start_key(start)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         if segments > 1 {
