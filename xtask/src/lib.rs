@@ -3,7 +3,7 @@
 //! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this order: [`cli`]
 //! (what can be typed), [`config`] (what can be set), [`registry`] (which tables move), `stores` (where they are), [`exit`]
 //! (how a command ends), `ui` and `report` (what people and programs read), [`commands`] (one file each, and
-//! `commands/migrate` for the whole run). [`sample`] and [`bench`] are what the default run and the measurements stand on.
+//! `commands/migrate` for the whole run). [`sample`] and [`mod@bench`] are what the default run and the measurements stand on.
 //!
 //! There is no logic of moving data here: the coordinator, the validator and the stores have it.
 
