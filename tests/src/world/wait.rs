@@ -22,7 +22,7 @@ pub fn within<T>(limit: Duration, future: impl Future<Output = T>) -> impl Futur
 /// Looks again and again until `holds` says yes.
 ///
 /// # Panics
-/// When it does not within [`PATIENCE`], at the caller's place.
+/// When it does not within `PATIENCE`, at the caller's place.
 #[track_caller]
 pub fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) -> impl Future<Output = ()> {
     let caller = Location::caller();
