@@ -41,12 +41,22 @@ pub async fn raw_replay(address: SocketAddr, requests: &[Bytes], items_per_reque
     Ok(report.requests_per_s() * items_per_request)
 }
 
-/// Rows a second of one `PutItem` after the other through the SDK. The rows are in memory already, which flatters it.
+/// Rows a second of one `PutItem` after the other, by the SDK as it comes: the loop that one would write first. The rows are
+/// in memory already, which flatters it.
 ///
 /// # Errors
 /// The target's.
 pub async fn sdk_loop(endpoint_url: &str, history: &History, rows: usize) -> anyhow::Result<f64> {
-    let target = worker::target(endpoint_url).await;
+    // Of ours it takes the HTTP client only, so that both speak over the same connections.
+    let ours = worker::target(endpoint_url).await;
+    let http_client = ours.client().config().http_client().context("our client has an HTTP client")?;
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
+        .endpoint_url(endpoint_url)
+        .region(aws_sdk_dynamodb::config::Region::new("us-east-1"))
+        .credentials_provider(aws_sdk_dynamodb::config::Credentials::new("bench", "bench", None, None, "bench"))
+        .http_client(http_client);
+    let client = aws_sdk_dynamodb::Client::from_conf(config.build());
     let table = IntegrationLogs::default();
     let items = (0..history.log_chunks()).flat_map(|chunk| history.chunk_of_logs(chunk)).take(rows);
     let items: Vec<_> = items.map(|row| table.encode(&row)).collect::<Result<_, _>>()?;
@@ -54,7 +64,7 @@ pub async fn sdk_loop(endpoint_url: &str, history: &History, rows: usize) -> any
     let count = items.len();
     for item in items {
         let item = item.at(Version::HISTORY).into_attributes();
-        target.client().put_item().table_name("integration_logs").set_item(Some(item)).send().await?;
+        client.put_item().table_name("integration_logs").set_item(Some(item)).send().await?;
     }
     Ok(count as f64 / started.elapsed().as_secs_f64())
 }
