@@ -15,9 +15,9 @@ use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
 use crate::options::Migration;
 use crate::progress::Progress;
+use crate::rehearsal::Rehearsal;
 use crate::relay::{RelaySummary, RelayUntil, relay};
 use crate::step::{self, StepOutcome};
-use crate::test_operation::MarkedRow;
 
 /// How often the coordinator makes sure that it still has its lock.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub struct Coordinator {
     keeper: JoinHandle<()>,
     closing: DropGuard,
     recovered: Vec<String>,
-    marked: (Vec<Box<dyn MarkedRow>>, Vec<String>),
+    rehearsal: Rehearsal,
 }
 
 impl Coordinator {
@@ -60,14 +60,13 @@ impl Coordinator {
             keeper,
             closing: closing.drop_guard(),
             recovered,
-            marked: Default::default(),
+            rehearsal: Rehearsal::default(),
         })
     }
 
-    /// Makes the step to HybridRead wait for a passed [`test_operation`](crate::test_operation()) on these rows; `left_out` says
-    /// which tables have none, and why.
-    pub fn with_test_operation(mut self, rows: Vec<Box<dyn MarkedRow>>, left_out: Vec<String>) -> Self {
-        self.marked = (rows, left_out);
+    /// Makes the step to HybridRead wait until all of this has passed.
+    pub fn with_rehearsal(mut self, rehearsal: Rehearsal) -> Self {
+        self.rehearsal = rehearsal;
         self
     }
 
@@ -200,7 +199,7 @@ impl Coordinator {
     /// # Cancel safety
     /// A step broken off is finished or undone by the next [`Coordinator::open`].
     pub async fn step(&self, to: Phase, force: Option<&str>, observer: &dyn Observer) -> Result<StepOutcome> {
-        step::step(&self.migration, to, force, (&self.marked.0, &self.marked.1), observer).await
+        step::step(&self.migration, to, force, &self.rehearsal, observer).await
     }
 
     /// Gives the lock back.

@@ -4,10 +4,11 @@
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
 //! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `gates`, `backfill`, `relay`, `instances`,
-//! `step`, `test_operation`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
+//! `step`, `test_operation`, `canary` and `rehearsal`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
 //! through `lockstep-core`.
 
 mod backfill;
+mod canary;
 mod coordinator;
 mod error;
 mod gates;
@@ -16,12 +17,14 @@ mod options;
 mod orphans;
 mod plan;
 mod progress;
+mod rehearsal;
 mod relay;
 mod status;
 mod step;
 mod test_operation;
 
 pub use backfill::BackfillSummary;
+pub use canary::CanaryRead;
 pub use coordinator::Coordinator;
 pub use error::{Error, Result};
 pub use gates::{GateReport, GateResult, Observer};
@@ -30,6 +33,7 @@ pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOpti
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use plan::{PathFacts, Range, load_path, provably_cold, split};
 pub use progress::{Progress, TableProgress};
+pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
 use crate::instances::{self, InstanceWait};
 use crate::options::Migration;
-use crate::test_operation::{MarkedRow, test_operation};
+use crate::rehearsal::Rehearsal;
 
 /// Name of the step in the journal.
 pub(crate) const STEP: &str = "change phase";
@@ -60,7 +60,7 @@ pub(crate) async fn step(
     migration: &Migration,
     to: Phase,
     force: Option<&str>,
-    (marked, left_out): (&[Box<dyn MarkedRow>], &[String]),
+    rehearsal: &Rehearsal,
     observer: &dyn Observer,
 ) -> Result<StepOutcome> {
     let source = &migration.source;
@@ -82,8 +82,8 @@ pub(crate) async fn step(
     }
     let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
     // Last, because it writes: only what everything else would let through is tried out.
-    if from == Phase::DualWrite && to == Phase::HybridRead && gates.passed() && !marked.is_empty() {
-        for gate in test_operation(migration, marked, left_out).await?.gates() {
+    if from == Phase::DualWrite && to == Phase::HybridRead && gates.passed() {
+        for gate in rehearsal.gates(migration).await? {
             observer.gate(&gate);
             gates.results.push(gate);
         }

@@ -1,12 +1,15 @@
 //! The coordinated check (R26): what it writes goes through the real path, is found or not, and never stays.
 
-use lockstep_coordinator::{Error, TestReport, test_operation};
-use lockstep_core::Phase;
+use lockstep_coordinator::{Error, Rehearsal, TestReport, test_operation};
 use lockstep_core::store::Store;
+use lockstep_core::{MigratableTable, Phase, Version};
+use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{log, logs};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill};
+use xtask::registry::Tables;
+use xtask::sample::canary::canary_reads;
 use xtask::sample::marked::{MARK, RESERVED_ID, marked_rows};
 
 async fn marked(world: &World) -> xtask::sample::marked::MarkedRows {
@@ -79,7 +82,7 @@ async fn hybrid_read_wants_a_passed_test_operation() {
     backfill(&coordinator).await;
     world.step_to(&coordinator, Phase::DualWrite).await;
     let (rows, left_out) = marked(&world).await;
-    let coordinator = coordinator.with_test_operation(rows, left_out);
+    let coordinator = coordinator.with_rehearsal(Rehearsal { rows, left_out, reads: Vec::new() });
     world.record_verdict().await;
     // No other gate reads single items, so everything else passes.
     world.proxy().script(Rule::new(Fault::ServerError).on("GetItem"));
@@ -100,6 +103,39 @@ async fn hybrid_read_wants_a_passed_test_operation() {
     let journal = serde_json::to_string(&world.source.journal(20).await.expect("the journal")).expect("JSON");
     assert!(journal.contains("removed in DynamoDB"), "what was looked at is in the journal");
     assert_nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn hybrid_read_wants_canary_reads_that_agree() {
+    let world = World::start().await;
+    world.sql(&logs(1, 20)).await;
+    let coordinator = world.prepared().await;
+    backfill(&coordinator).await;
+    world.step_to(&coordinator, Phase::DualWrite).await;
+    world.record_verdict().await;
+    // After the verdict, behind everybody's back: one column of the newest row.
+    let store = world.log_store();
+    let row = store.get_source(20).await.expect("read").expect("a row");
+    let tampered = Version(i64::MAX >> 1);
+    let other = lockstep_integration_logs::IntegrationLog { status_code: Some("418".to_owned()), ..row.clone() };
+    let put = async |row, version: Version| {
+        let item = MigratableTable::encode(&IntegrationLogs::default(), row).expect("holdable").at(version);
+        world.plain_target.put_guarded(LOGS, item, version).await.expect("put")
+    };
+    put(&other, tampered).await;
+    let tables = Tables::default();
+    let reads = canary_reads(&tables, &world.tables(), &world.source, &world.target).await.expect("reads");
+    let coordinator = coordinator.with_rehearsal(Rehearsal { reads, ..Rehearsal::default() });
+    let report = match coordinator.step(Phase::HybridRead, None, &()).await {
+        Err(Error::Refused(report)) => report,
+        other => panic!("not refused: {other:?}"),
+    };
+    let refused: Vec<&str> = report.results.iter().filter(|gate| !gate.passed).map(|gate| gate.name.as_str()).collect();
+    assert!(refused.contains(&"canary read: by key") && refused.iter().all(|name| name.starts_with("canary")), "{refused:?}");
+    assert!(report.refusals().contains("status_code") && !report.refusals().contains("418"), "{}", report.refusals());
+    put(&row, Version(tampered.0 + 1)).await;
+    let outcome = coordinator.step(Phase::HybridRead, None, &()).await.expect("nothing refuses any more");
+    assert!(outcome.gates.results.iter().filter(|gate| gate.name.starts_with("canary")).count() >= 6);
 }
 
 #[tokio::test]

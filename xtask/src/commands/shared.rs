@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockstep_coordinator::{Coordinator, Migration, Progress};
+use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal};
 use lockstep_core::source::TableBinding;
 use lockstep_validator::{Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Context;
 use crate::config::actor;
 use crate::exit::Failure;
+use crate::sample::canary::canary_reads;
 use crate::sample::marked::marked_rows;
 use crate::stores::Stores;
 use crate::ui::{Board, Counter, Sample, Ui};
@@ -40,12 +41,13 @@ impl Context {
         Ok(coordinator)
     }
 
-    /// The same, able to check with marked rows that the real path works before it takes a step to HybridRead (R26).
+    /// The same, with what it tries out before it moves reads to the target (R7, R26).
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
         let coordinator = self.coordinator(stores).await?;
-        let tables = &coordinator.migration().tables;
-        let (rows, left_out) = marked_rows(&self.config.tables, tables, &stores.source, &stores.target).await?;
-        Ok(coordinator.with_test_operation(rows, left_out))
+        let (config, bindings) = (&self.config.tables, &coordinator.migration().tables);
+        let (rows, left_out) = marked_rows(config, bindings, &stores.source, &stores.target).await?;
+        let reads = canary_reads(config, bindings, &stores.source, &stores.target).await?;
+        Ok(coordinator.with_rehearsal(Rehearsal { rows, left_out, reads }))
     }
 
     /// Runs `work` unless the command is told to stop first; only for work that may be dropped at any point.

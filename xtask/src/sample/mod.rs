@@ -6,8 +6,10 @@
 //! by raw SQL as a stranger to Lockstep would, or through the framework.
 //!
 //! Read the modules in this order: [`generate`] (rows from a seed, pure); [`load`] (schema and history into PostgreSQL);
-//! [`writers`] (what is written meanwhile); [`marked`] (what a test operation writes).
+//! [`writers`] (what is written meanwhile); [`marked`] (what a test operation writes); [`canary`] (what is
+//! asked of both stores before reads move).
 
+pub mod canary;
 pub mod generate;
 pub mod load;
 pub mod marked;

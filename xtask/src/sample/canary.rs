@@ -1,0 +1,108 @@
+//! The canary reads of both tables: every kind of query, with the arguments of rows that there are.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use lockstep_coordinator::CanaryRead;
+use lockstep_core::source::{Source, TableBinding};
+use lockstep_core::store::{Selection, Store};
+use lockstep_core::target::Target;
+use lockstep_core::{Doing, MigratableTable};
+use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogQueries};
+use lockstep_payments::{Payment, PaymentQueries, Payments};
+use sqlx::AssertSqlSafe;
+
+use crate::registry::Tables;
+
+/// Most rows that one read compares.
+const ROWS_MAX: usize = 50;
+
+/// Makes the reads: for each table, from its first row, its last one and one between.
+///
+/// # Errors
+/// When the source does not answer.
+pub async fn canary_reads(
+    tables: &Tables,
+    bindings: &[TableBinding],
+    source: &Source,
+    target: &Target,
+) -> anyhow::Result<Vec<CanaryRead>> {
+    let mut reads = Vec::new();
+    for binding in bindings {
+        let ids = some_ids(source, binding).await?;
+        let (source, target) = (source.clone(), target.clone());
+        match binding.name() {
+            IntegrationLogs::NAME => {
+                let table = Arc::new(IntegrationLogs { options: tables.integration_logs.options });
+                let store = Store::new(source, target, table, binding.clone());
+                for id in ids {
+                    reads.extend(store.get_source(id).await?.iter().flat_map(|row| of_log(&store, row)));
+                }
+            }
+            Payments::NAME => {
+                let table = Arc::new(Payments { options: tables.payments.options });
+                let store = Store::new(source, target, table, binding.clone());
+                for id in ids {
+                    reads.extend(store.get_source(id).await?.iter().flat_map(|row| of_payment(&store, row)));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(reads)
+}
+
+fn of_log(store: &Store<IntegrationLogs>, row: &IntegrationLog) -> Vec<CanaryRead> {
+    let (at, hour) = (row.log_timestamp, TimeDelta::hours(1));
+    let mut reads = vec![by_key(store, IntegrationLogs::key(row))];
+    reads.extend(row.application_id.map(|id| canary("by application", store.by_application(id))));
+    reads.extend(row.correlation_id.as_deref().map(|id| canary("by correlation", store.by_correlation(id))));
+    reads.extend(store.by_service(&row.service_name, at - hour..at + hour).ok().map(|of| canary("by service and time", of)));
+    reads.push(canary("errors of a day", store.errors_of_day(at.date_naive())));
+    reads
+}
+
+fn of_payment(store: &Store<Payments>, row: &Payment) -> Vec<CanaryRead> {
+    let around = || row.payment_date - TimeDelta::days(1)..row.payment_date + TimeDelta::days(1);
+    vec![
+        by_key(store, Payments::key(row)),
+        canary("by customer", store.by_customer(row.customer_id, ..)),
+        canary("by loan", store.by_loan(row.loan_id)),
+        canary("by status and date", store.by_status(&row.payment_status, around())),
+        canary("by method and date", store.by_method(&row.payment_method, around())),
+    ]
+}
+
+fn canary<T: MigratableTable>(query: &'static str, selection: Selection<T>) -> CanaryRead {
+    let selection = Arc::new(selection);
+    CanaryRead::new(T::NAME, query, move || {
+        let selection = selection.clone();
+        async move { selection.compare(ROWS_MAX).await }
+    })
+}
+
+fn by_key<T: MigratableTable>(store: &Store<T>, key: T::Key) -> CanaryRead {
+    let (store, key) = (store.clone(), Arc::new(key));
+    CanaryRead::new(T::NAME, "by key", move || {
+        let (store, key) = (store.clone(), key.clone());
+        async move { store.compare(&key).await }
+    })
+}
+
+/// Primary keys of up to three rows, apart from each other.
+async fn some_ids(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec<i64>> {
+    let doing = "choosing rows for canary reads";
+    let (relation, id) = (binding.relation.sql(), binding.primary_key().next().unwrap_or_default());
+    // What is not there is the gates' to refuse.
+    let there: bool =
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(&relation).fetch_one(source.pool()).await.doing(doing)?;
+    if !there {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT DISTINCT unnest(ARRAY[
+             lo, hi, (SELECT min({id}) FROM {relation} WHERE {id} >= lo + (hi - lo) / 2)])::bigint
+         FROM (SELECT min({id}) AS lo, max({id}) AS hi FROM {relation}) AS ends WHERE lo IS NOT NULL"
+    );
+    Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(source.pool()).await.doing(doing)?)
+}
