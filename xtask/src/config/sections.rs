@@ -124,7 +124,7 @@ pub struct ValidateSection {
 pub struct MigrateSection {
     /// The phase to stop in.
     pub through: Phase,
-    /// Writes a second made meanwhile; unset: 50 on the embedded stores, none on configured ones.
+    /// Writes a second made meanwhile; unset: 100 on the embedded stores, none on configured ones.
     pub live_writes_per_s: Option<u32>,
 }
 

@@ -41,7 +41,7 @@ pub struct Args {
     /// What to seed, on the embedded stores.
     #[command(flatten)]
     pub rows: Rows,
-    /// Writes a second that are made meanwhile [default: 50 on the embedded stores, 0 on configured ones]
+    /// Writes a second that are made meanwhile [default: 100 on the embedded stores, 0 on configured ones]
     #[arg(long, value_name = "N")]
     pub live_writes: Option<u32>,
     /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite or HybridRead [default: HybridRead]

@@ -20,7 +20,7 @@ use crate::stores::Stores;
 use crate::ui::seconds;
 
 /// Writes a second on the embedded stores, unless set otherwise.
-const LIVE_WRITES_PER_S: u32 = 50;
+const LIVE_WRITES_PER_S: u32 = 100;
 /// Longest wait for the pending set to empty. On stores that others write it may never be quite empty, and need not be.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
