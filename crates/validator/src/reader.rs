@@ -92,7 +92,7 @@ impl Reader {
 
     /// One page of a segment.
     pub(crate) async fn page(&self, table: &str, segment: (usize, usize), start: Option<&Attributes>) -> Result<Page> {
-        insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned(), None)).await
+        insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await
     }
 }
 

@@ -1,7 +1,5 @@
 //! Reading items: singly, by keys, and whole tables in segments.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnConsumedCapacity};
 
 use super::{Backoff, Target, fault};
@@ -73,17 +71,11 @@ impl Target {
         Ok(found)
     }
 
-    /// Reads one page of segment `segment` of `segments`, strongly consistent. `attributes` limits what is returned.
+    /// Reads one page of segment `segment` of `segments`, strongly consistent.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn scan_page(
-        &self,
-        table: &str,
-        (segment, segments): (usize, usize),
-        start: Option<Attributes>,
-        attributes: Option<&[&str]>,
-    ) -> Result<Page> {
+    pub async fn scan_page(&self, table: &str, (segment, segments): (usize, usize), start: Option<Attributes>) -> Result<Page> {
         let mut request = self
             .client
             .scan()
@@ -94,13 +86,6 @@ impl Target {
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         if segments > 1 {
             request = request.segment(segment as i32).total_segments(segments as i32);
-        }
-        if let Some(attributes) = attributes {
-            let names: HashMap<String, String> =
-                attributes.iter().enumerate().map(|(i, name)| (format!("#a{i}"), (*name).to_owned())).collect();
-            let mut places: Vec<&str> = names.keys().map(String::as_str).collect();
-            places.sort_unstable();
-            request = request.projection_expression(places.join(", ")).set_expression_attribute_names(Some(names.clone()));
         }
         let output = request.send().await.map_err(|e| fault::error(format!("scanning {table}"), e))?;
         Ok(Page {

@@ -110,10 +110,10 @@ async fn observe_row(run: &TableRun, primary_key: &KeyBound) -> Result<(Seen, Op
     };
     let row = SourceRow::LookedUp(&state);
     let table = run.binding.table.as_ref();
-    let encoded = row.fields(|fields| table.encode(fields)).and_then(|item| Ok((item, row.fields(|f| table.key_of_row(f))?)));
+    let encoded = row.fields(|fields| table.encode_keyed(fields));
     match encoded {
         Err(reason) => Ok((seen(false, state.pending.is_some(), state.dead_letter, Class::Unholdable(reason.column)), None)),
-        Ok((item, key)) => {
+        Ok((item, key, _)) => {
             let subject = Subject::Key { key, place: place_of(&item) };
             Ok((seen(true, false, false, Class::Absent), Some(subject)))
         }
