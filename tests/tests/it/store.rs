@@ -69,6 +69,7 @@ async fn in_dual_write_the_target_has_each_write_at_once_under_its_version() {
     world.migrated_to(Phase::DualWrite).await.close().await;
     let (store, table) = (world.log_store(), world.logs_table());
     applied(&store.put(&row(1, "first")).await.expect("written"));
+    store.writer().settled().await;
     assert!(world.pending(LOGS).await.is_empty(), "acknowledged");
     let first = version_of(&world.live_at(&table, &log_key(1, "a")).await).expect("a version");
     assert_eq!(first.epoch(), world.source.control().await.expect("a phase").epoch);
@@ -80,6 +81,7 @@ async fn in_dual_write_the_target_has_each_write_at_once_under_its_version() {
     let deleted = world.tombstone_at(&table, &log_key(1, "a")).await;
     applied(&store.put(&row(1, "again")).await.expect("written"));
     assert!(version_of(&world.live_at(&table, &log_key(1, "a")).await) > Some(deleted));
+    store.writer().settled().await;
     assert!(world.pending(LOGS).await.is_empty());
     world.assert_converged().await;
 }
