@@ -63,9 +63,8 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     if let Some(late) = late {
         // It belongs to the network now, and outlives whoever sent it.
         drop((from_client, to_client));
-        let (calls, shared) = (shared.clone(), shared);
-        if let Some(calls) = lock(&calls.late).as_mut() {
-            calls.spawn(apply_late(shared, late, from_server, to_server));
+        if let Some(tasks) = lock(&shared.late).as_mut() {
+            tasks.spawn(apply_late(late, from_server, to_server));
         }
     }
     Ok(())
@@ -164,7 +163,7 @@ async fn back(
     Ok(())
 }
 
-async fn apply_late(shared: Arc<Shared>, late: Late, mut from_server: Frames<OwnedReadHalf>, mut to_server: OwnedWriteHalf) {
+async fn apply_late(late: Late, mut from_server: Frames<OwnedReadHalf>, mut to_server: OwnedWriteHalf) {
     late.gate.pass().await;
     let mut owed = late.owed + 1;
     let answered = async {
@@ -177,6 +176,5 @@ async fn apply_late(shared: Arc<Shared>, late: Late, mut from_server: Frames<Own
     };
     // The server may have ended the session meanwhile: then nothing was applied.
     let _ = answered.await;
-    drop(shared);
     late.gate.done();
 }
