@@ -5,6 +5,7 @@
 
 mod backfill;
 mod batch;
+mod bench;
 mod capture;
 mod chaos;
 mod cold;
@@ -15,10 +16,13 @@ mod guarded;
 mod instances;
 mod intents;
 mod orphans;
+mod planted;
 mod process;
 mod queries;
 mod reads;
 mod relay;
+mod resume;
+mod sample;
 mod stage;
 mod steps;
 mod store;
