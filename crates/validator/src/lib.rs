@@ -10,8 +10,10 @@
 //! There is no write path here. Findings are repaired by the relay, and the verdict is recorded by the caller.
 //!
 //! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`
-//! and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `reader` and
-//! `tasks` (how stores are asked and processors used); `tally` and `suspect`; `print` and `ledger` (what is compared); `source_pass` and `target_pass`;
+//! and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`, `reader` and
+//! `tasks` (how stores are asked and processors used); `tally` and `suspect`; `print` and `ledger` (what is compared), `keep` (what
+//! survives us); `source_pass` and `target_pass`,
+//! or `sample` instead of them;
 //! `recheck`; and the composition, `table_run` for one table and `run` for all.
 //!
 //! ```no_run
@@ -36,15 +38,18 @@ mod verdict;
 mod counts;
 mod diff;
 
+mod pace;
 mod reader;
 mod tasks;
 
 mod suspect;
 mod tally;
 
+mod keep;
 mod ledger;
 mod print;
 
+mod sample;
 mod source_pass;
 mod target_pass;
 
@@ -56,7 +61,7 @@ mod table_run;
 #[cfg(test)]
 mod tests;
 
-pub use options::ValidateOptions;
+pub use options::{Kept, Sample, ValidateOptions};
 pub use progress::{Progress, ProgressSnapshot, TableProgress};
 pub use report::{Finding, FindingClass, Report, TableReport};
 pub use run::validate;

@@ -36,7 +36,9 @@ pub async fn validate(
     cancel: &CancellationToken,
 ) -> Report {
     let (started_at, begun) = (Utc::now(), Instant::now());
-    let reader = Reader::new(source, target, options.parallel);
+    // The counts of a sample are not those of the tables.
+    let options = &ValidateOptions { quiescent: options.quiescent && options.sample.is_none(), ..options.clone() };
+    let reader = Reader::new(source, target, options);
     let control = cancel.run_until_cancelled(control(&reader)).await.unwrap_or_else(|| Err(CANCELLED.to_owned()));
     let mut obstacles = Vec::new();
     let reports = match &control {
@@ -60,6 +62,7 @@ pub async fn validate(
         epoch: control.map(|control| control.epoch.0),
         window_start: options.window.start,
         window_end: options.window.end,
+        sample: options.sample,
         tables: reports,
     };
     tracing::info!(
@@ -90,7 +93,7 @@ async fn one_table(
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
 ) -> TableReport {
-    let run = TableRun::new(reader, binding, options, control.phase, progress);
+    let run = TableRun::new(reader, binding, options, control, progress);
     let all = async {
         let compared = run.compare().await;
         run.close(compared).await
@@ -100,7 +103,7 @@ async fn one_table(
         None => {
             let (compared, expected) = (run.tally.compared(), run.progress().rows_expected());
             let failure = Some(format!("{CANCELLED} when {compared} of {expected} rows were compared"));
-            TableReport { failure, ..run.tally.report(binding.name()) }
+            TableReport { failure, ..run.report() }
         }
     };
     tracing::info!(

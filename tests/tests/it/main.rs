@@ -5,6 +5,7 @@
 
 mod backfill;
 mod batch;
+mod bench;
 mod capture;
 mod chaos;
 mod cold;
@@ -16,11 +17,14 @@ mod instances;
 mod intents;
 mod lost_commits;
 mod orphans;
+mod planted;
 mod process;
 mod queries;
 mod reads;
 mod relay;
+mod resume;
 mod roles;
+mod sample;
 mod schedules;
 mod stage;
 mod steps;

@@ -138,6 +138,6 @@ fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
             notes.push(format!("{number} {what}"));
         }
     }
-    let done = Counter { now: table.source_rows, end: table.rows_expected, before: 0 };
+    let done = Counter { now: table.source_rows, end: table.rows_expected, before: table.rows_resumed };
     Sample { name: table.name.to_owned(), done, notes, ..Sample::default() }
 }

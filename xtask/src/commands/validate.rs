@@ -1,7 +1,9 @@
 //! `validate`: compare every row of both sides.
 
-use lockstep_validator::ValidateOptions;
+use lockstep_core::source::Window;
+use lockstep_validator::{Kept, Sample, ValidateOptions};
 
+use crate::config::{Moment, Setting};
 use crate::exit::{Exit, Failure};
 use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
@@ -13,11 +15,18 @@ use crate::{Context, help};
 /// delivery are delivered by a relay, which must be running beside this, or the verdict cannot be consistent; with --no-relay
 /// what is pending is counted at once instead of waited for. The verdict is recorded, and the step to HybridRead asks for a
 /// fresh one. Reports never hold values, only keys and names of columns.
+///
+/// What was read is kept in `validate.folder`, so a run that was killed, or whose store failed, is resumed by running it
+/// again; its report then speaks as of the beginning of the first part.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask validate              while a relay runs\n  \
        cargo xtask validate --no-relay   nobody delivers: what is pending is a finding\n  \
        cargo xtask validate --quiescent  nobody writes: counts must agree as well, nothing may be pending\n  \
+       cargo xtask validate --rate 500   take at most 500 read units a second from DynamoDB\n  \
+       cargo xtask validate --from 2026-01-01 --to 2026-02-01   only rows of January; no gate takes that verdict\n  \
+       cargo xtask validate --sample 1000 --seed 7   a thousand rows and a thousand items of each table, in seconds\n  \
+       cargo xtask validate --restart    forget what an unfinished run has read\n  \
        cargo xtask validate --json | jq '.verdict, .reasons'"
 ))]
 pub struct Args {
@@ -27,6 +36,54 @@ pub struct Args {
     /// No relay is running: do not wait for what is pending
     #[arg(long)]
     pub no_relay: bool,
+    /// Most read units a second taken from the target, all tables together; 0 takes what it gives
+    #[arg(long, value_name = "UNITS")]
+    pub rate: Option<u64>,
+    /// About how much memory a table may take, in megabytes
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(16..))]
+    pub memory_mb: Option<u64>,
+    /// Only rows from this day or moment on, by the day column of each table
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<Moment>,
+    /// Only rows before this day or moment
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<Moment>,
+    /// Only so many rows and items of each table, chosen by chance, instead of all; no gate takes that verdict
+    #[arg(long, value_name = "N", conflicts_with_all = ["quiescent", "restart"],
+          value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub sample: Option<u64>,
+    /// Decides which; the same seed takes the same rows while they are there
+    #[arg(long, value_name = "N", requires = "sample", default_value_t = 1, allow_negative_numbers = true)]
+    pub seed: i64,
+    /// Begin anew, whatever an unfinished run has left
+    #[arg(long)]
+    pub restart: bool,
+}
+
+impl Args {
+    /// The flags that set a key.
+    pub fn settings(&self) -> Vec<Setting> {
+        let rate = Setting::of("validate.read_units_per_s_max", self.rate);
+        rate.into_iter().chain(Setting::of("validate.memory_mb", self.memory_mb)).collect()
+    }
+
+    /// How to compare, by the configuration and these flags.
+    fn options(&self, context: &Context) -> ValidateOptions {
+        let config = &context.config;
+        let (options, folder) = (config.validate_options(), &config.validate.folder);
+        let window = Window {
+            start: self.from.map_or(options.window.start, |from| Some(from.0)),
+            end: self.to.map_or(options.window.end, |to| Some(to.0)),
+        };
+        ValidateOptions {
+            window,
+            quiescent: self.quiescent,
+            wait_for_pending: !self.no_relay,
+            kept: (!folder.is_empty()).then(|| Kept { folder: folder.into(), restart: self.restart }),
+            sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),
+            ..options
+        }
+    }
 }
 
 /// Runs it.
@@ -40,9 +97,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
         ));
     }
-    let options =
-        ValidateOptions { quiescent: args.quiescent, wait_for_pending: !args.no_relay, ..context.config.validate_options() };
-    let report = context.validate(&stores, &options, &context.cancel).await?;
+    let report = context.validate(&stores, &args.options(&context), &context.cancel).await?;
     if context.json {
         print_json(&report);
     } else {

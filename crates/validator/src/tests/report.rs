@@ -17,6 +17,7 @@ fn report(verdict: Verdict) -> Report {
         epoch: Some(2),
         window_start: None,
         window_end: None,
+        sample: None,
         tables: vec![TableReport { missing: 1, findings: vec![finding], ..TableReport::of("notes") }],
     }
 }
