@@ -85,6 +85,7 @@ async fn an_update_that_moves_the_row_leaves_a_tombstone_where_it_was() {
     applied(&store.update(1, |log| log.service_name = "b".to_owned()).await.expect("moved"));
     world.tombstone_at(&table, &log_key(1, "a")).await;
     world.live_at(&table, &log_key(1, "b")).await;
+    store.writer().settled().await;
     assert!(world.pending(LOGS).await.is_empty(), "both keys were acknowledged");
     // A put that replaces a row elsewhere knows nothing of the old place: that key stays pending, and the relay delivers it.
     store.put(&row(1, "u")).await.expect("written");
