@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::column::Unholdable;
+use crate::column::{Unholdable, text_of};
+use crate::difference::{Difference, FieldDiff, FieldValue};
 use crate::item::{Attributes, Item};
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
@@ -61,11 +62,21 @@ pub trait AnyTable: Send + Sync {
     /// When the item is not a row of this table.
     fn key_of_item(&self, attributes: &Attributes) -> Result<Vec<String>, Unholdable>;
 
-    /// Compares a source row with an item, column by column, index and expiry attributes included.
+    /// Where an item with these attributes belongs. One that is elsewhere was not written by Lockstep.
+    ///
+    /// # Errors
+    /// When the item is not a row of this table.
+    fn place_of_item(&self, attributes: &Attributes) -> Result<TargetKey, Unholdable>;
+
+    /// Compares a source row with an item, column by column, index and expiry attributes included. The values are as they
+    /// are; see [`FieldDiff::masked`].
     ///
     /// # Errors
     /// Which side does not decode, and why.
-    fn compare(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<String>, CompareError>;
+    fn differences(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<FieldDiff>, CompareError>;
+
+    /// See [`MigratableTable::reveals`].
+    fn reveals(&self, column: &str) -> bool;
 
     /// Seconds since 1970 after which the row's item may be gone; `None` for never or where the row does not decode.
     fn expires_at(&self, fields: &mut Fields<'_>) -> Option<i64>;
@@ -153,23 +164,37 @@ impl<T: MigratableTable> AnyTable for T {
         T::Key::from_item(attributes)?.literals()
     }
 
-    fn compare(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<String>, CompareError> {
+    fn place_of_item(&self, attributes: &Attributes) -> Result<TargetKey, Unholdable> {
+        MigratableTable::target_key(self, &T::Key::from_item(attributes)?)
+    }
+
+    fn differences(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<FieldDiff>, CompareError> {
         let row = T::Row::from_fields(fields).map_err(CompareError::Source)?;
         let expected = MigratableTable::encode(self, &row).map_err(CompareError::Source)?;
         let found = T::decode(attributes).map_err(CompareError::Target)?;
-        let mut differing: Vec<String> = row.differing(&found).into_iter().map(str::to_owned).collect();
+        let mut differing = row.differences(&found);
         // Attributes that are not columns: keys, index keys, expiry. They are derived, so they must be equal to the letter.
         let is_column = |name: &str| T::Row::COLUMNS.iter().any(|column| column.name == name);
         for (name, value) in expected.iter().filter(|(name, _)| !is_column(name)) {
-            if attributes.get(*name) != Some(value) {
-                differing.push((*name).to_owned());
+            let found = attributes.get(*name);
+            if found != Some(value) {
+                differing.push(Difference::of(Some(&text_of(value)), found.map(text_of).as_deref()).in_column(name));
             }
         }
         let known = |name: &str| expected.get(name).is_some() || is_column(name) || name == crate::item::VERSION_ATTRIBUTE;
-        let mut unexpected: Vec<String> = attributes.keys().filter(|name| !known(name)).cloned().collect();
-        unexpected.sort_unstable();
-        differing.append(&mut unexpected);
+        let mut unexpected: Vec<_> = attributes.iter().filter(|(name, _)| !known(name)).collect();
+        unexpected.sort_unstable_by_key(|(name, _)| *name);
+        differing.extend(unexpected.into_iter().map(|(name, value)| FieldDiff {
+            column: name.clone(),
+            path: None,
+            source: FieldValue::Absent,
+            target: FieldValue::of(&text_of(value)),
+        }));
         Ok(differing)
+    }
+
+    fn reveals(&self, column: &str) -> bool {
+        MigratableTable::reveals(self, column)
     }
 
     fn expires_at(&self, fields: &mut Fields<'_>) -> Option<i64> {

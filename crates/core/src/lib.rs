@@ -5,13 +5,14 @@
 //! yet. A *tombstone* is a target item that says "deleted at version v". An *epoch* counts phase changes; the *barrier*
 //! is what makes a phase change atomic. The invariants I1…I11 are listed in ARCHITECTURE.md.
 //!
-//! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`Item`] and the keys;
+//! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`FieldDiff`], [`Item`] and the keys;
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
 //! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`instance`] (who may serve by a phase, and until when);
 //! [`store`] (what applications hold); [`sweeper`] (undoes what strict writes left half-done); [`operation`] (one change over
 //! several tables); [`migration`] (the handle that an application opens).
 
 mod column;
+mod difference;
 mod erased;
 mod error;
 pub mod instance;
@@ -29,6 +30,7 @@ pub mod target;
 mod version;
 
 pub use column::{Column, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
+pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyTable, CompareError, TableHandle};
 pub use error::{Doing, Error, Kind, Result, Retry, Side};
 pub use item::{

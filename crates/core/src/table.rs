@@ -59,6 +59,13 @@ pub trait MigratableTable: Send + Sync + 'static {
         String::new()
     }
 
+    /// Whether reports that are passed on may show the values of a column, or of an attribute that is derived from columns.
+    /// Everything is masked unless this says otherwise, and the default shows only what the source key consists of, because
+    /// a finding that cannot be looked up is of no use.
+    fn reveals(&self, column: &str) -> bool {
+        Self::Key::COLUMNS.iter().any(|of_key| of_key.name == column)
+    }
+
     /// Business rules, by name. A rule says what is wrong, without values, or nothing.
     fn rules(&self) -> &'static [Rule<Self::Row>] {
         &[]

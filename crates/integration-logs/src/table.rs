@@ -65,6 +65,22 @@ impl MigratableTable for IntegrationLogs {
         format!("write_shards={}", self.options.write_shards)
     }
 
+    fn reveals(&self, column: &str) -> bool {
+        // Documents, messages and names of users may hold anything.
+        const TECHNICAL: [&str; 9] = [
+            "log_id",
+            "application_id",
+            "log_type",
+            "service_name",
+            "status_code",
+            "is_success",
+            "processing_time_ms",
+            "log_timestamp",
+            lockstep_core::TTL_ATTRIBUTE,
+        ];
+        TECHNICAL.contains(&column)
+    }
+
     fn rules(&self) -> &'static [Rule<IntegrationLog>] {
         RULES
     }

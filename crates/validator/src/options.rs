@@ -29,6 +29,8 @@ pub struct ValidateOptions {
     pub count_tolerance: u64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
+    /// Whether findings show values that the table does not reveal. Such a report is for who may read the rows anyway.
+    pub unmasked: bool,
 }
 
 impl Default for ValidateOptions {
@@ -43,6 +45,7 @@ impl Default for ValidateOptions {
             quiescent: false,
             count_tolerance: 0,
             findings_max: 100,
+            unmasked: false,
         }
     }
 }

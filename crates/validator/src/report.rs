@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use lockstep_core::Phase;
+use lockstep_core::{FieldDiff, Phase};
 use serde::{Deserialize, Serialize};
 
 use crate::verdict::Verdict;
@@ -36,6 +36,15 @@ impl Report {
     /// Whether all days were compared. A verdict of a window is good for that window only, so no gate may take it for more.
     pub fn is_whole(&self) -> bool {
         self.window_start.is_none() && self.window_end.is_none()
+    }
+
+    /// The same without any value: what may be stored with the migration and passed on.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        for finding in self.tables.iter_mut().flat_map(|table| &mut table.findings) {
+            finding.fields = std::mem::take(&mut finding.fields).into_iter().map(FieldDiff::masked).collect();
+        }
+        self
     }
 
     /// Findings of all tables together.
@@ -106,15 +115,28 @@ impl TableReport {
     }
 }
 
-/// One key on which the stores disagree. It never holds row values (R36).
+/// One key on which the stores disagree. Of row values it holds what the table reveals, unless more was asked for (R36).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What is wrong.
     pub class: FindingClass,
     /// The source key as a JSON array of literals; of an item that has none, its target key.
     pub key: String,
+    /// Whether `key` is a whole source key, so that the relay can write it anew.
+    #[serde(default)]
+    pub is_source_key: bool,
     /// Columns and attributes that differ or do not decode.
     pub columns: Vec<String>,
+    /// How each of them differs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldDiff>,
+}
+
+impl Finding {
+    /// The source key, a literal a column, if it has one.
+    pub fn source_key(&self) -> Option<Vec<String>> {
+        self.is_source_key.then(|| serde_json::from_str(&self.key).ok()).flatten()
+    }
 }
 
 /// What is wrong with a key.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::ledger::{Entry, Ledger, Side, Standing};
 use crate::report::FindingClass;
-use crate::suspect::{Found, Subject, finding_at};
+use crate::suspect::{Found, Subject, finding_at, finding_of};
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::tasks::{Stopped, compute, join};
@@ -65,7 +65,17 @@ fn enter(run: &TableRun, ledger: &Ledger, items: &[Attributes]) -> Result<Read, 
         let place = TargetKey::of(item);
         let Some(place) = place.filter(|_| version_of(item).is_some()) else {
             read.live += 1;
-            read.foreign.push(finding_at(TargetKey::of(item).as_ref(), FindingClass::Foreign, Vec::new()));
+            // Whoever made it may have made it in the place of a row; then the relay can write that row over it.
+            let key = run
+                .binding
+                .table
+                .key_of_item(item)
+                .ok()
+                .filter(|_| run.binding.table.place_of_item(item).ok() == TargetKey::of(item));
+            read.foreign.push(match key {
+                Some(key) => finding_of(&key, FindingClass::Foreign),
+                None => finding_at(TargetKey::of(item).as_ref(), FindingClass::Foreign, Vec::new()),
+            });
             continue;
         };
         let standing = if is_tombstone(item) { Standing::Tombstone } else { Standing::Live };

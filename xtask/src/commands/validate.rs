@@ -12,7 +12,8 @@ use crate::{Context, help};
 /// Writers may go on: a difference is looked at again until it has settled, so lag is not drift. Changes that wait for
 /// delivery are delivered by a relay, which must be running beside this, or the verdict cannot be consistent; with --no-relay
 /// what is pending is counted at once instead of waited for. The verdict is recorded, and the step to HybridRead asks for a
-/// fresh one. Reports never hold values, only keys and names of columns.
+/// fresh one. For each field that differs the report says where: the column, the path inside a document, and whether a side is
+/// NULL, absent or empty. Values are masked, except those the table's crate says hold nothing to hide; --unmasked shows all.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask validate              while a relay runs\n  \
@@ -27,6 +28,9 @@ pub struct Args {
     /// No relay is running: do not wait for what is pending
     #[arg(long)]
     pub no_relay: bool,
+    /// Show the values of fields that differ; for who may read the rows anyway, never stored
+    #[arg(long)]
+    pub unmasked: bool,
 }
 
 /// Runs it.
@@ -40,8 +44,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
         ));
     }
-    let options =
-        ValidateOptions { quiescent: args.quiescent, wait_for_pending: !args.no_relay, ..context.config.validate_options() };
+    let options = ValidateOptions {
+        quiescent: args.quiescent,
+        wait_for_pending: !args.no_relay,
+        unmasked: args.unmasked,
+        ..context.config.validate_options()
+    };
     let report = context.validate(&stores, &options, &context.cancel).await?;
     if context.json {
         print_json(&report);

@@ -92,6 +92,9 @@ pub(crate) fn validation(report: &Report) -> String {
         for finding in t.findings.iter().take(SHOWN_MAX) {
             let columns = if finding.columns.is_empty() { String::new() } else { format!(" ({})", finding.columns.join(", ")) };
             text += &format!("\n  {} {} {}{columns}", t.name, finding.class, finding.key);
+            for field in &finding.fields {
+                text += &format!("\n      {}: {} in PostgreSQL, {} in DynamoDB", field.place(), field.source, field.target);
+            }
         }
     }
     format!("{text}\n{}, in {}", verdict_line(&report.verdict), seconds(report.duration_s))

@@ -8,7 +8,13 @@ use crate::report::{Finding, FindingClass, Report, TableReport};
 use crate::verdict::Verdict;
 
 fn report(verdict: Verdict) -> Report {
-    let finding = Finding { class: FindingClass::Missing, key: r#"["7","Ada"]"#.to_owned(), columns: Vec::new() };
+    let finding = Finding {
+        class: FindingClass::Missing,
+        key: r#"["7","Ada"]"#.to_owned(),
+        is_source_key: true,
+        columns: Vec::new(),
+        fields: Vec::new(),
+    };
     Report {
         verdict,
         started_at: DateTime::UNIX_EPOCH,
