@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+
 use crate::column::{Unholdable, text_of};
 use crate::difference::{Difference, FieldDiff, FieldValue};
 use crate::item::{Attributes, Item};
+use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
 use crate::table::{MigratableTable, Reference};
@@ -42,7 +45,7 @@ pub trait AnyTable: Send + Sync {
     ///
     /// # Errors
     /// As [`AnyTable::encode`].
-    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<(Item, Vec<String>, Option<i64>), Unholdable>;
+    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<EncodedRow, Unholdable>;
 
     /// Where the row of a source key lives in the target.
     ///
@@ -81,12 +84,25 @@ pub trait AnyTable: Send + Sync {
     /// Seconds since 1970 after which the row's item may be gone; `None` for never or where the row does not decode.
     fn expires_at(&self, fields: &mut Fields<'_>) -> Option<i64>;
 
-    /// Names of the business rules that the row breaks.
+    /// The names of all business rules.
+    fn rule_names(&self) -> Vec<&'static str>;
+
+    /// Names of the sums that both sides are compared by, and what the parts of their groups are.
+    fn aggregates(&self) -> Vec<(&'static str, &'static [&'static str])>;
+
+    /// [`AnyTable::encode_keyed`], and judges the row with the same decoding.
     ///
     /// # Errors
-    /// When the row does not decode.
-    fn broken_rules(&self, fields: &mut Fields<'_>) -> Result<Vec<&'static str>, Unholdable>;
+    /// As [`AnyTable::encode`]; then the row is counted as unreadable.
+    fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable>;
+
+    /// Judges the row of a live item.
+    fn judge_item(&self, attributes: &Attributes, judgement: &mut Judgement);
 }
+
+/// An item without a version, the source key of its row as one SQL literal a key column, and the second since 1970 of its
+/// expiry, if it has one.
+pub type EncodedRow = (Item, Vec<String>, Option<i64>);
 
 /// One side of a comparison did not decode.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -143,7 +159,7 @@ impl<T: MigratableTable> AnyTable for T {
         MigratableTable::encode(self, &T::Row::from_fields(fields)?)
     }
 
-    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<(Item, Vec<String>, Option<i64>), Unholdable> {
+    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<EncodedRow, Unholdable> {
         let row = T::Row::from_fields(fields)?;
         let key = T::key(&row).literals()?;
         let expires_at = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
@@ -202,8 +218,65 @@ impl<T: MigratableTable> AnyTable for T {
         MigratableTable::expires_at(self, &row).map(|at| at.timestamp())
     }
 
-    fn broken_rules(&self, fields: &mut Fields<'_>) -> Result<Vec<&'static str>, Unholdable> {
-        let row = T::Row::from_fields(fields)?;
-        Ok(self.rules().iter().filter(|rule| !(rule.holds)(&row)).map(|rule| rule.name).collect())
+    fn rule_names(&self) -> Vec<&'static str> {
+        self.rules().iter().map(|rule| rule.name).collect()
+    }
+
+    fn aggregates(&self) -> Vec<(&'static str, &'static [&'static str])> {
+        MigratableTable::aggregates(self).iter().map(|aggregate| (aggregate.name, aggregate.by)).collect()
+    }
+
+    fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable> {
+        let encoded = T::Row::from_fields(fields).and_then(|row| {
+            let (key, item) = (T::key(&row).literals()?, MigratableTable::encode(self, &row)?);
+            Ok((row, key, item))
+        });
+        let (row, key, item) = match encoded {
+            Ok(encoded) => encoded,
+            Err(reason) => {
+                judgement.unreadable += 1;
+                return Err(reason);
+            }
+        };
+        let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
+        let day = T::DAY_COLUMN.and_then(|column| item.get(column));
+        judge(self, &row, expires_at_s, day, judgement);
+        Ok((item, key, expires_at_s))
+    }
+
+    fn judge_item(&self, attributes: &Attributes, judgement: &mut Judgement) {
+        match T::decode(attributes) {
+            Ok(row) => {
+                let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
+                let day = T::DAY_COLUMN.and_then(|column| attributes.get(column));
+                judge(self, &row, expires_at_s, day, judgement);
+            }
+            Err(_) => judgement.unreadable += 1,
+        }
+    }
+}
+
+fn judge<T: MigratableTable>(
+    table: &T,
+    row: &T::Row,
+    expires_at_s: Option<i64>,
+    day: Option<&AttributeValue>,
+    judgement: &mut Judgement,
+) {
+    judgement.rows += 1;
+    let mut broken = table.rules().iter().filter(|rule| !(rule.holds)(row)).peekable();
+    if broken.peek().is_some() {
+        judgement.rows_broken += 1;
+        let key = T::key(row).literals().map_or_else(|_| "[]".to_owned(), |key| serde_json::Value::from(key).to_string());
+        broken.for_each(|rule| judgement.count_broken(rule.name, key.clone()));
+    }
+    if expires_at_s.is_some_and(|at_s| at_s <= judgement.as_of_s) {
+        return;
+    }
+    if let Some(AttributeValue::S(at)) = day {
+        judgement.count_day(at);
+    }
+    for aggregate in table.aggregates() {
+        judgement.add_up(aggregate, row);
     }
 }

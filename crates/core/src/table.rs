@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::AttributeValue;
 use crate::column::Unholdable;
 use crate::item::{Attributes, DELETED_ATTRIBUTE, Item, TTL_ATTRIBUTE};
+use crate::judgement::Aggregate;
 use crate::key::{PK, SK, TargetKey, TargetSchema};
 use crate::row::Row;
 use crate::version::Version;
@@ -66,8 +67,13 @@ pub trait MigratableTable: Send + Sync + 'static {
         Self::Key::COLUMNS.iter().any(|of_key| of_key.name == column)
     }
 
-    /// Business rules, by name. A rule says what is wrong, without values, or nothing.
+    /// Business rules, by name: what must hold of every row by itself, in either store.
     fn rules(&self) -> &'static [Rule<Self::Row>] {
+        &[]
+    }
+
+    /// What rows are added up to, on both sides, to be compared exactly.
+    fn aggregates(&self) -> &'static [Aggregate<Self::Row>] {
         &[]
     }
 

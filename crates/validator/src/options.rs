@@ -31,6 +31,11 @@ pub struct ValidateOptions {
     pub findings_max: usize,
     /// Whether findings show values that the table does not reveal. Such a report is for who may read the rows anyway.
     pub unmasked: bool,
+    /// Whether the passes also judge the data itself: business rules, sums, daily counts, references. It costs decoding each
+    /// item, and one statement a reference.
+    pub quality: bool,
+    /// The seed of the digests, to compute those of an earlier report again; `None` takes one that nobody can know before.
+    pub digest_seed: Option<u64>,
 }
 
 impl Default for ValidateOptions {
@@ -46,6 +51,8 @@ impl Default for ValidateOptions {
             count_tolerance: 0,
             findings_max: 100,
             unmasked: false,
+            quality: true,
+            digest_seed: None,
         }
     }
 }

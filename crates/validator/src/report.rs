@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{FieldDiff, Phase};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::{Digests, LagSample, Manifest, QueryLatency};
+use crate::quality::{Quality, SumCheck};
 use crate::verdict::Verdict;
 
 /// Everything that one validation found.
@@ -30,6 +32,18 @@ pub struct Report {
     pub window_end: Option<DateTime<Utc>>,
     /// One entry a table.
     pub tables: Vec<TableReport>,
+    /// See [`SCHEMA_VERSION`](crate::SCHEMA_VERSION). A report without it is of the first version.
+    #[serde(default = "first_version")]
+    pub schema_version: u32,
+    /// What was compared, so that it can be computed again.
+    #[serde(default)]
+    pub manifest: Manifest,
+    /// How far the target was behind meanwhile; filled in by who watched.
+    #[serde(default)]
+    pub lag: Vec<LagSample>,
+    /// How long queries take on both stores; filled in where that was measured.
+    #[serde(default)]
+    pub latency: Vec<QueryLatency>,
 }
 
 impl Report {
@@ -44,6 +58,9 @@ impl Report {
         for finding in self.tables.iter_mut().flat_map(|table| &mut table.findings) {
             finding.fields = std::mem::take(&mut finding.fields).into_iter().map(FieldDiff::masked).collect();
         }
+        for quality in self.tables.iter_mut().filter_map(|table| table.quality.as_mut()) {
+            quality.sums = std::mem::take(&mut quality.sums).into_iter().map(SumCheck::masked).collect();
+        }
         self
     }
 
@@ -51,6 +68,10 @@ impl Report {
     pub fn findings_total(&self) -> u64 {
         self.tables.iter().map(TableReport::findings_total).sum()
     }
+}
+
+fn first_version() -> u32 {
+    1
 }
 
 /// What was found of one table.
@@ -95,6 +116,12 @@ pub struct TableReport {
     /// Buckets whose sums differed, so that their entries were compared one by one.
     #[serde(default)]
     pub buckets_differing: u64,
+    /// What the data itself is worth; `None` where nobody asked, or the run was broken off.
+    #[serde(default)]
+    pub quality: Option<Quality>,
+    /// What both sides come down to; `None` where they were not read to the end.
+    #[serde(default)]
+    pub digests: Option<Digests>,
     /// The first findings, up to the number asked for.
     pub findings: Vec<Finding>,
     /// Whether both passes and the recheck came to their end.

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;
-use lockstep_core::Fields;
 use lockstep_core::source::{CopyChunk, KeyBound, RangeRead};
 use tokio::task::JoinSet;
 
@@ -94,9 +93,10 @@ fn enter(run: &TableRun, ledger: &Ledger, chunk: &CopyChunk) -> Result<Read, Sto
     let mut printer = ledger.printer();
     let mut entries = Vec::with_capacity(run.options.chunk_rows);
     let (mut read, mut last) = (Read::default(), None);
+    let mut judgement = run.judge.begin();
     for tuple in chunk.tuples() {
         (read.rows, last) = (read.rows + 1, Some(tuple));
-        match binding.table.encode_keyed(&mut Fields::of_copy(tuple)) {
+        match run.judge.encode(binding, tuple, &mut judgement) {
             Ok((item, key, expires_at_s)) => entries.push(Entry {
                 print: printer.print(item.iter().map(|(name, value)| (*name, value))),
                 standing: if expires_at_s.is_some_and(|at_s| at_s <= now_s) { Standing::Expired } else { Standing::Live },
@@ -109,6 +109,7 @@ fn enter(run: &TableRun, ledger: &Ledger, chunk: &CopyChunk) -> Result<Read, Sto
         }
     }
     ledger.enter(Side::Source, &entries).map_err(Stopped::spool)?;
+    run.judge.add(Side::Source, judgement);
     read.last = last.map(|tuple| binding.bound_of(tuple));
     Ok(read)
 }

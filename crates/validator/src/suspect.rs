@@ -142,12 +142,6 @@ pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns
     Found { finding: Finding { class, key, is_source_key: false, columns, fields: Vec::new() }, compared: false }
 }
 
-/// A finding about an item of the row with this source key.
-pub(crate) fn finding_of(key: &[String], class: FindingClass) -> Found {
-    let finding = Finding { class, key: array(key), is_source_key: true, columns: Vec::new(), fields: Vec::new() };
-    Found { finding, compared: false }
-}
-
 fn parts_of(place: &TargetKey) -> Vec<String> {
     std::iter::once(&place.partition).chain(&place.sort).map(|part| text_of(part).1.to_owned()).collect()
 }

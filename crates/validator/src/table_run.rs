@@ -1,15 +1,18 @@
 //! One table from the first count to its report.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
+use chrono::Utc;
 use lockstep_core::Phase;
 use lockstep_core::source::TableBinding;
 use tokio::sync::mpsc;
 
+use crate::evidence::Digests;
 use crate::ledger::Ledger;
 use crate::options::ValidateOptions;
 use crate::progress::{Progress, TableProgress};
+use crate::quality::Judge;
 use crate::reader::Reader;
 use crate::recheck::{BATCH, recheck};
 use crate::report::{FindingClass, TableReport};
@@ -27,6 +30,8 @@ pub(crate) struct TableRun {
     pub(crate) options: ValidateOptions,
     pub(crate) phase: Phase,
     pub(crate) tally: Tally,
+    pub(crate) judge: Judge,
+    digests: OnceLock<Digests>,
     progress: Arc<Progress>,
     /// Stands in where the caller watches other tables.
     unwatched: TableProgress,
@@ -46,6 +51,8 @@ impl TableRun {
             options: options.clone(),
             phase,
             tally: Tally::new(options.findings_max),
+            digests: OnceLock::new(),
+            judge: Judge::new(options, Utc::now().timestamp()),
             progress: Arc::clone(progress),
             unwatched: TableProgress::default(),
         })
@@ -68,7 +75,7 @@ impl TableRun {
     pub(crate) async fn compare(self: &Arc<Self>) -> Result<(), String> {
         let rows_estimate = self.open().await.map_err(|reason| format!("nothing was compared: {reason}"))?;
         let (sender, queue) = mpsc::channel(BATCH);
-        let ledger = Arc::new(Ledger::new(rows_estimate));
+        let ledger = Arc::new(Ledger::new(rows_estimate).seeded(self.options.digest_seed));
         let passes = async {
             // In here, so that the queue of suspects ends when everything that feeds it has.
             let suspects = Suspects(sender);
@@ -97,6 +104,8 @@ impl TableRun {
     /// Holds what both passes saw against each other.
     async fn compare_ledger(self: &Arc<Self>, ledger: &Arc<Ledger>, suspects: &Suspects) -> Result<(), Stopped> {
         self.tally.count_buckets(ledger.buckets() as u64, 0);
+        // Both passes are at their end, and this is called once.
+        let _ = self.digests.set(ledger.digests());
         for partition in 0..ledger.partitions() {
             let of_partition = Arc::clone(ledger);
             let difference = compute(move || of_partition.compare(partition)).await.map_err(Stopped::spool)?;
@@ -154,6 +163,7 @@ impl TableRun {
             }
             Err(error) => failures.push(format!("what waits was not counted: {error}")),
         }
+        report.digests = self.digests.get().cloned();
         report.complete = failures.is_empty();
         report.failure = (!failures.is_empty()).then(|| failures.join("; "));
         report

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::ledger::{Entry, Ledger, Side, Standing};
 use crate::report::FindingClass;
-use crate::suspect::{Found, Subject, finding_at, finding_of};
+use crate::suspect::{Found, Subject, finding_at};
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::tasks::{Stopped, compute, join};
@@ -61,33 +61,28 @@ fn enter(run: &TableRun, ledger: &Ledger, items: &[Attributes]) -> Result<Read, 
     let mut printer = ledger.printer();
     let mut entries = Vec::with_capacity(items.len());
     let mut read = Read::default();
+    let mut judgement = run.judge.begin();
     for item in items {
         let place = TargetKey::of(item);
         let Some(place) = place.filter(|_| version_of(item).is_some()) else {
             read.live += 1;
-            // Whoever made it may have made it in the place of a row; then the relay can write that row over it.
-            let key = run
-                .binding
-                .table
-                .key_of_item(item)
-                .ok()
-                .filter(|_| run.binding.table.place_of_item(item).ok() == TargetKey::of(item));
-            read.foreign.push(match key {
-                Some(key) => finding_of(&key, FindingClass::Foreign),
-                None => finding_at(TargetKey::of(item).as_ref(), FindingClass::Foreign, Vec::new()),
-            });
+            read.foreign.push(finding_at(TargetKey::of(item).as_ref(), FindingClass::Foreign, Vec::new()));
             continue;
         };
         let standing = if is_tombstone(item) { Standing::Tombstone } else { Standing::Live };
         match standing {
             Standing::Tombstone => read.tombstones += 1,
             _ if !is_within(&run.options.window, run.binding.table.day_column(), item) => continue,
-            _ => read.live += 1,
+            _ => {
+                read.live += 1;
+                run.judge.item(&run.binding, item, &mut judgement);
+            }
         }
         let print = printer.print(item.iter().map(|(name, value)| (name.as_str(), value)));
         entries.push(Entry { print, standing, name: Subject::Item { place }.to_name() });
     }
     ledger.enter(Side::Target, &entries).map_err(Stopped::spool)?;
+    run.judge.add(Side::Target, judgement);
     Ok(read)
 }
 

@@ -97,5 +97,21 @@ pub(crate) fn validation(report: &Report) -> String {
             }
         }
     }
+    for (name, quality) in report.tables.iter().filter_map(|t| Some((&t.name, t.quality.as_ref()?))) {
+        let rating = quality.rating.map_or_else(|| "not rated".to_owned(), |rating| rating.to_string());
+        text += &format!("\n  {name}: quality {rating}");
+        for why in quality.because.iter().take(SHOWN_MAX) {
+            text += &format!("\n      {why}");
+        }
+    }
+    if !report.latency.is_empty() {
+        let headers = ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
+        let rows = report.latency.iter().map(|q| {
+            let both = [q.source.p50_ms, q.source.p95_ms, q.source.p99_ms, q.target.p50_ms, q.target.p95_ms, q.target.p99_ms];
+            let first = [q.table.clone(), q.query.clone(), count(q.samples)];
+            first.into_iter().chain(both.map(|ms| format!("{ms:.2} ms"))).collect()
+        });
+        text = format!("{text}\n{}", table(&headers, rows));
+    }
     format!("{text}\n{}, in {}", verdict_line(&report.verdict), seconds(report.duration_s))
 }

@@ -19,6 +19,7 @@ pub mod reads;
 mod sql;
 mod strict;
 mod swap;
+mod timing;
 mod transaction;
 mod write;
 

@@ -5,6 +5,7 @@
 //! that differs, the entries are read again, from the *spools*: temporary files, one a side and partition of the places,
 //! which were written beside. So a run with k differences reads k buckets again and neither store a second time.
 
+mod digest;
 mod spool;
 
 use std::collections::HashMap;

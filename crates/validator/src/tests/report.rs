@@ -4,6 +4,7 @@ use chrono::DateTime;
 use lockstep_core::Phase;
 use serde_json::json;
 
+use crate::evidence::{Manifest, SCHEMA_VERSION};
 use crate::report::{Finding, FindingClass, Report, TableReport};
 use crate::verdict::Verdict;
 
@@ -23,6 +24,10 @@ fn report(verdict: Verdict) -> Report {
         epoch: Some(2),
         window_start: None,
         window_end: None,
+        schema_version: SCHEMA_VERSION,
+        manifest: Manifest::default(),
+        lag: Vec::new(),
+        latency: Vec::new(),
         tables: vec![TableReport { missing: 1, findings: vec![finding], ..TableReport::of("notes") }],
     }
 }
