@@ -58,7 +58,7 @@ async fn rules_references_and_sums_of_both_sides_come_from_one_comparison() {
     assert_eq!(dangling, [Some(0), Some(0)]);
     let of_logs = &quality(&report, LOGS).references[0];
     assert_eq!((of_logs.dangling, of_logs.keys.len(), of_logs.to.as_str()), (Some(4), 4, "applications.application_id"));
-    assert_eq!(found.rating, Some(QualityRating::Critical));
+    assert_eq!(found.rating, Some(QualityRating::Poor), "38 of 40 have no problem");
 
     let sum = &found.sums[0];
     assert!(sum.agrees() && sum.groups == 3, "{sum:?}");
