@@ -117,10 +117,10 @@ impl Command {
         match self {
             Self::Migrate(args) => args.settings(),
             Self::Backfill(args) => args.settings(),
+            Self::Validate(args) => args.settings(),
             Self::Seed(_)
             | Self::Status(_)
             | Self::Relay(_)
-            | Self::Validate(_)
             | Self::Advance(_)
             | Self::Rollback(_)
             | Self::DeadLetters(_)

@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    let measures = matches!(&cli.command, Command::Bench(args) if matches!(args.what, commands::bench::What::Backfill { .. }));
+    let measures = matches!(&cli.command, Command::Bench(args) if matches!(args.what, commands::bench::What::Backfill { .. } | commands::bench::What::Validate { .. }));
     let ui = Ui::stderr(cli.global.quiet);
     if measures && !bench::OPTIMISED {
         return bench::run_again_in_release().unwrap_or_else(|error| {

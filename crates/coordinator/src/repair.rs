@@ -114,7 +114,7 @@ pub(crate) async fn search(
     if !phase.writes_both() {
         return Ok(Err(format!("in {phase} the stores need not hold the same; go to {} first", Phase::DualWrite)));
     }
-    let options = ValidateOptions { findings_max: LISTED_MAX, ..options.clone() };
+    let options = ValidateOptions { findings_max: LISTED_MAX, quality: false, ..options.clone() };
     let progress = Compared::new(&migration.tables);
     Ok(Ok(validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await))
 }

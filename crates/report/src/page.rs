@@ -1,6 +1,6 @@
 //! The whole page, in the order in which one reads it: the verdict first.
 
-use lockstep_validator::{Report, Verdict};
+use lockstep_validator::{Report, TableReport, Verdict};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::text::{count, moment, seconds};
@@ -50,11 +50,15 @@ pub(crate) fn page(page: &Page<'_>) -> Markup {
 
 fn verdict(report: &Report) -> Markup {
     let (class, sign, word, sentence) = match &report.verdict {
-        Verdict::Consistent => ("good", "✓", "Consistent", "Every row of both stores was compared, and they agree."),
+        Verdict::Consistent if report.is_whole() => {
+            ("good", "✓", "Consistent", "Every row of both stores was compared, and they agree.")
+        }
+        Verdict::Consistent => ("good", "✓", "Consistent as far as it was compared", "What was compared agrees."),
         Verdict::Inconsistent { .. } => ("bad", "✕", "Not consistent", "The stores differ, or something was left undone."),
         Verdict::Incomplete { .. } => ("open", "!", "Not shown to be consistent", "Not everything was compared."),
     };
-    let rows: u64 = report.tables.iter().map(|table| table.compared).sum();
+    let sum = |of: fn(&TableReport) -> u64| -> u64 { report.tables.iter().map(of).sum() };
+    let resumed = sum(|table| table.rows_resumed);
     html! {
         section class=(format!("verdict {class}")) aria-label="Verdict" {
             div class="sign" aria-hidden="true" { (sign) }
@@ -64,14 +68,24 @@ fn verdict(report: &Report) -> Markup {
                 @if !report.verdict.reasons().is_empty() {
                     ul { @for reason in report.verdict.reasons() { li { (reason) } } }
                 }
-                @if !report.is_whole() { p { b { "Only a window of days was compared." } } }
+                @if report.window_start.is_some() || report.window_end.is_some() {
+                    p { b { "Only a window of days was compared." } }
+                }
+                @if let Some(sample) = report.sample {
+                    p { b {
+                        "Only a sample was compared: " (count(sum(|table| table.rows_sampled))) " rows and "
+                        (count(sum(|table| table.items_sampled))) " items, chosen by seed " (sample.seed) "."
+                    } }
+                }
             }
         }
         dl class="facts" {
-            div { dt { "Rows compared" } dd { (count(rows)) } }
+            div { dt { "Rows compared" } dd { (count(sum(|table| table.compared))) } }
             div { dt { "Findings" } dd { (count(report.findings_total())) } }
             div { dt { "Begun" } dd { (moment(report.started_at)) } }
             div { dt { "Took" } dd { (seconds(report.duration_s)) } }
+            @if let Some(as_of) = report.as_of() { div { dt { "As of" } dd { (moment(as_of)) } } }
+            @if resumed > 0 { div { dt { "Read by an earlier part" } dd { (count(resumed)) " rows" } } }
             div { dt { "Phase" } dd {
                 (report.phase.map_or_else(|| "unknown".to_owned(), |phase| phase.to_string()))
                 @if let Some(epoch) = report.epoch { " (epoch " (epoch) ")" }

@@ -25,7 +25,7 @@ pub(crate) fn days(report: &Report) -> Markup {
                         @match (differing, quality.at_rest) {
                             (0, _) => "both stores have the same number of rows on each.",
                             (n, true) => { b { (n) " of them differ." } }
-                            (n, false) => { (n) " differ. Rows were being written, so the two counts are of two moments." }
+                            (n, false) => { (n) " differ. Not every row was counted on both sides at rest, so this is held against nobody." }
                         }
                     }
                 }
@@ -83,7 +83,7 @@ fn of_table(name: &str, quality: &Quality) -> Markup {
                 @if sum.agrees() { "equal to the last digit in both stores. " }
                 @else {
                     b { (count(sum.groups_differing)) " differ. " }
-                    @if !quality.at_rest { "Rows were being written, so the sums are of two moments. " }
+                    @if !quality.at_rest { "Not every row was added up on both sides at rest, so this is held against nobody. " }
                 }
                 "PostgreSQL " (total(&sum.source)) ", DynamoDB " (total(&sum.target)) "."
                 @if sum.groups_cut { " There were too many groups to compare each." }

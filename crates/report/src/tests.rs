@@ -1,7 +1,7 @@
 //! Claims about the page.
 
 use chrono::DateTime;
-use lockstep_validator::Report;
+use lockstep_validator::{Report, Sample};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -79,6 +79,13 @@ fn it_asks_nobody_and_runs_nothing() {
     for loads in ["<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import", "http://", "https://", "onload"] {
         assert!(!page.contains(loads), "{loads}");
     }
+}
+
+#[test]
+fn a_sample_is_not_called_everything() {
+    let report = Report { sample: Some(Sample { rows: 10, seed: 7 }), ..report("consistent", "x") };
+    let page = html(&Page { report: &report, timeline: &[], made_at: DateTime::UNIX_EPOCH });
+    assert!(page.contains("chosen by seed 7") && !page.contains("Every row of both stores was compared"));
 }
 
 proptest! {

@@ -29,13 +29,13 @@ pub async fn validate_keys(
     options: &ValidateOptions,
     cancel: &CancellationToken,
 ) -> TableReport {
-    let reader = Reader::new(source, target, options.parallel);
     let options = ValidateOptions { quiescent: false, ..options.clone() };
+    let reader = Reader::new(source, target, &options);
     let control = match reader.ask(|| reader.source.control()).await {
         Ok(control) => control,
         Err(error) => return failed(binding, error.to_string()),
     };
-    let run = TableRun::new(&reader, binding, &options, control.phase, &Progress::new(&[]));
+    let run = TableRun::new(&reader, binding, &options, &control, &Progress::new(&[]));
     let compared = cancel.run_until_cancelled(compare(&run, keys, &control)).await;
     run.close(compared.unwrap_or_else(|| Err("it was cancelled".to_owned()))).await
 }

@@ -7,6 +7,7 @@ use lockstep_core::{FieldDiff, Phase};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Digests, LagSample, Manifest, QueryLatency};
+use crate::options::Sample;
 use crate::quality::{Quality, SumCheck};
 use crate::verdict::Verdict;
 
@@ -30,6 +31,9 @@ pub struct Report {
     /// End of it.
     #[serde(default)]
     pub window_end: Option<DateTime<Utc>>,
+    /// What was chosen, if it was a sample and not everything.
+    #[serde(default)]
+    pub sample: Option<Sample>,
     /// One entry a table.
     pub tables: Vec<TableReport>,
     /// See [`SCHEMA_VERSION`](crate::SCHEMA_VERSION). A report without it is of the first version.
@@ -47,9 +51,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether all days were compared. A verdict of a window is good for that window only, so no gate may take it for more.
+    /// Whether all rows of all days were compared. A verdict of a window is good for that window only, one of a sample for
+    /// what it chose, so no gate may take it for more.
     pub fn is_whole(&self) -> bool {
-        self.window_start.is_none() && self.window_end.is_none()
+        self.window_start.is_none() && self.window_end.is_none() && self.sample.is_none()
+    }
+
+    /// The oldest reading of all tables together; see [`TableReport::as_of`].
+    pub fn as_of(&self) -> Option<DateTime<Utc>> {
+        self.tables.iter().filter_map(|table| table.as_of).min()
     }
 
     /// The same without any value: what may be stored with the migration and passed on.
@@ -116,6 +126,23 @@ pub struct TableReport {
     /// Buckets whose sums differed, so that their entries were compared one by one.
     #[serde(default)]
     pub buckets_differing: u64,
+    /// When the oldest reading may have been made, by the source's clock: what went wrong before it, and was not put right
+    /// since, was found; what went wrong later may have been overlooked. Of a run that went on after it was killed, this is
+    /// the beginning of the first part. `None` where nothing was read.
+    #[serde(default)]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Rows that an earlier part of this run had read.
+    #[serde(default)]
+    pub rows_resumed: u64,
+    /// Rows that a sample chose.
+    #[serde(default)]
+    pub rows_sampled: u64,
+    /// Items that a sample chose.
+    #[serde(default)]
+    pub items_sampled: u64,
+    /// Read units that the scan took, where the endpoint tells; of an earlier part of this run it is not known.
+    #[serde(default)]
+    pub read_units: f64,
     /// What the data itself is worth; `None` where nobody asked, or the run was broken off.
     #[serde(default)]
     pub quality: Option<Quality>,

@@ -37,7 +37,9 @@ pub async fn validate(
     cancel: &CancellationToken,
 ) -> Report {
     let (started_at, begun) = (Utc::now(), Instant::now());
-    let reader = Reader::new(source, target, options.parallel);
+    // The counts of a sample are not those of the tables.
+    let options = &ValidateOptions { quiescent: options.quiescent && options.sample.is_none(), ..options.clone() };
+    let reader = Reader::new(source, target, options);
     let control = cancel.run_until_cancelled(control(&reader)).await.unwrap_or_else(|| Err(CANCELLED.to_owned()));
     let mut obstacles = Vec::new();
     let reports = match &control {
@@ -61,6 +63,7 @@ pub async fn validate(
         epoch: control.map(|control| control.epoch.0),
         window_start: options.window.start,
         window_end: options.window.end,
+        sample: options.sample,
         schema_version: SCHEMA_VERSION,
         manifest: manifest(tables, &reports, options),
         lag: Vec::new(),
@@ -95,7 +98,7 @@ async fn one_table(
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
 ) -> TableReport {
-    let run = TableRun::new(reader, binding, options, control.phase, progress);
+    let run = TableRun::new(reader, binding, options, control, progress);
     let all = async {
         let (compared, references) = tokio::join!(run.compare(), run.judge.references(reader, binding, options));
         let mut report = run.close(compared).await;
@@ -107,7 +110,7 @@ async fn one_table(
         None => {
             let (compared, expected) = (run.tally.compared(), run.progress().rows_expected());
             let failure = Some(format!("{CANCELLED} when {compared} of {expected} rows were compared"));
-            TableReport { failure, ..run.tally.report(binding.name()) }
+            TableReport { failure, ..run.report() }
         }
     };
     tracing::info!(

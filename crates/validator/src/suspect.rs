@@ -100,6 +100,29 @@ impl Subject {
     }
 }
 
+/// What a pass read that has no place in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Aside {
+    /// A row that the target cannot hold, by its primary key.
+    Unholdable(KeyBound),
+    /// A row without a key that could be named, because of this column.
+    Nameless(String),
+    /// An item that Lockstep did not write, and where it is.
+    Foreign(Option<Place>),
+}
+
+impl Aside {
+    /// As bytes, for the ledger.
+    pub(crate) fn to_name(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings are JSON")
+    }
+
+    /// What [`Aside::to_name`] wrote.
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
+        serde_json::from_slice(name).ok()
+    }
+}
+
 /// A subject as it is written.
 #[derive(Serialize, Deserialize)]
 struct Name {
@@ -110,8 +133,8 @@ struct Name {
 }
 
 /// A target key as it is written: type and text of each part.
-#[derive(Serialize, Deserialize)]
-struct Place((char, String), Option<(char, String)>);
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place((char, String), Option<(char, String)>);
 
 impl From<&TargetKey> for Place {
     fn from(place: &TargetKey) -> Self {

@@ -5,6 +5,7 @@
 
 mod backfill;
 mod batch;
+mod bench;
 mod capture;
 mod chaos;
 mod cold;
@@ -14,13 +15,19 @@ mod gates;
 mod guarded;
 mod instances;
 mod intents;
+mod lost_commits;
 mod orphans;
+mod planted;
 mod process;
 mod quality;
 mod queries;
 mod reads;
 mod relay;
 mod repair;
+mod resume;
+mod roles;
+mod sample;
+mod schedules;
 mod stage;
 mod steps;
 mod store;

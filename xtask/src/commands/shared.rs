@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, measure_latency};
 use lockstep_core::source::TableBinding;
+use lockstep_core::store::Writer;
 use lockstep_validator::{QueryLatency, Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -42,12 +43,18 @@ impl Context {
         Ok(coordinator)
     }
 
+    /// What writes as an application with these settings would.
+    pub(super) fn writer(&self, stores: &Stores) -> Writer {
+        Writer::new(stores.source.clone(), stores.target.clone(), self.config.writes.clone())
+    }
+
     /// The same, with what it tries out before it moves reads to the target (R7, R26).
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
         let coordinator = self.coordinator(stores).await?;
         let (config, bindings) = (&self.config.tables, &coordinator.migration().tables);
-        let (rows, left_out) = marked_rows(config, bindings, &stores.source, &stores.target).await?;
-        let reads = canary_reads(config, bindings, &stores.source, &stores.target).await?;
+        let writer = self.writer(stores);
+        let (rows, left_out) = marked_rows(config, bindings, &writer).await?;
+        let reads = canary_reads(config, bindings, &writer).await?;
         Ok(coordinator.with_rehearsal(Rehearsal { rows, left_out, reads }))
     }
 
@@ -77,7 +84,7 @@ impl Context {
             return Ok(Vec::new());
         }
         self.ui.say(&format!("Timing the same queries on both stores, {rounds} times each"));
-        let reads = canary_reads(&self.config.tables, &self.tables()?, &stores.source, &stores.target).await?;
+        let reads = canary_reads(&self.config.tables, &self.tables()?, &self.writer(stores)).await?;
         Ok(measure_latency(&reads, rounds, cancel).await?)
     }
 
@@ -159,6 +166,6 @@ fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
             notes.push(format!("{number} {what}"));
         }
     }
-    let done = Counter { now: table.source_rows, end: table.rows_expected, before: 0 };
+    let done = Counter { now: table.source_rows, end: table.rows_expected, before: table.rows_resumed };
     Sample { name: table.name.to_owned(), done, notes, ..Sample::default() }
 }

@@ -113,5 +113,29 @@ pub(crate) fn validation(report: &Report) -> String {
         });
         text = format!("{text}\n{}", table(&headers, rows));
     }
-    format!("{text}\n{}, in {}", verdict_line(&report.verdict), seconds(report.duration_s))
+    let resumed: u64 = report.tables.iter().map(|t| t.rows_resumed).sum();
+    let as_of = report.as_of().map(|at| format!(", as of {}", at.format("%F %T UTC"))).unwrap_or_default();
+    let resumed = if resumed > 0 { format!(", {} rows of them read by an earlier part", count(resumed)) } else { String::new() };
+    let line = match scope(report) {
+        None => verdict_line(&report.verdict),
+        Some(scope) if report.verdict.is_consistent() => format!("Verdict: CONSISTENT as far as it was compared: {scope}"),
+        Some(scope) => format!("{}\n  ({scope})", verdict_line(&report.verdict)),
+    };
+    format!("{text}\n{line}, in {}{as_of}{resumed}", seconds(report.duration_s))
+}
+
+/// What was compared, where that is not everything; `None` where it is.
+fn scope(report: &Report) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(sample) = report.sample {
+        let (rows, items) = report.tables.iter().fold((0, 0), |(r, i), t| (r + t.rows_sampled, i + t.items_sampled));
+        let equal: u64 = report.tables.iter().map(|t| t.equal).sum();
+        let rate = 100.0 * equal as f64 / rows.max(1) as f64;
+        let (rows, items) = (count(rows), count(items));
+        parts.push(format!("{rows} rows and {items} items, chosen by seed {} ({rate:.2} % of the rows equal)", sample.seed));
+    }
+    let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
+    parts.extend(day(report.window_start).map(|from| format!("from {from}")));
+    parts.extend(day(report.window_end).map(|to| format!("before {to}")));
+    (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
 }

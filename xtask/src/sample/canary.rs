@@ -5,13 +5,13 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use lockstep_coordinator::CanaryRead;
 use lockstep_core::source::{Source, TableBinding};
-use lockstep_core::store::{Selection, Store};
-use lockstep_core::target::Target;
+use lockstep_core::store::{Selection, Store, Writer};
 use lockstep_core::{Doing, MigratableTable};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogQueries};
 use lockstep_payments::{Payment, PaymentQueries, Payments};
 use sqlx::AssertSqlSafe;
 
+use super::handles::{Handle, handle};
 use crate::registry::Tables;
 
 /// Most rows that one read compares.
@@ -21,32 +21,22 @@ const ROWS_MAX: usize = 50;
 ///
 /// # Errors
 /// When the source does not answer.
-pub async fn canary_reads(
-    tables: &Tables,
-    bindings: &[TableBinding],
-    source: &Source,
-    target: &Target,
-) -> anyhow::Result<Vec<CanaryRead>> {
+pub async fn canary_reads(tables: &Tables, bindings: &[TableBinding], writer: &Writer) -> anyhow::Result<Vec<CanaryRead>> {
     let mut reads = Vec::new();
     for binding in bindings {
-        let ids = some_ids(source, binding).await?;
-        let (source, target) = (source.clone(), target.clone());
-        match binding.name() {
-            IntegrationLogs::NAME => {
-                let table = Arc::new(IntegrationLogs { options: tables.integration_logs.options });
-                let store = Store::new(source, target, table, binding.clone());
+        let ids = some_ids(writer.source(), binding).await?;
+        match handle(tables, binding, writer) {
+            Some(Handle::Logs(store)) => {
                 for id in ids {
                     reads.extend(store.get_source(id).await?.iter().flat_map(|row| of_log(&store, row)));
                 }
             }
-            Payments::NAME => {
-                let table = Arc::new(Payments { options: tables.payments.options });
-                let store = Store::new(source, target, table, binding.clone());
+            Some(Handle::Payments(store)) => {
                 for id in ids {
                     reads.extend(store.get_source(id).await?.iter().flat_map(|row| of_payment(&store, row)));
                 }
             }
-            _ => {}
+            None => {}
         }
     }
     Ok(reads)

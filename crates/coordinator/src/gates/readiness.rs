@@ -1,5 +1,6 @@
 //! Readiness: may this step be taken now?
 
+use chrono::{DateTime, Utc};
 use lockstep_core::source::CaptureState;
 use lockstep_core::{Epoch, Phase};
 
@@ -107,8 +108,13 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
         return Ok(GateResult::fail(name, detail, "run `validate` with all tables configured"));
     }
     let word = if verdict.consistent { "consistent" } else { "not consistent" };
-    let detail = format!("{word}, {:.0} s old, made in epoch {}", verdict.age_s, verdict.epoch);
-    let fresh = verdict.age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
+    // It speaks as of its oldest reading, and a run that was killed and resumed may have begun long before it ended.
+    let as_of = |table: &serde_json::Value| table.get("as_of")?.as_str()?.parse::<DateTime<Utc>>().ok();
+    let tables = verdict.report.get("tables").and_then(serde_json::Value::as_array);
+    let oldest = tables.into_iter().flatten().filter_map(as_of).min().unwrap_or(verdict.at);
+    let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
+    let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
+    let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
     let next = format!("run `validate` in this phase; a verdict counts for {} s and within its epoch", age_max.as_secs());
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
 }

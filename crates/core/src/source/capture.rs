@@ -185,7 +185,7 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         .to_owned();
     let capture_trigger = quote_identifier(&trigger_name(binding));
     let truncate_trigger = quote_identifier(&truncate_trigger_name(binding));
-    vec![
+    let install = [
         // The lock first: creating the functions before it would only lengthen the time they wait unused.
         format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),
         capture,
@@ -202,7 +202,8 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {capture_trigger}"),
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
         format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
-    ]
+    ];
+    install.into_iter().chain(super::calls::functions(binding)).collect()
 }
 
 /// Error message helper for commands that need capture to be on.

@@ -2,12 +2,14 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `intents` and `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows),
-//! `progress` (ranges), `dead_letters`, `repair` (marks from outside), `references`, `journal`, `verdicts`.
+//! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
+//! `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside),
+//! `references`, `journal`, `verdicts`.
 
 mod barrier;
 mod begin;
 mod binding;
+mod calls;
 mod capture;
 mod control;
 mod copy;
@@ -23,6 +25,7 @@ mod references;
 mod repair;
 mod schema;
 mod standing;
+mod statements;
 mod sweep;
 mod tuning;
 mod verdicts;
@@ -31,6 +34,7 @@ pub use barrier::{BARRIER, CoordinatorLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub(crate) use binding::{list, quote_identifier};
+pub(crate) use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::CaptureState;
 pub use control::{Control, TableState};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
@@ -46,6 +50,7 @@ pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
 pub use progress::{RangeProgress, RangeRow, Window};
 pub use references::Dangling;
 pub use standing::{Oldest, Standing};
+pub(crate) use statements::RowStatements;
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use verdicts::VerdictRow;
@@ -118,7 +123,11 @@ impl Source {
             PgPoolOptions::new()
                 .max_connections(connections_max)
                 .acquire_timeout(options.connect_timeout)
-                .after_connect(|connection, _| Box::pin(commit_durably(connection)))
+                .after_connect(|connection, _| Box::pin(make_a_session(connection)))
+                // A connection in use a moment ago is not asked first whether it is still there: that question would be
+                // half of what a small write costs.
+                .test_before_acquire(false)
+                .before_acquire(|connection, known| Box::pin(is_there(connection, known)))
                 .connect_lazy_with(connect.clone())
         };
         Ok(Self { pool: pool(options.connections_max), intents: pool(INTENT_CONNECTIONS_MAX) })
@@ -148,12 +157,26 @@ impl Source {
     }
 }
 
-/// Makes a session's commits durable where the role's default says otherwise.
+/// Makes a session's commits durable, and its isolation the one that our transactions are written for, where the role's
+/// defaults say otherwise.
 ///
 /// With `synchronous_commit` off: 1. A commit is answered before it is on disk. 2. Its version goes to the target. 3. The
 /// server loses power, forgets the commit, and hands the same version out again. 4. The target has it already and refuses
 /// the newer state. A stricter default (`remote_apply`) stays as it is.
-async fn commit_durably(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
-    let sql = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+///
+/// In REPEATABLE READ a statement that waited for the barrier would read the phase from before its wait.
+async fn make_a_session(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+    let sql = "SELECT set_config('default_transaction_isolation', 'read committed', false),
+                      CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
     sqlx::query(sql).execute(connection).await.map(drop)
+}
+
+/// Idle for longer, a connection may have been cut by a firewall or a restart.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+async fn is_there(
+    connection: &mut PgConnection,
+    known: sqlx::pool::PoolConnectionMetadata,
+) -> std::result::Result<bool, sqlx::Error> {
+    Ok(known.idle_for < TRUSTED_FOR || connection.ping().await.is_ok())
 }

@@ -14,7 +14,7 @@ use super::deliver::{Put, Sent};
 use super::transaction::{WriteTransaction, Written};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 use crate::error::{Error, Kind, Result};
-use crate::source::{MarkedKey, TransactionId, marks_of, settle_in_transaction};
+use crate::source::{Mark, MarkedKey, TransactionId, marks_of, settle_in_transaction};
 use crate::version::Version;
 
 impl Writer {
@@ -22,6 +22,12 @@ impl Writer {
     pub(super) async fn strict(&self, mut write: WriteTransaction) -> Result<Written> {
         let keys = write.keys();
         let marks = marks_of(&mut write.sql, &keys, true).await?;
+        self.strict_of(write, marks).await
+    }
+
+    /// The same, with the marks at hand.
+    pub(super) async fn strict_of(&self, mut write: WriteTransaction, marks: Vec<Mark>) -> Result<Written> {
+        let keys = write.keys();
         let mut deliveries: Vec<Delivery> = write.changes.iter().map(|_| Delivery::NotDue).collect();
         let mut puts = Vec::with_capacity(marks.len());
         let mut intents: Vec<(&MarkedKey, Version)> = Vec::with_capacity(marks.len());

@@ -20,10 +20,4 @@ impl Ledger {
             target: format!("{target:032x}"),
         }
     }
-
-    /// The same ledger with prints under a given seed. Before anything is entered.
-    pub(crate) fn seeded(mut self, seed: Option<u64>) -> Self {
-        self.seed = seed.unwrap_or(self.seed);
-        self
-    }
 }

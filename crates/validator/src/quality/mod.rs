@@ -12,7 +12,7 @@ mod sums;
 pub use rating::{QualityRating, rate};
 pub use sums::{DayCount, GroupDifference, SumCheck, SumTotal};
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lockstep_core::source::TableBinding;
 use lockstep_core::{Attributes, EncodedRow, Fields, Judgement, Unholdable};
@@ -95,13 +95,17 @@ pub(crate) struct Judge {
     as_of_s: i64,
     source: Mutex<Judgement>,
     target: Mutex<Judgement>,
+    /// Rows and items that an earlier part of this run read: nobody has them at hand to judge.
+    resumed: OnceLock<(u64, u64)>,
 }
 
 impl Judge {
     /// Expiry is judged as of `now_s` on both sides.
     pub(crate) fn new(options: &ValidateOptions, now_s: i64) -> Self {
         let empty = || Mutex::new(Judgement::as_of(now_s));
-        Self { is_on: options.quality, as_of_s: now_s, source: empty(), target: empty() }
+        // A sample is too little to judge by.
+        let is_on = options.quality && options.sample.is_none();
+        Self { is_on, as_of_s: now_s, source: empty(), target: empty(), resumed: OnceLock::new() }
     }
 
     /// An empty judgement, for one chunk or page.
@@ -132,6 +136,11 @@ impl Judge {
         if self.is_on {
             self.of(side).merge(judgement);
         }
+    }
+
+    /// Notes what an earlier part of this run read. Before the passes.
+    pub(crate) fn resume(&self, rows: u64, items: u64) {
+        let _ = self.resumed.set((rows, items));
     }
 
     fn of(&self, side: Side) -> std::sync::MutexGuard<'_, Judgement> {
@@ -183,17 +192,10 @@ impl Judge {
             failures: references.failures,
             ..Quality::default()
         };
-        // A run that was resumed has read rows that nobody judged.
-        let seen = |side: &SideQuality| side.rows + side.unreadable;
-        let all = seen(&quality.source) >= table.source_count && seen(&quality.target) + table.undecodable >= table.target_count;
-        if table.complete && !all {
-            quality.unchecked.push(format!(
-                "{} of {} rows and {} of {} items were judged: the others were read by an earlier part of this run",
-                seen(&quality.source),
-                table.source_count,
-                seen(&quality.target),
-                table.target_count
-            ));
+        let (rows, items) = self.resumed.get().copied().unwrap_or_default();
+        let all = rows == 0 && items == 0;
+        if !all {
+            quality.unchecked.push(format!("{rows} rows and {items} items: an earlier part of this run read them"));
         }
         quality.at_rest = options.quiescent && table.complete && all;
         quality.sums = sums::compare(&binding.table.aggregates(), &source, &target, options);

@@ -47,7 +47,8 @@ pub fn rate(quality: &Quality) -> (Option<QualityRating>, Vec<String>) {
     let sides = [("source", &quality.source), ("target", &quality.target)];
     let rows = sides.iter().map(|(_, side)| side.rows + side.unreadable).max().unwrap_or(0);
     if rows == 0 {
-        return (None, vec!["no row was judged".to_owned()]);
+        let unchecked = quality.unchecked.iter().chain(&quality.failures).cloned();
+        return (None, std::iter::once("no row was judged".to_owned()).chain(unchecked).collect());
     }
     let mut because = Vec::new();
     for (name, side) in sides {

@@ -103,7 +103,11 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
     let mut waiting: Vec<Waiting> = batch.into_iter().map(|suspect| Waiting { suspect, disagreeing: None }).collect();
     while !waiting.is_empty() {
         let is_last = begun.elapsed() >= patience;
-        let seen = observe(run, &mut waiting).await?;
+        let seen = {
+            // Three readings of a batch may be megabytes; a suspect that waits is a few hundred bytes.
+            let _turn = run.observing.acquire().await.expect("the turns are never closed");
+            observe(run, &mut waiting).await?
+        };
         let mut again = Vec::new();
         for (mut one, mut seen) in waiting.into_iter().zip(seen) {
             let disagreeing_for = one.disagreeing_for(&seen);

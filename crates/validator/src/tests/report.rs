@@ -24,6 +24,7 @@ fn report(verdict: Verdict) -> Report {
         epoch: Some(2),
         window_start: None,
         window_end: None,
+        sample: None,
         schema_version: SCHEMA_VERSION,
         manifest: Manifest::default(),
         lag: Vec::new(),
