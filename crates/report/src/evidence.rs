@@ -18,7 +18,7 @@ pub(crate) fn latency(report: &Report) -> Markup {
                 h2 { "Latency of the same queries" }
                 table {
                     thead {
-                        tr { th rowspan="2" { "Table" } th rowspan="2" { "Query" } th rowspan="2" { "Times" } th rowspan="2" { "Rows" }
+                        tr { th rowspan="2" { "Table" } th rowspan="2" class="words" { "Query" } th rowspan="2" { "Times" } th rowspan="2" { "Rows" }
                              th colspan="3" class="group" { "PostgreSQL, ms" } th colspan="3" class="group" { "DynamoDB, ms" } }
                         tr { @for _ in 0..2 { th { "p50" } th { "p95" } th { "p99" } } }
                     }

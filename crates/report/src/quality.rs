@@ -24,8 +24,11 @@ pub(crate) fn days(report: &Report) -> Markup {
                         (quality.days.len()) " days or months; "
                         @match (differing, quality.at_rest) {
                             (0, _) => "both stores have the same number of rows on each.",
-                            (n, true) => { b { (n) " of them differ." } }
-                            (n, false) => { (n) " differ. Not every row was counted on both sides at rest, so this is held against nobody." }
+                            (n, true) => { b { (n) " not with the same number of rows." } }
+                            (n, false) => {
+                                (n) " not with the same number of rows. Not every row was counted on both sides at rest, so this \
+                                     is held against nobody."
+                            }
                         }
                     }
                 }
@@ -55,7 +58,7 @@ fn of_table(name: &str, quality: &Quality) -> Markup {
     html! {
         h3 { (name) " " span class=(format!("rating r-{}", rating.to_lowercase())) { (rating) } }
         @if !quality.because.is_empty() { ul { @for why in &quality.because { li { (why) } } } }
-        table {
+        table class="rules" {
             thead { tr { th { "Rule" } th { "Broken in PostgreSQL" } th { "Broken in DynamoDB" } th { "For example" } } }
             tbody {
                 @for rule in &quality.source.rules {
@@ -90,7 +93,7 @@ fn of_table(name: &str, quality: &Quality) -> Markup {
             }
             @if !sum.differing.is_empty() {
                 table {
-                    thead { tr { @for part in &sum.by { th { (part) } } th { "PostgreSQL" } th { "DynamoDB" } } }
+                    thead { tr { @for part in &sum.by { th class="words" { (part) } } th { "PostgreSQL" } th { "DynamoDB" } } }
                     tbody { @for group in sum.differing.iter().take(50) { tr {
                         @for part in &group.group { td class="code" { (part) } }
                         td { (total(&group.source)) } td { (total(&group.target)) }

@@ -17,7 +17,10 @@ pub(crate) fn coverage(report: &Report) -> Markup {
                 } }
                 tbody { @for t in &report.tables { tr {
                     th scope="row" { (t.name) }
-                    @for number in [t.source_count, t.target_count, t.compared] { td { (count(number)) } }
+                    td { (count(t.source_count)) }
+                    // Only a whole scan counts the items.
+                    td { @if report.sample.is_none() { (count(t.target_count)) } @else { "–" } }
+                    td { (count(t.compared)) }
                     td { (percent(t.compared, t.source_count)) }
                     @for number in [t.equal, t.expired, t.pending] { td { (count(number)) } }
                     td { (count(t.dead_letters)) @if t.dead_letters_unacknowledged > 0 { " (" (t.dead_letters_unacknowledged) " open)" } }
