@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, rollback, seed, status, test_operation, tune,
-    validate,
+    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, repair, report, rollback, seed, status,
+    test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -97,6 +97,10 @@ pub enum Command {
     #[allow(missing_docs)]
     Orphans(orphans::Args),
     #[allow(missing_docs)]
+    Repair(repair::Args),
+    #[allow(missing_docs)]
+    Report(report::Args),
+    #[allow(missing_docs)]
     TestOperation(test_operation::Args),
     #[allow(missing_docs)]
     Tune(tune::Args),
@@ -121,6 +125,8 @@ impl Command {
             | Self::Rollback(_)
             | Self::DeadLetters(_)
             | Self::Orphans(_)
+            | Self::Repair(_)
+            | Self::Report(_)
             | Self::TestOperation(_)
             | Self::Tune(_)
             | Self::Bench(_)

@@ -5,13 +5,21 @@ use lockstep_core::store::reads::Comparison;
 
 use crate::gates::GateResult;
 
+type AskOne = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<u64>> + Send + Sync>;
 type Ask = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<Comparison>> + Send + Sync>;
 
 /// One query with its arguments, to be asked of both stores and compared by value and order.
 pub struct CanaryRead {
-    table: &'static str,
-    query: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) query: &'static str,
     ask: Ask,
+    pub(crate) timed: Option<Timed>,
+}
+
+/// The same query of one store alone; each answers how many rows there were.
+pub(crate) struct Timed {
+    pub(crate) source: AskOne,
+    pub(crate) target: AskOne,
 }
 
 impl CanaryRead {
@@ -20,7 +28,23 @@ impl CanaryRead {
     where
         F: Future<Output = lockstep_core::Result<Comparison>> + Send + 'static,
     {
-        Self { table, query, ask: Box::new(move || Box::pin(ask())) }
+        Self { table, query, ask: Box::new(move || Box::pin(ask())), timed: None }
+    }
+
+    /// The same read, which can also be asked of one store alone, to be timed. Each answers how many rows there were.
+    #[must_use]
+    pub fn timed<S, T>(
+        mut self,
+        source: impl Fn() -> S + Send + Sync + 'static,
+        target: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Self
+    where
+        S: Future<Output = lockstep_core::Result<u64>> + Send + 'static,
+        T: Future<Output = lockstep_core::Result<u64>> + Send + 'static,
+    {
+        let (source, target) = (Box::new(move || Box::pin(source()) as _), Box::new(move || Box::pin(target()) as _));
+        self.timed = Some(Timed { source, target });
+        self
     }
 }
 

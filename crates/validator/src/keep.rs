@@ -59,8 +59,9 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
     };
     let rows = source_pass::pieces(run, rows_estimate).await?;
     let items = target_pass::pieces(run.options.scan_segments);
-    let (memory_bytes, kept) = (run.options.memory_bytes, folder.map(|folder| (folder, identity, now)));
-    let ledger = compute(move || Ledger::new(rows_estimate, memory_bytes, (rows, items), kept)).await;
+    let (memory_bytes, seed) = (run.options.memory_bytes, run.options.digest_seed);
+    let kept = folder.map(|folder| (folder, identity, now));
+    let ledger = compute(move || Ledger::new(rows_estimate, memory_bytes, (rows, items), seed, kept)).await;
     Ok(Kept { ledger: ledger.map_err(|error| run.spool(error))?, as_of: now })
 }
 
@@ -104,7 +105,7 @@ fn identity(run: &TableRun, state: Option<&TableState>) -> String {
     let all = (
         (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.place()),
         (columns, binding.table.layout(), &options.window, options.scan_segments),
-        (run.phase, run.epoch, capture),
+        (run.phase, run.epoch, capture, options.digest_seed),
     );
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }

@@ -40,6 +40,13 @@ pub struct ValidateOptions {
     pub kept: Option<Kept>,
     /// Only so many rows and items, chosen by chance, instead of all of them. A report of a sample says so.
     pub sample: Option<Sample>,
+    /// Whether findings show values that the table does not reveal. Such a report is for who may read the rows anyway.
+    pub unmasked: bool,
+    /// Whether the passes also judge the data itself: business rules, sums, daily counts, references. It costs decoding each
+    /// item, and one statement a reference. A sample is too little to judge by.
+    pub quality: bool,
+    /// The seed of the digests, to compute those of an earlier report again; `None` takes one that nobody can know before.
+    pub digest_seed: Option<u64>,
 }
 
 /// How much of each table to look at, and which part.
@@ -83,6 +90,9 @@ impl Default for ValidateOptions {
             read_units_per_s_max: None,
             kept: None,
             sample: None,
+            unmasked: false,
+            quality: true,
+            digest_seed: None,
         }
     }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;
-use lockstep_core::Fields;
 use lockstep_core::source::{CopyChunk, RangeRead};
 use tokio::task::JoinSet;
 
@@ -78,9 +77,10 @@ fn enter(
     let mut printer = ledger.printer();
     let mut batch = Batch { piece, entries: Vec::with_capacity(run.options.chunk_rows), ..Batch::default() };
     let (mut rows, mut last) = (0, None);
+    let mut judgement = run.judge.begin();
     for tuple in chunk.tuples() {
         (rows, last) = (rows + 1, Some(tuple));
-        match binding.table.encode_keyed(&mut Fields::of_copy(tuple)) {
+        match run.judge.encode(binding, tuple, &mut judgement) {
             Ok((item, key, expires_at_s)) => batch.entries.push(Entry {
                 print: printer.print(item.iter().map(|(name, value)| (*name, value))),
                 standing: if expires_at_s.is_some_and(|at_s| at_s <= now_s) { Standing::Expired } else { Standing::Live },
@@ -100,5 +100,6 @@ fn enter(
     };
     let after = batch.after.clone();
     ledger.enter(Side::Source, batch).map_err(|error| run.spool(error))?;
+    run.judge.add(Side::Source, judgement);
     Ok((rows, after))
 }

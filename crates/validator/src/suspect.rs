@@ -96,7 +96,7 @@ impl Subject {
 
     /// A finding about it.
     pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> Finding {
-        Finding { class, key: self.shown(), columns }
+        Finding { class, key: self.shown(), is_source_key: self.key().is_some(), columns, fields: Vec::new() }
     }
 }
 
@@ -162,7 +162,7 @@ pub(crate) fn place_of(item: &Item) -> TargetKey {
 /// A finding about an item whose source key is not known.
 pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns: Vec<String>) -> Found {
     let key = array(&place.map(parts_of).unwrap_or_default());
-    Found { finding: Finding { class, key, columns }, compared: false }
+    Found { finding: Finding { class, key, is_source_key: false, columns, fields: Vec::new() }, compared: false }
 }
 
 fn parts_of(place: &TargetKey) -> Vec<String> {

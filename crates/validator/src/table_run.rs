@@ -9,10 +9,12 @@ use lockstep_core::source::{Control, TableBinding};
 use lockstep_core::{Phase, TargetKey};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::evidence::Digests;
 use crate::keep::{self, Kept};
 use crate::ledger::{Ledger, Side};
 use crate::options::{Sample, ValidateOptions};
 use crate::progress::{Progress, TableProgress};
+use crate::quality::Judge;
 use crate::reader::Reader;
 use crate::recheck::{BATCH, recheck};
 use crate::report::{FindingClass, TableReport};
@@ -35,9 +37,11 @@ pub(crate) struct TableRun {
     pub(crate) phase: Phase,
     pub(crate) epoch: i64,
     pub(crate) tally: Tally,
+    pub(crate) judge: Judge,
     /// Batches of suspects that may be in memory with their rows and items; the others wait without.
     pub(crate) observing: Semaphore,
     as_of: OnceLock<DateTime<Utc>>,
+    digests: OnceLock<Digests>,
     progress: Arc<Progress>,
     /// Stands in where the caller watches other tables.
     unwatched: TableProgress,
@@ -58,8 +62,10 @@ impl TableRun {
             phase: control.phase,
             epoch: control.epoch.0,
             tally: Tally::new(options.findings_max),
+            judge: Judge::new(options, Utc::now().timestamp()),
             observing: Semaphore::new(2 * options.parallel.max(1)),
             as_of: OnceLock::new(),
+            digests: OnceLock::new(),
             progress: Arc::clone(progress),
             unwatched: TableProgress::default(),
         })
@@ -145,6 +151,7 @@ impl TableRun {
     fn count_resumed(&self, ledger: &Ledger) {
         let (source, target) = (ledger.pass(Side::Source).counted, ledger.pass(Side::Target).counted);
         self.tally.count_resumed(source.read);
+        self.judge.resume(source.read, target.read);
         self.tally.count_target(target.live, target.tombstones);
         self.progress().rows_resumed.store(source.read, Ordering::Relaxed);
         self.progress().source_rows.fetch_add(source.read, Ordering::Relaxed);
@@ -188,6 +195,8 @@ impl TableRun {
     async fn compare_ledger(self: &Arc<Self>, ledger: &Arc<Ledger>, suspects: &Suspects) -> Result<(), Stopped> {
         self.settle_asides(ledger, suspects).await?;
         self.tally.count_buckets(ledger.buckets() as u64, 0);
+        // Both passes are at their end, and this is called once.
+        let _ = self.digests.set(ledger.digests());
         for partition in 0..ledger.partitions() {
             let of_partition = Arc::clone(ledger);
             let compared = compute(move || of_partition.compare(partition)).await;
@@ -283,6 +292,7 @@ impl TableRun {
             }
             Err(error) => failures.push(format!("what waits was not counted: {error}")),
         }
+        report.digests = self.digests.get().cloned();
         report.complete = failures.is_empty();
         report.failure = (!failures.is_empty()).then(|| failures.join("; "));
         report

@@ -74,6 +74,7 @@ fn enter(run: &TableRun, ledger: &Ledger, page: &Page, piece: usize) -> Result<(
     let mut printer = ledger.printer();
     let mut batch = Batch { piece, entries: Vec::with_capacity(page.items.len()), ..Batch::default() };
     batch.counted.read = page.items.len() as u64;
+    let mut judgement = run.judge.begin();
     for item in &page.items {
         let place = TargetKey::of(item);
         let Some(place) = place.clone().filter(|_| version_of(item).is_some()) else {
@@ -85,7 +86,10 @@ fn enter(run: &TableRun, ledger: &Ledger, page: &Page, piece: usize) -> Result<(
         match standing {
             Standing::Tombstone => batch.counted.tombstones += 1,
             _ if !is_within(&run.options.window, run.binding.table.day_column(), item) => continue,
-            _ => batch.counted.live += 1,
+            _ => {
+                batch.counted.live += 1;
+                run.judge.item(&run.binding, item, &mut judgement);
+            }
         }
         let print = printer.print(item.iter().map(|(name, value)| (name.as_str(), value)));
         batch.entries.push(Entry { print, standing, name: Subject::Item { place }.to_name() });
@@ -97,6 +101,7 @@ fn enter(run: &TableRun, ledger: &Ledger, page: &Page, piece: usize) -> Result<(
     };
     let counted = batch.counted;
     ledger.enter(Side::Target, batch).map_err(|error| run.spool(error))?;
+    run.judge.add(Side::Target, judgement);
     Ok((counted.live, counted.tombstones))
 }
 

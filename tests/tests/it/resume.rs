@@ -117,15 +117,26 @@ async fn only_what_still_means_the_same_is_resumed() {
     let options = ValidateOptions { kept: kept(false), scan_segments: 4, ..ValidateOptions::default() };
 
     let first = broken_off(&world, &options).await;
-    let resumed = run(&world, &options).await;
+    let resumed = run(&world, &ValidateOptions { quiescent: true, ..options.clone() }).await;
     assert_eq!((the(&resumed).rows_resumed, &resumed.verdict), (300, &Verdict::Consistent));
     assert_eq!(resumed.as_of(), first.as_of());
+    // Nobody had all rows at hand to judge them, so their sums are held against nobody.
+    let quality = the(&resumed).quality.as_ref().expect("judged");
+    assert!(!quality.at_rest && quality.unchecked.iter().any(|what| what.starts_with("300 rows")), "{quality:?}");
 
     // Asked to forget it; asked something else; and after a step, when it would be a verdict on another phase.
     broken_off(&world, &options).await;
     assert_eq!(the(&run(&world, &ValidateOptions { kept: kept(true), ..options.clone() }).await).rows_resumed, 0);
     broken_off(&world, &options).await;
     assert_eq!(the(&run(&world, &ValidateOptions { scan_segments: 3, ..options.clone() }).await).rows_resumed, 0);
+    broken_off(&world, &options).await;
+    let seeded = ValidateOptions { digest_seed: Some(7), ..options.clone() };
+    let whole = run(&world, &seeded).await;
+    assert_eq!(the(&whole).rows_resumed, 0);
+    broken_off(&world, &seeded).await;
+    let in_parts = run(&world, &seeded).await;
+    assert_eq!((the(&in_parts).rows_resumed, &the(&in_parts).digests), (300, &the(&whole).digests));
+    assert_eq!(the(&whole).digests.as_ref().expect("read to the end").seed, "0000000000000007");
     broken_off(&world, &options).await;
     world.step_to(&coordinator, Phase::DualWrite).await;
     let after = run(&world, &options).await;

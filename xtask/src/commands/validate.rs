@@ -1,9 +1,12 @@
 //! `validate`: compare every row of both sides.
 
+use std::path::PathBuf;
+
 use lockstep_core::source::Window;
 use lockstep_validator::{Kept, Sample, ValidateOptions};
 
 use crate::config::{Moment, Setting};
+use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
 use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
@@ -14,7 +17,8 @@ use crate::{Context, help};
 /// Writers may go on: a difference is looked at again until it has settled, so lag is not drift. Changes that wait for
 /// delivery are delivered by a relay, which must be running beside this, or the verdict cannot be consistent; with --no-relay
 /// what is pending is counted at once instead of waited for. The verdict is recorded, and the step to HybridRead asks for a
-/// fresh one. Reports never hold values, only keys and names of columns.
+/// fresh one. For each field that differs the report says where: the column, the path inside a document, and whether a side is
+/// NULL, absent or empty. Values are masked, except those the table's crate says hold nothing to hide; --unmasked shows all.
 ///
 /// What was read is kept in `validate.folder`, so a run that was killed, or whose store failed, is resumed by running it
 /// again; its report then speaks as of the beginning of the first part.
@@ -27,6 +31,7 @@ use crate::{Context, help};
        cargo xtask validate --from 2026-01-01 --to 2026-02-01   only rows of January; no gate takes that verdict\n  \
        cargo xtask validate --sample 1000 --seed 7   a thousand rows and a thousand items of each table, in seconds\n  \
        cargo xtask validate --restart    forget what an unfinished run has read\n  \
+       cargo xtask validate --html audit.html --latency   a page, with latencies of both stores\n  \
        cargo xtask validate --json | jq '.verdict, .reasons'"
 ))]
 pub struct Args {
@@ -36,6 +41,21 @@ pub struct Args {
     /// No relay is running: do not wait for what is pending
     #[arg(long)]
     pub no_relay: bool,
+    /// Do not judge the data itself: no business rules, sums, daily counts or references
+    #[arg(long)]
+    pub no_quality: bool,
+    /// Also write the report as a page of its own, to be sent
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Also time the same queries on both stores, this often each
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "100", default_value_t = 0, hide_default_value = true)]
+    pub latency: usize,
+    /// Compute the digests under this seed, that of an earlier report's manifest
+    #[arg(long, value_name = "HEX", value_parser = seed)]
+    pub digest_seed: Option<u64>,
+    /// Show the values of fields that differ; for who may read the rows anyway, never stored
+    #[arg(long)]
+    pub unmasked: bool,
     /// Most read units a second taken from the target, all tables together; 0 takes what it gives
     #[arg(long, value_name = "UNITS")]
     pub rate: Option<u64>,
@@ -81,9 +101,16 @@ impl Args {
             wait_for_pending: !self.no_relay,
             kept: (!folder.is_empty()).then(|| Kept { folder: folder.into(), restart: self.restart }),
             sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),
+            unmasked: self.unmasked,
+            quality: !self.no_quality,
+            digest_seed: self.digest_seed,
             ..options
         }
     }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16).map_err(|_| "a seed is up to 16 hexadecimal digits".to_owned())
 }
 
 /// Runs it.
@@ -97,7 +124,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
         ));
     }
-    let report = context.validate(&stores, &args.options(&context), &context.cancel).await?;
+    let options = args.options(&context);
+    let report = context.validate_and_time(&stores, &options, args.latency, &context.cancel).await?;
+    if let Some(path) = &args.html {
+        write_page(path, &report, &stores.source).await?;
+        context.ui.say(&format!("The page is in {}", path.display()));
+    }
     if context.json {
         print_json(&report);
     } else {

@@ -92,7 +92,26 @@ pub(crate) fn validation(report: &Report) -> String {
         for finding in t.findings.iter().take(SHOWN_MAX) {
             let columns = if finding.columns.is_empty() { String::new() } else { format!(" ({})", finding.columns.join(", ")) };
             text += &format!("\n  {} {} {}{columns}", t.name, finding.class, finding.key);
+            for field in &finding.fields {
+                text += &format!("\n      {}: {} in PostgreSQL, {} in DynamoDB", field.place(), field.source, field.target);
+            }
         }
+    }
+    for (name, quality) in report.tables.iter().filter_map(|t| Some((&t.name, t.quality.as_ref()?))) {
+        let rating = quality.rating.map_or_else(|| "not rated".to_owned(), |rating| rating.to_string());
+        text += &format!("\n  {name}: quality {rating}");
+        for why in quality.because.iter().take(SHOWN_MAX) {
+            text += &format!("\n      {why}");
+        }
+    }
+    if !report.latency.is_empty() {
+        let headers = ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
+        let rows = report.latency.iter().map(|q| {
+            let both = [q.source.p50_ms, q.source.p95_ms, q.source.p99_ms, q.target.p50_ms, q.target.p95_ms, q.target.p99_ms];
+            let first = [q.table.clone(), q.query.clone(), count(q.samples)];
+            first.into_iter().chain(both.map(|ms| format!("{ms:.2} ms"))).collect()
+        });
+        text = format!("{text}\n{}", table(&headers, rows));
     }
     let resumed: u64 = report.tables.iter().map(|t| t.rows_resumed).sum();
     let as_of = report.as_of().map(|at| format!(", as of {}", at.format("%F %T UTC"))).unwrap_or_default();

@@ -65,18 +65,40 @@ fn of_payment(store: &Store<Payments>, row: &Payment) -> Vec<CanaryRead> {
 
 fn canary<T: MigratableTable>(query: &'static str, selection: Selection<T>) -> CanaryRead {
     let selection = Arc::new(selection);
-    CanaryRead::new(T::NAME, query, move || {
+    let (in_source, in_target) = (selection.clone(), selection.clone());
+    let read = CanaryRead::new(T::NAME, query, move || {
         let selection = selection.clone();
         async move { selection.compare(ROWS_MAX).await }
-    })
+    });
+    read.timed(
+        move || {
+            let selection = in_source.clone();
+            async move { selection.ask_source(ROWS_MAX).await.map(|rows| rows as u64) }
+        },
+        move || {
+            let selection = in_target.clone();
+            async move { selection.ask_target(ROWS_MAX).await.map(|rows| rows as u64) }
+        },
+    )
 }
 
 fn by_key<T: MigratableTable>(store: &Store<T>, key: T::Key) -> CanaryRead {
-    let (store, key) = (store.clone(), Arc::new(key));
-    CanaryRead::new(T::NAME, "by key", move || {
-        let (store, key) = (store.clone(), key.clone());
-        async move { store.compare(&key).await }
-    })
+    let one = Arc::new((store.clone(), key));
+    let (in_source, in_target) = (one.clone(), one.clone());
+    let read = CanaryRead::new(T::NAME, "by key", move || {
+        let one = one.clone();
+        async move { one.0.compare(&one.1).await }
+    });
+    read.timed(
+        move || {
+            let one = in_source.clone();
+            async move { one.0.ask_source(&one.1).await.map(u64::from) }
+        },
+        move || {
+            let one = in_target.clone();
+            async move { one.0.ask_target(&one.1).await.map(u64::from) }
+        },
+    )
 }
 
 /// Primary keys of up to three rows, apart from each other.

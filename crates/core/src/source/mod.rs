@@ -2,8 +2,9 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows),
-//! `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
+//! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
+//! `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside),
+//! `references`, `journal`, `verdicts`.
 
 mod barrier;
 mod begin;
@@ -20,6 +21,7 @@ mod journal;
 mod lookup;
 mod pending;
 mod progress;
+mod references;
 mod repair;
 mod schema;
 mod standing;
@@ -46,6 +48,7 @@ pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
 pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
 pub use progress::{RangeProgress, RangeRow, Window};
+pub use references::Dangling;
 pub use standing::{Oldest, Standing};
 pub(crate) use statements::RowStatements;
 pub use sweep::{Swept, TransactionFate};

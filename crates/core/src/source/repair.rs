@@ -11,7 +11,8 @@ use sqlx::AssertSqlSafe;
 
 use super::lookup::keys_sql;
 use super::{Source, SourceTransaction, TableBinding, take_exclusive};
-use crate::error::{Doing, Kind, Result};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::key::SourceKey;
 use crate::target::Backoff;
 
 /// Longest wait for the barrier in one try: writers queue behind us for no longer.
@@ -51,6 +52,24 @@ impl Source {
             marked += done.rows_affected();
         }
         Ok(marked)
+    }
+
+    /// Source keys, given as one SQL literal a key column, as the pending set has them, in their order.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Invalid`] for a literal that is not of its column's type.
+    pub async fn source_keys(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<Vec<SourceKey>> {
+        let doing = "naming keys";
+        let mut named = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(KEYS_MAX) {
+            let sql = format!("SELECT k.key::text FROM (VALUES {}) AS k (n, key) ORDER BY k.n", keys_sql(binding, keys));
+            let found: Vec<String> =
+                sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_all(&self.pool).await.doing(doing)?;
+            for key in found {
+                named.push(SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?);
+            }
+        }
+        Ok(named)
     }
 
     /// Begins a transaction behind the closed barrier: no write transaction is in flight while it lasts.

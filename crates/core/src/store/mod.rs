@@ -20,6 +20,7 @@ mod read;
 pub mod reads;
 mod strict;
 mod swap;
+mod timing;
 mod transaction;
 mod write;
 

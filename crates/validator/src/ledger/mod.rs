@@ -11,6 +11,7 @@
 //!
 //! A ledger that is *kept* has its spools in a [`Folder`], and goes on from there after its process was killed.
 
+mod digest;
 mod folder;
 mod pass;
 mod spool;
@@ -123,7 +124,7 @@ pub(crate) struct Difference {
 
 impl Ledger {
     /// An empty one for a table of about `rows` rows, whose passes have these pieces before them, and which may take about
-    /// `memory_bytes`. In a folder it is kept.
+    /// `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or under one that nobody can know before.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -131,13 +132,14 @@ impl Ledger {
         rows: i64,
         memory_bytes: usize,
         pieces: (Vec<Piece>, Vec<Piece>),
+        seed: Option<u64>,
         kept: Option<(Folder, String, DateTime<Utc>)>,
     ) -> io::Result<Self> {
         let partition_rows = (memory_bytes / 8 / JOINED_BYTES).max(1_000);
         let partitions = usize::try_from(rows).unwrap_or(0) / partition_rows;
         let partitions = partitions.clamp(PARTITIONS_MIN, PARTITIONS_MAX).next_power_of_two();
         let in_memory_bytes = memory_bytes / 16 / (2 * partitions + 2);
-        let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        let seed = seed.unwrap_or_else(|| std::collections::hash_map::RandomState::new().build_hasher().finish());
         let kept = match kept {
             None => None,
             Some((folder, identity, as_of)) => {

@@ -10,7 +10,7 @@ use crate::print::Print;
 const MEMORY_BYTES: usize = 64 << 20;
 
 fn ledger(rows: i64) -> Ledger {
-    Ledger::new(rows, MEMORY_BYTES, (vec![Piece::default()], vec![Piece::default()]), None).expect("nothing is kept")
+    Ledger::new(rows, MEMORY_BYTES, (vec![Piece::default()], vec![Piece::default()]), None, None).expect("nothing is kept")
 }
 
 fn enter(ledger: &Ledger, side: Side, entries: &[Entry]) {
@@ -128,7 +128,7 @@ fn two_sets_of_equal_sum_and_count_are_taken_for_one_which_is_why_states_are_has
 fn kept(folder: &std::path::Path) -> Ledger {
     let folder = Folder::take(folder).expect("a folder").expect("nobody has it");
     let kept = Some((folder, "same".to_owned(), chrono::Utc::now()));
-    Ledger::new(0, MEMORY_BYTES, (vec![Piece::default(); 2], vec![Piece::default()]), kept).expect("a folder")
+    Ledger::new(0, MEMORY_BYTES, (vec![Piece::default(); 2], vec![Piece::default()]), None, kept).expect("a folder")
 }
 
 fn resumed(path: &std::path::Path) -> Ledger {
