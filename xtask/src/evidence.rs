@@ -62,7 +62,7 @@ async fn watch(source: Source, tables: Vec<TableBinding>, stop: CancellationToke
             let mut nth = 0;
             samples.retain(|_| {
                 nth += 1;
-                (nth - 1) / tables.len() % 2 == 0
+                ((nth - 1) / tables.len()).is_multiple_of(2)
             });
         }
         if stop.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {

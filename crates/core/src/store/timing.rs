@@ -41,7 +41,7 @@ impl<T: MigratableTable> Selection<T> {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn ask_source(&self, rows_max: usize) -> Result<usize> {
-        Ok(self.from_source(rows_max).await?.len())
+        Ok(self.read_source(rows_max).await?.len())
     }
 
     /// Asks the target alone for the first `rows_max` rows; says how many there were.
@@ -52,6 +52,6 @@ impl<T: MigratableTable> Selection<T> {
     /// # Cancel safety
     /// Reading has no effect.
     pub async fn ask_target(&self, rows_max: usize) -> Result<usize> {
-        Ok(self.from_target(rows_max).await?.len())
+        Ok(self.read_target(rows_max).await?.len())
     }
 }
