@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_coordinator::{Coordinator, Error, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, Retry};
 use lockstep_tests::World;
-use lockstep_tests::world::{CutShort, eventually};
+use lockstep_tests::world::CutShort;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio_util::sync::CancellationToken;
@@ -82,13 +82,6 @@ async fn caught_up(world: &World) {
     while world.value::<bool>(behind).await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Waits for transactions that have lost their callers.
-pub(crate) async fn until_nobody_writes(world: &World) {
-    let open = "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
-                AND application_name = 'lockstep under test' AND (state = 'active' OR state LIKE 'idle in transaction%'))";
-    eventually("every transaction has ended", || async { world.value::<bool>(open).await }).await;
 }
 
 /// Finishes what was begun: history, if it has not been moved, and a step half-done.

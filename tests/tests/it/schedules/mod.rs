@@ -115,7 +115,7 @@ async fn schedule(seed: u64) {
     for app in apps {
         app.shutdown().await;
     }
-    machine::until_nobody_writes(&world).await;
+    world.until_nobody_writes().await;
     machine::recover(&world).await;
     watch::check_known(&world).await;
     world.assert_converged().await;
