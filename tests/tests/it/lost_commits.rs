@@ -52,11 +52,6 @@ impl Call {
         }
     }
 
-    /// Commits before the one that counts: an operation logs its start by itself.
-    fn commits_before(self) -> u64 {
-        u64::from(matches!(self, Self::Coordinated))
-    }
-
     async fn prepare(self, world: &World, id: i64) {
         if matches!(self, Self::UpdateStatus | Self::Coordinated) {
             world.sql(&payment(id, 1)).await;
@@ -138,7 +133,7 @@ async fn check_commits(writes: WriteOptions) {
     let mut id = 100;
     for call in CALLS {
         let (committed_by, lost) = call.commit(at_once);
-        let commit = |fault| SourceRule::new(fault).on(committed_by).after(call.commits_before()).times(1);
+        let commit = |fault| SourceRule::new(fault).on(committed_by).times(1);
         let next = async |id: &mut i64| {
             proxy.clear();
             *id += 1;
