@@ -7,14 +7,16 @@
 //! what all of that comes to; it never says consistent while something was not compared, failed, or waits
 //! unacknowledged (I11).
 //!
-//! There is no write path here. Findings are repaired by the relay, and the verdict is recorded by the caller.
+//! There is no write path to rows or items here. Findings are repaired by the relay, and the verdict is recorded by the caller.
+//! Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass may go on from.
 //!
 //! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`
 //! and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`, `reader` and
 //! `tasks` (how stores are asked and processors used); `tally` and `suspect`; `print` and `ledger` (what is compared), `keep` (what
 //! survives us); `source_pass` and `target_pass`,
-//! or `sample` instead of them;
-//! `recheck`; and the composition, `table_run` for one table and `run` for all.
+//! or `sample` or `incremental` instead of them;
+//! `recheck`; and the composition, `table_run` for one table and `run` for all; `verified` (what a later pass goes on from);
+//! `count` (only counts).
 //!
 //! ```no_run
 //! # use lockstep_core::{source::{Source, TableBinding}, target::Target};
@@ -49,6 +51,9 @@ mod keep;
 mod ledger;
 mod print;
 
+mod count;
+mod count_pass;
+mod incremental;
 mod sample;
 mod source_pass;
 mod target_pass;
@@ -57,14 +62,17 @@ mod recheck;
 
 mod run;
 mod table_run;
+mod verified;
 
 #[cfg(test)]
 mod tests;
 
+pub use count::{CountReport, DayCount, TableCount, count};
 pub use options::{Kept, Sample, ValidateOptions};
 pub use progress::{Progress, ProgressSnapshot, TableProgress};
 pub use report::{Finding, FindingClass, Report, TableReport};
 pub use run::validate;
 pub use verdict::{Verdict, decide};
+pub use verified::{begin, record, starting_point};
 
 pub use tokio_util::sync::CancellationToken;

@@ -63,6 +63,7 @@ pub async fn validate(
         window_start: options.window.start,
         window_end: options.window.end,
         sample: options.sample,
+        incremental: options.incremental,
         tables: reports,
     };
     tracing::info!(

@@ -3,7 +3,7 @@
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
 //! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows),
-//! `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
+//! `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`, `unverified` (what was delivered since a pass).
 
 mod barrier;
 mod begin;
@@ -26,6 +26,7 @@ mod standing;
 mod statements;
 mod sweep;
 mod tuning;
+mod unverified;
 mod verdicts;
 
 pub use barrier::{BARRIER, CoordinatorLock, take_exclusive, take_shared};
@@ -50,6 +51,7 @@ pub use standing::{Oldest, Standing};
 pub(crate) use statements::RowStatements;
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
+pub use unverified::{ChangedKey, FullPass};
 pub use verdicts::VerdictRow;
 
 use std::str::FromStr;

@@ -20,10 +20,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
-
 use crate::print::{Print, Printer};
-pub(crate) use folder::{Folder, Manifest};
+pub(crate) use folder::{Begun, Folder, Manifest};
 pub(crate) use pass::{Counted, Cursor, Pass, Piece};
 use spool::Spool;
 
@@ -131,7 +129,7 @@ impl Ledger {
         rows: i64,
         memory_bytes: usize,
         pieces: (Vec<Piece>, Vec<Piece>),
-        kept: Option<(Folder, String, DateTime<Utc>)>,
+        kept: Option<(Folder, String, Begun)>,
     ) -> io::Result<Self> {
         let partition_rows = (memory_bytes / 8 / JOINED_BYTES).max(1_000);
         let partitions = usize::try_from(rows).unwrap_or(0) / partition_rows;
@@ -140,9 +138,9 @@ impl Ledger {
         let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
         let kept = match kept {
             None => None,
-            Some((folder, identity, as_of)) => {
+            Some((folder, identity, begun)) => {
                 folder.clear()?;
-                Some((folder, Manifest::new(identity, as_of, seed, partitions)))
+                Some((folder, Manifest::new(identity, begun, seed, partitions)))
             }
         };
         let page = |side: Side, pieces| {
