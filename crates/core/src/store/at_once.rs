@@ -43,7 +43,8 @@ impl Calls {
 }
 
 impl<T: MigratableTable> Store<T> {
-    /// Makes the call, if the phase as this process knows it lets it; `None` means that nothing was done, and that the long
+    /// Makes the call, in a mode of the caller's where both stores are written, if the phase as this process knows it lets it;
+    /// `None` means that nothing was done, and that the long
     /// way is to be gone.
     ///
     /// # Errors
@@ -51,14 +52,20 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// # Cancel safety
     /// As for [`Store::put`].
-    pub(super) async fn at_once(&self, kind: Call, arguments: impl Fn() -> PgArguments) -> Result<Option<WriteOutcome<T::Row>>> {
+    pub(super) async fn at_once(
+        &self,
+        kind: Call,
+        mode: Option<WriteMode>,
+        arguments: impl Fn() -> PgArguments,
+    ) -> Result<Option<WriteOutcome<T::Row>>> {
         // Whoever does not know the phase, asks in its transaction.
         let Ok(control) = self.shared.phase.current().await else { return Ok(None) };
         let calls = &self.shared.calls;
         if control.phase == Phase::DynamoOnly || calls.missing_in.load(Ordering::Relaxed) == control.epoch.0 {
             return Ok(None);
         }
-        let ended = match self.shared.writer.options().mode(control.phase) {
+        let configured = self.shared.writer.options().mode(control.phase);
+        let ended = match configured.map(|configured| mode.unwrap_or(configured)) {
             Some(WriteMode::Strict) => self.strictly(kind, arguments(), control).await?,
             mode => self.freely(kind, arguments(), control, mode.is_some()).await?,
         };

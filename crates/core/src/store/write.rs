@@ -5,7 +5,7 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::transaction::{Change, State, WriteTransaction, Written};
-use super::{Delivery, Store, WriteOutcome};
+use super::{Delivery, Store, WriteMode, WriteOutcome};
 use crate::column::Column;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::key::SourceKey;
@@ -61,7 +61,7 @@ impl<T: MigratableTable> Store<T> {
     /// Before the commit nothing is written, and what may be in the target by then is undone; after it the key is pending
     /// and will be delivered.
     pub async fn put(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
-        if let Some(outcome) = self.at_once(Call::Upsert, || bound(row)).await? {
+        if let Some(outcome) = self.at_once(Call::Upsert, None, || bound(row)).await? {
             return Ok(outcome);
         }
         let mut write = self.shared.writer.begin().await?;
@@ -78,12 +78,17 @@ impl<T: MigratableTable> Store<T> {
     /// # Cancel safety
     /// As for [`Store::put`].
     pub async fn insert(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
-        if let Some(outcome) = self.at_once(Call::Insert, || bound(row)).await? {
+        self.insert_as(row, None).await
+    }
+
+    /// The same, in a mode of the caller's where both stores are written.
+    pub(crate) async fn insert_as(&self, row: &T::Row, mode: Option<WriteMode>) -> Result<WriteOutcome<T::Row>> {
+        if let Some(outcome) = self.at_once(Call::Insert, mode, || bound(row)).await? {
             return Ok(outcome);
         }
         let mut write = self.shared.writer.begin().await?;
         let touched = self.insert_in(&mut write, row).await?;
-        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
+        Ok(touched.outcome(&self.shared.writer.finish_in(write, mode).await?))
     }
 
     /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the
@@ -115,7 +120,7 @@ impl<T: MigratableTable> Store<T> {
             key.bind(&mut arguments);
             arguments
         };
-        if let Some(outcome) = self.at_once(Call::Delete, arguments).await? {
+        if let Some(outcome) = self.at_once(Call::Delete, None, arguments).await? {
             return Ok(outcome);
         }
         let arguments = arguments();
