@@ -89,8 +89,9 @@ async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
 fn suspect(run: &TableRun, changed: ChangedKey) -> Suspect {
     let table = &run.binding.table;
     let ChangedKey { key, mut literals } = changed;
-    let subject = match table.target_key(&key) {
-        Ok(place) => Subject::Key { key: literals, place },
+    let both = table.target_key(&key).and_then(|place| Ok((table.literals_of_key(&key)?, place)));
+    let subject = match both {
+        Ok((key, place)) => Subject::Key { key, place },
         Err(_) => {
             // No item can be at the place of such a key; its row may have another key by now.
             literals.truncate(table.primary_key_columns());
