@@ -73,9 +73,12 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
 async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
     let (reader, name) = (&run.reader, run.binding.name());
     let mut after = None;
+    // What is expected here is what has changed, and that is known page by page.
+    run.progress().rows_expected.store(0, Ordering::Relaxed);
     loop {
         let page = reader.ask(|| reader.source.changed_keys(name, after.as_ref(), PAGE_KEYS)).await?;
         run.tally.count_changed(page.len() as u64);
+        run.progress().rows_expected.fetch_add(page.len() as u64, Ordering::Relaxed);
         run.progress().source_rows.fetch_add(page.len() as u64, Ordering::Relaxed);
         let is_last = (page.len() as i64) < PAGE_KEYS;
         after = page.last().map(|changed| changed.key.clone());
