@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sqlx::postgres::PgArguments;
+
 use crate::column::Unholdable;
 use crate::item::{Attributes, Item};
 use crate::key::{SourceKey, TargetKey, TargetSchema};
@@ -61,6 +63,12 @@ pub trait AnyTable: Send + Sync {
     /// When the item is not a row of this table.
     fn key_of_item(&self, attributes: &Attributes) -> Result<Vec<String>, Unholdable>;
 
+    /// The row that an item holds.
+    ///
+    /// # Errors
+    /// When the item is not a row of this table.
+    fn row_of_item(&self, attributes: &Attributes) -> Result<Box<dyn AnyRow>, Unholdable>;
+
     /// Compares a source row with an item, column by column, index and expiry attributes included.
     ///
     /// # Errors
@@ -75,6 +83,30 @@ pub trait AnyTable: Send + Sync {
     /// # Errors
     /// When the row does not decode.
     fn broken_rules(&self, fields: &mut Fields<'_>) -> Result<Vec<&'static str>, Unholdable>;
+}
+
+/// A row whose type has been forgotten, on its way from an item to PostgreSQL.
+pub trait AnyRow: Send + Sync {
+    /// Appends every column as a parameter, in the order of [`AnyTable::columns`].
+    fn bind(&self, arguments: &mut PgArguments);
+
+    /// Its source key, as one SQL literal a key column.
+    ///
+    /// # Errors
+    /// Names the column whose type has none.
+    fn key(&self) -> Result<Vec<String>, Unholdable>;
+}
+
+struct RowOf<T: MigratableTable>(T::Row);
+
+impl<T: MigratableTable> AnyRow for RowOf<T> {
+    fn bind(&self, arguments: &mut PgArguments) {
+        self.0.bind(arguments);
+    }
+
+    fn key(&self) -> Result<Vec<String>, Unholdable> {
+        T::key(&self.0).literals()
+    }
 }
 
 /// One side of a comparison did not decode.
@@ -151,6 +183,10 @@ impl<T: MigratableTable> AnyTable for T {
 
     fn key_of_item(&self, attributes: &Attributes) -> Result<Vec<String>, Unholdable> {
         T::Key::from_item(attributes)?.literals()
+    }
+
+    fn row_of_item(&self, attributes: &Attributes) -> Result<Box<dyn AnyRow>, Unholdable> {
+        Ok(Box::new(RowOf::<T>(T::decode(attributes)?)))
     }
 
     fn compare(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<String>, CompareError> {

@@ -29,13 +29,13 @@ pub mod target;
 mod version;
 
 pub use column::{Column, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
-pub use erased::{AnyTable, CompareError, TableHandle};
+pub use erased::{AnyRow, AnyTable, CompareError, TableHandle};
 pub use error::{Doing, Error, Kind, Result, Retry, Side};
 pub use item::{
     Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, is_tombstone,
     version_of,
 };
-pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema};
+pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place};
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};
 pub use table::{MigratableTable, Reference, Rule, tombstone};

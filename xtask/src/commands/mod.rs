@@ -8,6 +8,7 @@ pub mod dynamo_server;
 pub mod migrate;
 pub mod orphans;
 pub mod relay;
+pub mod reverse_feed;
 pub mod rollback;
 pub mod seed;
 mod shared;

@@ -52,6 +52,8 @@ pub struct TableState {
     pub planned_at: Option<DateTime<Utc>>,
     /// Changes that relays have delivered.
     pub relayed: i64,
+    /// Which of our trigger functions it has; see [`CAPTURE_VERSION`](super::CAPTURE_VERSION).
+    pub capture_version: i32,
 }
 
 impl Control {

@@ -3,7 +3,8 @@
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
 //! `intents` and `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows),
-//! `progress` (ranges), `dead_letters`, `repair` (marks from outside), `journal`, `verdicts`.
+//! `progress` (ranges), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the
+//! target), `journal`, `verdicts`.
 
 mod barrier;
 mod begin;
@@ -20,17 +21,18 @@ mod lookup;
 mod pending;
 mod progress;
 mod repair;
+pub mod reverse;
 mod schema;
 mod standing;
 mod sweep;
 mod tuning;
 mod verdicts;
 
-pub use barrier::{BARRIER, CoordinatorLock, take_exclusive, take_shared};
+pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub(crate) use binding::{list, quote_identifier};
-pub use capture::CaptureState;
+pub use capture::{CAPTURE_VERSION, CaptureState};
 pub use control::{Control, TableState};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;
@@ -137,6 +139,14 @@ impl Source {
             .await
             .doing("asking for the server version")?;
         text.parse().map_err(|_| Error::source(Kind::Misconfigured, "asking for the server version", text))
+    }
+
+    /// What time it is by the source's clock.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn clock(&self) -> Result<chrono::DateTime<chrono::Utc>> {
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await.doing("asking for the time")
     }
 
     /// Closes the pool: no connection is left when this returns.

@@ -1,0 +1,19 @@
+//! The source's side of the way back: rows that come from the target in DynamoOnly.
+//!
+//! A *place* is the key of an item, as text. A row may have had several places: one that its target key moved from holds a
+//! tombstone. In reading order: `table` (what is fed), `positions` (how far the streams were read), `entry` (what a page
+//! asks for, decided without I/O), `apply` (one page, one transaction), `rows` (the SQL that changes rows), `again` (items
+//! to be read once more), `standing` (what `status` shows).
+
+mod again;
+mod apply;
+mod entry;
+mod positions;
+mod rows;
+mod standing;
+mod table;
+
+pub use again::{Again, Found};
+pub use apply::{Applied, Page};
+pub use standing::FeedStanding;
+pub use table::FedTable;
