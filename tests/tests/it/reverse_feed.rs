@@ -44,7 +44,7 @@ fn payment_row(payment_id: i64, loan_id: i64, cents: i64) -> Payment {
     let at = lockstep_core::parse_fixed_width("2099-03-04T05:06:07.000008Z").expect("a time");
     Payment {
         payment_id,
-        customer_id: 7,
+        customer_id: 1 + payment_id % 50,
         loan_id,
         payment_amount: Scaled::new(Decimal::new(cents, 2)).expect("fits"),
         currency: "EUR".to_owned(),
@@ -328,4 +328,23 @@ async fn a_reverse_backfill_alone_brings_rows_and_deletes_back() {
         reverse_backfill(&migration, binding, false, &CancellationToken::new()).await.expect("reads");
     }
     world.assert_fed().await;
+}
+
+#[tokio::test]
+async fn a_write_of_dynamo_only_that_lands_after_the_way_back_is_overruled_by_the_row() {
+    let (world, epoch) = dynamo_only(World::start().await).await;
+    let table = IntegrationLogs::default();
+    world.put_item(&table, &log_row(1, "service-1", "in time"), epoch).await;
+    world.put_item(&table, &log_row(2, "service-2", "in time"), epoch).await;
+    world.feed_until_drained().await;
+    world.flip(Phase::HybridRead).await;
+    // Requests that were under way when everyone had given them up.
+    world.put_item(&table, &log_row(1, "service-1", "late"), epoch).await;
+    world.delete_item(&table, &log_at(2, "service-2"), epoch).await;
+    world.put_item(&table, &log_row(70, "service-0", "late"), epoch).await;
+    assert_eq!(world.disagreements().await.len(), 3);
+    world.feed_until_drained().await;
+    assert_eq!(world.pending(LOGS).await.len(), 3);
+    assert_eq!(world.count("integration_logs WHERE user_id = 'in time'").await, 2);
+    world.assert_converged().await;
 }

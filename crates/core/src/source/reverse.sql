@@ -6,6 +6,8 @@ CREATE TABLE lockstep.reverse_tables (
     -- Which stream: one that was ended and begun again is another, with none of the positions below.
     stream        text NOT NULL,
     begun_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The newest DynamoOnly that it was fed in: what is written in it and comes after it is late.
+    epoch         bigint,
     applied       bigint NOT NULL DEFAULT 0,
     -- Items that expired; their rows stay.
     expired       bigint NOT NULL DEFAULT 0,

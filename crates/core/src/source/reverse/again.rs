@@ -54,7 +54,7 @@ impl Source {
     /// # Errors
     /// The driver's. A row that PostgreSQL refuses once more stays noted, and is no error.
     pub async fn apply_again(&self, table: &FedTable, found: &[Found]) -> Result<u64> {
-        let (mut transaction, control) = self.begin_feeding(table).await?;
+        let (mut transaction, control, _) = self.begin_feeding(table).await?;
         if control.phase != Phase::DynamoOnly {
             // The source decides again: what was left is for the validator to find.
             return Ok(0);

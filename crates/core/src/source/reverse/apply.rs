@@ -16,7 +16,7 @@ use crate::phase::Phase;
 use crate::source::binding::list;
 use crate::source::{Control, Source, SourceTransaction, take_shared};
 use crate::target::streams::Folded;
-use crate::version::Version;
+use crate::version::{Epoch, Version};
 
 /// A page of a shard, ready to be applied.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +57,22 @@ impl Source {
     /// All of it is done, or nothing.
     pub async fn apply_reverse(&self, table: &FedTable, page: Page<'_>) -> Result<Applied> {
         let name = table.binding.name();
-        let (mut transaction, control) = self.begin_feeding(table).await?;
-        let plan = plan(&*table.binding.table, page.folded, &control);
+        let (mut transaction, control, fed_in) = self.begin_feeding(table).await?;
+        let plan = plan(&*table.binding.table, page.folded, &control, fed_in);
         if plan.ahead {
             let message = "the stream has records of an epoch that PostgreSQL's control record does not know of yet";
             return Err(Error::source(Kind::Busy, format!("feeding {name}"), message));
+        }
+        if !plan.late.is_empty() {
+            // Marks from outside need the barrier for themselves. Marked twice is marked; the position comes after.
+            transaction.rollback().await.doing("making way for marks")?;
+            let late = self.mark_for_repair(&table.binding, &plan.late).await?;
+            tracing::warn!(
+                table = name,
+                late,
+                "writes of DynamoOnly landed after it was over; the relay puts the rows over them"
+            );
+            (transaction, ..) = self.begin_feeding(table).await?;
         }
         if !save_position(&mut transaction, name, &page).await? {
             return Ok(Applied::default());
@@ -86,10 +97,10 @@ impl Source {
     /// As [`Source::apply_reverse`], but for positions, of which there is none.
     pub async fn apply_items(&self, table: &FedTable, items: &[Attributes]) -> Result<Applied> {
         let name = table.binding.name();
-        let (mut transaction, control) = self.begin_feeding(table).await?;
+        let (mut transaction, control, _) = self.begin_feeding(table).await?;
         let (mut entries, mut skipped, mut undecodable) = (Vec::new(), 0, 0);
         for item in items.iter().filter(|item| !is_tombstone(item)) {
-            let Some(version) = version_of(item).filter(|v| origin(*v, &control) == Origin::Target) else {
+            let Some(version) = version_of(item).filter(|v| origin(*v, &control, None) == Origin::Target) else {
                 skipped += 1;
                 continue;
             };
@@ -114,7 +125,7 @@ impl Source {
     /// # Errors
     /// As [`Source::apply_items`].
     pub async fn delete_fed(&self, table: &FedTable, gone: Vec<(String, Version, Vec<String>)>) -> Result<Applied> {
-        let (mut transaction, control) = self.begin_feeding(table).await?;
+        let (mut transaction, control, _) = self.begin_feeding(table).await?;
         if control.phase != Phase::DynamoOnly {
             return Ok(Applied::default());
         }
@@ -124,8 +135,9 @@ impl Source {
         Ok(Applied { again, ..applied })
     }
 
-    /// Begins a transaction that the trigger lets write in DynamoOnly, behind the barrier, with the phase as it is in it.
-    pub(super) async fn begin_feeding(&self, table: &FedTable) -> Result<(SourceTransaction, Control)> {
+    /// Begins a transaction that the trigger lets write in DynamoOnly, behind the barrier, with the phase as it is in it, and
+    /// the newest DynamoOnly that the table was fed in.
+    pub(super) async fn begin_feeding(&self, table: &FedTable) -> Result<(SourceTransaction, Control, Option<Epoch>)> {
         let doing = format!("feeding {}", table.binding.name());
         let mut transaction = self.begin(&doing).await?;
         take_shared(&mut transaction).await?;
@@ -133,7 +145,18 @@ impl Source {
         transaction.execute("INSERT INTO lockstep.reverse_writers VALUES (pg_current_xact_id())").await.doing(&doing)?;
         // A constraint that waits for the commit would refuse the whole page there, and not say which row.
         transaction.execute("SET CONSTRAINTS ALL IMMEDIATE").await.doing(&doing)?;
-        Ok((transaction, control))
+        if control.phase == Phase::DynamoOnly {
+            let note = "UPDATE lockstep.reverse_tables SET epoch = $2 WHERE table_name = $1 AND epoch IS DISTINCT FROM $2";
+            let noted = sqlx::query(note).bind(table.binding.name()).bind(control.epoch.0).execute(&mut *transaction).await;
+            noted.doing(&doing)?;
+            return Ok((transaction, control, Some(control.epoch)));
+        }
+        let fed_in: Option<Option<i64>> = sqlx::query_scalar("SELECT epoch FROM lockstep.reverse_tables WHERE table_name = $1")
+            .bind(table.binding.name())
+            .fetch_optional(&mut *transaction)
+            .await
+            .doing(&doing)?;
+        Ok((transaction, control, fed_in.flatten().map(Epoch)))
     }
 }
 

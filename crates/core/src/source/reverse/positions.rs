@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use sqlx::AssertSqlSafe;
+
 use super::FedTable;
 use crate::error::{Doing, Result};
 use crate::phase::Phase;
 use crate::source::Source;
 use crate::target::streams::{RETENTION, Saved};
+use crate::version::EPOCH_SHIFT;
 
 /// A shard that was not looked at for this long may have lost records without a trace: it had no position yet, or none of its
 /// records was left to say so. An hour less than the retention, for the clocks.
@@ -63,14 +66,7 @@ impl Source {
         if let Some(why) = why {
             lose(&mut transaction, name, why).await?;
         }
-        // Versions of earlier epochs are never asked for again.
-        sqlx::query(
-            "DELETE FROM lockstep.reverse_places WHERE table_name = $1 AND version < (SELECT epoch << 40 FROM lockstep.control)",
-        )
-        .bind(name)
-        .execute(&mut *transaction)
-        .await
-        .doing(&doing)?;
+        clean_up(&mut transaction, name).await?;
         let saved: Vec<(String, Option<String>, bool)> =
             sqlx::query_as("SELECT shard, position, finished FROM lockstep.reverse_shards WHERE table_name = $1")
                 .bind(name)
@@ -133,6 +129,31 @@ impl Source {
         .doing("taking back the note of lost records")
         .map(drop)
     }
+}
+
+/// Takes out what is of no use any more: versions of earlier epochs, shards that no stream lists any longer, and, where the
+/// source decides again, whatever was wrong with the way back.
+async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()> {
+    let frozen = Phase::DynamoOnly.name();
+    for sql in [
+        format!(
+            "DELETE FROM lockstep.reverse_places WHERE table_name = $1 AND version < (SELECT epoch << {EPOCH_SHIFT} FROM lockstep.control)"
+        ),
+        "DELETE FROM lockstep.reverse_shards WHERE table_name = $1 AND finished
+             AND greatest(newest_at, empty_at) < clock_timestamp() - interval '2 days'"
+            .to_owned(),
+        format!(
+            "DELETE FROM lockstep.reverse_again WHERE table_name = $1 AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
+        ),
+        format!(
+            "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
+             WHERE table_name = $1 AND (lost_at IS NOT NULL OR foreign_count > 0)
+                 AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).bind(name).execute(&mut *connection).await.doing("tidying the reverse feed")?;
+    }
+    Ok(())
 }
 
 async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
