@@ -103,6 +103,8 @@ async fn killed_at_any_moment_the_same_command_finishes_and_reads_nothing_again(
 async fn a_reverse_feed_that_is_killed_again_and_again_brings_everything_back() {
     let world = World::start().await;
     world.prepared().await.close().await;
+    let before = ended(command(&world, &["reverse-feed", "--until-empty", "--json", "--quiet"])).await;
+    assert_eq!(before.status.code(), Some(0), "{}", String::from_utf8_lossy(&before.stderr));
     let epoch = world.flip(Phase::DynamoOnly).await;
     let table = lockstep_integration_logs::IntegrationLogs::default();
     for killed_after in [1, 150, 320] {

@@ -66,6 +66,8 @@ async fn dynamo_only(world: World) -> (World, Epoch) {
     lockstep_tests::world::backfill(&coordinator).await;
     world.relay_until_empty().await;
     coordinator.close().await;
+    // Begun before the step, as the step demands.
+    world.feed_until_drained().await;
     let epoch = world.flip(Phase::DynamoOnly).await;
     (world, epoch)
 }
@@ -286,6 +288,9 @@ async fn changes_that_went_round_lockstep_are_not_applied_but_reported() {
     assert_eq!((kept.absent, kept.deleted), (1, 0), "{kept:?}");
     let deleted = reverse_backfill(&migration, &migration.tables[0], true, &cancel).await.expect("reads");
     assert_eq!((deleted.absent, deleted.deleted), (0, 1), "{deleted:?}");
+    assert_eq!(world.count("integration_logs WHERE user_id = 'by hand'").await, 1);
+    world.feed_until_drained().await;
+    world.assert_fed().await;
 }
 
 #[tokio::test]
@@ -317,6 +322,23 @@ async fn what_the_stream_has_lost_closes_the_way_back_until_the_whole_target_was
     world.assert_fed().await;
     let told = status(&world.source, &world.target, &migration.tables).await.expect("a status");
     assert!(told.tables.iter().all(|table| table.reverse_alarm.is_none()), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_feed_that_is_begun_only_after_the_step_says_that_it_has_missed_something() {
+    let world = World::start().await;
+    world.prepared().await.close().await;
+    let epoch = world.flip(Phase::DynamoOnly).await;
+    // No stream is on yet, so this is in none.
+    world.put_item(&IntegrationLogs::default(), &log_row(1, "a", "missed"), epoch).await;
+    let fed = world.feed_until_drained().await;
+    let why = fed.tables[0].standing.as_ref().and_then(|standing| standing.lost_why.clone());
+    assert!(why.as_ref().is_some_and(|why| why.contains("only after the step")), "{fed:?}");
+    let migration = world.migration();
+    reverse_backfill(&migration, &migration.tables[0], false, &CancellationToken::new()).await.expect("reads");
+    let mended = world.feed_until_drained().await;
+    assert_eq!(mended.tables[0].standing.as_ref().and_then(|standing| standing.lost_at), None, "{mended:?}");
+    world.assert_fed().await;
 }
 
 #[tokio::test]

@@ -31,10 +31,9 @@ impl Shards {
     async fn start() -> Self {
         let world = World::start().await;
         world.prepared().await.close().await;
-        let epoch = world.flip(Phase::DynamoOnly).await;
-        let binding = world.logs_table();
-        let table = world.source.fed_table(&binding).await.expect("a table");
+        let table = world.source.fed_table(&world.logs_table()).await.expect("a table");
         world.source.open_reverse(&table, "by hand").await.expect("opens");
+        let epoch = world.flip(Phase::DynamoOnly).await;
         Self { world, table, epoch, queues: vec![VecDeque::new(); 3], items: vec![None; 3], page: 0 }
     }
 

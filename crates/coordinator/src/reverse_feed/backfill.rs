@@ -51,12 +51,16 @@ pub async fn reverse_backfill(
     delete_absent: bool,
     cancel: &CancellationToken,
 ) -> Result<ReverseBackfill> {
-    let begun = migration.source.clock().await?;
     let table = migration.source.fed_table(binding).await?;
+    // The stream first: what is written from here on is in it, and what was written before is in what is read here.
+    let stream = migration.target.enable_stream(&binding.target_name).await?;
+    migration.source.open_reverse(&table, stream.arn()).await?;
+    let begun = migration.source.clock().await?;
+    let foreign = migration.source.reverse_standing(binding.name()).await?.map_or(0, |standing| standing.foreign_count);
     let mut done = ReverseBackfill { name: binding.name(), ..ReverseBackfill::default() };
     items(migration, &table, &mut done, cancel).await?;
     rows(migration, &table, delete_absent, &mut done, cancel).await?;
-    migration.source.mend_reverse(binding.name(), begun).await?;
+    migration.source.mend_reverse(binding.name(), begun, foreign).await?;
     Ok(done)
 }
 
@@ -144,6 +148,8 @@ async fn look_up(
     if !gone.is_empty() {
         let applied = Backoff::patient().retry(|| migration.source.delete_fed(table, gone.clone())).await?;
         done.deleted += applied.applied;
+        // The feed knows of an item there; it will have the last word.
+        done.absent += applied.skipped;
         done.again += applied.again;
     }
     Ok(())

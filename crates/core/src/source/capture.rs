@@ -13,7 +13,6 @@ use super::binding::{quote_identifier, quote_literal};
 use super::{BARRIER, Source, TableBinding};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::phase::Phase;
-use crate::version::EPOCH_SHIFT;
 
 /// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in DynamoOnly.
 /// [`Source::refresh_capture`] brings a table to it; no step to DynamoOnly may be taken before.
@@ -180,7 +179,7 @@ fn function_name(binding: &TableBinding) -> String {
 ///
 /// In DynamoOnly they refuse everyone but the reverse feed. The phase is read without trusting the transaction's snapshot.
 /// 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The phase becomes DynamoOnly. 3. The transaction
-/// writes; by its snapshot it still may. A sequence has no snapshot: if the version sequence is of another epoch than the
+/// writes; by its snapshot it still may. A sequence has no snapshot: if `frozen_seq` knows of a later DynamoOnly than the
 /// control row, the row is locked, which fails such a transaction as one that cannot be serialised, and which a transaction
 /// after a flip that was rolled back passes.
 ///
@@ -211,12 +210,11 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              old_key jsonb;
              new_key jsonb;
              phase_now text;
-             of_now boolean;
+             out_of_date boolean;
          BEGIN
              PERFORM pg_advisory_xact_lock_shared({class}, {barrier});
-             SELECT c.phase, c.epoch = v.last_value >> {EPOCH_SHIFT} INTO phase_now, of_now
-                 FROM lockstep.control c, lockstep.version_seq v;
-             IF NOT of_now THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
+             SELECT c.phase, c.epoch < f.last_value INTO phase_now, out_of_date FROM lockstep.control c, lockstep.frozen_seq f;
+             IF out_of_date THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
              IF phase_now = '{frozen}' THEN
                  IF EXISTS (SELECT FROM lockstep.reverse_writers w WHERE w.xid = pg_current_xact_id()) THEN RETURN NULL; END IF;
                  PERFORM lockstep.refuse_frozen(TG_OP, TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);

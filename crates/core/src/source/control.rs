@@ -94,6 +94,11 @@ impl Control {
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
+        if to == Phase::DynamoOnly {
+            // For writers whose snapshot is older than this; see `capture`.
+            let freeze = sqlx::query("SELECT setval('lockstep.frozen_seq', $1)").bind(epoch.0).execute(&mut *transaction);
+            freeze.await.doing(doing)?;
+        }
         sqlx::query("UPDATE lockstep.control SET phase = $1, epoch = $2, changed_at = clock_timestamp()")
             .bind(to.name())
             .bind(epoch.0)

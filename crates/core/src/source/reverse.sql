@@ -61,6 +61,9 @@ CREATE TABLE lockstep.reverse_writers (
     xid xid8 PRIMARY KEY
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
+-- The newest epoch that was to begin as DynamoOnly, also by a flip that was rolled back. A sequence, because it has no snapshot.
+CREATE SEQUENCE lockstep.frozen_seq AS bigint MINVALUE 0 START 0;
+
 -- Which of our trigger functions a table has.
 ALTER TABLE lockstep.tables ADD COLUMN capture_version int NOT NULL DEFAULT 1;
 

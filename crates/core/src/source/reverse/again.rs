@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::FedTable;
-use super::apply::finish_feeding;
+use super::feeding::finish_feeding;
 use super::rows::{delete_key, is_about_the_row, reason, upsert};
 use crate::error::{Doing, Result};
 use crate::item::{Attributes, is_tombstone, version_of};
@@ -108,7 +108,8 @@ async fn settle(connection: &mut PgConnection, table: &FedTable, found: &Found) 
     let Some((known,)) = noted else { return Ok(None) };
     // Nothing is there: expired, which is retention, or removed by hand, which was counted.
     let Some(item) = &found.item else { return Ok(None) };
-    if known > version_of(item).map(|version| version.0) {
+    // An item without a version was written by hand; what is there is what there is.
+    if version_of(item).is_some_and(|version| known > Some(version.0)) {
         return Ok(Some("it changed while it was read".to_owned()));
     }
     if !is_tombstone(item) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
 use super::FedTable;
@@ -16,7 +17,8 @@ use crate::version::EPOCH_SHIFT;
 const UNSEEN_MAX_S: f64 = RETENTION.as_secs() as f64 - 3_600.0;
 
 impl Source {
-    /// Begins to feed a table from `stream`, or goes on; returns what was saved.
+    /// Begins to feed a table from `stream`, which is on, or goes on; returns what was saved. Begun in DynamoOnly, records are
+    /// noted as lost: the stream may have been switched on after the first of them.
     ///
     /// # Errors
     /// The driver's.
@@ -47,8 +49,10 @@ impl Source {
                     .doing(&doing)?;
                 Some("the stream was ended and begun again")
             }
-            _ => {
-                // How long nobody has looked: since the newest sign of life, or since DynamoOnly began without a feed.
+            // The stream may be as new as this row: what was written since the step is not in it.
+            None => Some("the feed was begun only after the step to DynamoOnly"),
+            Some(_) => {
+                // How long nobody has looked: since the last sign of life, or since DynamoOnly began.
                 let unseen_s: Option<f64> = sqlx::query_scalar(
                     "SELECT extract(epoch FROM clock_timestamp() - coalesce(
                          (SELECT min(greatest(newest_at, empty_at)) FROM lockstep.reverse_shards WHERE table_name = $1 AND NOT finished),
@@ -113,17 +117,20 @@ impl Source {
         .map(drop)
     }
 
-    /// Takes the note of lost records back, once a reverse backfill that began after it has read the whole target.
+    /// Takes back the note of lost records, and `foreign` changes that were counted, once a reverse backfill that began at `begun`,
+    /// after them, has read the whole target.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn mend_reverse(&self, name: &str, begun: chrono::DateTime<chrono::Utc>) -> Result<()> {
+    pub async fn mend_reverse(&self, name: &str, begun: DateTime<Utc>, foreign: i64) -> Result<()> {
         sqlx::query(
-            "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
-             WHERE table_name = $1 AND coalesce(lost_at, $2) <= $2",
+            "UPDATE lockstep.reverse_tables SET lost_why = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_why END,
+                 lost_at = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_at END, foreign_count = greatest(0, foreign_count - $3)
+             WHERE table_name = $1",
         )
         .bind(name)
         .bind(begun)
+        .bind(foreign)
         .execute(self.pool())
         .await
         .doing("taking back the note of lost records")
