@@ -178,7 +178,7 @@ fn function_name(binding: &TableBinding) -> String {
 /// The functions that the triggers call.
 ///
 /// In DynamoOnly they refuse everyone but the reverse feed. The phase is read without trusting the transaction's snapshot.
-/// 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The phase becomes DynamoOnly. 3. The transaction
+/// Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The phase becomes DynamoOnly. 3. The transaction
 /// writes; by its snapshot it still may. A sequence has no snapshot: if `frozen_seq` knows of a later DynamoOnly than the
 /// control row, the row is locked, which fails such a transaction as one that cannot be serialised, and which a transaction
 /// after a flip that was rolled back passes.

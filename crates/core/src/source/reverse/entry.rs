@@ -24,7 +24,7 @@ pub(super) enum Origin {
 
 /// `fed_in` is the newest DynamoOnly that the table was fed in.
 ///
-/// 1. A write of DynamoOnly times out, so nobody was told that it succeeded; its request is still under way. 2. The way back
+/// Late is this: 1. A write of DynamoOnly times out, so nobody was told that it succeeded; its request is still under way. 2. The way back
 /// is taken: everything that has landed is in the source. 3. The request lands. Its version outranks what the item holds, and
 /// the source knows nothing of it: the item would differ for good.
 pub(super) fn origin(version: Version, control: &Control, fed_in: Option<Epoch>) -> Origin {

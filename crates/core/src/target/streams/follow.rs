@@ -117,7 +117,7 @@ async fn read_shard(
             Ok(page) => page,
             Err(StreamError::Trimmed) if reader.has_position() => {
                 sink.lost(&shard.id, "records were trimmed before they were read").await?;
-                reader.from_oldest();
+                reader.begin_with_oldest();
                 continue;
             }
             Err(error) => return Err(plain(error)),

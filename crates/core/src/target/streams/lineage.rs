@@ -6,7 +6,7 @@ use super::api::Shard;
 
 /// The shards that may be read now: not finished, and whose parent is finished or no longer there.
 ///
-/// 1. A key is written, its partition splits, it is written again. 2. The first record is in the parent, the second in a
+/// Because: 1. A key is written, its partition splits, it is written again. 2. The first record is in the parent, the second in a
 /// child. 3. Were the child read first, the first record would come last. A parent that the stream has trimmed has nothing
 /// left to come.
 pub fn readable<'a>(shards: &'a [Shard], finished: &HashSet<String>) -> Vec<&'a Shard> {

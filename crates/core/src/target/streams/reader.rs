@@ -36,7 +36,7 @@ impl<'a> ShardReader<'a> {
     }
 
     /// Begins again with the oldest record there is: what was between is lost.
-    pub(super) fn from_oldest(&mut self) {
+    pub(super) fn begin_with_oldest(&mut self) {
         (self.position, self.iterator) = (None, None);
     }
 
