@@ -10,12 +10,12 @@ use lockstep_core::source::{Source, SourceOptions, TableBinding};
 use lockstep_core::store::Store;
 use lockstep_core::target::{Target, TargetOptions};
 use lockstep_core::{Error, MigratableTable};
-use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
+use lockstep_integration_logs::{IntegrationLogs, LogKey};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::world::LOGS;
-use crate::world::rows::AT_IN_KEY;
+use crate::world::rows::log_row;
 
 /// First argument of a process that is to be a worker; its name and its lease in milliseconds follow.
 pub const ARGUMENT: &str = "worker-under-test";
@@ -68,7 +68,7 @@ async fn run(options: InstanceOptions) {
                 read.map(|row| json!({ "user_id": row.and_then(|row| row.user_id) })).map_err(text)
             }
             ["write", id, user_id] => {
-                let wrote = store.put(&row(id.parse().expect("a number"), user_id)).await;
+                let wrote = store.put(&log_row(id.parse().expect("a number"), user_id)).await;
                 wrote.map(|o| json!({ "phase": o.control.phase, "epoch": o.control.epoch })).map_err(text)
             }
             _ => panic!("{line}?"),
@@ -90,24 +90,5 @@ async fn say(out: &mut tokio::io::Stdout, what: &Value) {
 
 /// The key of the row that a worker writes under an id, or a stranger for service `a`.
 pub fn key(log_id: i64) -> LogKey {
-    IntegrationLogs::key(&row(log_id, ""))
-}
-
-/// A log of service `a`, at the moment of all rows of the tests.
-fn row(log_id: i64, user_id: &str) -> IntegrationLog {
-    IntegrationLog {
-        log_id,
-        application_id: None,
-        log_type: "Check".to_owned(),
-        service_name: "a".to_owned(),
-        request_data: None,
-        response_data: None,
-        status_code: None,
-        is_success: true,
-        error_message: None,
-        processing_time_ms: None,
-        log_timestamp: lockstep_core::parse_fixed_width(&format!("{AT_IN_KEY}Z")).expect("a time"),
-        correlation_id: None,
-        user_id: Some(user_id.to_owned()),
-    }
+    IntegrationLogs::key(&log_row(log_id, ""))
 }

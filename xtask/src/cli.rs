@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, reverse_feed, rollback, seed, status,
+    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, repair, report, reverse_feed, rollback, seed, status,
     test_operation, tune, validate,
 };
 use crate::config::Setting;
@@ -99,6 +99,10 @@ pub enum Command {
     #[allow(missing_docs)]
     Orphans(orphans::Args),
     #[allow(missing_docs)]
+    Repair(repair::Args),
+    #[allow(missing_docs)]
+    Report(report::Args),
+    #[allow(missing_docs)]
     TestOperation(test_operation::Args),
     #[allow(missing_docs)]
     Tune(tune::Args),
@@ -115,15 +119,17 @@ impl Command {
         match self {
             Self::Migrate(args) => args.settings(),
             Self::Backfill(args) => args.settings(),
+            Self::Validate(args) => args.settings(),
             Self::Seed(_)
             | Self::Status(_)
             | Self::Relay(_)
             | Self::ReverseFeed(_)
-            | Self::Validate(_)
             | Self::Advance(_)
             | Self::Rollback(_)
             | Self::DeadLetters(_)
             | Self::Orphans(_)
+            | Self::Repair(_)
+            | Self::Report(_)
             | Self::TestOperation(_)
             | Self::Tune(_)
             | Self::Bench(_)

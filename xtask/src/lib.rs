@@ -2,7 +2,7 @@
 //!
 //! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this order: [`cli`]
 //! (what can be typed), [`config`] (what can be set), [`registry`] (which tables move), `stores` (where they are), [`exit`]
-//! (how a command ends), `ui` and `report` (what people and programs read), [`commands`] (one file each, and
+//! (how a command ends), `ui`, `report` and `evidence` (what people and programs read), [`commands`] (one file each, and
 //! `commands/migrate` for the whole run). [`sample`] and [`mod@bench`] are what the default run and the measurements stand on.
 //!
 //! There is no logic of moving data here: the coordinator, the validator and the stores have it.
@@ -11,6 +11,7 @@ pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod evidence;
 pub mod exit;
 pub mod registry;
 mod report;
@@ -63,7 +64,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    let measures = matches!(&cli.command, Command::Bench(args) if matches!(args.what, commands::bench::What::Backfill { .. }));
+    let measures = matches!(&cli.command, Command::Bench(args) if matches!(args.what, commands::bench::What::Backfill { .. } | commands::bench::What::Validate { .. }));
     let ui = Ui::stderr(cli.global.quiet);
     if measures && !bench::OPTIMISED {
         return bench::run_again_in_release().unwrap_or_else(|error| {
@@ -115,6 +116,8 @@ async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
         Command::Rollback(args) => commands::rollback::run(context, args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
         Command::Orphans(args) => commands::orphans::run(context, args).await,
+        Command::Repair(args) => commands::repair::run(context, args).await,
+        Command::Report(args) => commands::report::run(context, args).await,
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
         Command::Bench(args) => commands::bench::run(context, args).await,

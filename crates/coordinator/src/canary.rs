@@ -5,13 +5,21 @@ use lockstep_core::store::reads::Comparison;
 
 use crate::gates::GateResult;
 
+type AskOne = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<u64>> + Send + Sync>;
 type Ask = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<Comparison>> + Send + Sync>;
 
 /// One query with its arguments, to be asked of both stores and compared by value and order.
 pub struct CanaryRead {
-    table: &'static str,
-    query: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) query: &'static str,
     ask: Ask,
+    pub(crate) timed: Option<Timed>,
+}
+
+/// The same query of one store alone; each answers how many rows there were.
+pub(crate) struct Timed {
+    pub(crate) source: AskOne,
+    pub(crate) target: AskOne,
 }
 
 impl CanaryRead {
@@ -20,24 +28,103 @@ impl CanaryRead {
     where
         F: Future<Output = lockstep_core::Result<Comparison>> + Send + 'static,
     {
-        Self { table, query, ask: Box::new(move || Box::pin(ask())) }
+        Self { table, query, ask: Box::new(move || Box::pin(ask())), timed: None }
+    }
+
+    /// The same read, which can also be asked of one store alone, to be timed. Each answers how many rows there were.
+    #[must_use]
+    pub fn timed<S, T>(
+        mut self,
+        source: impl Fn() -> S + Send + Sync + 'static,
+        target: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Self
+    where
+        S: Future<Output = lockstep_core::Result<u64>> + Send + 'static,
+        T: Future<Output = lockstep_core::Result<u64>> + Send + 'static,
+    {
+        let (source, target) = (Box::new(move || Box::pin(source()) as _), Box::new(move || Box::pin(target()) as _));
+        self.timed = Some(Timed { source, target });
+        self
     }
 }
 
-/// Asks them one after the other; one gate each.
+/// What came of all reads of one kind.
+struct Kind {
+    table: &'static str,
+    query: &'static str,
+    agreed: usize,
+    being_written: usize,
+    /// The first that failed: what was found, and what to do.
+    failed: Option<(String, &'static str)>,
+    asked: usize,
+}
+
+/// Asks them one after the other; one gate for each kind of query of each table, in the order they come.
 pub(crate) async fn canary_gates(reads: &[CanaryRead]) -> Vec<GateResult> {
-    let mut gates = Vec::with_capacity(reads.len());
+    let mut kinds: Vec<Kind> = Vec::new();
     for read in reads {
-        let name = format!("canary read: {}", read.query);
-        let next = "validate, and mend what it finds";
-        let gate = match (read.ask)().await {
-            Ok(Comparison::Agree) => GateResult::pass(&name, "both stores answer the same"),
-            // What is written all the time cannot be compared as a whole; the verdict has compared each row of it by itself.
-            Ok(Comparison::NotComparable) => GateResult::pass(&name, "not to be told: what it reads is being written"),
-            Ok(Comparison::Differ(what)) => GateResult::fail(&name, what, next),
-            Err(error) => GateResult::fail(&name, format!("no answer: {error}"), "try again when both stores answer"),
-        };
-        gates.push(gate.of(read.table));
+        let known = kinds.iter().position(|kind| (kind.table, kind.query) == (read.table, read.query));
+        let at = known.unwrap_or_else(|| {
+            kinds.push(Kind { table: read.table, query: read.query, agreed: 0, being_written: 0, failed: None, asked: 0 });
+            kinds.len() - 1
+        });
+        let kind = &mut kinds[at];
+        kind.asked += 1;
+        match (read.ask)().await {
+            Ok(Comparison::Agree) => kind.agreed += 1,
+            Ok(Comparison::NotComparable) => kind.being_written += 1,
+            Ok(Comparison::Differ(what)) => kind.fail(what, "validate, and mend what it finds"),
+            Err(error) => kind.fail(format!("no answer: {error}"), "try again when both stores answer"),
+        }
     }
-    gates
+    kinds.into_iter().map(Kind::gate).collect()
+}
+
+impl Kind {
+    fn fail(&mut self, what: String, next: &'static str) {
+        self.failed.get_or_insert((what, next));
+    }
+
+    fn gate(self) -> GateResult {
+        let name = format!("canary read: {}", self.query);
+        let Self { agreed, being_written, asked, .. } = self;
+        let gate = match self.failed {
+            Some((what, next)) => GateResult::fail(&name, format!("{} of {asked}: {what}", asked - agreed - being_written), next),
+            // What is written all the time cannot be compared as a whole; the verdict has compared each row of it by itself.
+            None if being_written > 0 => {
+                let rest = format!("{being_written} not to be told: what they read is being written");
+                GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}; {rest}"))
+            }
+            None => GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}")),
+        };
+        gate.of(self.table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_kind_of_query_has_one_gate_and_a_single_difference_fails_it() {
+        let read = |query, answer: Comparison| {
+            CanaryRead::new("logs", query, move || {
+                let answer = answer.clone();
+                async move { Ok(answer) }
+            })
+        };
+        let reads = [
+            read("by key", Comparison::Agree),
+            read("by day", Comparison::Agree),
+            read("by key", Comparison::NotComparable),
+            read("by day", Comparison::Differ("a row differs".to_owned())),
+            read("by day", Comparison::Agree),
+        ];
+        let gates = canary_gates(&reads).await;
+        let told: Vec<_> = gates.iter().map(|gate| (gate.name.as_str(), gate.passed, gate.detail.as_str())).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        let mixed = "both stores answer the same to 1 of 2; 1 not to be told: what they read is being written";
+        assert_eq!(told[0], ("canary read: by key", true, mixed));
+        assert_eq!(told[1], ("canary read: by day", false, "1 of 3: a row differs"));
+    }
 }

@@ -1,16 +1,13 @@
 //! Orphans: rows without an item and items without a row, neither of them pending (R17). Found by a whole comparison,
 //! repaired by marking them: the relay then brings the target to what the source says.
 
-use lockstep_core::Phase;
-use lockstep_validator::{FindingClass, Progress, ValidateOptions, validate};
+use lockstep_validator::{FindingClass, ValidateOptions};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::options::Migration;
-
-/// Most orphans that are listed for one table; repaired, the next run finds the next ones.
-const ORPHANS_MAX: usize = 10_000;
+use crate::repair::{failures, mark, search};
 
 /// In which store alone it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,21 +55,17 @@ pub struct Orphans {
 /// Searching has no effect.
 pub async fn find_orphans(migration: &Migration, options: &ValidateOptions, cancel: &CancellationToken) -> Result<Orphans> {
     let mut orphans = Orphans::default();
-    let phase = migration.source.control().await?.phase;
-    if !phase.writes_both() {
-        orphans.failures.push(format!("in {phase} the stores need not hold the same; go to {} first", Phase::DualWrite));
-        return Ok(orphans);
-    }
-    let options = ValidateOptions { findings_max: ORPHANS_MAX, ..options.clone() };
-    let progress = Progress::new(&migration.tables);
-    let report = validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await;
+    let report = match search(migration, options, cancel).await? {
+        Ok(report) => report,
+        Err(failure) => {
+            orphans.failures.push(failure);
+            return Ok(orphans);
+        }
+    };
+    orphans.failures = failures(&report);
     for table in &report.tables {
         orphans.only_in_source += table.missing;
         orphans.only_in_target += table.extra;
-        if !table.complete {
-            let why = table.failure.as_deref().unwrap_or("not compared to its end");
-            orphans.failures.push(format!("{}: {why}", table.name));
-        }
         for finding in &table.findings {
             let only_in = match finding.class {
                 FindingClass::Missing => OnlyIn::Source,
@@ -80,7 +73,7 @@ pub async fn find_orphans(migration: &Migration, options: &ValidateOptions, canc
                 _ => continue,
             };
             // An item that has no source key was not made from a row, and is nothing that a relay could mend.
-            if let Ok(key) = serde_json::from_str(&finding.key) {
+            if let Some(key) = finding.source_key() {
                 orphans.found.push(Orphan { table: table.name.clone(), key, only_in });
             }
         }
@@ -99,9 +92,7 @@ pub async fn repair_orphans(migration: &Migration, orphans: &[Orphan]) -> Result
     let mut marked = 0;
     for binding in &migration.tables {
         let of_table = orphans.iter().filter(|orphan| orphan.table == binding.name());
-        let width = binding.table.key_columns().len();
-        let keys: Vec<Vec<String>> = of_table.map(|orphan| orphan.key.clone()).filter(|key| key.len() == width).collect();
-        marked += migration.source.mark_for_repair(binding, &keys).await?;
+        marked += mark(migration, binding, of_table.map(|orphan| orphan.key.clone()).collect()).await?;
     }
     Ok(marked)
 }

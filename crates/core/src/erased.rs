@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
-use crate::column::Unholdable;
+use crate::column::{Unholdable, text_of};
+use crate::difference::{Difference, FieldDiff, FieldValue};
 use crate::item::{Attributes, Item};
+use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
 use crate::table::{MigratableTable, Reference};
@@ -43,7 +46,7 @@ pub trait AnyTable: Send + Sync {
     ///
     /// # Errors
     /// As [`AnyTable::encode`].
-    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<(Item, Vec<String>, Option<i64>), Unholdable>;
+    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<EncodedRow, Unholdable>;
 
     /// Where the row of a source key lives in the target.
     ///
@@ -69,20 +72,39 @@ pub trait AnyTable: Send + Sync {
     /// When the item is not a row of this table.
     fn row_of_item(&self, attributes: &Attributes) -> Result<Box<dyn AnyRow>, Unholdable>;
 
-    /// Compares a source row with an item, column by column, index and expiry attributes included.
+    /// Where an item with these attributes belongs. One that is elsewhere was not written by Lockstep.
+    ///
+    /// # Errors
+    /// When the item is not a row of this table.
+    fn place_of_item(&self, attributes: &Attributes) -> Result<TargetKey, Unholdable>;
+
+    /// Compares a source row with an item, column by column, index and expiry attributes included. The values are as they
+    /// are; see [`FieldDiff::masked`].
     ///
     /// # Errors
     /// Which side does not decode, and why.
-    fn compare(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<String>, CompareError>;
+    fn differences(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<FieldDiff>, CompareError>;
+
+    /// See [`MigratableTable::reveals`].
+    fn reveals(&self, column: &str) -> bool;
 
     /// Seconds since 1970 after which the row's item may be gone; `None` for never or where the row does not decode.
     fn expires_at(&self, fields: &mut Fields<'_>) -> Option<i64>;
 
-    /// Names of the business rules that the row breaks.
+    /// The names of all business rules.
+    fn rule_names(&self) -> Vec<&'static str>;
+
+    /// Names of the sums that both sides are compared by, and what the parts of their groups are.
+    fn aggregates(&self) -> Vec<(&'static str, &'static [&'static str])>;
+
+    /// [`AnyTable::encode_keyed`], and judges the row with the same decoding.
     ///
     /// # Errors
-    /// When the row does not decode.
-    fn broken_rules(&self, fields: &mut Fields<'_>) -> Result<Vec<&'static str>, Unholdable>;
+    /// As [`AnyTable::encode`]; then the row is counted as unreadable.
+    fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable>;
+
+    /// Judges the row of a live item.
+    fn judge_item(&self, attributes: &Attributes, judgement: &mut Judgement);
 }
 
 /// A row whose type has been forgotten, on its way from an item to PostgreSQL.
@@ -108,6 +130,10 @@ impl<T: MigratableTable> AnyRow for RowOf<T> {
         T::key(&self.0).literals()
     }
 }
+
+/// An item without a version, the source key of its row as one SQL literal a key column, and the second since 1970 of its
+/// expiry, if it has one.
+pub type EncodedRow = (Item, Vec<String>, Option<i64>);
 
 /// One side of a comparison did not decode.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -164,7 +190,7 @@ impl<T: MigratableTable> AnyTable for T {
         MigratableTable::encode(self, &T::Row::from_fields(fields)?)
     }
 
-    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<(Item, Vec<String>, Option<i64>), Unholdable> {
+    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<EncodedRow, Unholdable> {
         let row = T::Row::from_fields(fields)?;
         let key = T::key(&row).literals()?;
         let expires_at = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
@@ -189,23 +215,37 @@ impl<T: MigratableTable> AnyTable for T {
         Ok(Box::new(RowOf::<T>(T::decode(attributes)?)))
     }
 
-    fn compare(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<String>, CompareError> {
+    fn place_of_item(&self, attributes: &Attributes) -> Result<TargetKey, Unholdable> {
+        MigratableTable::target_key(self, &T::Key::from_item(attributes)?)
+    }
+
+    fn differences(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<FieldDiff>, CompareError> {
         let row = T::Row::from_fields(fields).map_err(CompareError::Source)?;
         let expected = MigratableTable::encode(self, &row).map_err(CompareError::Source)?;
         let found = T::decode(attributes).map_err(CompareError::Target)?;
-        let mut differing: Vec<String> = row.differing(&found).into_iter().map(str::to_owned).collect();
+        let mut differing = row.differences(&found);
         // Attributes that are not columns: keys, index keys, expiry. They are derived, so they must be equal to the letter.
         let is_column = |name: &str| T::Row::COLUMNS.iter().any(|column| column.name == name);
         for (name, value) in expected.iter().filter(|(name, _)| !is_column(name)) {
-            if attributes.get(*name) != Some(value) {
-                differing.push((*name).to_owned());
+            let found = attributes.get(*name);
+            if found != Some(value) {
+                differing.push(Difference::of(Some(&text_of(value)), found.map(text_of).as_deref()).in_column(name));
             }
         }
         let known = |name: &str| expected.get(name).is_some() || is_column(name) || name == crate::item::VERSION_ATTRIBUTE;
-        let mut unexpected: Vec<String> = attributes.keys().filter(|name| !known(name)).cloned().collect();
-        unexpected.sort_unstable();
-        differing.append(&mut unexpected);
+        let mut unexpected: Vec<_> = attributes.iter().filter(|(name, _)| !known(name)).collect();
+        unexpected.sort_unstable_by_key(|(name, _)| *name);
+        differing.extend(unexpected.into_iter().map(|(name, value)| FieldDiff {
+            column: name.clone(),
+            path: None,
+            source: FieldValue::Absent,
+            target: FieldValue::of(&text_of(value)),
+        }));
         Ok(differing)
+    }
+
+    fn reveals(&self, column: &str) -> bool {
+        MigratableTable::reveals(self, column)
     }
 
     fn expires_at(&self, fields: &mut Fields<'_>) -> Option<i64> {
@@ -213,8 +253,65 @@ impl<T: MigratableTable> AnyTable for T {
         MigratableTable::expires_at(self, &row).map(|at| at.timestamp())
     }
 
-    fn broken_rules(&self, fields: &mut Fields<'_>) -> Result<Vec<&'static str>, Unholdable> {
-        let row = T::Row::from_fields(fields)?;
-        Ok(self.rules().iter().filter(|rule| !(rule.holds)(&row)).map(|rule| rule.name).collect())
+    fn rule_names(&self) -> Vec<&'static str> {
+        self.rules().iter().map(|rule| rule.name).collect()
+    }
+
+    fn aggregates(&self) -> Vec<(&'static str, &'static [&'static str])> {
+        MigratableTable::aggregates(self).iter().map(|aggregate| (aggregate.name, aggregate.by)).collect()
+    }
+
+    fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable> {
+        let encoded = T::Row::from_fields(fields).and_then(|row| {
+            let (key, item) = (T::key(&row).literals()?, MigratableTable::encode(self, &row)?);
+            Ok((row, key, item))
+        });
+        let (row, key, item) = match encoded {
+            Ok(encoded) => encoded,
+            Err(reason) => {
+                judgement.unreadable += 1;
+                return Err(reason);
+            }
+        };
+        let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
+        let day = T::DAY_COLUMN.and_then(|column| item.get(column));
+        judge(self, &row, expires_at_s, day, judgement);
+        Ok((item, key, expires_at_s))
+    }
+
+    fn judge_item(&self, attributes: &Attributes, judgement: &mut Judgement) {
+        match T::decode(attributes) {
+            Ok(row) => {
+                let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
+                let day = T::DAY_COLUMN.and_then(|column| attributes.get(column));
+                judge(self, &row, expires_at_s, day, judgement);
+            }
+            Err(_) => judgement.unreadable += 1,
+        }
+    }
+}
+
+fn judge<T: MigratableTable>(
+    table: &T,
+    row: &T::Row,
+    expires_at_s: Option<i64>,
+    day: Option<&AttributeValue>,
+    judgement: &mut Judgement,
+) {
+    judgement.rows += 1;
+    let mut broken = table.rules().iter().filter(|rule| !(rule.holds)(row)).peekable();
+    if broken.peek().is_some() {
+        judgement.rows_broken += 1;
+        let key = T::key(row).literals().map_or_else(|_| "[]".to_owned(), |key| serde_json::Value::from(key).to_string());
+        broken.for_each(|rule| judgement.count_broken(rule.name, key.clone()));
+    }
+    if expires_at_s.is_some_and(|at_s| at_s <= judgement.as_of_s) {
+        return;
+    }
+    if let Some(AttributeValue::S(at)) = day {
+        judgement.count_day(at);
+    }
+    for aggregate in table.aggregates() {
+        judgement.add_up(aggregate, row);
     }
 }

@@ -111,6 +111,11 @@ impl Error {
                 Some(code) => format!("{} (SQLSTATE {code})", e.message()),
                 None => e.message().to_owned(),
             },
+            sqlx::Error::PoolTimedOut => {
+                "no connection was to be had in time: PostgreSQL does not answer, or every connection of the pool is \
+                 busy; check that the server is up, or raise source.connections_max"
+                    .to_owned()
+            }
             other => other.to_string(),
         };
         Self { side: Side::Source, kind, doing: doing.into(), message, cause: Some(Box::new(error)) }

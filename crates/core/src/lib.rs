@@ -5,17 +5,19 @@
 //! yet. A *tombstone* is a target item that says "deleted at version v". An *epoch* counts phase changes; the *barrier*
 //! is what makes a phase change atomic. The invariants I1…I11 are listed in ARCHITECTURE.md.
 //!
-//! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`Item`] and the keys;
+//! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`FieldDiff`], [`Item`] and the keys; [`Judgement`];
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
 //! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`instance`] (who may serve by a phase, and until when);
 //! [`store`] (what applications hold); [`sweeper`] (undoes what strict writes left half-done); [`operation`] (one change over
 //! several tables); [`migration`] (the handle that an application opens).
 
 mod column;
+mod difference;
 mod erased;
 mod error;
 pub mod instance;
 mod item;
+mod judgement;
 mod key;
 pub mod migration;
 pub mod operation;
@@ -29,12 +31,14 @@ pub mod target;
 mod version;
 
 pub use column::{Column, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
-pub use erased::{AnyRow, AnyTable, CompareError, TableHandle};
+pub use difference::{Difference, FieldDiff, FieldValue};
+pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};
 pub use error::{Doing, Error, Kind, Result, Retry, Side};
 pub use item::{
     Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, is_tombstone,
     version_of,
 };
+pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Total};
 pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place};
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};

@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, ValueRef};
 
 use crate::column::Unholdable;
+use crate::difference::FieldDiff;
 use crate::item::Item;
 
 /// What the framework knows of one column.
@@ -66,6 +67,9 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
 
     /// The columns whose values differ in meaning.
     fn differing(&self, other: &Self) -> Vec<&'static str>;
+
+    /// How the source's row, which is `self`, and the target's differ, one entry a differing column.
+    fn differences(&self, other: &Self) -> Vec<FieldDiff>;
 }
 
 /// A cursor over the binary fields of one source row, from a `COPY` stream or from a query.
@@ -222,6 +226,14 @@ macro_rules! row {
                 let mut columns = Vec::new();
                 $( if !$crate::Column::same(&self.$field, &other.$field) { columns.push(stringify!($field)); } )*
                 columns
+            }
+
+            fn differences(&self, other: &Self) -> Vec<$crate::FieldDiff> {
+                let mut found = Vec::new();
+                $( if let Some(difference) = $crate::Column::difference(&self.$field, &other.$field) {
+                    found.push(difference.in_column(stringify!($field)));
+                } )*
+                found
             }
         }
     };

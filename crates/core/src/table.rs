@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::AttributeValue;
 use crate::column::Unholdable;
 use crate::item::{Attributes, DELETED_ATTRIBUTE, Item, TTL_ATTRIBUTE};
+use crate::judgement::Aggregate;
 use crate::key::{PK, SK, TargetKey, TargetSchema};
 use crate::row::Row;
 use crate::version::Version;
@@ -59,8 +60,20 @@ pub trait MigratableTable: Send + Sync + 'static {
         String::new()
     }
 
-    /// Business rules, by name. A rule says what is wrong, without values, or nothing.
+    /// Whether reports that are passed on may show the values of a column, or of an attribute that is derived from columns.
+    /// Everything is masked unless this says otherwise, and the default shows only what the source key consists of, because
+    /// a finding that cannot be looked up is of no use.
+    fn reveals(&self, column: &str) -> bool {
+        Self::Key::COLUMNS.iter().any(|of_key| of_key.name == column)
+    }
+
+    /// Business rules, by name: what must hold of every row by itself, in either store.
     fn rules(&self) -> &'static [Rule<Self::Row>] {
+        &[]
+    }
+
+    /// What rows are added up to, on both sides, to be compared exactly.
+    fn aggregates(&self) -> &'static [Aggregate<Self::Row>] {
         &[]
     }
 

@@ -10,9 +10,10 @@
 //! because two logs of one service may share a microsecond; padded, so that within it the order is that of insertion.
 //!
 //! **Indexes** sort by the table's own `SK`: newest first and time ranges then work on each of them, with no further
-//! attribute to store and to bill. `BY_ID` is the exception: its partition is the column `log_id` itself and it has one item
-//! in each. It answers "by id" once PostgreSQL, which knew service and time for an id, is gone; keys are all it needs, as
-//! the item is then read from the table.
+//! attribute to store and to bill. They hold keys only, and the items are then read from the table, strongly consistent. A
+//! log carries two documents that may be long, is written once and looked up seldom: a copy of it in each index would bill
+//! its size three times more for each write, and for as long as it is kept. `BY_ID` has the column `log_id` itself as its
+//! partition, with one item in each: it answers "by id" once PostgreSQL, which knew service and time for an id, is gone.
 
 use chrono::NaiveDate;
 use lockstep_core::{AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width};
@@ -44,7 +45,7 @@ const fn by(name: &'static str, partition: &'static str) -> Index {
         name,
         partition: KeyAttribute { name: partition, key_type: KeyType::S },
         sort: Some(KeyAttribute { name: SK, key_type: KeyType::S }),
-        whole_items: true,
+        whole_items: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lockstep_core::{Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
+use lockstep_core::{Aggregate, Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
 use serde::{Deserialize, Serialize};
 
 use crate::item;
@@ -65,14 +65,44 @@ impl MigratableTable for IntegrationLogs {
         format!("write_shards={}", self.options.write_shards)
     }
 
+    fn reveals(&self, column: &str) -> bool {
+        // Documents, messages and names of users may hold anything.
+        const TECHNICAL: [&str; 9] = [
+            "log_id",
+            "application_id",
+            "log_type",
+            "service_name",
+            "status_code",
+            "is_success",
+            "processing_time_ms",
+            "log_timestamp",
+            lockstep_core::TTL_ATTRIBUTE,
+        ];
+        TECHNICAL.contains(&column)
+    }
+
     fn rules(&self) -> &'static [Rule<IntegrationLog>] {
         RULES
+    }
+
+    fn aggregates(&self) -> &'static [Aggregate<IntegrationLog>] {
+        AGGREGATES
     }
 
     fn references(&self) -> &'static [Reference] {
         &[Reference { column: "application_id", to_table: "applications", to_column: "application_id" }]
     }
 }
+
+const AGGREGATES: &[Aggregate<IntegrationLog>] = &[Aggregate {
+    name: "calls",
+    by: &["service", "outcome"],
+    group: |log, group| {
+        group.push(&log.service_name);
+        group.push(if log.is_success { "success" } else { "error" });
+    },
+    value: None,
+}];
 
 const RULES: &[Rule<IntegrationLog>] = &[
     Rule { name: "log_id_is_positive", holds: |log| log.log_id > 0 },

@@ -1,7 +1,7 @@
 //! What the framework needs to know of the table.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lockstep_core::{Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
+use lockstep_core::{Aggregate, Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,10 @@ impl MigratableTable for Payments {
         RULES
     }
 
+    fn aggregates(&self) -> &'static [Aggregate<Payment>] {
+        AGGREGATES
+    }
+
     fn references(&self) -> &'static [Reference] {
         const { &[to("customer_id", "customers"), to("loan_id", "loans")] }
     }
@@ -77,6 +81,17 @@ impl MigratableTable for Payments {
 const fn to(column: &'static str, table: &'static str) -> Reference {
     Reference { column, to_table: table, to_column: column }
 }
+
+const AGGREGATES: &[Aggregate<Payment>] = &[Aggregate {
+    name: "payment_amount",
+    by: &["currency", "status", "day"],
+    group: |payment, group| {
+        group.push(&payment.currency);
+        group.push(&payment.payment_status);
+        group.push_day(payment.payment_date);
+    },
+    value: Some(|payment| payment.payment_amount.get()),
+}];
 
 const RULES: &[Rule<Payment>] = &[
     Rule { name: "payment_id_is_positive", holds: |payment| payment.payment_id > 0 },

@@ -1,7 +1,7 @@
 //! One row against one item. Pure: no store, no clock.
 
 use lockstep_core::source::KeyState;
-use lockstep_core::{AnyTable, Attributes, CompareError, Fields, PK, SK, is_tombstone};
+use lockstep_core::{AnyTable, Attributes, CompareError, FieldDiff, FieldValue, Fields, PK, SK, Unholdable, is_tombstone};
 
 /// A source row.
 pub(crate) enum SourceRow<'a> {
@@ -62,12 +62,27 @@ pub(crate) fn classify(table: &dyn AnyTable, row: Option<SourceRow<'_>>, item: O
             let expired = row.fields(|fields| table.expires_at(fields)).is_some_and(|at_s| at_s <= now_s);
             if expired && item.is_none() { Class::Expired } else { Class::Missing }
         }
-        (Some(row), Some(item)) => match row.fields(|fields| table.compare(fields, item)) {
-            Ok(columns) if columns.is_empty() => Class::Equal,
-            Ok(columns) if columns.iter().any(|column| column == PK || column == SK) => Class::Extra,
-            Ok(columns) => Class::Different(columns),
+        (Some(row), Some(item)) => match row.fields(|fields| table.differences(fields, item)) {
+            Ok(fields) if fields.is_empty() => Class::Equal,
+            Ok(fields) if fields.iter().any(|field| field.column == PK || field.column == SK) => Class::Extra,
+            Ok(fields) => Class::Different(fields.into_iter().map(|field| field.column).collect()),
             Err(CompareError::Source(unholdable)) => Class::Unholdable(unholdable.column),
             Err(CompareError::Target(undecodable)) => Class::Undecodable(undecodable.column),
         },
     }
+}
+
+/// What differs between a row and its item, or which attribute does not decode and why: without values, unless `unmasked`
+/// or the table reveals them.
+pub(crate) fn explain(table: &dyn AnyTable, row: &SourceRow<'_>, item: &Attributes, unmasked: bool) -> Vec<FieldDiff> {
+    let fields = match row.fields(|fields| table.differences(fields, item)) {
+        Ok(fields) => fields,
+        Err(CompareError::Source(_)) => Vec::new(),
+        // Reasons never hold values.
+        Err(CompareError::Target(Unholdable { column, reason })) => {
+            vec![FieldDiff { column, path: None, source: FieldValue::Masked, target: FieldValue::Unreadable(reason) }]
+        }
+    };
+    let shown = |field: FieldDiff| if unmasked || table.reveals(&field.column) { field } else { field.masked() };
+    fields.into_iter().map(shown).collect()
 }

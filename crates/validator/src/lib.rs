@@ -9,10 +9,11 @@
 //!
 //! There is no write path here. Findings are repaired by the relay, and the verdict is recorded by the caller.
 //!
-//! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`
-//! and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `reader` and
-//! `tasks` (how stores are asked and processors used); `tally` and `suspect`; `print` and `ledger` (what is compared); `source_pass` and `target_pass`;
-//! `recheck`; and the composition, `table_run` for one table and `run` for all.
+//! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`,
+//! `evidence` and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`,
+//! `reader` and `tasks` (how stores are asked and processors used); `tally` and `suspect`; `print` and `ledger` (what is
+//! compared), `keep` (what survives us); `source_pass` and `target_pass`, or `sample` instead of them; `recheck`; `quality`;
+//! and the composition, `table_run` for one table, `run` for all, and `keys` for single ones.
 //!
 //! ```no_run
 //! # use lockstep_core::{source::{Source, TableBinding}, target::Target};
@@ -28,6 +29,7 @@
 //! # }
 //! ```
 
+mod evidence;
 mod options;
 mod progress;
 mod report;
@@ -36,28 +38,39 @@ mod verdict;
 mod counts;
 mod diff;
 
+mod pace;
 mod reader;
 mod tasks;
 
 mod suspect;
 mod tally;
 
+mod keep;
 mod ledger;
 mod print;
 
+mod sample;
 mod source_pass;
 mod target_pass;
 
 mod recheck;
 
+mod quality;
+
+mod keys;
 mod run;
 mod table_run;
 
 #[cfg(test)]
 mod tests;
 
-pub use options::ValidateOptions;
+pub use evidence::{Digests, LagSample, Manifest, ManifestTable, Percentiles, QueryLatency, SCHEMA_VERSION};
+pub use keys::validate_keys;
+pub use options::{Kept, Sample, ValidateOptions};
 pub use progress::{Progress, ProgressSnapshot, TableProgress};
+pub use quality::{
+    DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck, SumTotal, rate,
+};
 pub use report::{Finding, FindingClass, Report, TableReport};
 pub use run::validate;
 pub use verdict::{Verdict, decide};

@@ -1,8 +1,10 @@
 //! What a validation is asked to do.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_core::source::Window;
+use serde::{Deserialize, Serialize};
 
 /// Settings of one validation.
 #[derive(Clone, Debug)]
@@ -29,6 +31,47 @@ pub struct ValidateOptions {
     pub count_tolerance: u64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
+    /// About how much memory a table may take while it is compared, in bytes. What there is more goes to files; rows and
+    /// pages under way, and the pages that the SDK decodes, come on top with `parallel`.
+    pub memory_bytes: usize,
+    /// Most read units a second taken from the target, all tables together, on average; `None` takes what it gives.
+    pub read_units_per_s_max: Option<f64>,
+    /// Where an unfinished run is kept, so that it goes on after its process was killed; `None` keeps nothing.
+    pub kept: Option<Kept>,
+    /// Only so many rows and items, chosen by chance, instead of all of them. A report of a sample says so.
+    pub sample: Option<Sample>,
+    /// Whether findings show values that the table does not reveal. Such a report is for who may read the rows anyway.
+    pub unmasked: bool,
+    /// Whether the passes also judge the data itself: business rules, sums, daily counts, references. It costs decoding each
+    /// item, and one statement a reference. A sample is too little to judge by.
+    pub quality: bool,
+    /// The seed of the digests, to compute those of an earlier report again; `None` takes one that nobody can know before.
+    pub digest_seed: Option<u64>,
+}
+
+/// How much of each table to look at, and which part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Rows of the source to look up in the target, and as many items of the target to look up in the source.
+    pub rows: usize,
+    /// Decides which; the same seed takes the same ones while they are there.
+    pub seed: i64,
+}
+
+/// Where and how an unfinished run is kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// A folder; each table has one of its own in it. Nobody else should be able to write there.
+    pub folder: PathBuf,
+    /// Whether to begin anew, whatever an earlier run has left.
+    pub restart: bool,
+}
+
+impl ValidateOptions {
+    /// What the bytes of one chunk aim at, so that those under way and what they are decoded to stay within the memory.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        (self.memory_bytes / 64 / self.parallel.max(1)).clamp(64 << 10, 4 << 20)
+    }
 }
 
 impl Default for ValidateOptions {
@@ -43,6 +86,13 @@ impl Default for ValidateOptions {
             quiescent: false,
             count_tolerance: 0,
             findings_max: 100,
+            memory_bytes: 256 << 20,
+            read_units_per_s_max: None,
+            kept: None,
+            sample: None,
+            unmasked: false,
+            quality: true,
+            digest_seed: None,
         }
     }
 }

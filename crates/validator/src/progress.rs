@@ -40,6 +40,7 @@ pub struct TableProgress {
     name: &'static str,
     pub(crate) rows_expected: AtomicU64,
     pub(crate) source_rows: AtomicU64,
+    pub(crate) rows_resumed: AtomicU64,
     pub(crate) target_items: AtomicU64,
     pub(crate) suspects: AtomicU64,
     pub(crate) findings: AtomicU64,
@@ -56,12 +57,17 @@ impl TableProgress {
         self.rows_expected.load(Ordering::Relaxed)
     }
 
-    /// Source rows read by the forward pass.
+    /// Source rows read by the source pass, those of an earlier part of this run included.
     pub fn source_rows(&self) -> u64 {
         self.source_rows.load(Ordering::Relaxed)
     }
 
-    /// Items read by the backward pass, tombstones included.
+    /// Source rows that an earlier part of this run had read.
+    pub fn rows_resumed(&self) -> u64 {
+        self.rows_resumed.load(Ordering::Relaxed)
+    }
+
+    /// Items read by the target pass, tombstones included.
     pub fn target_items(&self) -> u64 {
         self.target_items.load(Ordering::Relaxed)
     }
@@ -82,6 +88,7 @@ impl TableProgress {
             name: self.name,
             rows_expected: self.rows_expected(),
             source_rows: self.source_rows(),
+            rows_resumed: self.rows_resumed(),
             target_items: self.target_items(),
             suspects: self.suspects(),
             findings: self.findings(),
@@ -98,6 +105,8 @@ pub struct ProgressSnapshot {
     pub rows_expected: u64,
     /// See [`TableProgress::source_rows`].
     pub source_rows: u64,
+    /// See [`TableProgress::rows_resumed`].
+    pub rows_resumed: u64,
     /// See [`TableProgress::target_items`].
     pub target_items: u64,
     /// See [`TableProgress::suspects`].

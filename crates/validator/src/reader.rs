@@ -12,6 +12,9 @@ use lockstep_core::target::{Backoff, Page, READ_KEYS_MAX, Target};
 use lockstep_core::{AttributeValue, Attributes, Result, Retry, TargetKey};
 use tokio::sync::Semaphore;
 
+use crate::options::ValidateOptions;
+use crate::pace::Pace;
+
 /// A store that fails for longer is down, and the verdict says so: longer than a failover of either store usually takes would
 /// make `validate` look hung.
 const DOWN_AFTER: Duration = Duration::from_secs(15);
@@ -29,18 +32,25 @@ pub(crate) struct Reader {
     target: Target,
     source_slots: Arc<Semaphore>,
     target_slots: Arc<Semaphore>,
+    pace: Arc<Pace>,
 }
 
 impl Reader {
-    pub(crate) fn new(source: &Source, target: &Target, parallel: usize) -> Self {
-        let parallel = parallel.max(1);
+    pub(crate) fn new(source: &Source, target: &Target, options: &ValidateOptions) -> Self {
+        let parallel = options.parallel.max(1);
         Self {
             source: source.clone(),
             target: target.clone(),
             source_slots: Arc::new(Semaphore::new(parallel)),
             // Two a worker: one is answered while the other is on the wire.
             target_slots: Arc::new(Semaphore::new(2 * parallel)),
+            pace: Arc::new(Pace::new(options.read_units_per_s_max)),
         }
+    }
+
+    /// Where the target is.
+    pub(crate) fn place(&self) -> String {
+        self.target.place()
     }
 
     /// Asks the source something, again and again if need be.
@@ -75,9 +85,13 @@ impl Reader {
                 wanted.push(place.clone());
             }
         }
-        let parts = wanted
-            .chunks(READ_KEYS_MAX)
-            .map(|part| insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())));
+        let parts = wanted.chunks(READ_KEYS_MAX).map(async |part: &[TargetKey]| {
+            self.pace.wait().await;
+            let items = insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())).await?;
+            // A strongly consistent read of up to 4 KB is one unit, and larger items are rare.
+            self.pace.pay(part.len() as f64);
+            Ok::<_, lockstep_core::Error>(items)
+        });
         for item in try_join_all(parts).await?.into_iter().flatten() {
             let name = TargetKey::of(&item).map(|place| name_of(&place)).unwrap_or_default();
             if let Some(slot) = distinct.get_mut(name.as_str()) {
@@ -92,7 +106,10 @@ impl Reader {
 
     /// One page of a segment.
     pub(crate) async fn page(&self, table: &str, segment: (usize, usize), start: Option<&Attributes>) -> Result<Page> {
-        insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await
+        self.pace.wait().await;
+        let page = insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
+        self.pace.pay(page.capacity_units);
+        Ok(page)
     }
 }
 

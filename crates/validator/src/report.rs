@@ -3,9 +3,12 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use lockstep_core::Phase;
+use lockstep_core::{FieldDiff, Phase};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::{Digests, LagSample, Manifest, QueryLatency};
+use crate::options::Sample;
+use crate::quality::{Quality, SumCheck};
 use crate::verdict::Verdict;
 
 /// Everything that one validation found.
@@ -28,20 +31,57 @@ pub struct Report {
     /// End of it.
     #[serde(default)]
     pub window_end: Option<DateTime<Utc>>,
+    /// What was chosen, if it was a sample and not everything.
+    #[serde(default)]
+    pub sample: Option<Sample>,
     /// One entry a table.
     pub tables: Vec<TableReport>,
+    /// See [`SCHEMA_VERSION`](crate::SCHEMA_VERSION). A report without it is of the first version.
+    #[serde(default = "first_version")]
+    pub schema_version: u32,
+    /// What was compared, so that it can be computed again.
+    #[serde(default)]
+    pub manifest: Manifest,
+    /// How far the target was behind meanwhile; filled in by who watched.
+    #[serde(default)]
+    pub lag: Vec<LagSample>,
+    /// How long queries take on both stores; filled in where that was measured.
+    #[serde(default)]
+    pub latency: Vec<QueryLatency>,
 }
 
 impl Report {
-    /// Whether all days were compared. A verdict of a window is good for that window only, so no gate may take it for more.
+    /// Whether all rows of all days were compared. A verdict of a window is good for that window only, one of a sample for
+    /// what it chose, so no gate may take it for more.
     pub fn is_whole(&self) -> bool {
-        self.window_start.is_none() && self.window_end.is_none()
+        self.window_start.is_none() && self.window_end.is_none() && self.sample.is_none()
+    }
+
+    /// The oldest reading of all tables together; see [`TableReport::as_of`].
+    pub fn as_of(&self) -> Option<DateTime<Utc>> {
+        self.tables.iter().filter_map(|table| table.as_of).min()
+    }
+
+    /// The same without any value: what may be stored with the migration and passed on.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        for finding in self.tables.iter_mut().flat_map(|table| &mut table.findings) {
+            finding.fields = std::mem::take(&mut finding.fields).into_iter().map(FieldDiff::masked).collect();
+        }
+        for quality in self.tables.iter_mut().filter_map(|table| table.quality.as_mut()) {
+            quality.sums = std::mem::take(&mut quality.sums).into_iter().map(SumCheck::masked).collect();
+        }
+        self
     }
 
     /// Findings of all tables together.
     pub fn findings_total(&self) -> u64 {
         self.tables.iter().map(TableReport::findings_total).sum()
     }
+}
+
+fn first_version() -> u32 {
+    1
 }
 
 /// What was found of one table.
@@ -86,6 +126,29 @@ pub struct TableReport {
     /// Buckets whose sums differed, so that their entries were compared one by one.
     #[serde(default)]
     pub buckets_differing: u64,
+    /// When the oldest reading may have been made, by the source's clock: what went wrong before it, and was not put right
+    /// since, was found; what went wrong later may have been overlooked. Of a run that went on after it was killed, this is
+    /// the beginning of the first part. `None` where nothing was read.
+    #[serde(default)]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Rows that an earlier part of this run had read.
+    #[serde(default)]
+    pub rows_resumed: u64,
+    /// Rows that a sample chose.
+    #[serde(default)]
+    pub rows_sampled: u64,
+    /// Items that a sample chose.
+    #[serde(default)]
+    pub items_sampled: u64,
+    /// Read units that the scan took, where the endpoint tells; of an earlier part of this run it is not known.
+    #[serde(default)]
+    pub read_units: f64,
+    /// What the data itself is worth; `None` where nobody asked, or the run was broken off.
+    #[serde(default)]
+    pub quality: Option<Quality>,
+    /// What both sides come down to; `None` where they were not read to the end.
+    #[serde(default)]
+    pub digests: Option<Digests>,
     /// The first findings, up to the number asked for.
     pub findings: Vec<Finding>,
     /// Whether both passes and the recheck came to their end.
@@ -106,15 +169,28 @@ impl TableReport {
     }
 }
 
-/// One key on which the stores disagree. It never holds row values (R36).
+/// One key on which the stores disagree. Of row values it holds what the table reveals, unless more was asked for (R36).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What is wrong.
     pub class: FindingClass,
     /// The source key as a JSON array of literals; of an item that has none, its target key.
     pub key: String,
+    /// Whether `key` is a whole source key, so that the relay can write it anew.
+    #[serde(default)]
+    pub is_source_key: bool,
     /// Columns and attributes that differ or do not decode.
     pub columns: Vec<String>,
+    /// How each of them differs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldDiff>,
+}
+
+impl Finding {
+    /// The source key, a literal a column, if it has one.
+    pub fn source_key(&self) -> Option<Vec<String>> {
+        self.is_source_key.then(|| serde_json::from_str(&self.key).ok()).flatten()
+    }
 }
 
 /// What is wrong with a key.

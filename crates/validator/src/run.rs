@@ -9,6 +9,7 @@ use lockstep_core::source::{Control, Source, TableBinding};
 use lockstep_core::target::Target;
 use tokio_util::sync::CancellationToken;
 
+use crate::evidence::{Manifest, ManifestTable, SCHEMA_VERSION};
 use crate::options::ValidateOptions;
 use crate::progress::Progress;
 use crate::reader::Reader;
@@ -36,7 +37,9 @@ pub async fn validate(
     cancel: &CancellationToken,
 ) -> Report {
     let (started_at, begun) = (Utc::now(), Instant::now());
-    let reader = Reader::new(source, target, options.parallel);
+    // The counts of a sample are not those of the tables.
+    let options = &ValidateOptions { quiescent: options.quiescent && options.sample.is_none(), ..options.clone() };
+    let reader = Reader::new(source, target, options);
     let control = cancel.run_until_cancelled(control(&reader)).await.unwrap_or_else(|| Err(CANCELLED.to_owned()));
     let mut obstacles = Vec::new();
     let reports = match &control {
@@ -60,6 +63,11 @@ pub async fn validate(
         epoch: control.map(|control| control.epoch.0),
         window_start: options.window.start,
         window_end: options.window.end,
+        sample: options.sample,
+        schema_version: SCHEMA_VERSION,
+        manifest: manifest(tables, &reports, options),
+        lag: Vec::new(),
+        latency: Vec::new(),
         tables: reports,
     };
     tracing::info!(
@@ -90,17 +98,19 @@ async fn one_table(
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
 ) -> TableReport {
-    let run = TableRun::new(reader, binding, options, control.phase, progress);
+    let run = TableRun::new(reader, binding, options, control, progress);
     let all = async {
-        let compared = run.compare().await;
-        run.close(compared).await
+        let (compared, references) = tokio::join!(run.compare(), run.judge.references(reader, binding, options));
+        let mut report = run.close(compared).await;
+        report.quality = run.judge.close(binding, &report, references, options);
+        report
     };
     let report = match cancel.run_until_cancelled(all).await {
         Some(report) => report,
         None => {
             let (compared, expected) = (run.tally.compared(), run.progress().rows_expected());
             let failure = Some(format!("{CANCELLED} when {compared} of {expected} rows were compared"));
-            TableReport { failure, ..run.tally.report(binding.name()) }
+            TableReport { failure, ..run.report() }
         }
     };
     tracing::info!(
@@ -112,6 +122,25 @@ async fn one_table(
         "compared"
     );
     report
+}
+
+/// What was compared; who read the configuration adds its hash.
+fn manifest(tables: &[TableBinding], reports: &[TableReport], options: &ValidateOptions) -> Manifest {
+    let of_table = |(binding, report): (&TableBinding, &TableReport)| ManifestTable {
+        name: binding.name().to_owned(),
+        source: binding.relation.to_string(),
+        target: binding.target_name.clone(),
+        layout: binding.table.layout(),
+        columns: binding.table.columns().iter().map(|column| format!("{} {}", column.name, column.sql_type)).collect(),
+        scan_segments: options.scan_segments as u64,
+        digests: report.digests.clone(),
+    };
+    Manifest {
+        lockstep_version: env!("CARGO_PKG_VERSION").to_owned(),
+        ended_at: Some(Utc::now()),
+        configuration_sha256: None,
+        tables: tables.iter().zip(reports).map(of_table).collect(),
+    }
 }
 
 fn untouched(binding: &TableBinding) -> TableReport {

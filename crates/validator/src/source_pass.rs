@@ -8,107 +8,98 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;
-use lockstep_core::Fields;
-use lockstep_core::source::{CopyChunk, KeyBound, RangeRead};
+use lockstep_core::source::{CopyChunk, RangeRead};
 use tokio::task::JoinSet;
 
-use crate::ledger::{Entry, Ledger, Side, Standing};
-use crate::suspect::{Subject, Suspect, Suspects, place_of};
+use crate::ledger::{Batch, Counted, Entry, Ledger, Piece, Side, Standing};
+use crate::suspect::{Aside, Subject, place_of};
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute, join};
 
-/// Pieces a worker gets on average: enough that the last ones end together.
-const PIECES_PER_WORKER: usize = 4;
-/// A chunk aims at no more bytes than this, so that rows of hundreds of kilobytes do not fill the memory.
-const CHUNK_BYTES: usize = 4 << 20;
+/// Pieces of a table: enough that the last ones end together, whatever the number of workers.
+const PIECES: usize = 32;
 
-/// The ranges that no worker has taken yet.
-type Ranges = Mutex<VecDeque<RangeRead>>;
+/// The pieces that no worker has taken yet, by their numbers.
+type Pieces = Mutex<VecDeque<(usize, Piece)>>;
 
-/// Reads every row of the table. Rows that the target cannot hold have no place in the ledger and become suspects at once.
-pub(crate) async fn source_pass(
-    run: &Arc<TableRun>,
-    ledger: &Arc<Ledger>,
-    suspects: Suspects,
-    rows_estimate: i64,
-) -> Result<(), Stopped> {
-    let pieces = run.options.parallel.max(1) * PIECES_PER_WORKER;
-    let sample = || run.reader.source.sample_bounds(&run.binding, pieces, rows_estimate);
-    let bounds = run.reader.ask(sample).await?;
+/// Cuts the table into pieces, which together are all rows there are now.
+pub(crate) async fn pieces(run: &TableRun, rows_estimate: i64) -> lockstep_core::Result<Vec<Piece>> {
+    let bounds = run.reader.ask(|| run.reader.source.sample_bounds(&run.binding, PIECES, rows_estimate)).await?;
     let mut after = None;
-    let ranges = bounds.into_iter().map(|until| RangeRead {
-        after: after.replace(until.clone()),
-        until: Some(until),
-        rows_max: run.options.chunk_rows.max(1),
-        window: run.options.window.clone(),
-    });
-    let ranges = Arc::new(Ranges::new(ranges.collect()));
+    let piece = |until: Vec<String>| Piece { after: after.replace(until.clone()), until: Some(until), done: false };
+    Ok(bounds.into_iter().map(piece).collect())
+}
+
+/// Reads every row that is left of the pieces. Rows that the target cannot hold have no place in a bucket and are set aside.
+pub(crate) async fn source_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Result<(), Stopped> {
+    let pieces = Arc::new(Pieces::new(ledger.pass(Side::Source).left().into()));
     let mut workers = JoinSet::new();
     for _ in 0..run.options.parallel.max(1) {
-        workers.spawn(work(Arc::clone(run), Arc::clone(ledger), Arc::clone(&ranges), suspects.clone()));
+        workers.spawn(work(Arc::clone(run), Arc::clone(ledger), Arc::clone(&pieces)));
     }
     join(workers).await
 }
 
-async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, ranges: Arc<Ranges>, suspects: Suspects) -> Result<(), Stopped> {
-    let next = || ranges.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    while let Some(mut range) = next() {
+async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>) -> Result<(), Stopped> {
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let (rows_max, chunk_bytes) = (run.options.chunk_rows.max(1), run.options.chunk_bytes());
+    while let Some((number, piece)) = next() {
+        let (after, until, window) = (piece.after, piece.until, run.options.window.clone());
+        let mut range = RangeRead { after, until, rows_max, window };
         loop {
             let chunk = run.reader.chunk(&run.binding, &range).await?;
             let bytes = chunk.bytes();
-            let read = {
-                let (run, ledger) = (Arc::clone(&run), Arc::clone(&ledger));
-                compute(move || enter(&run, &ledger, &chunk)).await?
+            let (rows, after) = {
+                let (run, ledger, rows_max) = (Arc::clone(&run), Arc::clone(&ledger), range.rows_max);
+                compute(move || enter(&run, &ledger, &chunk, number, rows_max)).await?
             };
-            for column in read.nameless {
-                // Without a key there is nothing to look up again, and no dead letter could name it either.
-                run.settle_nameless(column);
-            }
-            suspects.raise(read.unholdable).await?;
-            let Some(last) = read.last else { break };
-            run.progress().source_rows.fetch_add(read.rows as u64, Ordering::Relaxed);
-            if read.rows < range.rows_max {
+            run.progress().source_rows.fetch_add(rows as u64, Ordering::Relaxed);
+            if after.is_none() {
                 break;
             }
-            range.rows_max = (CHUNK_BYTES * read.rows / bytes.max(1)).clamp(1, run.options.chunk_rows.max(1));
-            range.after = Some(last.map_err(Stopped::Border)?);
+            range.rows_max = (chunk_bytes * rows / bytes.max(1)).clamp(1, rows_max);
+            range.after = after;
         }
     }
     Ok(())
 }
 
-/// What became of a chunk.
-#[derive(Default)]
-struct Read {
-    rows: usize,
-    /// The key of the last row.
-    last: Option<Result<KeyBound, lockstep_core::Unholdable>>,
-    unholdable: Vec<Suspect>,
-    /// Columns because of which a row has no key that could be named.
-    nameless: Vec<String>,
-}
-
-fn enter(run: &TableRun, ledger: &Ledger, chunk: &CopyChunk) -> Result<Read, Stopped> {
+/// Enters a chunk of a piece. Returns how many rows it had, and the key of the last one if there may be more.
+fn enter(
+    run: &TableRun,
+    ledger: &Ledger,
+    chunk: &CopyChunk,
+    piece: usize,
+    rows_max: usize,
+) -> Result<(usize, Option<Vec<String>>), Stopped> {
     let now_s = Utc::now().timestamp();
     let binding = &run.binding;
     let mut printer = ledger.printer();
-    let mut entries = Vec::with_capacity(run.options.chunk_rows);
-    let (mut read, mut last) = (Read::default(), None);
+    let mut batch = Batch { piece, entries: Vec::with_capacity(run.options.chunk_rows), ..Batch::default() };
+    let (mut rows, mut last) = (0, None);
+    let mut judgement = run.judge.begin();
     for tuple in chunk.tuples() {
-        (read.rows, last) = (read.rows + 1, Some(tuple));
-        match binding.table.encode_keyed(&mut Fields::of_copy(tuple)) {
-            Ok((item, key, expires_at_s)) => entries.push(Entry {
+        (rows, last) = (rows + 1, Some(tuple));
+        match run.judge.encode(binding, tuple, &mut judgement) {
+            Ok((item, key, expires_at_s)) => batch.entries.push(Entry {
                 print: printer.print(item.iter().map(|(name, value)| (*name, value))),
                 standing: if expires_at_s.is_some_and(|at_s| at_s <= now_s) { Standing::Expired } else { Standing::Live },
                 name: Subject::Key { key, place: place_of(&item) }.to_name(),
             }),
-            Err(reason) => match binding.bound_of(tuple) {
-                Ok(primary_key) => read.unholdable.push(Suspect { subject: Subject::Row { primary_key }, of_row: true }),
-                Err(_) => read.nameless.push(reason.column),
-            },
+            Err(reason) => batch.aside.push(match binding.bound_of(tuple) {
+                Ok(primary_key) => Aside::Unholdable(primary_key).to_name(),
+                // Without a key there is nothing to look up again, and no dead letter could name it either.
+                Err(_) => Aside::Nameless(reason.column).to_name(),
+            }),
         }
     }
-    ledger.enter(Side::Source, &entries).map_err(Stopped::spool)?;
-    read.last = last.map(|tuple| binding.bound_of(tuple));
-    Ok(read)
+    batch.counted = Counted { read: rows as u64, live: rows as u64, tombstones: 0 };
+    batch.after = match last.filter(|_| rows == rows_max) {
+        Some(tuple) => Some(binding.bound_of(tuple).map_err(Stopped::Border)?),
+        None => None,
+    };
+    let after = batch.after.clone();
+    ledger.enter(Side::Source, batch).map_err(|error| run.spool(error))?;
+    run.judge.add(Side::Source, judgement);
+    Ok((rows, after))
 }

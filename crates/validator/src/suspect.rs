@@ -96,7 +96,30 @@ impl Subject {
 
     /// A finding about it.
     pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> Finding {
-        Finding { class, key: self.shown(), columns }
+        Finding { class, key: self.shown(), is_source_key: self.key().is_some(), columns, fields: Vec::new() }
+    }
+}
+
+/// What a pass read that has no place in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Aside {
+    /// A row that the target cannot hold, by its primary key.
+    Unholdable(KeyBound),
+    /// A row without a key that could be named, because of this column.
+    Nameless(String),
+    /// An item that Lockstep did not write, and where it is.
+    Foreign(Option<Place>),
+}
+
+impl Aside {
+    /// As bytes, for the ledger.
+    pub(crate) fn to_name(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings are JSON")
+    }
+
+    /// What [`Aside::to_name`] wrote.
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
+        serde_json::from_slice(name).ok()
     }
 }
 
@@ -110,8 +133,8 @@ struct Name {
 }
 
 /// A target key as it is written: type and text of each part.
-#[derive(Serialize, Deserialize)]
-struct Place((char, String), Option<(char, String)>);
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place((char, String), Option<(char, String)>);
 
 impl From<&TargetKey> for Place {
     fn from(place: &TargetKey) -> Self {
@@ -139,7 +162,7 @@ pub(crate) fn place_of(item: &Item) -> TargetKey {
 /// A finding about an item whose source key is not known.
 pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns: Vec<String>) -> Found {
     let key = array(&place.map(parts_of).unwrap_or_default());
-    Found { finding: Finding { class, key, columns }, compared: false }
+    Found { finding: Finding { class, key, is_source_key: false, columns, fields: Vec::new() }, compared: false }
 }
 
 fn parts_of(place: &TargetKey) -> Vec<String> {

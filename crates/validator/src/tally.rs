@@ -24,6 +24,11 @@ pub(crate) struct Tally {
     unsettled: AtomicU64,
     buckets: AtomicU64,
     buckets_differing: AtomicU64,
+    rows_resumed: AtomicU64,
+    rows_sampled: AtomicU64,
+    items_sampled: AtomicU64,
+    /// In thousandths.
+    read_units: AtomicU64,
     findings: Mutex<Vec<Finding>>,
     findings_max: usize,
 }
@@ -62,6 +67,22 @@ impl Tally {
         self.compared.fetch_add(equal + expired, Ordering::Relaxed);
         self.equal.fetch_add(equal, Ordering::Relaxed);
         self.expired.fetch_add(expired, Ordering::Relaxed);
+    }
+
+    /// Counts rows that an earlier run of the same validation read.
+    pub(crate) fn count_resumed(&self, rows: u64) {
+        self.rows_resumed.store(rows, Ordering::Relaxed);
+    }
+
+    /// Counts what a sample has chosen.
+    pub(crate) fn count_sampled(&self, rows: u64, items: u64) {
+        self.rows_sampled.fetch_add(rows, Ordering::Relaxed);
+        self.items_sampled.fetch_add(items, Ordering::Relaxed);
+    }
+
+    /// Counts what a reading of the target cost.
+    pub(crate) fn count_read_units(&self, units: f64) {
+        self.read_units.fetch_add((units * 1_000.0) as u64, Ordering::Relaxed);
     }
 
     /// Counts buckets of the ledger, and those whose entries had to be read again.
@@ -125,6 +146,10 @@ impl Tally {
             unsettled: read(&self.unsettled),
             buckets: read(&self.buckets),
             buckets_differing: read(&self.buckets_differing),
+            rows_resumed: read(&self.rows_resumed),
+            rows_sampled: read(&self.rows_sampled),
+            items_sampled: read(&self.items_sampled),
+            read_units: read(&self.read_units) as f64 / 1_000.0,
             findings,
             ..TableReport::of(name)
         }

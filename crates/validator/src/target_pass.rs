@@ -1,88 +1,112 @@
 //! The target pass: every item is read once and entered into the ledger.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_core::source::Window;
+use lockstep_core::target::Page;
 use lockstep_core::{AttributeValue, Attributes, TargetKey, is_tombstone, parse_fixed_width, version_of};
 use tokio::task::JoinSet;
 
-use crate::ledger::{Entry, Ledger, Side, Standing};
-use crate::report::FindingClass;
-use crate::suspect::{Found, Subject, finding_at};
+use crate::ledger::{Batch, Cursor, Entry, Ledger, Piece, Side, Standing};
+use crate::suspect::{Aside, Subject};
 use crate::table_run::TableRun;
-use crate::tally::Outcome;
 use crate::tasks::{Stopped, compute, join};
 
-/// Reads every item of the table. Items that Lockstep did not write are findings at once.
+/// The segments that no worker has taken yet, by their numbers.
+type Pieces = Mutex<VecDeque<(usize, Piece)>>;
+
+/// One piece a segment of the scan.
+pub(crate) fn pieces(segments: usize) -> Vec<Piece> {
+    vec![Piece::default(); segments.max(1)]
+}
+
+/// Reads every item that is left of the segments. Items that Lockstep did not write are set aside.
 pub(crate) async fn target_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Result<(), Stopped> {
-    let next_segment = Arc::new(AtomicUsize::new(0));
+    let pass = ledger.pass(Side::Target);
+    let segments = pass.pieces.len();
+    let pieces = Arc::new(Pieces::new(pass.left().into()));
     let mut workers = JoinSet::new();
     for _ in 0..run.options.parallel.max(1) {
-        workers.spawn(work(Arc::clone(run), Arc::clone(ledger), Arc::clone(&next_segment)));
+        workers.spawn(work(Arc::clone(run), Arc::clone(ledger), Arc::clone(&pieces), segments));
     }
     join(workers).await
 }
 
-async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, next_segment: Arc<AtomicUsize>) -> Result<(), Stopped> {
-    let segments = run.options.scan_segments.max(1);
-    loop {
-        let segment = next_segment.fetch_add(1, Ordering::Relaxed);
-        if segment >= segments {
-            return Ok(());
-        }
-        let mut start = None;
+async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>, segments: usize) -> Result<(), Stopped> {
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    while let Some((segment, piece)) = next() {
+        let mut start = piece.after.as_ref().and_then(start_of);
         loop {
             let page = run.reader.page(&run.binding.target_name, (segment, segments), start.as_ref()).await?;
+            run.tally.count_read_units(page.capacity_units);
             run.progress().target_items.fetch_add(page.items.len() as u64, Ordering::Relaxed);
-            let read = {
+            start.clone_from(&page.next);
+            let (live, tombstones) = {
                 let (run, ledger) = (Arc::clone(&run), Arc::clone(&ledger));
-                compute(move || enter(&run, &ledger, &page.items)).await?
+                compute(move || enter(&run, &ledger, &page, segment)).await?
             };
-            run.tally.count_target(read.live, read.tombstones);
-            for found in read.foreign {
-                run.settle(Outcome::Found(found), false);
+            run.tally.count_target(live, tombstones);
+            if start.is_none() {
+                break;
             }
-            let Some(next) = page.next else { break };
-            start = Some(next);
         }
+    }
+    Ok(())
+}
+
+/// Where a page begins, as the ledger keeps it: the key of a table's scan is that of its items.
+fn cursor_of(start: &Attributes) -> Option<Cursor> {
+    let place = TargetKey::of(start)?;
+    String::from_utf8(Subject::Item { place }.to_name()).ok().map(|name| vec![name])
+}
+
+fn start_of(cursor: &Cursor) -> Option<Attributes> {
+    match Subject::from_name(cursor.first()?.as_bytes())? {
+        Subject::Item { place } => Some(place.to_attributes()),
+        Subject::Key { .. } | Subject::Row { .. } => None,
     }
 }
 
-/// What became of a page.
-#[derive(Default)]
-struct Read {
-    live: u64,
-    tombstones: u64,
-    foreign: Vec<Found>,
-}
-
-fn enter(run: &TableRun, ledger: &Ledger, items: &[Attributes]) -> Result<Read, Stopped> {
+/// Enters a page of a segment. Returns how many live items and tombstones it had.
+fn enter(run: &TableRun, ledger: &Ledger, page: &Page, piece: usize) -> Result<(u64, u64), Stopped> {
     let mut printer = ledger.printer();
-    let mut entries = Vec::with_capacity(items.len());
-    let mut read = Read::default();
-    for item in items {
+    let mut batch = Batch { piece, entries: Vec::with_capacity(page.items.len()), ..Batch::default() };
+    batch.counted.read = page.items.len() as u64;
+    let mut judgement = run.judge.begin();
+    for item in &page.items {
         let place = TargetKey::of(item);
-        let Some(place) = place.filter(|_| version_of(item).is_some()) else {
-            read.live += 1;
-            read.foreign.push(finding_at(TargetKey::of(item).as_ref(), FindingClass::Foreign, Vec::new()));
+        let Some(place) = place.clone().filter(|_| version_of(item).is_some()) else {
+            batch.counted.live += 1;
+            batch.aside.push(Aside::Foreign(place.as_ref().map(Into::into)).to_name());
             continue;
         };
         let standing = if is_tombstone(item) { Standing::Tombstone } else { Standing::Live };
         match standing {
-            Standing::Tombstone => read.tombstones += 1,
+            Standing::Tombstone => batch.counted.tombstones += 1,
             _ if !is_within(&run.options.window, run.binding.table.day_column(), item) => continue,
-            _ => read.live += 1,
+            _ => {
+                batch.counted.live += 1;
+                run.judge.item(&run.binding, item, &mut judgement);
+            }
         }
         let print = printer.print(item.iter().map(|(name, value)| (name.as_str(), value)));
-        entries.push(Entry { print, standing, name: Subject::Item { place }.to_name() });
+        batch.entries.push(Entry { print, standing, name: Subject::Item { place }.to_name() });
     }
-    ledger.enter(Side::Target, &entries).map_err(Stopped::spool)?;
-    Ok(read)
+    batch.after = match &page.next {
+        // Without it a resumed run would count some items twice.
+        Some(next) => Some(cursor_of(next).ok_or(Stopped::Cursor)?),
+        None => None,
+    };
+    let counted = batch.counted;
+    ledger.enter(Side::Target, batch).map_err(|error| run.spool(error))?;
+    run.judge.add(Side::Target, judgement);
+    Ok((counted.live, counted.tombstones))
 }
 
 /// Whether an item's day is in the window. An item whose day cannot be read is: better looked at than overlooked.
-fn is_within(window: &Window, day_column: Option<&str>, item: &Attributes) -> bool {
+pub(crate) fn is_within(window: &Window, day_column: Option<&str>, item: &Attributes) -> bool {
     let Some(AttributeValue::S(text)) = day_column.and_then(|column| item.get(column)) else { return true };
     let Ok(at) = parse_fixed_width(text) else { return true };
     window.start.is_none_or(|start| at >= start) && window.end.is_none_or(|end| at < end)

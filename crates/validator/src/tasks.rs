@@ -14,10 +14,16 @@ pub(crate) enum Stopped {
     /// A key cannot be written as a literal, so the next chunk has no beginning.
     #[error("the next chunk has no beginning: {0}")]
     Border(lockstep_core::Unholdable),
-    /// A temporary file failed.
-    #[error("a temporary file in {folder} cannot be used: {error}; make room there, or set TMPDIR to another folder",
-            folder = std::env::temp_dir().display())]
+    /// A page ended at a key that no item of ours can have.
+    #[error("the next page begins at a key that is not one of this table")]
+    Cursor,
+    /// A file of the ledger failed.
+    #[error("a file in {folder} cannot be used: {error}; make room there, or name another folder ({setting})")]
     Spool {
+        /// Where it is.
+        folder: String,
+        /// What names another folder.
+        setting: &'static str,
         /// What the system said.
         error: std::io::Error,
     },
@@ -27,12 +33,6 @@ pub(crate) enum Stopped {
     /// The recheck ended before the pass that feeds it; the recheck says why.
     #[error("nobody rechecks suspects any more")]
     RecheckEnded,
-}
-
-impl Stopped {
-    pub(crate) fn spool(error: std::io::Error) -> Self {
-        Self::Spool { error }
-    }
 }
 
 /// Runs `work` on rayon's threads.

@@ -97,6 +97,12 @@ pub fn decide(tables: &[TableReport], options: &ValidateOptions, obstacles: &[St
             let reason = format!("{} still on the way when the settle time-out was over", keys(table.unsettled));
             of_table(&mut open, reason);
         }
+        if let Some(quality) = &table.quality {
+            for sum in quality.sums.iter().filter(|sum| quality.at_rest && !sum.agrees()) {
+                of_table(&mut wrong, format!("the sums of `{}` differ, in {} groups", sum.name, sum.groups_differing));
+            }
+            quality.failures.iter().for_each(|failure| of_table(&mut open, failure.clone()));
+        }
         let unaccounted = counts::unaccounted(table, options);
         if unaccounted > 0 {
             of_table(&mut open, format!("{unaccounted} of {} counted rows were not compared", table.source_count));

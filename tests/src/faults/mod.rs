@@ -23,7 +23,8 @@
 //!
 //! Modules in reading order: [`fault`] and [`rules`] (what a test writes), `call` (what a request asks), `answers` and
 //! `partial` (what is said instead), `bucket` (the rate limit), `gate`, `counts`, then `upstream`, `act` and `proxy`, which
-//! do the work. Decisions are pure (`rules`, `partial`); only the last three touch a socket.
+//! do the work. Decisions are pure (`rules`, `partial`); only the last three touch a socket. [`source`] is the same idea
+//! between sqlx and PostgreSQL.
 
 mod act;
 mod answers;
@@ -35,6 +36,7 @@ mod gate;
 mod partial;
 mod proxy;
 pub mod rules;
+pub mod source;
 mod upstream;
 
 #[cfg(test)]

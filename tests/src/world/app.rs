@@ -2,9 +2,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use lockstep_core::migration::{Migration, Tables};
-use lockstep_core::store::WriteOptions;
+use lockstep_core::instance::InstanceOptions;
+use lockstep_core::migration::{Migration, MigrationOptions, Tables};
+use lockstep_core::source::{Source, SourceOptions};
+use lockstep_core::store::{ReadOptions, WriteOptions};
 use lockstep_core::sweeper::SweeperOptions;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
@@ -24,11 +27,35 @@ impl World {
 
     /// An application that writes and sweeps as told.
     pub fn app_sweeping(&self, writes: WriteOptions, sweeper: SweeperOptions) -> Migration {
+        self.app_of(self.source.clone(), writes, sweeper)
+    }
+
+    /// An application with a pool of its own.
+    pub fn app_of(&self, source: Source, writes: WriteOptions, sweeper: SweeperOptions) -> Migration {
         let tables = Tables::default()
             .add(IntegrationLogs::default(), LOGS, LOGS)
             .and_then(|tables| tables.add(Payments::default(), PAYMENTS, PAYMENTS))
             .expect("plain names");
-        Migration::start(self.source.clone(), self.target.clone(), tables, writes, sweeper)
+        Migration::start(source, self.target.clone(), tables, writes, sweeper)
+    }
+
+    /// An application in a process of its own, as far as the product can tell: it connects by itself and is registered.
+    pub async fn registered_app(
+        &self,
+        source: SourceOptions,
+        writes: WriteOptions,
+        reads: ReadOptions,
+        lease: Duration,
+    ) -> Migration {
+        let options = MigrationOptions::new(source, self.target_options())
+            .table(IntegrationLogs::default(), LOGS, LOGS)
+            .and_then(|options| options.table(Payments::default(), PAYMENTS, PAYMENTS))
+            .expect("plain names")
+            .writes(writes)
+            .reads(reads)
+            .sweeper(sweeping_never())
+            .instance(InstanceOptions { name: "application under test".to_owned(), lease });
+        Migration::connect(options).await.expect("both stores are there")
     }
 
     /// Open intents of strict writes.

@@ -13,6 +13,7 @@ pub mod rows;
 mod wait;
 mod work;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use wait::{eventually, within};
 pub use work::{Notes, backfill};
 
 use crate::faults::FaultProxy;
+use crate::faults::source::SourceProxy;
 
 /// Name of the logs' table, on both sides.
 pub const LOGS: &str = "integration_logs";
@@ -42,6 +44,10 @@ pub const PAYMENTS: &str = "payments";
 pub struct WorldOptions {
     /// Whether the product reaches the target through a [`FaultProxy`]. The checkers never do.
     pub proxied: bool,
+    /// Whether the product reaches the source through a [`SourceProxy`]. Strangers and checkers never do.
+    pub source_proxied: bool,
+    /// How long the product waits for a connection to the source.
+    pub connect_timeout: Duration,
     /// Longest wait of the product for one answer of the target.
     pub request_timeout: Duration,
     /// How long a lost request could still arrive, as the product is told.
@@ -54,6 +60,8 @@ impl Default for WorldOptions {
     fn default() -> Self {
         Self {
             proxied: false,
+            source_proxied: false,
+            connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(3),
             request_lifetime: Duration::from_secs(2),
             connections_max: 12,
@@ -73,6 +81,7 @@ pub struct World {
     pub dynamo: Option<Dynamo>,
     url: String,
     proxy: Option<FaultProxy>,
+    source_proxy: Option<SourceProxy>,
     strangers: PgPool,
     options: WorldOptions,
 }
@@ -88,6 +97,11 @@ impl World {
         Self::with(WorldOptions { proxied: true, ..WorldOptions::default() }).await
     }
 
+    /// A world whose product talks to both stores through proxies.
+    pub async fn behind_both_proxies() -> Self {
+        Self::with(WorldOptions { proxied: true, source_proxied: true, ..WorldOptions::default() }).await
+    }
+
     /// A world of your own making.
     pub async fn with(options: WorldOptions) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
@@ -99,11 +113,16 @@ impl World {
             false => None,
         };
         let endpoint = proxy.as_ref().map_or_else(|| dynamo.endpoint_url().to_owned(), FaultProxy::endpoint_url);
-        let source = connect_source(&url, options.connections_max).await;
-        let target = connect_target(endpoint, &options).await;
-        let plain_target = connect_target(dynamo.endpoint_url().to_owned(), &options).await;
+        let source_proxy = match options.source_proxied {
+            true => Some(SourceProxy::start(address_of(&url)).await.expect("the proxy starts")),
+            false => None,
+        };
+        let product_url = source_proxy.as_ref().map_or_else(|| url.clone(), |proxy| at_address(&url, proxy.address()));
+        let source = connect_source(product_url, &options).await;
+        let target = Target::connect(target_options(endpoint, &options)).await;
+        let plain_target = Target::connect(target_options(dynamo.endpoint_url().to_owned(), &options)).await;
         let strangers = PgPoolOptions::new().max_connections(12).connect(&url).await.expect("strangers connect");
-        Self { source, target, plain_target, dynamo: Some(dynamo), url, proxy, strangers, options }
+        Self { source, target, plain_target, dynamo: Some(dynamo), url, proxy, source_proxy, strangers, options }
     }
 
     /// The URL of the source, with its password.
@@ -125,9 +144,29 @@ impl World {
         self.proxy.as_ref().expect("this world was made without a proxy")
     }
 
+    /// The proxy before the source.
+    ///
+    /// # Panics
+    /// In a world without one.
+    #[track_caller]
+    pub fn source_proxy(&self) -> &SourceProxy {
+        self.source_proxy.as_ref().expect("this world was made without a proxy before the source")
+    }
+
+    /// How the product reaches the source: through the proxy, if there is one.
+    pub fn source_options(&self) -> SourceOptions {
+        let url = self.source_proxy.as_ref().map_or_else(|| self.url.clone(), |proxy| at_address(&self.url, proxy.address()));
+        source_options(url, &self.options)
+    }
+
+    /// How the product reaches the target: through the proxy, if there is one.
+    pub fn target_options(&self) -> TargetOptions {
+        target_options(self.target.place().to_owned(), &self.options)
+    }
+
     /// Another handle on the source, with a pool of its own: another process, as far as the product can tell.
     pub async fn another_source(&self) -> Source {
-        connect_source(&self.url, self.options.connections_max).await
+        connect_source(self.source_options().url, &self.options).await
     }
 
     /// Both tables, bound to both sides.
@@ -195,18 +234,30 @@ fn bind(table: lockstep_core::TableHandle, name: &str) -> TableBinding {
     TableBinding { table, relation: name.parse().expect("a plain name"), target_name: name.to_owned() }
 }
 
-async fn connect_source(url: &str, connections_max: u32) -> Source {
-    let options = SourceOptions {
-        url: url.to_owned(),
-        connections_max,
-        connect_timeout: Duration::from_secs(5),
-        application_name: "lockstep under test".to_owned(),
-    };
-    Source::connect(&options).await.expect("the source answers")
+/// Where the server of a URL listens: the cluster of the tests is on 127.0.0.1.
+fn address_of(url: &str) -> SocketAddr {
+    let options: PgConnectOptions = url.parse().expect("our own URL parses");
+    SocketAddr::from(([127, 0, 0, 1], options.get_port()))
 }
 
-async fn connect_target(endpoint_url: String, options: &WorldOptions) -> Target {
-    Target::connect(TargetOptions {
+/// The same URL with another server in it.
+fn at_address(url: &str, address: SocketAddr) -> String {
+    let (account, place) = url.split_once('@').expect("a URL with a password");
+    let (_, database) = place.split_once('/').expect("a URL ends in its database");
+    format!("{account}@{address}/{database}")
+}
+
+fn source_options(url: String, options: &WorldOptions) -> SourceOptions {
+    SourceOptions {
+        url,
+        connections_max: options.connections_max,
+        connect_timeout: options.connect_timeout,
+        application_name: "lockstep under test".to_owned(),
+    }
+}
+
+fn target_options(endpoint_url: String, options: &WorldOptions) -> TargetOptions {
+    TargetOptions {
         endpoint_url: Some(endpoint_url),
         region: Some("eu-central-1".to_owned()),
         emulator_credentials: true,
@@ -214,6 +265,9 @@ async fn connect_target(endpoint_url: String, options: &WorldOptions) -> Target 
         request_timeout: options.request_timeout,
         request_lifetime: options.request_lifetime,
         ..TargetOptions::default()
-    })
-    .await
+    }
+}
+
+async fn connect_source(url: String, options: &WorldOptions) -> Source {
+    Source::connect(&source_options(url, options)).await.expect("the source answers")
 }

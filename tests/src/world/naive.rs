@@ -14,47 +14,58 @@ impl World {
     ///
     /// A row that the target cannot hold must have no live item, and be a dead letter.
     pub async fn disagreements(&self) -> Vec<String> {
-        let mut wrong = self.disagreements_of(&IntegrationLogs::default()).await;
-        wrong.extend(self.disagreements_of(&Payments::default()).await);
+        let mut wrong: Vec<String> =
+            self.differences().await.into_iter().map(|(table, place, what)| format!("{table}: {place} {what}")).collect();
+        wrong.extend(self.uncounted_dead_letters(&IntegrationLogs::default()).await);
+        wrong.extend(self.uncounted_dead_letters(&Payments::default()).await);
         wrong
     }
 
-    async fn disagreements_of<T: MigratableTable>(&self, table: &T) -> Vec<String> {
+    /// Where the stores differ: the table, the place in the target, and what is wrong there.
+    pub async fn differences(&self) -> Vec<(&'static str, String, String)> {
+        let mut wrong = self.differences_of(&IntegrationLogs::default()).await;
+        wrong.extend(self.differences_of(&Payments::default()).await);
+        wrong
+    }
+
+    async fn differences_of<T: MigratableTable>(&self, table: &T) -> Vec<(&'static str, String, String)> {
         let mut wrong = Vec::new();
+        let mut differ = |place: &str, what: String| wrong.push((T::NAME, place.to_owned(), what));
         let mut live = BTreeMap::new();
         for item in self.items(T::NAME).await {
             if version_of(&item).is_none() {
-                wrong.push(format!("{}: an item without a version", T::NAME));
+                differ(&place(&item), "has no version".to_owned());
             }
             if !is_tombstone(&item) {
                 live.insert(place(&item), item);
             }
         }
-        let (rows, unholdable) = self.rows(table).await;
+        let (rows, _) = self.rows(table).await;
         for (place, (row, expected)) in rows {
             let Some(item) = live.remove(&place) else {
-                wrong.push(format!("{}: {place} is missing in the target", T::NAME));
+                differ(&place, "is missing in the target".to_owned());
                 continue;
             };
             match T::decode(&item) {
-                Err(reason) => wrong.push(format!("{}: {place} does not decode: {reason}", T::NAME)),
-                Ok(found) => {
-                    wrong.extend(row.differing(&found).iter().map(|column| format!("{}: {place} differs in {column}", T::NAME)))
-                }
+                Err(reason) => differ(&place, format!("does not decode: {reason}")),
+                Ok(found) => row.differing(&found).iter().for_each(|column| differ(&place, format!("differs in {column}"))),
             }
             // Attributes that are no columns are derived, so they are equal to the letter.
             let is_derived = |name: &str| name != VERSION_ATTRIBUTE && !T::Row::COLUMNS.iter().any(|column| column.name == name);
             let names = expected.keys().chain(item.keys()).filter(|name| is_derived(name));
             let differing = names.filter(|name| expected.get(*name) != item.get(*name));
-            wrong.extend(differing.map(|name| format!("{}: {place} differs in attribute {name}", T::NAME)));
+            differing.for_each(|name| differ(&place, format!("differs in attribute {name}")));
         }
-        wrong.extend(live.keys().map(|place| format!("{}: {place} is in the target only", T::NAME)));
+        live.keys().for_each(|place| differ(place, "is in the target only".to_owned()));
+        wrong
+    }
+
+    async fn uncounted_dead_letters<T: MigratableTable>(&self, table: &T) -> Option<String> {
+        let (_, unholdable) = self.rows(table).await;
         let dead_letters: i64 =
             self.value(&format!("SELECT count(*) FROM lockstep.dead_letters WHERE table_name = '{}'", T::NAME)).await;
-        if dead_letters != unholdable {
-            wrong.push(format!("{}: {unholdable} rows cannot be held, but there are {dead_letters} dead letters", T::NAME));
-        }
-        wrong
+        (dead_letters != unholdable)
+            .then(|| format!("{}: {unholdable} rows cannot be held, but there are {dead_letters} dead letters", T::NAME))
     }
 
     /// Every row that the target can hold, by where it belongs, with the item it should be; and how many it cannot hold.

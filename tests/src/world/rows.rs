@@ -1,4 +1,9 @@
-//! SQL that writes rows, as a stranger would.
+//! Rows: as SQL that writes them, as a stranger would, and as the stores take them.
+
+use lockstep_core::{Scaled, parse_fixed_width};
+use lockstep_integration_logs::IntegrationLog;
+use lockstep_payments::Payment;
+use rust_decimal::Decimal;
 
 /// When every row of [`log`] and [`payment`] happened: far away, so that none of them is ever past its expiry.
 pub const AT: &str = "2099-03-04 05:06:07.000008+00";
@@ -54,4 +59,42 @@ pub fn log_key(log_id: i64, service_name: &str) -> String {
 /// The source key of a row of [`payment`], as PostgreSQL prints it.
 pub fn payment_key(payment_id: i64, customer_id: i64) -> String {
     format!("[{payment_id}, {customer_id}, \"{AT_IN_KEY}\"]")
+}
+
+/// A log of service `a`, with as little in it as there can be.
+pub fn log_row(log_id: i64, user_id: &str) -> IntegrationLog {
+    IntegrationLog {
+        log_id,
+        application_id: None,
+        log_type: "Check".to_owned(),
+        service_name: "a".to_owned(),
+        request_data: None,
+        response_data: None,
+        status_code: None,
+        is_success: true,
+        error_message: None,
+        processing_time_ms: None,
+        log_timestamp: parse_fixed_width(&format!("{AT_IN_KEY}Z")).expect("a time"),
+        correlation_id: None,
+        user_id: Some(user_id.to_owned()),
+    }
+}
+
+/// The row of [`payment`], with a reference.
+pub fn payment_row(payment_id: i64, customer_id: i64, reference: &str) -> Payment {
+    let at = parse_fixed_width(&format!("{AT_IN_KEY}Z")).expect("a time");
+    Payment {
+        payment_id,
+        customer_id,
+        loan_id: 1,
+        payment_amount: Scaled::new(Decimal::new(payment_id * 100 + 50, 2)).expect("fits"),
+        currency: "EUR".to_owned(),
+        payment_date: at,
+        payment_method: "Card".to_owned(),
+        payment_status: "Pending".to_owned(),
+        transaction_reference: Some(reference.to_owned()),
+        processed_date: None,
+        created_date: at,
+        updated_date: None,
+    }
 }

@@ -12,7 +12,7 @@ use lockstep_core::Phase;
 use lockstep_validator::{CancellationToken, Report, ValidateOptions, validate};
 
 use super::World;
-use super::wait::PATIENCE;
+use super::wait::{PATIENCE, eventually};
 
 /// An observer that remembers.
 #[derive(Debug, Default)]
@@ -136,6 +136,14 @@ impl World {
         report
     }
 
+    /// Waits for what PostgreSQL still does for callers that are gone: whoever was cut short may have sent its COMMIT.
+    #[track_caller]
+    pub fn until_nobody_writes(&self) -> impl Future<Output = ()> + '_ {
+        let ended = "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+                     AND application_name = 'lockstep under test' AND (state = 'active' OR state LIKE 'idle in transaction%'))";
+        eventually("every transaction has ended", move || self.value::<bool>(ended))
+    }
+
     /// I10: with faults gone, the pending set empties and both stores agree, by the validator and by the naive checker.
     ///
     /// # Panics
@@ -143,8 +151,9 @@ impl World {
     #[track_caller]
     pub fn assert_converged(&self) -> impl Future<Output = ()> + '_ {
         let caller = Location::caller();
-        let relayed = self.relay_until_empty();
+        let (ended, relayed) = (self.until_nobody_writes(), self.relay_until_empty());
         async move {
+            ended.await;
             relayed.await;
             let wrong = self.disagreements().await;
             assert!(wrong.is_empty(), "I10, by the naive checker (at {caller}):\n{}", wrong.join("\n"));

@@ -96,7 +96,7 @@ fn relaying(world: &World, stop: &CancellationToken) -> JoinHandle<()> {
 
 /// An error after which the same command is run again; any other is a bug.
 #[track_caller]
-fn passing(error: &Error) {
+pub(crate) fn passing(error: &Error) {
     match error {
         Error::Store(e) if e.kind.retry() != Retry::Never => {}
         Error::BarrierBusy { .. } => {}

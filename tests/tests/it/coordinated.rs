@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use lockstep_core::migration::Migration;
 use lockstep_core::operation::{Operation, OperationOutcome};
-use lockstep_core::store::{Delivery, WriteOptions};
-use lockstep_core::{Error, Kind, Phase, Result};
-use lockstep_integration_logs::{IntegrationLogs, OperationLogs};
-use lockstep_payments::Payments;
+use lockstep_core::store::{Delivery, ReadFrom, ReadOptions, SourceCause, WriteMode, WriteOptions};
+use lockstep_core::{Error, Kind, MigratableTable, Phase, Result};
+use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
+use lockstep_payments::{PaymentQueries, Payments};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
-use lockstep_tests::world::rows::payment;
+use lockstep_tests::world::rows::{log_row, payment, payment_row};
 use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, eventually};
 
+use crate::stage::some;
 use crate::strict::{failed, strict, world};
 
 /// Settles payment 1 and puts one more log beside the operation's own.
@@ -147,5 +148,53 @@ async fn wherever_an_operation_is_cut_short_payment_and_log_agree() {
         }
     }
     assert_eq!(status(&world).await, format!("at {polls}"), "I7");
+    world.assert_converged().await;
+}
+
+/// Both rows as this application sees them, and who answered.
+async fn seen(app: &Migration) -> [(Option<String>, ReadFrom); 2] {
+    let (payments, logs) = (app.store::<Payments>(), app.store::<IntegrationLogs>());
+    let payment = payments.get_marked(&Payments::key(&payment_row(1, 1, ""))).await.expect("read");
+    let log = logs.get_marked(&IntegrationLogs::key(&log_row(1, ""))).await.expect("read");
+    [(payment.value.and_then(|p| p.transaction_reference), payment.from), (log.value.and_then(|log| log.user_id), log.from)]
+}
+
+/// Read your writes over two tables: what an operation could not bring to the target is read from the source, in both.
+#[tokio::test]
+async fn after_a_deferred_operation_its_own_application_sees_all_of_it_in_both_tables() {
+    let world = World::behind_proxy().await;
+    world.migrated_to(Phase::HybridRead).await.close().await;
+    let best_effort = WriteOptions { hybrid_read: WriteMode::BestEffort, ..WriteOptions::default() };
+    let (app, other) = (world.app(best_effort.clone()), world.app(best_effort));
+    let patient = ReadOptions { max_staleness_ms: 60_000, standing_poll_ms: 10, ..ReadOptions::default() };
+    for app in [&app, &other] {
+        app.store::<Payments>().reads().configure(&patient);
+        app.store::<IntegrationLogs>().reads().configure(&patient);
+    }
+    let write = async |text: &'static str| {
+        let (payments, logs) = (app.store::<Payments>(), app.store::<IntegrationLogs>());
+        let sink = Arc::new(OperationLogs::of("payments"));
+        let done = Operation::run(&app, sink, "Write", "op-1", async |operation| {
+            operation.put(&payments, &payment_row(1, 1, text)).await?;
+            operation.put(&logs, &log_row(1, text)).await
+        });
+        done.await.expect("PostgreSQL decides").1.target
+    };
+    let both = |text: &str, from| [(Some(text.to_owned()), from), (Some(text.to_owned()), from)];
+    assert!(matches!(write("first").await, Delivery::Applied));
+    assert_eq!(seen(&app).await, both("first", ReadFrom::Target));
+
+    world.proxy().script(Rule::new(Fault::Unavailable).on("TransactWriteItems"));
+    assert!(matches!(write("second").await, Delivery::Deferred(_)));
+    let deferred = ReadFrom::Source(SourceCause::Deferred);
+    assert_eq!(seen(&app).await, both("second", deferred));
+    assert_eq!(seen(&other).await, both("first", ReadFrom::Target), "another may read what is within the bound");
+    let of_customer = app.store::<Payments>().by_customer(1, ..).page(some(10), None).await.expect("answered");
+    let of_operation = app.store::<IntegrationLogs>().by_correlation("op-1").page(some(10), None).await.expect("answered");
+    assert_eq!((of_customer.from, of_operation.from), (deferred, deferred), "a query may have any key in it");
+
+    world.proxy().clear();
+    world.relay_until_empty().await;
+    eventually("both keys leave the set", || async { seen(&app).await == both("second", ReadFrom::Target) }).await;
     world.assert_converged().await;
 }

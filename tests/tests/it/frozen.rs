@@ -7,6 +7,8 @@ use lockstep_tests::world::rows::{log, payment};
 use lockstep_tests::world::{LOGS, PAYMENTS, run};
 use std::time::Duration;
 
+use crate::store::row;
+
 async fn captured() -> World {
     let world = World::start().await;
     world.prepared().await.close().await;
@@ -119,4 +121,21 @@ async fn capture_of_an_older_version_gets_the_refusal_without_a_gap() {
     assert_eq!(world.pending(LOGS).await.len(), 1);
     world.flip(Phase::DynamoOnly).await;
     world.try_sql(&log(3, "refused")).await.expect_err("the new function is in force");
+}
+
+#[tokio::test]
+async fn writes_in_one_round_trip_are_refused_as_all_others() {
+    let world = captured().await;
+    let store = world.log_store();
+    store.put(&row(5, "knows the phase")).await.expect("it is the source's");
+    let epoch = world.flip(Phase::DynamoOnly).await;
+    // The store believes in the phase before; whoever calls the functions himself may even know the present epoch.
+    let believes = store.put(&row(6, "u")).await.expect_err("the source is frozen");
+    assert!(believes.message.contains("DynamoOnly"), "{believes}");
+    let deleted = store.delete(1).await.expect_err("the source is frozen");
+    assert!(deleted.message.contains("DynamoOnly"), "{deleted}");
+    let called = world.try_sql(&format!("SELECT * FROM lockstep.delete_integration_logs(1, {epoch}, true, false)")).await;
+    let (message, _) = message_of(called.expect_err("the source is frozen"));
+    assert!(message.contains("DELETE of public.integration_logs is refused"), "{message}");
+    assert_eq!((world.count(LOGS).await, world.pending(LOGS).await.len()), (2, 1));
 }

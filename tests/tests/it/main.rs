@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod at_once;
 mod backfill;
 mod batch;
+mod bench;
 mod capture;
 mod chaos;
 mod cold;
@@ -15,13 +17,21 @@ mod gates;
 mod guarded;
 mod instances;
 mod intents;
+mod lost_commits;
 mod orphans;
+mod planted;
 mod process;
+mod quality;
 mod queries;
 mod reads;
 mod relay;
+mod repair;
+mod resume;
 mod reverse_feed;
 mod reverse_order;
+mod roles;
+mod sample;
+mod schedules;
 mod stage;
 mod steps;
 mod store;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 /// The command on the stores of a world.
-fn command(world: &World, arguments: &[&str]) -> Command {
+pub(crate) fn command(world: &World, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep-under-test"));
     command
         .args(arguments)
@@ -32,7 +32,7 @@ fn command(world: &World, arguments: &[&str]) -> Command {
 const MIGRATE: [&str; 6] = ["migrate", "--json", "--quiet", "--live-writes", "0", "--through=HybridRead"];
 
 #[track_caller]
-fn ended(mut command: Command) -> impl Future<Output = Output> {
+pub(crate) fn ended(mut command: Command) -> impl Future<Output = Output> {
     let child = command.spawn().expect("the command starts");
     within(Duration::from_secs(60), async { child.wait_with_output().await.expect("the command ends") })
 }

@@ -16,21 +16,7 @@ use lockstep_tests::world::{LOGS, eventually};
 use crate::stage::{Stage, at, some};
 
 fn row(log_id: i64, user_id: &str) -> IntegrationLog {
-    IntegrationLog {
-        log_id,
-        application_id: Some(1),
-        log_type: "Check".to_owned(),
-        service_name: "a".to_owned(),
-        request_data: None,
-        response_data: None,
-        status_code: None,
-        is_success: true,
-        error_message: None,
-        processing_time_ms: None,
-        log_timestamp: at("2099-03-04T05:06:07.000008Z"),
-        correlation_id: None,
-        user_id: Some(user_id.to_owned()),
-    }
+    IntegrationLog { application_id: Some(1), ..rows::log_row(log_id, user_id) }
 }
 
 fn key(log_id: i64) -> LogKey {

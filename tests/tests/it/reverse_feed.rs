@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_coordinator::{Error, FeedUntil, drained, reverse_backfill, status};
+use lockstep_core::source::Control;
 use lockstep_core::target::streams::StreamApi;
 use lockstep_core::{Epoch, Kind, Phase, Scaled};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
@@ -368,5 +369,85 @@ async fn a_write_of_dynamo_only_that_lands_after_the_way_back_is_overruled_by_th
     world.feed_until_drained().await;
     assert_eq!(world.pending(LOGS).await.len(), 3);
     assert_eq!(world.count("integration_logs WHERE user_id = 'in time'").await, 2);
+    world.assert_converged().await;
+}
+
+/// Takes the way back, changes rows 1 and 2 in the source, and stands in DynamoOnly again; returns its epoch.
+async fn there_again(world: &World) -> Epoch {
+    world.flip(Phase::HybridRead).await;
+    world.sql("UPDATE integration_logs SET user_id = 'of the source' WHERE log_id IN (1, 2)").await;
+    world.relay_until_empty().await;
+    world.flip(Phase::DynamoOnly).await
+}
+
+#[tokio::test]
+async fn a_write_of_one_dynamo_only_that_lands_in_the_next_is_the_truth() {
+    let (world, first) = dynamo_only(World::start().await).await;
+    let table = IntegrationLogs::default();
+    world.feed_until_drained().await;
+    let second = there_again(&world).await;
+    // Requests that were under way through all of it: their items have not changed, so their conditions hold.
+    world.put_item(&table, &log_row(3, "service-3", "late"), first).await;
+    world.delete_item(&table, &log_at(4, "service-4"), first).await;
+    world.put_item(&table, &log_row(71, "service-1", "late"), first).await;
+    // One that is late, and has been overtaken when its record is read.
+    world.put_item(&table, &log_row(5, "service-0", "late"), first).await;
+    world.put_item(&table, &log_row(5, "service-0", "newer"), second).await;
+    assert_eq!(world.disagreements().await.len(), 4);
+    let fed = world.feed_until_drained().await;
+    assert_eq!(fed.tables[0].standing.as_ref().map(|standing| standing.again), Some(0), "{fed:?}");
+    assert_eq!(world.count("integration_logs WHERE user_id = 'late'").await, 2);
+    assert_eq!(world.count("integration_logs WHERE user_id = 'newer'").await, 1);
+    world.assert_fed().await;
+}
+
+#[tokio::test]
+async fn a_record_of_one_dynamo_only_that_is_read_again_in_the_next_puts_back_nothing_that_the_source_wrote_since() {
+    let (world, first) = dynamo_only(World::start().await).await;
+    let table = IntegrationLogs::default();
+    world.put_item(&table, &log_row(1, "service-1", "of the first"), first).await;
+    world.delete_item(&table, &log_at(2, "service-2"), first).await;
+    world.feed_until_drained().await;
+    world.flip(Phase::HybridRead).await;
+    // One is changed, one is born again; and one goes.
+    world.sql("UPDATE integration_logs SET user_id = 'of the source' WHERE log_id = 1").await;
+    world.sql(&logs(2, 2)).await;
+    world.relay_until_empty().await;
+    let second = world.flip(Phase::DynamoOnly).await;
+    world.put_item(&table, &log_row(6, "service-1", "of the second"), second).await;
+    // From the oldest record, and nothing is remembered.
+    world.sql("DELETE FROM lockstep.reverse_shards; DELETE FROM lockstep.reverse_places").await;
+    world.feed_until_drained().await;
+    assert_eq!(world.count("integration_logs WHERE user_id = 'of the source' OR log_id = 2").await, 2);
+    world.assert_fed().await;
+}
+
+#[tokio::test]
+async fn a_reverse_backfill_reads_what_landed_late_as_well() {
+    let (world, first) = dynamo_only(World::start().await).await;
+    let table = IntegrationLogs::default();
+    world.feed_until_drained().await;
+    there_again(&world).await;
+    world.put_item(&table, &log_row(3, "service-3", "late"), first).await;
+    world.delete_item(&table, &log_at(4, "service-4"), first).await;
+    let migration = world.migration();
+    let done = reverse_backfill(&migration, &migration.tables[0], false, &CancellationToken::new()).await.expect("reads");
+    assert_eq!((done.upserted, done.deleted), (1, 1), "{done:?}");
+    world.assert_fed().await;
+}
+
+#[tokio::test]
+async fn an_epoch_that_a_flip_burned_holds_up_nobody() {
+    let (world, _) = dynamo_only(World::start().await).await;
+    world.feed_until_drained().await;
+    world.flip(Phase::HybridRead).await;
+    let mut flip = world.source.begin("flipping").await.expect("begins");
+    let burned = Control::flip(&mut flip, Phase::DynamoOnly).await.expect("flips");
+    flip.rollback().await.expect("rolls back");
+    world.sql("UPDATE integration_logs SET user_id = 'burned' WHERE log_id = 1").await;
+    let versions: Vec<_> = world.pending(LOGS).await.into_values().map(|version| version.epoch()).collect();
+    assert_eq!(versions, [burned], "the source hands it out all the same");
+    world.relay_until_empty().await;
+    world.feed_until_drained().await;
     world.assert_converged().await;
 }

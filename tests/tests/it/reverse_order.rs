@@ -193,3 +193,27 @@ async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over
     shards.world.source.apply_reverse(&shards.table, page).await.expect("now it knows");
     assert_eq!(shards.world.count(LOGS).await, 1);
 }
+
+#[tokio::test]
+async fn a_delete_that_had_to_wait_does_not_take_along_the_row_that_has_moved_on() {
+    let mut shards = Shards::start().await;
+    shards.write(0, Some("here")).await;
+    shards.write(1, Some("there")).await;
+    shards.write(0, None).await;
+    // The new item first, then the old one: the row is where it was before.
+    let moved: Vec<StreamRecord> = shards.queues[1].drain(..).collect();
+    shards.deliver("one", &moved).await;
+    let old = shards.queues[0].pop_front().expect("its put");
+    shards.deliver("one", &[old]).await;
+    // It cannot go yet.
+    shards.world.sql("CREATE TABLE held (log_id bigint REFERENCES integration_logs (log_id)); INSERT INTO held VALUES (1)").await;
+    let gone = shards.queues[0].pop_front().expect("its tombstone");
+    shards.deliver("one", &[gone]).await;
+    shards.read_again().await;
+    assert_eq!(shards.world.count("integration_logs WHERE service_name = 'a'").await, 1);
+    shards.world.sql("DELETE FROM held").await;
+    shards.read_again().await;
+    shards.read_again().await;
+    assert_eq!(shards.world.count("lockstep.reverse_again").await, 0);
+    assert_eq!(shards.world.disagreements().await, Vec::<String>::new());
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lockstep_core::source::{Control, take_exclusive};
 use lockstep_core::{EPOCH_SHIFT, Epoch, Phase};
 use lockstep_tests::world::rows::{AT, log, logs, payments};
-use lockstep_tests::world::{Notes, backfill, eventually, run, within};
+use lockstep_tests::world::{CutShort, Notes, backfill, eventually, run, within};
 use lockstep_tests::{World, WorldOptions};
 use serde_json::json;
 
@@ -250,4 +250,17 @@ async fn a_step_that_is_dropped_while_it_waits_is_undone_by_the_next_coordinator
     let next = world.coordinator().await;
     assert_eq!(outcome(&world).await, "undone");
     assert_eq!(next.step(Phase::DualWrite, None, &()).await.expect("again").phase, Phase::DualWrite);
+}
+
+#[tokio::test]
+async fn who_dies_while_it_creates_the_schema_keeps_nobody_waiting() {
+    let world = World::start().await;
+    let another = world.another_source().await;
+    let (mut polls, mut ended) = (0, None);
+    while ended.is_none() {
+        polls += 1;
+        ended = CutShort::after(polls, world.source.migrate_schema()).await;
+        within(Duration::from_secs(20), another.migrate_schema()).await.expect("the schema is made");
+    }
+    assert!(polls > 1, "it was cut short");
 }

@@ -6,23 +6,13 @@ use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Rule};
 use lockstep_tests::world::LOGS;
-use lockstep_tests::world::rows::log_key;
+use lockstep_tests::world::rows::{log_key, log_row};
 
 pub(crate) fn row(log_id: i64, user_id: &str) -> IntegrationLog {
     IntegrationLog {
-        log_id,
-        application_id: None,
-        log_type: "Check".to_owned(),
-        service_name: "a".to_owned(),
         request_data: Some(Json::parse(r#"{"n": 1.00}"#).expect("JSON")),
-        response_data: None,
-        status_code: None,
-        is_success: true,
         error_message: Some(String::new()),
-        processing_time_ms: None,
-        log_timestamp: lockstep_core::parse_fixed_width("2099-03-04T05:06:07.000008Z").expect("a time"),
-        correlation_id: None,
-        user_id: Some(user_id.to_owned()),
+        ..log_row(log_id, user_id)
     }
 }
 
@@ -69,6 +59,7 @@ async fn in_dual_write_the_target_has_each_write_at_once_under_its_version() {
     world.migrated_to(Phase::DualWrite).await.close().await;
     let (store, table) = (world.log_store(), world.logs_table());
     applied(&store.put(&row(1, "first")).await.expect("written"));
+    store.writer().settled().await;
     assert!(world.pending(LOGS).await.is_empty(), "acknowledged");
     let first = version_of(&world.live_at(&table, &log_key(1, "a")).await).expect("a version");
     assert_eq!(first.epoch(), world.source.control().await.expect("a phase").epoch);
@@ -80,6 +71,7 @@ async fn in_dual_write_the_target_has_each_write_at_once_under_its_version() {
     let deleted = world.tombstone_at(&table, &log_key(1, "a")).await;
     applied(&store.put(&row(1, "again")).await.expect("written"));
     assert!(version_of(&world.live_at(&table, &log_key(1, "a")).await) > Some(deleted));
+    store.writer().settled().await;
     assert!(world.pending(LOGS).await.is_empty());
     world.assert_converged().await;
 }
@@ -93,6 +85,7 @@ async fn an_update_that_moves_the_row_leaves_a_tombstone_where_it_was() {
     applied(&store.update(1, |log| log.service_name = "b".to_owned()).await.expect("moved"));
     world.tombstone_at(&table, &log_key(1, "a")).await;
     world.live_at(&table, &log_key(1, "b")).await;
+    store.writer().settled().await;
     assert!(world.pending(LOGS).await.is_empty(), "both keys were acknowledged");
     // A put that replaces a row elsewhere knows nothing of the old place: that key stays pending, and the relay delivers it.
     store.put(&row(1, "u")).await.expect("written");

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`backfill`] (what is measured and printed), [`rows`], [`worker`] (the measured process), [`limits`] (what the
 //! machine can do at best, and a plain loop at worst), [`capture_cost`], [`null_target`] and [`replay`]; [`writes`] and its
-//! bare twins.
+//! bare twins; [`validate`] and its prepared pages.
 
 pub mod backfill;
 mod bare;
@@ -11,6 +11,7 @@ pub mod limits;
 pub mod null_target;
 pub mod replay;
 pub mod rows;
+pub mod validate;
 pub mod worker;
 pub mod writes;
 

@@ -5,7 +5,7 @@
 //! next to nothing with them: no HTTP library, no JSON parser, one buffer per connection, answers written in advance. What is
 //! left is our own speed, SDK included.
 //!
-//! It never refuses, throttles or forgets a reply, and reads find nothing: do not test correctness against it.
+//! It never refuses, throttles or forgets a reply, and reads find nothing but prepared scan pages: do not test correctness against it.
 //!
 //! ```no_run
 //! # use xtask::bench::null_target::NullTarget;
@@ -31,6 +31,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::validate::pages::Pages;
 use answers::Answers;
 
 /// Serves with the default description of a table, capturing nothing, until `shutdown`; see [`NullTarget`].
@@ -56,6 +57,13 @@ impl NullTarget {
     #[must_use]
     pub fn describe_with(mut self, describe: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         self.answers.describe = Box::new(describe);
+        self
+    }
+
+    /// Answers scans with these pages; without, they find nothing.
+    #[must_use]
+    pub fn replaying(mut self, pages: Arc<Pages>) -> Self {
+        self.answers.pages = Some(pages);
         self
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 /// Carries the source's URL, which has a password and so must not be an argument.
-const SOURCE_URL: &str = "LOCKSTEP_BENCH_SOURCE_URL";
+pub(super) const SOURCE_URL: &str = "LOCKSTEP_BENCH_SOURCE_URL";
 
 /// What a worker measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ pub async fn target(endpoint_url: &str) -> Target {
 }
 
 /// `VmHWM` of this process, on Linux.
-fn peak_kib() -> Option<u64> {
+pub(super) fn peak_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").trim().parse().ok()

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use crate::exit::Exit;
 use crate::{Context, bench, help};
 
-/// Measures how fast history moves and what a store handle costs, beside the limits of the same machine in the same run
+/// Measures how fast history moves and is compared, and what a store handle costs, beside the limits of the same machine in the same run
 ///
 /// Numbers of one machine say little about another, so what counts are ratios: a backfill into a target that accepts and
 /// discards, beside a raw binary COPY of the same rows, a replay of prepared requests, and a plain loop of one SDK call a
@@ -14,6 +14,7 @@ use crate::{Context, bench, help};
 #[command(after_help = help!(
     "  cargo xtask bench backfill                    100,000 and 1,000,000 rows\n  \
        cargo xtask bench backfill --rows 50000 --json\n  \
+       cargo xtask bench validate                    a full comparison of as many rows\n  \
        cargo xtask bench writes                      each call beside the same work done bare"
 ))]
 pub struct Args {
@@ -42,7 +43,20 @@ pub enum What {
         #[arg(long, value_name = "N", default_value_t = 2_000)]
         calls: usize,
     },
-    /// The measured process.
+    /// Measures a full comparison: rows a second, memory, and what differences cost
+    #[command(after_help = help!("  cargo xtask bench validate\n  cargo xtask bench validate --rows 100000 --json"))]
+    Validate {
+        /// Rows of the table; more than one size is measured one after the other
+        #[arg(long, value_name = "N", default_values_t = [100_000, 1_000_000])]
+        rows: Vec<u64>,
+    },
+    /// The measured process of `validate`.
+    #[command(hide = true)]
+    Compare {
+        /// The null target.
+        endpoint_url: String,
+    },
+    /// The measured process of `backfill`.
     #[command(hide = true)]
     Worker {
         /// The null target.
@@ -62,6 +76,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             context.unless_cancelled(bench::backfill::run(&rows, seed, context.json)).await??;
         }
         What::Writes { calls } => context.unless_cancelled(bench::writes::run(calls, context.json)).await??,
+        What::Validate { rows } => context.unless_cancelled(bench::validate::run(&rows, context.json)).await??,
+        What::Compare { endpoint_url } => bench::validate::measured::run(&endpoint_url).await?,
         What::Worker { endpoint_url, path } => bench::worker::run(&endpoint_url, &path).await?,
     }
     Ok(Exit::Consistent)

@@ -8,6 +8,8 @@ pub mod dynamo_server;
 pub mod migrate;
 pub mod orphans;
 pub mod relay;
+pub mod repair;
+pub mod report;
 pub mod reverse_feed;
 pub mod rollback;
 pub mod seed;

@@ -38,7 +38,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         return Err(Failure::usage("Lockstep was never installed in this source, so there are no orphans; run `backfill` first"));
     }
     let migration = context.migration(&stores)?;
-    let options = ValidateOptions { wait_for_pending: false, ..context.config.validate_options() };
+    let options = ValidateOptions { wait_for_pending: false, quality: false, ..context.config.validate_options() };
     let orphans = find_orphans(&migration, &options, &context.cancel).await?;
     let marked = if args.repair { repair_orphans(&migration, &orphans.found).await? } else { 0 };
     if context.json {

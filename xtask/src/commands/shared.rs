@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal};
+use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, measure_latency};
 use lockstep_core::source::TableBinding;
-use lockstep_validator::{Report, ValidateOptions};
+use lockstep_core::store::Writer;
+use lockstep_validator::{QueryLatency, Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::config::actor;
+use crate::evidence::{LagWatch, hash_of};
 use crate::exit::Failure;
 use crate::sample::canary::canary_reads;
 use crate::sample::marked::marked_rows;
@@ -41,12 +43,18 @@ impl Context {
         Ok(coordinator)
     }
 
+    /// What writes as an application with these settings would.
+    pub(super) fn writer(&self, stores: &Stores) -> Writer {
+        Writer::new(stores.source.clone(), stores.target.clone(), self.config.writes.clone())
+    }
+
     /// The same, with what it tries out before it moves reads to the target (R7, R26).
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
         let coordinator = self.coordinator(stores).await?;
         let (config, bindings) = (&self.config.tables, &coordinator.migration().tables);
-        let (rows, left_out) = marked_rows(config, bindings, &stores.source, &stores.target).await?;
-        let reads = canary_reads(config, bindings, &stores.source, &stores.target).await?;
+        let writer = self.writer(stores);
+        let (rows, left_out) = marked_rows(config, bindings, &writer).await?;
+        let reads = canary_reads(config, bindings, &writer).await?;
         Ok(coordinator.with_rehearsal(Rehearsal { rows, left_out, reads }))
     }
 
@@ -67,17 +75,44 @@ impl Context {
         options: &ValidateOptions,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Report> {
+        self.validate_and_time(stores, options, 0, cancel).await
+    }
+
+    /// Times queries on both stores, unless `rounds` is 0.
+    async fn latency(&self, stores: &Stores, rounds: usize, cancel: &CancellationToken) -> anyhow::Result<Vec<QueryLatency>> {
+        if rounds == 0 {
+            return Ok(Vec::new());
+        }
+        self.ui.say(&format!("Timing the same queries on both stores, {rounds} times each"));
+        let reads = canary_reads(&self.config.tables, &self.tables()?, &self.writer(stores)).await?;
+        Ok(measure_latency(&reads, rounds, cancel).await?)
+    }
+
+    /// The same, and times queries on both stores so many times beside it: before the comparison, which would slow them.
+    pub(super) async fn validate_and_time(
+        &self,
+        stores: &Stores,
+        options: &ValidateOptions,
+        rounds: usize,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Report> {
+        let latency = self.latency(stores, rounds, cancel).await?;
         let tables = self.tables()?;
         let progress = lockstep_validator::Progress::new(&tables);
         let board = self.ui.board("compare", {
             let progress = progress.clone();
             move || progress.snapshot().iter().map(validation_sample).collect()
         });
-        let report = lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel).await;
+        let lag = LagWatch::start(stores.source.clone(), tables.clone());
+        let mut report = lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel).await;
         board.close().await;
+        report.latency = latency;
+        report.lag = lag.seen().await;
+        report.manifest.configuration_sha256 = Some(hash_of(&self.config)?);
         // A verdict of some days would pass the gates as one of all.
         if let (Some(epoch), true, false) = (report.epoch, report.is_whole(), cancel.is_cancelled()) {
-            let json = serde_json::to_value(&report)?;
+            // Whoever may see the journal may not see the rows.
+            let json = serde_json::to_value(report.clone().without_values())?;
             stores.source.record_verdict(lockstep_core::Epoch(epoch), report.verdict.is_consistent(), &json).await?;
         }
         Ok(report)
@@ -131,6 +166,6 @@ fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
             notes.push(format!("{number} {what}"));
         }
     }
-    let done = Counter { now: table.source_rows, end: table.rows_expected, before: 0 };
+    let done = Counter { now: table.source_rows, end: table.rows_expected, before: table.rows_resumed };
     Sample { name: table.name.to_owned(), done, notes, ..Sample::default() }
 }

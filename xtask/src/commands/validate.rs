@@ -1,7 +1,12 @@
 //! `validate`: compare every row of both sides.
 
-use lockstep_validator::ValidateOptions;
+use std::path::PathBuf;
 
+use lockstep_core::source::Window;
+use lockstep_validator::{Kept, Sample, ValidateOptions};
+
+use crate::config::{Moment, Setting};
+use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
 use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
@@ -12,12 +17,21 @@ use crate::{Context, help};
 /// Writers may go on: a difference is looked at again until it has settled, so lag is not drift. Changes that wait for
 /// delivery are delivered by a relay, which must be running beside this, or the verdict cannot be consistent; with --no-relay
 /// what is pending is counted at once instead of waited for. The verdict is recorded, and the step to HybridRead asks for a
-/// fresh one. Reports never hold values, only keys and names of columns.
+/// fresh one. For each field that differs the report says where: the column, the path inside a document, and whether a side is
+/// NULL, absent or empty. Values are masked, except those the table's crate says hold nothing to hide; --unmasked shows all.
+///
+/// What was read is kept in `validate.folder`, so a run that was killed, or whose store failed, is resumed by running it
+/// again; its report then speaks as of the beginning of the first part.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask validate              while a relay runs\n  \
        cargo xtask validate --no-relay   nobody delivers: what is pending is a finding\n  \
        cargo xtask validate --quiescent  nobody writes: counts must agree as well, nothing may be pending\n  \
+       cargo xtask validate --rate 500   take at most 500 read units a second from DynamoDB\n  \
+       cargo xtask validate --from 2026-01-01 --to 2026-02-01   only rows of January; no gate takes that verdict\n  \
+       cargo xtask validate --sample 1000 --seed 7   a thousand rows and a thousand items of each table, in seconds\n  \
+       cargo xtask validate --restart    forget what an unfinished run has read\n  \
+       cargo xtask validate --html audit.html --latency   a page, with latencies of both stores\n  \
        cargo xtask validate --json | jq '.verdict, .reasons'"
 ))]
 pub struct Args {
@@ -27,6 +41,76 @@ pub struct Args {
     /// No relay is running: do not wait for what is pending
     #[arg(long)]
     pub no_relay: bool,
+    /// Do not judge the data itself: no business rules, sums, daily counts or references
+    #[arg(long)]
+    pub no_quality: bool,
+    /// Also write the report as a page of its own, to be sent
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Also time the same queries on both stores, this often each
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "100", default_value_t = 0, hide_default_value = true)]
+    pub latency: usize,
+    /// Compute the digests under this seed, that of an earlier report's manifest
+    #[arg(long, value_name = "HEX", value_parser = seed)]
+    pub digest_seed: Option<u64>,
+    /// Show the values of fields that differ; for who may read the rows anyway, never stored
+    #[arg(long)]
+    pub unmasked: bool,
+    /// Most read units a second taken from the target, all tables together; 0 takes what it gives
+    #[arg(long, value_name = "UNITS")]
+    pub rate: Option<u64>,
+    /// About how much memory a table may take, in megabytes
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(16..))]
+    pub memory_mb: Option<u64>,
+    /// Only rows from this day or moment on, by the day column of each table
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<Moment>,
+    /// Only rows before this day or moment
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<Moment>,
+    /// Only so many rows and items of each table, chosen by chance, instead of all; no gate takes that verdict
+    #[arg(long, value_name = "N", conflicts_with_all = ["quiescent", "restart"],
+          value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub sample: Option<u64>,
+    /// Decides which; the same seed takes the same rows while they are there
+    #[arg(long, value_name = "N", requires = "sample", default_value_t = 1, allow_negative_numbers = true)]
+    pub seed: i64,
+    /// Begin anew, whatever an unfinished run has left
+    #[arg(long)]
+    pub restart: bool,
+}
+
+impl Args {
+    /// The flags that set a key.
+    pub fn settings(&self) -> Vec<Setting> {
+        let rate = Setting::of("validate.read_units_per_s_max", self.rate);
+        rate.into_iter().chain(Setting::of("validate.memory_mb", self.memory_mb)).collect()
+    }
+
+    /// How to compare, by the configuration and these flags.
+    fn options(&self, context: &Context) -> ValidateOptions {
+        let config = &context.config;
+        let (options, folder) = (config.validate_options(), &config.validate.folder);
+        let window = Window {
+            start: self.from.map_or(options.window.start, |from| Some(from.0)),
+            end: self.to.map_or(options.window.end, |to| Some(to.0)),
+        };
+        ValidateOptions {
+            window,
+            quiescent: self.quiescent,
+            wait_for_pending: !self.no_relay,
+            kept: (!folder.is_empty()).then(|| Kept { folder: folder.into(), restart: self.restart }),
+            sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),
+            unmasked: self.unmasked,
+            quality: !self.no_quality,
+            digest_seed: self.digest_seed,
+            ..options
+        }
+    }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16).map_err(|_| "a seed is up to 16 hexadecimal digits".to_owned())
 }
 
 /// Runs it.
@@ -40,9 +124,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
         ));
     }
-    let options =
-        ValidateOptions { quiescent: args.quiescent, wait_for_pending: !args.no_relay, ..context.config.validate_options() };
-    let report = context.validate(&stores, &options, &context.cancel).await?;
+    let options = args.options(&context);
+    let report = context.validate_and_time(&stores, &options, args.latency, &context.cancel).await?;
+    if let Some(path) = &args.html {
+        write_page(path, &report, &stores.source).await?;
+        context.ui.say(&format!("The page is in {}", path.display()));
+    }
     if context.json {
         print_json(&report);
     } else {

@@ -13,7 +13,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
         }
     };
-    let Config { source, target, tables, backfill, relay, steps, validate, migrate: _ } = config;
+    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, migrate: _ } = config;
 
     if let Some(url) = &source.url {
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
@@ -46,6 +46,19 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         require(start < end, "backfill.window_end", &format!("must be after backfill.window_start ({start})"));
     }
 
+    // Behind it PostgreSQL ends transactions that do nothing, and a strict write waits inside its own.
+    const INLINE_TIMEOUT_MS_MAX: u64 = 25_000;
+    require(
+        writes.inline_timeout_ms <= INLINE_TIMEOUT_MS_MAX,
+        "writes.inline_timeout_ms",
+        &format!("must be {INLINE_TIMEOUT_MS_MAX} or less: a strict write holds its row locks for as long"),
+    );
+    require(
+        writes.retry_delay_ms <= writes.retry_delay_ms_max,
+        "writes.retry_delay_ms_max",
+        &format!("must not be below writes.retry_delay_ms ({})", writes.retry_delay_ms),
+    );
+
     for (key, value) in [
         ("source.connect_timeout_ms", source.connect_timeout_ms),
         ("source.lock_timeout_ms", source.lock_timeout_ms),
@@ -58,6 +71,13 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         ("relay.batch_keys", relay.batch_keys as u64),
         ("relay.requests_in_flight", relay.requests_in_flight as u64),
         ("relay.idle_pause_ms", relay.idle_pause_ms),
+        ("writes.inline_timeout_ms", writes.inline_timeout_ms),
+        ("writes.best_effort_attempts_max", u64::from(writes.best_effort_attempts_max)),
+        ("writes.strict_attempts_max", u64::from(writes.strict_attempts_max)),
+        ("writes.puts_in_flight_max", writes.puts_in_flight_max as u64),
+        ("writes.batch_rows_max", writes.batch_rows_max as u64),
+        ("reads.max_staleness_ms", reads.max_staleness_ms),
+        ("reads.standing_poll_ms", reads.standing_poll_ms),
         ("validate.parallel", validate.parallel as u64),
         ("validate.chunk_rows", validate.chunk_rows as u64),
         ("validate.scan_segments", validate.scan_segments as u64),

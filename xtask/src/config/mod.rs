@@ -25,6 +25,7 @@ pub use secret::{SecretUrl, mask_passwords};
 
 use figment::Figment;
 use figment::providers::Serialized;
+use lockstep_core::store::{ReadOptions, WriteOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Tables;
@@ -51,6 +52,10 @@ pub struct Config {
     pub relay: RelaySection,
     /// Changing the phase.
     pub steps: StepsSection,
+    /// How the stores that a run opens write.
+    pub writes: WriteOptions,
+    /// How they read.
+    pub reads: ReadOptions,
     /// Comparing both sides.
     pub validate: ValidateSection,
     /// The whole run.

@@ -116,6 +116,12 @@ pub struct ValidateSection {
     pub count_tolerance: u64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
+    /// About how much memory a table may take while it is compared, in megabytes.
+    pub memory_mb: usize,
+    /// Most read units a second; 0 takes what the target gives.
+    pub read_units_per_s_max: u64,
+    /// Where `validate` keeps what it has read, so that it goes on after it was killed; empty keeps nothing.
+    pub folder: String,
 }
 
 /// `[migrate]`
@@ -211,6 +217,9 @@ impl Default for ValidateSection {
             settle_timeout_ms: ms(options.settle_timeout),
             count_tolerance: options.count_tolerance,
             findings_max: options.findings_max,
+            memory_mb: options.memory_bytes >> 20,
+            read_units_per_s_max: 0,
+            folder: ".lockstep/validate".to_owned(),
         }
     }
 }

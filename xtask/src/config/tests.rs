@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use lockstep_core::Phase;
+use lockstep_core::store::{Share, WriteMode};
 
 const EXAMPLE: &str = include_str!("../../../config/lockstep.example.toml");
 
@@ -127,6 +128,24 @@ fn what_no_type_can_say_is_checked_all_at_once() {
         &["tables.payments.target", "is also the target of integration_logs"],
     );
     refused(&with_environment(&[("LOCKSTEP_BACKFILL__READERS", "90")]), &["source.connections_max", "default", "readers (90)"]);
+}
+
+#[test]
+fn how_stores_write_and_read_can_be_set_and_is_checked() {
+    let (_folder, mut inputs) = file("[writes]\ndual_write = \"strict\"\n[reads]\ncanary_percent = 5");
+    inputs.environment = vec![("LOCKSTEP_READS__SHADOW_PERCENT".to_owned(), "12.5".to_owned())];
+    let config = Config::load(&inputs).expect("right");
+    assert_eq!(config.writes, WriteOptions { dual_write: WriteMode::Strict, ..WriteOptions::default() });
+    let share = |percent| Share::percent(percent).expect("a share");
+    assert_eq!((config.reads.canary_percent, config.reads.shadow_percent), (share(5.0), share(12.5)));
+    let (_folder, inputs) = file("[writes]\nhybrid_read = \"both\"");
+    refused(&inputs, &["`writes.hybrid_read`", "test.toml", "best_effort, strict"]);
+    let (_folder, inputs) = file("[reads]\ncanary_percent = 101");
+    refused(&inputs, &["`reads.canary_percent`", "test.toml", "0 to 100"]);
+    let (_folder, inputs) = file("[reads]\ncanary = 1");
+    refused(&inputs, &["`reads.canary`", "test.toml"]);
+    let (_folder, inputs) = file("[writes]\ninline_timeout_ms = 60000\nretry_delay_ms = 500\nbatch_rows_max = 0");
+    refused(&inputs, &["`writes.inline_timeout_ms` (", "`writes.retry_delay_ms_max`", "`writes.batch_rows_max`"]);
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Config {
         }
     }
 
-    /// How to compare. `wait_for_pending` and `quiescent` are the command's to say.
+    /// How to compare. `wait_for_pending`, `quiescent` and `kept` are the command's to say.
     pub fn validate_options(&self) -> ValidateOptions {
         let validate = &self.validate;
         ValidateOptions {
@@ -98,6 +98,8 @@ impl Config {
             settle_timeout: Duration::from_millis(validate.settle_timeout_ms),
             count_tolerance: validate.count_tolerance,
             findings_max: validate.findings_max,
+            memory_bytes: validate.memory_mb << 20,
+            read_units_per_s_max: Some(validate.read_units_per_s_max as f64).filter(|units| *units > 0.0),
             ..ValidateOptions::default()
         }
     }

@@ -92,7 +92,50 @@ pub(crate) fn validation(report: &Report) -> String {
         for finding in t.findings.iter().take(SHOWN_MAX) {
             let columns = if finding.columns.is_empty() { String::new() } else { format!(" ({})", finding.columns.join(", ")) };
             text += &format!("\n  {} {} {}{columns}", t.name, finding.class, finding.key);
+            for field in &finding.fields {
+                text += &format!("\n      {}: {} in PostgreSQL, {} in DynamoDB", field.place(), field.source, field.target);
+            }
         }
     }
-    format!("{text}\n{}, in {}", verdict_line(&report.verdict), seconds(report.duration_s))
+    for (name, quality) in report.tables.iter().filter_map(|t| Some((&t.name, t.quality.as_ref()?))) {
+        let rating = quality.rating.map_or_else(|| "not rated".to_owned(), |rating| rating.to_string());
+        text += &format!("\n  {name}: quality {rating}");
+        for why in quality.because.iter().take(SHOWN_MAX) {
+            text += &format!("\n      {why}");
+        }
+    }
+    if !report.latency.is_empty() {
+        let headers = ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
+        let rows = report.latency.iter().map(|q| {
+            let both = [q.source.p50_ms, q.source.p95_ms, q.source.p99_ms, q.target.p50_ms, q.target.p95_ms, q.target.p99_ms];
+            let first = [q.table.clone(), q.query.clone(), count(q.samples)];
+            first.into_iter().chain(both.map(|ms| format!("{ms:.2} ms"))).collect()
+        });
+        text = format!("{text}\n{}", table(&headers, rows));
+    }
+    let resumed: u64 = report.tables.iter().map(|t| t.rows_resumed).sum();
+    let as_of = report.as_of().map(|at| format!(", as of {}", at.format("%F %T UTC"))).unwrap_or_default();
+    let resumed = if resumed > 0 { format!(", {} rows of them read by an earlier part", count(resumed)) } else { String::new() };
+    let line = match scope(report) {
+        None => verdict_line(&report.verdict),
+        Some(scope) if report.verdict.is_consistent() => format!("Verdict: CONSISTENT as far as it was compared: {scope}"),
+        Some(scope) => format!("{}\n  ({scope})", verdict_line(&report.verdict)),
+    };
+    format!("{text}\n{line}, in {}{as_of}{resumed}", seconds(report.duration_s))
+}
+
+/// What was compared, where that is not everything; `None` where it is.
+fn scope(report: &Report) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(sample) = report.sample {
+        let (rows, items) = report.tables.iter().fold((0, 0), |(r, i), t| (r + t.rows_sampled, i + t.items_sampled));
+        let equal: u64 = report.tables.iter().map(|t| t.equal).sum();
+        let rate = 100.0 * equal as f64 / rows.max(1) as f64;
+        let (rows, items) = (count(rows), count(items));
+        parts.push(format!("{rows} rows and {items} items, chosen by seed {} ({rate:.2} % of the rows equal)", sample.seed));
+    }
+    let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
+    parts.extend(day(report.window_start).map(|from| format!("from {from}")));
+    parts.extend(day(report.window_end).map(|to| format!("before {to}")));
+    (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
 }

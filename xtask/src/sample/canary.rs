@@ -5,13 +5,13 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use lockstep_coordinator::CanaryRead;
 use lockstep_core::source::{Source, TableBinding};
-use lockstep_core::store::{Selection, Store};
-use lockstep_core::target::Target;
+use lockstep_core::store::{Selection, Store, Writer};
 use lockstep_core::{Doing, MigratableTable};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogQueries};
 use lockstep_payments::{Payment, PaymentQueries, Payments};
 use sqlx::AssertSqlSafe;
 
+use super::handles::{Handle, handle};
 use crate::registry::Tables;
 
 /// Most rows that one read compares.
@@ -21,32 +21,22 @@ const ROWS_MAX: usize = 50;
 ///
 /// # Errors
 /// When the source does not answer.
-pub async fn canary_reads(
-    tables: &Tables,
-    bindings: &[TableBinding],
-    source: &Source,
-    target: &Target,
-) -> anyhow::Result<Vec<CanaryRead>> {
+pub async fn canary_reads(tables: &Tables, bindings: &[TableBinding], writer: &Writer) -> anyhow::Result<Vec<CanaryRead>> {
     let mut reads = Vec::new();
     for binding in bindings {
-        let ids = some_ids(source, binding).await?;
-        let (source, target) = (source.clone(), target.clone());
-        match binding.name() {
-            IntegrationLogs::NAME => {
-                let table = Arc::new(IntegrationLogs { options: tables.integration_logs.options });
-                let store = Store::new(source, target, table, binding.clone());
+        let ids = some_ids(writer.source(), binding).await?;
+        match handle(tables, binding, writer) {
+            Some(Handle::Logs(store)) => {
                 for id in ids {
                     reads.extend(store.get_source(id).await?.iter().flat_map(|row| of_log(&store, row)));
                 }
             }
-            Payments::NAME => {
-                let table = Arc::new(Payments { options: tables.payments.options });
-                let store = Store::new(source, target, table, binding.clone());
+            Some(Handle::Payments(store)) => {
                 for id in ids {
                     reads.extend(store.get_source(id).await?.iter().flat_map(|row| of_payment(&store, row)));
                 }
             }
-            _ => {}
+            None => {}
         }
     }
     Ok(reads)
@@ -75,18 +65,40 @@ fn of_payment(store: &Store<Payments>, row: &Payment) -> Vec<CanaryRead> {
 
 fn canary<T: MigratableTable>(query: &'static str, selection: Selection<T>) -> CanaryRead {
     let selection = Arc::new(selection);
-    CanaryRead::new(T::NAME, query, move || {
+    let (in_source, in_target) = (selection.clone(), selection.clone());
+    let read = CanaryRead::new(T::NAME, query, move || {
         let selection = selection.clone();
         async move { selection.compare(ROWS_MAX).await }
-    })
+    });
+    read.timed(
+        move || {
+            let selection = in_source.clone();
+            async move { selection.ask_source(ROWS_MAX).await.map(|rows| rows as u64) }
+        },
+        move || {
+            let selection = in_target.clone();
+            async move { selection.ask_target(ROWS_MAX).await.map(|rows| rows as u64) }
+        },
+    )
 }
 
 fn by_key<T: MigratableTable>(store: &Store<T>, key: T::Key) -> CanaryRead {
-    let (store, key) = (store.clone(), Arc::new(key));
-    CanaryRead::new(T::NAME, "by key", move || {
-        let (store, key) = (store.clone(), key.clone());
-        async move { store.compare(&key).await }
-    })
+    let one = Arc::new((store.clone(), key));
+    let (in_source, in_target) = (one.clone(), one.clone());
+    let read = CanaryRead::new(T::NAME, "by key", move || {
+        let one = one.clone();
+        async move { one.0.compare(&one.1).await }
+    });
+    read.timed(
+        move || {
+            let one = in_source.clone();
+            async move { one.0.ask_source(&one.1).await.map(u64::from) }
+        },
+        move || {
+            let one = in_target.clone();
+            async move { one.0.ask_target(&one.1).await.map(u64::from) }
+        },
+    )
 }
 
 /// Primary keys of up to three rows, apart from each other.

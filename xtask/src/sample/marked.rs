@@ -3,19 +3,17 @@
 //! Ids are reserved: the greatest there are, which no sequence reaches. A payment must belong to a loan and a customer that
 //! exist, so it is the check's own payment of one hundredth, pending, on some loan, for a few milliseconds.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, SubsecRound, Utc};
 use lockstep_coordinator::{Marked, MarkedRow};
 use lockstep_core::source::{Source, TableBinding};
-use lockstep_core::store::Store;
-use lockstep_core::target::Target;
-use lockstep_core::{Doing, MigratableTable, Scaled};
-use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
-use lockstep_payments::{Payment, Payments};
+use lockstep_core::store::Writer;
+use lockstep_core::{Doing, Scaled};
+use lockstep_integration_logs::IntegrationLog;
+use lockstep_payments::Payment;
 use sqlx::AssertSqlSafe;
 use sqlx::types::Decimal;
 
+use super::handles::{Handle, handle};
 use crate::registry::Tables;
 
 /// Primary key of each marked row.
@@ -30,31 +28,18 @@ pub type MarkedRows = (Vec<Box<dyn MarkedRow>>, Vec<String>);
 ///
 /// # Errors
 /// When the source does not answer.
-pub async fn marked_rows(
-    tables: &Tables,
-    bindings: &[TableBinding],
-    source: &Source,
-    target: &Target,
-) -> anyhow::Result<MarkedRows> {
+pub async fn marked_rows(tables: &Tables, bindings: &[TableBinding], writer: &Writer) -> anyhow::Result<MarkedRows> {
     let (mut rows, mut left_out): MarkedRows = Default::default();
     let at = Utc::now().trunc_subsecs(0);
     for binding in bindings {
-        let (source, target, name) = (source.clone(), target.clone(), binding.target_name.clone());
-        match binding.name() {
-            IntegrationLogs::NAME => {
-                let table = Arc::new(IntegrationLogs { options: tables.integration_logs.options });
-                let store = Store::new(source, target.clone(), table, binding.clone());
-                rows.push(Box::new(Marked::new(store, target, name, RESERVED_ID, log(at))));
-            }
-            Payments::NAME => match some_loan(&source, binding).await? {
-                Some(loan) => {
-                    let table = Arc::new(Payments { options: tables.payments.options });
-                    let store = Store::new(source, target.clone(), table, binding.clone());
-                    rows.push(Box::new(Marked::new(store, target, name, RESERVED_ID, payment(at, loan)?)));
-                }
+        let (target, name) = (writer.target().clone(), binding.target_name.clone());
+        match handle(tables, binding, writer) {
+            Some(Handle::Logs(store)) => rows.push(Box::new(Marked::new(store, target, name, RESERVED_ID, log(at)))),
+            Some(Handle::Payments(store)) => match some_loan(writer.source(), binding).await? {
+                Some(loan) => rows.push(Box::new(Marked::new(store, target, name, RESERVED_ID, payment(at, loan)?))),
                 None => left_out.push(format!("{}: there is no loan that a payment could belong to", binding.name())),
             },
-            other => left_out.push(format!("{other}: no marked row is defined for it")),
+            None => left_out.push(format!("{}: no marked row is defined for it", binding.name())),
         }
     }
     Ok((rows, left_out))

@@ -6,11 +6,12 @@
 //! by raw SQL as a stranger to Lockstep would, or through the framework.
 //!
 //! Read the modules in this order: [`generate`] (rows from a seed, pure); [`load`] (schema and history into PostgreSQL);
-//! [`writers`] (what is written meanwhile); [`marked`] (what a test operation writes); [`canary`] (what is
+//! [`writers`] (what is written meanwhile); [`handles`] (stores with their concrete types); [`marked`] (what a test operation writes); [`canary`] (what is
 //! asked of both stores before reads move).
 
 pub mod canary;
 pub mod generate;
+pub mod handles;
 pub mod load;
 pub mod marked;
 pub mod store_writers;

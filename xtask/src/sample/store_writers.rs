@@ -1,13 +1,11 @@
 //! The other half of the live writers: the application, which writes through the framework's store handles.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use lockstep_core::Retry;
-use lockstep_core::source::{Source, TableBinding};
+use lockstep_core::source::Source;
 use lockstep_core::store::{Delivery, Store, WriteOutcome};
-use lockstep_core::target::Target;
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
 use lockstep_payments::{Payment, Payments};
 use tokio_util::sync::CancellationToken;
@@ -46,19 +44,9 @@ pub struct Application {
 }
 
 impl Application {
-    /// The application of `source` and `target`; each table comes with its binding.
-    pub fn new(
-        source: &Source,
-        target: &Target,
-        logs: (IntegrationLogs, TableBinding),
-        payments: (Payments, TableBinding),
-    ) -> Self {
-        Self {
-            source: source.clone(),
-            logs: Store::new(source.clone(), target.clone(), Arc::new(logs.0), logs.1),
-            payments: Store::new(source.clone(), target.clone(), Arc::new(payments.0), payments.1),
-            counts: StoreCounts::default(),
-        }
+    /// The application that has these handles; `source` says which rows there are to begin with.
+    pub fn new(source: &Source, logs: Store<IntegrationLogs>, payments: Store<Payments>) -> Self {
+        Self { source: source.clone(), logs, payments, counts: StoreCounts::default() }
     }
 
     /// Writes until `stop` is cancelled: to rows that were there before the migration, and to new ones.

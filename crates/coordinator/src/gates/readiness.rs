@@ -1,5 +1,6 @@
 //! Readiness: may this step be taken now?
 
+use chrono::{DateTime, Utc};
 use lockstep_core::source::CaptureState;
 use lockstep_core::{Epoch, Phase};
 
@@ -48,7 +49,7 @@ pub(crate) async fn readiness(
         let next = "stay in HybridRead";
         gates.add(GateResult::fail(
             "DynamoOnly",
-            "this version of Lockstep has no reverse feed, so there would be no way back",
+            "this version of Lockstep cannot take the step to DynamoOnly yet",
             next,
         ));
     }
@@ -99,9 +100,39 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
     if windowed {
         return Ok(GateResult::fail(name, "the newest verdict is of a window of days only", "run `validate` without a window"));
     }
+    let not_in_it: Vec<&str> =
+        migration.tables.iter().map(|binding| binding.name()).filter(|name| !is_of(&verdict.report, name)).collect();
+    if verdict.consistent && !not_in_it.is_empty() {
+        // It was made before they were part of the migration.
+        let detail = format!("the newest verdict says nothing of {}", not_in_it.join(", "));
+        return Ok(GateResult::fail(name, detail, "run `validate` with all tables configured"));
+    }
     let word = if verdict.consistent { "consistent" } else { "not consistent" };
-    let detail = format!("{word}, {:.0} s old, made in epoch {}", verdict.age_s, verdict.epoch);
-    let fresh = verdict.age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
+    // It speaks as of its oldest reading, and a run that was killed and resumed may have begun long before it ended.
+    let as_of = |table: &serde_json::Value| table.get("as_of")?.as_str()?.parse::<DateTime<Utc>>().ok();
+    let tables = verdict.report.get("tables").and_then(serde_json::Value::as_array);
+    let oldest = tables.into_iter().flatten().filter_map(as_of).min().unwrap_or(verdict.at);
+    let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
+    let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
+    let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
     let next = format!("run `validate` in this phase; a verdict counts for {} s and within its epoch", age_max.as_secs());
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
+}
+
+/// Whether a report is also of this table.
+fn is_of(report: &serde_json::Value, table: &str) -> bool {
+    let tables = report.get("tables").and_then(serde_json::Value::as_array);
+    tables.into_iter().flatten().any(|of| of.get("name").and_then(serde_json::Value::as_str) == Some(table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_of_the_tables_in_its_report_only() {
+        let report = serde_json::json!({ "tables": [{ "name": "payments" }] });
+        assert!(is_of(&report, "payments"));
+        assert!(!is_of(&report, "integration_logs") && !is_of(&serde_json::json!({}), "payments"));
+    }
 }

@@ -12,6 +12,7 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo};
 
 use super::{Column, Unholdable, bind_value, present, string};
+use crate::difference::{Difference, FieldValue, Path, shown};
 
 /// A JSON document.
 ///
@@ -83,6 +84,15 @@ impl Column for Json {
     fn same(&self, other: &Self) -> bool {
         self.0 == other.0 || same_meaning(&self.0, &other.0)
     }
+
+    fn difference(&self, other: &Self) -> Option<Difference> {
+        if self.same(other) {
+            return None;
+        }
+        let mut path = Path::root();
+        let (source, target) = first_difference(&self.0, &other.0, &mut path);
+        Some(Difference { path: Some(path.into_text()), source, target })
+    }
 }
 
 /// The text as a `jsonb` parameter: `jsonb_recv` takes a version byte, 1, and the text, and parses it.
@@ -103,10 +113,74 @@ impl sqlx::Encode<'_, sqlx::Postgres> for Text {
     }
 }
 
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// Walks to the first difference of two documents that differ: in order of names inside an object, of places in an array.
+fn first_difference(a: &str, b: &str, path: &mut Path) -> (FieldValue, FieldValue) {
+    let (a, b) = (a.trim(), b.trim());
+    let whole = || shown_in(a, b);
+    match (a.as_bytes().first(), b.as_bytes().first()) {
+        (Some(b'{'), Some(b'{')) => {
+            let (Ok(a), Ok(b)) = (serde_json::from_str::<Members<'_>>(a), serde_json::from_str::<Members<'_>>(b)) else {
+                return whole();
+            };
+            for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
+                match (a.get(name), b.get(name)) {
+                    (Some(a), Some(b)) if same_meaning(a.get(), b.get()) => {}
+                    (a, b) => {
+                        path.enter_member(name);
+                        return either(a.map(|a| a.get()), b.map(|b| b.get()), path);
+                    }
+                }
+            }
+            whole()
+        }
+        (Some(b'['), Some(b'[')) => {
+            let (Ok(a), Ok(b)) = (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b)) else {
+                return whole();
+            };
+            for index in 0..a.len().max(b.len()) {
+                match (a.get(index), b.get(index)) {
+                    (Some(a), Some(b)) if same_meaning(a.get(), b.get()) => {}
+                    (a, b) => {
+                        path.enter_element(index);
+                        return either(a.map(|a| a.get()), b.map(|b| b.get()), path);
+                    }
+                }
+            }
+            whole()
+        }
+        _ => whole(),
+    }
+}
+
+/// A member or an element that one side may not have.
+fn either(a: Option<&str>, b: Option<&str>, path: &mut Path) -> (FieldValue, FieldValue) {
+    match (a, b) {
+        (Some(a), Some(b)) => first_difference(a, b, path),
+        (a, b) => (a.map_or(FieldValue::Absent, value_in), b.map_or(FieldValue::Absent, value_in)),
+    }
+}
+
+/// A value inside a document. Strings keep their quotes, so that `"1"` is not taken for `1`.
+fn value_in(raw: &str) -> FieldValue {
+    match raw.trim() {
+        "null" => FieldValue::Null,
+        "\"\"" => FieldValue::Empty,
+        text => FieldValue::of(text),
+    }
+}
+
+fn shown_in(a: &str, b: &str) -> (FieldValue, FieldValue) {
+    match (value_in(a), value_in(b)) {
+        (FieldValue::Value(_), FieldValue::Value(_)) => shown(a, b),
+        other => other,
+    }
+}
+
 /// Equality as `jsonb` sees it: order of members and white space do not matter, numbers compare by value and to any
 /// precision, a repeated member counts once, the last.
 fn same_meaning(a: &str, b: &str) -> bool {
-    type Members<'a> = BTreeMap<String, &'a RawValue>;
     let (a, b) = (a.trim(), b.trim());
     match (a.as_bytes().first(), b.as_bytes().first()) {
         (Some(b'{'), Some(b'{')) => match (serde_json::from_str::<Members<'_>>(a), serde_json::from_str::<Members<'_>>(b)) {
@@ -168,5 +242,37 @@ mod tests {
         check("123456789012345678901234567890.1", "123456789012345678901234567890.2", false);
         check("null", "0", false);
         check("true", "false", false);
+    }
+
+    #[track_caller]
+    fn differ(a: &str, b: &str, path: &str, source: FieldValue, target: FieldValue) {
+        let (a, b) = (Json::parse(a).expect("json"), Json::parse(b).expect("json"));
+        assert_eq!(a.difference(&b), Some(Difference { path: Some(path.to_owned()), source, target }));
+    }
+
+    fn value(text: &str) -> FieldValue {
+        FieldValue::Value(text.to_owned())
+    }
+
+    #[test]
+    fn the_first_difference_of_two_documents_has_a_path() {
+        let deep = |zip: &str| format!(r#"{{"customer":{{"address":[1,2,{{"zip":{zip},"x":1.0}}]}}}}"#);
+        differ(&deep("\"10115\""), &deep("\"10117\""), "$.customer.address[2].zip", value("\"10115\""), value("\"10117\""));
+        differ(&deep("1.50"), &deep("1.51"), "$.customer.address[2].zip", value("1.50"), value("1.51"));
+        differ(r#"{"a":1}"#, r#"{"a":1.0,"b":null}"#, "$.b", FieldValue::Absent, FieldValue::Null);
+        differ(r#"{"a":null}"#, r#"{"a":""}"#, "$.a", FieldValue::Null, FieldValue::Empty);
+        differ("[1,2,3]", "[1,2]", "$[2]", value("3"), FieldValue::Absent);
+        differ("1", "[1]", "$", value("1"), value("[1]"));
+        differ(r#"{"a":"1"}"#, r#"{"a":1}"#, "$.a", value("\"1\""), value("1"));
+    }
+
+    #[test]
+    fn documents_of_one_meaning_have_no_difference() {
+        let json = |text| Json::parse(text).expect("json");
+        assert_eq!(json(r#"{"a":1,"b":[]}"#).difference(&json(r#"{"b":[ ],"a":1.0}"#)), None);
+        assert_eq!(Some(json("1")).difference(&Some(json("1e0"))), None);
+        let nothing: Option<Json> = None;
+        let found = nothing.difference(&Some(json("null"))).expect("NULL is not the document null");
+        assert_eq!((found.source, found.target), (FieldValue::Null, value("null")));
     }
 }

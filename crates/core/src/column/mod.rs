@@ -15,6 +15,8 @@ pub use time::{fixed_width, parse_fixed_width};
 use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
+use crate::difference::Difference;
+
 /// Why a value cannot be carried from one form to another. A row with such a value is dead-lettered (R13), never altered.
 ///
 /// The text never holds the value itself: reasons are logged, values are not (R36).
@@ -84,6 +86,11 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// Whether two values mean the same: decimals by value and scale, documents by meaning.
     fn same(&self, other: &Self) -> bool;
 
+    /// How two values differ: `self` is the source's and `other` the target's. `None` if they mean the same.
+    fn difference(&self, other: &Self) -> Option<Difference> {
+        (!self.same(other)).then(|| as_texts(self, other))
+    }
+
     /// Reads the value from one element of a source key's JSON array.
     ///
     /// # Errors
@@ -147,12 +154,37 @@ impl<T: Column> Column for Option<T> {
         }
     }
 
+    fn difference(&self, other: &Self) -> Option<Difference> {
+        match (self, other) {
+            (Some(a), Some(b)) => a.difference(b),
+            (None, None) => None,
+            _ => Some(as_texts(self, other)),
+        }
+    }
+
     fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {
         if element.is_null() { Ok(None) } else { T::from_key(element).map(Some) }
     }
 
     fn key_expression(name: &str) -> String {
         T::key_expression(name)
+    }
+}
+
+/// Two values that differ, as texts.
+fn as_texts<C: Column>(source: &C, target: &C) -> Difference {
+    let text = |value: &C| value.to_attribute().ok().flatten().map(|attribute| text_of(&attribute));
+    Difference::of(text(source).as_deref(), text(target).as_deref())
+}
+
+/// An attribute as text, for people.
+pub(crate) fn text_of(attribute: &AttributeValue) -> String {
+    match attribute {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
+        AttributeValue::Bool(is) => is.to_string(),
+        AttributeValue::Null(_) => "NULL".to_owned(),
+        AttributeValue::B(blob) => format!("{} bytes", blob.as_ref().len()),
+        _ => "a list, map or set".to_owned(),
     }
 }
 

@@ -117,6 +117,7 @@ impl Migration {
         if let Some(instance) = background.instance {
             instance.shutdown().await;
         }
+        self.shared.writer.settled().await;
         self.shared.writer.source().close().await;
     }
 }

@@ -90,7 +90,7 @@ impl<S: LogSink> Operation<S> {
             elapsed: None,
             message: None,
         };
-        log_alone(&writer, &logs, &sink.row(&event)).await?;
+        log_alone(&logs, &sink.row(&event)).await?;
         let mut write = writer.begin().await?;
         write.together = true;
         Ok(Self { writer, logs, sink, name, correlation_id, began, write })
@@ -180,7 +180,7 @@ impl<S: LogSink> Operation<S> {
                     elapsed: Some(began.elapsed()),
                     message: Some(&message),
                 };
-                note_failure(&writer, &logs, &sink.row(&event)).await;
+                note_failure(&logs, &sink.row(&event)).await;
                 Err(error)
             }
         }
@@ -189,9 +189,9 @@ impl<S: LogSink> Operation<S> {
     /// Rolls the operation back, and logs that it failed and why.
     pub async fn fail(self, reason: &Error) {
         let row = self.row(Stage::Failure, Some(&reason.to_string()));
-        let Self { writer, logs, write, .. } = self;
+        let Self { logs, write, .. } = self;
         let _ = write.sql.rollback().await;
-        note_failure(&writer, &logs, &row).await;
+        note_failure(&logs, &row).await;
     }
 
     fn row(&self, stage: Stage, message: Option<&str>) -> <S::Table as MigratableTable>::Row {
@@ -212,14 +212,12 @@ impl<S: LogSink> Operation<S> {
 }
 
 /// Starts and failures are logged best effort in every phase: a target that is away must not keep them out.
-async fn log_alone<T: MigratableTable>(writer: &Writer, logs: &Store<T>, row: &T::Row) -> Result<()> {
-    let mut write = writer.begin().await?;
-    logs.insert_in(&mut write, row).await?;
-    writer.finish_in(write, Some(WriteMode::BestEffort)).await.map(drop)
+async fn log_alone<T: MigratableTable>(logs: &Store<T>, row: &T::Row) -> Result<()> {
+    logs.insert_as(row, Some(WriteMode::BestEffort)).await.map(drop)
 }
 
-async fn note_failure<T: MigratableTable>(writer: &Writer, logs: &Store<T>, row: &T::Row) {
-    if let Err(error) = log_alone(writer, logs, row).await {
+async fn note_failure<T: MigratableTable>(logs: &Store<T>, row: &T::Row) {
+    if let Err(error) = log_alone(logs, row).await {
         tracing::warn!(kind = ?error.kind, "the failure of an operation could not be logged: {error}");
     }
 }

@@ -270,6 +270,7 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
         format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
     ]);
+    statements.extend(super::calls::functions(binding));
     statements
 }
 

@@ -98,6 +98,9 @@ impl Control {
             // For writers whose snapshot is older than this; see `capture`.
             let freeze = sqlx::query("SELECT setval('lockstep.frozen_seq', $1)").bind(epoch.0).execute(&mut *transaction);
             freeze.await.doing(doing)?;
+            // For the reverse feed, which has to know it long after this epoch is over; see `reverse`.
+            let note = sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1)").bind(epoch.0).execute(&mut *transaction);
+            note.await.doing(doing)?;
         }
         sqlx::query("UPDATE lockstep.control SET phase = $1, epoch = $2, changed_at = clock_timestamp()")
             .bind(to.name())

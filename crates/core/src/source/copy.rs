@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use futures::TryStreamExt;
-use sqlx::postgres::PgPoolCopyExt;
+use sqlx::PgConnection;
 
 use super::binding::{list, quote_identifier, quote_literal};
 use super::{Source, TableBinding, Window};
@@ -101,16 +101,39 @@ impl Source {
         self.copy_out(&rows, &format!("reading {}", binding.relation)).await
     }
 
+    /// Reads `rows` rows chosen by chance, or all if there are no more: those with the smallest hash of their primary key
+    /// under `seed`. So every row has the same chance wherever it lies, unlike with `TABLESAMPLE`, which takes pages. Choosing
+    /// takes one pass over the primary key, and a day's window one over the table.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn sample_rows(&self, binding: &TableBinding, window: &Window, rows: usize, seed: i64) -> Result<CopyChunk> {
+        let key = binding.primary_key_sql("s");
+        let same = binding.primary_key().map(quote_identifier).map(|name| format!("s.{name} = k.{name}"));
+        let select = format!(
+            "SELECT {columns} FROM (SELECT {key} FROM {relation} AS s{filter}
+                                    ORDER BY hashtextextended(ROW({key})::text, {seed}), {key} LIMIT {rows}) AS k
+             JOIN {relation} AS s ON {same}",
+            columns = binding.columns_sql("s"),
+            relation = binding.relation.sql(),
+            filter = window.where_sql(binding, "WHERE"),
+            same = same.collect::<Vec<_>>().join(" AND "),
+        );
+        self.copy_out(&select, &format!("sampling {}", binding.relation)).await
+    }
+
     async fn copy_out(&self, select: &str, doing: &str) -> Result<CopyChunk> {
         let (pool, copy) = (self.pool.clone(), format!("COPY ({select}) TO STDOUT (FORMAT binary)"));
         // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the middle of a COPY back
         // to its pool, and whoever gets it next reads the answer to another question.
         let reading = tokio::spawn(async move {
-            let (mut stream, mut bytes) = (pool.copy_out_raw(&copy).await?, Vec::new());
-            while let Some(part) = stream.try_next().await? {
-                bytes.extend_from_slice(&part);
+            let mut connection = pool.acquire().await?;
+            let copied = read_all(&mut connection, &copy).await;
+            if copied.is_err() {
+                // A COPY that fails leaves its connection as one that is dropped does: the end of the answer is unread.
+                drop(connection.detach());
             }
-            Ok(bytes)
+            copied
         });
         let ended = |e: tokio::task::JoinError| Error::source(Kind::Unavailable, doing, format!("the reading task ended: {e}"));
         let bytes = reading.await.map_err(ended)?.doing(doing)?;
@@ -154,6 +177,14 @@ impl Source {
         bounds.push(last);
         Ok(bounds)
     }
+}
+
+async fn read_all(connection: &mut PgConnection, copy: &str) -> sqlx::Result<Vec<u8>> {
+    let (mut stream, mut bytes) = (connection.copy_out_raw(copy).await?, Vec::new());
+    while let Some(part) = stream.try_next().await? {
+        bytes.extend_from_slice(&part);
+    }
+    Ok(bytes)
 }
 
 fn bound_sql(binding: &TableBinding, bound: &KeyBound) -> String {

@@ -2,13 +2,14 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `intents` and `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows),
-//! `progress` (ranges), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the
-//! target), `journal`, `verdicts`.
+//! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
+//! `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside),
+//! [`reverse`] (rows that come back from the target), `references`, `journal`, `verdicts`.
 
 mod barrier;
 mod begin;
 mod binding;
+mod calls;
 mod capture;
 mod control;
 mod copy;
@@ -20,10 +21,12 @@ mod journal;
 mod lookup;
 mod pending;
 mod progress;
+mod references;
 mod repair;
 pub mod reverse;
 mod schema;
 mod standing;
+mod statements;
 mod sweep;
 mod tuning;
 mod verdicts;
@@ -32,6 +35,7 @@ pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_share
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub(crate) use binding::{list, quote_identifier};
+pub(crate) use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::{CAPTURE_VERSION, CaptureState};
 pub use control::{Control, TableState};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
@@ -45,7 +49,9 @@ pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
 pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
 pub use progress::{RangeProgress, RangeRow, Window};
+pub use references::Dangling;
 pub use standing::{Oldest, Standing};
+pub(crate) use statements::RowStatements;
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use verdicts::VerdictRow;
@@ -118,7 +124,11 @@ impl Source {
             PgPoolOptions::new()
                 .max_connections(connections_max)
                 .acquire_timeout(options.connect_timeout)
-                .after_connect(|connection, _| Box::pin(commit_durably(connection)))
+                .after_connect(|connection, _| Box::pin(make_a_session(connection)))
+                // A connection in use a moment ago is not asked first whether it is still there: that question would be
+                // half of what a small write costs.
+                .test_before_acquire(false)
+                .before_acquire(|connection, known| Box::pin(is_there(connection, known)))
                 .connect_lazy_with(connect.clone())
         };
         Ok(Self { pool: pool(options.connections_max), intents: pool(INTENT_CONNECTIONS_MAX) })
@@ -141,14 +151,6 @@ impl Source {
         text.parse().map_err(|_| Error::source(Kind::Misconfigured, "asking for the server version", text))
     }
 
-    /// What time it is by the source's clock.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn clock(&self) -> Result<chrono::DateTime<chrono::Utc>> {
-        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await.doing("asking for the time")
-    }
-
     /// Closes the pool: no connection is left when this returns.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -156,12 +158,26 @@ impl Source {
     }
 }
 
-/// Makes a session's commits durable where the role's default says otherwise.
+/// Makes a session's commits durable, and its isolation the one that our transactions are written for, where the role's
+/// defaults say otherwise.
 ///
 /// With `synchronous_commit` off: 1. A commit is answered before it is on disk. 2. Its version goes to the target. 3. The
 /// server loses power, forgets the commit, and hands the same version out again. 4. The target has it already and refuses
 /// the newer state. A stricter default (`remote_apply`) stays as it is.
-async fn commit_durably(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
-    let sql = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+///
+/// In REPEATABLE READ a statement that waited for the barrier would read the phase from before its wait.
+async fn make_a_session(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+    let sql = "SELECT set_config('default_transaction_isolation', 'read committed', false),
+                      CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
     sqlx::query(sql).execute(connection).await.map(drop)
+}
+
+/// Idle for longer, a connection may have been cut by a firewall or a restart.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+async fn is_there(
+    connection: &mut PgConnection,
+    known: sqlx::pool::PoolConnectionMetadata,
+) -> std::result::Result<bool, sqlx::Error> {
+    Ok(known.idle_for < TRUSTED_FOR || connection.ping().await.is_ok())
 }

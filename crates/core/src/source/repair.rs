@@ -8,10 +8,12 @@
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 
 use super::lookup::keys_sql;
 use super::{Source, SourceTransaction, TableBinding, take_exclusive};
-use crate::error::{Doing, Kind, Result};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::key::SourceKey;
 use crate::target::Backoff;
 
 /// Longest wait for the barrier in one try: writers queue behind us for no longer.
@@ -33,24 +35,29 @@ impl Source {
     pub async fn mark_for_repair(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<u64> {
         let mut marked = 0;
         for keys in keys.chunks(KEYS_MAX) {
-            let sql = format!(
-                "INSERT INTO lockstep.pending AS p (table_name, key, version)
-                 SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM (VALUES {}) AS k (n, key)) AS d
-                 ON CONFLICT (table_name, key) DO UPDATE SET version = excluded.version",
-                keys_sql(binding, keys)
-            );
             let mut transaction = self.begin_alone().await?;
-            let done = sqlx::query(AssertSqlSafe(sql))
-                // The text differs with every call: a cached plan would never be used again.
-                .persistent(false)
-                .bind(binding.name())
-                .execute(&mut *transaction)
-                .await
-                .doing("marking keys for repair")?;
+            marked += mark(&mut transaction, binding, keys).await?;
             transaction.commit().await.doing("marking keys for repair")?;
-            marked += done.rows_affected();
         }
         Ok(marked)
+    }
+
+    /// Source keys, given as one SQL literal a key column, as the pending set has them, in their order.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Invalid`] for a literal that is not of its column's type.
+    pub async fn source_keys(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<Vec<SourceKey>> {
+        let doing = "naming keys";
+        let mut named = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(KEYS_MAX) {
+            let sql = format!("SELECT k.key::text FROM (VALUES {}) AS k (n, key) ORDER BY k.n", keys_sql(binding, keys));
+            let found: Vec<String> =
+                sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_all(&self.pool).await.doing(doing)?;
+            for key in found {
+                named.push(SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?);
+            }
+        }
+        Ok(named)
     }
 
     /// Begins a transaction behind the closed barrier: no write transaction is in flight while it lasts.
@@ -68,4 +75,26 @@ impl Source {
             }
         }
     }
+}
+
+/// Marks keys under fresh versions. `connection` is behind the closed barrier.
+pub(super) async fn mark(connection: &mut PgConnection, binding: &TableBinding, keys: &[Vec<String>]) -> Result<u64> {
+    let mut marked = 0;
+    for keys in keys.chunks(KEYS_MAX) {
+        let sql = format!(
+            "INSERT INTO lockstep.pending AS p (table_name, key, version)
+             SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM (VALUES {}) AS k (n, key)) AS d
+             ON CONFLICT (table_name, key) DO UPDATE SET version = excluded.version",
+            keys_sql(binding, keys)
+        );
+        let done = sqlx::query(AssertSqlSafe(sql))
+            // The text differs with every call: a cached plan would never be used again.
+            .persistent(false)
+            .bind(binding.name())
+            .execute(&mut *connection)
+            .await
+            .doing("marking keys for repair")?;
+        marked += done.rows_affected();
+    }
+    Ok(marked)
 }

@@ -6,8 +6,6 @@ CREATE TABLE lockstep.reverse_tables (
     -- Which stream: one that was ended and begun again is another, with none of the positions below.
     stream        text NOT NULL,
     begun_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- The newest DynamoOnly that it was fed in: what is written in it and comes after it is late.
-    epoch         bigint,
     applied       bigint NOT NULL DEFAULT 0,
     -- Items that expired; their rows stay.
     expired       bigint NOT NULL DEFAULT 0,
@@ -60,6 +58,11 @@ CREATE TABLE lockstep.reverse_again (
 CREATE TABLE lockstep.reverse_writers (
     xid xid8 PRIMARY KEY
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- Every epoch in which the target was the truth, written by the flip that began it: what the stream has of them may be news.
+CREATE TABLE lockstep.target_epochs (
+    epoch bigint PRIMARY KEY
+);
 
 -- The newest epoch that was to begin as DynamoOnly, also by a flip that was rolled back. A sequence, because it has no snapshot.
 CREATE SEQUENCE lockstep.frozen_seq AS bigint MINVALUE 0 START 0;

@@ -19,6 +19,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 impl Source {
     /// Creates or updates schema `lockstep`. Safe to repeat and to run from several processes at once.
     ///
+    /// Cancel safe: once begun it goes on to its end, and whoever asks next is not kept waiting.
+    ///
     /// # Errors
     /// [`Kind::Denied`] where the role may not create schemas, [`Kind::Misconfigured`] where a newer Lockstep was here.
     pub async fn migrate_schema(&self) -> Result<()> {
@@ -33,7 +35,13 @@ impl Source {
             create_schemas: Cow::Borrowed(&[Cow::Borrowed("lockstep")]),
             ..Migrator::DEFAULT
         };
-        migrator.run(&self.pool).await.map_err(|error| match error {
+        // The migrator holds an advisory lock of its session from its first statement to its last. A caller that goes away
+        // between them would give the session back to the pool with the lock in it, and whoever starts after that would wait
+        // until this process ends. So it goes on by itself.
+        let pool = self.pool.clone();
+        let made = tokio::spawn(async move { migrator.run(&pool).await }).await;
+        let made = made.map_err(|_| Error::source(Kind::Unavailable, "creating schema lockstep", "this process is ending"))?;
+        made.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(e) | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => {
                 Error::of_sqlx("creating schema lockstep", e)
             }

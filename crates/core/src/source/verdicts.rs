@@ -51,4 +51,12 @@ impl Source {
         .await
         .doing("reading the newest verdict")
     }
+
+    /// The source's clock: the one that ages are measured by.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn clock(&self) -> Result<DateTime<Utc>> {
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await.doing("reading the source's clock")
+    }
 }

@@ -1,20 +1,17 @@
-//! Writing, `best_effort`: commit in PostgreSQL, then put inline, then acknowledge.
+//! Writing, `best_effort`: commit in PostgreSQL, then put inline; the acknowledgement follows by itself.
 //!
 //! A crash anywhere after the commit changes nothing: the key is pending, and a relay delivers it (I1, I7).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::DateTime;
-
 use super::commit::Commit;
 use super::deliver::{Put, Sent};
-use super::transaction::{WriteTransaction, Written};
+use super::reads::Owed;
+use super::transaction::{Change, WriteTransaction, Written};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 use crate::error::{Error, Result};
-use crate::key::SourceKey;
-use crate::source::{Delivered, MarkedKey, marks_of};
+use crate::source::{Control, Delivered, Mark, marks_of};
 
 impl Writer {
     /// Commits, then delivers.
@@ -37,9 +34,21 @@ impl Writer {
             Commit::Unknown(error) => return Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
         }
         self.phase().learn(control, asked_at);
+        Ok(self.after_commit(control, &changes, &marks, owed, together).await)
+    }
+
+    /// Delivers what has committed. `owed` is what the target is owed for each of `marks`.
+    pub(super) async fn after_commit(
+        &self,
+        control: Control,
+        changes: &[Change],
+        marks: &[Mark],
+        owed: Owed,
+        together: bool,
+    ) -> Written {
         let mut deliveries: Vec<Delivery> = changes.iter().map(|_| Delivery::NotDue).collect();
         let mut puts = Vec::with_capacity(marks.len());
-        for mark in &marks {
+        for mark in marks {
             let change = &changes[mark.of];
             match change.item(mark) {
                 Ok(item) => {
@@ -51,38 +60,19 @@ impl Writer {
         }
         let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
         let sent = self.send(&puts, WriteMode::BestEffort, together, deadline).await;
-        let mut held: Vec<(&MarkedKey, _)> = Vec::with_capacity(sent.len());
         for (put, sent) in puts.iter().zip(sent) {
             deliveries[put.of] = match sent {
                 Sent::Landed => {
-                    held.push((&changes[put.of].key, put.version));
+                    let change = &changes[put.of];
+                    let delivered = Delivered { key: change.source_key.clone(), version: put.version };
+                    self.acknowledger().held(self.source(), change.key.table, delivered);
                     Delivery::Applied
                 }
                 Sent::Refused(error) | Sent::Lost(error) => deferred(error),
             };
         }
         owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
-        self.acknowledge(&held, deadline).await;
-        Ok(Written { control, deliveries })
-    }
-
-    /// Not having acknowledged is harmless: the relay delivers again and finds the state there.
-    async fn acknowledge(&self, held: &[(&MarkedKey, crate::Version)], deadline: tokio::time::Instant) {
-        let mut tables: BTreeMap<&str, Vec<Delivered>> = BTreeMap::new();
-        for (key, version) in held {
-            if let Ok(parsed) = SourceKey::parse(&key.key) {
-                tables.entry(key.table).or_default().push(Delivered { key: parsed, version: *version });
-            }
-        }
-        for (table, delivered) in tables {
-            // A mark made meanwhile keeps its age: our clock is not the source's.
-            let done = self.source().acknowledge(table, &delivered, DateTime::UNIX_EPOCH);
-            match tokio::time::timeout_at(deadline, done).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::debug!(table, kind = ?error.kind, "left to the relay to acknowledge: {error}"),
-                Err(_) => tracing::debug!(table, "left to the relay to acknowledge: no time left"),
-            }
-        }
+        Written { control, deliveries }
     }
 }
 

@@ -1,12 +1,19 @@
 //! Committing, where a lost answer is looked up before anything is said about it (I8).
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
+use tokio::time::{Instant, timeout_at};
 
 use super::Writer;
 use super::counters::count;
 use crate::error::Error;
 use crate::source::{TransactionFate, TransactionId};
 use crate::target::Backoff;
+
+/// Longest that a caller waits to hear how its commit ended. 1. PostgreSQL goes away in the middle of a commit. 2. Each
+/// question waits for a connection until the pool gives up. 3. Seven of them are more than half a minute.
+const LOOK_UP_MAX: Duration = Duration::from_secs(4);
 
 /// How a commit ended.
 pub(super) enum Commit {
@@ -35,14 +42,15 @@ impl Writer {
     async fn look_commit_up(&self, id: TransactionId, error: Error) -> Commit {
         count(&self.counters().commits_looked_up, 1);
         let mut backoff = Backoff::brief();
+        let deadline = Instant::now() + LOOK_UP_MAX;
         loop {
-            let open = match self.source().fate_of(id).await {
-                Ok(TransactionFate::Committed) => return Commit::Committed,
-                Ok(TransactionFate::Aborted) => return Commit::RolledBack(error),
+            let open = match timeout_at(deadline, self.source().fate_of(id)).await {
+                Ok(Ok(TransactionFate::Committed)) => return Commit::Committed,
+                Ok(Ok(TransactionFate::Aborted)) => return Commit::RolledBack(error),
                 // The server may not have noticed yet that nobody listens.
-                Ok(TransactionFate::InProgress) => "the transaction is still under way",
-                Ok(TransactionFate::Forgotten) => return Commit::Unknown(error),
-                Err(_) => "PostgreSQL does not answer",
+                Ok(Ok(TransactionFate::InProgress)) => "the transaction is still under way",
+                Ok(Ok(TransactionFate::Forgotten)) | Err(_) => return Commit::Unknown(error),
+                Ok(Err(_)) => "PostgreSQL does not answer",
             };
             let error_now = Error::source(crate::Kind::Unknown, "looking a commit up", open);
             if backoff.pause(error_now).await.is_err() {

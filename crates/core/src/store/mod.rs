@@ -1,10 +1,12 @@
 //! What an application holds: one handle a table, the same calls in every phase (R14).
 //!
 //! In reading order: [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and for how long it
-//! may); `write` (what a call changes), `transaction` (what a source transaction changed), `best_effort` and `strict` (how
+//! may); `write` (what a call changes), `at_once` (in one round trip), `transaction` (what a source transaction changed), `best_effort` and `strict` (how
 //! it ends), `deliver` (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `read` (one row),
 //! [`query`] (many), [`reads`] (which store answers, and why).
 
+mod acknowledge;
+mod at_once;
 mod batch;
 mod best_effort;
 mod commit;
@@ -16,9 +18,9 @@ mod phase;
 pub mod query;
 mod read;
 pub mod reads;
-mod sql;
 mod strict;
 mod swap;
+mod timing;
 mod transaction;
 mod write;
 
@@ -35,10 +37,10 @@ pub use write::PrimaryKey;
 
 use std::sync::Arc;
 
-use crate::source::{Source, TableBinding};
+use crate::source::{RowStatements, Source, TableBinding};
 use crate::table::MigratableTable;
 use crate::target::Target;
-use sql::StoreSql;
+use at_once::Calls;
 
 /// An application's handle on one table; cheap to clone.
 ///
@@ -62,7 +64,8 @@ struct Shared<T> {
     target: Target,
     phase: PhaseView,
     writer: Writer,
-    sql: StoreSql,
+    sql: RowStatements,
+    calls: Calls,
     reads: Reads,
 }
 
@@ -82,10 +85,10 @@ impl<T: MigratableTable> Store<T> {
     /// When `binding` is of another table, which is a mistake in the program.
     pub fn with_writer(writer: Writer, table: Arc<T>, binding: TableBinding) -> Self {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
-        let sql = StoreSql::new::<T>(&binding);
+        let (sql, calls) = (RowStatements::new(&binding), Calls::new(&binding));
         let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
         let reads = writer.reads().of(&source, &binding);
-        Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql, reads }) }
+        Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql, calls, reads }) }
     }
 
     /// As [`Store::new`], going by the phase of an [`Instance`](crate::instance::Instance).

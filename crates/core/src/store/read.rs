@@ -93,7 +93,7 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// `None` on a miss and on a tombstone.
-    async fn get_from_target(&self, place: &TargetKey) -> Result<Option<T::Row>> {
+    pub(super) async fn get_from_target(&self, place: &TargetKey) -> Result<Option<T::Row>> {
         let found = self.shared.target.get(&self.shared.binding.target_name, place).await?;
         found.filter(|attributes| !is_tombstone(attributes)).map(|attributes| self.decoded(&attributes)).transpose()
     }
@@ -104,7 +104,7 @@ impl<T: MigratableTable> Store<T> {
         T::decode(attributes).map_err(bad)
     }
 
-    async fn get_from_source(&self, key: &T::Key) -> Result<Option<T::Row>> {
+    pub(super) async fn get_from_source(&self, key: &T::Key) -> Result<Option<T::Row>> {
         let mut arguments = PgArguments::default();
         key.bind(&mut arguments);
         self.fetch_source(&self.shared.sql.select_by_key, arguments).await

@@ -1,7 +1,7 @@
 //! Writing, `strict`: the target has it before PostgreSQL commits, or neither has it.
 //!
 //! In four steps: 1. The transaction writes, and reads the versions of its marks. 2. Its intents become durable on another connection (I9).
-//! 3. The puts leave. 4. The transaction takes its own marks and intents out, and commits. Whatever happens between 2 and 4
+//! 3. The puts leave; meanwhile the transaction takes its own marks and intents out. 4. It commits. Whatever happens between 2 and 4
 //! (a lost reply, a crash, a commit that fails) leaves the intents behind, and a sweep makes the relay put the truth back
 //! over what may have landed. Taking marks and intents out inside the transaction makes both as true as the commit.
 
@@ -14,7 +14,7 @@ use super::deliver::{Put, Sent};
 use super::transaction::{WriteTransaction, Written};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 use crate::error::{Error, Kind, Result};
-use crate::source::{MarkedKey, TransactionId, marks_of, settle_in_transaction};
+use crate::source::{Mark, MarkedKey, TransactionId, marks_of, settle_in_transaction};
 use crate::version::Version;
 
 impl Writer {
@@ -22,6 +22,12 @@ impl Writer {
     pub(super) async fn strict(&self, mut write: WriteTransaction) -> Result<Written> {
         let keys = write.keys();
         let marks = marks_of(&mut write.sql, &keys, true).await?;
+        self.strict_of(write, marks).await
+    }
+
+    /// The same, with the marks at hand.
+    pub(super) async fn strict_of(&self, mut write: WriteTransaction, marks: Vec<Mark>) -> Result<Written> {
+        let keys = write.keys();
         let mut deliveries: Vec<Delivery> = write.changes.iter().map(|_| Delivery::NotDue).collect();
         let mut puts = Vec::with_capacity(marks.len());
         let mut intents: Vec<(&MarkedKey, Version)> = Vec::with_capacity(marks.len());
@@ -47,7 +53,15 @@ impl Writer {
         // Dropped unpaid, these keys are read from the source until nothing of them is pending: a phantom is not to be met.
         let owed = self.owe(marks.iter().map(|mark| &write.changes[mark.of]));
         let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
-        let sent = self.send(&puts, WriteMode::Strict, write.together, deadline).await;
+        let sending = self.send(&puts, WriteMode::Strict, write.together, deadline);
+        let all: Vec<(&MarkedKey, Version)> = puts.iter().map(|put| (&keys[put.of], put.version)).collect();
+        // All or nothing: what to take out is known before the answer is, and is only taken out by the commit.
+        let (sent, settled) = if self.options().continue_on_write_failure {
+            (sending.await, None)
+        } else {
+            let (sent, settled) = tokio::join!(sending, settle_in_transaction(&mut write.sql, &all));
+            (sent, Some(settled))
+        };
         let mut held: Vec<(&MarkedKey, Version)> = Vec::with_capacity(puts.len());
         let mut failure = Failure::default();
         for (put, sent) in puts.iter().zip(sent) {
@@ -71,7 +85,11 @@ impl Writer {
             }
             return Err(self.roll_back(write, error, failure.may_have_landed).await);
         }
-        if let Err(error) = settle_in_transaction(&mut write.sql, &held).await {
+        let settled = match settled {
+            Some(settled) => settled,
+            None => settle_in_transaction(&mut write.sql, &held).await,
+        };
+        if let Err(error) = settled {
             return Err(self.roll_back(write, error, true).await);
         }
         let (control, id, asked_at) = (write.control, write.id, Instant::now());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::acknowledge::Acknowledger;
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
 use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
@@ -25,13 +26,14 @@ struct Shared {
     phase: PhaseView,
     counters: WriteCounters,
     reads: ReadsOfTables,
+    acknowledger: Acknowledger,
 }
 
 /// A change of one key, to be put under the version that the capture trigger gave it.
 pub(crate) struct Change {
     pub(super) binding: Arc<TableBinding>,
     pub(super) key: MarkedKey,
-    source_key: SourceKey,
+    pub(super) source_key: SourceKey,
     state: State,
 }
 
@@ -74,6 +76,7 @@ impl Writer {
                 phase,
                 counters: WriteCounters::default(),
                 reads: ReadsOfTables::default(),
+                acknowledger: Acknowledger::default(),
             }),
         }
     }
@@ -118,6 +121,19 @@ impl Writer {
         &self.shared.counters
     }
 
+    pub(super) fn acknowledger(&self) -> &Acknowledger {
+        &self.shared.acknowledger
+    }
+
+    /// Waits until what inline writes brought to the target so far has left the pending set, or was left to the relay.
+    /// Writes themselves do not wait for that.
+    ///
+    /// # Cancel safety
+    /// Waiting has no effect.
+    pub async fn settled(&self) {
+        self.shared.acknowledger.settled().await;
+    }
+
     /// Whether both are the same one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
@@ -148,6 +164,11 @@ impl Writer {
             Some(WriteMode::Strict) if !write.changes.is_empty() => self.strict(write).await,
             _ => self.best_effort(write).await,
         };
+        self.counted(written)
+    }
+
+    /// Counts how a write ended.
+    pub(super) fn counted(&self, written: Result<Written>) -> Result<Written> {
         let counters = self.counters();
         match &written {
             Ok(written) => {
@@ -163,23 +184,6 @@ impl Writer {
 }
 
 impl WriteTransaction {
-    /// Notes that a key has a new state; returns its place among the deliveries. A key noted again keeps its place.
-    pub(crate) fn note(&mut self, binding: &Arc<TableBinding>, key: SourceKey, state: State) -> usize {
-        let marked = MarkedKey { table: binding.name(), key: key.to_json() };
-        let known = self.changes.iter().position(|c| c.key.table == marked.table && c.source_key == key);
-        let change = Change { binding: binding.clone(), key: marked, source_key: key, state };
-        match known {
-            Some(place) => {
-                self.changes[place] = change;
-                place
-            }
-            None => {
-                self.changes.push(change);
-                self.changes.len() - 1
-            }
-        }
-    }
-
     /// The keys of all changes, taken out of them so that the transaction can be borrowed beside them.
     pub(super) fn keys(&self) -> Vec<MarkedKey> {
         self.changes.iter().map(|c| MarkedKey { table: c.key.table, key: c.key.key.clone() }).collect()
@@ -187,6 +191,23 @@ impl WriteTransaction {
 }
 
 impl Change {
+    /// Notes that a key has a new state; returns its place among the deliveries. A key noted again keeps its place.
+    pub(super) fn note(changes: &mut Vec<Self>, binding: &Arc<TableBinding>, key: SourceKey, state: State) -> usize {
+        let marked = MarkedKey { table: binding.name(), key: key.to_json() };
+        let known = changes.iter().position(|c| c.key.table == marked.table && c.source_key == key);
+        let change = Self { binding: binding.clone(), key: marked, source_key: key, state };
+        match known {
+            Some(place) => {
+                changes[place] = change;
+                place
+            }
+            None => {
+                changes.push(change);
+                changes.len() - 1
+            }
+        }
+    }
+
     /// What is to be put for `mark`.
     ///
     /// # Errors

@@ -4,12 +4,13 @@
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::transaction::{State, WriteTransaction, Written};
-use super::{Delivery, Store, WriteOutcome};
+use super::transaction::{Change, State, WriteTransaction, Written};
+use super::{Delivery, Store, WriteMode, WriteOutcome};
 use crate::column::Column;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::key::SourceKey;
 use crate::row::{Fields, Row};
+use crate::source::Call;
 use crate::table::MigratableTable;
 
 /// A primary key, one value a column, for statements.
@@ -31,7 +32,7 @@ pub(crate) struct Touched<R> {
 }
 
 impl<R> Touched<R> {
-    const NOTHING: Self = Self { row: None, places: Vec::new() };
+    pub(super) const NOTHING: Self = Self { row: None, places: Vec::new() };
 
     /// Whether there was a row.
     pub(crate) fn found(&self) -> bool {
@@ -60,6 +61,9 @@ impl<T: MigratableTable> Store<T> {
     /// Before the commit nothing is written, and what may be in the target by then is undone; after it the key is pending
     /// and will be delivered.
     pub async fn put(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+        if let Some(outcome) = self.at_once(Call::Upsert, None, || bound(row)).await? {
+            return Ok(outcome);
+        }
         let mut write = self.shared.writer.begin().await?;
         let touched = self.put_in(&mut write, row).await?;
         Ok(touched.outcome(&self.shared.writer.finish(write).await?))
@@ -74,9 +78,17 @@ impl<T: MigratableTable> Store<T> {
     /// # Cancel safety
     /// As for [`Store::put`].
     pub async fn insert(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+        self.insert_as(row, None).await
+    }
+
+    /// The same, in a mode of the caller's where both stores are written.
+    pub(crate) async fn insert_as(&self, row: &T::Row, mode: Option<WriteMode>) -> Result<WriteOutcome<T::Row>> {
+        if let Some(outcome) = self.at_once(Call::Insert, mode, || bound(row)).await? {
+            return Ok(outcome);
+        }
         let mut write = self.shared.writer.begin().await?;
         let touched = self.insert_in(&mut write, row).await?;
-        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
+        Ok(touched.outcome(&self.shared.writer.finish_in(write, mode).await?))
     }
 
     /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the
@@ -103,31 +115,32 @@ impl<T: MigratableTable> Store<T> {
     /// # Cancel safety
     /// As for [`Store::put`].
     pub async fn delete(&self, key: impl PrimaryKey) -> Result<WriteOutcome<T::Row>> {
-        let mut arguments = PgArguments::default();
-        key.bind(&mut arguments);
+        let arguments = || {
+            let mut arguments = PgArguments::default();
+            key.bind(&mut arguments);
+            arguments
+        };
+        if let Some(outcome) = self.at_once(Call::Delete, None, arguments).await? {
+            return Ok(outcome);
+        }
+        let arguments = arguments();
         let mut write = self.shared.writer.begin().await?;
         let touched = self.delete_in(&mut write, arguments).await?;
         Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }
 
     pub(crate) async fn put_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
-        let mut arguments = PgArguments::default();
-        row.bind(&mut arguments);
         let doing = format!("writing {}", T::NAME);
         let sql = AssertSqlSafe(self.shared.sql.upsert.clone());
-        let returned = sqlx::query_with(sql, arguments).fetch_one(&mut *write.sql).await.doing(&doing)?;
+        let returned = sqlx::query_with(sql, bound(row)).fetch_one(&mut *write.sql).await.doing(&doing)?;
         let (key, row) = self.read_row(&returned)?;
-        let old_key: Option<String> = returned.try_get(self.shared.sql.key_at + 1).doing(&doing)?;
-        let old_key = old_key.map(|text| SourceKey::parse(&text)).transpose();
-        let old_key = old_key.map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
-        Ok(self.note(write, Some((key, row)), old_key))
+        let old_key = self.read_old_key(&returned)?;
+        Ok(self.note(&mut write.changes, Some((key, row)), old_key))
     }
 
     pub(crate) async fn insert_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
-        let mut arguments = PgArguments::default();
-        row.bind(&mut arguments);
-        let inserted = self.fetch(&mut write.sql, &self.shared.sql.insert, arguments).await?;
-        Ok(self.note(write, inserted, None))
+        let inserted = self.fetch(&mut write.sql, &self.shared.sql.insert, bound(row)).await?;
+        Ok(self.note(&mut write.changes, inserted, None))
     }
 
     pub(crate) async fn update_in(
@@ -143,7 +156,7 @@ impl<T: MigratableTable> Store<T> {
 
     pub(crate) async fn delete_in(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Touched<T::Row>> {
         let deleted = self.fetch(&mut write.sql, &self.shared.sql.delete, key).await?;
-        Ok(self.note(write, None, deleted.map(|(key, _)| key)))
+        Ok(self.note(&mut write.changes, None, deleted.map(|(key, _)| key)))
     }
 
     /// Reads a row and locks it until the transaction ends.
@@ -158,23 +171,26 @@ impl<T: MigratableTable> Store<T> {
         old_key: SourceKey,
         row: &T::Row,
     ) -> Result<Touched<T::Row>> {
-        let mut arguments = PgArguments::default();
-        row.bind(&mut arguments);
-        let written = self.fetch(&mut write.sql, &self.shared.sql.update, arguments).await?;
+        let written = self.fetch(&mut write.sql, &self.shared.sql.update, bound(row)).await?;
         let gone = written.is_some().then_some(old_key);
-        Ok(self.note(write, written, gone))
+        Ok(self.note(&mut write.changes, written, gone))
     }
 
     /// Notes where the row is now, and which key it left, if it is another one.
-    fn note(&self, write: &mut WriteTransaction, row: Option<(SourceKey, T::Row)>, left: Option<SourceKey>) -> Touched<T::Row> {
+    pub(super) fn note(
+        &self,
+        changes: &mut Vec<Change>,
+        row: Option<(SourceKey, T::Row)>,
+        left: Option<SourceKey>,
+    ) -> Touched<T::Row> {
         let binding = &self.shared.binding;
         let left = left.filter(|left| row.as_ref().is_none_or(|(key, _)| key != left));
         let mut touched = Touched::NOTHING;
         if let Some((key, row)) = row {
-            touched.places.push(write.note(binding, key, State::Row(self.shared.table.encode(&row))));
+            touched.places.push(Change::note(changes, binding, key, State::Row(self.shared.table.encode(&row))));
             touched.row = Some(row);
         }
-        touched.places.extend(left.map(|key| write.note(binding, key, State::Gone)));
+        touched.places.extend(left.map(|key| Change::note(changes, binding, key, State::Gone)));
         touched
     }
 
@@ -196,4 +212,17 @@ impl<T: MigratableTable> Store<T> {
         let row = Fields::of_query(row, 0, T::Row::from_fields).map_err(|e| bad(e.to_string()))?;
         Ok((key, row))
     }
+
+    /// The key that the row had before an upsert.
+    pub(super) fn read_old_key(&self, row: &PgRow) -> Result<Option<SourceKey>> {
+        let bad = |e: String| Error::source(Kind::Invalid, format!("reading a row of {}", T::NAME), e);
+        let key: Option<String> = row.try_get(self.shared.sql.key_at + 1).map_err(|e| bad(e.to_string()))?;
+        key.map(|text| SourceKey::parse(&text)).transpose().map_err(|e| bad(e.to_string()))
+    }
+}
+
+fn bound(row: &impl Row) -> PgArguments {
+    let mut arguments = PgArguments::default();
+    row.bind(&mut arguments);
+    arguments
 }

@@ -19,6 +19,7 @@ pub use backoff::Backoff;
 pub use connect::TargetOptions;
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
+pub use payload_hash::sha256_hex;
 pub use query::PartitionRange;
 pub use read::{Page, READ_KEYS_MAX};
 pub use tables::{TableStanding, TargetTable};

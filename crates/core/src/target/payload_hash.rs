@@ -37,7 +37,8 @@ impl Intercept for PayloadHash {
     }
 }
 
-fn sha256_hex(bytes: &[u8]) -> String {
+/// SHA-256, in lower-case hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     let mut hex = String::with_capacity(64);
     for byte in digest.as_ref() {

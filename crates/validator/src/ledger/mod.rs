@@ -4,22 +4,36 @@
 //! so the two sides may be read in any order and by any number of workers. Two equal buckets hold equal rows. Of a bucket
 //! that differs, the entries are read again, from the *spools*: temporary files, one a side and partition of the places,
 //! which were written beside. So a run with k differences reads k buckets again and neither store a second time.
+//!
+//! Two sets of rows whose bucket has the same count and the same sum are taken for the same set: the ledger sees no more of
+//! them than that. It holds only because states are hashes of the whole item, its key included, under a seed that nobody
+//! knows before the run: rows that swap their values get other states, and nobody can choose rows whose sums meet.
+//!
+//! A ledger that is *kept* has its spools in a [`Folder`], and goes on from there after its process was killed.
 
+mod digest;
+mod folder;
+mod pass;
 mod spool;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
 
 use crate::print::{Print, Printer};
+pub(crate) use folder::{Folder, Manifest};
+pub(crate) use pass::{Counted, Cursor, Pass, Piece};
 use spool::Spool;
 
-/// Rows that one partition should have: what is joined in memory at once, at worst.
-const PARTITION_ROWS: i64 = 250_000;
+/// What an entry takes while a partition is joined, roughly.
+const JOINED_BYTES: usize = 300;
 const PARTITIONS_MIN: usize = 16;
-const PARTITIONS_MAX: usize = 1_024;
-/// Few enough that all sums of a table take less than 50 MB in the largest layout, 800 kB in the smallest.
+/// Each is two open files, and a process may often have no more than 1,024.
+const PARTITIONS_MAX: usize = 256;
+/// All sums of a table take 4 MB in the largest layout, 260 kB in the smallest.
 const BUCKETS_PER_PARTITION: usize = 256;
 
 /// What a pass saw at one place.
@@ -58,7 +72,11 @@ struct Bucket {
 #[derive(Debug)]
 struct Page {
     buckets: Vec<Bucket>,
+    /// One a partition, and one of what was set aside.
     spools: Vec<Spool>,
+    pass: Pass,
+    /// Whether an entry could not be written, so that spools and cursors are not of one moment any more.
+    broken: bool,
 }
 
 /// See the module.
@@ -69,6 +87,24 @@ pub(crate) struct Ledger {
     partitions: usize,
     source: Mutex<Page>,
     target: Mutex<Page>,
+    kept: Option<(Folder, Manifest)>,
+    /// Whether what is kept was forgotten. Held by whoever writes to the folder: of two checkpoints at once one would put
+    /// half of the other's manifest in place, and one after the end would bring a finished run back.
+    is_over: Mutex<bool>,
+}
+
+/// What a worker read of its piece in one go.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// What is to be compared.
+    pub(crate) entries: Vec<Entry>,
+    /// What has no place in a bucket; the ledger does not look inside.
+    pub(crate) aside: Vec<Vec<u8>>,
+    pub(crate) counted: Counted,
+    /// The number of the piece.
+    pub(crate) piece: usize,
+    /// Where to go on; `None` when the piece is done.
+    pub(crate) after: Option<Cursor>,
 }
 
 /// What the two sides of a partition are to each other.
@@ -87,18 +123,111 @@ pub(crate) struct Difference {
 }
 
 impl Ledger {
-    /// An empty one for a table of about `rows` rows.
-    pub(crate) fn new(rows: i64) -> Self {
-        let partitions =
-            usize::try_from(rows / PARTITION_ROWS).unwrap_or(0).clamp(PARTITIONS_MIN, PARTITIONS_MAX).next_power_of_two();
-        let page = || {
-            Mutex::new(Page {
-                buckets: vec![Bucket::default(); partitions * BUCKETS_PER_PARTITION],
-                spools: (0..partitions).map(|_| Spool::new(2 * partitions)).collect(),
-            })
+    /// An empty one for a table of about `rows` rows, whose passes have these pieces before them, and which may take about
+    /// `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or under one that nobody can know before.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub(crate) fn new(
+        rows: i64,
+        memory_bytes: usize,
+        pieces: (Vec<Piece>, Vec<Piece>),
+        seed: Option<u64>,
+        kept: Option<(Folder, String, DateTime<Utc>)>,
+    ) -> io::Result<Self> {
+        let partition_rows = (memory_bytes / 8 / JOINED_BYTES).max(1_000);
+        let partitions = usize::try_from(rows).unwrap_or(0) / partition_rows;
+        let partitions = partitions.clamp(PARTITIONS_MIN, PARTITIONS_MAX).next_power_of_two();
+        let in_memory_bytes = memory_bytes / 16 / (2 * partitions + 2);
+        let seed = seed.unwrap_or_else(|| std::collections::hash_map::RandomState::new().build_hasher().finish());
+        let kept = match kept {
+            None => None,
+            Some((folder, identity, as_of)) => {
+                folder.clear()?;
+                Some((folder, Manifest::new(identity, as_of, seed, partitions)))
+            }
         };
-        let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
-        Self { seed, partitions, source: page(), target: page() }
+        let page = |side: Side, pieces| {
+            let spool = |number| match &kept {
+                None => Ok(Spool::temporary(in_memory_bytes)),
+                Some((folder, _)) => Spool::kept(&folder.spool(side.label(), number), 0),
+            };
+            let spools = (0..=partitions).map(spool).collect::<io::Result<_>>()?;
+            let buckets = vec![Bucket::default(); partitions * BUCKETS_PER_PARTITION];
+            Ok::<_, io::Error>(Mutex::new(Page { buckets, spools, pass: Pass::of(pieces), broken: false }))
+        };
+        let (source, target) = (page(Side::Source, pieces.0)?, page(Side::Target, pieces.1)?);
+        let ledger = Self { seed, partitions, source, target, kept, is_over: Mutex::new(false) };
+        ledger.checkpoint()?;
+        Ok(ledger)
+    }
+
+    /// The one that a folder keeps, as of its last checkpoint. The sums are made again from what was spooled.
+    ///
+    /// # Errors
+    /// When it does not read back; then begin anew.
+    pub(crate) fn resume(folder: Folder, manifest: Manifest) -> io::Result<Self> {
+        let (seed, partitions) = (manifest.seed, manifest.partitions);
+        if !partitions.is_power_of_two() || partitions > PARTITIONS_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a manifest does not read back"));
+        }
+        let page = |side: Side, kept: &folder::KeptPage| {
+            let bytes = |number| kept.bytes.get(number).copied().unwrap_or(0);
+            let spool = |number| Spool::kept(&folder.spool(side.label(), number), bytes(number));
+            let mut spools: Vec<Spool> = (0..=partitions).map(spool).collect::<io::Result<_>>()?;
+            let mut buckets = vec![Bucket::default(); partitions * BUCKETS_PER_PARTITION];
+            for spool in &mut spools[..partitions] {
+                spool.read(|entry| _ = add(&mut buckets, &entry))?;
+            }
+            Ok::<_, io::Error>(Mutex::new(Page { buckets, spools, pass: kept.pass.clone(), broken: false }))
+        };
+        let (source, target) = (page(Side::Source, &manifest.source)?, page(Side::Target, &manifest.target)?);
+        Ok(Self { seed, partitions, source, target, kept: Some((folder, manifest)), is_over: Mutex::new(false) })
+    }
+
+    /// Makes what was entered so far durable, if it is kept. It waits for the disk, so not on an async thread.
+    ///
+    /// # Errors
+    /// When a file cannot be written; what was durable stays so.
+    pub(crate) fn checkpoint(&self) -> io::Result<()> {
+        let Some((folder, manifest)) = &self.kept else { return Ok(()) };
+        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_over {
+            return Ok(());
+        }
+        let mut files = Vec::new();
+        let mut keep = |side| {
+            // Under the lock, so that cursors and lengths are of one moment; the disk is waited for without it.
+            let mut page = self.page(side);
+            if page.broken {
+                return Err(io::Error::other("what was read could not be written down"));
+            }
+            let mut bytes = Vec::with_capacity(page.spools.len());
+            for spool in &mut page.spools {
+                let (length, file) = spool.flush()?;
+                bytes.push(length);
+                files.extend(file);
+            }
+            Ok::<_, io::Error>(folder::KeptPage { bytes, pass: page.pass.clone() })
+        };
+        let (source, target) = (keep(Side::Source)?, keep(Side::Target)?);
+        files.iter().try_for_each(std::fs::File::sync_data)?;
+        folder.write(&Manifest { source, target, ..manifest.clone() })
+    }
+
+    /// Forgets what is kept: the run came to its end.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        let Some((folder, _)) = &self.kept else { return Ok(()) };
+        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        *is_over = true;
+        folder.clear()
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// Makes the prints of its entries.
@@ -114,28 +243,49 @@ impl Ledger {
         self.partitions * BUCKETS_PER_PARTITION
     }
 
-    /// Writes down what a pass saw. It may have to wait for a disk, so not on an async thread.
+    /// Where a pass is.
+    pub(crate) fn pass(&self, side: Side) -> Pass {
+        self.page(side).pass.clone()
+    }
+
+    /// Writes down what a worker read, and how far it has come with that. It may have to wait for a disk, so not on an async
+    /// thread.
     ///
     /// # Errors
-    /// When a temporary file cannot be written.
-    pub(crate) fn enter(&self, side: Side, entries: &[Entry]) -> io::Result<()> {
+    /// When a file cannot be written. What was read may then be there in part, so the run ends.
+    pub(crate) fn enter(&self, side: Side, batch: Batch) -> io::Result<()> {
         let mut page = self.page(side);
-        for entry in entries {
-            let bucket = self.bucket_of(entry.print.place);
-            if entry.standing != Standing::Tombstone {
-                let bucket = &mut page.buckets[bucket];
-                bucket.count += 1;
-                bucket.sum = bucket.sum.wrapping_add(entry.print.state);
-            }
+        let page = &mut *page;
+        page.broken = true;
+        for entry in &batch.entries {
+            let bucket = add(&mut page.buckets, entry);
             page.spools[bucket / BUCKETS_PER_PARTITION].push(entry)?;
         }
+        for name in batch.aside {
+            page.spools[self.partitions].push(&Entry { print: Print { place: 0, state: 0 }, standing: Standing::Live, name })?;
+        }
+        page.pass.counted += batch.counted;
+        let piece = &mut page.pass.pieces[batch.piece];
+        match batch.after {
+            Some(after) => piece.after = Some(after),
+            None => piece.done = true,
+        }
+        page.broken = false;
         Ok(())
     }
 
-    /// Compares a partition that both passes have read to the end. Once: its entries are gone afterwards.
+    /// Reads back what a pass set aside.
     ///
     /// # Errors
-    /// When a temporary file cannot be read back.
+    /// When a file cannot be read back.
+    pub(crate) fn asides(&self, side: Side, mut each: impl FnMut(Vec<u8>)) -> io::Result<()> {
+        self.page(side).spools[self.partitions].read(|entry| each(entry.name))
+    }
+
+    /// Compares a partition that both passes have read to the end.
+    ///
+    /// # Errors
+    /// When a file cannot be read back.
     pub(crate) fn compare(&self, partition: usize) -> io::Result<Difference> {
         let first = partition * BUCKETS_PER_PARTITION;
         let (mut source, mut target) = (self.page(Side::Source), self.page(Side::Target));
@@ -149,19 +299,18 @@ impl Ledger {
                 false => difference.equal += ours.count,
             }
         }
-        let (rows, items) = (source.spools[partition].take(), target.spools[partition].take());
-        drop((source, target));
         if difference.buckets_differing == 0 {
             return Ok(difference);
         }
-        let is_wanted = |entry: &Entry| is_differing[self.bucket_of(entry.print.place) - first];
+        let buckets = self.buckets();
+        let is_wanted = |entry: &Entry| is_differing[bucket_of(buckets, entry.print.place) - first];
         let mut at_place: HashMap<u128, (Entry, bool)> = HashMap::new();
-        items.read(|item| {
+        target.spools[partition].read(|item| {
             if is_wanted(&item) {
                 at_place.insert(item.print.place, (item, false));
             }
         })?;
-        rows.read(|row| {
+        source.spools[partition].read(|row| {
             if !is_wanted(&row) {
                 return;
             }
@@ -182,16 +331,36 @@ impl Ledger {
         Ok(difference)
     }
 
-    fn page(&self, side: Side) -> std::sync::MutexGuard<'_, Page> {
+    fn page(&self, side: Side) -> MutexGuard<'_, Page> {
         let page = match side {
             Side::Source => &self.source,
             Side::Target => &self.target,
         };
         page.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// By the highest bits, so that the buckets of a partition are neighbours.
-    fn bucket_of(&self, place: u128) -> usize {
-        (place >> (u128::BITS - self.buckets().trailing_zeros())) as usize
+impl Side {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        }
     }
+}
+
+/// Adds an entry to its bucket, and says which that is.
+fn add(buckets: &mut [Bucket], entry: &Entry) -> usize {
+    let number = bucket_of(buckets.len(), entry.print.place);
+    if entry.standing != Standing::Tombstone {
+        let bucket = &mut buckets[number];
+        bucket.count += 1;
+        bucket.sum = bucket.sum.wrapping_add(entry.print.state);
+    }
+    number
+}
+
+/// By the highest bits, so that the buckets of a partition are neighbours.
+fn bucket_of(buckets: usize, place: u128) -> usize {
+    (place >> (u128::BITS - buckets.trailing_zeros())) as usize
 }

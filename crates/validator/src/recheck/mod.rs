@@ -29,7 +29,7 @@ use lockstep_core::{Error, Kind, Phase, Version};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::report::FindingClass;
+use crate::report::{Finding, FindingClass};
 use crate::suspect::{Found, Suspect};
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
@@ -103,10 +103,15 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
     let mut waiting: Vec<Waiting> = batch.into_iter().map(|suspect| Waiting { suspect, disagreeing: None }).collect();
     while !waiting.is_empty() {
         let is_last = begun.elapsed() >= patience;
-        let seen = observe(run, &mut waiting).await?;
+        let seen = {
+            // Three readings of a batch may be megabytes; a suspect that waits is a few hundred bytes.
+            let _turn = run.observing.acquire().await.expect("the turns are never closed");
+            observe(run, &mut waiting).await?
+        };
         let mut again = Vec::new();
-        for (mut one, seen) in waiting.into_iter().zip(seen) {
+        for (mut one, mut seen) in waiting.into_iter().zip(seen) {
             let disagreeing_for = one.disagreeing_for(&seen);
+            let fields = std::mem::take(&mut seen.fields);
             let (class, columns, compared) = match rule(seen, disagreeing_for, policy) {
                 Ruling::Settled(outcome) => {
                     run.settle(outcome, one.suspect.of_row);
@@ -119,7 +124,7 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
                 Ruling::Again => (FindingClass::Unsettled, Vec::new(), false),
                 Ruling::Found { class, columns, compared } => (class, columns, compared),
             };
-            let finding = one.suspect.subject.finding(class, columns);
+            let finding = Finding { fields, ..one.suspect.subject.finding(class, columns) };
             run.settle(Outcome::Found(Found { finding, compared }), one.suspect.of_row);
         }
         waiting = again;

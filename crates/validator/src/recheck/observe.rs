@@ -5,7 +5,7 @@ use lockstep_core::source::{KeyBound, KeyState, TableBinding};
 use lockstep_core::{Attributes, Result, TargetKey, is_tombstone, version_of};
 
 use super::{Seen, Waiting};
-use crate::diff::{Class, SourceRow, classify};
+use crate::diff::{Class, SourceRow, classify, explain};
 use crate::suspect::{Subject, place_of};
 use crate::table_run::TableRun;
 use crate::tasks::compute;
@@ -41,6 +41,8 @@ fn name_items(run: &TableRun, waiting: &mut [Waiting], before: &[Option<Attribut
     for (one, item) in at_places.zip(before) {
         if let (Subject::Item { place }, Some(item)) = (&one.suspect.subject, item)
             && !is_tombstone(item)
+            // Elsewhere it is of no row, whatever its attributes say.
+            && run.binding.table.place_of_item(item).is_ok_and(|own| own == *place)
             && let Ok(key) = run.binding.table.key_of_item(item)
         {
             one.suspect.subject = Subject::Key { key, place: place.clone() };
@@ -58,7 +60,7 @@ async fn compare(
 ) -> Vec<Seen> {
     let with_place = waiting.iter().map(|one| &one.suspect.subject).filter(|subject| subject.place().is_some());
     let is_keyed: Vec<bool> = with_place.map(|subject| subject.key().is_some()).collect();
-    let binding = run.binding.clone();
+    let (binding, unmasked) = (run.binding.clone(), run.options.unmasked);
     let seen = compute(move || {
         let now_s = Utc::now().timestamp();
         let mut states = states.iter();
@@ -66,7 +68,7 @@ async fn compare(
         let see_one = |((before, after), is_keyed): ((&Option<Attributes>, &Option<Attributes>), bool)| {
             if is_keyed {
                 let state = states.next().expect("a state for every key");
-                return see(&binding, before.as_ref(), state, after.as_ref(), now_s);
+                return see(&binding, (before.as_ref(), after.as_ref()), state, now_s, unmasked);
             }
             see_nameless(&binding, before.as_ref(), after.as_ref())
         };
@@ -80,31 +82,45 @@ fn see_nameless(binding: &TableBinding, before: Option<&Attributes>, after: Opti
     let class = match after.filter(|item| !is_tombstone(item)).map(|item| binding.table.key_of_item(item)) {
         None => Class::Absent,
         Some(Err(reason)) => Class::Undecodable(reason.column),
-        // It came back, or was replaced: then it is read again, by its key.
+        // It is where no row belongs; or it came back, or was replaced: then it is read again, by its key.
         Some(Ok(_)) => Class::Extra,
     };
     let moved = before != after;
-    Seen { moved, pending: false, dead_letter: false, version: after.and_then(version_of), class }
+    Seen { moved, pending: false, dead_letter: false, version: after.and_then(version_of), class, fields: Vec::new() }
 }
 
-fn see(binding: &TableBinding, before: Option<&Attributes>, state: &KeyState, after: Option<&Attributes>, now_s: i64) -> Seen {
+fn see(
+    binding: &TableBinding,
+    (before, after): (Option<&Attributes>, Option<&Attributes>),
+    state: &KeyState,
+    now_s: i64,
+    unmasked: bool,
+) -> Seen {
     // An item without a version was not written by us and may change without one, so it is compared whole.
     let moved = match (before.map(version_of), after.map(version_of)) {
         (Some(None), Some(None)) => before != after,
         (before, after) => before != after,
+    };
+    let table = binding.table.as_ref();
+    let class = classify(table, SourceRow::of(state), after, now_s);
+    let fields = match (&class, SourceRow::of(state), after) {
+        (Class::Different(_) | Class::Undecodable(_), Some(row), Some(item)) => explain(table, &row, item, unmasked),
+        _ => Vec::new(),
     };
     Seen {
         moved,
         pending: state.pending.is_some(),
         dead_letter: state.dead_letter,
         version: after.and_then(version_of),
-        class: classify(binding.table.as_ref(), SourceRow::of(state), after, now_s),
+        class,
+        fields,
     }
 }
 
 /// Reads a row that the target could not hold. It has no place there, so there is no item to read.
 async fn observe_row(run: &TableRun, primary_key: &KeyBound) -> Result<(Seen, Option<Subject>)> {
-    let seen = |moved, pending, dead_letter, class| Seen { moved, pending, dead_letter, version: None, class };
+    let seen =
+        |moved, pending, dead_letter, class| Seen { moved, pending, dead_letter, version: None, class, fields: Vec::new() };
     let Some(state) = run.reader.look_up_row(&run.binding, primary_key).await? else {
         return Ok((seen(false, false, false, Class::Absent), None));
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_core::Version;
+use lockstep_core::{FieldDiff, Version};
 
 use super::WRITE_AHEAD;
 use crate::diff::Class;
@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     pub(crate) version: Option<Version>,
     /// What row and item are to each other.
     pub(crate) class: Class,
+    /// Where row and item differ, as it may be reported.
+    pub(crate) fields: Vec<FieldDiff>,
 }
 
 /// What may be concluded in this validation.

@@ -1,4 +1,5 @@
 mod diff;
+mod fields;
 mod ledger;
 mod print;
 mod report;

@@ -4,11 +4,18 @@ use chrono::DateTime;
 use lockstep_core::Phase;
 use serde_json::json;
 
+use crate::evidence::{Manifest, SCHEMA_VERSION};
 use crate::report::{Finding, FindingClass, Report, TableReport};
 use crate::verdict::Verdict;
 
 fn report(verdict: Verdict) -> Report {
-    let finding = Finding { class: FindingClass::Missing, key: r#"["7","Ada"]"#.to_owned(), columns: Vec::new() };
+    let finding = Finding {
+        class: FindingClass::Missing,
+        key: r#"["7","Ada"]"#.to_owned(),
+        is_source_key: true,
+        columns: Vec::new(),
+        fields: Vec::new(),
+    };
     Report {
         verdict,
         started_at: DateTime::UNIX_EPOCH,
@@ -17,6 +24,11 @@ fn report(verdict: Verdict) -> Report {
         epoch: Some(2),
         window_start: None,
         window_end: None,
+        sample: None,
+        schema_version: SCHEMA_VERSION,
+        manifest: Manifest::default(),
+        lag: Vec::new(),
+        latency: Vec::new(),
         tables: vec![TableReport { missing: 1, findings: vec![finding], ..TableReport::of("notes") }],
     }
 }

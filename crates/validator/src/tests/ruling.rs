@@ -14,7 +14,7 @@ const NOBODY_DELIVERS: Policy = Policy { wait_for_pending: false, ..LIVE };
 const DYNAMO_ONLY: Policy = Policy { pending_tells: false, writes_ahead: false, ..LIVE };
 
 fn settled_as(class: Class) -> Seen {
-    Seen { moved: false, pending: false, dead_letter: false, version: None, class }
+    Seen { moved: false, pending: false, dead_letter: false, version: None, class, fields: Vec::new() }
 }
 
 fn at(version: i64) -> Seen {

@@ -1,9 +1,12 @@
 //! What each operation is answered with, and how its items are counted.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
+
+use crate::bench::validate::pages::Pages;
 
 // Items are counted while the body goes by, by searching it for needles, not by parsing. Quotes are escaped inside a JSON string,
 // so no value contains a needle's bare ones. As keys they cannot be mistaken either: an attribute's value is always an object of
@@ -30,6 +33,7 @@ pub(super) enum Operation {
     Get,
     BatchGet,
     Query,
+    Scan,
     Unknown,
 }
 
@@ -49,7 +53,8 @@ impl Operation {
             b"DescribeTimeToLive" => Operation::DescribeTimeToLive,
             b"GetItem" => Operation::Get,
             b"BatchGetItem" => Operation::BatchGet,
-            b"Query" | b"Scan" => Operation::Query,
+            b"Query" => Operation::Query,
+            b"Scan" => Operation::Scan,
             _ => Operation::Unknown,
         }
     }
@@ -63,9 +68,9 @@ impl Operation {
         matches!(self, Operation::Write | Operation::BatchOfStatements | Operation::BatchOfRequests)
     }
 
-    /// Whether the answer needs the body: it names the table.
-    pub(super) fn is_about_a_table(self) -> bool {
-        matches!(self, Operation::Describe | Operation::Create | Operation::Delete)
+    /// Whether the answer needs the body: it names the table, or the page.
+    pub(super) fn is_answered_by_body(self) -> bool {
+        matches!(self, Operation::Describe | Operation::Create | Operation::Delete | Operation::Scan)
     }
 }
 
@@ -76,6 +81,8 @@ pub(super) type Describe = Box<dyn Fn(&str) -> String + Send + Sync>;
 pub(super) struct Answers {
     pub(super) describe: Describe,
     pub(super) finders: Finders,
+    /// What scans are answered with; nothing without it.
+    pub(super) pages: Option<Arc<Pages>>,
     empty: Bytes,
     requests: Bytes,
     // By number of statements, up to DynamoDB's limit of 25.
@@ -87,6 +94,7 @@ impl Default for Answers {
         Answers {
             describe: Box::new(describe),
             finders: Finders::default(),
+            pages: None,
             empty: ok("{}"),
             requests: ok(r#"{"UnprocessedItems":{}}"#),
             statements: (0..=25).map(responses).collect(),
@@ -95,7 +103,7 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// `body` is given to operations about a table; `items` is what was counted.
+    /// `body` is given to operations that are answered by it; `items` is what was counted.
     pub(super) fn answer(&self, operation: Operation, body: &[u8], items: u64) -> Bytes {
         let about = |field| ok(&format!("{{\"{field}\":{}}}", (self.describe)(table(body))));
         match operation {
@@ -113,7 +121,10 @@ impl Answers {
                 ok(r#"{"TimeToLiveDescription":{"TimeToLiveStatus":"ENABLED","AttributeName":"ttl"}}"#)
             }
             Operation::BatchGet => ok(r#"{"Responses":{},"UnprocessedKeys":{}}"#),
-            Operation::Query => ok(r#"{"Items":[],"Count":0,"ScannedCount":0}"#),
+            Operation::Query | Operation::Scan => match &self.pages {
+                Some(pages) if operation == Operation::Scan => pages.answer(body),
+                _ => ok(r#"{"Items":[],"Count":0,"ScannedCount":0}"#),
+            },
             Operation::Unknown => render(
                 "400 Bad Request",
                 r#"{"__type":"com.amazon.coral.service#UnknownOperationException","message":"not spoken by the null target"}"#,
@@ -172,7 +183,7 @@ fn responses(count: usize) -> Bytes {
     ok(&format!("{{\"Responses\":[{}]}}", vec!["{}"; count].join(",")))
 }
 
-fn ok(body: &str) -> Bytes {
+pub(in super::super) fn ok(body: &str) -> Bytes {
     render("200 OK", body)
 }
 

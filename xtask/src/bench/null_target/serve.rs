@@ -36,7 +36,7 @@ impl Connection<'_> {
         let operation = Operation::of(name);
         // Only writes are worth replaying.
         let capture = operation.writes() && target.captured.reserve();
-        let keep = capture || operation.is_about_a_table();
+        let keep = capture || operation.is_answered_by_body();
         let mut kept = if keep { self.buffer[..head.bytes].to_vec() } else { Vec::new() };
         self.buffer.copy_within(head.bytes..filled, 0);
         let body = Body { bytes: head.content_bytes, kept: keep.then_some(&mut kept) };

@@ -2,16 +2,13 @@
 
 use std::num::NonZeroU32;
 
-use lockstep_core::MigratableTable;
-use lockstep_core::source::TableBinding;
-use lockstep_integration_logs::IntegrationLogs;
-use lockstep_payments::Payments;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::commands::seed::connection;
 use crate::report::LiveWrites;
+use crate::sample::handles::{Handle, handle};
 use crate::sample::store_writers::{Application, StoreCounts};
 use crate::sample::writers::{Counts, WriterOptions, write_until};
 use crate::stores::Stores;
@@ -94,13 +91,19 @@ fn shares(rate: u32) -> impl Iterator<Item = NonZeroU32> {
 }
 
 fn application(context: &Context, stores: &Stores) -> anyhow::Result<Application> {
-    let bindings = context.tables()?;
-    let binding = |name: &str| -> anyhow::Result<TableBinding> {
-        let found = bindings.iter().find(|binding| binding.name() == name).cloned();
-        found.ok_or_else(|| anyhow::anyhow!("live writers need the table {name}, which registry.rs does not list"))
-    };
-    let tables = &context.config.tables;
-    let logs = (IntegrationLogs { options: tables.integration_logs.options }, binding(IntegrationLogs::NAME)?);
-    let payments = (Payments { options: tables.payments.options }, binding(Payments::NAME)?);
-    Ok(Application::new(&stores.source, &stores.target, logs, payments))
+    let (config, writer) = (&context.config, context.writer(stores));
+    let (mut logs, mut payments) = (None, None);
+    for binding in context.tables()? {
+        let handle = handle(&config.tables, &binding, &writer);
+        handle.iter().for_each(|handle| handle.configure_reads(&config.reads));
+        match handle {
+            Some(Handle::Logs(store)) => logs = Some(store),
+            Some(Handle::Payments(store)) => payments = Some(store),
+            None => {}
+        }
+    }
+    match (logs, payments) {
+        (Some(logs), Some(payments)) => Ok(Application::new(&stores.source, logs, payments)),
+        _ => Err(anyhow::anyhow!("live writers need the logs and the payments, which registry.rs does not list")),
+    }
 }

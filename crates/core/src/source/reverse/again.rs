@@ -1,14 +1,16 @@
 //! Items to be read from the target once more.
 //!
 //! PostgreSQL may refuse a row that is only early: it refers to a row of another table, or of another shard, that comes later;
-//! it takes a unique value that another row still has. And a deleted row may live on in another item. Such items are read
-//! from the target, which is the truth, until PostgreSQL agrees. While there is one, the feed is not through.
+//! it takes a unique value that another row still has. A deleted row may live on in another item. And a record of an earlier
+//! DynamoOnly does not say whether it is news. Such items are read from the target, which is the truth, until PostgreSQL agrees. While there is one, the feed is not through.
 
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::FedTable;
+use super::epochs::Epochs;
 use super::feeding::finish_feeding;
+use super::remember::note_others;
 use super::rows::{delete_key, is_about_the_row, reason, upsert};
 use crate::error::{Doing, Result};
 use crate::item::{Attributes, is_tombstone, version_of};
@@ -54,15 +56,15 @@ impl Source {
     /// # Errors
     /// The driver's. A row that PostgreSQL refuses once more stays noted, and is no error.
     pub async fn apply_again(&self, table: &FedTable, found: &[Found]) -> Result<u64> {
-        let (mut transaction, control, _) = self.begin_feeding(table).await?;
-        if control.phase != Phase::DynamoOnly {
+        let (mut transaction, epochs) = self.begin_feeding(table).await?;
+        if epochs.now.phase != Phase::DynamoOnly {
             // The source decides again: what was left is for the validator to find.
             return Ok(0);
         }
         let (mut settled, doing) = (0, "bringing rows to what their items say");
         for found in found {
             let mut savepoint = transaction.begin().await.doing(doing)?;
-            let left = match settle(&mut savepoint, table, found).await {
+            let left = match settle(&mut savepoint, table, &epochs, found).await {
                 Ok(left) => {
                     savepoint.commit().await.doing(doing)?;
                     left
@@ -92,7 +94,12 @@ impl Source {
 }
 
 /// Brings one row to what its item says; says why not, where it is left for later.
-async fn settle(connection: &mut PgConnection, table: &FedTable, found: &Found) -> Result<Option<String>> {
+async fn settle(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    epochs: &Epochs,
+    found: &Found,
+) -> Result<Option<String>> {
     // The feed may have had a newer state of this item since it was read. It takes this note out before it writes the row, so
     // who holds the note has the row to himself; and a note made anew since is told by the version.
     let doing = "looking at a note again";
@@ -109,8 +116,14 @@ async fn settle(connection: &mut PgConnection, table: &FedTable, found: &Found) 
     // Nothing is there: expired, which is retention, or removed by hand, which was counted.
     let Some(item) = &found.item else { return Ok(None) };
     // An item without a version was written by hand; what is there is what there is.
-    if version_of(item).is_some_and(|version| known > Some(version.0)) {
-        return Ok(Some("it changed while it was read".to_owned()));
+    if let Some(version) = version_of(item) {
+        if known > Some(version.0) {
+            return Ok(Some("it changed while it was read".to_owned()));
+        }
+        if !epochs.may_be_news(version) {
+            // The record was old: the source has written the row since.
+            return Ok(None);
+        }
     }
     if !is_tombstone(item) {
         return match table.binding.table.row_of_item(item) {
@@ -119,9 +132,11 @@ async fn settle(connection: &mut PgConnection, table: &FedTable, found: &Found) 
             Err(reason) => Ok(Some(format!("the item is no row of this table: {reason}"))),
         };
     }
-    // PostgreSQL would not let its row go.
-    if let Some(key) = &found.again.key {
-        delete_key(connection, table, key).await?;
+    // PostgreSQL would not let its row go, or it went late.
+    if let Some(key) = &found.again.key
+        && delete_key(connection, table, key).await?
+    {
+        note_others(connection, table.binding.name(), &[&found.again.place]).await?;
     }
     Ok(None)
 }

@@ -1,37 +1,37 @@
 //! The transactions in which the feed writes.
 
 use sqlx::Executor;
+use sqlx::postgres::PgConnection;
 
 use super::FedTable;
+use super::epochs::Epochs;
 use crate::error::{Doing, Result};
-use crate::phase::Phase;
-use crate::source::{Control, Source, SourceTransaction, take_shared};
-use crate::version::Epoch;
+use crate::source::{Source, SourceTransaction, take_shared};
 
 impl Source {
-    /// Begins a transaction that the trigger lets write in DynamoOnly, behind the barrier, with the phase as it is in it, and
-    /// the newest DynamoOnly that the table was fed in.
-    pub(super) async fn begin_feeding(&self, table: &FedTable) -> Result<(SourceTransaction, Control, Option<Epoch>)> {
-        let doing = format!("feeding {}", table.binding.name());
-        let mut transaction = self.begin(&doing).await?;
+    /// Begins a transaction that the trigger lets write in DynamoOnly, behind the barrier, with the epochs as they are in it.
+    pub(super) async fn begin_feeding(&self, table: &FedTable) -> Result<(SourceTransaction, Epochs)> {
+        let mut transaction = self.begin(&format!("feeding {}", table.binding.name())).await?;
         take_shared(&mut transaction).await?;
-        let control = Control::read(&mut transaction).await?;
-        transaction.execute("INSERT INTO lockstep.reverse_writers VALUES (pg_current_xact_id())").await.doing(&doing)?;
-        // A constraint that waits for the commit would refuse the whole page there, and not say which row.
-        transaction.execute("SET CONSTRAINTS ALL IMMEDIATE").await.doing(&doing)?;
-        if control.phase == Phase::DynamoOnly {
-            let note = "UPDATE lockstep.reverse_tables SET epoch = $2 WHERE table_name = $1 AND epoch IS DISTINCT FROM $2";
-            let noted = sqlx::query(note).bind(table.binding.name()).bind(control.epoch.0).execute(&mut *transaction).await;
-            noted.doing(&doing)?;
-            return Ok((transaction, control, Some(control.epoch)));
-        }
-        let fed_in: Option<Option<i64>> = sqlx::query_scalar("SELECT epoch FROM lockstep.reverse_tables WHERE table_name = $1")
-            .bind(table.binding.name())
-            .fetch_optional(&mut *transaction)
-            .await
-            .doing(&doing)?;
-        Ok((transaction, control, fed_in.flatten().map(Epoch)))
+        let epochs = may_write(&mut transaction, table).await?;
+        Ok((transaction, epochs))
     }
+
+    /// The same while nobody else writes, as keys that are marked from outside need it.
+    pub(super) async fn begin_feeding_alone(&self, table: &FedTable) -> Result<(SourceTransaction, Epochs)> {
+        let mut transaction = self.begin_alone().await?;
+        let epochs = may_write(&mut transaction, table).await?;
+        Ok((transaction, epochs))
+    }
+}
+
+async fn may_write(transaction: &mut PgConnection, table: &FedTable) -> Result<Epochs> {
+    let doing = format!("feeding {}", table.binding.name());
+    let epochs = Epochs::read(transaction).await?;
+    transaction.execute("INSERT INTO lockstep.reverse_writers VALUES (pg_current_xact_id())").await.doing(&doing)?;
+    // A constraint that waits for the commit would refuse the whole page there, and not say which row.
+    transaction.execute("SET CONSTRAINTS ALL IMMEDIATE").await.doing(&doing)?;
+    Ok(epochs)
 }
 
 /// Takes the right to write back and commits.

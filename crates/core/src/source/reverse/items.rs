@@ -2,7 +2,7 @@
 
 use super::FedTable;
 use super::apply::{Applied, Guard, apply};
-use super::entry::{Entry, Origin, State, origin};
+use super::entry::{Entry, State};
 use super::feeding::finish_feeding;
 use super::remember::note_again;
 use crate::error::Result;
@@ -20,7 +20,7 @@ impl Source {
     /// As [`Source::apply_reverse`], but for positions, of which there is none.
     pub async fn apply_items(&self, table: &FedTable, items: &[Attributes]) -> Result<Applied> {
         let name = table.binding.name();
-        let (mut transaction, control, _) = self.begin_feeding(table).await?;
+        let (mut transaction, epochs) = self.begin_feeding(table).await?;
         let (mut entries, mut skipped, mut again) = (Vec::new(), 0, 0);
         for item in items.iter().filter(|item| !is_tombstone(item)) {
             let Some(version) = version_of(item) else {
@@ -28,7 +28,7 @@ impl Source {
                 note_again(&mut transaction, name, &place(item), None, "the item has no version").await?;
                 continue;
             };
-            if origin(version, &control, None) != Origin::Target {
+            if !epochs.may_be_news(version) {
                 skipped += 1;
                 continue;
             }
@@ -53,12 +53,12 @@ impl Source {
     /// # Errors
     /// As [`Source::apply_items`].
     pub async fn delete_fed(&self, table: &FedTable, gone: Vec<(String, Version, Vec<String>)>) -> Result<Applied> {
-        let (mut transaction, control, _) = self.begin_feeding(table).await?;
-        if control.phase != Phase::DynamoOnly {
+        let (mut transaction, epochs) = self.begin_feeding(table).await?;
+        if epochs.now.phase != Phase::DynamoOnly {
             return Ok(Applied::default());
         }
-        // A tombstone of an earlier epoch came from the source, which knows better.
-        let ours = |version| version == Version::HISTORY || origin(version, &control, None) == Origin::Target;
+        // A tombstone that came from the source is of a row that it has had again since, or that no item can hold.
+        let ours = |version| version == Version::HISTORY || epochs.may_be_news(version);
         let entries = gone.into_iter().filter(|(_, version, _)| ours(*version));
         let entries = entries.map(|(place, version, key)| Entry { place, version, state: State::Gone(key) });
         let applied = apply(&mut transaction, table, &entries.collect::<Vec<_>>(), Guard::AtLeast).await?;

@@ -5,12 +5,13 @@ use sqlx::postgres::PgConnection;
 
 use super::FedTable;
 use super::apply::{Applied, Guard, apply};
-use super::entry::plan;
+use super::entry;
 use super::feeding::finish_feeding;
-use super::remember::{forget, note_again};
+use super::remember::{forget, note_again, note_earlier};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::phase::Phase;
-use crate::source::{Control, Source};
+use crate::source::Source;
+use crate::source::repair::mark;
 use crate::target::streams::Folded;
 
 /// A page of a shard, ready to be applied.
@@ -41,22 +42,17 @@ impl Source {
     /// All of it is done, or nothing.
     pub async fn apply_reverse(&self, table: &FedTable, page: Page<'_>) -> Result<Applied> {
         let name = table.binding.name();
-        let (mut transaction, control, fed_in) = self.begin_feeding(table).await?;
-        let plan = plan(&*table.binding.table, page.folded, &control, fed_in);
-        if plan.ahead {
-            let message = "the stream has records of an epoch that PostgreSQL's control record does not know of yet";
-            return Err(Error::source(Kind::Busy, format!("feeding {name}"), message));
-        }
+        let (mut transaction, mut epochs) = self.begin_feeding(table).await?;
+        let mut plan = entry::plan(&*table.binding.table, page.folded, &epochs);
         if !plan.late.is_empty() {
-            // Marks from outside need the barrier for themselves. Marked twice is marked; the position comes after.
+            // Marks from outside need the barrier for themselves, and meanwhile the phase may change: looked at again behind it.
             transaction.rollback().await.doing("making way for marks")?;
-            let late = self.mark_for_repair(&table.binding, &plan.late).await?;
-            tracing::warn!(
-                table = name,
-                late,
-                "writes of DynamoOnly landed after it was over; the relay puts the rows over them"
-            );
-            (transaction, ..) = self.begin_feeding(table).await?;
+            (transaction, epochs) = self.begin_feeding_alone(table).await?;
+            plan = entry::plan(&*table.binding.table, page.folded, &epochs);
+        }
+        if plan.ahead {
+            let message = "the stream has records of an epoch that PostgreSQL's control record has never begun";
+            return Err(Error::source(Kind::Busy, format!("feeding {name}"), message));
         }
         if !save_position(&mut transaction, name, &page).await? {
             return Ok(Applied::default());
@@ -67,9 +63,14 @@ impl Source {
             note_again(&mut transaction, name, place, None, why).await?;
         }
         applied.again += plan.undecodable.len() as u64;
+        applied.again += note_earlier(&mut transaction, table, &plan.earlier).await?;
+        if !plan.late.is_empty() {
+            let late = mark(&mut transaction, &table.binding, &plan.late).await?;
+            tracing::warn!(table = name, late, "writes of DynamoOnly landed after it was over; the relay puts the rows over them");
+        }
         applied.skipped += plan.skipped;
         forget(&mut transaction, name, &plan.forget_after).await?;
-        count(&mut transaction, name, &applied, page.folded, &control).await?;
+        count(&mut transaction, name, &applied, page.folded, epochs.now.phase).await?;
         finish_feeding(transaction, name).await?;
         Ok(applied)
     }
@@ -119,8 +120,8 @@ async fn save_position(connection: &mut PgConnection, name: &str, page: &Page<'_
 }
 
 /// Adds to the durable counts. What is foreign, or expires, while the source decides, is not the feed's business.
-async fn count(connection: &mut PgConnection, name: &str, applied: &Applied, folded: &Folded, control: &Control) -> Result<()> {
-    let ours = control.phase == Phase::DynamoOnly;
+async fn count(connection: &mut PgConnection, name: &str, applied: &Applied, folded: &Folded, phase: Phase) -> Result<()> {
+    let ours = phase == Phase::DynamoOnly;
     let (expired, foreign) = if ours { (folded.expired, folded.foreign) } else { (0, 0) };
     if applied.applied + expired + foreign == 0 {
         return Ok(());

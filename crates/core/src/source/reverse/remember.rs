@@ -11,6 +11,7 @@ use super::entry::{Entry, State};
 use super::rows::numbered_keys;
 use crate::error::{Doing, Result};
 use crate::source::binding::list;
+use crate::version::Version;
 
 /// Source keys, as PostgreSQL prints them, of items whose tombstone says nothing of the row.
 pub(super) async fn remembered(connection: &mut PgConnection, name: &str, entries: &[Entry]) -> Result<HashMap<String, String>> {
@@ -142,6 +143,37 @@ pub(super) async fn note_again(
     .await
     .doing("noting an item to be read again")?;
     Ok(())
+}
+
+/// Notes items of which a record of an earlier DynamoOnly was read, but for those of which as much is known already; returns
+/// how many.
+pub(super) async fn note_earlier(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    earlier: &[(String, Version, Vec<String>)],
+) -> Result<u64> {
+    if earlier.is_empty() {
+        return Ok(0);
+    }
+    let sql = format!(
+        "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why)
+         SELECT $1, c.place, k.key, 'written under a DynamoOnly that is over'
+         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN (VALUES {}) AS k (n, key) USING (n)
+         WHERE NOT EXISTS (SELECT FROM lockstep.reverse_places p
+                           WHERE p.table_name = $1 AND p.place = c.place AND p.version >= c.version) ORDER BY c.place
+         ON CONFLICT (table_name, place) DO UPDATE SET why = excluded.why, key = excluded.key",
+        numbered_keys(table, earlier.iter().enumerate().map(|(n, (_, _, key))| (n, key)))
+    );
+    let noted = sqlx::query(AssertSqlSafe(sql))
+        .persistent(false)
+        .bind(table.binding.name())
+        .bind((0..earlier.len()).map(|n| n as i32).collect::<Vec<_>>())
+        .bind(earlier.iter().map(|(place, ..)| place.clone()).collect::<Vec<_>>())
+        .bind(earlier.iter().map(|(_, version, _)| version.0).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .doing("noting items that were written under an earlier epoch")?;
+    Ok(noted.rows_affected())
 }
 
 pub(super) async fn clear_again(connection: &mut PgConnection, name: &str, fresh: &HashSet<String>) -> Result<()> {

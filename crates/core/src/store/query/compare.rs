@@ -53,11 +53,20 @@ impl<T: MigratableTable> Selection<T> {
         Ok(verdict)
     }
 
+    /// The first rows that the target has.
+    pub(in crate::store) async fn read_target(&self, rows_max: usize) -> Result<Vec<T::Row>> {
+        TargetReader::new(&self.store, &self.query, None)?.batch(&self.store, &self.query, rows_max).await
+    }
+
+    /// The first rows that the source has.
+    pub(in crate::store) async fn read_source(&self, rows_max: usize) -> Result<Vec<T::Row>> {
+        self.query.source_batch(&self.store, None, rows_max).await
+    }
+
     async fn compare_once(&self, rows_max: usize) -> Result<Found<T::Key>> {
         let (store, query) = (&self.store, &self.query);
-        let mut reader = TargetReader::new(store, query, None)?;
-        let theirs = reader.batch(store, query, rows_max).await?;
-        let read = query.source_batch(store, None, rows_max).await?;
+        let theirs = self.read_target(rows_max).await?;
+        let read = self.read_source(rows_max).await?;
         let ours_is_whole = read.len() < rows_max;
         let ours: Vec<T::Row> = read.into_iter().filter(|row| !store.is_expired(row) && query.keeps(row)).collect();
         let theirs_is_whole = theirs.len() < rows_max;

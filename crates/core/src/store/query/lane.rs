@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{BATCH_ROWS_MAX, Query};
 use crate::error::{Error, Kind, Result};
 use crate::item::{Attributes, is_tombstone, version_of};
-use crate::key::{SK, TargetKey};
+use crate::key::{Index, SK, TargetKey};
 use crate::store::Store;
 use crate::table::MigratableTable;
 use crate::target::{Backoff, PartitionRange, READ_KEYS_MAX};
@@ -54,7 +54,7 @@ impl<T: MigratableTable> Lane<T> {
             self.at_end = page.next.is_none();
             self.start = page.next;
             let items = match query.index {
-                Some(index) if !index.whole_items => self.whole_items(store, page.items).await?,
+                Some(index) if !index.whole_items => self.whole_items(store, &index, page.items).await?,
                 _ => page.items,
             };
             for item in items.into_iter().filter(|item| !is_tombstone(item)) {
@@ -83,8 +83,9 @@ impl<T: MigratableTable> Lane<T> {
         }
     }
 
-    /// Reads the items whose keys an index of keys has, strongly consistent, and in order. An item that is gone is left out.
-    async fn whole_items(&self, store: &Store<T>, keys: Vec<Attributes>) -> Result<Vec<Attributes>> {
+    /// Reads the items whose keys an index of keys has, strongly consistent, and in order. Left out is an item that is gone,
+    /// and one that has moved to another partition of the index since: the index follows the table, a little later.
+    async fn whole_items(&self, store: &Store<T>, index: &Index, keys: Vec<Attributes>) -> Result<Vec<Attributes>> {
         let places: Vec<TargetKey> = keys.iter().filter_map(TargetKey::of).collect();
         let name = &store.shared.binding.target_name;
         let mut items = match places.as_slice() {
@@ -98,6 +99,7 @@ impl<T: MigratableTable> Lane<T> {
                 items
             }
         };
+        items.retain(|item| item.get(index.partition.name) == Some(&self.range.partition));
         let position = |item: &Attributes| places.iter().position(|place| TargetKey::of(item).as_ref() == Some(place));
         items.sort_by_cached_key(|item| position(item));
         Ok(items)

@@ -1,28 +1,26 @@
-//! The statements of a store, built once.
+//! The statements that read and write single rows, built once a table.
 
-use crate::row::Row;
-use crate::source::{TableBinding, list, quote_identifier};
-use crate::table::MigratableTable;
+use super::binding::{TableBinding, list, quote_identifier};
 
 /// Each returns the row's columns, then its source key as text; the upsert also the key that the row had before, if any.
-pub(super) struct StoreSql {
-    pub(super) upsert: String,
+pub(crate) struct RowStatements {
+    pub(crate) upsert: String,
     /// Without the primary key, which PostgreSQL gives.
-    pub(super) insert: String,
-    pub(super) select: String,
+    pub(crate) insert: String,
+    pub(crate) select: String,
     /// By every column of the source key.
-    pub(super) select_by_key: String,
-    pub(super) select_for_update: String,
-    pub(super) update: String,
-    pub(super) delete: String,
+    pub(crate) select_by_key: String,
+    pub(crate) select_for_update: String,
+    pub(crate) update: String,
+    pub(crate) delete: String,
     /// Place of the source key in what the statements return.
-    pub(super) key_at: usize,
+    pub(crate) key_at: usize,
 }
 
-impl StoreSql {
-    pub(super) fn new<T: MigratableTable>(binding: &TableBinding) -> Self {
+impl RowStatements {
+    pub(crate) fn new(binding: &TableBinding) -> Self {
         let relation = binding.relation.sql();
-        let columns: Vec<&str> = T::Row::COLUMNS.iter().map(|column| column.name).collect();
+        let columns: Vec<&str> = binding.table.columns().iter().map(|column| column.name).collect();
         let key: Vec<&str> = binding.primary_key().collect();
         let names = list(columns.iter().map(|name| quote_identifier(name)));
         let places = list((1..=columns.len()).map(|place| format!("${place}")));
@@ -39,7 +37,8 @@ impl StoreSql {
         let old_key = binding.key_sql("o");
         let same_row = key.iter().map(|name| format!("o.{0} = s.{0}", quote_identifier(name))).collect::<Vec<_>>().join(" AND ");
         let excluded = assigned(&|_, name| format!("excluded.{}", quote_identifier(name)));
-        let whole_key = T::Key::COLUMNS.iter().enumerate().map(|(i, c)| format!("s.{} = ${}", quote_identifier(c.name), i + 1));
+        let whole_key =
+            binding.table.key_columns().iter().enumerate().map(|(i, c)| format!("s.{} = ${}", quote_identifier(c.name), i + 1));
         let whole_key = whole_key.collect::<Vec<_>>().join(" AND ");
         let select = format!("SELECT {returned} FROM {relation} AS s WHERE {}", of_key(1));
         Self {

@@ -1,0 +1,111 @@
+//! The ledger of a table: a new one, or the one that an earlier part of the same run has left.
+//!
+//! What may go on with another's prints. Every print was made after `as_of`, and everything that a print depends on is in
+//! the *identity*: columns, layout, window, segments, which target table, since when capture has been on, and the epoch. Under
+//! the same identity a print still says what row or item was at some moment since `as_of`. If a row changed after that, it is
+//! pending or was delivered (I1), and its two prints differ or say the same of an older moment; what differs is read again.
+//! What cannot be seen is a divergence that began after both prints of a key were made. That holds for a run in one piece
+//! too, and it is why the report says as of when it speaks: a run that rests for a day and goes on speaks of yesterday.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::source::TableState;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::ledger::{Folder, Ledger, Manifest};
+use crate::table_run::TableRun;
+use crate::tasks::{Stopped, compute};
+use crate::{source_pass, target_pass};
+
+/// An unfinished run older than this is begun anew: no gate takes a verdict as old as it would be.
+const RESUMED_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often, and how long after each other, a folder is asked for: half a second is plenty for a chunk.
+const LETTING_GO_TRIES: u32 = 25;
+const LETTING_GO_PAUSE: Duration = Duration::from_millis(20);
+
+/// A ledger, and when its oldest print may have been made.
+pub(crate) struct Kept {
+    pub(crate) ledger: Ledger,
+    pub(crate) as_of: DateTime<Utc>,
+}
+
+/// Opens the ledger of a table of about `rows_estimate` rows. Before anything is read: the time it brings is the oldest.
+pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Stopped> {
+    let reader = &run.reader;
+    let now = reader.ask(|| reader.source.clock()).await?;
+    let state = reader.ask(|| reader.source.table_state(run.binding.name())).await?;
+    let identity = identity(run, state.as_ref());
+    let folder = take(run).await?;
+    let folder = match folder {
+        None => None,
+        Some(folder) => match resumable(run, &folder, &identity, now) {
+            None => Some(folder),
+            Some(manifest) => {
+                let as_of = manifest.as_of;
+                match compute(move || Ledger::resume(folder, manifest)).await {
+                    Ok(ledger) => return Ok(Kept { ledger, as_of }),
+                    Err(error) => {
+                        tracing::warn!(
+                            table = run.binding.name(),
+                            "an unfinished run does not read back, so it begins anew: {error}"
+                        );
+                        take(run).await?
+                    }
+                }
+            }
+        },
+    };
+    let rows = source_pass::pieces(run, rows_estimate).await?;
+    let items = target_pass::pieces(run.options.scan_segments);
+    let (memory_bytes, seed) = (run.options.memory_bytes, run.options.digest_seed);
+    let kept = folder.map(|folder| (folder, identity, now));
+    let ledger = compute(move || Ledger::new(rows_estimate, memory_bytes, (rows, items), seed, kept)).await;
+    Ok(Kept { ledger: ledger.map_err(|error| run.spool(error))?, as_of: now })
+}
+
+/// The table's folder, unless nothing is to be kept or another run has it.
+async fn take(run: &TableRun) -> Result<Option<Folder>, Stopped> {
+    let Some(kept) = &run.options.kept else { return Ok(None) };
+    let path = kept.folder.join(run.binding.name());
+    let mut folder = None;
+    for _ in 0..LETTING_GO_TRIES {
+        let path = path.clone();
+        folder = compute(move || Folder::take(&path)).await.map_err(|error| run.spool(error))?;
+        if folder.is_some() {
+            break;
+        }
+        // A run of this process that was stopped a moment ago may still be writing down its last chunk.
+        tokio::time::sleep(LETTING_GO_PAUSE).await;
+    }
+    if folder.is_none() {
+        // Any number may run at once; only one of them can be resumed.
+        tracing::warn!(
+            table = run.binding.name(),
+            "another validation keeps its progress in the same folder; this one keeps none"
+        );
+    }
+    Ok(folder)
+}
+
+fn resumable(run: &TableRun, folder: &Folder, identity: &str, now: DateTime<Utc>) -> Option<Manifest> {
+    let restart = run.options.kept.as_ref().is_some_and(|kept| kept.restart);
+    let manifest = folder.read().filter(|manifest| !restart && manifest.identity == identity)?;
+    // A clock that went back says nothing of an age.
+    let age = (now - manifest.as_of).to_std().ok()?;
+    (age <= RESUMED_AGE_MAX).then_some(manifest)
+}
+
+/// What prints and pieces depend on, as one text; never shown.
+fn identity(run: &TableRun, state: Option<&TableState>) -> String {
+    let (binding, options) = (&run.binding, &run.options);
+    let columns: Vec<_> = binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
+    let capture = state.map(|state| (state.captured_at, &state.fingerprint, &state.target_id));
+    let all = (
+        (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.place()),
+        (columns, binding.table.layout(), &options.window, options.scan_segments),
+        (run.phase, run.epoch, capture, options.digest_seed),
+    );
+    format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
+}

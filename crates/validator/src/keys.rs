@@ -1,0 +1,62 @@
+//! Comparing single keys, and nothing else: what a repair does to see whether it worked.
+
+use std::sync::Arc;
+
+use lockstep_core::source::{Control, Source, TableBinding};
+use lockstep_core::target::Target;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::options::ValidateOptions;
+use crate::progress::Progress;
+use crate::reader::Reader;
+use crate::recheck::{BATCH, recheck};
+use crate::report::TableReport;
+use crate::suspect::{Subject, Suspect, Suspects};
+use crate::table_run::TableRun;
+
+/// Compares the rows and items of these source keys, one SQL literal a key column, as the recheck of a whole validation does:
+/// what is on its way is waited for, and only what has settled is a finding. Nothing else of the table is looked at, so this
+/// is a report of these keys and no verdict on the table; `complete` says whether all of them were read again.
+///
+/// # Cancel safety
+/// Reading has no effect.
+pub async fn validate_keys(
+    source: &Source,
+    target: &Target,
+    binding: &TableBinding,
+    keys: &[Vec<String>],
+    options: &ValidateOptions,
+    cancel: &CancellationToken,
+) -> TableReport {
+    let options = ValidateOptions { quiescent: false, ..options.clone() };
+    let reader = Reader::new(source, target, &options);
+    let control = match reader.ask(|| reader.source.control()).await {
+        Ok(control) => control,
+        Err(error) => return failed(binding, error.to_string()),
+    };
+    let run = TableRun::new(&reader, binding, &options, &control, &Progress::new(&[]));
+    let compared = cancel.run_until_cancelled(compare(&run, keys, &control)).await;
+    run.close(compared.unwrap_or_else(|| Err("it was cancelled".to_owned()))).await
+}
+
+fn failed(binding: &TableBinding, failure: String) -> TableReport {
+    TableReport { failure: Some(failure), ..TableReport::of(binding.name()) }
+}
+
+async fn compare(run: &Arc<TableRun>, keys: &[Vec<String>], then: &Control) -> Result<(), String> {
+    let (reader, binding) = (&run.reader, &run.binding);
+    let named = reader.ask(|| reader.source.source_keys(binding, keys)).await.map_err(|e| e.to_string())?;
+    let mut suspects = Vec::with_capacity(keys.len());
+    for (key, named) in keys.iter().zip(named) {
+        let place = binding.table.target_key(&named).map_err(|reason| format!("a key has no place in the target: {reason}"))?;
+        suspects.push(Suspect { subject: Subject::Key { key: key.clone(), place }, of_row: true });
+    }
+    let (sender, queue) = mpsc::channel(BATCH);
+    let feed = async { Suspects(sender).raise(suspects).await };
+    let (fed, rechecked) = tokio::join!(feed, recheck(run, queue));
+    rechecked.map_err(|e| e.to_string())?;
+    fed.map_err(|e| e.to_string())?;
+    let now = reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string())?;
+    if now.epoch == then.epoch { Ok(()) } else { Err("the phase changed meanwhile".to_owned()) }
+}

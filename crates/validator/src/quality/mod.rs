@@ -1,0 +1,227 @@
+//! The quality of the data itself, beside whether both sides agree on it (R25).
+//!
+//! Business rules, sums and daily counts come from the passes, which judge each row while they have it at hand; references
+//! are looked up in the source, where the tables referred to stay. What a table must hold is declared by its crate.
+//!
+//! Quality is no verdict: a rule that a row breaks in both stores is as it was before the migration. Sums that differ at rest
+//! are one, for the money of both sides must be the same.
+
+mod rating;
+mod sums;
+
+pub use rating::{QualityRating, rate};
+pub use sums::{DayCount, GroupDifference, SumCheck, SumTotal};
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use lockstep_core::source::TableBinding;
+use lockstep_core::{Attributes, EncodedRow, Fields, Judgement, Unholdable};
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::Side;
+use crate::options::ValidateOptions;
+use crate::reader::Reader;
+use crate::report::TableReport;
+
+/// Most keys that are named for a reference that leads nowhere.
+const KEYS_MAX: usize = 10;
+
+/// What one table's data is worth.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// What it comes to; `None` where no row was judged. See [`rate`] for the thresholds.
+    pub rating: Option<QualityRating>,
+    /// Why it is not better, one sentence each.
+    pub because: Vec<String>,
+    /// The rows of the source.
+    pub source: SideQuality,
+    /// The items of the target.
+    pub target: SideQuality,
+    /// References to tables that stay behind.
+    pub references: Vec<ReferenceCheck>,
+    /// Sums of both sides.
+    pub sums: Vec<SumCheck>,
+    /// Rows of each UTC day on both sides; of each month where there are too many days.
+    pub days: Vec<DayCount>,
+    /// Whether both sides were read at rest and to the end, so that their sums must be equal.
+    pub at_rest: bool,
+    /// What cannot be told here, and why.
+    pub unchecked: Vec<String>,
+    /// What should have been checked and failed.
+    pub failures: Vec<String>,
+}
+
+/// Business rules on one side.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideQuality {
+    /// Rows that were judged.
+    pub rows: u64,
+    /// Rows that do not decode, or that the target cannot hold.
+    pub unreadable: u64,
+    /// Rows that break at least one rule.
+    pub rows_broken: u64,
+    /// Each rule of the table, broken or not.
+    pub rules: Vec<RuleCount>,
+}
+
+/// One business rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleCount {
+    /// What must hold.
+    pub rule: String,
+    /// Rows that break it.
+    pub rows: u64,
+    /// Some of their keys.
+    pub keys: Vec<String>,
+}
+
+/// One reference.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReferenceCheck {
+    /// The referring column.
+    pub column: String,
+    /// The table and the column referred to.
+    pub to: String,
+    /// Rows that refer to nothing; `None` where that was not checked.
+    pub dangling: Option<u64>,
+    /// Some of their keys.
+    pub keys: Vec<String>,
+}
+
+/// What the passes of one table judge.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    is_on: bool,
+    as_of_s: i64,
+    source: Mutex<Judgement>,
+    target: Mutex<Judgement>,
+    /// Rows and items that an earlier part of this run read: nobody has them at hand to judge.
+    resumed: OnceLock<(u64, u64)>,
+}
+
+impl Judge {
+    /// Expiry is judged as of `now_s` on both sides.
+    pub(crate) fn new(options: &ValidateOptions, now_s: i64) -> Self {
+        let empty = || Mutex::new(Judgement::as_of(now_s));
+        // A sample is too little to judge by.
+        let is_on = options.quality && options.sample.is_none();
+        Self { is_on, as_of_s: now_s, source: empty(), target: empty(), resumed: OnceLock::new() }
+    }
+
+    /// An empty judgement, for one chunk or page.
+    pub(crate) fn begin(&self) -> Judgement {
+        Judgement::as_of(self.as_of_s)
+    }
+
+    /// Encodes a row, and judges it on the way.
+    pub(crate) fn encode(
+        &self,
+        binding: &TableBinding,
+        tuple: &[u8],
+        judgement: &mut Judgement,
+    ) -> Result<EncodedRow, Unholdable> {
+        let fields = &mut Fields::of_copy(tuple);
+        if self.is_on { binding.table.encode_judged(fields, judgement) } else { binding.table.encode_keyed(fields) }
+    }
+
+    /// Judges a live item.
+    pub(crate) fn item(&self, binding: &TableBinding, item: &Attributes, judgement: &mut Judgement) {
+        if self.is_on {
+            binding.table.judge_item(item, judgement);
+        }
+    }
+
+    /// Adds what was judged of a chunk or page.
+    pub(crate) fn add(&self, side: Side, judgement: Judgement) {
+        if self.is_on {
+            self.of(side).merge(judgement);
+        }
+    }
+
+    /// Notes what an earlier part of this run read. Before the passes.
+    pub(crate) fn resume(&self, rows: u64, items: u64) {
+        let _ = self.resumed.set((rows, items));
+    }
+
+    fn of(&self, side: Side) -> std::sync::MutexGuard<'_, Judgement> {
+        let side = match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        };
+        side.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks up every reference of the table. A failure is part of the answer.
+    pub(crate) async fn references(&self, reader: &Reader, binding: &TableBinding, options: &ValidateOptions) -> References {
+        let mut references = References::default();
+        if !self.is_on {
+            return references;
+        }
+        for reference in binding.table.references() {
+            let asked = reader.ask(|| reader.source.dangling(binding, reference, &options.window, KEYS_MAX)).await;
+            let to = format!("{}.{}", reference.to_table, reference.to_column);
+            let mut check = ReferenceCheck { column: reference.column.to_owned(), to, ..ReferenceCheck::default() };
+            match asked {
+                Ok(Some(found)) => (check.dangling, check.keys) = (Some(found.rows), found.keys),
+                Ok(None) => references.unchecked.push(format!("references to {}: there is no such column here", check.to)),
+                Err(error) => references.failures.push(format!("references to {} were not checked: {error}", check.to)),
+            }
+            references.checks.push(check);
+        }
+        references
+    }
+
+    /// What it all comes to; `None` where nobody asked for it.
+    pub(crate) fn close(
+        &self,
+        binding: &TableBinding,
+        table: &TableReport,
+        references: References,
+        options: &ValidateOptions,
+    ) -> Option<Quality> {
+        if !self.is_on {
+            return None;
+        }
+        let (source, target) = (std::mem::take(&mut *self.of(Side::Source)), std::mem::take(&mut *self.of(Side::Target)));
+        let rules = binding.table.rule_names();
+        let mut quality = Quality {
+            source: side(&source, &rules),
+            target: side(&target, &rules),
+            references: references.checks,
+            unchecked: references.unchecked,
+            failures: references.failures,
+            ..Quality::default()
+        };
+        let (rows, items) = self.resumed.get().copied().unwrap_or_default();
+        let all = rows == 0 && items == 0;
+        if !all {
+            quality.unchecked.push(format!("{rows} rows and {items} items: an earlier part of this run read them"));
+        }
+        quality.at_rest = options.quiescent && table.complete && all;
+        quality.sums = sums::compare(&binding.table.aggregates(), &source, &target, options);
+        quality.days = sums::days(&source, &target);
+        (quality.rating, quality.because) = rate(&quality);
+        Some(quality)
+    }
+}
+
+/// What was found of references.
+#[derive(Debug, Default)]
+pub(crate) struct References {
+    checks: Vec<ReferenceCheck>,
+    unchecked: Vec<String>,
+    failures: Vec<String>,
+}
+
+fn side(judgement: &Judgement, rules: &[&'static str]) -> SideQuality {
+    let rules = rules.iter().map(|rule| {
+        let broken = judgement.broken.get(rule).cloned().unwrap_or_default();
+        RuleCount { rule: (*rule).to_owned(), rows: broken.rows, keys: broken.keys.into_iter().collect() }
+    });
+    SideQuality {
+        rows: judgement.rows,
+        unreadable: judgement.unreadable,
+        rows_broken: judgement.rows_broken,
+        rules: rules.collect(),
+    }
+}

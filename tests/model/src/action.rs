@@ -1,0 +1,208 @@
+//! What can happen, one atomic action at a time, and the file of the code that each stands for.
+
+use std::fmt;
+
+use crate::state::{Key, Phase};
+
+/// An action. `usize` is a writer or an instance by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Action {
+    // Writers, while PostgreSQL is the truth.
+    TakeSnapshot(usize),
+    Begin(usize),
+    TakeVersionBeforeTheRow(usize),
+    WriteRow(usize),
+    Mark(usize),
+    RecordIntent(usize),
+    Put(usize, Key),
+    PutRefused(usize, Key),
+    PutDelayed(usize, Key),
+    GiveUp(usize),
+    Commit(usize),
+    CommitAnswerLost(usize),
+    CommitFails(usize),
+    RollBack(usize),
+    AcknowledgeInline(usize),
+    WriterDies(usize),
+    Sweep(usize),
+    // Writers in DynamoOnly.
+    ReadItem(usize),
+    PutExactly(usize),
+    PutExactlyDelayed(usize),
+    Fenced(usize),
+    // Whatever was delayed.
+    LateArrives,
+    // The relay.
+    RelayReads,
+    RelayReadsMarks,
+    RelayPuts(Key),
+    RelayPutDelayed(Key),
+    RelayLocksMark(Key),
+    RelayAcknowledges,
+    RelayDies,
+    // The backfill.
+    BackfillReads,
+    BackfillPuts(Key),
+    BackfillPutDelayed(Key),
+    BackfillDone,
+    BackfillDies,
+    // The reverse feed.
+    FeedSavesPosition,
+    FeedApplies,
+    FeedDies,
+    // Instances.
+    Refresh(usize),
+    LeaseOver(usize),
+    // The coordinator.
+    Intend(Phase),
+    StartFeed,
+    Pause,
+    Unpause,
+    CloseBarrier,
+    CommitFlip,
+    Announce,
+    Resume,
+    Finish,
+    CoordinatorDies,
+    CoordinatorDiesCommitting,
+    DeadCommitLands,
+    DeadCommitFails,
+    Recover,
+}
+
+/// Prefix of what is in the protocol and not in this checkout's code.
+pub const DESIGNED: &str = "protocol: ";
+
+impl Action {
+    /// Whether it happens by itself once no fault occurs and nobody begins anything new. Only such actions heal.
+    pub fn heals(self) -> bool {
+        use Action as A;
+        !matches!(
+            self,
+            A::TakeSnapshot(_)
+                | A::Begin(_)
+                | A::ReadItem(_)
+                | A::PutRefused(..)
+                | A::PutDelayed(..)
+                | A::CommitAnswerLost(_)
+                | A::CommitFails(_)
+                | A::WriterDies(_)
+                | A::PutExactlyDelayed(_)
+                | A::LateArrives
+                | A::RelayPutDelayed(_)
+                | A::RelayDies
+                | A::BackfillPutDelayed(_)
+                | A::BackfillDies
+                | A::FeedDies
+                | A::LeaseOver(_)
+                | A::Intend(_)
+                | A::Unpause
+                | A::CoordinatorDies
+                | A::CoordinatorDiesCommitting
+        )
+    }
+
+    /// The code that it stands for, from the root of the repository.
+    pub fn file(self) -> &'static str {
+        use Action as A;
+        match self {
+            A::TakeSnapshot(_) | A::WriteRow(_) | A::Mark(_) | A::TakeVersionBeforeTheRow(_) => {
+                "crates/core/src/source/capture.rs"
+            }
+            A::Begin(_) => "crates/core/src/source/intents.rs",
+            A::RecordIntent(_) | A::GiveUp(_) | A::RollBack(_) => "crates/core/src/store/strict.rs",
+            A::Put(..) | A::PutRefused(..) | A::PutDelayed(..) => "crates/core/src/store/deliver.rs",
+            A::Commit(_) | A::CommitAnswerLost(_) | A::CommitFails(_) => "crates/core/src/store/commit.rs",
+            A::AcknowledgeInline(_) => "crates/core/src/store/best_effort.rs",
+            A::WriterDies(_) => "crates/core/src/store/transaction.rs",
+            A::Sweep(_) => "crates/core/src/source/sweep.rs",
+            A::ReadItem(_) | A::PutExactly(_) | A::PutExactlyDelayed(_) | A::Fenced(_) => "protocol: DynamoOnly writes",
+            A::LateArrives => "crates/core/src/target/fault.rs",
+            A::RelayReads | A::RelayReadsMarks | A::RelayLocksMark(_) | A::RelayAcknowledges => {
+                "crates/core/src/source/pending.rs"
+            }
+            A::RelayPuts(_) | A::RelayPutDelayed(_) | A::RelayDies => "crates/coordinator/src/relay.rs",
+            A::BackfillReads | A::BackfillDies => "crates/coordinator/src/backfill/range.rs",
+            A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/core/src/target/history.rs",
+            A::BackfillDone => "crates/coordinator/src/backfill/watermark.rs",
+            A::FeedSavesPosition | A::FeedApplies | A::FeedDies => "crates/core/src/source/reverse/page.rs",
+            A::StartFeed => "crates/coordinator/src/reverse_feed/mod.rs",
+            A::Refresh(_) => "crates/core/src/instance/keeper.rs",
+            A::LeaseOver(_) => "crates/core/src/instance/known.rs",
+            A::Pause | A::Unpause | A::Announce | A::Resume => "protocol: Changing the phase",
+            A::Finish => "crates/coordinator/src/instances.rs",
+            A::CommitFlip | A::DeadCommitLands | A::DeadCommitFails => "crates/core/src/source/control.rs",
+            A::CloseBarrier => "crates/core/src/source/barrier.rs",
+            A::Intend(_) | A::CoordinatorDies | A::CoordinatorDiesCommitting | A::Recover => "crates/coordinator/src/step.rs",
+        }
+    }
+
+    /// One of each, with numbers that do not matter.
+    pub fn all() -> impl Iterator<Item = Action> {
+        use Action as A;
+        [
+            A::TakeSnapshot(0),
+            A::Begin(0),
+            A::TakeVersionBeforeTheRow(0),
+            A::WriteRow(0),
+            A::Mark(0),
+            A::RecordIntent(0),
+            A::Put(0, 0),
+            A::PutRefused(0, 0),
+            A::PutDelayed(0, 0),
+            A::GiveUp(0),
+            A::Commit(0),
+            A::CommitAnswerLost(0),
+            A::CommitFails(0),
+            A::RollBack(0),
+            A::AcknowledgeInline(0),
+            A::WriterDies(0),
+            A::Sweep(0),
+            A::ReadItem(0),
+            A::PutExactly(0),
+            A::PutExactlyDelayed(0),
+            A::Fenced(0),
+            A::LateArrives,
+            A::RelayReads,
+            A::RelayReadsMarks,
+            A::RelayPuts(0),
+            A::RelayPutDelayed(0),
+            A::RelayLocksMark(0),
+            A::RelayAcknowledges,
+            A::RelayDies,
+            A::BackfillReads,
+            A::BackfillPuts(0),
+            A::BackfillPutDelayed(0),
+            A::BackfillDone,
+            A::BackfillDies,
+            A::FeedSavesPosition,
+            A::FeedApplies,
+            A::FeedDies,
+            A::Refresh(0),
+            A::LeaseOver(0),
+            A::Intend(Phase::DualWrite),
+            A::StartFeed,
+            A::Pause,
+            A::Unpause,
+            A::CloseBarrier,
+            A::CommitFlip,
+            A::Announce,
+            A::Resume,
+            A::Finish,
+            A::CoordinatorDies,
+            A::CoordinatorDiesCommitting,
+            A::DeadCommitLands,
+            A::DeadCommitFails,
+            A::Recover,
+        ]
+        .into_iter()
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format!("{self:?}");
+        write!(f, "{name:<26} {}", self.file())
+    }
+}

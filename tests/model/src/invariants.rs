@@ -1,0 +1,142 @@
+//! What must hold in every state, and once faults have stopped.
+
+use crate::model::Model;
+use crate::state::{At, BackfillAt, GONE, KEYS, Key, NONE, Outcome, Phase, RelayAt, Stage, State, bit};
+
+/// The invariants of the protocol, and two about locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// I1.
+    Known,
+    /// I2.
+    Ordered,
+    /// I3.
+    NeverResurrected,
+    /// I4.
+    Watermark,
+    /// I5.
+    OnePhase,
+    /// I6.
+    TwoAtMost,
+    /// I7.
+    TruthIsComplete,
+    /// I8.
+    UnknownIsUnknown,
+    /// I9.
+    JournalFirst,
+    /// I10.
+    Convergence,
+    /// No writer waits for a lock that only an answer of the network frees, but for one of another strict write.
+    NobodyWaitsForTheNetwork,
+    /// No circle of waiting with the relay in it.
+    NoDeadlock,
+}
+
+impl State {
+    /// Whether both stores say the same of a row.
+    pub fn agrees(&self, key: Key) -> bool {
+        self.source.rows[key] == self.target.items[key]
+    }
+
+    /// Whether somebody remembers that the target may be behind, or ahead, in this row.
+    pub fn is_known(&self, key: Key) -> bool {
+        self.source.pending[key] != NONE
+            || self.writers.iter().any(|w| w.intents & bit(key) != 0)
+            || self.unread().iter().any(|record| usize::from(record.0) == key)
+            || self.feed.held.is_some_and(|record| usize::from(record.0) == key)
+    }
+
+    /// Whether the target is the truth.
+    pub fn target_is_truth(&self) -> bool {
+        self.source.control.phase == Phase::DynamoOnly
+    }
+}
+
+/// The first invariant that does not hold.
+pub fn broken(model: &Model, s: &State) -> Option<Claim> {
+    s.broken
+        .or_else(|| locks(model, s))
+        .or_else(|| phases(s))
+        .or_else(|| truth(s))
+        .or_else(|| (0..KEYS).find_map(|key| row(s, key)))
+}
+
+fn row(s: &State, key: Key) -> Option<Claim> {
+    if s.target_is_truth() || s.agrees(key) || s.is_known(key) {
+        return None;
+    }
+    let there = s.target.versions[key] != NONE;
+    if s.backfill.at == BackfillAt::Done && !there {
+        return Some(Claim::Watermark);
+    }
+    match there {
+        true if s.source.rows[key] == GONE => Some(Claim::NeverResurrected),
+        true => Some(Claim::Known),
+        // History will come.
+        false => None,
+    }
+}
+
+fn truth(s: &State) -> Option<Claim> {
+    let says = if s.target_is_truth() { s.target.items } else { s.source.rows };
+    if says[1] != s.truth.rows[1] || (says[0] != s.truth.rows[0] && Some(says[0]) != s.truth.maybe) {
+        return Some(Claim::TruthIsComplete);
+    }
+    let lied = s.writers.iter().any(|w| match w.outcome {
+        Outcome::Applied => !w.took_effect,
+        Outcome::Failed => w.took_effect,
+        Outcome::NotYet | Outcome::Unknown => false,
+    });
+    lied.then_some(Claim::UnknownIsUnknown)
+}
+
+fn phases(s: &State) -> Option<Claim> {
+    let control = s.source.control;
+    if s.writers.iter().any(|w| w.in_transaction() && w.phase != control.phase) {
+        return Some(Claim::OnePhase);
+    }
+    let settled = s.coordinator.at == Stage::Idle && !s.coordinator.commit_in_flight;
+    for instance in s.instances.iter().filter(|instance| instance.lease) {
+        let apart = (instance.knows.phase as i8 - control.phase as i8).abs();
+        if apart > 1 || (settled && instance.knows.epoch != control.epoch) {
+            return Some(Claim::TwoAtMost);
+        }
+    }
+    let at_target = s.target.control;
+    let whole = match control.phase {
+        Phase::DynamoOnly => at_target.phase == Phase::DynamoOnly && at_target.epoch == control.epoch && at_target.writes,
+        _ => at_target.phase != Phase::DynamoOnly,
+    };
+    (!whole && !s.source.journal_open).then_some(Claim::JournalFirst)
+}
+
+fn locks(model: &Model, s: &State) -> Option<Claim> {
+    if s.relay.locked == 0 {
+        return None;
+    }
+    // Who has a row and wants its mark.
+    let wants = |w: &crate::state::Writer| match w.at {
+        At::Wrote => bit(w.op.statements()[usize::from(w.statement)].0),
+        _ => 0,
+    };
+    let waiting = s.writers.iter().filter(|w| wants(w) & s.relay.locked != 0);
+    let delivering = s.relay.at == RelayAt::Delivering && s.relay.delivered != s.relay.keys;
+    for w in waiting {
+        if delivering {
+            return Some(Claim::NobodyWaitsForTheNetwork);
+        }
+        let relay_wants = s.relay.keys & !s.relay.locked;
+        if model.is(crate::Mutation::AcknowledgeWaits) && relay_wants & w.marks != 0 {
+            return Some(Claim::NoDeadlock);
+        }
+    }
+    None
+}
+
+/// Whether a state in which nothing more happens by itself is one that all is well in (I10).
+pub fn converged(s: &State) -> bool {
+    let stores = (0..KEYS).all(|key| s.agrees(key) && !s.is_known(key));
+    let writers = s.writers.iter().all(|w| matches!(w.at, At::Idle | At::Done));
+    let step = s.coordinator.at == Stage::Idle && !s.source.journal_open;
+    stores && writers && step && s.backfill.at == BackfillAt::Done && s.relay.at == RelayAt::Idle
+}

@@ -1,0 +1,30 @@
+//! A small-scope model of the whole protocol, and a checker that visits every state of it.
+//!
+//! Words as everywhere: *source*, *target*, *truth*, *version*, *pending set*, *tombstone*, *epoch*, *barrier*. Besides: a
+//! *scope* says how much may happen, a *mutation* leaves one rule of the protocol out, an *action* is what happens at once,
+//! and *healing* is what goes on by itself when no fault occurs and nobody begins anything new.
+//!
+//! Read `state`, then `action`, then `invariants`; the actions themselves are in `stores`, `writers`, `dynamo_only`,
+//! `movers` and `coordinator`. See `docs/model.md`.
+
+pub mod action;
+pub mod checker;
+pub mod coordinator;
+pub mod dynamo_only;
+pub mod invariants;
+pub mod model;
+pub mod movers;
+pub mod mutation;
+pub mod scope;
+pub mod show;
+pub mod state;
+pub mod stores;
+pub mod writers;
+
+pub use action::{Action, DESIGNED};
+pub use checker::{Counterexample, Report, check};
+pub use invariants::Claim;
+pub use model::Model;
+pub use mutation::Mutation;
+pub use scope::Scope;
+pub use state::{Left, Op, Phase, State};

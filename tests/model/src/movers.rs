@@ -1,0 +1,185 @@
+//! What moves rows: relay, backfill, reverse feed.
+
+use crate::action::Action;
+use crate::model::{Model, Steps};
+use crate::mutation::Mutation;
+use crate::state::*;
+
+const IDLE: Relay = Relay { at: RelayAt::Idle, keys: 0, versions: [NONE; KEYS], rows: [GONE; KEYS], delivered: 0, locked: 0 };
+
+impl Model {
+    pub(crate) fn relay(&self, s: &State, steps: &mut Steps) {
+        let r = s.relay;
+        match r.at {
+            RelayAt::Idle => self.relay_reads(s, steps),
+            RelayAt::HasRows => {
+                let next = s.with(|x| {
+                    x.relay.keys = pending(s) & r.keys;
+                    x.relay.versions = s.source.pending;
+                    x.relay.at = RelayAt::Delivering;
+                });
+                steps.push((Action::RelayReadsMarks, next));
+            }
+            RelayAt::Delivering if r.delivered == r.keys => self.relay_acknowledges(s, steps),
+            RelayAt::Delivering => self.relay_puts(s, steps),
+        }
+        if r.at != RelayAt::Idle && s.left.crashes > 0 {
+            let next = s.with(|x| {
+                x.left.crashes -= 1;
+                x.relay = IDLE;
+            });
+            steps.push((Action::RelayDies, next));
+        }
+    }
+
+    fn relay_reads(&self, s: &State, steps: &mut Steps) {
+        let locking = self.is(Mutation::LockedDuringCalls);
+        let free = |key: &usize| !locking || !s.mark_is_locked(*key, WRITERS);
+        let keys = (0..KEYS).filter(free).fold(0, |mask, key| mask | bit(key)) & pending(s);
+        if keys == 0 {
+            return;
+        }
+        let next = s.with(|x| {
+            let mut versions = s.source.pending;
+            let mut rows = s.source.rows;
+            for key in (0..KEYS).filter(|key| keys & bit(*key) == 0) {
+                (versions[key], rows[key]) = (NONE, GONE);
+            }
+            x.relay =
+                Relay { at: RelayAt::Delivering, keys, versions, rows, delivered: 0, locked: if locking { keys } else { 0 } };
+            if self.is(Mutation::ForUpdateJoined) {
+                (x.relay.at, x.relay.versions) = (RelayAt::HasRows, [NONE; KEYS]);
+            }
+        });
+        steps.push((Action::RelayReads, next));
+    }
+
+    fn relay_puts(&self, s: &State, steps: &mut Steps) {
+        let r = s.relay;
+        let Some(key) = (0..KEYS).find(|key| r.keys & !r.delivered & bit(*key) != 0) else { return };
+        let next = s.with(|x| {
+            self.arrive(x, key, Guard::Older, r.versions[key], r.rows[key]);
+            x.relay.delivered |= bit(key);
+        });
+        steps.push((Action::RelayPuts(key), next));
+        if s.left.faults > 0 && s.late.is_none() {
+            // It is repeated until it is answered.
+            let next = s.with(|x| {
+                x.left.faults -= 1;
+                x.late = Some(Late {
+                    key: key as u8,
+                    guard: Guard::Older,
+                    version: r.versions[key],
+                    value: r.rows[key],
+                    writer: None,
+                });
+            });
+            steps.push((Action::RelayPutDelayed(key), next));
+        }
+    }
+
+    fn relay_acknowledges(&self, s: &State, steps: &mut Steps) {
+        let r = s.relay;
+        if self.is(Mutation::AcknowledgeWaits) && r.locked != r.keys {
+            // In another order than applications lock them.
+            if let Some(key) = (0..KEYS).rev().find(|key| r.keys & !r.locked & bit(*key) != 0)
+                && !s.mark_is_locked(key, WRITERS)
+            {
+                steps.push((Action::RelayLocksMark(key), s.with(|x| x.relay.locked |= bit(key))));
+            }
+            return;
+        }
+        let next = s.with(|x| {
+            for key in (0..KEYS).filter(|key| r.keys & bit(*key) != 0) {
+                self.take_out(x, key, r.versions[key]);
+            }
+            x.relay = IDLE;
+        });
+        steps.push((Action::RelayAcknowledges, next));
+    }
+
+    pub(crate) fn backfill(&self, s: &State, steps: &mut Steps) {
+        let early = self.is(Mutation::DoneWhenRead);
+        let b = s.backfill;
+        if b.at == BackfillAt::NotBegun && !s.target_is_truth() {
+            let next = s.with(|x| {
+                let left = (0..KEYS).filter(|key| s.source.rows[*key] != GONE).fold(0, |mask, key| mask | bit(key));
+                let at = if early { BackfillAt::Done } else { BackfillAt::Delivering };
+                x.backfill = Backfill { at, rows: s.source.rows, left };
+            });
+            steps.push((Action::BackfillReads, next));
+        }
+        if let Some(key) = (0..KEYS).find(|key| b.left & bit(*key) != 0) {
+            let next = s.with(|x| {
+                self.arrive(x, key, Guard::Absent, HISTORY, b.rows[key]);
+                x.backfill.left &= !bit(key);
+                x.backfill.rows[key] = GONE;
+            });
+            steps.push((Action::BackfillPuts(key), next));
+            if s.left.faults > 0 && s.late.is_none() {
+                let (guard, version, value) = (Guard::Absent, HISTORY, b.rows[key]);
+                let next = s.with(|x| {
+                    x.left.faults -= 1;
+                    x.late = Some(Late { key: key as u8, guard, version, value, writer: None });
+                });
+                steps.push((Action::BackfillPutDelayed(key), next));
+            }
+        } else if b.at == BackfillAt::Delivering {
+            steps.push((Action::BackfillDone, s.with(|x| x.backfill.at = BackfillAt::Done)));
+        }
+        let working = b.at == BackfillAt::Delivering || b.left != 0;
+        if working && s.left.crashes > 0 {
+            let next = s.with(|x| {
+                x.left.crashes -= 1;
+                let at = if early { BackfillAt::Done } else { BackfillAt::NotBegun };
+                x.backfill = Backfill { at, rows: [GONE; KEYS], left: 0 };
+            });
+            steps.push((Action::BackfillDies, next));
+        }
+    }
+
+    pub(crate) fn feed(&self, s: &State, steps: &mut Steps) {
+        // In DynamoOnly it writes the source, behind the barrier like everyone. After the way back what arrives is a write
+        // that was never acknowledged: its key is marked, behind the closed barrier, since the feed has no row lock.
+        let may = !self.barrier_is_closed(s) && (s.target_is_truth() || self.nobody_writes(s));
+        if let Some(record) = s.feed.held {
+            if may {
+                let next = s.with(|x| {
+                    x.feed.held = None;
+                    self.apply(x, record, !s.target_is_truth());
+                });
+                steps.push((Action::FeedApplies, next));
+            }
+            if s.left.crashes > 0 {
+                let next = s.with(|x| {
+                    x.left.crashes -= 1;
+                    x.feed.held = None;
+                });
+                steps.push((Action::FeedDies, next));
+            }
+            return;
+        }
+        if s.unread().is_empty() || !may {
+            return;
+        }
+        let in_two = self.is(Mutation::PositionBeforeRows);
+        let next = s.with(|x| {
+            let record = x.pop_record();
+            if in_two { x.feed.held = Some(record) } else { self.apply(x, record, !s.target_is_truth()) }
+        });
+        steps.push((if in_two { Action::FeedSavesPosition } else { Action::FeedApplies }, next));
+    }
+
+    fn apply(&self, s: &mut State, (key, _, value): (u8, Version, Value), late: bool) {
+        let key = usize::from(key);
+        if late && !self.is(Mutation::FeedTakesAnyEpoch) {
+            s.source.pending[key] = s.next_version();
+        } else {
+            s.source.rows[key] = value;
+        }
+    }
+}
+
+fn pending(s: &State) -> u8 {
+    (0..KEYS).filter(|key| s.source.pending[*key] != NONE).fold(0, |mask, key| mask | bit(key))
+}

@@ -1,0 +1,73 @@
+//! What if the protocol were otherwise? Each mutation leaves one rule out; the checker must notice.
+
+/// One rule left out, or done the obvious way instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    // The five that the protocol introduces with "Why".
+    /// Versions of inserts are taken before the row is won, as a `BEFORE` trigger would.
+    BeforeTrigger,
+    /// History overwrites what is there.
+    HistoryOverwrites,
+    /// A delete removes the item and leaves no tombstone.
+    NoTombstone,
+    /// The relay's rows are of an older snapshot than its marks, as `FOR UPDATE` joined with the row makes them.
+    ForUpdateJoined,
+    /// The relay keeps the pending rows locked during its network calls.
+    LockedDuringCalls,
+    /// The relay waits for locked marks when it acknowledges.
+    AcknowledgeWaits,
+
+    // Of the holes in ARCHITECTURE.md, those that are about order.
+    /// Hole 1: the epoch of a version is the one of the transaction's snapshot.
+    EpochOfSnapshot,
+    /// Hole 2: a flip takes the next epoch by the control record, also when that one is burnt.
+    EpochReused,
+    /// Hole 3: recovery reads the control record without the barrier.
+    RecoverBesideTheBarrier,
+    /// Hole 14: the sweeper takes a fresh version.
+    SweepAtFreshVersion,
+    /// Hole 16: the flip to DynamoOnly asks for the pending set only.
+    FlipOverIntents,
+
+    // Other rules.
+    /// Acknowledging takes a key out whatever its mark is by now.
+    AcknowledgeAnyVersion,
+    /// The image is that of the first statement, the version that of the last.
+    ImageOfFirstStatement,
+    /// The intent is written after the puts.
+    IntentAfterPut,
+    /// A lost answer to a strict put is taken for a failure.
+    LostPutIsFailure,
+    /// A lost answer to a commit is taken for a failure.
+    LostCommitIsFailure,
+    /// A lost answer to a DynamoOnly write is taken for a failure.
+    LostTargetWriteIsFailure,
+    /// A range is done when it has been read.
+    DoneWhenRead,
+    /// A flip does not close the barrier.
+    NoBarrier,
+    /// A step does not wait for instances.
+    NoWaitForInstances,
+    /// The journal is written after the flip.
+    JournalAfterFlip,
+    /// The flip to DynamoOnly does not ask for the pending set.
+    FlipOverPending,
+    /// The reverse feed starts after the flip, at the newest record.
+    FeedStartsLate,
+    /// The reverse feed takes records of any epoch.
+    FeedTakesAnyEpoch,
+    /// The reverse feed saves its position before its rows.
+    PositionBeforeRows,
+    /// The flip back does not wait until the feed has drained.
+    FlipBackUndrained,
+    /// The flip back does not stop writes first.
+    FlipBackUnpaused,
+    /// In DynamoOnly the trigger lets raw writers through.
+    SourceNotFrozen,
+    /// The reverse feed skips all earlier epochs, also those in which the target was the truth.
+    FeedSkipsEarlierEpochs,
+    /// The flip to DynamoOnly does not wait until the feed has read what came late of an earlier DynamoOnly.
+    FlipThereUndrained,
+    /// The reverse feed ends with the flip back: what arrives later is not looked at.
+    FeedEndsAtFlipBack,
+}

@@ -1,0 +1,370 @@
+//! One state of the whole system, small and by value: two rows, each of another table, two instances, one raw writer.
+
+/// A row. Row 0 and row 1 are of two tables, so a write of both is a coordinated one.
+pub type Key = usize;
+/// Orders the states of one row.
+pub type Version = u8;
+/// Which write made a state of a row; [`GONE`] is no row.
+pub type Value = u8;
+
+/// How many rows there are.
+pub const KEYS: usize = 2;
+/// How many writers: one for each instance, and one that goes round the library.
+pub const WRITERS: usize = 3;
+/// The writer that goes round the library.
+pub const RAW: usize = 2;
+/// No row, or a tombstone.
+pub const GONE: Value = 0;
+/// Nothing at all, not even a tombstone; in the pending set: not pending.
+pub const NONE: Version = 0;
+/// The version of history, which protocol and code call 0.
+pub const HISTORY: Version = 1;
+/// Versions of one epoch; the code has 2^40.
+pub const EPOCH: Version = 24;
+
+/// The epoch of a version.
+pub fn epoch_of(version: Version) -> u8 {
+    version / EPOCH
+}
+
+/// Where a migration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Phase {
+    PostgresOnly,
+    DualWrite,
+    HybridRead,
+    DynamoOnly,
+}
+
+impl Phase {
+    /// Every phase, in the order of the migration.
+    pub const ALL: [Phase; 4] = [Self::PostgresOnly, Self::DualWrite, Self::HybridRead, Self::DynamoOnly];
+}
+
+/// A control record, or what an instance knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Control {
+    /// The phase.
+    pub phase: Phase,
+    /// The epoch.
+    pub epoch: u8,
+    /// Whether DynamoOnly writes are let through.
+    pub writes: bool,
+}
+
+/// The source: what is committed. What is not is with its writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Rows.
+    pub rows: [Value; KEYS],
+    /// The pending set.
+    pub pending: [Version; KEYS],
+    /// The version sequence, which knows no rollback.
+    pub sequence: Version,
+    /// The control record.
+    pub control: Control,
+    /// Whether the journal has an intent without an outcome.
+    pub journal_open: bool,
+}
+
+/// The target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Items; [`GONE`] is a tombstone where the version is not [`NONE`].
+    pub items: [Value; KEYS],
+    /// Their versions.
+    pub versions: [Version; KEYS],
+    /// The control record of DynamoOnly.
+    pub control: Control,
+    /// The stream, oldest first, as far as the reverse feed is to read it: key, version, state.
+    pub stream: [(u8, Version, Value); STREAM],
+    /// Records in it.
+    pub stream_len: u8,
+}
+
+/// Most records of the stream.
+pub const STREAM: usize = 6;
+
+/// What a writer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Op {
+    Put0,
+    Delete0,
+    /// Two statements on one row.
+    PutTwice0,
+    /// Both rows in one transaction.
+    PutBoth,
+}
+
+impl Op {
+    /// Its statements: the row, and whether it has a row afterwards.
+    pub fn statements(self) -> &'static [(Key, bool)] {
+        match self {
+            Self::Put0 => &[(0, true)],
+            Self::Delete0 => &[(0, false)],
+            Self::PutTwice0 => &[(0, true), (0, true)],
+            Self::PutBoth => &[(0, true), (1, true)],
+        }
+    }
+
+    /// The rows that it touches.
+    pub fn keys(self) -> &'static [Key] {
+        if self == Self::PutBoth { &[0, 1] } else { &[0] }
+    }
+}
+
+/// How a write goes to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Mode {
+    SourceAlone,
+    BestEffort,
+    Strict,
+    TargetAlone,
+}
+
+/// How far a writer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum At {
+    /// Has not begun.
+    Idle,
+    /// A snapshot is taken, the barrier is not entered yet (only where a mutation makes that matter).
+    Snapped,
+    /// In the transaction, before statement `statement`.
+    Open,
+    /// The statement has the row and its version, not yet the mark.
+    Wrote,
+    /// All statements done.
+    Ready,
+    /// Strict: the intent is durable.
+    Intended,
+    /// Strict: a put failed or is unknown; to be rolled back.
+    Failing,
+    /// Best effort: committed, on the way to the target.
+    Committed,
+    /// DynamoOnly: has read the item.
+    Read,
+    /// Over.
+    Done,
+}
+
+/// What the caller was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Outcome {
+    NotYet,
+    Applied,
+    Failed,
+    Unknown,
+}
+
+/// A writer: one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Writer {
+    /// How far it is.
+    pub at: At,
+    /// What it does.
+    pub op: Op,
+    /// How.
+    pub mode: Mode,
+    /// The phase that it read behind the barrier.
+    pub phase: Phase,
+    /// The statement that it is at.
+    pub statement: u8,
+    /// Rows it has locked, as bits.
+    pub rows: u8,
+    /// Marks it has made, which are locked as well, as bits.
+    pub marks: u8,
+    /// Versions of its marks; in DynamoOnly those that it has read.
+    pub versions: [Version; KEYS],
+    /// Versions it has reserved for the sweeper.
+    pub repairs: [Version; KEYS],
+    /// Puts that were answered, as bits.
+    pub landed: u8,
+    /// Whether an answer was lost.
+    pub lost: bool,
+    /// Its open intents, as bits. They outlive it.
+    pub intents: u8,
+    /// Whether its states became the truth.
+    pub took_effect: bool,
+    /// What the caller was told.
+    pub outcome: Outcome,
+}
+
+impl Writer {
+    /// Whether its source transaction is open, and the barrier held shared.
+    pub fn in_transaction(&self) -> bool {
+        matches!(self.at, At::Open | At::Wrote | At::Ready | At::Intended | At::Failing)
+    }
+}
+
+/// The relay: one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Relay {
+    /// Where it is.
+    pub at: RelayAt,
+    /// Keys of the batch, as bits.
+    pub keys: u8,
+    /// Their marks.
+    pub versions: [Version; KEYS],
+    /// Their rows.
+    pub rows: [Value; KEYS],
+    /// Which have been delivered, as bits.
+    pub delivered: u8,
+    /// Marks it has locked, as bits: mutations only.
+    pub locked: u8,
+}
+
+/// Where the relay is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum RelayAt {
+    Idle,
+    /// Has the rows, not yet the marks: mutation only.
+    HasRows,
+    Delivering,
+}
+
+/// The backfill: one range with both rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Backfill {
+    /// Where it is.
+    pub at: BackfillAt,
+    /// The rows of the chunk.
+    pub rows: [Value; KEYS],
+    /// Which are still to be put, as bits.
+    pub left: u8,
+}
+
+/// Where the backfill is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum BackfillAt {
+    NotBegun,
+    Delivering,
+    Done,
+}
+
+/// The coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Coordinator {
+    /// Where it is.
+    pub at: Stage,
+    /// Where to.
+    pub to: Phase,
+    /// A `COMMIT` of a dead coordinator is on its way, and holds the barrier.
+    pub commit_in_flight: bool,
+}
+
+/// Where a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// No step.
+    Idle,
+    /// The intent is in the journal.
+    Intended,
+    /// On the way back from DynamoOnly: writes are stopped.
+    Paused,
+    /// The barrier is closed, the sequence is moved, nothing is committed.
+    Flipping,
+    /// The source's control record is flipped.
+    Flipped,
+    /// The target's control record is as well, where it has one.
+    Announced,
+    /// DynamoOnly writes are let through.
+    Resumed,
+    /// Crashed.
+    Dead,
+}
+
+/// The reverse feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Feed {
+    /// Whether its position is taken: what happens from now on is in the stream.
+    pub on: bool,
+    /// The epochs of DynamoOnly so far, as bits.
+    pub epochs: u16,
+    /// A record that was read and not applied in one transaction: mutations only.
+    pub held: Option<(u8, Version, Value)>,
+}
+
+/// An application instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Instance {
+    /// What it knows.
+    pub knows: Control,
+    /// Whether its lease runs.
+    pub lease: bool,
+}
+
+/// A request that its sender has given up on, and that may arrive yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Late {
+    /// Which row.
+    pub key: u8,
+    /// Under which condition.
+    pub guard: Guard,
+    /// At which version.
+    pub version: Version,
+    /// What.
+    pub value: Value,
+    /// Whose, where it is a writer's.
+    pub writer: Option<u8>,
+}
+
+/// The condition of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// Absent, or an older version.
+    Older,
+    /// Absent.
+    Absent,
+    /// This very version.
+    Exactly(Version),
+}
+
+/// What the stores ought to say: the last write that took effect in what was the truth then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Truth {
+    /// States.
+    pub rows: [Value; KEYS],
+    /// A write of unknown outcome that arrived late: row 0 may be this as well.
+    pub maybe: Option<Value>,
+}
+
+/// What may still go wrong, and how many steps may still be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Left {
+    /// Crashes.
+    pub crashes: u8,
+    /// Requests that are refused, delayed or whose answer is lost.
+    pub faults: u8,
+    /// Phase changes.
+    pub steps: u8,
+}
+
+/// All of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct State {
+    pub source: Source,
+    pub target: Target,
+    pub writers: [Writer; WRITERS],
+    pub relay: Relay,
+    pub backfill: Backfill,
+    pub coordinator: Coordinator,
+    pub feed: Feed,
+    pub instances: [Instance; 2],
+    pub late: Option<Late>,
+    pub truth: Truth,
+    pub left: Left,
+    /// An invariant that the last action broke, where the state alone does not show it.
+    pub broken: Option<crate::invariants::Claim>,
+}
+
+/// The bit of a key.
+pub fn bit(key: Key) -> u8 {
+    1 << key
+}

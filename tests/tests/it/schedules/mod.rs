@@ -1,0 +1,145 @@
+//! Random schedules over the store handles, by a seed: two applications in two modes, strangers, relays, sweeps, a backfill
+//! and steps, all at once, while both networks fail and callers die. While it goes on, and when it is over, a naive model
+//! says what may be seen: I1, I2, I3, I5, I7, I8, I10.
+//!
+//! `LOCKSTEP_TEST_SEEDS=17` repeats a seed, `LOCKSTEP_TEST_SEEDS=1-50` runs so many. What a seed fixes is the program of each
+//! actor and the draws of each fault; which of them meet is the machine's choice.
+//!
+//! In reading order: `model`, `actors`, `network`, `machine` (what moves data and phases), `watch` (who looks).
+
+mod actors;
+mod machine;
+mod model;
+mod network;
+mod watch;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_core::store::{WriteMode, WriteOptions};
+use lockstep_core::sweeper::SweeperOptions;
+use lockstep_tests::World;
+use lockstep_tests::faults::source::SourceFaultKind;
+use lockstep_tests::world::rows::{logs, payments};
+use lockstep_tests::world::{LOGS, PAYMENTS, WorldOptions, within};
+use tokio::task::JoinSet;
+
+use actors::{Actor, SHARED};
+use model::{Key, Model};
+
+/// Rows of history, the shared ones among them.
+const ROWS: i64 = 40;
+/// Writes of each actor of an application, and of each stranger.
+const WRITES: usize = 40;
+/// Longest that one schedule may take; most take a few seconds.
+const SCHEDULE: Duration = Duration::from_secs(300);
+
+/// Seeds that run each time.
+const SEEDS: RangeInclusive<u64> = 1..=3;
+
+async fn world() -> World {
+    let options =
+        WorldOptions { proxied: true, source_proxied: true, connect_timeout: Duration::from_secs(2), ..WorldOptions::default() };
+    let world = World::with(options).await;
+    world.sql(&logs(1, ROWS)).await;
+    world.sql(&payments(1, ROWS)).await;
+    for (table, key) in [("integration_logs", "log_id"), ("payments", "payment_id")] {
+        world.sql(&format!("SELECT setval(pg_get_serial_sequence('{table}', '{key}'), 10000)")).await;
+    }
+    world
+}
+
+/// One way of writing for each application; which, the seed says.
+fn modes(seed: u64) -> [WriteOptions; 2] {
+    let quick = WriteOptions { inline_timeout_ms: 400, retry_delay_ms: 2, retry_delay_ms_max: 20, ..WriteOptions::default() };
+    let strict = WriteOptions {
+        dual_write: WriteMode::Strict,
+        continue_on_write_failure: seed.is_multiple_of(4),
+        batch_rows_max: 2,
+        ..quick.clone()
+    };
+    [quick, strict]
+}
+
+async fn schedule(seed: u64) {
+    eprintln!("schedule with seed {seed}");
+    let (world, model) = (Arc::new(world().await), Arc::new(Model::default()));
+    for id in 1..=ROWS {
+        model.starts_with(Key(LOGS, id), "first");
+        model.starts_with(Key(PAYMENTS, id), "first");
+    }
+    world.prepared().await.close().await;
+    watch::audit(&world).await;
+    let sweeping = SweeperOptions { every_ms: 25, age_ms_min: 50 };
+    let mut apps = Vec::new();
+    for mode in modes(seed) {
+        apps.push(world.app_of(world.another_source().await, mode, sweeping.clone()));
+    }
+    let late = network::misbehave(&world, seed);
+    let mut writers = JoinSet::new();
+    for name in 1..=4 {
+        let actor = Actor::new(name, seed, &world, &model);
+        writers.spawn(actor.apply(apps[name % 2].clone(), WRITES));
+    }
+    for name in 5..=6 {
+        writers.spawn(Actor::new(name, seed, &world, &model).apply_raw(2 * WRITES));
+    }
+    let mut others = JoinSet::new();
+    let (w, m) = (world.clone(), model.clone());
+    others.spawn(async move { watch::watch_truth(&w, &m).await });
+    let w = world.clone();
+    others.spawn(async move { watch::watch_versions(&w).await });
+    for n in [1, 2] {
+        others.spawn(machine::relay_for_ever(world.clone(), seed * 10 + n));
+    }
+    others.spawn(machine::backfill_and_wander(world.clone(), seed));
+    others.spawn(late.clone().trickle());
+
+    let mut ended = 0;
+    while ended < 6 {
+        tokio::select! {
+            Some(writer) = writers.join_next() => {
+                writer.expect("no panic in a writer");
+                ended += 1;
+                if ended == 2 && seed.is_multiple_of(2) {
+                    network::outage(&world).await;
+                }
+            }
+            Some(other) = others.join_next() => other.expect("no panic beside the writers"),
+        }
+    }
+    // Relays, steps and a coordinator die where they stand.
+    others.shutdown().await;
+    network::heal(&world, &late).await;
+    for app in apps {
+        app.shutdown().await;
+    }
+    world.until_nobody_writes().await;
+    machine::recover(&world).await;
+    watch::check_known(&world).await;
+    world.assert_converged().await;
+    assert_eq!(world.intents().await, 0, "I10");
+    watch::check_truth(&world, &model).await;
+    watch::check_audit(&world, &model).await;
+    for kind in [SourceFaultKind::LoseReply, SourceFaultKind::Cut] {
+        assert!(world.source_proxy().injected(kind) > 0, "{kind:?} never happened with seed {seed}");
+    }
+    let shared = model.keys().into_iter().filter(|Key(_, id)| SHARED.contains(id)).count();
+    assert_eq!(shared, 2 * SHARED.count(), "everybody met");
+}
+
+fn seeds() -> RangeInclusive<u64> {
+    let Ok(asked) = std::env::var("LOCKSTEP_TEST_SEEDS") else { return SEEDS };
+    let (first, last) = asked.split_once('-').unwrap_or((&asked, &asked));
+    let number =
+        |text: &str| text.parse().unwrap_or_else(|_| panic!("LOCKSTEP_TEST_SEEDS={asked} is no seed, nor two with a dash"));
+    number(first)..=number(last)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_order_things_happen_in_nothing_acknowledged_is_lost_and_nothing_refused_is_seen() {
+    for seed in seeds() {
+        within(SCHEDULE, schedule(seed)).await;
+    }
+}

@@ -1,0 +1,101 @@
+//! The measured process: one full comparison and nothing else, so that its time and its memory are its own.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use lockstep_validator::{CancellationToken, Progress, ValidateOptions, validate};
+use serde::{Deserialize, Serialize};
+
+use crate::bench::worker::{self, SOURCE_URL};
+
+/// What a comparison came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Compared {
+    /// Rows read.
+    pub rows: u64,
+    /// Items read.
+    pub items: u64,
+    /// Rows that have an equal item.
+    pub equal: u64,
+    /// Keys on which the stores disagree.
+    pub findings: u64,
+    /// Buckets of the ledger.
+    pub buckets: u64,
+    /// Those whose entries were read again.
+    pub buckets_differing: u64,
+    /// From the first question to the verdict.
+    pub seconds: f64,
+    /// Greatest resident memory of the process in KiB, where the platform tells.
+    pub peak_kib: Option<u64>,
+}
+
+impl Compared {
+    /// Rows a second, each compared with its item.
+    pub fn rows_per_s(&self) -> f64 {
+        self.rows as f64 / self.seconds
+    }
+}
+
+/// Starts the measured process and waits for what it says.
+///
+/// # Errors
+/// When it cannot be started, or fails.
+pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Compared> {
+    let exe = std::env::current_exe().context("finding this program")?;
+    let output = tokio::process::Command::new(exe)
+        .args(["bench", "compare", endpoint_url])
+        .env(SOURCE_URL, source_url)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("starting the measured process")?;
+    if !output.status.success() {
+        bail!("the measured process failed: {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("reading what the measured process printed")
+}
+
+/// The measured process itself: compares `integration_logs` and prints [`Compared`] as JSON.
+///
+/// # Errors
+/// The stores'.
+pub async fn run(endpoint_url: &str) -> anyhow::Result<()> {
+    let url = std::env::var(SOURCE_URL).with_context(|| format!("{SOURCE_URL} is not set; this command is part of `bench`"))?;
+    println!("{}", serde_json::to_string(&compare(&url, endpoint_url).await?)?);
+    Ok(())
+}
+
+/// Compares `integration_logs` of the source at `url` with whatever answers at `endpoint_url`.
+///
+/// # Errors
+/// The source's; when not everything was compared.
+pub async fn compare(url: &str, endpoint_url: &str) -> anyhow::Result<Compared> {
+    let source = worker::connect(url).await?;
+    let (target, binding) = (worker::target(endpoint_url).await, worker::binding());
+    source.migrate_schema().await?;
+    if source.table_state(binding.name()).await?.is_none() {
+        source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
+    }
+    let tables = [binding];
+    let (options, progress) = (ValidateOptions::default(), Progress::new(&tables));
+    let started = Instant::now();
+    let report = validate(&source, &target, &tables, &options, &progress, &CancellationToken::new()).await;
+    let seconds = started.elapsed().as_secs_f64();
+    let table = report.tables.first().context("one table was compared")?;
+    if let Some(failure) = &table.failure {
+        bail!("not everything was compared: {failure}");
+    }
+    Ok(Compared {
+        rows: progress.tables()[0].source_rows(),
+        items: progress.tables()[0].target_items(),
+        equal: table.equal,
+        findings: table.findings_total(),
+        buckets: table.buckets,
+        buckets_differing: table.buckets_differing,
+        seconds,
+        peak_kib: worker::peak_kib(),
+    })
+}

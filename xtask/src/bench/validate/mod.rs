@@ -1,0 +1,105 @@
+//! `bench validate`: a full comparison against prepared scan pages, beside the limits of the same run.
+//!
+//! In reading order: this file (what is measured and printed), [`pages`] (what the target answers), [`measured`] (the
+//! measured process).
+
+pub mod measured;
+pub mod pages;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use lockstep_embedded::{Postgres, PostgresOptions};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::null_target::NullTarget;
+use super::replay::replay;
+use super::{limits, rows};
+use measured::Compared;
+
+/// Items that are made to differ in a run of its own.
+const SPOILED: [u64; 2] = [0, 10];
+/// Connections of the raw download; the validator has as many requests in flight.
+const CONNECTIONS: usize = 8;
+
+/// One size of table.
+#[derive(Debug, Serialize)]
+pub struct SizeReport {
+    /// Rows of the table.
+    pub rows: u64,
+    /// The comparison of equal sides, then the one with differences.
+    pub compared: Vec<Compared>,
+    /// Items that were made to differ in each of them.
+    pub spoiled: Vec<u64>,
+    /// Rows a second of a raw binary `COPY`.
+    pub raw_copy_rows_per_s: f64,
+    /// Items a second of downloading the same pages and forgetting them.
+    pub raw_pages_rows_per_s: f64,
+}
+
+/// Measures tables of `sizes` rows and prints what was seen, as text or as JSON.
+///
+/// # Errors
+/// The stores'.
+pub async fn run(sizes: &[u64], json: bool) -> anyhow::Result<()> {
+    let mut reports = Vec::new();
+    for size in sizes {
+        eprintln!("loading {size} rows");
+        let postgres = Postgres::start(PostgresOptions::default()).await?;
+        rows::create(postgres.url(), *size).await?;
+        reports.push(measure(postgres.url(), *size).await?);
+        postgres.stop().await?;
+    }
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(&reports)?),
+        false => reports.iter().for_each(print),
+    }
+    Ok(())
+}
+
+async fn measure(url: &str, size: u64) -> anyhow::Result<SizeReport> {
+    let (mut compared, mut raw_pages_rows_per_s) = (Vec::new(), 0.0);
+    for spoiled in SPOILED {
+        eprintln!("preparing pages of {size} items, {spoiled} of them different");
+        let pages = Arc::new(pages::of_source(url, spoiled).await?);
+        let (requests, per_page) = (pages.requests(), pages.items_per_page()?);
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("opening a port for the null target")?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(NullTarget::new().replaying(pages).serve(listener, stopped));
+        eprintln!("comparing");
+        let one = measured::spawn(url, &format!("http://{address}")).await?;
+        anyhow::ensure!(one.rows == size && one.items == size, "{} rows and {} items were read", one.rows, one.items);
+        anyhow::ensure!(one.findings == spoiled, "{} findings of {spoiled}", one.findings);
+        compared.push(one);
+        if spoiled == 0 {
+            let raw = replay(address, &requests, CONNECTIONS, requests.len()).await.context("downloading pages")?;
+            anyhow::ensure!(raw.refused == 0, "{} pages were refused", raw.refused);
+            raw_pages_rows_per_s = raw.requests_per_s() * per_page;
+        }
+        // Dropping it does the same.
+        let _ = stop.send(());
+        serving.await?;
+    }
+    let raw_copy_rows_per_s = limits::raw_copy(url, size).await?;
+    Ok(SizeReport { rows: size, compared, spoiled: SPOILED.to_vec(), raw_copy_rows_per_s, raw_pages_rows_per_s })
+}
+
+fn print(size: &SizeReport) {
+    println!("\nfull comparison of {} rows with prepared pages, ratios of this one run", size.rows);
+    let slower = size.raw_copy_rows_per_s.min(size.raw_pages_rows_per_s);
+    for (one, spoiled) in size.compared.iter().zip(&size.spoiled) {
+        let memory = one.peak_kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{:.0} MB", kib as f64 / 1024.0));
+        println!(
+            "  {spoiled:>3} differences {:>9.0} rows/s   {:>5.2} of the slower limit   {} of {} buckets read again   peak memory {memory}",
+            one.rows_per_s(),
+            one.rows_per_s() / slower,
+            one.buckets_differing,
+            one.buckets,
+        );
+    }
+    println!("  raw COPY        {:>9.0} rows/s   (one connection, binary, discarded)", size.raw_copy_rows_per_s);
+    println!("  raw pages       {:>9.0} rows/s   (the same pages over plain connections, discarded)", size.raw_pages_rows_per_s);
+}

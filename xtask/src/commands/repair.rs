@@ -1,0 +1,118 @@
+//! `repair`: what a comparison found, brought to what PostgreSQL says.
+
+use lockstep_coordinator::{Repairable, Repaired, Repairs, find_repairs, repair, repairs_of};
+use lockstep_validator::{Report, ValidateOptions};
+use serde_json::json;
+
+use crate::exit::{Exit, Failure};
+use crate::report::{print, print_json, table};
+use crate::stores::Stores;
+use crate::{Context, help};
+
+/// Lists what a comparison found, or brings DynamoDB to what PostgreSQL says
+///
+/// Both sides are compared first, whole, while writers go on; --last takes the findings of the newest recorded verdict
+/// instead. With --apply each key is marked as changed, so the relay writes its row anew under a fresh version, or a tombstone
+/// where there is no row. PostgreSQL is never changed. Then each key is read again from both stores: until that has shown
+/// that they agree it counts as unverified, also when this command was killed; run it again, and it begins with those. The
+/// recorded verdict stays what it was: run `validate` for a new one.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask repair                    list what there is to repair\n  \
+       cargo xtask repair --apply            repair it, and read it again\n  \
+       cargo xtask repair --apply --max 10   ten keys first\n  \
+       cargo xtask repair --last             what the newest verdict found"
+))]
+pub struct Args {
+    /// Repair, instead of only listing
+    #[arg(long)]
+    pub apply: bool,
+    /// Most keys that are repaired; the others are listed
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max: u32,
+    /// Take the findings of the newest recorded verdict instead of comparing
+    #[arg(long)]
+    pub last: bool,
+}
+
+/// Most that are printed.
+const LISTED_MAX: usize = 100;
+
+/// Runs it.
+///
+/// # Errors
+/// When a store does not answer, or Lockstep was never installed, or there is no verdict to take findings from.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured(&context.config).await?;
+    if !stores.source.has_schema().await? {
+        return Err(Failure::usage("Lockstep was never installed in this source; run `backfill` first"));
+    }
+    let migration = context.migration(&stores)?;
+    // Nobody may be delivering yet, so what is pending is not waited for.
+    let options = ValidateOptions { wait_for_pending: false, quality: false, ..context.config.validate_options() };
+    let repairs = match args.last {
+        true => repairs_of(&migration, &newest(&stores).await?).await?,
+        false => find_repairs(&migration, &options, &context.cancel).await?,
+    };
+    context.check_cancelled()?;
+    let within: &[Repairable] = &repairs.repairable[..repairs.repairable.len().min(args.max as usize)];
+    let repaired = match args.apply {
+        true => Some(repair(&migration, within, &options, &context.cancel).await?),
+        false => None,
+    };
+    if context.json {
+        print_json(&json!({ "findings": repairs, "repaired": repaired }));
+    } else {
+        print(&listed(&repairs));
+        if let Some(repaired) = &repaired {
+            print(&told(repaired));
+        }
+    }
+    stores.close(false).await?;
+    context.check_cancelled()?;
+    let left = repairs.repairable.len() - repaired.as_ref().map_or(0, |_| within.len());
+    let nothing_left = left == 0 && repairs.unrepairable.is_empty() && repairs.unlisted == 0 && repairs.failures.is_empty();
+    let all_verified = repaired.is_none_or(|repaired| repaired.unverified.is_empty());
+    Ok(if nothing_left && all_verified { Exit::Consistent } else { Exit::NotConsistent })
+}
+
+async fn newest(stores: &Stores) -> anyhow::Result<Report> {
+    let Some(verdict) = stores.source.latest_verdict().await? else {
+        return Err(Failure::usage("no verdict was recorded yet; run `validate`, or `repair` without --last"));
+    };
+    Ok(serde_json::from_value(verdict.report)?)
+}
+
+fn listed(repairs: &Repairs) -> String {
+    let mut text = match repairs.repairable.is_empty() {
+        true => "There is nothing that the relay could repair.".to_owned(),
+        false => {
+            let rows = repairs.repairable.iter().take(LISTED_MAX);
+            let rows = rows.map(|r| vec![r.table.clone(), r.class.to_string(), r.key.join(", "), r.columns.join(", ")]);
+            table(&["table", "finding", "key", "columns"], rows)
+        }
+    };
+    text += &format!("\n{} to repair", repairs.repairable.len());
+    for other in &repairs.unrepairable {
+        text += &format!("\n  not by the relay: {} {} {}: {}", other.table, other.class, other.key, other.next);
+    }
+    if repairs.unlisted > 0 {
+        text += &format!("\n  {} more are not listed; repair these, and look again", repairs.unlisted);
+    }
+    for failure in &repairs.failures {
+        text += &format!("\n  not compared: {failure}");
+    }
+    text
+}
+
+fn told(repaired: &Repaired) -> String {
+    let Repaired { resumed, marked, verified, unverified } = repaired;
+    let mut text = format!("{marked} keys marked and delivered; {verified} of them read again, and both stores agree");
+    if *resumed > 0 {
+        text += &format!("\n  {resumed} of them were left by a repair that was broken off");
+    }
+    for what in unverified {
+        text += &format!("\n  unverified: {what}");
+    }
+    text
+}
