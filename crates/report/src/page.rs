@@ -71,6 +71,12 @@ fn verdict(report: &Report) -> Markup {
                 @if report.window_start.is_some() || report.window_end.is_some() {
                     p { b { "Only a window of days was compared." } }
                 }
+                @if report.incremental {
+                    p { b {
+                        "Every row was compared as of the time below; since then the " (count(sum(|table| table.keys_changed)))
+                        " keys that changed, again."
+                    } }
+                }
                 @if let Some(sample) = report.sample {
                     p { b {
                         "Only a sample was compared: " (count(sum(|table| table.rows_sampled))) " rows and "

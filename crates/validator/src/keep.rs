@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::source::TableState;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::ledger::{Folder, Ledger, Manifest};
+use crate::ledger::{Begun, Folder, Ledger, Manifest};
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute};
 use crate::{source_pass, target_pass};
@@ -25,10 +25,10 @@ const RESUMED_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const LETTING_GO_TRIES: u32 = 25;
 const LETTING_GO_PAUSE: Duration = Duration::from_millis(20);
 
-/// A ledger, and when its oldest print may have been made.
+/// A ledger, and how its run began.
 pub(crate) struct Kept {
     pub(crate) ledger: Ledger,
-    pub(crate) as_of: DateTime<Utc>,
+    pub(crate) begun: Begun,
 }
 
 /// Opens the ledger of a table of about `rows_estimate` rows. Before anything is read: the time it brings is the oldest.
@@ -43,9 +43,9 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
         Some(folder) => match resumable(run, &folder, &identity, now) {
             None => Some(folder),
             Some(manifest) => {
-                let as_of = manifest.as_of;
+                let begun = manifest.begun;
                 match compute(move || Ledger::resume(folder, manifest)).await {
-                    Ok(ledger) => return Ok(Kept { ledger, as_of }),
+                    Ok(ledger) => return Ok(Kept { ledger, begun }),
                     Err(error) => {
                         tracing::warn!(
                             table = run.binding.name(),
@@ -57,12 +57,13 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
             }
         },
     };
+    let begun = Begun { as_of: now, pass: run.options.pass };
     let rows = source_pass::pieces(run, rows_estimate).await?;
     let items = target_pass::pieces(run.options.scan_segments);
     let (memory_bytes, seed) = (run.options.memory_bytes, run.options.digest_seed);
-    let kept = folder.map(|folder| (folder, identity, now));
+    let kept = folder.map(|folder| (folder, identity, begun));
     let ledger = compute(move || Ledger::new(rows_estimate, memory_bytes, (rows, items), seed, kept)).await;
-    Ok(Kept { ledger: ledger.map_err(|error| run.spool(error))?, as_of: now })
+    Ok(Kept { ledger: ledger.map_err(|error| run.spool(error))?, begun })
 }
 
 /// The table's folder, unless nothing is to be kept or another run has it.
@@ -93,7 +94,7 @@ fn resumable(run: &TableRun, folder: &Folder, identity: &str, now: DateTime<Utc>
     let restart = run.options.kept.as_ref().is_some_and(|kept| kept.restart);
     let manifest = folder.read().filter(|manifest| !restart && manifest.identity == identity)?;
     // A clock that went back says nothing of an age.
-    let age = (now - manifest.as_of).to_std().ok()?;
+    let age = (now - manifest.begun.as_of).to_std().ok()?;
     (age <= RESUMED_AGE_MAX).then_some(manifest)
 }
 

@@ -7,13 +7,16 @@
 //! what all of that comes to; it never says consistent while something was not compared, failed, or waits
 //! unacknowledged (I11).
 //!
-//! There is no write path here. Findings are repaired by the relay, and the verdict is recorded by the caller.
+//! There is no write path to rows or items here. Findings are repaired by the relay, and the verdict is recorded by the caller.
+//! Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass may go on from.
 //!
 //! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`,
 //! `evidence` and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`,
 //! `reader` and `tasks` (how stores are asked and processors used); `tally` and `suspect`; `print` and `ledger` (what is
-//! compared), `keep` (what survives us); `source_pass` and `target_pass`, or `sample` instead of them; `recheck`; `quality`;
-//! and the composition, `table_run` for one table, `run` for all, and `keys` for single ones.
+//! compared), `keep` (what survives us); `source_pass` and `target_pass`, or `sample` or `incremental` instead of
+//! them; `recheck`; `quality`;
+//! and the composition, `table_run` for one table, `run` for all, and `keys` for single ones;
+//! `verified` (what a later pass goes on from); `count` (only counts).
 //!
 //! ```no_run
 //! # use lockstep_core::{source::{Source, TableBinding}, target::Target};
@@ -49,6 +52,9 @@ mod keep;
 mod ledger;
 mod print;
 
+mod count;
+mod count_pass;
+mod incremental;
 mod sample;
 mod source_pass;
 mod target_pass;
@@ -60,10 +66,12 @@ mod quality;
 mod keys;
 mod run;
 mod table_run;
+mod verified;
 
 #[cfg(test)]
 mod tests;
 
+pub use count::{CountReport, DayCounts, TableCount, count};
 pub use evidence::{Digests, LagSample, Manifest, ManifestTable, Percentiles, QueryLatency, SCHEMA_VERSION};
 pub use keys::validate_keys;
 pub use options::{Kept, Sample, ValidateOptions};
@@ -74,5 +82,6 @@ pub use quality::{
 pub use report::{Finding, FindingClass, Report, TableReport};
 pub use run::validate;
 pub use verdict::{Verdict, decide};
+pub use verified::{begin, record, starting_point};
 
 pub use tokio_util::sync::CancellationToken;

@@ -38,6 +38,10 @@ pub struct ValidateOptions {
     pub read_units_per_s_max: Option<f64>,
     /// Where an unfinished run is kept, so that it goes on after its process was killed; `None` keeps nothing.
     pub kept: Option<Kept>,
+    /// The number of this pass ([`begin`](crate::begin)), so that a later one can go on from it; `None` where none will.
+    pub pass: Option<i64>,
+    /// Only the keys that changed since the full pass, instead of everything.
+    pub incremental: bool,
     /// Only so many rows and items, chosen by chance, instead of all of them. A report of a sample says so.
     pub sample: Option<Sample>,
     /// Whether findings show values that the table does not reveal. Such a report is for who may read the rows anyway.
@@ -89,6 +93,8 @@ impl Default for ValidateOptions {
             memory_bytes: 256 << 20,
             read_units_per_s_max: None,
             kept: None,
+            pass: None,
+            incremental: false,
             sample: None,
             unmasked: false,
             quality: true,

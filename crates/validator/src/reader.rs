@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use lockstep_core::source::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
-use lockstep_core::target::{Backoff, Page, READ_KEYS_MAX, Target};
+use lockstep_core::target::{Backoff, CountPage, CountWhat, Page, READ_KEYS_MAX, Target};
 use lockstep_core::{AttributeValue, Attributes, Result, Retry, TargetKey};
 use tokio::sync::Semaphore;
 
@@ -29,7 +29,7 @@ const LOOK_UP_KEYS_MAX: usize = 200;
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     pub(crate) source: Source,
-    target: Target,
+    pub(crate) target: Target,
     source_slots: Arc<Semaphore>,
     target_slots: Arc<Semaphore>,
     pace: Arc<Pace>,
@@ -108,6 +108,20 @@ impl Reader {
     pub(crate) async fn page(&self, table: &str, segment: (usize, usize), start: Option<&Attributes>) -> Result<Page> {
         self.pace.wait().await;
         let page = insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
+        self.pace.pay(page.capacity_units);
+        Ok(page)
+    }
+
+    /// One page of a scan that counts.
+    pub(crate) async fn count(
+        &self,
+        table: &str,
+        segment: (usize, usize),
+        what: &CountWhat<'_>,
+        start: Option<&Attributes>,
+    ) -> Result<CountPage> {
+        self.pace.wait().await;
+        let page = insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned())).await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
     }

@@ -34,6 +34,9 @@ pub struct Report {
     /// What was chosen, if it was a sample and not everything.
     #[serde(default)]
     pub sample: Option<Sample>,
+    /// Whether only what changed since the full pass was compared.
+    #[serde(default)]
+    pub incremental: bool,
     /// One entry a table.
     pub tables: Vec<TableReport>,
     /// See [`SCHEMA_VERSION`](crate::SCHEMA_VERSION). A report without it is of the first version.
@@ -131,6 +134,16 @@ pub struct TableReport {
     /// the beginning of the first part. `None` where nothing was read.
     #[serde(default)]
     pub as_of: Option<DateTime<Utc>>,
+    /// Until when changes were looked at. Of a full pass this is [`TableReport::as_of`]. Of an incremental one it is when that
+    /// began, while `as_of` stays with the full pass: what is not captured, nobody has looked for since.
+    #[serde(default)]
+    pub verified_as_of: Option<DateTime<Utc>>,
+    /// The number of the pass whose readings these are.
+    #[serde(default)]
+    pub pass: Option<i64>,
+    /// Keys that an incremental pass looked at.
+    #[serde(default)]
+    pub keys_changed: u64,
     /// Rows that an earlier part of this run had read.
     #[serde(default)]
     pub rows_resumed: u64,

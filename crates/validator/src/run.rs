@@ -68,6 +68,7 @@ pub async fn validate(
         manifest: manifest(tables, &reports, options),
         lag: Vec::new(),
         latency: Vec::new(),
+        incremental: options.incremental,
         tables: reports,
     };
     tracing::info!(

@@ -10,8 +10,9 @@ use lockstep_core::{Phase, TargetKey};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::evidence::Digests;
+use crate::incremental::compare_changed;
 use crate::keep::{self, Kept};
-use crate::ledger::{Ledger, Side};
+use crate::ledger::{Begun, Ledger, Side};
 use crate::options::{Sample, ValidateOptions};
 use crate::progress::{Progress, TableProgress};
 use crate::quality::Judge;
@@ -40,8 +41,9 @@ pub(crate) struct TableRun {
     pub(crate) judge: Judge,
     /// Batches of suspects that may be in memory with their rows and items; the others wait without.
     pub(crate) observing: Semaphore,
-    as_of: OnceLock<DateTime<Utc>>,
     digests: OnceLock<Digests>,
+    begun: OnceLock<Begun>,
+    verified_as_of: OnceLock<DateTime<Utc>>,
     progress: Arc<Progress>,
     /// Stands in where the caller watches other tables.
     unwatched: TableProgress,
@@ -64,8 +66,9 @@ impl TableRun {
             tally: Tally::new(options.findings_max),
             judge: Judge::new(options, Utc::now().timestamp()),
             observing: Semaphore::new(2 * options.parallel.max(1)),
-            as_of: OnceLock::new(),
             digests: OnceLock::new(),
+            begun: OnceLock::new(),
+            verified_as_of: OnceLock::new(),
             progress: Arc::clone(progress),
             unwatched: TableProgress::default(),
         })
@@ -94,8 +97,11 @@ impl TableRun {
         if let Some(sample) = self.options.sample {
             return self.compare_sample(sample).await;
         }
-        let Kept { ledger, as_of } = keep::open(self, rows_estimate).await.map_err(|e| nothing(e.to_string()))?;
-        let _ = self.as_of.set(as_of);
+        if self.options.incremental {
+            return compare_changed(self).await;
+        }
+        let Kept { ledger, begun } = keep::open(self, rows_estimate).await.map_err(|e| nothing(e.to_string()))?;
+        self.speak_as_of(begun, begun.as_of);
         let ledger = Arc::new(ledger);
         self.count_resumed(&ledger);
         let (sender, queue) = mpsc::channel(BATCH);
@@ -133,7 +139,7 @@ impl TableRun {
     /// Compares what a sample chooses.
     async fn compare_sample(self: &Arc<Self>, chosen: Sample) -> Result<(), String> {
         let now = self.reader.ask(|| self.reader.source.clock()).await.map_err(|e| format!("nothing was compared: {e}"))?;
-        let _ = self.as_of.set(now);
+        self.speak_as_of(Begun { as_of: now, pass: None }, now);
         let (sender, queue) = mpsc::channel(BATCH);
         let sampling = async {
             let suspects = Suspects(sender);
@@ -256,7 +262,7 @@ impl TableRun {
 
     /// Checks what every conclusion rests on: each change is captured (I1), and no column is unknown to the row type. At the
     /// start, and again at the end, because both must have held all the time.
-    async fn check_source(&self) -> Result<(), String> {
+    pub(crate) async fn check_source(&self) -> Result<(), String> {
         let (reader, binding) = (&self.reader, &self.binding);
         let capture = reader.ask(|| reader.source.capture_state(binding)).await.map_err(|e| e.to_string())?;
         capture.require_on(binding.name()).map_err(|e| e.to_string())?;
@@ -269,9 +275,21 @@ impl TableRun {
         }
     }
 
+    /// Says of when the report is to speak: before anything is read.
+    pub(crate) fn speak_as_of(&self, begun: Begun, verified_as_of: DateTime<Utc>) {
+        // Once a run; there is nothing to be done about a second time.
+        let _ = self.begun.set(begun);
+        let _ = self.verified_as_of.set(verified_as_of);
+    }
+
     /// The report as it is by now.
     pub(crate) fn report(&self) -> TableReport {
-        TableReport { as_of: self.as_of.get().copied(), ..self.tally.report(self.binding.name()) }
+        TableReport {
+            as_of: self.begun.get().map(|begun| begun.as_of),
+            pass: self.begun.get().and_then(|begun| begun.pass),
+            verified_as_of: self.verified_as_of.get().copied(),
+            ..self.tally.report(self.binding.name())
+        }
     }
 
     /// The report, with what waits at the end.

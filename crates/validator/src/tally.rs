@@ -27,6 +27,7 @@ pub(crate) struct Tally {
     rows_resumed: AtomicU64,
     rows_sampled: AtomicU64,
     items_sampled: AtomicU64,
+    keys_changed: AtomicU64,
     /// In thousandths.
     read_units: AtomicU64,
     findings: Mutex<Vec<Finding>>,
@@ -78,6 +79,11 @@ impl Tally {
     pub(crate) fn count_sampled(&self, rows: u64, items: u64) {
         self.rows_sampled.fetch_add(rows, Ordering::Relaxed);
         self.items_sampled.fetch_add(items, Ordering::Relaxed);
+    }
+
+    /// Counts keys that an incremental pass looks at.
+    pub(crate) fn count_changed(&self, keys: u64) {
+        self.keys_changed.fetch_add(keys, Ordering::Relaxed);
     }
 
     /// Counts what a reading of the target cost.
@@ -149,6 +155,7 @@ impl Tally {
             rows_resumed: read(&self.rows_resumed),
             rows_sampled: read(&self.rows_sampled),
             items_sampled: read(&self.items_sampled),
+            keys_changed: read(&self.keys_changed),
             read_units: read(&self.read_units) as f64 / 1_000.0,
             findings,
             ..TableReport::of(name)

@@ -68,6 +68,17 @@ impl Context {
         if self.cancel.is_cancelled() { Err(Failure::interrupted(RESUME)) } else { Ok(()) }
     }
 
+    /// Why an incremental validation cannot begin now, one sentence a table; empty when it can.
+    pub(super) async fn refusals_of_incremental(&self, stores: &Stores) -> anyhow::Result<Vec<String>> {
+        let control = stores.source.control().await?;
+        let mut refusals = Vec::new();
+        for binding in self.tables()? {
+            let point = lockstep_validator::starting_point(&stores.source, &stores.target, &binding, &control).await?;
+            refusals.extend(point.err());
+        }
+        Ok(refusals)
+    }
+
     /// Compares both sides and records the verdict under the epoch it was made in.
     pub(super) async fn validate(
         &self,
@@ -103,9 +114,14 @@ impl Context {
             let progress = progress.clone();
             move || progress.snapshot().iter().map(validation_sample).collect()
         });
+        // A pass that does not look at everything is nothing to go on from.
+        let is_whole = options.sample.is_none() && options.window.is_whole();
+        let pass = if is_whole { lockstep_validator::begin(&stores.source).await? } else { None };
+        let options = &ValidateOptions { pass, ..options.clone() };
         let lag = LagWatch::start(stores.source.clone(), tables.clone());
         let mut report = lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel).await;
         board.close().await;
+        lockstep_validator::record(&stores.source, &stores.target, &tables, &report).await?;
         report.latency = latency;
         report.lag = lag.seen().await;
         report.manifest.configuration_sha256 = Some(hash_of(&self.config)?);

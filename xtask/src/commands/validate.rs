@@ -8,7 +8,7 @@ use lockstep_validator::{Kept, Sample, ValidateOptions};
 use crate::config::{Moment, Setting};
 use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
-use crate::report::{exit_of_verdict, print, print_json, validation};
+use crate::report::{counts, exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
 use crate::{Context, help};
 
@@ -30,6 +30,8 @@ use crate::{Context, help};
        cargo xtask validate --rate 500   take at most 500 read units a second from DynamoDB\n  \
        cargo xtask validate --from 2026-01-01 --to 2026-02-01   only rows of January; no gate takes that verdict\n  \
        cargo xtask validate --sample 1000 --seed 7   a thousand rows and a thousand items of each table, in seconds\n  \
+       cargo xtask validate --incremental   only what changed since the last full one\n  \
+       cargo xtask validate --counts --by-day   only count, each day by itself\n  \
        cargo xtask validate --restart    forget what an unfinished run has read\n  \
        cargo xtask validate --html audit.html --latency   a page, with latencies of both stores\n  \
        cargo xtask validate --json | jq '.verdict, .reasons'"
@@ -75,6 +77,21 @@ pub struct Args {
     /// Decides which; the same seed takes the same rows while they are there
     #[arg(long, value_name = "N", requires = "sample", default_value_t = 1, allow_negative_numbers = true)]
     pub seed: i64,
+    /// Only keys that changed since the newest full validation that found nothing, delivered or not
+    ///
+    /// That one must be of this phase, or of the one before the last step, and no older than a day. The verdict is as old as it,
+    /// because changes that somebody made in DynamoDB itself are captured by nobody and are seen by a full validation only.
+    #[arg(long, conflicts_with_all = ["sample", "from", "to", "restart"])]
+    pub incremental: bool,
+    /// Only count rows and items, exactly, and compare nothing; no gate takes that for a verdict
+    ///
+    /// Both sides must agree within validate.count_tolerance. What is pending is shown, and excuses nothing: let the relay
+    /// catch up, or stop the writers. What the scan will take of DynamoDB is said before.
+    #[arg(long, conflicts_with_all = ["quiescent", "no_relay", "sample", "restart", "incremental"])]
+    pub counts: bool,
+    /// With --counts: each day by itself, where a table has a day
+    #[arg(long, requires = "counts")]
+    pub by_day: bool,
     /// Begin anew, whatever an unfinished run has left
     #[arg(long)]
     pub restart: bool,
@@ -98,6 +115,7 @@ impl Args {
         ValidateOptions {
             window,
             quiescent: self.quiescent,
+            incremental: self.incremental,
             wait_for_pending: !self.no_relay,
             kept: (!folder.is_empty()).then(|| Kept { folder: folder.into(), restart: self.restart }),
             sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),
@@ -124,6 +142,15 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
         ));
     }
+    if args.counts {
+        return run_counts(&context, stores, &args).await;
+    }
+    if args.incremental {
+        let refusals = context.refusals_of_incremental(&stores).await?;
+        if !refusals.is_empty() {
+            return Err(Failure::usage(refusals.join("\n")));
+        }
+    }
     let options = args.options(&context);
     let report = context.validate_and_time(&stores, &options, args.latency, &context.cancel).await?;
     if let Some(path) = &args.html {
@@ -138,4 +165,24 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     stores.close(false).await?;
     context.check_cancelled()?;
     Ok(exit_of_verdict(&report.verdict))
+}
+
+async fn run_counts(context: &Context, stores: Stores, args: &Args) -> anyhow::Result<Exit> {
+    let tables = context.tables()?;
+    let mut units = 0.0;
+    for binding in &tables {
+        units += stores.target.scan_units_estimate(&binding.target_name).await?;
+    }
+    // DynamoDB knows the size of a table as it was hours ago.
+    context.ui.say(&format!("Counting takes about {units:.0} read units of DynamoDB, by sizes that are some hours old"));
+    let options = args.options(context);
+    let counting = lockstep_validator::count(&stores.source, &stores.target, &tables, &options, args.by_day);
+    let report = context.unless_cancelled(counting).await??;
+    if context.json {
+        print_json(&report);
+    } else {
+        print(&counts(&report));
+    }
+    stores.close(false).await?;
+    Ok(if report.agrees { Exit::Consistent } else { Exit::NotConsistent })
 }

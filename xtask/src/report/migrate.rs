@@ -4,10 +4,10 @@ use lockstep_coordinator::{BackfillSummary, StepOutcome, TableStatus};
 use lockstep_core::source::RangeRow;
 use lockstep_core::target::LoadPath;
 use lockstep_core::{Epoch, Phase};
-use lockstep_validator::{TableReport, Verdict};
+use lockstep_validator::{Report, TableReport, Verdict};
 use serde::Serialize;
 
-use super::{table, verdict_line};
+use super::{not_counted, table, target_count, verdict_line};
 use crate::stores::Kept;
 use crate::ui::{count, seconds};
 
@@ -17,6 +17,8 @@ pub(crate) struct MigrateReport {
     /// `verdict` and `reasons`.
     #[serde(flatten)]
     pub(crate) verdict: Verdict,
+    /// Whether the last validation looked at what changed since the one before, and not at everything.
+    pub(crate) incremental: bool,
     /// The phase at the end.
     pub(crate) phase: Phase,
     /// The epoch at the end.
@@ -73,7 +75,7 @@ pub(crate) struct MigrateTable {
     /// Rows of the source.
     pub(crate) source_count: u64,
     /// Live items of the target.
-    pub(crate) target_count: u64,
+    pub(crate) target_count: Option<u64>,
     /// Rows settled by the backfill, over all runs.
     pub(crate) backfilled: u64,
     /// Of those: settled by earlier runs, and not read again by this one.
@@ -112,12 +114,18 @@ pub(crate) struct MigrateTable {
 
 impl MigrateTable {
     /// Puts together what backfill, control tables and validation say of one table.
-    pub(crate) fn of(backfill: &BackfillSummary, ranges: &[RangeRow], status: &TableStatus, validation: &TableReport) -> Self {
+    pub(crate) fn of(
+        backfill: &BackfillSummary,
+        ranges: &[RangeRow],
+        status: &TableStatus,
+        report: &Report,
+        validation: &TableReport,
+    ) -> Self {
         let settled: u64 = ranges.iter().map(|range| range.rows_read.unsigned_abs()).sum();
         Self {
             name: backfill.table.clone(),
             source_count: validation.source_count,
-            target_count: validation.target_count,
+            target_count: target_count(report, validation),
             backfilled: settled,
             resumed: backfill.rows_resumed,
             read_again: (backfill.rows_resumed + backfill.rows_read).saturating_sub(settled),
@@ -158,7 +166,6 @@ impl MigrateReport {
         let rows = self.tables.iter().map(|t| {
             let numbers = [
                 t.source_count,
-                t.target_count,
                 t.backfilled,
                 t.resumed,
                 t.relayed.unsigned_abs(),
@@ -168,7 +175,9 @@ impl MigrateReport {
                 t.different,
                 t.extra,
             ];
-            std::iter::once(t.name.clone()).chain(numbers.map(count)).collect()
+            let mut cells: Vec<String> = std::iter::once(t.name.clone()).chain(numbers.map(count)).collect();
+            cells.insert(2, t.target_count.map_or_else(not_counted, count));
+            cells
         });
         let stages: Vec<String> = self.stages.iter().map(|s| format!("{} {}", s.name, seconds(s.duration_s))).collect();
         let mut text = table(&headers, rows);
@@ -192,7 +201,7 @@ impl MigrateReport {
             );
         }
         text += &format!("\n  {}: {}", seconds(self.duration_s), stages.join(", "));
-        text += &format!("\nPhase: {} (epoch {})\n{}", self.phase, self.epoch, verdict_line(&self.verdict));
+        text += &format!("\nPhase: {} (epoch {})\n{}", self.phase, self.epoch, verdict_line(&self.verdict, self.incremental));
         text
     }
 }

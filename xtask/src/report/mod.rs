@@ -10,7 +10,7 @@ pub(crate) use table::{key_values, table};
 
 use std::io::Write;
 
-use lockstep_validator::{Report, Verdict};
+use lockstep_validator::{CountReport, Report, TableReport, Verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -62,8 +62,11 @@ pub(crate) fn exit_of_verdict(verdict: &Verdict) -> Exit {
 }
 
 /// The one line that everything comes to.
-pub(crate) fn verdict_line(verdict: &Verdict) -> String {
+pub(crate) fn verdict_line(verdict: &Verdict, incremental: bool) -> String {
     let word = match verdict {
+        Verdict::Consistent if incremental => {
+            "CONSISTENT: every row of both sides was compared, then every key that changed since, and they agree"
+        }
         Verdict::Consistent => "CONSISTENT: every row of both sides was compared, and they agree",
         Verdict::Inconsistent { .. } => "NOT CONSISTENT",
         Verdict::Incomplete { .. } => "NOT SHOWN TO BE CONSISTENT: not everything was compared",
@@ -85,7 +88,9 @@ pub(crate) fn validation(report: &Report) -> String {
         let other = t.undecodable + t.unsettled;
         let numbers =
             [t.source_count, t.target_count, t.equal, t.missing, t.different, t.extra, other, t.pending, t.dead_letters];
-        std::iter::once(t.name.clone()).chain(numbers.map(count)).collect()
+        let mut cells: Vec<String> = std::iter::once(t.name.clone()).chain(numbers.map(count)).collect();
+        cells[2] = target_count(report, t).map_or_else(not_counted, count);
+        cells
     });
     let mut text = table(&headers, rows);
     for t in &report.tables {
@@ -117,11 +122,49 @@ pub(crate) fn validation(report: &Report) -> String {
     let as_of = report.as_of().map(|at| format!(", as of {}", at.format("%F %T UTC"))).unwrap_or_default();
     let resumed = if resumed > 0 { format!(", {} rows of them read by an earlier part", count(resumed)) } else { String::new() };
     let line = match scope(report) {
-        None => verdict_line(&report.verdict),
+        None => verdict_line(&report.verdict, report.incremental),
         Some(scope) if report.verdict.is_consistent() => format!("Verdict: CONSISTENT as far as it was compared: {scope}"),
-        Some(scope) => format!("{}\n  ({scope})", verdict_line(&report.verdict)),
+        Some(scope) => format!("{}\n  ({scope})", verdict_line(&report.verdict, report.incremental)),
     };
-    format!("{text}\n{line}, in {}{as_of}{resumed}", seconds(report.duration_s))
+    format!("{text}\n{line}, in {}{as_of}{}{resumed}", seconds(report.duration_s), carried_on(report))
+}
+
+/// Counts, for people: every table, and the days that differ.
+pub(crate) fn counts(report: &CountReport) -> String {
+    let headers = ["table", "day", "source", "target", "pending", "dead letters", "read units"];
+    let mut rows = Vec::new();
+    for t in &report.tables {
+        let numbers = [t.source_count, t.target_count, t.pending, t.dead_letters].map(count);
+        let all = [t.name.clone(), "all".to_owned()].into_iter().chain(numbers).chain([format!("{:.1}", t.read_units)]);
+        rows.push(all.collect());
+        for day in t.days.iter().filter(|day| day.source_count != day.target_count).take(SHOWN_MAX) {
+            let numbers = [day.source_count, day.target_count].map(count);
+            rows.push(
+                [String::new(), day.day.clone()].into_iter().chain(numbers).chain([(); 3].map(|()| String::new())).collect(),
+            );
+        }
+    }
+    let line = if report.agrees { "The counts agree" } else { "THE COUNTS DIFFER; `validate` says where" };
+    format!("{}\n{line}, with a tolerance of {}", table(&headers, rows), report.tolerance)
+}
+
+/// Live items of the target, where they were counted: an incremental pass does so only while nobody writes.
+pub(crate) fn target_count(report: &Report, table: &TableReport) -> Option<u64> {
+    (!report.incremental || table.target_count > 0).then_some(table.target_count)
+}
+
+/// Stands where nothing was counted.
+pub(crate) fn not_counted() -> String {
+    "-".to_owned()
+}
+
+/// How old the full pass is, and how far it was carried on.
+fn carried_on(report: &Report) -> String {
+    let until = report.tables.iter().filter_map(|t| t.verified_as_of).min().filter(|_| report.incremental);
+    let keys: u64 = report.tables.iter().map(|t| t.keys_changed).sum();
+    until.map_or_else(String::new, |until| {
+        format!("; {} keys that changed since, until {}", count(keys), until.format("%F %T UTC"))
+    })
 }
 
 /// What was compared, where that is not everything; `None` where it is.
@@ -131,8 +174,10 @@ fn scope(report: &Report) -> Option<String> {
         let (rows, items) = report.tables.iter().fold((0, 0), |(r, i), t| (r + t.rows_sampled, i + t.items_sampled));
         let equal: u64 = report.tables.iter().map(|t| t.equal).sum();
         let rate = 100.0 * equal as f64 / rows.max(1) as f64;
-        let (rows, items) = (count(rows), count(items));
-        parts.push(format!("{rows} rows and {items} items, chosen by seed {} ({rate:.2} % of the rows equal)", sample.seed));
+        let extra: u64 = report.tables.iter().map(|t| t.extra).sum();
+        let (rows, items, seed) = (count(rows), count(items), sample.seed);
+        let without = if extra > 0 { format!(", {} of the items without a row", count(extra)) } else { String::new() };
+        parts.push(format!("{rows} rows and {items} items, chosen by seed {seed} ({rate:.2} % of the rows equal{without})"));
     }
     let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
     parts.extend(day(report.window_start).map(|from| format!("from {from}")));

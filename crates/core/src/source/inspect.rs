@@ -173,6 +173,24 @@ impl Source {
         Ok(rows.iter().map(|row| Dependent { kind: row.get("kind"), name: row.get("name") }).collect())
     }
 
+    /// Exact number of rows of each day in UTC, `yyyy-mm-dd`, of those in `window`; one number without a day where the table
+    /// has no day column.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn count_by_day(&self, binding: &TableBinding, window: &super::Window) -> Result<Vec<(String, i64)>> {
+        let Some(column) = binding.table.day_column() else {
+            return Ok(vec![(String::new(), self.count(binding, window).await?)]);
+        };
+        let sql = format!(
+            "SELECT coalesce(to_char(s.{} AT TIME ZONE 'UTC', 'YYYY-MM-DD'), ''), count(*) FROM {} AS s{} GROUP BY 1 ORDER BY 1",
+            super::quote_identifier(column),
+            binding.relation.sql(),
+            window.where_sql(binding, "WHERE")
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await.doing("counting source rows by day")
+    }
+
     /// Exact number of rows, optionally only those in `window` of the table's day column.
     ///
     /// # Errors

@@ -4,7 +4,8 @@
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
 //! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
 //! `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside),
-//! [`reverse`] (rows that come back from the target), `references`, `journal`, `verdicts`.
+//! [`reverse`] (rows that come back from the target), `references`, `journal`, `verdicts`, `unverified` (what was delivered
+//! since a pass).
 
 mod barrier;
 mod begin;
@@ -29,6 +30,7 @@ mod standing;
 mod statements;
 mod sweep;
 mod tuning;
+mod unverified;
 mod verdicts;
 
 pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
@@ -54,6 +56,7 @@ pub use standing::{Oldest, Standing};
 pub(crate) use statements::RowStatements;
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
+pub use unverified::{ChangedKey, FullPass};
 pub use verdicts::VerdictRow;
 
 use std::str::FromStr;

@@ -12,7 +12,7 @@ pub const READ_KEYS_MAX: usize = 100;
 
 /// Most items of one page of a scan: about the megabyte that DynamoDB returns at once, for items of a kilobyte. Without a
 /// limit the embedded one reads the rest of the table for each page.
-const PAGE_ITEMS_MAX: i32 = 1_000;
+pub(super) const PAGE_ITEMS_MAX: i32 = 1_000;
 
 /// One page of a scan.
 #[derive(Clone, Debug, Default)]

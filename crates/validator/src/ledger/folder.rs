@@ -32,12 +32,22 @@ pub(crate) struct Manifest {
     pub(super) format: u32,
     /// Of everything that prints and pieces depend on: under another one, nothing here means anything.
     pub(crate) identity: String,
-    /// When the oldest print may have been made.
-    pub(crate) as_of: DateTime<Utc>,
+    #[serde(flatten)]
+    pub(crate) begun: Begun,
     pub(super) seed: u64,
     pub(super) partitions: usize,
     pub(super) source: KeptPage,
     pub(super) target: KeptPage,
+}
+
+/// How an unfinished run began.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    /// When the oldest print may have been made.
+    pub(crate) as_of: DateTime<Utc>,
+    /// The number of its pass, if it has one.
+    #[serde(default)]
+    pub(crate) pass: Option<i64>,
 }
 
 /// One side of a ledger as it is kept.
@@ -49,9 +59,9 @@ pub(super) struct KeptPage {
 }
 
 impl Manifest {
-    pub(super) fn new(identity: String, as_of: DateTime<Utc>, seed: u64, partitions: usize) -> Self {
+    pub(super) fn new(identity: String, begun: Begun, seed: u64, partitions: usize) -> Self {
         let (source, target) = (KeptPage::default(), KeptPage::default());
-        Self { format: FORMAT, identity, as_of, seed, partitions, source, target }
+        Self { format: FORMAT, identity, begun, seed, partitions, source, target }
     }
 }
 

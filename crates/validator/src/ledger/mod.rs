@@ -21,10 +21,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
-
 use crate::print::{Print, Printer};
-pub(crate) use folder::{Folder, Manifest};
+pub(crate) use folder::{Begun, Folder, Manifest};
 pub(crate) use pass::{Counted, Cursor, Pass, Piece};
 use spool::Spool;
 
@@ -133,7 +131,7 @@ impl Ledger {
         memory_bytes: usize,
         pieces: (Vec<Piece>, Vec<Piece>),
         seed: Option<u64>,
-        kept: Option<(Folder, String, DateTime<Utc>)>,
+        kept: Option<(Folder, String, Begun)>,
     ) -> io::Result<Self> {
         let partition_rows = (memory_bytes / 8 / JOINED_BYTES).max(1_000);
         let partitions = usize::try_from(rows).unwrap_or(0) / partition_rows;
@@ -142,9 +140,9 @@ impl Ledger {
         let seed = seed.unwrap_or_else(|| std::collections::hash_map::RandomState::new().build_hasher().finish());
         let kept = match kept {
             None => None,
-            Some((folder, identity, as_of)) => {
+            Some((folder, identity, begun)) => {
                 folder.clear()?;
-                Some((folder, Manifest::new(identity, as_of, seed, partitions)))
+                Some((folder, Manifest::new(identity, begun, seed, partitions)))
             }
         };
         let page = |side: Side, pieces| {

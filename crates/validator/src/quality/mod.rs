@@ -103,8 +103,8 @@ impl Judge {
     /// Expiry is judged as of `now_s` on both sides.
     pub(crate) fn new(options: &ValidateOptions, now_s: i64) -> Self {
         let empty = || Mutex::new(Judgement::as_of(now_s));
-        // A sample is too little to judge by.
-        let is_on = options.quality && options.sample.is_none();
+        // A sample is too little to judge by, and so is what has changed.
+        let is_on = options.quality && options.sample.is_none() && !options.incremental;
         Self { is_on, as_of_s: now_s, source: empty(), target: empty(), resumed: OnceLock::new() }
     }
 

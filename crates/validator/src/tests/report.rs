@@ -25,6 +25,7 @@ fn report(verdict: Verdict) -> Report {
         window_start: None,
         window_end: None,
         sample: None,
+        incremental: false,
         schema_version: SCHEMA_VERSION,
         manifest: Manifest::default(),
         lag: Vec::new(),

@@ -47,9 +47,25 @@ pub struct Args {
     /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite or HybridRead [default: HybridRead]
     #[arg(long, value_name = "PHASE")]
     pub through: Option<Phase>,
+    /// What the last validation reads, after the step to HybridRead
+    ///
+    /// `incremental` looks at the keys that changed since the validation in DualWrite found nothing a moment ago, and reads
+    /// everything where there is no such validation. A step changes no row and no item, so nothing else can have changed, but
+    /// by somebody who writes to DynamoDB himself.
+    #[arg(long, value_name = "WHAT", default_value = "incremental")]
+    pub validate: FinalValidation,
     /// Leave the embedded stores running, and print how to reach and how to remove them
     #[arg(long)]
     pub keep: bool,
+}
+
+/// What the last validation reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FinalValidation {
+    /// Every row and every item.
+    Full,
+    /// What changed since the full one.
+    Incremental,
 }
 
 impl Args {
@@ -72,7 +88,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     }
     let stores = context.unless_cancelled(Stores::open(&context.config, args.keep, &context.ui)).await??;
     let embedded = stores.are_embedded();
-    let result = story::tell(&context, &stores, args.rows, begun).await;
+    let result = story::tell(&context, &stores, &args, begun).await;
     // Kept also after a failure: that is when one wants to look.
     let kept = stores.close(args.keep).await;
     let mut report = match result {

@@ -8,11 +8,11 @@ use lockstep_core::Phase;
 use lockstep_validator::{Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::interrupted;
 use super::live::Live;
 use super::relay::{BackgroundRelay, drain};
+use super::{Args, FinalValidation, interrupted};
 use crate::Context;
-use crate::commands::seed::{self, Rows};
+use crate::commands::seed;
 use crate::commands::shared::board;
 use crate::commands::step::describe;
 use crate::report::{LiveWrites, MigrateReport, MigrateTable, Stage, verdict_line};
@@ -25,7 +25,8 @@ const LIVE_WRITES_PER_S: u32 = 100;
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Runs everything on `stores`, and reports.
-pub(super) async fn tell(context: &Context, stores: &Stores, rows: Rows, begun: Instant) -> anyhow::Result<MigrateReport> {
+pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun: Instant) -> anyhow::Result<MigrateReport> {
+    let rows = args.rows;
     let mut stages = Stages::since(begun);
     if stores.are_embedded() {
         stages.end("start");
@@ -42,7 +43,7 @@ pub(super) async fn tell(context: &Context, stores: &Stores, rows: Rows, begun: 
     // Whoever is told to stop, or fails, stops the others through this.
     let cancel = context.cancel.child_token();
     let relay = BackgroundRelay::start(coordinator.clone(), cancel.clone());
-    let story = Story { context, stores, coordinator: &coordinator, cancel: &cancel };
+    let story = Story { context, stores, coordinator: &coordinator, cancel: &cancel, last: args.validate };
     let result = story.run(&relay, live, &mut stages).await;
     let relayed = relay.stop().await;
     let recovered = coordinator.recovered().to_vec();
@@ -56,13 +57,14 @@ pub(super) async fn tell(context: &Context, stores: &Stores, rows: Rows, begun: 
     let tables = context.tables()?;
     let status = lockstep_coordinator::status(&stores.source, &stores.target, &tables).await?;
     let mut of_tables = Vec::new();
-    for (table, validation) in status.tables.iter().zip(&validation.tables) {
+    for (table, of_table) in status.tables.iter().zip(&validation.tables) {
         if let Some(backfill) = history.iter().find(|summary| summary.table == table.name) {
-            of_tables.push(MigrateTable::of(backfill, &stores.source.ranges(&table.name).await?, table, validation));
+            of_tables.push(MigrateTable::of(backfill, &stores.source.ranges(&table.name).await?, table, &validation, of_table));
         }
     }
     let control = stores.source.control().await?;
     Ok(MigrateReport {
+        incremental: validation.incremental,
         verdict: validation.verdict,
         phase: control.phase,
         epoch: control.epoch,
@@ -81,6 +83,7 @@ struct Story<'a> {
     stores: &'a Stores,
     coordinator: &'a Coordinator,
     cancel: &'a CancellationToken,
+    last: FinalValidation,
 }
 
 struct Ended {
@@ -119,9 +122,15 @@ impl Story<'_> {
         };
         self.catch_up().await?;
         stages.end("drain");
-        ui.say("Comparing every row of both sides once more:");
+        let incremental =
+            self.last == FinalValidation::Incremental && self.context.refusals_of_incremental(self.stores).await?.is_empty();
+        ui.say(if incremental {
+            "Comparing every key that changed since everything was compared:"
+        } else {
+            "Comparing every row of both sides once more:"
+        });
         // On stores that are not ours, others may be writing, whatever we have stopped.
-        let validation = self.validate(self.stores.are_embedded()).await?;
+        let validation = self.validate(self.stores.are_embedded(), incremental).await?;
         stages.end("final validation");
         Ok(Ended { history, steps, live_writes, validation })
     }
@@ -137,8 +146,8 @@ impl Story<'_> {
         while let Some(next) = phase.next().filter(|next| *next <= through) {
             if next == Phase::HybridRead {
                 ui.say("Comparing every row of both sides while writers go on:");
-                let report = self.validate(false).await?;
-                ui.say(&format!("  {}", verdict_line(&report.verdict).replace('\n', "\n  ")));
+                let report = self.validate(false, false).await?;
+                ui.say(&format!("  {}", verdict_line(&report.verdict, false).replace('\n', "\n  ")));
                 stages.end("validation");
             }
             ui.say(&format!("Step to {next}:"));
@@ -151,8 +160,9 @@ impl Story<'_> {
         Ok(steps)
     }
 
-    async fn validate(&self, quiescent: bool) -> anyhow::Result<Report> {
-        let options = ValidateOptions { quiescent, wait_for_pending: true, ..self.context.config.validate_options() };
+    async fn validate(&self, quiescent: bool, incremental: bool) -> anyhow::Result<Report> {
+        let options =
+            ValidateOptions { quiescent, incremental, wait_for_pending: true, ..self.context.config.validate_options() };
         let report = self.context.validate(self.stores, &options, self.cancel).await?;
         if self.cancel.is_cancelled() { Err(interrupted()) } else { Ok(report) }
     }

@@ -1,0 +1,101 @@
+//! The incremental pass: only keys that changed since the full pass are looked at, whether they were delivered or not (R24).
+//!
+//! They go to the recheck, as every suspect does: what it does not find equal, it reads until it is settled. So a key that is
+//! pending is lag, and drift only when it is not pending any more. A key that changed and went away is looked at as well: its
+//! item must be gone, too.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lockstep_core::source::{ChangedKey, Control, FullPass};
+use lockstep_core::{Epoch, Result};
+use tokio::sync::mpsc;
+
+use crate::count_pass::count_target;
+use crate::ledger::Begun;
+use crate::recheck::{BATCH, recheck};
+use crate::suspect::{Subject, Suspect, Suspects};
+use crate::table_run::TableRun;
+use crate::tasks::Stopped;
+use crate::verified::{identity, starting_point};
+
+/// Changed keys read at once.
+const PAGE_KEYS: i64 = 1_000;
+
+/// Compares what changed since the full pass; an error says what was not compared.
+pub(crate) async fn compare_changed(run: &Arc<TableRun>) -> Result<(), String> {
+    let nothing = |reason: String| format!("nothing was compared: {reason}");
+    let full = begin(run).await.map_err(nothing)?;
+    let (sender, queue) = mpsc::channel(BATCH);
+    let reading = async {
+        // In here, so that the queue ends when everything is in it.
+        let suspects = Suspects(sender);
+        raise(run, &suspects).await
+    };
+    let (read, recheck) = tokio::join!(reading, recheck(run, queue));
+    match (read, recheck) {
+        (Err(Stopped::RecheckEnded) | Ok(()), Err(e)) => return Err(format!("not every key that changed was compared: {e}")),
+        (Err(e), _) => return Err(format!("not every key that changed was read: {e}")),
+        (Ok(()), Ok(())) => {}
+    }
+    if run.options.quiescent {
+        // At rest both sides can be counted: what was put into the target round everybody shows there, if nowhere else.
+        let counted = count_target(&run.reader, &run.binding, &run.options, false).await;
+        let counted = counted.map_err(|e| format!("the items were not counted: {e}"))?;
+        run.tally.count_target(counted.items, 0);
+        run.tally.count_read_units(counted.read_units);
+    }
+    let reader = &run.reader;
+    let now = reader.ask(|| identity(&reader.source, &reader.target, &run.binding)).await.map_err(|e| e.to_string())?;
+    if now.as_ref() != Some(&full.identity) {
+        return Err("capture, columns, layout, the target table or the history of the source changed meanwhile; run a full pass"
+            .to_owned());
+    }
+    run.check_source().await
+}
+
+/// Finds what to go on from, and says of when the report will speak.
+async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
+    let reader = &run.reader;
+    let now = reader.ask(|| reader.source.clock()).await.map_err(|e| e.to_string())?;
+    // It takes no part in what is decided here.
+    let control = Control { phase: run.phase, epoch: Epoch(run.epoch), changed_at: now };
+    let point = reader.ask(|| starting_point(&reader.source, &reader.target, &run.binding, &control)).await;
+    let full = point.map_err(|e| e.to_string())??;
+    if run.options.pass.is_none() {
+        return Err("the pass could not begin, so nobody notes what is delivered during it; end write transactions that stay open and try again".to_owned());
+    }
+    run.speak_as_of(Begun { as_of: full.as_of, pass: run.options.pass }, now);
+    Ok(full)
+}
+
+/// Raises every key that changed.
+async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
+    let (reader, name) = (&run.reader, run.binding.name());
+    let mut after = None;
+    loop {
+        let page = reader.ask(|| reader.source.changed_keys(name, after.as_ref(), PAGE_KEYS)).await?;
+        run.tally.count_changed(page.len() as u64);
+        run.progress().source_rows.fetch_add(page.len() as u64, Ordering::Relaxed);
+        let is_last = (page.len() as i64) < PAGE_KEYS;
+        after = page.last().map(|changed| changed.key.clone());
+        suspects.raise(page.into_iter().map(|changed| suspect(run, changed)).collect()).await?;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+fn suspect(run: &TableRun, changed: ChangedKey) -> Suspect {
+    let table = &run.binding.table;
+    let ChangedKey { key, mut literals } = changed;
+    let subject = match table.target_key(&key) {
+        Ok(place) => Subject::Key { key: literals, place },
+        Err(_) => {
+            // No item can be at the place of such a key; its row may have another key by now.
+            literals.truncate(table.primary_key_columns());
+            Subject::Row { primary_key: literals }
+        }
+    };
+    Suspect { subject, of_row: true }
+}

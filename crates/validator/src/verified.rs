@@ -1,0 +1,174 @@
+//! What a later pass goes on from: the newest full pass of each table that found nothing (R24).
+//!
+//! A full pass takes its number first ([`begin`]); from then on the source notes each key that is delivered. Why nothing falls
+//! between is written in `lockstep_core`'s `source/unverified.rs`. What an incremental pass needs besides is that nothing else
+//! has changed that the full pass rested on: its *identity*, and the meaning of the pending set.
+//!
+//! A step between phases changes the control record and the version sequence, and no row and no item. So a full pass is as
+//! good after one step as before it, as long as both phases have their truth in the source: there, what changes is captured. In
+//! DynamoOnly items change without. More than one epoch may have been there and back, so it is not believed.
+//!
+//! Changes of the target that were made round everybody are in no set. An incremental pass does not see them, whatever is done;
+//! that is why its report keeps the `as_of` of the full pass, by which gates measure age.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use lockstep_core::source::{Control, FullPass, Source, TableBinding};
+use lockstep_core::target::{TableStanding, Target};
+use lockstep_core::{Kind, Phase, Result};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::report::{Report, TableReport};
+
+/// A full pass older than this is not gone on from: half of the time for which the source notes what is delivered.
+const FULL_PASS_AGE_MAX: TimeDelta = TimeDelta::hours(24);
+
+/// Begins a pass, before anything of it is read; its number goes into [`ValidateOptions::pass`](crate::ValidateOptions::pass).
+/// `None` where nobody could go on from it, as while a write transaction stays open for a minute.
+///
+/// # Errors
+/// The source's.
+pub async fn begin(source: &Source) -> Result<Option<i64>> {
+    match source.begin_pass().await {
+        Err(error) if error.kind == Kind::Busy => {
+            // Comparing needs no number; only going on from it does.
+            tracing::warn!("no later validation can go on from this one: {error}");
+            Ok(None)
+        }
+        begun => begun,
+    }
+}
+
+/// The full pass that an incremental one of this table may go on from now, or why there is none, with what to do.
+///
+/// # Errors
+/// A store's.
+pub async fn starting_point(
+    source: &Source,
+    target: &Target,
+    binding: &TableBinding,
+    control: &Control,
+) -> Result<std::result::Result<FullPass, String>> {
+    let Some(full) = source.full_pass(binding.name()).await? else {
+        return Ok(Err(format!("{}: no full pass has found it clean yet; {ADVICE}", binding.name())));
+    };
+    let identity = identity(source, target, binding).await?;
+    let now = source.clock().await?;
+    let refused = refusal(&full, identity.as_deref(), control.phase, control.epoch.0, now);
+    Ok(refused.map_or(Ok(full), |reason| Err(format!("{}: {reason}; {ADVICE}", binding.name()))))
+}
+
+const ADVICE: &str = "run `validate` without --incremental first";
+
+/// Why a full pass cannot be gone on from. Pure.
+fn refusal(full: &FullPass, identity: Option<&str>, phase: Phase, epoch: i64, now: DateTime<Utc>) -> Option<String> {
+    let then = full.phase.parse::<Phase>().ok();
+    if then.is_none_or(|then| then == Phase::DynamoOnly) || phase == Phase::DynamoOnly {
+        return Some("in DynamoOnly items change without being captured in the source".to_owned());
+    }
+    if !(0..=1).contains(&(epoch - full.epoch)) {
+        return Some(format!("its full pass was made in epoch {}, more than one step ago", full.epoch));
+    }
+    if identity != Some(full.identity.as_str()) {
+        return Some(
+            "capture, columns, layout, the target table or the history of the source are not those of its full pass".to_owned(),
+        );
+    }
+    // A clock that went back says nothing of an age.
+    let age = now - full.as_of;
+    (age < TimeDelta::zero() || age > FULL_PASS_AGE_MAX).then(|| {
+        format!("its full pass is of {}, and none older than {} h is gone on from", full.as_of, FULL_PASS_AGE_MAX.num_hours())
+    })
+}
+
+/// What a full pass rests on besides rows and items; `None` where that cannot be said, as when the target table is not the
+/// one that was adopted, or the source does not tell its timeline.
+pub(crate) async fn identity(source: &Source, target: &Target, binding: &TableBinding) -> Result<Option<String>> {
+    let Some(state) = source.table_state(binding.name()).await? else { return Ok(None) };
+    // A source that lost history has lost notes as well, and the target may hold what it forgot.
+    let Some(history) = source.history().await? else { return Ok(None) };
+    let there = match target.describe(&binding.target_name, &binding.table.target()).await? {
+        TableStanding::There(there) => there,
+        TableStanding::Missing => return Ok(None),
+    };
+    // Made again under the same name it is empty, and no captured change says so.
+    if state.target_id.is_some() && there.id != state.target_id {
+        return Ok(None);
+    }
+    let columns: Vec<_> = binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
+    let capture = (state.captured_at, &state.fingerprint, history);
+    let all = (binding.relation.sql(), columns, binding.table.layout(), capture, &binding.target_name, &there.id);
+    Ok(Some(format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))))
+}
+
+/// Records what a report means for passes after it. Called once, by whoever made it, when it has come to its end.
+///
+/// A full pass that found nothing in a table is gone on from. One that agreed, full or incremental, lets the notes of before it
+/// be forgotten. Whatever else found something takes away what there was to go on from: an item that was changed round
+/// everybody is in no set, and an incremental pass would bless it.
+///
+/// # Errors
+/// The source's. Not having recorded costs the next pass more reading, and nothing else, unless something was found.
+pub async fn record(source: &Source, target: &Target, tables: &[TableBinding], report: &Report) -> Result<()> {
+    let (Some(phase), Some(epoch)) = (report.phase, report.epoch) else { return Ok(()) };
+    for (binding, table) in tables.iter().zip(&report.tables) {
+        if table.findings_total() > 0 {
+            if !report.incremental {
+                source.forget_full_pass(binding.name()).await?;
+            }
+            continue;
+        }
+        let TableReport { complete: true, pass: Some(pass), as_of: Some(as_of), verified_as_of: Some(verified_as_of), .. } =
+            *table
+        else {
+            continue;
+        };
+        if report.incremental {
+            source.record_verified(binding.name(), as_of, verified_as_of).await?;
+        } else if phase != Phase::DynamoOnly
+            && let Some(identity) = identity(source, target, binding).await?
+        {
+            let phase = phase.name().to_owned();
+            let full = FullPass { pass, as_of, phase, epoch, identity, verified_as_of };
+            source.record_full_pass(binding.name(), &full).await?;
+        } else {
+            continue;
+        }
+        source.forget_notes(binding.name(), pass).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full(as_of: DateTime<Utc>) -> FullPass {
+        let phase = Phase::DualWrite.name().to_owned();
+        FullPass { pass: 3, as_of, phase, epoch: 7, identity: "same".to_owned(), verified_as_of: as_of }
+    }
+
+    #[test]
+    fn only_a_full_pass_that_still_means_the_same_is_gone_on_from() {
+        let now = Utc::now();
+        let refused =
+            |full: &FullPass, identity, phase, epoch, now| refusal(full, identity, phase, epoch, now).unwrap_or_default();
+        let of = full(now - TimeDelta::hours(23));
+        assert_eq!(refused(&of, Some("same"), Phase::DualWrite, 7, now), "");
+        assert_eq!(refused(&of, Some("same"), Phase::HybridRead, 8, now), "");
+        let cases = [
+            (Some("other"), Phase::DualWrite, 7, now, "layout"),
+            (None, Phase::DualWrite, 7, now, "layout"),
+            (Some("same"), Phase::DynamoOnly, 8, now, "DynamoOnly"),
+            (Some("same"), Phase::HybridRead, 9, now, "more than one step"),
+            (Some("same"), Phase::DualWrite, 6, now, "more than one step"),
+            (Some("same"), Phase::DualWrite, 7, now + TimeDelta::hours(2), "older than 24 h"),
+            (Some("same"), Phase::DualWrite, 7, now - TimeDelta::hours(24), "gone on from"),
+        ];
+        for (identity, phase, epoch, now, reason) in cases {
+            let said = refused(&of, identity, phase, epoch, now);
+            assert!(said.contains(reason), "{said:?} for {reason}");
+        }
+        let from_dynamo_only = FullPass { phase: Phase::DynamoOnly.name().to_owned(), ..of };
+        assert!(refused(&from_dynamo_only, Some("same"), Phase::HybridRead, 8, now).contains("DynamoOnly"));
+    }
+}
