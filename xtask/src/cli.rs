@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, repair, report, reverse_feed, rollback, seed, status,
-    test_operation, tune, validate,
+    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, repair, report, reverse_feed, rollback, seed,
+    status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;

@@ -39,11 +39,11 @@ pub use plan::{PathFacts, Range, load_path, provably_cold, split};
 pub use progress::{Progress, TableProgress};
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
+pub use repair::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
 pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, ReverseFeedOptions,
     drained, reverse_backfill, reverse_feed,
 };
-pub use repair::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;
 pub use test_operation::{Marked, MarkedRow, Presence, TestCheck, TestReport, test_operation};

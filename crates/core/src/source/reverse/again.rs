@@ -94,12 +94,7 @@ impl Source {
 }
 
 /// Brings one row to what its item says; says why not, where it is left for later.
-async fn settle(
-    connection: &mut PgConnection,
-    table: &FedTable,
-    epochs: &Epochs,
-    found: &Found,
-) -> Result<Option<String>> {
+async fn settle(connection: &mut PgConnection, table: &FedTable, epochs: &Epochs, found: &Found) -> Result<Option<String>> {
     // The feed may have had a newer state of this item since it was read. It takes this note out before it writes the row, so
     // who holds the note has the row to himself; and a note made anew since is told by the version.
     let doing = "looking at a note again";

@@ -66,7 +66,11 @@ impl Source {
         applied.again += note_earlier(&mut transaction, table, &plan.earlier).await?;
         if !plan.late.is_empty() {
             let late = mark(&mut transaction, &table.binding, &plan.late).await?;
-            tracing::warn!(table = name, late, "writes of DynamoOnly landed after it was over; the relay puts the rows over them");
+            tracing::warn!(
+                table = name,
+                late,
+                "writes of DynamoOnly landed after it was over; the relay puts the rows over them"
+            );
         }
         applied.skipped += plan.skipped;
         forget(&mut transaction, name, &plan.forget_after).await?;
