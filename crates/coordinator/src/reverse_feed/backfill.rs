@@ -1,7 +1,7 @@
 //! The reverse backfill: the whole target is read into the source, when the stream no longer has what was missed.
 //!
 //! It runs beside the feed and under the same guard, so whichever of them comes second with an older state yields. First every
-//! item: those of this DynamoOnly are upserted. Then every row: where its place holds a tombstone it is deleted; where its place
+//! item: those of any DynamoOnly are upserted. Then every row: where its place holds a tombstone it is deleted; where its place
 //! holds nothing, its item has expired, or was removed by hand, and it is only deleted when that is asked for.
 
 use chrono::Utc;
