@@ -54,6 +54,12 @@ pub trait AnyTable: Send + Sync {
     /// When no DynamoDB key can be formed; then nothing of that row can be in the target either.
     fn target_key(&self, key: &SourceKey) -> Result<TargetKey, Unholdable>;
 
+    /// A source key as capture wrote it, as one SQL literal a key column: spelled as [`AnyTable::key_of_row`] does.
+    ///
+    /// # Errors
+    /// When it is not a key of this table.
+    fn literals_of_key(&self, key: &SourceKey) -> Result<Vec<String>, Unholdable>;
+
     /// The source key of a row, as one SQL literal a key column.
     ///
     /// # Errors
@@ -201,6 +207,10 @@ impl<T: MigratableTable> AnyTable for T {
         let target_key = MigratableTable::target_key(self, &T::Key::from_key(&key.0)?)?;
         target_key.check()?;
         Ok(target_key)
+    }
+
+    fn literals_of_key(&self, key: &SourceKey) -> Result<Vec<String>, Unholdable> {
+        T::Key::from_key(&key.0)?.literals()
     }
 
     fn key_of_row(&self, fields: &mut Fields<'_>) -> Result<Vec<String>, Unholdable> {

@@ -73,9 +73,12 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
 async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
     let (reader, name) = (&run.reader, run.binding.name());
     let mut after = None;
+    // What is expected here is what has changed, and that is known page by page.
+    run.progress().rows_expected.store(0, Ordering::Relaxed);
     loop {
         let page = reader.ask(|| reader.source.changed_keys(name, after.as_ref(), PAGE_KEYS)).await?;
         run.tally.count_changed(page.len() as u64);
+        run.progress().rows_expected.fetch_add(page.len() as u64, Ordering::Relaxed);
         run.progress().source_rows.fetch_add(page.len() as u64, Ordering::Relaxed);
         let is_last = (page.len() as i64) < PAGE_KEYS;
         after = page.last().map(|changed| changed.key.clone());
@@ -89,8 +92,9 @@ async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
 fn suspect(run: &TableRun, changed: ChangedKey) -> Suspect {
     let table = &run.binding.table;
     let ChangedKey { key, mut literals } = changed;
-    let subject = match table.target_key(&key) {
-        Ok(place) => Subject::Key { key: literals, place },
+    let both = table.target_key(&key).and_then(|place| Ok((table.literals_of_key(&key)?, place)));
+    let subject = match both {
+        Ok((key, place)) => Subject::Key { key, place },
         Err(_) => {
             // No item can be at the place of such a key; its row may have another key by now.
             literals.truncate(table.primary_key_columns());
