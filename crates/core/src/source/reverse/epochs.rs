@@ -17,11 +17,13 @@ pub(super) enum Origin {
     Target,
     /// Written under a DynamoOnly that is over, while there is another one: it may be news, and its item says whether it is.
     ///
-    /// 1. A write of DynamoOnly is given up by everyone; its request is still under way. 2. There is a way back, and a
-    /// DynamoOnly again. 3. The request lands, now or between the last look of the flip and its commit: its item has not
-    /// changed, so its condition holds. It is the truth, under an epoch that is over. But 1. a write of DynamoOnly is
-    /// taken. 2. After the way back the source writes the row anew. 3. In the next DynamoOnly the stream is read from the
-    /// oldest record. Now the record is old. Versions do not tell one from the other, as what the source wrote is passed over.
+    /// News it is so: 1. A write of DynamoOnly is given up by everyone; its request is still under way. 2. There is a way back,
+    /// and a DynamoOnly again. 3. The request lands, now or between the last look of the flip and its commit: its item has not
+    /// changed, so its condition holds. It is the truth, under an epoch that is over.
+    ///
+    /// And old so: 1. A write of DynamoOnly is taken. 2. After the way back the source writes the row anew. 3. In the next
+    /// DynamoOnly the stream is read from the oldest record. Versions do not tell one from the other, as the record of what the
+    /// source wrote is passed over.
     Earlier,
     /// Written in an epoch in which the source decided: it came from here.
     Source,
@@ -29,9 +31,9 @@ pub(super) enum Origin {
     Ahead,
     /// Written in a DynamoOnly that is over, and landed only now that the source decides.
     ///
-    /// 1. A write of DynamoOnly times out, so nobody was told that it succeeded; its request is still under way. 2. The way
-    /// back is taken: everything that has landed is in the source. 3. The request lands. Its version outranks what the item
-    /// holds, and the source knows nothing of it: the item would differ for good.
+    /// So: 1. A write of DynamoOnly times out, and nobody was told that it succeeded; its request is still under way. 2. The
+    /// way back is taken: everything that has landed is in the source. 3. The request lands. Its version outranks what the
+    /// item holds, and the source knows nothing of it: the item would differ for good.
     Late,
 }
 
