@@ -409,6 +409,10 @@ async fn a_record_of_one_dynamo_only_that_is_read_again_in_the_next_puts_back_no
     let table = IntegrationLogs::default();
     world.put_item(&table, &log_row(1, "service-1", "of the first"), first).await;
     world.delete_item(&table, &log_at(2, "service-2"), first).await;
+    // More than a page, so that old and new do not come in the same one, where only the newest state counts.
+    for id in 100..130 {
+        world.put_item(&table, &log_row(id, "service-1", "of the first"), first).await;
+    }
     world.feed_until_drained().await;
     world.flip(Phase::HybridRead).await;
     // One is changed, one is born again; and one goes.
