@@ -102,11 +102,11 @@ async fn missing(migration: &Migration, binding: &TableBinding, shards: &[Shard]
     for shard in childless(shards, &finished) {
         others.push(format!("shard {} is closed, and what follows it is not listed yet", shard.id));
     }
-    if let Some(standing) = source.reverse_standing(binding.name()).await? {
-        if standing.again > 0 {
-            let why = standing.again_why.unwrap_or_default();
-            others.push(format!("{} items whose rows PostgreSQL would not have ({why})", standing.again));
-        }
+    if let Some(standing) = source.reverse_standing(binding.name()).await?
+        && standing.again > 0
+    {
+        let why = standing.again_why.unwrap_or_default();
+        others.push(format!("{} items whose rows PostgreSQL would not have ({why})", standing.again));
     }
     let shards = shards.iter().filter(|shard| !through(shard)).map(|shard| shard.id.clone()).collect();
     Ok(Missing { shards, others })
