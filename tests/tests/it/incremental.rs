@@ -13,8 +13,10 @@ use lockstep_tests::world::rows::{log_row, logs, payment, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill, eventually, within};
 use lockstep_validator::{CancellationToken, FindingClass, Kept, Progress, Report, ValidateOptions, Verdict, validate};
 use proptest::prelude::*;
+use serde_json::Value;
 
 use crate::planted::plant::{Expected, Fault, found, items_of, plant};
+use crate::process::{command, ended};
 
 /// What the command does: begins a pass, compares, records.
 async fn compared(world: &World, options: ValidateOptions) -> Report {
@@ -261,6 +263,33 @@ async fn it_outlives_one_step_and_the_gate_takes_it_as_old_as_its_full_pass() {
     let Verdict::Incomplete { reasons } = incremental(&world).await.verdict else { panic!("too far") };
     assert!(reasons.iter().any(|reason| reason.contains("more than one step ago")), "{reasons:?}");
     coordinator.close().await;
+}
+
+#[tokio::test]
+async fn a_step_is_followed_by_a_look_at_what_was_written_since() {
+    let world = World::start().await;
+    world.sql(&logs(1, 120)).await;
+    world.sql(&payments(1, 20)).await;
+    let run = async |arguments: &[&str], code: i32| {
+        let output = ended(command(&world, arguments)).await;
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON alone")
+    };
+    run(&["migrate", "--json", "--quiet", "--live-writes=0", "--through=DualWrite"], 0).await;
+    world.sql("UPDATE integration_logs SET user_id = 'u' WHERE log_id = 7").await;
+    world.relay_until_empty().await;
+    let check = &run(&["advance", "--json", "--quiet"], 0).await["post_check"];
+    assert_eq!((&check["verdict"], &check["tables"][0]["keys_changed"]), (&"consistent".into(), &1.into()));
+    let back = run(&["rollback", "--json", "--quiet"], 0).await;
+    assert_eq!(back["post_check"], Value::Null, "two steps after the full pass there is nothing to go on from");
+
+    run(&["validate", "--json", "--quiet"], 0).await;
+    world.sql("UPDATE integration_logs SET user_id = 'v' WHERE log_id = 8").await;
+    world.relay_until_empty().await;
+    lose(&world, &keys(&[(LOGS, 8)])).await;
+    let forward = run(&["advance", "--json", "--quiet", "--force", "a canary may meet it"], 1).await;
+    assert_eq!((&forward["phase"], &forward["post_check"]["tables"][0]["missing"]), (&"HybridRead".into(), &1.into()));
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead, "the step stands");
 }
 
 /// What may happen between two passes.

@@ -1,17 +1,15 @@
 //! Quality (R25): rules, references and sums, from the passes of an ordinary comparison; and what a report shows of all that.
 
-use std::process::Stdio;
-use std::time::Duration;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::source::TableBinding;
 use lockstep_core::{Attributes, Phase};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payment_key, payments};
-use lockstep_tests::world::{LOGS, PAYMENTS, within};
+use lockstep_tests::world::{LOGS, PAYMENTS};
 use lockstep_validator::{Quality, QualityRating, Report};
 use serde_json::Value;
-use tokio::process::Command;
+
+use crate::process::{self, ended};
 
 async fn tamper(world: &World, binding: &TableBinding, key: &str, change: impl FnOnce(&mut Attributes)) {
     let mut item = world.live_at(binding, key).await;
@@ -106,16 +104,7 @@ async fn the_same_rows_under_the_same_seed_have_the_same_digest() {
 
 /// Runs the command; what it printed to stdout, and to both.
 async fn command(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep-under-test"));
-    command
-        .args(arguments)
-        .env("LOCKSTEP_SOURCE__URL", world.url())
-        .env("LOCKSTEP_TARGET__ENDPOINT_URL", world.target.place())
-        .env("LOCKSTEP_TARGET__REGION", "eu-central-1")
-        .env("LOCKSTEP_TARGET__EMULATOR_CREDENTIALS", "true")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = within(Duration::from_secs(60), command.output()).await.expect("it runs");
+    let output = ended(process::command(world, arguments)).await;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.stdout.is_empty() || !arguments.contains(&"--json") {
         text += &String::from_utf8_lossy(&output.stderr);

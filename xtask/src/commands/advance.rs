@@ -2,7 +2,7 @@
 
 use lockstep_core::Phase;
 
-use super::step::{self, Direction};
+use super::step::{self, Asked, Direction};
 use crate::exit::Exit;
 use crate::{Context, help};
 
@@ -11,6 +11,9 @@ use crate::{Context, help};
 /// Gates are checked first, for every table, and reported one by one; one refusal leaves everything as it was. Then the
 /// step waits until no write transaction is open, for at most source.lock_timeout_ms at a time, and flips the phase. A
 /// relay should be running. The step to HybridRead needs a fresh clean verdict: run `validate` before it.
+///
+/// After the last step it compares every key that changed since the newest full validation, if that found nothing; the exit
+/// code is that of what it finds. The step stands either way.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask advance                  one phase forward\n  \
@@ -24,6 +27,9 @@ pub struct Args {
     /// Go although gates refuse, for this reason, which the journal keeps
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
+    /// Do not look afterwards at what was written since the newest full validation
+    #[arg(long)]
+    pub no_post_check: bool,
 }
 
 /// Runs it.
@@ -31,5 +37,6 @@ pub struct Args {
 /// # Errors
 /// When a gate refuses, the barrier is not to be had, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    step::run(context, Direction::Forward, args.to, args.force.as_deref()).await
+    let asked = Asked { to: args.to, force: args.force, post_check: !args.no_post_check };
+    step::run(context, Direction::Forward, asked).await
 }

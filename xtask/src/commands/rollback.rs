@@ -2,7 +2,7 @@
 
 use lockstep_core::Phase;
 
-use super::step::{self, Direction};
+use super::step::{self, Asked, Direction};
 use crate::exit::Exit;
 use crate::{Context, help};
 
@@ -23,6 +23,9 @@ pub struct Args {
     /// Go although gates refuse, for this reason, which the journal keeps
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
+    /// Do not look afterwards at what was written since the newest full validation
+    #[arg(long)]
+    pub no_post_check: bool,
 }
 
 /// Runs it.
@@ -30,5 +33,6 @@ pub struct Args {
 /// # Errors
 /// When a gate refuses, the barrier is not to be had, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    step::run(context, Direction::Back, args.to, args.force.as_deref()).await
+    let asked = Asked { to: args.to, force: args.force, post_check: !args.no_post_check };
+    step::run(context, Direction::Back, asked).await
 }

@@ -4,11 +4,12 @@ use std::cmp::Ordering;
 
 use lockstep_coordinator::{Coordinator, StepOutcome};
 use lockstep_core::{Epoch, Phase};
+use lockstep_validator::{Report, ValidateOptions};
 use serde_json::json;
 
 use crate::Context;
 use crate::exit::{Exit, Failure};
-use crate::report::{print, print_json};
+use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
 
 /// Which way to go.
@@ -42,23 +43,51 @@ impl Direction {
     }
 }
 
-/// Takes the steps to `to`, or to the neighbour, and reports.
-pub(super) async fn run(context: Context, way: Direction, to: Option<Phase>, force: Option<&str>) -> anyhow::Result<Exit> {
+/// What is asked for.
+pub(super) struct Asked {
+    /// Where to go; the neighbour by default.
+    pub(super) to: Option<Phase>,
+    /// The reason for which gates are overruled.
+    pub(super) force: Option<String>,
+    /// Whether to look afterwards at what was written.
+    pub(super) post_check: bool,
+}
+
+/// Takes the steps, looks at what was written since, and reports.
+pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config).await?;
     let coordinator = context.stepping_coordinator(&stores).await?;
-    let result = walk(&context, &coordinator, way, to, force).await;
+    let result = walk(&context, &coordinator, way, asked.to, asked.force.as_deref()).await;
     coordinator.close().await;
     let (steps, phase, epoch) = result?;
+    let check = if asked.post_check && !steps.is_empty() { post_check(&context, &stores, phase).await? } else { None };
     if context.json {
-        print_json(&json!({ "phase": phase, "epoch": epoch, "steps": steps }));
+        print_json(&json!({ "phase": phase, "epoch": epoch, "steps": steps, "post_check": check }));
     } else {
         for step in &steps {
             print(&describe(step));
         }
         print(&format!("Phase: {phase} (epoch {epoch})"));
+        check.iter().for_each(|check| print(&validation(check)));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(check.map_or(Exit::Consistent, |check| exit_of_verdict(&check.verdict)))
+}
+
+/// Compares what was written since the newest full validation, where there is one to go on from and both stores are written
+/// (R7). The steps stand, whatever it finds.
+async fn post_check(context: &Context, stores: &Stores, phase: Phase) -> anyhow::Result<Option<Report>> {
+    if phase == Phase::PostgresOnly {
+        return Ok(None);
+    }
+    let refusals = context.refusals_of_incremental(stores).await?;
+    if !refusals.is_empty() {
+        context.ui.say(&format!("What was written since is not compared:\n  {}", refusals.join("\n  ")));
+        return Ok(None);
+    }
+    context.ui.say("Comparing every key that changed since everything was compared:");
+    let options = ValidateOptions { incremental: true, ..context.config.validate_options() };
+    context.validate(stores, &options, &context.cancel).await.map(Some)
 }
 
 async fn walk(

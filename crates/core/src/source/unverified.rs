@@ -1,14 +1,16 @@
 //! What was delivered since a pass of the validator began, so that the next pass need not read everything (R24).
 //!
 //! A trigger on the pending set notes each key whose mark is taken out, in the same statement, with the number of the newest
-//! pass that it sees.
+//! pass that it sees. What a pass may conclude from it:
 //!
-//! What a pass may conclude from it: 1. A pass takes its number n behind the closed barrier and commits, and only then reads. So each write transaction ended
-//! before n, or sees it. 2. Outside of write transactions a mark is taken out only after its state, or a newer one, is in the
-//! target. Strict writes take theirs out inside, maybe before their put has landed, but commit only after it has. 3. So if a key
-//! was noted with a number below n, or not at all, then its state was in the target before n was committed, and whatever pass n
-//! reads of that item is that state or a newer one. 4. Hence, of a table on which pass n agreed, only keys noted with n or more,
-//! those pending, and those of open intents can have changed since. Notes below n may be forgotten.
+//! 1. A pass takes its number n behind the closed barrier and commits, and only then reads. So each write transaction ended
+//!    before n, or sees it.
+//! 2. Outside of write transactions a mark is taken out only after its state, or a newer one, is in the target. Strict writes
+//!    take theirs out inside, maybe before their put has landed, but commit only after it has.
+//! 3. So if a key was noted with a number below n, or not at all, then its state was in the target before n was committed, and
+//!    whatever pass n reads of that item is that state or a newer one.
+//! 4. Hence, of a table on which pass n agreed, only keys noted with n or more, those pending, and those of open intents can
+//!    have changed since. Notes below n may be forgotten.
 //!
 //! Without the barrier: 1. A strict write takes its mark out, before n. 2. Pass n reads row and item, both old, and is content.
 //! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and nobody looks again.
