@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, repair, report, rollback, seed, status,
-    test_operation, tune, validate,
+    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, repair, report, reverse_feed, rollback, seed,
+    status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -87,6 +87,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Relay(relay::Args),
     #[allow(missing_docs)]
+    ReverseFeed(reverse_feed::Args),
+    #[allow(missing_docs)]
     Validate(validate::Args),
     #[allow(missing_docs)]
     Advance(advance::Args),
@@ -121,6 +123,7 @@ impl Command {
             Self::Seed(_)
             | Self::Status(_)
             | Self::Relay(_)
+            | Self::ReverseFeed(_)
             | Self::Advance(_)
             | Self::Rollback(_)
             | Self::DeadLetters(_)

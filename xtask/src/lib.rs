@@ -110,6 +110,7 @@ async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
         Command::Status(args) => commands::status::run(context, args).await,
         Command::Backfill(args) => commands::backfill::run(context, args).await,
         Command::Relay(args) => commands::relay::run(context, args).await,
+        Command::ReverseFeed(args) => commands::reverse_feed::run(context, args).await,
         Command::Validate(args) => commands::validate::run(context, args).await,
         Command::Advance(args) => commands::advance::run(context, args).await,
         Command::Rollback(args) => commands::rollback::run(context, args).await,

@@ -44,6 +44,8 @@ impl Coordinator {
         let lock = migration.source.lock_coordinator().await?;
         let recovered = step::recover_all(&migration).await?;
         for binding in &migration.tables {
+            // Capture that an older version installed knows nothing of DynamoOnly.
+            migration.source.refresh_capture(binding).await?;
             let state = migration.source.table_state(binding.name()).await?;
             if state.is_some_and(|state| state.cold_open) {
                 // Whoever ran the cold load is gone. Its last requests may still be under way.

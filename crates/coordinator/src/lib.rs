@@ -3,7 +3,7 @@
 //! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a *chunk* what one
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
-//! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `gates`, `backfill`, `relay`, `instances`,
+//! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `gates`, `backfill`, `relay`, `reverse_feed`, `instances`,
 //! `step`, `test_operation`, `canary`, `latency` and `rehearsal`, `repair` and `orphans`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
 //! through `lockstep-core`.
 
@@ -21,6 +21,7 @@ mod progress;
 mod rehearsal;
 mod relay;
 mod repair;
+mod reverse_feed;
 mod status;
 mod step;
 mod test_operation;
@@ -39,6 +40,10 @@ pub use progress::{Progress, TableProgress};
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
+pub use reverse_feed::{
+    Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, ReverseFeedOptions,
+    drained, reverse_backfill, reverse_feed,
+};
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;
 pub use test_operation::{Marked, MarkedRow, Presence, TestCheck, TestReport, test_operation};

@@ -1,12 +1,14 @@
 //! Where a migration stands, for people and for programs. Reads only.
 
 use chrono::{DateTime, Utc};
+use lockstep_core::source::reverse::FeedStanding;
 use lockstep_core::source::{CaptureState, Entry, InstanceRow, Source, TableBinding};
 use lockstep_core::target::{TableStanding, Target};
 use lockstep_core::{Epoch, Phase};
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::reverse_feed;
 
 /// The state of a migration.
 #[derive(Clone, Debug, Serialize)]
@@ -58,6 +60,10 @@ pub struct TableStatus {
     pub dead_letters_unacknowledged: i64,
     /// Changes that relays have delivered, over all runs.
     pub relayed: i64,
+    /// Where the reverse feed stands; `None` where there was never one.
+    pub reverse_feed: Option<FeedStanding>,
+    /// What is wrong with the reverse feed, if anything, and what to do.
+    pub reverse_alarm: Option<String>,
 }
 
 /// Reads the state of a migration.
@@ -118,6 +124,10 @@ async fn table(source: &Source, target: &Target, binding: &TableBinding) -> Resu
         // The status of the source is worth showing while the target is away.
         Err(e) => e.to_string(),
     };
+    let phase = source.control().await?.phase;
+    let reverse_feed = source.reverse_standing(name).await?;
+    // In other phases nothing is written that PostgreSQL has not.
+    let reverse_alarm = reverse_feed.as_ref().filter(|_| phase == Phase::DynamoOnly).and_then(reverse_feed::alarm);
     Ok(TableStatus {
         name: name.to_owned(),
         capture,
@@ -130,5 +140,7 @@ async fn table(source: &Source, target: &Target, binding: &TableBinding) -> Resu
         dead_letters,
         dead_letters_unacknowledged: unacknowledged,
         relayed,
+        reverse_feed,
+        reverse_alarm,
     })
 }

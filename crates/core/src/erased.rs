@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use sqlx::postgres::PgArguments;
 
 use crate::column::{Unholdable, text_of};
 use crate::difference::{Difference, FieldDiff, FieldValue};
@@ -71,6 +72,12 @@ pub trait AnyTable: Send + Sync {
     /// When the item is not a row of this table.
     fn key_of_item(&self, attributes: &Attributes) -> Result<Vec<String>, Unholdable>;
 
+    /// The row that an item holds.
+    ///
+    /// # Errors
+    /// When the item is not a row of this table.
+    fn row_of_item(&self, attributes: &Attributes) -> Result<Box<dyn AnyRow>, Unholdable>;
+
     /// Where an item with these attributes belongs. One that is elsewhere was not written by Lockstep.
     ///
     /// # Errors
@@ -104,6 +111,30 @@ pub trait AnyTable: Send + Sync {
 
     /// Judges the row of a live item.
     fn judge_item(&self, attributes: &Attributes, judgement: &mut Judgement);
+}
+
+/// A row whose type has been forgotten, on its way from an item to PostgreSQL.
+pub trait AnyRow: Send + Sync {
+    /// Appends every column as a parameter, in the order of [`AnyTable::columns`].
+    fn bind(&self, arguments: &mut PgArguments);
+
+    /// Its source key, as one SQL literal a key column.
+    ///
+    /// # Errors
+    /// Names the column whose type has none.
+    fn key(&self) -> Result<Vec<String>, Unholdable>;
+}
+
+struct RowOf<T: MigratableTable>(T::Row);
+
+impl<T: MigratableTable> AnyRow for RowOf<T> {
+    fn bind(&self, arguments: &mut PgArguments) {
+        self.0.bind(arguments);
+    }
+
+    fn key(&self) -> Result<Vec<String>, Unholdable> {
+        T::key(&self.0).literals()
+    }
 }
 
 /// An item without a version, the source key of its row as one SQL literal a key column, and the second since 1970 of its
@@ -188,6 +219,10 @@ impl<T: MigratableTable> AnyTable for T {
 
     fn key_of_item(&self, attributes: &Attributes) -> Result<Vec<String>, Unholdable> {
         T::Key::from_item(attributes)?.literals()
+    }
+
+    fn row_of_item(&self, attributes: &Attributes) -> Result<Box<dyn AnyRow>, Unholdable> {
+        Ok(Box::new(RowOf::<T>(T::decode(attributes)?)))
     }
 
     fn place_of_item(&self, attributes: &Attributes) -> Result<TargetKey, Unholdable> {

@@ -136,6 +136,29 @@ fn check_length(text: &str, bytes_max: usize) -> Result<(), Unholdable> {
     }
 }
 
+/// The key of an item as one text, the same for equal keys: what the reverse feed remembers it by.
+pub fn place(key: &Attributes) -> String {
+    let part = |name: &str| match key.get(name) {
+        Some(AttributeValue::S(text)) => serde_json::json!(["S", text]),
+        Some(AttributeValue::N(text)) => serde_json::json!(["N", text]),
+        _ => serde_json::Value::Null,
+    };
+    serde_json::json!([part(PK), part(SK)]).to_string()
+}
+
+/// The key that [`place`] made a text of.
+pub fn key_of_place(place: &str) -> Option<TargetKey> {
+    let (partition, sort): (Part, Option<Part>) = serde_json::from_str(place).ok()?;
+    let value = |Part(key_type, text)| match key_type {
+        KeyType::S => AttributeValue::S(text),
+        KeyType::N => AttributeValue::N(text),
+    };
+    Some(TargetKey { partition: value(partition), sort: sort.map(value) })
+}
+
+#[derive(Deserialize)]
+struct Part(KeyType, String);
+
 /// The key of an item in the target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetKey {

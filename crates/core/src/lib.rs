@@ -32,14 +32,14 @@ mod version;
 
 pub use column::{Column, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
 pub use difference::{Difference, FieldDiff, FieldValue};
-pub use erased::{AnyTable, CompareError, EncodedRow, TableHandle};
+pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};
 pub use error::{Doing, Error, Kind, Result, Retry, Side};
 pub use item::{
     Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, is_tombstone,
     version_of,
 };
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Total};
-pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema};
+pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place};
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};
 pub use table::{MigratableTable, Reference, Rule, tombstone};

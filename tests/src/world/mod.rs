@@ -1,10 +1,12 @@
 //! One pair of stores, and what a test does with it.
 //!
 //! In reading order: this file (the stores), `app` (an application's handle), `cluster` (the one PostgreSQL of the process), `rows` (SQL that writes rows),
-//! `look` (what is in the stores), `work` (backfill, relay, steps), `wait` (bounded waiting), `naive` (the independent checker).
+//! `look` (what is in the stores), `work` (backfill, relay, steps),
+//! `dynamo_only` (items as applications write them there, the reverse feed), `wait` (bounded waiting), `naive` (the independent checker).
 
 mod app;
 mod cluster;
+mod dynamo_only;
 mod look;
 mod naive;
 pub mod rows;

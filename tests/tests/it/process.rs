@@ -102,6 +102,44 @@ async fn killed_at_any_moment_the_same_command_finishes_and_reads_nothing_again(
     world.assert_converged().await;
 }
 
+#[tokio::test]
+async fn a_reverse_feed_that_is_killed_again_and_again_brings_everything_back() {
+    let world = World::start().await;
+    world.prepared().await.close().await;
+    let before = ended(command(&world, &["reverse-feed", "--until-empty", "--json", "--quiet"])).await;
+    assert_eq!(before.status.code(), Some(0), "{}", String::from_utf8_lossy(&before.stderr));
+    let epoch = world.flip(Phase::DynamoOnly).await;
+    let table = lockstep_integration_logs::IntegrationLogs::default();
+    for killed_after in [1, 150, 320] {
+        for id in 0..200 {
+            let user = format!("after {killed_after}");
+            world.put_item(&table, &super::reverse_feed::log_row(id, "service", &user), epoch).await;
+            if id % 9 == 0 {
+                world.delete_item(&table, &super::reverse_feed::log_at(id, "service"), epoch).await;
+            }
+        }
+        let mut child = command(&world, &["reverse-feed", "--quiet"]).spawn().expect("the command starts");
+        let so_far = &format!("SELECT sum(applied) >= {killed_after} FROM lockstep.reverse_tables");
+        eventually("something came back", || {
+            assert!(child.try_wait().expect("it can be asked").is_none(), "it ended by itself");
+            world_says(&world, so_far)
+        })
+        .await;
+        child.kill().await.expect("SIGKILL");
+    }
+    eventually("its lock is free", || async { world.source.lock_reverse_feed().await.is_ok() }).await;
+    let output = ended(command(&world, &["reverse-feed", "--until-empty", "--json", "--quiet"])).await;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON document and nothing else");
+    assert_eq!(report["tables"][0]["name"], LOGS, "{report}");
+    assert_eq!(report["tables"][0]["standing"]["again"], 0, "{report}");
+    world.assert_fed().await;
+}
+
+async fn world_says(world: &World, sql: &str) -> bool {
+    world.try_value(sql).await.unwrap_or(false)
+}
+
 #[track_caller]
 fn check(output: &Output, code: i32, says: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -10,6 +10,7 @@ pub mod orphans;
 pub mod relay;
 pub mod repair;
 pub mod report;
+pub mod reverse_feed;
 pub mod rollback;
 pub mod seed;
 mod shared;

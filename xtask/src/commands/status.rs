@@ -15,7 +15,7 @@ use crate::{Context, help};
 /// Shows where the migration stands
 ///
 /// Phase and epoch, and for each table: whether its changes are captured, how far its history has come, how many changes
-/// wait for delivery and for how long, and its dead letters; the instances of applications, each with the epoch it has
+/// wait for delivery and for how long, its dead letters, and how far behind its reverse feed is; the instances of applications, each with the epoch it has
 /// acknowledged and what is left of its lease. Also what a crash left open, the newest verdict, and the last entries of the
 /// journal. It only reads, and may run beside anything.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,6 +72,7 @@ fn text(status: &Status) -> String {
     });
     text += "\n";
     text += &table(&headers, rows);
+    text += &reverse_feed(status);
     text += &instances(status, epoch);
     for intent in &status.open_intents {
         text += &format!(
@@ -84,6 +85,28 @@ fn text(status: &Status) -> String {
     }
     for entry in &status.journal {
         text += &format!("\n  {} {:8} {} — {}", entry.at.format("%Y-%m-%d %H:%M:%S"), entry.kind, entry.step, entry.actor);
+    }
+    text
+}
+
+/// Where the reverse feed stands, a line a table, where there is one.
+fn reverse_feed(status: &Status) -> String {
+    let mut text = String::new();
+    for table in &status.tables {
+        let Some(feed) = &table.reverse_feed else { continue };
+        text += &format!(
+            "\nreverse feed of {}: {} behind, {} rows brought back, {} shards open",
+            table.name,
+            seconds(feed.lag_s),
+            count(feed.applied.unsigned_abs()),
+            feed.shards_open
+        );
+        if feed.again > 0 {
+            text += &format!(", {} rows wait ({})", feed.again, feed.again_why.as_deref().unwrap_or_default());
+        }
+        if let Some(alarm) = &table.reverse_alarm {
+            text += &format!("\n  ALARM: {alarm}");
+        }
     }
     text
 }

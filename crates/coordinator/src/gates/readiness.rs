@@ -47,11 +47,7 @@ pub(crate) async fn readiness(
     }
     if to == Phase::DynamoOnly {
         let next = "stay in HybridRead";
-        gates.add(GateResult::fail(
-            "DynamoOnly",
-            "this version of Lockstep has no reverse feed, so there would be no way back",
-            next,
-        ));
+        gates.add(GateResult::fail("DynamoOnly", "this version of Lockstep cannot take the step to DynamoOnly yet", next));
     }
     Ok(gates.report)
 }

@@ -16,6 +16,7 @@ use crate::error::{Doing, Error, Kind, Result};
 /// The first spells "LOCK"; the second numbers our locks.
 pub const BARRIER: (i32, i32) = (0x4C4F_434B, 1);
 const COORDINATOR: (i32, i32) = (BARRIER.0, 2);
+const REVERSE_FEED: (i32, i32) = (BARRIER.0, 3);
 
 /// Takes the barrier shared until the transaction ends. Waits while a phase change holds it.
 ///
@@ -57,7 +58,11 @@ pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Durati
 #[derive(Debug)]
 pub struct CoordinatorLock {
     connection: PgConnection,
+    what: &'static str,
 }
+
+/// The right to run the reverse feed: one process at a time. It is what [`CoordinatorLock`] is.
+pub type FeedLock = CoordinatorLock;
 
 impl Source {
     /// Takes the coordinator's lock, or says who has it.
@@ -65,33 +70,42 @@ impl Source {
     /// # Errors
     /// [`Kind::Busy`] when another coordinator is at work.
     pub async fn lock_coordinator(&self) -> Result<CoordinatorLock> {
+        self.lock_for("coordinator", COORDINATOR).await
+    }
+
+    /// Takes the reverse feed's lock, or says who has it.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when another feed is at work.
+    pub async fn lock_reverse_feed(&self) -> Result<FeedLock> {
+        self.lock_for("reverse feed", REVERSE_FEED).await
+    }
+
+    async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
+        let taking = format!("taking the {what}'s lock");
         let mut connection =
-            PgConnection::connect_with(&self.pool.connect_options()).await.doing("connecting for the coordinator's lock")?;
+            PgConnection::connect_with(&self.pool.connect_options()).await.doing(&format!("connecting for the {what}'s lock"))?;
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
-            .bind(COORDINATOR.0)
-            .bind(COORDINATOR.1)
+            .bind(key.0)
+            .bind(key.1)
             .fetch_one(&mut connection)
             .await
-            .doing("taking the coordinator's lock")?;
+            .doing(&taking)?;
         if got {
-            return Ok(CoordinatorLock { connection });
+            return Ok(CoordinatorLock { connection, what });
         }
         let holder: Option<i32> = sqlx::query_scalar(
             "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2 LIMIT 1",
         )
-        .bind(COORDINATOR.0)
-        .bind(COORDINATOR.1)
+        .bind(key.0)
+        .bind(key.1)
         .fetch_optional(&mut connection)
         .await
-        .doing("asking who has the coordinator's lock")?;
+        .doing(&format!("asking who has the {what}'s lock"))?;
         let holder = holder.map_or("just ended; try again".to_owned(), |pid| {
             format!("is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end or stop it")
         });
-        Err(Error::source(
-            Kind::Busy,
-            "taking the coordinator's lock",
-            format!("another Lockstep coordinator is at work: it {holder}"),
-        ))
+        Err(Error::source(Kind::Busy, taking, format!("another Lockstep {what} is at work: it {holder}")))
     }
 }
 
@@ -102,7 +116,7 @@ impl CoordinatorLock {
     /// # Errors
     /// The driver's.
     pub async fn check(&mut self) -> Result<()> {
-        self.connection.ping().await.doing("checking the coordinator's lock")
+        self.connection.ping().await.doing(&format!("checking the {}'s lock", self.what))
     }
 
     /// Gives the lock back.

@@ -12,6 +12,11 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::binding::{quote_identifier, quote_literal};
 use super::{BARRIER, Source, TableBinding};
 use crate::error::{Doing, Error, Kind, Result};
+use crate::phase::Phase;
+
+/// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in DynamoOnly.
+/// [`Source::refresh_capture`] brings a table to it; no step to DynamoOnly may be taken before.
+pub const CAPTURE_VERSION: i32 = 2;
 
 /// Whether every change of a table is being captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,17 +70,46 @@ impl Source {
         }
         let (mark, _) = read_triggers(&mut transaction, binding).await?;
         sqlx::query(
-            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version)
+             VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
         .bind(fingerprint)
         .bind(binding.table.layout())
         .bind(mark)
+        .bind(CAPTURE_VERSION)
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
         transaction.commit().await.doing(doing)
+    }
+
+    /// Gives a captured table the trigger functions of this version, if an earlier one installed them. The triggers stay as
+    /// they are, so capture has no gap and no lock is waited for. Says whether there was anything to do.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// All functions are replaced, or none.
+    pub async fn refresh_capture(&self, binding: &TableBinding) -> Result<bool> {
+        let doing = format!("bringing the triggers of {} up to date", binding.relation);
+        let mut transaction = self.begin(&doing).await?;
+        let older = sqlx::query("UPDATE lockstep.tables SET capture_version = $2 WHERE name = $1 AND capture_version < $2")
+            .bind(binding.name())
+            .bind(CAPTURE_VERSION)
+            .execute(&mut *transaction)
+            .await
+            .doing(&doing)?;
+        if older.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for function in functions(binding) {
+            transaction.execute(AssertSqlSafe(function)).await.doing(&doing)?;
+        }
+        transaction.commit().await.doing(&doing)?;
+        Ok(true)
     }
 
     /// Whether capture is on.
@@ -137,9 +171,22 @@ fn trigger_name(binding: &TableBinding) -> String {
     format!("zz_lockstep_capture_{}", binding.name())
 }
 
-fn statements(binding: &TableBinding) -> Vec<String> {
-    let relation = binding.relation.sql();
-    let function = format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())));
+fn function_name(binding: &TableBinding) -> String {
+    format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
+}
+
+/// The functions that the triggers call.
+///
+/// In DynamoOnly they refuse everyone but the reverse feed. The phase is read without trusting the transaction's snapshot.
+/// Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The phase becomes DynamoOnly. 3. The transaction
+/// writes; by its snapshot it still may. A sequence has no snapshot: if `frozen_seq` knows of a later DynamoOnly than the
+/// control row, the row is locked, which fails such a transaction as one that cannot be serialised, and which a transaction
+/// after a flip that was rolled back passes.
+///
+/// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could be made by
+/// anyone; this table can be written only by who owns the schema, and no other session ever sees what is in it.
+fn functions(binding: &TableBinding) -> Vec<String> {
+    let function = function_name(binding);
     let name = quote_literal(binding.name());
     // Never the version that is there already. 1. A write takes version 11 and waits for the lock on the mark. 2. Who holds it
     // (a retry of dead letters, which knows no row lock) marks the key at 12, and a relay delivers the old state at 12.
@@ -154,6 +201,7 @@ fn statements(binding: &TableBinding) -> Vec<String> {
     };
     let (old_key, new_key) = (binding.key_sql("OLD"), binding.key_sql("NEW"));
     let (class, barrier) = BARRIER;
+    let frozen = Phase::DynamoOnly.name();
     let capture = format!(
         // SECURITY DEFINER: the roles that write the table today need no new rights.
         "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
@@ -161,8 +209,16 @@ fn statements(binding: &TableBinding) -> Vec<String> {
          DECLARE
              old_key jsonb;
              new_key jsonb;
+             phase_now text;
+             out_of_date boolean;
          BEGIN
              PERFORM pg_advisory_xact_lock_shared({class}, {barrier});
+             SELECT c.phase, c.epoch < f.last_value INTO phase_now, out_of_date FROM lockstep.control c, lockstep.frozen_seq f;
+             IF out_of_date THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
+             IF phase_now = '{frozen}' THEN
+                 IF EXISTS (SELECT FROM lockstep.reverse_writers w WHERE w.xid = pg_current_xact_id()) THEN RETURN NULL; END IF;
+                 PERFORM lockstep.refuse_frozen(TG_OP, TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
+             END IF;
              IF TG_OP <> 'INSERT' THEN old_key := {old_key}; END IF;
              IF TG_OP <> 'DELETE' THEN new_key := {new_key}; END IF;
              IF old_key IS NOT NULL AND old_key IS DISTINCT FROM new_key THEN
@@ -176,20 +232,31 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         mark_old = mark("old_key"),
         mark_new = mark("new_key"),
     );
-    let refuse = "CREATE OR REPLACE FUNCTION lockstep.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $lockstep$
+    let refuse = format!(
+        // SECURITY DEFINER: who truncates need have no right to look into schema lockstep.
+        "CREATE OR REPLACE FUNCTION lockstep.refuse_truncate() RETURNS trigger LANGUAGE plpgsql
+         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lockstep$
          BEGIN
+             IF EXISTS (SELECT FROM lockstep.control c WHERE c.phase = '{frozen}') THEN
+                 PERFORM lockstep.refuse_frozen('TRUNCATE', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
+             END IF;
              RAISE EXCEPTION 'lockstep: TRUNCATE of %.% is refused while its changes are captured', TG_TABLE_SCHEMA, TG_TABLE_NAME
                  USING HINT = 'Use DELETE, which is captured row by row, or end the migration of this table first.',
                        ERRCODE = 'object_not_in_prerequisite_state';
          END $lockstep$"
-        .to_owned();
+    );
+    vec![capture, refuse]
+}
+
+fn statements(binding: &TableBinding) -> Vec<String> {
+    let relation = binding.relation.sql();
+    let function = function_name(binding);
     let capture_trigger = quote_identifier(&trigger_name(binding));
     let truncate_trigger = quote_identifier(&truncate_trigger_name(binding));
-    let install = [
-        // The lock first: creating the functions before it would only lengthen the time they wait unused.
-        format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),
-        capture,
-        refuse,
+    // The lock first: creating the functions before it would only lengthen the time they wait unused.
+    let mut statements = vec![format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE")];
+    statements.extend(functions(binding));
+    statements.extend([
         format!(
             "CREATE TRIGGER {capture_trigger} AFTER INSERT OR UPDATE OR DELETE ON {relation}
              FOR EACH ROW EXECUTE FUNCTION {function}()"
@@ -202,8 +269,9 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {capture_trigger}"),
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
         format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
-    ];
-    install.into_iter().chain(super::calls::functions(binding)).collect()
+    ]);
+    statements.extend(super::calls::functions(binding));
+    statements
 }
 
 /// Error message helper for commands that need capture to be on.

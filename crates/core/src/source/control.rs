@@ -52,6 +52,8 @@ pub struct TableState {
     pub planned_at: Option<DateTime<Utc>>,
     /// Changes that relays have delivered.
     pub relayed: i64,
+    /// Which of our trigger functions it has; see [`CAPTURE_VERSION`](super::CAPTURE_VERSION).
+    pub capture_version: i32,
 }
 
 impl Control {
@@ -92,6 +94,14 @@ impl Control {
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
+        if to == Phase::DynamoOnly {
+            // For writers whose snapshot is older than this; see `capture`.
+            let freeze = sqlx::query("SELECT setval('lockstep.frozen_seq', $1)").bind(epoch.0).execute(&mut *transaction);
+            freeze.await.doing(doing)?;
+            // For the reverse feed, which has to know it long after this epoch is over; see `reverse`.
+            let note = sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1)").bind(epoch.0).execute(&mut *transaction);
+            note.await.doing(doing)?;
+        }
         sqlx::query("UPDATE lockstep.control SET phase = $1, epoch = $2, changed_at = clock_timestamp()")
             .bind(to.name())
             .bind(epoch.0)

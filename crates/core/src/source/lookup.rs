@@ -53,14 +53,16 @@ impl KeyState {
 
 /// Numbered source keys as rows of a `VALUES` list, from one SQL literal a key column.
 pub(super) fn keys_sql(binding: &TableBinding, keys: &[Vec<String>]) -> String {
-    let columns = binding.table.key_columns();
-    list(keys.iter().enumerate().map(|(n, key)| {
-        let parts = key
-            .iter()
-            .zip(columns)
-            .map(|(literal, column)| (column.key_expression)(&format!("{}::{}", quote_literal(literal), column.sql_type)));
-        format!("({n}, jsonb_build_array({}))", list(parts))
-    }))
+    list(keys.iter().enumerate().map(|(n, key)| format!("({n}, {})", key_literal_sql(binding, key))))
+}
+
+/// A source key as `jsonb`, from one SQL literal a key column.
+pub(super) fn key_literal_sql(binding: &TableBinding, key: &[String]) -> String {
+    let parts = key
+        .iter()
+        .zip(binding.table.key_columns())
+        .map(|(literal, column)| (column.key_expression)(&format!("{}::{}", quote_literal(literal), column.sql_type)));
+    format!("jsonb_build_array({})", list(parts))
 }
 
 impl Source {

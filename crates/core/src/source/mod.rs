@@ -4,7 +4,8 @@
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
 //! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
 //! `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside),
-//! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass).
+//! [`reverse`] (rows that come back from the target), `references`, `journal`, `verdicts`, `unverified` (what was delivered
+//! since a pass).
 
 mod barrier;
 mod begin;
@@ -23,6 +24,7 @@ mod pending;
 mod progress;
 mod references;
 mod repair;
+pub mod reverse;
 mod schema;
 mod standing;
 mod statements;
@@ -31,12 +33,12 @@ mod tuning;
 mod unverified;
 mod verdicts;
 
-pub use barrier::{BARRIER, CoordinatorLock, take_exclusive, take_shared};
+pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub(crate) use binding::{list, quote_identifier};
 pub(crate) use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
-pub use capture::CaptureState;
+pub use capture::{CAPTURE_VERSION, CaptureState};
 pub use control::{Control, TableState};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 
 use super::lookup::keys_sql;
 use super::{Source, SourceTransaction, TableBinding, take_exclusive};
@@ -34,22 +35,9 @@ impl Source {
     pub async fn mark_for_repair(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<u64> {
         let mut marked = 0;
         for keys in keys.chunks(KEYS_MAX) {
-            let sql = format!(
-                "INSERT INTO lockstep.pending AS p (table_name, key, version)
-                 SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM (VALUES {}) AS k (n, key)) AS d
-                 ON CONFLICT (table_name, key) DO UPDATE SET version = excluded.version",
-                keys_sql(binding, keys)
-            );
             let mut transaction = self.begin_alone().await?;
-            let done = sqlx::query(AssertSqlSafe(sql))
-                // The text differs with every call: a cached plan would never be used again.
-                .persistent(false)
-                .bind(binding.name())
-                .execute(&mut *transaction)
-                .await
-                .doing("marking keys for repair")?;
+            marked += mark(&mut transaction, binding, keys).await?;
             transaction.commit().await.doing("marking keys for repair")?;
-            marked += done.rows_affected();
         }
         Ok(marked)
     }
@@ -87,4 +75,26 @@ impl Source {
             }
         }
     }
+}
+
+/// Marks keys under fresh versions. `connection` is behind the closed barrier.
+pub(super) async fn mark(connection: &mut PgConnection, binding: &TableBinding, keys: &[Vec<String>]) -> Result<u64> {
+    let mut marked = 0;
+    for keys in keys.chunks(KEYS_MAX) {
+        let sql = format!(
+            "INSERT INTO lockstep.pending AS p (table_name, key, version)
+             SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM (VALUES {}) AS k (n, key)) AS d
+             ON CONFLICT (table_name, key) DO UPDATE SET version = excluded.version",
+            keys_sql(binding, keys)
+        );
+        let done = sqlx::query(AssertSqlSafe(sql))
+            // The text differs with every call: a cached plan would never be used again.
+            .persistent(false)
+            .bind(binding.name())
+            .execute(&mut *connection)
+            .await
+            .doing("marking keys for repair")?;
+        marked += done.rows_affected();
+    }
+    Ok(marked)
 }

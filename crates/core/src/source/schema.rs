@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "control", include_str!("control.sql")),
     (2, "intents", include_str!("intents.sql")),
     (3, "instances", include_str!("instances.sql")),
+    (4, "reverse", include_str!("reverse.sql")),
     (6, "unverified", include_str!("unverified.sql")),
 ];
 

@@ -125,7 +125,8 @@ impl<T: MigratableTable> Store<T> {
         let mut noted = Noted::default();
         let touched = self.note_called(&mut noted, kind, &called)?;
         let write = WriteTransaction { sql, control, id: called.id, changes: noted.changes, together: false };
-        let written = writer.counted(writer.strict_of(write, noted.marks).await)?;
+        // Apart: nested in the futures of applications, what it is made of is deeper than the compiler looks by default.
+        let written = writer.counted(Box::pin(writer.strict_of(write, noted.marks)).await)?;
         Ok(Ended::Done(touched.outcome(&written)))
     }
 

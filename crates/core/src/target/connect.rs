@@ -71,8 +71,14 @@ impl Target {
         if options.emulator_credentials {
             loader = loader.credentials_provider(Credentials::from_keys("lockstep", "lockstep", None));
         }
-        let config = aws_sdk_dynamodb::config::Builder::from(&loader.load().await).interceptor(PayloadHash).build();
-        Self { client: aws_sdk_dynamodb::Client::from_conf(config), options }
+        let shared = loader.load().await;
+        let config = aws_sdk_dynamodb::config::Builder::from(&shared).interceptor(PayloadHash).build();
+        let streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared).interceptor(PayloadHash).build();
+        Self {
+            client: aws_sdk_dynamodb::Client::from_conf(config),
+            streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
+            options,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
-//! writes), `transact` (several together), `history` (the three load paths), `payload_hash`, `read`, `count`, `query`, and [`Backoff`].
+//! writes), `transact` (several together), `history` (the three load paths), `payload_hash`, `read`, `count`, `query`,
+//! [`streams`] (every change, for the way back), and [`Backoff`].
 
 mod backoff;
 mod connect;
@@ -12,6 +13,7 @@ mod history;
 mod payload_hash;
 mod query;
 mod read;
+pub mod streams;
 mod tables;
 mod transact;
 
@@ -30,6 +32,7 @@ pub use transact::TRANSACTION_ITEMS_MAX;
 #[derive(Clone, Debug)]
 pub struct Target {
     client: aws_sdk_dynamodb::Client,
+    streams: aws_sdk_dynamodbstreams::Client,
     options: TargetOptions,
 }
 

@@ -1,0 +1,46 @@
+//! Items that are read from the target once more; see `lockstep_core::source::reverse` for why there are any.
+
+use std::time::Duration;
+
+use lockstep_core::source::Source;
+use lockstep_core::source::reverse::{FedTable, Found};
+use lockstep_core::target::{Backoff, READ_KEYS_MAX, Target};
+use lockstep_core::{Result, key_of_place, place};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Reads them until told to stop: at once when there are new ones, and every so often those that PostgreSQL refused.
+pub(super) async fn settle_again(
+    source: &Source,
+    target: &Target,
+    table: &FedTable,
+    noted: &Notify,
+    every: Duration,
+    stop: &CancellationToken,
+) -> Result<()> {
+    while !stop.is_cancelled() {
+        Backoff::patient().retry(|| pass(source, target, table)).await?;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = noted.notified() => {}
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Goes once through the least often tried.
+pub(super) async fn pass(source: &Source, target: &Target, table: &FedTable) -> Result<()> {
+    let binding = table.binding();
+    let noted = source.reverse_again(binding.name(), READ_KEYS_MAX as i64).await?;
+    if noted.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<_> = noted.iter().filter_map(|again| key_of_place(&again.place)).collect();
+    let items = target.get_many(&binding.target_name, &keys, Backoff::patient()).await?;
+    let found = noted.into_iter().map(|again| {
+        let item = items.iter().find(|item| place(item) == again.place).cloned();
+        Found { again, item }
+    });
+    source.apply_again(table, &found.collect::<Vec<_>>()).await.map(drop)
+}

@@ -1,0 +1,160 @@
+//! The reverse backfill: the whole target is read into the source, when the stream no longer has what was missed.
+//!
+//! It runs beside the feed and under the same guard, so whichever of them comes second with an older state yields. First every
+//! item: those of any DynamoOnly are upserted. Then every row: where its place holds a tombstone it is deleted; where its place
+//! holds nothing, its item has expired, or was removed by hand, and it is only deleted when that is asked for.
+
+use chrono::Utc;
+use lockstep_core::source::TableBinding;
+use lockstep_core::source::reverse::FedTable;
+use lockstep_core::source::{RangeRead, Window};
+use lockstep_core::target::{Backoff, READ_KEYS_MAX};
+use lockstep_core::{Fields, TargetKey, Version, is_tombstone, place, version_of};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::options::Migration;
+
+/// Rows of one chunk; their keys are asked for a hundred at a time.
+const CHUNK_ROWS: usize = 500;
+
+/// What a reverse backfill did to one table.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ReverseBackfill {
+    /// Table name.
+    pub name: &'static str,
+    /// Items read, tombstones included.
+    pub items: u64,
+    /// Rows upserted.
+    pub upserted: u64,
+    /// Rows read.
+    pub rows: u64,
+    /// Rows deleted, because their item is a tombstone, or because it was asked for.
+    pub deleted: u64,
+    /// Rows that have no item and were left.
+    pub absent: u64,
+    /// Items that PostgreSQL would not have yet.
+    pub again: u64,
+}
+
+/// Reads a table's whole target into the source. With `delete_absent`, rows without an item are deleted.
+///
+/// # Errors
+/// The stores'; [`Error::Interrupted`] when cancelled: run it again.
+///
+/// # Cancel safety
+/// It may be broken off at any point; it begins anew then.
+pub async fn reverse_backfill(
+    migration: &Migration,
+    binding: &TableBinding,
+    delete_absent: bool,
+    cancel: &CancellationToken,
+) -> Result<ReverseBackfill> {
+    let table = migration.source.fed_table(binding).await?;
+    // The stream first: what is written from here on is in it, and what was written before is in what is read here.
+    let stream = migration.target.enable_stream(&binding.target_name).await?;
+    migration.source.open_reverse(&table, stream.arn()).await?;
+    let begun = migration.source.clock().await?;
+    let foreign = migration.source.reverse_standing(binding.name()).await?.map_or(0, |standing| standing.foreign_count);
+    let mut done = ReverseBackfill { name: binding.name(), ..ReverseBackfill::default() };
+    items(migration, &table, &mut done, cancel).await?;
+    rows(migration, &table, delete_absent, &mut done, cancel).await?;
+    migration.source.mend_reverse(binding.name(), begun, foreign).await?;
+    Ok(done)
+}
+
+async fn items(migration: &Migration, table: &FedTable, done: &mut ReverseBackfill, cancel: &CancellationToken) -> Result<()> {
+    let mut start = None;
+    loop {
+        stop_if(cancel)?;
+        let page = || migration.target.scan_page(&table.binding().target_name, (0, 1), start.clone());
+        let page = Backoff::patient().retry(page).await?;
+        let applied = Backoff::patient().retry(|| migration.source.apply_items(table, &page.items)).await?;
+        done.items += page.items.len() as u64;
+        done.upserted += applied.applied;
+        done.again += applied.again;
+        start = page.next;
+        if start.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn rows(
+    migration: &Migration,
+    table: &FedTable,
+    delete_absent: bool,
+    done: &mut ReverseBackfill,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let binding = table.binding();
+    let mut range = RangeRead { after: None, until: None, rows_max: CHUNK_ROWS, window: Window::default() };
+    loop {
+        stop_if(cancel)?;
+        let chunk = Backoff::patient().retry(|| migration.source.read_chunk(binding, &range)).await?;
+        let (mut read, mut last, mut wanted) = (0, None, Vec::new());
+        for tuple in chunk.tuples() {
+            (read, last) = (read + 1, Some(tuple));
+            // What no item can hold is a dead letter, and has no place in the target.
+            if let Ok((item, key, expires_at_s)) = binding.table.encode_keyed(&mut Fields::of_copy(tuple)) {
+                let expired = expires_at_s.is_some_and(|at_s| at_s <= Utc::now().timestamp());
+                let found = TargetKey::of(&item.into_attributes());
+                wanted.extend(found.map(|target_key| Wanted { target_key, key, expired }));
+            }
+        }
+        done.rows += read as u64;
+        for wanted in wanted.chunks(READ_KEYS_MAX) {
+            look_up(migration, table, wanted, delete_absent, done).await?;
+        }
+        match last {
+            Some(tuple) if read == range.rows_max => {
+                let bound =
+                    binding.bound_of(tuple).map_err(|reason| lockstep_core::Error::unholdable(binding.name(), &reason))?;
+                range.after = Some(bound);
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+struct Wanted {
+    target_key: TargetKey,
+    key: Vec<String>,
+    expired: bool,
+}
+
+async fn look_up(
+    migration: &Migration,
+    table: &FedTable,
+    wanted: &[Wanted],
+    delete_absent: bool,
+    done: &mut ReverseBackfill,
+) -> Result<()> {
+    let keys: Vec<TargetKey> = wanted.iter().map(|wanted| wanted.target_key.clone()).collect();
+    let items = migration.target.get_many(&table.binding().target_name, &keys, Backoff::patient()).await?;
+    let mut gone = Vec::new();
+    for wanted in wanted {
+        let at = place(&wanted.target_key.to_attributes());
+        match items.iter().find(|item| place(item) == at) {
+            Some(item) if is_tombstone(item) => {
+                gone.push((at, version_of(item).unwrap_or(Version::HISTORY), wanted.key.clone()));
+            }
+            Some(_) => {}
+            None if delete_absent && !wanted.expired => gone.push((at, Version::HISTORY, wanted.key.clone())),
+            None => done.absent += 1,
+        }
+    }
+    if !gone.is_empty() {
+        let applied = Backoff::patient().retry(|| migration.source.delete_fed(table, gone.clone())).await?;
+        done.deleted += applied.applied;
+        // The feed knows of an item there; it will have the last word.
+        done.absent += applied.skipped;
+        done.again += applied.again;
+    }
+    Ok(())
+}
+
+fn stop_if(cancel: &CancellationToken) -> Result<()> {
+    if cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+}

@@ -1,0 +1,219 @@
+//! The reverse feed: PostgreSQL follows DynamoDB in DynamoOnly, so that there is a way back (R5, I7).
+//!
+//! One task a table follows its stream, shards in parallel, parents before children; each page becomes rows and a position in
+//! one transaction. It may be killed at any time: what was not saved comes again. In reading order: `options`, `progress`,
+//! `sink` (pages to rows), `again` (items read once more), `table` (one table's task), this file (all of them), `drained`
+//! (whether everything written before now has come through), `backfill` (when the stream has lost its history).
+
+mod again;
+mod backfill;
+mod drained;
+mod options;
+mod progress;
+mod sink;
+mod table;
+
+pub use backfill::{ReverseBackfill, reverse_backfill};
+pub use drained::{Drained, drained};
+pub use options::ReverseFeedOptions;
+pub use progress::{FeedProgress, FeedTableProgress};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use lockstep_core::source::FeedLock;
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::options::Migration;
+
+/// How often the feed makes sure that it still has its lock, and looks at its lag.
+const LOCK_CHECK: Duration = Duration::from_secs(1);
+const ALARM_EVERY: Duration = Duration::from_secs(60);
+/// Longest wait of a feed that is to end when everything has come through. A backlog of a day takes a while.
+const DRAIN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// When a feed ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedUntil {
+    /// When everything that was written before it began has come through, in every table.
+    Drained,
+    /// When it is cancelled.
+    Cancelled,
+}
+
+/// What a feed did.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedSummary {
+    /// Each table.
+    pub tables: Vec<FeedTableSummary>,
+}
+
+/// What it did to one table.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedTableSummary {
+    /// Table name.
+    pub name: &'static str,
+    /// Records read.
+    pub records: u64,
+    /// Items whose state was news.
+    pub applied: u64,
+    /// States that came from the source, or that it has had.
+    pub skipped: u64,
+    /// Where the feed stands, over all runs.
+    pub standing: Option<lockstep_core::source::reverse::FeedStanding>,
+}
+
+/// Feeds every table until told to stop. One process at a time.
+///
+/// It may be started in any phase: before DynamoOnly it finds nothing that is news, and that is how it is started *before*
+/// the step, so that no record can be missed.
+///
+/// # Errors
+/// [`lockstep_core::Kind::Busy`] when another feed runs; what no retry can mend. Cancellation is not an error.
+///
+/// # Cancel safety
+/// Dropping the future is safe at any point: what was not saved comes again.
+pub async fn reverse_feed(
+    migration: &Migration,
+    options: &ReverseFeedOptions,
+    until: FeedUntil,
+    progress: &Arc<FeedProgress>,
+    cancel: &CancellationToken,
+) -> Result<FeedSummary> {
+    let lock = migration.source.lock_reverse_feed().await?;
+    let stop = cancel.child_token();
+    let mut tasks = JoinSet::new();
+    for binding in &migration.tables {
+        let (migration, options, progress) = (migration.clone(), options.clone(), Arc::clone(progress));
+        let (binding, stop) = (binding.clone(), stop.clone());
+        tasks.spawn(async move { table::feed(&migration, &binding, &options, progress.of(binding.name()), &stop).await });
+    }
+    let ended = run(migration, until, tasks, lock, &stop).await;
+    let mut tables = Vec::new();
+    for binding in &migration.tables {
+        let of = progress.of(binding.name());
+        let standing = if ended.is_ok() { migration.source.reverse_standing(binding.name()).await? } else { None };
+        tables.push(FeedTableSummary {
+            name: binding.name(),
+            records: of.records(),
+            applied: of.applied(),
+            skipped: of.skipped(),
+            standing,
+        });
+    }
+    ended.map(|()| FeedSummary { tables })
+}
+
+/// Waits for the end of all tables; the first that fails, or a lost lock, stops the others.
+async fn run(
+    migration: &Migration,
+    until: FeedUntil,
+    mut tasks: JoinSet<Result<()>>,
+    mut lock: FeedLock,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let through = async {
+        match until {
+            FeedUntil::Cancelled => std::future::pending::<Result<()>>().await,
+            FeedUntil::Drained => {
+                let waits = migration.tables.iter().map(|binding| drained(migration, binding, DRAIN_MAX));
+                try_join_all(waits).await.map(drop)
+            }
+        }
+    };
+    tokio::pin!(through);
+    let mut result = Ok(());
+    let mut check = tokio::time::interval(LOCK_CHECK);
+    let mut alarm = tokio::time::interval(ALARM_EVERY);
+    loop {
+        let ended = tokio::select! {
+            task = tasks.join_next() => match task {
+                None => break,
+                Some(task) => task.map_err(Error::from).and_then(|fed| fed),
+            },
+            drained = &mut through, if !stop.is_cancelled() => {
+                stop.cancel();
+                drained
+            }
+            _ = check.tick() => lock.check().await.map_err(Error::from),
+            _ = alarm.tick() => raise_alarms(migration).await,
+        };
+        if ended.is_err() && result.is_ok() {
+            // The cause, not what comes of it.
+            result = ended;
+            stop.cancel();
+            if result.as_ref().is_err_and(|e| matches!(e, Error::Panicked(_))) {
+                tasks.abort_all();
+            }
+        }
+    }
+    lock.release().await;
+    result
+}
+
+/// Warns while a feed is so far behind that the stream could lose what it has not read.
+async fn raise_alarms(migration: &Migration) -> Result<()> {
+    for binding in &migration.tables {
+        // A source that is away is the tables' to report.
+        if let Ok(Some(standing)) = migration.source.reverse_standing(binding.name()).await
+            && let Some(alarm) = alarm(&standing)
+        {
+            tracing::warn!(table = binding.name(), "the reverse feed: {alarm}");
+        }
+    }
+    Ok(())
+}
+
+/// Lag from which the feed is in danger: half of what streams keep, so that there is as long again to do something.
+const LAG_ALARM_S: f64 = lockstep_core::target::streams::RETENTION.as_secs() as f64 / 2.0;
+
+/// What is wrong with a feed, in a sentence that says what to do; `None` when nothing is.
+pub(crate) fn alarm(standing: &lockstep_core::source::reverse::FeedStanding) -> Option<String> {
+    if let (Some(at), Some(why)) = (standing.lost_at, &standing.lost_why) {
+        return Some(format!(
+            "records were lost ({why}; noticed {}): the way back is closed until `reverse-feed --backfill` has read the whole target",
+            at.format("%Y-%m-%d %H:%M:%S UTC")
+        ));
+    }
+    if standing.lag_s > LAG_ALARM_S {
+        return Some(format!(
+            "it is {:.0} h behind and streams keep 24 h: start `reverse-feed`, or find out what holds it up",
+            standing.lag_s / 3_600.0
+        ));
+    }
+    if let (true, Some(why)) = (standing.foreign_count > 0, &standing.foreign_why) {
+        return Some(format!(
+            "{} changes went round Lockstep ({why}) and are not in PostgreSQL: run `reverse-feed --backfill`",
+            standing.foreign_count
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_core::source::reverse::FeedStanding;
+
+    #[track_caller]
+    fn check(standing: FeedStanding, says: Option<&str>) {
+        let alarm = alarm(&standing);
+        assert_eq!(alarm.is_some(), says.is_some(), "{alarm:?}");
+        assert!(alarm.is_none_or(|alarm| alarm.contains(says.unwrap_or_default())));
+    }
+
+    #[test]
+    fn an_alarm_comes_while_there_is_still_half_of_the_time_left() {
+        let hours = |h: f64| FeedStanding { lag_s: h * 3_600.0, ..FeedStanding::default() };
+        check(hours(0.0), None);
+        check(hours(11.9), None);
+        check(hours(13.0), Some("13 h behind"));
+        let lost = FeedStanding { lost_at: Some(chrono::Utc::now()), lost_why: Some("trimmed".to_owned()), ..hours(0.0) };
+        check(lost, Some("--backfill"));
+        check(FeedStanding { foreign_count: 2, foreign_why: Some("by hand".to_owned()), ..hours(0.0) }, Some("2 changes"));
+    }
+}

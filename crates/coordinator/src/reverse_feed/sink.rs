@@ -1,0 +1,84 @@
+//! Pages of a stream become rows.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use lockstep_core::Result;
+use lockstep_core::source::Source;
+use lockstep_core::source::reverse::{FedTable, Page};
+use lockstep_core::target::Backoff;
+use lockstep_core::target::streams::{Saved, Shard, ShardPage, Sink, changes_of};
+use tokio::sync::Notify;
+
+use super::progress::FeedTableProgress;
+
+/// How often it is noted that a shard has nothing new: what the lag is measured by.
+const TOUCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the pages of one table's stream go.
+pub(super) struct TableSink<'a> {
+    pub(super) source: &'a Source,
+    pub(super) table: &'a FedTable,
+    pub(super) stream: &'a str,
+    pub(super) progress: &'a FeedTableProgress,
+    /// Told when items have to be read again.
+    pub(super) again: &'a Notify,
+    pub(super) touched: Mutex<HashMap<String, Instant>>,
+}
+
+impl TableSink<'_> {
+    fn name(&self) -> &'static str {
+        self.table.binding().name()
+    }
+
+    /// Whether it is time to note that a shard was looked at.
+    fn is_due(&self, shard: &str) -> bool {
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        if touched.get(shard).is_some_and(|at| at.elapsed() < TOUCH_EVERY) {
+            return false;
+        }
+        touched.insert(shard.to_owned(), Instant::now());
+        true
+    }
+}
+
+#[async_trait]
+impl Sink for TableSink<'_> {
+    async fn saved(&self) -> Result<HashMap<String, Saved>> {
+        Backoff::patient().retry(|| self.source.open_reverse(self.table, self.stream)).await
+    }
+
+    async fn take(&self, shard: &Shard, page: ShardPage) -> Result<()> {
+        if page.records.is_empty() && !page.finished {
+            if self.is_due(&shard.id) {
+                Backoff::patient().retry(|| self.source.touch_reverse(self.name(), &shard.id)).await?;
+            }
+            return Ok(());
+        }
+        let folded = changes_of(&page.records);
+        let to_apply = Page {
+            shard: &shard.id,
+            from: page.from.as_deref(),
+            to: page.to.as_deref(),
+            finished: page.finished,
+            newest_at: page.records.last().and_then(|record| record.at),
+            folded: &folded,
+        };
+        let applied = Backoff::patient().retry(|| self.source.apply_reverse(self.table, to_apply)).await?;
+        self.progress.records.fetch_add(page.records.len() as u64, Relaxed);
+        self.progress.applied.fetch_add(applied.applied, Relaxed);
+        self.progress.skipped.fetch_add(applied.skipped, Relaxed);
+        self.progress.put_off.fetch_add(applied.again, Relaxed);
+        if applied.again > 0 {
+            self.again.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn lost(&self, shard: &str, why: &str) -> Result<()> {
+        Backoff::patient().retry(|| self.source.lose_reverse(self.name(), shard, why)).await
+    }
+}

@@ -1,0 +1,42 @@
+//! One table's task.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use lockstep_core::source::TableBinding;
+use lockstep_core::target::streams::{StreamApi as _, follow};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::again::settle_again;
+use super::options::ReverseFeedOptions;
+use super::progress::FeedTableProgress;
+use super::sink::TableSink;
+use crate::error::Result;
+use crate::options::Migration;
+
+/// Feeds one table until told to stop.
+pub(super) async fn feed(
+    migration: &Migration,
+    binding: &TableBinding,
+    options: &ReverseFeedOptions,
+    progress: &FeedTableProgress,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let (source, target) = (&migration.source, &migration.target);
+    let table = source.fed_table(binding).await?;
+    let stream = target.enable_stream(&binding.target_name).await?;
+    // Fails here, with its name, if the role may not read it.
+    stream.shards().await.map_err(|error| match error {
+        lockstep_core::target::streams::StreamError::Store(error) => error,
+        other => lockstep_core::Error::target(lockstep_core::Kind::Unavailable, "listing shards", other.to_string()),
+    })?;
+    let noted = Notify::new();
+    let touched = Mutex::new(HashMap::new());
+    let sink = TableSink { source, table: &table, stream: stream.arn(), progress, again: &noted, touched };
+    let following = follow(&stream, &sink, options.follow, stop);
+    let settling = settle_again(source, target, &table, &noted, options.again_every, stop);
+    // Either ends by itself only when told to stop; the first error ends both.
+    tokio::try_join!(following, settling)?;
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Items of one row live in different shards, so their records come in any order but their own. Whatever it is, the row is in
+//! the end what the target says.
+
+use std::collections::VecDeque;
+
+use lockstep_core::source::reverse::{FedTable, Found, Page};
+use lockstep_core::target::streams::{StreamRecord, changes_of};
+use lockstep_core::{Attributes, Epoch, MigratableTable, Phase, key_of_place, tombstone};
+use lockstep_integration_logs::IntegrationLogs;
+use lockstep_tests::World;
+use lockstep_tests::world::LOGS;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::reverse_feed::{log_at, log_row};
+
+/// A world in DynamoOnly whose pages are made by hand.
+struct Shards {
+    world: World,
+    table: FedTable,
+    epoch: Epoch,
+    /// Records of each item, in their order.
+    queues: Vec<VecDeque<StreamRecord>>,
+    items: Vec<Option<Attributes>>,
+    page: u32,
+}
+
+const SERVICES: [&str; 3] = ["a", "b", "c"];
+
+impl Shards {
+    async fn start() -> Self {
+        let world = World::start().await;
+        world.prepared().await.close().await;
+        let table = world.source.fed_table(&world.logs_table()).await.expect("a table");
+        world.source.open_reverse(&table, "by hand").await.expect("opens");
+        let epoch = world.flip(Phase::DynamoOnly).await;
+        Self { world, table, epoch, queues: vec![VecDeque::new(); 3], items: vec![None; 3], page: 0 }
+    }
+
+    /// Writes item `at`, or its tombstone, as an application does, and remembers the record.
+    async fn write(&mut self, at: usize, user_id: Option<&str>) {
+        let table = IntegrationLogs::default();
+        let version = match user_id {
+            Some(user_id) => self.world.put_item(&table, &log_row(1, SERVICES[at], user_id), self.epoch).await,
+            None => self.world.delete_item(&table, &log_at(1, SERVICES[at]), self.epoch).await,
+        };
+        let key = table.target_key(&log_at(1, SERVICES[at])).expect("a key");
+        let new = match user_id {
+            Some(user_id) => MigratableTable::encode(&table, &log_row(1, SERVICES[at], user_id)).expect("fits").at(version),
+            None => tombstone(key.clone(), version),
+        };
+        self.record(at, Some(new.into_attributes()), false);
+    }
+
+    fn record(&mut self, at: usize, new: Option<Attributes>, expired: bool) {
+        let key = IntegrationLogs::default().target_key(&log_at(1, SERVICES[at])).expect("a key").to_attributes();
+        let old = std::mem::replace(&mut self.items[at], new.clone());
+        self.queues[at].push_back(StreamRecord { sequence: String::new(), at: None, key, old, new, expired });
+    }
+
+    /// Delivers a page of shard `shard`.
+    async fn deliver(&mut self, shard: &str, records: &[StreamRecord]) {
+        let from = (self.page > 0).then(|| self.page.to_string());
+        self.page += 1;
+        let (to, folded) = (self.page.to_string(), changes_of(records));
+        let page = Page { shard, from: from.as_deref(), to: Some(&to), finished: false, newest_at: None, folded: &folded };
+        self.world.source.apply_reverse(&self.table, page).await.expect("applies");
+    }
+
+    /// Delivers everything, records of different items in any order.
+    async fn deliver_all(&mut self, rng: &mut StdRng) {
+        while self.queues.iter().any(|queue| !queue.is_empty()) {
+            let mut records = Vec::new();
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(0..self.queues.len());
+                records.extend(self.queues[at].pop_front());
+            }
+            if !records.is_empty() {
+                self.deliver("one", &records).await;
+            }
+            if rng.random_range(0..4) == 0 {
+                self.read_again().await;
+            }
+        }
+        self.read_again().await;
+    }
+
+    /// Reads what was noted from the target.
+    async fn read_again(&self) {
+        let mut found = Vec::new();
+        for again in self.world.source.reverse_again(LOGS, 100).await.expect("lists") {
+            let key = key_of_place(&again.place).expect("our own");
+            let item = self.world.plain_target.get(LOGS, &key).await.expect("reads");
+            found.push(Found { again, item });
+        }
+        self.world.source.apply_again(&self.table, &found).await.expect("applies");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_moves_to_and_fro_ends_where_the_target_has_it_whatever_the_order() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut shards = Shards::start().await;
+    for round in 0..60 {
+        let mut here: Option<usize> =
+            (0..3).find(|at| shards.items[*at].as_ref().is_some_and(|i| !lockstep_core::is_tombstone(i)));
+        for step in 0..rng.random_range(1..7) {
+            let state = format!("round {round} step {step}");
+            match (here, rng.random_range(0..4)) {
+                (Some(at), 0) => {
+                    shards.write(at, None).await;
+                    here = None;
+                }
+                (Some(at), 1) => shards.write(at, Some(&state)).await,
+                (from, _) => {
+                    let to = rng.random_range(0..3);
+                    shards.write(to, Some(&state)).await;
+                    if let Some(from) = from.filter(|from| *from != to) {
+                        shards.write(from, None).await;
+                    }
+                    here = Some(to);
+                }
+            }
+        }
+        shards.deliver_all(&mut rng).await;
+        let wrong = shards.world.disagreements().await;
+        assert!(wrong.is_empty(), "seed {seed} round {round}:\n{}", wrong.join("\n"));
+        assert_eq!(shards.world.count("lockstep.reverse_again").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn expiry_is_retention_and_what_is_written_after_it_counts_from_one_again() {
+    let mut shards = Shards::start().await;
+    for user in ["one", "two", "three"] {
+        shards.write(0, Some(user)).await;
+    }
+    let key = IntegrationLogs::default().target_key(&log_at(1, "a")).expect("a key").to_attributes();
+    let removed = shards.world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(key)).send().await;
+    removed.expect("as DynamoDB's expiry does");
+    shards.record(0, None, true);
+    // All in one page: the row has the last state that was written before it expired.
+    let records: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
+    shards.deliver("one", &records).await;
+    assert_eq!(shards.world.count("integration_logs WHERE user_id = 'three'").await, 1, "the source keeps the row");
+    let standing = shards.world.source.reverse_standing(LOGS).await.expect("reads").expect("is there");
+    assert_eq!((standing.expired, standing.foreign_count), (1, 0));
+    // Nothing is at its place, so its version is lower than the one that was applied.
+    shards.write(0, Some("born again")).await;
+    shards.deliver_all(&mut StdRng::seed_from_u64(1)).await;
+    assert_eq!(shards.world.count("integration_logs WHERE user_id = 'born again'").await, 1);
+}
+
+#[tokio::test]
+async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
+    let mut shards = Shards::start().await;
+    for user in ["one", "two"] {
+        shards.write(0, Some(user)).await;
+    }
+    let records: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
+    shards.deliver("one", &records).await;
+    // Read from the oldest again, one by one: older states never show.
+    for record in &records {
+        shards.page = 0;
+        shards.world.sql("DELETE FROM lockstep.reverse_shards").await;
+        shards.deliver("one", std::slice::from_ref(record)).await;
+        assert_eq!(shards.world.count("integration_logs WHERE user_id = 'two'").await, 1);
+    }
+    // Another feed has gone on: this one is behind.
+    let folded = changes_of(&records);
+    let page =
+        Page { shard: "one", from: Some("elsewhere"), to: Some("further"), finished: false, newest_at: None, folded: &folded };
+    let behind = shards.world.source.apply_reverse(&shards.table, page).await.expect_err("it does not follow");
+    assert!(behind.message.contains("another reverse feed"), "{behind}");
+    // The answer to a commit was lost, and the page comes again.
+    let page = Page { to: Some("1"), ..page };
+    assert_eq!(shards.world.source.apply_reverse(&shards.table, page).await.expect("is done").applied, 0);
+}
+
+#[tokio::test]
+async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over() {
+    let mut shards = Shards::start().await;
+    shards.epoch = Epoch(shards.epoch.0 + 1);
+    shards.write(0, Some("early")).await;
+    let folded = changes_of(shards.queues[0].make_contiguous());
+    let page = Page { shard: "one", from: None, to: Some("1"), finished: false, newest_at: None, folded: &folded };
+    let early = shards.world.source.apply_reverse(&shards.table, page).await.expect_err("the flip is still under way");
+    assert_eq!(early.kind, lockstep_core::Kind::Busy);
+    assert_eq!(shards.world.count("lockstep.reverse_shards").await, 0, "its position is not saved");
+    shards.world.flip(Phase::DynamoOnly).await;
+    shards.world.source.apply_reverse(&shards.table, page).await.expect("now it knows");
+    assert_eq!(shards.world.count(LOGS).await, 1);
+}
+
+#[tokio::test]
+async fn a_delete_that_had_to_wait_does_not_take_along_the_row_that_has_moved_on() {
+    let mut shards = Shards::start().await;
+    shards.write(0, Some("here")).await;
+    shards.write(1, Some("there")).await;
+    shards.write(0, None).await;
+    // The new item first, then the old one: the row is where it was before.
+    let moved: Vec<StreamRecord> = shards.queues[1].drain(..).collect();
+    shards.deliver("one", &moved).await;
+    let old = shards.queues[0].pop_front().expect("its put");
+    shards.deliver("one", &[old]).await;
+    // It cannot go yet.
+    shards.world.sql("CREATE TABLE held (log_id bigint REFERENCES integration_logs (log_id)); INSERT INTO held VALUES (1)").await;
+    let gone = shards.queues[0].pop_front().expect("its tombstone");
+    shards.deliver("one", &[gone]).await;
+    shards.read_again().await;
+    assert_eq!(shards.world.count("integration_logs WHERE service_name = 'a'").await, 1);
+    shards.world.sql("DELETE FROM held").await;
+    shards.read_again().await;
+    shards.read_again().await;
+    assert_eq!(shards.world.count("lockstep.reverse_again").await, 0);
+    assert_eq!(shards.world.disagreements().await, Vec::<String>::new());
+}

@@ -1,0 +1,126 @@
+//! `reverse-feed`: PostgreSQL follows DynamoDB, until told to stop.
+
+use std::sync::Arc;
+
+use lockstep_coordinator::{FeedProgress, FeedSummary, FeedTableProgress, FeedUntil, ReverseBackfill, ReverseFeedOptions};
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure};
+use crate::report::{print, print_json};
+use crate::stores::Stores;
+use crate::ui::{Counter, Sample, count, seconds};
+use crate::{Context, help};
+
+/// Brings what is written to DynamoDB back to PostgreSQL, until interrupted or until it has caught up
+///
+/// In DynamoOnly PostgreSQL is not written by applications. This feed keeps it level, through DynamoDB Streams, so that one can
+/// go back without losing a write. Start it before the step to DynamoOnly and keep it running until the migration is
+/// completed: streams keep a change for 24 hours. It switches the streams on if need be. One may run at a time; it may be
+/// killed at any time, and goes on where it was. `status` shows how far behind it is.
+///
+/// If it did not run for a day, what the streams have lost is read from the tables themselves with --backfill. Rows that have
+/// no item at all are left then, since expiry looks the same, unless --delete-absent says otherwise.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask reverse-feed                   until Ctrl-C, which ends it with code 0\n  \
+       cargo xtask reverse-feed --until-empty     until everything written so far is in PostgreSQL, for scripts\n  \
+       cargo xtask reverse-feed --backfill        read the whole target, after the feed was off for a day"
+))]
+pub struct Args {
+    /// End as soon as everything that was written before the start has come through
+    #[arg(long)]
+    pub until_empty: bool,
+    /// Read the whole target into PostgreSQL first
+    #[arg(long)]
+    pub backfill: bool,
+    /// With --backfill: delete rows that have no item and should not have expired
+    #[arg(long, requires = "backfill")]
+    pub delete_absent: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    feed: FeedSummary,
+    backfilled: Vec<ReverseBackfill>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When capture was never installed, another feed runs, a store fails for good, or it is stopped before it had caught up.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured(&context.config).await?;
+    let migration = context.migration(&stores)?;
+    if !stores.source.has_schema().await? {
+        return Err(Failure::usage(
+            "Lockstep was never installed in this source, so there is nothing to bring back; run `backfill` first",
+        ));
+    }
+    // An older version of Lockstep may have made it.
+    stores.source.migrate_schema().await?;
+    for binding in &migration.tables {
+        stores.source.capture_state(binding).await?.require_on(binding.name())?;
+        stores.source.refresh_capture(binding).await?;
+    }
+    let mut backfilled = Vec::new();
+    if args.backfill {
+        for binding in &migration.tables {
+            let read = lockstep_coordinator::reverse_backfill(&migration, binding, args.delete_absent, &context.cancel).await?;
+            context.ui.say(&format!(
+                "  {}: {} items read, {} rows upserted, {} deleted, {} without an item left",
+                read.name,
+                count(read.items),
+                count(read.upserted),
+                count(read.deleted),
+                count(read.absent)
+            ));
+            backfilled.push(read);
+        }
+    }
+    let progress = Arc::new(FeedProgress::new(&migration.tables));
+    let board = context.ui.board("reverse feed", {
+        let progress = Arc::clone(&progress);
+        move || progress.tables.iter().map(sample).collect()
+    });
+    let until = if args.until_empty { FeedUntil::Drained } else { FeedUntil::Cancelled };
+    let options = ReverseFeedOptions::default();
+    let fed = lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &context.cancel).await;
+    board.close().await;
+    let report = Report { feed: fed?, backfilled };
+    if context.json {
+        print_json(&report);
+    } else {
+        print(&text(&report.feed));
+    }
+    stores.close(false).await?;
+    // To be stopped is how a feed without an end ends.
+    if args.until_empty {
+        context.check_cancelled()?;
+    }
+    Ok(Exit::Consistent)
+}
+
+fn sample(table: &FeedTableProgress) -> Sample {
+    let mut notes = vec![format!("{} applied", count(table.applied()))];
+    if table.put_off() > 0 {
+        notes.push(format!("{} put off", count(table.put_off())));
+    }
+    let done = Counter { now: table.records(), ..Counter::default() };
+    Sample { name: table.name.to_owned(), done, notes, ..Sample::default() }
+}
+
+fn text(feed: &FeedSummary) -> String {
+    let lines = feed.tables.iter().map(|table| {
+        let mut line =
+            format!("{}: {} records read, {} rows brought back", table.name, count(table.records), count(table.applied));
+        if let Some(standing) = &table.standing {
+            line += &format!(", {} behind", seconds(standing.lag_s));
+            if standing.again > 0 {
+                line += &format!(", {} rows wait ({})", standing.again, standing.again_why.as_deref().unwrap_or_default());
+            }
+        }
+        line
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
