@@ -181,7 +181,7 @@ fn function_name(binding: &TableBinding) -> String {
 /// Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The phase becomes DynamoOnly. 3. The transaction
 /// writes; by its snapshot it still may. A sequence has no snapshot: if `frozen_seq` knows of a later DynamoOnly than the
 /// control row, the row is locked, which fails such a transaction as one that cannot be serialised, and which a transaction
-/// after a flip that was rolled back passes.
+/// after a flip that was rolled back passes. Before the first DynamoOnly the sequence is all that is read.
 ///
 /// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could be made by
 /// anyone; this table can be written only by who owns the schema, and no other session ever sees what is in it.
@@ -210,11 +210,15 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              old_key jsonb;
              new_key jsonb;
              phase_now text;
+             frozen_at bigint;
              out_of_date boolean;
          BEGIN
              PERFORM pg_advisory_xact_lock_shared({class}, {barrier});
-             SELECT c.phase, c.epoch < f.last_value INTO phase_now, out_of_date FROM lockstep.control c, lockstep.frozen_seq f;
-             IF out_of_date THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
+             SELECT f.last_value INTO frozen_at FROM lockstep.frozen_seq f;
+             IF frozen_at > 0 THEN
+                 SELECT c.phase, c.epoch < frozen_at INTO phase_now, out_of_date FROM lockstep.control c;
+                 IF out_of_date THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
+             END IF;
              IF phase_now = '{frozen}' THEN
                  IF EXISTS (SELECT FROM lockstep.reverse_writers w WHERE w.xid = pg_current_xact_id()) THEN RETURN NULL; END IF;
                  PERFORM lockstep.refuse_frozen(TG_OP, TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
