@@ -89,7 +89,7 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
     let verdict = source.latest_verdict().await?;
     let mut of_tables = Vec::with_capacity(tables.len());
     for binding in tables {
-        of_tables.push(table(source, target, binding).await?);
+        of_tables.push(table(source, target, binding, control.phase).await?);
     }
     Ok(Status {
         installed: true,
@@ -105,7 +105,7 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
     })
 }
 
-async fn table(source: &Source, target: &Target, binding: &TableBinding) -> Result<TableStatus> {
+async fn table(source: &Source, target: &Target, binding: &TableBinding, phase: Phase) -> Result<TableStatus> {
     let name = binding.name();
     let ranges = source.ranges(name).await?;
     let lag = source.lag(name).await?;
@@ -124,7 +124,6 @@ async fn table(source: &Source, target: &Target, binding: &TableBinding) -> Resu
         // The status of the source is worth showing while the target is away.
         Err(e) => e.to_string(),
     };
-    let phase = source.control().await?.phase;
     let reverse_feed = source.reverse_standing(name).await?;
     // In other phases nothing is written that PostgreSQL has not.
     let reverse_alarm = reverse_feed.as_ref().filter(|_| phase == Phase::DynamoOnly).and_then(reverse_feed::alarm);

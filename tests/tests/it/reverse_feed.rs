@@ -12,7 +12,7 @@ use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
 use lockstep_payments::{Payment, Payments};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
-use lockstep_tests::world::rows::{logs, payments};
+use lockstep_tests::world::rows::{self, logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, WorldOptions, eventually, within};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -20,21 +20,7 @@ use rust_decimal::Decimal;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) fn log_row(log_id: i64, service_name: &str, user_id: &str) -> IntegrationLog {
-    IntegrationLog {
-        log_id,
-        application_id: None,
-        log_type: "Check".to_owned(),
-        service_name: service_name.to_owned(),
-        request_data: None,
-        response_data: None,
-        status_code: None,
-        is_success: true,
-        error_message: None,
-        processing_time_ms: Some(3),
-        log_timestamp: lockstep_core::parse_fixed_width("2099-03-04T05:06:07.000008Z").expect("a time"),
-        correlation_id: None,
-        user_id: Some(user_id.to_owned()),
-    }
+    IntegrationLog { service_name: service_name.to_owned(), processing_time_ms: Some(3), ..rows::log_row(log_id, user_id) }
 }
 
 pub(crate) fn log_at(log_id: i64, service_name: &str) -> LogKey {

@@ -228,16 +228,4 @@ impl Source {
         });
         parsed.collect()
     }
-
-    /// About how many keys of a table are noted.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn count_notes(&self, table: &str) -> Result<i64> {
-        sqlx::query_scalar("SELECT count(*) FROM lockstep.unverified WHERE table_name = $1")
-            .bind(table)
-            .fetch_one(&self.pool)
-            .await
-            .doing("counting keys that were delivered")
-    }
 }

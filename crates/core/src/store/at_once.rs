@@ -44,8 +44,7 @@ impl Calls {
 
 impl<T: MigratableTable> Store<T> {
     /// Makes the call, in a mode of the caller's where both stores are written, if the phase as this process knows it lets it;
-    /// `None` means that nothing was done, and that the long
-    /// way is to be gone.
+    /// `None` means that nothing was done, and that the long way is to be gone.
     ///
     /// # Errors
     /// As for [`Store::put`]. A lost answer leaves no transaction to be looked up, so it is [`Kind::Unknown`](crate::Kind).

@@ -1,9 +1,8 @@
 //! Counting items by scanning: exact, unlike `ItemCount`, which is hours old. A scan that counts takes the read units of one
 //! that reads, and moves nothing.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, Select};
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
-use super::read::PAGE_ITEMS_MAX;
 use super::{Target, fault};
 use crate::column::fixed_width;
 use crate::error::Result;
@@ -48,20 +47,12 @@ impl Target {
     pub async fn count_page(
         &self,
         table: &str,
-        (segment, segments): (usize, usize),
+        segment: (usize, usize),
         what: &CountWhat<'_>,
         start: Option<Attributes>,
     ) -> Result<CountPage> {
         let mut filter = "attribute_not_exists(#deleted)".to_owned();
-        let mut request = self
-            .client
-            .scan()
-            .table_name(table)
-            .consistent_read(true)
-            .limit(PAGE_ITEMS_MAX)
-            .set_exclusive_start_key(start)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .expression_attribute_names("#deleted", DELETED_ATTRIBUTE);
+        let mut request = self.scan_segment(table, segment, start).expression_attribute_names("#deleted", DELETED_ATTRIBUTE);
         if let Some(day) = what.day {
             let bounds = [("#day >= :start", ":start", what.window.start), ("#day < :end", ":end", what.window.end)];
             let mut named = what.by_day;
@@ -78,9 +69,6 @@ impl Target {
         }
         let by_day = what.by_day && what.day.is_some();
         request = if by_day { request.projection_expression("#day") } else { request.select(Select::Count) };
-        if segments > 1 {
-            request = request.segment(segment as i32).total_segments(segments as i32);
-        }
         let sent = request.filter_expression(filter).send().await;
         let output = sent.map_err(|e| fault::error(format!("counting {table}"), e))?;
         let day_of = |item: &Attributes| match what.day.and_then(|day| item.get(day)) {

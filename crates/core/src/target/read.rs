@@ -1,5 +1,6 @@
 //! Reading items: singly, by keys, and whole tables in segments.
 
+use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnConsumedCapacity};
 
 use super::{Backoff, Target, fault};
@@ -12,7 +13,7 @@ pub const READ_KEYS_MAX: usize = 100;
 
 /// Most items of one page of a scan: about the megabyte that DynamoDB returns at once, for items of a kilobyte. Without a
 /// limit the embedded one reads the rest of the table for each page.
-pub(super) const PAGE_ITEMS_MAX: i32 = 1_000;
+const PAGE_ITEMS_MAX: i32 = 1_000;
 
 /// One page of a scan.
 #[derive(Clone, Debug, Default)]
@@ -75,8 +76,24 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn scan_page(&self, table: &str, (segment, segments): (usize, usize), start: Option<Attributes>) -> Result<Page> {
-        let mut request = self
+    pub async fn scan_page(&self, table: &str, segment: (usize, usize), start: Option<Attributes>) -> Result<Page> {
+        let sent = self.scan_segment(table, segment, start).send().await;
+        let output = sent.map_err(|e| fault::error(format!("scanning {table}"), e))?;
+        Ok(Page {
+            next: output.last_evaluated_key.filter(|key| !key.is_empty()),
+            capacity_units: output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default(),
+            items: output.items.unwrap_or_default(),
+        })
+    }
+
+    /// A scan of one page of segment `segment` of `segments`, strongly consistent.
+    pub(super) fn scan_segment(
+        &self,
+        table: &str,
+        (segment, segments): (usize, usize),
+        start: Option<Attributes>,
+    ) -> ScanFluentBuilder {
+        let request = self
             .client
             .scan()
             .table_name(table)
@@ -84,14 +101,6 @@ impl Target {
             .limit(PAGE_ITEMS_MAX)
             .set_exclusive_start_key(start)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        if segments > 1 {
-            request = request.segment(segment as i32).total_segments(segments as i32);
-        }
-        let output = request.send().await.map_err(|e| fault::error(format!("scanning {table}"), e))?;
-        Ok(Page {
-            next: output.last_evaluated_key.filter(|key| !key.is_empty()),
-            capacity_units: output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default(),
-            items: output.items.unwrap_or_default(),
-        })
+        if segments > 1 { request.segment(segment as i32).total_segments(segments as i32) } else { request }
     }
 }
