@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn control(phase: Phase, epoch: i64) -> Control {
-        Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH }
+        Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH, writes_paused: false }
     }
 
     #[test]

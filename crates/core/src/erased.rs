@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::column::Unholdable;
-use crate::item::{Attributes, Item};
+use crate::item::{Attributes, Item, is_bookkeeping};
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
 use crate::table::{MigratableTable, Reference};
@@ -165,7 +165,7 @@ impl<T: MigratableTable> AnyTable for T {
                 differing.push((*name).to_owned());
             }
         }
-        let known = |name: &str| expected.get(name).is_some() || is_column(name) || name == crate::item::VERSION_ATTRIBUTE;
+        let known = |name: &str| expected.get(name).is_some() || is_column(name) || is_bookkeeping(name);
         let mut unexpected: Vec<String> = attributes.keys().filter(|name| !known(name)).cloned().collect();
         unexpected.sort_unstable();
         differing.append(&mut unexpected);

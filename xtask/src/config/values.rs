@@ -41,6 +41,7 @@ impl Config {
             connect_timeout: Duration::from_millis(target.connect_timeout_ms),
             request_timeout: Duration::from_millis(target.request_timeout_ms),
             request_lifetime: Duration::from_secs(target.request_lifetime_s),
+            control_table: format!("{}lockstep_control", target.table_prefix),
         }
     }
 

@@ -193,7 +193,7 @@ impl Application {
     async fn update_log(
         &mut self,
         log_id: i64,
-        change: impl FnOnce(&mut IntegrationLog),
+        change: impl FnMut(&mut IntegrationLog),
         effect: &mut Effect,
     ) -> lockstep_core::Result<()> {
         let outcome = self.logs.update(log_id, change).await?;
@@ -218,7 +218,7 @@ impl Application {
     async fn update_payment(
         &mut self,
         payment_id: i64,
-        change: impl FnOnce(&mut Payment),
+        change: impl FnMut(&mut Payment),
         effect: &mut Effect,
     ) -> lockstep_core::Result<()> {
         let outcome = self.payments.update(payment_id, change).await?;

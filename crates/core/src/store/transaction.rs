@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
+use super::target_truth::IdBlocks;
 use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 use crate::column::Unholdable;
 use crate::error::Result;
@@ -25,6 +26,7 @@ struct Shared {
     phase: PhaseView,
     counters: WriteCounters,
     reads: ReadsOfTables,
+    ids: IdBlocks,
 }
 
 /// A change of one key, to be put under the version that the capture trigger gave it.
@@ -60,7 +62,7 @@ pub(crate) struct Written {
 impl Writer {
     /// A writer. Nothing is sent yet.
     pub fn new(source: Source, target: Target, options: WriteOptions) -> Self {
-        let phase = PhaseView::new(source.clone());
+        let phase = PhaseView::following(source.clone(), &target);
         Self::with_phase(source, target, options, phase)
     }
 
@@ -74,6 +76,7 @@ impl Writer {
                 phase,
                 counters: WriteCounters::default(),
                 reads: ReadsOfTables::default(),
+                ids: IdBlocks::default(),
             }),
         }
     }
@@ -111,6 +114,11 @@ impl Writer {
     /// Notes that reads of these changes go to the source until the target has them. To be called before anything leaves.
     pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
         self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
+    }
+
+    /// Ids that this process has taken for itself.
+    pub(super) fn ids(&self) -> &IdBlocks {
+        &self.shared.ids
     }
 
     /// What became of writes so far.
