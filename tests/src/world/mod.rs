@@ -1,13 +1,14 @@
 //! One pair of stores, and what a test does with it.
 //!
 //! In reading order: this file (the stores), `app` (an application's handle), `cluster` (the one PostgreSQL of the process), `rows` (SQL that writes rows),
-//! `look` (what is in the stores), `work` (backfill, relay, steps), `wait` (bounded waiting), `naive` (the independent checker).
+//! `look` (what is in the stores), `truth` (moved past every gate), `work` (backfill, relay, steps), `wait` (bounded waiting), `naive` (the independent checker).
 
 mod app;
 mod cluster;
 mod look;
 mod naive;
 pub mod rows;
+mod truth;
 mod wait;
 mod work;
 
@@ -25,6 +26,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection};
 
 pub use app::{CutShort, sweeping_never};
+pub use truth::{LOCK_TIMEOUT, nowhere};
 pub use wait::{eventually, within};
 pub use work::{Notes, backfill};
 
@@ -102,6 +104,12 @@ impl World {
         let plain_target = connect_target(dynamo.endpoint_url().to_owned(), &options).await;
         let strangers = PgPoolOptions::new().max_connections(12).connect(&url).await.expect("strangers connect");
         Self { source, target, plain_target, dynamo: Some(dynamo), url, proxy, strangers, options }
+    }
+
+    /// How an application of its own reaches the target, as the product does.
+    pub fn target_options(&self) -> TargetOptions {
+        let plain = self.dynamo.as_ref().map(|dynamo| dynamo.endpoint_url().to_owned()).unwrap_or_default();
+        target_options(self.proxy.as_ref().map_or(plain, FaultProxy::endpoint_url), &self.options)
     }
 
     /// The URL of the source, with its password.
@@ -204,7 +212,11 @@ async fn connect_source(url: &str, connections_max: u32) -> Source {
 }
 
 async fn connect_target(endpoint_url: String, options: &WorldOptions) -> Target {
-    Target::connect(TargetOptions {
+    Target::connect(target_options(endpoint_url, options)).await
+}
+
+fn target_options(endpoint_url: String, options: &WorldOptions) -> TargetOptions {
+    TargetOptions {
         endpoint_url: Some(endpoint_url),
         region: Some("eu-central-1".to_owned()),
         emulator_credentials: true,
@@ -212,6 +224,5 @@ async fn connect_target(endpoint_url: String, options: &WorldOptions) -> Target 
         request_timeout: options.request_timeout,
         request_lifetime: options.request_lifetime,
         ..TargetOptions::default()
-    })
-    .await
+    }
 }
