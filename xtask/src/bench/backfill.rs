@@ -18,8 +18,10 @@ use crate::sample::generate::History;
 
 /// Requests kept for the replay.
 const CAPTURED_REQUESTS: usize = 400;
-/// Rows of the plain loop: enough for a second of it.
-const LOOP_ROWS: usize = 5_000;
+/// Rows of the plain loop, and requests of the replay: enough for some seconds of either, or else the best of them would be the
+/// best moment of the machine, and that of the backfill its average.
+const LOOP_ROWS: usize = 20_000;
+const REPLAYED: u64 = 20_000;
 /// Inserts of each kind that capture is judged by.
 const INSERTS: usize = 4_000;
 
@@ -97,8 +99,10 @@ async fn measure(url: &str, null: &Null, prepared: &mut Prepared, history: &Hist
         guarded = Some(one.better_than(guarded));
         copy = machine::better(copy, limits::raw_copy(url, one.rows).await?);
         prepared.add(null.captured.take());
-        replay =
-            machine::better(replay, limits::raw_replay(null.address, &prepared.requests, prepared.per_request(), 8_000).await?);
+        replay = machine::better(
+            replay,
+            limits::raw_replay(null.address, &prepared.requests, prepared.per_request(), REPLAYED).await?,
+        );
         sdk_loop = machine::better(sdk_loop, limits::sdk_loop(&null.url, history, LOOP_ROWS).await?);
     }
     let none = "a round was measured";
