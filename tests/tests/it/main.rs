@@ -38,6 +38,7 @@ mod reverse_order;
 mod roles;
 mod sample;
 mod schedules;
+mod sessions;
 mod stage;
 mod steps;
 mod store;

@@ -83,8 +83,9 @@ impl Source {
 
     async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
         let taking = format!("taking the {what}'s lock");
-        let mut connection =
-            PgConnection::connect_with(&self.pool.connect_options()).await.doing(&format!("connecting for the {what}'s lock"))?;
+        let mut connection = PgConnection::connect_with(&self.pool().connect_options())
+            .await
+            .doing(&format!("connecting for the {what}'s lock"))?;
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
             .bind(key.0)
             .bind(key.1)

@@ -65,7 +65,7 @@ impl Source {
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
         let is_there: bool =
-            sqlx::query_scalar("SELECT to_regclass('lockstep.passes') IS NOT NULL").fetch_one(&self.pool).await.doing(doing)?;
+            sqlx::query_scalar("SELECT to_regclass('lockstep.passes') IS NOT NULL").fetch_one(self.pool()).await.doing(doing)?;
         if !is_there {
             return Ok(None);
         }
@@ -89,7 +89,7 @@ impl Source {
     /// When the server does not answer.
     pub async fn history(&self) -> Result<Option<String>> {
         let sql = "SELECT (pg_control_system()).system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
-        match sqlx::query_scalar(sql).fetch_one(&self.pool).await.doing("asking for the source's timeline") {
+        match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
             Ok(history) => Ok(Some(history)),
             // Some services do not let anybody ask.
             Err(error) if error.kind.retry() == Retry::Never => Ok(None),
@@ -104,7 +104,7 @@ impl Source {
     pub async fn full_pass(&self, table: &str) -> Result<Option<FullPass>> {
         sqlx::query_as("SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified WHERE table_name = $1")
             .bind(table)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool())
             .await
             .doing("reading the newest full pass")
     }
@@ -128,7 +128,7 @@ impl Source {
         .bind(full.epoch)
         .bind(&full.identity)
         .bind(full.verified_as_of)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing("recording a full pass")?;
         Ok(())
@@ -145,7 +145,7 @@ impl Source {
         .bind(table)
         .bind(full_as_of)
         .bind(verified_as_of)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing("recording what was looked at again")?;
         Ok(())
@@ -158,7 +158,7 @@ impl Source {
     pub async fn forget_full_pass(&self, table: &str) -> Result<()> {
         sqlx::query("DELETE FROM lockstep.verified WHERE table_name = $1")
             .bind(table)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("forgetting a full pass")?;
         Ok(())
@@ -181,7 +181,7 @@ impl Source {
             .bind(table)
             .bind(pass)
             .bind(FORGOTTEN_AT_ONCE)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("forgetting keys that agree")?
             .rows_affected();
@@ -219,7 +219,7 @@ impl Source {
             .bind(table)
             .bind(after.map(|key| sqlx::types::Json(key.clone())))
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool())
             .await
             .doing(doing)?;
         let parsed = rows.into_iter().map(|(key, literals)| {
