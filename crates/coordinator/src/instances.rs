@@ -156,8 +156,7 @@ pub(crate) fn unregistered(phase_lease: Duration) -> Duration {
 /// Who has not acknowledged `epoch`, for people.
 pub(crate) async fn behind(leases: &Leases<'_>, epoch: Epoch) -> String {
     let Ok(rows) = leases.live().await else { return "the instances could not be asked".to_owned() };
-    let names: Vec<String> =
-        rows.iter().filter(|(_, row)| !row.has_acknowledged(epoch)).map(|(_, row)| row.title()).collect();
+    let names: Vec<String> = rows.iter().filter(|(_, row)| !row.has_acknowledged(epoch)).map(|(_, row)| row.title()).collect();
     if names.is_empty() {
         return "the stores were slow".to_owned();
     }

@@ -58,7 +58,8 @@ fn text(status: &Status) -> String {
     ]);
     if let Some(record) = &status.target_record {
         let writes = if record.control().writes_paused { "wait: a step is under way, or was broken off" } else { "go on" };
-        text += &format!("\nthe truth is in DynamoDB: its record says {} in epoch {}; writes {writes}", record.phase, record.epoch);
+        text +=
+            &format!("\nthe truth is in DynamoDB: its record says {} in epoch {}; writes {writes}", record.phase, record.epoch);
     }
     if let Some(until) = status.late_until {
         text += &format!(

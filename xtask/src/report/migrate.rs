@@ -235,7 +235,8 @@ impl MigrateReport {
             }
         }
         if self.legs.len() > 1 {
-            let legs = self.legs.iter().map(|leg| format!("{} {}", leg.to, if leg.consistent { "agrees" } else { "DOES NOT AGREE" }));
+            let legs =
+                self.legs.iter().map(|leg| format!("{} {}", leg.to, if leg.consistent { "agrees" } else { "DOES NOT AGREE" }));
             text += &format!("\n  legs: {}", legs.collect::<Vec<_>>().join(", "));
         }
         if self.phase == Phase::DynamoOnly {

@@ -73,7 +73,8 @@ pub(crate) async fn readiness(
 async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
     let current = is_current(migration, binding).await?;
     let detail = if current { "they know DynamoOnly" } else { "those of an older Lockstep would let raw writers through" };
-    let triggers = GateResult::check("triggers are of this version", current, detail, "run `backfill`, which brings them up to date");
+    let triggers =
+        GateResult::check("triggers are of this version", current, detail, "run `backfill`, which brings them up to date");
     // A row that refers to one of ours is refused until the feed has brought ours, and holds up its deletion after.
     let depending = migration.source.describe(binding).await?.dependents;
     let ours = |name: &str| {

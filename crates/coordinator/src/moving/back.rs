@@ -66,7 +66,8 @@ async fn with_feed(migration: &Migration, id: IntentId, feed: &Feed, observer: &
 async fn open_record(migration: &Migration) -> Result<TargetRecord> {
     let record = migration.target.control().record().await?;
     record.filter(|record| record.holds_truth() && record.writes == Writes::Open).ok_or_else(|| {
-        let message = format!("DynamoDB's control record says {record:?}; run the command again, which settles what was broken off");
+        let message =
+            format!("DynamoDB's control record says {record:?}; run the command again, which settles what was broken off");
         Error::Store(StoreError::target(Kind::Refused, DOING, message))
     })
 }

@@ -51,7 +51,11 @@ impl Pause {
 
     /// The error of a pause whose bound was missed over something.
     pub(crate) fn missed(&self, why: impl Into<String>) -> Error {
-        Error::PauseMissed { to: self.to, allowed_ms: u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX), why: why.into() }
+        Error::PauseMissed {
+            to: self.to,
+            allowed_ms: u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX),
+            why: why.into(),
+        }
     }
 
     /// Does a part of it, within what is left.

@@ -86,7 +86,8 @@ async fn copy_back(migration: &Migration) -> Result<()> {
             done => return Ok(done?),
         }
     }
-    let message = "a transaction is open for long (see pg_stat_activity), and nobody can write until the truth is back; try again";
+    let message =
+        "a transaction is open for long (see pg_stat_activity), and nobody can write until the truth is back; try again";
     Err(Error::Store(StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message)))
 }
 

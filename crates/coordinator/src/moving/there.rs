@@ -8,9 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use lockstep_core::source::{
-    CAPTURE_VERSION, CaptureState, Control, IntentId, SourceTransaction, TableBinding, take_exclusive,
-};
+use lockstep_core::source::{CAPTURE_VERSION, CaptureState, Control, IntentId, SourceTransaction, TableBinding, take_exclusive};
 use lockstep_core::truth::{copy_to_target, flip_to_target, seed_identities};
 use lockstep_core::{Epoch, Error as StoreError, Kind};
 use tokio_util::sync::CancellationToken;
@@ -41,13 +39,7 @@ pub(crate) async fn there(migration: &Migration, id: IntentId, intent: &Intent, 
     moved
 }
 
-async fn with_feed(
-    migration: &Migration,
-    id: IntentId,
-    intent: &Intent,
-    feed: &Feed,
-    observer: &dyn Observer,
-) -> Result<Moved> {
+async fn with_feed(migration: &Migration, id: IntentId, intent: &Intent, feed: &Feed, observer: &dyn Observer) -> Result<Moved> {
     let steps = &migration.options.steps;
     // A record of an earlier DynamoOnly that is still unread would be taken for news in this one.
     feed.see_through(migration, steps.catch_up_max).await?;

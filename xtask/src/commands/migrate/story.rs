@@ -166,7 +166,11 @@ impl Story<'_> {
         let frozen = self.stores.source.control().await?.phase == Phase::DynamoOnly;
         if frozen {
             let through = see_through(self.coordinator.migration(), DRAIN_WITHIN).await?;
-            ui.say(if through { "  Everything written to DynamoDB is in PostgreSQL" } else { "  The reverse feed is still behind" });
+            ui.say(if through {
+                "  Everything written to DynamoDB is in PostgreSQL"
+            } else {
+                "  The reverse feed is still behind"
+            });
         } else {
             self.catch_up().await?;
         }
