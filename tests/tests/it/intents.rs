@@ -158,7 +158,7 @@ async fn two_states_never_share_a_version_however_their_marks_wait() {
     world.assert_converged().await;
 }
 
-/// Requests are made and signed while the intent is on its way, and wait for it at the door.
+/// The order is what makes a phantom findable: whatever may be in the target has an intent that says so.
 #[tokio::test]
 async fn no_put_leaves_before_its_intent_is_durable_or_ever_without_one() {
     let (world, app) = world(strict()).await;

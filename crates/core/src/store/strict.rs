@@ -1,7 +1,7 @@
 //! Writing, `strict`: the target has it before PostgreSQL commits, or neither has it.
 //!
-//! In four steps: 1. The transaction writes, and reads the versions of its marks. 2. Its intents become durable on another connection (I9);
-//! meanwhile the puts are made and signed. 3. The puts leave; meanwhile the transaction takes its own marks and intents out. 4. It commits. Whatever happens between 2 and 4
+//! In four steps: 1. The transaction writes, and reads the versions of its marks. 2. Its intents become durable on another connection (I9).
+//! 3. The puts leave; meanwhile the transaction takes its own marks and intents out. 4. It commits. Whatever happens between 2 and 4
 //! (a lost reply, a crash, a commit that fails) leaves the intents behind, and a sweep makes the relay put the truth back
 //! over what may have landed. Taking marks and intents out inside the transaction makes both as true as the commit.
 
@@ -15,7 +15,6 @@ use super::transaction::{WriteTransaction, Written};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 use crate::error::{Error, Kind, Result};
 use crate::source::{Mark, MarkedKey, TransactionId, marks_of, settle_in_transaction};
-use crate::target::Gate;
 use crate::version::Version;
 
 impl Writer {
@@ -49,31 +48,19 @@ impl Writer {
                 }
             }
         }
+        // Any failure up to here drops the transaction, and nothing has left.
+        self.source().record_intents(write.id, &intents).await?;
         // Dropped unpaid, these keys are read from the source until nothing of them is pending: a phantom is not to be met.
         let owed = self.owe(marks.iter().map(|mark| &write.changes[mark.of]));
         let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
+        let sending = self.send(&puts, WriteMode::Strict, write.together, deadline);
         let all: Vec<(&MarkedKey, Version)> = puts.iter().map(|put| (&keys[put.of], put.version)).collect();
-        let gate = Gate::closed();
-        let sending = async { Ok(gate.before(self.send(&puts, WriteMode::Strict, write.together, deadline)).await) };
-        let (id, sql, settles_later) = (write.id, &mut write.sql, self.options().continue_on_write_failure);
-        let settling = async {
-            self.source().record_intents(id, &intents).await?;
-            gate.open();
-            if settles_later {
-                return Ok(None);
-            }
-            // The puts first.
-            tokio::task::yield_now().await;
-            // All or nothing: what to take out is known before the answer is, and is only taken out by the commit.
-            Ok(Some(settle_in_transaction(sql, &all).await))
-        };
-        let (sent, settled) = match futures::future::try_join(sending, settling).await {
-            Ok(both) => both,
-            // Without intents nothing has left, and nothing will: the transaction is dropped.
-            Err(error) => {
-                owed.paid_but(|_| false);
-                return Err(error);
-            }
+        // All or nothing: what to take out is known before the answer is, and is only taken out by the commit.
+        let (sent, settled) = if self.options().continue_on_write_failure {
+            (sending.await, None)
+        } else {
+            let (sent, settled) = tokio::join!(sending, settle_in_transaction(&mut write.sql, &all));
+            (sent, Some(settled))
         };
         let mut held: Vec<(&MarkedKey, Version)> = Vec::with_capacity(puts.len());
         let mut failure = Failure::default();

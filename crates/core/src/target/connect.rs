@@ -10,7 +10,6 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::Target;
-use super::gate::Gated;
 use super::payload_hash::PayloadHash;
 
 /// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO, instance role.
@@ -85,6 +84,5 @@ impl Target {
 
 /// HTTPS by rustls on ring: the SDK's default back end needs cmake and minutes to build.
 fn http_client() -> SharedHttpClient {
-    let client = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    SharedHttpClient::new(Gated(client))
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }

@@ -1,14 +1,13 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
-//! writes), `transact` (several together), `gate` (requests that may not leave yet), `history` (the three load paths), `payload_hash`, `read`, `count`, `query`,
+//! writes), `transact` (several together), `history` (the three load paths), `payload_hash`, `read`, `count`, `query`,
 //! [`streams`] (every change, for the way back), and [`Backoff`].
 
 mod backoff;
 mod connect;
 mod count;
 mod fault;
-mod gate;
 mod guarded;
 mod history;
 mod payload_hash;
@@ -21,7 +20,6 @@ mod transact;
 pub use backoff::Backoff;
 pub use connect::TargetOptions;
 pub use count::{CountPage, CountWhat};
-pub(crate) use gate::Gate;
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
 pub use payload_hash::sha256_hex;
