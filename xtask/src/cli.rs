@@ -19,6 +19,7 @@ All tables of a migration go through the same phases together:
   PostgresOnly   PostgreSQL is written and read; changes may be captured, history may be copied
   DualWrite      both are written, PostgreSQL is read
   HybridRead     both are written, DynamoDB is read and PostgreSQL stands behind it
+  DynamoOnly     DynamoDB is written and read; PostgreSQL follows, so that there is a way back
 
 `migrate` does all of it; the other commands do one part each, and every one of them may be broken off and run again.
 

@@ -4,7 +4,7 @@
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
 //! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `gates`, `backfill`, `relay`, `reverse_feed`, `instances`,
-//! `step`, `test_operation`, `canary`, `latency` and `rehearsal`, `repair` and `orphans`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
+//! `step`, `moving` (the truth, to DynamoOnly and back), `test_operation`, `canary`, `latency` and `rehearsal`, `repair` and `orphans`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
 //! through `lockstep-core`.
 
 mod backfill;
@@ -14,6 +14,7 @@ mod error;
 mod gates;
 mod instances;
 mod latency;
+mod moving;
 mod options;
 mod orphans;
 mod plan;
@@ -33,6 +34,7 @@ pub use error::{Error, Result};
 pub use gates::{GateReport, GateResult, Observer};
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
+pub use moving::{PausePart, PauseSummary};
 pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use plan::{PathFacts, Range, load_path, provably_cold, split};
@@ -42,7 +44,7 @@ pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
 pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, ReverseFeedOptions,
-    drained, reverse_backfill, reverse_feed,
+    drained, keep_feeding, reverse_backfill, reverse_feed,
 };
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;

@@ -83,6 +83,8 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         ("validate.scan_segments", validate.scan_segments as u64),
         ("steps.lock_tries", u64::from(steps.lock_tries)),
         ("steps.phase_lease_ms", steps.phase_lease_ms),
+        ("steps.pause_ms_max", steps.pause_ms_max),
+        ("steps.catch_up_s_max", steps.catch_up_s_max),
     ] {
         require(value > 0, key, "must be 1 or more");
     }

@@ -4,7 +4,7 @@
 //! like), `sessions` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows), `progress`
-//! (ranges), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
+//! (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
 //! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass).
 
 mod barrier;
@@ -26,6 +26,7 @@ mod references;
 mod repair;
 pub mod reverse;
 mod schema;
+pub(crate) mod sequences;
 mod sessions;
 mod standing;
 mod statements;
@@ -102,19 +103,13 @@ pub struct Source {
 const INTENT_CONNECTIONS_MAX: u32 = 4;
 
 impl Source {
-    /// Connects and checks that the server answers.
+    /// Connects, and checks that the server answers.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] for a URL that does not parse, [`Kind::Unavailable`] or [`Kind::Denied`] for a server that
     /// does not answer or lets nobody in.
     pub async fn connect(options: &SourceOptions) -> Result<Self> {
-        let connect = PgConnectOptions::from_str(&options.url)
-            .map_err(|e| Error::source(Kind::Misconfigured, "reading source.url", e.to_string()))?
-            .application_name(&options.application_name)
-            // Keys and literals must read the same in every session, whatever the role's defaults are.
-            .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
-            // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
-            .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]);
+        let connect = connect_options(options)?;
         let place = format!("connecting to PostgreSQL at {}:{}", connect.get_host(), connect.get_port());
         let advise = |e: sqlx::Error| {
             let mut error = Error::of_sqlx(&place, e);
@@ -126,6 +121,18 @@ impl Source {
         let first = first.map_err(|_| advise(sqlx::Error::PoolTimedOut))?.map_err(advise)?;
         // It only had to be possible.
         let _ = first.close().await;
+        Ok(Self::lazily(options, &connect))
+    }
+
+    /// A handle on a server that may be down: it connects when it is first needed. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] for a URL that does not parse.
+    pub fn connect_lazily(options: &SourceOptions) -> Result<Self> {
+        Ok(Self::lazily(options, &connect_options(options)?))
+    }
+
+    fn lazily(options: &SourceOptions, connect: &PgConnectOptions) -> Self {
         let pool = |connections_max| {
             PgPoolOptions::new()
                 .max_connections(connections_max)
@@ -138,7 +145,7 @@ impl Source {
                 .connect_lazy_with(connect.clone())
         };
         let sessions = |connections_max| Sessions::new(pool(connections_max));
-        Ok(Self { sessions: sessions(options.connections_max), intents: sessions(INTENT_CONNECTIONS_MAX) })
+        Self { sessions: sessions(options.connections_max), intents: sessions(INTENT_CONNECTIONS_MAX) }
     }
 
     /// The pool, for statements of this module's callers inside this crate and for tests.
@@ -163,6 +170,16 @@ impl Source {
         self.sessions.close().await;
         self.intents.close().await;
     }
+}
+
+fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
+    Ok(PgConnectOptions::from_str(&options.url)
+        .map_err(|e| Error::source(Kind::Misconfigured, "reading source.url", e.to_string()))?
+        .application_name(&options.application_name)
+        // Keys and literals must read the same in every session, whatever the role's defaults are.
+        .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
+        // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
+        .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]))
 }
 
 /// Makes a session's commits durable, and its isolation the one that our transactions are written for, where the role's
