@@ -227,9 +227,13 @@ async fn a_step_that_is_dropped_at_any_point_is_settled_and_writers_go_on() {
                 Some(Err(error)) => panic!("{to} after {polls} polls: {error}"),
                 None => {}
             }
-            coordinator.settle().await.expect("settled");
             dropped += 1;
-            assert!(world.source.open_intents().await.expect("the journal").is_empty(), "I9");
+            // PostgreSQL may still be at the statement that was under way: an intent of which nobody has heard.
+            eventually("I9: it is settled", || async {
+                coordinator.settle().await.expect("settled");
+                world.source.open_intents().await.expect("the journal").is_empty()
+            })
+            .await;
             let before = fleet.acknowledged(from) + fleet.acknowledged(to);
             eventually("writers go on", || async { fleet.acknowledged(from) + fleet.acknowledged(to) > before + 3 }).await;
             polls += 1 + polls / 3;
