@@ -204,6 +204,15 @@ impl Coordinator {
         step::step(&self.migration, to, force, &self.rehearsal, observer).await
     }
 
+    /// Finishes or undoes a step whose future was dropped, as [`Coordinator::open`] does after a crash; says what was settled.
+    /// To be called by whoever drops one: in the midst of a step that moves the truth nobody can write.
+    ///
+    /// # Errors
+    /// The stores'; then the next [`Coordinator::open`] does it.
+    pub async fn settle(&self) -> Result<Vec<String>> {
+        step::recover_all(&self.migration).await
+    }
+
     /// Gives the lock back.
     pub async fn close(self) {
         drop(self.closing);

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lockstep_core::Epoch;
 use lockstep_core::source::{InstanceRow, InstanceState, Source};
 use lockstep_core::target::TargetControl;
+use lockstep_core::{Epoch, Phase};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -129,6 +129,14 @@ impl<'a> Leases<'a> {
             rows.extend(target.instances().await?.into_iter().map(|row| (Home::Target, row)));
         }
         rows.retain(|(_, row)| row.state == InstanceState::Live);
+        if self.target.is_some() {
+            // Who keeps its lease in the source alone, while the truth is in the target, goes by what the source says: writes
+            // wait. It is told of no pause, and has none to acknowledge.
+            let now = self.source.control().await?;
+            let there: Vec<i64> = rows.iter().filter(|(home, _)| *home == Home::Target).map(|(_, row)| row.id).collect();
+            let waits = |row: &InstanceRow| !there.contains(&row.id) && row.has_acknowledged(now.epoch);
+            rows.retain(|(home, row)| *home == Home::Target || now.phase != Phase::DynamoOnly || !waits(row));
+        }
         let mut newest: BTreeMap<i64, Option<i64>> = BTreeMap::new();
         for (_, row) in &rows {
             let known = newest.entry(row.id).or_default();

@@ -144,7 +144,7 @@ pub(crate) async fn step(
     };
     let settled = settle(migration, id, &intent, &taken, observer).await;
     match (settled, error) {
-        (Ok((now, instances)), _) if now.phase == to => Ok(StepOutcome {
+        (Ok(Settled { now, instances, late_until }), _) if now.phase == to => Ok(StepOutcome {
             from,
             phase: now.phase,
             epoch: now.epoch,
@@ -153,7 +153,7 @@ pub(crate) async fn step(
             gates,
             instances,
             pause: taken.pause,
-            late_until: taken.late_until,
+            late_until,
         }),
         (Ok(_), Some(error)) => Err(error),
         (Ok(_), None) => {
@@ -175,12 +175,11 @@ struct Taken {
     held_ms: f64,
     pause: Option<PauseSummary>,
     instances: Vec<InstanceWait>,
-    late_until: Option<DateTime<Utc>>,
 }
 
 impl From<Moved> for Taken {
-    fn from(Moved { tries, pause, instances, late_until }: Moved) -> Self {
-        Self { tries, held_ms: 0.0, pause: Some(pause), instances, late_until }
+    fn from(Moved { tries, pause, instances }: Moved) -> Self {
+        Self { tries, held_ms: 0.0, pause: Some(pause), instances }
     }
 }
 
@@ -242,14 +241,16 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
     Ok(held.elapsed().as_secs_f64() * 1000.0)
 }
 
+/// What the records say once a step is settled.
+struct Settled {
+    now: Control,
+    instances: Vec<InstanceWait>,
+    /// See [`StepOutcome::late_until`].
+    late_until: Option<DateTime<Utc>>,
+}
+
 /// Settles an intent by what the control record says, and records the outcome.
-async fn settle(
-    migration: &Migration,
-    id: IntentId,
-    intent: &Intent,
-    taken: &Taken,
-    observer: &dyn Observer,
-) -> Result<(Control, Vec<InstanceWait>)> {
+async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Taken, observer: &dyn Observer) -> Result<Settled> {
     let source = &migration.source;
     let control =
         if intent.moves_truth() { records(migration, id, intent).await? } else { source.control_behind_barrier().await? };
@@ -257,12 +258,15 @@ async fn settle(
     if let Some(pause) = &taken.pause {
         detail["pause"] = json!(pause);
     }
-    if let Some(late_until) = taken.late_until {
-        detail["late_until"] = json!(late_until);
-    }
+    let mut late_until = None;
     let mut waited = taken.instances.clone();
     match recover(intent, &control) {
         Recovery::Finish => {
+            if intent.from == Phase::DynamoOnly {
+                let lifetime = chrono::Duration::from_std(migration.target.request_lifetime()).unwrap_or(chrono::Duration::MAX);
+                late_until = Utc::now().checked_add_signed(lifetime);
+                detail["late_until"] = json!(late_until);
+            }
             // Registered instances say when they have followed. Stores without one go on with the phase they know for at most
             // one lease, by their own clocks; waiting it out twice means that no reader is two phases behind when the next
             // step begins (I6). After a crash this is waited again, from now: nobody knows how long the dead one waited.
@@ -279,7 +283,7 @@ async fn settle(
         }
         Recovery::Undo => source.journal_outcome(&migration.actor, id, EntryKind::Undone, STEP, &detail).await?,
     }
-    Ok((control, waited))
+    Ok(Settled { now: control, instances: waited, late_until })
 }
 
 /// Brings the records of both stores to an end of the step. Nobody may be able to write meanwhile, so it is tried for as long as
@@ -307,8 +311,8 @@ pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
         let id = IntentId(id);
         match serde_json::from_value::<Intent>(detail.clone()) {
             Ok(intent) if step == STEP => {
-                let (control, _) = settle(migration, id, &intent, &Taken::default(), &()).await?;
-                settled.push(format!("the step {} → {} was broken off; the phase is {}", intent.from, intent.to, control.phase));
+                let Settled { now, .. } = settle(migration, id, &intent, &Taken::default(), &()).await?;
+                settled.push(format!("the step {} → {} was broken off; the phase is {}", intent.from, intent.to, now.phase));
             }
             // Every other step of ours is repeated as a whole when the command runs again, so there is nothing to undo.
             _ => {

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use lockstep_coordinator::{Coordinator, Error, Migration, StepOptions, StepOutcome};
+use lockstep_core::instance::{Instance, InstanceOptions};
 use lockstep_core::target::control::Writes;
 use lockstep_core::{Kind, Phase};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{logs, payment, payments};
-use lockstep_tests::world::{Fleet, LOGS, PAYMENTS, run};
+use lockstep_tests::world::{CutShort, Fleet, LOGS, PAYMENTS, eventually, run};
 
 use crate::instances::Worker;
 
@@ -48,6 +49,9 @@ async fn there_and_back_and_there_again_under_writers_loses_nothing() {
     let world = World::start().await;
     let coordinator = hybrid(&world, Duration::from_secs(20)).await;
     let fleet = Fleet::start(&world, LEASE).await;
+    // It knows of no DynamoDB: while the truth is there it serves by PostgreSQL's record, and holds nobody up.
+    let options = InstanceOptions { name: "of before".to_owned(), lease: LEASE };
+    let of_source = Instance::start(&world.source, options).await.expect("registers");
     for round in 0..2 {
         fleet.until_acknowledged(Phase::HybridRead, 30).await;
         paused(&step(&coordinator, Phase::DynamoOnly).await);
@@ -73,6 +77,7 @@ async fn there_and_back_and_there_again_under_writers_loses_nothing() {
         assert!(world.record_verdict().await.verdict.is_consistent());
     }
     fleet.stop().await;
+    of_source.shutdown().await;
     // PostgreSQL hands out ids again, and none that it has.
     world
         .sql("INSERT INTO integration_logs (log_type, service_name, is_success, log_timestamp) VALUES ('x', 'y', true, now())")
@@ -193,6 +198,45 @@ async fn a_throttled_control_record_delays_the_step_or_undoes_it_and_loses_nothi
         }
         world.proxy().clear();
         fleet.until_acknowledged(to, 30).await;
+    }
+    {
+        let _rest = fleet.at_rest().await;
+        world.assert_converged().await;
+        fleet.assert_in_source(&world).await;
+    }
+    fleet.stop().await;
+}
+
+#[tokio::test]
+async fn a_step_that_is_dropped_at_any_point_is_settled_and_writers_go_on() {
+    let world = World::start().await;
+    let coordinator = hybrid(&world, Duration::from_secs(20)).await;
+    let fleet = Fleet::start(&world, LEASE).await;
+    for (from, to) in [(Phase::HybridRead, Phase::DynamoOnly), (Phase::DynamoOnly, Phase::HybridRead)] {
+        let (mut polls, mut dropped) = (1, 0);
+        loop {
+            match CutShort::after(polls, coordinator.step(to, None, &())).await {
+                Some(Ok(_)) => break,
+                Some(Err(Error::Refused(_))) => {
+                    // It was undone in a later epoch, and a verdict counts in its own.
+                    let _rest = fleet.at_rest().await;
+                    world.relay_until_empty().await;
+                    assert!(world.record_verdict().await.verdict.is_consistent());
+                    continue;
+                }
+                Some(Err(error)) => panic!("{to} after {polls} polls: {error}"),
+                None => {}
+            }
+            coordinator.settle().await.expect("settled");
+            dropped += 1;
+            assert!(world.source.open_intents().await.expect("the journal").is_empty(), "I9");
+            let before = fleet.acknowledged(from) + fleet.acknowledged(to);
+            eventually("writers go on", || async { fleet.acknowledged(from) + fleet.acknowledged(to) > before + 3 }).await;
+            polls += 1 + polls / 3;
+        }
+        println!("{to}: dropped {dropped} times, at last after {polls} polls");
+        assert!(dropped > 5);
+        assert_eq!(world.source.control().await.expect("a phase").phase, to);
     }
     {
         let _rest = fleet.at_rest().await;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, measure_latency};
+use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, StepOutcome, measure_latency};
+use lockstep_core::Phase;
 use lockstep_core::source::TableBinding;
 use lockstep_core::store::Writer;
 use lockstep_validator::{QueryLatency, Report, ValidateOptions};
@@ -61,6 +62,24 @@ impl Context {
     /// Runs `work` unless the command is told to stop first; only for work that may be dropped at any point.
     pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> anyhow::Result<T> {
         self.cancel.run_until_cancelled(work).await.ok_or_else(|| Failure::interrupted(RESUME))
+    }
+
+    /// Takes a step, unless the command is told to stop first, by `cancel`; then what there is of it is undone or finished.
+    pub(super) async fn step(
+        &self,
+        coordinator: &Coordinator,
+        to: Phase,
+        force: Option<&str>,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<StepOutcome> {
+        if let Some(taken) = cancel.run_until_cancelled(coordinator.step(to, force, &self.ui)).await {
+            return Ok(taken?);
+        }
+        self.ui.say("Settling the step that was under way …");
+        for settled in coordinator.settle().await? {
+            self.ui.say(&format!("  {settled}"));
+        }
+        Err(Failure::interrupted(RESUME))
     }
 
     /// Fails if the command was told to stop.

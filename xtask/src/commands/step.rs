@@ -145,7 +145,7 @@ async fn walk(
     let mut steps = Vec::new();
     for to in path {
         context.ui.say(&format!("Step to {to}:"));
-        steps.push(context.unless_cancelled(coordinator.step(to, force, &context.ui)).await??);
+        steps.push(context.step(coordinator, to, force, &context.cancel).await?);
     }
     let control = coordinator.migration().source.control().await?;
     Ok((steps, control.phase, control.epoch))

@@ -6,7 +6,6 @@
 //! in DynamoDB, copied to PostgreSQL, whose sequences of ids are set above the counters first. Until the decision, writes
 //! are let go on when something is not as it must be.
 
-use chrono::Utc;
 use futures::future::try_join_all;
 use lockstep_core::source::IntentId;
 use lockstep_core::target::control::{TargetRecord, Writes};
@@ -58,8 +57,7 @@ async fn with_feed(migration: &Migration, id: IntentId, feed: &Feed, observer: &
     note(migration, id, "move the truth").await?;
     let moving = flip_to_source(&migration.source, &control, &migration.tables, paused, steps.lock_timeout);
     pause.within("the truth to move", async { Ok(moving.await?) }).await?;
-    let lifetime = chrono::Duration::from_std(migration.target.request_lifetime()).unwrap_or(chrono::Duration::MAX);
-    Ok(Moved { tries: 1, pause: pause.end(), instances, late_until: Utc::now().checked_add_signed(lifetime) })
+    Ok(Moved { tries: 1, pause: pause.end(), instances })
 }
 
 /// The record as it must be to begin with.

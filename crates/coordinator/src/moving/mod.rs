@@ -21,7 +21,6 @@ pub use pause::{PausePart, PauseSummary};
 pub(crate) use recover::recover;
 pub(crate) use there::{is_current, there};
 
-use chrono::{DateTime, Utc};
 use lockstep_core::source::IntentId;
 use serde_json::json;
 
@@ -35,8 +34,6 @@ pub(crate) struct Moved {
     pub(crate) tries: u32,
     pub(crate) pause: PauseSummary,
     pub(crate) instances: Vec<InstanceWait>,
-    /// Until when a write of DynamoOnly that everybody has given up may still land.
-    pub(crate) late_until: Option<DateTime<Utc>>,
 }
 
 /// The part of a step back that pauses writes.

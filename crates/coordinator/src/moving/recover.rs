@@ -13,6 +13,9 @@ use crate::options::Migration;
 
 use super::{STOP, part};
 
+/// So many requests of one dead coordinator can arrive late: a pause, a permission to go on, a decision.
+const LOOKS_MAX: usize = 4;
+
 /// What to do with a truth that both records say is in DynamoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InTarget {
@@ -56,6 +59,20 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
             Err(error) => return Err(error.into()),
         }
     }
+    for _ in 0..LOOKS_MAX {
+        match look(migration, id, from).await {
+            // A request of who is gone has arrived meanwhile: what is to be done is another thing now.
+            Err(Error::Store(error)) if error.kind == Kind::Refused => tracing::debug!("looked at again: {error}"),
+            done => return done,
+        }
+    }
+    let message = "DynamoDB's control record is changed again and again by somebody else; is another Lockstep at work?";
+    Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)))
+}
+
+/// Does what the records ask for, once both agree where the truth is.
+async fn look(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
+    let (source, control) = (&migration.source, migration.target.control());
     let (now, there) = (source.control_behind_barrier().await?, control.record().await?);
     let (Truth::InTarget, Some(record)) = (truth(&now, there.as_ref()), there) else { return Ok(now) };
     let may_pause = from == Phase::DynamoOnly && source.was_noted(id, &part(STOP)).await?;

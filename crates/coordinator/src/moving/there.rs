@@ -51,7 +51,7 @@ async fn with_feed(migration: &Migration, id: IntentId, intent: &Intent, feed: &
         match close_and_decide(migration, intent).await {
             Ok((mut pause, epoch)) => {
                 let instances = finish(migration, id, epoch, &mut pause, observer).await?;
-                return Ok(Moved { tries, pause: pause.end(), instances, late_until: None });
+                return Ok(Moved { tries, pause: pause.end(), instances });
             }
             Err(Error::Store(error)) if error.kind == Kind::Busy => {
                 observer.note(&format!(
@@ -76,8 +76,10 @@ async fn with_feed(migration: &Migration, id: IntentId, intent: &Intent, feed: &
 /// commit was sent: the record tells.
 async fn close_and_decide(migration: &Migration, intent: &Intent) -> Result<(Pause, Epoch)> {
     let mut transaction = migration.source.begin(DOING).await?;
-    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
+    // Writers queue behind who waits for the barrier.
     let mut pause = Pause::begin(intent.to, migration.options.steps.pause_max);
+    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
+    pause.ended("the barrier");
     // From here on no write transaction is in flight anywhere (I5), so the set only shrinks.
     pause.within("the pending set to be empty", relay_all(migration)).await?;
     pause.within("a look at the source", check(&mut transaction, migration, intent)).await?;

@@ -211,7 +211,7 @@ impl Story<'_> {
                 stages.end("validation");
             }
             ui.say(&format!("Step to {next}:"));
-            let step = self.unless_cancelled(self.coordinator.step(next, None, &ui)).await??;
+            let step = self.context.step(self.coordinator, next, None, self.cancel).await?;
             ui.say(&format!("  {}", describe(&step)));
             phase = step.phase;
             if phase == Phase::DynamoOnly {
