@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lockstep_core::source::{ChangedKey, Control, FullPass};
-use lockstep_core::{Epoch, Result};
+use lockstep_core::{Epoch, Phase, Result};
 use tokio::sync::mpsc;
 
 use crate::count_pass::count_target;
@@ -60,13 +60,18 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
     let now = reader.ask(|| reader.source.clock()).await.map_err(|e| e.to_string())?;
     // It takes no part in what is decided here.
     let control = Control { phase: run.phase, epoch: Epoch(run.epoch), changed_at: now, writes_paused: false };
-    let point = reader.ask(|| starting_point(&reader.source, &reader.target, &run.binding, &control)).await;
+    let point = reader.ask(|| starting_point(&reader.source, &reader.target, &run.binding, &control, is_known(run))).await;
     let full = point.map_err(|e| e.to_string())??;
     if run.options.pass.is_none() {
         return Err("the pass could not begin, so nobody notes what is delivered during it; end write transactions that stay open and try again".to_owned());
     }
     run.speak_as_of(Begun { as_of: full.as_of, pass: run.options.pass }, now);
     Ok(full)
+}
+
+/// Whether the source knows of every item that changed while the target was the truth, and goes on to.
+fn is_known(run: &TableRun) -> bool {
+    run.options.fed_through && run.options.quiescent
 }
 
 /// Raises every key that changed.
@@ -76,7 +81,8 @@ async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
     // What is expected here is what has changed, and that is known page by page.
     run.progress().rows_expected.store(0, Ordering::Relaxed);
     loop {
-        let page = reader.ask(|| reader.source.changed_keys(name, after.as_ref(), PAGE_KEYS)).await?;
+        let page =
+            reader.ask(|| reader.source.changed_keys(name, after.as_ref(), PAGE_KEYS, run.phase == Phase::DynamoOnly)).await?;
         run.tally.count_changed(page.len() as u64);
         run.progress().rows_expected.fetch_add(page.len() as u64, Ordering::Relaxed);
         run.progress().source_rows.fetch_add(page.len() as u64, Ordering::Relaxed);

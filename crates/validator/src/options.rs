@@ -42,6 +42,9 @@ pub struct ValidateOptions {
     pub pass: Option<i64>,
     /// Only the keys that changed since the full pass, instead of everything.
     pub incremental: bool,
+    /// Whether the caller has seen the reverse feed through after the last write to the target. Only then does the source know
+    /// every item that changed in DynamoOnly, and only when `quiescent` does it stay so: an incremental pass wants both there.
+    pub fed_through: bool,
     /// Only so many rows and items, chosen by chance, instead of all of them. A report of a sample says so.
     pub sample: Option<Sample>,
     /// Whether findings show values that the table does not reveal. Such a report is for who may read the rows anyway.
@@ -95,6 +98,7 @@ impl Default for ValidateOptions {
             kept: None,
             pass: None,
             incremental: false,
+            fed_through: false,
             sample: None,
             unmasked: false,
             quality: true,

@@ -5,8 +5,12 @@
 //! has changed that the full pass rested on: its *identity*, and the meaning of the pending set.
 //!
 //! A step between phases changes the control record and the version sequence, and no row and no item. So a full pass is as
-//! good after one step as before it, as long as both phases have their truth in the source: there, what changes is captured. In
-//! DynamoOnly items change without. More than one epoch may have been there and back, so it is not believed.
+//! good after one step as before it, as long as both phases have their truth in the source: there, what changes is captured. More
+//! than one epoch may have been in DynamoOnly and back, so it is not believed.
+//!
+//! In DynamoOnly items change without being captured, but come back through the reverse feed, and the source remembers which. Once
+//! everybody has stopped writing and the feed is through, it knows them all; while the feed is behind it does not, and nothing
+//! is gone on from. The full pass must be of a phase before, with just as many epochs between as there are steps.
 //!
 //! Changes of the target that were made round everybody are in no set. An incremental pass does not see them, whatever is done;
 //! that is why its report keeps the `as_of` of the full pass, by which gates measure age.
@@ -47,25 +51,37 @@ pub async fn starting_point(
     target: &Target,
     binding: &TableBinding,
     control: &Control,
+    fed_through: bool,
 ) -> Result<std::result::Result<FullPass, String>> {
     let Some(full) = source.full_pass(binding.name()).await? else {
         return Ok(Err(format!("{}: no full pass has found it clean yet; {ADVICE}", binding.name())));
     };
     let identity = identity(source, target, binding).await?;
     let now = source.clock().await?;
-    let refused = refusal(&full, identity.as_deref(), control.phase, control.epoch.0, now);
+    let refused = refusal(&full, identity.as_deref(), (control.phase, control.epoch.0, fed_through), now);
     Ok(refused.map_or(Ok(full), |reason| Err(format!("{}: {reason}; {ADVICE}", binding.name()))))
 }
 
 const ADVICE: &str = "run `validate` without --incremental first";
 
 /// Why a full pass cannot be gone on from. Pure.
-fn refusal(full: &FullPass, identity: Option<&str>, phase: Phase, epoch: i64, now: DateTime<Utc>) -> Option<String> {
-    let then = full.phase.parse::<Phase>().ok();
-    if then.is_none_or(|then| then == Phase::DynamoOnly) || phase == Phase::DynamoOnly {
+fn refusal(
+    full: &FullPass,
+    identity: Option<&str>,
+    (phase, epoch, fed_through): (Phase, i64, bool),
+    now: DateTime<Utc>,
+) -> Option<String> {
+    let then = full.phase.parse::<Phase>().ok().filter(|then| *then != Phase::DynamoOnly);
+    let Some(then) = then.filter(|_| phase != Phase::DynamoOnly || fed_through) else {
         return Some("in DynamoOnly items change without being captured in the source".to_owned());
-    }
-    if !(0..=1).contains(&(epoch - full.epoch)) {
+    };
+    let epochs = epoch - full.epoch;
+    let is_near = match phase {
+        // The only way there in so many epochs.
+        Phase::DynamoOnly => epochs == steps_to_dynamo_only(then),
+        _ => (0..=1).contains(&epochs),
+    };
+    if !is_near {
         return Some(format!("its full pass was made in epoch {}, more than one step ago", full.epoch));
     }
     if identity != Some(full.identity.as_str()) {
@@ -78,6 +94,10 @@ fn refusal(full: &FullPass, identity: Option<&str>, phase: Phase, epoch: i64, no
     (age < TimeDelta::zero() || age > FULL_PASS_AGE_MAX).then(|| {
         format!("its full pass is of {}, and none older than {} h is gone on from", full.as_of, FULL_PASS_AGE_MAX.num_hours())
     })
+}
+
+fn steps_to_dynamo_only(from: Phase) -> i64 {
+    std::iter::successors(from.next(), |phase| phase.next()).map(|_| 1).sum()
 }
 
 /// What a full pass rests on besides rows and items; `None` where that cannot be said, as when the target table is not the
@@ -150,8 +170,9 @@ mod tests {
     #[test]
     fn only_a_full_pass_that_still_means_the_same_is_gone_on_from() {
         let now = Utc::now();
-        let refused =
-            |full: &FullPass, identity, phase, epoch, now| refusal(full, identity, phase, epoch, now).unwrap_or_default();
+        let refused = |full: &FullPass, identity, phase, epoch, now| {
+            refusal(full, identity, (phase, epoch, false), now).unwrap_or_default()
+        };
         let of = full(now - TimeDelta::hours(23));
         assert_eq!(refused(&of, Some("same"), Phase::DualWrite, 7, now), "");
         assert_eq!(refused(&of, Some("same"), Phase::HybridRead, 8, now), "");
@@ -168,6 +189,9 @@ mod tests {
             let said = refused(&of, identity, phase, epoch, now);
             assert!(said.contains(reason), "{said:?} for {reason}");
         }
+        let fed = |epoch| refusal(&of, Some("same"), (Phase::DynamoOnly, epoch, true), now).unwrap_or_default();
+        assert_eq!(fed(9), "", "through HybridRead");
+        assert!(fed(8).contains("more than one step") && fed(10).contains("more than one step"));
         let from_dynamo_only = FullPass { phase: Phase::DynamoOnly.name().to_owned(), ..of };
         assert!(refused(&from_dynamo_only, Some("same"), Phase::HybridRead, 8, now).contains("DynamoOnly"));
     }

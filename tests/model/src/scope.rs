@@ -11,7 +11,7 @@ pub struct Scope {
     pub phase: Phase,
     /// The rows it starts with.
     pub rows: [Value; KEYS],
-    /// What each writer may do; an empty choice is [`NOTHING`].
+    /// What each writer may do; an empty choice is `NOTHING`.
     pub writers: [&'static [Option<Op>]; WRITERS],
     /// Where steps go to, in this order, one after the other; a step that is given up is begun again. Empty: anywhere near.
     pub route: &'static [Phase],

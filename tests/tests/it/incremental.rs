@@ -381,3 +381,40 @@ fn after_a_full_pass_an_incremental_one_finds_what_a_full_one_finds() {
     });
     assert!(lost.get() > 0, "there was something to find");
 }
+
+/// What changes in DynamoOnly is captured by nobody, but has come back through the feed, once that is through.
+#[tokio::test]
+async fn in_dynamo_only_what_came_back_through_the_feed_is_looked_at_as_well() {
+    let world = World::behind_proxy().await;
+    world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.relay_until_empty().await;
+    assert_eq!(full(&world).await.verdict, Verdict::Consistent);
+    world.sql("UPDATE integration_logs SET user_id = 'u' WHERE log_id = 7").await;
+    let coordinator = world.coordinator().await;
+    world.step_to(&coordinator, Phase::HybridRead).await;
+    world.relay_until_empty().await;
+    assert!(world.record_verdict().await.verdict.is_consistent());
+    coordinator.step(Phase::DynamoOnly, None, &()).await.expect("to DynamoOnly");
+    coordinator.close().await;
+    let app = world.app(WriteOptions::default());
+    app.store::<IntegrationLogs>().put(&log_row(8, "in DynamoOnly")).await.expect("written");
+    app.store::<IntegrationLogs>().put(&log_row(500, "new there")).await.expect("written");
+    world.feed_until_drained().await;
+
+    let fed = || ValidateOptions { incremental: true, fed_through: true, quiescent: true, ..at_rest() };
+    let Verdict::Incomplete { reasons } = incremental(&world).await.verdict else { panic!("the feed may be behind") };
+    assert!(reasons.iter().all(|reason| reason.contains("DynamoOnly")), "{reasons:?}");
+    let clean = compared(&world, fed()).await;
+    assert_eq!(
+        (&clean.verdict, changed(&clean)),
+        (&Verdict::Consistent, 4),
+        "one before the step; then one that moved, with its old key, and a new one"
+    );
+    // Looked at as often as one looks. That these are on their way back to the source is all that anybody can know.
+    let lost = lose(&world, &keys(&[(LOGS, 8), (LOGS, 500)])).await;
+    let report = compared(&world, fed()).await;
+    let keys_of = |of: &BTreeSet<Expected>| of.iter().map(|(_, _, key, _)| key.clone()).collect::<BTreeSet<_>>();
+    assert_eq!((keys_of(&found(&report)), lost.len()), (keys_of(&lost), 2));
+    assert!(!report.verdict.is_consistent());
+}

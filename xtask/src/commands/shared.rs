@@ -88,11 +88,12 @@ impl Context {
     }
 
     /// Why an incremental validation cannot begin now, one sentence a table; empty when it can.
-    pub(super) async fn refusals_of_incremental(&self, stores: &Stores) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn refusals_of_incremental(&self, stores: &Stores, fed_through: bool) -> anyhow::Result<Vec<String>> {
         let control = stores.source.control().await?;
         let mut refusals = Vec::new();
         for binding in self.tables()? {
-            let point = lockstep_validator::starting_point(&stores.source, &stores.target, &binding, &control).await?;
+            let point =
+                lockstep_validator::starting_point(&stores.source, &stores.target, &binding, &control, fed_through).await?;
             refusals.extend(point.err());
         }
         Ok(refusals)

@@ -115,7 +115,7 @@ async fn post_check(context: &Context, stores: &Stores, phase: Phase) -> anyhow:
     if phase == Phase::PostgresOnly {
         return Ok(None);
     }
-    let refusals = context.refusals_of_incremental(stores).await?;
+    let refusals = context.refusals_of_incremental(stores, false).await?;
     if !refusals.is_empty() {
         context.ui.say(&format!("What was written since is not compared:\n  {}", refusals.join("\n  ")));
         return Ok(None);

@@ -146,7 +146,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         return run_counts(&context, stores, &args).await;
     }
     if args.incremental {
-        let refusals = context.refusals_of_incremental(&stores).await?;
+        let refusals = context.refusals_of_incremental(&stores, false).await?;
         if !refusals.is_empty() {
             return Err(Failure::usage(refusals.join("\n")));
         }

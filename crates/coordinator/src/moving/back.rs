@@ -1,6 +1,6 @@
 //! DynamoOnly → HybridRead: PostgreSQL is the truth again, and has every write that was made meanwhile.
 //!
-//! 1. The reverse feed is seen through, and what came through it is compared, while writers go on. 2. Writes are paused in
+//! In four parts: 1. The reverse feed is seen through, and what came through it is compared, while writers go on. 2. Writes are paused in
 //! DynamoDB's record; no barrier reaches them there, so every instance acknowledges, or its lease is over. 3. The feed is seen
 //! through past the pause, on every shard; nothing was lost; source and target hold the same. 4. The truth moves: decided
 //! in DynamoDB, copied to PostgreSQL, whose sequences of ids are set above the counters first. Until the decision, writes

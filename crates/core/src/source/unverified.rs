@@ -15,6 +15,9 @@
 //! Without the barrier: 1. A strict write takes its mark out, before n. 2. Pass n reads row and item, both old, and is content.
 //! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and nobody looks again.
 //!
+//! In DynamoOnly nothing is marked. There the reverse feed remembers what it took (`reverse_places`), in the transaction that
+//! changes the row.
+//!
 //! A mark and its note change in one statement, so at every moment a changed key is in one of the three sets;
 //! [`Source::changed_keys`] reads all three in one snapshot.
 
@@ -192,14 +195,15 @@ impl Source {
         }
     }
 
-    /// The next `limit` keys after `after` that may have changed since they were verified: noted, pending, or of open intents.
+    /// The next `limit` keys after `after` that may have changed since they were verified: noted, pending, or of open intents;
+    /// `fed`, also those whose items came back through the reverse feed.
     ///
     /// Pages are of several snapshots. A key that changed before the first one is in one of the three sets all the time until a
     /// pass that read it forgets it, so it is on its page whenever that is read.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn changed_keys(&self, table: &str, after: Option<&SourceKey>, limit: i64) -> Result<Vec<ChangedKey>> {
+    pub async fn changed_keys(&self, table: &str, after: Option<&SourceKey>, limit: i64, fed: bool) -> Result<Vec<ChangedKey>> {
         let doing = "reading which keys have changed";
         let part = |set: &str| {
             format!(
@@ -207,13 +211,15 @@ impl Source {
                   ORDER BY key LIMIT $3)"
             )
         };
+        let sets: &[&str] = match fed {
+            true => &["unverified", "pending", "intents", "reverse_places", "reverse_again"],
+            false => &["unverified", "pending", "intents"],
+        };
+        let changed = sets.iter().map(|set| part(set)).collect::<Vec<_>>().join(" UNION ");
         let sql = format!(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
             "SELECT key::text, ARRAY(SELECT e.value FROM jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
-             FROM (SELECT key FROM ({} UNION {} UNION {}) AS changed ORDER BY key LIMIT $3) AS page ORDER BY page.key",
-            part("unverified"),
-            part("pending"),
-            part("intents")
+             FROM (SELECT key FROM ({changed}) AS changed WHERE key IS NOT NULL ORDER BY key LIMIT $3) AS page ORDER BY page.key"
         );
         let rows: Vec<(String, Vec<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(table)

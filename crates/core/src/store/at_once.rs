@@ -43,6 +43,7 @@ impl Calls {
 }
 
 /// How far a call came at once.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
 pub(super) enum Reached<R> {
     /// It is done.
     Done(WriteOutcome<R>),

@@ -33,6 +33,7 @@ pub struct PhaseView {
 
 /// What renews the lease.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each store handle")]
 pub(in crate::store) enum Renewal {
     /// Whoever finds it over asks the source, and the target where the truth may be there.
     Asking { source: Source, target: Option<TargetControl> },

@@ -164,27 +164,29 @@ impl Story<'_> {
     async fn prove(&self, stages: &mut Stages) -> anyhow::Result<Report> {
         let ui = &self.context.ui;
         let frozen = self.stores.source.control().await?.phase == Phase::DynamoOnly;
-        if frozen {
+        let fed_through = if frozen {
             let through = see_through(self.coordinator.migration(), DRAIN_WITHIN).await?;
             ui.say(if through {
                 "  Everything written to DynamoDB is in PostgreSQL"
             } else {
                 "  The reverse feed is still behind"
             });
+            through && self.stores.are_embedded()
         } else {
             self.catch_up().await?;
-        }
+            false
+        };
         stages.end("drain");
         let incremental = self.legs.len() == 1
             && self.last == FinalValidation::Incremental
-            && self.context.refusals_of_incremental(self.stores).await?.is_empty();
+            && self.context.refusals_of_incremental(self.stores, fed_through).await?.is_empty();
         ui.say(if incremental {
             "Comparing every key that changed since everything was compared:"
         } else {
             "Comparing every row of both sides once more:"
         });
         // On stores that are not ours, others may be writing, whatever we have stopped.
-        let validation = self.validate(self.stores.are_embedded(), incremental).await?;
+        let validation = self.validate(self.stores.are_embedded(), incremental, fed_through).await?;
         stages.end("final validation");
         Ok(validation)
     }
@@ -229,13 +231,13 @@ impl Story<'_> {
     /// Makes the verdict that the gate of a step asks for.
     async fn verdict_for(&self, next: Phase) -> anyhow::Result<()> {
         let ui = &self.context.ui;
-        let incremental = next == Phase::DynamoOnly && self.context.refusals_of_incremental(self.stores).await?.is_empty();
+        let incremental = next == Phase::DynamoOnly && self.context.refusals_of_incremental(self.stores, false).await?.is_empty();
         ui.say(if incremental {
             "Comparing every key that changed since everything was compared, while writers go on:"
         } else {
             "Comparing every row of both sides while writers go on:"
         });
-        let report = self.validate(false, incremental).await?;
+        let report = self.validate(false, incremental, false).await?;
         ui.say(&format!("  {}", verdict_line(&report.verdict, incremental).replace('\n', "\n  ")));
         Ok(())
     }
@@ -247,9 +249,14 @@ impl Story<'_> {
         }
     }
 
-    async fn validate(&self, quiescent: bool, incremental: bool) -> anyhow::Result<Report> {
-        let options =
-            ValidateOptions { quiescent, incremental, wait_for_pending: true, ..self.context.config.validate_options() };
+    async fn validate(&self, quiescent: bool, incremental: bool, fed_through: bool) -> anyhow::Result<Report> {
+        let options = ValidateOptions {
+            quiescent,
+            incremental,
+            fed_through,
+            wait_for_pending: true,
+            ..self.context.config.validate_options()
+        };
         let report = self.context.validate(self.stores, &options, self.cancel).await?;
         if self.cancel.is_cancelled() { Err(interrupted()) } else { Ok(report) }
     }
