@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, repair, report, reverse_feed, rollback, seed,
-    status, test_operation, tune, validate,
+    advance, backfill, bench, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report, reverse_feed,
+    rollback, seed, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -99,6 +99,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Orphans(orphans::Args),
     #[allow(missing_docs)]
+    Doctor(doctor::Args),
+    #[allow(missing_docs)]
     Repair(repair::Args),
     #[allow(missing_docs)]
     Report(report::Args),
@@ -128,6 +130,7 @@ impl Command {
             | Self::Rollback(_)
             | Self::DeadLetters(_)
             | Self::Orphans(_)
+            | Self::Doctor(_)
             | Self::Repair(_)
             | Self::Report(_)
             | Self::TestOperation(_)

@@ -116,6 +116,7 @@ async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
         Command::Rollback(args) => commands::rollback::run(context, args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
         Command::Orphans(args) => commands::orphans::run(context, args).await,
+        Command::Doctor(args) => commands::doctor::run(context, args).await,
         Command::Repair(args) => commands::repair::run(context, args).await,
         Command::Report(args) => commands::report::run(context, args).await,
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::history::Watch;
 use crate::options::Migration;
 use crate::progress::{Progress, TableProgress};
 
@@ -47,7 +48,7 @@ pub struct RelaySummary {
 /// Delivers pending changes of every table until told to stop. Needs no lock: it may run beside other relays.
 ///
 /// # Errors
-/// What no retry can mend; [`Error::SchemaChanged`]. Cancellation is not an error.
+/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not acknowledged is delivered again.
@@ -59,8 +60,10 @@ pub async fn relay(
 ) -> Result<RelaySummary> {
     let mut summary = RelaySummary::default();
     let mut swept_at = None::<Instant>;
+    let mut watch = Watch::default();
     loop {
         let mut seen = 0;
+        watch.turn(migration).await?;
         // What strict writes left half-done becomes pending first, so that no set is called empty over it (I10).
         if until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
             migration.source.sweep_intents(Duration::ZERO).await?;

@@ -8,6 +8,7 @@ use lockstep_core::{Epoch, Phase};
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::history;
 use crate::reverse_feed;
 
 /// The state of a migration.
@@ -25,6 +26,8 @@ pub struct Status {
     pub tables: Vec<TableStatus>,
     /// Registered instances of applications, with the epoch each has acknowledged and what is left of its lease.
     pub instances: Vec<InstanceRow>,
+    /// Signs that a store has lost history; then nothing is moved, and `doctor` says what to do.
+    pub lost: Vec<String>,
     /// Steps that a crash left open; the next coordinator settles them.
     pub open_intents: Vec<Entry>,
     /// Whether the newest verdict said consistent; `None` where nothing was validated.
@@ -79,6 +82,7 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
             since: None,
             tables: Vec::new(),
             instances: Vec::new(),
+            lost: Vec::new(),
             open_intents: Vec::new(),
             verdict_consistent: None,
             verdict_age_s: None,
@@ -98,6 +102,7 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
         since: Some(control.changed_at),
         tables: of_tables,
         instances: source.instances().await?,
+        lost: history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect(),
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict_age_s: verdict.as_ref().map(|v| v.age_s),

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
+use crate::history;
 use crate::instances::{self, InstanceWait};
+use crate::mend;
 use crate::options::Migration;
 use crate::rehearsal::Rehearsal;
 use crate::repair;
@@ -81,6 +83,9 @@ pub(crate) async fn step(
     if from.next() != Some(to) && from.previous() != Some(to) {
         return Err(Error::NotAdjacent { from, to });
     }
+    history::require_kept(migration).await?;
+    // Should the source be set back to before this step, the target knows of the step before at least.
+    history::mark_now(migration).await?;
     let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
     // Last, because it writes: only what everything else would let through is tried out.
     if from == Phase::DualWrite && to == Phase::HybridRead && gates.passed() {
@@ -207,6 +212,7 @@ async fn settle(
             waited = instances?;
             detail["instances"] = json!(waited);
             source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &detail).await?;
+            history::mark_now(migration).await?;
         }
         Recovery::Undo => source.journal_outcome(&migration.actor, id, EntryKind::Undone, STEP, &detail).await?,
     }
@@ -219,8 +225,8 @@ pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
     let mut settled = Vec::new();
     for entry in source.open_intents().await? {
         let Entry { id, step, detail, .. } = entry;
-        if step == repair::STEP {
-            // Its keys have not been read again. `repair` does that, and until then they stay open here.
+        if step == repair::STEP || step == mend::STEP {
+            // Its keys have not been read again, or the stores not compared. `repair` does that, and until then it stays open here.
             continue;
         }
         let id = IntentId(id);

@@ -16,6 +16,7 @@ mod dead_letters;
 mod frozen;
 mod gates;
 mod guarded;
+mod history;
 mod incremental;
 mod instances;
 mod intents;

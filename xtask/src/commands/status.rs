@@ -74,6 +74,9 @@ fn text(status: &Status) -> String {
     text += &table(&headers, rows);
     text += &reverse_feed(status);
     text += &instances(status, epoch);
+    for lost in &status.lost {
+        text += &format!("\nHISTORY LOST: {lost}; nothing is moved: run `doctor`");
+    }
     for intent in &status.open_intents {
         text += &format!(
             "\nleft open by a crash: `{}` by {} at {}; the next command settles it",

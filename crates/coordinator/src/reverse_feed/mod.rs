@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::history;
 use crate::options::Migration;
 
 /// How often the feed makes sure that it still has its lock, and looks at its lag.
@@ -73,7 +74,7 @@ pub struct FeedTableSummary {
 /// the step, so that no record can be missed.
 ///
 /// # Errors
-/// [`lockstep_core::Kind::Busy`] when another feed runs; what no retry can mend. Cancellation is not an error.
+/// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what no retry can mend. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
@@ -84,6 +85,7 @@ pub async fn reverse_feed(
     progress: &Arc<FeedProgress>,
     cancel: &CancellationToken,
 ) -> Result<FeedSummary> {
+    history::require_kept(migration).await?;
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
@@ -129,6 +131,7 @@ async fn run(
     let mut result = Ok(());
     let mut check = tokio::time::interval(LOCK_CHECK);
     let mut alarm = tokio::time::interval(ALARM_EVERY);
+    let mut watch = history::Watch::default();
     loop {
         let ended = tokio::select! {
             task = tasks.join_next() => match task {
@@ -139,7 +142,10 @@ async fn run(
                 stop.cancel();
                 drained
             }
-            _ = check.tick() => lock.check().await.map_err(Error::from),
+            _ = check.tick() => match lock.check().await {
+                Ok(()) => watch.turn(migration).await,
+                Err(error) => Err(error.into()),
+            },
             _ = alarm.tick() => raise_alarms(migration).await,
         };
         if ended.is_err() && result.is_ok() {

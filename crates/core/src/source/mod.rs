@@ -5,8 +5,9 @@
 //! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
 //! `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `references`, `journal`, `verdicts`, `unverified` (what was delivered
-//! since a pass).
+//! since a pass), `history` (a step back is noticed), `archive` (the end).
 
+mod archive;
 mod barrier;
 mod begin;
 mod binding;
@@ -15,6 +16,7 @@ mod capture;
 mod control;
 mod copy;
 mod dead_letters;
+mod history;
 mod inspect;
 pub(crate) mod instances;
 mod intents;
@@ -33,6 +35,7 @@ mod tuning;
 mod unverified;
 mod verdicts;
 
+pub use archive::Completed;
 pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
@@ -42,6 +45,7 @@ pub use capture::{CAPTURE_VERSION, CaptureState};
 pub use control::{Control, TableState};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;
+pub use history::{KnownMarks, NewMark, SourceHistory};
 pub(crate) use intents::{Mark, MarkedKey, begin_write, marks_of, settle_in_transaction};
 
 pub use inspect::{Dependent, SourceTable};
@@ -105,13 +109,7 @@ impl Source {
     /// [`Kind::Misconfigured`] for a URL that does not parse, [`Kind::Unavailable`] or [`Kind::Denied`] for a server that
     /// does not answer or lets nobody in.
     pub async fn connect(options: &SourceOptions) -> Result<Self> {
-        let connect = PgConnectOptions::from_str(&options.url)
-            .map_err(|e| Error::source(Kind::Misconfigured, "reading source.url", e.to_string()))?
-            .application_name(&options.application_name)
-            // Keys and literals must read the same in every session, whatever the role's defaults are.
-            .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
-            // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
-            .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]);
+        let connect = connect_options(options)?;
         let place = format!("connecting to PostgreSQL at {}:{}", connect.get_host(), connect.get_port());
         let advise = |e: sqlx::Error| {
             let mut error = Error::of_sqlx(&place, e);
@@ -123,6 +121,18 @@ impl Source {
         let first = first.map_err(|_| advise(sqlx::Error::PoolTimedOut))?.map_err(advise)?;
         // It only had to be possible.
         let _ = first.close().await;
+        Ok(Self::lazily(options, &connect))
+    }
+
+    /// A handle on a server that may be down: it connects when it is first needed. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] for a URL that does not parse.
+    pub fn connect_lazily(options: &SourceOptions) -> Result<Self> {
+        Ok(Self::lazily(options, &connect_options(options)?))
+    }
+
+    fn lazily(options: &SourceOptions, connect: &PgConnectOptions) -> Self {
         let pool = |connections_max| {
             PgPoolOptions::new()
                 .max_connections(connections_max)
@@ -134,7 +144,7 @@ impl Source {
                 .before_acquire(|connection, known| Box::pin(is_there(connection, known)))
                 .connect_lazy_with(connect.clone())
         };
-        Ok(Self { pool: pool(options.connections_max), intents: pool(INTENT_CONNECTIONS_MAX) })
+        Self { pool: pool(options.connections_max), intents: pool(INTENT_CONNECTIONS_MAX) }
     }
 
     /// The pool, for statements of this module's callers inside this crate and for tests.
@@ -159,6 +169,16 @@ impl Source {
         self.pool.close().await;
         self.intents.close().await;
     }
+}
+
+fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
+    Ok(PgConnectOptions::from_str(&options.url)
+        .map_err(|e| Error::source(Kind::Misconfigured, "reading source.url", e.to_string()))?
+        .application_name(&options.application_name)
+        // Keys and literals must read the same in every session, whatever the role's defaults are.
+        .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
+        // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
+        .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]))
 }
 
 /// Makes a session's commits durable, and its isolation the one that our transactions are written for, where the role's

@@ -1,7 +1,8 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
-//! writes), `transact` (several together), `history` (the three load paths), `payload_hash`, `read`, `count`, `query`,
+//! writes), `transact` (several together), `history` (the three load paths), `mark` (what a table
+//! remembers of the source), `payload_hash`, `read`, `count`, `query`,
 //! [`streams`] (every change, for the way back), and [`Backoff`].
 
 mod backoff;
@@ -10,7 +11,9 @@ mod count;
 mod fault;
 mod guarded;
 mod history;
+mod mark;
 mod payload_hash;
+mod purge;
 mod query;
 mod read;
 pub mod streams;
@@ -22,7 +25,9 @@ pub use connect::TargetOptions;
 pub use count::{CountPage, CountWhat};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
+pub use mark::{HistoryMark, is_mark};
 pub use payload_hash::sha256_hex;
+pub use purge::{Purge, PurgePage};
 pub use query::PartitionRange;
 pub use read::{Page, READ_KEYS_MAX};
 pub use tables::{TableStanding, TargetTable};

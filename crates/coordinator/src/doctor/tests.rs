@@ -1,0 +1,167 @@
+//! Many states, and what is said of each.
+
+use chrono::DateTime;
+use lockstep_core::source::{Entry, KnownMarks, SourceHistory};
+use lockstep_core::{Epoch, Phase, Version};
+
+use super::*;
+use crate::history::{Found, Histories, TableHistory};
+
+fn table() -> TableSeen {
+    TableSeen {
+        name: "payments".to_owned(),
+        relation: "public.payments".to_owned(),
+        target_name: "payments".to_owned(),
+        capture: CaptureSeen::On,
+        target: TargetSeen::There { active: true, mismatches: Vec::new(), marked: true },
+        planned: true,
+        ranges: (8, 8),
+        ..TableSeen::default()
+    }
+}
+
+fn seen(phase: Phase) -> Observation {
+    Observation {
+        installed: true,
+        control: Some((phase, Epoch(4), DateTime::UNIX_EPOCH)),
+        at_work: AtWork { coordinator: None, reverse_feed: (phase == Phase::DynamoOnly).then_some(7) },
+        tables: vec![table()],
+        ..Observation::default()
+    }
+}
+
+fn with_table(phase: Phase, table: TableSeen) -> Observation {
+    Observation { tables: vec![table], ..seen(phase) }
+}
+
+fn open(step: &str) -> Entry {
+    let (kind, detail) = ("intent".to_owned(), serde_json::json!({}));
+    Entry { id: 1, at: DateTime::UNIX_EPOCH, actor: "the dead".to_owned(), kind, intent: None, step: step.to_owned(), detail }
+}
+
+fn lost(phase: Phase, now: i64, found: Found) -> Observation {
+    let server = Some("7/1".to_owned());
+    let source = SourceHistory { known_server: server.clone(), server, known_version: Version(1), version: Version(now) };
+    let known = KnownMarks { marking: 3, marked: 3 };
+    let name = "payments".to_owned();
+    let of_table = TableHistory { name: name.clone(), target_name: name, known, known_id: None, found };
+    Observation { histories: Histories { source: Some(source), tables: vec![of_table] }, ..seen(phase) }
+}
+
+/// What is found, whether all is sound, and what `repair --state` would do.
+#[track_caller]
+fn check(seen: &Observation, sound: bool, says: &[&str], remedies: &[Remedy]) -> Diagnosis {
+    let said = examine(seen);
+    assert_eq!(said.sound, sound, "{said:#?}");
+    assert_eq!(said.findings.len(), says.len(), "{said:#?}");
+    for (finding, says) in said.findings.iter().zip(says) {
+        assert!(finding.what.contains(says), "{finding:?} for {says}");
+        assert!(!finding.means.is_empty() && !finding.next.is_empty(), "{finding:?}");
+    }
+    assert_eq!(plan(&said.findings), remedies);
+    assert!(!said.next.is_empty(), "it always says what to run");
+    assert_eq!(said.next.iter().any(|next| next.contains("repair --state")), !remedies.is_empty(), "{:?}", said.next);
+    said
+}
+
+#[test]
+fn a_migration_without_faults_is_sound_in_every_phase_and_what_comes_next_is_said() {
+    for phase in Phase::ALL {
+        let said = check(&seen(phase), true, &[], &[]);
+        assert!(said.state.contains(phase.name()) && said.state.contains("Nothing is wrong"), "{}", said.state);
+    }
+    let never = Observation { tables: vec![TableSeen::default()], ..Observation::default() };
+    assert!(check(&never, true, &[], &[]).state.contains("never installed"));
+}
+
+#[test]
+fn a_source_that_is_away_or_is_another_one_is_said_so() {
+    let away =
+        Observation { source_error: Some("refused".to_owned()), installed: false, control: None, ..seen(Phase::DualWrite) };
+    check(&away, false, &["PostgreSQL does not answer"], &[]);
+    let another = Observation { installed: false, control: None, ..seen(Phase::DualWrite) };
+    check(&another, false, &["was written by a migration"], &[]);
+}
+
+#[test]
+fn a_target_that_is_away_is_no_loss() {
+    let away = TableSeen { target: TargetSeen::Unknown("no answer".to_owned()), ..table() };
+    for phase in Phase::ALL {
+        check(&with_table(phase, away.clone()), false, &["could not be asked"], &[]);
+    }
+}
+
+#[test]
+fn a_source_that_lost_history_is_outranked_and_what_differs_is_only_listed() {
+    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let found = Found::There { id: None, mark: Some(mark) };
+    let remedies = [Remedy::RaiseEpoch, Remedy::List];
+    check(&lost(Phase::DualWrite, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
+    let said = check(&lost(Phase::HybridRead, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
+    assert!(said.safe.iter().any(|safe| safe.contains("NOT safe")), "{:?}", said.safe);
+    // There the source is not the truth, and no epoch of it outranks anything.
+    check(&lost(Phase::DynamoOnly, 5, found.clone()), false, &["PostgreSQL was set back"], &[]);
+    check(&lost(Phase::DualWrite, 9, found), true, &[], &[]);
+}
+
+#[test]
+fn a_target_that_lost_history_is_filled_and_compared_unless_it_was_the_truth() {
+    let table = || "payments".to_owned();
+    let remedies = [Remedy::AdoptTarget { table: table() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare];
+    check(&lost(Phase::HybridRead, 5, Found::Gone), false, &["is gone"], &remedies);
+    check(&lost(Phase::DualWrite, 5, Found::There { id: None, mark: None }), false, &["was set back"], &remedies);
+    check(&lost(Phase::DynamoOnly, 5, Found::Gone), false, &["is gone"], &[]);
+}
+
+#[test]
+fn triggers_that_were_off_are_put_back_unless_the_columns_are_unknown() {
+    let broken = TableSeen { capture: CaptureSeen::Broken("dropped".to_owned()), ..table() };
+    let remedies = [Remedy::Recapture { table: "payments".to_owned() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare];
+    check(&with_table(Phase::HybridRead, broken.clone()), false, &["not all captured"], &remedies);
+    let and_changed = TableSeen { fingerprint_changed: true, ..broken };
+    check(&with_table(Phase::DualWrite, and_changed), false, &["not all captured", "columns or the key"], &[]);
+    let elsewhere = TableSeen { capture: CaptureSeen::Elsewhere("public.paid".to_owned()), ..table() };
+    check(&with_table(Phase::DualWrite, elsewhere), false, &["installed on public.paid"], &[]);
+}
+
+#[test]
+fn where_the_source_lost_something_as_well_nothing_of_the_target_is_overwritten_unasked() {
+    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let mut both = lost(Phase::DualWrite, 5, Found::There { id: None, mark: Some(mark) });
+    both.tables[0].capture = CaptureSeen::Broken("dropped".to_owned());
+    let remedies = [Remedy::Recapture { table: "payments".to_owned() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::List];
+    check(&both, false, &["set back", "not all captured"], &remedies);
+}
+
+#[test]
+fn what_was_left_open_is_under_way_dead_or_to_be_run_again() {
+    let with = |step: &str, coordinator| Observation {
+        open_steps: vec![open(step)],
+        at_work: AtWork { coordinator, reverse_feed: None },
+        ..seen(Phase::DualWrite)
+    };
+    check(&with("change phase", Some(7)), true, &["backend 7 is the coordinator"], &[]);
+    check(&with("change phase", None), false, &["it died"], &[Remedy::SettleSteps]);
+    check(&with("backfill", None), true, &["was broken off"], &[Remedy::SettleSteps]);
+    check(&with("repair keys", None), true, &["before the keys were read again"], &[]);
+    let said = examine(&with("repair state", None));
+    assert!(!said.sound && said.findings[0].next.contains("repair --state --apply"), "{said:?}");
+}
+
+#[test]
+fn what_waits_is_named_with_the_command_that_serves_it() {
+    let waits = TableSeen { pending: (3, 120.0), dead_letters: (2, 1), cold_open: true, ..table() };
+    let said = check(&with_table(Phase::DualWrite, waits), true, &["no relay", "cannot be held", "cold load"], &[]);
+    for command in ["relay", "dead-letters", "backfill"] {
+        assert!(said.next.iter().any(|next| next.contains(command)), "{command} in {:?}", said.next);
+    }
+    let verdict = Some(VerdictSeen { consistent: false, age_s: 1.0, epoch: 4 });
+    check(&Observation { verdict, ..seen(Phase::HybridRead) }, false, &["NOT consistent"], &[]);
+    check(&Observation { verdict, ..seen(Phase::DualWrite) }, true, &["NOT consistent"], &[]);
+    let of_before = Some(VerdictSeen { consistent: false, age_s: 1.0, epoch: 3 });
+    check(&Observation { verdict: of_before, ..seen(Phase::HybridRead) }, true, &[], &[]);
+    let no_feed = Observation { at_work: AtWork::default(), ..seen(Phase::DynamoOnly) };
+    check(&no_feed, true, &["no reverse feed"], &[]);
+    let writes = Observation { open_writes: (2, 300.0), ..seen(Phase::HybridRead) };
+    check(&writes, true, &["strict writes"], &[]);
+}
