@@ -52,7 +52,7 @@ async fn run(options: InstanceOptions) {
         ..TargetOptions::default()
     })
     .await;
-    let instance = Instance::start(&source, options).await.expect("registers");
+    let instance = Instance::start_with(&source, &target, options).await.expect("registers");
     let table: Arc<IntegrationLogs> = Arc::default();
     let binding = TableBinding { table: table.clone(), relation: LOGS.parse().expect("a name"), target_name: LOGS.to_owned() };
     let store = Store::with_phase(source, target, table, binding, instance.phase());

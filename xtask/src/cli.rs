@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report, reverse_feed,
-    rollback, seed, status, test_operation, tune, validate,
+    advance, backfill, bench, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report,
+    reverse_feed, rollback, seed, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -19,6 +19,7 @@ All tables of a migration go through the same phases together:
   PostgresOnly   PostgreSQL is written and read; changes may be captured, history may be copied
   DualWrite      both are written, PostgreSQL is read
   HybridRead     both are written, DynamoDB is read and PostgreSQL stands behind it
+  DynamoOnly     DynamoDB is written and read; PostgreSQL follows, so that there is a way back
 
 `migrate` does all of it; the other commands do one part each, and every one of them may be broken off and run again.
 
@@ -95,6 +96,10 @@ pub enum Command {
     #[allow(missing_docs)]
     Rollback(rollback::Args),
     #[allow(missing_docs)]
+    Complete(complete::Args),
+    #[allow(missing_docs)]
+    Cleanup(cleanup::Args),
+    #[allow(missing_docs)]
     DeadLetters(dead_letters::Args),
     #[allow(missing_docs)]
     Orphans(orphans::Args),
@@ -128,6 +133,8 @@ impl Command {
             | Self::ReverseFeed(_)
             | Self::Advance(_)
             | Self::Rollback(_)
+            | Self::Complete(_)
+            | Self::Cleanup(_)
             | Self::DeadLetters(_)
             | Self::Orphans(_)
             | Self::Doctor(_)

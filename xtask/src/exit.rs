@@ -93,10 +93,11 @@ fn of_coordinator(error: &lockstep_coordinator::Error) -> Exit {
         | Error::SchemaChanged { .. }
         | Error::HistoryLost(_)
         | Error::BarrierBusy { .. }
+        | Error::PauseMissed { .. }
         | Error::InstanceBehind { .. } => Exit::Refused,
         Error::Interrupted => Exit::Interrupted,
         Error::NotAdjacent { .. } => Exit::Usage,
-        Error::Panicked(_) => Exit::Infrastructure,
+        Error::Panicked(_) | Error::Unsettled { .. } => Exit::Infrastructure,
     }
 }
 
@@ -127,6 +128,12 @@ mod tests {
         check(lockstep_core::Error::source(Kind::Misconfigured, "describing", "x"), Exit::Usage);
         check(lockstep_core::Error::target(Kind::Denied, "describing", "expired"), Exit::Infrastructure);
         check(lockstep_coordinator::Error::Interrupted, Exit::Interrupted);
+        let missed = lockstep_coordinator::Error::PauseMissed {
+            to: lockstep_core::Phase::DynamoOnly,
+            allowed_ms: 5_000,
+            why: "x".to_owned(),
+        };
+        check(missed, Exit::Refused);
         check(std::io::Error::other("disk"), Exit::Infrastructure);
     }
 }

@@ -114,6 +114,8 @@ async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
         Command::Validate(args) => commands::validate::run(context, args).await,
         Command::Advance(args) => commands::advance::run(context, args).await,
         Command::Rollback(args) => commands::rollback::run(context, args).await,
+        Command::Complete(args) => commands::complete::run(context, args).await,
+        Command::Cleanup(args) => commands::cleanup::run(context, args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
         Command::Orphans(args) => commands::orphans::run(context, args).await,
         Command::Doctor(args) => commands::doctor::run(context, args).await,

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backfill::{self, BackfillSummary};
+use crate::complete;
 use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
 use crate::history;
@@ -41,6 +42,7 @@ impl Coordinator {
     /// # Errors
     /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`Error::HistoryLost`].
     pub async fn open(migration: Migration) -> Result<Self> {
+        complete::require_going_on(&migration).await?;
         migration.source.migrate_schema().await?;
         let lock = migration.source.lock_coordinator().await?;
         history::require_kept(&migration).await?;

@@ -63,6 +63,30 @@ pub enum Error {
         /// Each for how long.
         lock_timeout_ms: u64,
     },
+    /// Writes would have had to wait for too long.
+    #[error(
+        "the step to {to} would have stopped writes for longer than steps.pause_ms_max = {allowed_ms} ms: {why}. Everything is \
+         as it was, and writes go on. Try again when that is over, or allow a longer pause"
+    )]
+    PauseMissed {
+        /// Where to.
+        to: Phase,
+        /// The bound, in milliseconds.
+        allowed_ms: u64,
+        /// What it waited for.
+        why: String,
+    },
+    /// A step that moves the truth failed, and could not be undone or finished either.
+    #[error(
+        "the step was given up ({why}), and could not be settled: {unsettled}. It may be that nobody can write until it is: run the \
+         same command again as soon as both stores answer"
+    )]
+    Unsettled {
+        /// Why it was given up.
+        why: String,
+        /// What kept it from being settled.
+        unsettled: String,
+    },
     /// Steps go one at a time.
     #[error("{from} and {to} are not neighbours; steps go one phase at a time")]
     NotAdjacent {

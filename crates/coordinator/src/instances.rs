@@ -1,14 +1,19 @@
 //! Waiting for instances: a step is over when nobody serves by the phase before it any more (I6).
+//!
+//! An instance keeps its lease in the store that it takes for the truth. While the truth moves that may be either, or for a
+//! moment both; what it has acknowledged in one of them, it has acknowledged.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lockstep_core::Epoch;
 use lockstep_core::source::{InstanceRow, InstanceState, Source};
+use lockstep_core::target::TargetControl;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::gates::Observer;
+use crate::options::Migration;
 
 /// Pause between two looks; an acknowledgement comes a few milliseconds after the notification.
 const LOOK: Duration = Duration::from_millis(25);
@@ -64,7 +69,7 @@ fn margin(lease: Duration) -> Duration {
 }
 
 /// How the wait for an instance ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceEnd {
     /// It serves by this epoch.
@@ -92,6 +97,72 @@ pub struct InstanceWait {
     pub waited_ms: u64,
 }
 
+/// Where a lease is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Home {
+    Source,
+    Target,
+}
+
+/// The stores in which leases are kept.
+pub(crate) struct Leases<'a> {
+    source: &'a Source,
+    target: Option<TargetControl>,
+}
+
+impl<'a> Leases<'a> {
+    /// Of a step between phases in which PostgreSQL is the truth: DynamoDB may be away then.
+    pub(crate) fn of_source(migration: &'a Migration) -> Self {
+        Self { source: &migration.source, target: None }
+    }
+
+    /// Of a step that moves the truth.
+    pub(crate) fn of_both(migration: &'a Migration) -> Self {
+        Self { source: &migration.source, target: Some(migration.target.control()) }
+    }
+
+    /// Every live lease, each with the newest epoch that its instance has acknowledged anywhere.
+    async fn live(&self) -> Result<Vec<(Home, InstanceRow)>> {
+        let mut rows: Vec<(Home, InstanceRow)> =
+            self.source.instances().await?.into_iter().map(|row| (Home::Source, row)).collect();
+        if let Some(target) = &self.target {
+            rows.extend(target.instances().await?.into_iter().map(|row| (Home::Target, row)));
+        }
+        rows.retain(|(_, row)| row.state == InstanceState::Live);
+        let mut newest: BTreeMap<i64, Option<i64>> = BTreeMap::new();
+        for (_, row) in &rows {
+            let known = newest.entry(row.id).or_default();
+            *known = (*known).max(row.epoch);
+        }
+        for (_, row) in &mut rows {
+            row.epoch = newest[&row.id];
+        }
+        Ok(rows)
+    }
+
+    async fn expire(&self, (home, row): &(Home, InstanceRow)) -> Result<bool> {
+        Ok(match (home, &self.target) {
+            (Home::Target, Some(target)) => target.expire_instance(row).await?,
+            _ => self.source.expire_instance(row).await?,
+        })
+    }
+}
+
+/// How long whoever is not registered may go by an epoch that is over: one lease, by clocks that are not ours.
+pub(crate) fn unregistered(phase_lease: Duration) -> Duration {
+    phase_lease + margin(phase_lease)
+}
+
+/// Who has not acknowledged `epoch`, for people.
+pub(crate) async fn behind(leases: &Leases<'_>, epoch: Epoch) -> String {
+    let Ok(rows) = leases.live().await else { return "the instances could not be asked".to_owned() };
+    let names: Vec<String> = rows.iter().filter(|(_, row)| !row.has_acknowledged(epoch)).map(|(_, row)| row.title()).collect();
+    if names.is_empty() {
+        return "the stores were slow".to_owned();
+    }
+    format!("{} did not acknowledge in time, and its lease is not over", names.join(", "))
+}
+
 /// Waits until no instance serves by a phase older than `epoch`, whose flip is committed. Also after a crash: the clock
 /// starts at our first look, which is late rather than early.
 ///
@@ -100,43 +171,48 @@ pub struct InstanceWait {
 ///
 /// # Cancel safety
 /// May be dropped and repeated.
-pub(crate) async fn wait(source: &Source, epoch: Epoch, observer: &dyn Observer) -> Result<Vec<InstanceWait>> {
+pub(crate) async fn wait(leases: &Leases<'_>, epoch: Epoch, observer: &dyn Observer) -> Result<Vec<InstanceWait>> {
     let begun = Instant::now();
-    let mut watched: BTreeMap<i64, Watched> = BTreeMap::new();
+    let mut watched: BTreeMap<(Home, i64), Watched> = BTreeMap::new();
     let (mut ended, mut noted): (Vec<InstanceWait>, bool) = (Vec::new(), false);
     loop {
-        let rows: Vec<InstanceRow> =
-            source.instances().await?.into_iter().filter(|row| row.state == InstanceState::Live).collect();
+        let rows = leases.live().await?;
         let seen = Instant::now();
         let mut now_live = BTreeMap::new();
-        for row in rows {
-            let before = watched.remove(&row.id).filter(|before| before.row.renewals == row.renewals);
+        for (home, row) in rows {
+            let before = watched.remove(&(home, row.id)).filter(|before| before.row.renewals == row.renewals);
             let renewal_seen = before.map_or(seen, |before| before.renewal_seen);
-            now_live.insert(row.id, Watched { row, renewal_seen });
+            now_live.insert((home, row.id), Watched { row, renewal_seen });
         }
-        ended.extend(watched.values().map(|gone| gone.ended(InstanceEnd::Left, begun)));
+        // Whoever has only moved its lease to the other store has not left.
+        let left = watched.iter().filter(|((_, id), _)| !now_live.keys().any(|(_, live)| live == id));
+        ended.extend(left.map(|(_, gone)| gone.ended(InstanceEnd::Left, begun)));
         watched = now_live;
-        let list: Vec<Watched> = watched.values().cloned().collect();
+        let (homes, list): (Vec<Home>, Vec<Watched>) =
+            watched.iter().map(|((home, _), watched)| (*home, watched.clone())).unzip();
         let (behind, over) = match may_proceed(&list, epoch, Instant::now()) {
             Proceed::Yes { over } => (Vec::new(), over),
             Proceed::Wait { behind, over } => (behind, over),
         };
         let mut given_up = 0;
-        for lost in over.iter().map(|place| &list[*place]) {
+        for (home, lost) in over.iter().map(|place| (homes[*place], &list[*place])) {
             // It may have renewed since we looked; then it is asked about again.
-            if source.expire_instance(&lost.row).await? {
+            if leases.expire(&(home, lost.row.clone())).await? {
                 observer.note(&format!(
                     "{} did not answer, and its lease of {} ms is over: it serves nothing until it has registered again",
                     lost.row.title(),
                     lost.row.lease_ms
                 ));
                 ended.push(lost.ended(InstanceEnd::LeaseOver, begun));
-                watched.remove(&lost.row.id);
+                watched.remove(&(home, lost.row.id));
                 given_up += 1;
             }
         }
         if behind.is_empty() && given_up == over.len() {
             ended.extend(watched.values().map(|live| live.ended(InstanceEnd::Acknowledged, begun)));
+            // With a lease in each store it was looked at twice.
+            let mut seen = std::collections::BTreeSet::new();
+            ended.retain(|one| seen.insert((one.id, one.end)));
             return Ok(ended);
         }
         if !noted && begun.elapsed() >= NOTE_AFTER {

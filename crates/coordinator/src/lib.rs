@@ -4,11 +4,12 @@
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
 //! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `history`, `gates`, `backfill`, `relay`, `reverse_feed`, `instances`,
-//! `step`, `test_operation`, `canary`, `latency` and `rehearsal`, `repair` and `orphans`, `doctor` and `mend`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
+//! `step`, `moving` (the truth, to DynamoOnly and back), `test_operation`, `canary`, `latency` and `rehearsal`, `repair` and `orphans`, `doctor` and `mend`, `complete`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
 //! through `lockstep-core`.
 
 mod backfill;
 mod canary;
+mod complete;
 mod coordinator;
 mod doctor;
 mod error;
@@ -17,6 +18,7 @@ mod history;
 mod instances;
 mod latency;
 mod mend;
+mod moving;
 mod options;
 mod orphans;
 mod plan;
@@ -31,6 +33,7 @@ mod test_operation;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
+pub use complete::{Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge};
 pub use coordinator::Coordinator;
 pub use doctor::{
     AtWork, CaptureSeen, Diagnosis, Finding, Observation, Remedy, Severity, TableSeen, TargetSeen, VerdictSeen, examine, observe,
@@ -42,6 +45,7 @@ pub use history::{Found, Histories, Loss, TableHistory, losses};
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
 pub use mend::{Mended, Taken, mend, planned as planned_remedies, take_target};
+pub use moving::{PausePart, PauseSummary};
 pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use plan::{PathFacts, Range, load_path, provably_cold, split};
@@ -51,7 +55,7 @@ pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
 pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, ReverseFeedOptions,
-    drained, reverse_backfill, reverse_feed,
+    drained, keep_feeding, reverse_backfill, reverse_feed,
 };
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;

@@ -6,6 +6,8 @@ use lockstep_core::source::{Source, TableBinding, Window};
 use lockstep_core::target::Target;
 use serde::{Deserialize, Serialize};
 
+use crate::reverse_feed::ReverseFeedOptions;
+
 /// Everything a coordinator works on.
 #[derive(Clone, Debug)]
 pub struct Migration {
@@ -30,6 +32,8 @@ pub struct Options {
     pub relay: RelayOptions,
     /// Changing the phase.
     pub steps: StepOptions,
+    /// The reverse feed that a step runs where nobody else does.
+    pub reverse_feed: ReverseFeedOptions,
 }
 
 /// Which load path to take.
@@ -120,6 +124,12 @@ pub struct StepOptions {
     pub verdict_age_max: Duration,
     /// How long a store without an instance may go on with the phase it knows before it asks again; a step waits it out twice.
     pub phase_lease: Duration,
+    /// Longest that writes may wait while the truth moves; when it takes longer, everything is as it was.
+    pub pause_max: Duration,
+    /// Longest wait before such a pause, while writers go on, until the reverse feed is through and little is pending.
+    pub catch_up_max: Duration,
+    /// How long the indexes of the target are given to show what was delivered last, inside the pause.
+    pub index_settle: Duration,
 }
 
 impl Default for StepOptions {
@@ -132,6 +142,9 @@ impl Default for StepOptions {
             pending_age_max: Duration::from_secs(10),
             verdict_age_max: Duration::from_secs(3600),
             phase_lease: lockstep_core::store::PHASE_LEASE,
+            pause_max: Duration::from_secs(5),
+            catch_up_max: Duration::from_secs(60),
+            index_settle: Duration::from_millis(200),
         }
     }
 }

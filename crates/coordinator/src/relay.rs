@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use lockstep_core::source::{Delivered, PendingRow, TableBinding};
 use lockstep_core::target::{Backoff, Written};
-use lockstep_core::{Error as StoreError, Item, Kind, Retry, Unholdable, tombstone};
+use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Unholdable, tombstone};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +64,14 @@ pub async fn relay(
     loop {
         let mut seen = 0;
         watch.turn(migration).await?;
+        if migration.source.control().await?.phase == Phase::DynamoOnly {
+            // The truth is in the target, and nothing is pending: a mark that somebody made would put an old row over it.
+            if cancel.is_cancelled() || until == RelayUntil::Empty {
+                return Ok(summary);
+            }
+            let _ = cancel.run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause)).await;
+            continue;
+        }
         // What strict writes left half-done becomes pending first, so that no set is called empty over it (I10).
         if until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
             migration.source.sweep_intents(Duration::ZERO).await?;

@@ -1,15 +1,19 @@
 //! Changing the phase of all tables in one atomic step (R6, I5), and finishing or undoing what a crash left (I9).
 
+use chrono::{DateTime, Utc};
 use lockstep_core::source::{CaptureState, Control, Entry, EntryKind, IntentId, Source, take_exclusive};
-use lockstep_core::{Doing, Epoch, Kind, Phase};
+use lockstep_core::target::Backoff;
+use lockstep_core::{Doing, Epoch, Kind, Phase, Retry};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::complete;
 use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
 use crate::history;
-use crate::instances::{self, InstanceWait};
+use crate::instances::{self, InstanceWait, Leases};
 use crate::mend;
+use crate::moving::{self, Moved, PauseSummary};
 use crate::options::Migration;
 use crate::rehearsal::Rehearsal;
 use crate::repair;
@@ -34,14 +38,31 @@ pub struct StepOutcome {
     pub gates: GateReport,
     /// The instances that it waited for, and how each wait ended.
     pub instances: Vec<InstanceWait>,
+    /// How long nobody could write, and over what; for a step that moves the truth.
+    pub pause: Option<PauseSummary>,
+    /// After the way back: until when a request of DynamoOnly that everybody has given up may still land. Until then the
+    /// reverse feed and a relay must run.
+    pub late_until: Option<DateTime<Utc>>,
 }
 
 /// What the journal keeps of an intended step: enough to finish or undo it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Intent {
-    from: Phase,
-    to: Phase,
-    epoch_before: Epoch,
+pub(crate) struct Intent {
+    pub(crate) from: Phase,
+    pub(crate) to: Phase,
+    pub(crate) epoch_before: Epoch,
+}
+
+impl Intent {
+    /// Whether the truth goes from one store to the other.
+    fn moves_truth(&self) -> bool {
+        self.from == Phase::DynamoOnly || self.to == Phase::DynamoOnly
+    }
+
+    /// Where the leases are of those who may serve by the phase before or after.
+    fn leases<'a>(&self, migration: &'a Migration) -> Leases<'a> {
+        if self.moves_truth() { Leases::of_both(migration) } else { Leases::of_source(migration) }
+    }
 }
 
 /// What to do about an intent whose outcome is missing.
@@ -78,6 +99,8 @@ pub(crate) async fn step(
             barrier_held_ms: 0.0,
             gates: GateReport::default(),
             instances: Vec::new(),
+            pause: None,
+            late_until: None,
         });
     }
     if from.next() != Some(to) && from.previous() != Some(to) {
@@ -94,54 +117,88 @@ pub(crate) async fn step(
             gates.results.push(gate);
         }
     }
-    // DynamoOnly cannot be forced: without a reverse feed there is no way back.
-    if !gates.passed() && (force.is_none() || to == Phase::DynamoOnly) {
+    let intent = Intent { from, to, epoch_before: control.epoch };
+    // What moves the truth cannot be forced: without a reverse feed there is no way back, and with records lost, no good one.
+    if !gates.passed() && (force.is_none() || intent.moves_truth()) {
         let detail = json!({ "from": from, "to": to, "gates": gates });
-        let intent = source.journal_intent(&migration.actor, STEP, &detail).await?;
-        source.journal_outcome(&migration.actor, intent, EntryKind::Refused, STEP, &detail).await?;
+        let id = source.journal_intent(&migration.actor, STEP, &detail).await?;
+        source.journal_outcome(&migration.actor, id, EntryKind::Refused, STEP, &detail).await?;
         return Err(Error::Refused(gates));
     }
     // Whoever is behind now would be two behind after the flip (I6). The step before has waited for everyone, so this only
     // waits where something else changed the phase.
-    instances::wait(source, control.epoch, observer).await?;
-    let intent = Intent { from, to, epoch_before: control.epoch };
+    let epoch = match from {
+        // Pauses there are epochs of their own.
+        Phase::DynamoOnly => migration.target.control().record().await?.map_or(control.epoch, |record| record.epoch),
+        _ => control.epoch,
+    };
+    instances::wait(&intent.leases(migration), epoch, observer).await?;
     let mut detail = json!(intent);
     detail["force"] = json!(force);
     detail["gates"] = json!(gates);
     let id = source.journal_intent(&migration.actor, STEP, &detail).await?;
-    match open_and_flip(migration, &intent, observer).await {
-        Ok((tries, held_ms)) => {
-            let (now, instances) = settle(migration, id, &intent, observer).await?;
-            if now.phase != to {
-                return Err(Error::Store(lockstep_core::Error::source(
-                    Kind::Unknown,
-                    STEP,
-                    "the flip did not happen; try again",
-                )));
-            }
-            Ok(StepOutcome { from, phase: now.phase, epoch: now.epoch, tries, barrier_held_ms: held_ms, gates, instances })
+    let taken = match (from, to) {
+        // Apart: nested, they are deeper than the compiler looks by default.
+        (_, Phase::DynamoOnly) => Box::pin(moving::there(migration, id, &intent, observer)).await.map(Taken::from),
+        (Phase::DynamoOnly, _) => Box::pin(moving::back(migration, id, observer)).await.map(Taken::from),
+        _ => open_and_flip(migration, &intent, observer).await,
+    };
+    let (taken, error) = match taken {
+        Ok(taken) => (taken, None),
+        // The commit may have happened although its answer was lost (I8): the control record decides.
+        Err(error) => (Taken { tries: 1, ..Taken::default() }, Some(error)),
+    };
+    let settled = settle(migration, id, &intent, &taken, observer).await;
+    match (settled, error) {
+        (Ok((now, instances)), _) if now.phase == to => Ok(StepOutcome {
+            from,
+            phase: now.phase,
+            epoch: now.epoch,
+            tries: taken.tries,
+            barrier_held_ms: taken.held_ms,
+            gates,
+            instances,
+            pause: taken.pause,
+            late_until: taken.late_until,
+        }),
+        (Ok(_), Some(error)) => Err(error),
+        (Ok(_), None) => {
+            let error = lockstep_core::Error::source(Kind::Unknown, STEP, "the flip did not happen; try again");
+            Err(Error::Store(error))
         }
-        Err(error) => {
-            // The commit may have happened although its answer was lost (I8): the control record decides. Where even that
-            // cannot be read, the intent stays open, and the next coordinator settles it.
-            match settle(migration, id, &intent, observer).await {
-                Ok((now, instances)) if now.phase == to => {
-                    Ok(StepOutcome { from, phase: now.phase, epoch: now.epoch, tries: 1, barrier_held_ms: 0.0, gates, instances })
-                }
-                _ => Err(error),
-            }
+        // Where not even the records can be read, the intent stays open, and the next coordinator settles it.
+        (Err(unsettled), Some(error)) if intent.moves_truth() => {
+            Err(Error::Unsettled { why: error.to_string(), unsettled: unsettled.to_string() })
         }
+        (Err(unsettled), error) => Err(error.unwrap_or(unsettled)),
+    }
+}
+
+/// What came of taking a step.
+#[derive(Default)]
+struct Taken {
+    tries: u32,
+    held_ms: f64,
+    pause: Option<PauseSummary>,
+    instances: Vec<InstanceWait>,
+    late_until: Option<DateTime<Utc>>,
+}
+
+impl From<Moved> for Taken {
+    fn from(Moved { tries, pause, instances, late_until }: Moved) -> Self {
+        Self { tries, held_ms: 0.0, pause: Some(pause), instances, late_until }
     }
 }
 
 /// Opens the tables for inline writes where this step begins them, then flips.
-async fn open_and_flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -> Result<(u32, f64)> {
+async fn open_and_flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -> Result<Taken> {
     if intent.to == Phase::DualWrite && intent.from == Phase::PostgresOnly {
         for binding in &migration.tables {
             migration.source.enable_relay(binding.name()).await?;
         }
     }
-    flip(migration, intent, observer).await
+    let (tries, held_ms) = flip(migration, intent, observer).await?;
+    Ok(Taken { tries, held_ms, ..Taken::default() })
 }
 
 /// Flips phase and epoch under the exclusive barrier; returns the tries it took and how long the barrier was held.
@@ -196,20 +253,33 @@ async fn settle(
     migration: &Migration,
     id: IntentId,
     intent: &Intent,
+    taken: &Taken,
     observer: &dyn Observer,
 ) -> Result<(Control, Vec<InstanceWait>)> {
     let source = &migration.source;
-    let control = source.control_behind_barrier().await?;
+    let control =
+        if intent.moves_truth() { records(migration, id, intent).await? } else { source.control_behind_barrier().await? };
     let mut detail = json!({ "from": intent.from, "to": intent.to, "phase": control.phase, "epoch": control.epoch });
-    let mut waited = Vec::new();
+    if let Some(pause) = &taken.pause {
+        detail["pause"] = json!(pause);
+    }
+    if let Some(late_until) = taken.late_until {
+        detail["late_until"] = json!(late_until);
+    }
+    let mut waited = taken.instances.clone();
     match recover(intent, &control) {
         Recovery::Finish => {
             // Registered instances say when they have followed. Stores without one go on with the phase they know for at most
             // one lease, by their own clocks; waiting it out twice means that no reader is two phases behind when the next
             // step begins (I6). After a crash this is waited again, from now: nobody knows how long the dead one waited.
             let unregistered = tokio::time::sleep(migration.options.steps.phase_lease * 2);
-            let (instances, ()) = tokio::join!(instances::wait(source, control.epoch, observer), unregistered);
-            waited = instances?;
+            let leases = intent.leases(migration);
+            let (instances, ()) = tokio::join!(instances::wait(&leases, control.epoch, observer), unregistered);
+            for wait in instances? {
+                if !waited.iter().any(|known| known.id == wait.id) {
+                    waited.push(wait);
+                }
+            }
             detail["instances"] = json!(waited);
             source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &detail).await?;
             history::mark_now(migration).await?;
@@ -219,20 +289,32 @@ async fn settle(
     Ok((control, waited))
 }
 
+/// Brings the records of both stores to an end of the step. Nobody may be able to write meanwhile, so it is tried for as long as
+/// that can help.
+async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
+    let mut backoff = Backoff::patient();
+    loop {
+        match Box::pin(moving::recover(migration, id, intent.from)).await {
+            Err(Error::Store(error)) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
+            done => return done,
+        }
+    }
+}
+
 /// Settles every step that a crash left open. The coordinator's lock is held, so nobody else is at it.
 pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
     let source: &Source = &migration.source;
     let mut settled = Vec::new();
     for entry in source.open_intents().await? {
         let Entry { id, step, detail, .. } = entry;
-        if step == repair::STEP || step == mend::STEP {
+        if [repair::STEP, mend::STEP, complete::STEP].contains(&step.as_str()) {
             // Its keys have not been read again, or the stores not compared. `repair` does that, and until then it stays open here.
             continue;
         }
         let id = IntentId(id);
         match serde_json::from_value::<Intent>(detail.clone()) {
             Ok(intent) if step == STEP => {
-                let (control, _) = settle(migration, id, &intent, &()).await?;
+                let (control, _) = settle(migration, id, &intent, &Taken::default(), &()).await?;
                 settled.push(format!("the step {} → {} was broken off; the phase is {}", intent.from, intent.to, control.phase));
             }
             // Every other step of ours is repeated as a whole when the command runs again, so there is nothing to undo.
@@ -250,7 +332,7 @@ mod tests {
     use super::*;
 
     fn control(phase: Phase, epoch: i64) -> Control {
-        Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH }
+        Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH, writes_paused: false }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use sqlx::postgres::PgArguments;
 
 use crate::column::{Unholdable, text_of};
 use crate::difference::{Difference, FieldDiff, FieldValue};
-use crate::item::{Attributes, Item};
+use crate::item::{Attributes, Item, is_bookkeeping};
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
@@ -242,7 +242,7 @@ impl<T: MigratableTable> AnyTable for T {
                 differing.push(Difference::of(Some(&text_of(value)), found.map(text_of).as_deref()).in_column(name));
             }
         }
-        let known = |name: &str| expected.get(name).is_some() || is_column(name) || name == crate::item::VERSION_ATTRIBUTE;
+        let known = |name: &str| expected.get(name).is_some() || is_column(name) || is_bookkeeping(name);
         let mut unexpected: Vec<_> = attributes.iter().filter(|(name, _)| !known(name)).collect();
         unexpected.sort_unstable_by_key(|(name, _)| *name);
         differing.extend(unexpected.into_iter().map(|(name, value)| FieldDiff {

@@ -11,6 +11,9 @@ use crate::version::Version;
 pub const VERSION_ATTRIBUTE: &str = "_v";
 /// Present on a tombstone: the row was deleted at the item's version (I3).
 pub const DELETED_ATTRIBUTE: &str = "_deleted";
+/// Names the last writers of an item while the target is the truth, so that a lost reply can be looked up (I8). It is no part
+/// of the row.
+pub const WRITERS_ATTRIBUTE: &str = "_w";
 /// Carries the expiry in seconds since 1970, where the table has one.
 pub const TTL_ATTRIBUTE: &str = "ttl";
 /// Largest item, names and values together (DynamoDB Developer Guide, "Quotas", item size).
@@ -107,6 +110,11 @@ fn value_bytes(value: &AttributeValue) -> usize {
     }
 }
 
+/// As [`Item::bytes`].
+pub(crate) fn attributes_bytes(attributes: &Attributes) -> usize {
+    attributes.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+}
+
 /// The version an item carries, if it carries one.
 pub fn version_of(attributes: &Attributes) -> Option<Version> {
     match attributes.get(VERSION_ATTRIBUTE)? {
@@ -118,4 +126,9 @@ pub fn version_of(attributes: &Attributes) -> Option<Version> {
 /// Whether an item is a tombstone.
 pub fn is_tombstone(attributes: &Attributes) -> bool {
     attributes.contains_key(DELETED_ATTRIBUTE)
+}
+
+/// Whether an attribute is Lockstep's own and no part of the row.
+pub fn is_bookkeeping(name: &str) -> bool {
+    name == VERSION_ATTRIBUTE || name == WRITERS_ATTRIBUTE
 }

@@ -8,7 +8,7 @@
 //! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`FieldDiff`], [`Item`] and the keys; [`Judgement`];
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
 //! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`instance`] (who may serve by a phase, and until when);
-//! [`store`] (what applications hold); [`sweeper`] (undoes what strict writes left half-done); [`operation`] (one change over
+//! [`truth`] (in which store it is, and how it moves); [`store`] (what applications hold); [`sweeper`] (undoes what strict writes left half-done); [`operation`] (one change over
 //! several tables); [`migration`] (the handle that an application opens).
 
 mod column;
@@ -28,6 +28,7 @@ pub mod store;
 pub mod sweeper;
 mod table;
 pub mod target;
+pub mod truth;
 mod version;
 
 pub use column::{Column, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
@@ -35,8 +36,8 @@ pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};
 pub use error::{Doing, Error, Kind, Result, Retry, Side};
 pub use item::{
-    Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, is_tombstone,
-    version_of,
+    Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, WRITERS_ATTRIBUTE,
+    is_bookkeeping, is_tombstone, version_of,
 };
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Total};
 pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place};

@@ -59,7 +59,7 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
     let reader = &run.reader;
     let now = reader.ask(|| reader.source.clock()).await.map_err(|e| e.to_string())?;
     // It takes no part in what is decided here.
-    let control = Control { phase: run.phase, epoch: Epoch(run.epoch), changed_at: now };
+    let control = Control { phase: run.phase, epoch: Epoch(run.epoch), changed_at: now, writes_paused: false };
     let point = reader.ask(|| starting_point(&reader.source, &reader.target, &run.binding, &control)).await;
     let full = point.map_err(|e| e.to_string())??;
     if run.options.pass.is_none() {

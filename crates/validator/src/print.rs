@@ -8,7 +8,7 @@
 //! The hash is XXH3 with 128 bits under a seed of this run: for n rows it takes one pair to collide for a difference to be
 //! overlooked, which n²/2¹²⁹ bounds: at a billion rows, one in 10²⁰.
 
-use lockstep_core::{AttributeValue, PK, SK, VERSION_ATTRIBUTE};
+use lockstep_core::{AttributeValue, PK, SK, is_bookkeeping};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The print of a row or an item.
@@ -37,7 +37,7 @@ impl Printer {
         // A sum takes its terms in any order, so nothing has to be sorted. Names are distinct, so no term comes twice.
         let (mut place, mut state) = (0_u128, 0_u128);
         for (name, value) in attributes {
-            if name == VERSION_ATTRIBUTE {
+            if is_bookkeeping(name) {
                 continue;
             }
             self.buffer.clear();

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use lockstep_coordinator::{FeedProgress, FeedSummary, FeedUntil, ReverseFeedOptions, reverse_feed};
+use lockstep_coordinator::{FeedProgress, FeedSummary, FeedUntil, reverse_feed};
 use lockstep_core::source::{Control, take_exclusive};
-use lockstep_core::target::streams::FollowOptions;
 use lockstep_core::{Epoch, MigratableTable, Phase, Version, tombstone, version_of};
 use lockstep_validator::CancellationToken;
 use std::time::Duration;
@@ -49,14 +48,7 @@ impl World {
     pub async fn feed(&self, until: FeedUntil, cancel: &CancellationToken) -> lockstep_coordinator::Result<FeedSummary> {
         let migration = self.migration();
         let progress = Arc::new(FeedProgress::new(&migration.tables));
-        let follow = FollowOptions {
-            idle_pause: Duration::from_millis(10),
-            list_every: Duration::from_millis(50),
-            pages_at_once: 2,
-            page_records: 25,
-        };
-        let options = ReverseFeedOptions { follow, again_every: Duration::from_millis(20) };
-        reverse_feed(&migration, &options, until, &progress, cancel).await
+        reverse_feed(&migration, &migration.options.reverse_feed, until, &progress, cancel).await
     }
 
     /// Runs the reverse feed until everything written so far has come through.

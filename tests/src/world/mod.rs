@@ -1,16 +1,19 @@
 //! One pair of stores, and what a test does with it.
 //!
 //! In reading order: this file (the stores), `app` (an application's handle), `cluster` (the one PostgreSQL of the process), `rows` (SQL that writes rows),
-//! `look` (what is in the stores), `work` (backfill, relay, steps),
+//! `look` (what is in the stores), `work` (backfill, relay, steps), `truth` (moved past every gate),
+//! `fleet` (applications that write and check without end),
 //! `backup` (stores set back), `dynamo_only` (items as applications write them there, the reverse feed), `wait` (bounded waiting), `naive` (the independent checker).
 
 mod app;
 mod backup;
 mod cluster;
 mod dynamo_only;
+mod fleet;
 mod look;
 mod naive;
 pub mod rows;
+mod truth;
 mod wait;
 mod work;
 
@@ -30,6 +33,8 @@ use sqlx::{AssertSqlSafe, Connection};
 
 pub use app::{CutShort, sweeping_never};
 pub use backup::{SourceBackup, TableBackup};
+pub use fleet::Fleet;
+pub use truth::{LOCK_TIMEOUT, nowhere};
 pub use wait::{eventually, within};
 pub use work::{Notes, backfill};
 

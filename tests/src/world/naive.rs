@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::{AnyTable, Attributes, Fields, MigratableTable, Row, TargetKey, VERSION_ATTRIBUTE, is_tombstone, version_of};
+use lockstep_core::{
+    AnyTable, Attributes, Fields, MigratableTable, Row, TargetKey, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE, is_tombstone, version_of,
+};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use sqlx::AssertSqlSafe;
@@ -51,7 +53,11 @@ impl World {
                 Ok(found) => row.differing(&found).iter().for_each(|column| differ(&place, format!("differs in {column}"))),
             }
             // Attributes that are no columns are derived, so they are equal to the letter.
-            let is_derived = |name: &str| name != VERSION_ATTRIBUTE && !T::Row::COLUMNS.iter().any(|column| column.name == name);
+            let is_derived = |name: &str| {
+                name != VERSION_ATTRIBUTE
+                    && name != WRITERS_ATTRIBUTE
+                    && !T::Row::COLUMNS.iter().any(|column| column.name == name)
+            };
             let names = expected.keys().chain(item.keys()).filter(|name| is_derived(name));
             let differing = names.filter(|name| expected.get(*name) != item.get(*name));
             differing.for_each(|name| differ(&place, format!("differs in attribute {name}")));

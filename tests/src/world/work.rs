@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use lockstep_coordinator::{
     BackfillOptions, BackfillSummary, Coordinator, GateResult, Migration, Observer, Options, Progress, RelayOptions,
-    RelaySummary, RelayUntil, StepOptions, StepOutcome, relay,
+    RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, relay,
 };
 use lockstep_core::Phase;
+use lockstep_core::target::streams::FollowOptions;
 use lockstep_validator::{CancellationToken, Report, ValidateOptions, validate};
 
 use super::World;
@@ -47,8 +48,10 @@ impl World {
                 steps: StepOptions {
                     lock_pause: Duration::from_millis(50),
                     phase_lease: Duration::from_millis(5),
+                    index_settle: Duration::from_millis(1),
                     ..StepOptions::default()
                 },
+                reverse_feed: quick_feed(),
             },
         }
     }
@@ -92,7 +95,7 @@ impl World {
 
     /// Takes one step, with everything that its gates ask for done before.
     pub async fn step_to(&self, coordinator: &Coordinator, to: Phase) -> StepOutcome {
-        if to == Phase::HybridRead && self.source.control().await.expect("a phase").phase < to {
+        if to >= Phase::HybridRead && self.source.control().await.expect("a phase").phase < to {
             self.relay_until_empty().await;
             self.record_verdict().await;
         }
@@ -161,6 +164,17 @@ impl World {
             assert!(report.verdict.is_consistent(), "I10, by the validator (at {caller}): {:#?}", report);
         }
     }
+}
+
+/// A reverse feed that looks often, in small pages.
+pub(super) fn quick_feed() -> ReverseFeedOptions {
+    let follow = FollowOptions {
+        idle_pause: Duration::from_millis(10),
+        list_every: Duration::from_millis(50),
+        pages_at_once: 2,
+        page_records: 25,
+    };
+    ReverseFeedOptions { follow, again_every: Duration::from_millis(20) }
 }
 
 /// Moves history to its end.

@@ -72,8 +72,8 @@ fn store_writer(world: &World, seed: u64, stop: &CancellationToken) -> JoinHandl
                     .map(drop),
                     read => read.map(drop),
                 },
-                4 => payments.update(id, |p: &mut Payment| p.transaction_reference = Some(text)).await.map(drop),
-                _ => logs.update(id, |log: &mut IntegrationLog| log.user_id = Some(text)).await.map(drop),
+                4 => payments.update(id, |p: &mut Payment| p.transaction_reference = Some(text.clone())).await.map(drop),
+                _ => logs.update(id, |log: &mut IntegrationLog| log.user_id = Some(text.clone())).await.map(drop),
             };
             done.unwrap_or_else(|error| assert_ne!(error.kind.retry(), Retry::Never, "{error}"));
             written += 1;

@@ -409,3 +409,52 @@ async fn the_commands_say_what_is_wrong_and_mend_it() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.code() == Some(5) && said.contains("PostgreSQL does not answer") && !said.contains("secret"), "{said}");
 }
+
+#[tokio::test]
+async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_again() {
+    use lockstep_core::MigratableTable;
+    use lockstep_payments::Payments;
+    use lockstep_tests::world::rows::payment_row;
+    let mut world = World::start().await;
+    world.sql(&logs(1, 40)).await;
+    world.sql(&payments(1, 60)).await;
+    world.migrated_to(Phase::HybridRead).await.close().await;
+    world.sql("UPDATE payments SET loan_id = 4 WHERE payment_id = 9").await;
+    let backup = world.back_up_source().await;
+    world.sql("UPDATE payments SET loan_id = 2 WHERE payment_id <= 5; DELETE FROM payments WHERE payment_id = 50").await;
+    world.relay_until_empty().await;
+    world.record_verdict().await;
+    let coordinator = world.coordinator().await;
+    coordinator.step(Phase::DynamoOnly, None, &()).await.expect("nothing refuses");
+    coordinator.close().await;
+    let app = lockstep_core::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5)))
+        .await
+        .expect("connects");
+    let store = app.store::<Payments>();
+    store.put(&payment_row(6, 7, "in DynamoOnly")).await.expect("written");
+    store.put(&payment_row(2_000, 7, "in DynamoOnly")).await.expect("written");
+    store.delete(&Payments::key(&payment_row(51, 2, ""))).await.expect("deleted");
+    world.feed_until_drained().await;
+    world.restore_source(backup).await;
+
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead, "it knows nothing of DynamoOnly");
+    for refusal in refusals(&world).await {
+        assert!(refusal.contains("PostgreSQL was set back"), "{refusal}");
+    }
+    let found = diagnosis(&world).await;
+    assert!(found.findings[0].what.contains("the control records contradict each other"), "{found:?}");
+    assert_eq!(lockstep_coordinator::remedies(&found.findings), [Remedy::FollowTarget, Remedy::ReverseBackfill]);
+    let mended = mended(&world).await;
+    assert_eq!(mended.done, [Remedy::FollowTarget, Remedy::ReverseBackfill]);
+    assert!(mended.left.as_ref().is_some_and(|left| left.sound), "{:#?}", mended.left);
+    store.put(&payment_row(7, 8, "afterwards")).await.expect("applications went on all the time");
+    world.feed_until_drained().await;
+    world.assert_fed().await;
+    let coordinator = world.coordinator().await;
+    coordinator.step(Phase::HybridRead, None, &()).await.expect("the way back is open again");
+    coordinator.close().await;
+    app.shutdown().await;
+    world.assert_converged().await;
+    let there: i64 = world.value("SELECT count(*) FROM payments WHERE payment_id IN (7, 50, 51, 2000)").await;
+    assert_eq!(there, 2, "what was written and deleted in DynamoOnly has come back");
+}

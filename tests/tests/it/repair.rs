@@ -142,7 +142,7 @@ async fn a_repair_among_writers_loses_nothing() {
             while !stop.is_cancelled() {
                 let id = 1 + written % 30;
                 let text = written.to_string();
-                store.update(id, move |log| log.user_id = Some(text)).await.expect("written");
+                store.update(id, move |log| log.user_id = Some(text.clone())).await.expect("written");
                 written += 1;
             }
             written

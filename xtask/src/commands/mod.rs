@@ -3,9 +3,13 @@
 pub mod advance;
 pub mod backfill;
 pub mod bench;
+pub mod cleanup;
+pub mod complete;
+mod confirm;
 pub mod dead_letters;
 pub mod doctor;
 pub mod dynamo_server;
+mod journal_file;
 pub mod migrate;
 pub mod orphans;
 pub mod relay;

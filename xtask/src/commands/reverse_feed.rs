@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockstep_coordinator::{FeedProgress, FeedSummary, FeedTableProgress, FeedUntil, ReverseBackfill, ReverseFeedOptions};
+use lockstep_coordinator::{FeedProgress, FeedSummary, FeedTableProgress, FeedUntil, ReverseBackfill};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
@@ -84,7 +84,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         move || progress.tables.iter().map(sample).collect()
     });
     let until = if args.until_empty { FeedUntil::Drained } else { FeedUntil::Cancelled };
-    let options = ReverseFeedOptions::default();
+    let options = context.config.reverse_feed_options();
     let fed = lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &context.cancel).await;
     board.close().await;
     let report = Report { feed: fed?, backfilled };

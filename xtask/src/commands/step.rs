@@ -1,8 +1,10 @@
 //! What `advance` and `rollback` share: one step after the other, in one direction.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use lockstep_coordinator::{Coordinator, StepOutcome};
+use chrono::{DateTime, Utc};
+use lockstep_coordinator::{Coordinator, FeedProgress, Progress, RelayUntil, StepOutcome, keep_feeding, relay};
 use lockstep_core::{Epoch, Phase};
 use lockstep_validator::{Report, ValidateOptions};
 use serde_json::json;
@@ -51,6 +53,8 @@ pub(super) struct Asked {
     pub(super) force: Option<String>,
     /// Whether to look afterwards at what was written.
     pub(super) post_check: bool,
+    /// Whether to feed after the way back for as long as a write of DynamoOnly could still land.
+    pub(super) wait: bool,
 }
 
 /// Takes the steps, looks at what was written since, and reports.
@@ -70,8 +74,39 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
         print(&format!("Phase: {phase} (epoch {epoch})"));
         check.iter().for_each(|check| print(&validation(check)));
     }
+    let late_until = steps.iter().filter_map(|step| step.late_until).max();
+    if phase == Phase::DynamoOnly && !steps.is_empty() {
+        context.ui.say("PostgreSQL follows only while a reverse feed runs: keep `cargo xtask reverse-feed` running.");
+    } else if let Some(until) = late_until.filter(|_| asked.wait) {
+        feed_until(&context, &stores, until).await?;
+    } else if let Some(until) = late_until {
+        context.ui.warn(&format!("Keep `cargo xtask reverse-feed` and `cargo xtask relay` running until {until}."));
+    }
     stores.close(false).await?;
     Ok(check.map_or(Exit::Consistent, |check| exit_of_verdict(&check.verdict)))
+}
+
+/// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by everybody, and its key is marked
+/// and written anew.
+async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) -> anyhow::Result<()> {
+    let left = (until - Utc::now()).to_std().unwrap_or_default();
+    context.ui.say(&format!(
+        "A request of DynamoOnly that everybody has given up could still land until {}: feeding and delivering until then. Broken \
+         off, keep `cargo xtask reverse-feed` and `cargo xtask relay` running",
+        until.format("%H:%M:%S UTC")
+    ));
+    let migration = context.migration(stores)?;
+    let stop = context.cancel.child_token();
+    let (fed, delivered) = (Arc::new(FeedProgress::new(&migration.tables)), Progress::new(&migration.tables));
+    let waited = async {
+        let _ = context.cancel.run_until_cancelled(tokio::time::sleep(left)).await;
+        stop.cancel();
+        Ok(())
+    };
+    let fed = keep_feeding(&migration, &migration.options.reverse_feed, &fed, &stop);
+    let relayed = async { relay(&migration, RelayUntil::Cancelled, &delivered, &stop).await.map(drop) };
+    tokio::try_join!(waited, fed, relayed)?;
+    context.check_cancelled()
 }
 
 /// Compares what was written since the newest full validation, where there is one to go on from and both stores are written
@@ -119,7 +154,22 @@ async fn walk(
 /// A step in one line.
 pub(super) fn describe(step: &StepOutcome) -> String {
     let tries = if step.tries == 1 { "first try".to_owned() } else { format!("{} tries", step.tries) };
-    format!("{} → {}: epoch {}, {tries}, writers held for {:.1} ms", step.from, step.phase, step.epoch, step.barrier_held_ms)
+    let Some(pause) = &step.pause else {
+        return format!(
+            "{} → {}: epoch {}, {tries}, writers held for {:.1} ms",
+            step.from, step.phase, step.epoch, step.barrier_held_ms
+        );
+    };
+    let parts: Vec<String> = pause.parts.iter().map(|part| format!("{} {:.0} ms", part.what, part.took_ms)).collect();
+    format!(
+        "{} → {}: epoch {}, {tries}, nobody wrote for {:.0} ms of {} ms allowed ({})",
+        step.from,
+        step.phase,
+        step.epoch,
+        pause.took_ms,
+        pause.allowed_ms,
+        parts.join(", ")
+    )
 }
 
 #[cfg(test)]

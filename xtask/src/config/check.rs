@@ -13,7 +13,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
         }
     };
-    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, migrate: _ } = config;
+    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, migrate: _, cleanup: _ } = config;
 
     if let Some(url) = &source.url {
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
@@ -83,6 +83,8 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         ("validate.scan_segments", validate.scan_segments as u64),
         ("steps.lock_tries", u64::from(steps.lock_tries)),
         ("steps.phase_lease_ms", steps.phase_lease_ms),
+        ("steps.pause_ms_max", steps.pause_ms_max),
+        ("steps.catch_up_s_max", steps.catch_up_s_max),
     ] {
         require(value > 0, key, "must be 1 or more");
     }

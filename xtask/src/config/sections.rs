@@ -98,6 +98,12 @@ pub struct StepsSection {
     pub verdict_age_s_max: u64,
     /// How long an application may go on with the phase it knows before it asks again.
     pub phase_lease_ms: u64,
+    /// Longest that writes may wait while the truth moves to DynamoDB or back.
+    pub pause_ms_max: u64,
+    /// Longest wait before that, while writers go on, until the reverse feed is through and little is pending.
+    pub catch_up_s_max: u64,
+    /// How long the target's indexes are given to show what was delivered last, inside the pause.
+    pub index_settle_ms: u64,
 }
 
 /// `[validate]`
@@ -122,6 +128,14 @@ pub struct ValidateSection {
     pub read_units_per_s_max: u64,
     /// Where `validate` keeps what it has read, so that it goes on after it was killed; empty keeps nothing.
     pub folder: String,
+}
+
+/// `[cleanup]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CleanupSection {
+    /// A shell command that ends with 0 only if there is a backup of the source tables that can be restored.
+    pub backup_check: Option<String>,
 }
 
 /// `[migrate]`
@@ -203,6 +217,9 @@ impl Default for StepsSection {
             pending_age_ms_max: ms(options.pending_age_max),
             verdict_age_s_max: options.verdict_age_max.as_secs(),
             phase_lease_ms: ms(options.phase_lease),
+            pause_ms_max: ms(options.pause_max),
+            catch_up_s_max: options.catch_up_max.as_secs(),
+            index_settle_ms: ms(options.index_settle),
         }
     }
 }
@@ -226,7 +243,7 @@ impl Default for ValidateSection {
 
 impl Default for MigrateSection {
     fn default() -> Self {
-        Self { through: Phase::HybridRead, live_writes_per_s: None }
+        Self { through: Phase::DynamoOnly, live_writes_per_s: None }
     }
 }
 

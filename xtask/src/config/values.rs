@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{BackfillOptions, Options, RelayOptions, StepOptions};
+use lockstep_coordinator::{BackfillOptions, Options, RelayOptions, ReverseFeedOptions, StepOptions};
 use lockstep_core::source::{SourceOptions, Window};
 use lockstep_core::target::TargetOptions;
 use lockstep_validator::ValidateOptions;
@@ -41,6 +41,7 @@ impl Config {
             connect_timeout: Duration::from_millis(target.connect_timeout_ms),
             request_timeout: Duration::from_millis(target.request_timeout_ms),
             request_lifetime: Duration::from_secs(target.request_lifetime_s),
+            control_table: format!("{}lockstep_control", target.table_prefix),
         }
     }
 
@@ -83,8 +84,21 @@ impl Config {
                 pending_age_max: Duration::from_millis(steps.pending_age_ms_max),
                 verdict_age_max: Duration::from_secs(steps.verdict_age_s_max),
                 phase_lease: Duration::from_millis(steps.phase_lease_ms),
+                pause_max: Duration::from_millis(steps.pause_ms_max),
+                catch_up_max: Duration::from_secs(steps.catch_up_s_max),
+                index_settle: Duration::from_millis(steps.index_settle_ms),
             },
+            reverse_feed: self.reverse_feed_options(),
         }
+    }
+
+    /// How to follow streams. An emulator may be asked more often than DynamoDB, and answers at once.
+    pub fn reverse_feed_options(&self) -> ReverseFeedOptions {
+        let mut options = ReverseFeedOptions::default();
+        if self.is_emulated() {
+            options.follow.idle_pause = Duration::from_millis(25);
+        }
+        options
     }
 
     /// How to compare. `wait_for_pending`, `quiescent` and `kept` are the command's to say.

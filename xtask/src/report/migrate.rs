@@ -19,6 +19,8 @@ pub(crate) struct MigrateReport {
     pub(crate) verdict: Verdict,
     /// Whether the last validation looked at what changed since the one before, and not at everything.
     pub(crate) incremental: bool,
+    /// Where it went, one leg after the other, and whether both stores agreed at the end of each.
+    pub(crate) legs: Vec<Leg>,
     /// The phase at the end.
     pub(crate) phase: Phase,
     /// The epoch at the end.
@@ -48,6 +50,17 @@ pub(crate) struct Stage {
     pub(crate) duration_s: f64,
 }
 
+/// A part of the way.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Leg {
+    /// Where it went.
+    pub(crate) to: Phase,
+    /// Steps that it took.
+    pub(crate) steps: usize,
+    /// Whether both stores agreed at its end.
+    pub(crate) consistent: bool,
+}
+
 /// What the live writers did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct LiveWrites {
@@ -65,6 +78,21 @@ pub(crate) struct LiveWrites {
     pub(crate) applied: u64,
     /// Writes through store handles that were left to the relay.
     pub(crate) deferred: u64,
+}
+
+impl LiveWrites {
+    /// Both together.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        Self {
+            done: self.done + other.done,
+            rows: self.rows + other.rows,
+            unknown: self.unknown + other.unknown,
+            failed: self.failed + other.failed,
+            slowest_ms: self.slowest_ms.max(other.slowest_ms),
+            applied: self.applied + other.applied,
+            deferred: self.deferred + other.deferred,
+        }
+    }
 }
 
 /// One table of the run.
@@ -201,6 +229,20 @@ impl MigrateReport {
             );
         }
         text += &format!("\n  {}: {}", seconds(self.duration_s), stages.join(", "));
+        for step in &self.steps {
+            if let Some(pause) = &step.pause {
+                text += &format!("\n  {} → {}: nobody wrote for {:.0} ms", step.from, step.phase, pause.took_ms);
+            }
+        }
+        if self.legs.len() > 1 {
+            let legs =
+                self.legs.iter().map(|leg| format!("{} {}", leg.to, if leg.consistent { "agrees" } else { "DOES NOT AGREE" }));
+            text += &format!("\n  legs: {}", legs.collect::<Vec<_>>().join(", "));
+        }
+        if self.phase == Phase::DynamoOnly {
+            text += "\n  PostgreSQL follows through the reverse feed. Back: `cargo xtask rollback`, which loses nothing that was \
+                     written meanwhile. For good: `cargo xtask complete`";
+        }
         text += &format!("\nPhase: {} (epoch {})\n{}", self.phase, self.epoch, verdict_line(&self.verdict, self.incremental));
         text
     }

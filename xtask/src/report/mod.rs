@@ -5,7 +5,7 @@
 mod migrate;
 mod table;
 
-pub(crate) use migrate::{LiveWrites, MigrateReport, MigrateTable, Stage};
+pub(crate) use migrate::{Leg, LiveWrites, MigrateReport, MigrateTable, Stage};
 pub(crate) use table::{key_values, table};
 
 use std::io::Write;

@@ -6,8 +6,8 @@ use chrono::Utc;
 use lockstep_core::Retry;
 use lockstep_core::source::Source;
 use lockstep_core::store::{Delivery, Store, WriteOutcome};
-use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
-use lockstep_payments::{Payment, Payments};
+use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogQueries};
+use lockstep_payments::{Payment, PaymentQueries, Payments};
 use tokio_util::sync::CancellationToken;
 
 use super::writers::{
@@ -130,7 +130,7 @@ impl Application {
             }
             Operation::DeleteLog { log_id } => self.delete_log(*log_id, &mut effect).await?,
             Operation::ReinsertLog { log_id, to, .. } => {
-                if let Some(gone) = self.logs.get_source(*log_id).await? {
+                if let Some(gone) = self.logs.by_id(*log_id).await? {
                     self.delete_log(*log_id, &mut effect).await?;
                     self.put_log(&reinsert_log(&gone, to), &mut effect).await?;
                     effect.logs_gone.clear();
@@ -150,7 +150,7 @@ impl Application {
             }
             Operation::DeletePayment { payment_id } => self.delete_payment(*payment_id, &mut effect).await?,
             Operation::ReinsertPayment { payment_id, to, .. } => {
-                if let Some(gone) = self.payments.get_source(*payment_id).await? {
+                if let Some(gone) = self.payments.by_id(*payment_id).await? {
                     self.delete_payment(*payment_id, &mut effect).await?;
                     self.put_payment(&reinsert_payment(&gone, to), &mut effect).await?;
                     effect.payments_gone.clear();
@@ -181,7 +181,7 @@ impl Application {
     async fn update_log(
         &mut self,
         log_id: i64,
-        change: impl FnOnce(&mut IntegrationLog),
+        change: impl FnMut(&mut IntegrationLog),
         effect: &mut Effect,
     ) -> lockstep_core::Result<()> {
         let outcome = self.logs.update(log_id, change).await?;
@@ -206,7 +206,7 @@ impl Application {
     async fn update_payment(
         &mut self,
         payment_id: i64,
-        change: impl FnOnce(&mut Payment),
+        change: impl FnMut(&mut Payment),
         effect: &mut Effect,
     ) -> lockstep_core::Result<()> {
         let outcome = self.payments.update(payment_id, change).await?;

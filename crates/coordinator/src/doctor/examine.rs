@@ -6,6 +6,7 @@ use super::finding::{Diagnosis, Finding, Severity};
 use super::history;
 use super::observation::{CaptureSeen, Observation, TableSeen, TargetSeen};
 use super::remedy::{Remedy, plan};
+use super::truth::{self, phase};
 use crate::{mend, repair, reverse_feed, step};
 
 /// Age from which something waits because nobody is at it, in seconds. A relay takes a fraction of a second.
@@ -22,6 +23,8 @@ pub fn examine(seen: &Observation) -> Diagnosis {
         ));
     } else if seen.installed {
         whole(seen, &mut findings);
+    } else {
+        findings.extend(after_the_end(seen));
     }
     for table in &seen.tables {
         of_table(seen, table, &mut findings);
@@ -38,13 +41,10 @@ pub fn examine(seen: &Observation) -> Diagnosis {
     }
 }
 
-fn phase(seen: &Observation) -> Phase {
-    seen.control.map_or(Phase::PostgresOnly, |(phase, ..)| phase)
-}
-
 /// What is not of a single table.
 fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     let phase = phase(seen);
+    findings.extend(truth::finding(seen));
     findings.extend(seen.histories.losses().iter().map(|loss| history::finding(loss, phase)));
     for open in &seen.open_steps {
         findings.extend(open_step(
@@ -77,7 +77,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
             _ => Finding::attention(what, "reads are answered by the truth; the step to HybridRead is refused", next),
         });
     }
-    if let Some((_, epoch, _)) = seen.control {
+    if let Some(epoch) = truth::epoch(seen) {
         instances(seen, epoch, findings);
     }
     if phase == Phase::DynamoOnly && seen.at_work.reverse_feed.is_none() {
@@ -271,6 +271,27 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
     }
 }
 
+/// What is left where schema `lockstep` is gone, or not yet gone, because the migration is complete.
+fn after_the_end(seen: &Observation) -> Option<Finding> {
+    let record = seen.target_record?;
+    record.completed_at?;
+    let done = seen.completed.as_ref().is_some_and(|completed| completed.epoch == record.epoch.0);
+    let finding = Finding::broken(
+        "DynamoDB says that the migration is complete, and this PostgreSQL knows nothing of it",
+        "it is another database, or one that was restored to before the migration; nobody reads its tables any more",
+        "check source.url. Applications need nothing of it",
+    );
+    Some(if done {
+        Finding::attention(
+            "the migration is complete",
+            "the source tables are there until they are dropped, behind a guard",
+            "nothing",
+        )
+    } else {
+        finding
+    })
+}
+
 fn state(seen: &Observation, findings: &[Finding]) -> String {
     let broken = findings.iter().filter(|finding| finding.severity == Severity::Broken).count();
     let how = match (broken, findings.len()) {
@@ -281,7 +302,14 @@ fn state(seen: &Observation, findings: &[Finding]) -> String {
     if seen.source_error.is_some() {
         return format!("The phase is not known: PostgreSQL does not answer. {how}");
     }
-    let Some((phase, epoch, since)) = seen.control else {
+    if let Some(since) = seen.target_record.and_then(|record| record.completed_at) {
+        return format!(
+            "Complete since {}: DynamoDB is the truth for good, and applications go on with it. {how}",
+            since.format("%Y-%m-%d %H:%M:%S UTC")
+        );
+    }
+    let phase = phase(seen);
+    let Some((_, epoch, since)) = seen.control else {
         return format!("Lockstep was never installed in this PostgreSQL. {how}");
     };
     let who = match phase {
@@ -296,7 +324,7 @@ fn state(seen: &Observation, findings: &[Finding]) -> String {
 fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
     let mut safe = Vec::new();
     match (seen.control, phase(seen)) {
-        (None, _) => {}
+        (None, Phase::PostgresOnly) => {}
         (_, Phase::DynamoOnly) => safe.push("Applications may go on: what they write is kept in DynamoDB.".to_owned()),
         (_, phase) => {
             safe.push("Applications may go on writing: PostgreSQL is the truth and takes every write.".to_owned());
@@ -341,6 +369,9 @@ fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]) -> Vec<St
     if next.is_empty() {
         next.push(
             match seen.control {
+                None if seen.completed.is_some() => {
+                    "nothing has to be done; cargo xtask cleanup --drop-source drops the source tables"
+                }
                 None => "cargo xtask migrate",
                 Some((Phase::PostgresOnly, ..)) => "nothing has to be done; cargo xtask migrate goes on",
                 Some((Phase::DualWrite, ..)) => {

@@ -13,8 +13,9 @@ pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
             loss.to_string(),
             "DynamoDB is the truth and has lost nothing, but PostgreSQL is further behind than its reverse feed knows: there is no way \
              back until it has caught up",
-            "bring PostgreSQL to what DynamoDB holds",
-        ),
+            "make PostgreSQL follow DynamoDB again",
+        )
+        .mended_by(Remedy::FollowTarget),
         (Side::Source, ..) => Finding::broken(
             loss.to_string(),
             "PostgreSQL is the truth, and what it forgot is lost to it. It hands out versions that DynamoDB has seen: a newer state could \

@@ -1,7 +1,8 @@
 //! The doctor: says in plain words what state a migration is in, what is safe to do, and what to run next.
 //!
 //! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state` can do), `finding`
-//! (what a finding is), `examine` (from observations to findings; pure), `history` (its part about lost history).
+//! (what a finding is), `examine` (from observations to findings; pure), `history` (its part about lost history), `truth` (what
+//! the two control records say together).
 
 mod examine;
 mod finding;
@@ -11,6 +12,7 @@ mod observe;
 mod remedy;
 #[cfg(test)]
 mod tests;
+mod truth;
 
 pub use examine::examine;
 pub use finding::{Diagnosis, Finding, Severity};

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_core::source::reverse::FeedStanding;
-use lockstep_core::source::{Entry, InstanceRow};
+use lockstep_core::source::{Completed, Control, Entry, InstanceRow};
+use lockstep_core::target::control::TargetRecord;
 use lockstep_core::{Epoch, Phase};
 use serde::Serialize;
 
@@ -15,8 +16,12 @@ pub struct Observation {
     pub source_error: Option<String>,
     /// Whether schema `lockstep` is there.
     pub installed: bool,
-    /// The control record.
+    /// PostgreSQL's control record.
     pub control: Option<(Phase, Epoch, DateTime<Utc>)>,
+    /// DynamoDB's; `None` where the truth was never there, or it could not be asked.
+    pub target_record: Option<TargetRecord>,
+    /// What PostgreSQL remembers of a migration that is complete.
+    pub completed: Option<Completed>,
     /// Who holds which lock.
     pub at_work: AtWork,
     /// Steps without an outcome.
@@ -31,6 +36,14 @@ pub struct Observation {
     pub histories: Histories,
     /// Each table.
     pub tables: Vec<TableSeen>,
+}
+
+impl Observation {
+    /// PostgreSQL's control record, as stores read it.
+    pub fn control(&self) -> Option<Control> {
+        let (phase, epoch, changed_at) = self.control?;
+        Some(Control { phase, epoch, changed_at, writes_paused: phase == Phase::DynamoOnly })
+    }
 }
 
 /// Processes that hold a lock of Lockstep, as PostgreSQL's backends.

@@ -30,7 +30,12 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         }
         seen.tables.push(table);
     }
+    // A table that was never made says nothing; one that cannot be asked is told of by the tables.
+    seen.target_record = target.control().record().await.ok().flatten();
     if !seen.installed {
+        if seen.source_error.is_none() {
+            seen.completed = source.completed().await?;
+        }
         return Ok(seen);
     }
     let control = source.control().await?;
@@ -40,6 +45,9 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     seen.open_steps = source.open_intents().await?;
     seen.open_writes = source.open_writes_age().await?;
     seen.instances = source.instances().await?;
+    if seen.target_record.is_some_and(|record| record.holds_truth()) {
+        seen.instances = target.control().instances().await?;
+    }
     let verdict = source.latest_verdict().await?;
     seen.verdict = verdict.map(|v| VerdictSeen { consistent: v.consistent, age_s: v.age_s, epoch: v.epoch });
     seen.histories = history::look(source, target, tables).await?;

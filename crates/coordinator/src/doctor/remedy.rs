@@ -22,6 +22,10 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Make PostgreSQL say DynamoOnly again, after it was set back, and take everything that DynamoDB holds for news.
+    FollowTarget,
+    /// Read the whole target into the source.
+    ReverseBackfill,
     /// Begin a new epoch above everything that the target has seen, in DualWrite at most, and take the present history for the right one.
     RaiseEpoch,
     /// Copy history, which knows what is there already.
@@ -38,6 +42,8 @@ impl fmt::Display for Remedy {
             Self::SettleSteps => f.write_str("finish or undo what a dead coordinator left open, as the control record says"),
             Self::Recapture { table } => write!(f, "install the triggers of {table} again"),
             Self::AdoptTarget { table } => write!(f, "take the target table of {table} that is there now for the one in use (it is made if it is missing)"),
+            Self::FollowTarget => f.write_str("make PostgreSQL say DynamoOnly again, and take everything that DynamoDB has had since for news"),
+            Self::ReverseBackfill => f.write_str("read every item of DynamoDB into PostgreSQL"),
             Self::RaiseEpoch => f.write_str(
                 "begin a new epoch, above every version that DynamoDB has seen, in DualWrite at most: reads go to PostgreSQL until a \
                  new verdict lets them back",
@@ -59,6 +65,9 @@ pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
         plan.extend([Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare]);
     } else if plan.contains(&Remedy::RaiseEpoch) {
         plan.push(Remedy::List);
+    }
+    if plan.contains(&Remedy::FollowTarget) {
+        plan.push(Remedy::ReverseBackfill);
     }
     // Where the source forgot something, it is not for us to say that it is right.
     if findings.iter().any(|finding| finding.remedy == Some(Remedy::RaiseEpoch)) && plan.contains(&Remedy::Compare) {

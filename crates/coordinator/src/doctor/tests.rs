@@ -2,6 +2,7 @@
 
 use chrono::DateTime;
 use lockstep_core::source::{Entry, KnownMarks, SourceHistory};
+use lockstep_core::target::control::{TargetRecord, Writes};
 use lockstep_core::{Epoch, Phase, Version};
 
 use super::*;
@@ -20,8 +21,14 @@ fn table() -> TableSeen {
     }
 }
 
+fn record(phase: Phase, epoch: i64) -> Option<TargetRecord> {
+    let (epoch, changed_at) = (Epoch(epoch), DateTime::UNIX_EPOCH);
+    Some(TargetRecord { phase, epoch, writes: Writes::Open, since: epoch, changed_at, completed_at: None })
+}
+
 fn seen(phase: Phase) -> Observation {
     Observation {
+        target_record: if phase == Phase::DynamoOnly { record(phase, 4) } else { None },
         installed: true,
         control: Some((phase, Epoch(4), DateTime::UNIX_EPOCH)),
         at_work: AtWork { coordinator: None, reverse_feed: (phase == Phase::DynamoOnly).then_some(7) },
@@ -100,7 +107,8 @@ fn a_source_that_lost_history_is_outranked_and_what_differs_is_only_listed() {
     let said = check(&lost(Phase::HybridRead, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
     assert!(said.safe.iter().any(|safe| safe.contains("NOT safe")), "{:?}", said.safe);
     // There the source is not the truth, and no epoch of it outranks anything.
-    check(&lost(Phase::DynamoOnly, 5, found.clone()), false, &["PostgreSQL was set back"], &[]);
+    let follows = [Remedy::FollowTarget, Remedy::ReverseBackfill];
+    check(&lost(Phase::DynamoOnly, 5, found.clone()), false, &["PostgreSQL was set back"], &follows);
     check(&lost(Phase::DualWrite, 9, found), true, &[], &[]);
 }
 
@@ -164,4 +172,29 @@ fn what_waits_is_named_with_the_command_that_serves_it() {
     check(&no_feed, true, &["no reverse feed"], &[]);
     let writes = Observation { open_writes: (2, 300.0), ..seen(Phase::HybridRead) };
     check(&writes, true, &["strict writes"], &[]);
+}
+
+#[test]
+fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_more() {
+    let with = |phase, target_record| Observation { target_record, ..seen(phase) };
+    let follows = [Remedy::FollowTarget, Remedy::ReverseBackfill];
+    check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 6)), false, &["contradict"], &follows);
+    let raises = [Remedy::RaiseEpoch, Remedy::List];
+    check(&with(Phase::HybridRead, record(Phase::HybridRead, 6)), false, &["contradict"], &raises);
+    check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 3)), false, &["contradict"], &[]);
+    check(&with(Phase::HybridRead, record(Phase::HybridRead, 3)), true, &[], &[]);
+    check(&with(Phase::DynamoOnly, record(Phase::HybridRead, 5)), false, &["was not told"], &[Remedy::SettleSteps]);
+    check(&with(Phase::DynamoOnly, None), false, &["the control table was lost"], &[]);
+    let at_work = AtWork { coordinator: Some(7), reverse_feed: Some(8) };
+    let moving = Observation { open_steps: vec![open("change phase")], at_work, ..with(Phase::DynamoOnly, None) };
+    check(&moving, true, &["is under way"], &[]);
+}
+
+#[test]
+fn a_source_that_was_set_back_before_dynamo_only_is_judged_by_what_dynamodb_says() {
+    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let lost = lost(Phase::HybridRead, 5, Found::There { id: None, mark: Some(mark) });
+    let lost = Observation { target_record: record(Phase::DynamoOnly, 6), ..lost };
+    let said = check(&lost, false, &["contradict", "PostgreSQL was set back"], &[Remedy::FollowTarget, Remedy::ReverseBackfill]);
+    assert!(!said.safe.iter().any(|safe| safe.contains("PostgreSQL is the truth")), "{:?}", said.safe);
 }

@@ -1,13 +1,15 @@
 //! Readiness: may this step be taken now?
 
 use chrono::{DateTime, Utc};
-use lockstep_core::source::CaptureState;
+use lockstep_core::source::{CaptureState, TableBinding};
 use lockstep_core::{Epoch, Phase};
 
 use super::{Collector, GateReport, GateResult, Observer};
 use crate::error::Result;
 use crate::mend;
+use crate::moving::is_current;
 use crate::options::Migration;
+use crate::reverse_feed::closed;
 
 /// Checks what the table of steps in the protocol asks for, per table. Preflight has run before.
 pub(crate) async fn readiness(
@@ -18,6 +20,14 @@ pub(crate) async fn readiness(
     observer: &dyn Observer,
 ) -> Result<GateReport> {
     let mut gates = Collector::new(observer);
+    if from == Phase::DynamoOnly {
+        for binding in &migration.tables {
+            for gate in way_back(migration, binding).await? {
+                gates.add(gate.of(binding.name()));
+            }
+        }
+        return Ok(gates.report);
+    }
     if to < from {
         // Going back is always right: PostgreSQL is the truth, capture stays on, and the target only stops being read.
         gates.add(GateResult::pass("way back", "PostgreSQL is the truth and capture stays on; no new backfill will be needed"));
@@ -38,20 +48,59 @@ pub(crate) async fn readiness(
             .of(binding.name()),
         );
         gates.add(backfilled(migration, binding.name(), to).await?.of(binding.name()));
-        if to == Phase::HybridRead {
+        if to >= Phase::HybridRead {
             gates.add(drained(migration, binding.name()).await?.of(binding.name()));
             gates.add(no_dead_letters(migration, binding.name()).await?.of(binding.name()));
         }
     }
-    if to == Phase::HybridRead {
+    if to >= Phase::HybridRead {
         gates.add(fresh_verdict(migration, epoch).await?);
+    }
+    if to == Phase::HybridRead {
         gates.add(GateResult::pass("way back", "HybridRead → DualWrite is possible at once"));
     }
     if to == Phase::DynamoOnly {
-        let next = "stay in HybridRead";
-        gates.add(GateResult::fail("DynamoOnly", "this version of Lockstep cannot take the step to DynamoOnly yet", next));
+        for binding in &migration.tables {
+            for gate in frozen_source(migration, binding).await? {
+                gates.add(gate.of(binding.name()));
+            }
+        }
+        let detail = "DynamoOnly → HybridRead through the reverse feed, which is begun and seen through before the step";
+        gates.add(GateResult::pass("way back", detail));
     }
     Ok(gates.report)
+}
+
+/// What must hold of the source before it is frozen.
+async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+    let current = is_current(migration, binding).await?;
+    let detail = if current { "they know DynamoOnly" } else { "those of an older Lockstep would let raw writers through" };
+    let triggers =
+        GateResult::check("triggers are of this version", current, detail, "run `backfill`, which brings them up to date");
+    // A row that refers to one of ours is refused until the feed has brought ours, and holds up its deletion after.
+    let depending = migration.source.describe(binding).await?.dependents;
+    let inbound: Vec<&str> = depending.iter().filter(|d| d.kind == "foreign key").map(|d| d.name.as_str()).collect();
+    let detail = if inbound.is_empty() { "none".to_owned() } else { inbound.join(", ") };
+    let next = "drop these constraints first: PostgreSQL follows a moment behind in DynamoOnly, so they would refuse rows";
+    Ok(vec![triggers, GateResult::check("foreign keys from other tables", inbound.is_empty(), detail, next)])
+}
+
+/// What must hold before the truth goes back. How far the feed is, is seen later.
+async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+    let captured = migration.source.capture_state(binding).await?;
+    let next = "end this migration; changes would not be known after the step";
+    let mut gates = vec![GateResult::check("capture is on", captured == CaptureState::On, format!("{captured:?}"), next)];
+    let captured = migration.source.table_state(binding.name()).await?.map(|state| state.fingerprint);
+    let same = captured == Some(migration.source.fingerprint(binding).await?);
+    let detail = if same { "unchanged" } else { "columns or key have changed since capture" };
+    gates.push(GateResult::check("source schema is the captured one", same, detail, "undo the change of the table"));
+    let standing = migration.source.reverse_standing(binding.name()).await?;
+    gates.push(match standing.as_ref().map(closed) {
+        None => GateResult::fail("reverse feed", "it was never begun", "run `reverse-feed --backfill`"),
+        Some(Some(why)) => GateResult::fail("reverse feed", why, "run `reverse-feed --backfill`"),
+        Some(None) => GateResult::pass("reverse feed", "nothing was lost"),
+    });
+    Ok(gates)
 }
 
 async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<GateResult> {
@@ -66,7 +115,7 @@ async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<Gat
         (true, open) => format!("{open} of {} ranges are not done", ranges.len()),
     };
     let done = planned && open == 0;
-    if done && windowed && to == Phase::HybridRead {
+    if done && windowed && to >= Phase::HybridRead {
         let next = "run `backfill --restart` without a window";
         return Ok(GateResult::fail("backfill", "only a window of days was backfilled; reads would miss the rest", next));
     }

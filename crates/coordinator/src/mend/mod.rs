@@ -2,9 +2,10 @@
 //!
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it was. 3. What is still wrong
 //! after a crash is found again by the next run, which goes on under the same entry of the journal; until then no step forward is taken. In
-//! reading order: `remedies` (one function each), this file (all of them, then the comparison), `take_target` (the
+//! reading order: `remedies` (one function each), `follow_target` (the largest of them), this file (all of them, then the comparison), `take_target` (the
 //! other way round).
 
+mod follow_target;
 mod remedies;
 mod take_target;
 
@@ -24,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::gates::{GateResult, Observer};
 use crate::options::Migration;
 use crate::repair::{Repaired, Repairs, find_repairs, repair};
+use crate::reverse_feed::reverse_backfill;
 
 /// Name of the step in the journal.
 pub(crate) const STEP: &str = "repair state";
@@ -59,13 +61,16 @@ pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec
     let mut remedies = plan(&diagnosis.findings);
     if let Some((_, earlier)) = open(migration).await? {
         // What it has done already is not found any more, and what comes after that still has to be.
-        remedies.extend(
-            earlier.remedies.into_iter().filter(|remedy| matches!(remedy, Remedy::Backfill | Remedy::Compare | Remedy::List)),
-        );
+        remedies.extend(earlier.remedies.into_iter().filter(is_long));
         remedies.sort();
         remedies.dedup();
     }
     Ok(remedies)
+}
+
+/// Whether it is done without the coordinator's lock of this repair, and by a run that goes on as well.
+fn is_long(remedy: &Remedy) -> bool {
+    matches!(remedy, Remedy::ReverseBackfill | Remedy::Backfill | Remedy::Compare | Remedy::List)
 }
 
 async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
@@ -105,7 +110,8 @@ pub async fn mend(
         lock.release().await;
         return Ok(Mended { left: Some(diagnosis), ..mended });
     }
-    let structural = remedies.iter().any(|remedy| *remedy != Remedy::SettleSteps);
+    let of_dynamo_only = [Remedy::SettleSteps, Remedy::FollowTarget, Remedy::ReverseBackfill];
+    let structural = remedies.iter().any(|remedy| !of_dynamo_only.contains(remedy));
     if structural && source.control().await?.phase == Phase::DynamoOnly {
         let message = "in DynamoOnly this is not to be mended by itself; see what `doctor` says";
         return Err(StoreError::source(Kind::Refused, "mending the state", message).into());
@@ -122,7 +128,7 @@ pub async fn mend(
         if cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        if matches!(remedy, Remedy::Backfill | Remedy::Compare | Remedy::List) {
+        if is_long(remedy) {
             continue;
         }
         observer.note(&remedy.to_string());
@@ -152,6 +158,13 @@ async fn copy_and_compare(
     cancel: &CancellationToken,
     mended: &mut Mended,
 ) -> Result<()> {
+    if remedies.contains(&Remedy::ReverseBackfill) {
+        observer.note(&Remedy::ReverseBackfill.to_string());
+        for binding in &migration.tables {
+            reverse_backfill(migration, binding, false, cancel).await?;
+        }
+        mended.done.push(Remedy::ReverseBackfill);
+    }
     if remedies.contains(&Remedy::Backfill) {
         observer.note(&Remedy::Backfill.to_string());
         let coordinator = Coordinator::open(migration.clone()).await?;

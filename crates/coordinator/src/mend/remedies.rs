@@ -7,11 +7,12 @@ use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as St
 use lockstep_validator::ValidateOptions;
 use serde_json::json;
 
+use super::follow_target;
 use crate::doctor::Remedy;
 use crate::error::{Error, Result};
 use crate::gates::Observer;
 use crate::history::{self, Found};
-use crate::instances;
+use crate::instances::{self, Leases};
 use crate::options::Migration;
 use crate::step;
 
@@ -30,7 +31,8 @@ pub(super) async fn apply(
         Remedy::Recapture { table } => recapture(migration, binding(migration, table)?).await,
         Remedy::AdoptTarget { table } => adopt(migration, binding(migration, table)?).await,
         Remedy::RaiseEpoch => raise(migration, options, observer).await,
-        Remedy::Backfill | Remedy::Compare | Remedy::List => Ok(()),
+        Remedy::FollowTarget => follow_target::follow(migration).await,
+        Remedy::ReverseBackfill | Remedy::Backfill | Remedy::Compare | Remedy::List => Ok(()),
     }
 }
 
@@ -92,7 +94,15 @@ async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn 
             highest = highest.max(highest_version(migration, binding, options.scan_segments).await?);
         }
     }
-    let least = Epoch(highest.epoch().0 + 1);
+    // What DynamoDB's record has counted since the truth was last there.
+    let record = migration.target.control().record().await?;
+    if record.is_some_and(|record| record.holds_truth()) {
+        return Err(
+            StoreError::target(Kind::Refused, "raising the epoch", "DynamoDB says that it is the truth; run `doctor`").into()
+        );
+    }
+    let counted = record.map_or(Epoch::FIRST, |record| record.epoch);
+    let least = Epoch(highest.epoch().max(counted).0 + 1);
     let server = source.history().await?;
     let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
     let (phase, epoch) = loop {
@@ -106,7 +116,8 @@ async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn 
     source.journal_note(&migration.actor, "accept history", &detail).await?;
     // As after every flip: readers of the phase before are over when this returns.
     let unregistered = tokio::time::sleep(steps.phase_lease * 2);
-    let (waited, ()) = tokio::join!(instances::wait(source, epoch, observer), unregistered);
+    let leases = Leases::of_both(migration);
+    let (waited, ()) = tokio::join!(instances::wait(&leases, epoch, observer), unregistered);
     waited?;
     history::mark_now(migration).await
 }

@@ -23,10 +23,12 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use lockstep_core::source::FeedLock;
+use lockstep_core::{Kind, Phase};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::complete;
 use crate::error::{Error, Result};
 use crate::history;
 use crate::options::Migration;
@@ -110,6 +112,34 @@ pub async fn reverse_feed(
     ended.map(|()| FeedSummary { tables })
 }
 
+/// How often who stands by looks whether the other feed still runs.
+const STAND_BY: Duration = Duration::from_millis(200);
+
+/// Feeds every table until told to stop, or stands by for as long as another process does.
+///
+/// # Errors
+/// What no retry can mend. Cancellation is not an error.
+///
+/// # Cancel safety
+/// As for [`reverse_feed`].
+pub async fn keep_feeding(
+    migration: &Migration,
+    options: &ReverseFeedOptions,
+    progress: &Arc<FeedProgress>,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    loop {
+        match reverse_feed(migration, options, FeedUntil::Cancelled, progress, cancel).await {
+            Err(Error::Store(error)) if error.kind == Kind::Busy => {
+                if cancel.run_until_cancelled(tokio::time::sleep(STAND_BY)).await.is_none() {
+                    return Ok(());
+                }
+            }
+            ended => return ended.map(drop),
+        }
+    }
+}
+
 /// Waits for the end of all tables; the first that fails, or a lost lock, stops the others.
 async fn run(
     migration: &Migration,
@@ -143,6 +173,11 @@ async fn run(
                 drained
             }
             _ = check.tick() => match lock.check().await {
+                Ok(()) if complete::require_going_on(migration).await.is_err() => {
+                    tracing::info!("the migration is complete, and the reverse feed ends");
+                    stop.cancel();
+                    Ok(())
+                }
                 Ok(()) => watch.turn(migration).await,
                 Err(error) => Err(error.into()),
             },
@@ -163,6 +198,10 @@ async fn run(
 
 /// Warns while a feed is so far behind that the stream could lose what it has not read.
 async fn raise_alarms(migration: &Migration) -> Result<()> {
+    // In other phases nothing is written that PostgreSQL has not.
+    if migration.source.control().await.is_ok_and(|control| control.phase != Phase::DynamoOnly) {
+        return Ok(());
+    }
     for binding in &migration.tables {
         // A source that is away is the tables' to report.
         if let Ok(Some(standing)) = migration.source.reverse_standing(binding.name()).await
@@ -177,18 +216,12 @@ async fn raise_alarms(migration: &Migration) -> Result<()> {
 /// Lag from which the feed is in danger: half of what streams keep, so that there is as long again to do something.
 const LAG_ALARM_S: f64 = lockstep_core::target::streams::RETENTION.as_secs() as f64 / 2.0;
 
-/// What is wrong with a feed, in a sentence that says what to do; `None` when nothing is.
-pub(crate) fn alarm(standing: &lockstep_core::source::reverse::FeedStanding) -> Option<String> {
+/// Why a feed does not have everything, so that the way back is closed; `None` where it is open.
+pub(crate) fn closed(standing: &lockstep_core::source::reverse::FeedStanding) -> Option<String> {
     if let (Some(at), Some(why)) = (standing.lost_at, &standing.lost_why) {
         return Some(format!(
             "records were lost ({why}; noticed {}): the way back is closed until `reverse-feed --backfill` has read the whole target",
             at.format("%Y-%m-%d %H:%M:%S UTC")
-        ));
-    }
-    if standing.lag_s > LAG_ALARM_S {
-        return Some(format!(
-            "it is {:.0} h behind and streams keep 24 h: start `reverse-feed`, or find out what holds it up",
-            standing.lag_s / 3_600.0
         ));
     }
     if let (true, Some(why)) = (standing.foreign_count > 0, &standing.foreign_why) {
@@ -198,6 +231,20 @@ pub(crate) fn alarm(standing: &lockstep_core::source::reverse::FeedStanding) -> 
         ));
     }
     None
+}
+
+/// What is wrong with a feed, in a sentence that says what to do; `None` when nothing is.
+pub(crate) fn alarm(standing: &lockstep_core::source::reverse::FeedStanding) -> Option<String> {
+    if standing.lost_at.is_some() {
+        return closed(standing);
+    }
+    if standing.lag_s > LAG_ALARM_S {
+        return Some(format!(
+            "it is {:.0} h behind and streams keep 24 h: start `reverse-feed`, or find out what holds it up",
+            standing.lag_s / 3_600.0
+        ));
+    }
+    closed(standing)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The phase that an instance knows, and until when it may go by it: read by every operation, written once a second.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::phase::Phase;
 use crate::source::Control;
 use crate::version::Epoch;
 
-/// What is known, as a sequence lock: readers take no lock and wait for nobody but a writer in the middle of seven stores.
+/// What is known, as a sequence lock: readers take no lock and wait for nobody but a writer in the middle of eight stores.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// Odd while it is being written.
@@ -20,10 +21,15 @@ pub(crate) struct Known {
     phase: AtomicU64,
     epoch: AtomicI64,
     changed_at_us: AtomicI64,
+    writes_paused: AtomicBool,
     asked_us: AtomicU64,
     until_mono_us: AtomicU64,
     until_wall_us: AtomicU64,
     writing: Mutex<()>,
+    /// Counts how often everything was forgotten: a lease that was given up is never the same lease again.
+    leases: AtomicU64,
+    /// Writes to the target as the truth that are under way, by the epoch that they go by.
+    under_way: Mutex<BTreeMap<Epoch, usize>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +50,51 @@ impl Known {
         self.read().map(|fact| fact.control.epoch)
     }
 
-    /// Learns what the source said to a question that was sent at `asked`, and that it may be gone by for `lease` from then:
+    /// What was heard of last, whether or not it may still be gone by.
+    pub(crate) fn last(&self) -> Option<Control> {
+        self.read().map(|fact| fact.control)
+    }
+
+    /// For how long from `now` the phase may still be gone by; nothing when it may not.
+    pub(crate) fn left(&self, now: Moment) -> Option<Duration> {
+        self.read().and_then(|fact| now.until(fact.until))
+    }
+
+    /// Which lease this is; see [`Known::forget`].
+    pub(crate) fn lease(&self) -> u64 {
+        self.leases.load(SeqCst)
+    }
+
+    /// Counts a write that goes by `epoch`; says whether that is still the epoch. Order matters: counted first, looked at
+    /// second, while the keeper learns first and counts second, so one of the two sees the other.
+    pub(crate) fn enter(&self, epoch: Epoch) -> bool {
+        *self.under_way.lock().unwrap_or_else(PoisonError::into_inner).entry(epoch).or_default() += 1;
+        let still = self.epoch() == Some(epoch);
+        if !still {
+            self.leave(epoch);
+        }
+        still
+    }
+
+    /// The write is over.
+    pub(crate) fn leave(&self, epoch: Epoch) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writes) = under_way.get_mut(&epoch) {
+            *writes -= 1;
+            if *writes == 0 {
+                under_way.remove(&epoch);
+            }
+        }
+    }
+
+    /// The epoch that may be acknowledged: nothing of an older one is under way.
+    pub(super) fn acknowledgeable(&self) -> Option<Epoch> {
+        let epoch = self.epoch()?;
+        let oldest = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).keys().next().copied();
+        Some(oldest.map_or(epoch, |oldest| oldest.min(epoch)))
+    }
+
+    /// Learns what the truth said to a question that was sent at `asked`, and that it may be gone by for `lease` from then:
     /// not from the answer, which may have been on its way for a while. `None` where the question renewed no lease: a newer
     /// phase is taken over, and the lease ends when it would have. Says whether the phase is another one now.
     pub(crate) fn learn(&self, control: Control, asked: Moment, lease: Option<Duration>) -> bool {
@@ -64,12 +114,13 @@ impl Known {
             until,
         };
         self.write(Some(fact));
-        before.is_none_or(|before| before.control.epoch != fact.control.epoch)
+        before.is_none_or(|before| before.control != fact.control)
     }
 
     /// Knows nothing any more.
     pub(super) fn forget(&self) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.leases.fetch_add(1, SeqCst);
         self.write(None);
     }
 
@@ -79,12 +130,13 @@ impl Known {
             let phase = self.phase.load(SeqCst);
             let epoch = Epoch(self.epoch.load(SeqCst));
             let changed_at_us = self.changed_at_us.load(SeqCst);
+            let writes_paused = self.writes_paused.load(SeqCst);
             let asked_us = self.asked_us.load(SeqCst);
             let until = Moment { mono_us: self.until_mono_us.load(SeqCst), wall_us: self.until_wall_us.load(SeqCst) };
             if before.is_multiple_of(2) && self.sequence.load(SeqCst) == before {
                 let phase = *Phase::ALL.get(usize::try_from(phase).ok()?.checked_sub(1)?)?;
                 let changed_at = DateTime::from_timestamp_micros(changed_at_us).unwrap_or_default();
-                return Some(Fact { control: Control { phase, epoch, changed_at }, asked_us, until });
+                return Some(Fact { control: Control { phase, epoch, changed_at, writes_paused }, asked_us, until });
             }
             std::hint::spin_loop();
         }
@@ -96,6 +148,7 @@ impl Known {
         if let Some(Fact { control, asked_us, until }) = fact {
             self.epoch.store(control.epoch.0, SeqCst);
             self.changed_at_us.store(control.changed_at.timestamp_micros(), SeqCst);
+            self.writes_paused.store(control.writes_paused, SeqCst);
             self.asked_us.store(asked_us, SeqCst);
             self.until_mono_us.store(until.mono_us, SeqCst);
             self.until_wall_us.store(until.wall_us, SeqCst);
@@ -113,7 +166,8 @@ mod tests {
     const LEASE: Option<Duration> = Some(Duration::from_micros(100));
 
     fn control(phase: Phase, epoch: i64) -> Control {
-        Control { phase, epoch: Epoch(epoch), changed_at: DateTime::from_timestamp_micros(epoch).expect("a time") }
+        let changed_at = DateTime::from_timestamp_micros(epoch).expect("a time");
+        Control { phase, epoch: Epoch(epoch), changed_at, writes_paused: false }
     }
 
     fn moment(us: u64) -> Moment {
@@ -154,6 +208,22 @@ mod tests {
         let nothing = Known::default();
         nothing.learn(control(Phase::HybridRead, 3), moment(50), None);
         assert_eq!(nothing.at(moment(51)), None, "I6: whoever is not registered serves nothing");
+    }
+
+    #[test]
+    fn an_epoch_is_acknowledged_when_no_write_of_an_older_one_is_under_way() {
+        let known = Known::default();
+        known.learn(control(Phase::DynamoOnly, 5), moment(0), LEASE);
+        assert!(known.enter(Epoch(5)));
+        known.learn(control(Phase::DynamoOnly, 6), moment(1), LEASE);
+        assert!(!known.enter(Epoch(5)), "no write begins under an epoch that is over");
+        assert!(known.enter(Epoch(6)));
+        assert_eq!(known.acknowledgeable(), Some(Epoch(5)), "I7: the pause waits for it");
+        known.leave(Epoch(5));
+        assert_eq!(known.acknowledgeable(), Some(Epoch(6)));
+        let lease = known.lease();
+        known.forget();
+        assert_ne!(known.lease(), lease);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! Words: an instance *registers*, *renews* its *lease*, and *acknowledges* an epoch once it serves nothing by an older one.
 //! It is *fenced* when its lease is over by its own clock: it may be two phases behind by then, so reads are refused with
-//! [`Kind::Fenced`] until the source answers again. Writes need no lease: they ask behind the barrier.
+//! [`Kind::Fenced`] until the source answers again. Writes need no lease: they ask behind the barrier. In DynamoOnly there is
+//! no barrier: the lease is kept in DynamoDB, covers writes as well, and an epoch is acknowledged once none of an older one is
+//! under way; see [`truth`](crate::truth).
 //!
 //! In reading order: `moment` (two clocks), `known` (what operations read), `keeper` (renews), `listener` (hears of changes).
 
@@ -27,6 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::source::instances::Registration;
 use crate::source::{Control, Source};
 use crate::store::PhaseView;
+use crate::target::{Target, TargetControl};
 use keeper::Keeper;
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
@@ -81,6 +84,22 @@ impl Instance {
     /// # Cancel safety
     /// Dropped half-way, it may leave a row that a step waits for once, for one lease.
     pub async fn start(source: &Source, options: InstanceOptions) -> Result<Self> {
+        Self::start_in(source, None, options).await
+    }
+
+    /// As [`Instance::start`], and follows the truth into `target` and back: in DynamoOnly the lease is kept there, and PostgreSQL
+    /// may be down, also when this is called.
+    ///
+    /// # Errors
+    /// As [`Instance::start`].
+    ///
+    /// # Cancel safety
+    /// As [`Instance::start`].
+    pub async fn start_with(source: &Source, target: &Target, options: InstanceOptions) -> Result<Self> {
+        Self::start_in(source, Some(target.control()), options).await
+    }
+
+    async fn start_in(source: &Source, target: Option<TargetControl>, options: InstanceOptions) -> Result<Self> {
         if options.lease < LEASE_MIN {
             let message = format!("a lease must be at least {} ms", LEASE_MIN.as_millis());
             return Err(Error::source(Kind::Misconfigured, "starting an instance", message));
@@ -94,7 +113,7 @@ impl Instance {
             connect.application_name(&format!("lockstep {what} of {}", who.name))
         };
         let (for_lease, for_listening) = (connect("lease"), connect("phase"));
-        let mut keeper = Keeper::new(for_lease, who, known.clone(), wake.clone(), closing.clone());
+        let mut keeper = Keeper::new((for_lease, target), who, known.clone(), wake.clone(), closing.clone());
         keeper.turn(source.pool().options().get_acquire_timeout()).await.map_err(advise)?;
         let phase = PhaseView::kept(known.clone(), wake.clone());
         let listener = tokio::spawn(listener::listen(for_listening, wake, closing.clone()));

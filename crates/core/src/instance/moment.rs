@@ -38,6 +38,12 @@ impl Moment {
         Self { mono_us: self.mono_us.saturating_add(us), wall_us: self.wall_us.saturating_add(us) }
     }
 
+    /// How long it is from here to `end`, by the clock that is further on; nothing when one of them is there.
+    pub(super) fn until(self, end: Self) -> Option<Duration> {
+        let left = end.mono_us.saturating_sub(self.mono_us).min(end.wall_us.saturating_sub(self.wall_us));
+        (left > 0).then(|| Duration::from_micros(left))
+    }
+
     /// Whether both clocks say that this is before `end`.
     pub(super) fn is_before(self, end: Self) -> bool {
         self.mono_us < end.mono_us && self.wall_us < end.wall_us

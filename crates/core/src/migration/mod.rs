@@ -22,7 +22,7 @@ pub use options::{MigrationOptions, Tables};
 use std::any::TypeId;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::instance::Instance;
 use crate::operation::{LogSink, Operation};
 use crate::source::Source;
@@ -30,6 +30,7 @@ use crate::store::{Store, WriteCounts, WriteOptions, Writer};
 use crate::sweeper::{Sweeper, SweeperOptions};
 use crate::table::MigratableTable;
 use crate::target::Target;
+use crate::target::control::TargetRecord;
 use options::Stores;
 
 /// An application's part in a migration; cheap to clone, and every clone is the same one.
@@ -56,11 +57,20 @@ impl Migration {
     /// Connects to both stores, registers this process as an instance, and starts what runs behind the stores.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer, or Lockstep was never installed in it. DynamoDB is not asked: an application must be able to start without it.
+    /// When the store that is the truth does not answer, or Lockstep was never installed in PostgreSQL. An application must be
+    /// able to start without the other one: DynamoDB is asked only where PostgreSQL does not answer, or sends there.
     pub async fn connect(options: MigrationOptions) -> Result<Self> {
-        let source = Source::connect(&options.source).await?;
         let target = Target::connect(options.target).await;
-        let instance = Instance::start(&source, options.instance).await?;
+        let source = match Source::connect(&options.source).await {
+            Err(error) if error.kind == Kind::Unavailable => {
+                // If the truth is not there, what there is to be said is that PostgreSQL does not answer.
+                let record = target.control().record().await.ok().flatten();
+                record.filter(TargetRecord::holds_truth).ok_or(error)?;
+                Source::connect_lazily(&options.source)?
+            }
+            connected => connected?,
+        };
+        let instance = Instance::start_with(&source, &target, options.instance).await?;
         let writer = Writer::with_phase(source, target, options.writes, instance.phase());
         writer.configure_reads(options.reads);
         Ok(Self::of(writer, options.tables, options.sweeper, Some(instance)))

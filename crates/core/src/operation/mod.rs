@@ -4,6 +4,10 @@
 //! was started, that it succeeded or that it failed is logged through a table of the migration itself; which one, a
 //! [`LogSink`] says. The log of the success is part of the operation: both become visible together, or neither does. A start
 //! without an end means that the process died, or that nobody can say how the commit ended (I8).
+//!
+//! In DynamoOnly there is only the target transaction: rows are read without a lock, and the operation fails with
+//! [`Kind::Busy`] when one of them was changed before it commits. Run it again then. It holds at most 100 items (a new or moved
+//! row counts two or three) and 4 MB.
 
 mod log;
 
@@ -18,7 +22,7 @@ use sqlx::postgres::PgArguments;
 use crate::error::{Error, Kind, Result};
 use crate::migration::Migration;
 use crate::source::Control;
-use crate::store::{Delivery, PrimaryKey, Store, WriteMode, WriteTransaction, Writer};
+use crate::store::{Begun, Delivery, PrimaryKey, Store, TargetTransaction, WriteMode, WriteTransaction, Writer};
 use crate::table::MigratableTable;
 
 /// An operation under way. Dropped, it is rolled back without a log of its end.
@@ -29,7 +33,22 @@ pub struct Operation<S: LogSink> {
     name: String,
     correlation_id: String,
     began: Instant,
-    write: WriteTransaction,
+    write: Write,
+}
+
+/// What it has written so far, in the store that is the truth.
+enum Write {
+    Source(WriteTransaction),
+    Target(TargetTransaction),
+}
+
+impl Write {
+    /// A rollback that fails is one all the same: no commit was sent.
+    async fn roll_back(self) {
+        if let Self::Source(write) = self {
+            let _ = write.sql.rollback().await;
+        }
+    }
 }
 
 /// How an operation that committed ended.
@@ -91,8 +110,13 @@ impl<S: LogSink> Operation<S> {
             message: None,
         };
         log_alone(&logs, &sink.row(&event)).await?;
-        let mut write = writer.begin().await?;
-        write.together = true;
+        let write = match writer.begin_where_the_truth_is().await? {
+            Begun::Source(mut write) => {
+                write.together = true;
+                Write::Source(write)
+            }
+            Begun::Target(permit) => Write::Target(TargetTransaction::new(permit)),
+        };
         Ok(Self { writer, logs, sink, name, correlation_id, began, write })
     }
 
@@ -102,8 +126,10 @@ impl<S: LogSink> Operation<S> {
     /// PostgreSQL's. The operation can then only fail.
     pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
         self.check(store);
-        let touched = store.put_in(&mut self.write, row).await?;
-        touched.row.ok_or_else(|| vanished(T::NAME))
+        match &mut self.write {
+            Write::Source(write) => store.put_in(write, row).await?.row.ok_or_else(|| vanished(T::NAME)),
+            Write::Target(write) => store.put_staged(write, row).await,
+        }
     }
 
     /// Writes a new row, as [`Store::insert`] does; returns it with its key.
@@ -112,8 +138,10 @@ impl<S: LogSink> Operation<S> {
     /// PostgreSQL's. The operation can then only fail.
     pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
         self.check(store);
-        let touched = store.insert_in(&mut self.write, row).await?;
-        touched.row.ok_or_else(|| vanished(T::NAME))
+        match &mut self.write {
+            Write::Source(write) => store.insert_in(write, row).await?.row.ok_or_else(|| vanished(T::NAME)),
+            Write::Target(write) => store.insert_staged(write, row).await,
+        }
     }
 
     /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the operation ends.
@@ -127,9 +155,14 @@ impl<S: LogSink> Operation<S> {
         change: impl FnOnce(&mut T::Row),
     ) -> Result<Option<T::Row>> {
         self.check(store);
-        let mut arguments = PgArguments::default();
-        key.bind(&mut arguments);
-        Ok(store.update_in(&mut self.write, arguments, change).await?.row)
+        match &mut self.write {
+            Write::Source(write) => {
+                let mut arguments = PgArguments::default();
+                key.bind(&mut arguments);
+                Ok(store.update_in(write, arguments, change).await?.row)
+            }
+            Write::Target(write) => store.update_staged(write, &key, change).await,
+        }
     }
 
     /// Deletes a row, as [`Store::delete`] does; says whether there was one.
@@ -138,9 +171,14 @@ impl<S: LogSink> Operation<S> {
     /// PostgreSQL's. The operation can then only fail.
     pub async fn delete<T: MigratableTable>(&mut self, store: &Store<T>, key: impl PrimaryKey) -> Result<bool> {
         self.check(store);
-        let mut arguments = PgArguments::default();
-        key.bind(&mut arguments);
-        Ok(store.delete_in(&mut self.write, arguments).await?.found())
+        match &mut self.write {
+            Write::Source(write) => {
+                let mut arguments = PgArguments::default();
+                key.bind(&mut arguments);
+                Ok(store.delete_in(write, arguments).await?.found())
+            }
+            Write::Target(write) => store.delete_staged(write, &key).await,
+        }
     }
 
     /// Logs the success inside the operation, and commits.
@@ -152,23 +190,31 @@ impl<S: LogSink> Operation<S> {
     /// As for [`Store::put`], for all rows together.
     pub async fn commit(mut self) -> Result<OperationOutcome> {
         let row = self.row(Stage::Success, None);
-        let logged = self.logs.insert_in(&mut self.write, &row).await;
+        let logged = match &mut self.write {
+            Write::Source(write) => self.logs.insert_in(write, &row).await.map(drop),
+            Write::Target(write) => self.logs.insert_staged(write, &row).await.map(drop),
+        };
         let Self { writer, logs, sink, name, correlation_id, began, write } = self;
-        let ended = match logged {
-            Ok(_) => writer.finish(write).await,
-            Err(error) => {
-                // The failure must not wait for the locks of what it reports; a rollback that fails is one all the same.
-                let _ = write.sql.rollback().await;
+        let ended = match (logged, write) {
+            (Ok(()), Write::Source(write)) => writer.finish(write).await.map(|written| {
+                let keys = written.deliveries.len();
+                let late = written.deliveries.iter().position(|d| matches!(d, Delivery::Deferred(_)));
+                let target = written.deliveries.into_iter().nth(late.unwrap_or(0)).unwrap_or(Delivery::NotDue);
+                OperationOutcome { control: written.control, target, keys }
+            }),
+            (Ok(()), Write::Target(write)) => {
+                let control = write.control();
+                let committed = write.commit(&writer).await;
+                committed.map(|keys| OperationOutcome { control, target: Delivery::Applied, keys })
+            }
+            (Err(error), write) => {
+                // The failure must not wait for the locks of what it reports.
+                write.roll_back().await;
                 Err(error)
             }
         };
         match ended {
-            Ok(written) => {
-                let keys = written.deliveries.len();
-                let late = written.deliveries.iter().position(|d| matches!(d, Delivery::Deferred(_)));
-                let target = written.deliveries.into_iter().nth(late.unwrap_or(0)).unwrap_or(Delivery::NotDue);
-                Ok(OperationOutcome { control: written.control, target, keys })
-            }
+            Ok(outcome) => Ok(outcome),
             Err(error) if error.kind == Kind::Unknown => Err(error),
             Err(error) => {
                 let message = error.to_string();
@@ -190,7 +236,7 @@ impl<S: LogSink> Operation<S> {
     pub async fn fail(self, reason: &Error) {
         let row = self.row(Stage::Failure, Some(&reason.to_string()));
         let Self { logs, write, .. } = self;
-        let _ = write.sql.rollback().await;
+        write.roll_back().await;
         note_failure(&logs, &row).await;
     }
 

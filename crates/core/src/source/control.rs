@@ -19,6 +19,9 @@ pub struct Control {
     pub epoch: Epoch,
     /// Since when.
     pub changed_at: DateTime<Utc>,
+    /// Whether writes wait: only in DynamoOnly, around a flip. What PostgreSQL says of DynamoOnly is always "wait": there, the
+    /// target's record decides; see [`truth`](crate::truth).
+    pub writes_paused: bool,
 }
 
 /// What is known of one captured table.
@@ -72,8 +75,9 @@ impl Control {
     /// Phase and epoch of a row with the columns `phase`, `epoch` and `changed_at`.
     pub(super) fn of_row(row: &PgRow) -> Result<Self> {
         let phase: String = row.get("phase");
-        let phase = phase.parse().map_err(|e| Error::source(Kind::Misconfigured, "reading the phase", format!("{e}")))?;
-        Ok(Self { phase, epoch: Epoch(row.get("epoch")), changed_at: row.get("changed_at") })
+        let phase: Phase = phase.parse().map_err(|e| Error::source(Kind::Misconfigured, "reading the phase", format!("{e}")))?;
+        let writes_paused = phase == Phase::DynamoOnly;
+        Ok(Self { phase, epoch: Epoch(row.get("epoch")), changed_at: row.get("changed_at"), writes_paused })
     }
 
     /// Changes the phase inside `transaction`, which holds the barrier exclusive, and returns the new epoch.
@@ -85,10 +89,18 @@ impl Control {
     /// # Errors
     /// The driver's.
     pub async fn flip(transaction: &mut PgConnection, to: Phase) -> Result<Epoch> {
+        Self::flip_at_least(transaction, to, Epoch::FIRST).await
+    }
+
+    /// As [`Control::flip`], to no lower epoch than `least`: the other store may have counted further.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn flip_at_least(transaction: &mut PgConnection, to: Phase, least: Epoch) -> Result<Epoch> {
         let doing = "changing the phase";
         let last: i64 =
             sqlx::query_scalar("SELECT last_value FROM lockstep.version_seq").fetch_one(&mut *transaction).await.doing(doing)?;
-        let epoch = Epoch((last >> EPOCH_SHIFT) + 1);
+        let epoch = Epoch((last >> EPOCH_SHIFT) + 1).max(least);
         sqlx::query("SELECT setval('lockstep.version_seq', $1)")
             .bind(epoch.floor())
             .execute(&mut *transaction)

@@ -161,7 +161,7 @@ impl Source {
     /// [`Kind::Busy`](crate::Kind::Busy) when write transactions stayed open for too long.
     pub async fn retry_dead_letters(&self, table: &str) -> Result<u64> {
         // Alone, because a fresh version is ordered with no writer in flight: see `repair`.
-        let mut transaction = self.begin_alone().await?;
+        let mut transaction = self.begin_marking().await?;
         let done = sqlx::query(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)
              SELECT table_name, key, nextval('lockstep.version_seq') FROM lockstep.dead_letters WHERE table_name = $1

@@ -163,6 +163,30 @@ impl Source {
         Ok(())
     }
 
+    /// Takes everything that was written since `from` for news from the target, inside `transaction`, which makes the source follow a
+    /// target that is the truth: what the source still meant to deliver is long overtaken.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn follow_target(transaction: &mut PgConnection, from: Epoch, to: Epoch) -> Result<()> {
+        let doing = "following the target";
+        sqlx::query("INSERT INTO lockstep.target_epochs SELECT generate_series($1::bigint, $2) ON CONFLICT DO NOTHING")
+            .bind(from.0)
+            .bind(to.0)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        for sql in [
+            "DELETE FROM lockstep.pending",
+            "DELETE FROM lockstep.intents",
+            // The way back stays closed until the whole target was read.
+            "UPDATE lockstep.reverse_tables SET lost_at = clock_timestamp(), lost_why = 'PostgreSQL was set back'",
+        ] {
+            sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
+        }
+        Ok(())
+    }
+
     /// Sets what the source knows of the marks in a target table, inside `transaction`.
     ///
     /// # Errors

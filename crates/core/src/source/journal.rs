@@ -118,6 +118,21 @@ impl Source {
         append(&self.pool, actor, EntryKind::Note, None, step, detail).await.map(drop)
     }
 
+    /// Whether a part of an intent was noted; its detail names the intent as `of`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn was_noted(&self, intent: IntentId, step: &str) -> Result<bool> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM lockstep.journal WHERE id > $1 AND kind = 'note' AND step = $2 AND detail -> 'of' = to_jsonb($1))",
+        )
+        .bind(intent.0)
+        .bind(step)
+        .fetch_one(&self.pool)
+        .await
+        .doing("reading the journal")
+    }
+
     /// Records the outcome of an intent inside the transaction that has its effect.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
 //! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
-//! `instances` (leases), `copy` (reading rows), `progress` (ranges), `dead_letters`, `repair` (marks from outside),
+//! `instances` (leases), `copy` (reading rows), `progress` (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `references`, `journal`, `verdicts`, `unverified` (what was delivered
 //! since a pass), `history` (a step back is noticed), `archive` (the end).
 
@@ -28,6 +28,7 @@ mod references;
 mod repair;
 pub mod reverse;
 mod schema;
+pub(crate) mod sequences;
 mod standing;
 mod statements;
 mod sweep;
@@ -103,7 +104,7 @@ pub struct Source {
 const INTENT_CONNECTIONS_MAX: u32 = 4;
 
 impl Source {
-    /// Connects and checks that the server answers.
+    /// Connects, and checks that the server answers.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] for a URL that does not parse, [`Kind::Unavailable`] or [`Kind::Denied`] for a server that
@@ -150,6 +151,14 @@ impl Source {
     /// The pool, for statements of this module's callers inside this crate and for tests.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Name of the database.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn database(&self) -> Result<String> {
+        sqlx::query_scalar("SELECT current_database()::text").fetch_one(&self.pool).await.doing("asking for the database's name")
     }
 
     /// The server's version, as `server_version_num`.

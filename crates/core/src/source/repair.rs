@@ -11,9 +11,10 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::lookup::keys_sql;
-use super::{Source, SourceTransaction, TableBinding, take_exclusive};
+use super::{Control, Source, SourceTransaction, TableBinding, take_exclusive};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::key::SourceKey;
+use crate::phase::Phase;
 use crate::target::Backoff;
 
 /// Longest wait for the barrier in one try: writers queue behind us for no longer.
@@ -28,14 +29,14 @@ impl Source {
     /// without a row becomes a tombstone.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when write transactions stayed open for too long.
+    /// [`Kind::Busy`] when write transactions stayed open for too long; [`Kind::Refused`] in DynamoOnly.
     ///
     /// # Cancel safety
     /// Keys are marked some hundreds at a time; each time all of them are, or none.
     pub async fn mark_for_repair(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<u64> {
         let mut marked = 0;
         for keys in keys.chunks(KEYS_MAX) {
-            let mut transaction = self.begin_alone().await?;
+            let mut transaction = self.begin_marking().await?;
             marked += mark(&mut transaction, binding, keys).await?;
             transaction.commit().await.doing("marking keys for repair")?;
         }
@@ -58,6 +59,19 @@ impl Source {
             }
         }
         Ok(named)
+    }
+
+    /// As [`Source::begin_alone`], where the source is the truth. In DynamoOnly a mark would have the relay put the row, which
+    /// may be behind, over the truth.
+    pub(super) async fn begin_marking(&self) -> Result<SourceTransaction> {
+        let mut transaction = self.begin_alone().await?;
+        let now = Control::read(&mut transaction).await?;
+        if now.phase == Phase::DynamoOnly {
+            let message = "the phase is DynamoOnly: DynamoDB is the truth, and rows follow it through the reverse feed. To bring \
+                           PostgreSQL to what it says, run `reverse-feed --backfill`";
+            return Err(Error::source(Kind::Refused, "marking keys to be written anew", message));
+        }
+        Ok(transaction)
     }
 
     /// Begins a transaction behind the closed barrier: no write transaction is in flight while it lasts.

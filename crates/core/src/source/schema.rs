@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "instances", include_str!("instances.sql")),
     (4, "reverse", include_str!("reverse.sql")),
     (6, "unverified", include_str!("unverified.sql")),
+    (8, "level", include_str!("level.sql")),
     (9, "history", include_str!("history.sql")),
 ];
 

@@ -11,7 +11,7 @@ use sqlx::postgres::PgArguments;
 
 use super::transaction::{Change, WriteTransaction, Written};
 use super::write::Touched;
-use super::{Delivery, Store, WriteFailed, WriteMode, WriteOutcome};
+use super::{Begun, Delivery, Store, WriteFailed, WriteMode, WriteOutcome};
 use crate::error::{Doing, Result};
 use crate::phase::Phase;
 use crate::source::{Call, CallEnd, Called, Control, Mark, Marked, Marks, TableBinding, call, call_sql};
@@ -42,7 +42,38 @@ impl Calls {
     }
 }
 
+/// How far a call came at once.
+pub(super) enum Reached<R> {
+    /// It is done.
+    Done(WriteOutcome<R>),
+    /// It has begun where the truth is, and is still to be made.
+    Begun(Begun),
+}
+
 impl<T: MigratableTable> Store<T> {
+    /// Makes the call at once where that is possible, or begins it where the truth is. The permit is asked for first: where
+    /// the truth is in the target nothing else counts, and it waits while writes are paused.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`].
+    pub(super) async fn reach(
+        &self,
+        kind: Call,
+        mode: Option<WriteMode>,
+        arguments: impl Fn() -> PgArguments,
+    ) -> Result<Reached<T::Row>> {
+        if !self.shared.phase.is_in_target()
+            && let Some(outcome) = self.at_once(kind, mode, arguments).await?
+        {
+            return Ok(Reached::Done(outcome));
+        }
+        // Apart, for the same reason as below; the way of most calls ends above.
+        Box::pin(self.shared.writer.begin_where_the_truth_is()).await.map(Reached::Begun)
+    }
+
     /// Makes the call, in a mode of the caller's where both stores are written, if the phase as this process knows it lets it;
     /// `None` means that nothing was done, and that the long way is to be gone.
     ///
@@ -51,7 +82,7 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// # Cancel safety
     /// As for [`Store::put`].
-    pub(super) async fn at_once(
+    async fn at_once(
         &self,
         kind: Call,
         mode: Option<WriteMode>,

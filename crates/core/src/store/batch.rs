@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Store, WriteOutcome};
+use super::{Begun, Store, WriteOutcome, WriteTransaction};
 use crate::error::{Error, Result};
 use crate::table::MigratableTable;
 
@@ -11,14 +11,24 @@ impl<T: MigratableTable> Store<T> {
     /// of `rows`; those of one transaction that failed share its error, and the transactions after it are still tried.
     ///
     /// In a batch where both stores are written, the puts of one transaction are under way at once, up to
-    /// `puts_in_flight_max`; each row is delivered or deferred by itself.
+    /// `puts_in_flight_max`; each row is delivered or deferred by itself. In DynamoOnly each row is a write of its own.
     ///
     /// # Cancel safety
     /// Transactions that had committed stay; the rest as for [`Store::put`].
     pub async fn put_batch(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
         let mut outcomes = Vec::with_capacity(rows.len());
         for chunk in rows.chunks(self.shared.writer.options().batch_rows_max.max(1)) {
-            match self.put_chunk(chunk).await {
+            let written = match self.shared.writer.begin_where_the_truth_is().await {
+                Ok(Begun::Target(permit)) => {
+                    // Each takes its own, and a pause waits for no more than is under way.
+                    drop(permit);
+                    outcomes.extend(self.put_each(chunk).await);
+                    continue;
+                }
+                Ok(Begun::Source(write)) => self.put_chunk(write, chunk).await,
+                Err(error) => Err(error),
+            };
+            match written {
                 Ok(written) => outcomes.extend(written.into_iter().map(Ok)),
                 Err(error) => {
                     let error = Arc::new(error);
@@ -29,9 +39,8 @@ impl<T: MigratableTable> Store<T> {
         outcomes
     }
 
-    async fn put_chunk(&self, rows: &[T::Row]) -> Result<Vec<WriteOutcome<T::Row>>> {
+    async fn put_chunk(&self, mut write: WriteTransaction, rows: &[T::Row]) -> Result<Vec<WriteOutcome<T::Row>>> {
         let writer = &self.shared.writer;
-        let mut write = writer.begin().await?;
         let mut touched = Vec::with_capacity(rows.len());
         for row in rows {
             touched.push(self.put_in(&mut write, row).await?);

@@ -17,6 +17,9 @@ pub struct WriteCounters {
     pub(super) phantoms_possible: AtomicU64,
     pub(super) unknown: AtomicU64,
     pub(super) commits_looked_up: AtomicU64,
+    pub(super) target_written: AtomicU64,
+    pub(super) target_races_lost: AtomicU64,
+    pub(super) target_looked_up: AtomicU64,
     swept_committed: AtomicU64,
     swept_aborted: AtomicU64,
     swept_forgotten: AtomicU64,
@@ -41,6 +44,12 @@ pub struct WriteCounts {
     pub unknown: u64,
     /// Commits whose answer was lost and that were looked up.
     pub commits_looked_up: u64,
+    /// Writes of DynamoOnly, each with all its items, that the target holds.
+    pub target_written: u64,
+    /// Writes of DynamoOnly that another was faster than, and that were tried again.
+    pub target_races_lost: u64,
+    /// Answers of DynamoOnly that were lost and looked up.
+    pub target_looked_up: u64,
     /// What sweeps found; see [`Swept`].
     pub swept_committed: u64,
     /// See [`Swept::aborted`].
@@ -61,6 +70,9 @@ impl WriteCounters {
             phantoms_possible: self.phantoms_possible.load(Relaxed),
             unknown: self.unknown.load(Relaxed),
             commits_looked_up: self.commits_looked_up.load(Relaxed),
+            target_written: self.target_written.load(Relaxed),
+            target_races_lost: self.target_races_lost.load(Relaxed),
+            target_looked_up: self.target_looked_up.load(Relaxed),
             swept_committed: self.swept_committed.load(Relaxed),
             swept_aborted: self.swept_aborted.load(Relaxed),
             swept_forgotten: self.swept_forgotten.load(Relaxed),

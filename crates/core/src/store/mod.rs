@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and for how long it
 //! may); `write` (what a call changes), `at_once` (in one round trip), `transaction` (what a source transaction changed), `best_effort` and `strict` (how
-//! it ends), `deliver` (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `read` (one row),
+//! it ends), `deliver` (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `target_truth` (all of that in DynamoOnly); `read` (one row),
 //! [`query`] (many), [`reads`] (which store answers, and why).
 
 mod acknowledge;
@@ -20,6 +20,7 @@ mod read;
 pub mod reads;
 mod strict;
 mod swap;
+mod target_truth;
 mod timing;
 mod transaction;
 mod write;
@@ -31,6 +32,7 @@ pub use phase::{PHASE_LEASE, PhaseView};
 pub use query::{Cursor, Page, Query, Selection};
 pub use reads::{Answer, ReadFrom, ReadOptions, Reads, Share, SourceCause};
 pub use swap::Swap;
+pub(crate) use target_truth::{Begun, TargetTransaction};
 pub(crate) use transaction::WriteTransaction;
 pub use transaction::Writer;
 pub use write::PrimaryKey;

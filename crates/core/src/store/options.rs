@@ -41,6 +41,12 @@ pub struct WriteOptions {
     pub puts_in_flight_max: usize,
     /// Most rows that `put_batch` writes in one transaction. A transaction holds the locks of all its rows.
     pub batch_rows_max: usize,
+    /// DynamoOnly: how often a write that lost a race is tried again, all within `inline_timeout_ms`.
+    pub race_tries_max: u32,
+    /// DynamoOnly: ids taken at once for rows that come without one. What a process does not use is a gap.
+    pub id_block: u32,
+    /// DynamoOnly: longest that a write waits while a step has paused writes.
+    pub pause_wait_ms_max: u64,
 }
 
 impl Default for WriteOptions {
@@ -56,6 +62,9 @@ impl Default for WriteOptions {
             continue_on_write_failure: false,
             puts_in_flight_max: 16,
             batch_rows_max: 100,
+            race_tries_max: 20,
+            id_block: 100,
+            pause_wait_ms_max: 10_000,
         }
     }
 }

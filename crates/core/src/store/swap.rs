@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgArguments;
 
-use super::{PrimaryKey, Store, WriteOutcome};
+use super::{Begun, PrimaryKey, Store, WriteOutcome};
 use crate::error::Result;
 use crate::table::MigratableTable;
 
@@ -26,7 +26,8 @@ impl<R> Swap<R> {
 
 impl<T: MigratableTable> Store<T> {
     /// Changes a row if `expected` says yes to its present state. Both see the row locked, so of several callers who expect
-    /// the same state exactly one changes it, whatever way the others write.
+    /// the same state exactly one changes it, whatever way the others write. In DynamoOnly nothing is locked: both are called
+    /// again, on the row as it is then, when another was faster.
     ///
     /// # Errors
     /// As for [`Store::put`].
@@ -36,13 +37,16 @@ impl<T: MigratableTable> Store<T> {
     pub async fn update_if(
         &self,
         key: impl PrimaryKey,
-        expected: impl FnOnce(&T::Row) -> bool,
-        change: impl FnOnce(&mut T::Row),
+        mut expected: impl FnMut(&T::Row) -> bool,
+        mut change: impl FnMut(&mut T::Row),
     ) -> Result<Swap<T::Row>> {
+        let writer = &self.shared.writer;
+        let mut write = match writer.begin_where_the_truth_is().await? {
+            Begun::Source(write) => write,
+            Begun::Target(permit) => return Box::pin(self.swap_in_target(permit, &key, expected, change)).await,
+        };
         let mut arguments = PgArguments::default();
         key.bind(&mut arguments);
-        let writer = &self.shared.writer;
-        let mut write = writer.begin().await?;
         let Some((old_key, mut row)) = self.lock(&mut write, arguments).await? else { return Ok(Swap::NotFound) };
         if !expected(&row) {
             return Ok(Swap::WasOther(row));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::acknowledge::Acknowledger;
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
+use super::target_truth::IdBlocks;
 use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 use crate::column::Unholdable;
 use crate::error::Result;
@@ -27,6 +28,7 @@ struct Shared {
     counters: WriteCounters,
     reads: ReadsOfTables,
     acknowledger: Acknowledger,
+    ids: IdBlocks,
 }
 
 /// A change of one key, to be put under the version that the capture trigger gave it.
@@ -62,7 +64,7 @@ pub(crate) struct Written {
 impl Writer {
     /// A writer. Nothing is sent yet.
     pub fn new(source: Source, target: Target, options: WriteOptions) -> Self {
-        let phase = PhaseView::new(source.clone());
+        let phase = PhaseView::following(source.clone(), &target);
         Self::with_phase(source, target, options, phase)
     }
 
@@ -77,6 +79,7 @@ impl Writer {
                 counters: WriteCounters::default(),
                 reads: ReadsOfTables::default(),
                 acknowledger: Acknowledger::default(),
+                ids: IdBlocks::default(),
             }),
         }
     }
@@ -114,6 +117,11 @@ impl Writer {
     /// Notes that reads of these changes go to the source until the target has them. To be called before anything leaves.
     pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
         self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
+    }
+
+    /// Ids that this process has taken for itself.
+    pub(super) fn ids(&self) -> &IdBlocks {
+        &self.shared.ids
     }
 
     /// What became of writes so far.

@@ -4,9 +4,11 @@
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::at_once::Reached;
 use super::transaction::{Change, State, WriteTransaction, Written};
-use super::{Delivery, Store, WriteMode, WriteOutcome};
-use crate::column::Column;
+use super::{Begun, Delivery, Store, WriteMode, WriteOutcome};
+use crate::AttributeValue;
+use crate::column::{Column, Unholdable};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::key::SourceKey;
 use crate::row::{Fields, Row};
@@ -17,11 +19,21 @@ use crate::table::MigratableTable;
 pub trait PrimaryKey {
     /// Binds the values in order.
     fn bind(&self, arguments: &mut PgArguments);
+
+    /// The values in order, as attributes of items.
+    ///
+    /// # Errors
+    /// When DynamoDB cannot hold one of them.
+    fn attributes(&self) -> Result<Vec<AttributeValue>, Unholdable>;
 }
 
 impl<C: Column> PrimaryKey for C {
     fn bind(&self, arguments: &mut PgArguments) {
         Column::bind(self, arguments);
+    }
+
+    fn attributes(&self) -> Result<Vec<AttributeValue>, Unholdable> {
+        Ok(Column::to_attribute(self)?.into_iter().collect())
     }
 }
 
@@ -61,10 +73,11 @@ impl<T: MigratableTable> Store<T> {
     /// Before the commit nothing is written, and what may be in the target by then is undone; after it the key is pending
     /// and will be delivered.
     pub async fn put(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
-        if let Some(outcome) = self.at_once(Call::Upsert, None, || bound(row)).await? {
-            return Ok(outcome);
-        }
-        let mut write = self.shared.writer.begin().await?;
+        let mut write = match self.reach(Call::Upsert, None, || bound(row)).await? {
+            Reached::Done(outcome) => return Ok(outcome),
+            Reached::Begun(Begun::Source(write)) => write,
+            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.put_in_target(permit, row)).await,
+        };
         let touched = self.put_in(&mut write, row).await?;
         Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }
@@ -83,26 +96,30 @@ impl<T: MigratableTable> Store<T> {
 
     /// The same, in a mode of the caller's where both stores are written.
     pub(crate) async fn insert_as(&self, row: &T::Row, mode: Option<WriteMode>) -> Result<WriteOutcome<T::Row>> {
-        if let Some(outcome) = self.at_once(Call::Insert, mode, || bound(row)).await? {
-            return Ok(outcome);
-        }
-        let mut write = self.shared.writer.begin().await?;
+        let mut write = match self.reach(Call::Insert, mode, || bound(row)).await? {
+            Reached::Done(outcome) => return Ok(outcome),
+            Reached::Begun(Begun::Source(write)) => write,
+            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.insert_in_target(permit, row)).await,
+        };
         let touched = self.insert_in(&mut write, row).await?;
         Ok(touched.outcome(&self.shared.writer.finish_in(write, mode).await?))
     }
 
     /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the
-    /// outcome says so.
+    /// outcome says so. In DynamoOnly nothing is locked: it is called again, on the row as it is then, when another was faster.
     ///
     /// # Errors
     /// As for [`Store::put`].
     ///
     /// # Cancel safety
     /// As for [`Store::put`].
-    pub async fn update(&self, key: impl PrimaryKey, change: impl FnOnce(&mut T::Row)) -> Result<WriteOutcome<T::Row>> {
+    pub async fn update(&self, key: impl PrimaryKey, change: impl FnMut(&mut T::Row)) -> Result<WriteOutcome<T::Row>> {
+        let mut write = match self.shared.writer.begin_where_the_truth_is().await? {
+            Begun::Source(write) => write,
+            Begun::Target(permit) => return Box::pin(self.update_in_target(permit, &key, change)).await,
+        };
         let mut arguments = PgArguments::default();
         key.bind(&mut arguments);
-        let mut write = self.shared.writer.begin().await?;
         let touched = self.update_in(&mut write, arguments, change).await?;
         Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }
@@ -120,11 +137,12 @@ impl<T: MigratableTable> Store<T> {
             key.bind(&mut arguments);
             arguments
         };
-        if let Some(outcome) = self.at_once(Call::Delete, None, arguments).await? {
-            return Ok(outcome);
-        }
+        let mut write = match self.reach(Call::Delete, None, arguments).await? {
+            Reached::Done(outcome) => return Ok(outcome),
+            Reached::Begun(Begun::Source(write)) => write,
+            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.delete_in_target(permit, &key)).await,
+        };
         let arguments = arguments();
-        let mut write = self.shared.writer.begin().await?;
         let touched = self.delete_in(&mut write, arguments).await?;
         Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }

@@ -57,6 +57,13 @@ async fn run(writer: Writer, options: SweeperOptions, mut stopped: watch::Receiv
     // Said once, not once a second.
     let mut failing: Option<Kind> = None;
     loop {
+        if writer.phase().is_in_target() {
+            // No strict write is under way, none was when the truth moved, and PostgreSQL may be down.
+            if tokio::time::timeout(pause, stopped.wait_for(|stop| *stop)).await.is_ok() {
+                return;
+            }
+            continue;
+        }
         match writer.source().sweep_intents(age_min).await {
             Ok(swept) => {
                 failing = None;

@@ -30,6 +30,9 @@ pub struct TargetOptions {
     /// How long after its last possible sending a request could still be carried out. A signed request expires after
     /// minutes (AWS General Reference, "Signature Version 4"), so a lost one is dead after this.
     pub request_lifetime: Duration,
+    /// Name of the table that holds the control record while the truth is in DynamoDB. One for each migration: its name must
+    /// differ where two share an account and a region.
+    pub control_table: String,
 }
 
 impl Default for TargetOptions {
@@ -42,6 +45,7 @@ impl Default for TargetOptions {
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
             request_lifetime: Duration::from_secs(15 * 60),
+            control_table: "lockstep_control".to_owned(),
         }
     }
 }

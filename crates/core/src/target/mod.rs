@@ -1,12 +1,15 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
-//! writes), `transact` (several together), `history` (the three load paths), `mark` (what a table
-//! remembers of the source), `payload_hash`, `read`, `count`, `query`,
-//! [`streams`] (every change, for the way back), and [`Backoff`].
+//! writes), `transact` (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and
+//! id counters of that time), `history` (the three load paths), `mark` (what a table
+//! remembers of the source), `payload_hash`, `read`, `count`, `query`, [`streams`] (every
+//! change, for the way back), and [`Backoff`].
 
 mod backoff;
+mod conditional;
 mod connect;
+pub mod control;
 mod count;
 mod fault;
 mod guarded;
@@ -21,7 +24,9 @@ mod tables;
 mod transact;
 
 pub use backoff::Backoff;
+pub(crate) use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
 pub use connect::TargetOptions;
+pub use control::TargetControl;
 pub use count::{CountPage, CountWhat};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};

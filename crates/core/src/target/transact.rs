@@ -50,7 +50,7 @@ impl Target {
 }
 
 /// Why DynamoDB cancelled the transaction, if it did. What will not pass by itself comes first, what passes last.
-fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Kind> {
+pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Kind> {
     let SdkError::ServiceError(service) = error else { return None };
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = service.err() else { return None };
     let codes: Vec<&str> = cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();

@@ -104,9 +104,9 @@ impl Actor {
         let (id, service) = (self.any_id(), format!("moved-{}", self.rng.random_range(0..3)));
         let (trying, token) = self.holds(LOGS, id);
         let change = move |log: &mut IntegrationLog| {
-            log.user_id = Some(token);
+            log.user_id = Some(token.clone());
             if SHARED.contains(&id) {
-                log.service_name = service;
+                log.service_name.clone_from(&service);
             }
         };
         let told = self.cut_short(async { written(logs.update(id, change).await) }).await;
@@ -116,7 +116,7 @@ impl Actor {
     async fn change_payment(&mut self, payments: &Store<Payments>) {
         let (id, customer_id) = (self.any_id(), self.rng.random_range(1..4));
         let (trying, token) = self.holds(PAYMENTS, id);
-        let change = move |p: &mut Payment| (p.transaction_reference, p.customer_id) = (Some(token), customer_id);
+        let change = move |p: &mut Payment| (p.transaction_reference, p.customer_id) = (Some(token.clone()), customer_id);
         let told = self.cut_short(async { written(payments.update(id, change).await) }).await;
         self.model.end(trying, told);
     }
@@ -163,7 +163,7 @@ impl Actor {
         let id = self.any_id();
         let (trying, token) = self.holds(PAYMENTS, id);
         let swap = async {
-            let change = move |p: &mut Payment| p.transaction_reference = Some(token);
+            let change = move |p: &mut Payment| p.transaction_reference = Some(token.clone());
             match payments.update_if(id, |p| p.customer_id != 2, change).await {
                 Ok(swap) if swap.is_changed() => Told::Acknowledged,
                 Ok(_) => Told::Nothing,

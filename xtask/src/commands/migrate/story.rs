@@ -8,6 +8,7 @@ use lockstep_core::Phase;
 use lockstep_validator::{Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
+use super::feed::{BackgroundFeed, see_through};
 use super::live::Live;
 use super::relay::{BackgroundRelay, drain};
 use super::{Args, FinalValidation, interrupted};
@@ -15,7 +16,7 @@ use crate::Context;
 use crate::commands::seed;
 use crate::commands::shared::board;
 use crate::commands::step::describe;
-use crate::report::{LiveWrites, MigrateReport, MigrateTable, Stage, verdict_line};
+use crate::report::{Leg, LiveWrites, MigrateReport, MigrateTable, Stage, verdict_line};
 use crate::stores::Stores;
 use crate::ui::seconds;
 
@@ -23,6 +24,9 @@ use crate::ui::seconds;
 const LIVE_WRITES_PER_S: u32 = 100;
 /// Longest wait for the pending set to empty. On stores that others write it may never be quite empty, and need not be.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// The legs of a round trip.
+const ROUND_TRIP: [Phase; 3] = [Phase::DynamoOnly, Phase::PostgresOnly, Phase::DynamoOnly];
 
 /// Runs everything on `stores`, and reports.
 pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun: Instant) -> anyhow::Result<MigrateReport> {
@@ -36,23 +40,37 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
     let default_rate = if stores.are_embedded() { LIVE_WRITES_PER_S } else { 0 };
     let rate = context.config.migrate.live_writes_per_s.unwrap_or(default_rate);
     let coordinator = Arc::new(context.stepping_coordinator(stores).await?);
-    let live = Live::start(context, stores, rate, rows.seed)?;
-    if live.is_some() {
+    if rate > 0 {
         context.ui.say(&format!("Writers make {rate} changes a second from here on: inserts, updates, deletes, moved keys"));
     }
     // Whoever is told to stop, or fails, stops the others through this.
     let cancel = context.cancel.child_token();
     let relay = BackgroundRelay::start(coordinator.clone(), cancel.clone());
-    let story = Story { context, stores, coordinator: &coordinator, cancel: &cancel, last: args.validate };
-    let result = story.run(&relay, live, &mut stages).await;
+    let mut story = Story {
+        context,
+        stores,
+        coordinator: &coordinator,
+        cancel: &cancel,
+        last: args.validate,
+        legs: if args.round_trip { ROUND_TRIP.to_vec() } else { vec![context.config.migrate.through] },
+        writers: (rate, rows.seed),
+        feed: None,
+    };
+    let result = story.run(&relay, &mut stages).await;
+    let feed = story.feed.take();
     let relayed = relay.stop().await;
+    let fed = match feed {
+        Some(feed) => feed.stop().await,
+        None => Ok(()),
+    };
     let recovered = coordinator.recovered().to_vec();
     if let Some(coordinator) = Arc::into_inner(coordinator) {
         coordinator.close().await;
     }
-    // Where the relay failed, the rest was merely cancelled.
+    // Where the relay or the feed failed, the rest was merely cancelled.
     relayed?;
-    let Ended { history, steps, live_writes, validation } = result?;
+    fed?;
+    let Ended { history, steps, live_writes, validation, legs } = result?;
 
     let tables = context.tables()?;
     let status = lockstep_coordinator::status(&stores.source, &stores.target, &tables).await?;
@@ -65,6 +83,7 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
     let control = stores.source.control().await?;
     Ok(MigrateReport {
         incremental: validation.incremental,
+        legs,
         verdict: validation.verdict,
         phase: control.phase,
         epoch: control.epoch,
@@ -84,6 +103,11 @@ struct Story<'a> {
     coordinator: &'a Coordinator,
     cancel: &'a CancellationToken,
     last: FinalValidation,
+    /// Where to go, one phase after the other.
+    legs: Vec<Phase>,
+    /// Writes a second, and their seed.
+    writers: (u32, u64),
+    feed: Option<BackgroundFeed>,
 }
 
 struct Ended {
@@ -91,11 +115,14 @@ struct Ended {
     steps: Vec<StepOutcome>,
     live_writes: Option<LiveWrites>,
     validation: Report,
+    legs: Vec<Leg>,
 }
 
 impl Story<'_> {
-    async fn run(&self, relay: &BackgroundRelay, live: Option<Live>, stages: &mut Stages) -> anyhow::Result<Ended> {
+    async fn run(&mut self, relay: &BackgroundRelay, stages: &mut Stages) -> anyhow::Result<Ended> {
         let ui = &self.context.ui;
+        let (rate, seed) = self.writers;
+        let mut live = Live::start(self.context, self.stores, rate, seed)?;
         ui.say("Preflight:");
         self.unless_cancelled(self.coordinator.prepare(ui)).await??;
         stages.end("prepare");
@@ -110,20 +137,47 @@ impl Story<'_> {
         self.catch_up().await?;
         stages.end("catch-up");
 
-        let steps = self.walk(stages).await?;
-
-        let live_writes = match live {
-            Some(live) => {
+        let (mut steps, mut legs, mut live_writes) = (Vec::new(), Vec::new(), None::<LiveWrites>);
+        let mut remaining = self.legs.clone().into_iter().peekable();
+        loop {
+            let Some(to) = remaining.next() else { return Err(anyhow::anyhow!("a run goes somewhere")) };
+            let taken = self.walk(to, stages).await?;
+            legs.push(Leg { to, steps: taken.len(), consistent: false });
+            steps.extend(taken);
+            if let Some(live) = live.take() {
                 let writes = live.stop().await?;
+                live_writes = Some(live_writes.take().map_or(writes.clone(), |before| before.plus(&writes)));
                 ui.say("Writers have stopped");
-                Some(writes)
             }
-            None => None,
-        };
-        self.catch_up().await?;
+            let validation = self.prove(stages).await?;
+            let consistent = validation.verdict.is_consistent();
+            legs.last_mut().expect("it was just pushed").consistent = consistent;
+            if remaining.peek().is_none() || !consistent {
+                return Ok(Ended { history, steps, live_writes, validation, legs });
+            }
+            ui.say(&format!("  {}", verdict_line(&validation.verdict, false).replace('\n', "\n  ")));
+            live = Live::start(self.context, self.stores, rate, seed.wrapping_add(1_000 * legs.len() as u64))?;
+        }
+    }
+
+    /// Brings everything that is on its way to the other store, and compares.
+    async fn prove(&self, stages: &mut Stages) -> anyhow::Result<Report> {
+        let ui = &self.context.ui;
+        let frozen = self.stores.source.control().await?.phase == Phase::DynamoOnly;
+        if frozen {
+            let through = see_through(self.coordinator.migration(), DRAIN_WITHIN).await?;
+            ui.say(if through {
+                "  Everything written to DynamoDB is in PostgreSQL"
+            } else {
+                "  The reverse feed is still behind"
+            });
+        } else {
+            self.catch_up().await?;
+        }
         stages.end("drain");
-        let incremental =
-            self.last == FinalValidation::Incremental && self.context.refusals_of_incremental(self.stores).await?.is_empty();
+        let incremental = self.legs.len() == 1
+            && self.last == FinalValidation::Incremental
+            && self.context.refusals_of_incremental(self.stores).await?.is_empty();
         ui.say(if incremental {
             "Comparing every key that changed since everything was compared:"
         } else {
@@ -132,32 +186,65 @@ impl Story<'_> {
         // On stores that are not ours, others may be writing, whatever we have stopped.
         let validation = self.validate(self.stores.are_embedded(), incremental).await?;
         stages.end("final validation");
-        Ok(Ended { history, steps, live_writes, validation })
+        Ok(validation)
     }
 
-    /// From the phase it is in to the one that is wanted; nowhere if it is there or further.
-    async fn walk(&self, stages: &mut Stages) -> anyhow::Result<Vec<StepOutcome>> {
-        let (ui, through) = (&self.context.ui, self.context.config.migrate.through);
+    /// From the phase it is in to another one, forward or back; without --round-trip never back.
+    async fn walk(&mut self, to: Phase, stages: &mut Stages) -> anyhow::Result<Vec<StepOutcome>> {
+        let ui = self.context.ui.clone();
         let mut phase = self.stores.source.control().await?.phase;
-        if phase > through {
-            ui.say(&format!("The phase is {phase} already; `rollback --to {through}` goes back"));
+        if phase == Phase::DynamoOnly {
+            self.feed();
+        }
+        if phase > to && self.legs.len() == 1 {
+            ui.say(&format!("The phase is {phase} already; `rollback --to {to}` goes back"));
+            return Ok(Vec::new());
         }
         let mut steps = Vec::new();
-        while let Some(next) = phase.next().filter(|next| *next <= through) {
-            if next == Phase::HybridRead {
-                ui.say("Comparing every row of both sides while writers go on:");
-                let report = self.validate(false, false).await?;
-                ui.say(&format!("  {}", verdict_line(&report.verdict, false).replace('\n', "\n  ")));
+        while phase != to {
+            let forward = to > phase;
+            let Some(next) = (if forward { phase.next() } else { phase.previous() }) else { break };
+            if forward && next >= Phase::HybridRead {
+                self.verdict_for(next).await?;
                 stages.end("validation");
             }
             ui.say(&format!("Step to {next}:"));
-            let step = self.unless_cancelled(self.coordinator.step(next, None, ui)).await??;
+            let step = self.unless_cancelled(self.coordinator.step(next, None, &ui)).await??;
             ui.say(&format!("  {}", describe(&step)));
             phase = step.phase;
+            if phase == Phase::DynamoOnly {
+                self.feed();
+            }
             steps.push(step);
-            stages.end(if phase == Phase::DualWrite { "step to DualWrite" } else { "step to HybridRead" });
+            stages.end(match phase {
+                Phase::PostgresOnly => "step to PostgresOnly",
+                Phase::DualWrite => "step to DualWrite",
+                Phase::HybridRead => "step to HybridRead",
+                Phase::DynamoOnly => "step to DynamoOnly",
+            });
         }
         Ok(steps)
+    }
+
+    /// Makes the verdict that the gate of a step asks for.
+    async fn verdict_for(&self, next: Phase) -> anyhow::Result<()> {
+        let ui = &self.context.ui;
+        let incremental = next == Phase::DynamoOnly && self.context.refusals_of_incremental(self.stores).await?.is_empty();
+        ui.say(if incremental {
+            "Comparing every key that changed since everything was compared, while writers go on:"
+        } else {
+            "Comparing every row of both sides while writers go on:"
+        });
+        let report = self.validate(false, incremental).await?;
+        ui.say(&format!("  {}", verdict_line(&report.verdict, incremental).replace('\n', "\n  ")));
+        Ok(())
+    }
+
+    /// Makes sure that a feed runs from here on.
+    fn feed(&mut self) {
+        if self.feed.is_none() {
+            self.feed = Some(BackgroundFeed::start(self.coordinator.migration().clone(), self.cancel.clone()));
+        }
     }
 
     async fn validate(&self, quiescent: bool, incremental: bool) -> anyhow::Result<Report> {

@@ -27,6 +27,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Ids drawn at the start, of which those that exist are known.
 const DRAWN: usize = 2_000;
 
+/// What the capture trigger says of a write by SQL in DynamoOnly.
+const FROZEN: &str = "55000";
+
 /// How a writer behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriterOptions {
@@ -41,7 +44,7 @@ pub struct WriterOptions {
 /// It survives whatever passes: lock time-outs, deadlocks, restarts. An operation whose connection was lost is not repeated,
 /// because it may have been done.
 pub async fn write_until(source: PgConnectOptions, options: WriterOptions, stop: CancellationToken) -> Counts {
-    let mut writer = Writer { source, stop, connection: None, was_connected: false, counts: Counts::default() };
+    let mut writer = Writer { source, stop, connection: None, was_connected: false, frozen: false, counts: Counts::default() };
     let Some(mut chooser) = writer.chooser(options.seed).await else { return writer.counts };
     let mut pace = Pace::new(options.per_second);
     let mut ticks = tokio::time::interval(pace.period());
@@ -63,6 +66,10 @@ pub async fn write_until(source: PgConnectOptions, options: WriterOptions, stop:
             if let Some(effect) = writer.perform(&operation).await {
                 chooser.learn(&effect);
             }
+            if writer.frozen {
+                // Whoever writes with SQL has to stop in DynamoOnly, or to go through a store.
+                writer.stop.cancel();
+            }
         }
     }
     if let Some(connection) = writer.connection {
@@ -77,6 +84,8 @@ struct Writer {
     stop: CancellationToken,
     connection: Option<PgConnection>,
     was_connected: bool,
+    /// Whether the tables take no more writes by SQL.
+    frozen: bool,
     counts: Counts,
 }
 
@@ -88,6 +97,8 @@ enum Failure {
     Lost,
     /// Nothing was done, and nothing ever will be.
     Lasting(String),
+    /// Nothing was done: the tables are frozen, as DynamoDB is the truth.
+    Frozen,
 }
 
 impl Writer {
@@ -119,6 +130,10 @@ impl Writer {
                 Ok(effect) => break (Outcome::Done { rows: effect.rows }, Some(effect)),
                 Err(Failure::Lost) => break (Outcome::Unknown, None),
                 Err(Failure::Lasting(reason)) => break (Outcome::Refused(reason), None),
+                Err(Failure::Frozen) => {
+                    self.frozen = true;
+                    return None;
+                }
                 Err(Failure::Passing) if attempt == ATTEMPTS_MAX => break (Outcome::GivenUp, None),
                 Err(Failure::Passing) => match self.pause(pause).await {
                     Some(longer) => pause = longer,
@@ -149,6 +164,7 @@ impl Writer {
         match (from_server, error.kind.retry()) {
             (false, _) => Err(Failure::Lost),
             (true, Retry::Again | Retry::Slower) => Err(Failure::Passing),
+            (true, Retry::Never) if error.sqlstate().as_deref() == Some(FROZEN) => Err(Failure::Frozen),
             (true, Retry::Never) => Err(Failure::Lasting(error.to_string())),
         }
     }

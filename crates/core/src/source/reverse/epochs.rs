@@ -13,7 +13,7 @@ use crate::version::{EPOCH_SHIFT, Epoch, Version};
 /// Where a version came from, seen from the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Written in this DynamoOnly: it is news here.
+    /// Written in this DynamoOnly, before or after a pause: it is news here.
     Target,
     /// Written under a DynamoOnly that is over, while there is another one: it may be news, and its item says whether it is.
     ///
@@ -66,7 +66,8 @@ impl Epochs {
         let epoch = version.epoch();
         let frozen = self.now.phase == Phase::DynamoOnly;
         match self.of_target.contains(&epoch) {
-            true if frozen && epoch == self.now.epoch => Origin::Target,
+            // Later than `now` as well: each pause that the target counts is an epoch of its own.
+            true if frozen && epoch >= self.now.epoch => Origin::Target,
             true if frozen => Origin::Earlier,
             true => Origin::Late,
             // An epoch of a flip that was rolled back is one in which the source went on deciding.
@@ -87,11 +88,11 @@ mod tests {
 
     #[test]
     fn what_any_dynamo_only_wrote_may_be_news_in_one_and_is_late_after_it() {
-        // 3 and 6 were DynamoOnly; the flip to 8 was rolled back.
+        // 3 and 6 were DynamoOnly, and 9 is a pause of the second; the flip to 8 was rolled back.
         let epochs = |phase, epoch: i64| Epochs {
-            now: Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH },
+            now: Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH, writes_paused: false },
             handed_out: Epoch(if epoch == 7 { 8 } else { epoch }),
-            of_target: [3, 6].into_iter().filter(|of| *of <= epoch).map(Epoch).collect(),
+            of_target: [3, 6].into_iter().filter(|of| *of <= epoch).chain((epoch == 6).then_some(9)).map(Epoch).collect(),
         };
         for (phase, epoch, of, expected) in [
             (Phase::DynamoOnly, 3, 3, Origin::Target),
@@ -104,6 +105,8 @@ mod tests {
             (Phase::DynamoOnly, 6, 6, Origin::Target),
             (Phase::DynamoOnly, 6, 5, Origin::Source),
             (Phase::DynamoOnly, 6, 3, Origin::Earlier),
+            (Phase::DynamoOnly, 6, 9, Origin::Target),
+            (Phase::DynamoOnly, 6, 10, Origin::Ahead),
             (Phase::HybridRead, 7, 6, Origin::Late),
             (Phase::HybridRead, 7, 3, Origin::Late),
             (Phase::HybridRead, 7, 8, Origin::Source),

@@ -4,10 +4,11 @@
 //! tombstone. In reading order: `table` (what is fed), `positions` (how far the streams were read), `epochs` (where a
 //! version came from), `entry` (what a page asks for, decided without I/O), `feeding` (the transactions), `page` (one page of a shard), `apply` (states become rows),
 //! `remember` (what is known of items), `rows` (the SQL that changes rows), `again` (items to be read once more), `items` (the
-//! reverse backfill's), `put_back` (rows that PostgreSQL forgot), `standing` (what `status` shows).
+//! reverse backfill's), `changed` (which items were taken, for whoever compares), `put_back` (rows that PostgreSQL forgot), `standing` (what `status` shows).
 
 mod again;
 mod apply;
+mod changed;
 mod entry;
 mod epochs;
 mod feeding;
@@ -22,6 +23,7 @@ mod table;
 
 pub use again::{Again, Found};
 pub use apply::Applied;
+pub use changed::{Since, Taken};
 pub use page::Page;
 pub use standing::FeedStanding;
 pub use table::FedTable;

@@ -50,7 +50,7 @@ pub(super) async fn remember(
              FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version, live)
              JOIN (VALUES {}) AS k (n, key) USING (n) ORDER BY c.place
              ON CONFLICT (table_name, place) DO UPDATE SET version = excluded.version, key = excluded.key,
-                 row_key = excluded.row_key, live = excluded.live
+                 row_key = excluded.row_key, live = excluded.live, touched = excluded.touched
              WHERE p.version {than} excluded.version RETURNING p.place",
             numbered_keys(table, known.iter().map(|(n, _, key)| (*n, *key)))
         );
@@ -69,7 +69,7 @@ pub(super) async fn remember(
     let unknown: Vec<&Entry> = entries.iter().filter(|e| matches!(e.state, State::Unknown)).collect();
     if !unknown.is_empty() {
         let found: Vec<String> = sqlx::query_scalar(
-            "UPDATE lockstep.reverse_places p SET version = c.version, live = false
+            "UPDATE lockstep.reverse_places p SET version = c.version, live = false, touched = pg_current_xact_id()
              FROM unnest($2::text[], $3::bigint[]) AS c (place, version)
              WHERE p.table_name = $1 AND p.place = c.place AND p.version < c.version RETURNING p.place",
         )

@@ -1,0 +1,101 @@
+//! DynamoOnly → HybridRead: PostgreSQL is the truth again, and has every write that was made meanwhile.
+//!
+//! 1. The reverse feed is seen through, and what came through it is compared, while writers go on. 2. Writes are paused in
+//! DynamoDB's record; no barrier reaches them there, so every instance acknowledges, or its lease is over. 3. The feed is seen
+//! through past the pause, on every shard; nothing was lost; source and target hold the same. 4. The truth moves: decided
+//! in DynamoDB, copied to PostgreSQL, whose sequences of ids are set above the counters first. Until the decision, writes
+//! are let go on when something is not as it must be.
+
+use chrono::Utc;
+use futures::future::try_join_all;
+use lockstep_core::source::IntentId;
+use lockstep_core::target::control::{TargetRecord, Writes};
+use lockstep_core::truth::flip_to_source;
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase};
+
+use super::feed::Feed;
+use super::level::Level;
+use super::{Moved, Pause, STOP, note};
+use crate::error::{Error, Result};
+use crate::gates::Observer;
+use crate::instances::{self, InstanceWait, Leases};
+use crate::options::Migration;
+use crate::reverse_feed::{self, drained};
+
+const DOING: &str = "moving the truth back to PostgreSQL";
+
+/// Takes the step. After an error whoever called looks at the records, and settles by them.
+pub(crate) async fn back(migration: &Migration, id: IntentId, observer: &dyn Observer) -> Result<Moved> {
+    let feed = Feed::begin(migration, id).await?;
+    let moved = with_feed(migration, id, &feed, observer).await;
+    feed.end().await;
+    moved
+}
+
+async fn with_feed(migration: &Migration, id: IntentId, feed: &Feed, observer: &dyn Observer) -> Result<Moved> {
+    let (steps, control) = (&migration.options.steps, migration.target.control());
+    // All of that again in the pause; what takes long, takes long here.
+    feed.see_through(migration, steps.catch_up_max).await?;
+    nothing_lost(migration).await?;
+    let level = Level::approach(migration).await?;
+    let open = open_record(migration).await?;
+    note(migration, id, STOP).await?;
+    // Before anybody may write under it: if the pause is given up, writes go on in its epoch.
+    migration.source.note_target_epoch(Epoch(open.epoch.0 + 1)).await?;
+    let mut pause = Pause::begin(Phase::HybridRead, steps.pause_max);
+    let paused = pause.within("DynamoDB to pause writes", async { Ok(control.pause_writes(open.epoch).await?) }).await?;
+    let instances = stopped(migration, paused, &mut pause, observer).await?;
+    let waits = migration.tables.iter().map(|table| drained(migration, table, pause.left()));
+    let through = try_join_all(waits).await?;
+    if let Some(why) = feed.first_missing(through) {
+        return Err(pause.missed(why));
+    }
+    pause.ended("the reverse feed to be through");
+    nothing_lost(migration).await?;
+    if let Some(why) = pause.within("a comparison of what changed last", level.settle(migration)).await? {
+        return Err(Error::Store(StoreError::source(Kind::Refused, DOING, why)));
+    }
+    note(migration, id, "move the truth").await?;
+    let moving = flip_to_source(&migration.source, &control, &migration.tables, paused, steps.lock_timeout);
+    pause.within("the truth to move", async { Ok(moving.await?) }).await?;
+    let lifetime = chrono::Duration::from_std(migration.target.request_lifetime()).unwrap_or(chrono::Duration::MAX);
+    Ok(Moved { tries: 1, pause: pause.end(), instances, late_until: Utc::now().checked_add_signed(lifetime) })
+}
+
+/// The record as it must be to begin with.
+async fn open_record(migration: &Migration) -> Result<TargetRecord> {
+    let record = migration.target.control().record().await?;
+    record.filter(|record| record.holds_truth() && record.writes == Writes::Open).ok_or_else(|| {
+        let message =
+            format!("DynamoDB's control record says {record:?}; run the command again, which settles what was broken off");
+        Error::Store(StoreError::target(Kind::Refused, DOING, message))
+    })
+}
+
+/// Waits until nobody writes any more, requests under way included.
+async fn stopped(migration: &Migration, paused: Epoch, pause: &mut Pause, observer: &dyn Observer) -> Result<Vec<InstanceWait>> {
+    let leases = Leases::of_both(migration);
+    let others = tokio::time::sleep(instances::unregistered(migration.options.steps.phase_lease));
+    let both = async { tokio::join!(instances::wait(&leases, paused, observer), others).0 };
+    let waited = match tokio::time::timeout(pause.left(), both).await {
+        Ok(waited) => waited?,
+        Err(_) => return Err(pause.missed(instances::behind(&leases, paused).await)),
+    };
+    pause.ended("instances to stop writing");
+    Ok(waited)
+}
+
+/// Refuses where the feed does not have everything: then PostgreSQL has not either (I7).
+pub(crate) async fn nothing_lost(migration: &Migration) -> Result<()> {
+    for binding in &migration.tables {
+        let standing = migration.source.reverse_standing(binding.name()).await?;
+        let why = match &standing {
+            None => Some("it was never fed: run `reverse-feed --backfill`".to_owned()),
+            Some(standing) => reverse_feed::closed(standing),
+        };
+        if let Some(why) = why {
+            return Err(Error::Store(StoreError::source(Kind::Refused, DOING, format!("{}: {why}", binding.name()))));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Moving the truth: the steps to DynamoOnly and back from it, and finishing or undoing what a crash left of them.
+//!
+//! Words: writes are *paused* from the moment the store that is the truth takes none until the one that will be does. A pause
+//! is bounded; when the bound is missed everything is as it was. Each part of a step is noted in the journal before it
+//! begins, and every part can be repeated (I9). What the two records of the truth may say, and what each combination means,
+//! is in `lockstep_core::truth`.
+//!
+//! In reading order: `pause` (the bound), `feed` (a reverse feed while a step needs one), `level` (source and target hold the
+//! same), `there` (HybridRead → DynamoOnly), `back` (the other way), `recover` (after a crash, or a reply that was lost).
+
+mod back;
+mod feed;
+mod level;
+mod pause;
+mod recover;
+mod there;
+
+pub(crate) use back::back;
+pub(crate) use feed::Feed;
+pub(crate) use pause::Pause;
+pub use pause::{PausePart, PauseSummary};
+pub(crate) use recover::recover;
+pub(crate) use there::{is_current, there};
+
+use chrono::{DateTime, Utc};
+use lockstep_core::source::IntentId;
+use serde_json::json;
+
+use crate::error::Result;
+use crate::instances::InstanceWait;
+use crate::options::Migration;
+use crate::step::STEP;
+
+/// A step that is over.
+pub(crate) struct Moved {
+    pub(crate) tries: u32,
+    pub(crate) pause: PauseSummary,
+    pub(crate) instances: Vec<InstanceWait>,
+    /// Until when a write of DynamoOnly that everybody has given up may still land.
+    pub(crate) late_until: Option<DateTime<Utc>>,
+}
+
+/// The part of a step back that pauses writes.
+const STOP: &str = "stop writes";
+
+/// How the journal calls a part of a step.
+fn part(what: &str) -> String {
+    format!("{STEP}: {what}")
+}
+
+/// Journals a part of a step before it begins.
+async fn note(migration: &Migration, id: IntentId, what: &str) -> Result<()> {
+    Ok(migration.source.journal_note(&migration.actor, &part(what), &json!({ "of": id })).await?)
+}

@@ -1,0 +1,114 @@
+//! Settling a step that was broken off: by a crash, a bound that was missed, a reply that was lost.
+//!
+//! The records decide, and nothing that anybody remembers. Before writes were let go on in DynamoDB, a step there is undone, for
+//! that needs to wait for nobody; before the decision a step back is undone; everything later is finished.
+
+use lockstep_core::source::{Control, IntentId};
+use lockstep_core::target::control::{TargetRecord, Writes};
+use lockstep_core::truth::{Truth, copy_to_source, mend, truth};
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase};
+
+use crate::error::{Error, Result};
+use crate::options::Migration;
+
+use super::{STOP, part};
+
+/// What to do with a truth that both records say is in DynamoDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InTarget {
+    /// Writes go on, and nothing is under way that could stop them.
+    Leave,
+    /// They were never let go on there: the step there is undone.
+    GoBack,
+    /// A step back has paused them.
+    LetGoOn,
+    /// A step back may have sent a pause that has not arrived.
+    OutrunPause,
+}
+
+fn in_target(record: &TargetRecord, may_pause: bool) -> InTarget {
+    match record.writes {
+        // Each pause after the first is an epoch of its own.
+        Writes::Paused if record.epoch == record.since => InTarget::GoBack,
+        Writes::Paused => InTarget::LetGoOn,
+        Writes::Open if may_pause => InTarget::OutrunPause,
+        Writes::Open => InTarget::Leave,
+    }
+}
+
+/// Brings both records to an end of the step `id` from `from`, and says what PostgreSQL's says then. Repeated, it changes nothing more
+/// than once.
+///
+/// # Errors
+/// The stores': then nobody may write, and it is to be repeated.
+pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
+    let (source, control, tables) = (&migration.source, migration.target.control(), &migration.tables);
+    // A feed's transaction holds the barrier now and then, and never for long.
+    let mut tries = migration.options.steps.lock_tries.max(1);
+    loop {
+        match mend(source, &control, tables, migration.options.steps.lock_timeout).await {
+            Ok(Some(did)) => tracing::info!("{did}"),
+            Ok(None) => break,
+            Err(error) if error.kind == Kind::Busy && tries > 1 => {
+                tries -= 1;
+                tokio::time::sleep(migration.options.steps.lock_pause).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (now, there) = (source.control_behind_barrier().await?, control.record().await?);
+    let (Truth::InTarget, Some(record)) = (truth(&now, there.as_ref()), there) else { return Ok(now) };
+    let may_pause = from == Phase::DynamoOnly && source.was_noted(id, &part(STOP)).await?;
+    match in_target(&record, may_pause) {
+        InTarget::Leave => return Ok(now),
+        InTarget::LetGoOn => control.open_writes(record.epoch).await?,
+        InTarget::OutrunPause => {
+            // 1. A pause is sent and its sender dies. 2. Writes go on, and the step is called undone. 3. The pause arrives, and
+            // nobody is there to let writes go on. A pause of our own takes away what it starts from.
+            source.note_target_epoch(Epoch(record.epoch.0 + 1)).await?;
+            let paused = control.pause_writes(record.epoch).await?;
+            control.open_writes(paused).await?;
+        }
+        InTarget::GoBack => {
+            control.leave(record.epoch, Phase::HybridRead).await?;
+            copy_back(migration).await?;
+        }
+    }
+    Ok(source.control_behind_barrier().await?)
+}
+
+/// Nobody has written DynamoDB as the truth, so PostgreSQL has everything.
+async fn copy_back(migration: &Migration) -> Result<()> {
+    let steps = &migration.options.steps;
+    for _ in 0..steps.lock_tries.max(1) {
+        match copy_to_source(&migration.source, &migration.target.control(), &migration.tables, steps.lock_timeout).await {
+            Err(error) if error.kind == Kind::Busy => tokio::time::sleep(steps.lock_pause).await,
+            done => return Ok(done?),
+        }
+    }
+    let message =
+        "a transaction is open for long (see pg_stat_activity), and nobody can write until the truth is back; try again";
+    Err(Error::Store(StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_there_is_undone_until_writes_were_let_go_on_and_a_step_back_until_it_was_decided() {
+        let record = |epoch, writes| TargetRecord {
+            phase: Phase::DynamoOnly,
+            epoch: Epoch(epoch),
+            writes,
+            since: Epoch(5),
+            changed_at: chrono::DateTime::UNIX_EPOCH,
+            completed_at: None,
+        };
+        assert_eq!(in_target(&record(5, Writes::Paused), false), InTarget::GoBack);
+        assert_eq!(in_target(&record(5, Writes::Open), false), InTarget::Leave);
+        assert_eq!(in_target(&record(5, Writes::Open), true), InTarget::OutrunPause);
+        assert_eq!(in_target(&record(6, Writes::Paused), true), InTarget::LetGoOn);
+        assert_eq!(in_target(&record(6, Writes::Open), true), InTarget::OutrunPause);
+    }
+}

@@ -1,0 +1,192 @@
+//! HybridRead → DynamoOnly: PostgreSQL stops being written.
+//!
+//! 1. The reverse feed is begun, and seen through, so that the way back is open before there is anything to bring back.
+//! 2. The barrier is closed: nobody writes. What is pending is delivered, within the bound. 3. The truth moves: decided in
+//! PostgreSQL, copied to DynamoDB, where writes still wait. 4. Ids are counted on from PostgreSQL's, and every instance has
+//! acknowledged the phase or its lease is over. 5. Writes go on. Until then everything can be undone, because nobody has
+//! written: what takes too long is, and so is what a crash leaves.
+
+use std::time::{Duration, Instant};
+
+use lockstep_core::source::{CAPTURE_VERSION, CaptureState, Control, IntentId, SourceTransaction, TableBinding, take_exclusive};
+use lockstep_core::truth::{copy_to_target, flip_to_target, seed_identities};
+use lockstep_core::{Epoch, Error as StoreError, Kind};
+use tokio_util::sync::CancellationToken;
+
+use super::feed::Feed;
+use super::{Moved, Pause, note};
+use crate::error::{Error, Result};
+use crate::gates::Observer;
+use crate::instances::{self, InstanceWait, Leases};
+use crate::options::Migration;
+use crate::progress::Progress;
+use crate::relay::{RelayUntil, relay};
+use crate::step::Intent;
+
+const DOING: &str = "moving the truth to DynamoDB";
+/// So many pending keys are delivered in a pause without being noticed.
+const FEW: i64 = 1_000;
+/// How often it is looked at how many there are.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Takes the step. After an error whoever called looks at the records, and settles by them.
+pub(crate) async fn there(migration: &Migration, id: IntentId, intent: &Intent, observer: &dyn Observer) -> Result<Moved> {
+    note(migration, id, "make the control table").await?;
+    migration.target.control().create().await?;
+    let feed = Feed::begin(migration, id).await?;
+    let moved = with_feed(migration, id, intent, &feed, observer).await;
+    feed.end().await;
+    moved
+}
+
+async fn with_feed(migration: &Migration, id: IntentId, intent: &Intent, feed: &Feed, observer: &dyn Observer) -> Result<Moved> {
+    let steps = &migration.options.steps;
+    // A record of an earlier DynamoOnly that is still unread would be taken for news in this one.
+    feed.see_through(migration, steps.catch_up_max).await?;
+    // So that little is left to be delivered once nobody writes.
+    relay_most(migration).await?;
+    note(migration, id, "stop writes and move the truth").await?;
+    let mut last = None;
+    for tries in 1..=steps.lock_tries.max(1) {
+        match close_and_decide(migration, intent).await {
+            Ok((mut pause, epoch)) => {
+                let instances = finish(migration, id, epoch, &mut pause, observer).await?;
+                return Ok(Moved { tries, pause: pause.end(), instances, late_until: None });
+            }
+            Err(Error::Store(error)) if error.kind == Kind::Busy => {
+                observer.note(&format!(
+                    "the step waits {} ms and tries again (try {tries} of {}): {}",
+                    steps.lock_pause.as_millis(),
+                    steps.lock_tries,
+                    error.message
+                ));
+                last = Some(error);
+                migration.source.sweep_intents(Duration::ZERO).await?;
+                tokio::time::sleep(steps.lock_pause).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    tracing::debug!("the last try ended so: {last:?}");
+    let lock_timeout_ms = steps.lock_timeout.as_millis() as u64;
+    Err(Error::BarrierBusy { to: intent.to, tries: steps.lock_tries, lock_timeout_ms })
+}
+
+/// Closes the barrier, empties the pending set behind it, and decides. An error leaves everything as it was, unless the
+/// commit was sent: the record tells.
+async fn close_and_decide(migration: &Migration, intent: &Intent) -> Result<(Pause, Epoch)> {
+    let mut transaction = migration.source.begin(DOING).await?;
+    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
+    let mut pause = Pause::begin(intent.to, migration.options.steps.pause_max);
+    // From here on no write transaction is in flight anywhere (I5), so the set only shrinks.
+    pause.within("the pending set to be empty", relay_all(migration)).await?;
+    pause.within("a look at the source", check(&mut transaction, migration, intent)).await?;
+    let control = migration.target.control();
+    let decided = async { Ok(flip_to_target(&mut transaction, &control).await?) };
+    let epoch = pause.within("DynamoDB's control record", decided).await?;
+    transaction.commit().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+    pause.ended("the decision");
+    Ok((pause, epoch))
+}
+
+/// What must hold at the flip, asked on the connection that holds the barrier: the pool's others may be waiting for it.
+async fn check(transaction: &mut SourceTransaction, migration: &Migration, intent: &Intent) -> Result<()> {
+    let refused = |kind, message: String| Error::Store(StoreError::source(kind, DOING, message));
+    let now = Control::read(transaction).await?;
+    if now.epoch != intent.epoch_before || now.phase != intent.from {
+        return Err(refused(Kind::Refused, format!("someone else changed the phase to {} meanwhile", now.phase)));
+    }
+    for binding in &migration.tables {
+        let name = binding.name();
+        let state = CaptureState::read(transaction, binding).await?;
+        if state != CaptureState::On {
+            return Err(refused(Kind::Refused, format!("capture of {name} is not on: {state:?}")));
+        }
+        if !is_current(migration, binding).await? {
+            return Err(refused(Kind::Refused, format!("the triggers of {name} are of an older Lockstep")));
+        }
+        if migration.source.lag(name).await?.keys > 0 {
+            // An open intent of a strict write that was rolled back: it can only be settled with the barrier open.
+            return Err(refused(Kind::Busy, format!("a strict write of {name} was broken off and is not settled yet")));
+        }
+        let (_, unacknowledged) = migration.source.count_dead_letters(name).await?;
+        if unacknowledged > 0 {
+            return Err(refused(
+                Kind::Refused,
+                format!("{unacknowledged} rows of {name} cannot be held by DynamoDB; see `dead-letters`"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and would let raw
+/// writers through.
+pub(crate) async fn is_current(migration: &Migration, binding: &TableBinding) -> Result<bool> {
+    let state = migration.source.table_state(binding.name()).await?;
+    Ok(state.is_some_and(|state| state.capture_version == CAPTURE_VERSION))
+}
+
+/// Delivers until little is pending, or for as long as is allowed: while writers go on, it may never be quite empty.
+async fn relay_most(migration: &Migration) -> Result<()> {
+    let (progress, stop) = (Progress::new(&migration.tables), CancellationToken::new());
+    let watch = async {
+        let begun = Instant::now();
+        while begun.elapsed() < migration.options.steps.catch_up_max && pending(migration).await? > FEW {
+            tokio::time::sleep(LOOK).await;
+        }
+        stop.cancel();
+        Ok(())
+    };
+    let relayed = relay(migration, RelayUntil::Cancelled, &progress, &stop);
+    tokio::try_join!(watch, async { relayed.await.map(drop) }).map(drop)
+}
+
+/// Delivers everything that is pending.
+async fn relay_all(migration: &Migration) -> Result<()> {
+    let (progress, never) = (Progress::new(&migration.tables), CancellationToken::new());
+    relay(migration, RelayUntil::Empty, &progress, &never).await.map(drop)
+}
+
+async fn pending(migration: &Migration) -> Result<i64> {
+    let mut keys = 0;
+    for binding in &migration.tables {
+        keys += migration.source.lag(binding.name()).await?.keys;
+    }
+    Ok(keys)
+}
+
+/// From the decision to the first write: nobody writes, so everything can still be undone.
+async fn finish(
+    migration: &Migration,
+    id: IntentId,
+    epoch: Epoch,
+    pause: &mut Pause,
+    observer: &dyn Observer,
+) -> Result<Vec<InstanceWait>> {
+    let (source, control, steps) = (&migration.source, migration.target.control(), &migration.options.steps);
+    let told = async {
+        note(migration, id, "tell DynamoDB").await?;
+        copy_to_target(source, &control).await?;
+        note(migration, id, "count ids on").await?;
+        let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+        Ok::<_, Error>(seed_identities(&mut connection, &control, &migration.tables).await?)
+    };
+    // What was delivered last may not be in the indexes yet, by which rows without a place are found. And whoever reads
+    // without an instance goes by HybridRead for one lease.
+    let others = tokio::time::sleep(steps.index_settle.max(instances::unregistered(steps.phase_lease)));
+    let leases = Leases::of_both(migration);
+    let waited = async {
+        told.await?;
+        instances::wait(&leases, epoch, observer).await
+    };
+    let both = async { tokio::join!(waited, others).0 };
+    let waited = match tokio::time::timeout(pause.left(), both).await {
+        Ok(waited) => waited?,
+        Err(_) => return Err(pause.missed(instances::behind(&leases, epoch).await)),
+    };
+    pause.ended("instances, ids and indexes");
+    note(migration, id, "let writes go on").await?;
+    pause.within("DynamoDB to let writes go on", async { Ok(control.open_writes(epoch).await?) }).await?;
+    Ok(waited)
+}

@@ -1,0 +1,289 @@
+//! DynamoOnly: the same calls, the same answers, and PostgreSQL down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use lockstep_core::migration::Migration;
+use lockstep_core::operation::Operation;
+use lockstep_core::store::{Delivery, Selection, WriteOutcome};
+use lockstep_core::{Kind, MigratableTable, Phase, is_tombstone, version_of};
+use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
+use lockstep_payments::{Payment, PaymentQueries, Payments};
+use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
+use lockstep_tests::world::rows::{logs, payment_key, payments};
+use lockstep_tests::world::{LOGS, PAYMENTS, eventually};
+
+use crate::stage::at;
+
+const LEASE: Duration = Duration::from_secs(10);
+const CONTROL: &str = "lockstep_control";
+
+async fn stage() -> (World, Migration) {
+    let world = World::behind_proxy().await.dynamo_only(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
+    let app = world.app_without_source(LEASE).await;
+    (world, app)
+}
+
+fn row(payment_id: i64, customer_id: i64) -> Payment {
+    let date = at("2099-03-04T05:06:07.000008Z");
+    Payment {
+        payment_id,
+        customer_id,
+        loan_id: 3,
+        payment_amount: lockstep_core::Scaled::new(rust_decimal::Decimal::new(1050, 2)).expect("fits"),
+        currency: "EUR".to_owned(),
+        payment_date: date,
+        payment_method: "Card".to_owned(),
+        payment_status: "Pending".to_owned(),
+        transaction_reference: None,
+        processed_date: None,
+        created_date: date,
+        updated_date: None,
+    }
+}
+
+#[track_caller]
+fn applied<R: std::fmt::Debug>(outcome: &WriteOutcome<R>) {
+    let there = matches!(outcome.target, Delivery::Applied) && outcome.found;
+    assert!(there && outcome.control.phase == Phase::DynamoOnly, "{outcome:?}");
+}
+
+async fn all<T: MigratableTable>(selection: Selection<T>) -> Vec<T::Row> {
+    selection.stream().try_collect().await.expect("read")
+}
+
+/// The live rows of an id, wherever they are.
+async fn living(world: &World, payment_id: i64) -> Vec<Payment> {
+    let items = world.items(PAYMENTS).await;
+    let rows = items.iter().filter(|item| !is_tombstone(item)).map(|item| Payments::decode(item).expect("a payment"));
+    rows.filter(|row| row.payment_id == payment_id).collect()
+}
+
+#[tokio::test]
+async fn every_call_works_with_postgres_down() {
+    let (world, app) = stage().await;
+    let (payments, logs) = (app.store::<Payments>(), app.store::<IntegrationLogs>());
+    let epoch = world.control().record().await.expect("read").expect("a record").epoch;
+
+    let swapped = Payments::update_status(&payments, 1, "Pending", "Completed").await.expect("written");
+    assert!(swapped.is_changed());
+    let swapped = Payments::update_status(&payments, 1, "Pending", "Failed").await.expect("read");
+    assert!(!swapped.is_changed());
+    let item = world.live_at(&world.payments_table(), &payment_key(1, 2)).await;
+    assert_eq!(version_of(&item).expect("a version").0, epoch.floor() + 1);
+
+    let inserted = payments.insert(&row(0, 7)).await.expect("written");
+    applied(&inserted);
+    let id = inserted.row.expect("the row with its key").payment_id;
+    assert_eq!(id, 21, "above what PostgreSQL had");
+    applied(&payments.update(id, |p| p.payment_status = "Processing".to_owned()).await.expect("written"));
+    let found = payments.by_id(id).await.expect("read").expect("a row");
+    assert_eq!(found.payment_status, "Processing");
+    assert_eq!(payments.get(&Payments::key(&found)).await.expect("read"), Some(found.clone()));
+
+    applied(&payments.put(&Payment { payment_status: "Refunded".to_owned(), ..found.clone() }).await.expect("written"));
+    applied(&payments.delete(id).await.expect("written"));
+    assert!(!payments.delete(id).await.expect("nothing to delete").found);
+    assert!(!payments.update(id, |_| panic!("nothing to change")).await.expect("nothing to change").found);
+    assert_eq!(payments.get(&Payments::key(&found)).await.expect("read"), None);
+    applied(&payments.put(&found).await.expect("it may come back"));
+
+    let batch: Vec<_> = (0..30).map(|n| crate::store::row(1_000 + n, "batch")).collect();
+    for outcome in logs.put_batch(&batch).await {
+        applied(&outcome.expect("written"));
+    }
+    let twice = [crate::store::row(2_000, "first"), crate::store::row(2_000, "second")];
+    logs.put_batch(&twice).await.into_iter().for_each(|outcome| applied(&outcome.expect("written")));
+    assert_eq!(logs.by_id(2_000).await.expect("read").expect("a row").user_id.as_deref(), Some("second"));
+
+    assert!(logs.by_id(5).await.expect("read").is_some());
+    assert_eq!(all(payments.by_customer(7, ..)).await.len(), 2);
+    assert_eq!(all(payments.by_loan(3)).await.len(), 2);
+    assert_eq!(all(payments.by_status("Completed", ..)).await.len(), 1);
+    assert_eq!(all(payments.by_method("Card", ..)).await.len(), 21);
+    assert_eq!(all(logs.by_correlation("op-1")).await.len(), 10);
+    assert_eq!((payments.reads().counts().by_source(), logs.reads().counts().by_source()), (0, 0));
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn of_many_who_expect_the_same_state_one_changes_it_and_no_update_is_lost() {
+    let (world, app) = stage().await;
+    let payments = app.store::<Payments>();
+    let races = (0..8).map(|_| Payments::update_status(&payments, 1, "Pending", "Completed"));
+    let won = futures::future::join_all(races).await.into_iter().filter(|s| s.as_ref().expect("settled").is_changed()).count();
+    assert_eq!(won, 1);
+    let amount = async || living(&world, 2).await[0].loan_id;
+    let before = amount().await;
+    let adding = (0..12).map(|_| payments.update(2, |p| p.loan_id += 1));
+    let added = futures::future::join_all(adding).await.into_iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(amount().await, before + i64::try_from(added).expect("few"), "I7: acknowledged, each of them and no more");
+    assert!(app.write_counts().target_races_lost > 0 && added > 1, "{:?}", app.write_counts());
+}
+
+#[tokio::test]
+async fn a_row_that_moves_leaves_a_tombstone_and_is_found_where_the_index_is_silent() {
+    let (world, app) = stage().await;
+    let payments = app.store::<Payments>();
+    applied(&payments.update(1, |p| p.customer_id = 99).await.expect("moved"));
+    world.tombstone_at(&world.payments_table(), &payment_key(1, 2)).await;
+    assert_eq!(living(&world, 1).await.len(), 1);
+    let id = payments.insert(&row(0, 7)).await.expect("written").row.expect("a row").payment_id;
+    // The index is eventually consistent: as good as away.
+    world.proxy().script(Rule::new(Fault::AccessDenied).on("Query"));
+    applied(&payments.update(id, |p| p.customer_id = 8).await.expect("found by its place"));
+    applied(&payments.update(1, |p| p.customer_id = 2).await.expect("back where it was, over its tombstone"));
+    world.proxy().clear();
+    assert_eq!((living(&world, id).await[0].customer_id, living(&world, 1).await[0].customer_id), (8, 2));
+    let renamed = payments.update(1, |p| p.payment_id = 77).await.expect_err("another row");
+    assert_eq!(renamed.kind, Kind::Invalid);
+}
+
+/// 1. Two put the same id under two target keys. 2. Neither sees the other's row. 3. There must not be two rows.
+#[tokio::test]
+async fn two_puts_of_one_id_under_two_keys_make_one_row() {
+    let (world, app) = stage().await;
+    let payments = app.store::<Payments>();
+    for id in 100..108 {
+        let (a, b, c) = (row(id, 1), row(id, 2), row(id, 3));
+        let put = futures::future::join3(payments.put(&a), payments.put(&b), payments.put(&c)).await;
+        [put.0, put.1, put.2].iter().for_each(|outcome| applied(outcome.as_ref().expect("written")));
+        assert_eq!(living(&world, id).await.len(), 1, "rows of id {id}");
+    }
+    // And where one is an update that moves it while the other deletes it.
+    for id in 100..108 {
+        let (moved, deleted) = (payments.update(id, |p| p.customer_id = 50), payments.delete(id));
+        let (moved, deleted) = futures::future::join(moved, deleted).await;
+        assert!(deleted.expect("written").found);
+        moved.expect("moved before, or not found after");
+        assert_eq!(living(&world, id).await.len(), 0, "rows of id {id}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_told_right_and_nothing_happens_twice() {
+    let (world, app) = stage().await;
+    let payments = app.store::<Payments>();
+    let version = async || version_of(&world.live_at(&world.payments_table(), &payment_key(1, 2)).await).expect("a version").0;
+    world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem").table(PAYMENTS).times(1));
+    assert!(Payments::update_status(&payments, 1, "Pending", "Processing").await.expect("looked up").is_changed());
+    let first = version().await;
+    assert_eq!(app.write_counts().target_looked_up, 1);
+
+    // Cut off before it arrives, it arrives after the second try.
+    let gate = Gate::new();
+    world.proxy().script(Rule::new(Fault::AnswerThenApplyLate(gate.clone())).on("PutItem").table(PAYMENTS).times(1));
+    assert!(Payments::update_status(&payments, 1, "Processing", "Completed").await.expect("sent again").is_changed());
+    let second = version().await;
+    gate.open();
+    gate.until_done(1).await;
+    assert_eq!((second, version().await), (first + 1, second), "the late one changed nothing");
+
+    // A transaction, and its answer.
+    let lost = world.proxy().counts().injected(FaultKind::LoseReply);
+    world.proxy().script(Rule::new(Fault::LoseReply).on("TransactWriteItems").times(1));
+    let inserted = payments.insert(&row(0, 7)).await.expect("looked up");
+    assert_eq!(living(&world, inserted.row.expect("a row").payment_id).await.len(), 1);
+    assert_eq!(all(payments.by_customer(7, ..)).await.len(), 2, "and no second one");
+    assert_eq!(world.proxy().counts().injected(FaultKind::LoseReply), lost + 1);
+}
+
+#[tokio::test]
+async fn where_nobody_can_say_the_answer_is_unknown() {
+    let (world, app) = stage().await;
+    let payments = app.store::<Payments>();
+    world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem").table(PAYMENTS).times(1));
+    world.proxy().script(Rule::new(Fault::Unavailable).on("PutItem").table(PAYMENTS));
+    world.proxy().script(Rule::new(Fault::Unavailable).on("GetItem").table(PAYMENTS).after(1));
+    let error = payments.update(1, |p| p.loan_id = 9).await.expect_err("no answer at all");
+    assert_eq!(error.kind, Kind::Unknown, "I8: {error}");
+    assert_eq!(app.write_counts().unknown, 1);
+    world.proxy().clear();
+    world.proxy().script(Rule::new(Fault::Throttle).on("PutItem").table(PAYMENTS));
+    let error = payments.update(1, |p| p.loan_id = 10).await.expect_err("throttled for as long as it was tried");
+    assert!(matches!(error.kind, Kind::Throttled | Kind::Unavailable), "{error}");
+    assert_eq!(living(&world, 1).await[0].loan_id, 9);
+}
+
+async fn pay(app: &Migration, rows: i64) -> lockstep_core::Result<usize> {
+    let payments = app.store::<Payments>();
+    let sink = Arc::new(OperationLogs::of("payments"));
+    let done = Operation::run(app, sink, "Pay", "op-pay", async |operation| {
+        for _ in 0..rows {
+            operation.insert(&payments, &row(0, 40)).await?;
+        }
+        operation.update(&payments, 1, |p| p.payment_status = "Processing".to_owned()).await?;
+        operation.update(&payments, 1, |p| p.customer_id = 41).await.map(drop)
+    });
+    done.await.map(|(_, outcome)| outcome.keys)
+}
+
+async fn stages(app: &Migration) -> Vec<String> {
+    let mut logs = all(app.store::<IntegrationLogs>().by_correlation("op-pay")).await;
+    logs.sort_by_key(|log| log.log_id);
+    logs.into_iter().map(|log| log.log_type).collect()
+}
+
+#[tokio::test]
+async fn an_operation_is_one_transaction_of_the_target() {
+    let (world, app) = stage().await;
+    let before = world.proxy().seen("TransactWriteItems");
+    world.proxy().script(Rule::new(Fault::LoseReply).on("TransactWriteItems").after(1).times(1));
+    assert_eq!(pay(&app, 2).await.expect("written"), 4, "two payments, one changed twice, one log");
+    // The log of the start; the operation; its lost answer is looked up in the items.
+    assert_eq!(world.proxy().seen("TransactWriteItems") - before, 2);
+    assert_eq!(stages(&app).await, ["OperationStart", "OperationSuccess"]);
+    let changed = &living(&world, 1).await[0];
+    assert_eq!((changed.customer_id, changed.payment_status.as_str()), (41, "Processing"));
+    assert_eq!(all(app.store::<Payments>().by_customer(40, ..)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_operation_that_cannot_be_one_transaction_writes_nothing_and_says_why() {
+    let (world, app) = stage().await;
+    let error = pay(&app, 60).await.expect_err("two items each");
+    assert!(error.kind == Kind::Invalid && error.message.contains("100 items"), "{error}");
+    assert_eq!(living(&world, 1).await[0].payment_status, "Pending");
+    assert_eq!(stages(&app).await, ["OperationStart", "OperationFailure"]);
+
+    let (payments, sink) = (app.store::<Payments>(), Arc::new(OperationLogs::of("payments")));
+    let raced = Operation::run(&app, sink, "Pay", "op-raced", async |operation| {
+        operation.update(&payments, 2, |p| p.loan_id = 1).await?;
+        payments.update(2, |p| p.loan_id = 2).await?;
+        operation.insert(&payments, &row(0, 40)).await.map(drop)
+    });
+    assert_eq!(raced.await.expect_err("its row was changed").kind, Kind::Busy);
+    assert_eq!(living(&world, 2).await[0].loan_id, 2);
+    assert_eq!(all(app.store::<Payments>().by_customer(40, ..)).await.len(), 0, "neither was put");
+}
+
+#[tokio::test]
+async fn a_handle_without_an_instance_follows_the_truth_as_well() {
+    let world = World::start().await.dynamo_only(&payments(1, 3)).await;
+    let payments = world.payment_store();
+    applied(&payments.update(1, |p| p.loan_id = 9).await.expect("written"));
+    let back = world.truth_in_source().await;
+    eventually("it has noticed", || async {
+        payments.get_marked(&Payments::key(&row(1, 2))).await.expect("read");
+        payments.writer().phase().current().await.is_ok_and(|control| control.epoch == back)
+    })
+    .await;
+    let outcome = payments.update(2, |p| p.loan_id = 9).await.expect("written");
+    assert_eq!(outcome.control.phase, Phase::HybridRead);
+    assert_eq!(world.pending(LOGS).await.len(), 0);
+}
+
+/// The validator and the checks of the reverse feed see rows, not who wrote them.
+#[tokio::test]
+async fn what_lockstep_adds_to_an_item_is_no_difference() {
+    let world = World::start().await.dynamo_only(&payments(1, 3)).await;
+    let payments = world.payment_store();
+    for id in 1..=3 {
+        applied(&payments.update(id, |_| ()).await.expect("written as it was"));
+    }
+    let report = world.validate().await;
+    assert!(report.verdict.is_consistent(), "{report:#?}");
+    assert_eq!(world.items(CONTROL).await.len(), 1 + 2, "the record and two counters: no row has moved");
+}

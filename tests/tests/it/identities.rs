@@ -1,0 +1,90 @@
+//! Ids are never handed out twice, by PostgreSQL or DynamoDB, in either direction.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use lockstep_core::Kind;
+use lockstep_core::migration::Migration;
+use lockstep_core::store::WriteOptions;
+use lockstep_core::truth::{raise_source_sequences, seed_identities};
+use lockstep_integration_logs::IntegrationLogs;
+use lockstep_tests::World;
+use lockstep_tests::world::nowhere;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+async fn app(world: &World, id_block: u32) -> Migration {
+    let writes = WriteOptions { id_block, ..WriteOptions::default() };
+    let options = world.production(&nowhere(), Duration::from_secs(10)).writes(writes);
+    Migration::connect(options).await.expect("DynamoDB says that the truth is there")
+}
+
+async fn insert(app: &Migration) -> i64 {
+    let outcome = app.store::<IntegrationLogs>().insert(&crate::store::row(0, "counted")).await.expect("written");
+    outcome.row.expect("the row with its key").log_id
+}
+
+/// A random schedule of two processes that insert, callers who choose ids, and round trips in which PostgreSQL counts.
+#[tokio::test]
+async fn no_id_is_handed_out_twice_in_either_direction() {
+    let seed = rand::random::<u64>();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let world = World::start().await.dynamo_only(&lockstep_tests::world::rows::logs(1, 20)).await;
+    let apps = [app(&world, 3).await, app(&world, 5).await];
+    let mut used: HashSet<i64> = (1..=20).collect();
+    let mut highest = 20;
+    for step in 0..150 {
+        let app = &apps[rng.random_range(0..2)];
+        let id = match rng.random_range(0..10) {
+            0 => {
+                // The way back, and there again; both twice, as after a crash.
+                let mut connection = world.source.pool().acquire().await.expect("a connection");
+                for _ in 0..2 {
+                    raise_source_sequences(&mut connection, &world.control(), &world.tables()).await.expect("raised");
+                }
+                let id: i64 = world.value("SELECT nextval(pg_get_serial_sequence('integration_logs', 'log_id'))").await;
+                for _ in 0..2 {
+                    seed_identities(&mut connection, &world.control(), &world.tables()).await.expect("seeded");
+                }
+                id
+            }
+            1 | 2 => {
+                // One that nobody has: above everything, or left over in somebody's block.
+                let free = (1..highest + 12).filter(|id| !used.contains(id)).collect::<Vec<_>>();
+                let id = free[rng.random_range(0..free.len())];
+                let chosen = crate::store::row(id, "chosen");
+                app.store::<IntegrationLogs>().put(&chosen).await.expect("written");
+                if rng.random_bool(0.5) {
+                    assert!(app.store::<IntegrationLogs>().delete(id).await.expect("deleted").found);
+                }
+                id
+            }
+            _ => insert(app).await,
+        };
+        assert!(used.insert(id), "id {id} was handed out twice in step {step}, seed {seed}");
+        highest = highest.max(id);
+    }
+}
+
+#[tokio::test]
+async fn ids_that_were_never_seeded_are_refused_and_a_sequence_is_only_raised() {
+    let world = World::start().await;
+    world.migrated_to(lockstep_core::Phase::HybridRead).await.close().await;
+    let control = world.control();
+    control.create().await.expect("a control table");
+    assert_eq!(control.take_ids("integration_logs", 10).await.expect_err("not seeded").kind, Kind::Misconfigured);
+    assert_eq!(control.raise_ids("integration_logs", 10, false).await.expect("nothing to raise"), None);
+    world.sql(&lockstep_tests::world::rows::log(500, "a")).await;
+    let mut connection = world.source.pool().acquire().await.expect("a connection");
+    let seed = async |connection: &mut _| seed_identities(connection, &control, &world.tables()).await.expect("seeded");
+    seed(&mut connection).await;
+    assert_eq!(control.next_id("integration_logs").await.expect("read"), Some(501), "above a row that was given its id");
+    let block = control.take_ids("integration_logs", 10).await.expect("taken");
+    assert_eq!((block.first, block.end), (501, 511));
+    seed(&mut connection).await;
+    assert_eq!(control.next_id("integration_logs").await.expect("read"), Some(511), "never lowered");
+    raise_source_sequences(&mut connection, &control, &world.tables()).await.expect("raised");
+    let next: i64 = world.value("SELECT nextval(pg_get_serial_sequence('integration_logs', 'log_id'))").await;
+    assert_eq!(next, 511);
+}

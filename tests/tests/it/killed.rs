@@ -1,0 +1,208 @@
+//! The command is killed without a word at every entry that a step makes in the journal, in every step, in both directions,
+//! while applications write. The next command finishes or undoes, and nothing that was acknowledged is lost.
+
+use std::time::Duration;
+
+use lockstep_core::Phase;
+use lockstep_tests::World;
+use lockstep_tests::world::rows::{logs, payments};
+use lockstep_tests::world::{Fleet, eventually};
+use sqlx::PgConnection;
+
+use crate::process::{command, ended};
+
+const LEASE: Duration = Duration::from_secs(10);
+/// The advisory lock at which a command waits in the middle of an entry.
+const HOLD: i64 = 4_711;
+
+/// Makes whoever writes entry `n` of its step wait, before that entry is committed.
+const STOPPER: &str = "
+    CREATE TABLE public.stopper (after bigint NOT NULL, n bigint NOT NULL);
+    INSERT INTO public.stopper VALUES (0, 0);
+    CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE s public.stopper;
+    BEGIN
+        SELECT * INTO s FROM public.stopper;
+        IF (SELECT count(*) FROM lockstep.journal WHERE id > s.after AND step LIKE 'change phase%') = s.n THEN
+            PERFORM pg_advisory_xact_lock_shared(4711);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER hold AFTER INSERT ON lockstep.journal FOR EACH ROW EXECUTE FUNCTION public.hold()";
+
+/// One step, as it is typed.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    from: Phase,
+    to: Phase,
+}
+
+impl Step {
+    fn arguments(self) -> Vec<String> {
+        let way = if self.to > self.from { "advance" } else { "rollback" };
+        let mut arguments = vec![way.to_owned(), "--quiet".to_owned(), "--no-post-check".to_owned(), format!("--to={}", self.to)];
+        if self.from == Phase::DynamoOnly {
+            arguments.push("--no-wait".to_owned());
+        }
+        arguments
+    }
+
+    fn command(self, world: &World) -> tokio::process::Command {
+        let arguments = self.arguments();
+        let mut command = command(world, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        // Everyone here is registered.
+        command.env("LOCKSTEP_STEPS__PHASE_LEASE_MS", "5").env("LOCKSTEP_STEPS__INDEX_SETTLE_MS", "1");
+        command.env("LOCKSTEP_STEPS__PAUSE_MS_MAX", "20000");
+        command
+    }
+}
+
+struct Stage {
+    world: World,
+    fleet: Fleet,
+}
+
+impl Stage {
+    /// A world in HybridRead, with applications at work.
+    async fn set() -> Self {
+        let world = World::start().await;
+        world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
+        world.migrated_to(Phase::HybridRead).await.close().await;
+        world.sql(STOPPER).await;
+        let fleet = Fleet::start(&world, LEASE).await;
+        Self { world, fleet }
+    }
+
+    async fn phase(&self) -> Phase {
+        self.world.source.control().await.expect("a phase").phase
+    }
+
+    /// Entries of steps since the last call of [`Stage::arm`].
+    async fn entries(&self) -> i64 {
+        let sql = "SELECT count(*) FROM lockstep.journal, public.stopper WHERE id > after AND step LIKE 'change phase%'";
+        self.world.value(sql).await
+    }
+
+    /// The next step waits at its entry `n`; 0 for at none.
+    async fn arm(&self, n: i64) {
+        let sql = format!("UPDATE public.stopper SET after = coalesce((SELECT max(id) FROM lockstep.journal), 0), n = {n}");
+        self.world.sql(&sql).await;
+    }
+
+    /// What the gates ask for, with everybody at rest: nothing pending, and a fresh verdict.
+    async fn ready(&self) {
+        let _rest = self.fleet.at_rest().await;
+        if self.phase().await == Phase::DynamoOnly {
+            self.world.feed_until_drained().await;
+        } else {
+            self.world.relay_until_empty().await;
+            assert!(self.world.record_verdict().await.verdict.is_consistent());
+        }
+        // Both stores are equal, and every acknowledged write is in both.
+        let wrong = self.world.disagreements().await;
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        self.fleet.assert_in_source(&self.world).await;
+    }
+
+    /// Takes a step to its end.
+    async fn whole(&self, step: Step) {
+        let output = ended(step.command(&self.world)).await;
+        assert_eq!(output.status.code(), Some(0), "{step:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(self.phase().await, step.to);
+    }
+
+    /// Kills a step when its entry `n` is as good as durable and nothing that follows it has happened; says whether there was
+    /// such an entry.
+    async fn killed(&self, step: Step, n: i64) -> bool {
+        self.arm(n).await;
+        let mut holder = self.world.stranger().await;
+        hold(&mut holder, true).await;
+        let mut child = step.command(&self.world).spawn().expect("the command starts");
+        let waits = format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database()
+             AND l.locktype = 'advisory' AND NOT l.granted AND l.objid::bigint = {HOLD})"
+        );
+        let mut over = false;
+        eventually("it comes to the entry, or to its end", || {
+            over = child.try_wait().expect("it can be asked").is_some();
+            let (world, waits, over) = (&self.world, &waits, over);
+            async move { over || world.try_value(waits).await.unwrap_or(false) }
+        })
+        .await;
+        if !over {
+            child.kill().await.expect("SIGKILL");
+        }
+        hold(&mut holder, false).await;
+        // The entry that it was at is committed, although nobody is there to hear of it.
+        eventually("its entry is there", || async { self.entries().await >= n || over }).await;
+        self.arm(0).await;
+        !over
+    }
+}
+
+async fn hold(connection: &mut PgConnection, taken: bool) {
+    let what = if taken { "lock" } else { "unlock" };
+    lockstep_tests::world::run(connection, &format!("SELECT pg_advisory_{what}({HOLD})")).await;
+}
+
+/// Goes there and back once, killed at entry `n` each way; says whether either had one.
+async fn round(stage: &Stage, there: Step, n: i64) -> bool {
+    let back = Step { from: there.to, to: there.from };
+    let mut any = false;
+    for step in [there, back] {
+        stage.ready().await;
+        let killed = stage.killed(step, n).await;
+        any |= killed;
+        let before = stage.fleet.acknowledged(step.from) + stage.fleet.acknowledged(step.to);
+        if stage.phase().await != step.to || !stage.world.source.open_intents().await.expect("the journal").is_empty() {
+            // It may have been undone in an epoch of its own, in which there is no verdict yet.
+            let output = ended(step.command(&stage.world)).await;
+            if output.status.code() == Some(3) {
+                stage.ready().await;
+                stage.whole(step).await;
+            } else {
+                assert_eq!(output.status.code(), Some(0), "{step:?} at {n}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+        assert_eq!(stage.phase().await, step.to, "{step:?}, killed at {n}");
+        assert!(stage.world.source.open_intents().await.expect("the journal").is_empty(), "I9: {step:?}, killed at {n}");
+        eventually("writers go on", || async {
+            stage.fleet.acknowledged(step.from) + stage.fleet.acknowledged(step.to) > before + 5
+        })
+        .await;
+    }
+    any
+}
+
+/// Kills at the first entry, the second, and so on until a step has none left.
+async fn at_every_entry(stage: &Stage, there: Step) -> i64 {
+    let mut n = 1;
+    while round(stage, there, n).await {
+        n += 1;
+    }
+    n - 1
+}
+
+#[tokio::test]
+async fn killed_at_every_entry_of_the_journal_to_dynamo_only_and_back() {
+    let stage = Stage::set().await;
+    let entries = at_every_entry(&stage, Step { from: Phase::HybridRead, to: Phase::DynamoOnly }).await;
+    println!("{entries} entries, {} writes unknown", stage.fleet.unknown());
+    assert!(entries >= 8, "every part of a step is in the journal: {entries}");
+    stage.ready().await;
+    stage.fleet.stop().await;
+}
+
+#[tokio::test]
+async fn killed_at_every_entry_of_the_journal_of_the_other_steps() {
+    let stage = Stage::set().await;
+    // Back first, so that both go there and back.
+    for (from, to) in [(Phase::HybridRead, Phase::DualWrite), (Phase::DualWrite, Phase::PostgresOnly)] {
+        let entries = at_every_entry(&stage, Step { from, to }).await;
+        assert!(entries >= 2, "an intent and an outcome: {entries}");
+        stage.ready().await;
+        stage.whole(Step { from, to }).await;
+    }
+    stage.ready().await;
+    stage.fleet.stop().await;
+}
