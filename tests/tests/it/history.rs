@@ -412,7 +412,6 @@ async fn the_commands_say_what_is_wrong_and_mend_it() {
 
 #[tokio::test]
 async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_again() {
-    use lockstep_core::MigratableTable;
     use lockstep_payments::Payments;
     use lockstep_tests::world::rows::payment_row;
     let mut world = World::start().await;
@@ -433,7 +432,7 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     let store = app.store::<Payments>();
     store.put(&payment_row(6, 7, "in DynamoOnly")).await.expect("written");
     store.put(&payment_row(2_000, 7, "in DynamoOnly")).await.expect("written");
-    store.delete(&Payments::key(&payment_row(51, 2, ""))).await.expect("deleted");
+    store.delete(51).await.expect("deleted");
     world.feed_until_drained().await;
     world.restore_source(backup).await;
 
