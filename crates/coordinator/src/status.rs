@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use lockstep_core::source::reverse::FeedStanding;
 use lockstep_core::source::{CaptureState, Entry, InstanceRow, Source, TableBinding};
+use lockstep_core::target::control::TargetRecord;
 use lockstep_core::target::{TableStanding, Target};
 use lockstep_core::{Epoch, Phase};
 use serde::Serialize;
@@ -22,6 +23,10 @@ pub struct Status {
     pub epoch: Option<Epoch>,
     /// Since when.
     pub since: Option<DateTime<Utc>>,
+    /// In DynamoOnly: what DynamoDB's control record says, which decides there; `None` also where it did not answer.
+    pub target_record: Option<TargetRecord>,
+    /// After the way back: until when a write of DynamoOnly that was given up may still land. Reverse feed and relay must run.
+    pub late_until: Option<DateTime<Utc>>,
     /// Each table.
     pub tables: Vec<TableStatus>,
     /// Registered instances of applications, with the epoch each has acknowledged and what is left of its lease.
@@ -80,6 +85,8 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
             phase: None,
             epoch: None,
             since: None,
+            target_record: None,
+            late_until: None,
             tables: Vec::new(),
             instances: Vec::new(),
             lost: Vec::new(),
@@ -95,19 +102,40 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
     for binding in tables {
         of_tables.push(table(source, target, binding, control.phase).await?);
     }
+    let mut instances = source.instances().await?;
+    let mut target_record = None;
+    if control.phase == Phase::DynamoOnly {
+        // The status of the source is worth showing while the target is away.
+        target_record = target.control().record().await.ok().flatten();
+        let there = target.control().instances().await.unwrap_or_default();
+        instances.retain(|row| there.iter().all(|other| other.id != row.id));
+        instances.extend(there);
+    }
+    let now = source.clock().await?;
     Ok(Status {
         installed: true,
         phase: Some(control.phase),
-        epoch: Some(control.epoch),
+        // Pauses there are epochs of their own.
+        epoch: Some(target_record.map_or(control.epoch, |record| record.epoch.max(control.epoch))),
         since: Some(control.changed_at),
+        target_record,
+        late_until: late_until(&source.journal(LOOKED_BACK).await?).filter(|until| *until > now),
         tables: of_tables,
-        instances: source.instances().await?,
+        instances,
         lost: history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect(),
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict_age_s: verdict.as_ref().map(|v| v.age_s),
         journal: source.journal(10).await?,
     })
+}
+
+/// Entries of the journal in which the newest way back is looked for.
+const LOOKED_BACK: i64 = 200;
+
+/// Until when the newest way back said that a write could still land.
+fn late_until(journal: &[Entry]) -> Option<DateTime<Utc>> {
+    journal.iter().find_map(|entry| entry.detail.get("late_until")?.as_str()?.parse().ok())
 }
 
 async fn table(source: &Source, target: &Target, binding: &TableBinding, phase: Phase) -> Result<TableStatus> {

@@ -40,6 +40,7 @@ mod reverse_order;
 mod roles;
 mod sample;
 mod schedules;
+mod sessions;
 mod stage;
 mod steps;
 mod store;

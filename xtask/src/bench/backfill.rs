@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
+use bytes::Bytes;
 use lockstep_embedded::{Postgres, PostgresOptions};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::capture_cost::{self, CaptureCost};
+use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
 use super::worker::{self, Measured};
 use super::{limits, rows};
@@ -16,12 +18,14 @@ use crate::sample::generate::History;
 
 /// Requests kept for the replay.
 const CAPTURED_REQUESTS: usize = 400;
-/// Rows of the plain loop: enough for a second of it.
-const LOOP_ROWS: usize = 5_000;
+/// Rows of the plain loop, and requests of the replay: enough for some seconds of either, or else the best of them would be the
+/// best moment of the machine, and that of the backfill its average.
+const LOOP_ROWS: usize = 20_000;
+const REPLAYED: u64 = 20_000;
 /// Inserts of each kind that capture is judged by.
 const INSERTS: usize = 4_000;
 
-/// One size of table.
+/// One size of table, the best of some rounds.
 #[derive(Debug, Serialize)]
 pub struct SizeReport {
     /// Rows of the table.
@@ -34,57 +38,47 @@ pub struct SizeReport {
     pub cold: Measured,
     /// Rows a second of a raw binary `COPY`.
     pub raw_copy_rows_per_s: f64,
+    /// Rows a second of replaying prepared guarded requests.
+    pub raw_replay_rows_per_s: f64,
+    /// Rows a second of one `PutItem` after the other.
+    pub sdk_loop_rows_per_s: f64,
+    /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the platform tells.
+    pub stolen: Option<f64>,
 }
 
 /// Everything measured.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// How often each thing was measured; the best counts.
+    pub rounds: u32,
     /// Each size, in the order asked for.
     pub sizes: Vec<SizeReport>,
-    /// Rows a second of replaying prepared guarded requests.
-    pub raw_replay_rows_per_s: f64,
-    /// Rows a second of one `PutItem` after the other.
-    pub sdk_loop_rows_per_s: f64,
     /// What capture costs a writer.
     pub capture: CaptureCost,
 }
 
-/// Measures tables of `sizes` rows and prints what was seen, as text or as JSON.
+/// Measures tables of `sizes` rows, each in `rounds` rounds, and prints what was seen, as text or as JSON.
 ///
 /// # Errors
 /// The stores'.
-pub async fn run(sizes: &[u64], seed: u64, json: bool) -> anyhow::Result<()> {
+pub async fn run(sizes: &[u64], rounds: u32, seed: u64, json: bool) -> anyhow::Result<()> {
     let null = Null::start(CAPTURED_REQUESTS).await?;
-    let base_day = chrono::Utc::now().date_naive();
-    let history = |logs| History { seed, base_day, logs, payments: 0 };
+    let history = History { seed, base_day: chrono::Utc::now().date_naive(), logs: LOOP_ROWS as u64, payments: 0 };
     let (mut reports, mut capture) = (Vec::new(), None);
+    let mut prepared = Prepared::default();
     for (place, rows) in sizes.iter().enumerate() {
         eprintln!("loading {rows} rows");
         let postgres = Postgres::start(PostgresOptions::default()).await?;
         let url = postgres.url();
         rows::create(url, *rows).await?;
         if place == 0 {
-            // On a table that nobody has captured yet, and its rows are then part of the first size.
+            // Its rows are then part of the first size.
             capture = Some(capture_cost::measure(&worker::connect(url).await?, INSERTS).await?);
         }
-        eprintln!("measuring {rows} rows");
-        let cold = worker::spawn(url, &null.url, true).await?;
-        let guarded = worker::spawn(url, &null.url, false).await?;
-        let raw_copy_rows_per_s = limits::raw_copy(url, guarded.rows).await?;
-        let bytes_per_row = guarded.bytes as f64 / guarded.rows as f64;
-        reports.push(SizeReport { rows: guarded.rows, bytes_per_row, guarded, cold, raw_copy_rows_per_s });
+        reports.push(measure(url, &null, &mut prepared, &history, rounds).await?);
         postgres.stop().await?;
     }
-    let prepared: Vec<_> =
-        null.captured.take().into_iter().filter(|r| memchr::memmem::find(r, b"BatchExecuteStatement").is_some()).collect();
-    let items = prepared.iter().map(|r| memchr::memmem::find_iter(r, b"\"Statement\":\"").count()).sum::<usize>() as f64;
-    let per_request = items / prepared.len().max(1) as f64;
-    let report = Report {
-        sizes: reports,
-        raw_replay_rows_per_s: limits::raw_replay(null.address, &prepared, per_request, 20_000).await?,
-        sdk_loop_rows_per_s: limits::sdk_loop(&null.url, &history(LOOP_ROWS as u64), LOOP_ROWS).await?,
-        capture: capture.context("no size was asked for")?,
-    };
+    let report = Report { rounds, sizes: reports, capture: capture.context("no size was asked for")? };
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?)
     } else {
@@ -94,8 +88,57 @@ pub async fn run(sizes: &[u64], seed: u64, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn measure(url: &str, null: &Null, prepared: &mut Prepared, history: &History, rounds: u32) -> anyhow::Result<SizeReport> {
+    let begun = Ticks::now();
+    let (mut cold, mut guarded): (Option<Measured>, Option<Measured>) = (None, None);
+    let (mut copy, mut replay, mut sdk_loop) = (None, None, None);
+    for round in 1..=rounds.max(1) {
+        eprintln!("measuring, round {round}");
+        cold = Some(worker::spawn(url, &null.url, true).await?.better_than(cold));
+        let one = worker::spawn(url, &null.url, false).await?;
+        guarded = Some(one.better_than(guarded));
+        copy = machine::better(copy, limits::raw_copy(url, one.rows).await?);
+        prepared.add(null.captured.take());
+        replay = machine::better(
+            replay,
+            limits::raw_replay(null.address, &prepared.requests, prepared.per_request(), REPLAYED).await?,
+        );
+        sdk_loop = machine::better(sdk_loop, limits::sdk_loop(&null.url, history, LOOP_ROWS).await?);
+    }
+    let none = "a round was measured";
+    let guarded = guarded.context(none)?;
+    Ok(SizeReport {
+        rows: guarded.rows,
+        bytes_per_row: guarded.bytes as f64 / guarded.rows as f64,
+        guarded,
+        cold: cold.context(none)?,
+        raw_copy_rows_per_s: copy.context(none)?,
+        raw_replay_rows_per_s: replay.context(none)?,
+        sdk_loop_rows_per_s: sdk_loop.context(none)?,
+        stolen: machine::stolen_since(begun),
+    })
+}
+
+/// Guarded requests as the SDK sent them.
+#[derive(Default)]
+struct Prepared {
+    requests: Vec<Bytes>,
+}
+
+impl Prepared {
+    fn add(&mut self, captured: Vec<Bytes>) {
+        self.requests.extend(captured.into_iter().filter(|r| memchr::memmem::find(r, b"BatchExecuteStatement").is_some()));
+    }
+
+    /// Rows that each carries, on average.
+    fn per_request(&self) -> f64 {
+        let items = self.requests.iter().map(|r| memchr::memmem::find_iter(r, b"\"Statement\":\"").count()).sum::<usize>();
+        items as f64 / self.requests.len().max(1) as f64
+    }
+}
+
 fn print(report: &Report) {
-    println!("backfill into a null target, rows a second, ratios of this one run");
+    println!("backfill into a null target, rows a second, the best of {} rounds, ratios of this one run", report.rounds);
     for size in &report.sizes {
         println!("\n{} rows of {:.0} bytes", size.rows, size.bytes_per_row);
         for (name, measured) in [("guarded batch", size.guarded), ("cold batch", size.cold)] {
@@ -104,17 +147,18 @@ fn print(report: &Report) {
             println!(
                 "  {name:<14} {rate:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of raw replay   {:>6.1} x the plain loop   peak memory {memory}",
                 rate / size.raw_copy_rows_per_s,
-                rate / report.raw_replay_rows_per_s,
-                rate / report.sdk_loop_rows_per_s,
+                rate / size.raw_replay_rows_per_s,
+                rate / size.sdk_loop_rows_per_s,
             );
         }
         println!("  raw COPY       {:>9.0} rows/s   (one connection, binary, discarded)", size.raw_copy_rows_per_s);
+        println!("  raw replay     {:>9.0} rows/s   (prepared guarded requests, nothing computed)", size.raw_replay_rows_per_s);
+        println!("  plain SDK loop {:>9.0} rows/s   (one PutItem after the other)", size.sdk_loop_rows_per_s);
+        machine::print(size.stolen);
     }
-    println!("\nraw replay       {:>9.0} rows/s   (prepared guarded requests, nothing computed)", report.raw_replay_rows_per_s);
-    println!("plain SDK loop   {:>9.0} rows/s   (one PutItem after the other)", report.sdk_loop_rows_per_s);
     let capture = report.capture;
     println!(
-        "capture          {:>9.2} x a plain insert (median {:.0} µs instead of {:.0} µs, one row, one commit)",
+        "\ncapture          {:>9.2} x a plain insert (median {:.0} µs instead of {:.0} µs, one row, one commit)",
         capture.ratio(),
         capture.captured_us,
         capture.plain_us

@@ -1,11 +1,12 @@
 //! What capture costs a writer: the same single-row insert, with the triggers and without.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lockstep_core::source::Source;
-use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
 
+use super::machine::median_us;
 use super::worker;
 
 /// Median time of one insert.
@@ -24,36 +25,45 @@ impl CaptureCost {
     }
 }
 
-const INSERT: &str = "INSERT INTO public.integration_logs
-    (application_id, log_type, service_name, request_data, status_code, is_success, processing_time_ms, log_timestamp, correlation_id)
-    VALUES (7, 'Request', 'credit-bureau', '{\"score\": 700, \"bureau\": \"north\"}', '200', true, 12, clock_timestamp(), 'bench')";
+/// A table of the same shape, rows and indexes, without triggers.
+const TWIN: &str = "CREATE TABLE public.not_captured (LIKE public.integration_logs INCLUDING ALL);
+    INSERT INTO public.not_captured OVERRIDING SYSTEM VALUE TABLE public.integration_logs;
+    SELECT setval(pg_get_serial_sequence('public.not_captured', 'log_id'), max(log_id)) FROM public.not_captured";
 
-/// Measures `inserts` of each kind, one statement and one commit each, on a table that is not captured yet.
+/// The same insert into either table.
+fn insert_into(table: &str) -> String {
+    format!(
+        "INSERT INTO {table}
+    (application_id, log_type, service_name, request_data, status_code, is_success, processing_time_ms, log_timestamp, correlation_id)
+    VALUES (7, 'Request', 'credit-bureau', '{{\"score\": 700, \"bureau\": \"north\"}}', '200', true, 12, clock_timestamp(), 'bench')"
+    )
+}
+
+/// Measures `inserts` of each kind in turn, one statement and one commit each, so that whatever else the machine does meets
+/// both alike.
 ///
 /// # Errors
 /// The source's.
 pub async fn measure(source: &Source, inserts: usize) -> anyhow::Result<CaptureCost> {
     let mut connection = PgConnection::connect_with(&source.pool().connect_options()).await?;
-    // Warms caches and the plan, so that the kind measured first is not the slower one for that.
-    median(&mut connection, inserts / 4).await?;
-    let plain = median(&mut connection, inserts).await?;
+    sqlx::raw_sql(TWIN).execute(&mut connection).await?;
     let binding = worker::binding();
     source.migrate_schema().await?;
     source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
     source.adopt_target(binding.name(), &binding.target_name, None).await?;
-    median(&mut connection, inserts / 4).await?;
-    let captured = median(&mut connection, inserts).await?;
-    let us = |duration: Duration| duration.as_secs_f64() * 1e6;
-    Ok(CaptureCost { plain_us: us(plain), captured_us: us(captured) })
-}
-
-async fn median(connection: &mut PgConnection, inserts: usize) -> anyhow::Result<Duration> {
-    let mut times = Vec::with_capacity(inserts);
-    for _ in 0..inserts.max(1) {
-        let started = Instant::now();
-        sqlx::query(INSERT).execute(&mut *connection).await?;
-        times.push(started.elapsed());
+    let (plain, captured) = (insert_into("public.not_captured"), insert_into("public.integration_logs"));
+    let (mut of_plain, mut of_captured) = (Vec::with_capacity(inserts), Vec::with_capacity(inserts));
+    for insert in 0..inserts + inserts / 4 {
+        let begun = Instant::now();
+        sqlx::query(AssertSqlSafe(plain.clone())).execute(&mut connection).await?;
+        let between = Instant::now();
+        sqlx::query(AssertSqlSafe(captured.clone())).execute(&mut connection).await?;
+        // The first ones warm caches and plans.
+        if insert >= inserts / 4 {
+            of_plain.push(between - begun);
+            of_captured.push(between.elapsed());
+        }
     }
-    times.sort_unstable();
-    Ok(times[times.len() / 2])
+    sqlx::raw_sql("DROP TABLE public.not_captured").execute(&mut connection).await?;
+    Ok(CaptureCost { plain_us: median_us(of_plain), captured_us: median_us(of_captured) })
 }

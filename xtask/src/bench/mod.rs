@@ -1,14 +1,16 @@
 //! Benchmarks: ratios against limits measured in the same run, never absolute claims.
 //!
-//! In reading order: [`backfill`] (what is measured and printed), [`rows`], [`worker`] (the measured process), [`limits`] (what the
-//! machine can do at best, and a plain loop at worst), [`capture_cost`], [`null_target`] and [`replay`]; [`writes`] and its
-//! bare twins; [`validate`] and its prepared pages.
+//! In reading order: [`machine`] (why everything is measured in rounds), [`backfill`] (what is measured and printed), [`rows`],
+//! [`process`] and [`worker`] (the measured process), [`limits`] (what the machine can do at best, and a plain loop at worst),
+//! [`capture_cost`], [`null_target`] and [`replay`]; [`writes`] and its bare twins; [`validate`] and its prepared pages.
 
 pub mod backfill;
 mod bare;
 pub mod capture_cost;
 pub mod limits;
+pub mod machine;
 pub mod null_target;
+pub mod process;
 pub mod replay;
 pub mod rows;
 pub mod validate;

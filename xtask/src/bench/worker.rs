@@ -1,10 +1,8 @@
 //! The measured process: a backfill and nothing else, so that its time and its memory are its own.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
 use lockstep_coordinator::{BackfillOptions, Coordinator, LoadPathChoice, Migration, Options};
 use lockstep_core::source::{Source, SourceOptions, TableBinding};
 use lockstep_core::target::{Target, TargetOptions};
@@ -12,8 +10,7 @@ use lockstep_integration_logs::IntegrationLogs;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-/// Carries the source's URL, which has a password and so must not be an argument.
-pub(super) const SOURCE_URL: &str = "LOCKSTEP_BENCH_SOURCE_URL";
+use super::process;
 
 /// What a worker measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -33,6 +30,13 @@ impl Measured {
     pub fn rows_per_s(&self) -> f64 {
         self.rows as f64 / self.seconds
     }
+
+    /// The faster of this and the fastest so far, with the greater memory of both.
+    pub fn better_than(self, best: Option<Self>) -> Self {
+        let Some(best) = best else { return self };
+        let faster = if self.rows_per_s() > best.rows_per_s() { self } else { best };
+        Self { peak_kib: self.peak_kib.max(best.peak_kib), ..faster }
+    }
 }
 
 /// Starts a worker and waits for what it measured.
@@ -40,21 +44,7 @@ impl Measured {
 /// # Errors
 /// When it cannot be started, or fails.
 pub async fn spawn(source_url: &str, endpoint_url: &str, cold: bool) -> anyhow::Result<Measured> {
-    let exe = std::env::current_exe().context("finding this program")?;
-    let path = if cold { "cold" } else { "guarded" };
-    let output = tokio::process::Command::new(exe)
-        .args(["bench", "worker", endpoint_url, path])
-        .env(SOURCE_URL, source_url)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("starting the measured process")?;
-    if !output.status.success() {
-        bail!("the measured process failed: {}", output.status);
-    }
-    serde_json::from_slice(&output.stdout).context("reading what the measured process printed")
+    process::measured(&["bench", "worker", endpoint_url, if cold { "cold" } else { "guarded" }], source_url).await
 }
 
 /// The measured process itself: backfills `integration_logs` and prints [`Measured`] as JSON.
@@ -62,8 +52,7 @@ pub async fn spawn(source_url: &str, endpoint_url: &str, cold: bool) -> anyhow::
 /// # Errors
 /// The stores'.
 pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
-    let url = std::env::var(SOURCE_URL).with_context(|| format!("{SOURCE_URL} is not set; this command is part of `bench`"))?;
-    let source = connect(&url).await?;
+    let source = connect(&process::source_url()?).await?;
     let target = target(endpoint_url).await;
     let binding = binding();
     source.migrate_schema().await?;
@@ -83,7 +72,7 @@ pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
     coordinator.close().await;
     let rows = done.iter().map(|table| table.rows_written + table.rows_present).sum();
     let bytes = done.iter().map(|table| table.bytes_read).sum();
-    println!("{}", serde_json::to_string(&Measured { rows, bytes, seconds, peak_kib: peak_kib() })?);
+    println!("{}", serde_json::to_string(&Measured { rows, bytes, seconds, peak_kib: process::peak_kib() })?);
     Ok(())
 }
 
@@ -119,11 +108,4 @@ pub async fn target(endpoint_url: &str) -> Target {
         ..TargetOptions::default()
     })
     .await
-}
-
-/// `VmHWM` of this process, on Linux.
-pub(super) fn peak_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").trim().parse().ok()
 }

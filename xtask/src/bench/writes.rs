@@ -1,7 +1,7 @@
 //! `bench writes`: what the store handle costs a caller, beside the same work done bare, both in turn in one run.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil};
@@ -16,6 +16,7 @@ use lockstep_payments::{Payment, Payments};
 use serde::Serialize;
 
 use super::bare::Bare;
+use super::machine::{self, Ticks, median_us};
 use super::worker;
 use crate::registry;
 use crate::sample::generate::History;
@@ -46,6 +47,7 @@ pub struct Pair {
 /// # Errors
 /// The stores'.
 pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
+    let begun = Ticks::now();
     let postgres = Postgres::start(PostgresOptions::default()).await?;
     let dynamo = Dynamo::start().await?;
     let bench = Bench::prepare(postgres.url(), dynamo.endpoint_url()).await?;
@@ -64,6 +66,7 @@ pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&pairs)?);
     } else {
         print(&pairs);
+        machine::print(machine::stolen_since(begun));
     }
     dynamo.stop().await?;
     postgres.stop().await?;
@@ -203,9 +206,4 @@ async fn measure(
     }
     let (ours_us, bare_us) = (median_us(of_ours), median_us(of_bare));
     Ok(Pair { what, twin, ours_us, bare_us, ratio: ours_us / bare_us, ratio_max })
-}
-
-fn median_us(mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }

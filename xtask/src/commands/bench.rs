@@ -35,6 +35,9 @@ pub enum What {
         /// Seed of the rows
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
+        /// How often each thing is measured; the best counts, as a busy host only ever slows
+        #[arg(long, value_name = "N", default_value_t = bench::machine::ROUNDS)]
+        rounds: u32,
     },
     /// Measures the store handle: each call beside the same work done bare
     #[command(after_help = help!("  cargo xtask bench writes\n  cargo xtask bench writes --calls 5000 --json"))]
@@ -49,6 +52,9 @@ pub enum What {
         /// Rows of the table; more than one size is measured one after the other
         #[arg(long, value_name = "N", default_values_t = [100_000, 1_000_000])]
         rows: Vec<u64>,
+        /// How often each thing is measured; the best counts, as a busy host only ever slows
+        #[arg(long, value_name = "N", default_value_t = bench::machine::ROUNDS)]
+        rounds: u32,
     },
     /// The measured process of `validate`.
     #[command(hide = true)]
@@ -72,11 +78,11 @@ pub enum What {
 /// When a store does not start or fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     match args.what {
-        What::Backfill { rows, seed } => {
-            context.unless_cancelled(bench::backfill::run(&rows, seed, context.json)).await??;
+        What::Backfill { rows, seed, rounds } => {
+            context.unless_cancelled(bench::backfill::run(&rows, rounds, seed, context.json)).await??;
         }
         What::Writes { calls } => context.unless_cancelled(bench::writes::run(calls, context.json)).await??,
-        What::Validate { rows } => context.unless_cancelled(bench::validate::run(&rows, context.json)).await??,
+        What::Validate { rows, rounds } => context.unless_cancelled(bench::validate::run(&rows, rounds, context.json)).await??,
         What::Compare { endpoint_url } => bench::validate::measured::run(&endpoint_url).await?,
         What::Worker { endpoint_url, path } => bench::worker::run(&endpoint_url, &path).await?,
     }

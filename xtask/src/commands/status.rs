@@ -56,6 +56,17 @@ fn text(status: &Status) -> String {
         ("phase", format!("{phase} (epoch {epoch}) since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))),
         ("verdict", verdict),
     ]);
+    if let Some(record) = &status.target_record {
+        let writes = if record.control().writes_paused { "wait: a step is under way, or was broken off" } else { "go on" };
+        text +=
+            &format!("\nthe truth is in DynamoDB: its record says {} in epoch {}; writes {writes}", record.phase, record.epoch);
+    }
+    if let Some(until) = status.late_until {
+        text += &format!(
+            "\na write of DynamoOnly that was given up may still land until {}: keep `reverse-feed` and `relay` running",
+            until.format("%H:%M:%S UTC")
+        );
+    }
     let headers = ["table", "capture", "target", "ranges", "rows", "relayed", "pending", "oldest", "dead letters"];
     let rows = status.tables.iter().map(|t| {
         vec![

@@ -39,7 +39,7 @@ impl Source {
     /// The driver's.
     pub async fn completed(&self) -> Result<Option<Completed>> {
         let found = sqlx::query_as("SELECT completed_at, epoch, actor, journal_file FROM lockstep_archive.completed")
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool())
             .await
             .doing("looking for a migration that is complete");
         match found {
@@ -125,7 +125,7 @@ impl Source {
         .bind(intent)
         .bind(step)
         .bind(detail)
-        .fetch_one(&self.pool)
+        .fetch_one(self.pool())
         .await
         .doing("writing the journal")
     }
@@ -137,7 +137,7 @@ impl Source {
     pub async fn whole_journal(&self) -> Result<Vec<Entry>> {
         let schema = if self.has_schema().await? { "lockstep" } else { "lockstep_archive" };
         let sql = format!("SELECT * FROM {schema}.journal ORDER BY id");
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&self.pool).await.doing("reading the journal")
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the journal")
     }
 
     /// Drops a source table that a migration has left behind its guard; says whether it was there.

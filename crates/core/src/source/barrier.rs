@@ -86,14 +86,15 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn at_work(&self) -> Result<(Option<i32>, Option<i32>)> {
-        let mut connection = self.pool.acquire().await.doing("asking who is at work")?;
+        let mut connection = self.pool().acquire().await.doing("asking who is at work")?;
         Ok((holder(&mut connection, COORDINATOR).await?, holder(&mut connection, REVERSE_FEED).await?))
     }
 
     async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
         let taking = format!("taking the {what}'s lock");
-        let mut connection =
-            PgConnection::connect_with(&self.pool.connect_options()).await.doing(&format!("connecting for the {what}'s lock"))?;
+        let mut connection = PgConnection::connect_with(&self.pool().connect_options())
+            .await
+            .doing(&format!("connecting for the {what}'s lock"))?;
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
             .bind(key.0)
             .bind(key.1)

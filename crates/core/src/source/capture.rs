@@ -121,7 +121,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn capture_state(&self, binding: &TableBinding) -> Result<CaptureState> {
-        let mut connection = self.pool.acquire().await.doing("reading the state of capture")?;
+        let mut connection = self.pool().acquire().await.doing("reading the state of capture")?;
         CaptureState::read(&mut connection, binding).await
     }
 }

@@ -136,7 +136,7 @@ impl Source {
     /// # Errors
     /// See [`Control::read`].
     pub async fn control(&self) -> Result<Control> {
-        let mut connection = self.pool.acquire().await.doing("reading the phase")?;
+        let mut connection = self.pool().acquire().await.doing("reading the phase")?;
         Control::read(&mut connection).await
     }
 
@@ -163,7 +163,7 @@ impl Source {
     pub async fn table_state(&self, name: &str) -> Result<Option<TableState>> {
         sqlx::query_as("SELECT * FROM lockstep.tables WHERE name = $1")
             .bind(name)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool())
             .await
             .doing("reading the state of a table")
     }
@@ -177,7 +177,7 @@ impl Source {
             .bind(name)
             .bind(target_name)
             .bind(target_id)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("recording the target table")?;
         Ok(())
@@ -194,7 +194,7 @@ impl Source {
              WHERE name = $1 AND NOT cold_open AND coalesce(cold_unsafe_until <= clock_timestamp(), true)",
         )
         .bind(name)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing(&doing)?;
         if done.rows_affected() == 1 {
@@ -224,7 +224,7 @@ impl Source {
         )
         .bind(name)
         .bind(request_lifetime.as_secs_f64())
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing("beginning a cold load")?;
         if done.rows_affected() == 1 {
@@ -249,7 +249,7 @@ impl Source {
         )
         .bind(name)
         .bind(unsafe_for.map(|d| d.as_secs_f64()))
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing("ending a cold load")?;
         Ok(())

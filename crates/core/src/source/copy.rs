@@ -123,7 +123,7 @@ impl Source {
     }
 
     async fn copy_out(&self, select: &str, doing: &str) -> Result<CopyChunk> {
-        let (pool, copy) = (self.pool.clone(), format!("COPY ({select}) TO STDOUT (FORMAT binary)"));
+        let (pool, copy) = (self.pool().clone(), format!("COPY ({select}) TO STDOUT (FORMAT binary)"));
         // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the middle of a COPY back
         // to its pool, and whoever gets it next reads the answer to another question.
         let reading = tokio::spawn(async move {
@@ -159,7 +159,7 @@ impl Source {
         let last: Option<Vec<String>> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
             "SELECT ARRAY[{texts}] FROM {relation} AS s ORDER BY {descending} LIMIT 1"
         )))
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool())
         .await
         .doing(&doing)?;
         let Some(last) = last else { return Ok(Vec::new()) };
@@ -173,7 +173,8 @@ impl Source {
              WHERE n % greatest(total / {pieces}, 1) = 0 AND ({key}) < ({}) ORDER BY {key}",
             bound_sql(binding, &last)
         );
-        let mut bounds: Vec<KeyBound> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await.doing(&doing)?;
+        let mut bounds: Vec<KeyBound> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing(&doing)?;
         bounds.push(last);
         Ok(bounds)
     }

@@ -59,7 +59,7 @@ impl Source {
             .bind(binding.name())
             .bind(Version::HISTORY.0)
             .bind(reason)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("setting a row aside")?;
         Ok(())
@@ -84,7 +84,7 @@ impl Source {
             .bind(key.to_json())
             .bind(version.0)
             .bind(reason)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("setting a row aside")?;
         Ok(done.rows_affected() == 1)
@@ -101,7 +101,7 @@ impl Source {
         )
         .bind(table)
         .bind(limit)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .doing("listing dead letters")
     }
@@ -115,7 +115,7 @@ impl Source {
             "SELECT count(*), count(*) FILTER (WHERE acknowledged_at IS NULL) FROM lockstep.dead_letters WHERE table_name = $1",
         )
         .bind(table)
-        .fetch_one(&self.pool)
+        .fetch_one(self.pool())
         .await
         .doing("counting dead letters")
     }
@@ -132,7 +132,7 @@ impl Source {
         )
         .bind(table)
         .bind(&keys)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .doing("looking keys up in the dead letters")?;
         Ok(found.iter().filter_map(|key| SourceKey::parse(key).ok()).collect())
@@ -149,7 +149,7 @@ impl Source {
         )
         .bind(table)
         .bind(actor)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing("acknowledging dead letters")?;
         Ok(done.rows_affected())

@@ -55,7 +55,7 @@ impl Source {
     /// When the server does not answer.
     pub async fn history(&self) -> Result<Option<String>> {
         let sql = "SELECT (pg_control_system()).system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
-        match sqlx::query_scalar(sql).fetch_one(&self.pool).await.doing("asking for the source's timeline") {
+        match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
             Ok(history) => Ok(Some(history)),
             // Some services do not let anybody ask.
             Err(error) if error.kind.retry() == Retry::Never => Ok(None),
@@ -70,7 +70,7 @@ impl Source {
     pub async fn source_history(&self) -> Result<Option<SourceHistory>> {
         let found: Option<(Option<String>, i64, i64)> = none_where_missing(
             sqlx::query_as("SELECT h.server, h.version, s.last_value FROM lockstep.history h, lockstep.version_seq s")
-                .fetch_optional(&self.pool)
+                .fetch_optional(self.pool())
                 .await
                 .doing("reading the history of the source"),
         )?;
@@ -86,7 +86,7 @@ impl Source {
     pub async fn known_marks(&self, table: &str) -> Result<KnownMarks> {
         let found = sqlx::query_as("SELECT marking, marked FROM lockstep.history_marks WHERE table_name = $1")
             .bind(table)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool())
             .await
             .doing("reading the marks of a table");
         Ok(none_where_missing(found)?.unwrap_or_default())
@@ -116,7 +116,7 @@ impl Source {
         .bind(changed_every.as_secs_f64())
         .bind(every.as_secs_f64())
         .bind(&server)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool())
         .await
         .doing("beginning a mark")?;
         Ok(begun.map(|(number, version)| NewMark { number, version: Version(version), server }))
@@ -130,7 +130,7 @@ impl Source {
         sqlx::query("UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1")
             .bind(table)
             .bind(number)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("noting a mark")
             .map(drop)

@@ -82,7 +82,7 @@ impl Source {
         )
         .bind(&binding.relation.schema)
         .bind(&binding.relation.name)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool())
         .await
         .doing(&what)?;
         let missing = |message: String| Error::source(Kind::Misconfigured, what.clone(), message);
@@ -103,7 +103,7 @@ impl Source {
              FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         )
         .bind(oid)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .doing(&what)?;
         let key = sqlx::query(
@@ -113,7 +113,7 @@ impl Source {
              WHERE c.conrelid = $1 AND c.contype = 'p' GROUP BY c.condeferrable",
         )
         .bind(oid)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool())
         .await
         .doing(&what)?;
         Ok(SourceTable {
@@ -144,7 +144,7 @@ impl Source {
              FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped",
         )
         .bind(binding.relation.sql())
-        .fetch_one(&self.pool)
+        .fetch_one(self.pool())
         .await
         .doing("reading the columns of a table")
     }
@@ -167,7 +167,7 @@ impl Source {
              ORDER BY 1, 2",
         )
         .bind(oid)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .doing("listing what depends on a table")?;
         Ok(rows.iter().map(|row| Dependent { kind: row.get("kind"), name: row.get("name") }).collect())
@@ -188,7 +188,7 @@ impl Source {
             binding.relation.sql(),
             window.where_sql(binding, "WHERE")
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await.doing("counting source rows by day")
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("counting source rows by day")
     }
 
     /// Exact number of rows, optionally only those in `window` of the table's day column.
@@ -197,6 +197,6 @@ impl Source {
     /// The driver's.
     pub async fn count(&self, binding: &TableBinding, window: &super::Window) -> Result<i64> {
         let sql = format!("SELECT count(*) FROM {} AS s{}", binding.relation.sql(), window.where_sql(binding, "WHERE"));
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.pool).await.doing("counting source rows")
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("counting source rows")
     }
 }

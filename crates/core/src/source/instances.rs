@@ -149,7 +149,7 @@ impl Source {
             "SELECT *, (lease_ms - 1000 * extract(epoch FROM clock_timestamp() - renewed_at))::bigint AS lease_left_ms
              FROM lockstep.instances ORDER BY state DESC, name, started_at, id",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .doing("reading the instances");
         match found {
@@ -168,13 +168,13 @@ impl Source {
         let noted = sqlx::query("UPDATE lockstep.instances SET state = 'expired' WHERE id = $1 AND renewals = $2")
             .bind(seen.id)
             .bind(seen.renewals)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing(doing)?;
         // Processes that were killed never come back for their rows.
         sqlx::query("DELETE FROM lockstep.instances WHERE state = 'expired' AND renewed_at < clock_timestamp() - $1::interval")
             .bind(EXPIRED_KEPT)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing(doing)?;
         Ok(noted.rows_affected() == 1)

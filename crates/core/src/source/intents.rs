@@ -14,9 +14,10 @@
 use std::time::Duration;
 
 use sqlx::Row as _;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgConnection;
 
 use super::begin::begin_with;
+use super::sessions::Sessions;
 use super::{BARRIER, Control, Source, SourceTransaction};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::version::Version;
@@ -51,7 +52,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 /// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's default: the
 /// phase must be read by a statement that starts after the barrier was had.
 pub(crate) async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
-    let mut transaction = begin_behind_barrier(&source.pool, None).await?;
+    let mut transaction = begin_behind_barrier(&source.sessions, None).await?;
     let row = sqlx::query("SELECT phase, epoch, changed_at, pg_current_xact_id()::text AS xid FROM lockstep.control")
         .fetch_one(&mut *transaction)
         .await
@@ -60,11 +61,11 @@ pub(crate) async fn begin_write(source: &Source) -> Result<(SourceTransaction, C
     Ok((transaction, Control::of_row(&row)?, id))
 }
 
-async fn begin_behind_barrier(pool: &PgPool, lock_timeout: Option<Duration>) -> Result<SourceTransaction> {
+async fn begin_behind_barrier(sessions: &Sessions, lock_timeout: Option<Duration>) -> Result<SourceTransaction> {
     let (class, object) = BARRIER;
     let timeout = lock_timeout.map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis())).unwrap_or_default();
     let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_advisory_xact_lock_shared({class}, {object})");
-    begin_with(pool, sql, "beginning a write").await
+    begin_with(sessions, sql, "beginning a write").await
 }
 
 /// The marks that this transaction made on `keys`. To be read after its last statement, never after the first: a later
@@ -121,6 +122,8 @@ impl Source {
         let tables: Vec<&str> = keys.iter().map(|(key, _)| key.table).collect();
         let names: Vec<&str> = keys.iter().map(|(key, _)| key.key.as_str()).collect();
         let repairs: Vec<i64> = keys.iter().map(|(_, repair)| repair.0).collect();
+        let doing = "recording an intent";
+        let mut session = self.intents.take().await.doing(doing)?;
         sqlx::query(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
              SELECT $1::text::xid8, t, k::jsonb, r FROM unnest($2::text[], $3::text[], $4::bigint[]) AS d (t, k, r)",
@@ -129,9 +132,10 @@ impl Source {
         .bind(&tables)
         .bind(&names)
         .bind(&repairs)
-        .execute(&self.intents)
+        .execute(&mut *session)
         .await
-        .doing("recording an intent")?;
+        .doing(doing)?;
+        session.keep();
         Ok(())
     }
 
@@ -143,7 +147,7 @@ impl Source {
         sqlx::query_as(
             "SELECT count(*), greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(made_at)), 0))::float8 FROM lockstep.intents",
         )
-        .fetch_one(&self.intents)
+        .fetch_one(self.intents.pool())
         .await
         .doing("counting open intents")
     }
@@ -152,7 +156,7 @@ impl Source {
     pub(crate) async fn drop_intents(&self, ids: &[TransactionId]) -> Result<u64> {
         let dropped = sqlx::query("DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])")
             .bind(texts(ids))
-            .execute(&self.intents)
+            .execute(self.intents.pool())
             .await
             .doing("dropping an intent")?;
         Ok(dropped.rows_affected())
@@ -185,7 +189,10 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn open_write_intents(&self) -> Result<i64> {
-        sqlx::query_scalar("SELECT count(*) FROM lockstep.intents").fetch_one(&self.intents).await.doing("counting open intents")
+        sqlx::query_scalar("SELECT count(*) FROM lockstep.intents")
+            .fetch_one(self.intents.pool())
+            .await
+            .doing("counting open intents")
     }
 }
 

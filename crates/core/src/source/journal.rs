@@ -92,7 +92,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn journal_intent(&self, actor: &str, step: &str, detail: &Value) -> Result<IntentId> {
-        append(&self.pool, actor, EntryKind::Intent, None, step, detail).await.map(IntentId)
+        append(self.pool(), actor, EntryKind::Intent, None, step, detail).await.map(IntentId)
     }
 
     /// Records how an intent ended.
@@ -107,7 +107,7 @@ impl Source {
         step: &str,
         detail: &Value,
     ) -> Result<()> {
-        append(&self.pool, actor, kind, Some(intent), step, detail).await.map(drop)
+        append(self.pool(), actor, kind, Some(intent), step, detail).await.map(drop)
     }
 
     /// Records something worth remembering.
@@ -115,7 +115,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn journal_note(&self, actor: &str, step: &str, detail: &Value) -> Result<()> {
-        append(&self.pool, actor, EntryKind::Note, None, step, detail).await.map(drop)
+        append(self.pool(), actor, EntryKind::Note, None, step, detail).await.map(drop)
     }
 
     /// Whether a part of an intent was noted; its detail names the intent as `of`.
@@ -128,7 +128,7 @@ impl Source {
         )
         .bind(intent.0)
         .bind(step)
-        .fetch_one(&self.pool)
+        .fetch_one(self.pool())
         .await
         .doing("reading the journal")
     }
@@ -156,7 +156,7 @@ impl Source {
             "SELECT i.* FROM lockstep.journal i WHERE i.kind = 'intent'
              AND NOT EXISTS (SELECT 1 FROM lockstep.journal o WHERE o.intent = i.id) ORDER BY i.id",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .doing("reading the journal")
     }
@@ -171,7 +171,7 @@ impl Source {
         }
         sqlx::query_as("SELECT * FROM lockstep.journal ORDER BY id DESC LIMIT $1")
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool())
             .await
             .doing("reading the journal")
     }

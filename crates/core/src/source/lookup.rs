@@ -94,7 +94,7 @@ impl Source {
             // The text differs with every call: a cached plan would never be used again.
             .persistent(false)
             .bind(binding.name())
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool())
             .await
             .doing("looking keys up")?;
         Ok(found.into_iter().map(KeyState::of).collect())
@@ -123,7 +123,7 @@ impl Source {
         let found = sqlx::query(AssertSqlSafe(sql))
             .persistent(false)
             .bind(binding.name())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool())
             .await
             .doing("looking a row up")?;
         Ok(found.map(KeyState::of))
@@ -143,6 +143,6 @@ impl Source {
             binding.key_sql("s"),
             binding.primary_key_sql("s"),
         );
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(binding.name()).fetch_one(&self.pool).await.doing("looking a dead letter up")
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(binding.name()).fetch_one(self.pool()).await.doing("looking a dead letter up")
     }
 }

@@ -1,11 +1,12 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
-//! like), `schema` (Lockstep's own tables), `capture` (triggers), `barrier` and `control` (phase and epoch), `pending`,
-//! `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
-//! `instances` (leases), `copy` (reading rows), `progress` (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside),
-//! [`reverse`] (rows that come back from the target), `references`, `journal`, `verdicts`, `unverified` (what was delivered
-//! since a pass), `history` (a step back is noticed), `archive` (the end).
+//! like), `sessions` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
+//! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
+//! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows), `progress`
+//! (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
+//! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
+//! (a step back is noticed), `archive` (the end).
 
 mod archive;
 mod barrier;
@@ -29,6 +30,7 @@ mod repair;
 pub mod reverse;
 mod schema;
 pub(crate) mod sequences;
+mod sessions;
 mod standing;
 mod statements;
 mod sweep;
@@ -70,6 +72,7 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
+use self::sessions::{Sessions, TRUSTED_FOR};
 use crate::error::{Doing, Error, Kind, Result};
 
 /// Longest that a transaction of ours may do nothing. 1. A process is stopped, or cut off from the network, inside a write
@@ -93,11 +96,12 @@ pub struct SourceOptions {
 /// A handle on the source; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Source {
-    pool: PgPool,
+    /// Of the pool: see [`sessions`].
+    sessions: Sessions,
     /// For intents and their fate only. A strict write holds a connection of `pool` and wants a second one: were it from the
     /// same pool, as many writes as it has connections would wait for each other for ever. Whoever holds one of these wants
     /// no other.
-    intents: PgPool,
+    intents: Sessions,
 }
 
 /// Most connections for intents: each is held for one small commit.
@@ -145,12 +149,13 @@ impl Source {
                 .before_acquire(|connection, known| Box::pin(is_there(connection, known)))
                 .connect_lazy_with(connect.clone())
         };
-        Self { pool: pool(options.connections_max), intents: pool(INTENT_CONNECTIONS_MAX) }
+        let sessions = |connections_max| Sessions::new(pool(connections_max));
+        Self { sessions: sessions(options.connections_max), intents: sessions(INTENT_CONNECTIONS_MAX) }
     }
 
     /// The pool, for statements of this module's callers inside this crate and for tests.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        self.sessions.pool()
     }
 
     /// Name of the database.
@@ -158,7 +163,7 @@ impl Source {
     /// # Errors
     /// When the server does not answer.
     pub async fn database(&self) -> Result<String> {
-        sqlx::query_scalar("SELECT current_database()::text").fetch_one(&self.pool).await.doing("asking for the database's name")
+        sqlx::query_scalar("SELECT current_database()::text").fetch_one(self.pool()).await.doing("asking for the database's name")
     }
 
     /// The server's version, as `server_version_num`.
@@ -167,7 +172,7 @@ impl Source {
     /// When the server does not answer.
     pub async fn server_version(&self) -> Result<i32> {
         let text: String = sqlx::query_scalar("SELECT current_setting('server_version_num')")
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool())
             .await
             .doing("asking for the server version")?;
         text.parse().map_err(|_| Error::source(Kind::Misconfigured, "asking for the server version", text))
@@ -175,7 +180,7 @@ impl Source {
 
     /// Closes the pool: no connection is left when this returns.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.sessions.close().await;
         self.intents.close().await;
     }
 }
@@ -203,9 +208,6 @@ async fn make_a_session(connection: &mut PgConnection) -> std::result::Result<()
                       CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
     sqlx::query(sql).execute(connection).await.map(drop)
 }
-
-/// Idle for longer, a connection may have been cut by a firewall or a restart.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 async fn is_there(
     connection: &mut PgConnection,

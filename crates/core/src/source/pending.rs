@@ -85,7 +85,7 @@ impl Source {
             .bind(binding.name())
             .bind(after.map(|key| sqlx::types::Json(key.clone())))
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool())
             .await
             .doing(&doing)?;
         let full = found.len() as i64 == limit;
@@ -110,6 +110,8 @@ impl Source {
     /// The driver's. Not having acknowledged is harmless: the keys are delivered again (I2).
     pub async fn acknowledge(&self, table: &str, delivered: &[Delivered], read_at: DateTime<Utc>) -> Result<u64> {
         let (keys, versions) = columns_of(delivered);
+        let doing = "acknowledging delivered keys";
+        let mut session = self.session(doing).await?;
         let row: (i64,) = sqlx::query_as(
             "WITH delivered AS MATERIALIZED (SELECT k::jsonb AS key, v AS version FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
              locked AS MATERIALIZED (
@@ -126,9 +128,10 @@ impl Source {
         .bind(&keys)
         .bind(&versions)
         .bind(read_at)
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *session)
         .await
-        .doing("acknowledging delivered keys")?;
+        .doing(doing)?;
+        session.keep();
         Ok(row.0 as u64)
     }
 
@@ -140,7 +143,7 @@ impl Source {
         sqlx::query("UPDATE lockstep.tables SET relayed = relayed + $2 WHERE name = $1")
             .bind(table)
             .bind(delivered as i64)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("counting delivered keys")?;
         Ok(())
@@ -158,7 +161,7 @@ impl Source {
                    UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1) AS open",
         )
         .bind(table)
-        .fetch_one(&self.pool)
+        .fetch_one(self.pool())
         .await
         .doing("measuring the lag")?;
         Ok(Lag { keys, oldest_s: oldest_s.max(0.0) })
@@ -177,7 +180,7 @@ impl Source {
         )
         .bind(table)
         .bind(&keys)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .doing("looking keys up in the pending set")?;
         Ok(found.iter().filter_map(|key| SourceKey::parse(key).ok()).collect())

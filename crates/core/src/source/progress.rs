@@ -146,7 +146,7 @@ impl Source {
     pub async fn ranges(&self, table: &str) -> Result<Vec<RangeRow>> {
         sqlx::query_as("SELECT * FROM lockstep.ranges WHERE table_name = $1 ORDER BY number")
             .bind(table)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool())
             .await
             .doing("reading the progress of a backfill")
     }
@@ -181,7 +181,7 @@ impl Source {
         .bind(add.rows_present)
         .bind(add.dead_letters)
         .bind(add.bytes_read)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing("moving a watermark")?;
         Ok(())

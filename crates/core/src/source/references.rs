@@ -36,7 +36,7 @@ impl Source {
         )
         .bind(to.sql())
         .bind(reference.to_column)
-        .fetch_one(&self.pool)
+        .fetch_one(self.pool())
         .await
         .doing(doing)?;
         if !there {
@@ -54,7 +54,7 @@ impl Source {
             to_column = quote_identifier(reference.to_column),
             window = window.where_sql(binding, "AND"),
         );
-        let (rows, keys): (i64, Vec<String>) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&self.pool).await.doing(doing)?;
+        let (rows, keys): (i64, Vec<String>) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing(doing)?;
         Ok(Some(Dangling { rows: rows.unsigned_abs(), keys }))
     }
 }

@@ -53,7 +53,7 @@ impl Source {
         for keys in keys.chunks(KEYS_MAX) {
             let sql = format!("SELECT k.key::text FROM (VALUES {}) AS k (n, key) ORDER BY k.n", keys_sql(binding, keys));
             let found: Vec<String> =
-                sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_all(&self.pool).await.doing(doing)?;
+                sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_all(self.pool()).await.doing(doing)?;
             for key in found {
                 named.push(SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?);
             }

@@ -41,7 +41,7 @@ impl Source {
         // The migrator holds an advisory lock of its session from its first statement to its last. A caller that goes away
         // between them would give the session back to the pool with the lock in it, and whoever starts after that would wait
         // until this process ends. So it goes on by itself.
-        let pool = self.pool.clone();
+        let pool = self.pool().clone();
         let made = tokio::spawn(async move { migrator.run(&pool).await }).await;
         let made = made.map_err(|_| Error::source(Kind::Unavailable, "creating schema lockstep", "this process is ending"))?;
         made.map_err(|error| match error {
@@ -62,7 +62,7 @@ impl Source {
     /// When the server does not answer.
     pub async fn has_schema(&self) -> Result<bool> {
         sqlx::query_scalar("SELECT to_regclass('lockstep.control') IS NOT NULL")
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool())
             .await
             .doing("looking for schema lockstep")
     }

@@ -45,7 +45,7 @@ impl Source {
         let status: Option<String> =
             sqlx::query_scalar("SELECT CASE WHEN $1::text::xid8 < pg_current_xact_id() THEN pg_xact_status($1::text::xid8) END")
                 .bind(id.0.to_string())
-                .fetch_one(&self.intents)
+                .fetch_one(self.intents.pool())
                 .await
                 .doing("asking how a transaction ended")?;
         Ok(fate(status.as_deref()))
@@ -67,7 +67,7 @@ impl Source {
         )
         .bind(age_min.as_secs_f64())
         .bind(SWEEP_MAX)
-        .fetch_all(&self.intents)
+        .fetch_all(self.intents.pool())
         .await
         .doing("reading open intents")?;
         let mut swept = Swept::default();

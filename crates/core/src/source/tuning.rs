@@ -17,7 +17,7 @@ impl Source {
     /// The driver's.
     pub async fn tuning(&self) -> Result<Tuning> {
         sqlx::query_as("SELECT write_units_per_s_max FROM lockstep.tuning")
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool())
             .await
             .doing("reading the tuning")
     }
@@ -29,7 +29,7 @@ impl Source {
     pub async fn tune(&self, tuning: Tuning) -> Result<()> {
         sqlx::query("UPDATE lockstep.tuning SET write_units_per_s_max = $1, changed_at = clock_timestamp()")
             .bind(tuning.write_units_per_s_max)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("changing the tuning")?;
         Ok(())

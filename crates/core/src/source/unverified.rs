@@ -65,7 +65,7 @@ impl Source {
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
         let is_there: bool =
-            sqlx::query_scalar("SELECT to_regclass('lockstep.passes') IS NOT NULL").fetch_one(&self.pool).await.doing(doing)?;
+            sqlx::query_scalar("SELECT to_regclass('lockstep.passes') IS NOT NULL").fetch_one(self.pool()).await.doing(doing)?;
         if !is_there {
             return Ok(None);
         }
@@ -89,7 +89,7 @@ impl Source {
     pub async fn full_pass(&self, table: &str) -> Result<Option<FullPass>> {
         sqlx::query_as("SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified WHERE table_name = $1")
             .bind(table)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool())
             .await
             .doing("reading the newest full pass")
     }
@@ -113,7 +113,7 @@ impl Source {
         .bind(full.epoch)
         .bind(&full.identity)
         .bind(full.verified_as_of)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing("recording a full pass")?;
         Ok(())
@@ -130,7 +130,7 @@ impl Source {
         .bind(table)
         .bind(full_as_of)
         .bind(verified_as_of)
-        .execute(&self.pool)
+        .execute(self.pool())
         .await
         .doing("recording what was looked at again")?;
         Ok(())
@@ -143,7 +143,7 @@ impl Source {
     pub async fn forget_full_pass(&self, table: &str) -> Result<()> {
         sqlx::query("DELETE FROM lockstep.verified WHERE table_name = $1")
             .bind(table)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("forgetting a full pass")?;
         Ok(())
@@ -166,7 +166,7 @@ impl Source {
             .bind(table)
             .bind(pass)
             .bind(FORGOTTEN_AT_ONCE)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("forgetting keys that agree")?
             .rows_affected();
@@ -204,7 +204,7 @@ impl Source {
             .bind(table)
             .bind(after.map(|key| sqlx::types::Json(key.clone())))
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool())
             .await
             .doing(doing)?;
         let parsed = rows.into_iter().map(|(key, literals)| {

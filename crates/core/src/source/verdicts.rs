@@ -32,7 +32,7 @@ impl Source {
             .bind(epoch.0)
             .bind(consistent)
             .bind(report)
-            .execute(&self.pool)
+            .execute(self.pool())
             .await
             .doing("storing a verdict")?;
         Ok(())
@@ -47,7 +47,7 @@ impl Source {
             "SELECT at, extract(epoch FROM clock_timestamp() - at)::float8 AS age_s, epoch, consistent, report
              FROM lockstep.verdicts ORDER BY id DESC LIMIT 1",
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool())
         .await
         .doing("reading the newest verdict")
     }
@@ -57,6 +57,6 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
-        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await.doing("reading the source's clock")
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(self.pool()).await.doing("reading the source's clock")
     }
 }

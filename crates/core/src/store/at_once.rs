@@ -12,7 +12,7 @@ use sqlx::postgres::PgArguments;
 use super::transaction::{Change, WriteTransaction, Written};
 use super::write::Touched;
 use super::{Begun, Delivery, Store, WriteFailed, WriteMode, WriteOutcome};
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::phase::Phase;
 use crate::source::{Call, CallEnd, Called, Control, Mark, Marked, Marks, TableBinding, call, call_sql};
 use crate::table::MigratableTable;
@@ -114,11 +114,13 @@ impl<T: MigratableTable> Store<T> {
         let writer = &self.shared.writer;
         let doing = format!("writing {}", T::NAME);
         // Apart from the call, so that a server that is not there is not taken for a lost answer.
-        let mut connection = writer.source().pool().acquire().await.doing(&doing)?;
+        let mut connection = writer.source().session(&doing).await?;
         let asked_at = Instant::now();
         let marks = if writes_both { Marks::Versions } else { Marks::Unasked };
         let ended = call(&mut connection, self.shared.calls.sql(kind), arguments, control.epoch, marks, &doing).await;
-        drop(connection);
+        if matches!(ended, CallEnd::Done(_) | CallEnd::NoRow) {
+            connection.keep();
+        }
         let called = match ended {
             CallEnd::Done(called) => called,
             CallEnd::NoRow => return Ok(Ended::Done(nothing(control))),

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Writer;
 use super::counters::count;
 use crate::error::Error;
-use crate::source::{TransactionFate, TransactionId};
+use crate::source::{SourceTransaction, TransactionFate, TransactionId};
 use crate::target::Backoff;
 
 /// Longest that a caller waits to hear how its commit ended. 1. PostgreSQL goes away in the middle of a commit. 2. Each
@@ -24,7 +24,7 @@ pub(super) enum Commit {
 
 impl Writer {
     /// Commits `transaction`.
-    pub(super) async fn commit(&self, transaction: sqlx::Transaction<'static, sqlx::Postgres>, id: TransactionId) -> Commit {
+    pub(super) async fn commit(&self, transaction: SourceTransaction, id: TransactionId) -> Commit {
         let Err(error) = transaction.commit().await else { return Commit::Committed };
         // A plain error in answer to COMMIT (a deferred constraint, say) is a rollback. A fatal one may come after the
         // commit record was written, while the server waited for a replica.

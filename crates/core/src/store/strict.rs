@@ -59,7 +59,8 @@ impl Writer {
         let (sent, settled) = if self.options().continue_on_write_failure {
             (sending.await, None)
         } else {
-            let (sent, settled) = tokio::join!(sending, settle_in_transaction(&mut write.sql, &all));
+            // PostgreSQL first: it works while the request is being made and signed.
+            let (settled, sent) = tokio::join!(settle_in_transaction(&mut write.sql, &all), sending);
             (sent, Some(settled))
         };
         let mut held: Vec<(&MarkedKey, Version)> = Vec::with_capacity(puts.len());

@@ -11,7 +11,7 @@ use crate::column::Unholdable;
 use crate::error::Result;
 use crate::item::Item;
 use crate::key::SourceKey;
-use crate::source::{Control, Mark, MarkedKey, Source, TableBinding, TransactionId, begin_write};
+use crate::source::{Control, Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write};
 use crate::target::Target;
 
 /// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to clone.
@@ -47,7 +47,7 @@ pub(crate) enum State {
 
 /// A transaction behind the barrier, with the changes it has made so far.
 pub(crate) struct WriteTransaction {
-    pub(crate) sql: sqlx::Transaction<'static, sqlx::Postgres>,
+    pub(crate) sql: SourceTransaction,
     pub(crate) control: Control,
     pub(super) id: TransactionId,
     pub(super) changes: Vec<Change>,

@@ -57,7 +57,8 @@ pub(super) fn if_possible(is_root: bool) -> Result<bool, Error> {
     if !is_root || Manager::of_this_machine() != Manager::Apt {
         return Ok(false);
     }
-    tracing::info!("this machine has no PostgreSQL server: installing one with apt-get, which can take a minute");
+    // Whoever owns the machine is to see it.
+    tracing::warn!("this machine has no PostgreSQL server: installing one with apt-get, which can take a minute");
     let _no_default_cluster = NoDefaultCluster::ask(Path::new("/etc/postgresql-common/createcluster.d"));
     apt_get(&["update", "-q"])?;
     apt_get(&["install", "-q", "-y", "--no-install-recommends", "postgresql"])?;

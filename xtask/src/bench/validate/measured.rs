@@ -1,13 +1,12 @@
 //! The measured process: one full comparison and nothing else, so that its time and its memory are its own.
 
-use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use lockstep_validator::{CancellationToken, Progress, ValidateOptions, validate};
 use serde::{Deserialize, Serialize};
 
-use crate::bench::worker::{self, SOURCE_URL};
+use crate::bench::{process, worker};
 
 /// What a comparison came to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +34,14 @@ impl Compared {
     pub fn rows_per_s(&self) -> f64 {
         self.rows as f64 / self.seconds
     }
+
+    /// The faster of this and the fastest so far, with the greater memory of both.
+    pub fn better_than(self, best: Option<Self>) -> Self {
+        let Some(best) = best else { return self };
+        let peak_kib = self.peak_kib.max(best.peak_kib);
+        let faster = if self.rows_per_s() > best.rows_per_s() { self } else { best };
+        Self { peak_kib, ..faster }
+    }
 }
 
 /// Starts the measured process and waits for what it says.
@@ -42,20 +49,7 @@ impl Compared {
 /// # Errors
 /// When it cannot be started, or fails.
 pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Compared> {
-    let exe = std::env::current_exe().context("finding this program")?;
-    let output = tokio::process::Command::new(exe)
-        .args(["bench", "compare", endpoint_url])
-        .env(SOURCE_URL, source_url)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("starting the measured process")?;
-    if !output.status.success() {
-        bail!("the measured process failed: {}", output.status);
-    }
-    serde_json::from_slice(&output.stdout).context("reading what the measured process printed")
+    process::measured(&["bench", "compare", endpoint_url], source_url).await
 }
 
 /// The measured process itself: compares `integration_logs` and prints [`Compared`] as JSON.
@@ -63,8 +57,7 @@ pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Compa
 /// # Errors
 /// The stores'.
 pub async fn run(endpoint_url: &str) -> anyhow::Result<()> {
-    let url = std::env::var(SOURCE_URL).with_context(|| format!("{SOURCE_URL} is not set; this command is part of `bench`"))?;
-    println!("{}", serde_json::to_string(&compare(&url, endpoint_url).await?)?);
+    println!("{}", serde_json::to_string(&compare(&process::source_url()?, endpoint_url).await?)?);
     Ok(())
 }
 
@@ -96,6 +89,6 @@ pub async fn compare(url: &str, endpoint_url: &str) -> anyhow::Result<Compared> 
         buckets: table.buckets,
         buckets_differing: table.buckets_differing,
         seconds,
-        peak_kib: worker::peak_kib(),
+        peak_kib: process::peak_kib(),
     })
 }
