@@ -303,7 +303,7 @@ async fn a_state_that_nobody_may_decide_is_left_as_it_is() {
     let world = World::start().await;
     world.sql(&logs(1, 10)).await;
     world.migrated_to(Phase::HybridRead).await.close().await;
-    let epoch = world.flip(Phase::DynamoOnly).await;
+    let epoch = world.truth_in_target().await;
     let table: TableBinding = world.logs_table();
     world.drop_table(&table).await;
     let diagnosis = diagnosis(&world).await;

@@ -44,8 +44,6 @@ async fn try_follow(
         let message = format!("PostgreSQL is in epoch {}, above DynamoDB's {}: it was not set back", now.epoch, record.epoch);
         return Err(StoreError::source(Kind::Refused, DOING, message));
     }
-    // Whatever was written since the moment that PostgreSQL remembers is news to it, whoever wrote it then.
-    Source::follow_target(&mut transaction, now.epoch, record.epoch).await?;
     for table in &histories.tables {
         let found = match &table.found {
             Found::There { mark: Some(mark), .. } => mark.number,
@@ -62,5 +60,7 @@ async fn try_follow(
             return Err(StoreError::source(Kind::Refused, DOING, message));
         }
     }
+    // Whatever was written since the moment that PostgreSQL remembers is news to it, whoever wrote it then.
+    Source::follow_target(&mut transaction, now.epoch, record.epoch).await?;
     transaction.commit().await.doing(DOING)
 }

@@ -103,7 +103,10 @@ pub async fn mend(
     let source = &migration.source;
     source.migrate_schema().await?;
     let lock = source.lock_coordinator().await?;
-    let diagnosis = examine(&observe(source, &migration.target, &migration.tables).await?);
+    let mut seen = observe(source, &migration.target, &migration.tables).await?;
+    // It is we.
+    seen.at_work.coordinator = None;
+    let diagnosis = examine(&seen);
     let remedies = planned(migration, &diagnosis).await?;
     let mut mended = Mended::default();
     if remedies.is_empty() {
