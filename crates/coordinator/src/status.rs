@@ -80,12 +80,14 @@ pub struct TableStatus {
 /// When a store does not answer.
 pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Status> {
     if !source.has_schema().await? {
+        // Schema `lockstep` is gone as well where the migration is complete.
+        let target_record = target.control().record().await.ok().flatten();
         return Ok(Status {
             installed: false,
             phase: None,
             epoch: None,
             since: None,
-            target_record: None,
+            target_record,
             late_until: None,
             tables: Vec::new(),
             instances: Vec::new(),

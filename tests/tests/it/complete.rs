@@ -242,3 +242,43 @@ async fn source_tables_are_dropped_only_after_the_end_behind_their_guard_and_wit
     assert_eq!(journal, 3, "what the check said is kept");
     assert_eq!(world.live_items(PAYMENTS).await, 40);
 }
+
+#[tokio::test]
+async fn the_commands_ask_refuse_and_come_to_the_end() {
+    use super::process::{command, ended};
+    let early = World::start().await;
+    early.migrated_to(Phase::DualWrite).await.close().await;
+    let world = dynamo_only().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("end.jsonl");
+    let file = file.to_str().expect("a plain name");
+    let code = async |world: &World, check: Option<&str>, arguments: &[&str]| {
+        let mut command = command(world, arguments);
+        command.env("LOCKSTEP_CLEANUP__BACKUP_CHECK", check.unwrap_or_default());
+        let output = ended(command).await;
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!said.contains("panicked"), "{said}");
+        (output.status.code(), said)
+    };
+    let complete = ["complete", "--yes", "--journal", file];
+    let drop = ["cleanup", "--drop-source", "--yes"];
+    for (world, check, arguments, expected, says) in [
+        (&early, None, &complete[..], 3, "phase is DynamoOnly"),
+        (&world, None, &["complete"], 2, "say --yes"),
+        (&world, None, &drop, 2, "cleanup.backup_check is not set"),
+        (&world, Some("true"), &drop, 3, "`complete` comes first"),
+        (&world, None, &complete, 0, "The migration is complete"),
+        (&world, None, &complete, 0, "The migration is complete"),
+        (&world, None, &["status"], 0, "Complete since"),
+        (&world, None, &["doctor"], 0, "Complete since"),
+        (&world, None, &["rollback"], 3, "the migration is complete since"),
+        (&world, Some("echo none since Tuesday; exit 1"), &drop, 3, "none since Tuesday"),
+        (&world, Some("echo all there"), &drop, 0, "Dropped: public.integration_logs, public.payments"),
+    ] {
+        let (code, said) = code(world, check, arguments).await;
+        assert!(code == Some(expected) && said.contains(says), "{arguments:?} ended with {code:?}: {said}");
+    }
+    let journal = std::fs::read_to_string(file).expect("the journal is a file");
+    assert!(journal.lines().next().is_some_and(|head| head.contains("lockstep journal")), "{journal}");
+    assert!(journal.lines().last().is_some_and(|last| last.contains("\"done\"") && last.contains("\"complete\"")), "{journal}");
+}

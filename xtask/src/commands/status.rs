@@ -41,6 +41,12 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
 }
 
 fn text(status: &Status) -> String {
+    if let Some(since) = status.target_record.and_then(|record| record.completed_at) {
+        return format!(
+            "Complete since {}: DynamoDB is the truth for good. `cargo xtask doctor` says whether anything is left to do.",
+            since.format("%Y-%m-%d %H:%M:%S UTC")
+        );
+    }
     let (Some(phase), Some(epoch), Some(since)) = (status.phase, status.epoch, status.since) else {
         return "Lockstep was never installed in this source: everything is as it was. `cargo xtask migrate` or \
                 `cargo xtask backfill` begins."
