@@ -157,3 +157,24 @@ async fn two_states_never_share_a_version_however_their_marks_wait() {
     assert!(world.pending(LOGS).await[&log_key(1, "a")] > higher, "I2: two states, two versions");
     world.assert_converged().await;
 }
+
+/// The order is what makes a phantom findable: whatever may be in the target has an intent that says so.
+#[tokio::test]
+async fn no_put_leaves_before_its_intent_is_durable_or_ever_without_one() {
+    let (world, app) = world(strict()).await;
+    applied(&app.store::<IntegrationLogs>().put(&row(1, "u")).await.expect("written"));
+    let before = world.proxy().seen("PutItem");
+    let mut holder = world.stranger().await;
+    run(&mut holder, "BEGIN; LOCK TABLE lockstep.intents IN EXCLUSIVE MODE").await;
+    let store = app.store::<IntegrationLogs>();
+    let write = tokio::spawn(async move { store.put(&row(2, "u")).await });
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+                   AND query LIKE 'INSERT INTO lockstep.intents%'";
+    eventually("the intent waits", || async { world.value::<bool>(&format!("SELECT EXISTS ({waiting})")).await }).await;
+    world.sql(&format!("SELECT pg_terminate_backend(pid) FROM ({waiting}) AS waits")).await;
+    write.await.expect("no panic").expect_err("without an intent nothing is written");
+    run(&mut holder, "ROLLBACK").await;
+    assert_eq!(world.proxy().seen("PutItem"), before, "I9");
+    assert_eq!(world.count(LOGS).await, 1, "rolled back");
+    world.assert_converged().await;
+}

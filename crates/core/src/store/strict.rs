@@ -59,8 +59,7 @@ impl Writer {
         let (sent, settled) = if self.options().continue_on_write_failure {
             (sending.await, None)
         } else {
-            // PostgreSQL first: it works while the request is being made and signed.
-            let (settled, sent) = tokio::join!(settle_in_transaction(&mut write.sql, &all), sending);
+            let (sent, settled) = tokio::join!(sending, settle_in_transaction(&mut write.sql, &all));
             (sent, Some(settled))
         };
         let mut held: Vec<(&MarkedKey, Version)> = Vec::with_capacity(puts.len());
