@@ -1,7 +1,7 @@
 //! Many states, and what is said of each.
 
 use chrono::DateTime;
-use lockstep_core::source::{Entry, KnownMarks, SourceHistory};
+use lockstep_core::source::{Completed, Entry, KnownMarks, SourceHistory};
 use lockstep_core::target::control::{TargetRecord, Writes};
 use lockstep_core::{Epoch, Phase, Version};
 
@@ -197,4 +197,25 @@ fn a_source_that_was_set_back_before_dynamo_only_is_judged_by_what_dynamodb_says
     let lost = Observation { target_record: record(Phase::DynamoOnly, 6), ..lost };
     let said = check(&lost, false, &["contradict", "PostgreSQL was set back"], &[Remedy::FollowTarget, Remedy::ReverseBackfill]);
     assert!(!said.safe.iter().any(|safe| safe.contains("PostgreSQL is the truth")), "{:?}", said.safe);
+}
+
+#[test]
+fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
+    let target_record =
+        record(Phase::DynamoOnly, 5).map(|record| TargetRecord { completed_at: Some(DateTime::UNIX_EPOCH), ..record });
+    // Its marks are gone already, and that is no loss.
+    let tidying = Observation { target_record, ..lost(Phase::DynamoOnly, 5, Found::There { id: None, mark: None }) };
+    let said = check(&tidying, true, &["PostgreSQL still has"], &[]);
+    assert!(said.state.starts_with("Complete since") && said.next[0].contains("complete"), "{said:?}");
+    let completed = Completed {
+        completed_at: DateTime::UNIX_EPOCH,
+        epoch: 5,
+        actor: "test".to_owned(),
+        journal_file: "end.jsonl".to_owned(),
+    };
+    let tables = vec![TableSeen::default()];
+    let over = Observation { target_record, completed: Some(completed), tables, ..Observation::default() };
+    let said = check(&over, true, &["the migration is complete"], &[]);
+    assert!(said.state.starts_with("Complete since") && said.next[0].contains("cleanup"), "{said:?}");
+    check(&Observation { completed: None, ..over }, false, &["knows nothing of it"], &[]);
 }
