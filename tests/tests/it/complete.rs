@@ -266,7 +266,7 @@ async fn the_commands_ask_refuse_and_come_to_the_end() {
         (&early, None, &complete[..], 3, "phase is DynamoOnly"),
         (&world, None, &["complete"], 2, "say --yes"),
         (&world, None, &drop, 2, "cleanup.backup_check is not set"),
-        (&world, Some("true"), &drop, 3, "`complete` comes first"),
+        (&world, Some("exit 0"), &drop, 3, "`complete` comes first"),
         (&world, None, &complete, 0, "The migration is complete"),
         (&world, None, &complete, 0, "The migration is complete"),
         (&world, None, &["status"], 0, "Complete since"),

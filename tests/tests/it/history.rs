@@ -253,6 +253,43 @@ async fn a_mark_that_was_broken_off_is_no_loss() {
     world.assert_converged().await;
 }
 
+/// Whoever asks must not hold what it read first against what others have written since.
+#[tokio::test]
+async fn marks_that_others_make_meanwhile_are_no_loss() {
+    let world = World::start().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let done = CancellationToken::new();
+    let marking = async {
+        let mut id = 0;
+        while !done.is_cancelled() {
+            id += 1;
+            world.sql(&log(id, "a")).await;
+            for binding in world.tables() {
+                let begun = world
+                    .source
+                    .begin_mark(binding.name(), Duration::ZERO, Duration::ZERO)
+                    .await
+                    .expect("begun")
+                    .expect("a mark");
+                let at = chrono::Utc::now();
+                let (number, version, server) = (begun.number, begun.version, begun.server);
+                let mark = lockstep_core::target::HistoryMark { number, version, server, at };
+                let schema = binding.table.target();
+                world.plain_target.set_history_mark(&binding.target_name, &schema, &mark).await.expect("made");
+                world.source.end_mark(binding.name(), number).await.expect("noted");
+            }
+        }
+    };
+    let asking = async {
+        for _ in 0..60 {
+            let lost = status(&world.source, &world.plain_target, &world.tables()).await.expect("read").lost;
+            assert!(lost.is_empty(), "{lost:?}");
+        }
+        done.cancel();
+    };
+    tokio::join!(marking, asking);
+}
+
 #[tokio::test]
 async fn going_back_to_postgresql_does_not_depend_on_a_target_that_is_away() {
     let mut world = World::start().await;

@@ -49,12 +49,20 @@ impl Histories {
 /// # Errors
 /// The source's.
 pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Histories> {
-    let Some(of_source) = source.source_history().await? else { return Ok(Histories::default()) };
+    if source.source_history().await?.is_none() {
+        return Ok(Histories::default());
+    }
     let mut tables = Vec::new();
     for binding in bindings {
         tables.extend(look_at(source, target, binding).await?);
     }
-    Ok(Histories { source: Some(of_source), tables })
+    // Others make marks meanwhile, and what is read first must not be held against what is newer. 1. We read that the source is at
+    // version 7. 2. It hands out 8, and a relay marks 8 in the target. 3. We read the mark: nothing is lost. So what the
+    // target is to have is read before the target, and what the source has made after it.
+    for table in &mut tables {
+        table.known.marking = source.known_marks(&table.name).await?.marking;
+    }
+    Ok(Histories { source: source.source_history().await?, tables })
 }
 
 /// `None` before the table was adopted, and where another one was: that is a mistake of the configuration, which gates name.

@@ -26,7 +26,7 @@ impl TargetControl {
     pub async fn set_purge_cursor(&self, table: &str, what: Purge, after: Option<&TargetKey>) -> Result<()> {
         let mut item = key(&partition(table), sort(what));
         let client = &self.target.client;
-        let sent = match after {
+        match after {
             Some(after) => {
                 item.insert(AFTER.to_owned(), AttributeValue::M(after.to_attributes()));
                 client
@@ -46,8 +46,7 @@ impl TargetControl {
                 .await
                 .map(drop)
                 .map_err(|e| fault::error("purging", e)),
-        };
-        sent
+        }
     }
 }
 
