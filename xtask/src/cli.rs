@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, dead_letters, dynamo_server, migrate, orphans, relay, repair, report, reverse_feed, rollback, seed,
-    status, test_operation, tune, validate,
+    advance, backfill, bench, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report,
+    reverse_feed, rollback, seed, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -96,9 +96,15 @@ pub enum Command {
     #[allow(missing_docs)]
     Rollback(rollback::Args),
     #[allow(missing_docs)]
+    Complete(complete::Args),
+    #[allow(missing_docs)]
+    Cleanup(cleanup::Args),
+    #[allow(missing_docs)]
     DeadLetters(dead_letters::Args),
     #[allow(missing_docs)]
     Orphans(orphans::Args),
+    #[allow(missing_docs)]
+    Doctor(doctor::Args),
     #[allow(missing_docs)]
     Repair(repair::Args),
     #[allow(missing_docs)]
@@ -127,8 +133,11 @@ impl Command {
             | Self::ReverseFeed(_)
             | Self::Advance(_)
             | Self::Rollback(_)
+            | Self::Complete(_)
+            | Self::Cleanup(_)
             | Self::DeadLetters(_)
             | Self::Orphans(_)
+            | Self::Doctor(_)
             | Self::Repair(_)
             | Self::Report(_)
             | Self::TestOperation(_)

@@ -91,6 +91,7 @@ fn of_coordinator(error: &lockstep_coordinator::Error) -> Exit {
         Error::Refused(_)
         | Error::TooManyErrors { .. }
         | Error::SchemaChanged { .. }
+        | Error::HistoryLost(_)
         | Error::BarrierBusy { .. }
         | Error::PauseMissed { .. }
         | Error::InstanceBehind { .. } => Exit::Refused,

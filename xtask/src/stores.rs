@@ -69,6 +69,21 @@ impl Stores {
         }
     }
 
+    /// The configured stores, even if PostgreSQL does not answer now.
+    ///
+    /// # Errors
+    /// When none are configured.
+    pub async fn configured_lazily(config: &Config) -> anyhow::Result<Self> {
+        match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
+            Some(source) => {
+                let source = Source::connect_lazily(&source)?;
+                let target = Target::connect(config.target_options()).await;
+                Ok(Self { source, target, embedded: None })
+            }
+            None => Self::configured(config).await,
+        }
+    }
+
     /// The configured stores, or embedded ones where none are. To be `kept`, DynamoDB runs in a process of its own.
     ///
     /// # Errors

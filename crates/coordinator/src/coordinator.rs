@@ -11,8 +11,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backfill::{self, BackfillSummary};
+use crate::complete;
 use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
+use crate::history;
 use crate::options::Migration;
 use crate::progress::Progress;
 use crate::rehearsal::Rehearsal;
@@ -38,10 +40,12 @@ impl Coordinator {
     /// Creates schema `lockstep` if need be, takes the coordinator's lock, and finishes or undoes what a crash left.
     ///
     /// # Errors
-    /// [`lockstep_core::Kind::Busy`] when another coordinator is at work.
+    /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`Error::HistoryLost`].
     pub async fn open(migration: Migration) -> Result<Self> {
+        complete::require_going_on(&migration).await?;
         migration.source.migrate_schema().await?;
         let lock = migration.source.lock_coordinator().await?;
+        history::require_kept(&migration).await?;
         let recovered = step::recover_all(&migration).await?;
         for binding in &migration.tables {
             // Capture that an older version installed knows nothing of DynamoOnly.
@@ -100,6 +104,7 @@ impl Coordinator {
             self.capture(binding, observer).await?;
             self.target_table(binding, observer).await?;
         }
+        history::mark(&self.migration).await?;
         Ok(report)
     }
 
@@ -149,6 +154,7 @@ impl Coordinator {
         for binding in &self.migration.tables {
             source.capture_state(binding).await?.require_on(binding.name())?;
         }
+        history::require_kept(&self.migration).await?;
         let step = "backfill";
         let id = source.journal_intent(&self.migration.actor, step, &json!({})).await?;
         let stop = cancel.child_token();

@@ -3,6 +3,7 @@
 use lockstep_core::Phase;
 
 use crate::gates::GateReport;
+use crate::history::Loss;
 
 /// An error of the coordinator.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,12 @@ pub enum Error {
         /// As it is.
         now: String,
     },
+    /// A store has lost history: going on would take lost states for newer ones, or acknowledged ones for written.
+    #[error(
+        "{}. Nothing is moved until this is mended: run `doctor`, which says what is safe and what to run",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    HistoryLost(Vec<Loss>),
     /// The barrier was not to be had.
     #[error(
         "the step to {to} did not get the barrier in {tries} tries of {lock_timeout_ms} ms: a write transaction is open for long \

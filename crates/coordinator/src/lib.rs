@@ -3,17 +3,21 @@
 //! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a *chunk* what one
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
-//! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `gates`, `backfill`, `relay`, `reverse_feed`, `instances`,
-//! `step`, `moving` (the truth, to DynamoOnly and back), `test_operation`, `canary`, `latency` and `rehearsal`, `repair` and `orphans`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
+//! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `history`, `gates`, `backfill`, `relay`, `reverse_feed`, `instances`,
+//! `step`, `moving` (the truth, to DynamoOnly and back), `test_operation`, `canary`, `latency` and `rehearsal`, `repair` and `orphans`, `doctor` and `mend`, `complete`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
 //! through `lockstep-core`.
 
 mod backfill;
 mod canary;
+mod complete;
 mod coordinator;
+mod doctor;
 mod error;
 mod gates;
+mod history;
 mod instances;
 mod latency;
+mod mend;
 mod moving;
 mod options;
 mod orphans;
@@ -29,11 +33,18 @@ mod test_operation;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
+pub use complete::{Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge};
 pub use coordinator::Coordinator;
+pub use doctor::{
+    AtWork, CaptureSeen, Diagnosis, Finding, Observation, Remedy, Severity, TableSeen, TargetSeen, VerdictSeen, examine, observe,
+    plan as remedies,
+};
 pub use error::{Error, Result};
 pub use gates::{GateReport, GateResult, Observer};
+pub use history::{Found, Histories, Loss, TableHistory, losses};
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
+pub use mend::{Mended, Taken, mend, planned as planned_remedies, take_target};
 pub use moving::{PausePart, PauseSummary};
 pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};

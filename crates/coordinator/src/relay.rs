@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::history::Watch;
 use crate::options::Migration;
 use crate::progress::{Progress, TableProgress};
 
@@ -47,7 +48,7 @@ pub struct RelaySummary {
 /// Delivers pending changes of every table until told to stop. Needs no lock: it may run beside other relays.
 ///
 /// # Errors
-/// What no retry can mend; [`Error::SchemaChanged`]. Cancellation is not an error.
+/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not acknowledged is delivered again.
@@ -59,8 +60,10 @@ pub async fn relay(
 ) -> Result<RelaySummary> {
     let mut summary = RelaySummary::default();
     let mut swept_at = None::<Instant>;
+    let mut watch = Watch::default();
     loop {
         let mut seen = 0;
+        watch.turn(migration).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
             // The truth is in the target, and nothing is pending: a mark that somebody made would put an old row over it.
             if cancel.is_cancelled() || until == RelayUntil::Empty {

@@ -80,6 +80,16 @@ pub struct Repaired {
     pub unverified: Vec<String>,
 }
 
+impl Repaired {
+    /// Adds what another repair did.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.resumed += other.resumed;
+        self.marked += other.marked;
+        self.verified += other.verified;
+        self.unverified.extend(other.unverified);
+    }
+}
+
 /// What the journal keeps of a batch: enough to do it again.
 #[derive(Debug, Serialize, Deserialize)]
 struct Batch {
@@ -222,6 +232,7 @@ pub async fn repair(
         let message = format!("in {phase} the relay has nothing to bring to the target; nothing was marked");
         return Err(StoreError::source(Kind::Refused, "repairing", message).into());
     }
+    crate::history::require_kept(migration).await?;
     // By now what is pending is delivered here, so it is worth waiting for.
     let options = ValidateOptions { wait_for_pending: true, findings_max: BATCH, ..options.clone() };
     let progress = Progress::new(&migration.tables);
@@ -252,6 +263,7 @@ pub async fn repair(
 /// Marks keys and leaves delivery to the relay that runs elsewhere; returns how many were marked. Journalled before.
 pub(crate) async fn mark(migration: &Migration, binding: &TableBinding, keys: Vec<Vec<String>>) -> Result<u64> {
     let mut marked = 0;
+    crate::history::require_kept(migration).await?;
     for keys in keys.chunks(BATCH) {
         let intent = journal(migration, &Batch { table: binding.name().to_owned(), keys: keys.to_vec() }).await?;
         let of_batch = migration.source.mark_for_repair(binding, keys).await?;

@@ -9,6 +9,7 @@ use lockstep_core::{Epoch, Phase};
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::history;
 use crate::reverse_feed;
 
 /// The state of a migration.
@@ -30,6 +31,8 @@ pub struct Status {
     pub tables: Vec<TableStatus>,
     /// Registered instances of applications, with the epoch each has acknowledged and what is left of its lease.
     pub instances: Vec<InstanceRow>,
+    /// Signs that a store has lost history; then nothing is moved, and `doctor` says what to do.
+    pub lost: Vec<String>,
     /// Steps that a crash left open; the next coordinator settles them.
     pub open_intents: Vec<Entry>,
     /// Whether the newest verdict said consistent; `None` where nothing was validated.
@@ -77,15 +80,18 @@ pub struct TableStatus {
 /// When a store does not answer.
 pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Status> {
     if !source.has_schema().await? {
+        // Schema `lockstep` is gone as well where the migration is complete.
+        let target_record = target.control().record().await.ok().flatten();
         return Ok(Status {
             installed: false,
             phase: None,
             epoch: None,
             since: None,
-            target_record: None,
+            target_record,
             late_until: None,
             tables: Vec::new(),
             instances: Vec::new(),
+            lost: Vec::new(),
             open_intents: Vec::new(),
             verdict_consistent: None,
             verdict_age_s: None,
@@ -118,6 +124,7 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
         late_until: late_until(&source.journal(LOOKED_BACK).await?).filter(|until| *until > now),
         tables: of_tables,
         instances,
+        lost: history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect(),
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict_age_s: verdict.as_ref().map(|v| v.age_s),

@@ -7,9 +7,12 @@ use lockstep_core::{Doing, Epoch, Kind, Phase, Retry};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::complete;
 use crate::error::{Error, Result};
 use crate::gates::{self, GateReport, Observer};
+use crate::history;
 use crate::instances::{self, InstanceWait, Leases};
+use crate::mend;
 use crate::moving::{self, Moved, PauseSummary};
 use crate::options::Migration;
 use crate::rehearsal::Rehearsal;
@@ -103,6 +106,9 @@ pub(crate) async fn step(
     if from.next() != Some(to) && from.previous() != Some(to) {
         return Err(Error::NotAdjacent { from, to });
     }
+    history::require_kept(migration).await?;
+    // Should the source be set back to before this step, the target knows of the step before at least.
+    history::mark_now(migration).await?;
     let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
     // Last, because it writes: only what everything else would let through is tried out.
     if from == Phase::DualWrite && to == Phase::HybridRead && gates.passed() {
@@ -280,6 +286,7 @@ async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Ta
             }
             detail["instances"] = json!(waited);
             source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &detail).await?;
+            history::mark_now(migration).await?;
         }
         Recovery::Undo => source.journal_outcome(&migration.actor, id, EntryKind::Undone, STEP, &detail).await?,
     }
@@ -304,8 +311,8 @@ pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
     let mut settled = Vec::new();
     for entry in source.open_intents().await? {
         let Entry { id, step, detail, .. } = entry;
-        if step == repair::STEP {
-            // Its keys have not been read again. `repair` does that, and until then they stay open here.
+        if [repair::STEP, mend::STEP, complete::STEP].contains(&step.as_str()) {
+            // Its keys have not been read again, or the stores not compared. `repair` does that, and until then it stays open here.
             continue;
         }
         let id = IntentId(id);

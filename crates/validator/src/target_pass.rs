@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_core::source::Window;
-use lockstep_core::target::Page;
+use lockstep_core::target::{Page, is_mark};
 use lockstep_core::{AttributeValue, Attributes, TargetKey, is_tombstone, parse_fixed_width, version_of};
 use tokio::task::JoinSet;
 
@@ -75,7 +75,7 @@ fn enter(run: &TableRun, ledger: &Ledger, page: &Page, piece: usize) -> Result<(
     let mut batch = Batch { piece, entries: Vec::with_capacity(page.items.len()), ..Batch::default() };
     batch.counted.read = page.items.len() as u64;
     let mut judgement = run.judge.begin();
-    for item in &page.items {
+    for item in page.items.iter().filter(|item| !is_mark(item)) {
         let place = TargetKey::of(item);
         let Some(place) = place.clone().filter(|_| version_of(item).is_some()) else {
             batch.counted.live += 1;

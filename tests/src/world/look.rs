@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lockstep_core::source::TableBinding;
+use lockstep_core::target::is_mark;
 use lockstep_core::{Attributes, SourceKey, Version, is_tombstone, version_of};
 use sqlx::AssertSqlSafe;
 
@@ -45,8 +46,13 @@ impl World {
         self.value(&format!("SELECT count(*) FROM {table}")).await
     }
 
-    /// Everything in a target table, tombstones included.
+    /// Everything in a target table, tombstones included, marks of history not.
     pub async fn items(&self, table: &str) -> Vec<Attributes> {
+        self.everything(table).await.into_iter().filter(|item| !is_mark(item)).collect()
+    }
+
+    /// Everything in a target table.
+    pub(super) async fn everything(&self, table: &str) -> Vec<Attributes> {
         let mut items = Vec::new();
         let mut start = None;
         loop {

@@ -144,7 +144,7 @@ async fn steps_are_refused_while_the_source_is_not_as_it_was_captured() {
         ("DROP TRIGGER zz_lockstep_capture_payments ON payments", "dropped or disabled"),
     ] {
         world.sql(spoil).await;
-        check(&refused(&world, &coordinator, Phase::HybridRead).await, Some(PAYMENTS), "capture", found, "start again");
+        check(&refused(&world, &coordinator, Phase::HybridRead).await, Some(PAYMENTS), "capture", found, "run `doctor`");
     }
     coordinator.step(Phase::PostgresOnly, None, &()).await.expect("the way back is open");
 }
@@ -155,11 +155,15 @@ async fn a_target_that_is_gone_or_another_one_is_refused() {
     let coordinator = world.migrated_to(Phase::DualWrite).await;
     world.record_verdict().await;
     world.plain_target.client().delete_table().table_name(PAYMENTS).send().await.expect("deleted");
-    let report = refused(&world, &coordinator, Phase::HybridRead).await;
-    check(&report, Some(PAYMENTS), "target table", "payments is gone", "start again");
+    let preparing = async || match coordinator.prepare(&()).await {
+        Err(Error::Refused(report)) => report,
+        other => panic!("not refused by a gate: {:?}", other.map(|_| ())),
+    };
+    check(&preparing().await, Some(PAYMENTS), "target table", "payments is gone", "run `doctor`");
     world.plain_target.create(PAYMENTS, &Payments::TARGET, false).await.expect("created");
-    let report = refused(&world, &coordinator, Phase::HybridRead).await;
-    check(&report, Some(PAYMENTS), "target is the one in use", "created anew", "start again");
+    check(&preparing().await, Some(PAYMENTS), "target is the one in use", "created anew", "run `doctor`");
+    let lost = coordinator.step(Phase::HybridRead, Some("no gate is asked"), &()).await.expect_err("history is lost");
+    assert!(matches!(lost, Error::HistoryLost(_)), "{lost}");
 }
 
 #[tokio::test]
@@ -230,6 +234,6 @@ async fn only_neighbours_are_stepped_to_and_dynamo_only_cannot_be_forced() {
         world.value("SELECT detail->>'force' FROM lockstep.journal WHERE kind = 'intent' ORDER BY id DESC LIMIT 1").await;
     assert_eq!(forced, "no verdict, on purpose", "the journal keeps the reason");
     let refused = coordinator.step(Phase::DynamoOnly, Some("please"), &()).await.expect_err("there is no way back");
-    assert!(refused.to_string().contains("cannot take the step to DynamoOnly yet"), "{refused}");
+    assert!(matches!(&refused, Error::Refused(_)) && refused.to_string().contains("verdict is clean and fresh"), "{refused}");
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead);
 }

@@ -3,12 +3,18 @@
 pub mod advance;
 pub mod backfill;
 pub mod bench;
+pub mod cleanup;
+pub mod complete;
+mod confirm;
 pub mod dead_letters;
+pub mod doctor;
 pub mod dynamo_server;
+mod journal_file;
 pub mod migrate;
 pub mod orphans;
 pub mod relay;
 pub mod repair;
+mod repair_state;
 pub mod report;
 pub mod reverse_feed;
 pub mod rollback;

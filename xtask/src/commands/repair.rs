@@ -4,6 +4,7 @@ use lockstep_coordinator::{Repairable, Repaired, Repairs, find_repairs, repair, 
 use lockstep_validator::{Report, ValidateOptions};
 use serde_json::json;
 
+use super::repair_state;
 use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json, table};
 use crate::stores::Stores;
@@ -16,12 +17,20 @@ use crate::{Context, help};
 /// where there is no row. PostgreSQL is never changed. Then each key is read again from both stores: until that has shown
 /// that they agree it counts as unverified, also when this command was killed; run it again, and it begins with those. The
 /// recorded verdict stays what it was: run `validate` for a new one.
+///
+/// With --state it mends the migration itself, as `doctor` proposes: after a store lost history a new epoch begins, above every version
+/// that was seen; triggers are installed again; a restored target table is taken over and filled; steps of a dead coordinator are
+/// settled. Where PostgreSQL may be the one that forgot, what differs is only listed, for you to decide: --take-target KEY brings a row
+/// back from DynamoDB, --apply lets PostgreSQL stand.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask repair                    list what there is to repair\n  \
        cargo xtask repair --apply            repair it, and read it again\n  \
        cargo xtask repair --apply --max 10   ten keys first\n  \
-       cargo xtask repair --last             what the newest verdict found"
+       cargo xtask repair --last             what the newest verdict found\n  \
+       cargo xtask repair --state            what is wrong with the migration itself, and what would be done\n  \
+       cargo xtask repair --state --apply    do it; run it again if it is broken off\n  \
+       cargo xtask repair --take-target 4711 --apply   PostgreSQL forgot this row; take DynamoDB's"
 ))]
 pub struct Args {
     /// Repair, instead of only listing
@@ -33,6 +42,13 @@ pub struct Args {
     /// Take the findings of the newest recorded verdict instead of comparing
     #[arg(long)]
     pub last: bool,
+    /// Mend the state of the migration instead of rows: list what `doctor` proposes, or do it with --apply
+    #[arg(long, conflicts_with_all = ["max", "last", "take_target"])]
+    pub state: bool,
+    /// The other way round: write the rows of findings to PostgreSQL as DynamoDB has them, where PostgreSQL has forgotten them. One
+    /// source key as it is listed, or `all`; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub take_target: Vec<String>,
 }
 
 /// Most that are printed.
@@ -47,14 +63,22 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if !stores.source.has_schema().await? {
         return Err(Failure::usage("Lockstep was never installed in this source; run `backfill` first"));
     }
+    let options = context.config.validate_options();
+    if args.state {
+        return repair_state::state(context, stores, args.apply, &options).await;
+    }
     let migration = context.migration(&stores)?;
     // Nobody may be delivering yet, so what is pending is not waited for.
-    let options = ValidateOptions { wait_for_pending: false, quality: false, ..context.config.validate_options() };
+    let options = ValidateOptions { wait_for_pending: false, quality: false, ..options };
     let repairs = match args.last {
         true => repairs_of(&migration, &newest(&stores).await?).await?,
         false => find_repairs(&migration, &options, &context.cancel).await?,
     };
     context.check_cancelled()?;
+    if args.apply && !args.take_target.is_empty() {
+        let chosen: Vec<Repairable> = repairs.repairable.iter().filter(|r| is_chosen(&args.take_target, r)).cloned().collect();
+        return repair_state::take(context, stores, &repairs, &chosen).await;
+    }
     let within: &[Repairable] = &repairs.repairable[..repairs.repairable.len().min(args.max as usize)];
     let repaired = match args.apply {
         true => Some(repair(&migration, within, &options, &context.cancel).await?),
@@ -76,6 +100,10 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(if nothing_left && all_verified { Exit::Consistent } else { Exit::NotConsistent })
 }
 
+fn is_chosen(keys: &[String], finding: &Repairable) -> bool {
+    keys.iter().any(|key| key == "all" || *key == finding.key.join(", ") || finding.key.first() == Some(key))
+}
+
 async fn newest(stores: &Stores) -> anyhow::Result<Report> {
     let Some(verdict) = stores.source.latest_verdict().await? else {
         return Err(Failure::usage("no verdict was recorded yet; run `validate`, or `repair` without --last"));
@@ -83,7 +111,7 @@ async fn newest(stores: &Stores) -> anyhow::Result<Report> {
     Ok(serde_json::from_value(verdict.report)?)
 }
 
-fn listed(repairs: &Repairs) -> String {
+pub(super) fn listed(repairs: &Repairs) -> String {
     let mut text = match repairs.repairable.is_empty() {
         true => "There is nothing that the relay could repair.".to_owned(),
         false => {
@@ -105,7 +133,7 @@ fn listed(repairs: &Repairs) -> String {
     text
 }
 
-fn told(repaired: &Repaired) -> String {
+pub(super) fn told(repaired: &Repaired) -> String {
     let Repaired { resumed, marked, verified, unverified } = repaired;
     let mut text = format!("{marked} keys marked and delivered; {verified} of them read again, and both stores agree");
     if *resumed > 0 {

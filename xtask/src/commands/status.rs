@@ -41,6 +41,12 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
 }
 
 fn text(status: &Status) -> String {
+    if let Some(since) = status.target_record.and_then(|record| record.completed_at) {
+        return format!(
+            "Complete since {}: DynamoDB is the truth for good. `cargo xtask doctor` says whether anything is left to do.",
+            since.format("%Y-%m-%d %H:%M:%S UTC")
+        );
+    }
     let (Some(phase), Some(epoch), Some(since)) = (status.phase, status.epoch, status.since) else {
         return "Lockstep was never installed in this source: everything is as it was. `cargo xtask migrate` or \
                 `cargo xtask backfill` begins."
@@ -85,6 +91,9 @@ fn text(status: &Status) -> String {
     text += &table(&headers, rows);
     text += &reverse_feed(status);
     text += &instances(status, epoch);
+    for lost in &status.lost {
+        text += &format!("\nHISTORY LOST: {lost}; nothing is moved: run `doctor`");
+    }
     for intent in &status.open_intents {
         text += &format!(
             "\nleft open by a crash: `{}` by {} at {}; the next command settles it",

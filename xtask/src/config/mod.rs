@@ -29,7 +29,9 @@ use lockstep_core::store::{ReadOptions, WriteOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Tables;
-use sections::{BackfillSection, MigrateSection, RelaySection, SourceSection, StepsSection, TargetSection, ValidateSection};
+use sections::{
+    BackfillSection, CleanupSection, MigrateSection, RelaySection, SourceSection, StepsSection, TargetSection, ValidateSection,
+};
 
 /// The file that is read when `--config` names none, in the working directory.
 pub const FILE: &str = "lockstep.toml";
@@ -60,6 +62,8 @@ pub struct Config {
     pub validate: ValidateSection,
     /// The whole run.
     pub migrate: MigrateSection,
+    /// What is left when a migration is complete.
+    pub cleanup: CleanupSection,
 }
 
 /// Which stores a configuration names.

@@ -130,6 +130,14 @@ pub struct ValidateSection {
     pub folder: String,
 }
 
+/// `[cleanup]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CleanupSection {
+    /// A shell command that ends with 0 only if there is a backup of the source tables that can be restored.
+    pub backup_check: Option<String>,
+}
+
 /// `[migrate]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::options::Migration;
 use crate::plan::{self, PathFacts};
 use crate::progress::{Progress, TableProgress};
-use rate::Rate;
+pub(crate) use rate::Rate;
 
 /// What a backfill did for one table.
 #[derive(Clone, Debug, Serialize)]

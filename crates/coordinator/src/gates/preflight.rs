@@ -56,7 +56,7 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
         ));
         gates.push(match migration.source.capture_state(binding).await? {
             CaptureState::Broken(how) => {
-                GateResult::fail("capture", how, "end this migration and start again; changes may be unknown")
+                GateResult::fail("capture", how, "changes may be unknown: run `doctor`, which says how to mend it")
             }
             CaptureState::On => GateResult::pass("capture", "on"),
             CaptureState::Absent => GateResult::pass("capture", "to be installed"),
@@ -95,7 +95,7 @@ async fn target_gates(
     }
     let there = match Backoff::brief().retry(|| migration.target.describe(name, &schema)).await? {
         TableStanding::Missing if adopted.is_some() => {
-            let next = "restore it, or end this migration and start again";
+            let next = "run `doctor`, which says how to mend it";
             return Ok(vec![GateResult::fail("target table", format!("{name} is gone, with all that was written to it"), next)]);
         }
         TableStanding::Missing => return Ok(vec![GateResult::pass("target table", format!("{name} will be created"))]),
@@ -127,7 +127,7 @@ async fn target_gates(
         Some((_, id)) => {
             let same = id.is_none() || there.id.is_none() || there.id.as_deref() == id;
             let found = if same { "the table this migration wrote to" } else { "a table of that name was created anew" };
-            let next_same = "end this migration and start again: what was written is gone";
+            let next_same = "what was written may be gone: run `doctor`, which says how to mend it";
             gates.push(GateResult::check("target is the one in use", same, found, next_same));
             let foreign = Backoff::brief().retry(|| migration.target.has_foreign_items(name)).await?;
             let found = if foreign { "items without a version" } else { "none seen" };

@@ -6,6 +6,7 @@ use lockstep_core::{Epoch, Phase};
 
 use super::{Collector, GateReport, GateResult, Observer};
 use crate::error::Result;
+use crate::mend;
 use crate::moving::is_current;
 use crate::options::Migration;
 use crate::reverse_feed::closed;
@@ -34,6 +35,7 @@ pub(crate) async fn readiness(
     }
     let preflight = super::preflight(migration, observer).await?;
     gates.report.results.extend(preflight.results);
+    gates.add(mend::gate(migration).await?);
     for binding in &migration.tables {
         let captured = migration.source.capture_state(binding).await?;
         gates.add(

@@ -15,14 +15,14 @@ use crate::options::Migration;
 use crate::reverse_feed::{Drained, FeedProgress, drained, keep_feeding};
 
 /// A feed that runs: another process's, or ours as soon as there is none.
-pub(super) struct Feed {
+pub(crate) struct Feed {
     standby: JoinHandle<Result<()>>,
     stop: DropGuard,
 }
 
 impl Feed {
     /// Begins a feed before anything that it must not miss, and runs it here where nobody else does.
-    pub(super) async fn begin(migration: &Migration, id: IntentId) -> Result<Self> {
+    pub(crate) async fn begin(migration: &Migration, id: IntentId) -> Result<Self> {
         note(migration, id, "begin the reverse feed").await?;
         for binding in &migration.tables {
             let table = migration.source.fed_table(binding).await?;
@@ -40,7 +40,7 @@ impl Feed {
 
     /// Waits until everything that was written before this call has come through, for at most `within`. It also proves
     /// that the way from the target to the source is open from end to end.
-    pub(super) async fn see_through(&self, migration: &Migration, within: Duration) -> Result<()> {
+    pub(crate) async fn see_through(&self, migration: &Migration, within: Duration) -> Result<()> {
         let waits = migration.tables.iter().map(|binding| drained(migration, binding, within));
         match self.first_missing(try_join_all(waits).await?) {
             None => Ok(()),
@@ -53,7 +53,7 @@ impl Feed {
     }
 
     /// What has not come through, if anything.
-    pub(super) fn first_missing(&self, tables: Vec<Drained>) -> Option<String> {
+    pub(crate) fn first_missing(&self, tables: Vec<Drained>) -> Option<String> {
         if self.standby.is_finished() {
             return Some("the reverse feed has ended".to_owned());
         }
@@ -62,7 +62,7 @@ impl Feed {
     }
 
     /// Stops ours.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         drop(self.stop);
         // What it had to do, it has done.
         let _ = self.standby.await;

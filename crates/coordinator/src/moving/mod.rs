@@ -16,6 +16,7 @@ mod recover;
 mod there;
 
 pub(crate) use back::back;
+pub(crate) use feed::Feed;
 pub(crate) use pause::Pause;
 pub use pause::{PausePart, PauseSummary};
 pub(crate) use recover::recover;

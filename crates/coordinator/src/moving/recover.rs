@@ -120,6 +120,7 @@ mod tests {
             writes,
             since: Epoch(5),
             changed_at: chrono::DateTime::UNIX_EPOCH,
+            completed_at: None,
         };
         assert_eq!(in_target(&record(5, Writes::Paused), false), InTarget::GoBack);
         assert_eq!(in_target(&record(5, Writes::Open), false), InTarget::Leave);

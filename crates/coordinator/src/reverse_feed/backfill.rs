@@ -51,6 +51,7 @@ pub async fn reverse_backfill(
     delete_absent: bool,
     cancel: &CancellationToken,
 ) -> Result<ReverseBackfill> {
+    crate::history::require_kept(migration).await?;
     let table = migration.source.fed_table(binding).await?;
     // The stream first: what is written from here on is in it, and what was written before is in what is read here.
     let stream = migration.target.enable_stream(&binding.target_name).await?;

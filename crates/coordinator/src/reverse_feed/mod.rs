@@ -28,7 +28,9 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::complete;
 use crate::error::{Error, Result};
+use crate::history;
 use crate::options::Migration;
 
 /// How often the feed makes sure that it still has its lock, and looks at its lag.
@@ -74,7 +76,7 @@ pub struct FeedTableSummary {
 /// the step, so that no record can be missed.
 ///
 /// # Errors
-/// [`lockstep_core::Kind::Busy`] when another feed runs; what no retry can mend. Cancellation is not an error.
+/// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what no retry can mend. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
@@ -85,6 +87,7 @@ pub async fn reverse_feed(
     progress: &Arc<FeedProgress>,
     cancel: &CancellationToken,
 ) -> Result<FeedSummary> {
+    history::require_kept(migration).await?;
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
@@ -158,6 +161,7 @@ async fn run(
     let mut result = Ok(());
     let mut check = tokio::time::interval(LOCK_CHECK);
     let mut alarm = tokio::time::interval(ALARM_EVERY);
+    let mut watch = history::Watch::default();
     loop {
         let ended = tokio::select! {
             task = tasks.join_next() => match task {
@@ -168,7 +172,15 @@ async fn run(
                 stop.cancel();
                 drained
             }
-            _ = check.tick() => lock.check().await.map_err(Error::from),
+            _ = check.tick() => match lock.check().await {
+                Ok(()) if complete::require_going_on(migration).await.is_err() => {
+                    tracing::info!("the migration is complete, and the reverse feed ends");
+                    stop.cancel();
+                    Ok(())
+                }
+                Ok(()) => watch.turn(migration).await,
+                Err(error) => Err(error.into()),
+            },
             _ = alarm.tick() => raise_alarms(migration).await,
         };
         if ended.is_err() && result.is_ok() {

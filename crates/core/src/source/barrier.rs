@@ -81,6 +81,15 @@ impl Source {
         self.lock_for("reverse feed", REVERSE_FEED).await
     }
 
+    /// The PostgreSQL backends of the coordinator and of the reverse feed that are at work.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn at_work(&self) -> Result<(Option<i32>, Option<i32>)> {
+        let mut connection = self.pool().acquire().await.doing("asking who is at work")?;
+        Ok((holder(&mut connection, COORDINATOR).await?, holder(&mut connection, REVERSE_FEED).await?))
+    }
+
     async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
         let taking = format!("taking the {what}'s lock");
         let mut connection = PgConnection::connect_with(&self.pool().connect_options())
@@ -95,19 +104,25 @@ impl Source {
         if got {
             return Ok(CoordinatorLock { connection, what });
         }
-        let holder: Option<i32> = sqlx::query_scalar(
-            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2 LIMIT 1",
-        )
-        .bind(key.0)
-        .bind(key.1)
-        .fetch_optional(&mut connection)
-        .await
-        .doing(&format!("asking who has the {what}'s lock"))?;
+        let holder = holder(&mut connection, key).await?;
         let holder = holder.map_or("just ended; try again".to_owned(), |pid| {
             format!("is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end or stop it")
         });
         Err(Error::source(Kind::Busy, taking, format!("another Lockstep {what} is at work: it {holder}")))
     }
+}
+
+/// The backend that has a lock of this database.
+async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option<i32>> {
+    sqlx::query_scalar(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1",
+    )
+    .bind(key.0)
+    .bind(key.1)
+    .fetch_optional(connection)
+    .await
+    .doing("asking who has a lock of Lockstep")
 }
 
 impl CoordinatorLock {

@@ -36,7 +36,9 @@ const LOCK_TRIES: u32 = 120;
 const LOCK_PAUSE: Duration = Duration::from_millis(700);
 
 impl Source {
-    /// Installs capture on a table, unless it is on already. `fingerprint` is that of the table as it was checked.
+    /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or replaced. `fingerprint` is
+    /// that of the table as it was checked. What was changed while the triggers were off stays unknown: whoever installs them
+    /// again compares both stores.
     ///
     /// When this returns, each change is either visible to every later read or in the pending set: the table lock is
     /// granted only once all earlier writers have ended.
@@ -69,9 +71,11 @@ impl Source {
             transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
         }
         let (mark, _) = read_triggers(&mut transaction, binding).await?;
+        // Installed again, over what somebody dropped or disabled: what was captured before is as it was.
         sqlx::query(
             "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
@@ -162,16 +166,16 @@ async fn read_triggers(connection: &mut PgConnection, binding: &TableBinding) ->
     .doing("reading the state of capture")
 }
 
-fn truncate_trigger_name(binding: &TableBinding) -> String {
+pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
     format!("zz_lockstep_truncate_{}", binding.name())
 }
 
-fn trigger_name(binding: &TableBinding) -> String {
+pub(super) fn trigger_name(binding: &TableBinding) -> String {
     // Triggers of one kind fire in the order of their names: last, so that what other triggers write is captured after them.
     format!("zz_lockstep_capture_{}", binding.name())
 }
 
-fn function_name(binding: &TableBinding) -> String {
+pub(super) fn function_name(binding: &TableBinding) -> String {
     format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
 }
 
@@ -261,6 +265,8 @@ fn statements(binding: &TableBinding) -> Vec<String> {
     let mut statements = vec![format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE")];
     statements.extend(functions(binding));
     statements.extend([
+        format!("DROP TRIGGER IF EXISTS {capture_trigger} ON {relation}"),
+        format!("DROP TRIGGER IF EXISTS {truncate_trigger} ON {relation}"),
         format!(
             "CREATE TRIGGER {capture_trigger} AFTER INSERT OR UPDATE OR DELETE ON {relation}
              FOR EACH ROW EXECUTE FUNCTION {function}()"
@@ -290,10 +296,7 @@ impl CaptureState {
             Self::Absent => {
                 "capture is not installed; run `cargo xtask backfill` or `migrate`, which install it first".to_owned()
             }
-            Self::Broken(how) => format!(
-                "{how}: changes made since may be unknown. Go back to PostgresOnly with `rollback`, drop schema lockstep and \
-                 the target table, and start again"
-            ),
+            Self::Broken(how) => format!("{how}: changes made since may be unknown. Run `doctor`, which says how to mend it"),
         };
         Err(Error::source(Kind::Misconfigured, format!("checking capture of {table}"), message))
     }

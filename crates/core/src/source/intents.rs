@@ -139,6 +139,19 @@ impl Source {
         Ok(())
     }
 
+    /// How many intents are open, and the age of the oldest in seconds.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn open_writes_age(&self) -> Result<(i64, f64)> {
+        sqlx::query_as(
+            "SELECT count(*), greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(made_at)), 0))::float8 FROM lockstep.intents",
+        )
+        .fetch_one(self.intents.pool())
+        .await
+        .doing("counting open intents")
+    }
+
     /// Drops the intents of a transaction of which nothing can be in the target.
     pub(crate) async fn drop_intents(&self, ids: &[TransactionId]) -> Result<u64> {
         let dropped = sqlx::query("DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])")

@@ -5,8 +5,10 @@
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows), `progress`
 //! (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
-//! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass).
+//! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
+//! (a step back is noticed), `archive` (the end).
 
+mod archive;
 mod barrier;
 mod begin;
 mod binding;
@@ -15,6 +17,7 @@ mod capture;
 mod control;
 mod copy;
 mod dead_letters;
+mod history;
 mod inspect;
 pub(crate) mod instances;
 mod intents;
@@ -35,6 +38,7 @@ mod tuning;
 mod unverified;
 mod verdicts;
 
+pub use archive::Completed;
 pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
@@ -44,6 +48,7 @@ pub use capture::{CAPTURE_VERSION, CaptureState};
 pub use control::{Control, TableState};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;
+pub use history::{KnownMarks, NewMark, SourceHistory};
 pub(crate) use intents::{Mark, MarkedKey, begin_write, marks_of, settle_in_transaction};
 
 pub use inspect::{Dependent, SourceTable};
@@ -151,6 +156,14 @@ impl Source {
     /// The pool, for statements of this module's callers inside this crate and for tests.
     pub fn pool(&self) -> &PgPool {
         self.sessions.pool()
+    }
+
+    /// Name of the database.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn database(&self) -> Result<String> {
+        sqlx::query_scalar("SELECT current_database()::text").fetch_one(self.pool()).await.doing("asking for the database's name")
     }
 
     /// The server's version, as `server_version_num`.

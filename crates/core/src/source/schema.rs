@@ -16,6 +16,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "reverse", include_str!("reverse.sql")),
     (6, "unverified", include_str!("unverified.sql")),
     (8, "level", include_str!("level.sql")),
+    (9, "history", include_str!("history.sql")),
 ];
 
 impl Source {

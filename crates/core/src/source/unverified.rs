@@ -24,7 +24,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Source;
-use crate::error::{Doing, Error, Kind, Result, Retry};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::key::SourceKey;
 
 /// For how many hours keys are noted after the newest pass began. Nobody may go on from a full pass of half that age: the rest
@@ -83,21 +83,6 @@ impl Source {
         .doing(doing)?;
         transaction.commit().await.doing(doing)?;
         Ok(Some(number))
-    }
-
-    /// Which history of which server this is: its system identifier and its timeline. A source that was restored to a moment, or
-    /// failed over to a replica that lagged, is on another one. `None` where the server does not say.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn history(&self) -> Result<Option<String>> {
-        let sql = "SELECT (pg_control_system()).system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
-        match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
-            Ok(history) => Ok(Some(history)),
-            // Some services do not let anybody ask.
-            Err(error) if error.kind.retry() == Retry::Never => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// The newest full pass of a table that found nothing.

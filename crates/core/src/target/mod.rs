@@ -2,7 +2,8 @@
 //!
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
 //! writes), `transact` (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and
-//! id counters of that time), `history` (the three load paths), `payload_hash`, `read`, `count`, `query`, [`streams`] (every
+//! id counters of that time), `history` (the three load paths), `mark` (what a table
+//! remembers of the source), `payload_hash`, `read`, `count`, `query`, [`streams`] (every
 //! change, for the way back), and [`Backoff`].
 
 mod backoff;
@@ -13,7 +14,9 @@ mod count;
 mod fault;
 mod guarded;
 mod history;
+mod mark;
 mod payload_hash;
+mod purge;
 mod query;
 mod read;
 pub mod streams;
@@ -27,7 +30,9 @@ pub use control::TargetControl;
 pub use count::{CountPage, CountWhat};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
+pub use mark::{HistoryMark, is_mark};
 pub use payload_hash::sha256_hex;
+pub use purge::{Purge, PurgePage};
 pub use query::PartitionRange;
 pub use read::{Page, READ_KEYS_MAX};
 pub use tables::{TableStanding, TargetTable};

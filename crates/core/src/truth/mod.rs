@@ -100,6 +100,7 @@ mod tests {
             writes: Writes::Paused,
             since: Epoch(epoch),
             changed_at,
+            completed_at: None,
         });
         assert_eq!(truth(&source, target.as_ref()), expected);
     }

@@ -39,6 +39,8 @@ pub struct TargetRecord {
     pub since: Epoch,
     /// When it was last changed, by the clock of who did; for people only.
     pub changed_at: DateTime<Utc>,
+    /// Since when the migration is complete: the truth is here for good. For applications nothing else changes.
+    pub completed_at: Option<DateTime<Utc>>,
 }
 
 impl TargetRecord {
@@ -73,9 +75,15 @@ impl TargetControl {
     /// # Cancel safety
     /// Repeat it.
     pub async fn enter(&self, epoch: Epoch) -> Result<()> {
-        let record =
-            TargetRecord { phase: Phase::DynamoOnly, epoch, writes: Writes::Paused, since: epoch, changed_at: Utc::now() };
-        let condition = "attribute_not_exists(epoch) OR epoch < :before";
+        let record = TargetRecord {
+            phase: Phase::DynamoOnly,
+            epoch,
+            writes: Writes::Paused,
+            since: epoch,
+            changed_at: Utc::now(),
+            completed_at: None,
+        };
+        let condition = "(attribute_not_exists(epoch) OR epoch < :before) AND attribute_not_exists(completed_at)";
         match self.change(record, condition, Before { epoch, writes: None }).await {
             Err(error) if error.kind == Kind::Refused => Ok(()),
             done => done,
@@ -125,6 +133,25 @@ impl TargetControl {
         Ok(left.epoch)
     }
 
+    /// The migration is complete, and the truth stays here for good: no pause and no way back follow. An epoch of its own, so that
+    /// what was written before is told from what comes after. Returns the record as it is then.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] when the record has moved on.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn complete(&self, epoch: Epoch) -> Result<TargetRecord> {
+        let now = self.expect(epoch).await?;
+        if now.completed_at.is_some() {
+            return Ok(now);
+        }
+        let at = Utc::now();
+        let completed = TargetRecord { epoch: Epoch(epoch.0 + 1), changed_at: at, completed_at: Some(at), ..now };
+        self.step(completed, Before { epoch, writes: Some(Writes::Open) }).await?;
+        Ok(completed)
+    }
+
     /// The record, which is to be of `epoch` or already of the one that follows by this very step.
     async fn expect(&self, epoch: Epoch) -> Result<TargetRecord> {
         let found = self.record().await?;
@@ -133,7 +160,7 @@ impl TargetControl {
     }
 
     async fn step(&self, record: TargetRecord, before: Before) -> Result<()> {
-        let condition = "epoch = :before AND writes = :writes AND phase = :truth";
+        let condition = "epoch = :before AND writes = :writes AND phase = :truth AND attribute_not_exists(completed_at)";
         match self.change(record, condition, before).await {
             Err(error) if error.kind == Kind::Refused => {
                 // An earlier try whose answer was lost may have done it (I8).
@@ -155,6 +182,9 @@ impl TargetControl {
         item.insert("writes".to_owned(), text(name(record.writes)));
         item.insert("since".to_owned(), number(record.since));
         item.insert("changed_at".to_owned(), text(record.changed_at.to_rfc3339_opts(SecondsFormat::Micros, true)));
+        if let Some(at) = record.completed_at {
+            item.insert("completed_at".to_owned(), text(at.to_rfc3339_opts(SecondsFormat::Micros, true)));
+        }
         let mut backoff = Backoff::brief();
         loop {
             let mut request = self
@@ -203,6 +233,7 @@ fn name(writes: Writes) -> &'static str {
 }
 
 fn parse(item: &Attributes) -> Option<TargetRecord> {
+    let moment = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
     Some(TargetRecord {
         phase: text_at(item, "phase")?.parse().ok()?,
         epoch: Epoch(number_at(item, "epoch")?),
@@ -212,6 +243,10 @@ fn parse(item: &Attributes) -> Option<TargetRecord> {
             _ => return None,
         },
         since: Epoch(number_at(item, "since")?),
-        changed_at: DateTime::parse_from_rfc3339(text_at(item, "changed_at")?).ok()?.to_utc(),
+        changed_at: moment(text_at(item, "changed_at")?)?,
+        completed_at: match text_at(item, "completed_at") {
+            Some(at) => Some(moment(at)?),
+            None => None,
+        },
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::mark::is_mark;
 use super::api::StreamRecord;
 use super::marker::round_of;
 use crate::item::{Attributes, is_tombstone, version_of};
@@ -20,8 +21,12 @@ pub enum Change {
     Foreign(&'static str),
     /// A marker of this round has come through.
     Marker(String),
-    /// A tombstone or a marker was removed.
+    /// A tombstone or a marker was removed, or something that is no row's was written.
     Purged,
+}
+
+fn is_none_of_a_row(item: &Attributes) -> bool {
+    is_mark(item) || round_of(item).is_some()
 }
 
 /// Reads a record.
@@ -29,6 +34,8 @@ pub fn change_of(record: &StreamRecord) -> Change {
     let live = |item: &&Attributes| !is_tombstone(item);
     let (old, new) = (record.old.as_ref(), record.new.as_ref());
     match new {
+        // A mark of history; there is no row behind it.
+        Some(new) if is_mark(new) => Change::Purged,
         Some(new) if round_of(new).is_some() => Change::Marker(round_of(new).unwrap_or_default().to_owned()),
         Some(new) => match (version_of(new), old.and_then(version_of)) {
             (None, _) => Change::Foreign("an item without a version was written by something else than Lockstep"),
@@ -79,7 +86,7 @@ pub fn changes_of(records: &[StreamRecord]) -> Folded {
     for (at, record) in records.iter().enumerate() {
         let change = change_of(record);
         match &change {
-            Change::Purged if record.old.as_ref().is_none_or(|old| round_of(old).is_some()) => continue,
+            Change::Purged if record.old.as_ref().or(record.new.as_ref()).is_none_or(is_none_of_a_row) => continue,
             Change::Marker(round) => {
                 folded.marker = Some(round.clone());
                 continue;

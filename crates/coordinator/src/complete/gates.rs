@@ -1,0 +1,57 @@
+//! Whether a migration may be completed.
+
+use lockstep_core::target::control::{TargetRecord, Writes};
+use lockstep_core::truth::{Truth, truth};
+use lockstep_validator::Report;
+
+use crate::doctor::{Severity, examine, observe};
+use crate::error::Result;
+use crate::gates::{Collector, GateReport, GateResult, Observer};
+use crate::mend;
+use crate::options::Migration;
+
+/// Checks everything but the comparison; returns the record as it was.
+pub(super) async fn check(migration: &Migration, observer: &dyn Observer) -> Result<(GateReport, Option<TargetRecord>)> {
+    let mut gates = Collector::new(observer);
+    let source = migration.source.control().await?;
+    let record = migration.target.control().record().await?;
+    let in_target =
+        truth(&source, record.as_ref()) == Truth::InTarget && record.is_some_and(|record| record.writes == Writes::Open);
+    gates.add(GateResult::check(
+        "phase is DynamoOnly",
+        in_target,
+        if in_target {
+            "DynamoDB is the truth, and writes are open".to_owned()
+        } else {
+            format!("the phase is {}", source.phase)
+        },
+        "`advance --to DynamoOnly` first, and stay there for as long as somebody may want to go back",
+    ));
+    if !in_target {
+        return Ok((gates.report, None));
+    }
+    gates.add(mend::gate(migration).await?);
+    let mut seen = observe(&migration.source, &migration.target, &migration.tables).await?;
+    // It is we.
+    seen.at_work.coordinator = None;
+    let diagnosis = examine(&seen);
+    let broken = diagnosis.findings.iter().filter(|finding| finding.severity == Severity::Broken);
+    let broken: Vec<&str> = broken.map(|finding| finding.what.as_str()).collect();
+    let found = if broken.is_empty() { "nothing is broken".to_owned() } else { broken.join("; ") };
+    gates.add(GateResult::check("doctor", broken.is_empty(), found, "run `doctor`"));
+    for binding in &migration.tables {
+        let (all, unacknowledged) = migration.source.count_dead_letters(binding.name()).await?;
+        let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
+        let next = "these rows are in PostgreSQL only: look at them with `dead-letters`, and `--acknowledge` what may be left";
+        gates.add(GateResult::check("dead letters", unacknowledged == 0, detail, next).of(binding.name()));
+    }
+    Ok((gates.report, record))
+}
+
+/// The comparison as a gate. It must be clean: nobody compares again.
+pub(super) fn verdict(report: &Report) -> GateResult {
+    let consistent = report.verdict.is_consistent();
+    let found = if consistent { "both stores hold the same".to_owned() } else { report.verdict.reasons().join("; ") };
+    let next = "`validate --unmasked` shows what differs; `reverse-feed --backfill` brings PostgreSQL to what DynamoDB says";
+    GateResult::check("last verdict", consistent, found, next)
+}

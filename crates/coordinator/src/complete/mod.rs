@@ -1,0 +1,248 @@
+//! Completing a migration: there is no way back from here, and applications go on with DynamoDB alone.
+//!
+//! What is decided where: one write to the control record in DynamoDB completes the migration. Before it, everything is as it was, and a run
+//! that is broken off is begun again. After it, everything left to do is tidying, and a run goes on with what it finds not done: in
+//! the source all of it is one transaction.
+//!
+//! For applications nothing changes. The record still says DynamoOnly, and says besides since when the migration is complete. Their
+//! stores go on as before, versions included: a version is not only what a migration orders by, but what an update is
+//! conditional on, so without it one of two updates at once would be lost. The control table stays for the same reason: it has their
+//! leases, their ids, and the places of their rows.
+//!
+//! In reading order: `gates` (whether it may be done), this file (doing it), `purge` (taking out what only a migration needs), `cleanup` (the source
+//! tables).
+
+mod cleanup;
+mod gates;
+mod purge;
+
+pub use cleanup::{Dropped, drop_source};
+pub use purge::{PurgeOptions, PurgeProgress, Purged, purge};
+
+use std::time::Duration;
+
+use lockstep_core::source::{Entry, EntryKind, IntentId};
+use lockstep_core::target::Backoff;
+use lockstep_core::target::control::TargetRecord;
+use lockstep_core::{Epoch, Error as StoreError, Kind};
+use lockstep_validator::{Progress as Compared, Report, ValidateOptions, validate};
+use serde::Serialize;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::gates::{GateReport, Observer};
+use crate::moving::Feed;
+use crate::options::Migration;
+
+/// Name of the step in the journal.
+pub(crate) const STEP: &str = "complete";
+/// Longest wait for a reverse feed of another process to see that it is over.
+const FEED_ENDS_WITHIN: Duration = Duration::from_secs(15);
+
+/// Keeps what the journal says, somewhere outside of both stores, durably; says where. Called before the decision, and again
+/// by a run that is begun again: what it kept before may be written over by the same, and longer.
+pub trait Archive: Send + Sync {
+    /// Keeps these lines.
+    ///
+    /// # Errors
+    /// When they could not be kept: then nothing is completed.
+    fn keep(&self, epoch: Epoch, journal: &[Entry]) -> std::io::Result<String>;
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+pub struct Completion {
+    /// The epoch that began with it.
+    pub epoch: Epoch,
+    /// Whether an earlier run had decided it.
+    pub resumed: bool,
+    /// The gates, unless an earlier run had passed them.
+    pub gates: Option<GateReport>,
+    /// The last comparison, unless an earlier run had made it.
+    pub report: Option<Report>,
+    /// Where the journal was kept.
+    pub journal_file: String,
+}
+
+/// Completes a migration that is in DynamoOnly, or goes on with what an earlier run left.
+///
+/// # Errors
+/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock was not to be had; the stores'.
+///
+/// # Cancel safety
+/// Run it again.
+pub async fn complete(
+    migration: &Migration,
+    options: &ValidateOptions,
+    archive: &dyn Archive,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<Completion> {
+    let control = migration.target.control();
+    if let Some((record, since)) = control.record().await?.and_then(|record| Some((record, record.completed_at?))) {
+        observer.note(&format!(
+            "the migration is complete since {}; going on with what is left to do",
+            since.format("%Y-%m-%d %H:%M:%S UTC")
+        ));
+        let journal_file = tidy(migration, &record, archive, observer).await?;
+        return Ok(Completion { epoch: record.epoch, resumed: true, gates: None, report: None, journal_file });
+    }
+    if !migration.source.has_schema().await? {
+        return Err(StoreError::source(Kind::Misconfigured, STEP, "Lockstep was never installed in this source").into());
+    }
+    let lock = migration.source.lock_coordinator().await?;
+    let proven = prove(migration, options, archive, observer, cancel).await;
+    let (gates, report, record) = match proven {
+        Ok(proven) => proven,
+        Err(error) => {
+            lock.release().await;
+            return Err(error);
+        }
+    };
+    let journal_file = tidy(migration, &record, archive, observer).await;
+    lock.release().await;
+    Ok(Completion { epoch: record.epoch, resumed: false, gates: Some(gates), report: Some(report), journal_file: journal_file? })
+}
+
+/// Proves that both stores hold the same, keeps the journal, and decides.
+async fn prove(
+    migration: &Migration,
+    options: &ValidateOptions,
+    archive: &dyn Archive,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<(GateReport, Report, TargetRecord)> {
+    let source = &migration.source;
+    let (gates, record) = gates::check(migration, observer).await?;
+    let id = intent(migration).await?;
+    let Some(record) = record.filter(|_| gates.passed()) else {
+        source.journal_outcome(&migration.actor, id, EntryKind::Refused, STEP, &json!({ "gates": gates })).await?;
+        return Err(Error::Refused(gates));
+    };
+    let feed = Feed::begin(migration, id).await?;
+    let decided = with_feed(migration, &feed, &record, (options, archive), observer, cancel).await;
+    feed.end().await;
+    match decided {
+        Ok((report, record)) => Ok((gates, report, record)),
+        Err(Error::Refused(refused)) => {
+            source.journal_outcome(&migration.actor, id, EntryKind::Refused, STEP, &json!({ "gates": refused })).await?;
+            Err(Error::Refused(refused))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The intent of this step, or the one of a run that was broken off.
+async fn intent(migration: &Migration) -> Result<IntentId> {
+    let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == STEP);
+    match open {
+        Some(entry) => Ok(IntentId(entry.id)),
+        None => Ok(migration.source.journal_intent(&migration.actor, STEP, &json!({})).await?),
+    }
+}
+
+async fn with_feed(
+    migration: &Migration,
+    feed: &Feed,
+    record: &TargetRecord,
+    (options, archive): (&ValidateOptions, &dyn Archive),
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<(Report, TargetRecord)> {
+    let (source, control) = (&migration.source, migration.target.control());
+    observer.note("seeing the reverse feed through");
+    feed.see_through(migration, migration.options.steps.catch_up_max).await?;
+    observer.note("comparing both stores whole, one last time");
+    let progress = Compared::new(&migration.tables);
+    let report = validate(source, &migration.target, &migration.tables, options, &progress, cancel).await;
+    if cancel.is_cancelled() {
+        return Err(Error::Interrupted);
+    }
+    let verdict = gates::verdict(&report);
+    observer.gate(&verdict);
+    let mut gates = GateReport::default();
+    gates.results.push(verdict);
+    let json = json!(report.clone().without_values());
+    source.record_verdict(Epoch(report.epoch.unwrap_or_default()), report.verdict.is_consistent(), &json).await?;
+    if !gates.passed() {
+        return Err(Error::Refused(gates));
+    }
+    let kept = keep(migration, archive, Epoch(record.epoch.0 + 1)).await?;
+    observer.note(&format!("the journal is in {kept}"));
+    // Should the feed still read a write of the new epoch, it must not take it for one of a store that lost history.
+    source.note_target_epoch(Epoch(record.epoch.0 + 1)).await?;
+    let completed = control.complete(record.epoch).await?;
+    observer.note("the migration is complete: there is no way back from here");
+    Ok((report, completed))
+}
+
+async fn keep(migration: &Migration, archive: &dyn Archive, epoch: Epoch) -> Result<String> {
+    let journal = migration.source.whole_journal().await?;
+    archive.keep(epoch, &journal).map_err(|error| {
+        let message = format!("{error}; nothing was completed");
+        StoreError::source(Kind::Misconfigured, "keeping the journal", message).into()
+    })
+}
+
+/// Whatever is left to do once it is decided. Each part is done already, or is done now.
+async fn tidy(migration: &Migration, record: &TargetRecord, archive: &dyn Archive, observer: &dyn Observer) -> Result<String> {
+    let source = &migration.source;
+    if let (Some(done), false) = (source.completed().await?, source.has_schema().await?) {
+        return Ok(done.journal_file);
+    }
+    observer.note("waiting for the reverse feed to end");
+    let feed_lock = feed_is_over(migration).await?;
+    let id = intent(migration).await?;
+    let detail = json!({ "epoch": record.epoch, "completed_at": record.completed_at });
+    source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &detail).await?;
+    // With its last entry.
+    let journal_file = keep(migration, archive, record.epoch).await?;
+    for binding in &migration.tables {
+        let (name, schema) = (&binding.target_name, binding.table.target());
+        Backoff::brief().retry(|| migration.target.remove_history_mark(name, &schema)).await?;
+    }
+    observer.note("taking triggers and schema lockstep out of PostgreSQL");
+    let steps = &migration.options.steps;
+    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
+    loop {
+        match source.archive(&migration.tables, record.epoch, &migration.actor, &journal_file, steps.lock_timeout).await {
+            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
+            done => break done?,
+        }
+    }
+    feed_lock.release().await;
+    Ok(journal_file)
+}
+
+/// Holds the feed's lock: a feed that runs elsewhere ends by itself once the record says that it is over.
+async fn feed_is_over(migration: &Migration) -> Result<lockstep_core::source::FeedLock> {
+    let pause = Duration::from_millis(100);
+    let tries = u32::try_from(FEED_ENDS_WITHIN.as_millis() / pause.as_millis()).unwrap_or(u32::MAX);
+    let mut pauses = Backoff::new(pause, pause, tries * 2);
+    loop {
+        match migration.source.lock_reverse_feed().await {
+            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
+            locked => return Ok(locked?),
+        }
+    }
+}
+
+/// Refuses to move anything in a migration that is complete. A target that does not answer cannot say so.
+///
+/// # Errors
+/// [`Kind::Refused`], with what is left to do.
+pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
+    let Ok(Some(record)) = migration.target.control().record().await else { return Ok(()) };
+    match record.completed_at {
+        None => Ok(()),
+        Some(since) => {
+            let message = format!(
+                "the migration is complete since {}: DynamoDB is the truth for good, and nothing is moved any more. `complete` again \
+                 finishes what it may have left; `cleanup --drop-source` drops the source tables",
+                since.format("%Y-%m-%d %H:%M:%S UTC")
+            );
+            Err(StoreError::target(Kind::Refused, "going on with the migration", message).into())
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! From what is seen to what it means. Pure: it asks nobody, and reads no clock.
+
+use lockstep_core::{Epoch, Phase};
+
+use super::finding::{Diagnosis, Finding, Severity};
+use super::history;
+use super::observation::Observation;
+use super::remedy::{Remedy, plan};
+use super::table::of_table;
+use super::truth::{self, phase};
+use super::words::{next, safe, state};
+use crate::{complete, mend, repair, step};
+
+/// Age from which something waits because nobody is at it, in seconds. A relay takes a fraction of a second.
+pub(super) const WAITS_S: f64 = 60.0;
+
+/// Says what an observation means.
+pub fn examine(seen: &Observation) -> Diagnosis {
+    let mut findings = Vec::new();
+    if let Some(error) = &seen.source_error {
+        findings.push(Finding::broken(
+            format!("PostgreSQL does not answer: {error}"),
+            "up to HybridRead nothing can be written while it is away, and nothing is lost; in DynamoOnly nothing stops",
+            "bring it back, or check source.url; every command goes on where it stopped",
+        ));
+    } else if seen.installed {
+        whole(seen, &mut findings);
+    } else {
+        findings.extend(after_the_end(seen));
+    }
+    for table in &seen.tables {
+        of_table(seen, table, &mut findings);
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    let sound = findings.iter().all(|finding| finding.severity != Severity::Broken);
+    let remedies = plan(&findings);
+    Diagnosis {
+        state: state(seen, &findings),
+        sound,
+        safe: safe(seen, &remedies),
+        next: next(seen, &findings, &remedies),
+        findings,
+    }
+}
+
+/// What is not of a single table.
+fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
+    if seen.target_record.is_some_and(|record| record.completed_at.is_some()) {
+        findings.push(Finding::attention(
+            "the migration is complete, and PostgreSQL still has what only a migration needs",
+            "nothing is moved any more, and its tables refuse every write",
+            "cargo xtask complete, which goes on where it stopped",
+        ));
+        return;
+    }
+    let phase = phase(seen);
+    findings.extend(truth::finding(seen));
+    findings.extend(seen.histories.losses().iter().map(|loss| history::finding(loss, phase)));
+    for open in &seen.open_steps {
+        findings.extend(open_step(
+            seen,
+            &open.step,
+            &format!("by {} at {}", open.actor, open.at.format("%Y-%m-%d %H:%M:%S UTC")),
+        ));
+    }
+    let (writes, oldest_s) = seen.open_writes;
+    if writes > 0 && oldest_s > WAITS_S {
+        findings.push(Finding::attention(
+            format!(
+                "{writes} keys of strict writes wait for {oldest_s:.0} s to be settled: their process died, and nobody sweeps"
+            ),
+            "DynamoDB may show a state of them that was never committed; they count as pending",
+            "cargo xtask relay",
+        ));
+    }
+    if let (Some(verdict), Some((_, epoch, _))) = (seen.verdict, seen.control)
+        && !verdict.consistent
+        && verdict.epoch == epoch.0
+    {
+        let (what, next) = ("the newest verdict is NOT consistent", "cargo xtask repair, then cargo xtask validate");
+        findings.push(match phase {
+            Phase::HybridRead => Finding::broken(
+                what,
+                "DynamoDB answers reads, and may answer wrong",
+                "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair",
+            ),
+            _ => Finding::attention(what, "reads are answered by the truth; the step to HybridRead is refused", next),
+        });
+    }
+    if let Some(epoch) = truth::epoch(seen) {
+        instances(seen, epoch, findings);
+    }
+    if phase == Phase::DynamoOnly && seen.at_work.reverse_feed.is_none() {
+        findings.push(Finding::attention(
+            "no reverse feed runs",
+            "PostgreSQL does not follow. DynamoDB's streams keep changes for 24 h; after that the way back needs a reverse backfill",
+            "cargo xtask reverse-feed",
+        ));
+    }
+}
+
+fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
+    let at_work = seen.at_work.coordinator;
+    Some(match (name, at_work) {
+        (mend::STEP, None) => Finding::broken(
+            format!("a repair of the state {by} was broken off"),
+            "everything it did may be repeated; until it has ended no step forward is taken",
+            "cargo xtask repair --state --apply",
+        ),
+        (complete::STEP, None) => Finding::attention(
+            format!("`{name}` {by} was broken off before it was decided"),
+            "everything is as it was",
+            "cargo xtask complete, or nothing",
+        ),
+        (repair::STEP, _) => Finding::attention(
+            format!("a repair of keys {by} was broken off before the keys were read again"),
+            "they are marked, or were not; either way nothing is lost",
+            "cargo xtask repair --apply",
+        ),
+        (name, Some(pid)) => Finding::attention(
+            format!("`{name}` {by} is under way: PostgreSQL backend {pid} is the coordinator"),
+            "it holds the coordinator's lock, so it lives",
+            "wait for it",
+        ),
+        (name, None) if name == step::STEP => Finding::broken(
+            format!("`{name}` {by} has no outcome, and no coordinator is at work: it died"),
+            "the control record decides whether it happened; nothing is lost, and no other step begins before it is settled",
+            "any command that steps settles it first; so does cargo xtask repair --state --apply",
+        )
+        .mended_by(Remedy::SettleSteps),
+        (name, None) => Finding::attention(
+            format!("`{name}` {by} was broken off"),
+            "it is repeated as a whole when its command runs again",
+            "run its command again",
+        )
+        .mended_by(Remedy::SettleSteps),
+    })
+}
+
+fn instances(seen: &Observation, epoch: Epoch, findings: &mut Vec<Finding>) {
+    use lockstep_core::source::InstanceState;
+    for row in seen.instances.iter().filter(|row| row.state == InstanceState::Live && !row.has_acknowledged(epoch)) {
+        let finding = if row.lease_left_ms > 0 {
+            Finding::attention(
+                format!("{} has not acknowledged epoch {epoch} yet", row.title()),
+                "it may serve by the phase before; a step waits for it",
+                "wait; if it stays so, restart that process",
+            )
+        } else {
+            Finding::attention(
+                format!("{} is gone without a word", row.title()),
+                "its lease is over, so it serves nothing; the next step says so and goes on",
+                "nothing",
+            )
+        };
+        findings.push(finding);
+    }
+}
+
+/// What is left where schema `lockstep` is gone, or not yet gone, because the migration is complete.
+fn after_the_end(seen: &Observation) -> Option<Finding> {
+    let record = seen.target_record?;
+    record.completed_at?;
+    let done = seen.completed.as_ref().is_some_and(|completed| completed.epoch == record.epoch.0);
+    let finding = Finding::broken(
+        "DynamoDB says that the migration is complete, and this PostgreSQL knows nothing of it",
+        "it is another database, or one that was restored to before the migration; nobody reads its tables any more",
+        "check source.url. Applications need nothing of it",
+    );
+    Some(if done {
+        Finding::attention(
+            "the migration is complete",
+            "the source tables are there until they are dropped, behind a guard",
+            "nothing",
+        )
+    } else {
+        finding
+    })
+}

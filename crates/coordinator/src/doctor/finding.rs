@@ -1,0 +1,68 @@
+//! What the doctor says.
+
+use serde::Serialize;
+
+use super::remedy::Remedy;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something may be lost or wrong, or nothing can go on, until somebody acts.
+    Broken,
+    /// It is safe as it is, and wants to be looked at.
+    Attention,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Of which table; `None` for the migration as a whole.
+    pub table: Option<String>,
+    /// What is so.
+    pub what: String,
+    /// What it means for the data.
+    pub means: String,
+    /// What to run, or to do.
+    pub next: String,
+    /// What `repair --state` does about it, if it can.
+    pub remedy: Option<Remedy>,
+}
+
+/// Everything that the doctor has to say.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diagnosis {
+    /// What state this is, in a sentence.
+    pub state: String,
+    /// Whether nothing is broken.
+    pub sound: bool,
+    /// What is safe to do now.
+    pub safe: Vec<String>,
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+    /// What to run now, in this order.
+    pub next: Vec<String>,
+}
+
+impl Finding {
+    pub(super) fn broken(what: impl Into<String>, means: impl Into<String>, next: impl Into<String>) -> Self {
+        let (what, means, next) = (what.into(), means.into(), next.into());
+        Self { severity: Severity::Broken, table: None, what, means, next, remedy: None }
+    }
+
+    pub(super) fn attention(what: impl Into<String>, means: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { severity: Severity::Attention, ..Self::broken(what, means, next) }
+    }
+
+    pub(super) fn of(mut self, table: &str) -> Self {
+        self.table = Some(table.to_owned());
+        self
+    }
+
+    pub(super) fn mended_by(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
+        self
+    }
+}

@@ -1,0 +1,45 @@
+//! What lost history means, by the phase that it is met in. Pure.
+
+use lockstep_core::{Phase, Side};
+
+use super::finding::Finding;
+use super::remedy::Remedy;
+use crate::history::Loss;
+
+/// What one sign of a loss means.
+pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
+    match (loss.side(), loss.target_table(), phase) {
+        (Side::Source, _, Phase::DynamoOnly) => Finding::broken(
+            loss.to_string(),
+            "DynamoDB is the truth and has lost nothing, but PostgreSQL is further behind than its reverse feed knows: there is no way \
+             back until it has caught up",
+            "make PostgreSQL follow DynamoDB again",
+        )
+        .mended_by(Remedy::FollowTarget),
+        (Side::Source, ..) => Finding::broken(
+            loss.to_string(),
+            "PostgreSQL is the truth, and what it forgot is lost to it. It hands out versions that DynamoDB has seen: a newer state could \
+             be refused as delivered. DynamoDB may hold states that PostgreSQL has forgotten, and may be the only one to hold them",
+            "raise the epoch, so that every later version outranks the lost ones; then compare, and decide which store is right",
+        )
+        .mended_by(Remedy::RaiseEpoch),
+        (Side::Target, Some(table), Phase::DynamoOnly) => Finding::broken(
+            loss.to_string(),
+            "DynamoDB was the truth: what was acknowledged since is in PostgreSQL only as far as the reverse feed had brought it, and no \
+             command can say what is missing",
+            "stop the applications; restore the table from a backup that is newer, under its own name; no command of Lockstep may decide this",
+        )
+        .of(table),
+        (Side::Target, table, _) => {
+            let table = table.unwrap_or_default();
+            Finding::broken(
+                loss.to_string(),
+                "PostgreSQL is the truth and has lost nothing. What was acknowledged as delivered to DynamoDB may not be there, and \
+                 queries that DynamoDB answers may miss rows",
+                "take the table that is there for the one in use, copy and compare again",
+            )
+            .mended_by(Remedy::AdoptTarget { table: table.to_owned() })
+            .of(table)
+        }
+    }
+}

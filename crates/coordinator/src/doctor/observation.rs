@@ -1,0 +1,135 @@
+//! What can be seen of a migration. Values only.
+
+use chrono::{DateTime, Utc};
+use lockstep_core::source::reverse::FeedStanding;
+use lockstep_core::source::{Completed, Control, Entry, InstanceRow};
+use lockstep_core::target::control::TargetRecord;
+use lockstep_core::{Epoch, Phase};
+use serde::Serialize;
+
+use crate::history::Histories;
+
+/// Everything that the doctor looks at.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Observation {
+    /// Why PostgreSQL could not be asked; then only DynamoDB was looked at.
+    pub source_error: Option<String>,
+    /// Whether schema `lockstep` is there.
+    pub installed: bool,
+    /// PostgreSQL's control record.
+    pub control: Option<(Phase, Epoch, DateTime<Utc>)>,
+    /// DynamoDB's; `None` where the truth was never there, or it could not be asked.
+    pub target_record: Option<TargetRecord>,
+    /// What PostgreSQL remembers of a migration that is complete.
+    pub completed: Option<Completed>,
+    /// Who holds which lock.
+    pub at_work: AtWork,
+    /// Steps without an outcome.
+    pub open_steps: Vec<Entry>,
+    /// Open intents of strict writes, and the age of the oldest in seconds.
+    pub open_writes: (i64, f64),
+    /// Registered instances.
+    pub instances: Vec<InstanceRow>,
+    /// The newest verdict.
+    pub verdict: Option<VerdictSeen>,
+    /// What both stores say of their history.
+    pub histories: Histories,
+    /// Each table.
+    pub tables: Vec<TableSeen>,
+}
+
+impl Observation {
+    /// PostgreSQL's control record, as stores read it.
+    pub fn control(&self) -> Option<Control> {
+        let (phase, epoch, changed_at) = self.control?;
+        Some(Control { phase, epoch, changed_at, writes_paused: phase == Phase::DynamoOnly })
+    }
+}
+
+/// Processes that hold a lock of Lockstep, as PostgreSQL's backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AtWork {
+    /// The coordinator.
+    pub coordinator: Option<i32>,
+    /// The reverse feed.
+    pub reverse_feed: Option<i32>,
+}
+
+/// The newest verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct VerdictSeen {
+    /// What it said.
+    pub consistent: bool,
+    /// Its age in seconds.
+    pub age_s: f64,
+    /// The epoch it was made in.
+    pub epoch: i64,
+}
+
+/// What is seen of one table.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TableSeen {
+    /// Table name.
+    pub name: String,
+    /// Its relation.
+    pub relation: String,
+    /// Its name in the target.
+    pub target_name: String,
+    /// Its triggers.
+    pub capture: CaptureSeen,
+    /// Whether columns and key are those that were captured.
+    pub fingerprint_changed: bool,
+    /// Whether settings that decide keys are those that were captured.
+    pub layout_changed: bool,
+    /// The target table that was adopted, if another one is configured now.
+    pub adopted_another: Option<String>,
+    /// What is in the target under its name.
+    pub target: TargetSeen,
+    /// Whether the ranges of the backfill were planned.
+    pub planned: bool,
+    /// Ranges, and how many are done.
+    pub ranges: (u64, u64),
+    /// Pending keys, and the age of the oldest in seconds.
+    pub pending: (i64, f64),
+    /// Dead letters, and how many nobody has acknowledged.
+    pub dead_letters: (i64, i64),
+    /// Whether a cold load was broken off, or a request of it could still arrive.
+    pub cold_open: bool,
+    /// Where the reverse feed stands.
+    pub reverse: Option<FeedStanding>,
+}
+
+/// The triggers of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureSeen {
+    /// Never installed.
+    #[default]
+    Absent,
+    /// On, and never off.
+    On,
+    /// Off, or off for a while.
+    Broken(String),
+    /// Installed on another relation than the one that is configured.
+    Elsewhere(String),
+}
+
+/// What is in the target under a table's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetSeen {
+    /// It could not be asked.
+    Unknown(String),
+    /// Nothing.
+    #[default]
+    Missing,
+    /// A table.
+    There {
+        /// Whether it and its indexes are ACTIVE.
+        active: bool,
+        /// What is not as it must be.
+        mismatches: Vec<String>,
+        /// Whether it carries a mark of some migration.
+        marked: bool,
+    },
+}

@@ -1,0 +1,94 @@
+//! Looking at both stores. It changes nothing, and a store that does not answer is part of what is seen.
+
+use lockstep_core::source::{CaptureState, Source, TableBinding, TableState};
+use lockstep_core::target::{TableStanding, Target};
+
+use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
+use crate::error::Result;
+use crate::history;
+
+/// Looks at everything.
+///
+/// # Errors
+/// The source's, if it stops answering half way. One that does not answer at all is no error.
+pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Observation> {
+    let mut seen = Observation::default();
+    match source.has_schema().await {
+        Ok(installed) => seen.installed = installed,
+        Err(error) => seen.source_error = Some(error.to_string()),
+    }
+    for binding in tables {
+        let mut table = TableSeen {
+            name: binding.name().to_owned(),
+            relation: binding.relation.to_string(),
+            target_name: binding.target_name.clone(),
+            ..TableSeen::default()
+        };
+        table.target = in_target(target, binding).await;
+        if seen.installed {
+            in_source(source, binding, &mut table).await?;
+        }
+        seen.tables.push(table);
+    }
+    // A table that was never made says nothing; one that cannot be asked is told of by the tables.
+    seen.target_record = target.control().record().await.ok().flatten();
+    if !seen.installed {
+        if seen.source_error.is_none() {
+            seen.completed = source.completed().await?;
+        }
+        return Ok(seen);
+    }
+    let control = source.control().await?;
+    seen.control = Some((control.phase, control.epoch, control.changed_at));
+    let (coordinator, reverse_feed) = source.at_work().await?;
+    seen.at_work = AtWork { coordinator, reverse_feed };
+    seen.open_steps = source.open_intents().await?;
+    seen.open_writes = source.open_writes_age().await?;
+    seen.instances = source.instances().await?;
+    if seen.target_record.is_some_and(|record| record.holds_truth()) {
+        seen.instances = target.control().instances().await?;
+    }
+    let verdict = source.latest_verdict().await?;
+    seen.verdict = verdict.map(|v| VerdictSeen { consistent: v.consistent, age_s: v.age_s, epoch: v.epoch });
+    seen.histories = history::look(source, target, tables).await?;
+    Ok(seen)
+}
+
+async fn in_target(target: &Target, binding: &TableBinding) -> TargetSeen {
+    let schema = binding.table.target();
+    let found = match target.describe(&binding.target_name, &schema).await {
+        Err(error) => return TargetSeen::Unknown(error.to_string()),
+        Ok(TableStanding::Missing) => return TargetSeen::Missing,
+        Ok(TableStanding::There(found)) => found,
+    };
+    let marked = target.history_mark(&binding.target_name, &schema).await.is_ok_and(|mark| mark.is_some());
+    TargetSeen::There { active: found.active, mismatches: found.mismatches, marked }
+}
+
+async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen) -> Result<()> {
+    let name = binding.name();
+    seen.capture = match source.capture_state(binding).await? {
+        CaptureState::Absent => CaptureSeen::Absent,
+        CaptureState::On => CaptureSeen::On,
+        CaptureState::Broken(how) => CaptureSeen::Broken(how),
+    };
+    if let Some(state) = source.table_state(name).await? {
+        let TableState { relation, fingerprint, layout, target_name, planned_at, cold_open, cold_unsafe_until, .. } = state;
+        if relation != seen.relation {
+            seen.capture = CaptureSeen::Elsewhere(relation);
+        }
+        seen.fingerprint_changed = source.fingerprint(binding).await? != fingerprint;
+        seen.layout_changed = binding.table.layout() != layout;
+        seen.adopted_another = target_name.filter(|adopted| *adopted != binding.target_name);
+        seen.planned = planned_at.is_some();
+        let now = source.clock().await?;
+        seen.cold_open = cold_open || cold_unsafe_until.is_some_and(|until| until > now);
+    }
+    let ranges = source.ranges(name).await?;
+    seen.ranges = (ranges.len() as u64, ranges.iter().filter(|range| range.done).count() as u64);
+    let lag = source.lag(name).await?;
+    seen.pending = (lag.keys, lag.oldest_s);
+    seen.dead_letters = source.count_dead_letters(name).await?;
+    seen.reverse = source.reverse_standing(name).await?;
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! What `repair --state` can do, and in which order.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::finding::Finding;
+
+/// One thing that `repair --state` does. The order of the variants is the order in which they are done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Remedy {
+    /// Finish or undo what a dead coordinator left open.
+    SettleSteps,
+    /// Install the triggers of a table again.
+    Recapture {
+        /// The table.
+        table: String,
+    },
+    /// Take the target table that is there for the one in use, or make it, and copy its history again.
+    AdoptTarget {
+        /// The table.
+        table: String,
+    },
+    /// Make PostgreSQL say DynamoOnly again, after it was set back, and take everything that DynamoDB holds for news.
+    FollowTarget,
+    /// Read the whole target into the source.
+    ReverseBackfill,
+    /// Begin a new epoch above everything that the target has seen, in DualWrite at most, and take the present history for the right one.
+    RaiseEpoch,
+    /// Copy history, which knows what is there already.
+    Backfill,
+    /// Compare both stores whole, and bring DynamoDB to what PostgreSQL says.
+    Compare,
+    /// Compare both stores whole, and only list what differs: what DynamoDB has more may be the only copy of what PostgreSQL forgot.
+    List,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SettleSteps => f.write_str("finish or undo what a dead coordinator left open, as the control record says"),
+            Self::Recapture { table } => write!(f, "install the triggers of {table} again"),
+            Self::AdoptTarget { table } => write!(f, "take the target table of {table} that is there now for the one in use (it is made if it is missing)"),
+            Self::FollowTarget => f.write_str("make PostgreSQL say DynamoOnly again, and take everything that DynamoDB has had since for news"),
+            Self::ReverseBackfill => f.write_str("read every item of DynamoDB into PostgreSQL"),
+            Self::RaiseEpoch => f.write_str(
+                "begin a new epoch, above every version that DynamoDB has seen, in DualWrite at most: reads go to PostgreSQL until a \
+                 new verdict lets them back",
+            ),
+            Self::Backfill => f.write_str("copy history again, rows that are there already excepted"),
+            Self::Compare => f.write_str("compare both stores whole, and mark every key that differs, so that the relay brings DynamoDB to what PostgreSQL says"),
+            Self::List => f.write_str(
+                "compare both stores whole, and list what differs, without changing it: DynamoDB may have the only copy of what PostgreSQL forgot",
+            ),
+        }
+    }
+}
+
+/// What to do about findings, in order, each once.
+pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
+    let mut plan: Vec<Remedy> = findings.iter().filter_map(|finding| finding.remedy.clone()).collect();
+    // Whatever was off or lost, what was concluded before is no longer true; a new epoch ends every verdict of the one before.
+    if plan.iter().any(|remedy| matches!(remedy, Remedy::Recapture { .. } | Remedy::AdoptTarget { .. })) {
+        plan.extend([Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare]);
+    } else if plan.contains(&Remedy::RaiseEpoch) {
+        plan.push(Remedy::List);
+    }
+    if plan.contains(&Remedy::FollowTarget) {
+        plan.push(Remedy::ReverseBackfill);
+    }
+    // Where the source forgot something, it is not for us to say that it is right.
+    if findings.iter().any(|finding| finding.remedy == Some(Remedy::RaiseEpoch)) && plan.contains(&Remedy::Compare) {
+        plan.retain(|remedy| *remedy != Remedy::Compare);
+        plan.push(Remedy::List);
+    }
+    plan.sort();
+    plan.dedup();
+    plan
+}

@@ -1,0 +1,140 @@
+//! What is found of one table. Pure.
+
+use lockstep_core::Phase;
+
+use super::examine::WAITS_S;
+use super::finding::Finding;
+use super::observation::{CaptureSeen, Observation, TableSeen, TargetSeen};
+use super::remedy::Remedy;
+use super::truth::phase;
+use crate::reverse_feed;
+
+/// Adds what is found of a table.
+pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec<Finding>) {
+    let name = &table.name;
+    let mut add = |finding: Finding| findings.push(finding.of(name));
+    let phase = phase(seen);
+    if seen.source_error.is_none() && !seen.installed {
+        if let TargetSeen::There { marked: true, .. } = table.target {
+            add(Finding::broken(
+                format!(
+                    "schema lockstep is not in this PostgreSQL, but DynamoDB table {} was written by a migration",
+                    table.target_name
+                ),
+                "this is another database, or one that was restored to before its migration began; items may be newer than rows",
+                "check source.url. If the restore is meant, look into the items for what PostgreSQL forgot, then delete the table, or \
+                 choose another name, and start again",
+            ));
+        }
+        return;
+    }
+    if let TargetSeen::Unknown(error) = &table.target {
+        let means = match phase {
+            Phase::DynamoOnly => "nothing can be read or written until it answers; nothing is lost",
+            Phase::HybridRead => "reads are answered by PostgreSQL; strict writes fail and leave nothing, others are deferred",
+            _ => "writes go on and are deferred",
+        };
+        add(Finding::broken(
+            format!("DynamoDB could not be asked about {}: {error}", table.target_name),
+            means,
+            "bring it back; nothing is to be mended",
+        ));
+    }
+    if seen.source_error.is_some() {
+        return;
+    }
+    match &table.capture {
+        CaptureSeen::Broken(how) => {
+            let broken = Finding::broken(
+                format!("changes of {} are not all captured: {how}", table.relation),
+                "what was changed meanwhile is unknown to everybody: DynamoDB may have older states, or rows that are deleted",
+                "install the triggers again, and compare both stores whole",
+            );
+            // The schema first: with a column that nobody knows, installing again would bless it.
+            add(if table.fingerprint_changed || phase == Phase::DynamoOnly {
+                broken
+            } else {
+                broken.mended_by(Remedy::Recapture { table: name.clone() })
+            });
+        }
+        CaptureSeen::Elsewhere(relation) => add(Finding::broken(
+            format!("capture was installed on {relation}, and {} is configured", table.relation),
+            "nothing is moved from a relation that is not captured",
+            format!("set tables.{name}.source back to {relation}"),
+        )),
+        CaptureSeen::Absent | CaptureSeen::On => {}
+    }
+    if table.fingerprint_changed && matches!(table.capture, CaptureSeen::On | CaptureSeen::Broken(_)) {
+        add(Finding::broken(
+            format!("the columns or the key of {} have changed since capture was installed", table.relation),
+            "a column that the table's crate does not know would be lost without a word, so backfill, relay and steps stop; what changes is \
+             captured all the same",
+            "undo the change; or end this migration, and start it again with a table crate that knows the new columns",
+        ));
+    }
+    if table.layout_changed && table.capture != CaptureSeen::Absent {
+        add(Finding::broken(
+            "a setting that decides keys is not the one in use",
+            "rows that were written have their keys by the old one, and would not be found",
+            format!("put the settings of tables.{name} back"),
+        ));
+    }
+    if let Some(adopted) = &table.adopted_another {
+        add(Finding::broken(
+            format!("this migration writes to DynamoDB table {adopted}, and {} is configured", table.target_name),
+            "nothing is moved until they agree",
+            format!("set tables.{name}.target back"),
+        ));
+    }
+    if let TargetSeen::There { active, mismatches, .. } = &table.target {
+        if !mismatches.is_empty() {
+            add(Finding::broken(
+                format!("DynamoDB table {}: {}", table.target_name, mismatches.join("; ")),
+                "writes or queries would fail",
+                "bring its keys and indexes to what the table's crate says",
+            ));
+        } else if !active {
+            add(Finding::attention(
+                format!("DynamoDB table {} is being changed", table.target_name),
+                "it can be slow or refuse meanwhile",
+                "wait",
+            ));
+        }
+    }
+    waiting(seen, table, phase, &mut add);
+}
+
+/// What waits for somebody.
+fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
+    let (keys, oldest_s) = table.pending;
+    if keys > 0 && oldest_s > WAITS_S && phase != Phase::PostgresOnly {
+        add(Finding::attention(
+            format!("{keys} changes wait for delivery, the oldest for {oldest_s:.0} s: no relay seems to be at work"),
+            "nothing is lost; DynamoDB is that far behind",
+            "cargo xtask relay",
+        ));
+    }
+    if table.dead_letters.1 > 0 {
+        add(Finding::attention(
+            format!("{} rows cannot be held by DynamoDB, and nobody has looked at them", table.dead_letters.1),
+            "they are in PostgreSQL only; the step to HybridRead is refused",
+            "cargo xtask dead-letters",
+        ));
+    }
+    if table.cold_open && seen.at_work.coordinator.is_none() {
+        add(Finding::attention(
+            "a cold load was broken off",
+            "one of its requests could still arrive, so changes wait until none can",
+            "cargo xtask backfill, which finishes it",
+        ));
+    }
+    if phase == Phase::DynamoOnly
+        && let Some(alarm) = table.reverse.as_ref().and_then(reverse_feed::alarm)
+    {
+        add(Finding::broken(
+            format!("the reverse feed: {alarm}"),
+            "PostgreSQL lacks what DynamoDB holds: there is no way back until it has it",
+            "cargo xtask reverse-feed --backfill",
+        ));
+    }
+}

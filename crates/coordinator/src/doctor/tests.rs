@@ -1,0 +1,221 @@
+//! Many states, and what is said of each.
+
+use chrono::DateTime;
+use lockstep_core::source::{Completed, Entry, KnownMarks, SourceHistory};
+use lockstep_core::target::control::{TargetRecord, Writes};
+use lockstep_core::{Epoch, Phase, Version};
+
+use super::*;
+use crate::history::{Found, Histories, TableHistory};
+
+fn table() -> TableSeen {
+    TableSeen {
+        name: "payments".to_owned(),
+        relation: "public.payments".to_owned(),
+        target_name: "payments".to_owned(),
+        capture: CaptureSeen::On,
+        target: TargetSeen::There { active: true, mismatches: Vec::new(), marked: true },
+        planned: true,
+        ranges: (8, 8),
+        ..TableSeen::default()
+    }
+}
+
+fn record(phase: Phase, epoch: i64) -> Option<TargetRecord> {
+    let (epoch, changed_at) = (Epoch(epoch), DateTime::UNIX_EPOCH);
+    Some(TargetRecord { phase, epoch, writes: Writes::Open, since: epoch, changed_at, completed_at: None })
+}
+
+fn seen(phase: Phase) -> Observation {
+    Observation {
+        target_record: if phase == Phase::DynamoOnly { record(phase, 4) } else { None },
+        installed: true,
+        control: Some((phase, Epoch(4), DateTime::UNIX_EPOCH)),
+        at_work: AtWork { coordinator: None, reverse_feed: (phase == Phase::DynamoOnly).then_some(7) },
+        tables: vec![table()],
+        ..Observation::default()
+    }
+}
+
+fn with_table(phase: Phase, table: TableSeen) -> Observation {
+    Observation { tables: vec![table], ..seen(phase) }
+}
+
+fn open(step: &str) -> Entry {
+    let (kind, detail) = ("intent".to_owned(), serde_json::json!({}));
+    Entry { id: 1, at: DateTime::UNIX_EPOCH, actor: "the dead".to_owned(), kind, intent: None, step: step.to_owned(), detail }
+}
+
+fn lost(phase: Phase, now: i64, found: Found) -> Observation {
+    let server = Some("7/1".to_owned());
+    let source = SourceHistory { known_server: server.clone(), server, known_version: Version(1), version: Version(now) };
+    let known = KnownMarks { marking: 3, marked: 3 };
+    let name = "payments".to_owned();
+    let of_table = TableHistory { name: name.clone(), target_name: name, known, known_id: None, found };
+    Observation { histories: Histories { source: Some(source), tables: vec![of_table] }, ..seen(phase) }
+}
+
+/// What is found, whether all is sound, and what `repair --state` would do.
+#[track_caller]
+fn check(seen: &Observation, sound: bool, says: &[&str], remedies: &[Remedy]) -> Diagnosis {
+    let said = examine(seen);
+    assert_eq!(said.sound, sound, "{said:#?}");
+    assert_eq!(said.findings.len(), says.len(), "{said:#?}");
+    for (finding, says) in said.findings.iter().zip(says) {
+        assert!(finding.what.contains(says), "{finding:?} for {says}");
+        assert!(!finding.means.is_empty() && !finding.next.is_empty(), "{finding:?}");
+    }
+    assert_eq!(plan(&said.findings), remedies);
+    assert!(!said.next.is_empty(), "it always says what to run");
+    assert_eq!(said.next.iter().any(|next| next.contains("repair --state")), !remedies.is_empty(), "{:?}", said.next);
+    said
+}
+
+#[test]
+fn a_migration_without_faults_is_sound_in_every_phase_and_what_comes_next_is_said() {
+    for phase in Phase::ALL {
+        let said = check(&seen(phase), true, &[], &[]);
+        assert!(said.state.contains(phase.name()) && said.state.contains("Nothing is wrong"), "{}", said.state);
+    }
+    let never = Observation { tables: vec![TableSeen::default()], ..Observation::default() };
+    assert!(check(&never, true, &[], &[]).state.contains("never installed"));
+}
+
+#[test]
+fn a_source_that_is_away_or_is_another_one_is_said_so() {
+    let away =
+        Observation { source_error: Some("refused".to_owned()), installed: false, control: None, ..seen(Phase::DualWrite) };
+    check(&away, false, &["PostgreSQL does not answer"], &[]);
+    let another = Observation { installed: false, control: None, ..seen(Phase::DualWrite) };
+    check(&another, false, &["was written by a migration"], &[]);
+}
+
+#[test]
+fn a_target_that_is_away_is_no_loss() {
+    let away = TableSeen { target: TargetSeen::Unknown("no answer".to_owned()), ..table() };
+    for phase in Phase::ALL {
+        check(&with_table(phase, away.clone()), false, &["could not be asked"], &[]);
+    }
+}
+
+#[test]
+fn a_source_that_lost_history_is_outranked_and_what_differs_is_only_listed() {
+    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let found = Found::There { id: None, mark: Some(mark) };
+    let remedies = [Remedy::RaiseEpoch, Remedy::List];
+    check(&lost(Phase::DualWrite, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
+    let said = check(&lost(Phase::HybridRead, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
+    assert!(said.safe.iter().any(|safe| safe.contains("NOT safe")), "{:?}", said.safe);
+    // There the source is not the truth, and no epoch of it outranks anything.
+    let follows = [Remedy::FollowTarget, Remedy::ReverseBackfill];
+    check(&lost(Phase::DynamoOnly, 5, found.clone()), false, &["PostgreSQL was set back"], &follows);
+    check(&lost(Phase::DualWrite, 9, found), true, &[], &[]);
+}
+
+#[test]
+fn a_target_that_lost_history_is_filled_and_compared_unless_it_was_the_truth() {
+    let table = || "payments".to_owned();
+    let remedies = [Remedy::AdoptTarget { table: table() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare];
+    check(&lost(Phase::HybridRead, 5, Found::Gone), false, &["is gone"], &remedies);
+    check(&lost(Phase::DualWrite, 5, Found::There { id: None, mark: None }), false, &["was set back"], &remedies);
+    check(&lost(Phase::DynamoOnly, 5, Found::Gone), false, &["is gone"], &[]);
+}
+
+#[test]
+fn triggers_that_were_off_are_put_back_unless_the_columns_are_unknown() {
+    let broken = TableSeen { capture: CaptureSeen::Broken("dropped".to_owned()), ..table() };
+    let remedies = [Remedy::Recapture { table: "payments".to_owned() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare];
+    check(&with_table(Phase::HybridRead, broken.clone()), false, &["not all captured"], &remedies);
+    let and_changed = TableSeen { fingerprint_changed: true, ..broken };
+    check(&with_table(Phase::DualWrite, and_changed), false, &["not all captured", "columns or the key"], &[]);
+    let elsewhere = TableSeen { capture: CaptureSeen::Elsewhere("public.paid".to_owned()), ..table() };
+    check(&with_table(Phase::DualWrite, elsewhere), false, &["installed on public.paid"], &[]);
+}
+
+#[test]
+fn where_the_source_lost_something_as_well_nothing_of_the_target_is_overwritten_unasked() {
+    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let mut both = lost(Phase::DualWrite, 5, Found::There { id: None, mark: Some(mark) });
+    both.tables[0].capture = CaptureSeen::Broken("dropped".to_owned());
+    let remedies = [Remedy::Recapture { table: "payments".to_owned() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::List];
+    check(&both, false, &["set back", "not all captured"], &remedies);
+}
+
+#[test]
+fn what_was_left_open_is_under_way_dead_or_to_be_run_again() {
+    let with = |step: &str, coordinator| Observation {
+        open_steps: vec![open(step)],
+        at_work: AtWork { coordinator, reverse_feed: None },
+        ..seen(Phase::DualWrite)
+    };
+    check(&with("change phase", Some(7)), true, &["backend 7 is the coordinator"], &[]);
+    check(&with("change phase", None), false, &["it died"], &[Remedy::SettleSteps]);
+    check(&with("backfill", None), true, &["was broken off"], &[Remedy::SettleSteps]);
+    check(&with("repair keys", None), true, &["before the keys were read again"], &[]);
+    let said = examine(&with("repair state", None));
+    assert!(!said.sound && said.findings[0].next.contains("repair --state --apply"), "{said:?}");
+}
+
+#[test]
+fn what_waits_is_named_with_the_command_that_serves_it() {
+    let waits = TableSeen { pending: (3, 120.0), dead_letters: (2, 1), cold_open: true, ..table() };
+    let said = check(&with_table(Phase::DualWrite, waits), true, &["no relay", "cannot be held", "cold load"], &[]);
+    for command in ["relay", "dead-letters", "backfill"] {
+        assert!(said.next.iter().any(|next| next.contains(command)), "{command} in {:?}", said.next);
+    }
+    let verdict = Some(VerdictSeen { consistent: false, age_s: 1.0, epoch: 4 });
+    check(&Observation { verdict, ..seen(Phase::HybridRead) }, false, &["NOT consistent"], &[]);
+    check(&Observation { verdict, ..seen(Phase::DualWrite) }, true, &["NOT consistent"], &[]);
+    let of_before = Some(VerdictSeen { consistent: false, age_s: 1.0, epoch: 3 });
+    check(&Observation { verdict: of_before, ..seen(Phase::HybridRead) }, true, &[], &[]);
+    let no_feed = Observation { at_work: AtWork::default(), ..seen(Phase::DynamoOnly) };
+    check(&no_feed, true, &["no reverse feed"], &[]);
+    let writes = Observation { open_writes: (2, 300.0), ..seen(Phase::HybridRead) };
+    check(&writes, true, &["strict writes"], &[]);
+}
+
+#[test]
+fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_more() {
+    let with = |phase, target_record| Observation { target_record, ..seen(phase) };
+    let follows = [Remedy::FollowTarget, Remedy::ReverseBackfill];
+    check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 6)), false, &["contradict"], &follows);
+    let raises = [Remedy::RaiseEpoch, Remedy::List];
+    check(&with(Phase::HybridRead, record(Phase::HybridRead, 6)), false, &["contradict"], &raises);
+    check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 3)), false, &["contradict"], &[]);
+    check(&with(Phase::HybridRead, record(Phase::HybridRead, 3)), true, &[], &[]);
+    check(&with(Phase::DynamoOnly, record(Phase::HybridRead, 5)), false, &["was not told"], &[Remedy::SettleSteps]);
+    check(&with(Phase::DynamoOnly, None), false, &["the control table was lost"], &[]);
+    let at_work = AtWork { coordinator: Some(7), reverse_feed: Some(8) };
+    let moving = Observation { open_steps: vec![open("change phase")], at_work, ..with(Phase::DynamoOnly, None) };
+    check(&moving, true, &["is under way"], &[]);
+}
+
+#[test]
+fn a_source_that_was_set_back_before_dynamo_only_is_judged_by_what_dynamodb_says() {
+    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let lost = lost(Phase::HybridRead, 5, Found::There { id: None, mark: Some(mark) });
+    let lost = Observation { target_record: record(Phase::DynamoOnly, 6), ..lost };
+    let said = check(&lost, false, &["contradict", "PostgreSQL was set back"], &[Remedy::FollowTarget, Remedy::ReverseBackfill]);
+    assert!(!said.safe.iter().any(|safe| safe.contains("PostgreSQL is the truth")), "{:?}", said.safe);
+}
+
+#[test]
+fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
+    let target_record =
+        record(Phase::DynamoOnly, 5).map(|record| TargetRecord { completed_at: Some(DateTime::UNIX_EPOCH), ..record });
+    // Its marks are gone already, and that is no loss.
+    let tidying = Observation { target_record, ..lost(Phase::DynamoOnly, 5, Found::There { id: None, mark: None }) };
+    let said = check(&tidying, true, &["PostgreSQL still has"], &[]);
+    assert!(said.state.starts_with("Complete since") && said.next[0].contains("complete"), "{said:?}");
+    let completed = Completed {
+        completed_at: DateTime::UNIX_EPOCH,
+        epoch: 5,
+        actor: "test".to_owned(),
+        journal_file: "end.jsonl".to_owned(),
+    };
+    let tables = vec![TableSeen::default()];
+    let over = Observation { target_record, completed: Some(completed), tables, ..Observation::default() };
+    let said = check(&over, true, &["the migration is complete"], &[]);
+    assert!(said.state.starts_with("Complete since") && said.next[0].contains("cleanup"), "{said:?}");
+    check(&Observation { completed: None, ..over }, false, &["knows nothing of it"], &[]);
+}

@@ -1,0 +1,80 @@
+//! What the two control records say together, where they do not simply agree. Pure.
+
+use lockstep_core::truth::{Truth, truth};
+use lockstep_core::{Epoch, Phase};
+
+use super::finding::Finding;
+use super::observation::Observation;
+use super::remedy::Remedy;
+use crate::step;
+
+/// The phase by both records: a source that was set back does not know of the newest.
+pub(super) fn phase(seen: &Observation) -> Phase {
+    let (Some(control), record) = (seen.control(), seen.target_record) else {
+        return seen.target_record.map_or(Phase::PostgresOnly, |record| record.phase);
+    };
+    match (truth(&control, record.as_ref()), record) {
+        (Truth::InTarget, _) => Phase::DynamoOnly,
+        (Truth::Lost, Some(record)) if record.epoch > control.epoch => record.phase,
+        _ => control.phase,
+    }
+}
+
+/// The epoch that instances should have acknowledged: pauses in DynamoDB are epochs of their own.
+pub(super) fn epoch(seen: &Observation) -> Option<Epoch> {
+    let of_source = seen.control().map(|control| control.epoch);
+    match seen.target_record {
+        Some(record) if record.holds_truth() => of_source.max(Some(record.epoch)),
+        _ => of_source,
+    }
+}
+
+/// What is wrong with them.
+pub(super) fn finding(seen: &Observation) -> Option<Finding> {
+    let control = seen.control()?;
+    let moving = seen.open_steps.iter().any(|open| open.step == step::STEP);
+    let record = seen.target_record;
+    match truth(&control, record.as_ref()) {
+        Truth::InSource | Truth::InTarget => None,
+        // Who is at it, or died at it, is told by its entry in the journal.
+        Truth::ToTarget(_) | Truth::ToSource(..) if moving => None,
+        Truth::ToTarget(_) => Some(Finding::broken(
+            "PostgreSQL says DynamoOnly, no step is under way, and DynamoDB has no control record of it: the control table was lost",
+            "applications cannot know the phase, and write nothing; what they wrote is in the target tables. Ids and places are lost with \
+             the table",
+            "restore the control table from its newest backup, under its own name, and run doctor again",
+        )),
+        Truth::ToSource(..) => Some(
+            Finding::broken(
+                "DynamoDB says that the truth went back to PostgreSQL, and PostgreSQL was not told",
+                "nobody can write until it is; nothing is lost",
+                "any command that steps finishes it; so does cargo xtask repair --state --apply",
+            )
+            .mended_by(Remedy::SettleSteps),
+        ),
+        Truth::Lost => Some(lost(control.epoch, record?)),
+    }
+}
+
+fn lost(epoch: Epoch, record: lockstep_core::target::control::TargetRecord) -> Finding {
+    let what = format!(
+        "the control records contradict each other: PostgreSQL is in epoch {epoch}, DynamoDB says {} in epoch {}",
+        record.phase, record.epoch
+    );
+    if record.epoch <= epoch {
+        let means = "the control table was set back; PostgreSQL is the truth, and its applications go by it";
+        return Finding::broken(
+            what,
+            means,
+            "restore the control table from its newest backup; if there is none, delete its item CONTROL",
+        );
+    }
+    if record.holds_truth() {
+        let means = "PostgreSQL was set back to before DynamoOnly, and would take writes that nobody reads. DynamoDB is the truth and has lost nothing";
+        let next = "let nobody start an application before this is mended: PostgreSQL is made to follow DynamoDB again";
+        return Finding::broken(what, means, next).mended_by(Remedy::FollowTarget);
+    }
+    let means = "PostgreSQL was set back to before the truth came back to it: it is the truth, and what it forgot is lost to it";
+    Finding::broken(what, means, "raise the epoch above both, then compare, and decide which store is right")
+        .mended_by(Remedy::RaiseEpoch)
+}

@@ -1,0 +1,111 @@
+//! State, safety and what comes next, in words. Pure.
+
+use lockstep_core::Phase;
+
+use super::finding::{Finding, Severity};
+use super::observation::Observation;
+use super::remedy::Remedy;
+use super::truth::phase;
+
+/// What state this is, in a sentence.
+pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
+    let broken = findings.iter().filter(|finding| finding.severity == Severity::Broken).count();
+    let how = match (broken, findings.len()) {
+        (0, 0) => "Nothing is wrong.".to_owned(),
+        (0, n) => format!("Nothing is broken; {n} to look at."),
+        (n, _) => format!("{n} broken."),
+    };
+    if seen.source_error.is_some() {
+        return format!("The phase is not known: PostgreSQL does not answer. {how}");
+    }
+    if let Some(since) = seen.target_record.and_then(|record| record.completed_at) {
+        return format!(
+            "Complete since {}: DynamoDB is the truth for good, and applications go on with it. {how}",
+            since.format("%Y-%m-%d %H:%M:%S UTC")
+        );
+    }
+    let phase = phase(seen);
+    let Some((_, epoch, since)) = seen.control else {
+        return format!("Lockstep was never installed in this PostgreSQL. {how}");
+    };
+    let who = match phase {
+        Phase::PostgresOnly => "PostgreSQL is written and read, as before the migration",
+        Phase::DualWrite => "both stores are written, PostgreSQL answers reads and is the truth",
+        Phase::HybridRead => "both stores are written, DynamoDB answers reads, PostgreSQL is the truth",
+        Phase::DynamoOnly => "DynamoDB is written and read and is the truth",
+    };
+    format!("{phase} (epoch {epoch}) since {}: {who}. {how}", since.format("%Y-%m-%d %H:%M:%S UTC"))
+}
+
+/// What is safe to do now.
+pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
+    let mut safe = Vec::new();
+    match (seen.control, phase(seen)) {
+        (None, Phase::PostgresOnly) => {}
+        (_, Phase::DynamoOnly) => safe.push("Applications may go on: what they write is kept in DynamoDB.".to_owned()),
+        (_, phase) => {
+            safe.push("Applications may go on writing: PostgreSQL is the truth and takes every write.".to_owned());
+            let doubtful = remedies.iter().any(|remedy| *remedy != Remedy::SettleSteps);
+            if phase == Phase::HybridRead && doubtful {
+                safe.push("Reads from DynamoDB are NOT safe: they may show what PostgreSQL does not have. `repair --state --apply` sends them to PostgreSQL first.".to_owned());
+            }
+        }
+    }
+    if seen.histories.losses().is_empty() {
+        safe.push(
+            "`status`, `doctor` and `validate` only read. Every other command may be run and broken off at any time.".to_owned(),
+        );
+    } else {
+        safe.push(
+            "`status`, `doctor` and `validate` only read. Backfill, relay, steps and the reverse feed refuse by themselves."
+                .to_owned(),
+        );
+    }
+    safe
+}
+
+/// What to run, in this order.
+pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]) -> Vec<String> {
+    let mut next: Vec<String> = Vec::new();
+    let unmended = findings.iter().filter(|finding| finding.severity == Severity::Broken && finding.remedy.is_none());
+    next.extend(unmended.map(|finding| finding.next.clone()));
+    if !remedies.is_empty() {
+        next.push("cargo xtask repair --state (lists what it would do), then with --apply".to_owned());
+    }
+    if remedies.contains(&Remedy::List) {
+        next.push("cargo xtask repair: look at each finding; what is only in DynamoDB may be what PostgreSQL forgot. `repair --take-target` brings it back, `repair --apply` lets PostgreSQL stand".to_owned());
+    }
+    if remedies.contains(&Remedy::RaiseEpoch) {
+        next.push("cargo xtask relay beside it; then cargo xtask validate, and cargo xtask advance".to_owned());
+    }
+    next.extend(
+        findings
+            .iter()
+            .filter(|f| f.severity == Severity::Attention && f.remedy.is_none() && f.next != "nothing")
+            .map(|f| f.next.clone()),
+    );
+    if next.is_empty() {
+        next.push(
+            match seen.control {
+                None if seen.completed.is_some() => {
+                    "nothing has to be done; cargo xtask cleanup --drop-source drops the source tables"
+                }
+                None => "cargo xtask migrate",
+                Some((Phase::PostgresOnly, ..)) => "nothing has to be done; cargo xtask migrate goes on",
+                Some((Phase::DualWrite, ..)) => {
+                    "nothing has to be done; cargo xtask validate and cargo xtask advance go on, cargo xtask rollback goes back"
+                }
+                Some((Phase::HybridRead, ..)) => {
+                    "nothing has to be done; cargo xtask advance goes on, cargo xtask rollback goes back"
+                }
+                Some((Phase::DynamoOnly, ..)) => {
+                    "nothing has to be done; cargo xtask rollback goes back, cargo xtask complete ends the migration"
+                }
+            }
+            .to_owned(),
+        );
+    }
+    let mut seen_before = std::collections::HashSet::new();
+    next.retain(|step| seen_before.insert(step.clone()));
+    next
+}

@@ -1,0 +1,285 @@
+//! What the stores say of each other, and what is lost by that. Pure.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::source::{KnownMarks, SourceHistory};
+use lockstep_core::target::HistoryMark;
+use lockstep_core::{Side, Version};
+use serde::Serialize;
+
+/// What is known of one adopted table, on both sides.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableHistory {
+    /// Table name.
+    pub name: String,
+    /// Its name in the target.
+    pub target_name: String,
+    /// The marks that the source knows of.
+    pub known: KnownMarks,
+    /// DynamoDB's id of the table that was adopted.
+    pub known_id: Option<String>,
+    /// What is there.
+    pub found: Found,
+}
+
+/// What there is of a target table.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// It could not be asked, for this reason.
+    Unknown(String),
+    /// There is no such table.
+    Gone,
+    /// There is one.
+    There {
+        /// DynamoDB's id of it.
+        id: Option<String>,
+        /// What it remembers of the source.
+        mark: Option<HistoryMark>,
+    },
+}
+
+/// One sign that a store has lost history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "sign", rename_all = "snake_case")]
+pub enum Loss {
+    /// The source is another server, or on another timeline: what was committed last may be missing.
+    SourceServer {
+        /// As it was.
+        was: String,
+        /// As it is.
+        is: String,
+    },
+    /// The source has handed out versions that it is about to hand out again.
+    SourceVersion {
+        /// The table that remembers it; `None` where the source itself does.
+        table: Option<String>,
+        /// The version.
+        seen: Version,
+        /// The one that the source is at.
+        now: Version,
+        /// When it was remembered.
+        at: Option<DateTime<Utc>>,
+    },
+    /// The target carries a mark that the source does not know it has made.
+    SourceMark {
+        /// The table.
+        table: String,
+        /// The mark in the target.
+        found: i64,
+        /// The newest that the source knows of.
+        known: i64,
+        /// When the mark was made.
+        at: DateTime<Utc>,
+    },
+    /// A target table is gone.
+    TargetGone {
+        /// The table.
+        table: String,
+        /// Its name in the target.
+        target_name: String,
+    },
+    /// A target table was restored, or made anew, under the same name.
+    TargetReplaced {
+        /// The table.
+        table: String,
+        /// Its name in the target.
+        target_name: String,
+        /// When its newest mark was made: about the moment that it was restored to. `None` where it has none.
+        as_of: Option<DateTime<Utc>>,
+    },
+    /// A target table does not have the newest mark that was made in it: it was set back in place.
+    TargetMark {
+        /// The table.
+        table: String,
+        /// Its name in the target.
+        target_name: String,
+        /// The newest mark that was made.
+        known: i64,
+        /// The one that is there.
+        found: Option<i64>,
+        /// When that was made.
+        as_of: Option<DateTime<Utc>>,
+    },
+}
+
+/// Everything that shows a loss; empty when both stores fit each other. What could not be asked shows nothing.
+pub fn losses(source: &SourceHistory, tables: &[TableHistory]) -> Vec<Loss> {
+    let mut losses = Vec::new();
+    if let (Some(was), Some(is)) = (&source.known_server, &source.server)
+        && was != is
+    {
+        losses.push(Loss::SourceServer { was: was.clone(), is: is.clone() });
+    }
+    if source.version < source.known_version {
+        losses.push(Loss::SourceVersion { table: None, seen: source.known_version, now: source.version, at: None });
+    }
+    for table in tables {
+        losses.extend(of_table(source, table));
+    }
+    losses
+}
+
+fn of_table(source: &SourceHistory, table: &TableHistory) -> Option<Loss> {
+    let (name, target_name) = (table.name.clone(), table.target_name.clone());
+    let (id, mark) = match &table.found {
+        Found::Unknown(_) => return None,
+        Found::Gone => return Some(Loss::TargetGone { table: name, target_name }),
+        Found::There { id, mark } => (id, mark),
+    };
+    let as_of = mark.as_ref().map(|mark| mark.at);
+    if let (Some(known), Some(id)) = (&table.known_id, id)
+        && known != id
+    {
+        return Some(Loss::TargetReplaced { table: name, target_name, as_of });
+    }
+    let number = mark.as_ref().map(|mark| mark.number);
+    if number.unwrap_or(0) < table.known.marked {
+        return Some(Loss::TargetMark { table: name, target_name, known: table.known.marked, found: number, as_of });
+    }
+    let mark = mark.as_ref()?;
+    if mark.version > source.version {
+        return Some(Loss::SourceVersion { table: Some(name), seen: mark.version, now: source.version, at: as_of });
+    }
+    // Set back to before a mark, with nothing changed between: no version is handed out twice, but what it knows of itself is gone.
+    (mark.number > table.known.marking).then(|| Loss::SourceMark {
+        table: name,
+        found: mark.number,
+        known: table.known.marking,
+        at: mark.at,
+    })
+}
+
+impl Loss {
+    /// Which store has lost something.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::SourceServer { .. } | Self::SourceVersion { .. } | Self::SourceMark { .. } => Side::Source,
+            Self::TargetGone { .. } | Self::TargetReplaced { .. } | Self::TargetMark { .. } => Side::Target,
+        }
+    }
+
+    /// The table of a target that has.
+    pub fn target_table(&self) -> Option<&str> {
+        match self {
+            Self::TargetGone { table, .. } | Self::TargetReplaced { table, .. } | Self::TargetMark { table, .. } => Some(table),
+            Self::SourceServer { .. } | Self::SourceVersion { .. } | Self::SourceMark { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when =
+            |at: &Option<DateTime<Utc>>| at.map_or_else(String::new, |at| format!(" at {}", at.format("%Y-%m-%d %H:%M:%S UTC")));
+        match self {
+            Self::SourceServer { was, is } => write!(
+                f,
+                "PostgreSQL was on system/timeline {was} and is on {is}: it was restored or failed over, and what was committed last may be missing"
+            ),
+            Self::SourceVersion { table, seen, now, at } => {
+                let who = table.as_ref().map_or_else(|| "it".to_owned(), |table| format!("{table} in DynamoDB"));
+                write!(f, "PostgreSQL was set back: {who} had seen version {seen}{}, and PostgreSQL is at {now} now", when(at))
+            }
+            Self::SourceMark { table, found, known, at } => write!(
+                f,
+                "PostgreSQL was set back: {table} in DynamoDB carries mark {found}, made{}, and PostgreSQL knows only of {known}",
+                when(&Some(*at))
+            ),
+            Self::TargetGone { target_name, .. } => {
+                write!(f, "DynamoDB table {target_name} is gone, with all that was written to it")
+            }
+            Self::TargetReplaced { target_name, as_of: Some(at), .. } => {
+                write!(
+                    f,
+                    "DynamoDB table {target_name} is another table than the one in use: it was restored, as of about{}",
+                    when(&Some(*at))
+                )
+            }
+            Self::TargetReplaced { target_name, as_of: None, .. } => {
+                write!(
+                    f,
+                    "DynamoDB table {target_name} is another table than the one in use: it was made anew under the same name"
+                )
+            }
+            Self::TargetMark { target_name, known, found, as_of, .. } => {
+                let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
+                write!(
+                    f,
+                    "DynamoDB table {target_name} was set back: mark {known} was made in it, and it has {found}{}",
+                    when(as_of)
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(number: i64, version: i64) -> HistoryMark {
+        HistoryMark { number, version: Version(version), server: None, at: DateTime::UNIX_EPOCH }
+    }
+
+    fn source(known: i64, now: i64) -> SourceHistory {
+        let server = Some("7/1".to_owned());
+        SourceHistory { known_server: server.clone(), server, known_version: Version(known), version: Version(now) }
+    }
+
+    fn table(marking: i64, marked: i64, found: Found) -> TableHistory {
+        let known_id = Some("id".to_owned());
+        let known = KnownMarks { marking, marked };
+        TableHistory { name: "t".to_owned(), target_name: "t".to_owned(), known, known_id, found }
+    }
+
+    fn there(mark: Option<HistoryMark>) -> Found {
+        Found::There { id: Some("id".to_owned()), mark }
+    }
+
+    #[track_caller]
+    fn check(source: &SourceHistory, of_table: TableHistory, says: &[&str]) {
+        let found: Vec<String> = losses(source, &[of_table]).iter().map(Loss::to_string).collect();
+        assert_eq!(found.len(), says.len(), "{found:?}");
+        for (found, says) in found.iter().zip(says) {
+            assert!(found.contains(says), "{found} for {says}");
+        }
+    }
+
+    #[test]
+    fn stores_that_fit_each_other_have_lost_nothing() {
+        check(&source(90, 100), table(3, 3, there(Some(mark(3, 90)))), &[]);
+        check(&source(0, 100), table(0, 0, there(None)), &[]);
+    }
+
+    #[test]
+    fn a_crash_within_a_mark_is_no_loss() {
+        check(&source(90, 100), table(4, 3, there(Some(mark(3, 90)))), &[]);
+        check(&source(90, 100), table(4, 3, there(Some(mark(4, 95)))), &[]);
+        check(&source(90, 100), table(1, 0, there(None)), &[]);
+    }
+
+    #[test]
+    fn a_source_that_was_set_back_shows_by_versions_by_marks_or_by_its_timeline() {
+        check(&source(80, 99), table(3, 3, there(Some(mark(3, 100)))), &["had seen version 100"]);
+        check(&source(100, 99), table(0, 0, there(None)), &["it had seen version 100"]);
+        check(&source(100, 100), table(3, 3, there(Some(mark(4, 100)))), &["carries mark 4"]);
+        let promoted = SourceHistory { server: Some("7/2".to_owned()), ..source(90, 100) };
+        check(&promoted, table(3, 3, there(Some(mark(3, 90)))), &["7/1 and is on 7/2"]);
+        let silent = SourceHistory { server: None, ..source(90, 100) };
+        check(&silent, table(3, 3, there(Some(mark(3, 90)))), &[]);
+    }
+
+    #[test]
+    fn a_target_that_was_set_back_shows_by_its_id_or_by_its_mark() {
+        check(&source(90, 100), table(3, 3, Found::Gone), &["is gone"]);
+        let another = |mark| Found::There { id: Some("other".to_owned()), mark };
+        check(&source(90, 100), table(3, 3, another(Some(mark(2, 80)))), &["restored, as of about"]);
+        check(&source(90, 100), table(3, 3, another(None)), &["made anew"]);
+        check(&source(90, 100), table(3, 3, there(Some(mark(2, 80)))), &["it has 2"]);
+        check(&source(90, 100), table(3, 3, there(None)), &["it has none"]);
+        // Nobody could ask.
+        check(&source(90, 100), table(3, 3, Found::Unknown("away".to_owned())), &[]);
+    }
+}

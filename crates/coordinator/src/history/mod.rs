@@ -1,0 +1,144 @@
+//! A store that lost history is noticed, and nothing is moved until it is mended.
+//!
+//! A source that was restored to a moment, or failed over to a replica that lagged, hands out versions again that the target has
+//! seen: newer states would be refused as delivered. A target that was restored or made anew lacks what was acknowledged. In
+//! reading order: `judge` (what the stores say of each other, and what is lost by that; pure), this file (asking them), `watch` (asking
+//! them again while something runs).
+
+mod judge;
+mod watch;
+
+pub use judge::{Found, Loss, TableHistory, losses};
+pub(crate) use watch::Watch;
+
+use std::time::Duration;
+
+use chrono::Utc;
+use lockstep_core::source::{Source, SourceHistory, TableBinding};
+use lockstep_core::target::{Backoff, HistoryMark, TableStanding, Target};
+use lockstep_core::{Error as StoreError, Kind, Retry};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::options::Migration;
+
+/// How old the newest mark may become while versions are handed out. What is lost in a shorter time than this shows only by the
+/// timeline of the source, or by the id of the target table.
+const MARK_CHANGED_EVERY: Duration = Duration::from_secs(5);
+/// The same while none are.
+const MARK_EVERY: Duration = Duration::from_secs(60);
+
+/// What both stores say of their history.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Histories {
+    /// The source of itself; `None` where schema `lockstep` is not there.
+    pub source: Option<SourceHistory>,
+    /// Every adopted table.
+    pub tables: Vec<TableHistory>,
+}
+
+impl Histories {
+    /// What is lost by that.
+    pub fn losses(&self) -> Vec<Loss> {
+        self.source.as_ref().map(|source| losses(source, &self.tables)).unwrap_or_default()
+    }
+}
+
+/// Asks both stores. A target that does not answer is no loss, and no error either: going back to PostgreSQL must not depend on it.
+///
+/// # Errors
+/// The source's.
+pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Histories> {
+    if source.source_history().await?.is_none() {
+        return Ok(Histories::default());
+    }
+    let mut tables = Vec::new();
+    for binding in bindings {
+        tables.extend(look_at(source, target, binding).await?);
+    }
+    // Others make marks meanwhile, and what is read first must not be held against what is newer. 1. We read that the source is at
+    // version 7. 2. It hands out 8, and a relay marks 8 in the target. 3. We read the mark: nothing is lost. So what the
+    // target is to have is read before the target, and what the source has made after it.
+    for table in &mut tables {
+        table.known.marking = source.known_marks(&table.name).await?.marking;
+    }
+    Ok(Histories { source: source.source_history().await?, tables })
+}
+
+/// `None` before the table was adopted, and where another one was: that is a mistake of the configuration, which gates name.
+async fn look_at(source: &Source, target: &Target, binding: &TableBinding) -> Result<Option<TableHistory>> {
+    let name = binding.name();
+    let Some(state) = source.table_state(name).await? else { return Ok(None) };
+    if state.target_name.as_deref() != Some(&binding.target_name) {
+        return Ok(None);
+    }
+    let known = source.known_marks(name).await?;
+    let found = match found(target, binding).await {
+        Ok(found) => found,
+        Err(error) if error.kind.retry() != Retry::Never || error.kind == Kind::Denied => Found::Unknown(error.to_string()),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(TableHistory {
+        name: name.to_owned(),
+        target_name: binding.target_name.clone(),
+        known,
+        known_id: state.target_id,
+        found,
+    }))
+}
+
+async fn found(target: &Target, binding: &TableBinding) -> Result<Found, StoreError> {
+    let (name, schema) = (&binding.target_name, binding.table.target());
+    Ok(match target.describe(name, &schema).await? {
+        TableStanding::Missing => Found::Gone,
+        TableStanding::There(there) if !there.active => Found::Unknown(format!("{name} is not ACTIVE")),
+        TableStanding::There(there) => Found::There { id: there.id, mark: target.history_mark(name, &schema).await? },
+    })
+}
+
+/// Refuses to go on where a store has lost history.
+///
+/// # Errors
+/// [`Error::HistoryLost`]; the source's.
+pub(crate) async fn require_kept(migration: &Migration) -> Result<()> {
+    let losses = look(&migration.source, &migration.target, &migration.tables).await?.losses();
+    if losses.is_empty() { Ok(()) } else { Err(Error::HistoryLost(losses)) }
+}
+
+/// Makes a mark in every adopted table that needs one. History must have been found kept just before.
+///
+/// # Errors
+/// The source's. That a target was not to be reached is none: the mark before stands.
+pub(crate) async fn mark(migration: &Migration) -> Result<()> {
+    mark_every(migration, MARK_CHANGED_EVERY, MARK_EVERY).await
+}
+
+/// Makes a mark in every adopted table, whatever the age of the one before.
+///
+/// # Errors
+/// As for [`mark`].
+pub(crate) async fn mark_now(migration: &Migration) -> Result<()> {
+    mark_every(migration, Duration::ZERO, Duration::ZERO).await
+}
+
+async fn mark_every(migration: &Migration, changed_every: Duration, every: Duration) -> Result<()> {
+    let source = &migration.source;
+    if source.source_history().await?.is_none() {
+        return Ok(());
+    }
+    for binding in &migration.tables {
+        let (name, target_name) = (binding.name(), &binding.target_name);
+        if source.table_state(name).await?.is_none_or(|state| state.target_name.as_deref() != Some(target_name)) {
+            continue;
+        }
+        let Some(begun) = source.begin_mark(name, changed_every, every).await? else { continue };
+        let mark = HistoryMark { number: begun.number, version: begun.version, server: begun.server, at: Utc::now() };
+        let schema = binding.table.target();
+        let set = Backoff::brief().retry(|| migration.target.set_history_mark(target_name, &schema, &mark));
+        match set.await {
+            Ok(()) => source.end_mark(name, begun.number).await?,
+            Err(error) => tracing::debug!(table = name, "no mark of history: {error}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! DynamoOnly, and PostgreSQL was set back: it is made to say DynamoOnly again, and to take everything that DynamoDB holds.
+
+use lockstep_core::source::{Control, KnownMarks, Source, take_exclusive};
+use lockstep_core::target::Backoff;
+use lockstep_core::target::control::TargetRecord;
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult};
+use serde_json::json;
+
+use crate::error::Result;
+use crate::history::{self, Found, Histories};
+use crate::options::Migration;
+
+const DOING: &str = "making PostgreSQL follow DynamoDB again";
+
+/// Makes the source's record follow the target's. The reverse backfill that comes after fills the rows.
+pub(super) async fn follow(migration: &Migration) -> Result<()> {
+    let steps = &migration.options.steps;
+    let histories = history::look(&migration.source, &migration.target, &migration.tables).await?;
+    let record = migration.target.control().record().await?.filter(TargetRecord::holds_truth);
+    let record = record.ok_or_else(|| StoreError::target(Kind::Refused, DOING, "DynamoDB does not say that it is the truth"))?;
+    let server = migration.source.history().await?;
+    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
+    loop {
+        match try_follow(migration, &histories, &record, server.as_deref()).await {
+            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
+            done => break done?,
+        }
+    }
+    let detail = json!({ "epoch": record.epoch, "server": server, "lost": histories.losses() });
+    migration.source.journal_note(&migration.actor, "follow the target", &detail).await?;
+    history::mark_now(migration).await
+}
+
+async fn try_follow(
+    migration: &Migration,
+    histories: &Histories,
+    record: &TargetRecord,
+    server: Option<&str>,
+) -> StoreResult<()> {
+    let mut transaction = migration.source.begin(DOING).await?;
+    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
+    let now = Control::read(&mut transaction).await?;
+    if now.epoch > record.epoch {
+        let message = format!("PostgreSQL is in epoch {}, above DynamoDB's {}: it was not set back", now.epoch, record.epoch);
+        return Err(StoreError::source(Kind::Refused, DOING, message));
+    }
+    for table in &histories.tables {
+        let found = match &table.found {
+            Found::There { mark: Some(mark), .. } => mark.number,
+            _ => table.known.marked,
+        };
+        let marks = KnownMarks { marking: table.known.marking.max(found), marked: found.min(table.known.marked) };
+        Source::accept_marks(&mut transaction, &table.name, marks).await?;
+    }
+    Source::accept_history(&mut transaction, server, Epoch::FIRST).await?;
+    if now.phase != Phase::DynamoOnly {
+        let epoch = Control::flip_at_least(&mut transaction, Phase::DynamoOnly, record.epoch).await?;
+        if epoch != record.epoch {
+            let message = format!("PostgreSQL would begin epoch {epoch}, and DynamoDB is in {}", record.epoch);
+            return Err(StoreError::source(Kind::Refused, DOING, message));
+        }
+    }
+    // Whatever was written since the moment that PostgreSQL remembers is news to it, whoever wrote it then.
+    Source::follow_target(&mut transaction, now.epoch, record.epoch).await?;
+    transaction.commit().await.doing(DOING)
+}

@@ -1,0 +1,207 @@
+//! Mending the state of a migration: what the doctor proposes is carried out, under the coordinator's lock.
+//!
+//! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it was. 3. What is still wrong
+//! after a crash is found again by the next run, which goes on under the same entry of the journal; until then no step forward is taken. In
+//! reading order: `remedies` (one function each), `follow_target` (the largest of them), this file (all of them, then the comparison), `take_target` (the
+//! other way round).
+
+mod follow_target;
+mod remedies;
+mod take_target;
+
+pub use take_target::{Taken, take_target};
+
+use lockstep_core::source::{EntryKind, IntentId};
+use lockstep_core::{Error as StoreError, Kind, Phase};
+use lockstep_validator::ValidateOptions;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::backfill::BackfillSummary;
+use crate::coordinator::Coordinator;
+use crate::doctor::{Diagnosis, Remedy, examine, observe, plan};
+use crate::error::{Error, Result};
+use crate::gates::{GateResult, Observer};
+use crate::options::Migration;
+use crate::repair::{Repaired, Repairs, find_repairs, repair};
+use crate::reverse_feed::reverse_backfill;
+
+/// Name of the step in the journal.
+pub(crate) const STEP: &str = "repair state";
+/// Most rounds of comparing and repairing: each lists some thousand findings of a table.
+const ROUNDS_MAX: usize = 1_000;
+
+/// What the journal keeps.
+#[derive(Debug, Serialize, Deserialize)]
+struct Planned {
+    remedies: Vec<Remedy>,
+}
+
+/// What was mended.
+#[derive(Debug, Default, Serialize)]
+pub struct Mended {
+    /// What was done, in order.
+    pub done: Vec<Remedy>,
+    /// History that was copied again.
+    pub backfilled: Vec<BackfillSummary>,
+    /// What the comparison found; `None` where there was none to make.
+    pub findings: Option<Repairs>,
+    /// What became of the keys that were marked, over all rounds.
+    pub repaired: Repaired,
+    /// What is still wrong afterwards.
+    pub left: Option<Diagnosis>,
+}
+
+/// What would be done: the remedies of the present state, and of a repair that was broken off.
+///
+/// # Errors
+/// The source's.
+pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec<Remedy>> {
+    let mut remedies = plan(&diagnosis.findings);
+    if let Some((_, earlier)) = open(migration).await? {
+        // What it has done already is not found any more, and what comes after that still has to be.
+        remedies.extend(earlier.remedies.into_iter().filter(is_long));
+        remedies.sort();
+        remedies.dedup();
+    }
+    Ok(remedies)
+}
+
+/// Whether it is done without the coordinator's lock of this repair, and by a run that goes on as well.
+fn is_long(remedy: &Remedy) -> bool {
+    matches!(remedy, Remedy::ReverseBackfill | Remedy::Backfill | Remedy::Compare | Remedy::List)
+}
+
+async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
+    let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == STEP);
+    Ok(open.and_then(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))))
+}
+
+/// The gate that keeps a step forward from being taken over a repair that was broken off.
+pub(crate) async fn gate(migration: &Migration) -> Result<GateResult> {
+    let next = "run `repair --state --apply` again: it goes on where it stopped";
+    Ok(match open(migration).await? {
+        None => GateResult::pass("state is whole", "no repair of the state was broken off"),
+        Some(_) => GateResult::fail("state is whole", "a repair of the state was broken off", next),
+    })
+}
+
+/// Mends what the doctor finds and can mend, and then copies and compares as far as the plan says.
+///
+/// # Errors
+/// [`Kind::Busy`] when a coordinator is at work; [`Kind::Refused`] for a state that nobody may decide; the stores'.
+///
+/// # Cancel safety
+/// Run it again.
+pub async fn mend(
+    migration: &Migration,
+    options: &ValidateOptions,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<Mended> {
+    let source = &migration.source;
+    source.migrate_schema().await?;
+    let lock = source.lock_coordinator().await?;
+    let mut seen = observe(source, &migration.target, &migration.tables).await?;
+    // It is we.
+    seen.at_work.coordinator = None;
+    let diagnosis = examine(&seen);
+    let remedies = planned(migration, &diagnosis).await?;
+    let mut mended = Mended::default();
+    if remedies.is_empty() {
+        lock.release().await;
+        return Ok(Mended { left: Some(diagnosis), ..mended });
+    }
+    let of_dynamo_only = [Remedy::SettleSteps, Remedy::FollowTarget, Remedy::ReverseBackfill];
+    let structural = remedies.iter().any(|remedy| !of_dynamo_only.contains(remedy));
+    if structural && source.control().await?.phase == Phase::DynamoOnly {
+        let message = "in DynamoOnly this is not to be mended by itself; see what `doctor` says";
+        return Err(StoreError::source(Kind::Refused, "mending the state", message).into());
+    }
+    let id = match open(migration).await? {
+        Some((id, _)) => id,
+        None => {
+            let mut detail = json!(Planned { remedies: remedies.clone() });
+            detail["findings"] = json!(diagnosis.findings.iter().map(|finding| &finding.what).collect::<Vec<_>>());
+            source.journal_intent(&migration.actor, STEP, &detail).await?
+        }
+    };
+    for remedy in &remedies {
+        if cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        if is_long(remedy) {
+            continue;
+        }
+        observer.note(&remedy.to_string());
+        remedies::apply(migration, remedy, options, observer).await?;
+        mended.done.push(remedy.clone());
+    }
+    lock.release().await;
+    copy_and_compare(migration, &remedies, options, observer, cancel, &mut mended).await?;
+    source
+        .journal_outcome(
+            &migration.actor,
+            id,
+            EntryKind::Done,
+            STEP,
+            &json!({ "done": mended.done, "repaired": mended.repaired }),
+        )
+        .await?;
+    mended.left = Some(examine(&observe(source, &migration.target, &migration.tables).await?));
+    Ok(mended)
+}
+
+async fn copy_and_compare(
+    migration: &Migration,
+    remedies: &[Remedy],
+    options: &ValidateOptions,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+    mended: &mut Mended,
+) -> Result<()> {
+    if remedies.contains(&Remedy::ReverseBackfill) {
+        observer.note(&Remedy::ReverseBackfill.to_string());
+        for binding in &migration.tables {
+            reverse_backfill(migration, binding, false, cancel).await?;
+        }
+        mended.done.push(Remedy::ReverseBackfill);
+    }
+    if remedies.contains(&Remedy::Backfill) {
+        observer.note(&Remedy::Backfill.to_string());
+        let coordinator = Coordinator::open(migration.clone()).await?;
+        let copied = coordinator.backfill(cancel).await;
+        coordinator.close().await;
+        mended.backfilled = copied?;
+        mended.done.push(Remedy::Backfill);
+    }
+    // In PostgresOnly the stores need not hold the same; the step to HybridRead asks for a verdict all the same.
+    if !migration.source.control().await?.phase.writes_both() {
+        return Ok(());
+    }
+    // Nobody may be delivering, so what is pending is not waited for: it is on its way.
+    let options = ValidateOptions { wait_for_pending: false, quality: false, ..options.clone() };
+    if remedies.contains(&Remedy::List) {
+        observer.note(&Remedy::List.to_string());
+        mended.findings = Some(find_repairs(migration, &options, cancel).await?);
+        mended.done.push(Remedy::List);
+    } else if remedies.contains(&Remedy::Compare) {
+        observer.note(&Remedy::Compare.to_string());
+        for _ in 0..ROUNDS_MAX {
+            let found = find_repairs(migration, &options, cancel).await?;
+            if cancel.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let repaired = repair(migration, &found.repairable, &options, cancel).await?;
+            let more = found.unlisted > 0 && repaired.verified > 0;
+            mended.repaired.add(repaired);
+            mended.findings = Some(found);
+            if !more {
+                break;
+            }
+        }
+        mended.done.push(Remedy::Compare);
+    }
+    if cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+}

@@ -1,0 +1,171 @@
+//! One function a remedy. Each may be repeated, and broken off at any point.
+
+use futures::future::try_join_all;
+use lockstep_core::source::{Control, KnownMarks, Source, TableBinding, take_exclusive};
+use lockstep_core::target::Backoff;
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, Version};
+use lockstep_validator::ValidateOptions;
+use serde_json::json;
+
+use super::follow_target;
+use crate::doctor::Remedy;
+use crate::error::{Error, Result};
+use crate::gates::Observer;
+use crate::history::{self, Found};
+use crate::instances::{self, Leases};
+use crate::options::Migration;
+use crate::step;
+
+/// Carries out one remedy. The coordinator's lock is held.
+pub(super) async fn apply(
+    migration: &Migration,
+    remedy: &Remedy,
+    options: &ValidateOptions,
+    observer: &dyn Observer,
+) -> Result<()> {
+    match remedy {
+        Remedy::SettleSteps => {
+            step::recover_all(migration).await?.iter().for_each(|settled| observer.note(settled));
+            Ok(())
+        }
+        Remedy::Recapture { table } => recapture(migration, binding(migration, table)?).await,
+        Remedy::AdoptTarget { table } => adopt(migration, binding(migration, table)?).await,
+        Remedy::RaiseEpoch => raise(migration, options, observer).await,
+        Remedy::FollowTarget => follow_target::follow(migration).await,
+        Remedy::ReverseBackfill | Remedy::Backfill | Remedy::Compare | Remedy::List => Ok(()),
+    }
+}
+
+fn binding<'a>(migration: &'a Migration, table: &str) -> Result<&'a TableBinding> {
+    let found = migration.tables.iter().find(|binding| binding.name() == table);
+    found.ok_or_else(|| {
+        let message = format!("{table} is not part of this migration");
+        StoreError::source(Kind::Misconfigured, "mending the state", message).into()
+    })
+}
+
+/// Installs the triggers again. From then on everything is captured; the comparison that follows finds what was not.
+async fn recapture(migration: &Migration, binding: &TableBinding) -> Result<()> {
+    let source = &migration.source;
+    let fingerprint = source.fingerprint(binding).await?;
+    let captured = source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+    if fingerprint != captured {
+        return Err(Error::SchemaChanged { table: binding.name().to_owned(), captured, now: fingerprint });
+    }
+    // Rows that were inserted meanwhile may lie in ranges that are done.
+    source.forget_ranges(binding.name()).await?;
+    Ok(source.install_capture(binding, &fingerprint).await?)
+}
+
+/// Takes the target table that is there for the one in use, and forgets what was copied to the one before.
+async fn adopt(migration: &Migration, binding: &TableBinding) -> Result<()> {
+    let (source, target) = (&migration.source, &migration.target);
+    // One that is there is waited for, and its expiry switched on: a table that was restored has none.
+    let there = target.create(&binding.target_name, &binding.table.target(), binding.table.expires()).await?;
+    if !there.mismatches.is_empty() {
+        let message = format!("{}: {}", binding.target_name, there.mismatches.join("; "));
+        return Err(StoreError::target(Kind::Misconfigured, "taking over a target table", message).into());
+    }
+    source.forget_ranges(binding.name()).await?;
+    source.adopt_target(binding.name(), &binding.target_name, there.id.as_deref()).await?;
+    Ok(())
+}
+
+/// Begins a new epoch above everything that the target has seen, and takes the present history for the right one.
+///
+/// In DualWrite at most: what the target holds is in doubt, so reads go to the truth until a verdict of the new epoch lets them back.
+/// Whatever is pending is pending under a fresh version from then on. 1. A key was marked at version 7 before the moment that the
+/// source was restored to. 2. In the time that is lost it was delivered at 9. 3. Under its 7 the row of now would be refused.
+async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn Observer) -> Result<()> {
+    let (source, steps) = (&migration.source, &migration.options.steps);
+    let histories = history::look(source, &migration.target, &migration.tables).await?;
+    let mut highest = Version::HISTORY;
+    for table in &histories.tables {
+        if let Found::Unknown(why) = &table.found {
+            return Err(StoreError::target(Kind::Unavailable, format!("asking what {} has seen", table.name), why.clone()).into());
+        }
+        if let Found::There { mark: Some(mark), .. } = &table.found {
+            highest = highest.max(mark.version);
+        }
+    }
+    for binding in &migration.tables {
+        if histories.tables.iter().any(|table| table.name == binding.name() && !matches!(table.found, Found::Gone)) {
+            observer.note(&format!("looking for the highest version in {}", binding.target_name));
+            highest = highest.max(highest_version(migration, binding, options.scan_segments).await?);
+        }
+    }
+    // What DynamoDB's record has counted since the truth was last there.
+    let record = migration.target.control().record().await?;
+    if record.is_some_and(|record| record.holds_truth()) {
+        return Err(
+            StoreError::target(Kind::Refused, "raising the epoch", "DynamoDB says that it is the truth; run `doctor`").into()
+        );
+    }
+    let counted = record.map_or(Epoch::FIRST, |record| record.epoch);
+    let least = Epoch(highest.epoch().max(counted).0 + 1);
+    let server = source.history().await?;
+    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
+    let (phase, epoch) = loop {
+        match try_raise(migration, &histories, server.as_deref(), least).await {
+            Ok(raised) => break raised,
+            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let detail = json!({ "phase": phase, "epoch": epoch, "server": server, "highest_version_in_target": highest, "lost": histories.losses() });
+    source.journal_note(&migration.actor, "accept history", &detail).await?;
+    // As after every flip: readers of the phase before are over when this returns.
+    let unregistered = tokio::time::sleep(steps.phase_lease * 2);
+    let leases = Leases::of_both(migration);
+    let (waited, ()) = tokio::join!(instances::wait(&leases, epoch, observer), unregistered);
+    waited?;
+    history::mark_now(migration).await
+}
+
+async fn try_raise(
+    migration: &Migration,
+    histories: &history::Histories,
+    server: Option<&str>,
+    least: Epoch,
+) -> StoreResult<(Phase, Epoch)> {
+    let doing = "raising the epoch";
+    let mut transaction = migration.source.begin(doing).await?;
+    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
+    let now = Control::read(&mut transaction).await?;
+    if now.phase == Phase::DynamoOnly {
+        return Err(StoreError::source(Kind::Refused, doing, "the phase became DynamoOnly meanwhile"));
+    }
+    Source::accept_history(&mut transaction, server, least).await?;
+    for table in &histories.tables {
+        let found = match &table.found {
+            Found::There { mark: Some(mark), .. } => mark.number,
+            _ => 0,
+        };
+        let marks = KnownMarks { marking: table.known.marking.max(found), marked: 0 };
+        Source::accept_marks(&mut transaction, &table.name, marks).await?;
+    }
+    let phase = now.phase.min(Phase::DualWrite);
+    let epoch = Control::flip(&mut transaction, phase).await?;
+    Source::mark_pending_anew(&mut transaction).await?;
+    transaction.commit().await.doing(doing)?;
+    Ok((phase, epoch))
+}
+
+/// The highest version that any item of a table has.
+async fn highest_version(migration: &Migration, binding: &TableBinding, segments: usize) -> Result<Version> {
+    let segments = segments.max(1);
+    let of_segment = |segment| async move {
+        let (mut highest, mut start) = (Version::HISTORY, None);
+        loop {
+            let page = || migration.target.highest_version_page(&binding.target_name, (segment, segments), start.clone());
+            let (of_page, next) = Backoff::patient().retry(page).await?;
+            highest = highest.max(of_page);
+            start = next;
+            if start.is_none() {
+                return Ok::<_, Error>(highest);
+            }
+        }
+    };
+    let all = try_join_all((0..segments).map(of_segment)).await?;
+    Ok(all.into_iter().max().unwrap_or(Version::HISTORY))
+}

@@ -1,0 +1,284 @@
+//! The end of a migration: refused unless both stores are proven equal, resumed wherever it was broken off, and nothing lost by it.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use lockstep_coordinator::{Archive, Completion, Coordinator, Error, PurgeOptions, PurgeProgress, complete, drop_source, purge};
+use lockstep_core::source::Entry;
+use lockstep_core::target::Purge;
+use lockstep_core::{Epoch, Kind, MigratableTable, Phase, is_tombstone, version_of};
+use lockstep_payments::Payments;
+use lockstep_tests::World;
+use lockstep_tests::world::rows::{logs, payment_row, payments};
+use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, within};
+use lockstep_validator::{CancellationToken as Cancel, ValidateOptions};
+
+const LEASE: Duration = Duration::from_secs(5);
+
+/// Keeps the journal in memory.
+#[derive(Default)]
+struct Kept(Mutex<Vec<String>>);
+
+impl Archive for Kept {
+    fn keep(&self, _epoch: Epoch, journal: &[Entry]) -> std::io::Result<String> {
+        *self.0.lock().expect("no panic") = journal.iter().map(|entry| format!("{} {}", entry.kind, entry.step)).collect();
+        Ok("memory".to_owned())
+    }
+}
+
+fn options() -> ValidateOptions {
+    ValidateOptions { settle_timeout: Duration::from_secs(10), ..ValidateOptions::default() }
+}
+
+/// A world in DynamoOnly whose feed is through.
+async fn dynamo_only() -> World {
+    let world = World::start().await;
+    let coordinator = world.prepared().await;
+    world.sql(&format!("{}; {}", logs(1, 40), payments(1, 40))).await;
+    lockstep_tests::world::backfill(&coordinator).await;
+    for to in [Phase::DualWrite, Phase::HybridRead] {
+        world.step_to(&coordinator, to).await;
+    }
+    world.relay_until_empty().await;
+    world.record_verdict().await;
+    let step = coordinator.step(Phase::DynamoOnly, None, &()).await.expect("nothing refuses");
+    assert_eq!(step.phase, Phase::DynamoOnly);
+    coordinator.close().await;
+    world
+}
+
+async fn completed(world: &World, kept: &Kept) -> Result<Completion, Error> {
+    let migration = world.migration();
+    within(Duration::from_secs(60), async { complete(&migration, &options(), kept, &(), &Cancel::new()).await }).await
+}
+
+async fn is_left_whole(world: &World) {
+    assert!(!world.source.has_schema().await.expect("asked"), "schema lockstep is gone");
+    let triggers: i64 =
+        world.value("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'zz_lockstep_%' AND tgname <> 'zz_lockstep_moved'").await;
+    assert_eq!(triggers, 0);
+    assert_eq!(world.count(PAYMENTS).await, 40, "the tables stay");
+    for sql in ["UPDATE payments SET loan_id = 9", "DELETE FROM integration_logs", "TRUNCATE payments"] {
+        let refused = world.try_sql(sql).await.expect_err("nobody would read it").to_string();
+        assert!(refused.contains("its migration is complete"), "{refused}");
+    }
+    let record = world.control().record().await.expect("read").expect("a record");
+    assert!(record.completed_at.is_some() && record.phase == Phase::DynamoOnly, "{record:?}");
+    assert_eq!(world.source.completed().await.expect("asked").expect("remembered").epoch, record.epoch.0);
+    let refused = Coordinator::open(world.migration()).await.err().expect("nothing is moved any more").to_string();
+    assert!(refused.contains("the migration is complete since"), "{refused}");
+}
+
+#[tokio::test]
+async fn applications_go_on_over_the_end_and_without_postgresql_after_it() {
+    let world = dynamo_only().await;
+    let app = lockstep_core::migration::Migration::connect(world.production(world.url(), LEASE)).await.expect("connects");
+    let store = app.store::<Payments>();
+    store.put(&payment_row(5, 6, "before")).await.expect("written");
+    let kept = Kept::default();
+    let over = Cancel::new();
+    let writer = async {
+        let mut written = 0;
+        // Each key a few times: one that never rests would never be compared.
+        while !over.is_cancelled() && written < 400 {
+            store
+                .put(&payment_row(1 + written % 40, 1 + written % 40, "meanwhile"))
+                .await
+                .expect("I7: no write is refused by the end");
+            written += 1;
+        }
+        written
+    };
+    let completing = async {
+        let completion = completed(&world, &kept).await;
+        over.cancel();
+        completion
+    };
+    let (written, completion) = tokio::join!(writer, completing);
+    let completion = completion.expect("both stores hold the same");
+    assert!(written > 0 && !completion.resumed);
+    assert!(completion.report.is_some_and(|report| report.verdict.is_consistent()));
+    let journal = kept.0.lock().expect("no panic").clone();
+    assert!(
+        journal.iter().any(|entry| entry == "done complete") && journal.iter().any(|entry| entry == "done change phase"),
+        "{journal:?}"
+    );
+    is_left_whole(&world).await;
+    store.put(&payment_row(5, 6, "after")).await.expect("applications go on");
+    let alone = world.app_without_source(LEASE).await;
+    let read = alone.store::<Payments>().get(&Payments::key(&payment_row(5, 6, ""))).await;
+    assert_eq!(read.expect("read").expect("a row").transaction_reference.as_deref(), Some("after"));
+    let resumed = completed(&world, &kept).await.expect("nothing is left to do");
+    assert!(resumed.resumed && resumed.epoch == completion.epoch);
+}
+
+#[tokio::test]
+async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
+    let world = World::start().await;
+    world.sql(&payments(1, 10)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let refused = completed(&world, &Kept::default()).await.expect_err("PostgreSQL is the truth").to_string();
+    assert!(refused.contains("phase is DynamoOnly") && refused.contains("advance --to DynamoOnly"), "{refused}");
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite);
+
+    let world = dynamo_only().await;
+    // The row goes past the feed, as a trigger of somebody could do it.
+    world.sql("ALTER TABLE payments DISABLE TRIGGER USER; UPDATE payments SET loan_id = 39 WHERE payment_id = 3").await;
+    let triggers = "ALTER TABLE payments ENABLE TRIGGER USER; ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_capture_payments; \
+                    ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_truncate_payments";
+    world.sql(triggers).await;
+    // As if nobody had seen that they were off.
+    world
+        .sql(
+            "UPDATE lockstep.tables SET capture_mark = (SELECT string_agg(oid || ':' || xmin, ' ' ORDER BY tgname) FROM pg_trigger \
+             WHERE tgrelid = 'payments'::regclass AND tgname LIKE 'zz_lockstep_%') WHERE name = 'payments'",
+        )
+        .await;
+    let brief = ValidateOptions { settle_timeout: Duration::from_millis(300), ..options() };
+    let refused = complete(&world.migration(), &brief, &Kept::default(), &(), &Cancel::new()).await.expect_err("they differ");
+    assert!(matches!(&refused, Error::Refused(_)) && refused.to_string().contains("last verdict"), "{refused}");
+    let record = world.control().record().await.expect("read").expect("a record");
+    assert!(record.completed_at.is_none() && world.source.has_schema().await.expect("asked"));
+    assert!(world.source.open_intents().await.expect("the journal").is_empty());
+}
+
+#[tokio::test]
+async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
+    let world = dynamo_only().await;
+    let (migration, kept) = (world.migration(), Kept::default());
+    let (mut polls, mut ended, mut before, mut after) = (1, None, 0, 0);
+    while ended.is_none() {
+        let (options, cancel) = (options(), Cancel::new());
+        let completing = complete(&migration, &options, &kept, &(), &cancel);
+        ended = CutShort::after(polls, completing).await;
+        if let Some(Err(Error::Store(error))) = &ended
+            && error.kind == Kind::Busy
+        {
+            // The one before is not quite gone.
+            ended = None;
+            continue;
+        }
+        match world.control().record().await.expect("read").is_some_and(|record| record.completed_at.is_some()) {
+            true => after += 1,
+            false => before += 1,
+        }
+        polls += 1 + polls / 8;
+    }
+    ended.expect("it ended").expect("it ended well");
+    assert!(before > 3 && after > 1, "{before} times before the decision, {after} after it");
+    is_left_whole(&world).await;
+}
+
+#[tokio::test]
+async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
+    let world = dynamo_only().await;
+    let app = lockstep_core::migration::Migration::connect(world.production(world.url(), LEASE)).await.expect("connects");
+    let store = app.store::<Payments>();
+    for id in 1..=10 {
+        store.delete(id).await.expect("deleted");
+    }
+    let (migration, progress) = (world.migration(), PurgeProgress::default());
+    let of = |what| PurgeOptions { what, writes_per_s_max: None };
+    let early = purge(&migration, of(Purge::Tombstones), &progress, &Cancel::new()).await.expect_err("not complete").to_string();
+    assert!(early.contains("not complete"), "{early}");
+    completed(&world, &Kept::default()).await.expect("both stores hold the same");
+    store.delete(11).await.expect("deleted");
+    let mut lifetime = tokio::time::interval(Duration::from_millis(50));
+    let purged = loop {
+        lifetime.tick().await;
+        match purge(&migration, of(Purge::Tombstones), &progress, &Cancel::new()).await {
+            // `request_lifetime` of this world is two seconds.
+            Err(Error::Store(error)) if error.message.contains("could still arrive") => {}
+            done => break done.expect("purged"),
+        }
+    };
+    assert_eq!(purged.iter().map(|table| table.purged).sum::<u64>(), 10, "{purged:?}");
+    let tombstones = world.items(PAYMENTS).await.iter().filter(|item| is_tombstone(item)).count();
+    assert_eq!((tombstones, world.live_items(PAYMENTS).await), (1, 29), "the one of after stays");
+    let needed =
+        purge(&migration, of(Purge::Versions), &progress, &Cancel::new()).await.expect_err("an application lives").to_string();
+    assert!(needed.contains("need the versions"), "{needed}");
+    app.shutdown().await;
+    // Broken off, and gone on with.
+    let cancelled = Cancel::new();
+    cancelled.cancel();
+    let stopped = purge(&migration, of(Purge::Versions), &progress, &cancelled).await;
+    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    purge(&migration, of(Purge::Versions), &progress, &Cancel::new()).await.expect("purged");
+    for table in [LOGS, PAYMENTS] {
+        let items = world.items(table).await;
+        let live: Vec<_> = items.iter().filter(|item| !is_tombstone(item)).collect();
+        assert!(!live.is_empty() && live.iter().all(|item| version_of(item).is_none() && !item.contains_key("_w")));
+    }
+}
+
+#[tokio::test]
+async fn source_tables_are_dropped_only_after_the_end_behind_their_guard_and_with_a_backup() {
+    let world = dynamo_only().await;
+    let migration = world.migration();
+    let yes = async || Ok::<_, String>("it is there".to_owned());
+    let early = drop_source(&migration, yes, &()).await.expect_err("not complete").to_string();
+    assert!(early.contains("`complete` comes first"), "{early}");
+    completed(&world, &Kept::default()).await.expect("both stores hold the same");
+    let none = drop_source(&migration, async || Err("no backup since Tuesday".to_owned()), &())
+        .await
+        .expect_err("no backup")
+        .to_string();
+    assert!(none.contains("no backup since Tuesday") && none.contains("nothing was dropped"), "{none}");
+    assert_eq!((world.count(PAYMENTS).await, world.count(LOGS).await), (40, 40));
+
+    // Somebody has put another table in the place of one.
+    world.sql("ALTER TABLE payments RENAME TO kept; CREATE TABLE payments (payment_id bigint)").await;
+    let another = drop_source(&migration, yes, &()).await.expect_err("it is another table").to_string();
+    assert!(another.contains("it does not carry the guard"), "{another}");
+    world.sql("DROP TABLE payments; ALTER TABLE kept RENAME TO payments").await;
+    let dropped = drop_source(&migration, yes, &()).await.expect("dropped");
+    assert_eq!((dropped.dropped, dropped.gone), (vec!["public.payments".to_owned()], vec!["public.integration_logs".to_owned()]));
+    let again = drop_source(&migration, yes, &()).await.expect("nothing is left");
+    assert_eq!((again.dropped.len(), again.gone.len()), (0, 2));
+    let journal: i64 = world
+        .value("SELECT count(*) FROM lockstep_archive.journal WHERE step = 'backup check' AND detail ->> 'said' = 'it is there'")
+        .await;
+    assert_eq!(journal, 3, "what the check said is kept");
+    assert_eq!(world.live_items(PAYMENTS).await, 40);
+}
+
+#[tokio::test]
+async fn the_commands_ask_refuse_and_come_to_the_end() {
+    use super::process::{command, ended};
+    let early = World::start().await;
+    early.migrated_to(Phase::DualWrite).await.close().await;
+    let world = dynamo_only().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("end.jsonl");
+    let file = file.to_str().expect("a plain name");
+    let code = async |world: &World, check: Option<&str>, arguments: &[&str]| {
+        let mut command = command(world, arguments);
+        command.env("LOCKSTEP_CLEANUP__BACKUP_CHECK", check.unwrap_or_default());
+        let output = ended(command).await;
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!said.contains("panicked"), "{said}");
+        (output.status.code(), said)
+    };
+    let complete = ["complete", "--yes", "--journal", file];
+    let drop = ["cleanup", "--drop-source", "--yes"];
+    for (world, check, arguments, expected, says) in [
+        (&early, None, &complete[..], 3, "phase is DynamoOnly"),
+        (&world, None, &["complete"], 2, "say --yes"),
+        (&world, None, &drop, 2, "cleanup.backup_check is not set"),
+        (&world, Some("exit 0"), &drop, 3, "`complete` comes first"),
+        (&world, None, &complete, 0, "The migration is complete"),
+        (&world, None, &complete, 0, "The migration is complete"),
+        (&world, None, &["status"], 0, "Complete since"),
+        (&world, None, &["doctor"], 0, "Complete since"),
+        (&world, None, &["rollback"], 3, "the migration is complete since"),
+        (&world, Some("echo none since Tuesday; exit 1"), &drop, 3, "none since Tuesday"),
+        (&world, Some("echo all there"), &drop, 0, "Dropped: public.integration_logs, public.payments"),
+    ] {
+        let (code, said) = code(world, check, arguments).await;
+        assert!(code == Some(expected) && said.contains(says), "{arguments:?} ended with {code:?}: {said}");
+    }
+    let journal = std::fs::read_to_string(file).expect("the journal is a file");
+    assert!(journal.lines().next().is_some_and(|head| head.contains("lockstep journal")), "{journal}");
+    assert!(journal.lines().last().is_some_and(|last| last.contains("\"done\"") && last.contains("\"complete\"")), "{journal}");
+}

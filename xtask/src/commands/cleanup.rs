@@ -1,0 +1,78 @@
+//! `cleanup --drop-source`: the source tables of a migration that is complete.
+
+use std::process::Stdio;
+
+use lockstep_coordinator::drop_source;
+use serde_json::json;
+use tokio::process::Command;
+
+use super::confirm::confirm;
+use crate::exit::{Exit, Failure};
+use crate::report::{print, print_json};
+use crate::stores::Stores;
+use crate::{Context, help};
+
+/// Drops what a completed migration has left in PostgreSQL
+///
+/// Only after `complete`, and only when the command in cleanup.backup_check, which is run now, ends with 0: it is to prove that there is a
+/// backup that can be restored. What it said is kept in lockstep_archive.journal. A table without the guard that `complete` left is not
+/// touched, and one that something else depends on is not dropped: PostgreSQL says what depends on it.
+///
+/// Broken off at any point, the same command goes on.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  LOCKSTEP_CLEANUP__BACKUP_CHECK='./check-backup.sh' cargo xtask cleanup --drop-source\n  \
+       cargo xtask cleanup --drop-source --yes"
+))]
+pub struct Args {
+    /// Drop the source tables
+    #[arg(long, required = true)]
+    pub drop_source: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Most of what the check says that is kept.
+const SAID_MAX: usize = 2_000;
+
+/// Runs it.
+///
+/// # Errors
+/// When the migration is not complete, the backup check does not pass, or a store fails.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let Some(check) = context.config.cleanup.backup_check.clone().filter(|check| !check.trim().is_empty()) else {
+        return Err(Failure::usage(
+            "cleanup.backup_check is not set: name a command that ends with 0 only if there is a backup of the source tables that can be restored",
+        ));
+    };
+    let stores = Stores::configured(&context.config).await?;
+    let database = stores.source.database().await?;
+    let tables: Vec<String> = context.tables()?.iter().map(|binding| binding.relation.to_string()).collect();
+    confirm(args.yes, &database, &format!("drop {} for good", tables.join(" and ")))?;
+    let migration = context.migration(&stores)?;
+    let dropped = drop_source(&migration, async || passes(&check).await, &context.ui).await?;
+    if context.json {
+        print_json(&json!(dropped));
+    } else {
+        print(&format!("Dropped: {}. Gone before: {}.", names(&dropped.dropped), names(&dropped.gone)));
+    }
+    stores.close(false).await?;
+    Ok(Exit::Consistent)
+}
+
+fn names(of: &[String]) -> String {
+    if of.is_empty() { "nothing".to_owned() } else { of.join(", ") }
+}
+
+/// Runs the check in a shell; what it says goes to stderr as well, for whoever watches.
+async fn passes(check: &str) -> Result<String, String> {
+    let run = Command::new("sh").arg("-c").arg(check).stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let output = run.map_err(|error| format!("it could not be started: {error}"))?;
+    let said: String = String::from_utf8_lossy(&output.stdout).chars().take(SAID_MAX).collect();
+    let complained: String = String::from_utf8_lossy(&output.stderr).chars().take(SAID_MAX).collect();
+    match output.status.success() {
+        true => Ok(said.trim().to_owned()),
+        false => Err(format!("it ended with {}: {} {}", output.status, said.trim(), complained.trim())),
+    }
+}

@@ -1,0 +1,65 @@
+//! `doctor`: what state this is, what is safe, what to run.
+
+use lockstep_coordinator::{Diagnosis, Severity, examine, observe, remedies};
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::report::{print, print_json};
+use crate::stores::Stores;
+use crate::{Context, help};
+
+/// Says what state a migration is in, what is safe to do now, and what to run next
+///
+/// It reads journal and control record, locks and leases, triggers and columns, ranges, pending changes, intents, dead letters, the
+/// reverse feed, and what each store remembers of the other: a PostgreSQL that was restored or failed over, and a DynamoDB table that was
+/// restored or made anew, are noticed by that. It changes nothing, and may run beside anything. What it proposes, `repair
+/// --state` does.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!("  cargo xtask doctor\n  cargo xtask doctor --json | jq '.diagnosis.findings[] | {what, next}'"))]
+pub struct Args {}
+
+/// Runs it.
+///
+/// # Errors
+/// When PostgreSQL stops answering half way. One that does not answer at all is a finding.
+pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured_lazily(&context.config).await?;
+    let tables = context.tables()?;
+    let observing = observe(&stores.source, &stores.target, &tables);
+    let seen = context.unless_cancelled(observing).await??;
+    let diagnosis = examine(&seen);
+    if context.json {
+        let remedies = remedies(&diagnosis.findings);
+        print_json(&json!({ "diagnosis": diagnosis, "remedies": remedies, "observation": seen }));
+    } else {
+        print(&text(&diagnosis));
+    }
+    stores.close(false).await?;
+    let away = seen.source_error.is_some();
+    Ok(match (diagnosis.sound, away) {
+        (true, _) => Exit::Consistent,
+        (false, true) => Exit::Infrastructure,
+        (false, false) => Exit::NotConsistent,
+    })
+}
+
+/// A diagnosis for people.
+pub(super) fn text(diagnosis: &Diagnosis) -> String {
+    let mut text = diagnosis.state.clone();
+    for finding in &diagnosis.findings {
+        let severity = match finding.severity {
+            Severity::Broken => "BROKEN",
+            Severity::Attention => "look at",
+        };
+        let table = finding.table.as_ref().map(|table| format!("{table}: ")).unwrap_or_default();
+        text += &format!("\n\n{severity}  {table}{}\n  means  {}\n  do     {}", finding.what, finding.means, finding.next);
+        if let Some(remedy) = &finding.remedy {
+            text += &format!("\n  `repair --state` will  {remedy}");
+        }
+    }
+    text += "\n\nSafe now:";
+    diagnosis.safe.iter().for_each(|safe| text += &format!("\n  {safe}"));
+    text += "\n\nTo run next:";
+    diagnosis.next.iter().for_each(|next| text += &format!("\n  {next}"));
+    text
+}
