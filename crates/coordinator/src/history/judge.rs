@@ -143,7 +143,7 @@ fn of_table(source: &SourceHistory, table: &TableHistory) -> Option<Loss> {
         return Some(Loss::SourceVersion { table: Some(name), seen: mark.version, now: source.version, at: as_of });
     }
     // Set back to before a mark, with nothing changed between: no version is handed out twice, but what it knows of itself is gone.
-    (mark.number > table.known.marking).then(|| Loss::SourceMark {
+    (mark.number > table.known.marking).then_some(Loss::SourceMark {
         table: name,
         found: mark.number,
         known: table.known.marking,
