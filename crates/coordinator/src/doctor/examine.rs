@@ -90,7 +90,9 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     if let Some(epoch) = truth::epoch(seen) {
         instances(seen, epoch, findings);
     }
-    if phase == Phase::DynamoOnly && seen.at_work.reverse_feed.is_none() {
+    // While a store has lost history, or the truth is between two stores, a feed would refuse.
+    let feeds = phase == Phase::DynamoOnly && truth::finding(seen).is_none() && seen.histories.losses().is_empty();
+    if feeds && seen.at_work.reverse_feed.is_none() {
         findings.push(Finding::attention(
             "no reverse feed runs",
             "PostgreSQL does not follow. DynamoDB's streams keep changes for 24 h; after that the way back needs a reverse backfill",
