@@ -142,10 +142,15 @@ fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
             Kind::Unavailable
         }
+        // A server that hangs up while it is greeted, as it does when it goes down: the driver takes the end of the stream for
+        // an answer of zero. Nothing was sent yet.
+        sqlx::Error::Protocol(what) if what == CUT_GREETING => Kind::Unavailable,
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Misconfigured,
         _ => Kind::Invalid,
     }
 }
+
+const CUT_GREETING: &str = "unexpected response from SSLRequest: 0x00";
 
 /// Adds what was being done to a driver's result.
 pub trait Doing<T> {

@@ -47,3 +47,4 @@ mod store;
 mod strict;
 mod test_operation;
 mod truth;
+mod writers;
