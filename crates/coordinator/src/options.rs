@@ -6,6 +6,7 @@ use lockstep_core::source::{Source, TableBinding, Window};
 use lockstep_core::target::Target;
 use serde::{Deserialize, Serialize};
 
+use crate::history::Watch;
 use crate::reverse_feed::ReverseFeedOptions;
 
 /// Everything a coordinator works on.
@@ -21,6 +22,8 @@ pub struct Migration {
     pub actor: String,
     /// Settings.
     pub options: Options,
+    /// When somebody here last made sure that neither store has lost history.
+    pub watch: Watch,
 }
 
 /// Settings of all parts.
