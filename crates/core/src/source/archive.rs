@@ -11,6 +11,7 @@ use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
+use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
 use super::capture::{function_name, trigger_name, truncate_trigger_name};
 use super::{Entry, EntryKind, Source, TableBinding, take_exclusive};
@@ -43,7 +44,7 @@ impl Source {
             .await
             .doing("looking for a migration that is complete");
         match found {
-            Err(error) if error.sqlstate().as_deref() == Some("42P01") => Ok(None),
+            Err(error) if error.is_missing_table() => Ok(None),
             found => found,
         }
     }
@@ -70,9 +71,8 @@ impl Source {
         }
         let mut transaction = self.begin(doing).await?;
         take_exclusive(&mut transaction, lock_timeout).await?;
-        let timeout = format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis().max(1));
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
         let mut statements = vec![
-            timeout,
             "CREATE SCHEMA IF NOT EXISTS lockstep_archive".to_owned(),
             "CREATE TABLE IF NOT EXISTS lockstep_archive.completed (
                  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), completed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -159,8 +159,7 @@ impl Source {
         if !there {
             return Ok(false);
         }
-        let timeout = format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis().max(1));
-        transaction.execute(AssertSqlSafe(timeout)).await.doing(&doing)?;
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
         if !is_guarded(&mut transaction, binding).await? {
             let message = "it does not carry the guard that a completed migration leaves: it is another table, and stays";
             return Err(Error::source(Kind::Refused, doing, message));
