@@ -13,7 +13,7 @@
 pub mod faults;
 pub mod note;
 pub mod worker;
-pub mod writer;
 pub mod world;
+pub mod writer;
 
 pub use world::{World, WorldOptions};

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::world::LOGS;
-use crate::writer;
 use crate::world::rows::log_row;
+use crate::writer;
 
 /// First argument of a process that is to be a worker; its name and its lease in milliseconds follow.
 pub const ARGUMENT: &str = "worker-under-test";

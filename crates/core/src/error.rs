@@ -171,3 +171,25 @@ impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
         self.map_err(|error| Error::of_sqlx(what, error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, PgConnection};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_while_it_greets_is_away_and_no_mistake() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("postgres://somebody@{}/any", server.local_addr().expect("its address"));
+        let hang_up = async {
+            let (mut greeted, _) = server.accept().await.expect("a client");
+            let mut request = [0; 8];
+            tokio::io::AsyncReadExt::read_exact(&mut greeted, &mut request).await.expect("it asks for encryption");
+        };
+        let (connected, ()) = tokio::join!(PgConnection::connect(&url), hang_up);
+        let error = connected.expect_err("nobody answers");
+        assert_eq!(kind_of_sqlx(&error), Kind::Unavailable, "{error}");
+    }
+}

@@ -141,9 +141,7 @@ impl Action {
             A::LeaseOver(_) => "crates/core/src/instance/known.rs",
             A::OpenBarrier | A::LookBehindBarrier => "crates/coordinator/src/moving/there.rs",
             A::Announce | A::Decide | A::CopyBack => "crates/core/src/truth/flip.rs",
-            A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => {
-                "crates/core/src/target/control/record.rs"
-            }
+            A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => "crates/core/src/target/control/record.rs",
             A::NotePause => "crates/coordinator/src/moving/back.rs",
             A::GiveUpStep => "crates/coordinator/src/moving/pause.rs",
             A::Mend => "crates/coordinator/src/moving/recover.rs",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use lockstep_core::Phase;
 use lockstep_tests::World;
-use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::eventually;
+use lockstep_tests::world::rows::{logs, payments};
 use sqlx::PgConnection;
 
 use crate::process::{command, ended};

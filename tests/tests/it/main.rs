@@ -14,6 +14,7 @@ mod complete;
 mod coordinated;
 mod counts;
 mod dead_letters;
+mod documented;
 mod dynamo_only;
 mod frozen;
 mod gates;

@@ -102,7 +102,7 @@ impl Writers {
     /// I7: every write that was acknowledged is in PostgreSQL, but for those that another one followed. To be called while nobody
     /// writes.
     pub(crate) async fn assert_in_source(&self, world: &World) {
-        let sql = "SELECT $1, payment_id, transaction_reference FROM payments UNION ALL SELECT $2, log_id, user_id FROM integration_logs";
+        let sql = "SELECT $1::text, payment_id, transaction_reference FROM payments UNION ALL SELECT $2::text, log_id, user_id FROM integration_logs";
         let found: Vec<(String, i64, Option<String>)> =
             sqlx::query_as(sql).bind(PAYMENTS).bind(LOGS).fetch_all(world.strangers()).await.expect("rows");
         let found: BTreeMap<(String, i64), Option<String>> =

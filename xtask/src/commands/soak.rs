@@ -50,7 +50,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let mut seeds = 0;
     for seed in first.. {
         context.ui.say(&format!("seed {seed}"));
-        let output = Command::new(&tests).arg(TESTS).env(SEEDS, seed.to_string()).stdin(Stdio::null()).kill_on_drop(true).output();
+        let output =
+            Command::new(&tests).arg(TESTS).env(SEEDS, seed.to_string()).stdin(Stdio::null()).kill_on_drop(true).output();
         let output = context.unless_cancelled(output).await?.context("starting the tests")?;
         seeds += 1;
         if !output.status.success() {
