@@ -24,7 +24,7 @@ pub(crate) struct Late {
     slow_source: Gate,
 }
 
-/// Scripts both proxies. Of what can go wrong before PostgreSQL this `share` does: a step to DynamoOnly is hundreds of statements,
+/// Scripts both proxies. Of what can go wrong before PostgreSQL, and with what is only read, this `share` does: a step to DynamoOnly is hundreds of statements,
 /// and one that never ends proves nothing.
 pub(crate) fn misbehave(world: &World, seed: u64, share: f64) -> Late {
     let late = Late { to_target: Gate::new(), to_source: Gate::new(), slow_target: Gate::new(), slow_source: Gate::new() };
@@ -43,7 +43,7 @@ pub(crate) fn misbehave(world: &World, seed: u64, share: f64) -> Late {
     }
     for (n, fault) in [Fault::ServerError, Fault::Throttle, Fault::LoseReply].into_iter().enumerate() {
         let rule = OTHERS.into_iter().fold(Rule::new(fault), Rule::on);
-        world.proxy().script(rule.probability(0.02, seed * 100 + 50 + n as u64));
+        world.proxy().script(rule.probability(0.02 * share, seed * 100 + 50 + n as u64));
     }
     let faults = [
         (SourceRule::new(SourceFault::LoseReply).on("COMMIT"), 0.05),

@@ -38,15 +38,20 @@ pub(super) async fn feed_for_ever(world: Arc<World>, seed: u64) {
 pub(super) async fn travel(world: Arc<World>, model: Arc<Model>, seed: u64, rounds: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut moved, mut is_there, mut rounds_left) = (false, false, rounds);
+    let mut steps_left = rng.random_range(0..4);
     loop {
         let coordinator = coordinator(&world).await;
         let now = phase(&world).await;
-        if is_there && now != Phase::DynamoOnly {
+        if is_there && now != Phase::DynamoOnly && rounds_left > 0 {
             rounds_left -= 1;
         }
         is_there = now == Phase::DynamoOnly;
         if rounds_left == 0 {
-            return coordinator.close().await;
+            // Where it ends is chance, and so is whether the last coordinator dies.
+            match steps_left {
+                0 => return coordinator.close().await,
+                _ => steps_left -= 1,
+            }
         }
         let polls = if rng.random_bool(0.5) { rng.random_range(10..1_500) } else { usize::MAX };
         let taken = CutShort::after(polls, async {
@@ -116,8 +121,7 @@ fn may_happen(what: &str, error: &Error) {
     }
 }
 
-/// With both networks well, nobody dying and everybody at rest, every step is taken at once: home from wherever it stands, by way of
-/// DynamoOnly.
+/// With both networks well and everybody at rest: what was broken off is settled, and from DynamoOnly there is a way back at once.
 pub(super) async fn go_home(world: &World) {
     let coordinator = coordinator(world).await;
     if phase(world).await == Phase::DynamoOnly {
