@@ -9,7 +9,7 @@ use super::table::{NOTES, Note, item, note, tuple};
 use crate::print::{Print, Printer};
 
 fn print(attributes: &Attributes) -> Print {
-    Printer::new(7).print(attributes.iter().map(|(name, value)| (name.as_str(), value)))
+    Printer::new(7).print(attributes.iter().map(|(name, value)| (name.as_str(), value.into())))
 }
 
 fn number(digits: &str) -> Print {
@@ -20,7 +20,7 @@ fn number(digits: &str) -> Print {
 fn a_row_prints_like_the_item_that_was_made_of_it_whatever_the_version() {
     let note = note();
     let row = MigratableTable::encode(&NOTES, &note).expect("holdable");
-    let of_row = Printer::new(7).print(row.iter().map(|(name, value)| (*name, value)));
+    let of_row = Printer::new(7).print(row.iter().map(|(name, value)| (*name, value.into())));
     for version in [0, 1, i64::MAX] {
         assert_eq!(of_row, print(&item(&NOTES, &note, version)));
     }
