@@ -36,8 +36,10 @@ fn any_bytes() -> impl Strategy<Value = Blob> {
 
 fn any_value() -> impl Strategy<Value = AttributeValue> {
     let leaf = prop_oneof![
-        4 => any_text().prop_map(AttributeValue::S),
-        4 => any_number().prop_map(AttributeValue::N),
+        any_text().prop_map(AttributeValue::S),
+        any_number().prop_map(AttributeValue::N),
+        any_text().prop_map(AttributeValue::S),
+        any_number().prop_map(AttributeValue::N),
         any::<bool>().prop_map(AttributeValue::Bool),
         any::<bool>().prop_map(AttributeValue::Null),
         any_bytes().prop_map(AttributeValue::B),
