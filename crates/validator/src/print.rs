@@ -128,6 +128,14 @@ fn number_of(digits: &str) -> Vec<u8> {
 
 /// A decimal number by value: its sign, its digits without zeros at either end, and where the point is among them.
 fn number(out: &mut Vec<u8>, written: &str) {
+    // Nearly every number is a whole one: what follows, in short.
+    if let [b'1'..=b'9', rest @ ..] = written.as_bytes()
+        && rest.iter().all(u8::is_ascii_digit)
+    {
+        out.push(b'+');
+        out.extend_from_slice(&(written.len() as i64).to_le_bytes());
+        return out.extend_from_slice(written.trim_end_matches('0').as_bytes());
+    }
     let (mantissa, exponent) = match written.find(['e', 'E']) {
         Some(at) => (&written[..at], written[at + 1..].parse::<i64>()),
         None => (written, Ok(0)),
