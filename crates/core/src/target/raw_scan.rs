@@ -5,6 +5,7 @@
 //! its errors, as ever; but of an answer that is a page it hands over the bytes, and [`ScanBody::read`] reads them where the
 //! caller likes, borrowing what it can.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
@@ -24,10 +25,16 @@ use crate::error::{Error, Kind, Result};
 use crate::item::Attributes;
 
 /// The bytes of one page.
-#[derive(Debug)]
 pub struct ScanBody {
     pub(super) body: SdkBody,
     pub(super) table: String,
+}
+
+impl fmt::Debug for ScanBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values stay out of logs (R36).
+        write!(f, "{} bytes of {}", self.body.bytes().unwrap_or_default().len(), self.table)
+    }
 }
 
 impl Target {
@@ -40,10 +47,9 @@ impl Target {
     /// Reading has no effect.
     pub async fn scan_body(&self, table: &str, segment: (usize, usize), start: Option<Attributes>) -> Result<ScanBody> {
         let slot = Slot::default();
-        let request = self.scan_segment(table, segment, start).customize().interceptor(KeepBody(Arc::clone(&slot)));
+        let request = self.scan_segment(table, segment, start).customize().interceptor(KeepBody(slot.clone()));
         request.send().await.map_err(|e| fault::error(format!("scanning {table}"), e))?;
-        let kept = Arc::into_inner(slot).and_then(OnceLock::into_inner);
-        match kept {
+        match slot.0.get().and_then(SdkBody::try_clone) {
             Some(body) => Ok(ScanBody { body, table: table.to_owned() }),
             None => Err(Error::target(Kind::Unknown, format!("scanning {table}"), "the answer was not kept")),
         }
@@ -51,7 +57,15 @@ impl Target {
 }
 
 /// Where the body of the answer is put: one request, one answer.
-type Slot = Arc<OnceLock<SdkBody>>;
+#[derive(Clone, Default)]
+struct Slot(Arc<OnceLock<SdkBody>>);
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The SDK prints what it is given.
+        f.write_str("Slot")
+    }
+}
 
 /// Has the body of a page kept instead of decoded. Whatever is not a page is decoded by the SDK, so that errors are what they
 /// always are.
@@ -72,7 +86,7 @@ impl Intercept for KeepBody {
     ) -> std::result::Result<(), BoxError> {
         if context.response().status().is_success() {
             // In front of the operation's own, which stays where it is.
-            config.interceptor_state().store_put(SharedResponseDeserializer::new(Kept(Arc::clone(&self.0))));
+            config.interceptor_state().store_put(SharedResponseDeserializer::new(Kept(self.0.clone())));
         }
         Ok(())
     }
@@ -95,7 +109,7 @@ impl DeserializeResponse for Kept {
         // By now the body is read to its end, and a clone shares its bytes.
         let body =
             response.body().try_clone().ok_or_else(|| OrchestratorError::other("the body of the answer is not in memory"))?;
-        let _ = self.0.set(body);
+        let _ = self.0.0.set(body);
         Ok(Output::erase(ScanOutput::builder().build()))
     }
 }
