@@ -41,7 +41,7 @@ pub use doctor::{
 };
 pub use error::{Error, Result};
 pub use gates::{GateReport, GateResult, Observer};
-pub use history::{Found, Histories, Loss, TableHistory, losses};
+pub use history::{Found, Histories, Loss, TableHistory, Watch, losses};
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
 pub use mend::{Mended, Taken, mend, planned as planned_remedies, take_target};

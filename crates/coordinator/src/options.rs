@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use lockstep_core::source::{Source, TableBinding, Window};
 use lockstep_core::target::Target;
+use lockstep_core::{Kind, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::history::Watch;
 use crate::reverse_feed::ReverseFeedOptions;
 
 /// Everything a coordinator works on.
@@ -21,6 +23,8 @@ pub struct Migration {
     pub actor: String,
     /// Settings.
     pub options: Options,
+    /// When somebody here last made sure that neither store has lost history.
+    pub watch: Watch,
 }
 
 /// Settings of all parts.
@@ -130,6 +134,28 @@ pub struct StepOptions {
     pub catch_up_max: Duration,
     /// How long the indexes of the target are given to show what was delivered last, inside the pause.
     pub index_settle: Duration,
+}
+
+impl StepOptions {
+    /// Repeats what waits for the barrier, as often and with such pauses as a step does.
+    ///
+    /// # Errors
+    /// The attempt's; the last [`Kind::Busy`] when no try is left.
+    pub(crate) async fn while_busy<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut tries_left = self.lock_tries;
+        loop {
+            match attempt().await {
+                Err(error) if error.kind == Kind::Busy && tries_left > 1 => {
+                    tries_left -= 1;
+                    tokio::time::sleep(self.lock_pause).await;
+                }
+                done => return done,
+            }
+        }
+    }
 }
 
 impl Default for StepOptions {

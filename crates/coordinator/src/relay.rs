@@ -15,7 +15,6 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::history::Watch;
 use crate::options::Migration;
 use crate::progress::{Progress, TableProgress};
 
@@ -60,10 +59,9 @@ pub async fn relay(
 ) -> Result<RelaySummary> {
     let mut summary = RelaySummary::default();
     let mut swept_at = None::<Instant>;
-    let mut watch = Watch::default();
     loop {
         let mut seen = 0;
-        watch.turn(migration).await?;
+        migration.watch.turn(migration).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
             // The truth is in the target, and nothing is pending: a mark that somebody made would put an old row over it.
             if cancel.is_cancelled() || until == RelayUntil::Empty {

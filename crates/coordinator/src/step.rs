@@ -106,7 +106,12 @@ pub(crate) async fn step(
     if from.next() != Some(to) && from.previous() != Some(to) {
         return Err(Error::NotAdjacent { from, to });
     }
-    history::require_kept(migration).await?;
+    if to > from {
+        // That the target tables are the ones in use is a gate.
+        history::require_marks(migration).await?;
+    } else {
+        history::require_kept(migration).await?;
+    }
     // Should the source be set back to before this step, the target knows of the step before at least.
     history::mark_now(migration).await?;
     let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;

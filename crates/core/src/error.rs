@@ -121,6 +121,11 @@ impl Error {
         Self { side: Side::Source, kind, doing: doing.into(), message, cause: Some(Box::new(error)) }
     }
 
+    /// Whether PostgreSQL knows no such table: a schema of an older Lockstep, or none.
+    pub(crate) fn is_missing_table(&self) -> bool {
+        self.sqlstate().as_deref() == Some("42P01")
+    }
+
     /// The SQLSTATE, where PostgreSQL gave one.
     pub fn sqlstate(&self) -> Option<String> {
         let error = self.cause.as_ref()?.downcast_ref::<sqlx::Error>()?;

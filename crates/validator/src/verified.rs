@@ -56,7 +56,9 @@ pub async fn starting_point(
     let Some(full) = source.full_pass(binding.name()).await? else {
         return Ok(Err(format!("{}: no full pass has found it clean yet; {ADVICE}", binding.name())));
     };
-    let identity = identity(source, target, binding).await?;
+    let schema = binding.table.target();
+    let lately = target.describe_lately(&binding.target_name, &schema).await?;
+    let identity = identity_of(source, lately, binding).await?;
     let now = source.clock().await?;
     let refused = refusal(&full, identity.as_deref(), (control.phase, control.epoch.0, fed_through), now);
     Ok(refused.map_or(Ok(full), |reason| Err(format!("{}: {reason}; {ADVICE}", binding.name()))))
@@ -103,13 +105,15 @@ fn steps_to_dynamo_only(from: Phase) -> i64 {
 /// What a full pass rests on besides rows and items; `None` where that cannot be said, as when the target table is not the
 /// one that was adopted, or the source does not tell its timeline.
 pub(crate) async fn identity(source: &Source, target: &Target, binding: &TableBinding) -> Result<Option<String>> {
+    let there = target.describe(&binding.target_name, &binding.table.target()).await?;
+    identity_of(source, there, binding).await
+}
+
+async fn identity_of(source: &Source, there: TableStanding, binding: &TableBinding) -> Result<Option<String>> {
     let Some(state) = source.table_state(binding.name()).await? else { return Ok(None) };
     // A source that lost history has lost notes as well, and the target may hold what it forgot.
     let Some(history) = source.history().await? else { return Ok(None) };
-    let there = match target.describe(&binding.target_name, &binding.table.target()).await? {
-        TableStanding::There(there) => there,
-        TableStanding::Missing => return Ok(None),
-    };
+    let TableStanding::There(there) = there else { return Ok(None) };
     // Made again under the same name it is empty, and no captured change says so.
     if state.target_id.is_some() && there.id != state.target_id {
         return Ok(None);

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use lockstep_coordinator::{Coordinator, Migration, Options, RelayUntil};
+use lockstep_coordinator::{Coordinator, Migration, Options, RelayUntil, Watch};
 use lockstep_core::source::{Source, TableBinding};
 use lockstep_core::{MigratableTable, Phase, TableHandle};
 use lockstep_integration_logs::IntegrationLogs;
@@ -52,8 +52,14 @@ async fn the_service_answers_the_same_in_every_phase_there_and_back() {
         bind(Arc::new(IntegrationLogs::default()), IntegrationLogs::NAME),
         bind(Arc::new(Payments::default()), Payments::NAME),
     ];
-    let operator =
-        Migration { source: Source::clone(&source), target, tables, actor: "test".to_owned(), options: Options::default() };
+    let operator = Migration {
+        source: Source::clone(&source),
+        target,
+        tables,
+        actor: "test".to_owned(),
+        options: Options::default(),
+        watch: Watch::default(),
+    };
     let coordinator = Coordinator::open(operator).await.expect("the coordinator opens");
     coordinator.prepare(&()).await.expect("nothing refuses");
     coordinator.backfill(&CancellationToken::new()).await.expect("copied");

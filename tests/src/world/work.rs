@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lockstep_coordinator::{
     BackfillOptions, BackfillSummary, Coordinator, GateResult, Migration, Observer, Options, Progress, RelayOptions,
-    RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, relay,
+    RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, Watch, relay,
 };
 use lockstep_core::Phase;
 use lockstep_core::target::streams::FollowOptions;
@@ -53,6 +53,7 @@ impl World {
                 },
                 reverse_feed: quick_feed(),
             },
+            watch: Watch::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_coordinator::{BackfillOptions, Coordinator, LoadPathChoice, Migration, Options};
+use lockstep_coordinator::{BackfillOptions, Coordinator, LoadPathChoice, Migration, Options, Watch};
 use lockstep_core::source::{Source, SourceOptions, TableBinding};
 use lockstep_core::target::{Target, TargetOptions};
 use lockstep_integration_logs::IntegrationLogs;
@@ -63,7 +63,8 @@ pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
     }
     let load_path = if path == "cold" { LoadPathChoice::Cold } else { LoadPathChoice::Guarded };
     let options = Options { backfill: BackfillOptions { load_path, ..BackfillOptions::default() }, ..Options::default() };
-    let migration = Migration { source, target, tables: vec![binding], actor: "bench".to_owned(), options };
+    let migration =
+        Migration { source, target, tables: vec![binding], actor: "bench".to_owned(), options, watch: Watch::default() };
     let coordinator = Coordinator::open(migration).await?;
     coordinator.restart_backfill().await?;
     let started = Instant::now();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil};
+use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil, Watch};
 use lockstep_core::migration::{Migration, Tables};
 use lockstep_core::operation::Operation;
 use lockstep_core::store::{Store, WriteOptions};
@@ -99,7 +99,14 @@ impl Bench {
         let (source, target) = (worker::connect(url).await?, worker::target(endpoint_url).await);
         let tables = registry::Tables::default().bindings("")?;
         let actor = "bench".to_owned();
-        let moved = Moved { source: source.clone(), target: target.clone(), tables, actor, options: Options::default() };
+        let moved = Moved {
+            source: source.clone(),
+            target: target.clone(),
+            tables,
+            actor,
+            options: Options::default(),
+            watch: Watch::default(),
+        };
         let coordinator = Coordinator::open(moved).await?;
         let cancel = tokio_util::sync::CancellationToken::new();
         coordinator.prepare(&()).await?;

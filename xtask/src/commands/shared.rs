@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, StepOutcome, measure_latency};
+use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, StepOutcome, Watch, measure_latency};
 use lockstep_core::Phase;
 use lockstep_core::source::TableBinding;
 use lockstep_core::store::Writer;
@@ -32,6 +32,7 @@ impl Context {
             tables: self.tables()?,
             actor: actor(),
             options: self.config.options(),
+            watch: Watch::default(),
         })
     }
 

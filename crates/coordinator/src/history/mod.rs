@@ -9,7 +9,7 @@ mod judge;
 mod watch;
 
 pub use judge::{Found, Loss, TableHistory, losses};
-pub(crate) use watch::Watch;
+pub use watch::Watch;
 
 use std::time::Duration;
 
@@ -44,17 +44,30 @@ impl Histories {
     }
 }
 
+/// What is asked of a target table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// Its id and its mark.
+    Everything,
+    /// Its mark, if it has one. Whoever makes a table anew loses the mark with it, or brings back an older one.
+    Mark,
+}
+
 /// Asks both stores. A target that does not answer is no loss, and no error either: going back to PostgreSQL must not depend on it.
 ///
 /// # Errors
 /// The source's.
 pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Histories> {
+    look_for(Ask::Everything, source, target, bindings).await
+}
+
+async fn look_for(ask: Ask, source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Histories> {
     if source.source_history().await?.is_none() {
         return Ok(Histories::default());
     }
     let mut tables = Vec::new();
     for binding in bindings {
-        tables.extend(look_at(source, target, binding).await?);
+        tables.extend(look_at(ask, source, target, binding).await?);
     }
     // Others make marks meanwhile, and what is read first must not be held against what is newer. 1. We read that the source is at
     // version 7. 2. It hands out 8, and a relay marks 8 in the target. 3. We read the mark: nothing is lost. So what the
@@ -66,14 +79,14 @@ pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBind
 }
 
 /// `None` before the table was adopted, and where another one was: that is a mistake of the configuration, which gates name.
-async fn look_at(source: &Source, target: &Target, binding: &TableBinding) -> Result<Option<TableHistory>> {
+async fn look_at(ask: Ask, source: &Source, target: &Target, binding: &TableBinding) -> Result<Option<TableHistory>> {
     let name = binding.name();
     let Some(state) = source.table_state(name).await? else { return Ok(None) };
     if state.target_name.as_deref() != Some(&binding.target_name) {
         return Ok(None);
     }
     let known = source.known_marks(name).await?;
-    let found = match found(target, binding).await {
+    let found = match found(ask, target, binding).await {
         Ok(found) => found,
         Err(error) if error.kind.retry() != Retry::Never || error.kind == Kind::Denied => Found::Unknown(error.to_string()),
         Err(error) => return Err(error.into()),
@@ -87,8 +100,13 @@ async fn look_at(source: &Source, target: &Target, binding: &TableBinding) -> Re
     }))
 }
 
-async fn found(target: &Target, binding: &TableBinding) -> Result<Found, StoreError> {
+async fn found(ask: Ask, target: &Target, binding: &TableBinding) -> Result<Found, StoreError> {
     let (name, schema) = (&binding.target_name, binding.table.target());
+    if ask == Ask::Mark
+        && let Some(mark) = target.history_mark(name, &schema).await?
+    {
+        return Ok(Found::There { id: None, mark: Some(mark) });
+    }
     Ok(match target.describe(name, &schema).await? {
         TableStanding::Missing => Found::Gone,
         TableStanding::There(there) if !there.active => Found::Unknown(format!("{name} is not ACTIVE")),
@@ -101,7 +119,21 @@ async fn found(target: &Target, binding: &TableBinding) -> Result<Found, StoreEr
 /// # Errors
 /// [`Error::HistoryLost`]; the source's.
 pub(crate) async fn require_kept(migration: &Migration) -> Result<()> {
-    let losses = look(&migration.source, &migration.target, &migration.tables).await?.losses();
+    require(Ask::Everything, migration).await?;
+    migration.watch.asked(Ask::Everything);
+    Ok(())
+}
+
+/// Refuses where the marks tell of a loss, for whoever looks at the id of the target tables as well.
+///
+/// # Errors
+/// As for [`require_kept`].
+pub(crate) async fn require_marks(migration: &Migration) -> Result<()> {
+    require(Ask::Mark, migration).await
+}
+
+async fn require(ask: Ask, migration: &Migration) -> Result<()> {
+    let losses = look_for(ask, &migration.source, &migration.target, &migration.tables).await?.losses();
     if losses.is_empty() { Ok(()) } else { Err(Error::HistoryLost(losses)) }
 }
 

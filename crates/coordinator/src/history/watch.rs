@@ -1,18 +1,25 @@
 //! Asking again and again, for what runs long.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{mark, require_kept};
+use super::{Ask, mark, require};
 use crate::error::Result;
 use crate::options::Migration;
 
 /// How often it is asked. A source that failed over takes longer than this to be back.
 const EVERY: Duration = Duration::from_secs(5);
+/// How often the target tables are described as well. Between, what is gone, set back or made anew shows by its mark.
+const DESCRIBED_EVERY: Duration = Duration::from_secs(60);
 
-/// Asks at the first turn, and then every so often.
+/// When it was asked, by whoever works on the same migration in this process. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Watch(Arc<Mutex<Asked>>);
+
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
-    asked_at: Option<Instant>,
+struct Asked {
+    anything: Option<Instant>,
+    everything: Option<Instant>,
 }
 
 impl Watch {
@@ -20,12 +27,35 @@ impl Watch {
     ///
     /// # Errors
     /// [`Error::HistoryLost`](crate::Error::HistoryLost); the source's.
-    pub(crate) async fn turn(&mut self, migration: &Migration) -> Result<()> {
-        if self.asked_at.is_some_and(|at| at.elapsed() < EVERY) {
-            return Ok(());
+    pub(crate) async fn turn(&self, migration: &Migration) -> Result<()> {
+        let Some(ask) = self.due() else { return Ok(()) };
+        // Before the answer: others need not ask the same meanwhile.
+        self.asked(ask);
+        let kept = require(ask, migration).await;
+        if kept.is_err() {
+            // They have to hear of it as well.
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Asked::default();
         }
-        self.asked_at = Some(Instant::now());
-        require_kept(migration).await?;
+        kept?;
         mark(migration).await
+    }
+
+    fn due(&self) -> Option<Ask> {
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = |at: Option<Instant>, every| at.is_none_or(|at| at.elapsed() >= every);
+        match (is_due(asked.everything, DESCRIBED_EVERY), is_due(asked.anything, EVERY)) {
+            (true, _) => Some(Ask::Everything),
+            (false, true) => Some(Ask::Mark),
+            (false, false) => None,
+        }
+    }
+
+    /// Notes that it has been asked now.
+    pub(super) fn asked(&self, ask: Ask) {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.anything = Some(Instant::now());
+        if ask == Ask::Everything {
+            asked.everything = asked.anything;
+        }
     }
 }

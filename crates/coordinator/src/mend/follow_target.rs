@@ -1,7 +1,6 @@
 //! DynamoOnly, and PostgreSQL was set back: it is made to say DynamoOnly again, and to take everything that DynamoDB holds.
 
 use lockstep_core::source::{Control, KnownMarks, Source, take_exclusive};
-use lockstep_core::target::Backoff;
 use lockstep_core::target::control::TargetRecord;
 use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult};
 use serde_json::json;
@@ -19,13 +18,7 @@ pub(super) async fn follow(migration: &Migration) -> Result<()> {
     let record = migration.target.control().record().await?.filter(TargetRecord::holds_truth);
     let record = record.ok_or_else(|| StoreError::target(Kind::Refused, DOING, "DynamoDB does not say that it is the truth"))?;
     let server = migration.source.history().await?;
-    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
-    loop {
-        match try_follow(migration, &histories, &record, server.as_deref()).await {
-            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
-            done => break done?,
-        }
-    }
+    steps.while_busy(|| try_follow(migration, &histories, &record, server.as_deref())).await?;
     let detail = json!({ "epoch": record.epoch, "server": server, "lost": histories.losses() });
     migration.source.journal_note(&migration.actor, "follow the target", &detail).await?;
     history::mark_now(migration).await

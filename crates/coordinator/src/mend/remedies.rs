@@ -104,14 +104,7 @@ async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn 
     let counted = record.map_or(Epoch::FIRST, |record| record.epoch);
     let least = Epoch(highest.epoch().max(counted).0 + 1);
     let server = source.history().await?;
-    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
-    let (phase, epoch) = loop {
-        match try_raise(migration, &histories, server.as_deref(), least).await {
-            Ok(raised) => break raised,
-            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
-            Err(error) => return Err(error.into()),
-        }
-    };
+    let (phase, epoch) = steps.while_busy(|| try_raise(migration, &histories, server.as_deref(), least)).await?;
     let detail = json!({ "phase": phase, "epoch": epoch, "server": server, "highest_version_in_target": highest, "lost": histories.losses() });
     source.journal_note(&migration.actor, "accept history", &detail).await?;
     // As after every flip: readers of the phase before are over when this returns.

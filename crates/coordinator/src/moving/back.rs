@@ -6,7 +6,6 @@
 //! in DynamoDB, copied to PostgreSQL, whose sequences of ids are set above the counters first. Until the decision, writes
 //! are let go on when something is not as it must be.
 
-use futures::future::try_join_all;
 use lockstep_core::source::IntentId;
 use lockstep_core::target::control::{TargetRecord, Writes};
 use lockstep_core::truth::flip_to_source;
@@ -19,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::gates::Observer;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::options::Migration;
-use crate::reverse_feed::{self, drained};
+use crate::reverse_feed;
 
 const DOING: &str = "moving the truth back to PostgreSQL";
 
@@ -44,9 +43,7 @@ async fn with_feed(migration: &Migration, id: IntentId, feed: &Feed, observer: &
     let mut pause = Pause::begin(Phase::HybridRead, steps.pause_max);
     let paused = pause.within("DynamoDB to pause writes", async { Ok(control.pause_writes(open.epoch).await?) }).await?;
     let instances = stopped(migration, paused, &mut pause, observer).await?;
-    let waits = migration.tables.iter().map(|table| drained(migration, table, pause.left()));
-    let through = try_join_all(waits).await?;
-    if let Some(why) = feed.first_missing(through) {
+    if let Some(why) = feed.missing(migration, pause.left()).await? {
         return Err(pause.missed(why));
     }
     pause.ended("the reverse feed to be through");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use lockstep_core::source::IntentId;
+use lockstep_core::target::streams::TableStream;
 use lockstep_core::{Error as StoreError, Kind};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -12,10 +13,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::note;
 use crate::error::{Error, Result};
 use crate::options::Migration;
-use crate::reverse_feed::{Drained, FeedProgress, drained, keep_feeding};
+use crate::reverse_feed::{FeedProgress, drained_of, keep_feeding};
 
 /// A feed that runs: another process's, or ours as soon as there is none.
 pub(crate) struct Feed {
+    /// Of each table, in order. Asked for here, so that it costs no time in a pause.
+    streams: Vec<TableStream>,
     standby: JoinHandle<Result<()>>,
     stop: DropGuard,
 }
@@ -24,10 +27,12 @@ impl Feed {
     /// Begins a feed before anything that it must not miss, and runs it here where nobody else does.
     pub(crate) async fn begin(migration: &Migration, id: IntentId) -> Result<Self> {
         note(migration, id, "begin the reverse feed").await?;
+        let mut streams = Vec::with_capacity(migration.tables.len());
         for binding in &migration.tables {
             let table = migration.source.fed_table(binding).await?;
             let stream = migration.target.enable_stream(&binding.target_name).await?;
             migration.source.open_reverse(&table, stream.arn()).await?;
+            streams.push(stream);
         }
         let stop = CancellationToken::new();
         let (of_task, until) = (migration.clone(), stop.clone());
@@ -35,14 +40,13 @@ impl Feed {
             let progress = Arc::new(FeedProgress::new(&of_task.tables));
             keep_feeding(&of_task, &of_task.options.reverse_feed, &progress, &until).await
         });
-        Ok(Self { standby, stop: stop.drop_guard() })
+        Ok(Self { streams, standby, stop: stop.drop_guard() })
     }
 
     /// Waits until everything that was written before this call has come through, for at most `within`. It also proves
     /// that the way from the target to the source is open from end to end.
     pub(crate) async fn see_through(&self, migration: &Migration, within: Duration) -> Result<()> {
-        let waits = migration.tables.iter().map(|binding| drained(migration, binding, within));
-        match self.first_missing(try_join_all(waits).await?) {
+        match self.missing(migration, within).await? {
             None => Ok(()),
             Some(why) => Err(Error::Store(StoreError::target(
                 Kind::Refused,
@@ -52,13 +56,17 @@ impl Feed {
         }
     }
 
-    /// What has not come through, if anything.
-    pub(crate) fn first_missing(&self, tables: Vec<Drained>) -> Option<String> {
+    /// What of that has not come through `within`, if anything.
+    pub(crate) async fn missing(&self, migration: &Migration, within: Duration) -> Result<Option<String>> {
+        let tables = migration.tables.iter().zip(&self.streams);
+        let waits = tables.map(|(binding, stream)| drained_of(migration, binding, stream, within));
+        let drained = try_join_all(waits).await?;
         if self.standby.is_finished() {
-            return Some("the reverse feed has ended".to_owned());
+            return Ok(Some("the reverse feed has ended".to_owned()));
         }
-        let missing = tables.into_iter().find(|table| !table.through)?;
-        Some(format!("the reverse feed is not through after {} ms: {}", missing.took_ms, missing.waits_for.join("; ")))
+        let missing = drained.into_iter().find(|table| !table.through);
+        Ok(missing
+            .map(|table| format!("the reverse feed is not through after {} ms: {}", table.took_ms, table.waits_for.join("; "))))
     }
 
     /// Stops ours.

@@ -47,17 +47,9 @@ fn in_target(record: &TargetRecord, may_pause: bool) -> InTarget {
 pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
     let (source, control, tables) = (&migration.source, migration.target.control(), &migration.tables);
     // A feed's transaction holds the barrier now and then, and never for long.
-    let mut tries = migration.options.steps.lock_tries.max(1);
-    loop {
-        match mend(source, &control, tables, migration.options.steps.lock_timeout).await {
-            Ok(Some(did)) => tracing::info!("{did}"),
-            Ok(None) => break,
-            Err(error) if error.kind == Kind::Busy && tries > 1 => {
-                tries -= 1;
-                tokio::time::sleep(migration.options.steps.lock_pause).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let steps = &migration.options.steps;
+    while let Some(did) = steps.while_busy(|| mend(source, &control, tables, steps.lock_timeout)).await? {
+        tracing::info!("{did}");
     }
     for _ in 0..LOOKS_MAX {
         match look(migration, id, from).await {
@@ -97,15 +89,16 @@ async fn look(migration: &Migration, id: IntentId, from: Phase) -> Result<Contro
 /// Nobody has written DynamoDB as the truth, so PostgreSQL has everything.
 async fn copy_back(migration: &Migration) -> Result<()> {
     let steps = &migration.options.steps;
-    for _ in 0..steps.lock_tries.max(1) {
-        match copy_to_source(&migration.source, &migration.target.control(), &migration.tables, steps.lock_timeout).await {
-            Err(error) if error.kind == Kind::Busy => tokio::time::sleep(steps.lock_pause).await,
-            done => return Ok(done?),
+    let (source, control) = (&migration.source, migration.target.control());
+    let copied = steps.while_busy(|| copy_to_source(source, &control, &migration.tables, steps.lock_timeout)).await;
+    Ok(copied.map_err(|error| match error.kind {
+        Kind::Busy => {
+            let message =
+                "a transaction is open for long (see pg_stat_activity), and nobody can write until the truth is back; try again";
+            StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message)
         }
-    }
-    let message =
-        "a transaction is open for long (see pg_stat_activity), and nobody can write until the truth is back; try again";
-    Err(Error::Store(StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message)))
+        _ => error,
+    })?)
 }
 
 #[cfg(test)]

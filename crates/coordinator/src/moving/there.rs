@@ -25,9 +25,11 @@ use crate::step::Intent;
 
 const DOING: &str = "moving the truth to DynamoDB";
 /// So many pending keys are delivered in a pause without being noticed.
-const FEW: i64 = 1_000;
+const FEW: i64 = 50;
 /// How often it is looked at how many there are.
 const LOOK: Duration = Duration::from_millis(50);
+/// They will not become fewer when they have not for so long: writers go on.
+const NO_FEWER: Duration = Duration::from_secs(1);
 
 /// Takes the step. After an error whoever called looks at the records, and settles by them.
 pub(crate) async fn there(migration: &Migration, id: IntentId, intent: &Intent, observer: &dyn Observer) -> Result<Moved> {
@@ -129,12 +131,20 @@ pub(crate) async fn is_current(migration: &Migration, binding: &TableBinding) ->
     Ok(state.is_some_and(|state| state.capture_version == CAPTURE_VERSION))
 }
 
-/// Delivers until little is pending, or for as long as is allowed: while writers go on, it may never be quite empty.
+/// Delivers until little is pending, or no less will be: while writers go on, it may never be quite empty.
 async fn relay_most(migration: &Migration) -> Result<()> {
     let (progress, stop) = (Progress::new(&migration.tables), CancellationToken::new());
     let watch = async {
         let begun = Instant::now();
-        while begun.elapsed() < migration.options.steps.catch_up_max && pending(migration).await? > FEW {
+        let (mut fewest, mut fewest_at) = (i64::MAX, begun);
+        while begun.elapsed() < migration.options.steps.catch_up_max && fewest_at.elapsed() < NO_FEWER {
+            let keys = pending(migration).await?;
+            if keys < fewest {
+                (fewest, fewest_at) = (keys, Instant::now());
+            }
+            if keys <= FEW {
+                break;
+            }
             tokio::time::sleep(LOOK).await;
         }
         stop.cancel();

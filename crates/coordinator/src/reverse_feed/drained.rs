@@ -55,12 +55,22 @@ pub struct Drained {
 /// # Cancel safety
 /// Markers may be left behind; they are tombstones, which every reader passes over, and the next round overwrites them.
 pub async fn drained(migration: &Migration, binding: &TableBinding, within: Duration) -> Result<Drained> {
+    let stream = migration.target.enable_stream(&binding.target_name).await?;
+    drained_of(migration, binding, &stream, within).await
+}
+
+/// The same for who knows which stream is on.
+pub(crate) async fn drained_of(
+    migration: &Migration,
+    binding: &TableBinding,
+    stream: &TableStream,
+    within: Duration,
+) -> Result<Drained> {
     let begun = Instant::now();
     let round = format!("{:032x}", rand::random::<u128>());
-    let stream = migration.target.enable_stream(&binding.target_name).await?;
     let (mut markers, mut written_at) = (0, None::<Instant>);
     let (through, waits_for, shards) = loop {
-        let shards = list(&stream).await?;
+        let shards = list(stream).await?;
         let missing = missing(migration, binding, &shards, &round).await?;
         if missing.shards.is_empty() && missing.others.is_empty() {
             break (true, Vec::new(), shards.len());

@@ -14,6 +14,7 @@ mod sink;
 mod table;
 
 pub use backfill::{ReverseBackfill, reverse_backfill};
+pub(crate) use drained::drained_of;
 pub use drained::{Drained, drained};
 pub use options::ReverseFeedOptions;
 pub use progress::{FeedProgress, FeedTableProgress};
@@ -30,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::complete;
 use crate::error::{Error, Result};
-use crate::history;
 use crate::options::Migration;
 
 /// How often the feed makes sure that it still has its lock, and looks at its lag.
@@ -87,7 +87,7 @@ pub async fn reverse_feed(
     progress: &Arc<FeedProgress>,
     cancel: &CancellationToken,
 ) -> Result<FeedSummary> {
-    history::require_kept(migration).await?;
+    migration.watch.turn(migration).await?;
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
@@ -161,7 +161,6 @@ async fn run(
     let mut result = Ok(());
     let mut check = tokio::time::interval(LOCK_CHECK);
     let mut alarm = tokio::time::interval(ALARM_EVERY);
-    let mut watch = history::Watch::default();
     loop {
         let ended = tokio::select! {
             task = tasks.join_next() => match task {
@@ -178,7 +177,7 @@ async fn run(
                     stop.cancel();
                     Ok(())
                 }
-                Ok(()) => watch.turn(migration).await,
+                Ok(()) => migration.watch.turn(migration).await,
                 Err(error) => Err(error.into()),
             },
             _ = alarm.tick() => raise_alarms(migration).await,

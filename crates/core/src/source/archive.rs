@@ -11,6 +11,7 @@ use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
+use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
 use super::capture::{function_name, trigger_name, truncate_trigger_name};
 use super::{Entry, EntryKind, Source, TableBinding, take_exclusive};
@@ -43,7 +44,7 @@ impl Source {
             .await
             .doing("looking for a migration that is complete");
         match found {
-            Err(error) if error.sqlstate().as_deref() == Some("42P01") => Ok(None),
+            Err(error) if error.is_missing_table() => Ok(None),
             found => found,
         }
     }
@@ -70,9 +71,8 @@ impl Source {
         }
         let mut transaction = self.begin(doing).await?;
         take_exclusive(&mut transaction, lock_timeout).await?;
-        let timeout = format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis().max(1));
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
         let mut statements = vec![
-            timeout,
             "CREATE SCHEMA IF NOT EXISTS lockstep_archive".to_owned(),
             "CREATE TABLE IF NOT EXISTS lockstep_archive.completed (
                  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), completed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -140,6 +140,14 @@ impl Source {
         sqlx::query_as(AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the journal")
     }
 
+    /// Whether the source table of a migration that is complete is there still.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn is_left(&self, binding: &TableBinding) -> Result<bool> {
+        is_there(&mut *self.pool().acquire().await.doing("looking for what is left")?, binding).await
+    }
+
     /// Drops a source table that a migration has left behind its guard; says whether it was there.
     ///
     /// # Errors
@@ -151,16 +159,10 @@ impl Source {
     pub async fn drop_left(&self, binding: &TableBinding, lock_timeout: Duration) -> Result<bool> {
         let doing = format!("dropping {}", binding.relation);
         let mut transaction = self.begin(&doing).await?;
-        let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-            .bind(binding.relation.sql())
-            .fetch_one(&mut *transaction)
-            .await
-            .doing(&doing)?;
-        if !there {
+        if !is_there(&mut transaction, binding).await? {
             return Ok(false);
         }
-        let timeout = format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis().max(1));
-        transaction.execute(AssertSqlSafe(timeout)).await.doing(&doing)?;
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
         if !is_guarded(&mut transaction, binding).await? {
             let message = "it does not carry the guard that a completed migration leaves: it is another table, and stays";
             return Err(Error::source(Kind::Refused, doing, message));
@@ -170,6 +172,11 @@ impl Source {
         transaction.commit().await.doing(&doing)?;
         Ok(true)
     }
+}
+
+async fn is_there(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
+    let there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(binding.relation.sql()).fetch_one(connection);
+    there.await.doing("looking for a source table")
 }
 
 async fn is_guarded(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {

@@ -41,8 +41,7 @@ pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
 /// # Errors
 /// [`Kind::Busy`] when a write transaction stayed open for longer.
 pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Duration) -> Result<()> {
-    let timeout = format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis().max(1));
-    transaction.execute(AssertSqlSafe(timeout)).await.doing("bounding the wait for the barrier")?;
+    limit_lock_waits(transaction, lock_timeout).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
         .bind(BARRIER.0)
         .bind(BARRIER.1)
@@ -50,6 +49,14 @@ pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Durati
         .await
         .doing("closing the barrier")?;
     transaction.execute("SET LOCAL lock_timeout = 0").await.doing("resetting lock_timeout")?;
+    Ok(())
+}
+
+/// Bounds every wait for a lock until the transaction ends; a wait that is over fails with [`Kind::Busy`].
+pub(super) async fn limit_lock_waits(transaction: &mut PgConnection, longest: Duration) -> Result<()> {
+    // Zero would be no bound at all.
+    let timeout = format!("SET LOCAL lock_timeout = {}", longest.as_millis().max(1));
+    transaction.execute(AssertSqlSafe(timeout)).await.doing("bounding the wait for locks")?;
     Ok(())
 }
 

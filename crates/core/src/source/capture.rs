@@ -9,6 +9,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
+use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
 use super::{BARRIER, Source, TableBinding};
 use crate::error::{Doing, Error, Kind, Result};
@@ -65,8 +66,7 @@ impl Source {
 
     async fn try_install(&self, binding: &TableBinding, fingerprint: &str, sql: &[String], doing: &str) -> Result<()> {
         let mut transaction = self.begin(doing).await?;
-        let timeout = format!("SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis());
-        transaction.execute(AssertSqlSafe(timeout)).await.doing(doing)?;
+        limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
         for statement in sql {
             transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 
 use super::Source;
-use crate::error::{Doing, Kind, Result, Retry};
+use crate::error::{Doing, Result, Retry};
 use crate::version::{EPOCH_SHIFT, Epoch, Version};
 
 /// What the source says of itself.
@@ -225,7 +225,7 @@ impl Source {
 /// A schema of before this has nothing to say.
 fn none_where_missing<T>(found: Result<Option<T>>) -> Result<Option<T>> {
     match found {
-        Err(error) if error.kind == Kind::Misconfigured && error.sqlstate().as_deref() == Some("42P01") => Ok(None),
+        Err(error) if error.is_missing_table() => Ok(None),
         found => found,
     }
 }

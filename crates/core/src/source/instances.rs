@@ -153,7 +153,7 @@ impl Source {
         .await
         .doing("reading the instances");
         match found {
-            Err(error) if error.sqlstate().as_deref() == Some("42P01") => Ok(Vec::new()),
+            Err(error) if error.is_missing_table() => Ok(Vec::new()),
             found => found,
         }
     }

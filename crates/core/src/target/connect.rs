@@ -11,6 +11,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::Target;
 use super::payload_hash::PayloadHash;
+use super::tables::Described;
 
 /// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO, instance role.
 #[derive(Clone, Debug)]
@@ -82,6 +83,7 @@ impl Target {
             client: aws_sdk_dynamodb::Client::from_conf(config),
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
             options,
+            described: Described::default(),
         }
     }
 }

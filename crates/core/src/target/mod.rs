@@ -50,6 +50,7 @@ pub struct Target {
     client: aws_sdk_dynamodb::Client,
     streams: aws_sdk_dynamodbstreams::Client,
     options: TargetOptions,
+    described: tables::Described,
 }
 
 impl Target {

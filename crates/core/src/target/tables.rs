@@ -1,5 +1,9 @@
 //! Target tables: created as the trait says, or checked against it.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType, Projection, ProjectionType,
     TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
@@ -9,6 +13,33 @@ use super::{Backoff, Target, fault};
 use crate::error::{Error, Kind, Result};
 use crate::item::{TTL_ATTRIBUTE, VERSION_ATTRIBUTE};
 use crate::key::{KeyAttribute, PK, TargetKey, TargetSchema};
+
+/// For how long who says so makes do with a description. It is of a moment ago in any case: DescribeTable is eventually consistent.
+///
+/// An emulator counts every item of every index each time, which holds up whoever reads or writes there.
+///
+/// Source: Amazon DynamoDB API Reference, DescribeTable.
+const DESCRIBED_LATELY: Duration = Duration::from_secs(2);
+
+/// Tables that were ACTIVE lately. What is missing or being changed is asked for each time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Described(Arc<Mutex<HashMap<String, (Instant, TableDescription)>>>);
+
+impl Described {
+    fn lately(&self, table: &str) -> Option<TableDescription> {
+        let described = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        described.get(table).filter(|(at, _)| at.elapsed() < DESCRIBED_LATELY).map(|(_, found)| found.clone())
+    }
+
+    fn note(&self, table: &str, asked_at: Instant, found: &TableDescription) {
+        let mut described = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_active(found) {
+            described.insert(table.to_owned(), (asked_at, found.clone()));
+        } else {
+            described.remove(table);
+        }
+    }
+}
 
 /// A target table as it is now.
 #[derive(Clone, Debug)]
@@ -36,22 +67,35 @@ impl Target {
     /// # Errors
     /// [`Kind::Denied`] and the like; a missing table is not an error.
     pub async fn describe(&self, table: &str, schema: &TargetSchema) -> Result<TableStanding> {
-        let output = match self.client.describe_table().table_name(table).send().await {
-            Ok(output) => output,
+        let found = self.ask_for_description(table).await?;
+        Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema)))
+    }
+
+    /// As [`describe`](Target::describe), but one that was ACTIVE within the last two seconds is taken to be as it was.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn describe_lately(&self, table: &str, schema: &TargetSchema) -> Result<TableStanding> {
+        match self.described.lately(table) {
+            Some(found) => Ok(standing(&found, schema)),
+            None => self.describe(table, schema).await,
+        }
+    }
+
+    /// What DynamoDB says of a table now; `None` where there is none.
+    pub(super) async fn ask_for_description(&self, table: &str) -> Result<Option<TableDescription>> {
+        let asked_at = Instant::now();
+        match self.client.describe_table().table_name(table).send().await {
+            Ok(output) => {
+                let found = output.table.unwrap_or_else(|| TableDescription::builder().build());
+                self.described.note(table, asked_at, &found);
+                Ok(Some(found))
+            }
             Err(e) => {
                 let error = fault::error(format!("describing {table} at {}", self.place()), e);
-                let missing = error.message.starts_with("ResourceNotFoundException");
-                return if missing { Ok(TableStanding::Missing) } else { Err(error) };
+                if error.message.starts_with("ResourceNotFoundException") { Ok(None) } else { Err(error) }
             }
-        };
-        let found = output.table.unwrap_or_else(|| TableDescription::builder().build());
-        let indexes_active =
-            found.global_secondary_indexes().iter().all(|index| index.index_status() == Some(&IndexStatus::Active));
-        Ok(TableStanding::There(TargetTable {
-            id: found.table_id.clone(),
-            active: found.table_status == Some(TableStatus::Active) && indexes_active,
-            mismatches: mismatches(&found, schema),
-        }))
+        }
     }
 
     /// Creates a table, on demand, and waits until it and its indexes are ACTIVE. With `ttl`, expiry is switched on.
@@ -168,6 +212,16 @@ impl Target {
             )),
         }
     }
+}
+
+fn standing(found: &TableDescription, schema: &TargetSchema) -> TableStanding {
+    let (id, active) = (found.table_id.clone(), is_active(found));
+    TableStanding::There(TargetTable { id, active, mismatches: mismatches(found, schema) })
+}
+
+fn is_active(table: &TableDescription) -> bool {
+    let mut indexes = table.global_secondary_indexes().iter();
+    table.table_status == Some(TableStatus::Active) && indexes.all(|index| index.index_status() == Some(&IndexStatus::Active))
 }
 
 fn key_schema(attributes: impl Iterator<Item = KeyAttribute>) -> Vec<KeySchemaElement> {
