@@ -181,7 +181,7 @@ impl Kept {
              export LOCKSTEP_SOURCE__URL='{source_url}'\n  \
              export LOCKSTEP_TARGET__ENDPOINT_URL={endpoint_url}\n  \
              export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n\n  \
-             {program} status\n  {program} relay --until-empty\n  {program} validate\n  {program} rollback\n  \
+             {program} status\n  {program} doctor\n  {program} validate\n  {program} rollback\n  {program} complete --help\n  \
              psql \"$LOCKSTEP_SOURCE__URL\" -c 'SELECT * FROM lockstep.journal'\n\n\
              To remove them:\n\n  {removal}"
         )

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
 use crate::column::{Unholdable, text_of};
@@ -12,6 +11,7 @@ use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
 use crate::table::{MigratableTable, Reference};
+use crate::view::{Attribute, ItemView};
 
 /// A table whose row type has been forgotten. Rows travel through it as PostgreSQL's bytes and as items.
 pub trait AnyTable: Send + Sync {
@@ -110,7 +110,7 @@ pub trait AnyTable: Send + Sync {
     fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable>;
 
     /// Judges the row of a live item.
-    fn judge_item(&self, attributes: &Attributes, judgement: &mut Judgement);
+    fn judge_item(&self, item: &dyn ItemView, judgement: &mut Judgement);
 }
 
 /// A row whose type has been forgotten, on its way from an item to PostgreSQL.
@@ -284,16 +284,16 @@ impl<T: MigratableTable> AnyTable for T {
             }
         };
         let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
-        let day = T::DAY_COLUMN.and_then(|column| item.get(column));
+        let day = T::DAY_COLUMN.and_then(|column| item.get(column)).map(Attribute::from);
         judge(self, &row, expires_at_s, day, judgement);
         Ok((item, key, expires_at_s))
     }
 
-    fn judge_item(&self, attributes: &Attributes, judgement: &mut Judgement) {
-        match T::decode(attributes) {
+    fn judge_item(&self, item: &dyn ItemView, judgement: &mut Judgement) {
+        match T::decode(item) {
             Ok(row) => {
                 let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
-                let day = T::DAY_COLUMN.and_then(|column| attributes.get(column));
+                let day = T::DAY_COLUMN.and_then(|column| item.attribute(column));
                 judge(self, &row, expires_at_s, day, judgement);
             }
             Err(_) => judgement.unreadable += 1,
@@ -305,7 +305,7 @@ fn judge<T: MigratableTable>(
     table: &T,
     row: &T::Row,
     expires_at_s: Option<i64>,
-    day: Option<&AttributeValue>,
+    day: Option<Attribute<'_>>,
     judgement: &mut Judgement,
 ) {
     judgement.rows += 1;
@@ -318,7 +318,7 @@ fn judge<T: MigratableTable>(
     if expires_at_s.is_some_and(|at_s| at_s <= judgement.as_of_s) {
         return;
     }
-    if let Some(AttributeValue::S(at)) = day {
+    if let Some(Attribute::S(at)) = day {
         judgement.count_day(at);
     }
     for aggregate in table.aggregates() {

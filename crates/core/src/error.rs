@@ -149,7 +149,7 @@ fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
         }
         // A server that hangs up while it is greeted, as it does when it goes down: the driver takes the end of the stream for
         // an answer of zero. Nothing was sent yet.
-        sqlx::Error::Protocol(what) if what == CUT_GREETING => Kind::Unavailable,
+        sqlx::Error::Protocol(what) if what.starts_with(CUT_GREETING) => Kind::Unavailable,
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Misconfigured,
         _ => Kind::Invalid,
     }

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::column::Unholdable;
 use crate::version::Version;
+use crate::view::ItemView;
 
 /// Carries the version of the state that an item holds (I2).
 pub const VERSION_ATTRIBUTE: &str = "_v";
@@ -117,15 +118,12 @@ pub(crate) fn attributes_bytes(attributes: &Attributes) -> usize {
 
 /// The version an item carries, if it carries one.
 pub fn version_of(attributes: &Attributes) -> Option<Version> {
-    match attributes.get(VERSION_ATTRIBUTE)? {
-        AttributeValue::N(text) => text.parse().ok().map(Version),
-        _ => None,
-    }
+    attributes.version()
 }
 
 /// Whether an item is a tombstone.
 pub fn is_tombstone(attributes: &Attributes) -> bool {
-    attributes.contains_key(DELETED_ATTRIBUTE)
+    attributes.is_tombstone()
 }
 
 /// Whether an attribute is Lockstep's own and no part of the row.

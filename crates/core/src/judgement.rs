@@ -184,16 +184,22 @@ impl Judgement {
         let mut group = Group(std::mem::take(&mut self.scratch));
         group.0.clear();
         (aggregate.group)(row, &mut group);
-        self.add_to_group((aggregate.name, group.0), one);
+        // Nearly every row is of a group that is known: its name was only looked up, and its memory serves for the next one.
+        self.scratch = self.add_to_group((aggregate.name, group.0), one).unwrap_or_default();
     }
 
-    fn add_to_group(&mut self, group: (&'static str, String), total: Total) {
+    /// Gives the name back where it was not needed.
+    fn add_to_group(&mut self, group: (&'static str, String), total: Total) -> Option<String> {
         let room = self.groups.len() < GROUPS_MAX;
         match self.groups.get_mut(&group) {
             Some(so_far) => so_far.add(total),
-            None if room => drop(self.groups.insert(group, total)),
+            None if room => {
+                self.groups.insert(group, total);
+                return None;
+            }
             None => self.groups_cut = true,
         }
+        Some(group.1)
     }
 
     /// Takes over what another worker judged.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::column::Unholdable;
 use crate::item::{Attributes, Item, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
+use crate::view::ItemView;
 
 /// A row's key in the source: its primary key and every column the target key is derived from, as the JSON array that
 /// PostgreSQL built. It is what the pending set and the dead letters are keyed by.
@@ -200,6 +201,6 @@ impl TargetKey {
 
     /// The key of an item that was read.
     pub fn of(attributes: &Attributes) -> Option<Self> {
-        Some(Self { partition: attributes.get(PK)?.clone(), sort: attributes.get(SK).cloned() })
+        attributes.place()
     }
 }

@@ -5,7 +5,8 @@
 //! yet. A *tombstone* is a target item that says "deleted at version v". An *epoch* counts phase changes; the *barrier*
 //! is what makes a phase change atomic. The invariants I1…I11 are listed in ARCHITECTURE.md.
 //!
-//! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`FieldDiff`], [`Item`] and the keys; [`Judgement`];
+//! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`FieldDiff`], [`Item`], the keys and
+//! [`ItemView`]; [`Judgement`];
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
 //! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`instance`] (who may serve by a phase, and until when);
 //! [`truth`] (in which store it is, and how it moves); [`store`] (what applications hold); [`sweeper`] (undoes what strict writes left half-done); [`operation`] (one change over
@@ -30,6 +31,7 @@ mod table;
 pub mod target;
 pub mod truth;
 mod version;
+mod view;
 
 pub use column::{Column, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
 pub use difference::{Difference, FieldDiff, FieldValue};
@@ -45,6 +47,7 @@ pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};
 pub use table::{MigratableTable, Reference, Rule, tombstone};
 pub use version::{EPOCH_SHIFT, Epoch, Version};
+pub use view::{Attribute, ItemView};
 
 // What the `row!` macro and table crates name without depending on the drivers themselves.
 pub use aws_sdk_dynamodb::types::AttributeValue;

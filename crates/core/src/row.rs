@@ -1,14 +1,12 @@
 //! Rows: a struct per table, whose columns are declared once.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, ValueRef};
 
 use crate::column::Unholdable;
 use crate::difference::FieldDiff;
 use crate::item::Item;
+use crate::view::ItemView;
 
 /// What the framework knows of one column.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +49,7 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
     ///
     /// # Errors
     /// Names the attribute that does not decode.
-    fn from_item(attributes: &HashMap<String, AttributeValue>) -> Result<Self, Unholdable>;
+    fn from_item(item: &dyn ItemView) -> Result<Self, Unholdable>;
 
     /// Reads the row from the JSON array of a source key.
     ///
@@ -202,10 +200,8 @@ macro_rules! row {
                 Ok(())
             }
 
-            fn from_item(
-                attributes: &::std::collections::HashMap<String, $crate::AttributeValue>,
-            ) -> Result<Self, $crate::Unholdable> {
-                Ok(Self { $( $field: <$type as $crate::Column>::from_attribute(attributes.get(stringify!($field)))
+            fn from_item(item: &dyn $crate::ItemView) -> Result<Self, $crate::Unholdable> {
+                Ok(Self { $( $field: <$type as $crate::Column>::from_attribute(item.attribute(stringify!($field)))
                     .map_err(|e| e.of(stringify!($field)))? ),* })
             }
 

@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 
 use crate::AttributeValue;
 use crate::column::Unholdable;
-use crate::item::{Attributes, DELETED_ATTRIBUTE, Item, TTL_ATTRIBUTE};
+use crate::item::{DELETED_ATTRIBUTE, Item, TTL_ATTRIBUTE};
 use crate::judgement::Aggregate;
 use crate::key::{PK, SK, TargetKey, TargetSchema};
 use crate::row::Row;
 use crate::version::Version;
+use crate::view::ItemView;
 
 /// A table that Lockstep can move.
 ///
@@ -108,8 +109,8 @@ pub trait MigratableTable: Send + Sync + 'static {
     ///
     /// # Errors
     /// Names the attribute that does not decode.
-    fn decode(attributes: &Attributes) -> Result<Self::Row, Unholdable> {
-        Self::Row::from_item(attributes)
+    fn decode(item: &dyn ItemView) -> Result<Self::Row, Unholdable> {
+        Self::Row::from_item(item)
     }
 }
 

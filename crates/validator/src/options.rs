@@ -32,7 +32,7 @@ pub struct ValidateOptions {
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
     /// About how much memory a table may take while it is compared, in bytes. What there is more goes to files; rows and
-    /// pages under way, and the pages that the SDK decodes, come on top with `parallel`.
+    /// pages under way come on top with `parallel`.
     pub memory_bytes: usize,
     /// Most read units a second taken from the target, all tables together, on average; `None` takes what it gives.
     pub read_units_per_s_max: Option<f64>,

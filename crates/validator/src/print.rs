@@ -8,7 +8,7 @@
 //! The hash is XXH3 with 128 bits under a seed of this run: for n rows it takes one pair to collide for a difference to be
 //! overlooked, which n²/2¹²⁹ bounds: at a billion rows, one in 10²⁰.
 
-use lockstep_core::{AttributeValue, PK, SK, is_bookkeeping};
+use lockstep_core::{Attribute, AttributeValue, PK, SK, is_bookkeeping};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The print of a row or an item.
@@ -33,7 +33,7 @@ impl Printer {
     }
 
     /// Prints attributes in any order.
-    pub(crate) fn print<'a>(&mut self, attributes: impl Iterator<Item = (&'a str, &'a AttributeValue)>) -> Print {
+    pub(crate) fn print<'a>(&mut self, attributes: impl Iterator<Item = (&'a str, Attribute<'a>)>) -> Print {
         // A sum takes its terms in any order, so nothing has to be sorted. Names are distinct, so no term comes twice.
         let (mut place, mut state) = (0_u128, 0_u128);
         for (name, value) in attributes {
@@ -56,11 +56,17 @@ impl Printer {
 }
 
 /// Appends a value in the one form that all equal values have.
-fn canonical(out: &mut Vec<u8>, value: &AttributeValue) {
+fn canonical(out: &mut Vec<u8>, value: Attribute<'_>) {
     match value {
-        AttributeValue::S(string) => tagged(out, b'S', |out| text(out, string)),
-        AttributeValue::N(digits) => tagged(out, b'N', |out| number(out, digits)),
-        AttributeValue::Bool(is) => tagged(out, b'?', |out| out.push(u8::from(*is))),
+        Attribute::S(string) => tagged(out, b'S', |out| text(out, string)),
+        Attribute::N(digits) => tagged(out, b'N', |out| number(out, digits)),
+        Attribute::Bool(is) => tagged(out, b'?', |out| out.push(u8::from(is))),
+        Attribute::Other(value) => other(out, value),
+    }
+}
+
+fn other(out: &mut Vec<u8>, value: &AttributeValue) {
+    match value {
         AttributeValue::Null(_) => out.push(b'0'),
         AttributeValue::B(blob) => tagged(out, b'B', |out| bytes(out, blob.as_ref())),
         AttributeValue::L(list) => tagged(out, b'L', |out| each(out, list.iter().map(of))),
@@ -103,14 +109,14 @@ fn set(out: &mut Vec<u8>, parts: impl Iterator<Item = Vec<u8>>) {
 
 fn of(value: &AttributeValue) -> Vec<u8> {
     let mut out = Vec::new();
-    canonical(&mut out, value);
+    canonical(&mut out, value.into());
     out
 }
 
 fn entry(name: &str, value: &AttributeValue) -> Vec<u8> {
     let mut out = Vec::new();
     text(&mut out, name);
-    canonical(&mut out, value);
+    canonical(&mut out, value.into());
     out
 }
 
@@ -122,6 +128,14 @@ fn number_of(digits: &str) -> Vec<u8> {
 
 /// A decimal number by value: its sign, its digits without zeros at either end, and where the point is among them.
 fn number(out: &mut Vec<u8>, written: &str) {
+    // Nearly every number is a whole one: what follows, in short.
+    if let [b'1'..=b'9', rest @ ..] = written.as_bytes()
+        && rest.iter().all(u8::is_ascii_digit)
+    {
+        out.push(b'+');
+        out.extend_from_slice(&(written.len() as i64).to_le_bytes());
+        return out.extend_from_slice(written.trim_end_matches('0').as_bytes());
+    }
     let (mantissa, exponent) = match written.find(['e', 'E']) {
         Some(at) => (&written[..at], written[at + 1..].parse::<i64>()),
         None => (written, Ok(0)),

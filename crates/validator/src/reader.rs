@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use lockstep_core::source::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
-use lockstep_core::target::{Backoff, CountPage, CountWhat, Page, READ_KEYS_MAX, Target};
+use lockstep_core::target::{Backoff, CountPage, CountWhat, Page, PageEnd, READ_KEYS_MAX, ScanBody, Target};
 use lockstep_core::{AttributeValue, Attributes, Result, Retry, TargetKey};
 use tokio::sync::Semaphore;
 
@@ -110,6 +110,17 @@ impl Reader {
         let page = insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
+    }
+
+    /// One page of a segment, as it came. Whoever reads it pays for it.
+    pub(crate) async fn body(&self, table: &str, segment: (usize, usize), start: Option<&Attributes>) -> Result<ScanBody> {
+        self.pace.wait().await;
+        insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await
+    }
+
+    /// Pays for a page that was read.
+    pub(crate) fn pay(&self, end: &PageEnd) {
+        self.pace.pay(end.capacity_units);
     }
 
     /// One page of a scan that counts.

@@ -12,7 +12,7 @@ use lockstep_core::source::{CopyChunk, RangeRead};
 use tokio::task::JoinSet;
 
 use crate::ledger::{Batch, Counted, Entry, Ledger, Piece, Side, Standing};
-use crate::suspect::{Aside, Subject, place_of};
+use crate::suspect::{Aside, name_of_row};
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute, join};
 
@@ -82,9 +82,9 @@ fn enter(
         (rows, last) = (rows + 1, Some(tuple));
         match run.judge.encode(binding, tuple, &mut judgement) {
             Ok((item, key, expires_at_s)) => batch.entries.push(Entry {
-                print: printer.print(item.iter().map(|(name, value)| (*name, value))),
+                print: printer.print(item.iter().map(|(name, value)| (*name, value.into()))),
                 standing: if expires_at_s.is_some_and(|at_s| at_s <= now_s) { Standing::Expired } else { Standing::Live },
-                name: Subject::Key { key, place: place_of(&item) }.to_name(),
+                name: name_of_row(&key, &item),
             }),
             Err(reason) => batch.aside.push(match binding.bound_of(tuple) {
                 Ok(primary_key) => Aside::Unholdable(primary_key).to_name(),

@@ -1,7 +1,7 @@
 //! Suspects: keys on which the stores did not agree when a pass came by.
 
 use lockstep_core::source::KeyBound;
-use lockstep_core::{AttributeValue, Item, PK, SK, TargetKey};
+use lockstep_core::{Attribute, AttributeValue, Item, PK, SK, TargetKey};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -75,12 +75,11 @@ impl Subject {
 
     /// As bytes, for the ledger.
     pub(crate) fn to_name(&self) -> Vec<u8> {
-        let written = match self {
-            Self::Key { key, place } => Name { key: Some(key.clone()), place: Some(place.into()) },
-            Self::Item { place } => Name { key: None, place: Some(place.into()) },
-            Self::Row { primary_key } => Name { key: Some(primary_key.clone()), place: None },
-        };
-        serde_json::to_vec(&written).expect("strings are JSON")
+        match self {
+            Self::Key { key, place } => written(Some(key), Some(borrowed(place))),
+            Self::Item { place } => written(None, Some(borrowed(place))),
+            Self::Row { primary_key } => written(Some(primary_key), None),
+        }
     }
 
     /// What [`Subject::to_name`] wrote.
@@ -123,8 +122,47 @@ impl Aside {
     }
 }
 
-/// A subject as it is written.
-#[derive(Serialize, Deserialize)]
+/// [`Subject::to_name`] of a row, by its source key and its item: one is made for each row of a table.
+pub(crate) fn name_of_row(key: &[String], item: &Item) -> Vec<u8> {
+    let part = |name: &str| item.get(name).map(|value| part_of(value.into()));
+    written(Some(key), Some((part(PK).expect("every item has a partition key"), part(SK))))
+}
+
+/// [`Subject::to_name`] of an item, by the two parts of its key: one is made for each item of a table.
+pub(crate) fn name_of_item(partition: Attribute<'_>, sort: Option<Attribute<'_>>) -> Vec<u8> {
+    written(None, Some((part_of(partition), sort.map(part_of))))
+}
+
+type Borrowed<'a> = ((char, &'a str), Option<(char, &'a str)>);
+
+/// A [`Name`] that is written and not read.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(rename = "k")]
+    key: Option<&'a [String]>,
+    #[serde(rename = "p")]
+    place: Option<Borrowed<'a>>,
+}
+
+fn written(key: Option<&[String]>, place: Option<Borrowed<'_>>) -> Vec<u8> {
+    serde_json::to_vec(&Written { key, place }).expect("strings are JSON")
+}
+
+fn borrowed(place: &TargetKey) -> Borrowed<'_> {
+    (part_of((&place.partition).into()), place.sort.as_ref().map(|part| part_of(part.into())))
+}
+
+/// Type and text of a key attribute, as [`text_of`] gives them.
+fn part_of(part: Attribute<'_>) -> (char, &str) {
+    match part {
+        Attribute::S(text) => ('S', text),
+        Attribute::N(digits) => ('N', digits),
+        Attribute::Bool(_) | Attribute::Other(_) => ('?', ""),
+    }
+}
+
+/// A subject as it is read back.
+#[derive(Deserialize)]
 struct Name {
     #[serde(rename = "k")]
     key: Option<Vec<String>>,

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_core::source::Window;
-use lockstep_core::target::{Page, is_mark};
-use lockstep_core::{AttributeValue, Attributes, TargetKey, is_tombstone, parse_fixed_width, version_of};
+use lockstep_core::target::{PageEnd, ScanBody, is_mark};
+use lockstep_core::{Attribute, Attributes, ItemView, PK, SK, TargetKey, parse_fixed_width};
 use tokio::task::JoinSet;
 
-use crate::ledger::{Batch, Cursor, Entry, Ledger, Piece, Side, Standing};
-use crate::suspect::{Aside, Subject};
+use crate::ledger::{Batch, Counted, Cursor, Entry, Ledger, Piece, Side, Standing};
+use crate::suspect::{Aside, Subject, name_of_item};
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute, join};
 
@@ -39,15 +39,17 @@ async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>, segm
     while let Some((segment, piece)) = next() {
         let mut start = piece.after.as_ref().and_then(start_of);
         loop {
-            let page = run.reader.page(&run.binding.target_name, (segment, segments), start.as_ref()).await?;
-            run.tally.count_read_units(page.capacity_units);
-            run.progress().target_items.fetch_add(page.items.len() as u64, Ordering::Relaxed);
-            start.clone_from(&page.next);
-            let (live, tombstones) = {
+            let body = run.reader.body(&run.binding.target_name, (segment, segments), start.as_ref()).await?;
+            let entered = {
                 let (run, ledger) = (Arc::clone(&run), Arc::clone(&ledger));
-                compute(move || enter(&run, &ledger, &page, segment)).await?
+                compute(move || enter(&run, &ledger, &body, segment)).await?
             };
-            run.tally.count_target(live, tombstones);
+            // Before the next page is asked for.
+            run.reader.pay(&entered.end);
+            run.tally.count_read_units(entered.end.capacity_units);
+            run.progress().target_items.fetch_add(entered.counted.read, Ordering::Relaxed);
+            run.tally.count_target(entered.counted.live, entered.counted.tombstones);
+            start = entered.end.next;
             if start.is_none() {
                 break;
             }
@@ -69,32 +71,41 @@ fn start_of(cursor: &Cursor) -> Option<Attributes> {
     }
 }
 
-/// Enters a page of a segment. Returns how many live items and tombstones it had.
-fn enter(run: &TableRun, ledger: &Ledger, page: &Page, piece: usize) -> Result<(u64, u64), Stopped> {
+/// What a page came to.
+struct Entered {
+    counted: Counted,
+    end: PageEnd,
+}
+
+/// Enters a page of a segment: its items are read from its bytes, and each is looked at where it is.
+fn enter(run: &TableRun, ledger: &Ledger, body: &ScanBody, piece: usize) -> Result<Entered, Stopped> {
     let mut printer = ledger.printer();
-    let mut batch = Batch { piece, entries: Vec::with_capacity(page.items.len()), ..Batch::default() };
-    batch.counted.read = page.items.len() as u64;
+    let mut batch = Batch { piece, ..Batch::default() };
     let mut judgement = run.judge.begin();
-    for item in page.items.iter().filter(|item| !is_mark(item)) {
-        let place = TargetKey::of(item);
-        let Some(place) = place.clone().filter(|_| version_of(item).is_some()) else {
+    let end = body.read(|item| {
+        batch.counted.read += 1;
+        if is_mark(item) {
+            return;
+        }
+        let partition = item.attribute(PK).filter(|_| item.version().is_some());
+        let Some(partition) = partition else {
             batch.counted.live += 1;
-            batch.aside.push(Aside::Foreign(place.as_ref().map(Into::into)).to_name());
-            continue;
+            batch.aside.push(Aside::Foreign(item.place().as_ref().map(Into::into)).to_name());
+            return;
         };
-        let standing = if is_tombstone(item) { Standing::Tombstone } else { Standing::Live };
+        let standing = if item.is_tombstone() { Standing::Tombstone } else { Standing::Live };
         match standing {
             Standing::Tombstone => batch.counted.tombstones += 1,
-            _ if !is_within(&run.options.window, run.binding.table.day_column(), item) => continue,
+            _ if !is_within(&run.options.window, run.binding.table.day_column(), item) => return,
             _ => {
                 batch.counted.live += 1;
                 run.judge.item(&run.binding, item, &mut judgement);
             }
         }
-        let print = printer.print(item.iter().map(|(name, value)| (name.as_str(), value)));
-        batch.entries.push(Entry { print, standing, name: Subject::Item { place }.to_name() });
-    }
-    batch.after = match &page.next {
+        let name = name_of_item(partition, item.attribute(SK));
+        batch.entries.push(Entry { print: printer.print(item.iter()), standing, name });
+    })?;
+    batch.after = match &end.next {
         // Without it a resumed run would count some items twice.
         Some(next) => Some(cursor_of(next).ok_or(Stopped::Cursor)?),
         None => None,
@@ -102,12 +113,15 @@ fn enter(run: &TableRun, ledger: &Ledger, page: &Page, piece: usize) -> Result<(
     let counted = batch.counted;
     ledger.enter(Side::Target, batch).map_err(|error| run.spool(error))?;
     run.judge.add(Side::Target, judgement);
-    Ok((counted.live, counted.tombstones))
+    Ok(Entered { counted, end })
 }
 
 /// Whether an item's day is in the window. An item whose day cannot be read is: better looked at than overlooked.
-pub(crate) fn is_within(window: &Window, day_column: Option<&str>, item: &Attributes) -> bool {
-    let Some(AttributeValue::S(text)) = day_column.and_then(|column| item.get(column)) else { return true };
+pub(crate) fn is_within(window: &Window, day_column: Option<&str>, item: &dyn ItemView) -> bool {
+    if window.is_whole() {
+        return true;
+    }
+    let Some(Attribute::S(text)) = day_column.and_then(|column| item.attribute(column)) else { return true };
     let Ok(at) = parse_fixed_width(text) else { return true };
     window.start.is_none_or(|start| at >= start) && window.end.is_none_or(|end| at < end)
 }

@@ -73,6 +73,10 @@ async fn passes(check: &str) -> Result<String, String> {
     let complained: String = String::from_utf8_lossy(&output.stderr).chars().take(SAID_MAX).collect();
     match output.status.success() {
         true => Ok(said.trim().to_owned()),
-        false => Err(format!("it ended with {}: {} {}", output.status, said.trim(), complained.trim())),
+        false => {
+            let ended = format!("it ended with {}", output.status);
+            let words = [ended.as_str(), said.trim(), complained.trim()];
+            Err(words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(": "))
+        }
     }
 }

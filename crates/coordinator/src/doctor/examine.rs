@@ -169,13 +169,14 @@ fn after_the_end(seen: &Observation) -> Option<Finding> {
         "it is another database, or one that was restored to before the migration; nobody reads its tables any more",
         "check source.url. Applications need nothing of it",
     );
-    Some(if done {
-        Finding::attention(
-            "the migration is complete",
-            "the source tables are there until they are dropped, behind a guard",
-            "nothing",
-        )
-    } else {
-        finding
+    Some(match (done, seen.left.is_empty()) {
+        (false, _) => finding,
+        (true, true) => {
+            Finding::attention("the migration is complete", "nothing of it is left in PostgreSQL but its record", "nothing")
+        }
+        (true, false) => {
+            let left = format!("{}: there until dropped, behind a guard that refuses every write", seen.left.join(", "));
+            Finding::attention("the migration is complete", left, "nothing")
+        }
     })
 }

@@ -22,6 +22,8 @@ pub struct Observation {
     pub target_record: Option<TargetRecord>,
     /// What PostgreSQL remembers of a migration that is complete.
     pub completed: Option<Completed>,
+    /// The source tables that are there still after it.
+    pub left: Vec<String>,
     /// Who holds which lock.
     pub at_work: AtWork,
     /// Steps without an outcome.

@@ -35,6 +35,11 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     if !seen.installed {
         if seen.source_error.is_none() {
             seen.completed = source.completed().await?;
+            for binding in tables.iter().filter(|_| seen.completed.is_some()) {
+                if source.is_left(binding).await? {
+                    seen.left.push(binding.relation.to_string());
+                }
+            }
         }
         return Ok(seen);
     }

@@ -214,8 +214,11 @@ fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
         journal_file: "end.jsonl".to_owned(),
     };
     let tables = vec![TableSeen::default()];
-    let over = Observation { target_record, completed: Some(completed), tables, ..Observation::default() };
+    let left = vec!["public.payments".to_owned()];
+    let over = Observation { target_record, completed: Some(completed), left, tables, ..Observation::default() };
     let said = check(&over, true, &["the migration is complete"], &[]);
     assert!(said.state.starts_with("Complete since") && said.next[0].contains("cleanup"), "{said:?}");
+    let dropped = check(&Observation { left: Vec::new(), ..over.clone() }, true, &["the migration is complete"], &[]);
+    assert_eq!(dropped.next, ["nothing has to be done"]);
     check(&Observation { completed: None, ..over }, false, &["knows nothing of it"], &[]);
 }

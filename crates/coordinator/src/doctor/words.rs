@@ -87,6 +87,7 @@ pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]
     if next.is_empty() {
         next.push(
             match seen.control {
+                None if seen.completed.is_some() && seen.left.is_empty() => "nothing has to be done",
                 None if seen.completed.is_some() => {
                     "nothing has to be done; cargo xtask cleanup --drop-source drops the source tables"
                 }

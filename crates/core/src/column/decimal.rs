@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgArguments;
 
 use super::{Column, Unholdable, bind_value, number, present};
+use crate::view::Attribute;
 
 /// A decimal of a `numeric(p, SCALE)` column.
 ///
@@ -61,7 +62,7 @@ impl<const SCALE: u32> Column for Scaled<SCALE> {
         Ok(Some(AttributeValue::N(self.0.to_string())))
     }
 
-    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+    fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         let text = number(attribute)?;
         let parsed = Decimal::from_str_exact(text).or_else(|_| Decimal::from_scientific(text));
         parsed.map_err(|_| Unholdable::because("does not parse as a decimal of 28 digits")).and_then(Self::new)
@@ -138,8 +139,8 @@ mod tests {
 
     #[test]
     fn a_normalised_number_gets_its_scale_back() {
-        let back = Scaled::<2>::from_attribute(Some(&AttributeValue::N("10.5".into()))).expect("fits");
+        let back = Scaled::<2>::from_attribute(Some(Attribute::N("10.5"))).expect("fits");
         assert_eq!(back.to_string(), "10.50");
-        assert!(Scaled::<2>::from_attribute(Some(&AttributeValue::N("10.505".into()))).is_err());
+        assert!(Scaled::<2>::from_attribute(Some(Attribute::N("10.505"))).is_err());
     }
 }

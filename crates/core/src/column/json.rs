@@ -13,6 +13,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo};
 
 use super::{Column, Unholdable, bind_value, present, string};
 use crate::difference::{Difference, FieldValue, Path, shown};
+use crate::view::Attribute;
 
 /// A JSON document.
 ///
@@ -69,7 +70,7 @@ impl Column for Json {
         Ok(Some(AttributeValue::S(self.0.clone())))
     }
 
-    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+    fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         Self::parse(string(attribute)?).map_err(|_| Unholdable::because("is not valid JSON"))
     }
 

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
 use crate::difference::Difference;
+use crate::view::Attribute;
 
 /// Why a value cannot be carried from one form to another. A row with such a value is dead-lettered (R13), never altered.
 ///
@@ -75,7 +76,7 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     ///
     /// # Errors
     /// When the attribute is of another type or does not parse.
-    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable>;
+    fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable>;
 
     /// Adds the value as the next parameter of a statement.
     fn bind(&self, arguments: &mut PgArguments);
@@ -130,7 +131,7 @@ impl<T: Column> Column for Option<T> {
         self.as_ref().map_or(Ok(None), T::to_attribute)
     }
 
-    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+    fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         attribute.map(|value| T::from_attribute(Some(value))).transpose()
     }
 
@@ -199,28 +200,28 @@ fn exactly<const N: usize>(field: Option<&[u8]>) -> Result<[u8; N], Unholdable> 
     bytes.try_into().map_err(|_| Unholdable::because(format!("expected {N} bytes from PostgreSQL, got {}", bytes.len())))
 }
 
-fn wrong_attribute(expected: &str, got: Option<&AttributeValue>) -> Unholdable {
+fn wrong_attribute(expected: &str, got: Option<Attribute<'_>>) -> Unholdable {
     let got = match got {
         None => "nothing",
-        Some(AttributeValue::S(_)) => "a string",
-        Some(AttributeValue::N(_)) => "a number",
-        Some(AttributeValue::Bool(_)) => "a boolean",
-        Some(AttributeValue::Null(_)) => "NULL",
-        Some(_) => "another type",
+        Some(Attribute::S(_)) => "a string",
+        Some(Attribute::N(_)) => "a number",
+        Some(Attribute::Bool(_)) => "a boolean",
+        Some(Attribute::Other(AttributeValue::Null(_))) => "NULL",
+        Some(Attribute::Other(_)) => "another type",
     };
     Unholdable::because(format!("expected {expected} in DynamoDB, found {got}"))
 }
 
-fn string(attribute: Option<&AttributeValue>) -> Result<&str, Unholdable> {
+fn string(attribute: Option<Attribute<'_>>) -> Result<&str, Unholdable> {
     match attribute {
-        Some(AttributeValue::S(text)) => Ok(text),
+        Some(Attribute::S(text)) => Ok(text),
         other => Err(wrong_attribute("a string", other)),
     }
 }
 
-fn number(attribute: Option<&AttributeValue>) -> Result<&str, Unholdable> {
+fn number(attribute: Option<Attribute<'_>>) -> Result<&str, Unholdable> {
     match attribute {
-        Some(AttributeValue::N(text)) => Ok(text),
+        Some(Attribute::N(digits)) => Ok(digits),
         other => Err(wrong_attribute("a number", other)),
     }
 }

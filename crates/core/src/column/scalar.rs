@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
 use super::{Column, Unholdable, bind_value, exactly, number, present, string, wrong_attribute};
+use crate::view::Attribute;
 
 macro_rules! integer {
     ($type:ty, $sql:literal, $bytes:literal) => {
@@ -18,7 +19,7 @@ macro_rules! integer {
                 Ok(Some(AttributeValue::N(self.to_string())))
             }
 
-            fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+            fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
                 let text = number(attribute)?;
                 text.parse().map_err(|_| Unholdable::because(concat!("does not fit ", $sql)))
             }
@@ -64,9 +65,9 @@ impl Column for bool {
         Ok(Some(AttributeValue::Bool(*self)))
     }
 
-    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+    fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         match attribute {
-            Some(AttributeValue::Bool(value)) => Ok(*value),
+            Some(Attribute::Bool(value)) => Ok(value),
             other => Err(wrong_attribute("a boolean", other)),
         }
     }
@@ -101,7 +102,7 @@ impl Column for String {
         Ok(Some(AttributeValue::S(self.clone())))
     }
 
-    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+    fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         string(attribute).map(str::to_owned)
     }
 

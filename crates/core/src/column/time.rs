@@ -1,10 +1,11 @@
 //! `timestamptz`, to the microsecond.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike, Utc};
 use sqlx::postgres::PgArguments;
 
 use super::{Column, Unholdable, bind_value, exactly, string};
+use crate::view::Attribute;
 
 /// PostgreSQL counts microseconds from 2000-01-01 (PostgreSQL documentation, "Date/Time Types").
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
@@ -46,7 +47,26 @@ pub fn parse_fixed_width(text: &str) -> Result<DateTime<Utc>, Unholdable> {
     if text.len() != 27 || !text.ends_with('Z') {
         return Err(bad());
     }
+    // As written here nearly always; what is spelled otherwise, as a leap second, is for chrono to judge.
+    if let Some(at) = read_plain(text.as_bytes()) {
+        return Ok(at);
+    }
     DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|_| bad())
+}
+
+/// Reads what [`fixed_width`] writes, and nothing else: a tenth of what the general parser takes.
+fn read_plain(text: &[u8]) -> Option<DateTime<Utc>> {
+    let number = |from: usize, digits: usize| {
+        text.get(from..from + digits)?
+            .iter()
+            .try_fold(0_u32, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0')))
+    };
+    let punctuation = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.')];
+    if punctuation.iter().any(|(at, byte)| text.get(*at) != Some(byte)) {
+        return None;
+    }
+    let day = NaiveDate::from_ymd_opt(number(0, 4)?.cast_signed(), number(5, 2)?, number(8, 2)?)?;
+    day.and_hms_micro_opt(number(11, 2)?, number(14, 2)?, number(17, 2)?, number(20, 6)?).map(|naive| naive.and_utc())
 }
 
 impl Column for DateTime<Utc> {
@@ -67,7 +87,7 @@ impl Column for DateTime<Utc> {
         fixed_width(*self).map(|text| Some(AttributeValue::S(text)))
     }
 
-    fn from_attribute(attribute: Option<&AttributeValue>) -> Result<Self, Unholdable> {
+    fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         parse_fixed_width(string(attribute)?)
     }
 
@@ -123,5 +143,22 @@ mod tests {
         assert!(a_text < b_text);
         assert_eq!(a_text, "2023-11-14T22:13:20.999999Z");
         assert_eq!(parse_fixed_width(&a_text), Ok(a));
+    }
+
+    /// The quick reader may only be quicker.
+    #[test]
+    fn timestamps_read_as_the_general_parser_reads_them() {
+        let general = |text: &str| DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok();
+        let written = b"2024-02-29T23:59:59.000001Z";
+        assert_eq!(general("2024-02-29T23:59:59.000001Z"), read_plain(written));
+        for at in 0..written.len() {
+            for byte in b"0123456789-:.TtZz +".iter() {
+                let mut changed = *written;
+                changed[at] = *byte;
+                let text = std::str::from_utf8(&changed).expect("ASCII");
+                let read = parse_fixed_width(text).ok();
+                assert_eq!(read, general(text).filter(|_| text.ends_with('Z')), "{text}");
+            }
+        }
     }
 }

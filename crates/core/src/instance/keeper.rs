@@ -12,8 +12,10 @@ use super::known::Known;
 use super::moment::Moment;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::phase::Phase;
+use crate::source::Control;
 use crate::source::instances::{Registration, deregister, register, renew};
 use crate::target::TargetControl;
+use crate::truth::{Truth, truth};
 
 /// Longest pause between renewals. Each also polls the phase, so this bounds how late a phase is seen when notifications are
 /// lost (R19: within a second).
@@ -129,7 +131,15 @@ impl Keeper {
             empty => empty.insert(PgConnection::connect_with(&self.connect).await.doing("connecting for the lease")?),
         };
         if !self.registered {
-            register(connection, &self.who).await?;
+            // Half of what this has in a turn, so that a target that says nothing leaves time for the source.
+            match where_truth_is(connection, self.target.as_ref(), self.who.lease / 12).await? {
+                Home::Source => register(connection, &self.who).await?,
+                Home::Target => {
+                    self.connection = None;
+                    self.home = Home::Target;
+                    return Ok(false);
+                }
+            }
             self.registered = true;
         }
         // What is acknowledged was adopted before: operations under an older phase give no answer any more.
@@ -168,7 +178,7 @@ impl Keeper {
     /// The source does not answer. If the target says that the truth is there, then that is so, whatever the source would
     /// say: the way back is decided in the target first.
     async fn look_past_the_source(&mut self, error: Error) -> Result<bool> {
-        let Some(target) = &self.target else { return Err(error) };
+        let Some(target) = self.target.as_ref().filter(|_| error.kind != Kind::Refused) else { return Err(error) };
         // It may be in the middle of an answer.
         self.connection = None;
         let last = self.known.last().map(|last| last.epoch);
@@ -272,6 +282,32 @@ impl Keeper {
             Ok(Err(error)) => tracing::debug!("deregistering: {error}"),
             Err(_) => tracing::debug!("deregistering: no answer"),
         }
+    }
+}
+
+/// Which record whoever begins goes by.
+///
+/// A source that was set back to before DynamoOnly says the phase of then: whoever went by it would write to it beside those who
+/// write to the target. So the target is asked too. One that does not answer keeps nobody from the source. It is asked first, as
+/// epochs grow: what a source says after it is of no earlier epoch, unless it has lost history.
+///
+/// # Errors
+/// [`Kind::Refused`] where the records contradict each other, and nobody can say where the truth is.
+async fn where_truth_is(source: &mut PgConnection, target: Option<&TargetControl>, at_most: Duration) -> Result<Home> {
+    let Some(target) = target else { return Ok(Home::Source) };
+    let Ok(Ok(Some(record))) = tokio::time::timeout(at_most, target.record()).await else { return Ok(Home::Source) };
+    let control = Control::read(source).await?;
+    match truth(&control, Some(&record)) {
+        Truth::Lost if record.holds_truth() && record.epoch > control.epoch => Ok(Home::Target),
+        Truth::Lost => {
+            let message = format!(
+                "PostgreSQL says {} in epoch {}, DynamoDB's control record {} in epoch {}: one of them has lost history, and nothing is \
+                 served before `doctor` was asked which",
+                control.phase, control.epoch, record.phase, record.epoch
+            );
+            Err(Error::source(Kind::Refused, "registering this instance", message))
+        }
+        _ => Ok(Home::Source),
     }
 }
 

@@ -13,7 +13,7 @@ mod log;
 
 pub use log::{LogSink, OperationEvent, Stage};
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use chrono::{SubsecRound, Utc};
@@ -22,7 +22,7 @@ use sqlx::postgres::PgArguments;
 use crate::error::{Error, Kind, Result};
 use crate::migration::Migration;
 use crate::source::Control;
-use crate::store::{Begun, Delivery, PrimaryKey, Store, TargetTransaction, WriteMode, WriteTransaction, Writer};
+use crate::store::{Begun, Beside, Delivery, PrimaryKey, Store, TargetTransaction, WriteTransaction, Writer};
 use crate::table::MigratableTable;
 
 /// An operation under way. Dropped, it is rolled back without a log of its end.
@@ -44,9 +44,10 @@ enum Write {
 
 impl Write {
     /// A rollback that fails is one all the same: no commit was sent.
-    async fn roll_back(self) {
+    async fn roll_back(self, writer: &Writer) {
         if let Self::Source(write) = self {
             let _ = write.sql.rollback().await;
+            writer.acknowledge(write.held);
         }
     }
 }
@@ -109,10 +110,13 @@ impl<S: LogSink> Operation<S> {
             elapsed: None,
             message: None,
         };
-        log_alone(&logs, &sink.row(&event)).await?;
+        let started = Beside::default();
+        logs.insert_beside(&sink.row(&event), &started).await?;
+        let started = started.into_inner().unwrap_or_else(PoisonError::into_inner);
         let write = match writer.begin_where_the_truth_is().await? {
             Begun::Source(mut write) => {
                 write.together = true;
+                write.held = started;
                 Write::Source(write)
             }
             Begun::Target(permit) => Write::Target(TargetTransaction::new(permit)),
@@ -209,7 +213,7 @@ impl<S: LogSink> Operation<S> {
             }
             (Err(error), write) => {
                 // The failure must not wait for the locks of what it reports.
-                write.roll_back().await;
+                write.roll_back(&writer).await;
                 Err(error)
             }
         };
@@ -236,7 +240,7 @@ impl<S: LogSink> Operation<S> {
     pub async fn fail(self, reason: &Error) {
         let row = self.row(Stage::Failure, Some(&reason.to_string()));
         let Self { logs, write, .. } = self;
-        write.roll_back().await;
+        write.roll_back(logs.writer()).await;
         note_failure(&logs, &row).await;
     }
 
@@ -257,15 +261,12 @@ impl<S: LogSink> Operation<S> {
     }
 }
 
-/// Starts and failures are logged best effort in every phase: a target that is away must not keep them out.
-async fn log_alone<T: MigratableTable>(logs: &Store<T>, row: &T::Row) -> Result<()> {
-    logs.insert_as(row, Some(WriteMode::BestEffort)).await.map(drop)
-}
-
 async fn note_failure<T: MigratableTable>(logs: &Store<T>, row: &T::Row) {
-    if let Err(error) = log_alone(logs, row).await {
+    let beside = Beside::default();
+    if let Err(error) = logs.insert_beside(row, &beside).await {
         tracing::warn!(kind = ?error.kind, "the failure of an operation could not be logged: {error}");
     }
+    logs.writer().acknowledge(beside.into_inner().unwrap_or_else(PoisonError::into_inner));
 }
 
 fn vanished(table: &str) -> Error {

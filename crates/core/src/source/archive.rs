@@ -140,6 +140,14 @@ impl Source {
         sqlx::query_as(AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the journal")
     }
 
+    /// Whether the source table of a migration that is complete is there still.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn is_left(&self, binding: &TableBinding) -> Result<bool> {
+        is_there(&mut *self.pool().acquire().await.doing("looking for what is left")?, binding).await
+    }
+
     /// Drops a source table that a migration has left behind its guard; says whether it was there.
     ///
     /// # Errors
@@ -151,12 +159,7 @@ impl Source {
     pub async fn drop_left(&self, binding: &TableBinding, lock_timeout: Duration) -> Result<bool> {
         let doing = format!("dropping {}", binding.relation);
         let mut transaction = self.begin(&doing).await?;
-        let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-            .bind(binding.relation.sql())
-            .fetch_one(&mut *transaction)
-            .await
-            .doing(&doing)?;
-        if !there {
+        if !is_there(&mut transaction, binding).await? {
             return Ok(false);
         }
         limit_lock_waits(&mut transaction, lock_timeout).await?;
@@ -169,6 +172,11 @@ impl Source {
         transaction.commit().await.doing(&doing)?;
         Ok(true)
     }
+}
+
+async fn is_there(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
+    let there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(binding.relation.sql()).fetch_one(connection);
+    there.await.doing("looking for a source table")
 }
 
 async fn is_guarded(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {

@@ -27,7 +27,7 @@ use crate::version::Version;
 pub struct TransactionId(pub u64);
 
 /// A key that a transaction may have marked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MarkedKey {
     pub(crate) table: &'static str,
     /// The source key as JSON text.

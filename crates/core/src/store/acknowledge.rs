@@ -5,12 +5,12 @@
 //! repeated or kept past a full queue.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use chrono::DateTime;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::source::{Delivered, Source};
+use crate::source::{Delivered, MarkedKey, Source};
 
 /// Keys that wait to be acknowledged; beyond it they are left to the relay.
 const QUEUE: usize = 10_000;
@@ -23,6 +23,17 @@ enum Message {
     Reached(oneshot::Sender<()>),
 }
 
+/// A key whose state the target holds, and which is still in the pending set.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(super) marked: MarkedKey,
+    pub(super) delivered: Delivered,
+}
+
+/// Where a write beside an operation leaves what it delivered: the operation takes it out of the pending set together with its
+/// own keys, in the transaction that it has anyway.
+pub(crate) type Beside = Mutex<Vec<Held>>;
+
 /// The way to the task, which begins with the first key, and ends with the last handle.
 #[derive(Default)]
 pub(super) struct Acknowledger {
@@ -31,7 +42,8 @@ pub(super) struct Acknowledger {
 
 impl Acknowledger {
     /// Hands a key over. Must be called inside a runtime.
-    pub(super) fn held(&self, source: &Source, table: &'static str, delivered: Delivered) {
+    pub(super) fn held(&self, source: &Source, Held { marked, delivered }: Held) {
+        let table = marked.table;
         let queue = self.queue.get_or_init(|| {
             let (sender, receiver) = mpsc::channel(QUEUE);
             tokio::spawn(acknowledge(source.clone(), receiver));

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use sqlx::postgres::PgArguments;
 
+use super::acknowledge::Beside;
 use super::transaction::{Change, WriteTransaction, Written};
 use super::write::Touched;
 use super::{Begun, Delivery, Store, WriteFailed, WriteMode, WriteOutcome};
@@ -63,11 +64,11 @@ impl<T: MigratableTable> Store<T> {
     pub(super) async fn reach(
         &self,
         kind: Call,
-        mode: Option<WriteMode>,
+        beside: Option<&Beside>,
         arguments: impl Fn() -> PgArguments,
     ) -> Result<Reached<T::Row>> {
         if !self.shared.phase.is_in_target()
-            && let Some(outcome) = self.at_once(kind, mode, arguments).await?
+            && let Some(outcome) = self.at_once(kind, beside, arguments).await?
         {
             return Ok(Reached::Done(outcome));
         }
@@ -75,7 +76,7 @@ impl<T: MigratableTable> Store<T> {
         Box::pin(self.shared.writer.begin_where_the_truth_is()).await.map(Reached::Begun)
     }
 
-    /// Makes the call, in a mode of the caller's where both stores are written, if the phase as this process knows it lets it;
+    /// Makes the call, best effort if it is one beside an operation, if the phase as this process knows it lets it;
     /// `None` means that nothing was done, and that the long way is to be gone.
     ///
     /// # Errors
@@ -86,7 +87,7 @@ impl<T: MigratableTable> Store<T> {
     async fn at_once(
         &self,
         kind: Call,
-        mode: Option<WriteMode>,
+        beside: Option<&Beside>,
         arguments: impl Fn() -> PgArguments,
     ) -> Result<Option<WriteOutcome<T::Row>>> {
         // Whoever does not know the phase, asks in its transaction.
@@ -95,10 +96,9 @@ impl<T: MigratableTable> Store<T> {
         if control.phase == Phase::DynamoOnly || calls.missing_in.load(Ordering::Relaxed) == control.epoch.0 {
             return Ok(None);
         }
-        let configured = self.shared.writer.options().mode(control.phase);
-        let ended = match configured.map(|configured| mode.unwrap_or(configured)) {
-            Some(WriteMode::Strict) => self.strictly(kind, arguments(), control).await?,
-            mode => self.freely(kind, arguments(), control, mode.is_some()).await?,
+        let ended = match self.shared.writer.options().mode(control.phase) {
+            Some(WriteMode::Strict) if beside.is_none() => self.strictly(kind, arguments(), control).await?,
+            mode => self.freely(kind, arguments(), control, mode.is_some(), beside).await?,
         };
         match ended {
             Ended::Done(outcome) => Ok(Some(outcome)),
@@ -111,7 +111,14 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// The call as a transaction of its own; what follows is best effort.
-    async fn freely(&self, kind: Call, arguments: PgArguments, control: Control, writes_both: bool) -> Result<Ended<T::Row>> {
+    async fn freely(
+        &self,
+        kind: Call,
+        arguments: PgArguments,
+        control: Control,
+        writes_both: bool,
+        beside: Option<&Beside>,
+    ) -> Result<Ended<T::Row>> {
         let writer = &self.shared.writer;
         let doing = format!("writing {}", T::NAME);
         // Apart from the call, so that a server that is not there is not taken for a lost answer.
@@ -137,7 +144,7 @@ impl<T: MigratableTable> Store<T> {
         let touched = self.note_called(&mut write, kind, &called)?;
         let owed = writer.owe(write.marks.iter().map(|mark| &write.changes[mark.of]));
         self.shared.phase.learn(control, asked_at);
-        let written = writer.after_commit(control, &write.changes, &write.marks, owed, false).await;
+        let written = writer.after_commit(control, &write.changes, &write.marks, owed, false, beside).await;
         Ok(Ended::Done(touched.outcome(&writer.counted(Ok(written))?)))
     }
 
@@ -157,7 +164,7 @@ impl<T: MigratableTable> Store<T> {
         };
         let mut noted = Noted::default();
         let touched = self.note_called(&mut noted, kind, &called)?;
-        let write = WriteTransaction { sql, control, id: called.id, changes: noted.changes, together: false };
+        let write = WriteTransaction { sql, control, id: called.id, changes: noted.changes, together: false, held: Vec::new() };
         // Apart: nested in the futures of applications, what it is made of is deeper than the compiler looks by default.
         let written = writer.counted(Box::pin(writer.strict_of(write, noted.marks)).await)?;
         Ok(Ended::Done(touched.outcome(&written)))

@@ -2,9 +2,10 @@
 //!
 //! A crash anywhere after the commit changes nothing: the key is pending, and a relay delivers it (I1, I7).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::acknowledge::{Beside, Held};
 use super::commit::Commit;
 use super::deliver::{Put, Sent};
 use super::reads::Owed;
@@ -15,9 +16,9 @@ use crate::source::{Control, Delivered, Mark, marks_of};
 
 impl Writer {
     /// Commits, then delivers.
-    pub(super) async fn best_effort(&self, write: WriteTransaction) -> Result<Written> {
+    pub(super) async fn best_effort(&self, write: WriteTransaction, beside: Option<&Beside>) -> Result<Written> {
         let keys = write.keys();
-        let WriteTransaction { mut sql, control, id, changes, together } = write;
+        let WriteTransaction { mut sql, control, id, changes, together, held } = write;
         // After the last statement, never after the first: a later one may have marked a key again.
         let marks =
             if control.phase.writes_both() && !keys.is_empty() { marks_of(&mut sql, &keys, false).await? } else { Vec::new() };
@@ -34,7 +35,9 @@ impl Writer {
             Commit::Unknown(error) => return Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
         }
         self.phase().learn(control, asked_at);
-        Ok(self.after_commit(control, &changes, &marks, owed, together).await)
+        let written = self.after_commit(control, &changes, &marks, owed, together, beside).await;
+        self.acknowledge(held);
+        Ok(written)
     }
 
     /// Delivers what has committed. `owed` is what the target is owed for each of `marks`.
@@ -45,7 +48,9 @@ impl Writer {
         marks: &[Mark],
         owed: Owed,
         together: bool,
+        beside: Option<&Beside>,
     ) -> Written {
+        let mut held = Vec::new();
         let mut deliveries: Vec<Delivery> = changes.iter().map(|_| Delivery::NotDue).collect();
         let mut puts = Vec::with_capacity(marks.len());
         for mark in marks {
@@ -65,14 +70,25 @@ impl Writer {
                 Sent::Landed => {
                     let change = &changes[put.of];
                     let delivered = Delivered { key: change.source_key.clone(), version: put.version };
-                    self.acknowledger().held(self.source(), change.key.table, delivered);
+                    held.push(Held { marked: change.key.clone(), delivered });
                     Delivery::Applied
                 }
                 Sent::Refused(error) | Sent::Lost(error) => deferred(error),
             };
         }
         owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
+        match beside {
+            Some(beside) => beside.lock().unwrap_or_else(PoisonError::into_inner).extend(held),
+            None => self.acknowledge(held),
+        }
         Written { control, deliveries }
+    }
+
+    /// Lets what the target holds be taken out of the pending set.
+    pub(crate) fn acknowledge(&self, held: Vec<Held>) {
+        for held in held {
+            self.acknowledger().held(self.source(), held);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod timing;
 mod transaction;
 mod write;
 
+pub(crate) use acknowledge::Beside;
 pub use counters::{WriteCounters, WriteCounts};
 pub use options::{WriteMode, WriteOptions};
 pub use outcome::{Delivery, WriteFailed, WriteOutcome};

@@ -7,6 +7,7 @@
 
 use std::time::Instant;
 
+use super::acknowledge::Held;
 use super::best_effort::deferred;
 use super::commit::Commit;
 use super::counters::count;
@@ -27,6 +28,17 @@ impl Writer {
 
     /// The same, with the marks at hand.
     pub(super) async fn strict_of(&self, mut write: WriteTransaction, marks: Vec<Mark>) -> Result<Written> {
+        let beside = std::mem::take(&mut write.held);
+        let written = self.put_then_commit(write, marks, &beside).await;
+        if written.is_err() {
+            // That was committed by itself.
+            self.acknowledge(beside);
+        }
+        written
+    }
+
+    /// Takes what was delivered `beside` it out of the pending set with its own keys.
+    async fn put_then_commit(&self, mut write: WriteTransaction, marks: Vec<Mark>, beside: &[Held]) -> Result<Written> {
         let keys = write.keys();
         let mut deliveries: Vec<Delivery> = write.changes.iter().map(|_| Delivery::NotDue).collect();
         let mut puts = Vec::with_capacity(marks.len());
@@ -54,7 +66,8 @@ impl Writer {
         let owed = self.owe(marks.iter().map(|mark| &write.changes[mark.of]));
         let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
         let sending = self.send(&puts, WriteMode::Strict, write.together, deadline);
-        let all: Vec<(&MarkedKey, Version)> = puts.iter().map(|put| (&keys[put.of], put.version)).collect();
+        let beside = || beside.iter().map(|held| (&held.marked, held.delivered.version));
+        let all: Vec<(&MarkedKey, Version)> = puts.iter().map(|put| (&keys[put.of], put.version)).chain(beside()).collect();
         // All or nothing: what to take out is known before the answer is, and is only taken out by the commit.
         let (sent, settled) = if self.options().continue_on_write_failure {
             (sending.await, None)
@@ -62,7 +75,7 @@ impl Writer {
             let (sent, settled) = tokio::join!(sending, settle_in_transaction(&mut write.sql, &all));
             (sent, Some(settled))
         };
-        let mut held: Vec<(&MarkedKey, Version)> = Vec::with_capacity(puts.len());
+        let mut held: Vec<(&MarkedKey, Version)> = beside().collect();
         let mut failure = Failure::default();
         for (put, sent) in puts.iter().zip(sent) {
             deliveries[put.of] = match sent {
@@ -115,7 +128,7 @@ impl Writer {
     async fn unholdable(&self, write: WriteTransaction, error: Error) -> Result<Written> {
         if self.options().continue_on_write_failure {
             count(&self.counters().strict_continued, 1);
-            return self.best_effort(write).await;
+            return self.best_effort(write, None).await;
         }
         count(&self.counters().strict_failed, 1);
         // A rollback that fails is one all the same: no commit was sent.

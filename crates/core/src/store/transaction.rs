@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::acknowledge::Acknowledger;
+use super::acknowledge::{Acknowledger, Beside, Held};
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
 use super::target_truth::IdBlocks;
@@ -53,6 +53,8 @@ pub(crate) struct WriteTransaction {
     pub(super) changes: Vec<Change>,
     /// Whether the changes become visible together in the target as well.
     pub(crate) together: bool,
+    /// What was delivered beside it and is to leave the pending set. If it does not commit, a relay sees to that.
+    pub(crate) held: Vec<Held>,
 }
 
 /// How a transaction that committed ended for each of its changes.
@@ -150,7 +152,7 @@ impl Writer {
     /// Begins a transaction behind the barrier: its phase cannot change until it ends (I5).
     pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
         let (sql, control, id) = begin_write(self.source()).await?;
-        Ok(WriteTransaction { sql, control, id, changes: Vec::new(), together: false })
+        Ok(WriteTransaction { sql, control, id, changes: Vec::new(), together: false, held: Vec::new() })
     }
 
     /// Commits, and brings the changes to the target as the phase and the settings say.
@@ -162,17 +164,16 @@ impl Writer {
     /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an intent. Dropped
     /// later, the keys are pending.
     pub(crate) async fn finish(&self, write: WriteTransaction) -> Result<Written> {
-        self.finish_in(write, None).await
-    }
-
-    /// The same, in a mode of the caller's where both stores are written.
-    pub(crate) async fn finish_in(&self, write: WriteTransaction, mode: Option<WriteMode>) -> Result<Written> {
-        let mode = self.options().mode(write.control.phase).map(|configured| mode.unwrap_or(configured));
-        let written = match mode {
+        let written = match self.options().mode(write.control.phase) {
             Some(WriteMode::Strict) if !write.changes.is_empty() => self.strict(write).await,
-            _ => self.best_effort(write).await,
+            _ => self.best_effort(write, None).await,
         };
         self.counted(written)
+    }
+
+    /// The same beside an operation: best effort in every phase.
+    pub(super) async fn finish_beside(&self, write: WriteTransaction, beside: &Beside) -> Result<Written> {
+        self.counted(self.best_effort(write, Some(beside)).await)
     }
 
     /// Counts how a write ended.

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::at_once::Reached;
 use super::transaction::{Change, State, WriteTransaction, Written};
-use super::{Begun, Delivery, Store, WriteMode, WriteOutcome};
+use super::{Begun, Beside, Delivery, Store, WriteOutcome};
 use crate::AttributeValue;
 use crate::column::{Column, Unholdable};
 use crate::error::{Doing, Error, Kind, Result};
@@ -91,18 +91,25 @@ impl<T: MigratableTable> Store<T> {
     /// # Cancel safety
     /// As for [`Store::put`].
     pub async fn insert(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
-        self.insert_as(row, None).await
-    }
-
-    /// The same, in a mode of the caller's where both stores are written.
-    pub(crate) async fn insert_as(&self, row: &T::Row, mode: Option<WriteMode>) -> Result<WriteOutcome<T::Row>> {
-        let mut write = match self.reach(Call::Insert, mode, || bound(row)).await? {
+        let mut write = match self.reach(Call::Insert, None, || bound(row)).await? {
             Reached::Done(outcome) => return Ok(outcome),
             Reached::Begun(Begun::Source(write)) => write,
             Reached::Begun(Begun::Target(permit)) => return Box::pin(self.insert_in_target(permit, row)).await,
         };
         let touched = self.insert_in(&mut write, row).await?;
-        Ok(touched.outcome(&self.shared.writer.finish_in(write, mode).await?))
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
+    }
+
+    /// The same beside an operation: best effort in every phase, so that a target that is away does not keep it out, and what the
+    /// target holds is left in `beside` instead of being acknowledged.
+    pub(crate) async fn insert_beside(&self, row: &T::Row, beside: &Beside) -> Result<()> {
+        let mut write = match self.reach(Call::Insert, Some(beside), || bound(row)).await? {
+            Reached::Done(_) => return Ok(()),
+            Reached::Begun(Begun::Source(write)) => write,
+            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.insert_in_target(permit, row)).await.map(drop),
+        };
+        self.insert_in(&mut write, row).await?;
+        self.shared.writer.finish_beside(write, beside).await.map(drop)
     }
 
     /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::item::{Attributes, DELETED_ATTRIBUTE, VERSION_ATTRIBUTE};
 use crate::key::{KeyType, TargetKey, TargetSchema};
 use crate::version::Version;
+use crate::view::ItemView;
 
 /// The number of the mark; only marks have it.
 const MARK_ATTRIBUTE: &str = "_mark";
@@ -34,8 +35,8 @@ pub struct HistoryMark {
 }
 
 /// Whether an item is a mark, and no row's.
-pub fn is_mark(item: &Attributes) -> bool {
-    item.contains_key(MARK_ATTRIBUTE)
+pub fn is_mark(item: &dyn ItemView) -> bool {
+    item.attribute(MARK_ATTRIBUTE).is_some()
 }
 
 fn place(schema: &TargetSchema) -> TargetKey {

@@ -3,9 +3,11 @@
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
 //! writes), `transact` (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and
 //! id counters of that time), `history` (the three load paths), `mark` (what a table
-//! remembers of the source), `payload_hash`, `read`, `count`, `query`, [`streams`] (every
+//! remembers of the source), `payload_hash`, `read`, `raw_scan`, `page_json` and `attribute_json` (pages that the SDK does not decode), `count`,
+//! `query`, [`streams`] (every
 //! change, for the way back), and [`Backoff`].
 
+mod attribute_json;
 mod backoff;
 mod conditional;
 mod connect;
@@ -15,9 +17,11 @@ mod fault;
 mod guarded;
 mod history;
 mod mark;
+mod page_json;
 mod payload_hash;
 mod purge;
 mod query;
+mod raw_scan;
 mod read;
 pub mod streams;
 mod tables;
@@ -31,9 +35,11 @@ pub use count::{CountPage, CountWhat};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
 pub use mark::{HistoryMark, is_mark};
+pub use page_json::{PageEnd, PageItem};
 pub use payload_hash::sha256_hex;
 pub use purge::{Purge, PurgePage};
 pub use query::PartitionRange;
+pub use raw_scan::ScanBody;
 pub use read::{Page, READ_KEYS_MAX};
 pub use tables::{TableStanding, TargetTable};
 pub use transact::TRANSACTION_ITEMS_MAX;

@@ -14,6 +14,8 @@ use crate::print::Print;
 /// Fewer bytes a write would be a system call for every few entries.
 const WRITE_BYTES: usize = 8 << 10;
 const READ_BYTES: usize = 64 << 10;
+/// Place, state, standing, and the length of the name.
+const HEAD_BYTES: usize = 16 + 16 + 1 + 4;
 
 #[derive(Debug)]
 pub(super) struct Spool {
@@ -53,12 +55,14 @@ impl Spool {
 
     pub(super) fn push(&mut self, entry: &Entry) -> io::Result<()> {
         let length = u32::try_from(entry.name.len()).map_err(|_| io::Error::other("a name of over 4 GB"))?;
-        self.file.write_all(&entry.print.place.to_le_bytes())?;
-        self.file.write_all(&entry.print.state.to_le_bytes())?;
-        self.file.write_all(&[entry.standing as u8])?;
-        self.file.write_all(&length.to_le_bytes())?;
+        let mut head = [0; HEAD_BYTES];
+        head[..16].copy_from_slice(&entry.print.place.to_le_bytes());
+        head[16..32].copy_from_slice(&entry.print.state.to_le_bytes());
+        head[32] = entry.standing as u8;
+        head[33..].copy_from_slice(&length.to_le_bytes());
+        self.file.write_all(&head)?;
         self.file.write_all(&entry.name)?;
-        self.bytes += 16 + 16 + 1 + 4 + u64::from(length);
+        self.bytes += HEAD_BYTES as u64 + u64::from(length);
         Ok(())
     }
 
@@ -85,7 +89,7 @@ impl Spool {
             file.read_exact(&mut standing)?;
             file.read_exact(&mut length)?;
             let length = u32::from_le_bytes(length);
-            let all = 16 + 16 + 1 + 4 + u64::from(length);
+            let all = HEAD_BYTES as u64 + u64::from(length);
             left = left.checked_sub(all).ok_or_else(garbled)?;
             let mut name = vec![0; length as usize];
             file.read_exact(&mut name)?;

@@ -15,7 +15,7 @@ pub use sums::{DayCount, GroupDifference, SumCheck, SumTotal};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lockstep_core::source::TableBinding;
-use lockstep_core::{Attributes, EncodedRow, Fields, Judgement, Unholdable};
+use lockstep_core::{EncodedRow, Fields, ItemView, Judgement, Unholdable};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Side;
@@ -125,7 +125,7 @@ impl Judge {
     }
 
     /// Judges a live item.
-    pub(crate) fn item(&self, binding: &TableBinding, item: &Attributes, judgement: &mut Judgement) {
+    pub(crate) fn item(&self, binding: &TableBinding, item: &dyn ItemView, judgement: &mut Judgement) {
         if self.is_on {
             binding.table.judge_item(item, judgement);
         }

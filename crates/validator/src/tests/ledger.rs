@@ -115,7 +115,7 @@ fn two_sets_of_equal_sum_and_count_are_taken_for_one_which_is_why_states_are_has
     let of = |key: &str, text: &str| {
         let string = |text: &str| lockstep_core::AttributeValue::S(text.to_owned());
         let item = [("PK", string(key)), ("text", string(text))];
-        let print = crate::print::Printer::new(7).print(item.iter().map(|(name, value)| (*name, value)));
+        let print = crate::print::Printer::new(7).print(item.iter().map(|(name, value)| (*name, value.into())));
         // Into one bucket, whatever the key.
         Entry { print: Print { place: print.place >> 20, ..print }, standing: Standing::Live, name: key.as_bytes().to_vec() }
     };

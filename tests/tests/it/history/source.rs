@@ -119,6 +119,13 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     for refusal in refusals(&world).await {
         assert!(refusal.contains("PostgreSQL was set back"), "{refusal}");
     }
+    let begun = lockstep_core::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5)))
+        .await
+        .expect("who begins now goes by DynamoDB as well");
+    begun.store::<Payments>().put(&payment_row(2_001, 9, "begun meanwhile")).await.expect("written");
+    begun.shutdown().await;
+    let to_source: i64 = world.value("SELECT count(*) FROM payments WHERE payment_id = 2001").await;
+    assert_eq!(to_source, 0, "a source that was set back is written by nobody");
     let found = diagnosis(&world).await;
     assert!(found.findings[0].what.contains("the control records contradict each other"), "{found:?}");
     assert_eq!(lockstep_coordinator::remedies(&found.findings), [Remedy::FollowTarget, Remedy::ReverseBackfill]);
@@ -133,6 +140,6 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     coordinator.close().await;
     app.shutdown().await;
     world.assert_converged().await;
-    let there: i64 = world.value("SELECT count(*) FROM payments WHERE payment_id IN (7, 50, 51, 2000)").await;
-    assert_eq!(there, 2, "what was written and deleted in DynamoOnly has come back");
+    let there: i64 = world.value("SELECT count(*) FROM payments WHERE payment_id IN (7, 50, 51, 2000, 2001)").await;
+    assert_eq!(there, 3, "what was written and deleted in DynamoOnly has come back");
 }

@@ -1,0 +1,187 @@
+//! Reading the JSON of a scan's page, item by item, as the SDK would.
+//!
+//! "As the SDK would" is meant to the letter, for what decides about money is read here: the same bytes give the same items in
+//! both, or an error in both. A property test holds one against the other.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::attribute_json::{Held, OneValue, Text};
+use super::raw_scan::ScanBody;
+use crate::error::{Error, Kind};
+use crate::item::Attributes;
+use crate::view::{Attribute, ItemView};
+
+/// What a page says beside its items.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PageEnd {
+    /// Where the next page starts; `None` at the end of the segment.
+    pub next: Option<Attributes>,
+    /// Read units consumed, where the endpoint tells.
+    pub capacity_units: f64,
+}
+
+impl ScanBody {
+    /// Hands each item to `each`, in their order; it lives for that call only.
+    ///
+    /// # Errors
+    /// When the bytes are not a page, [`Kind::Invalid`]. Some items may have been handed over by then.
+    pub fn read(&self, each: impl FnMut(&PageItem<'_>)) -> crate::Result<PageEnd> {
+        let bad = |reason: String| Error::target(Kind::Invalid, format!("scanning {}", self.table), reason);
+        let text = std::str::from_utf8(self.body.bytes().unwrap_or_default()).map_err(|e| bad(e.to_string()))?;
+        read(text, each).map_err(|e| bad(format!("the answer is not a page of items: {e}")))
+    }
+}
+
+fn read(text: &str, each: impl FnMut(&PageItem<'_>)) -> serde_json::Result<PageEnd> {
+    if text.is_empty() {
+        // To the SDK, an empty body is an empty object.
+        return Ok(PageEnd::default());
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let end = json.deserialize_map(PageVisitor { each, item: PageItem::default() })?;
+    json.end()?;
+    Ok(end)
+}
+
+/// An item of a page: what has no escapes is borrowed from the page.
+#[derive(Clone, Debug, Default)]
+pub struct PageItem<'a> {
+    attributes: Vec<(Cow<'a, str>, Held<'a>)>,
+}
+
+impl<'a> PageItem<'a> {
+    /// Names and values, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Attribute<'_>)> {
+        self.attributes.iter().map(|(name, value)| (name.as_ref(), value.view()))
+    }
+
+    /// The item as the SDK would have decoded it.
+    pub fn to_attributes(&self) -> Attributes {
+        self.iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+    }
+
+    /// Of a name that comes twice the last one counts.
+    fn put(&mut self, name: Cow<'a, str>, value: Held<'a>) {
+        match self.attributes.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.attributes.push((name, value)),
+        }
+    }
+}
+
+impl ItemView for PageItem<'_> {
+    fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.view())
+    }
+}
+
+/// The whole answer. It has one item at a time.
+struct PageVisitor<'de, F> {
+    each: F,
+    item: PageItem<'de>,
+}
+
+impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for PageVisitor<'de, F> {
+    type Value = PageEnd;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page of a scan")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<PageEnd, A::Error> {
+        let (mut end, mut has_items) = (PageEnd::default(), false);
+        while let Some(name) = map.next_key_seed(Text)? {
+            match name.as_ref() {
+                // The SDK would forget the first ones; here they have been handed over.
+                "Items" if has_items => return Err(A::Error::duplicate_field("Items")),
+                "Items" => has_items = map.next_value_seed(Items(&mut self))?,
+                "LastEvaluatedKey" => {
+                    let is_there = map.next_value_seed(OneItem(&mut self.item))?;
+                    end.next = is_there.then(|| self.item.to_attributes()).filter(|key| !key.is_empty());
+                }
+                "ConsumedCapacity" => {
+                    let consumed: Option<Consumed> = map.next_value()?;
+                    end.capacity_units = consumed.and_then(|consumed| consumed.units).unwrap_or_default();
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(end)
+    }
+}
+
+#[derive(Deserialize)]
+struct Consumed {
+    #[serde(rename = "CapacityUnits")]
+    units: Option<f64>,
+}
+
+/// The list of items. Says whether there is one.
+struct Items<'a, 'de, F>(&'a mut PageVisitor<'de, F>);
+
+impl<'de, F: FnMut(&PageItem<'_>)> DeserializeSeed<'de> for Items<'_, 'de, F> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for Items<'_, 'de, F> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of items")
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<bool, A::Error> {
+        let PageVisitor { each, item } = self.0;
+        while let Some(is_there) = items.next_element_seed(OneItem(item))? {
+            if !is_there {
+                return Err(A::Error::custom("an item is null"));
+            }
+            each(item);
+        }
+        Ok(true)
+    }
+}
+
+/// One item, or a key. Says whether there is one.
+struct OneItem<'a, 'de>(&'a mut PageItem<'de>);
+
+impl<'de> DeserializeSeed<'de> for OneItem<'_, 'de> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OneItem<'_, 'de> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an item")
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        self.0.attributes.clear();
+        while let Some(name) = map.next_key_seed(Text)? {
+            let value = map.next_value_seed(OneValue)?;
+            self.0.put(name, value);
+        }
+        Ok(true)
+    }
+}
