@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lockstep_core::source::{InstanceRow, InstanceState, Source};
-use lockstep_core::target::TargetControl;
+use lockstep_core::target::{Backoff, TargetControl};
 use lockstep_core::{Epoch, Phase};
 use serde::Serialize;
 
@@ -126,7 +126,9 @@ impl<'a> Leases<'a> {
         let mut rows: Vec<(Home, InstanceRow)> =
             self.source.instances().await?.into_iter().map(|row| (Home::Source, row)).collect();
         if let Some(target) = &self.target {
-            rows.extend(target.instances().await?.into_iter().map(|row| (Home::Target, row)));
+            // One answer that is lost must not undo a step that has come so far.
+            let there = Backoff::brief().retry(|| target.instances()).await?;
+            rows.extend(there.into_iter().map(|row| (Home::Target, row)));
         }
         rows.retain(|(_, row)| row.state == InstanceState::Live);
         if self.target.is_some() {
