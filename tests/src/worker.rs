@@ -16,21 +16,43 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::world::LOGS;
 use crate::world::rows::log_row;
+use crate::writer;
 
 /// First argument of a process that is to be a worker; its name and its lease in milliseconds follow.
 pub const ARGUMENT: &str = "worker-under-test";
 
-/// Runs a worker if the arguments say so; `None` if they do not.
+/// Runs a worker or a writer if the arguments say so; `None` if they do not.
 pub fn main() -> Option<ExitCode> {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() != Some(ARGUMENT) {
-        return None;
-    }
+    let what = arguments.next().filter(|what| [ARGUMENT, writer::ARGUMENT].contains(&what.as_str()))?;
     let name = arguments.next().expect("a name");
     let lease = Duration::from_millis(arguments.next().expect("a lease").parse().expect("milliseconds"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-    runtime.block_on(run(InstanceOptions { name, lease }));
+    match what.as_str() {
+        ARGUMENT => runtime.block_on(run(InstanceOptions { name, lease })),
+        _ => runtime.block_on(writer::run(name.parse().expect("a number"), lease, &arguments.next().expect("a file"))),
+    }
     Some(ExitCode::SUCCESS)
+}
+
+/// The source that the variables name.
+pub(crate) fn source_options(name: &str, connections_max: u32) -> SourceOptions {
+    SourceOptions {
+        url: variable("LOCKSTEP_SOURCE__URL"),
+        connections_max,
+        connect_timeout: Duration::from_secs(5),
+        application_name: name.to_owned(),
+    }
+}
+
+/// The target that the variables name.
+pub(crate) fn target_options() -> TargetOptions {
+    TargetOptions {
+        endpoint_url: Some(variable("LOCKSTEP_TARGET__ENDPOINT_URL")),
+        region: Some("eu-central-1".to_owned()),
+        emulator_credentials: true,
+        ..TargetOptions::default()
+    }
 }
 
 fn variable(name: &str) -> String {
@@ -38,20 +60,8 @@ fn variable(name: &str) -> String {
 }
 
 async fn run(options: InstanceOptions) {
-    let source = SourceOptions {
-        url: variable("LOCKSTEP_SOURCE__URL"),
-        connections_max: 3,
-        connect_timeout: Duration::from_secs(5),
-        application_name: format!("worker {}", options.name),
-    };
-    let source = Source::connect(&source).await.expect("the source answers");
-    let target = Target::connect(TargetOptions {
-        endpoint_url: Some(variable("LOCKSTEP_TARGET__ENDPOINT_URL")),
-        region: Some("eu-central-1".to_owned()),
-        emulator_credentials: true,
-        ..TargetOptions::default()
-    })
-    .await;
+    let source = Source::connect(&source_options(&format!("worker {}", options.name), 3)).await.expect("the source answers");
+    let target = Target::connect(target_options()).await;
     let instance = Instance::start_with(&source, &target, options).await.expect("registers");
     let table: Arc<IntegrationLogs> = Arc::default();
     let binding = TableBinding { table: table.clone(), relation: LOGS.parse().expect("a name"), target_name: LOGS.to_owned() };

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     advance, backfill, bench, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report,
-    reverse_feed, rollback, seed, status, test_operation, tune, validate,
+    reverse_feed, rollback, seed, soak, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -116,6 +116,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Bench(bench::Args),
     #[allow(missing_docs)]
+    Soak(soak::Args),
+    #[allow(missing_docs)]
     #[command(hide = true)]
     DynamoServer(dynamo_server::Args),
 }
@@ -143,6 +145,7 @@ impl Command {
             | Self::TestOperation(_)
             | Self::Tune(_)
             | Self::Bench(_)
+            | Self::Soak(_)
             | Self::DynamoServer(_) => Vec::new(),
         }
     }

@@ -124,6 +124,7 @@ async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
         Command::Bench(args) => commands::bench::run(context, args).await,
+        Command::Soak(args) => commands::soak::run(context, args).await,
         Command::DynamoServer(_) => unreachable!("it was run above"),
     }
 }

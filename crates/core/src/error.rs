@@ -147,10 +147,15 @@ fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
             Kind::Unavailable
         }
+        // A server that hangs up while it is greeted, as it does when it goes down: the driver takes the end of the stream for
+        // an answer of zero. Nothing was sent yet.
+        sqlx::Error::Protocol(what) if what.starts_with(CUT_GREETING) => Kind::Unavailable,
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Misconfigured,
         _ => Kind::Invalid,
     }
 }
+
+const CUT_GREETING: &str = "unexpected response from SSLRequest: 0x00";
 
 /// Adds what was being done to a driver's result.
 pub trait Doing<T> {
@@ -164,5 +169,27 @@ pub trait Doing<T> {
 impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
     fn doing(self, what: &str) -> Result<T> {
         self.map_err(|error| Error::of_sqlx(what, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, PgConnection};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_while_it_greets_is_away_and_no_mistake() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("postgres://somebody@{}/any", server.local_addr().expect("its address"));
+        let hang_up = async {
+            let (mut greeted, _) = server.accept().await.expect("a client");
+            let mut request = [0; 8];
+            tokio::io::AsyncReadExt::read_exact(&mut greeted, &mut request).await.expect("it asks for encryption");
+        };
+        let (connected, ()) = tokio::join!(PgConnection::connect(&url), hang_up);
+        let error = connected.expect_err("nobody answers");
+        assert_eq!(kind_of_sqlx(&error), Kind::Unavailable, "{error}");
     }
 }

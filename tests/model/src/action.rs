@@ -57,22 +57,27 @@ pub enum Action {
     // The coordinator.
     Intend(Phase),
     StartFeed,
-    Pause,
-    Unpause,
     CloseBarrier,
+    OpenBarrier,
+    LookBehindBarrier,
     CommitFlip,
     Announce,
     Resume,
+    NotePause,
+    Pause,
+    Decide,
+    CopyBack,
+    GiveUpStep,
     Finish,
     CoordinatorDies,
     CoordinatorDiesCommitting,
+    CoordinatorDiesSending,
     DeadCommitLands,
     DeadCommitFails,
+    DeadRequestLands,
     Recover,
+    Mend,
 }
-
-/// Prefix of what is in the protocol and not in this checkout's code.
-pub const DESIGNED: &str = "protocol: ";
 
 impl Action {
     /// Whether it happens by itself once no fault occurs and nobody begins anything new. Only such actions heal.
@@ -97,9 +102,11 @@ impl Action {
                 | A::FeedDies
                 | A::LeaseOver(_)
                 | A::Intend(_)
-                | A::Unpause
+                | A::GiveUpStep
                 | A::CoordinatorDies
                 | A::CoordinatorDiesCommitting
+                | A::CoordinatorDiesSending
+                | A::DeadRequestLands
         )
     }
 
@@ -117,7 +124,9 @@ impl Action {
             A::AcknowledgeInline(_) => "crates/core/src/store/best_effort.rs",
             A::WriterDies(_) => "crates/core/src/store/transaction.rs",
             A::Sweep(_) => "crates/core/src/source/sweep.rs",
-            A::ReadItem(_) | A::PutExactly(_) | A::PutExactlyDelayed(_) | A::Fenced(_) => "protocol: DynamoOnly writes",
+            A::ReadItem(_) => "crates/core/src/store/target_truth/find.rs",
+            A::PutExactly(_) | A::PutExactlyDelayed(_) => "crates/core/src/store/target_truth/send.rs",
+            A::Fenced(_) => "crates/core/src/store/target_truth/permit.rs",
             A::LateArrives => "crates/core/src/target/fault.rs",
             A::RelayReads | A::RelayReadsMarks | A::RelayLocksMark(_) | A::RelayAcknowledges => {
                 "crates/core/src/source/pending.rs"
@@ -127,10 +136,15 @@ impl Action {
             A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/core/src/target/history.rs",
             A::BackfillDone => "crates/coordinator/src/backfill/watermark.rs",
             A::FeedSavesPosition | A::FeedApplies | A::FeedDies => "crates/core/src/source/reverse/page.rs",
-            A::StartFeed => "crates/coordinator/src/reverse_feed/mod.rs",
+            A::StartFeed => "crates/coordinator/src/moving/feed.rs",
             A::Refresh(_) => "crates/core/src/instance/keeper.rs",
             A::LeaseOver(_) => "crates/core/src/instance/known.rs",
-            A::Pause | A::Unpause | A::Announce | A::Resume => "protocol: Changing the phase",
+            A::OpenBarrier | A::LookBehindBarrier => "crates/coordinator/src/moving/there.rs",
+            A::Announce | A::Decide | A::CopyBack => "crates/core/src/truth/flip.rs",
+            A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => "crates/core/src/target/control/record.rs",
+            A::NotePause => "crates/coordinator/src/moving/back.rs",
+            A::GiveUpStep => "crates/coordinator/src/moving/pause.rs",
+            A::Mend => "crates/coordinator/src/moving/recover.rs",
             A::Finish => "crates/coordinator/src/instances.rs",
             A::CommitFlip | A::DeadCommitLands | A::DeadCommitFails => "crates/core/src/source/control.rs",
             A::CloseBarrier => "crates/core/src/source/barrier.rs",
@@ -183,18 +197,26 @@ impl Action {
             A::LeaseOver(0),
             A::Intend(Phase::DualWrite),
             A::StartFeed,
-            A::Pause,
-            A::Unpause,
             A::CloseBarrier,
+            A::OpenBarrier,
+            A::LookBehindBarrier,
             A::CommitFlip,
             A::Announce,
             A::Resume,
+            A::NotePause,
+            A::Pause,
+            A::Decide,
+            A::CopyBack,
+            A::GiveUpStep,
             A::Finish,
             A::CoordinatorDies,
             A::CoordinatorDiesCommitting,
+            A::CoordinatorDiesSending,
             A::DeadCommitLands,
             A::DeadCommitFails,
+            A::DeadRequestLands,
             A::Recover,
+            A::Mend,
         ]
         .into_iter()
     }

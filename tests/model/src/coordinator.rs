@@ -1,4 +1,5 @@
-//! The coordinator: one step at a time, and what recovery makes of one that was broken off.
+//! The coordinator: one step at a time, and what recovery makes of one that was broken off. Its parts to DynamoOnly and back are
+//! in `moving`.
 
 use crate::action::Action;
 use crate::model::{Model, Steps};
@@ -8,65 +9,48 @@ use crate::state::*;
 impl Model {
     pub(crate) fn coordinator(&self, s: &State, steps: &mut Steps) {
         let to = s.coordinator.to;
-        let back = s.target_is_truth();
         match s.coordinator.at {
             Stage::Idle => self.intend(s, steps),
-            Stage::Intended if back => {
-                let pause = |x: &mut State| {
-                    x.target.control.writes = self.is(Mutation::FlipBackUnpaused);
-                    x.coordinator.at = Stage::Paused;
-                };
-                steps.push((Action::Pause, s.with(pause)));
-            }
-            Stage::Intended if to == Phase::DynamoOnly && !s.feed.on && !self.is(Mutation::FeedStartsLate) => {
-                steps.push((Action::StartFeed, s.with(|x| x.feed.on = true)));
-            }
-            Stage::Intended if self.ready_for(s, to) => steps.push((Action::CloseBarrier, self.close_barrier(s))),
-            Stage::Intended => {}
-            Stage::Paused => {
-                let drained = s.unread().is_empty() && s.feed.held.is_none() || self.is(Mutation::FlipBackUndrained);
-                if drained && self.all_have_followed(s) {
-                    steps.push((Action::CloseBarrier, self.close_barrier(s)));
+            Stage::Intended if s.target_is_truth() || to == Phase::DynamoOnly => self.moves(s, steps),
+            Stage::Intended => {
+                let loaded = s.backfill.at == BackfillAt::Done || to < Phase::HybridRead;
+                if loaded && self.may_close(s) {
+                    steps.push((Action::CloseBarrier, self.next_epoch(s)));
                 }
-                steps.push((Action::Unpause, s.with(|x| give_back(x, !self.scope.route.is_empty()))));
             }
             Stage::Flipping => {
                 let next = s.with(|x| {
                     self.flip(x);
-                    x.coordinator.at = Stage::Flipped;
+                    x.coordinator.at = if to == Phase::DynamoOnly { Stage::Flipped } else { Stage::Settled };
                 });
                 steps.push((Action::CommitFlip, next));
             }
-            Stage::Flipped => self.flipped(s, steps),
-            Stage::Announced if self.all_have_followed(s) => {
-                let resume = s.with(|x| {
-                    x.target.control.writes = to == Phase::DynamoOnly;
-                    x.coordinator.at = Stage::Resumed;
-                });
-                steps.push((Action::Resume, resume));
+            Stage::Settled if self.all_have_followed(s) => steps.push((Action::Finish, s.with(|x| self.finish(x)))),
+            Stage::Settled | Stage::Dead => {}
+            Stage::Closed | Stage::Flipped | Stage::Announced | Stage::Noted | Stage::Paused | Stage::Decided => {
+                self.moves(s, steps);
             }
-            Stage::Announced => {}
-            Stage::Resumed => steps.push((Action::Finish, s.with(|x| self.finish(x)))),
-            Stage::Dead => {}
         }
-        if let Stage::Intended | Stage::Paused | Stage::Flipping | Stage::Flipped | Stage::Announced | Stage::Resumed =
-            s.coordinator.at
-            && s.left.crashes > 0
-        {
+        if !matches!(s.coordinator.at, Stage::Idle | Stage::Dead) && s.left.crashes > 0 {
             let dead = s.with(|x| {
                 x.left.crashes -= 1;
                 x.coordinator.at = Stage::Dead;
             });
             steps.push((Action::CoordinatorDies, dead));
-            if s.coordinator.at == Stage::Flipping {
+            if matches!(s.coordinator.at, Stage::Flipping | Stage::Decided) {
                 steps.push((Action::CoordinatorDiesCommitting, dead.with(|x| x.coordinator.commit_in_flight = true)));
+            }
+            if let Some(request) = self.next_request(s) {
+                let sent = dead.with(|x| x.coordinator.request_in_flight = Some(request));
+                steps.push((Action::CoordinatorDiesSending, sent));
             }
         }
         self.recover(s, steps);
     }
 
     fn intend(&self, s: &State, steps: &mut Steps) {
-        if s.left.steps == 0 {
+        // Whoever is behind now would be two behind after the flip.
+        if s.left.steps == 0 || !self.all_have_followed(s) {
             return;
         }
         let now = s.source.control.phase;
@@ -76,6 +60,7 @@ impl Model {
         for to in Phase::ALL.into_iter().filter(near) {
             let next = s.with(|x| {
                 x.left.steps -= 1;
+                x.coordinator.undone = false;
                 (x.coordinator.at, x.coordinator.to) = (Stage::Intended, to);
                 x.source.journal_open = !self.is(Mutation::JournalAfterFlip);
             });
@@ -83,23 +68,16 @@ impl Model {
         }
     }
 
-    /// What must hold at the flip, asked behind the closed barrier.
-    fn ready_for(&self, s: &State, to: Phase) -> bool {
-        let loaded = s.backfill.at == BackfillAt::Done || to < Phase::HybridRead;
-        let nothing_pending = self.is(Mutation::FlipOverPending) || s.source.pending == [NONE; KEYS];
-        let no_intents = self.is(Mutation::FlipOverIntents) || s.writers.iter().all(|w| w.intents == 0);
-        let drained = s.unread().is_empty() && s.feed.held.is_none() || self.is(Mutation::FlipThereUndrained);
-        loaded
-            && (nothing_pending && no_intents && drained || to != Phase::DynamoOnly)
-            && self.nobody_writes(s)
-            && !s.coordinator.commit_in_flight
+    /// Whether the barrier can be had.
+    pub(crate) fn may_close(&self, s: &State) -> bool {
+        self.nobody_writes(s) && !s.coordinator.commit_in_flight
     }
 
-    /// The sequence is moved at once, and stays moved should the flip never be committed.
-    fn close_barrier(&self, s: &State) -> State {
+    /// The sequence is moved at once, and stays moved should the flip never be committed. The target may have counted further.
+    pub(crate) fn next_epoch(&self, s: &State) -> State {
         s.with(|x| {
             let last = if self.is(Mutation::EpochReused) { s.source.control.epoch } else { epoch_of(s.source.sequence) };
-            x.source.sequence = (last + 1) * EPOCH;
+            x.source.sequence = (last.max(s.target.control.epoch) + 1) * EPOCH;
             x.coordinator.at = Stage::Flipping;
         })
     }
@@ -111,28 +89,10 @@ impl Model {
             let epoch = 1 << s.source.control.epoch;
             s.feed.epochs = if self.is(Mutation::FeedSkipsEarlierEpochs) { epoch } else { s.feed.epochs | epoch };
         }
-        if self.is(Mutation::JournalAfterFlip) {
-            s.source.journal_open = false;
-        }
-    }
-
-    fn flipped(&self, s: &State, steps: &mut Steps) {
-        let now = s.source.control;
-        if self.is(Mutation::JournalAfterFlip) && !s.source.journal_open {
-            steps.push((Action::Announce, s.with(|x| x.source.journal_open = true)));
-        } else if now.phase == Phase::DynamoOnly || s.target.control.phase == Phase::DynamoOnly {
-            let next = s.with(|x| {
-                x.target.control = Control { writes: false, ..now };
-                x.coordinator.at = Stage::Announced;
-            });
-            steps.push((Action::Announce, next));
-        } else if self.all_have_followed(s) {
-            steps.push((Action::Finish, s.with(|x| self.finish(x))));
-        }
     }
 
     fn finish(&self, s: &mut State) {
-        s.source.journal_open = false;
+        (s.source.journal_open, s.source.pause_noted) = (false, false);
         s.coordinator.at = Stage::Idle;
         s.feed.on |= s.target_is_truth();
     }
@@ -140,7 +100,10 @@ impl Model {
     fn recover(&self, s: &State, steps: &mut Steps) {
         if s.coordinator.commit_in_flight {
             let lands = s.with(|x| {
-                self.flip(x);
+                match s.where_truth_is() {
+                    Where::ToSource => self.copy_back(x),
+                    _ => self.flip(x),
+                }
                 x.coordinator.commit_in_flight = false;
                 if !x.source.journal_open {
                     x.broken = Some(crate::invariants::Claim::JournalFirst);
@@ -149,27 +112,33 @@ impl Model {
             steps.push((Action::DeadCommitLands, lands));
             steps.push((Action::DeadCommitFails, s.with(|x| x.coordinator.commit_in_flight = false)));
         }
-        let behind_barrier = !s.coordinator.commit_in_flight || self.is(Mutation::RecoverBesideTheBarrier);
-        if s.coordinator.at == Stage::Dead && behind_barrier {
-            let next = s.with(|x| {
-                if s.source.journal_open && s.source.control.phase == s.coordinator.to {
-                    x.coordinator.at = Stage::Flipped;
-                } else {
-                    give_back(x, !self.scope.route.is_empty());
-                }
+        if let Some(request) = s.coordinator.request_in_flight {
+            let lands = s.with(|x| {
+                x.coordinator.request_in_flight = None;
+                self.change_record(x, request);
             });
-            steps.push((Action::Recover, next));
+            steps.push((Action::DeadRequestLands, lands));
+        }
+        let behind_barrier = !s.coordinator.commit_in_flight || self.is(Mutation::RecoverBesideTheBarrier);
+        let waits = s.where_truth_is() == Where::ToSource && !self.may_close(s);
+        if s.coordinator.at != Stage::Dead || !behind_barrier || waits {
+            return;
+        }
+        match self.mended(s) {
+            Some(next) => steps.push((Action::Mend, next)),
+            None => steps.push((Action::Recover, s.with(|x| self.settle(x)))),
         }
     }
-}
 
-/// Everything as it was before the step.
-fn give_back(s: &mut State, again: bool) {
-    s.left.steps += u8::from(again);
-    if s.target_is_truth() {
-        s.target.control.writes = true;
+    /// Both records agree: the step has happened, or everything is as it was before it.
+    pub(crate) fn settle(&self, s: &mut State) {
+        if s.source.journal_open && s.source.control.phase == s.coordinator.to {
+            s.coordinator.at = Stage::Settled;
+            return;
+        }
+        s.left.steps += u8::from(!self.scope.route.is_empty());
+        (s.source.journal_open, s.source.pause_noted) = (false, false);
+        (s.coordinator.at, s.coordinator.undone) = (Stage::Idle, true);
+        s.coordinator.to = s.source.control.phase;
     }
-    s.source.journal_open = false;
-    s.coordinator.at = Stage::Idle;
-    s.coordinator.to = s.source.control.phase;
 }

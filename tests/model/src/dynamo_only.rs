@@ -28,7 +28,8 @@ impl Model {
             steps.push((Action::Fenced(n), s.with(|x| end(x, n, Outcome::Failed))));
             return;
         }
-        let version = |read: Version| read.max(s.instances[n].knows.epoch * EPOCH) + 1;
+        let floor = if self.is(Mutation::VersionBelowEpoch) { NONE } else { s.instances[n].knows.epoch * EPOCH };
+        let version = |read: Version| read.max(floor) + 1;
         let unchanged = w.op.keys().iter().all(|&key| s.target.versions[key] == w.versions[key]);
         let next = s.with(|x| {
             for &key in w.op.keys() {
@@ -105,7 +106,7 @@ fn served(s: &State, knows: Control) -> Control {
         return at_target;
     }
     match at_source.phase {
-        Phase::DynamoOnly if at_target.phase == Phase::DynamoOnly && at_target.epoch == at_source.epoch => at_target,
+        Phase::DynamoOnly if at_target.phase == Phase::DynamoOnly && at_target.epoch >= at_source.epoch => at_target,
         Phase::DynamoOnly => Control { writes: false, ..at_source },
         _ => at_source,
     }

@@ -1,7 +1,7 @@
 //! What must hold in every state, and once faults have stopped.
 
 use crate::model::Model;
-use crate::state::{At, BackfillAt, GONE, KEYS, Key, NONE, Outcome, Phase, RelayAt, Stage, State, bit};
+use crate::state::{At, BackfillAt, GONE, KEYS, Key, NONE, Outcome, Phase, RelayAt, Stage, State, Where, bit};
 
 /// The invariants of the protocol, and two about locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,9 +46,23 @@ impl State {
             || self.feed.held.is_some_and(|record| usize::from(record.0) == key)
     }
 
-    /// Whether the target is the truth.
+    /// Whether the target is the truth, by the source's record. Once that is decided otherwise both stores have everything,
+    /// until the source follows.
     pub fn target_is_truth(&self) -> bool {
         self.source.control.phase == Phase::DynamoOnly
+    }
+
+    /// Where the truth is, by both records.
+    pub fn where_truth_is(&self) -> Where {
+        let (source, target) = (self.source.control, self.target.control);
+        let holds = target.phase == Phase::DynamoOnly;
+        match self.target_is_truth() {
+            true if target.epoch < source.epoch => Where::ToTarget,
+            true if holds => Where::Target,
+            true if target.epoch > source.epoch => Where::ToSource,
+            false if !holds && target.epoch <= source.epoch => Where::Source,
+            _ => Where::Lost,
+        }
     }
 }
 
@@ -96,16 +110,19 @@ fn phases(s: &State) -> Option<Claim> {
         return Some(Claim::OnePhase);
     }
     let settled = s.coordinator.at == Stage::Idle && !s.coordinator.commit_in_flight;
+    let at = s.where_truth_is();
+    let epoch = if at == Where::Target { s.target.control.epoch } else { control.epoch };
     for instance in s.instances.iter().filter(|instance| instance.lease) {
         let apart = (instance.knows.phase as i8 - control.phase as i8).abs();
-        if apart > 1 || (settled && instance.knows.epoch != control.epoch) {
+        if apart > 1 || (settled && !s.coordinator.undone && instance.knows.epoch != epoch) {
             return Some(Claim::TwoAtMost);
         }
     }
-    let at_target = s.target.control;
-    let whole = match control.phase {
-        Phase::DynamoOnly => at_target.phase == Phase::DynamoOnly && at_target.epoch == control.epoch && at_target.writes,
-        _ => at_target.phase != Phase::DynamoOnly,
+    let whole = match at {
+        Where::Source => true,
+        Where::Target => s.target.control.writes,
+        Where::ToTarget | Where::ToSource => false,
+        Where::Lost => return Some(Claim::JournalFirst),
     };
     (!whole && !s.source.journal_open).then_some(Claim::JournalFirst)
 }

@@ -5,7 +5,7 @@
 //! and *healing* is what goes on by itself when no fault occurs and nobody begins anything new.
 //!
 //! Read `state`, then `action`, then `invariants`; the actions themselves are in `stores`, `writers`, `dynamo_only`,
-//! `movers` and `coordinator`. See `docs/model.md`.
+//! `movers`, `coordinator` and `moving` (the truth, to DynamoOnly and back). See `docs/model.md`.
 
 pub mod action;
 pub mod checker;
@@ -14,6 +14,7 @@ pub mod dynamo_only;
 pub mod invariants;
 pub mod model;
 pub mod movers;
+pub mod moving;
 pub mod mutation;
 pub mod scope;
 pub mod show;
@@ -21,7 +22,7 @@ pub mod state;
 pub mod stores;
 pub mod writers;
 
-pub use action::{Action, DESIGNED};
+pub use action::Action;
 pub use checker::{Counterexample, Report, check};
 pub use invariants::Claim;
 pub use model::Model;

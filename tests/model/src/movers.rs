@@ -36,7 +36,7 @@ impl Model {
         let locking = self.is(Mutation::LockedDuringCalls);
         let free = |key: &usize| !locking || !s.mark_is_locked(*key, WRITERS);
         let keys = (0..KEYS).filter(free).fold(0, |mask, key| mask | bit(key)) & pending(s);
-        if keys == 0 {
+        if keys == 0 || s.target_is_truth() {
             return;
         }
         let next = s.with(|x| {
@@ -141,12 +141,13 @@ impl Model {
     pub(crate) fn feed(&self, s: &State, steps: &mut Steps) {
         // In DynamoOnly it writes the source, behind the barrier like everyone. After the way back what arrives is a write
         // that was never acknowledged: its key is marked, behind the closed barrier, since the feed has no row lock.
-        let may = !self.barrier_is_closed(s) && (s.target_is_truth() || self.nobody_writes(s));
+        let alone = self.nobody_writes(s) || self.is(Mutation::FeedMarksBesideWriters);
+        let may = !self.barrier_is_closed(s) && (s.target_is_truth() || alone);
         if let Some(record) = s.feed.held {
             if may {
                 let next = s.with(|x| {
                     x.feed.held = None;
-                    self.apply(x, record, !s.target_is_truth());
+                    self.apply(x, record);
                 });
                 steps.push((Action::FeedApplies, next));
             }
@@ -165,15 +166,21 @@ impl Model {
         let in_two = self.is(Mutation::PositionBeforeRows);
         let next = s.with(|x| {
             let record = x.pop_record();
-            if in_two { x.feed.held = Some(record) } else { self.apply(x, record, !s.target_is_truth()) }
+            if in_two { x.feed.held = Some(record) } else { self.apply(x, record) }
         });
         steps.push((if in_two { Action::FeedSavesPosition } else { Action::FeedApplies }, next));
     }
 
-    fn apply(&self, s: &mut State, (key, _, value): (u8, Version, Value), late: bool) {
-        let key = usize::from(key);
-        if late && !self.is(Mutation::FeedTakesAnyEpoch) {
+    fn apply(&self, s: &mut State, (key, version, value): (u8, Version, Value)) {
+        let (key, any) = (usize::from(key), self.is(Mutation::FeedTakesAnyEpoch));
+        let earlier = epoch_of(version) < s.source.control.epoch && !self.is(Mutation::FeedBelievesEarlierRecords);
+        if !s.target_is_truth() && !any {
             s.source.pending[key] = s.next_version();
+        } else if earlier && !any {
+            // Of a DynamoOnly that is over it may be news or old: its item says which.
+            if s.feed.epochs >> epoch_of(s.target.versions[key]) & 1 == 1 {
+                s.source.rows[key] = s.target.items[key];
+            }
         } else {
             s.source.rows[key] = value;
         }

@@ -66,8 +66,18 @@ pub enum Mutation {
     SourceNotFrozen,
     /// The reverse feed skips all earlier epochs, also those in which the target was the truth.
     FeedSkipsEarlierEpochs,
-    /// The flip to DynamoOnly does not wait until the feed has read what came late of an earlier DynamoOnly.
-    FlipThereUndrained,
+    /// The reverse feed takes a record of an earlier DynamoOnly for news, and does not look at its item.
+    FeedBelievesEarlierRecords,
+    /// The reverse feed marks what came late without having the barrier for itself.
+    FeedMarksBesideWriters,
+    /// The source is not told of the epoch of a pause before it is made.
+    PauseEpochNotNoted,
+    /// Recovery does not outrun a pause that may still be under way.
+    PauseNotOutrun,
+    /// The flip back waits for no lease and no acknowledgement of the pause.
+    FlipBackOverLeases,
+    /// Versions in DynamoOnly count on from the item's, whatever the epoch is.
+    VersionBelowEpoch,
     /// The reverse feed ends with the flip back: what arrives later is not looked at.
     FeedEndsAtFlipBack,
 }

@@ -100,9 +100,9 @@ pub fn there_again() -> Scope {
     Scope {
         name: "there again",
         phase: Phase::DynamoOnly,
-        writers: [PUT_OR_DELETE, PUT, NOTHING],
-        route: &[Phase::HybridRead, Phase::DynamoOnly, Phase::HybridRead],
-        left: Left { steps: 3, ..ONE_OF_EACH },
+        writers: [PUT, PUT, NOTHING],
+        route: &[Phase::HybridRead, Phase::DynamoOnly],
+        left: Left { steps: 2, ..ONE_OF_EACH },
         ..way_back()
     }
 }
@@ -153,18 +153,32 @@ impl Scope {
             outcome: Outcome::NotYet,
         };
         State {
-            source: Source { rows: self.rows, pending: [NONE; KEYS], sequence: EPOCH, control, journal_open: false },
+            source: Source {
+                rows: self.rows,
+                pending: [NONE; KEYS],
+                sequence: EPOCH,
+                control,
+                journal_open: false,
+                pause_noted: false,
+            },
             target: Target {
                 items: if loaded { self.rows } else { [GONE; KEYS] },
                 versions: [version(0), version(1)],
                 control: at_target,
+                since: at_target.epoch,
                 stream: [(0, NONE, GONE); STREAM],
                 stream_len: 0,
             },
             writers: ops.map(writer),
             relay: Relay { at: RelayAt::Idle, keys: 0, versions: [NONE; KEYS], rows: [GONE; KEYS], delivered: 0, locked: 0 },
             backfill: Backfill { at: if loaded { BackfillAt::Done } else { BackfillAt::NotBegun }, rows: [GONE; KEYS], left: 0 },
-            coordinator: Coordinator { at: Stage::Idle, to: self.phase, commit_in_flight: false },
+            coordinator: Coordinator {
+                at: Stage::Idle,
+                to: self.phase,
+                commit_in_flight: false,
+                request_in_flight: None,
+                undone: false,
+            },
             feed: Feed {
                 on: self.phase == Phase::DynamoOnly,
                 epochs: if self.phase == Phase::DynamoOnly { 1 << control.epoch } else { 0 },

@@ -20,7 +20,7 @@ pub const NONE: Version = 0;
 /// The version of history, which protocol and code call 0.
 pub const HISTORY: Version = 1;
 /// Versions of one epoch; the code has 2^40.
-pub const EPOCH: Version = 24;
+pub const EPOCH: Version = 16;
 
 /// The epoch of a version.
 pub fn epoch_of(version: Version) -> u8 {
@@ -66,6 +66,8 @@ pub struct Source {
     pub control: Control,
     /// Whether the journal has an intent without an outcome.
     pub journal_open: bool,
+    /// Whether it says that the step has come to pausing writes in the target.
+    pub pause_noted: bool,
 }
 
 /// The target.
@@ -75,8 +77,10 @@ pub struct Target {
     pub items: [Value; KEYS],
     /// Their versions.
     pub versions: [Version; KEYS],
-    /// The control record of DynamoOnly.
+    /// The control record of DynamoOnly. Pauses are epochs of their own.
     pub control: Control,
+    /// The epoch with which the truth last came to the target.
+    pub since: u8,
     /// The stream, oldest first, as far as the reverse feed is to read it: key, version, state.
     pub stream: [(u8, Version, Value); STREAM],
     /// Records in it.
@@ -256,6 +260,38 @@ pub struct Coordinator {
     pub to: Phase,
     /// A `COMMIT` of a dead coordinator is on its way, and holds the barrier.
     pub commit_in_flight: bool,
+    /// A change of the target's record that a dead coordinator has sent.
+    pub request_in_flight: Option<Request>,
+    /// The last step was undone, which waits for nobody: the next one waits for who has followed it before it begins.
+    pub undone: bool,
+}
+
+/// A change of the target's control record, from the epoch that it is to be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// The truth is in the target since this epoch; writes wait.
+    Enter(u8),
+    /// Writes go on.
+    Open(u8),
+    /// Writes wait, in the epoch after.
+    Pause(u8),
+    /// The truth goes back, in the epoch after.
+    Leave(u8),
+}
+
+/// Where the truth is, by both records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// In the source.
+    Source,
+    /// In the target.
+    Target,
+    /// Decided in the source, not yet copied to the target.
+    ToTarget,
+    /// Decided in the target, not yet copied to the source.
+    ToSource,
+    /// The records contradict each other.
+    Lost,
 }
 
 /// Where a step is.
@@ -265,17 +301,23 @@ pub enum Stage {
     Idle,
     /// The intent is in the journal.
     Intended,
-    /// On the way back from DynamoOnly: writes are stopped.
-    Paused,
-    /// The barrier is closed, the sequence is moved, nothing is committed.
+    /// To DynamoOnly: the barrier is closed, what is pending is delivered.
+    Closed,
+    /// What must hold was looked at behind the closed barrier; the sequence is moved, nothing is committed.
     Flipping,
-    /// The source's control record is flipped.
+    /// To DynamoOnly: decided in the source.
     Flipped,
-    /// The target's control record is as well, where it has one.
+    /// To DynamoOnly: the target's record says so too; writes wait.
     Announced,
-    /// DynamoOnly writes are let through.
-    Resumed,
-    /// Crashed.
+    /// Back: the journal says that a pause follows, and the source knows its epoch.
+    Noted,
+    /// Back: writes are stopped.
+    Paused,
+    /// Back: decided in the target.
+    Decided,
+    /// All is done but waiting for instances and the outcome in the journal.
+    Settled,
+    /// Crashed, or given up: whoever comes next settles it by the records.
     Dead,
 }
 

@@ -51,7 +51,8 @@ impl State {
 impl Model {
     /// Whether a flip holds the barrier.
     pub fn barrier_is_closed(&self, s: &State) -> bool {
-        !self.is(Mutation::NoBarrier) && (s.coordinator.at == Stage::Flipping || s.coordinator.commit_in_flight)
+        !self.is(Mutation::NoBarrier)
+            && (matches!(s.coordinator.at, Stage::Closed | Stage::Flipping) || s.coordinator.commit_in_flight)
     }
 
     /// Whether no write transaction holds the barrier.

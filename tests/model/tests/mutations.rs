@@ -75,7 +75,8 @@ fn hole_16_open_intents_count_as_pending() {
 fn a_late_write_of_dynamo_only_is_noticed_after_the_way_back() {
     caught(Mutation::FeedEndsAtFlipBack, scope::way_back(), Claim::Known);
     caught(Mutation::FeedSkipsEarlierEpochs, scope::there_again(), Claim::Known);
-    caught(Mutation::FlipThereUndrained, scope::there_again(), Claim::TruthIsComplete);
+    caught(Mutation::FeedBelievesEarlierRecords, scope::there_again(), Claim::TruthIsComplete);
+    caught(Mutation::FeedMarksBesideWriters, scope::way_back(), Claim::Known);
 }
 
 // Other rules.
@@ -111,4 +112,12 @@ fn dynamo_only_begins_with_nothing_pending_and_ends_drained() {
     caught(Mutation::FlipBackUndrained, scope::way_back(), Claim::TruthIsComplete);
     caught(Mutation::FlipBackUnpaused, scope::way_back(), Claim::TruthIsComplete);
     caught(Mutation::SourceNotFrozen, scope::raw_steps(), Claim::UnknownIsUnknown);
+    caught(Mutation::FlipBackOverLeases, scope::way_back(), Claim::TruthIsComplete);
+    caught(Mutation::VersionBelowEpoch, scope::way_back(), Claim::TruthIsComplete);
+}
+
+#[test]
+fn a_pause_is_an_epoch_that_the_source_knows_and_no_late_one_stays() {
+    caught(Mutation::PauseEpochNotNoted, scope::there_again(), Claim::TruthIsComplete);
+    caught(Mutation::PauseNotOutrun, scope::there_again(), Claim::JournalFirst);
 }

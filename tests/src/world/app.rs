@@ -47,15 +47,17 @@ impl World {
         reads: ReadOptions,
         lease: Duration,
     ) -> Migration {
-        let options = MigrationOptions::new(source, self.target_options())
+        let options = self.app_options(source, lease).writes(writes).reads(reads).sweeper(sweeping_never());
+        Migration::connect(options).await.expect("both stores are there")
+    }
+
+    /// What [`World::registered_app`] connects with, with every other setting as it is by default.
+    pub fn app_options(&self, source: SourceOptions, lease: Duration) -> MigrationOptions {
+        MigrationOptions::new(source, self.target_options())
             .table(IntegrationLogs::default(), LOGS, LOGS)
             .and_then(|options| options.table(Payments::default(), PAYMENTS, PAYMENTS))
             .expect("plain names")
-            .writes(writes)
-            .reads(reads)
-            .sweeper(sweeping_never())
-            .instance(InstanceOptions { name: "application under test".to_owned(), lease });
-        Migration::connect(options).await.expect("both stores are there")
+            .instance(InstanceOptions { name: "application under test".to_owned(), lease })
     }
 
     /// Open intents of strict writes.

@@ -1,15 +1,16 @@
 //! The command is killed without a word at every entry that a step makes in the journal, in every step, in both directions,
-//! while applications write. The next command finishes or undoes, and nothing that was acknowledged is lost.
+//! while three application processes write. The next command finishes or undoes, and nothing that was acknowledged is lost.
 
 use std::time::Duration;
 
 use lockstep_core::Phase;
 use lockstep_tests::World;
+use lockstep_tests::world::eventually;
 use lockstep_tests::world::rows::{logs, payments};
-use lockstep_tests::world::{Fleet, eventually};
 use sqlx::PgConnection;
 
 use crate::process::{command, ended};
+use crate::writers::Writers;
 
 const LEASE: Duration = Duration::from_secs(10);
 /// The advisory lock at which a command waits in the middle of an entry.
@@ -62,7 +63,7 @@ impl Step {
 
 struct Stage {
     world: World,
-    fleet: Fleet,
+    writers: Writers,
 }
 
 impl Stage {
@@ -72,8 +73,8 @@ impl Stage {
         world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
         world.migrated_to(Phase::HybridRead).await.close().await;
         world.sql(STOPPER).await;
-        let fleet = Fleet::start(&world, LEASE).await;
-        Self { world, fleet }
+        let writers = Writers::start(&world, LEASE).await;
+        Self { world, writers }
     }
 
     async fn phase(&self) -> Phase {
@@ -94,7 +95,10 @@ impl Stage {
 
     /// What the gates ask for, with everybody at rest: nothing pending, and a fresh verdict.
     async fn ready(&self) {
-        let _rest = self.fleet.at_rest().await;
+        self.writers.at_rest(self.settled()).await;
+    }
+
+    async fn settled(&self) {
         if self.phase().await == Phase::DynamoOnly {
             self.world.feed_until_drained().await;
         } else {
@@ -104,7 +108,7 @@ impl Stage {
         // Both stores are equal, and every acknowledged write is in both.
         let wrong = self.world.disagreements().await;
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        self.fleet.assert_in_source(&self.world).await;
+        self.writers.assert_in_source(&self.world).await;
     }
 
     /// Takes a step to its end. A gate may refuse it: it was undone in an epoch in which there is no verdict yet, or canary
@@ -165,14 +169,14 @@ async fn round(stage: &Stage, there: Step, n: i64) -> bool {
         stage.ready().await;
         let killed = stage.killed(step, n).await;
         any |= killed;
-        let before = stage.fleet.acknowledged(step.from) + stage.fleet.acknowledged(step.to);
+        let before = stage.writers.acknowledged(step.from) + stage.writers.acknowledged(step.to);
         if stage.phase().await != step.to || !stage.world.source.open_intents().await.expect("the journal").is_empty() {
             stage.whole(step).await;
         }
         assert_eq!(stage.phase().await, step.to, "{step:?}, killed at {n}");
         assert!(stage.world.source.open_intents().await.expect("the journal").is_empty(), "I9: {step:?}, killed at {n}");
         eventually("writers go on", || async {
-            stage.fleet.acknowledged(step.from) + stage.fleet.acknowledged(step.to) > before + 5
+            stage.writers.acknowledged(step.from) + stage.writers.acknowledged(step.to) > before + 5
         })
         .await;
     }
@@ -192,10 +196,10 @@ async fn at_every_entry(stage: &Stage, there: Step) -> i64 {
 async fn killed_at_every_entry_of_the_journal_to_dynamo_only_and_back() {
     let stage = Stage::set().await;
     let entries = at_every_entry(&stage, Step { from: Phase::HybridRead, to: Phase::DynamoOnly }).await;
-    println!("{entries} entries, {} writes unknown", stage.fleet.unknown());
+    println!("{entries} entries, {} writes unknown", stage.writers.unknown());
     assert!(entries >= 8, "every part of a step is in the journal: {entries}");
     stage.ready().await;
-    stage.fleet.stop().await;
+    stage.writers.stop().await;
 }
 
 #[tokio::test]
@@ -209,5 +213,5 @@ async fn killed_at_every_entry_of_the_journal_of_the_other_steps() {
         stage.whole(Step { from, to }).await;
     }
     stage.ready().await;
-    stage.fleet.stop().await;
+    stage.writers.stop().await;
 }

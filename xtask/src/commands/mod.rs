@@ -20,6 +20,7 @@ pub mod reverse_feed;
 pub mod rollback;
 pub mod seed;
 mod shared;
+pub mod soak;
 pub mod status;
 mod step;
 pub mod test_operation;

@@ -196,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_that_is_set_lengthens_no_lease() {
+        let known = Known::default();
+        known.learn(control(Phase::DualWrite, 2), Moment { mono_us: 10, wall_us: 1_000_010 }, LEASE);
+        for wall_us in [0, 500_000, 1_000_010] {
+            assert!(known.at(Moment { mono_us: 109, wall_us }).is_some());
+            assert_eq!(known.at(Moment { mono_us: 110, wall_us }), None, "the monotonic clock has come to its end");
+        }
+    }
+
+    #[test]
     fn only_a_renewal_extends_the_lease_and_a_late_one_brings_no_old_phase_back() {
         let known = Known::default();
         known.learn(control(Phase::DualWrite, 2), moment(10), LEASE);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use lockstep_core::migration::Migration;
 use lockstep_core::operation::Operation;
-use lockstep_core::store::{Store, WriteOutcome};
-use lockstep_core::{Error, Kind, MigratableTable, Retry};
+use lockstep_core::store::{Store, Swap, WriteOutcome};
+use lockstep_core::{Error, Kind, MigratableTable, Phase, Retry};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, OperationLogs};
 use lockstep_payments::{Payment, Payments};
 use lockstep_tests::World;
@@ -21,6 +21,8 @@ use super::model::{Key, Model, State, Told, Trying};
 pub(crate) const SHARED: std::ops::Range<i64> = 1..7;
 /// Share of writes whose caller dies.
 const CRASHES: f64 = 0.12;
+/// Pause before a write that must succeed is tried again.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
 /// Awaits of a write, at most; one that dies later has got through.
 const POLLS_MAX: usize = 40;
 
@@ -66,8 +68,22 @@ impl Actor {
         self.model.begin(Key(table, id), State::Absent)
     }
 
+    /// Writes through its stores until one write is acknowledged: who is well again can write.
+    pub(crate) async fn apply_one(&mut self, app: &Migration) {
+        let logs = app.store::<IntegrationLogs>();
+        loop {
+            let (trying, token) = self.holds(LOGS, self.name as i64 * 100 + 1);
+            let told = written(logs.put(&log_row(self.name as i64 * 100 + 1, &token)).await);
+            self.model.end(trying, told);
+            if told.is_acknowledged() {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Writes through the stores, so many times.
-    pub(crate) async fn apply(mut self, app: Migration, times: usize) {
+    pub(crate) async fn apply(&mut self, app: &Migration, times: usize) {
         let (logs, payments) = (app.store::<IntegrationLogs>(), app.store::<Payments>());
         for _ in 0..times {
             match self.rng.random_range(0..10) {
@@ -79,7 +95,7 @@ impl Actor {
                 6 => self.delete_payment(&payments).await,
                 7 => self.put_batch(&logs).await,
                 8 => self.swap_payment(&payments).await,
-                _ => self.coordinate(&app, &logs, &payments).await,
+                _ => self.coordinate(app, &logs, &payments).await,
             }
             self.read_own(&logs).await;
         }
@@ -126,7 +142,7 @@ impl Actor {
         let trying = self.goes(LOGS, id);
         let told = self.cut_short(async { written(logs.delete(id).await) }).await;
         self.model.end(trying, told);
-        if told == Told::Acknowledged {
+        if told.is_acknowledged() {
             let (trying, token) = self.holds(LOGS, id);
             let told = self.cut_short(async { written(logs.put(&log_row(id, &token)).await) }).await;
             self.model.end(trying, told);
@@ -152,7 +168,7 @@ impl Actor {
         let done = self.cut_short_of(logs.put_batch(&rows)).await;
         for (at, trying) in trying.into_iter().enumerate() {
             let told = done.as_ref().map_or(Told::Unknown, |outcomes| match &outcomes[at] {
-                Ok(_) => Told::Acknowledged,
+                Ok(outcome) => acknowledged_in(outcome.control.phase),
                 Err(error) => told_by(error),
             });
             self.model.end(trying, told);
@@ -165,7 +181,7 @@ impl Actor {
         let swap = async {
             let change = move |p: &mut Payment| p.transaction_reference = Some(token.clone());
             match payments.update_if(id, |p| p.customer_id != 2, change).await {
-                Ok(swap) if swap.is_changed() => Told::Acknowledged,
+                Ok(Swap::Changed(outcome)) => acknowledged_in(outcome.control.phase),
                 Ok(_) => Told::Nothing,
                 Err(error) => told_by(&error),
             }
@@ -185,7 +201,7 @@ impl Actor {
                 operation.put(payments, &payment_row(payment_id, 1, &payment_token)).await?;
                 operation.put(logs, &log_row(log_id, &log_token)).await
             });
-            both.await.map_or_else(|error| told_by(&error), |_| Told::Acknowledged)
+            both.await.map_or_else(|error| told_by(&error), |(_, outcome)| acknowledged_in(outcome.control.phase))
         };
         let told = self.cut_short(operation).await;
         self.model.end(log, told);
@@ -217,7 +233,7 @@ impl Actor {
     }
 
     /// Writes as a stranger, past everything, so many times.
-    pub(crate) async fn apply_raw(mut self, times: usize) {
+    pub(crate) async fn apply_raw(&mut self, times: usize) {
         for _ in 0..times {
             let id = self.shared_id();
             let table = if self.rng.random_bool(0.5) { LOGS } else { PAYMENTS };
@@ -264,10 +280,15 @@ fn insert(table: &str, id: i64, token: &str) -> String {
 
 fn written<R>(outcome: Result<WriteOutcome<R>, Error>) -> Told {
     match outcome {
-        Ok(outcome) if outcome.found => Told::Acknowledged,
+        Ok(outcome) if outcome.found => acknowledged_in(outcome.control.phase),
         Ok(_) => Told::Nothing,
         Err(error) => told_by(&error),
     }
+}
+
+/// What a caller was told whose write was acknowledged in a phase.
+pub(crate) fn acknowledged_in(phase: Phase) -> Told {
+    if phase == Phase::DynamoOnly { Told::AcknowledgedByTarget } else { Told::Acknowledged }
 }
 
 #[track_caller]

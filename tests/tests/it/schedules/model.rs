@@ -22,10 +22,18 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Acknowledged,
+    /// Acknowledged by the target alone, in DynamoOnly.
+    AcknowledgedByTarget,
     /// It failed, or there was nothing to write to.
     Nothing,
     /// Nobody knows, or the caller died.
     Unknown,
+}
+
+impl Told {
+    pub(crate) fn is_acknowledged(self) -> bool {
+        matches!(self, Self::Acknowledged | Self::AcknowledgedByTarget)
+    }
 }
 
 #[derive(Debug)]
@@ -115,6 +123,12 @@ impl Model {
         })
     }
 
+    /// How many writes were told so.
+    pub(crate) fn count(&self, told: Told) -> usize {
+        let is = |attempt: &&Attempt| attempt.ended.is_some_and(|(_, ended)| ended == told);
+        self.with(|history| history.rows.values().flatten().filter(is).count())
+    }
+
     /// Every row that anybody ever wrote to.
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.with(|history| history.rows.keys().copied().collect())
@@ -127,7 +141,7 @@ impl Model {
 
 impl Attempt {
     fn is_known_before(&self, moment: u64) -> bool {
-        self.ended.is_some_and(|(ended, told)| told == Told::Acknowledged && ended <= moment)
+        self.ended.is_some_and(|(ended, told)| told.is_acknowledged() && ended <= moment)
     }
 }
 

@@ -2,24 +2,32 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use lockstep_tests::World;
 use lockstep_tests::faults::source::{SourceFault, SourceFaultKind, SourceRule};
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::within;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 /// Longest that a late message is under way: whoever waits for its locks cannot do what it waits for.
 const LATE: Duration = Duration::from_millis(150);
+/// What else is asked of the target and of its streams.
+const OTHERS: [&str; 6] = ["GetItem", "Query", "GetRecords", "GetShardIterator", "DescribeStream", "UpdateItem"];
 
-/// The gates at which late messages wait.
+/// The gates at which messages wait: those whose senders have given up, and those that are only slow.
 #[derive(Clone)]
 pub(crate) struct Late {
     to_target: Gate,
     to_source: Gate,
+    slow_target: Gate,
+    slow_source: Gate,
 }
 
-/// Scripts both proxies.
-pub(crate) fn misbehave(world: &World, seed: u64) -> Late {
-    let late = Late { to_target: Gate::new(), to_source: Gate::new() };
+/// Scripts both proxies. Of what can go wrong before PostgreSQL this `share` does: a step to DynamoOnly is hundreds of statements,
+/// and one that never ends proves nothing.
+pub(crate) fn misbehave(world: &World, seed: u64, share: f64) -> Late {
+    let late = Late { to_target: Gate::new(), to_source: Gate::new(), slow_target: Gate::new(), slow_source: Gate::new() };
     let faults = [
         (Fault::LoseReply, 0.06),
         (Fault::Throttle, 0.05),
@@ -27,39 +35,44 @@ pub(crate) fn misbehave(world: &World, seed: u64) -> Late {
         (Fault::Duplicate, 0.04),
         (Fault::ServerError, 0.03),
         (Fault::AnswerThenApplyLate(late.to_target.clone()), 0.04),
+        (Fault::Delay(late.slow_target.clone()), 0.02),
     ];
     for (n, (fault, p)) in faults.into_iter().enumerate() {
         let rule = Rule::new(fault).on("PutItem").on("TransactWriteItems").on("BatchExecuteStatement");
         world.proxy().script(rule.probability(p, seed * 100 + n as u64));
     }
-    world.proxy().script(Rule::new(Fault::ServerError).on("GetItem").probability(0.05, seed * 100 + 50));
+    for (n, fault) in [Fault::ServerError, Fault::Throttle, Fault::LoseReply].into_iter().enumerate() {
+        let rule = OTHERS.into_iter().fold(Rule::new(fault), Rule::on);
+        world.proxy().script(rule.probability(0.02, seed * 100 + 50 + n as u64));
+    }
     let faults = [
         (SourceRule::new(SourceFault::LoseReply).on("COMMIT"), 0.05),
         (SourceRule::new(SourceFault::Cut).on("COMMIT"), 0.03),
         (SourceRule::new(SourceFault::CutThenApplyLate(late.to_source.clone())).on("COMMIT"), 0.03),
+        (SourceRule::new(SourceFault::DelayReply(late.slow_source.clone())), 0.004),
         (SourceRule::new(SourceFault::LoseReply), 0.004),
         (SourceRule::new(SourceFault::Cut).any_frame(), 0.003),
     ];
     for (n, (rule, p)) in faults.into_iter().enumerate() {
-        world.source_proxy().script(rule.probability(p, seed * 100 + 60 + n as u64));
+        world.source_proxy().script(rule.probability(p * share, seed * 100 + 60 + n as u64));
     }
     late
 }
 
 impl Late {
-    /// Lets late messages arrive, one by one, each a while after its sender has given up. Never ends.
+    /// Lets late messages arrive, one by one, each a while after its sender has given up, and slow ones. Never ends.
     pub(crate) async fn trickle(self) {
-        let (mut to_target, mut to_source) = (0, 0);
-        loop {
-            tokio::select! {
-                () = self.to_target.until_held(to_target + 1) => to_target += 1,
-                () = self.to_source.until_held(to_source + 1) => to_source += 1,
-            }
-            // How long does not matter to any claim.
-            tokio::time::sleep(LATE).await;
-            self.to_target.release(1);
-            self.to_source.release(1);
-        }
+        let gates = [&self.to_target, &self.to_source, &self.slow_target, &self.slow_source];
+        join_all(gates.map(let_through)).await;
+    }
+}
+
+async fn let_through(gate: &Gate) {
+    for held in 1.. {
+        gate.until_held(held).await;
+        // How long does not matter to any claim.
+        tokio::time::sleep(LATE).await;
+        gate.release(1);
     }
 }
 
@@ -70,12 +83,24 @@ pub(crate) async fn outage(world: &World) {
     world.source_proxy().up().await;
 }
 
+/// Now and then a store is away for a moment, or every connection is cut. Never ends.
+pub(crate) async fn outages(world: &World, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(1_000..8_000))).await;
+        match rng.random_range(0..3) {
+            0 => outage(world).await,
+            1 => world.source_proxy().cut_all().await,
+            _ => world.proxy().script(Rule::new(Fault::Unavailable).times(rng.random_range(10..60))),
+        }
+    }
+}
+
 /// The networks are well again, and everything that was under way has arrived.
 pub(crate) async fn heal(world: &World, late: &Late) {
     world.proxy().clear();
     world.source_proxy().clear();
-    late.to_target.open();
-    late.to_source.open();
+    [&late.to_target, &late.to_source, &late.slow_target, &late.slow_source].into_iter().for_each(Gate::open);
     let bound = Duration::from_secs(30);
     within(bound, late.to_target.until_done(world.proxy().counts().injected(FaultKind::AnswerThenApplyLate))).await;
     within(bound, late.to_source.until_done(world.source_proxy().injected(SourceFaultKind::CutThenApplyLate))).await;
