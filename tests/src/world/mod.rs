@@ -127,7 +127,9 @@ impl World {
         let product_url = source_proxy.as_ref().map_or_else(|| url.clone(), |proxy| at_address(&url, proxy.address()));
         let source = connect_source(product_url, &options).await;
         let target = Target::connect(target_options(endpoint, &options)).await;
-        let plain_target = Target::connect(target_options(dynamo.endpoint_url().to_owned(), &options)).await;
+        // Checkers are no product: what they ask of a busy machine may take its time.
+        let patient = WorldOptions { request_timeout: Duration::from_secs(30), ..options.clone() };
+        let plain_target = Target::connect(target_options(dynamo.endpoint_url().to_owned(), &patient)).await;
         let strangers = PgPoolOptions::new().max_connections(12).connect(&url).await.expect("strangers connect");
         Self { source, target, plain_target, dynamo: Some(dynamo), url, proxy, source_proxy, strangers, options }
     }
