@@ -72,3 +72,9 @@ impl ItemView for Attributes {
         self.get(name).map(Attribute::from)
     }
 }
+
+impl<V: ItemView + ?Sized> ItemView for &V {
+    fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
+        (**self).attribute(name)
+    }
+}

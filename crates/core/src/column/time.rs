@@ -54,7 +54,7 @@ pub fn parse_fixed_width(text: &str) -> Result<DateTime<Utc>, Unholdable> {
     DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|_| bad())
 }
 
-/// Reads what [`fixed_width`] writes, and nothing else: a tenth of what the general parser takes.
+/// Reads what [`fixed_width`] writes, and nothing else.
 fn read_plain(text: &[u8]) -> Option<DateTime<Utc>> {
     let number = |from: usize, digits: usize| {
         text.get(from..from + digits)?

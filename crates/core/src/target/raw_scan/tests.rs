@@ -196,7 +196,7 @@ proptest! {
 
 type Known = std::result::Result<(Vec<Attributes>, Option<Attributes>, f64), Kind>;
 
-/// One server for all cases: starting one is most of the time of a case.
+/// One server for all cases.
 fn read_both(answer: Answer) -> (Known, Known) {
     use std::sync::{LazyLock, Mutex, PoisonError};
     static SERVER: LazyLock<Mutex<(tokio::runtime::Runtime, Answering)>> = LazyLock::new(|| {
