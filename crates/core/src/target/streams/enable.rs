@@ -17,14 +17,16 @@ impl Target {
     /// The stream may be on or not.
     pub async fn enable_stream(&self, table: &str) -> Result<TableStream> {
         let doing = format!("switching on the stream of {table}");
-        let gone = || Error::target(Kind::Misconfigured, &doing, "there is no such table; see `doctor`");
         let mut backoff = Backoff::patient();
-        let mut found = self.ask_for_description(table).await?.ok_or_else(gone)?;
         loop {
+            let found = self.client.describe_table().table_name(table).send().await.map_err(|e| fault::error(&doing, e))?;
+            let found = found.table.unwrap_or_else(|| TableDescription::builder().build());
+            let active = found.table_status == Some(TableStatus::Active);
             match stream_of(&found) {
-                Some((arn, StreamViewType::NewAndOldImages)) if found.table_status == Some(TableStatus::Active) => {
+                Some((arn, StreamViewType::NewAndOldImages)) if active => {
                     return Ok(TableStream::new(self.streams.clone(), table, arn));
                 }
+                Some((_, StreamViewType::NewAndOldImages)) | None if !active => {}
                 Some((_, StreamViewType::NewAndOldImages)) => {}
                 Some((_, other)) => {
                     let message = format!(
@@ -34,30 +36,21 @@ impl Target {
                     );
                     return Err(Error::target(Kind::Misconfigured, doing, message));
                 }
-                None if found.table_status == Some(TableStatus::Active) => {
-                    if let Some(asked) = self.ask_for_stream(table, &doing).await? {
-                        found = asked;
-                        continue;
-                    }
-                }
-                None => {}
+                None => self.ask_for_stream(table, &doing).await?,
             }
             backoff.pause(Error::target(Kind::Unavailable, &doing, "the table is not ACTIVE with its stream yet")).await?;
-            found = self.ask_for_description(table).await?.ok_or_else(gone)?;
         }
     }
 
-    /// Asks for a stream; returns the table as it is then, where the answer says so.
-    async fn ask_for_stream(&self, table: &str, doing: &str) -> Result<Option<TableDescription>> {
+    async fn ask_for_stream(&self, table: &str, doing: &str) -> Result<()> {
         let wanted =
             StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages).build();
         let wanted = wanted.map_err(|e| Error::target(Kind::Invalid, doing, e.to_string()))?;
         let sent = self.client.update_table().table_name(table).stream_specification(wanted).send().await;
         match sent.map_err(|e| fault::error(doing, e)) {
-            Ok(output) => Ok(output.table_description.filter(|asked| stream_of(asked).is_some())),
             // Somebody else, or an earlier request whose answer was lost, is switching it on: look again.
-            Err(error) if error.kind == Kind::Unknown || error.message.starts_with("ResourceInUseException") => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if error.kind == Kind::Unknown || error.message.starts_with("ResourceInUseException") => Ok(()),
+            other => other.map(drop),
         }
     }
 }
