@@ -105,7 +105,7 @@ fn steps_to_dynamo_only(from: Phase) -> i64 {
 /// What a full pass rests on besides rows and items; `None` where that cannot be said, as when the target table is not the
 /// one that was adopted, or the source does not tell its timeline.
 pub(crate) async fn identity(source: &Source, target: &Target, binding: &TableBinding) -> Result<Option<String>> {
-    let there = target.describe(&binding.target_name, &binding.table.target()).await?;
+    let there = target.describe_lately(&binding.target_name, &binding.table.target()).await?;
     identity_of(source, there, binding).await
 }
 

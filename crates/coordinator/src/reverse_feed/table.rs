@@ -25,7 +25,8 @@ pub(super) async fn feed(
 ) -> Result<()> {
     let (source, target) = (&migration.source, &migration.target);
     let table = source.fed_table(binding).await?;
-    let stream = target.enable_stream(&binding.target_name).await?;
+    // Whoever switched it on did so a moment ago. Were it switched off and on since, its shards would be closed, as at any time.
+    let stream = target.enable_stream_lately(&binding.target_name).await?;
     // Fails here, with its name, if the role may not read it.
     stream.shards().await.map_err(|error| match error {
         lockstep_core::target::streams::StreamError::Store(error) => error,

@@ -19,14 +19,14 @@ use crate::key::{KeyAttribute, PK, TargetKey, TargetSchema};
 /// An emulator counts every item of every index each time, which holds up whoever reads or writes there.
 ///
 /// Source: Amazon DynamoDB API Reference, DescribeTable.
-const DESCRIBED_LATELY: Duration = Duration::from_secs(2);
+const DESCRIBED_LATELY: Duration = Duration::from_secs(5);
 
 /// Tables that were ACTIVE lately. What is missing or being changed is asked for each time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Described(Arc<Mutex<HashMap<String, (Instant, TableDescription)>>>);
 
 impl Described {
-    fn lately(&self, table: &str) -> Option<TableDescription> {
+    pub(super) fn lately(&self, table: &str) -> Option<TableDescription> {
         let described = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         described.get(table).filter(|(at, _)| at.elapsed() < DESCRIBED_LATELY).map(|(_, found)| found.clone())
     }
@@ -71,7 +71,7 @@ impl Target {
         Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema)))
     }
 
-    /// As [`describe`](Target::describe), but one that was ACTIVE within the last two seconds is taken to be as it was.
+    /// As [`describe`](Target::describe), but one that was ACTIVE within the last five seconds is taken to be as it was.
     ///
     /// # Errors
     /// As there.

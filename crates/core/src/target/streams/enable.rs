@@ -19,8 +19,8 @@ impl Target {
         let doing = format!("switching on the stream of {table}");
         let mut backoff = Backoff::patient();
         loop {
-            let found = self.client.describe_table().table_name(table).send().await.map_err(|e| fault::error(&doing, e))?;
-            let found = found.table.unwrap_or_else(|| TableDescription::builder().build());
+            let found = self.ask_for_description(table).await?;
+            let found = found.ok_or_else(|| Error::target(Kind::Misconfigured, &doing, "there is no such table in this region and account"))?;
             let active = found.table_status == Some(TableStatus::Active);
             match stream_of(&found) {
                 Some((arn, StreamViewType::NewAndOldImages)) if active => {
@@ -39,6 +39,20 @@ impl Target {
                 None => self.ask_for_stream(table, &doing).await?,
             }
             backoff.pause(Error::target(Kind::Unavailable, &doing, "the table is not ACTIVE with its stream yet")).await?;
+        }
+    }
+
+    /// As [`enable_stream`](Target::enable_stream), but one that was on within the last five seconds is taken to be on.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn enable_stream_lately(&self, table: &str) -> Result<TableStream> {
+        match self.described.lately(table).as_ref().and_then(stream_of) {
+            Some((arn, StreamViewType::NewAndOldImages)) => Ok(TableStream::new(self.streams.clone(), table, arn)),
+            _ => self.enable_stream(table).await,
         }
     }
 
