@@ -151,7 +151,7 @@ async fn table(source: &Source, target: &Target, binding: &TableBinding, phase: 
         CaptureState::Absent => "absent".to_owned(),
         CaptureState::Broken(how) => how,
     };
-    let standing = match target.describe(&binding.target_name, &binding.table.target()).await {
+    let standing = match target.describe_lately(&binding.target_name, &binding.table.target()).await {
         Ok(TableStanding::Missing) => "missing".to_owned(),
         Ok(TableStanding::There(there)) if there.active && there.mismatches.is_empty() => "ACTIVE".to_owned(),
         Ok(TableStanding::There(there)) if there.active => there.mismatches.join("; "),

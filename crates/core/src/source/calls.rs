@@ -188,7 +188,8 @@ fn function(call: Call, statements: &RowStatements, binding: &TableBinding) -> S
              OUT lockstep_old_version bigint, OUT lockstep_old_repair bigint) LANGUAGE plpgsql AS $lockstep$
          #variable_conflict use_column
          BEGIN
-             PERFORM pg_advisory_xact_lock_shared({class}, {barrier});
+             -- An expression costs less than a query. What it is put into, the write sets.
+             lockstep_key := pg_advisory_xact_lock_shared({class}, {barrier})::text;
              IF (SELECT c.epoch FROM lockstep.control c) IS DISTINCT FROM ${believed}
                 OR current_setting('transaction_isolation') <> 'read committed' THEN
                  RAISE EXCEPTION 'lockstep: the phase is another than the caller believes' USING ERRCODE = '{STALE}';

@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgQueryResult};
 
 use super::begin::begin_with;
 use super::sessions::Sessions;
@@ -95,6 +95,24 @@ pub(crate) async fn marks_of(transaction: &mut PgConnection, keys: &[MarkedKey],
 /// Takes what the target holds by now out of the pending set, and this transaction's intents with it, inside the
 /// transaction: both are true when it commits, and neither when it does not.
 pub(crate) async fn settle_in_transaction(transaction: &mut PgConnection, held: &[(&MarkedKey, Version)]) -> Result<()> {
+    let settled = match held {
+        [(key, version)] => settle_one(transaction, key, *version).await,
+        held => settle_many(transaction, held).await,
+    };
+    settled.map(drop).doing("settling a strict write")
+}
+
+/// Most strict writes are of one key, and a join costs half as much again as the deletes themselves.
+async fn settle_one(transaction: &mut PgConnection, key: &MarkedKey, version: Version) -> sqlx::Result<PgQueryResult> {
+    let settle = sqlx::query(
+        "WITH gone AS (DELETE FROM lockstep.pending WHERE table_name = $1 AND key = $2::jsonb AND version = $3),
+         cured AS (DELETE FROM lockstep.dead_letters WHERE table_name = $1 AND key = $2::jsonb AND version < $3)
+         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
+    );
+    settle.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
+}
+
+async fn settle_many(transaction: &mut PgConnection, held: &[(&MarkedKey, Version)]) -> sqlx::Result<PgQueryResult> {
     let tables: Vec<&str> = held.iter().map(|(key, _)| key.table).collect();
     let keys: Vec<&str> = held.iter().map(|(key, _)| key.key.as_str()).collect();
     let versions: Vec<i64> = held.iter().map(|(_, version)| version.0).collect();
@@ -112,8 +130,6 @@ pub(crate) async fn settle_in_transaction(transaction: &mut PgConnection, held: 
     .bind(&versions)
     .execute(transaction)
     .await
-    .doing("settling a strict write")?;
-    Ok(())
 }
 
 impl Source {

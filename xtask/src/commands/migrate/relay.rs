@@ -66,16 +66,22 @@ async fn until_safe(progress: &Progress, backfilled: &CancellationToken) {
     }
 }
 
-/// Waits until nothing is pending, or for `at_most`: somebody else may be writing all the time.
-pub(super) async fn drain(coordinator: &Coordinator, at_most: Duration, cancel: &CancellationToken) -> anyhow::Result<bool> {
+/// Waits until nothing is pending, or nothing for as long as `lag`, but for `at_most`: somebody else may be writing all the time.
+pub(super) async fn drain(
+    coordinator: &Coordinator,
+    lag: Duration,
+    at_most: Duration,
+    cancel: &CancellationToken,
+) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let migration = coordinator.migration();
     while begun.elapsed() < at_most && !cancel.is_cancelled() {
-        let mut pending = 0;
+        let mut is_behind = false;
         for binding in &migration.tables {
-            pending += migration.source.lag(binding.name()).await?.keys;
+            let pending = migration.source.lag(binding.name()).await?;
+            is_behind |= pending.keys > 0 && pending.oldest_s >= lag.as_secs_f64();
         }
-        if pending == 0 {
+        if !is_behind {
             return Ok(true);
         }
         tokio::time::sleep(LOOK_EVERY).await;

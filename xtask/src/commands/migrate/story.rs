@@ -22,6 +22,8 @@ use crate::ui::seconds;
 
 /// Writes a second on the embedded stores, unless set otherwise.
 const LIVE_WRITES_PER_S: u32 = 100;
+/// For how long a change may have waited where writers go on.
+const LAG: Duration = Duration::from_secs(1);
 /// Longest wait for the pending set to empty. On stores that others write it may never be quite empty, and need not be.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -134,7 +136,7 @@ impl Story<'_> {
         let history = history?;
         relay.history_is_moved();
         stages.end("backfill");
-        self.catch_up().await?;
+        self.catch_up(LAG).await?;
         stages.end("catch-up");
 
         let (mut steps, mut legs, mut live_writes) = (Vec::new(), Vec::new(), None::<LiveWrites>);
@@ -173,7 +175,7 @@ impl Story<'_> {
             });
             through && self.stores.are_embedded()
         } else {
-            self.catch_up().await?;
+            self.catch_up(Duration::ZERO).await?;
             false
         };
         stages.end("drain");
@@ -261,10 +263,10 @@ impl Story<'_> {
         if self.cancel.is_cancelled() { Err(interrupted()) } else { Ok(report) }
     }
 
-    async fn catch_up(&self) -> anyhow::Result<()> {
+    async fn catch_up(&self, lag: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
         let shown = board(&self.context.ui, "catch up", self.coordinator.progress(), true);
-        let drained = drain(self.coordinator, DRAIN_WITHIN, self.cancel).await;
+        let drained = drain(self.coordinator, lag, DRAIN_WITHIN, self.cancel).await;
         shown.close().await;
         let drained = drained?;
         if self.cancel.is_cancelled() {
@@ -272,7 +274,7 @@ impl Story<'_> {
         }
         let took = seconds(begun.elapsed().as_secs_f64());
         self.context.ui.say(&if drained {
-            format!("  Caught up in {took}: nothing was pending")
+            format!("  Caught up in {took}")
         } else {
             format!("  After {took} changes are still pending; they are delivered as they come")
         });
