@@ -1,6 +1,6 @@
 //! Asking again and again, for what runs long.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Ask, mark, require};
@@ -31,17 +31,16 @@ impl Watch {
         let Some(ask) = self.due() else { return Ok(()) };
         // Before the answer: others need not ask the same meanwhile.
         self.asked(ask);
-        let kept = require(ask, migration).await;
-        if kept.is_err() {
+        if let Err(error) = require(ask, migration).await {
             // They have to hear of it as well.
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Asked::default();
+            *self.lock() = Asked::default();
+            return Err(error);
         }
-        kept?;
         mark(migration).await
     }
 
     fn due(&self) -> Option<Ask> {
-        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = self.lock();
         let is_due = |at: Option<Instant>, every| at.is_none_or(|at| at.elapsed() >= every);
         match (is_due(asked.everything, DESCRIBED_EVERY), is_due(asked.anything, EVERY)) {
             (true, _) => Some(Ask::Everything),
@@ -52,10 +51,14 @@ impl Watch {
 
     /// Notes that it has been asked now.
     pub(super) fn asked(&self, ask: Ask) {
-        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.lock();
         asked.anything = Some(Instant::now());
         if ask == Ask::Everything {
             asked.everything = asked.anything;
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

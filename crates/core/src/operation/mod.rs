@@ -10,29 +10,26 @@
 //! row counts two or three) and 4 MB.
 
 mod log;
+mod own_log;
 
 pub use log::{LogSink, OperationEvent, Stage};
 
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
-use chrono::{SubsecRound, Utc};
 use sqlx::postgres::PgArguments;
 
 use crate::error::{Error, Kind, Result};
 use crate::migration::Migration;
 use crate::source::Control;
-use crate::store::{Begun, Beside, Delivery, PrimaryKey, Store, TargetTransaction, WriteTransaction, Writer};
+use crate::store::{Begun, Delivery, PrimaryKey, Store, TargetTransaction, WriteTransaction, Writer};
 use crate::table::MigratableTable;
+
+use own_log::OwnLog;
 
 /// An operation under way. Dropped, it is rolled back without a log of its end.
 pub struct Operation<S: LogSink> {
     writer: Writer,
-    logs: Store<S::Table>,
-    sink: Arc<S>,
-    name: String,
-    correlation_id: String,
-    began: Instant,
+    log: OwnLog<S>,
     write: Write,
 }
 
@@ -100,19 +97,8 @@ impl<S: LogSink> Operation<S> {
         name: &str,
         correlation_id: &str,
     ) -> Result<Self> {
-        let began = Instant::now();
-        let (name, correlation_id) = (name.to_owned(), correlation_id.to_owned());
-        let event = OperationEvent {
-            name: &name,
-            correlation_id: &correlation_id,
-            stage: Stage::Start,
-            at: Utc::now().trunc_subsecs(6),
-            elapsed: None,
-            message: None,
-        };
-        let started = Beside::default();
-        logs.insert_beside(&sink.row(&event), &started).await?;
-        let started = started.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let log = OwnLog::new(logs, sink, name, correlation_id);
+        let started = log.start().await?;
         let write = match writer.begin_where_the_truth_is().await? {
             Begun::Source(mut write) => {
                 write.together = true;
@@ -121,7 +107,7 @@ impl<S: LogSink> Operation<S> {
             }
             Begun::Target(permit) => Write::Target(TargetTransaction::new(permit)),
         };
-        Ok(Self { writer, logs, sink, name, correlation_id, began, write })
+        Ok(Self { writer, log, write })
     }
 
     /// Writes a row, as [`Store::put`] does; returns it as PostgreSQL holds it.
@@ -193,12 +179,12 @@ impl<S: LogSink> Operation<S> {
     /// # Cancel safety
     /// As for [`Store::put`], for all rows together.
     pub async fn commit(mut self) -> Result<OperationOutcome> {
-        let row = self.row(Stage::Success, None);
+        let row = self.log.row(Stage::Success, None);
         let logged = match &mut self.write {
-            Write::Source(write) => self.logs.insert_in(write, &row).await.map(drop),
-            Write::Target(write) => self.logs.insert_staged(write, &row).await.map(drop),
+            Write::Source(write) => self.log.store().insert_in(write, &row).await.map(drop),
+            Write::Target(write) => self.log.store().insert_staged(write, &row).await.map(drop),
         };
-        let Self { writer, logs, sink, name, correlation_id, began, write } = self;
+        let Self { writer, log, write } = self;
         let ended = match (logged, write) {
             (Ok(()), Write::Source(write)) => writer.finish(write).await.map(|written| {
                 let keys = written.deliveries.len();
@@ -221,16 +207,7 @@ impl<S: LogSink> Operation<S> {
             Ok(outcome) => Ok(outcome),
             Err(error) if error.kind == Kind::Unknown => Err(error),
             Err(error) => {
-                let message = error.to_string();
-                let event = OperationEvent {
-                    name: &name,
-                    correlation_id: &correlation_id,
-                    stage: Stage::Failure,
-                    at: Utc::now().trunc_subsecs(6),
-                    elapsed: Some(began.elapsed()),
-                    message: Some(&message),
-                };
-                note_failure(&logs, &sink.row(&event)).await;
+                log.failure(&error).await;
                 Err(error)
             }
         }
@@ -238,35 +215,15 @@ impl<S: LogSink> Operation<S> {
 
     /// Rolls the operation back, and logs that it failed and why.
     pub async fn fail(self, reason: &Error) {
-        let row = self.row(Stage::Failure, Some(&reason.to_string()));
-        let Self { logs, write, .. } = self;
-        write.roll_back(logs.writer()).await;
-        note_failure(&logs, &row).await;
-    }
-
-    fn row(&self, stage: Stage, message: Option<&str>) -> <S::Table as MigratableTable>::Row {
-        self.sink.row(&OperationEvent {
-            name: &self.name,
-            correlation_id: &self.correlation_id,
-            stage,
-            at: Utc::now().trunc_subsecs(6),
-            elapsed: Some(self.began.elapsed()),
-            message,
-        })
+        let Self { writer, log, write } = self;
+        write.roll_back(&writer).await;
+        log.failure(reason).await;
     }
 
     /// A store of another migration writes to other stores, perhaps in another phase.
     fn check<T: MigratableTable>(&self, store: &Store<T>) {
         assert!(store.writer().is_same(&self.writer), "I5: the store of {} is of another migration handle", T::NAME);
     }
-}
-
-async fn note_failure<T: MigratableTable>(logs: &Store<T>, row: &T::Row) {
-    let beside = Beside::default();
-    if let Err(error) = logs.insert_beside(row, &beside).await {
-        tracing::warn!(kind = ?error.kind, "the failure of an operation could not be logged: {error}");
-    }
-    logs.writer().acknowledge(beside.into_inner().unwrap_or_else(PoisonError::into_inner));
 }
 
 fn vanished(table: &str) -> Error {

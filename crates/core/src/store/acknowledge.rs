@@ -5,7 +5,7 @@
 //! repeated or kept past a full queue.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use chrono::DateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -32,7 +32,18 @@ pub(crate) struct Held {
 
 /// Where a write beside an operation leaves what it delivered: the operation takes it out of the pending set together with its
 /// own keys, in the transaction that it has anyway.
-pub(crate) type Beside = Mutex<Vec<Held>>;
+#[derive(Default)]
+pub(super) struct Beside(Mutex<Vec<Held>>);
+
+impl Beside {
+    pub(super) fn extend(&self, held: impl IntoIterator<Item = Held>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
+    }
+
+    pub(super) fn into_held(self) -> Vec<Held> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The way to the task, which begins with the first key, and ends with the last handle.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //!
 //! A crash anywhere after the commit changes nothing: the key is pending, and a relay delivers it (I1, I7).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::acknowledge::{Beside, Held};
@@ -78,7 +78,7 @@ impl Writer {
         }
         owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
         match beside {
-            Some(beside) => beside.lock().unwrap_or_else(PoisonError::into_inner).extend(held),
+            Some(beside) => beside.extend(held),
             None => self.acknowledge(held),
         }
         Written { control, deliveries }

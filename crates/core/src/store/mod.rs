@@ -25,7 +25,7 @@ mod timing;
 mod transaction;
 mod write;
 
-pub(crate) use acknowledge::Beside;
+pub(crate) use acknowledge::Held;
 pub use counters::{WriteCounters, WriteCounts};
 pub use options::{WriteMode, WriteOptions};
 pub use outcome::{Delivery, WriteFailed, WriteOutcome};

@@ -4,9 +4,10 @@
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::acknowledge::{Beside, Held};
 use super::at_once::Reached;
 use super::transaction::{Change, State, WriteTransaction, Written};
-use super::{Begun, Beside, Delivery, Store, WriteOutcome};
+use super::{Begun, Delivery, Store, WriteOutcome};
 use crate::AttributeValue;
 use crate::column::{Column, Unholdable};
 use crate::error::{Doing, Error, Kind, Result};
@@ -101,15 +102,18 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// The same beside an operation: best effort in every phase, so that a target that is away does not keep it out, and what the
-    /// target holds is left in `beside` instead of being acknowledged.
-    pub(crate) async fn insert_beside(&self, row: &T::Row, beside: &Beside) -> Result<()> {
-        let mut write = match self.reach(Call::Insert, Some(beside), || bound(row)).await? {
-            Reached::Done(_) => return Ok(()),
-            Reached::Begun(Begun::Source(write)) => write,
-            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.insert_in_target(permit, row)).await.map(drop),
-        };
-        self.insert_in(&mut write, row).await?;
-        self.shared.writer.finish_beside(write, beside).await.map(drop)
+    /// target holds is returned instead of being acknowledged.
+    pub(crate) async fn insert_beside(&self, row: &T::Row) -> Result<Vec<Held>> {
+        let beside = Beside::default();
+        match self.reach(Call::Insert, Some(&beside), || bound(row)).await? {
+            Reached::Done(_) => {}
+            Reached::Begun(Begun::Source(mut write)) => {
+                self.insert_in(&mut write, row).await?;
+                self.shared.writer.finish_beside(write, &beside).await?;
+            }
+            Reached::Begun(Begun::Target(permit)) => drop(Box::pin(self.insert_in_target(permit, row)).await?),
+        }
+        Ok(beside.into_held())
     }
 
     /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the

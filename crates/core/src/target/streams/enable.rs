@@ -20,7 +20,8 @@ impl Target {
         let mut backoff = Backoff::patient();
         loop {
             let found = self.ask_for_description(table).await?;
-            let found = found.ok_or_else(|| Error::target(Kind::Misconfigured, &doing, "there is no such table in this region and account"))?;
+            let found = found
+                .ok_or_else(|| Error::target(Kind::Misconfigured, &doing, "there is no such table in this region and account"))?;
             let active = found.table_status == Some(TableStatus::Active);
             match stream_of(&found) {
                 Some((arn, StreamViewType::NewAndOldImages)) if active => {
