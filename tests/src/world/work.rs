@@ -103,6 +103,13 @@ impl World {
         coordinator.step(to, None, &()).await.expect("nothing refuses")
     }
 
+    /// The same, by a coordinator that comes for it alone.
+    pub async fn stepped_to(&self, to: Phase) {
+        let coordinator = self.coordinator().await;
+        self.step_to(&coordinator, to).await;
+        coordinator.close().await;
+    }
+
     /// Delivers everything that is pending.
     #[track_caller]
     pub fn relay_until_empty(&self) -> impl Future<Output = RelaySummary> + '_ {

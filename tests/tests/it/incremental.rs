@@ -144,9 +144,7 @@ async fn what_nobody_captured_is_found_by_a_full_pass_only_and_takes_the_base_aw
 #[tokio::test]
 async fn every_way_to_write_is_noted() {
     let world = verified().await;
-    let coordinator = world.coordinator().await;
-    world.step_to(&coordinator, Phase::DualWrite).await;
-    coordinator.close().await;
+    world.stepped_to(Phase::DualWrite).await;
     let strict = world.app(WriteOptions { dual_write: WriteMode::Strict, ..WriteOptions::default() });
     strict.store::<IntegrationLogs>().put(&log_row(201, "strict")).await.expect("written");
     strict.store::<IntegrationLogs>().delete(5).await.expect("deleted");

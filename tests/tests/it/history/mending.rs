@@ -30,8 +30,7 @@ async fn a_repair_that_is_broken_off_again_and_again_comes_to_its_end() {
     ended.expect("it ended").expect("it ended well");
     assert!(polls > 20 && broken_off > 0, "{polls} polls, {broken_off} times in the middle");
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
-    let rest = find_repairs(&migration, &options(), &CancellationToken::new()).await.expect("searched").repairable;
-    repair(&migration, &rest, &options(), &CancellationToken::new()).await.expect("repaired");
+    repair_rows(&world).await;
     goes_on(&world, Phase::DualWrite).await;
 }
 
@@ -97,12 +96,8 @@ async fn triggers_that_were_off_are_put_back_and_what_they_missed_is_found() {
         assert!(mended.left.expect("looked at").sound);
         if phase == Phase::PostgresOnly {
             // What is extra can be told only where both stores are written; the gate to HybridRead asks for a verdict.
-            let coordinator = world.coordinator().await;
-            world.step_to(&coordinator, Phase::DualWrite).await;
-            coordinator.close().await;
-            let found =
-                find_repairs(&world.migration(), &options(), &CancellationToken::new()).await.expect("searched").repairable;
-            repair(&world.migration(), &found, &options(), &CancellationToken::new()).await.expect("repaired");
+            world.stepped_to(Phase::DualWrite).await;
+            repair_rows(&world).await;
         }
         world.live_at(&world.payments_table(), &payment_key(1_000, 7)).await;
         goes_on(&world, Phase::DualWrite).await;

@@ -33,6 +33,13 @@ pub(crate) async fn mended(world: &World) -> Mended {
     within(Duration::from_secs(60), mending).await.expect("mended")
 }
 
+/// Finds what is not as it must be row by row, and has it put right.
+async fn repair_rows(world: &World) {
+    let (migration, cancel) = (world.migration(), CancellationToken::new());
+    let found = find_repairs(&migration, &options(), &cancel).await.expect("searched").repairable;
+    repair(&migration, &found, &options(), &cancel).await.expect("repaired");
+}
+
 /// What each of those who move something says.
 async fn refusals(world: &World) -> Vec<String> {
     let migration = world.migration();
@@ -90,9 +97,7 @@ async fn set_back() -> World {
     world.sql("UPDATE integration_logs SET user_id = 'waits' WHERE log_id = 7").await;
     let backup = world.back_up_source().await;
     world.relay_until_empty().await;
-    let coordinator = world.coordinator().await;
-    world.step_to(&coordinator, Phase::HybridRead).await;
-    coordinator.close().await;
+    world.stepped_to(Phase::HybridRead).await;
     world.sql("UPDATE integration_logs SET user_id = 'lost' WHERE log_id <= 7; DELETE FROM payments WHERE payment_id <= 5").await;
     world.sql(&log(1_000, "lost")).await;
     world.sql(&payment(1_000, 3)).await;

@@ -26,8 +26,7 @@ async fn a_source_that_was_set_back_stops_everything_until_a_new_epoch_outranks_
     let taken = take_target(&world.migration(), &chosen).await.expect("taken");
     assert_eq!((taken.rows, taken.left), (1, Vec::new()));
     assert_eq!(world.value::<i64>("SELECT count(*) FROM integration_logs WHERE log_id = 1000").await, 1);
-    let rest = find_repairs(&world.migration(), &options(), &CancellationToken::new()).await.expect("searched").repairable;
-    repair(&world.migration(), &rest, &options(), &CancellationToken::new()).await.expect("repaired");
+    repair_rows(&world).await;
     world.relay_until_empty().await;
     let brought_back = world.live_at(&world.logs_table(), &log_key(1_000, "lost")).await;
     assert!(version_of(&brought_back) > Some(lost), "I2: it outranks the lost state");
@@ -44,9 +43,7 @@ async fn a_version_sequence_that_was_set_back_is_noticed_by_what_the_target_has_
     world.sql("UPDATE integration_logs SET user_id = 'seen'").await;
     world.relay_until_empty().await;
     // A step makes marks.
-    let coordinator = world.coordinator().await;
-    world.step_to(&coordinator, Phase::HybridRead).await;
-    coordinator.close().await;
+    world.stepped_to(Phase::HybridRead).await;
     world.sql("SELECT setval('lockstep.version_seq', (1::bigint << 40) + 5)").await;
     // The source itself knows better as well.
     check(&world, "had seen version", &[Remedy::RaiseEpoch, Remedy::List]).await;

@@ -13,9 +13,7 @@ async fn target_set_back(how: &str) -> World {
     world.sql("UPDATE payments SET loan_id = 2 WHERE payment_id <= 9; DELETE FROM payments WHERE payment_id > 50").await;
     world.sql(&payments(101, 110)).await;
     world.relay_until_empty().await;
-    let coordinator = world.coordinator().await;
-    world.step_to(&coordinator, Phase::HybridRead).await;
-    coordinator.close().await;
+    world.stepped_to(Phase::HybridRead).await;
     match how {
         "restored" => world.restore_table(&table, &backup).await,
         "set back" => world.set_table_back(&table, &backup).await,
