@@ -88,6 +88,10 @@ impl Worker {
         assert!(done.success(), "kill {signal} {pid}");
     }
 
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.expect("SIGKILL");
+    }
+
     /// Cuts it off: it gets no new connection, and loses the ones whose last statement is like `pattern`.
     async fn lock_out(&self, world: &World, pattern: &str) {
         world.sql(&format!("ALTER ROLE {} NOLOGIN", self.role)).await;

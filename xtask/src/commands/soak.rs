@@ -19,10 +19,10 @@ const SEEDS: &str = "LOCKSTEP_TEST_SEEDS";
 
 /// Runs random schedules with faults, one seed after the other, until one fails
 ///
-/// Each seed is a schedule of the test suite, on stores of its own: applications, strangers, relays, a backfill and steps up to
-/// HybridRead and back, while both networks fail and callers and coordinators die. A model says what may be seen; once the
-/// networks are well, both stores must agree. The first seed that fails ends the run, with what failed and the command that repeats
-/// it. Builds the tests once, from this checkout.
+/// Each seed is two schedules of the test suite, on stores of their own: applications, strangers, relays, feeds, steps through
+/// all phases, while both networks fail and processes are stopped and killed. A model says what may be seen; once the networks
+/// are well, everybody must write again and both stores agree. The first seed that fails ends the run, with what failed and the
+/// command that repeats it. Builds the tests once, from this checkout.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask soak                     without an end, from a seed of the clock\n  \

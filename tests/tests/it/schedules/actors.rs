@@ -21,6 +21,8 @@ use super::model::{Key, Model, State, Told, Trying};
 pub(crate) const SHARED: std::ops::Range<i64> = 1..7;
 /// Share of writes whose caller dies.
 const CRASHES: f64 = 0.12;
+/// Pause before a write that must succeed is tried again.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
 /// Awaits of a write, at most; one that dies later has got through.
 const POLLS_MAX: usize = 40;
 
@@ -64,6 +66,20 @@ impl Actor {
 
     fn goes(&self, table: &'static str, id: i64) -> Trying {
         self.model.begin(Key(table, id), State::Absent)
+    }
+
+    /// Writes through its stores until one write is acknowledged: who is well again can write.
+    pub(crate) async fn apply_one(&mut self, app: &Migration) {
+        let logs = app.store::<IntegrationLogs>();
+        loop {
+            let (trying, token) = self.holds(LOGS, self.name as i64 * 100 + 1);
+            let told = written(logs.put(&log_row(self.name as i64 * 100 + 1, &token)).await);
+            self.model.end(trying, told);
+            if told.is_acknowledged() {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Writes through the stores, so many times.
@@ -271,7 +287,7 @@ fn written<R>(outcome: Result<WriteOutcome<R>, Error>) -> Told {
 }
 
 /// What a caller was told whose write was acknowledged in a phase.
-fn acknowledged_in(phase: Phase) -> Told {
+pub(crate) fn acknowledged_in(phase: Phase) -> Told {
     if phase == Phase::DynamoOnly { Told::AcknowledgedByTarget } else { Told::Acknowledged }
 }
 

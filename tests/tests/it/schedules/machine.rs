@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chaos::passing;
 
-/// Relays, and is killed again and again. Never ends.
-pub(crate) async fn relay_for_ever(world: Arc<World>, seed: u64) {
+/// Relays, and is killed again and again, after so many awaits at most. Never ends.
+pub(crate) async fn relay_for_ever(world: Arc<World>, seed: u64, polls_max: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let migration = world.migration();
     loop {
         let (progress, cancel) = (Progress::new(&migration.tables), CancellationToken::new());
         let relaying = relay(&migration, RelayUntil::Cancelled, &progress, &cancel);
-        if let Some(Err(error)) = CutShort::after(rng.random_range(20..200), relaying).await {
+        if let Some(Err(error)) = CutShort::after(rng.random_range(20..polls_max), relaying).await {
             passing(&error);
             tokio::task::yield_now().await;
         }
@@ -28,7 +28,7 @@ pub(crate) async fn relay_for_ever(world: Arc<World>, seed: u64) {
 }
 
 /// A coordinator, as soon as there can be one. What the last one left half-done is finished or undone by opening it.
-async fn coordinator(world: &World) -> Coordinator {
+pub(super) async fn coordinator(world: &World) -> Coordinator {
     loop {
         match Coordinator::open(world.migration()).await {
             Ok(coordinator) => return coordinator,
@@ -77,7 +77,7 @@ pub(crate) async fn backfill_and_wander(world: Arc<World>, seed: u64) {
 /// Waits until nothing that was written in an earlier phase is pending, as an operator would before reads move. A gate asks
 /// for less, and that is overruled here. But of a write in PostgresOnly no store remembers that the target lacks it, so
 /// reading one's writes begins with DualWrite.
-async fn caught_up(world: &World) {
+pub(super) async fn caught_up(world: &World) {
     let behind = "SELECT EXISTS (SELECT 1 FROM lockstep.pending p, lockstep.control c WHERE p.version >> 40 < c.epoch)";
     while world.value::<bool>(behind).await {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -123,6 +123,12 @@ impl Model {
         })
     }
 
+    /// How many writes were told so.
+    pub(crate) fn count(&self, told: Told) -> usize {
+        let is = |attempt: &&Attempt| attempt.ended.is_some_and(|(_, ended)| ended == told);
+        self.with(|history| history.rows.values().flatten().filter(is).count())
+    }
+
     /// Every row that anybody ever wrote to.
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.with(|history| history.rows.keys().copied().collect())

@@ -7,6 +7,8 @@ use lockstep_tests::World;
 use lockstep_tests::faults::source::{SourceFault, SourceFaultKind, SourceRule};
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::within;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 /// Longest that a late message is under way: whoever waits for its locks cannot do what it waits for.
 const LATE: Duration = Duration::from_millis(150);
@@ -22,8 +24,9 @@ pub(crate) struct Late {
     slow_source: Gate,
 }
 
-/// Scripts both proxies.
-pub(crate) fn misbehave(world: &World, seed: u64) -> Late {
+/// Scripts both proxies. Of what can go wrong before PostgreSQL, and with what is only read, this `share` does: a step to
+/// DynamoOnly is hundreds of statements, and one that never ends proves nothing.
+pub(crate) fn misbehave(world: &World, seed: u64, share: f64) -> Late {
     let late = Late { to_target: Gate::new(), to_source: Gate::new(), slow_target: Gate::new(), slow_source: Gate::new() };
     let faults = [
         (Fault::LoseReply, 0.06),
@@ -40,7 +43,7 @@ pub(crate) fn misbehave(world: &World, seed: u64) -> Late {
     }
     for (n, fault) in [Fault::ServerError, Fault::Throttle, Fault::LoseReply].into_iter().enumerate() {
         let rule = OTHERS.into_iter().fold(Rule::new(fault), Rule::on);
-        world.proxy().script(rule.probability(0.02, seed * 100 + 50 + n as u64));
+        world.proxy().script(rule.probability(0.02 * share, seed * 100 + 50 + n as u64));
     }
     let faults = [
         (SourceRule::new(SourceFault::LoseReply).on("COMMIT"), 0.05),
@@ -51,7 +54,7 @@ pub(crate) fn misbehave(world: &World, seed: u64) -> Late {
         (SourceRule::new(SourceFault::Cut).any_frame(), 0.003),
     ];
     for (n, (rule, p)) in faults.into_iter().enumerate() {
-        world.source_proxy().script(rule.probability(p, seed * 100 + 60 + n as u64));
+        world.source_proxy().script(rule.probability(p * share, seed * 100 + 60 + n as u64));
     }
     late
 }
@@ -78,6 +81,19 @@ pub(crate) async fn outage(world: &World) {
     world.source_proxy().down().await;
     tokio::time::sleep(LATE).await;
     world.source_proxy().up().await;
+}
+
+/// Now and then a store is away for a moment, or every connection is cut. Never ends.
+pub(crate) async fn outages(world: &World, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(1_000..8_000))).await;
+        match rng.random_range(0..3) {
+            0 => outage(world).await,
+            1 => world.source_proxy().cut_all().await,
+            _ => world.proxy().script(Rule::new(Fault::Unavailable).times(rng.random_range(10..60))),
+        }
+    }
 }
 
 /// The networks are well again, and everything that was under way has arrived.

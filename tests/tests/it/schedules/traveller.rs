@@ -1,0 +1,140 @@
+//! Who takes the steps through all phases, dying now and then, and who feeds PostgreSQL meanwhile.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockstep_coordinator::{Coordinator, Error, FeedUntil};
+use lockstep_core::{Kind, Phase, Retry};
+use lockstep_tests::World;
+use lockstep_tests::world::CutShort;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::machine::{caught_up, coordinator};
+use super::model::{Model, Told};
+
+/// Writes that are acknowledged in DynamoOnly before it goes back.
+const WRITES_THERE: usize = 25;
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Feeds PostgreSQL, and is killed again and again. Never ends.
+pub(super) async fn feed_for_ever(world: Arc<World>, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    loop {
+        let cancel = CancellationToken::new();
+        let feeding = world.feed(FeedUntil::Cancelled, &cancel);
+        if let Some(Err(error)) = CutShort::after(rng.random_range(50..2_000), feeding).await {
+            may_happen("the reverse feed", &error);
+        }
+        // A step may have the feed's lock.
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Moves history, then goes from phase to phase, until the truth has been in the target and back so many times. About half
+/// of the coordinators die on the way.
+pub(super) async fn travel(world: Arc<World>, model: Arc<Model>, seed: u64, rounds: usize) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (mut moved, mut is_there, mut rounds_left) = (false, false, rounds);
+    let mut steps_left = rng.random_range(0..4);
+    loop {
+        let coordinator = coordinator(&world).await;
+        let now = phase(&world).await;
+        if is_there && now != Phase::DynamoOnly && rounds_left > 0 {
+            rounds_left -= 1;
+        }
+        is_there = now == Phase::DynamoOnly;
+        if rounds_left == 0 {
+            // Where it ends is chance, and so is whether the last coordinator dies.
+            match steps_left {
+                0 => return coordinator.close().await,
+                _ => steps_left -= 1,
+            }
+        }
+        let polls = if rng.random_bool(0.5) { rng.random_range(10..1_500) } else { usize::MAX };
+        let taken = CutShort::after(polls, async {
+            if !moved {
+                let begun = Instant::now();
+                coordinator.backfill(&CancellationToken::new()).await?;
+                eprintln!("history in {:?}", begun.elapsed());
+                moved = true;
+            }
+            one_step(&world, &model, &coordinator, now, &mut rng).await
+        });
+        let begun = Instant::now();
+        match taken.await {
+            None => eprintln!("from {now}: a coordinator died after {polls} polls, {:?}", begun.elapsed()),
+            Some(Ok(to)) => eprintln!("from {now} to {to} in {:?}", begun.elapsed()),
+            Some(Err(error)) => may_happen(&format!("from {now}, after {:?}", begun.elapsed()), &error),
+        }
+        coordinator.close().await;
+    }
+}
+
+async fn one_step(
+    world: &World,
+    model: &Model,
+    coordinator: &Coordinator,
+    now: Phase,
+    rng: &mut StdRng,
+) -> lockstep_coordinator::Result<Phase> {
+    let to = match now {
+        Phase::PostgresOnly => Phase::DualWrite,
+        Phase::DualWrite if rng.random_bool(0.8) => Phase::HybridRead,
+        Phase::DualWrite => Phase::PostgresOnly,
+        Phase::HybridRead if rng.random_bool(0.8) => Phase::DynamoOnly,
+        Phase::HybridRead => Phase::DualWrite,
+        Phase::DynamoOnly => {
+            let enough = model.count(Told::AcknowledgedByTarget) + WRITES_THERE;
+            while model.count(Told::AcknowledgedByTarget) < enough {
+                tokio::time::sleep(LOOK).await;
+            }
+            Phase::HybridRead
+        }
+    };
+    if to > now && to >= Phase::HybridRead {
+        let begun = Instant::now();
+        caught_up(world).await;
+        eprintln!("caught up in {:?}", begun.elapsed());
+        // What must hold does not rest on a verdict: nothing may be lost if it was wrong.
+        let tables: Vec<_> = world.tables().iter().map(|table| json!({ "name": table.name() })).collect();
+        let epoch = world.source.control().await?.epoch;
+        world.source.record_verdict(epoch, true, &json!({ "tables": tables })).await?;
+    }
+    coordinator.step(to, (to < Phase::DynamoOnly).then_some("schedules"), &()).await.map(|done| done.phase)
+}
+
+async fn phase(world: &World) -> Phase {
+    world.value::<String>("SELECT phase::text FROM lockstep.control").await.parse().expect("a phase")
+}
+
+/// What an operator would try again after a while; anything else is a bug.
+#[track_caller]
+fn may_happen(what: &str, error: &Error) {
+    eprintln!("{what}: {error}");
+    match error {
+        Error::Store(e) if e.kind.retry() != Retry::Never || e.kind == Kind::Refused => {}
+        Error::BarrierBusy { .. } | Error::PauseMissed { .. } | Error::Refused(_) | Error::Unsettled { .. } => {}
+        other => panic!("{what}: not of the kind that passes: {other}"),
+    }
+}
+
+/// With both networks well and everybody at rest: what was broken off is settled, and from DynamoOnly there is a way back at once.
+pub(super) async fn go_home(world: &World) {
+    let coordinator = coordinator(world).await;
+    if phase(world).await == Phase::DynamoOnly {
+        world.feed_until_drained().await;
+        world.assert_fed().await;
+        step(world, &coordinator, Phase::HybridRead).await;
+    }
+    // What DynamoOnly left behind may have landed since.
+    world.feed_until_drained().await;
+    coordinator.close().await;
+}
+
+async fn step(world: &World, coordinator: &Coordinator, to: Phase) {
+    let taken = world.step_to(coordinator, to).await;
+    assert_eq!(taken.phase, to);
+}
