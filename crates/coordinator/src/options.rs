@@ -134,6 +134,8 @@ pub struct StepOptions {
     pub catch_up_max: Duration,
     /// How long the indexes of the target are given to show what was delivered last, inside the pause.
     pub index_settle: Duration,
+    /// After so long every lease is over that nobody knows of any more.
+    pub lease_max: Duration,
 }
 
 impl StepOptions {
@@ -171,6 +173,7 @@ impl Default for StepOptions {
             pause_max: Duration::from_secs(5),
             catch_up_max: Duration::from_secs(60),
             index_settle: Duration::from_millis(200),
+            lease_max: lockstep_core::instance::LEASE_MAX,
         }
     }
 }

@@ -49,6 +49,7 @@ impl World {
                     lock_pause: Duration::from_millis(50),
                     phase_lease: Duration::from_millis(5),
                     index_settle: Duration::from_millis(1),
+                    lease_max: Duration::from_secs(2),
                     ..StepOptions::default()
                 },
                 reverse_feed: quick_feed(),

@@ -87,6 +87,7 @@ impl Config {
                 pause_max: Duration::from_millis(steps.pause_ms_max),
                 catch_up_max: Duration::from_secs(steps.catch_up_s_max),
                 index_settle: Duration::from_millis(steps.index_settle_ms),
+                ..StepOptions::default()
             },
             reverse_feed: self.reverse_feed_options(),
         }

@@ -20,6 +20,10 @@ pub struct Observation {
     pub control: Option<(Phase, Epoch, DateTime<Utc>)>,
     /// DynamoDB's; `None` where the truth was never there, or it could not be asked.
     pub target_record: Option<TargetRecord>,
+    /// The newest epoch in which DynamoDB may have been written, as PostgreSQL remembers it.
+    pub newest_target_epoch: Option<Epoch>,
+    /// Tables whose id counters in DynamoDB would hand out ids that are in use.
+    pub ids_set_back: Vec<String>,
     /// What PostgreSQL remembers of a migration that is complete.
     pub completed: Option<Completed>,
     /// The source tables that are there still after it.

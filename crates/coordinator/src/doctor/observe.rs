@@ -2,6 +2,8 @@
 
 use lockstep_core::source::{CaptureState, Source, TableBinding, TableState};
 use lockstep_core::target::{TableStanding, Target};
+use lockstep_core::truth::set_back;
+use lockstep_core::{Error as StoreError, Phase};
 
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 use crate::error::Result;
@@ -52,6 +54,13 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     seen.instances = source.instances().await?;
     if seen.target_record.is_some_and(|record| record.holds_truth()) {
         seen.instances = target.control().instances().await?;
+    }
+    if control.phase == Phase::DynamoOnly {
+        seen.newest_target_epoch = source.newest_target_epoch().await?;
+        let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx("asking for ids", error))?;
+        let ids_set_back = set_back(&mut connection, &target.control(), tables).await;
+        seen.ids_set_back =
+            ids_set_back.map_or_else(|_| Vec::new(), |tables| tables.iter().map(|t| t.name().to_owned()).collect());
     }
     let verdict = source.latest_verdict().await?;
     seen.verdict = verdict.map(|v| VerdictSeen { consistent: v.consistent, age_s: v.age_s, epoch: v.epoch });

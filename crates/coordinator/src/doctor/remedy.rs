@@ -22,6 +22,8 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Make DynamoDB's control record and its id counters anew.
+    RemakeControl,
     /// Make PostgreSQL say DynamoOnly again, after it was set back, and take everything that DynamoDB holds for news.
     FollowTarget,
     /// Read the whole target into the source.
@@ -42,6 +44,10 @@ impl fmt::Display for Remedy {
             Self::SettleSteps => f.write_str("finish or undo what a dead coordinator left open, as the control record says"),
             Self::Recapture { table } => write!(f, "install the triggers of {table} again"),
             Self::AdoptTarget { table } => write!(f, "take the target table of {table} that is there now for the one in use (it is made if it is missing)"),
+            Self::RemakeControl => f.write_str(
+                "make DynamoDB's control record anew, in an epoch above all that it has counted, with ids far above all that were handed out, \
+                 when every lease that was lost with it is over",
+            ),
             Self::FollowTarget => f.write_str("make PostgreSQL say DynamoOnly again, and take everything that DynamoDB has had since for news"),
             Self::ReverseBackfill => f.write_str("read every item of DynamoDB into PostgreSQL"),
             Self::RaiseEpoch => f.write_str(

@@ -184,7 +184,15 @@ fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_mor
     check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 3)), false, &["contradict"], &[]);
     check(&with(Phase::HybridRead, record(Phase::HybridRead, 3)), true, &[], &[]);
     check(&with(Phase::DynamoOnly, record(Phase::HybridRead, 5)), false, &["was not told"], &[Remedy::SettleSteps]);
-    check(&with(Phase::DynamoOnly, None), false, &["the control table was lost"], &[]);
+    check(&with(Phase::DynamoOnly, None), false, &["the control table was lost"], &[Remedy::RemakeControl]);
+    let remembers = |newest, ids: &[&str]| Observation {
+        newest_target_epoch: Some(Epoch(newest)),
+        ids_set_back: ids.iter().map(|table| (*table).to_owned()).collect(),
+        ..seen(Phase::DynamoOnly)
+    };
+    check(&remembers(5, &[]), true, &[], &[]);
+    check(&remembers(6, &[]), false, &["epoch 6 has been there"], &[Remedy::RemakeControl]);
+    check(&remembers(4, &["payments"]), false, &["ids of payments that are in use"], &[Remedy::RemakeControl]);
     let at_work = AtWork { coordinator: Some(7), reverse_feed: Some(8) };
     let moving = Observation { open_steps: vec![open("change phase")], at_work, ..with(Phase::DynamoOnly, None) };
     check(&moving, true, &["is under way"], &[]);

@@ -35,15 +35,18 @@ pub(super) fn finding(seen: &Observation) -> Option<Finding> {
     let moving = seen.open_steps.iter().any(|open| open.step == step::STEP);
     let record = seen.target_record;
     match truth(&control, record.as_ref()) {
-        Truth::InSource | Truth::InTarget => None,
+        Truth::InSource => None,
         // Who is at it, or died at it, is told by its entry in the journal.
-        Truth::ToTarget(_) | Truth::ToSource(..) if moving => None,
-        Truth::ToTarget(_) => Some(Finding::broken(
-            "PostgreSQL says DynamoOnly, no step is under way, and DynamoDB has no control record of it: the control table was lost",
-            "applications cannot know the phase, and write nothing; what they wrote is in the target tables. Ids and places are lost with \
-             the table",
-            "restore the control table from its newest backup, under its own name, and run doctor again",
-        )),
+        Truth::InTarget | Truth::ToTarget(_) | Truth::ToSource(..) if moving => None,
+        Truth::InTarget => set_back(seen, record?),
+        Truth::ToTarget(_) => Some(
+            Finding::broken(
+                "PostgreSQL says DynamoOnly, no step is under way, and DynamoDB has no control record of it: the control table was lost",
+                "applications cannot know the phase, and write nothing; what they wrote is in the target tables",
+                "do not restore it from a backup, which knows nothing of ids that were handed out since: it is made anew",
+            )
+            .mended_by(Remedy::RemakeControl),
+        ),
         Truth::ToSource(..) => Some(
             Finding::broken(
                 "DynamoDB says that the truth went back to PostgreSQL, and PostgreSQL was not told",
@@ -54,6 +57,25 @@ pub(super) fn finding(seen: &Observation) -> Option<Finding> {
         ),
         Truth::Lost => Some(lost(control.epoch, record?)),
     }
+}
+
+/// A record of the right phase that is older than what PostgreSQL remembers of it.
+fn set_back(seen: &Observation, record: lockstep_core::target::control::TargetRecord) -> Option<Finding> {
+    // PostgreSQL is told of the epoch of a pause before DynamoDB is, so it may be one ahead.
+    let newest = seen.newest_target_epoch.filter(|newest| newest.0 > record.epoch.0 + 1);
+    let how = match (newest, seen.ids_set_back.as_slice()) {
+        (None, []) => return None,
+        (Some(newest), _) => format!("it says epoch {}, and epoch {newest} has been there", record.epoch),
+        (None, tables) => format!("it would hand out ids of {} that are in use", tables.join(" and ")),
+    };
+    Some(
+        Finding::broken(
+            format!("DynamoDB's control table was set back: {how}"),
+            "ids may be handed out twice, and who holds a lease is not known; what was written is in the target tables",
+            "stop every application before this is mended: an id that was handed out twice makes one row of two",
+        )
+        .mended_by(Remedy::RemakeControl),
+    )
 }
 
 fn lost(epoch: Epoch, record: lockstep_core::target::control::TargetRecord) -> Finding {

@@ -2,10 +2,11 @@
 //!
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it was. 3. What is still wrong
 //! after a crash is found again by the next run, which goes on under the same entry of the journal; until then no step forward is taken. In
-//! reading order: `remedies` (one function each), `follow_target` (the largest of them), this file (all of them, then the comparison), `take_target` (the
+//! reading order: `remedies` (one function each), `follow_target` and `remake_control` (the largest of them), this file (all of them, then the comparison), `take_target` (the
 //! other way round).
 
 mod follow_target;
+mod remake_control;
 mod remedies;
 mod take_target;
 
@@ -113,7 +114,7 @@ pub async fn mend(
         lock.release().await;
         return Ok(Mended { left: Some(diagnosis), ..mended });
     }
-    let of_dynamo_only = [Remedy::SettleSteps, Remedy::FollowTarget, Remedy::ReverseBackfill];
+    let of_dynamo_only = [Remedy::SettleSteps, Remedy::RemakeControl, Remedy::FollowTarget, Remedy::ReverseBackfill];
     let structural = remedies.iter().any(|remedy| !of_dynamo_only.contains(remedy));
     if structural && source.control().await?.phase == Phase::DynamoOnly {
         let message = "in DynamoOnly this is not to be mended by itself; see what `doctor` says";
@@ -135,7 +136,7 @@ pub async fn mend(
             continue;
         }
         observer.note(&remedy.to_string());
-        remedies::apply(migration, remedy, options, observer).await?;
+        remedies::apply(migration, id, remedy, options, observer).await?;
         mended.done.push(remedy.clone());
     }
     lock.release().await;

@@ -1,13 +1,13 @@
 //! One function a remedy. Each may be repeated, and broken off at any point.
 
 use futures::future::try_join_all;
-use lockstep_core::source::{Control, KnownMarks, Source, TableBinding, take_exclusive};
+use lockstep_core::source::{Control, IntentId, KnownMarks, Source, TableBinding, take_exclusive};
 use lockstep_core::target::Backoff;
 use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, Version};
 use lockstep_validator::ValidateOptions;
 use serde_json::json;
 
-use super::follow_target;
+use super::{follow_target, remake_control};
 use crate::doctor::Remedy;
 use crate::error::{Error, Result};
 use crate::gates::Observer;
@@ -19,6 +19,7 @@ use crate::step;
 /// Carries out one remedy. The coordinator's lock is held.
 pub(super) async fn apply(
     migration: &Migration,
+    id: IntentId,
     remedy: &Remedy,
     options: &ValidateOptions,
     observer: &dyn Observer,
@@ -31,6 +32,7 @@ pub(super) async fn apply(
         Remedy::Recapture { table } => recapture(migration, binding(migration, table)?).await,
         Remedy::AdoptTarget { table } => adopt(migration, binding(migration, table)?).await,
         Remedy::RaiseEpoch => raise(migration, options, observer).await,
+        Remedy::RemakeControl => remake_control::remake(migration, id, observer).await,
         Remedy::FollowTarget => follow_target::follow(migration).await,
         Remedy::ReverseBackfill | Remedy::Backfill | Remedy::Compare | Remedy::List => Ok(()),
     }

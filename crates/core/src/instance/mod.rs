@@ -34,6 +34,8 @@ use keeper::Keeper;
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
 const LEASE_MIN: Duration = Duration::from_secs(1);
+/// Longest lease: whoever has lost sight of all leases, with the table that they were in, knows that they are over after so long.
+pub const LEASE_MAX: Duration = Duration::from_secs(60);
 
 /// How an instance presents itself.
 #[derive(Clone, Debug)]
@@ -100,8 +102,8 @@ impl Instance {
     }
 
     async fn start_in(source: &Source, target: Option<TargetControl>, options: InstanceOptions) -> Result<Self> {
-        if options.lease < LEASE_MIN {
-            let message = format!("a lease must be at least {} ms", LEASE_MIN.as_millis());
+        if !(LEASE_MIN..=LEASE_MAX).contains(&options.lease) {
+            let message = format!("a lease must be {} to {} s long", LEASE_MIN.as_secs(), LEASE_MAX.as_secs());
             return Err(Error::source(Kind::Misconfigured, "starting an instance", message));
         }
         let (known, wake, closing) = (Arc::new(Known::default()), Arc::new(Notify::new()), CancellationToken::new());

@@ -20,13 +20,16 @@ pub(crate) async fn identity_of(connection: &mut PgConnection, binding: &TableBi
 
 /// The highest id that was handed out or is in use; 0 where there is none.
 pub(crate) async fn highest_id(connection: &mut PgConnection, binding: &TableBinding, sequence: &str) -> Result<i64> {
-    let column = binding.primary_key().next().unwrap_or_default();
-    let sql = format!(
-        "SELECT greatest((SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM {sequence}),
-                         (SELECT max({})::bigint FROM {}), 0)",
-        quote_identifier(column),
-        binding.relation.sql()
-    );
+    let sql = format!("SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM {sequence}");
+    let doing = format!("looking for the highest id of {}", binding.name());
+    let handed_out: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(&doing)?;
+    Ok(handed_out.max(highest_id_in_use(connection, binding).await?))
+}
+
+/// The highest id that is in use; 0 where there is none.
+pub(crate) async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBinding) -> Result<i64> {
+    let column = quote_identifier(binding.primary_key().next().unwrap_or_default());
+    let sql = format!("SELECT greatest(max({column})::bigint, 0) FROM {}", binding.relation.sql());
     let doing = format!("looking for the highest id of {}", binding.name());
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.doing(&doing)
 }

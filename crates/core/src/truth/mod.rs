@@ -44,7 +44,7 @@ mod flip;
 mod identities;
 
 pub use flip::{copy_to_source, copy_to_target, flip_to_source, flip_to_target, mend};
-pub use identities::{raise_source_sequences, seed_identities};
+pub use identities::{raise_source_sequences, seed_identities, seed_identities_again, set_back};
 
 use crate::phase::Phase;
 use crate::source::Control;

@@ -1,7 +1,9 @@
 //! Stores that lose history: noticed by whoever starts and by whoever runs, explained, mended, and equal again.
 //!
-//! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `mending` (what a repair is made of).
+//! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table did), `mending` (what a
+//! repair is made of).
 
+mod control;
 mod mending;
 mod source;
 mod target;

@@ -56,6 +56,18 @@ impl Source {
         parsed.collect::<Result<_, serde_json::Error>>().map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
     }
 
+    /// The newest epoch that the target may have been written in; `None` where the truth was never there.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn newest_target_epoch(&self) -> Result<Option<crate::version::Epoch>> {
+        let newest: Option<i64> = sqlx::query_scalar("SELECT max(epoch) FROM lockstep.target_epochs")
+            .fetch_one(self.pool())
+            .await
+            .doing("looking for the newest epoch of the target")?;
+        Ok(newest.map(crate::version::Epoch))
+    }
+
     /// Makes known that the target may be written in `epoch` as well, before anybody may. The feed tells a write of an epoch
     /// that the target has counted up to by itself from one of an epoch that nobody knows, and PostgreSQL's own record does
     /// not follow the pauses there.

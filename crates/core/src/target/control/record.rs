@@ -75,14 +75,23 @@ impl TargetControl {
     /// # Cancel safety
     /// Repeat it.
     pub async fn enter(&self, epoch: Epoch) -> Result<()> {
-        let record = TargetRecord {
-            phase: Phase::DynamoOnly,
-            epoch,
-            writes: Writes::Paused,
-            since: epoch,
-            changed_at: Utc::now(),
-            completed_at: None,
-        };
+        self.begin(epoch, Writes::Paused, epoch).await
+    }
+
+    /// The truth is in the target since the epoch `since`, and the record of it was lost or set back: writes go on in `epoch`, which
+    /// must be above every one that the lost record may have had. Repeated, or with an older epoch, it changes nothing.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn enter_again(&self, epoch: Epoch, since: Epoch) -> Result<()> {
+        self.begin(epoch, Writes::Open, since).await
+    }
+
+    async fn begin(&self, epoch: Epoch, writes: Writes, since: Epoch) -> Result<()> {
+        let record = TargetRecord { phase: Phase::DynamoOnly, epoch, writes, since, changed_at: Utc::now(), completed_at: None };
         let condition = "(attribute_not_exists(epoch) OR epoch < :before) AND attribute_not_exists(completed_at)";
         match self.change(record, condition, Before { epoch, writes: None }).await {
             Err(error) if error.kind == Kind::Refused => Ok(()),

@@ -1,0 +1,49 @@
+//! DynamoOnly, and DynamoDB's control table was lost or set back: it is made anew from what PostgreSQL remembers.
+//!
+//! Nothing that was written is in it alone. *Phase and epoch*: PostgreSQL is told of each epoch before anybody may write in it.
+//! *Ids*: the reverse feed brings every row that was written, and what was taken and not used yet is passed over. *Places*: a row
+//! without one is found by its index. *Leases* nobody knows any more. 1. An application renews, and the table is lost. 2. The table is
+//! made anew, and the truth goes back to PostgreSQL; no lease is known that would have to be waited for. 3. Under its lease the
+//! application writes DynamoDB, and tells its caller that it did. So the longest lease is waited out first.
+
+use lockstep_core::source::IntentId;
+use lockstep_core::target::control::TargetRecord;
+use lockstep_core::truth::seed_identities_again;
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase};
+use serde_json::json;
+
+use crate::error::Result;
+use crate::gates::Observer;
+use crate::moving::Feed;
+use crate::options::Migration;
+
+const DOING: &str = "making the control table anew";
+
+/// Makes it anew. Nobody could write, or can hand out ids that are free, until this has come to its end.
+pub(super) async fn remake(migration: &Migration, id: IntentId, observer: &dyn Observer) -> Result<()> {
+    let (source, control, steps) = (&migration.source, migration.target.control(), &migration.options.steps);
+    control.create().await?;
+    let feed = Feed::begin(migration, id).await?;
+    let fed = feed.see_through(migration, steps.catch_up_max).await;
+    feed.end().await;
+    fed?;
+    let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+    seed_identities_again(&mut connection, &control, &migration.tables).await?;
+    drop(connection);
+    observer.note(&format!("waiting {} s: every lease that was lost with the table is over then", steps.lease_max.as_secs()));
+    tokio::time::sleep(steps.lease_max).await;
+
+    let now = source.control_behind_barrier().await?;
+    let record = control.record().await?.filter(TargetRecord::holds_truth);
+    if now.phase != Phase::DynamoOnly {
+        let message = format!("PostgreSQL says {} by now", now.phase);
+        return Err(StoreError::source(Kind::Refused, DOING, message).into());
+    }
+    let counted = [source.newest_target_epoch().await?, record.map(|record| record.epoch)];
+    let newest = counted.into_iter().flatten().fold(now.epoch, Epoch::max);
+    // One more than that may have been counted by a pause of which PostgreSQL was not told, as it never ended.
+    let epoch = Epoch(newest.0 + 2);
+    source.note_target_epoch(epoch).await?;
+    control.enter_again(epoch, now.epoch).await?;
+    Ok(source.journal_note(&migration.actor, "make the control table anew", &json!({ "epoch": epoch })).await?)
+}
