@@ -13,7 +13,7 @@ const LEASE: Duration = Duration::from_millis(1_200);
 const WELL_AGAIN: Duration = Duration::from_secs(20);
 
 async fn app(world: &World) -> Migration {
-    Migration::connect(world.production(&world.url(), LEASE)).await.expect("both stores are there")
+    Migration::connect(world.production(world.url(), LEASE)).await.expect("both stores are there")
 }
 
 /// Inserts a row under an id that it is given, as soon as that can be.
