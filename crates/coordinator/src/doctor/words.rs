@@ -42,6 +42,9 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
     let mut safe = Vec::new();
     match (seen.control, phase(seen)) {
         (None, Phase::PostgresOnly) => {}
+        (_, Phase::DynamoOnly) if remedies.contains(&Remedy::RemakeControl) => {
+            safe.push("Applications are NOT safe to run before this is mended: an id could be handed out twice.".to_owned());
+        }
         (_, Phase::DynamoOnly) => safe.push("Applications may go on: what they write is kept in DynamoDB.".to_owned()),
         (_, phase) => {
             safe.push("Applications may go on writing: PostgreSQL is the truth and takes every write.".to_owned());
