@@ -62,14 +62,20 @@ pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec
     let mut remedies = plan(&diagnosis.findings);
     if let Some((_, earlier)) = open(migration).await? {
         // What it has done already is not found any more, and what comes after that still has to be.
-        remedies.extend(earlier.remedies.into_iter().filter(is_long));
+        remedies.extend(earlier.remedies.into_iter().filter(is_repeated));
         remedies.sort();
         remedies.dedup();
     }
     Ok(remedies)
 }
 
-/// Whether it is done without the coordinator's lock of this repair, and by a run that goes on as well.
+/// Whether it is done again by a run that goes on, although nothing shows any more that it has to be: what it waits for, or
+/// looks at, may still be ahead.
+fn is_repeated(remedy: &Remedy) -> bool {
+    is_long(remedy) || *remedy == Remedy::RemakeControl
+}
+
+/// Whether it is done without the coordinator's lock of this repair.
 fn is_long(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::ReverseBackfill | Remedy::Backfill | Remedy::Compare | Remedy::List)
 }
@@ -110,7 +116,8 @@ pub async fn mend(
     let diagnosis = examine(&seen);
     let remedies = planned(migration, &diagnosis).await?;
     let mut mended = Mended::default();
-    if remedies.is_empty() {
+    let open = open(migration).await?;
+    if remedies.is_empty() && open.is_none() {
         lock.release().await;
         return Ok(Mended { left: Some(diagnosis), ..mended });
     }
@@ -120,7 +127,7 @@ pub async fn mend(
         let message = "in DynamoOnly this is not to be mended by itself; see what `doctor` says";
         return Err(StoreError::source(Kind::Refused, "mending the state", message).into());
     }
-    let id = match open(migration).await? {
+    let id = match open {
         Some((id, _)) => id,
         None => {
             let mut detail = json!(Planned { remedies: remedies.clone() });

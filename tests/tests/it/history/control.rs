@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lockstep_core::migration::Migration;
+use lockstep_core::migration::Migration as App;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::world::rows::log_row;
 
@@ -12,12 +12,12 @@ const LEASE: Duration = Duration::from_millis(1_200);
 /// Longest that an application takes to serve again by a record that was made anew.
 const WELL_AGAIN: Duration = Duration::from_secs(20);
 
-async fn app(world: &World) -> Migration {
-    Migration::connect(world.production(world.url(), LEASE)).await.expect("both stores are there")
+async fn app(world: &World) -> App {
+    App::connect(world.production(world.url(), LEASE)).await.expect("both stores are there")
 }
 
 /// Inserts a row under an id that it is given, as soon as that can be.
-async fn insert(app: &Migration, token: &str) -> i64 {
+async fn insert(app: &App, token: &str) -> i64 {
     let logs = app.store::<IntegrationLogs>();
     let inserting = async {
         loop {
@@ -94,5 +94,19 @@ async fn a_record_that_is_made_anew_gives_way_to_the_one_that_is_there() {
     // Of an epoch that is over: a request that comes late.
     world.control().enter_again(record.epoch, record.since).await.expect("nothing to do");
     assert_eq!(world.control().record().await.expect("read"), Some(record));
+    assert!(diagnosis(&world).await.sound);
+}
+
+#[tokio::test]
+async fn a_repair_of_it_that_is_broken_off_again_and_again_comes_to_its_end() {
+    let world = World::start().await;
+    world.sql(&logs(1, 5)).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    world.drop_table(&TableBinding { target_name: world.control().table().to_owned(), ..world.logs_table() }).await;
+    let mut migration = world.migration();
+    migration.options.steps.lease_max = Duration::ZERO;
+    let polls = mended_after_many_crashes(&migration, async || {}).await;
+    assert!(polls > 20, "{polls}");
+    assert!(world.source.open_intents().await.expect("the journal").is_empty());
     assert!(diagnosis(&world).await.sound);
 }

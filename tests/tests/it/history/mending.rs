@@ -6,18 +6,10 @@ use super::*;
 async fn a_repair_that_is_broken_off_again_and_again_comes_to_its_end() {
     let world = set_back().await;
     let migration = world.migration();
-    let (mut polls, mut ended, mut broken_off) = (1, None, 0);
-    while ended.is_none() {
-        let mending = async { mend(&migration, &options(), &(), &CancellationToken::new()).await };
-        ended = CutShort::after(polls, mending).await;
-        if ended.as_ref().is_some_and(|ended| matches!(ended, Err(Error::Store(e)) if e.kind == lockstep_core::Kind::Busy)) {
-            // The one before is not quite gone.
-            ended = None;
-            continue;
-        }
+    let mut broken_off = 0;
+    let polls = mended_after_many_crashes(&migration, async || {
         let open = world.source.open_intents().await.expect("the journal");
-        if ended.is_none() && open.iter().any(|entry| entry.step == "repair state") && diagnosis(&world).await.findings.len() == 1
-        {
+        if open.iter().any(|entry| entry.step == "repair state") && diagnosis(&world).await.findings.len() == 1 {
             broken_off += 1;
             // What is broken off keeps the way forward closed.
             let coordinator = world.coordinator().await;
@@ -25,9 +17,8 @@ async fn a_repair_that_is_broken_off_again_and_again_comes_to_its_end() {
             assert!(refused.to_string().contains("a repair of the state was broken off"), "{refused}");
             coordinator.close().await;
         }
-        polls += 1 + polls / 6;
-    }
-    ended.expect("it ended").expect("it ended well");
+    });
+    let polls = polls.await;
     assert!(polls > 20 && broken_off > 0, "{polls} polls, {broken_off} times in the middle");
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
     repair_rows(&world).await;

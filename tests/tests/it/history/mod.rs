@@ -11,8 +11,8 @@ mod target;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Diagnosis, Error, FeedUntil, Mended, RelayUntil, Remedy, examine, find_repairs, mend, observe, relay, repair,
-    status, take_target,
+    Coordinator, Diagnosis, Error, FeedUntil, Mended, Migration, RelayUntil, Remedy, examine, find_repairs, mend, observe, relay,
+    repair, status, take_target,
 };
 use lockstep_core::source::{EntryKind, IntentId, TableBinding};
 use lockstep_core::{Epoch, Phase, version_of};
@@ -33,6 +33,24 @@ pub(crate) async fn mended(world: &World) -> Mended {
     let migration = world.migration();
     let mending = async { mend(&migration, &options(), &(), &CancellationToken::new()).await };
     within(Duration::from_secs(60), mending).await.expect("mended")
+}
+
+/// Breaks the repair of the state off, later each time, until it comes to its end; how many awaits that took.
+async fn mended_after_many_crashes(migration: &Migration, mut after_each: impl AsyncFnMut()) -> usize {
+    let mut polls = 1;
+    loop {
+        let mending = async { mend(migration, &options(), &(), &CancellationToken::new()).await };
+        match CutShort::after(polls, mending).await {
+            // The one before is not quite gone.
+            Some(Err(Error::Store(error))) if error.kind == lockstep_core::Kind::Busy => continue,
+            Some(ended) => {
+                ended.expect("it ended well");
+                return polls;
+            }
+            None => after_each().await,
+        }
+        polls += 1 + polls / 6;
+    }
 }
 
 /// Finds what is not as it must be row by row, and has it put right.
