@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use lockstep_coordinator::{InstanceEnd, StepOutcome};
-use lockstep_core::instance::{Instance, InstanceOptions};
+use lockstep_core::instance::{Instance, InstanceOptions, LEASE_MAX};
 use lockstep_core::source::{Control, InstanceState, take_exclusive};
 use lockstep_core::store::Store;
 use lockstep_core::{Kind, Phase};
@@ -349,6 +349,9 @@ async fn an_instance_that_cannot_start_says_what_to_do() {
     let hasty = InstanceOptions { lease: Duration::from_millis(10), ..InstanceOptions::default() };
     let error = Instance::start(&world.source, hasty).await.expect_err("no renewal fits in it");
     assert!(error.message.contains("at least 1000 ms"), "{error}");
+    let endless = InstanceOptions { lease: LEASE_MAX + Duration::from_millis(1), ..InstanceOptions::default() };
+    let error = Instance::start(&world.source, endless).await.expect_err("nobody would know when it is over");
+    assert!(error.message.contains("at most 60000 ms"), "{error}");
 }
 
 #[tokio::test]
@@ -356,7 +359,7 @@ async fn an_instance_that_shuts_down_deregisters_and_serves_nothing_more() {
     let world = World::start().await;
     let coordinator = world.migrated_to(Phase::DualWrite).await;
     world.sql(&log(1, "a")).await;
-    let instance = instance(&world, Duration::from_secs(600)).await;
+    let instance = instance(&world, LEASE_MAX).await;
     let store = Store::<lockstep_integration_logs::IntegrationLogs>::with_phase(
         world.source.clone(),
         world.target.clone(),
@@ -381,7 +384,7 @@ async fn an_instance_that_shuts_down_deregisters_and_serves_nothing_more() {
 async fn an_answer_that_comes_in_another_phase_is_not_given_away() {
     let world = World::start().await;
     let coordinator = world.migrated_to(Phase::DualWrite).await;
-    let instance = instance(&world, Duration::from_secs(600)).await;
+    let instance = instance(&world, LEASE_MAX).await;
     let seen = std::sync::Mutex::new(Vec::new());
     let phase = instance.phase();
     let answered = phase.serve(|control| {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_core::instance::LEASE_MAX;
 use lockstep_core::migration::Migration;
 use lockstep_core::operation::Operation;
 use lockstep_core::store::{Delivery, ReadFrom, ReadOptions, WriteFailed, WriteMode, WriteOptions};
@@ -255,7 +256,7 @@ async fn while_postgres_is_down_reads_of_the_target_go_on_and_the_rest_says_what
     let coordinator = world.migrated_to(Phase::HybridRead).await;
     coordinator.close().await;
     let reads = ReadOptions { max_staleness_ms: 50, standing_poll_ms: 10, ..ReadOptions::default() };
-    let app = world.registered_app(world.source_options(), WriteOptions::default(), reads, Duration::from_secs(300)).await;
+    let app = world.registered_app(world.source_options(), WriteOptions::default(), reads, LEASE_MAX).await;
     let logs = app.store::<IntegrationLogs>();
     let mut row = log_row(1, "u");
     row.application_id = Some(7);

@@ -93,7 +93,7 @@ async fn target_gates(
         let next = format!("set tables.{}.target back", binding.name());
         return Ok(vec![GateResult::fail("target table", format!("this migration writes to {known}, not to {name}"), next)]);
     }
-    let there = match Backoff::brief().retry(|| migration.target.describe_lately(name, &schema)).await? {
+    let there = match Backoff::brief().retry(|| migration.target.describe(name, &schema)).await? {
         TableStanding::Missing if adopted.is_some() => {
             let next = "run `doctor`, which says how to mend it";
             return Ok(vec![GateResult::fail("target table", format!("{name} is gone, with all that was written to it"), next)]);

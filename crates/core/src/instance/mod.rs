@@ -103,7 +103,8 @@ impl Instance {
 
     async fn start_in(source: &Source, target: Option<TargetControl>, options: InstanceOptions) -> Result<Self> {
         if !(LEASE_MIN..=LEASE_MAX).contains(&options.lease) {
-            let message = format!("a lease must be {} to {} s long", LEASE_MIN.as_secs(), LEASE_MAX.as_secs());
+            let message =
+                format!("a lease must be at least {} ms and at most {} ms", LEASE_MIN.as_millis(), LEASE_MAX.as_millis());
             return Err(Error::source(Kind::Misconfigured, "starting an instance", message));
         }
         let (known, wake, closing) = (Arc::new(Known::default()), Arc::new(Notify::new()), CancellationToken::new());
