@@ -69,8 +69,12 @@ fn modes(seed: u64) -> [WriteOptions; 2] {
     [quick, strict]
 }
 
-async fn schedule(seed: u64) {
-    eprintln!("schedule with seed {seed}");
+fn sweeping() -> SweeperOptions {
+    SweeperOptions { every_ms: 25, age_ms_min: 50 }
+}
+
+/// A world with capture on, and the model that knows its rows; every change of it is kept for the audit.
+async fn stage() -> (Arc<World>, Arc<Model>) {
     let (world, model) = (Arc::new(world().await), Arc::new(Model::default()));
     for id in 1..=ROWS {
         model.starts_with(Key(LOGS, id), "first");
@@ -78,10 +82,34 @@ async fn schedule(seed: u64) {
     }
     world.prepared().await.close().await;
     watch::audit(&world).await;
-    let sweeping = SweeperOptions { every_ms: 25, age_ms_min: 50 };
+    (world, model)
+}
+
+/// What goes on around the writers of every schedule: who watches, two relays that die, and late messages that arrive.
+fn spawn_around(
+    others: &mut JoinSet<()>,
+    world: &Arc<World>,
+    model: &Arc<Model>,
+    seed: u64,
+    relay_polls_max: usize,
+    late: &network::Late,
+) {
+    let (w, m) = (world.clone(), model.clone());
+    others.spawn(async move { watch::watch_truth(&w, &m).await });
+    let w = world.clone();
+    others.spawn(async move { watch::watch_versions(&w).await });
+    for n in [1, 2] {
+        others.spawn(machine::relay_for_ever(world.clone(), seed * 10 + n, relay_polls_max));
+    }
+    others.spawn(late.clone().trickle());
+}
+
+async fn schedule(seed: u64) {
+    eprintln!("schedule with seed {seed}");
+    let (world, model) = stage().await;
     let mut apps = Vec::new();
     for mode in modes(seed) {
-        apps.push(world.app_of(world.another_source().await, mode, sweeping.clone()));
+        apps.push(world.app_of(world.another_source().await, mode, sweeping()));
     }
     let late = network::misbehave(&world, seed, 1.0);
     let mut writers = JoinSet::new();
@@ -94,15 +122,8 @@ async fn schedule(seed: u64) {
         writers.spawn(async move { actor.apply_raw(2 * WRITES).await });
     }
     let mut others = JoinSet::new();
-    let (w, m) = (world.clone(), model.clone());
-    others.spawn(async move { watch::watch_truth(&w, &m).await });
-    let w = world.clone();
-    others.spawn(async move { watch::watch_versions(&w).await });
-    for n in [1, 2] {
-        others.spawn(machine::relay_for_ever(world.clone(), seed * 10 + n, 200));
-    }
+    spawn_around(&mut others, &world, &model, seed, 200, &late);
     others.spawn(machine::backfill_and_wander(world.clone(), seed));
-    others.spawn(late.clone().trickle());
 
     let mut ended = 0;
     while ended < 6 {

@@ -127,14 +127,9 @@ pub(super) async fn go_home(world: &World) {
     if phase(world).await == Phase::DynamoOnly {
         world.feed_until_drained().await;
         world.assert_fed().await;
-        step(world, &coordinator, Phase::HybridRead).await;
+        assert_eq!(world.step_to(&coordinator, Phase::HybridRead).await.phase, Phase::HybridRead);
     }
     // What DynamoOnly left behind may have landed since.
     world.feed_until_drained().await;
     coordinator.close().await;
-}
-
-async fn step(world: &World, coordinator: &Coordinator, to: Phase) {
-    let taken = world.step_to(coordinator, to).await;
-    assert_eq!(taken.phase, to);
 }

@@ -3,21 +3,19 @@
 //! settled, and both stores agree.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::migration::Migration;
-use lockstep_core::sweeper::SweeperOptions;
 use lockstep_tests::faults::source::SourceFaultKind;
-use lockstep_tests::world::{LOGS, PAYMENTS, within};
+use lockstep_tests::world::within;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::actors::Actor;
-use super::model::{Key, Model, Told};
-use super::{ROWS, SCHEDULE, machine, modes, network, seeds_or, sleeper, traveller, watch, world};
+use super::model::Told;
+use super::{SCHEDULE, machine, modes, network, seeds_or, sleeper, spawn_around, stage, sweeping, traveller, watch};
 
 /// Seeds that run each time.
 const SEEDS: RangeInclusive<u64> = 1..=2;
@@ -35,17 +33,10 @@ const WELL_AGAIN: Duration = Duration::from_secs(30);
 
 async fn schedule(seed: u64) {
     eprintln!("schedule through all phases with seed {seed}");
-    let (world, model) = (Arc::new(world().await), Arc::new(Model::default()));
-    for id in 1..=ROWS {
-        model.starts_with(Key(LOGS, id), "first");
-        model.starts_with(Key(PAYMENTS, id), "first");
-    }
-    world.prepared().await.close().await;
-    watch::audit(&world).await;
+    let (world, model) = stage().await;
     let mut apps = Vec::new();
     for mode in modes(seed) {
-        let sweeping = SweeperOptions { every_ms: 25, age_ms_min: 50 };
-        let options = world.app_options(world.source_options(), LEASE).writes(mode).sweeper(sweeping);
+        let options = world.app_options(world.source_options(), LEASE).writes(mode).sweeper(sweeping());
         apps.push(Migration::connect(options).await.expect("both stores are there"));
     }
     let late = network::misbehave(&world, seed, SHARE);
@@ -71,17 +62,10 @@ async fn schedule(seed: u64) {
     writers.spawn(sleeper::write_and_sleep(world.clone(), model.clone(), seed, stop.clone()));
 
     let mut others = JoinSet::new();
-    let (w, m) = (world.clone(), model.clone());
-    others.spawn(async move { watch::watch_truth(&w, &m).await });
-    let w = world.clone();
-    others.spawn(async move { watch::watch_versions(&w).await });
+    spawn_around(&mut others, &world, &model, seed, RELAY_POLLS_MAX, &late);
     let w = world.clone();
     others.spawn(async move { network::outages(&w, seed).await });
-    for n in [1, 2] {
-        others.spawn(machine::relay_for_ever(world.clone(), seed * 10 + n, RELAY_POLLS_MAX));
-    }
     others.spawn(traveller::feed_for_ever(world.clone(), seed));
-    others.spawn(late.clone().trickle());
     let mut travelling = tokio::spawn(traveller::travel(world.clone(), model.clone(), seed, ROUNDS));
     loop {
         tokio::select! {
