@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::{TryFutureExt, try_join};
 use lockstep_core::source::Window;
 use lockstep_core::target::{PageEnd, ScanBody, is_mark};
 use lockstep_core::{Attribute, Attributes, ItemView, PK, SK, TargetKey, parse_fixed_width};
@@ -36,22 +37,37 @@ pub(crate) async fn target_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Re
 
 async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>, segments: usize) -> Result<(), Stopped> {
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    // Workers without a segment leave the processors idle: then the target reads the next page while one is entered here.
+    let looks_ahead = segments < run.options.parallel;
     while let Some((segment, piece)) = next() {
-        let mut start = piece.after.as_ref().and_then(start_of);
-        loop {
-            let body = run.reader.body(&run.binding.target_name, (segment, segments), start.as_ref()).await?;
+        let page = async |start: Option<&Attributes>| run.reader.body(&run.binding.target_name, (segment, segments), start).await;
+        let mut asked = Some(page(piece.after.as_ref().and_then(start_of).as_ref()).await?);
+        while let Some(body) = asked.take() {
+            let ahead = if looks_ahead { Some(body.end()?) } else { None };
+            // Before the next page is asked for.
+            if let Some(end) = &ahead {
+                run.reader.pay(end);
+            }
             let entered = {
                 let (run, ledger) = (Arc::clone(&run), Arc::clone(&ledger));
-                compute(move || enter(&run, &ledger, &body, segment)).await?
+                compute(move || enter(&run, &ledger, &body, segment))
             };
-            // Before the next page is asked for.
-            run.reader.pay(&entered.end);
+            let entered = match ahead.as_ref().and_then(|end| end.next.as_ref()) {
+                Some(start) => {
+                    let (entered, body) = try_join!(entered, page(Some(start)).map_err(Stopped::from))?;
+                    asked = Some(body);
+                    entered
+                }
+                None => entered.await?,
+            };
             run.tally.count_read_units(entered.end.capacity_units);
             run.progress().target_items.fetch_add(entered.counted.read, Ordering::Relaxed);
             run.tally.count_target(entered.counted.live, entered.counted.tombstones);
-            start = entered.end.next;
-            if start.is_none() {
-                break;
+            if ahead.is_none() {
+                run.reader.pay(&entered.end);
+                if let Some(start) = &entered.end.next {
+                    asked = Some(page(Some(start)).await?);
+                }
             }
         }
     }

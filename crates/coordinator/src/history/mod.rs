@@ -14,7 +14,7 @@ pub use watch::Watch;
 use std::time::Duration;
 
 use chrono::Utc;
-use lockstep_core::source::{Source, SourceHistory, TableBinding};
+use lockstep_core::source::{KnownMarks, Source, SourceHistory, TableBinding};
 use lockstep_core::target::{Backoff, HistoryMark, TableStanding, Target};
 use lockstep_core::{Error as StoreError, Kind, Retry};
 use serde::Serialize;
@@ -86,7 +86,7 @@ async fn look_at(ask: Ask, source: &Source, target: &Target, binding: &TableBind
         return Ok(None);
     }
     let known = source.known_marks(name).await?;
-    let found = match found(ask, target, binding).await {
+    let found = match found(ask, target, binding, known).await {
         Ok(found) => found,
         Err(error) if error.kind.retry() != Retry::Never || error.kind == Kind::Denied => Found::Unknown(error.to_string()),
         Err(error) => return Err(error.into()),
@@ -100,17 +100,19 @@ async fn look_at(ask: Ask, source: &Source, target: &Target, binding: &TableBind
     }))
 }
 
-async fn found(ask: Ask, target: &Target, binding: &TableBinding) -> Result<Found, StoreError> {
+async fn found(ask: Ask, target: &Target, binding: &TableBinding, known: KnownMarks) -> Result<Found, StoreError> {
     let (name, schema) = (&binding.target_name, binding.table.target());
-    if ask == Ask::Mark
-        && let Some(mark) = target.history_mark(name, &schema).await?
-    {
-        return Ok(Found::There { id: None, mark: Some(mark) });
+    let mark = target.history_mark(name, &schema).await?;
+    if ask == Ask::Mark && mark.is_some() {
+        return Ok(Found::There { id: None, mark });
     }
-    Ok(match target.describe(name, &schema).await? {
+    let is_newest = mark.as_ref().is_some_and(|mark| mark.number >= known.marked);
+    // None that was made anew or restored within five seconds has the newest mark.
+    let standing = if is_newest { target.describe_lately(name, &schema).await? } else { target.describe(name, &schema).await? };
+    Ok(match standing {
         TableStanding::Missing => Found::Gone,
         TableStanding::There(there) if !there.active => Found::Unknown(format!("{name} is not ACTIVE")),
-        TableStanding::There(there) => Found::There { id: there.id, mark: target.history_mark(name, &schema).await? },
+        TableStanding::There(there) => Found::There { id: there.id, mark },
     })
 }
 

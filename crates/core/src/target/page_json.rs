@@ -30,13 +30,25 @@ impl ScanBody {
     /// # Errors
     /// When the bytes are not a page, [`Kind::Invalid`]. Some items may have been handed over by then.
     pub fn read(&self, each: impl FnMut(&PageItem<'_>)) -> crate::Result<PageEnd> {
+        self.visit(Some(each))
+    }
+
+    /// What the page says beside its items, which are passed over: for who asks for the next page before reading this one.
+    ///
+    /// # Errors
+    /// As [`read`](ScanBody::read). What is wrong with an item need not show.
+    pub fn end(&self) -> crate::Result<PageEnd> {
+        self.visit(None::<fn(&PageItem<'_>)>)
+    }
+
+    fn visit(&self, each: Option<impl FnMut(&PageItem<'_>)>) -> crate::Result<PageEnd> {
         let bad = |reason: String| Error::target(Kind::Invalid, format!("scanning {}", self.table), reason);
         let text = std::str::from_utf8(self.body.bytes().unwrap_or_default()).map_err(|e| bad(e.to_string()))?;
         read(text, each).map_err(|e| bad(format!("the answer is not a page of items: {e}")))
     }
 }
 
-fn read(text: &str, each: impl FnMut(&PageItem<'_>)) -> serde_json::Result<PageEnd> {
+fn read(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> serde_json::Result<PageEnd> {
     if text.is_empty() {
         // To the SDK, an empty body is an empty object.
         return Ok(PageEnd::default());
@@ -79,9 +91,9 @@ impl ItemView for PageItem<'_> {
     }
 }
 
-/// The whole answer. It has one item at a time.
+/// The whole answer. It has one item at a time; without anybody to hand them to, none.
 struct PageVisitor<'de, F> {
-    each: F,
+    each: Option<F>,
     item: PageItem<'de>,
 }
 
@@ -97,6 +109,7 @@ impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for PageVisitor<'de, F> {
         while let Some(name) = map.next_key_seed(Text)? {
             match name.as_ref() {
                 // The SDK would forget the first ones; here they have been handed over.
+                "Items" if self.each.is_none() => drop(map.next_value::<IgnoredAny>()?),
                 "Items" if has_items => return Err(A::Error::duplicate_field("Items")),
                 "Items" => has_items = map.next_value_seed(Items(&mut self))?,
                 "LastEvaluatedKey" => {
@@ -148,7 +161,9 @@ impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for Items<'_, 'de, F> {
             if !is_there {
                 return Err(A::Error::custom("an item is null"));
             }
-            each(item);
+            if let Some(each) = each {
+                each(item);
+            }
         }
         Ok(true)
     }

@@ -21,6 +21,7 @@ async fn by_us(server: &Answering, answer: Answer) -> Result<Page> {
     let body = server.target.scan_body("t", (0, 1), None).await?;
     let mut items = Vec::new();
     let end = body.read(|item| items.push(item.to_attributes()))?;
+    assert_eq!(body.end()?, end, "the same for who passes over the items");
     Ok(Page { items, next: end.next, capacity_units: end.capacity_units })
 }
 

@@ -27,8 +27,8 @@ impl Target {
                 Some((arn, StreamViewType::NewAndOldImages)) if active => {
                     return Ok(TableStream::new(self.streams.clone(), table, arn));
                 }
-                Some((_, StreamViewType::NewAndOldImages)) | None if !active => {}
                 Some((_, StreamViewType::NewAndOldImages)) => {}
+                None if !active => {}
                 Some((_, other)) => {
                     let message = format!(
                         "{table} has a stream of {}, and Lockstep needs one of new and old images; a table has only one. End it \
