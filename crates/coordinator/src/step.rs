@@ -310,6 +310,20 @@ async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result
     }
 }
 
+/// Whether one of `open` is a step in which DynamoDB may have been written as the truth: its record says so, or was lost.
+///
+/// # Errors
+/// The source's.
+pub(crate) async fn has_written_target(source: &Source, open: &[Entry]) -> Result<bool> {
+    for entry in open.iter().filter(|entry| entry.step == STEP) {
+        let Ok(intent) = serde_json::from_value::<Intent>(entry.detail.clone()) else { continue };
+        if intent.moves_truth() && moving::may_be_written(source, IntentId(entry.id), intent.from).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Settles every step that a crash left open. The coordinator's lock is held, so nobody else is at it.
 pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
     let source: &Source = &migration.source;

@@ -32,7 +32,7 @@ async fn a_move_that_was_decided_is_finished_whichever_way_it_went() {
     let world = World::start().await;
     world.migrated_to(Phase::HybridRead).await.close().await;
     let (control, tables) = (world.control(), world.tables());
-    let mended = async || mend(&world.source, &control, &tables, LOCK_TIMEOUT).await.expect("mended").is_some();
+    let mended = async || mend(&world.source, &control, &tables, LOCK_TIMEOUT, false).await.expect("mended").is_some();
     assert!(!mended().await && control.record().await.expect("no table yet").is_none());
     assert_eq!(copy_to_target(&world.source, &control).await.expect_err("nothing was decided").kind, Kind::Refused);
 

@@ -32,6 +32,8 @@ pub struct Observation {
     pub at_work: AtWork,
     /// Steps without an outcome.
     pub open_steps: Vec<Entry>,
+    /// Whether a step among them, which moves the truth, came so far that DynamoDB may have been written as the truth.
+    pub target_written: bool,
     /// Open intents of strict writes, and the age of the oldest in seconds.
     pub open_writes: (i64, f64),
     /// Registered instances.

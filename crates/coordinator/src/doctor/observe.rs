@@ -7,7 +7,7 @@ use lockstep_core::{Error as StoreError, Phase};
 
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 use crate::error::Result;
-use crate::history;
+use crate::{history, step};
 
 /// Looks at everything.
 ///
@@ -50,6 +50,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     let (coordinator, reverse_feed) = source.at_work().await?;
     seen.at_work = AtWork { coordinator, reverse_feed };
     seen.open_steps = source.open_intents().await?;
+    seen.target_written = step::has_written_target(source, &seen.open_steps).await?;
     seen.open_writes = source.open_writes_age().await?;
     seen.instances = source.instances().await?;
     if seen.target_record.is_some_and(|record| record.holds_truth()) {

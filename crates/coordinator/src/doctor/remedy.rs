@@ -10,6 +10,8 @@ use super::finding::Finding;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Remedy {
+    /// Make DynamoDB's control record and its id counters anew. Before steps are settled: the record decides how.
+    RemakeControl,
     /// Finish or undo what a dead coordinator left open.
     SettleSteps,
     /// Install the triggers of a table again.
@@ -22,8 +24,6 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
-    /// Make DynamoDB's control record and its id counters anew.
-    RemakeControl,
     /// Make PostgreSQL say DynamoOnly again, after it was set back, and take everything that DynamoDB holds for news.
     FollowTarget,
     /// Read the whole target into the source.

@@ -200,6 +200,29 @@ fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_mor
 }
 
 #[test]
+fn a_control_table_that_was_lost_under_a_dead_step_is_made_anew_before_the_step_is_settled() {
+    let dead = |target_written, target_record| Observation {
+        open_steps: vec![open("change phase")],
+        target_written,
+        target_record,
+        at_work: AtWork { coordinator: None, reverse_feed: Some(8) },
+        ..seen(Phase::DynamoOnly)
+    };
+    let both = [Remedy::RemakeControl, Remedy::SettleSteps];
+    let said = check(&dead(true, None), false, &["the control table was lost", "it died"], &both);
+    assert!(said.safe[0].contains("NOT safe"), "{:?}", said.safe);
+    check(&dead(true, record(Phase::DynamoOnly, 3)), false, &["the control table was lost", "it died"], &both);
+    let set_back = Observation { newest_target_epoch: Some(Epoch(6)), ..dead(true, record(Phase::DynamoOnly, 4)) };
+    check(&set_back, false, &["epoch 6 has been there", "it died"], &both);
+    // Decided and not copied yet: nobody has written there.
+    check(&dead(false, None), false, &["it died"], &[Remedy::SettleSteps]);
+    check(&dead(true, record(Phase::DynamoOnly, 4)), false, &["it died"], &[Remedy::SettleSteps]);
+    check(&dead(true, record(Phase::HybridRead, 5)), false, &["it died"], &[Remedy::SettleSteps]);
+    let at_work = AtWork { coordinator: Some(7), reverse_feed: Some(8) };
+    check(&Observation { at_work, ..dead(true, None) }, true, &["is under way"], &[]);
+}
+
+#[test]
 fn a_source_that_was_set_back_before_dynamo_only_is_judged_by_what_dynamodb_says() {
     let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
     let lost = lost(Phase::HybridRead, 5, Found::There { id: None, mark: Some(mark) });

@@ -1,5 +1,6 @@
 //! What the two control records say together, where they do not simply agree. Pure.
 
+use lockstep_core::target::control::TargetRecord;
 use lockstep_core::truth::{Truth, truth};
 use lockstep_core::{Epoch, Phase};
 
@@ -33,15 +34,18 @@ pub(super) fn epoch(seen: &Observation) -> Option<Epoch> {
 pub(super) fn finding(seen: &Observation) -> Option<Finding> {
     let control = seen.control()?;
     let moving = seen.open_steps.iter().any(|open| open.step == step::STEP);
+    // Not while somebody is at it: what was read of the records, one after the other, may be of two moments.
+    let written = seen.target_written && seen.at_work.coordinator.is_none();
     let record = seen.target_record;
     match truth(&control, record.as_ref()) {
         Truth::InSource => None,
         // Who is at it, or died at it, is told by its entry in the journal.
-        Truth::InTarget | Truth::ToTarget(_) | Truth::ToSource(..) if moving => None,
-        Truth::InTarget => set_back(seen, record?),
+        Truth::ToSource(..) if moving => None,
+        Truth::InTarget | Truth::ToTarget(_) if moving && !written => None,
+        Truth::InTarget => how_set_back(&record?, seen.newest_target_epoch, &seen.ids_set_back).map(set_back),
         Truth::ToTarget(_) => Some(
             Finding::broken(
-                "PostgreSQL says DynamoOnly, no step is under way, and DynamoDB has no control record of it: the control table was lost",
+                "PostgreSQL says DynamoOnly, writes were let go on there, and DynamoDB has no control record of it: the control table was lost",
                 "applications cannot know the phase, and write nothing; what they wrote is in the target tables",
                 "do not restore it from a backup, which knows nothing of ids that were handed out since: it is made anew",
             )
@@ -59,26 +63,27 @@ pub(super) fn finding(seen: &Observation) -> Option<Finding> {
     }
 }
 
-/// A record of the right phase that is older than what PostgreSQL remembers of it.
-fn set_back(seen: &Observation, record: lockstep_core::target::control::TargetRecord) -> Option<Finding> {
+/// What shows that a record of the right phase is older than what PostgreSQL remembers of it: `newest` is the newest epoch in which
+/// DynamoDB may have been written, `ids` are the tables whose counters are behind.
+pub(crate) fn how_set_back(record: &TargetRecord, newest: Option<Epoch>, ids: &[String]) -> Option<String> {
     // PostgreSQL is told of the epoch of a pause before DynamoDB is, so it may be one ahead.
-    let newest = seen.newest_target_epoch.filter(|newest| newest.0 > record.epoch.0 + 1);
-    let how = match (newest, seen.ids_set_back.as_slice()) {
-        (None, []) => return None,
-        (Some(newest), _) => format!("it says epoch {}, and epoch {newest} has been there", record.epoch),
-        (None, tables) => format!("it would hand out ids of {} that are in use", tables.join(" and ")),
-    };
-    Some(
-        Finding::broken(
-            format!("DynamoDB's control table was set back: {how}"),
-            "ids may be handed out twice, and who holds a lease is not known; what was written is in the target tables",
-            "stop every application before this is mended: an id that was handed out twice makes one row of two",
-        )
-        .mended_by(Remedy::RemakeControl),
-    )
+    match (newest.filter(|newest| newest.0 > record.epoch.0 + 1), ids) {
+        (None, []) => None,
+        (Some(newest), _) => Some(format!("it says epoch {}, and epoch {newest} has been there", record.epoch)),
+        (None, tables) => Some(format!("it would hand out ids of {} that are in use", tables.join(" and "))),
+    }
 }
 
-fn lost(epoch: Epoch, record: lockstep_core::target::control::TargetRecord) -> Finding {
+fn set_back(how: String) -> Finding {
+    Finding::broken(
+        format!("DynamoDB's control table was set back: {how}"),
+        "ids may be handed out twice, and who holds a lease is not known; what was written is in the target tables",
+        "stop every application before this is mended: an id that was handed out twice makes one row of two",
+    )
+    .mended_by(Remedy::RemakeControl)
+}
+
+fn lost(epoch: Epoch, record: TargetRecord) -> Finding {
     let what = format!(
         "the control records contradict each other: PostgreSQL is in epoch {epoch}, DynamoDB says {} in epoch {}",
         record.phase, record.epoch

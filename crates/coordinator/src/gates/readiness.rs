@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_core::source::{CaptureState, TableBinding};
-use lockstep_core::{Epoch, Phase};
+use lockstep_core::truth::{Truth, set_back, truth};
+use lockstep_core::{Epoch, Error as StoreError, Phase};
 
 use super::{Collector, GateReport, GateResult, Observer};
+use crate::doctor::how_set_back;
 use crate::error::Result;
 use crate::mend;
 use crate::moving::is_current;
@@ -21,6 +23,7 @@ pub(crate) async fn readiness(
 ) -> Result<GateReport> {
     let mut gates = Collector::new(observer);
     if from == Phase::DynamoOnly {
+        gates.add(control_table(migration).await?);
         for binding in &migration.tables {
             for gate in way_back(migration, binding).await? {
                 gates.add(gate.of(binding.name()));
@@ -92,6 +95,27 @@ async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<
     let detail = if inbound.is_empty() { "none".to_owned() } else { inbound.join(", ") };
     let next = "drop these constraints first: PostgreSQL follows a moment behind in DynamoOnly, so they would refuse rows";
     Ok(vec![triggers, GateResult::check("foreign keys from other tables", inbound.is_empty(), detail, next)])
+}
+
+/// Without the record nobody can say who still has a lease to write there, nor which ids were handed out: a step back over a lost one
+/// would have to take the phase, the leases and the counters for what they were never seen to be.
+async fn control_table(migration: &Migration) -> Result<GateResult> {
+    let (source, control) = (&migration.source, migration.target.control());
+    let (now, record) = (source.control().await?, control.record().await?);
+    let wrong = match (truth(&now, record.as_ref()), record) {
+        (Truth::InTarget, Some(record)) => {
+            let doing = "asking for ids";
+            let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(doing, error))?;
+            let behind = set_back(&mut connection, &control, &migration.tables).await?;
+            let behind: Vec<String> = behind.iter().map(|table| table.name().to_owned()).collect();
+            let how = how_set_back(&record, source.newest_target_epoch().await?, &behind);
+            how.map(|how| format!("it was set back: {how}"))
+        }
+        _ => Some("its control record was lost: it does not say that it is the truth".to_owned()),
+    };
+    let next = "run `doctor`, then `repair --state`";
+    let ok = "its record is the newest, and its ids are free";
+    Ok(GateResult::check("DynamoDB's control table", wrong.is_none(), wrong.unwrap_or_else(|| ok.to_owned()), next))
 }
 
 /// What must hold before the truth goes back. How far the feed is, is seen later.

@@ -19,9 +19,13 @@ use crate::options::Migration;
 
 const DOING: &str = "making the control table anew";
 
-/// Makes it anew. Nobody could write, or can hand out ids that are free, until this has come to its end.
+/// Makes it anew: first the ids, so that whoever still has a lease takes none that is in use, and the record last.
 pub(super) async fn remake(migration: &Migration, id: IntentId, observer: &dyn Observer) -> Result<()> {
     let (source, control, steps) = (&migration.source, migration.target.control(), &migration.options.steps);
+    if source.control_behind_barrier().await?.phase != Phase::DynamoOnly {
+        // It was made, this repair was broken off, and a step back came before the repair went on.
+        return Ok(());
+    }
     control.create().await?;
     let feed = Feed::begin(migration, id).await?;
     let fed = feed.see_through(migration, steps.catch_up_max).await;
@@ -41,7 +45,7 @@ pub(super) async fn remake(migration: &Migration, id: IntentId, observer: &dyn O
     }
     let counted = [source.newest_target_epoch().await?, record.map(|record| record.epoch)];
     let newest = counted.into_iter().flatten().fold(now.epoch, Epoch::max);
-    // One more than that may have been counted by a pause of which PostgreSQL was not told, as it never ended.
+    // Above whatever the way back counts, too, which PostgreSQL is not told of before it is decided.
     let epoch = Epoch(newest.0 + 2);
     source.note_target_epoch(epoch).await?;
     control.enter_again(epoch, now.epoch).await?;

@@ -19,7 +19,7 @@ pub(crate) use back::back;
 pub(crate) use feed::Feed;
 pub(crate) use pause::Pause;
 pub use pause::{PausePart, PauseSummary};
-pub(crate) use recover::recover;
+pub(crate) use recover::{may_be_written, recover};
 pub(crate) use there::{is_current, there};
 
 use lockstep_core::source::IntentId;
@@ -39,6 +39,8 @@ pub(crate) struct Moved {
 
 /// The part of a step back that pauses writes.
 const STOP: &str = "stop writes";
+/// The part of a step there with which DynamoDB is written as the truth.
+const OPEN: &str = "let writes go on";
 
 /// How the journal calls a part of a step.
 fn part(what: &str) -> String {

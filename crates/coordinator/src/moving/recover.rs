@@ -1,9 +1,14 @@
 //! Settling a step that was broken off: by a crash, a bound that was missed, a reply that was lost.
 //!
-//! The records decide, and nothing that anybody remembers. Before writes were let go on in DynamoDB, a step there is undone, for
+//! The records decide, and the journal says what they may not be. Before writes were let go on in DynamoDB, a step there is undone, for
 //! that needs to wait for nobody; before the decision a step back is undone; everything later is finished.
+//!
+//! Where writes were let go on, DynamoDB may have what nobody else has. 1. A step back dies, and the control table is lost. 2. PostgreSQL
+//! says DynamoOnly, and nothing else says anything, as in a step there that was decided and not copied. 3. Undone as such, the
+//! truth goes back to PostgreSQL, and what the feed has not brought is gone. So that is done only where the journal shows that nobody has
+//! written, and is refused otherwise until the table is made anew.
 
-use lockstep_core::source::{Control, IntentId};
+use lockstep_core::source::{Control, IntentId, Source};
 use lockstep_core::target::control::{TargetRecord, Writes};
 use lockstep_core::truth::{Truth, copy_to_source, mend, truth};
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase};
@@ -11,7 +16,7 @@ use lockstep_core::{Epoch, Error as StoreError, Kind, Phase};
 use crate::error::{Error, Result};
 use crate::options::Migration;
 
-use super::{STOP, part};
+use super::{OPEN, STOP, part};
 
 /// So many requests of one dead coordinator can arrive late: a pause, a permission to go on, a decision.
 const LOOKS_MAX: usize = 4;
@@ -29,30 +34,40 @@ enum InTarget {
     OutrunPause,
 }
 
-fn in_target(record: &TargetRecord, may_pause: bool) -> InTarget {
+fn in_target(record: &TargetRecord, written: bool, may_pause: bool) -> InTarget {
     match record.writes {
-        // Each pause after the first is an epoch of its own.
-        Writes::Paused if record.epoch == record.since => InTarget::GoBack,
+        // Each pause after the first is an epoch of its own. A table that was set back may be in the first one again.
+        Writes::Paused if record.epoch == record.since && !written => InTarget::GoBack,
         Writes::Paused => InTarget::LetGoOn,
         Writes::Open if may_pause => InTarget::OutrunPause,
         Writes::Open => InTarget::Leave,
     }
 }
 
+/// Whether DynamoDB may have been written as the truth when the step `id` from `from` was broken off: before a step back it was, and in a
+/// step there it is from the note on that is made before writes are let go on.
+///
+/// # Errors
+/// The source's.
+pub(crate) async fn may_be_written(source: &Source, id: IntentId, from: Phase) -> Result<bool> {
+    Ok(from == Phase::DynamoOnly || source.was_noted(id, &part(OPEN)).await?)
+}
+
 /// Brings both records to an end of the step `id` from `from`, and says what PostgreSQL's says then. Repeated, it changes nothing more
 /// than once.
 ///
 /// # Errors
-/// The stores': then nobody may write, and it is to be repeated.
+/// The stores': then nobody may write, and it is to be repeated. [`Kind::Misconfigured`] where a record was lost.
 pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
     let (source, control, tables) = (&migration.source, migration.target.control(), &migration.tables);
     // A feed's transaction holds the barrier now and then, and never for long.
     let steps = &migration.options.steps;
-    while let Some(did) = steps.while_busy(|| mend(source, &control, tables, steps.lock_timeout)).await? {
+    let written = may_be_written(source, id, from).await?;
+    while let Some(did) = steps.while_busy(|| mend(source, &control, tables, steps.lock_timeout, written)).await? {
         tracing::info!("{did}");
     }
     for _ in 0..LOOKS_MAX {
-        match look(migration, id, from).await {
+        match look(migration, id, from, written).await {
             // A request of who is gone has arrived meanwhile: what is to be done is another thing now.
             Err(Error::Store(error)) if error.kind == Kind::Refused => tracing::debug!("looked at again: {error}"),
             done => return done,
@@ -63,12 +78,12 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
 }
 
 /// Does what the records ask for, once both agree where the truth is.
-async fn look(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
+async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -> Result<Control> {
     let (source, control) = (&migration.source, migration.target.control());
     let (now, there) = (source.control_behind_barrier().await?, control.record().await?);
     let (Truth::InTarget, Some(record)) = (truth(&now, there.as_ref()), there) else { return Ok(now) };
     let may_pause = from == Phase::DynamoOnly && source.was_noted(id, &part(STOP)).await?;
-    match in_target(&record, may_pause) {
+    match in_target(&record, written, may_pause) {
         InTarget::Leave => return Ok(now),
         InTarget::LetGoOn => control.open_writes(record.epoch).await?,
         InTarget::OutrunPause => {
@@ -115,10 +130,11 @@ mod tests {
             changed_at: chrono::DateTime::UNIX_EPOCH,
             completed_at: None,
         };
-        assert_eq!(in_target(&record(5, Writes::Paused), false), InTarget::GoBack);
-        assert_eq!(in_target(&record(5, Writes::Open), false), InTarget::Leave);
-        assert_eq!(in_target(&record(5, Writes::Open), true), InTarget::OutrunPause);
-        assert_eq!(in_target(&record(6, Writes::Paused), true), InTarget::LetGoOn);
-        assert_eq!(in_target(&record(6, Writes::Open), true), InTarget::OutrunPause);
+        assert_eq!(in_target(&record(5, Writes::Paused), false, false), InTarget::GoBack);
+        assert_eq!(in_target(&record(5, Writes::Paused), true, false), InTarget::LetGoOn);
+        assert_eq!(in_target(&record(5, Writes::Open), true, false), InTarget::Leave);
+        assert_eq!(in_target(&record(5, Writes::Open), true, true), InTarget::OutrunPause);
+        assert_eq!(in_target(&record(6, Writes::Paused), true, true), InTarget::LetGoOn);
+        assert_eq!(in_target(&record(6, Writes::Open), true, true), InTarget::OutrunPause);
     }
 }

@@ -14,7 +14,7 @@ use lockstep_core::{Epoch, Error as StoreError, Kind};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
-use super::{Moved, Pause, note};
+use super::{Moved, OPEN, Pause, note};
 use crate::error::{Error, Result};
 use crate::gates::Observer;
 use crate::instances::{self, InstanceWait, Leases};
@@ -198,7 +198,7 @@ async fn finish(
         Err(_) => return Err(pause.missed(instances::behind(&leases, epoch).await)),
     };
     pause.ended("instances, ids and indexes");
-    note(migration, id, "let writes go on").await?;
+    note(migration, id, OPEN).await?;
     pause.within("DynamoDB to let writes go on", async { Ok(control.open_writes(epoch).await?) }).await?;
     Ok(waited)
 }

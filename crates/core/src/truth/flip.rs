@@ -96,10 +96,11 @@ pub async fn copy_to_source(
 }
 
 /// Finishes a move that was decided and not copied; says what it did. After it the records agree, unless a store has lost
-/// history.
+/// history. `written` says that the target may have been written as the truth since PostgreSQL's record says so: then the truth
+/// is not on its way there, and a record that is missing was lost.
 ///
 /// # Errors
-/// [`Kind::Misconfigured`] when the records contradict each other; the drivers'.
+/// [`Kind::Misconfigured`] when the records contradict each other, or the target's was lost; the drivers'.
 ///
 /// # Cancel safety
 /// Repeat it.
@@ -108,10 +109,18 @@ pub async fn mend(
     control: &TargetControl,
     tables: &[TableBinding],
     lock_timeout: Duration,
+    written: bool,
 ) -> Result<Option<&'static str>> {
     let (now, there) = (source.control_behind_barrier().await?, control.record().await?);
     match truth(&now, there.as_ref()) {
         Truth::InSource | Truth::InTarget => Ok(None),
+        Truth::ToTarget(epoch) if written => {
+            let message = format!(
+                "DynamoDB's control table was lost: PostgreSQL says that DynamoDB is the truth since epoch {epoch}, and what was \
+                 written there may be in it alone. Nothing was changed: run `doctor`, then `repair --state`"
+            );
+            Err(Error::target(Kind::Misconfigured, DOING, message))
+        }
         Truth::ToTarget(_) => {
             copy_to_target(source, control).await?;
             Ok(Some("the truth had been moved to DynamoDB; its control record follows now, and writes wait to be opened"))

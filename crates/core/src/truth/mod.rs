@@ -11,7 +11,7 @@
 //! | not DynamoOnly, epoch *s* | nothing, or not DynamoOnly at an epoch ≤ *s* | in PostgreSQL |
 //! | not DynamoOnly, *s* | anything at an epoch > *s* | where DynamoDB says: PostgreSQL has lost history (`doctor`) |
 //! | not DynamoOnly, *s* | DynamoOnly at an epoch ≤ *s* | nobody knows: no order of our writes makes this (`doctor`) |
-//! | DynamoOnly, *s* | nothing, or an epoch < *s* | moving to DynamoDB: decided, not yet copied; nobody writes |
+//! | DynamoOnly, *s* | nothing, or an epoch < *s* | moving to DynamoDB: decided, not yet copied; nobody writes. Once somebody may have written there, it was lost (`doctor`) |
 //! | DynamoOnly, *s* | DynamoOnly at an epoch ≥ *s* | in DynamoDB |
 //! | DynamoOnly, *s* | not DynamoOnly, > *s* | moving back to PostgreSQL: decided, not yet copied; nobody writes |
 //! | no answer | DynamoOnly | in DynamoDB: the way back is decided here first, so it has not begun |
@@ -25,7 +25,8 @@
 //! Between decision and copy nobody can write: on the way there PostgreSQL refuses and DynamoDB has no record that opens it;
 //! on the way back DynamoDB's record sends everyone to PostgreSQL, which still refuses. The next coordinator calls [`mend`],
 //! which repeats the copy; both copies change nothing when they are repeated or come late. Before the decision there is
-//! nothing to mend but a pause, which the coordinator opens again or goes on from.
+//! nothing to mend but a pause, which the coordinator opens again or goes on from. A record that was lost after writes were let
+//! go on looks like one that was not copied yet, and only the journal tells one from the other.
 //!
 //! # Writes that come late
 //!

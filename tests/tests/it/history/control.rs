@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lockstep_core::Kind;
 use lockstep_core::migration::Migration as App;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::world::rows::log_row;
@@ -23,7 +24,7 @@ async fn insert(app: &App, token: &str) -> i64 {
         loop {
             match logs.insert(&log_row(0, token)).await {
                 Ok(outcome) => return outcome.row.expect("the row with its key").log_id,
-                Err(error) => assert_ne!(error.kind, lockstep_core::Kind::Unknown, "{error}"),
+                Err(error) => assert_ne!(error.kind, Kind::Unknown, "{error}"),
             }
             tokio::task::yield_now().await;
         }
@@ -31,7 +32,7 @@ async fn insert(app: &App, token: &str) -> i64 {
     within(WELL_AGAIN, inserting).await
 }
 
-/// Three ids of DynamoOnly, two of them after the moment that the table goes back to, are handed out once, whoever asks next.
+/// Ids that were handed out after the moment that the table goes back to are handed out once, whoever asks next.
 async fn control_is_mended(how: &str, says: &str) {
     let world = World::start().await;
     world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
@@ -109,4 +110,116 @@ async fn a_repair_of_it_that_is_broken_off_again_and_again_comes_to_its_end() {
     assert!(polls > 20, "{polls}");
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
     assert!(diagnosis(&world).await.sound);
+}
+
+/// The advisory lock at which a step waits in the middle of an entry of the journal.
+const HOLD: i64 = 4_712;
+
+/// Has a step to `to` die at an entry of the journal, before that entry is durable.
+async fn dies_at(world: &World, to: Phase, entry: &str) {
+    world
+        .sql(&format!(
+            "CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_advisory_xact_lock_shared({HOLD}); RETURN NULL; END $$;
+             CREATE TRIGGER hold AFTER INSERT ON lockstep.journal FOR EACH ROW WHEN ({entry}) EXECUTE FUNCTION public.hold()"
+        ))
+        .await;
+    let mut holder = world.stranger().await;
+    run(&mut holder, &format!("SELECT pg_advisory_lock({HOLD})")).await;
+    let waiting = format!(
+        "pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND l.locktype = 'advisory'
+         AND l.objid::bigint = {HOLD} AND NOT l.granted"
+    );
+    let (coordinator, waits) = (world.coordinator().await, format!("SELECT EXISTS (SELECT 1 FROM {waiting})"));
+    tokio::select! {
+        taken = coordinator.step(to, None, &()) => panic!("it is over: {taken:?}"),
+        () = eventually("it comes to the entry", || async { world.try_value(&waits).await.unwrap_or(false) }) => {}
+    }
+    drop(coordinator);
+    world.sql(&format!("DO $$ BEGIN PERFORM pg_terminate_backend(l.pid, 10000) FROM {waiting}; END $$")).await;
+    world.sql("DROP TRIGGER hold ON lockstep.journal").await;
+    eventually("nothing of it is at work", || async { world.source.at_work().await.expect("the locks") == (None, None) }).await;
+}
+
+/// A step that moves the truth dies while DynamoDB is written, and then the control table is lost: nothing of the step is undone or
+/// finished over what only DynamoDB has.
+async fn is_not_settled_without_its_record(from: Phase, to: Phase, entry: &str) {
+    let world = World::start().await;
+    world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
+    world.migrated_to(from).await.close().await;
+    let app = app(&world).await;
+    let mut ids = BTreeSet::from([insert(&app, "a").await]);
+    if from == Phase::HybridRead {
+        world.relay_until_empty().await;
+        assert!(world.record_verdict().await.verdict.is_consistent());
+    }
+    dies_at(&world, to, entry).await;
+    assert!(ids.insert(insert(&app, "b").await), "written to DynamoDB, with no feed to bring it");
+    let written = *ids.last().expect("an id");
+    let in_source = format!("SELECT EXISTS (SELECT FROM integration_logs WHERE log_id = {written})");
+    assert!(!world.value::<bool>(&in_source).await);
+    world.drop_table(&TableBinding { target_name: world.control().table().to_owned(), ..world.logs_table() }).await;
+
+    let before = world.source.control().await.expect("a phase");
+    for _ in 0..2 {
+        let refused = Coordinator::open(world.migration()).await.err().expect("nobody can say how to settle it");
+        let Error::Store(error) = &refused else { panic!("{refused:?}") };
+        assert!(error.kind == Kind::Misconfigured && error.message.contains("control table was lost"), "{refused}");
+    }
+    let now = world.source.control().await.expect("a phase");
+    assert_eq!((now.phase, now.epoch), (before.phase, before.epoch));
+    assert_eq!(world.control().record().await.expect("read"), None);
+    let found = diagnosis(&world).await;
+    assert!(found.findings[0].what.contains("the control table was lost"), "{found:?}");
+    assert_eq!(lockstep_coordinator::remedies(&found.findings), [Remedy::RemakeControl, Remedy::SettleSteps]);
+
+    let mended = mended(&world).await;
+    assert_eq!(mended.done, [Remedy::RemakeControl, Remedy::SettleSteps]);
+    assert!(mended.left.expect("looked at").sound);
+    assert!(world.source.open_intents().await.expect("the journal").is_empty());
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DynamoOnly);
+    assert!(ids.insert(insert(&app, "c").await), "an id was handed out twice: {ids:?}");
+    world.stepped_to(Phase::HybridRead).await;
+    app.shutdown().await;
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    let sql = format!("SELECT count(*) FROM integration_logs WHERE log_id IN ({})", ids.join(", "));
+    assert_eq!(world.value::<i64>(&sql).await, 3, "I7");
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_step_back_that_died_is_settled_only_once_a_lost_control_table_is_made_anew() {
+    is_not_settled_without_its_record(Phase::DynamoOnly, Phase::HybridRead, "NEW.step = 'change phase: stop writes'").await;
+}
+
+#[tokio::test]
+async fn a_step_there_that_died_after_writes_went_on_is_finished_only_once_a_lost_control_table_is_made_anew() {
+    let outcome = "NEW.step = 'change phase' AND NEW.kind = 'done'";
+    is_not_settled_without_its_record(Phase::HybridRead, Phase::DynamoOnly, outcome).await;
+}
+
+/// Without its leases nobody can say who still writes.
+#[tokio::test]
+async fn the_way_back_is_refused_over_a_control_table_that_was_lost_or_set_back() {
+    let world = World::start().await;
+    world.sql(&logs(1, 20)).await;
+    let coordinator = world.migrated_to(Phase::DynamoOnly).await;
+    let table = TableBinding { target_name: world.control().table().to_owned(), ..world.logs_table() };
+    let backup = world.back_up_table(&table).await;
+    let app = app(&world).await;
+    insert(&app, "a").await;
+    world.feed_until_drained().await;
+    let before = world.source.control().await.expect("a phase");
+    world.set_table_back(&table, &backup).await;
+    let refused = async || coordinator.step(Phase::HybridRead, None, &()).await.expect_err("run the doctor").to_string();
+    let of_ids = refused().await;
+    assert!(of_ids.contains("ids of integration_logs that are in use"), "{of_ids}");
+    world.drop_table(&table).await;
+    let of_loss = refused().await;
+    assert!(of_loss.contains("record was lost"), "{of_loss}");
+    let now = world.source.control().await.expect("a phase");
+    assert_eq!((now.phase, now.epoch), (before.phase, before.epoch));
+    assert!(world.source.open_intents().await.expect("the journal").is_empty(), "nothing was begun");
+    coordinator.close().await;
+    app.shutdown().await;
 }

@@ -18,7 +18,7 @@ use lockstep_core::source::{EntryKind, IntentId, TableBinding};
 use lockstep_core::{Epoch, Phase, version_of};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, log_key, logs, payment, payment_key, payments};
-use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, within};
+use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, eventually, run, within};
 use lockstep_validator::{CancellationToken, FindingClass, ValidateOptions};
 
 fn options() -> ValidateOptions {
