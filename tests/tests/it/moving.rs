@@ -8,7 +8,7 @@ use lockstep_core::instance::{Instance, InstanceOptions};
 use lockstep_core::target::control::Writes;
 use lockstep_core::{Kind, Phase};
 use lockstep_tests::World;
-use lockstep_tests::faults::{Fault, Rule};
+use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payment, payments};
 use lockstep_tests::world::{CutShort, Fleet, LOGS, PAYMENTS, eventually, run};
 
@@ -248,6 +248,37 @@ async fn a_step_that_is_dropped_at_any_point_is_settled_and_writers_go_on() {
         fleet.assert_in_source(&world).await;
     }
     fleet.stop().await;
+}
+
+/// 1. The decision of a step back is sent, and whoever sent it dies. 2. Who settles finds writes paused, and is about to let them go on.
+/// 3. The decision arrives. Nobody can write until PostgreSQL has followed it.
+#[tokio::test]
+async fn a_decision_that_arrives_while_its_step_is_settled_is_followed() {
+    let world = World::behind_proxy().await;
+    let coordinator = hybrid(&world, Duration::from_secs(20)).await;
+    step(&coordinator, Phase::DynamoOnly).await;
+    let (decision, opening) = (Gate::new(), Gate::new());
+    // The first change of the record is the pause.
+    world.proxy().script(Rule::new(Fault::Delay(decision.clone())).on("PutItem").table(CONTROL).after(1).times(1));
+    tokio::select! {
+        done = coordinator.step(Phase::HybridRead, None, &()) => panic!("its decision is held: {done:?}"),
+        () = decision.until_held(1) => {}
+    }
+    world.proxy().script(Rule::new(Fault::Delay(opening.clone())).on("PutItem").table(CONTROL).times(1));
+    let arriving = async {
+        opening.until_held(1).await;
+        let record = world.control().record().await.expect("read").expect("a record");
+        assert_eq!((record.phase, record.writes), (Phase::DynamoOnly, Writes::Paused));
+        decision.open();
+        decision.until_done(1).await;
+        opening.open();
+    };
+    let (settled, ()) = tokio::join!(coordinator.settle(), arriving);
+    let settled = settled.expect("settled");
+    assert!(settled.iter().any(|said| said.contains("the phase is HybridRead")), "{settled:?}");
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead);
+    world.sql(&payment(9_001, 1)).await;
+    world.assert_converged().await;
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lockstep_core::source::{Control, take_exclusive};
-use lockstep_core::{EPOCH_SHIFT, Epoch, Phase};
+use lockstep_core::source::{Control, EntryKind, IntentId, take_exclusive};
+use lockstep_core::{EPOCH_SHIFT, Epoch, Kind, Phase};
 use lockstep_tests::world::rows::{AT, log, logs, payments};
 use lockstep_tests::world::{CutShort, Notes, backfill, eventually, run, within};
 use lockstep_tests::{World, WorldOptions};
@@ -177,10 +177,10 @@ async fn stores_that_share_the_pool_do_not_keep_the_flip_from_its_connections() 
 }
 
 /// Leaves the intent of a step to DualWrite in the journal, as a process does that dies after it.
-async fn intend(world: &World) {
+async fn intend(world: &World) -> IntentId {
     let control = world.source.control().await.expect("a phase");
     let detail = json!({ "from": control.phase, "to": Phase::DualWrite, "epoch_before": control.epoch });
-    world.source.journal_intent("the dead", "change phase", &detail).await.expect("journalled");
+    world.source.journal_intent("the dead", "change phase", &detail).await.expect("journalled")
 }
 
 async fn outcome(world: &World) -> String {
@@ -232,6 +232,28 @@ async fn a_flip_still_under_way_at_recovery_is_waited_for() {
     });
     assert_eq!(outcome(&world).await, "done", "I9: the journal says what happened");
     assert!(coordinator.recovered()[0].contains("the phase is DualWrite"), "{:?}", coordinator.recovered());
+}
+
+/// So may the last that it had to say: how its step ended.
+#[tokio::test]
+async fn an_outcome_still_under_way_at_recovery_stands_and_its_opposite_is_refused() {
+    let world = World::start().await;
+    world.migrated_to(Phase::PostgresOnly).await.close().await;
+    let id = intend(&world).await;
+    let mut dead = world.stranger().await;
+    let refused = "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ('the dead', 'refused'";
+    run(&mut dead, &format!("BEGIN; {refused}, {}, 'change phase', '{{}}')", id.0)).await;
+    let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    let (coordinator, ()) = tokio::join!(world.coordinator(), async {
+        eventually("the outcome waits", || world.value::<bool>(waiting)).await;
+        run(&mut dead, "COMMIT").await;
+    });
+    coordinator.close().await;
+    assert_eq!(outcome(&world).await, "refused");
+    let opposite = world.source.journal_outcome("another", id, EntryKind::Done, "change phase", &json!({})).await;
+    let error = opposite.expect_err("it was not done");
+    assert!(error.kind == Kind::Refused && error.message.contains("the dead has recorded it as refused"), "{error}");
+    assert_eq!(outcome(&world).await, "refused");
 }
 
 #[tokio::test]

@@ -63,12 +63,13 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
     // A feed's transaction holds the barrier now and then, and never for long.
     let steps = &migration.options.steps;
     let written = may_be_written(source, id, from).await?;
-    while let Some(did) = steps.while_busy(|| mend(source, &control, tables, steps.lock_timeout, written)).await? {
-        tracing::info!("{did}");
-    }
     for _ in 0..LOOKS_MAX {
+        while let Some(did) = steps.while_busy(|| mend(source, &control, tables, steps.lock_timeout, written)).await? {
+            tracing::info!("{did}");
+        }
         match look(migration, id, from, written).await {
-            // A request of who is gone has arrived meanwhile: what is to be done is another thing now.
+            // A request of who is gone has arrived meanwhile: what is to be done is another thing now. Were it a decision, it would
+            // have to be copied first.
             Err(Error::Store(error)) if error.kind == Kind::Refused => tracing::debug!("looked at again: {error}"),
             done => return done,
         }
@@ -77,11 +78,18 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
     Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)))
 }
 
-/// Does what the records ask for, once both agree where the truth is.
+/// Does what the records ask for, where both agree where the truth is.
 async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -> Result<Control> {
     let (source, control) = (&migration.source, migration.target.control());
     let (now, there) = (source.control_behind_barrier().await?, control.record().await?);
-    let (Truth::InTarget, Some(record)) = (truth(&now, there.as_ref()), there) else { return Ok(now) };
+    let record = match (truth(&now, there.as_ref()), there) {
+        (Truth::InSource, _) => return Ok(now),
+        (Truth::InTarget, Some(record)) => record,
+        (_, there) => {
+            let message = format!("PostgreSQL says {} in epoch {}, and DynamoDB says {there:?} since", now.phase, now.epoch);
+            return Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)));
+        }
+    };
     let may_pause = from == Phase::DynamoOnly && source.was_noted(id, &part(STOP)).await?;
     match in_target(&record, written, may_pause) {
         InTarget::Leave => return Ok(now),

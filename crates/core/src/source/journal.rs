@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgExecutor;
 
 use super::Source;
 use crate::error::{Doing, Error, Kind, Result};
@@ -61,44 +60,23 @@ pub struct Entry {
     pub detail: Value,
 }
 
-/// Appends an entry on `executor`, which may be inside the transaction whose effect it records.
-///
-/// # Errors
-/// The driver's; a second outcome of one intent is refused by the database.
-pub(crate) async fn append(
-    executor: impl PgExecutor<'_>,
-    actor: &str,
-    kind: EntryKind,
-    intent: Option<IntentId>,
-    step: &str,
-    detail: &Value,
-) -> Result<i64> {
-    sqlx::query_scalar(
-        "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ($1, $2, $3, $4, $5) RETURNING id",
-    )
-    .bind(actor)
-    .bind(kind.name())
-    .bind(intent.map(|id| id.0))
-    .bind(step)
-    .bind(detail)
-    .fetch_one(executor)
-    .await
-    .doing("writing the journal")
-}
-
 impl Source {
     /// Makes an intent durable. Its side effect may begin when this has returned.
     ///
     /// # Errors
     /// The driver's.
     pub async fn journal_intent(&self, actor: &str, step: &str, detail: &Value) -> Result<IntentId> {
-        append(self.pool(), actor, EntryKind::Intent, None, step, detail).await.map(IntentId)
+        self.append(actor, EntryKind::Intent, step, detail).await.map(IntentId)
     }
 
-    /// Records how an intent ended.
+    /// Records how an intent ended. The first outcome stands: whoever settles an intent may meet the one that its owner sent with the last
+    /// of its life, and where both say that it was done, or both that nothing was changed, there is nothing to add.
     ///
     /// # Errors
-    /// The driver's.
+    /// [`Kind::Refused`] where the opposite was recorded; the driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
     pub async fn journal_outcome(
         &self,
         actor: &str,
@@ -107,7 +85,40 @@ impl Source {
         step: &str,
         detail: &Value,
     ) -> Result<()> {
-        append(self.pool(), actor, kind, Some(intent), step, detail).await.map(drop)
+        let doing = "recording an outcome";
+        // Waits for a transaction that is about to record one.
+        let added: Option<i64> = sqlx::query_scalar(
+            "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (intent) WHERE intent IS NOT NULL DO NOTHING RETURNING id",
+        )
+        .bind(actor)
+        .bind(kind.name())
+        .bind(intent.0)
+        .bind(step)
+        .bind(detail)
+        .fetch_optional(self.pool())
+        .await
+        .doing(doing)?;
+        if added.is_some() {
+            return Ok(());
+        }
+        let found: Entry = sqlx::query_as("SELECT * FROM lockstep.journal WHERE intent = $1")
+            .bind(intent.0)
+            .fetch_one(self.pool())
+            .await
+            .doing(doing)?;
+        if (found.kind == EntryKind::Done.name()) == (kind == EntryKind::Done) {
+            return Ok(());
+        }
+        let message = format!(
+            "`{step}` (entry {} of the journal) is {} here, and {} has recorded it as {} in entry {}; is another coordinator at work?",
+            intent.0,
+            kind.name(),
+            found.actor,
+            found.kind,
+            found.id
+        );
+        Err(Error::source(Kind::Refused, doing, message))
     }
 
     /// Records something worth remembering.
@@ -115,7 +126,18 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn journal_note(&self, actor: &str, step: &str, detail: &Value) -> Result<()> {
-        append(self.pool(), actor, EntryKind::Note, None, step, detail).await.map(drop)
+        self.append(actor, EntryKind::Note, step, detail).await.map(drop)
+    }
+
+    async fn append(&self, actor: &str, kind: EntryKind, step: &str, detail: &Value) -> Result<i64> {
+        sqlx::query_scalar("INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, $2, $3, $4) RETURNING id")
+            .bind(actor)
+            .bind(kind.name())
+            .bind(step)
+            .bind(detail)
+            .fetch_one(self.pool())
+            .await
+            .doing("writing the journal")
     }
 
     /// Whether a part of an intent was noted; its detail names the intent as `of`.
@@ -131,20 +153,6 @@ impl Source {
         .fetch_one(self.pool())
         .await
         .doing("reading the journal")
-    }
-
-    /// Records the outcome of an intent inside the transaction that has its effect.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn journal_outcome_in(
-        transaction: &mut sqlx::postgres::PgConnection,
-        actor: &str,
-        intent: IntentId,
-        step: &str,
-        detail: &Value,
-    ) -> Result<()> {
-        append(transaction, actor, EntryKind::Done, Some(intent), step, detail).await.map(drop)
     }
 
     /// Intents without an outcome, oldest first: what a crash left behind.
