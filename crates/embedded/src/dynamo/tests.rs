@@ -28,6 +28,33 @@ async fn an_empty_store_lists_no_tables() {
 }
 
 #[tokio::test]
+async fn two_stores_in_memory_know_nothing_of_each_other() {
+    let (one, other) = (Dynamo::start().await.expect("starts"), Dynamo::start().await.expect("starts"));
+    call(one.endpoint_url(), "CreateTable", CREATE).await;
+    assert_eq!(call(other.endpoint_url(), "ListTables", "{}").await, r#"{"TableNames":[]}"#);
+}
+
+/// As `dynoxide` asks before it writes to a table with a stream, and when somebody reads one.
+#[test]
+fn no_record_of_a_stream_is_looked_for_among_all_of_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dynamo.sqlite");
+    let _database = open_file(&path).expect("opens");
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    for asked in [
+        "SELECT COALESCE(MAX(CAST(sequence_number AS INTEGER)), 0) + 1 FROM _stream_records WHERE table_name = 'items'",
+        "SELECT event_name FROM _stream_records
+         WHERE table_name = 'items' AND shard_id = 's' AND CAST(sequence_number AS INTEGER) > 7
+         ORDER BY CAST(sequence_number AS INTEGER) ASC LIMIT 9",
+    ] {
+        let plan = |row: &rusqlite::Row<'_>| row.get::<_, String>("detail");
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {asked}")).expect("parses");
+        let plan: Vec<String> = statement.query_map([], plan).expect("explained").collect::<Result<_, _>>().expect("read");
+        assert!(plan.len() == 1 && plan[0].contains("lockstep_stream_order"), "{asked}: {plan:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_store_in_a_file_survives_a_stop_and_an_abort() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dynamo.sqlite");
