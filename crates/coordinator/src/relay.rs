@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
-use lockstep_core::source::{Delivered, PendingRow, TableBinding};
+use lockstep_core::source::{Delivered, KeyOrder, PendingRow, TableBinding};
 use lockstep_core::target::{Backoff, Written};
 use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Unholdable, tombstone};
 use serde::Serialize;
@@ -57,6 +57,21 @@ pub async fn relay(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<RelaySummary> {
+    relay_in(KeyOrder::Ascending, migration, until, progress, cancel).await
+}
+
+/// As [`relay`], in that order: beside a relay that runs already, whoever needs the set to be empty soon goes the other way.
+pub(crate) async fn relay_in(
+    order: KeyOrder,
+    migration: &Migration,
+    until: RelayUntil,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<RelaySummary> {
+    let tables: Vec<&TableBinding> = match order {
+        KeyOrder::Ascending => migration.tables.iter().collect(),
+        KeyOrder::Descending => migration.tables.iter().rev().collect(),
+    };
     let mut summary = RelaySummary::default();
     let mut swept_at = None::<Instant>;
     loop {
@@ -75,7 +90,7 @@ pub async fn relay(
             migration.source.sweep_intents(Duration::ZERO).await?;
             swept_at = Some(Instant::now());
         }
-        for binding in &migration.tables {
+        for &binding in &tables {
             let table = progress.of(binding.name());
             match open_for_changes(migration, binding).await {
                 Ok(()) => table.pause(None),
@@ -87,7 +102,7 @@ pub async fn relay(
                 }
                 Err(e) => return Err(e.into()),
             }
-            seen += pass(migration, binding, table, &mut summary, cancel).await?;
+            seen += pass(migration, binding, order, table, &mut summary, cancel).await?;
         }
         summary.passes += 1;
         if cancel.is_cancelled() || (seen == 0 && until == RelayUntil::Empty) {
@@ -115,6 +130,7 @@ async fn open_for_changes(migration: &Migration, binding: &TableBinding) -> Resu
 async fn pass(
     migration: &Migration,
     binding: &TableBinding,
+    order: KeyOrder,
     progress: &TableProgress,
     summary: &mut RelaySummary,
     cancel: &CancellationToken,
@@ -126,7 +142,7 @@ async fn pass(
         if cancel.is_cancelled() {
             return Ok(seen);
         }
-        let batch = source.read_pending(binding, after.as_ref(), migration.options.relay.batch_keys as i64).await?;
+        let batch = source.read_pending(binding, order, after.as_ref(), migration.options.relay.batch_keys as i64).await?;
         if measured_at.is_none_or(|at| at.elapsed() >= LAG_EVERY) {
             let lag = source.lag(binding.name()).await?;
             progress.pending.store(lag.keys as u64, Relaxed);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use lockstep_coordinator::{Error, Progress, RelayUntil, relay};
 use lockstep_core::MigratableTable;
-use lockstep_core::source::Delivered;
+use lockstep_core::source::{Delivered, KeyOrder};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
@@ -18,7 +18,7 @@ async fn a_key_bumped_between_reading_and_acknowledging_stays_pending() {
     let world = World::start().await;
     world.prepared().await.close().await;
     world.sql(&logs(1, 3)).await;
-    let batch = world.source.read_pending(&world.logs_table(), None, 10).await.expect("reads");
+    let batch = world.source.read_pending(&world.logs_table(), KeyOrder::Ascending, None, 10).await.expect("reads");
     world.sql("UPDATE integration_logs SET user_id = 'newer' WHERE log_id = 2").await;
     let bumped = world.pending(LOGS).await[&log_key(2, "service-2")];
     let read: Vec<Delivered> = batch.rows.iter().map(|row| Delivered { key: row.key.clone(), version: row.version }).collect();
@@ -153,7 +153,7 @@ async fn the_age_of_a_key_that_was_bumped_starts_where_it_was_read() {
     world.prepared().await.close().await;
     world.sql(&log(1, "a")).await;
     world.sql("UPDATE lockstep.pending SET marked_at = now() - interval '1 hour'").await;
-    let batch = world.source.read_pending(&world.logs_table(), None, 10).await.expect("reads");
+    let batch = world.source.read_pending(&world.logs_table(), KeyOrder::Ascending, None, 10).await.expect("reads");
     world.sql("UPDATE integration_logs SET user_id = 'newer'").await;
     assert!(world.source.lag(LOGS).await.expect("a lag").oldest_s > 3_000.0, "a bump does not make a key younger");
     let read: Vec<Delivered> = batch.rows.iter().map(|row| Delivered { key: row.key.clone(), version: row.version }).collect();

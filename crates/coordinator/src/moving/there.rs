@@ -8,7 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use lockstep_core::source::{CAPTURE_VERSION, CaptureState, Control, IntentId, SourceTransaction, TableBinding, take_exclusive};
+use lockstep_core::source::{
+    CAPTURE_VERSION, CaptureState, Control, IntentId, KeyOrder, SourceTransaction, TableBinding, take_exclusive,
+};
 use lockstep_core::truth::{copy_to_target, flip_to_target, seed_identities};
 use lockstep_core::{Epoch, Error as StoreError, Kind};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +22,7 @@ use crate::gates::Observer;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::options::Migration;
 use crate::progress::Progress;
-use crate::relay::{RelayUntil, relay};
+use crate::relay::{RelayUntil, relay_in};
 use crate::step::Intent;
 
 const DOING: &str = "moving the truth to DynamoDB";
@@ -150,14 +152,14 @@ async fn relay_most(migration: &Migration) -> Result<()> {
         stop.cancel();
         Ok(())
     };
-    let relayed = relay(migration, RelayUntil::Cancelled, &progress, &stop);
+    let relayed = relay_in(KeyOrder::Descending, migration, RelayUntil::Cancelled, &progress, &stop);
     tokio::try_join!(watch, async { relayed.await.map(drop) }).map(drop)
 }
 
 /// Delivers everything that is pending.
 async fn relay_all(migration: &Migration) -> Result<()> {
     let (progress, never) = (Progress::new(&migration.tables), CancellationToken::new());
-    relay(migration, RelayUntil::Empty, &progress, &never).await.map(drop)
+    relay_in(KeyOrder::Descending, migration, RelayUntil::Empty, &progress, &never).await.map(drop)
 }
 
 async fn pending(migration: &Migration) -> Result<i64> {

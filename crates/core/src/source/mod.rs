@@ -56,7 +56,7 @@ pub use instances::{InstanceRow, InstanceState};
 pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
-pub use pending::{Delivered, Lag, PendingBatch, PendingRow};
+pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
 pub use progress::{RangeProgress, RangeRow, Window};
 pub use references::Dangling;
 pub use standing::{Oldest, Standing};

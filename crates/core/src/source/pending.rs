@@ -50,6 +50,15 @@ pub struct PendingBatch {
     pub read_at: DateTime<Utc>,
 }
 
+/// Which way the set is gone through. Two relays that go different ways meet once, and deliver nothing twice on the way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// From the first key.
+    Ascending,
+    /// From the last.
+    Descending,
+}
+
 /// What was delivered and may leave the set, unless it has been marked again meanwhile.
 #[derive(Clone, Debug)]
 pub struct Delivered {
@@ -60,7 +69,7 @@ pub struct Delivered {
 }
 
 impl Source {
-    /// Reads up to `limit` pending keys after `after`, each with the row it names, in one statement and so in one snapshot.
+    /// Reads up to `limit` pending keys after `after` in that order, each with the row it names, in one statement and so in one snapshot.
     ///
     /// Without `FOR UPDATE`, on purpose. Under READ COMMITTED PostgreSQL re-reads a locked pending row after a wait but
     /// keeps the old snapshot for the joined row: new version, old image, written and acknowledged. For the same reason
@@ -68,13 +77,23 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn read_pending(&self, binding: &TableBinding, after: Option<&SourceKey>, limit: i64) -> Result<PendingBatch> {
+    pub async fn read_pending(
+        &self,
+        binding: &TableBinding,
+        order: KeyOrder,
+        after: Option<&SourceKey>,
+        limit: i64,
+    ) -> Result<PendingBatch> {
+        let (after_sql, order_sql) = match order {
+            KeyOrder::Ascending => (">", "ASC"),
+            KeyOrder::Descending => ("<", "DESC"),
+        };
         let sql = format!(
             "SELECT p.key::text AS key, p.version, s.{first_key} IS NOT NULL AS exists, {columns}, statement_timestamp() AS read_at
              FROM (SELECT key, version FROM lockstep.pending
-                   WHERE table_name = $1 AND ($2::jsonb IS NULL OR key > $2::jsonb) ORDER BY key LIMIT $3) AS p
+                   WHERE table_name = $1 AND ($2::jsonb IS NULL OR key {after_sql} $2::jsonb) ORDER BY key {order_sql} LIMIT $3) AS p
              LEFT JOIN {relation} AS s ON {same_row}
-             ORDER BY p.key",
+             ORDER BY p.key {order_sql}",
             first_key = super::binding::quote_identifier(binding.table.key_columns()[0].name),
             columns = binding.columns_sql("s"),
             relation = binding.relation.sql(),
