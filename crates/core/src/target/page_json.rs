@@ -4,18 +4,17 @@
 //! both, or an error in both. A property test holds one against the other. Pages of plain items, which all of ours are, are read
 //! by hand (`plain_item`); what is anything else is judged here, by serde_json.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::attribute_json::{Held, OneValue, Text};
+use super::attribute_json::{OneValue, Text};
+use super::page_item::PageItem;
 use super::plain_item::read_plain;
 use super::raw_scan::ScanBody;
 use crate::error::{Error, Kind};
 use crate::item::Attributes;
-use crate::view::{Attribute, ItemView};
 
 /// What a page says beside its items.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,58 +68,6 @@ pub(super) fn read_any(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> s
     let end = json.deserialize_map(PageVisitor { each, item: PageItem::default() })?;
     json.end()?;
     Ok(end)
-}
-
-/// An item of a page: what has no escapes is borrowed from the page.
-#[derive(Clone, Debug, Default)]
-pub struct PageItem<'a> {
-    attributes: Vec<(Cow<'a, str>, Held<'a>)>,
-    /// A bit for each name that is there, by its first byte and length: where it is not set, the name is new.
-    names: u64,
-}
-
-impl<'a> PageItem<'a> {
-    /// Names and values, in the order in which they came.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Attribute<'_>)> {
-        self.attributes.iter().map(|(name, value)| (name.as_ref(), value.view()))
-    }
-
-    /// The item as the SDK would have decoded it.
-    pub fn to_attributes(&self) -> Attributes {
-        self.iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.attributes.clear();
-        self.names = 0;
-    }
-
-    /// Of a name that comes twice the last one counts.
-    pub(super) fn put(&mut self, name: Cow<'a, str>, value: Held<'a>) {
-        let bit = bit_of(&name);
-        let known = if self.names & bit == 0 { None } else { self.attributes.iter_mut().find(|(known, _)| *known == name) };
-        match known {
-            Some((_, known)) => *known = value,
-            None => {
-                self.names |= bit;
-                self.attributes.push((name, value));
-            }
-        }
-    }
-}
-
-fn bit_of(name: &str) -> u64 {
-    let first = name.bytes().next().unwrap_or_default();
-    1 << ((usize::from(first) + 5 * name.len()) % 64)
-}
-
-impl ItemView for PageItem<'_> {
-    fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
-        if self.names & bit_of(name) == 0 {
-            return None;
-        }
-        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.view())
-    }
 }
 
 /// The whole answer. It has one item at a time; without anybody to hand them to, none.
