@@ -10,7 +10,7 @@ use crate::item::{Attributes, Item, is_bookkeeping};
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
-use crate::table::{MigratableTable, Reference};
+use crate::table::{MigratableTable, Reference, encode_row};
 use crate::view::{Attribute, ItemView};
 
 /// A table whose row type has been forgotten. Rows travel through it as PostgreSQL's bytes and as items.
@@ -193,14 +193,16 @@ impl<T: MigratableTable> AnyTable for T {
     }
 
     fn encode(&self, fields: &mut Fields<'_>) -> Result<Item, Unholdable> {
-        MigratableTable::encode(self, &T::Row::from_fields(fields)?)
+        let row = T::Row::from_fields(fields)?;
+        encode_row(self, &T::key(&row), row)
     }
 
     fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<EncodedRow, Unholdable> {
         let row = T::Row::from_fields(fields)?;
-        let key = T::key(&row).literals()?;
+        let key = T::key(&row);
+        let literals = key.literals()?;
         let expires_at = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
-        Ok((MigratableTable::encode(self, &row)?, key, expires_at))
+        Ok((encode_row(self, &key, row)?, literals, expires_at))
     }
 
     fn target_key(&self, key: &SourceKey) -> Result<TargetKey, Unholdable> {
@@ -273,20 +275,24 @@ impl<T: MigratableTable> AnyTable for T {
 
     fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable> {
         let encoded = T::Row::from_fields(fields).and_then(|row| {
-            let (key, item) = (T::key(&row).literals()?, MigratableTable::encode(self, &row)?);
-            Ok((row, key, item))
+            let key = T::key(&row);
+            let literals = key.literals()?;
+            let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
+            let judged = judgement.judge(&row, self.rules(), MigratableTable::aggregates(self), expires_at_s);
+            Ok((judged, (encode_row(self, &key, row)?, literals, expires_at_s)))
         });
-        let (row, key, item) = match encoded {
-            Ok(encoded) => encoded,
-            Err(reason) => {
-                judgement.unreadable += 1;
-                return Err(reason);
+        match encoded {
+            Ok((judged, encoded)) => {
+                let (item, literals, _) = &encoded;
+                let day = T::DAY_COLUMN.and_then(|column| item.get(column)).map(Attribute::from);
+                judgement.count(judged, day.and_then(text_in), || json_of(literals));
+                Ok(encoded)
             }
-        };
-        let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
-        let day = T::DAY_COLUMN.and_then(|column| item.get(column)).map(Attribute::from);
-        judge(self, &row, expires_at_s, day, judgement);
-        Ok((item, key, expires_at_s))
+            Err(reason) => {
+                judgement.count_unreadable();
+                Err(reason)
+            }
+        }
     }
 
     fn judge_item(&self, item: &dyn ItemView, judgement: &mut Judgement) {
@@ -294,34 +300,22 @@ impl<T: MigratableTable> AnyTable for T {
             Ok(row) => {
                 let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
                 let day = T::DAY_COLUMN.and_then(|column| item.attribute(column));
-                judge(self, &row, expires_at_s, day, judgement);
+                let judged = judgement.judge(&row, self.rules(), MigratableTable::aggregates(self), expires_at_s);
+                let key = || T::key(&row).literals().map_or_else(|_| "[]".to_owned(), |key| json_of(&key));
+                judgement.count(judged, day.and_then(text_in), key);
             }
-            Err(_) => judgement.unreadable += 1,
+            Err(_) => judgement.count_unreadable(),
         }
     }
 }
 
-fn judge<T: MigratableTable>(
-    table: &T,
-    row: &T::Row,
-    expires_at_s: Option<i64>,
-    day: Option<Attribute<'_>>,
-    judgement: &mut Judgement,
-) {
-    judgement.rows += 1;
-    let mut broken = table.rules().iter().filter(|rule| !(rule.holds)(row)).peekable();
-    if broken.peek().is_some() {
-        judgement.rows_broken += 1;
-        let key = T::key(row).literals().map_or_else(|_| "[]".to_owned(), |key| serde_json::Value::from(key).to_string());
-        broken.for_each(|rule| judgement.count_broken(rule.name, key.clone()));
+fn text_in(value: Attribute<'_>) -> Option<&str> {
+    match value {
+        Attribute::S(text) => Some(text),
+        _ => None,
     }
-    if expires_at_s.is_some_and(|at_s| at_s <= judgement.as_of_s) {
-        return;
-    }
-    if let Some(Attribute::S(at)) = day {
-        judgement.count_day(at);
-    }
-    for aggregate in table.aggregates() {
-        judgement.add_up(aggregate, row);
-    }
+}
+
+fn json_of(key: &[String]) -> String {
+    serde_json::Value::from(key).to_string()
 }

@@ -47,6 +47,13 @@ impl Item {
         self.0.push((name, value));
     }
 
+    /// Adds the attributes of another item, behind its own; none of their names may be there yet.
+    pub fn append(&mut self, other: Self) {
+        for (name, value) in other.0 {
+            self.push(name, value);
+        }
+    }
+
     /// The attribute of that name.
     pub fn get(&self, name: &str) -> Option<&AttributeValue> {
         self.0.iter().find(|(n, _)| *n == name).map(|(_, value)| value)

@@ -4,10 +4,14 @@
 //! has a [`Judgement`] of its own, and they are merged. Sums are exact integers at the values' scale, so two sides that hold
 //! the same rows have the same sums to the last digit. Memory is bounded by `GROUPS_MAX` and `KEYS_MAX`, not by rows.
 
+mod judged_row;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use rust_decimal::Decimal;
+
+use judged_row::JudgedRow;
 
 /// Most groups of one table that are added up one by one, all its sums together; what comes after is in the totals only.
 pub(crate) const GROUPS_MAX: usize = 100_000;
@@ -154,38 +158,14 @@ pub struct Judgement {
     /// Rows whose expiry is not after this moment, in seconds since 1970, are in no sum and no day: their items may be gone
     /// already. Both sides must be judged as of the same moment.
     pub as_of_s: i64,
-    scratch: String,
+    /// The last row's, whose memory serves for the next one.
+    spare: JudgedRow,
 }
 
 impl Judgement {
     /// An empty one, as of a moment.
     pub fn as_of(as_of_s: i64) -> Self {
         Self { as_of_s, ..Self::default() }
-    }
-
-    pub(crate) fn count_day(&mut self, fixed_width: &str) {
-        let Some(day) = fixed_width.get(..10) else { return };
-        match self.days.get_mut(day) {
-            Some(rows) => *rows += 1,
-            None => drop(self.days.insert(day.to_owned(), 1)),
-        }
-    }
-
-    pub(crate) fn count_broken(&mut self, rule: &'static str, key: String) {
-        let broken = self.broken.entry(rule).or_default();
-        broken.rows += 1;
-        broken.name(key);
-    }
-
-    pub(crate) fn add_up<R>(&mut self, aggregate: &Aggregate<R>, row: &R) {
-        let value = aggregate.value.map_or_else(ExactSum::default, |value| ExactSum::of(value(row)));
-        let one = Total { rows: 1, sum: value };
-        self.totals.entry(aggregate.name).or_default().add(one);
-        let mut group = Group(std::mem::take(&mut self.scratch));
-        group.0.clear();
-        (aggregate.group)(row, &mut group);
-        // Nearly every row is of a group that is known: its name was only looked up, and its memory serves for the next one.
-        self.scratch = self.add_to_group((aggregate.name, group.0), one).unwrap_or_default();
     }
 
     /// Gives the name back where it was not needed.
@@ -282,7 +262,8 @@ mod tests {
         };
         let mut judgement = Judgement::default();
         for n in 0..GROUPS_MAX as u64 + 5 {
-            judgement.add_up(&aggregate, &n);
+            let judged = judgement.judge(&n, &[], std::slice::from_ref(&aggregate), None);
+            judgement.count(judged, None, String::new);
         }
         assert!(judgement.groups_cut && judgement.groups.len() == GROUPS_MAX);
         assert_eq!(judgement.totals["n"].rows, GROUPS_MAX as u64 + 5);

@@ -137,6 +137,26 @@ fn check_length(text: &str, bytes_max: usize) -> Result<(), Unholdable> {
     }
 }
 
+/// A sort key in the order of times, and of ids within a time: `{at}#{id}`, the id padded with zeros to 19 characters. One is made
+/// for each row, so it is put together by hand.
+pub fn time_and_id(at: &str, id: i64) -> String {
+    let Ok(positive) = u64::try_from(id) else {
+        // No identity is, but a column may hold it.
+        return format!("{at}#{id:019}");
+    };
+    let mut digits = [b'0'; 19];
+    let mut rest = positive;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let mut key = String::with_capacity(at.len() + 1 + digits.len());
+    key.push_str(at);
+    key.push('#');
+    key.push_str(std::str::from_utf8(&digits).expect("digits are ASCII"));
+    key
+}
+
 /// The key of an item as one text, the same for equal keys: what the reverse feed remembers it by.
 pub fn place(key: &Attributes) -> String {
     let part = |name: &str| match key.get(name) {
@@ -202,5 +222,32 @@ impl TargetKey {
     /// The key of an item that was read.
     pub fn of(attributes: &Attributes) -> Option<Self> {
         attributes.place()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(id: i64) {
+        assert_eq!(time_and_id("2026-01-31T23:59:59.000001Z", id), format!("2026-01-31T23:59:59.000001Z#{id:019}"));
+    }
+
+    #[test]
+    fn a_time_and_an_id_are_put_together_to_the_letter() {
+        for id in [0, 1, 9, 10, 42, i64::MAX, i64::MAX - 1, 1_000_000_000_000_000_000, -1, i64::MIN] {
+            check(id);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_id_is_padded_as_the_formatter_pads_it(id in any::<i64>(), shift in 0..63) {
+            check(id);
+            check(id >> shift);
+        }
     }
 }

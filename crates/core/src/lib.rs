@@ -42,7 +42,7 @@ pub use item::{
     is_bookkeeping, is_tombstone, version_of,
 };
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Total};
-pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place};
+pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_id};
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};
 pub use table::{MigratableTable, Reference, Rule, tombstone};

@@ -39,11 +39,11 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
     /// Appends every column as a parameter, in the order of [`Row::COLUMNS`].
     fn bind(&self, arguments: &mut PgArguments);
 
-    /// Writes every column that is not NULL as an attribute of the same name.
+    /// Makes every column that is not NULL an attribute of the same name.
     ///
     /// # Errors
     /// Names the column that DynamoDB cannot hold.
-    fn write_item(&self, item: &mut Item) -> Result<(), Unholdable>;
+    fn into_item(self, item: &mut Item) -> Result<(), Unholdable>;
 
     /// Reads the row back from an item's attributes.
     ///
@@ -191,8 +191,8 @@ macro_rules! row {
                 $( $crate::Column::bind(&self.$field, arguments); )*
             }
 
-            fn write_item(&self, item: &mut $crate::Item) -> Result<(), $crate::Unholdable> {
-                $( if let Some(value) = $crate::Column::to_attribute(&self.$field)
+            fn into_item(self, item: &mut $crate::Item) -> Result<(), $crate::Unholdable> {
+                $( if let Some(value) = $crate::Column::into_attribute(self.$field)
                     .map_err(|e| e.of(stringify!($field)))?
                 {
                     item.push(stringify!($field), value);

@@ -40,7 +40,8 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// When the key cannot be a DynamoDB key.
     fn target_key(&self, key: &Self::Key) -> Result<TargetKey, Unholdable>;
 
-    /// Adds the attributes that are the partition keys of indexes. An attribute left out leaves the row out of that index.
+    /// Adds the attributes that are the partition keys of indexes, to an item that has nothing else in it. An attribute left out
+    /// leaves the row out of that index.
     ///
     /// # Errors
     /// When an index key cannot be formed.
@@ -88,21 +89,7 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// # Errors
     /// When DynamoDB cannot hold the row; it is then dead-lettered, never altered to fit (R4).
     fn encode(&self, row: &Self::Row) -> Result<Item, Unholdable> {
-        let key = self.target_key(&Self::key(row))?;
-        key.check()?;
-        let mut item = Item::with_capacity(Self::Row::COLUMNS.len() + Self::TARGET.indexes.len() + 4);
-        item.push(PK, key.partition);
-        if let Some(sort) = key.sort {
-            item.push(SK, sort);
-        }
-        row.write_item(&mut item)?;
-        self.index_attributes(row, &mut item)?;
-        if let Some(at) = self.expires_at(row) {
-            item.push(TTL_ATTRIBUTE, AttributeValue::N(at.timestamp().to_string()));
-        }
-        Self::TARGET.check_keys(&item)?;
-        item.check_size()?;
-        Ok(item)
+        encode_row(self, &Self::key(row), row.clone())
     }
 
     /// The row that an item holds.
@@ -112,6 +99,29 @@ pub trait MigratableTable: Send + Sync + 'static {
     fn decode(item: &dyn ItemView) -> Result<Self::Row, Unholdable> {
         Self::Row::from_item(item)
     }
+}
+
+/// [`MigratableTable::encode`] of a row that nobody needs any more, and whose key is at hand: its texts are moved, not copied.
+pub(crate) fn encode_row<T: MigratableTable + ?Sized>(table: &T, key: &T::Key, row: T::Row) -> Result<Item, Unholdable> {
+    let key = table.target_key(key)?;
+    key.check()?;
+    // What follows from the row is made before it is taken apart; that a column cannot be held is told first all the same.
+    let mut derived = Item::with_capacity(T::TARGET.indexes.len() + 1);
+    let of_indexes = table.index_attributes(&row, &mut derived);
+    if let Some(at) = table.expires_at(&row) {
+        derived.push(TTL_ATTRIBUTE, AttributeValue::N(at.timestamp().to_string()));
+    }
+    let mut item = Item::with_capacity(T::Row::COLUMNS.len() + T::TARGET.indexes.len() + 4);
+    item.push(PK, key.partition);
+    if let Some(sort) = key.sort {
+        item.push(SK, sort);
+    }
+    row.into_item(&mut item)?;
+    of_indexes?;
+    item.append(derived);
+    T::TARGET.check_keys(&item)?;
+    item.check_size()?;
+    Ok(item)
 }
 
 /// A business rule of a table: a name, and a check that says what is wrong.

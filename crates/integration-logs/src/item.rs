@@ -16,7 +16,9 @@
 //! partition, with one item in each: it answers "by id" once PostgreSQL, which knew service and time for an id, is gone.
 
 use chrono::NaiveDate;
-use lockstep_core::{AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width};
+use lockstep_core::{
+    AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width, time_and_id,
+};
 
 use crate::row::{IntegrationLog, LogKey};
 
@@ -55,13 +57,13 @@ pub(crate) fn target_key(key: &LogKey, write_shards: u32) -> Result<TargetKey, U
     let shard = key.log_id.rem_euclid(i64::from(write_shards));
     Ok(TargetKey {
         partition: AttributeValue::S(partition(&key.service_name, &at[..DAY_BYTES], shard, write_shards)),
-        sort: Some(AttributeValue::S(format!("{at}#{id:019}", id = key.log_id))),
+        sort: Some(AttributeValue::S(time_and_id(&at, key.log_id))),
     })
 }
 
 /// The partition of a service, a day and a write shard.
 fn partition(service_name: &str, day: &str, shard: i64, write_shards: u32) -> String {
-    if write_shards > 1 { format!("{service_name}#{day}#{shard}") } else { format!("{service_name}#{day}") }
+    if write_shards > 1 { format!("{service_name}#{day}#{shard}") } else { [service_name, "#", day].concat() }
 }
 
 /// Every partition of a service and a day.
@@ -72,17 +74,17 @@ pub(crate) fn partitions(service_name: &str, day: NaiveDate, write_shards: u32) 
 
 /// The partition of an application's logs in [`BY_APPLICATION`].
 pub(crate) fn of_application(application_id: i32) -> String {
-    format!("APP#{application_id}")
+    ["APP#", &application_id.to_string()].concat()
 }
 
 /// The partition of an operation's logs in [`BY_CORRELATION`].
 pub(crate) fn of_correlation(correlation_id: &str) -> String {
-    format!("CORR#{correlation_id}")
+    ["CORR#", correlation_id].concat()
 }
 
 /// The partition of a day's errors in [`ERRORS_BY_DAY`].
 pub(crate) fn errors_of(day: &str) -> String {
-    format!("ERROR#{day}")
+    ["ERROR#", day].concat()
 }
 
 /// Adds the index partitions that the log belongs to.

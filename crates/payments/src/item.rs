@@ -13,7 +13,9 @@
 //! `BY_ID` is the exception: its partition is the column `payment_id` itself and it has one item in each. It answers "by id"
 //! once PostgreSQL, which knew customer and date for an id, is gone; keys are all it needs.
 
-use lockstep_core::{AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width};
+use lockstep_core::{
+    AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width, time_and_id,
+};
 
 use crate::row::{Payment, PaymentKey};
 
@@ -45,23 +47,23 @@ pub(crate) fn target_key(key: &PaymentKey) -> Result<TargetKey, Unholdable> {
     let date = fixed_width(key.payment_date).map_err(|e| e.of("payment_date"))?;
     Ok(TargetKey {
         partition: AttributeValue::N(key.customer_id.to_string()),
-        sort: Some(AttributeValue::S(format!("{date}#{id:019}", id = key.payment_id))),
+        sort: Some(AttributeValue::S(time_and_id(&date, key.payment_id))),
     })
 }
 
 /// The partition of a status in [`BY_STATUS`].
 pub(crate) fn of_status(status: &str) -> String {
-    format!("STATUS#{status}")
+    ["STATUS#", status].concat()
 }
 
 /// The partition of a loan in [`BY_LOAN`].
 pub(crate) fn of_loan(loan_id: i64) -> String {
-    format!("LOAN#{loan_id}")
+    ["LOAN#", &loan_id.to_string()].concat()
 }
 
 /// The partition of a method in [`BY_METHOD`].
 pub(crate) fn of_method(method: &str) -> String {
-    format!("METHOD#{method}")
+    ["METHOD#", method].concat()
 }
 
 /// Adds the index partitions that the payment belongs to.

@@ -12,7 +12,7 @@
 //!
 //! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`,
 //! `evidence` and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`,
-//! `reader` and `tasks` (how stores are asked and processors used); `tally` and `suspect`; `print` and `ledger` (what is
+//! `reader` and `tasks` (how stores are asked and processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is
 //! compared), `keep` (what survives us); `source_pass` and `target_pass`, or `sample` or `incremental` instead of
 //! them; `recheck`; `quality`;
 //! and the composition, `table_run` for one table, `run` for all, and `keys` for single ones;
@@ -45,6 +45,7 @@ mod pace;
 mod reader;
 mod tasks;
 
+mod name;
 mod suspect;
 mod tally;
 

@@ -43,9 +43,11 @@ pub(crate) async fn source_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Re
 async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>) -> Result<(), Stopped> {
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let (rows_max, chunk_bytes) = (run.options.chunk_rows.max(1), run.options.chunk_bytes());
+    // Kept from piece to piece.
+    let mut bytes_expected = 0;
     while let Some((number, piece)) = next() {
         let (after, until, window) = (piece.after, piece.until, run.options.window.clone());
-        let mut range = RangeRead { after, until, rows_max, window };
+        let mut range = RangeRead { after, until, rows_max, window, bytes_expected };
         loop {
             let chunk = run.reader.chunk(&run.binding, &range).await?;
             let bytes = chunk.bytes();
@@ -58,6 +60,8 @@ async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>) -> R
                 break;
             }
             range.rows_max = (chunk_bytes * rows / bytes.max(1)).clamp(1, rows_max);
+            range.expect_like(bytes, rows);
+            bytes_expected = range.bytes_expected;
             range.after = after;
         }
     }

@@ -5,6 +5,7 @@ use lockstep_core::{Attribute, AttributeValue, Item, PK, SK, TargetKey};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::name::{Borrowed, written};
 use crate::reader::text_of;
 use crate::report::{Finding, FindingClass};
 use crate::tasks::Stopped;
@@ -131,21 +132,6 @@ pub(crate) fn name_of_row(key: &[String], item: &Item) -> Vec<u8> {
 /// [`Subject::to_name`] of an item, by the two parts of its key: one is made for each item of a table.
 pub(crate) fn name_of_item(partition: Attribute<'_>, sort: Option<Attribute<'_>>) -> Vec<u8> {
     written(None, Some((part_of(partition), sort.map(part_of))))
-}
-
-type Borrowed<'a> = ((char, &'a str), Option<(char, &'a str)>);
-
-/// A [`Name`] that is written and not read.
-#[derive(Serialize)]
-struct Written<'a> {
-    #[serde(rename = "k")]
-    key: Option<&'a [String]>,
-    #[serde(rename = "p")]
-    place: Option<Borrowed<'a>>,
-}
-
-fn written(key: Option<&[String]>, place: Option<Borrowed<'_>>) -> Vec<u8> {
-    serde_json::to_vec(&Written { key, place }).expect("strings are JSON")
 }
 
 fn borrowed(place: &TargetKey) -> Borrowed<'_> {

@@ -39,6 +39,7 @@ impl TableRun {
             until: range.upper.clone(),
             rows_max: ROWS_FIRST,
             window: self.window.clone(),
+            bytes_expected: 0,
         };
         let mut at_end = false;
         // Kept across turns: a read that was dropped because a delivery ended first would be made again.
@@ -63,6 +64,7 @@ impl TableRun {
                     self.progress().bytes_read.fetch_add(bytes as u64, Relaxed);
                     at_end = encoded.rows < read.rows_max;
                     read.rows_max = rows_for(self.migration.options.backfill.chunk_bytes, bytes, encoded.rows);
+                    read.expect_like(bytes, encoded.rows);
                     read.after = encoded.last_key.clone().or(read.after);
                     let number = watermark.read(encoded.last_key.clone());
                     let run = &self;

@@ -5,9 +5,9 @@
 //! holds nothing, its item has expired, or was removed by hand, and it is only deleted when that is asked for.
 
 use chrono::Utc;
+use lockstep_core::source::RangeRead;
 use lockstep_core::source::TableBinding;
 use lockstep_core::source::reverse::FedTable;
-use lockstep_core::source::{RangeRead, Window};
 use lockstep_core::target::{Backoff, READ_KEYS_MAX};
 use lockstep_core::{Fields, TargetKey, Version, is_tombstone, place, version_of};
 use serde::Serialize;
@@ -90,7 +90,7 @@ async fn rows(
     cancel: &CancellationToken,
 ) -> Result<()> {
     let binding = table.binding();
-    let mut range = RangeRead { after: None, until: None, rows_max: CHUNK_ROWS, window: Window::default() };
+    let mut range = RangeRead { rows_max: CHUNK_ROWS, ..RangeRead::default() };
     loop {
         stop_if(cancel)?;
         let chunk = Backoff::patient().retry(|| migration.source.read_chunk(binding, &range)).await?;

@@ -70,6 +70,10 @@ impl Column for Json {
         Ok(Some(AttributeValue::S(self.0.clone())))
     }
 
+    fn into_attribute(self) -> Result<Option<AttributeValue>, Unholdable> {
+        Ok(Some(AttributeValue::S(self.0)))
+    }
+
     fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         Self::parse(string(attribute)?).map_err(|_| Unholdable::because("is not valid JSON"))
     }

@@ -72,6 +72,14 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// When DynamoDB cannot hold the value.
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable>;
 
+    /// [`Column::to_attribute`] of a value that nobody needs any more, so that texts can be moved.
+    ///
+    /// # Errors
+    /// The same.
+    fn into_attribute(self) -> Result<Option<AttributeValue>, Unholdable> {
+        self.to_attribute()
+    }
+
     /// Reads the attribute back; `None` is absence.
     ///
     /// # Errors
@@ -129,6 +137,10 @@ impl<T: Column> Column for Option<T> {
 
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
         self.as_ref().map_or(Ok(None), T::to_attribute)
+    }
+
+    fn into_attribute(self) -> Result<Option<AttributeValue>, Unholdable> {
+        self.map_or(Ok(None), T::into_attribute)
     }
 
     fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {

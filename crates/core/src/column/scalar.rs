@@ -102,6 +102,10 @@ impl Column for String {
         Ok(Some(AttributeValue::S(self.clone())))
     }
 
+    fn into_attribute(self) -> Result<Option<AttributeValue>, Unholdable> {
+        Ok(Some(AttributeValue::S(self)))
+    }
+
     fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         string(attribute).map(str::to_owned)
     }

@@ -28,6 +28,18 @@ pub struct RangeRead {
     pub rows_max: usize,
     /// Only rows of these days.
     pub window: Window,
+    /// About how many bytes the next chunk will have; zero where nobody knows. Memory for them is taken at once: grown as they
+    /// come, it would be copied several times over.
+    pub bytes_expected: usize,
+}
+
+impl RangeRead {
+    /// Takes the size of the last chunk for that of the next one, which may have up to `rows_max` rows.
+    pub fn expect_like(&mut self, bytes: usize, rows: usize) {
+        let bytes = bytes.saturating_mul(self.rows_max) / rows.max(1);
+        // A little more, because one byte too many would cost what this is to save.
+        self.bytes_expected = bytes.saturating_add(bytes / 16);
+    }
 }
 
 /// The bytes of one `COPY`, header and trailer included.
@@ -36,6 +48,8 @@ pub struct CopyChunk {
     bytes: Vec<u8>,
 }
 
+/// Most bytes of memory that are taken before anything was read.
+const BYTES_EXPECTED_MAX: usize = 16 << 20;
 /// "PGCOPY\n\377\r\n\0", flags and the length of the (empty) header extension.
 const HEADER_BYTES: usize = 11 + 4 + 4;
 
@@ -98,7 +112,7 @@ impl Source {
             binding.relation.sql(),
             range.rows_max
         );
-        self.copy_out(&rows, &format!("reading {}", binding.relation)).await
+        self.copy_out(&rows, &format!("reading {}", binding.relation), range.bytes_expected).await
     }
 
     /// Reads `rows` rows chosen by chance, or all if there are no more: those with the smallest hash of their primary key
@@ -119,16 +133,16 @@ impl Source {
             filter = window.where_sql(binding, "WHERE"),
             same = same.collect::<Vec<_>>().join(" AND "),
         );
-        self.copy_out(&select, &format!("sampling {}", binding.relation)).await
+        self.copy_out(&select, &format!("sampling {}", binding.relation), 0).await
     }
 
-    async fn copy_out(&self, select: &str, doing: &str) -> Result<CopyChunk> {
+    async fn copy_out(&self, select: &str, doing: &str, bytes_expected: usize) -> Result<CopyChunk> {
         let (pool, copy) = (self.pool().clone(), format!("COPY ({select}) TO STDOUT (FORMAT binary)"));
         // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the middle of a COPY back
         // to its pool, and whoever gets it next reads the answer to another question.
         let reading = tokio::spawn(async move {
             let mut connection = pool.acquire().await?;
-            let copied = read_all(&mut connection, &copy).await;
+            let copied = read_all(&mut connection, &copy, bytes_expected).await;
             if copied.is_err() {
                 // A COPY that fails leaves its connection as one that is dropped does: the end of the answer is unread.
                 drop(connection.detach());
@@ -180,8 +194,9 @@ impl Source {
     }
 }
 
-async fn read_all(connection: &mut PgConnection, copy: &str) -> sqlx::Result<Vec<u8>> {
-    let (mut stream, mut bytes) = (connection.copy_out_raw(copy).await?, Vec::new());
+async fn read_all(connection: &mut PgConnection, copy: &str, bytes_expected: usize) -> sqlx::Result<Vec<u8>> {
+    let mut stream = connection.copy_out_raw(copy).await?;
+    let mut bytes = Vec::with_capacity(bytes_expected.min(BYTES_EXPECTED_MAX));
     while let Some(part) = stream.try_next().await? {
         bytes.extend_from_slice(&part);
     }

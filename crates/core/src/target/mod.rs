@@ -3,9 +3,8 @@
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
 //! writes), `transact` (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and
 //! id counters of that time), `history` (the three load paths), `mark` (what a table
-//! remembers of the source), `payload_hash`, `read`, `raw_scan`, `page_json` and `attribute_json` (pages that the SDK does not decode), `count`,
-//! `query`, [`streams`] (every
-//! change, for the way back), and [`Backoff`].
+//! remembers of the source), `payload_hash`, `read`, `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages
+//! that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
 
 mod attribute_json;
 mod backoff;
@@ -16,9 +15,12 @@ mod count;
 mod fault;
 mod guarded;
 mod history;
+mod json_cursor;
 mod mark;
+mod page_item;
 mod page_json;
 mod payload_hash;
+mod plain_item;
 mod purge;
 mod query;
 mod raw_scan;
@@ -35,7 +37,8 @@ pub use count::{CountPage, CountWhat};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
 pub use mark::{HistoryMark, is_mark};
-pub use page_json::{PageEnd, PageItem};
+pub use page_item::PageItem;
+pub use page_json::PageEnd;
 pub use payload_hash::sha256_hex;
 pub use purge::{Purge, PurgePage};
 pub use query::PartitionRange;

@@ -1,19 +1,20 @@
 //! Reading the JSON of a scan's page, item by item, as the SDK would.
 //!
 //! "As the SDK would" is meant to the letter, for what decides about money is read here: the same bytes give the same items in
-//! both, or an error in both. A property test holds one against the other.
+//! both, or an error in both. A property test holds one against the other. Pages of plain items, which all of ours are, are read
+//! by hand (`plain_item`); what is anything else is judged here, by serde_json.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::attribute_json::{Held, OneValue, Text};
+use super::attribute_json::{OneValue, Text};
+use super::page_item::PageItem;
+use super::plain_item::read_plain;
 use super::raw_scan::ScanBody;
 use crate::error::{Error, Kind};
 use crate::item::Attributes;
-use crate::view::{Attribute, ItemView};
 
 /// What a page says beside its items.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,8 +30,13 @@ impl ScanBody {
     ///
     /// # Errors
     /// When the bytes are not a page, [`Kind::Invalid`]. Some items may have been handed over by then.
-    pub fn read(&self, each: impl FnMut(&PageItem<'_>)) -> crate::Result<PageEnd> {
-        self.visit(Some(each))
+    pub fn read(&self, mut each: impl FnMut(&PageItem<'_>)) -> crate::Result<PageEnd> {
+        let (text, mut handed_over) = (self.text()?, 0);
+        if let Some(end) = read_plain(text, &mut handed_over, &mut each) {
+            return Ok(end);
+        }
+        let rest = |item: &PageItem<'_>| if handed_over > 0 { handed_over -= 1 } else { each(item) };
+        read_any(text, Some(rest)).map_err(|e| self.no_page(&e))
     }
 
     /// What the page says beside its items, which are passed over: for who asks for the next page before reading this one.
@@ -38,17 +44,22 @@ impl ScanBody {
     /// # Errors
     /// As [`read`](ScanBody::read). What is wrong with an item need not show.
     pub fn end(&self) -> crate::Result<PageEnd> {
-        self.visit(None::<fn(&PageItem<'_>)>)
+        read_any(self.text()?, None::<fn(&PageItem<'_>)>).map_err(|e| self.no_page(&e))
     }
 
-    fn visit(&self, each: Option<impl FnMut(&PageItem<'_>)>) -> crate::Result<PageEnd> {
-        let bad = |reason: String| Error::target(Kind::Invalid, format!("scanning {}", self.table), reason);
-        let text = std::str::from_utf8(self.body.bytes().unwrap_or_default()).map_err(|e| bad(e.to_string()))?;
-        read(text, each).map_err(|e| bad(format!("the answer is not a page of items: {e}")))
+    fn text(&self) -> crate::Result<&str> {
+        let text = std::str::from_utf8(self.body.bytes().unwrap_or_default());
+        text.map_err(|e| Error::target(Kind::Invalid, format!("scanning {}", self.table), e.to_string()))
+    }
+
+    fn no_page(&self, reason: &serde_json::Error) -> Error {
+        let reason = format!("the answer is not a page of items: {reason}");
+        Error::target(Kind::Invalid, format!("scanning {}", self.table), reason)
     }
 }
 
-fn read(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> serde_json::Result<PageEnd> {
+/// Reads a page of any kind.
+pub(super) fn read_any(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> serde_json::Result<PageEnd> {
     if text.is_empty() {
         // To the SDK, an empty body is an empty object.
         return Ok(PageEnd::default());
@@ -57,38 +68,6 @@ fn read(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> serde_json::Resu
     let end = json.deserialize_map(PageVisitor { each, item: PageItem::default() })?;
     json.end()?;
     Ok(end)
-}
-
-/// An item of a page: what has no escapes is borrowed from the page.
-#[derive(Clone, Debug, Default)]
-pub struct PageItem<'a> {
-    attributes: Vec<(Cow<'a, str>, Held<'a>)>,
-}
-
-impl<'a> PageItem<'a> {
-    /// Names and values, in the order in which they came.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Attribute<'_>)> {
-        self.attributes.iter().map(|(name, value)| (name.as_ref(), value.view()))
-    }
-
-    /// The item as the SDK would have decoded it.
-    pub fn to_attributes(&self) -> Attributes {
-        self.iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
-    }
-
-    /// Of a name that comes twice the last one counts.
-    fn put(&mut self, name: Cow<'a, str>, value: Held<'a>) {
-        match self.attributes.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => *known = value,
-            None => self.attributes.push((name, value)),
-        }
-    }
-}
-
-impl ItemView for PageItem<'_> {
-    fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
-        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.view())
-    }
 }
 
 /// The whole answer. It has one item at a time; without anybody to hand them to, none.
@@ -128,9 +107,9 @@ impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for PageVisitor<'de, F> {
 }
 
 #[derive(Deserialize)]
-struct Consumed {
+pub(super) struct Consumed {
     #[serde(rename = "CapacityUnits")]
-    units: Option<f64>,
+    pub(super) units: Option<f64>,
 }
 
 /// The list of items. Says whether there is one.
@@ -192,7 +171,7 @@ impl<'de> Visitor<'de> for OneItem<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        self.0.attributes.clear();
+        self.0.clear();
         while let Some(name) = map.next_key_seed(Text)? {
             let value = map.next_value_seed(OneValue)?;
             self.0.put(name, value);

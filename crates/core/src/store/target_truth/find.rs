@@ -67,7 +67,7 @@ impl<T: MigratableTable> Store<T> {
 
     pub(super) fn id_of_row(&self, row: &T::Row) -> Result<Id> {
         let mut item = Item::default();
-        T::key(row).write_item(&mut item).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
+        T::key(row).into_item(&mut item).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
         let columns = &T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS];
         Ok(Id::of(columns.iter().filter_map(|column| item.get(column.name).cloned()).collect()))
     }

@@ -127,7 +127,7 @@ impl<T: MigratableTable> Store<T> {
         };
         let id = writer.ids().next(&self.control(), T::NAME, writer.options().id_block).await?;
         let mut item = Item::default();
-        row.write_item(&mut item).map_err(unholdable)?;
+        row.clone().into_item(&mut item).map_err(unholdable)?;
         let mut attributes = item.into_attributes();
         attributes.insert(column.name.to_owned(), AttributeValue::N(id.to_string()));
         let row = T::Row::from_item(&attributes).map_err(unholdable)?;
