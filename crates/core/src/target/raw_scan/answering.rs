@@ -1,11 +1,14 @@
 //! A server that gives every request one answer, to the byte: what the SDK makes of it is what ours must make of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::target::{Target, TargetOptions};
+
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is answered.
 #[derive(Clone, Debug)]
@@ -42,6 +45,9 @@ impl Answering {
             endpoint_url: Some(format!("http://{address}")),
             region: Some("us-east-1".to_owned()),
             emulator_credentials: true,
+            // What is read is compared, not how fast: a machine that stands still for a while must not be an error.
+            connect_timeout: PATIENCE,
+            request_timeout: PATIENCE,
             ..TargetOptions::default()
         };
         Self { target: Target::connect(options).await, answer }
