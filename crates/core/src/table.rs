@@ -84,7 +84,8 @@ pub trait MigratableTable: Send + Sync + 'static {
         &[]
     }
 
-    /// The row as an item, without a version.
+    /// The row as an item, without a version. Not to be replaced: what an item consists of is said by the methods above, and rows that
+    /// come from PostgreSQL are taken apart by them without passing through here.
     ///
     /// # Errors
     /// When DynamoDB cannot hold the row; it is then dead-lettered, never altered to fit (R4).
