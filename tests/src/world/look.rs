@@ -22,6 +22,12 @@ impl World {
         found.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// Whether somebody waits for a lock that another transaction holds.
+    pub async fn is_held_up(&self) -> bool {
+        self.value("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
+            .await
+    }
+
     /// Whether something is so; an error where it cannot be asked, as when a table is not there yet.
     ///
     /// # Errors

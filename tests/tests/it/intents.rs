@@ -113,12 +113,7 @@ async fn a_key_that_an_application_has_locked_waits_for_the_next_sweep() {
     assert_eq!(world.intents().await, 0, "another key is free");
     let outcome = app.store::<IntegrationLogs>();
     let write = tokio::spawn(async move { outcome.delete(1).await });
-    eventually("the write waits for the mark", || async {
-        let waiting =
-            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
-        world.value::<bool>(waiting).await
-    })
-    .await;
+    eventually("the write waits for the mark", || world.is_held_up()).await;
     world
         .sql(&format!(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version) VALUES ('999999999999', '{LOGS}', '{}', 1)",
@@ -144,12 +139,7 @@ async fn two_states_never_share_a_version_however_their_marks_wait() {
     run(&mut holder, "UPDATE lockstep.pending SET marked_at = marked_at").await;
     let write =
         tokio::spawn(async move { run(&mut writer, "UPDATE integration_logs SET user_id = 'new' WHERE log_id = 1").await });
-    eventually("the write waits for the mark", || async {
-        let waiting =
-            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
-        world.value::<bool>(waiting).await
-    })
-    .await;
+    eventually("the write waits for the mark", || world.is_held_up()).await;
     run(&mut holder, "UPDATE lockstep.pending SET version = nextval('lockstep.version_seq')").await;
     let higher = Version(world.value("SELECT last_value FROM lockstep.version_seq").await);
     run(&mut holder, "COMMIT").await;

@@ -243,9 +243,8 @@ async fn an_outcome_still_under_way_at_recovery_stands_and_its_opposite_is_refus
     let mut dead = world.stranger().await;
     let refused = "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ('the dead', 'refused'";
     run(&mut dead, &format!("BEGIN; {refused}, {}, 'change phase', '{{}}')", id.0)).await;
-    let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
     let (coordinator, ()) = tokio::join!(world.coordinator(), async {
-        eventually("the outcome waits", || world.value::<bool>(waiting)).await;
+        eventually("the outcome waits", || world.is_held_up()).await;
         run(&mut dead, "COMMIT").await;
     });
     coordinator.close().await;

@@ -59,9 +59,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     if control.phase == Phase::DynamoOnly {
         seen.newest_target_epoch = source.newest_target_epoch().await?;
         let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx("asking for ids", error))?;
-        let ids_set_back = set_back(&mut connection, &target.control(), tables).await;
-        seen.ids_set_back =
-            ids_set_back.map_or_else(|_| Vec::new(), |tables| tables.iter().map(|t| t.name().to_owned()).collect());
+        seen.ids_set_back = set_back(&mut connection, &target.control(), tables).await.unwrap_or_default();
     }
     let verdict = source.latest_verdict().await?;
     seen.verdict = verdict.map(|v| VerdictSeen { consistent: v.consistent, age_s: v.age_s, epoch: v.epoch });

@@ -107,7 +107,6 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
             let doing = "asking for ids";
             let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(doing, error))?;
             let behind = set_back(&mut connection, &control, &migration.tables).await?;
-            let behind: Vec<String> = behind.iter().map(|table| table.name().to_owned()).collect();
             let how = how_set_back(&record, source.newest_target_epoch().await?, &behind);
             how.map(|how| format!("it was set back: {how}"))
         }

@@ -5,9 +5,8 @@
 //! holds nothing, its item has expired, or was removed by hand, and it is only deleted when that is asked for.
 
 use chrono::Utc;
-use lockstep_core::source::RangeRead;
-use lockstep_core::source::TableBinding;
 use lockstep_core::source::reverse::FedTable;
+use lockstep_core::source::{RangeRead, TableBinding};
 use lockstep_core::target::{Backoff, READ_KEYS_MAX};
 use lockstep_core::{Fields, TargetKey, Version, is_tombstone, place, version_of};
 use serde::Serialize;

@@ -51,15 +51,11 @@ async fn seed_beyond(connection: &mut PgConnection, control: &TargetControl, tab
     Ok(())
 }
 
-/// Those of `tables` whose counters would hand out ids that the source knows already: no order of our writes makes that.
+/// Names of those of `tables` whose counters would hand out ids that the source knows already: no order of our writes makes that.
 ///
 /// # Errors
 /// The drivers'.
-pub async fn set_back<'a>(
-    connection: &mut PgConnection,
-    control: &TargetControl,
-    tables: &'a [TableBinding],
-) -> Result<Vec<&'a TableBinding>> {
+pub async fn set_back(connection: &mut PgConnection, control: &TargetControl, tables: &[TableBinding]) -> Result<Vec<String>> {
     let mut behind = Vec::new();
     for binding in tables {
         if identity_of(connection, binding).await?.is_none() {
@@ -69,7 +65,7 @@ pub async fn set_back<'a>(
         // has taken an id of it all the same.
         let highest = highest_id_in_use(connection, binding).await?;
         if control.next_id(binding.name()).await?.is_some_and(|next| next <= highest) {
-            behind.push(binding);
+            behind.push(binding.name().to_owned());
         }
     }
     Ok(behind)
