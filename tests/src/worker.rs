@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::instance::{Instance, InstanceOptions};
-use lockstep_core::source::{Source, SourceOptions, TableBinding};
-use lockstep_core::store::Store;
-use lockstep_core::target::{Target, TargetOptions};
+use lockstep::instance::{Instance, InstanceOptions};
+use lockstep::store::Store;
 use lockstep_core::{Error, MigratableTable};
+use lockstep_dynamo::{Target, TargetOptions};
 use lockstep_integration_logs::{IntegrationLogs, LogKey};
+use lockstep_postgres::{Source, SourceOptions, TableBinding};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 

@@ -7,10 +7,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::instance::InstanceOptions;
-use lockstep_core::migration::{Migration, MigrationOptions};
-use lockstep_core::operation::Operation;
-use lockstep_core::store::{Store, WriteOptions};
+use lockstep::instance::InstanceOptions;
+use lockstep::migration::{Migration, MigrationOptions};
+use lockstep::operation::Operation;
+use lockstep::store::{Store, WriteOptions};
 use lockstep_core::{Error, Kind, MigratableTable, Phase};
 use lockstep_integration_logs::{IntegrationLogs, OperationLogs};
 use lockstep_payments::Payments;

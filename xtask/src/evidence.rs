@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chrono::Utc;
-use lockstep_core::source::{Entry, Source, TableBinding};
+use lockstep_postgres::{Entry, Source, TableBinding};
 use lockstep_report::{Moment, Page, html};
 use lockstep_validator::{LagSample, Report};
 use tokio::task::JoinHandle;
@@ -76,7 +76,7 @@ async fn watch(source: Source, tables: Vec<TableBinding>, stop: CancellationToke
 pub(crate) fn hash_of(config: &Config) -> anyhow::Result<String> {
     // A value keeps its keys in order, whatever order the sections are in.
     let written = serde_json::to_value(config)?.to_string();
-    Ok(lockstep_core::target::sha256_hex(written.as_bytes()))
+    Ok(lockstep_dynamo::sha256_hex(written.as_bytes()))
 }
 
 /// Writes the page of a report.

@@ -8,9 +8,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use lockstep_core::MigratableTable;
-use lockstep_core::source::TableBinding;
 use lockstep_integration_logs::{IntegrationLogs, IntegrationLogsOptions};
 use lockstep_payments::{Payments, PaymentsOptions};
+use lockstep_postgres::TableBinding;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};

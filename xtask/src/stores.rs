@@ -1,9 +1,9 @@
 //! The two stores of a run: those that are configured, or embedded ones that live as long as the run.
 
 use anyhow::Context as _;
-use lockstep_core::source::Source;
-use lockstep_core::target::Target;
+use lockstep_dynamo::Target;
 use lockstep_embedded::{DetachedDynamo, Dynamo, Postgres, PostgresOptions};
+use lockstep_postgres::Source;
 use serde::Serialize;
 
 use crate::config::{Config, Standing};

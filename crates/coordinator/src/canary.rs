@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lockstep_core::store::reads::Comparison;
+use lockstep::store::reads::Comparison;
 
 use crate::gates::GateResult;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::Phase;
-use lockstep_core::source::{CaptureState, CoordinatorLock, EntryKind, TableBinding};
-use lockstep_core::target::{TableStanding, TargetTable};
+use lockstep_dynamo::{TableStanding, TargetTable};
+use lockstep_postgres::{CaptureState, CoordinatorLock, EntryKind, TableBinding};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};

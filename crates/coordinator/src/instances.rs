@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lockstep_core::source::{InstanceRow, InstanceState, Source};
-use lockstep_core::target::{Backoff, TargetControl};
-use lockstep_core::{Epoch, Phase};
+use lockstep_postgres::Source;
+
+use lockstep_core::{Epoch, InstanceRow, InstanceState, Phase};
+use lockstep_dynamo::{Backoff, TargetControl};
 use serde::Serialize;
 
 use crate::error::{Error, Result};

@@ -30,6 +30,7 @@ mod reverse_feed;
 mod status;
 mod step;
 mod test_operation;
+pub mod truth;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;

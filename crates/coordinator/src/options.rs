@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use lockstep_core::source::{Source, TableBinding, Window};
-use lockstep_core::target::Target;
-use lockstep_core::{Kind, Result};
+use lockstep_postgres::{Source, TableBinding};
+
+use lockstep_core::{Kind, Result, Window};
+use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::history::Watch;
@@ -169,11 +170,11 @@ impl Default for StepOptions {
             pending_keys_max: 10_000,
             pending_age_max: Duration::from_secs(10),
             verdict_age_max: Duration::from_secs(3600),
-            phase_lease: lockstep_core::store::PHASE_LEASE,
+            phase_lease: lockstep::store::PHASE_LEASE,
             pause_max: Duration::from_secs(5),
             catch_up_max: Duration::from_secs(60),
             index_settle: Duration::from_millis(200),
-            lease_max: lockstep_core::instance::LEASE_MAX,
+            lease_max: lockstep::instance::LEASE_MAX,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The plan, decided without any I/O: how a table is cut into ranges, and how history gets into the target.
 
-use lockstep_core::source::{KeyBound, TableState};
-use lockstep_core::target::LoadPath;
+use lockstep_dynamo::LoadPath;
+use lockstep_postgres::{KeyBound, TableState};
 
 use crate::options::LoadPathChoice;
 

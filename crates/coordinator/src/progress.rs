@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use lockstep_core::source::TableBinding;
-use lockstep_core::target::LoadPath;
+use lockstep_dynamo::LoadPath;
+use lockstep_postgres::TableBinding;
 
 /// Progress of all tables.
 #[derive(Debug)]

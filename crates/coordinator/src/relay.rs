@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
-use lockstep_core::source::{Delivered, KeyOrder, PendingRow, TableBinding};
-use lockstep_core::target::{Backoff, Written};
 use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Unholdable, tombstone};
+use lockstep_dynamo::{Backoff, Written};
+use lockstep_postgres::{Delivered, KeyOrder, PendingRow, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 

@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::source::{EntryKind, IntentId, TableBinding};
 use lockstep_core::{AttributeValue, Error as StoreError, KeyType, Kind, Phase, TargetKey};
+use lockstep_postgres::{EntryKind, IntentId, TableBinding};
 use lockstep_validator::{FindingClass, Progress as Compared, Report, ValidateOptions, validate, validate_keys};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -1,11 +1,10 @@
 //! Where a migration stands, for people and for programs. Reads only.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::source::reverse::FeedStanding;
-use lockstep_core::source::{CaptureState, Entry, InstanceRow, Source, TableBinding};
-use lockstep_core::target::control::TargetRecord;
-use lockstep_core::target::{TableStanding, Target};
-use lockstep_core::{Epoch, Phase};
+use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
+use lockstep_dynamo::{TableStanding, Target};
+use lockstep_postgres::reverse::FeedStanding;
+use lockstep_postgres::{CaptureState, Entry, Source, TableBinding};
 use serde::Serialize;
 
 use crate::error::Result;

@@ -1,9 +1,9 @@
 //! Changing the phase of all tables in one atomic step (R6, I5), and finishing or undoing what a crash left (I9).
 
 use chrono::{DateTime, Utc};
-use lockstep_core::source::{CaptureState, Control, Entry, EntryKind, IntentId, Source, take_exclusive};
-use lockstep_core::target::Backoff;
-use lockstep_core::{Doing, Epoch, Kind, Phase, Retry};
+use lockstep_core::{Control, Doing, Epoch, Kind, Phase, Retry};
+use lockstep_dynamo::Backoff;
+use lockstep_postgres::{CaptureState, Entry, EntryKind, IntentId, Source, flip_phase, read_control, take_exclusive};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -232,7 +232,7 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
     let held = std::time::Instant::now();
     // From here on no write transaction is in flight anywhere (I5). What must hold at the flip is asked again.
-    let now = Control::read(&mut transaction).await?;
+    let now = read_control(&mut transaction).await?;
     if now.epoch != intent.epoch_before || now.phase != intent.from {
         let message = format!("someone else changed the phase to {} meanwhile", now.phase);
         return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
@@ -247,7 +247,7 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
             }
         }
     }
-    Control::flip(&mut transaction, intent.to).await?;
+    flip_phase(&mut transaction, intent.to).await?;
     transaction.commit().await.doing(doing)?;
     Ok(held.elapsed().as_secs_f64() * 1000.0)
 }

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lockstep_core::source::{Control, EntryKind};
-use lockstep_core::store::Store;
-use lockstep_core::target::Target;
-use lockstep_core::{MigratableTable, Phase, Side, is_tombstone};
+use lockstep::store::Store;
+use lockstep_core::{Control, MigratableTable, Phase, Side, is_tombstone};
+use lockstep_dynamo::Target;
+use lockstep_postgres::EntryKind;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;

@@ -122,7 +122,7 @@ impl Error {
     }
 
     /// Whether PostgreSQL knows no such table: a schema of an older Lockstep, or none.
-    pub(crate) fn is_missing_table(&self) -> bool {
+    pub fn is_missing_table(&self) -> bool {
         self.sqlstate().as_deref() == Some("42P01")
     }
 

@@ -119,7 +119,7 @@ fn value_bytes(value: &AttributeValue) -> usize {
 }
 
 /// As [`Item::bytes`].
-pub(crate) fn attributes_bytes(attributes: &Attributes) -> usize {
+pub fn attributes_bytes(attributes: &Attributes) -> usize {
     attributes.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
 }
 

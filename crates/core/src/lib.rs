@@ -5,56 +5,51 @@
 //! yet. A *tombstone* is a target item that says "deleted at version v". An *epoch* counts phase changes; the *barrier*
 //! is what makes a phase change atomic. The invariants I1…I11 are listed in ARCHITECTURE.md.
 //!
-//! Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`], [`FieldDiff`], [`Item`], the keys and
-//! [`ItemView`]; [`Judgement`];
-//! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`source`] (PostgreSQL: control schema, capture, pending
-//! set, barrier); [`target`] (DynamoDB: guarded writes, batches); [`instance`] (who may serve by a phase, and until when);
-//! [`truth`] (in which store it is, and how it moves); [`store`] (what applications hold); [`sweeper`] (undoes what strict writes left half-done); [`operation`] (one change over
-//! several tables); [`migration`] (the handle that an application opens).
+//! Words only: no I/O, no clock, no runtime. Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`],
+//! [`FieldDiff`], [`Item`], the keys and [`ItemView`]; [`Judgement`]; [`MigratableTable`] and its object-safe twin
+//! [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth); [`InstanceRow`] (a lease); [`Window`];
+//! [`Change`] (what a stream says).
 
+mod change;
 mod column;
+mod control;
 mod difference;
 mod erased;
 mod error;
-pub mod instance;
 mod item;
 mod judgement;
 mod key;
-pub mod migration;
-pub mod operation;
+mod lease;
 mod phase;
 mod row;
-pub mod source;
-pub mod store;
-pub mod sweeper;
 mod table;
-pub mod target;
 pub mod truth;
 mod version;
 mod view;
+mod window;
 
+pub use change::{Change, Folded, FoldedItem, RETENTION, Saved};
 pub use column::{Column, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
+pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};
 pub use error::{Doing, Error, Kind, Result, Retry, Side};
 pub use item::{
     Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, WRITERS_ATTRIBUTE,
-    is_bookkeeping, is_tombstone, version_of,
+    attributes_bytes, is_bookkeeping, is_tombstone, version_of,
 };
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Total};
 pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_id};
+pub use lease::{InstanceRow, InstanceState, Registration};
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};
 pub use table::{MigratableTable, Reference, Rule, tombstone};
+pub use truth::{Truth, truth};
 pub use version::{EPOCH_SHIFT, Epoch, Version};
 pub use view::{Attribute, ItemView};
+pub use window::Window;
 
 // What the `row!` macro and table crates name without depending on the drivers themselves.
 pub use aws_sdk_dynamodb::types::AttributeValue;
 pub use serde_json;
 pub use sqlx::postgres::PgArguments;
-
-/// Keeps the example of docs/add-your-own-table.md compiling.
-#[doc = include_str!("../../../docs/add-your-own-table.md")]
-#[cfg(doctest)]
-pub struct AddYourOwnTable;

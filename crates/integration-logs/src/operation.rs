@@ -1,7 +1,7 @@
 //! Operations, as logs.
 
+use lockstep::operation::{LogSink, OperationEvent, Stage};
 use lockstep_core::Json;
-use lockstep_core::operation::{LogSink, OperationEvent, Stage};
 
 use crate::row::IntegrationLog;
 use crate::table::IntegrationLogs;

@@ -1,12 +1,12 @@
 //! What applications ask of the logs (R1), the same in every phase and newest first.
 //!
 //! Ties of a microsecond are broken by `log_id`, the higher first. A log past its expiry is not answered; see
-//! [`lockstep_core::store::query`] for what holds of every query.
+//! [`lockstep::store::query`] for what holds of every query.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
-use lockstep_core::store::query::{Partitions, TimeRange};
-use lockstep_core::store::{Query, Selection, Store};
+use lockstep::store::query::{Partitions, TimeRange};
+use lockstep::store::{Query, Selection, Store};
 use lockstep_core::{AttributeValue, Error, Kind, MigratableTable, Result};
 
 use crate::item::{self, BY_APPLICATION, BY_CORRELATION, BY_ID, ERRORS_BY_DAY};
@@ -38,7 +38,7 @@ pub struct DayCount {
 ///
 /// ```no_run
 /// use futures::TryStreamExt;
-/// use lockstep_core::store::Store;
+/// use lockstep::store::Store;
 /// use lockstep_integration_logs::{IntegrationLogs, LogQueries};
 ///
 /// # async fn example(logs: Store<IntegrationLogs>) -> lockstep_core::Result<()> {

@@ -1,13 +1,13 @@
 //! What applications ask of the payments (R2), the same in every phase and newest first, that is by `payment_date`.
 //!
 //! Ties of a date are broken by `payment_id`, the higher first. A payment past its expiry is not answered; see
-//! [`lockstep_core::store::query`] for what holds of every query.
+//! [`lockstep::store::query`] for what holds of every query.
 
 use std::ops::RangeBounds;
 
 use chrono::{DateTime, Utc};
-use lockstep_core::store::query::{Partitions, TimeRange};
-use lockstep_core::store::{Query, Selection, Store};
+use lockstep::store::query::{Partitions, TimeRange};
+use lockstep::store::{Query, Selection, Store};
 use lockstep_core::{AttributeValue, Index, MigratableTable, Result};
 
 use crate::item::{self, BY_ID, BY_LOAN, BY_METHOD, BY_STATUS};
@@ -21,7 +21,7 @@ const DATE: &str = "payment_date";
 /// The queries of a store of payments. Dates are those the payments count for.
 ///
 /// ```no_run
-/// use lockstep_core::store::{Cursor, Page, Store};
+/// use lockstep::store::{Cursor, Page, Store};
 /// use lockstep_payments::{Payment, PaymentQueries, Payments};
 ///
 /// /// One page of an HTTP API: the cursor came from the page before, as text.

@@ -1,7 +1,7 @@
 //! Changing the status of a payment, safe against everybody else who does.
 
 use chrono::{SubsecRound, Utc};
-use lockstep_core::store::{Store, Swap};
+use lockstep::store::{Store, Swap};
 use lockstep_core::{Error, Kind, Result};
 
 use crate::row::Payment;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 use lockstep_core::Result;
-use lockstep_core::source::{Source, TableBinding};
-use lockstep_core::target::Target;
+use lockstep_dynamo::Target;
+use lockstep_postgres::{Source, TableBinding};
 use serde::{Deserialize, Serialize};
 
 use crate::count_pass::count_target;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::try_join_all;
 use lockstep_core::Result;
-use lockstep_core::source::TableBinding;
-use lockstep_core::target::CountWhat;
+use lockstep_dynamo::CountWhat;
+use lockstep_postgres::TableBinding;
 
 use crate::options::ValidateOptions;
 use crate::reader::Reader;

@@ -1,7 +1,7 @@
 //! One row against one item. Pure: no store, no clock.
 
-use lockstep_core::source::KeyState;
 use lockstep_core::{AnyTable, Attributes, CompareError, FieldDiff, FieldValue, Fields, PK, SK, Unholdable, is_tombstone};
+use lockstep_postgres::KeyState;
 
 /// A source row.
 pub(crate) enum SourceRow<'a> {

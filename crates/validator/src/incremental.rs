@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lockstep_core::source::{ChangedKey, Control, FullPass};
-use lockstep_core::{Epoch, Phase, Result};
+use lockstep_postgres::{ChangedKey, FullPass};
+
+use lockstep_core::{Control, Epoch, Phase, Result};
 use tokio::sync::mpsc;
 
 use crate::count_pass::count_target;

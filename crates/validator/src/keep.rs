@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lockstep_core::source::TableState;
+use lockstep_postgres::TableState;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::ledger::{Begun, Folder, Ledger, Manifest};

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use lockstep_core::source::{Control, Source, TableBinding};
-use lockstep_core::target::Target;
+use lockstep_postgres::{Source, TableBinding};
+
+use lockstep_core::Control;
+use lockstep_dynamo::Target;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

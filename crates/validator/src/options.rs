@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lockstep_core::source::Window;
+use lockstep_core::Window;
 use serde::{Deserialize, Serialize};
 
 /// Settings of one validation.

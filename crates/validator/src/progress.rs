@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lockstep_core::source::TableBinding;
+use lockstep_postgres::TableBinding;
 use serde::Serialize;
 
 /// Progress of a validation, shared between it and whoever shows it.

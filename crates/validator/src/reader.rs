@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use lockstep_core::source::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
-use lockstep_core::target::{Backoff, CountPage, CountWhat, Page, PageEnd, READ_KEYS_MAX, ScanBody, Target};
 use lockstep_core::{AttributeValue, Attributes, Result, Retry, TargetKey};
+use lockstep_dynamo::{Backoff, CountPage, CountWhat, Page, PageEnd, READ_KEYS_MAX, ScanBody, Target};
+use lockstep_postgres::{CopyChunk, KeyBound, KeyState, RangeRead, Source, TableBinding};
 use tokio::sync::Semaphore;
 
 use crate::options::ValidateOptions;

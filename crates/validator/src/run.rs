@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use chrono::Utc;
 use futures::future::join_all;
-use lockstep_core::source::{Control, Source, TableBinding};
-use lockstep_core::target::Target;
+use lockstep_core::Control;
+use lockstep_dynamo::Target;
+use lockstep_postgres::{Source, TableBinding};
 use tokio_util::sync::CancellationToken;
 
 use crate::evidence::{Manifest, ManifestTable, SCHEMA_VERSION};

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;
-use lockstep_core::source::{CopyChunk, RangeRead};
+use lockstep_postgres::{CopyChunk, RangeRead};
 use tokio::task::JoinSet;
 
 use crate::ledger::{Batch, Counted, Entry, Ledger, Piece, Side, Standing};

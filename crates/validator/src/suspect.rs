@@ -1,7 +1,7 @@
 //! Suspects: keys on which the stores did not agree when a pass came by.
 
-use lockstep_core::source::KeyBound;
 use lockstep_core::{Attribute, AttributeValue, Item, PK, SK, TargetKey};
+use lockstep_postgres::KeyBound;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 

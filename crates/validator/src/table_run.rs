@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use lockstep_core::source::{Control, TableBinding};
-use lockstep_core::{Phase, TargetKey};
+use lockstep_core::{Control, Phase, TargetKey};
+use lockstep_postgres::TableBinding;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::evidence::Digests;

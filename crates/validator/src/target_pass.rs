@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{TryFutureExt, try_join};
-use lockstep_core::source::Window;
-use lockstep_core::target::{PageEnd, ScanBody, is_mark};
-use lockstep_core::{Attribute, Attributes, ItemView, PK, SK, TargetKey, parse_fixed_width};
+use lockstep_core::{Attribute, Attributes, ItemView, PK, SK, TargetKey, Window, parse_fixed_width};
+use lockstep_dynamo::{PageEnd, ScanBody, is_mark};
 use tokio::task::JoinSet;
 
 use crate::ledger::{Batch, Counted, Cursor, Entry, Ledger, Piece, Side, Standing};

@@ -16,9 +16,9 @@
 //! that is why its report keeps the `as_of` of the full pass, by which gates measure age.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lockstep_core::source::{Control, FullPass, Source, TableBinding};
-use lockstep_core::target::{TableStanding, Target};
-use lockstep_core::{Kind, Phase, Result};
+use lockstep_core::{Control, Kind, Phase, Result};
+use lockstep_dynamo::{TableStanding, Target};
+use lockstep_postgres::{FullPass, Source, TableBinding};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::report::{Report, TableReport};

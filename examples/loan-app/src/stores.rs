@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use lockstep_core::instance::InstanceOptions;
-use lockstep_core::migration::{Migration, MigrationOptions};
-use lockstep_core::source::{Source, SourceOptions};
-use lockstep_core::target::TargetOptions;
+use lockstep::instance::InstanceOptions;
+use lockstep::migration::{Migration, MigrationOptions};
+use lockstep_dynamo::TargetOptions;
 use lockstep_embedded::{Stores, StoresOptions};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
+use lockstep_postgres::{Source, SourceOptions};
 
 /// Connects to both stores and registers as an instance of the migration.
 ///

@@ -4,13 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lockstep_core::instance::InstanceOptions;
-use lockstep_core::migration::{Migration, MigrationOptions, Tables};
-use lockstep_core::source::{Source, SourceOptions};
-use lockstep_core::store::{ReadOptions, WriteOptions};
-use lockstep_core::sweeper::SweeperOptions;
+use lockstep::instance::InstanceOptions;
+use lockstep::migration::{Migration, MigrationOptions, Tables};
+use lockstep::store::{ReadOptions, WriteOptions};
+use lockstep::sweeper::SweeperOptions;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
+use lockstep_postgres::{Source, SourceOptions};
 
 use super::{LOGS, PAYMENTS, World};
 

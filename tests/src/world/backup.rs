@@ -1,8 +1,8 @@
 //! Stores that are set back to what they were: the source as a database is, with everything that Lockstep wrote about itself; a
 //! target table as DynamoDB restores it, or in place.
 
-use lockstep_core::source::TableBinding;
 use lockstep_core::{Attributes, TargetKey};
+use lockstep_postgres::TableBinding;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lockstep_coordinator::{FeedProgress, FeedSummary, FeedUntil, reverse_feed};
-use lockstep_core::source::{Control, take_exclusive};
 use lockstep_core::{Epoch, MigratableTable, Phase, Version, tombstone, version_of};
+use lockstep_postgres::{flip_phase, take_exclusive};
 use lockstep_validator::CancellationToken;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl World {
     pub async fn flip(&self, to: Phase) -> Epoch {
         let mut transaction = self.source.begin("flipping").await.expect("begins");
         take_exclusive(&mut transaction, Duration::from_secs(10)).await.expect("the barrier");
-        let epoch = Control::flip(&mut transaction, to).await.expect("flips");
+        let epoch = flip_phase(&mut transaction, to).await.expect("flips");
         transaction.commit().await.expect("commits");
         epoch
     }

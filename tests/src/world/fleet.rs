@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lockstep_core::migration::Migration;
-use lockstep_core::store::{ReadOptions, Store, WriteOptions};
+use lockstep::migration::Migration;
+use lockstep::store::{ReadOptions, Store, WriteOptions};
 use lockstep_core::{Kind, MigratableTable, Phase};
 use lockstep_payments::{Payment, Payments};
 use rand::rngs::StdRng;

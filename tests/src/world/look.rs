@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::source::TableBinding;
-use lockstep_core::target::is_mark;
 use lockstep_core::{Attributes, SourceKey, Version, is_tombstone, version_of};
+use lockstep_dynamo::is_mark;
+use lockstep_postgres::TableBinding;
 use sqlx::AssertSqlSafe;
 
 use super::World;

@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use lockstep_core::source::{Source, SourceOptions, TableBinding};
-use lockstep_core::store::Store;
-use lockstep_core::target::{Target, TargetOptions};
+use lockstep::store::Store;
+use lockstep_dynamo::{Target, TargetOptions};
 use lockstep_embedded::Dynamo;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
+use lockstep_postgres::{Source, SourceOptions, TableBinding};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection};
 

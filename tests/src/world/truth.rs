@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use lockstep_core::instance::InstanceOptions;
-use lockstep_core::migration::{Migration, MigrationOptions};
-use lockstep_core::source::{SourceOptions, take_exclusive};
-use lockstep_core::target::TargetControl;
-use lockstep_core::truth::{copy_to_target, flip_to_source, flip_to_target, seed_identities};
+use lockstep::instance::InstanceOptions;
+use lockstep::migration::{Migration, MigrationOptions};
+use lockstep_coordinator::truth::{copy_to_target, flip_to_source, flip_to_target, seed_identities};
 use lockstep_core::{Epoch, Phase};
+use lockstep_dynamo::TargetControl;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
+use lockstep_postgres::{SourceOptions, take_exclusive};
 
 use super::{LOGS, PAYMENTS, World, sweeping_never};
 

@@ -9,7 +9,7 @@ use lockstep_coordinator::{
     RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, Watch, relay,
 };
 use lockstep_core::Phase;
-use lockstep_core::target::streams::FollowOptions;
+use lockstep_dynamo::streams::FollowOptions;
 use lockstep_validator::{CancellationToken, Report, ValidateOptions, validate};
 
 use super::World;

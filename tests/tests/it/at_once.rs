@@ -1,9 +1,9 @@
 //! Writing a row in one round trip: only while what the store believes of the phase is so, and never otherwise than the long
 //! way would have done it.
 
+use lockstep::store::Delivery;
 use lockstep_core::Phase;
-use lockstep_core::source::Control;
-use lockstep_core::store::Delivery;
+use lockstep_postgres::flip_phase;
 use lockstep_tests::World;
 use lockstep_tests::world::LOGS;
 
@@ -19,7 +19,7 @@ async fn who_believes_in_a_phase_that_is_over_writes_under_the_present_one() {
     assert!(matches!(store.put(&row(1, "u")).await.expect("written").target, Delivery::NotDue), "it knows the phase now");
     // Behind the store's back and within its lease: a step by itself would wait for that.
     let mut flip = world.source.begin("flipping").await.expect("a transaction");
-    let epoch = Control::flip(&mut flip, Phase::DualWrite).await.expect("flipped");
+    let epoch = flip_phase(&mut flip, Phase::DualWrite).await.expect("flipped");
     flip.commit().await.expect("committed");
     let outcome = store.put(&row(2, "u")).await.expect("written");
     assert_eq!((outcome.control.phase, outcome.control.epoch), (Phase::DualWrite, epoch));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstep_coordinator::{BackfillSummary, Coordinator, Error};
 use lockstep_core::Kind;
-use lockstep_core::target::LoadPath;
+use lockstep_dynamo::LoadPath;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};

@@ -1,6 +1,6 @@
 //! Many rows at once, and compare-and-set.
 
-use lockstep_core::store::{Delivery, Swap, WriteOptions};
+use lockstep::store::{Delivery, Swap, WriteOptions};
 use lockstep_core::{Kind, Phase};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;

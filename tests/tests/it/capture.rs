@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lockstep_core::source::{Control, take_exclusive};
 use lockstep_core::{Epoch, Phase};
+use lockstep_postgres::{flip_phase, read_control, take_exclusive};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{AT, log, log_key, payment, payment_key};
 use lockstep_tests::world::{LOGS, PAYMENTS, eventually, run, within};
@@ -111,7 +111,7 @@ async fn truncate_is_refused_with_what_to_do() {
 async fn flip(world: &World, to: Phase, commit: bool) -> Epoch {
     let mut transaction = world.source.pool().begin().await.expect("begins");
     take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
-    let epoch = Control::flip(&mut transaction, to).await.expect("flips");
+    let epoch = flip_phase(&mut transaction, to).await.expect("flips");
     if commit { transaction.commit().await } else { transaction.rollback().await }.expect("ends");
     epoch
 }
@@ -121,10 +121,10 @@ async fn a_snapshot_from_before_a_flip_gets_versions_of_the_new_epoch() {
     let world = captured().await;
     let mut old = world.stranger().await;
     run(&mut old, "BEGIN ISOLATION LEVEL REPEATABLE READ").await;
-    assert_eq!(Control::read(&mut old).await.expect("a phase").epoch, Epoch::FIRST, "the snapshot is taken");
+    assert_eq!(read_control(&mut old).await.expect("a phase").epoch, Epoch::FIRST, "the snapshot is taken");
     let epoch = flip(&world, Phase::DualWrite, true).await;
     run(&mut old, &log(1, "a")).await;
-    assert_eq!(Control::read(&mut old).await.expect("a phase").epoch, Epoch::FIRST, "it still sees the old epoch");
+    assert_eq!(read_control(&mut old).await.expect("a phase").epoch, Epoch::FIRST, "it still sees the old epoch");
     run(&mut old, "COMMIT").await;
     assert_eq!(world.pending(LOGS).await[&log_key(1, "a")].epoch(), epoch);
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use lockstep_coordinator::{Coordinator, Error, LoadPathChoice, Migration};
-use lockstep_core::target::LoadPath;
 use lockstep_core::{Kind, Phase};
+use lockstep_dynamo::LoadPath;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::rows::logs;
 use lockstep_tests::world::{LOGS, backfill, within};

@@ -4,10 +4,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use lockstep_coordinator::{Archive, Completion, Coordinator, Error, PurgeOptions, PurgeProgress, complete, drop_source, purge};
-use lockstep_core::source::Entry;
-use lockstep_core::target::Purge;
 use lockstep_core::{Epoch, Kind, MigratableTable, Phase, is_tombstone, version_of};
+use lockstep_dynamo::Purge;
 use lockstep_payments::Payments;
+use lockstep_postgres::Entry;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payment_row, payments};
 use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, within};
@@ -72,7 +72,7 @@ async fn is_left_whole(world: &World) {
 #[tokio::test]
 async fn applications_go_on_over_the_end_and_without_postgresql_after_it() {
     let world = dynamo_only().await;
-    let app = lockstep_core::migration::Migration::connect(world.production(world.url(), LEASE)).await.expect("connects");
+    let app = lockstep::migration::Migration::connect(world.production(world.url(), LEASE)).await.expect("connects");
     let store = app.store::<Payments>();
     store.put(&payment_row(5, 6, "before")).await.expect("written");
     let kept = Kept::default();
@@ -172,7 +172,7 @@ async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
 #[tokio::test]
 async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
     let world = dynamo_only().await;
-    let app = lockstep_core::migration::Migration::connect(world.production(world.url(), LEASE)).await.expect("connects");
+    let app = lockstep::migration::Migration::connect(world.production(world.url(), LEASE)).await.expect("connects");
     let store = app.store::<Payments>();
     for id in 1..=10 {
         store.delete(id).await.expect("deleted");

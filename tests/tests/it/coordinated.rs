@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use lockstep_core::migration::Migration;
-use lockstep_core::operation::{Operation, OperationOutcome};
-use lockstep_core::store::{Delivery, ReadFrom, ReadOptions, SourceCause, WriteMode, WriteOptions};
+use lockstep::migration::Migration;
+use lockstep::operation::{Operation, OperationOutcome};
+use lockstep::store::{Delivery, ReadFrom, ReadOptions, SourceCause, WriteMode, WriteOptions};
 use lockstep_core::{Error, Kind, MigratableTable, Phase, Result};
 use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
 use lockstep_payments::{PaymentQueries, Payments};

@@ -1,7 +1,6 @@
 //! Counts are exact, and the exit code says whether they agree.
 
-use lockstep_core::source::Window;
-use lockstep_core::{Attributes, TargetKey, parse_fixed_width};
+use lockstep_core::{Attributes, TargetKey, Window, parse_fixed_width};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill};

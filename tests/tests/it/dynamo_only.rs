@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use lockstep_core::migration::Migration;
-use lockstep_core::operation::Operation;
-use lockstep_core::store::{Delivery, Selection, WriteOutcome};
+use lockstep::migration::Migration;
+use lockstep::operation::Operation;
+use lockstep::store::{Delivery, Selection, WriteOutcome};
 use lockstep_core::{Kind, MigratableTable, Phase, is_tombstone, version_of};
 use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
 use lockstep_payments::{Payment, PaymentQueries, Payments};

@@ -1,12 +1,13 @@
 //! In DynamoOnly the source is written by the reverse feed and by nobody else.
 
-use lockstep_core::source::{CAPTURE_VERSION, CaptureState, Control, take_exclusive};
-use lockstep_core::store::WriteOptions;
 use lockstep_core::{Kind, Phase};
 use lockstep_integration_logs::IntegrationLogs;
+use lockstep_postgres::{CAPTURE_VERSION, CaptureState, flip_phase, take_exclusive};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, payment};
 use lockstep_tests::world::{LOGS, PAYMENTS, run};
+
+use lockstep::store::WriteOptions;
 use std::time::Duration;
 
 use crate::store::row;
@@ -76,7 +77,7 @@ async fn a_flip_that_was_rolled_back_refuses_nobody() {
     let world = captured().await;
     let mut transaction = world.source.begin("flipping").await.expect("begins");
     take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("the barrier");
-    Control::flip(&mut transaction, Phase::DynamoOnly).await.expect("flips");
+    flip_phase(&mut transaction, Phase::DynamoOnly).await.expect("flips");
     transaction.rollback().await.expect("rolls back");
     world.sql(&log(2, "b")).await;
     let serializable = format!("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM payments; {}; COMMIT", log(3, "c"));

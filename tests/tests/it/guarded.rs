@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::future::join_all;
-use lockstep_core::target::{LoadPath, Target, TargetOptions};
 use lockstep_core::{Attributes, Item, MigratableTable, Scaled, TargetKey, Version, is_tombstone, tombstone, version_of};
+use lockstep_dynamo::{LoadPath, Target, TargetOptions};
 use lockstep_embedded::Dynamo;
 use lockstep_payments::{Payment, Payments};
 use proptest::prelude::*;

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use lockstep::migration::Migration;
+use lockstep::store::WriteOptions;
+use lockstep_coordinator::truth::{raise_source_sequences, seed_identities};
 use lockstep_core::Kind;
-use lockstep_core::migration::Migration;
-use lockstep_core::store::WriteOptions;
-use lockstep_core::truth::{raise_source_sequences, seed_identities};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
 use lockstep_tests::world::nowhere;

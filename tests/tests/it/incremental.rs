@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lockstep::store::{WriteMode, WriteOptions};
 use lockstep_core::Phase;
-use lockstep_core::store::{WriteMode, WriteOptions};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use lockstep_tests::World;
@@ -60,7 +60,7 @@ fn keys(keys: &[(&str, i64)]) -> BTreeSet<(String, String)> {
 /// Loses what was delivered of rows with these ids; says what must be found.
 async fn lose(world: &World, ids: &BTreeSet<(String, String)>) -> BTreeSet<Expected> {
     let items = items_of(world).await;
-    let is_one = |binding: &lockstep_core::source::TableBinding, item: &lockstep_core::Attributes| {
+    let is_one = |binding: &lockstep_postgres::TableBinding, item: &lockstep_core::Attributes| {
         let key = binding.table.key_of_item(item).map(|key| key[0].clone()).unwrap_or_default();
         !lockstep_core::is_tombstone(item) && ids.contains(&(binding.name().to_owned(), key))
     };

@@ -4,11 +4,11 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use lockstep::instance::{Instance, InstanceOptions, LEASE_MAX};
+use lockstep::store::Store;
 use lockstep_coordinator::{InstanceEnd, StepOutcome};
-use lockstep_core::instance::{Instance, InstanceOptions, LEASE_MAX};
-use lockstep_core::source::{Control, InstanceState, take_exclusive};
-use lockstep_core::store::Store;
-use lockstep_core::{Kind, Phase};
+use lockstep_core::{InstanceState, Kind, Phase};
+use lockstep_postgres::{flip_phase, take_exclusive};
 use lockstep_tests::world::rows::{log, log_key};
 use lockstep_tests::world::{Notes, eventually, within};
 use lockstep_tests::{World, worker};
@@ -288,7 +288,7 @@ async fn a_crash_after_the_flip_is_finished_only_when_the_leases_are_over() {
     world.source.journal_intent("the dead", "change phase", &detail).await.expect("journalled");
     let mut transaction = world.source.pool().begin().await.expect("begins");
     take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("nobody writes");
-    Control::flip(&mut transaction, Phase::PostgresOnly).await.expect("flips");
+    flip_phase(&mut transaction, Phase::PostgresOnly).await.expect("flips");
     transaction.commit().await.expect("commits");
     let begun = Instant::now();
     let coordinator = world.coordinator().await;
@@ -306,7 +306,7 @@ async fn a_step_does_not_begin_while_an_instance_is_behind() {
     a.signal("-STOP").await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
     take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("nobody writes");
-    Control::flip(&mut transaction, Phase::PostgresOnly).await.expect("flips");
+    flip_phase(&mut transaction, Phase::PostgresOnly).await.expect("flips");
     transaction.commit().await.expect("commits");
     let (begun, notes) = (Instant::now(), Notes::default());
     tokio::select! {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lockstep_core::source::Swept;
-use lockstep_core::sweeper::SweeperOptions;
+use lockstep::sweeper::SweeperOptions;
 use lockstep_core::{Version, version_of};
 use lockstep_integration_logs::IntegrationLogs;
+use lockstep_postgres::Swept;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{log, log_key};
@@ -16,7 +16,7 @@ use crate::store::{applied, row};
 use crate::strict::{failed, strict, world};
 
 /// A strict write that stands at the gate: its intent is recorded and its put has left.
-async fn standing(world: &World, app: &lockstep_core::migration::Migration, gate: &Gate) -> JoinHandle<()> {
+async fn standing(world: &World, app: &lockstep::migration::Migration, gate: &Gate) -> JoinHandle<()> {
     world.proxy().script(Rule::new(Fault::Delay(gate.clone())).on("PutItem").times(1));
     let store = app.store::<IntegrationLogs>();
     let write = tokio::spawn(async move { applied(&store.put(&row(1, "u")).await.expect("written")) });

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::instance::LEASE_MAX;
-use lockstep_core::migration::Migration;
-use lockstep_core::operation::Operation;
-use lockstep_core::store::{Delivery, ReadFrom, ReadOptions, WriteFailed, WriteMode, WriteOptions};
+use lockstep::instance::LEASE_MAX;
+use lockstep::migration::Migration;
+use lockstep::operation::Operation;
+use lockstep::store::{Delivery, ReadFrom, ReadOptions, WriteFailed, WriteMode, WriteOptions};
 use lockstep_core::{Error, Kind, MigratableTable, Phase, Side};
 use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
 use lockstep_payments::Payments;

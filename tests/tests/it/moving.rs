@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
+use lockstep::instance::{Instance, InstanceOptions};
 use lockstep_coordinator::{Coordinator, Error, Migration, StepOptions, StepOutcome};
-use lockstep_core::instance::{Instance, InstanceOptions};
-use lockstep_core::target::control::Writes;
-use lockstep_core::{Kind, Phase};
+use lockstep_core::{Kind, Phase, Writes};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payment, payments};

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_coordinator::{Progress, RelayUntil, relay};
-use lockstep_core::source::TableBinding;
 use lockstep_core::{Attributes, Phase, VERSION_ATTRIBUTE};
 use lockstep_payments::Payment;
+use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault as NetworkFault, Rule};
 use lockstep_tests::world::rows::{log, logs, payments};

@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use lockstep_core::Phase;
-use lockstep_core::source::RangeRow;
+use lockstep_postgres::RangeRow;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{log, logs, payments};

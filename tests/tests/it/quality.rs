@@ -1,8 +1,8 @@
 //! Quality (R25): rules, references and sums, from the passes of an ordinary comparison; and what a report shows of all that.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use lockstep_core::source::TableBinding;
 use lockstep_core::{Attributes, Phase};
+use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payment_key, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS};

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures::TryStreamExt;
-use lockstep_core::store::{Cursor, ReadFrom, Selection, SourceCause, Store};
+use lockstep::store::{Cursor, ReadFrom, Selection, SourceCause, Store};
 use lockstep_core::{Json, Kind, MigratableTable, Phase};
 use lockstep_integration_logs::{DAYS_MAX, DayCount, IntegrationLog, IntegrationLogs, LogQueries};
 use lockstep_payments::{Payment, PaymentQueries, Payments, STATUSES};

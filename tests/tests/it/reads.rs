@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use lockstep_core::store::reads::Comparison;
-use lockstep_core::store::{Delivery, ReadFrom, ReadOptions, Share, SourceCause, Store, WriteMode};
+use lockstep::store::reads::Comparison;
+use lockstep::store::{Delivery, ReadFrom, ReadOptions, Share, SourceCause, Store, WriteMode};
 use lockstep_core::{Kind, MigratableTable, Phase, Version};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey, LogQueries};
 use lockstep_payments::PaymentQueries;

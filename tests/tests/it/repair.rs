@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_coordinator::{Repairs, find_repairs, repair, repairs_of};
-use lockstep_core::source::TableBinding;
 use lockstep_core::{Attributes, MigratableTable, Phase, SourceKey, Version};
 use lockstep_integration_logs::IntegrationLogs;
+use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{log_key, logs, payment_key, payments};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_coordinator::{Error, FeedUntil, drained, reverse_backfill, status};
-use lockstep_core::source::Control;
-use lockstep_core::target::streams::StreamApi;
 use lockstep_core::{Epoch, Kind, Phase, Scaled};
+use lockstep_dynamo::streams::StreamApi;
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
 use lockstep_payments::{Payment, Payments};
+use lockstep_postgres::flip_phase;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{self, logs, payments};
@@ -434,7 +434,7 @@ async fn an_epoch_that_a_flip_burned_holds_up_nobody() {
     world.feed_until_drained().await;
     world.flip(Phase::HybridRead).await;
     let mut flip = world.source.begin("flipping").await.expect("begins");
-    let burned = Control::flip(&mut flip, Phase::DynamoOnly).await.expect("flips");
+    let burned = flip_phase(&mut flip, Phase::DynamoOnly).await.expect("flips");
     flip.rollback().await.expect("rolls back");
     world.sql("UPDATE integration_logs SET user_id = 'burned' WHERE log_id = 1").await;
     let versions: Vec<_> = world.pending(LOGS).await.into_values().map(|version| version.epoch()).collect();

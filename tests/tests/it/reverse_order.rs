@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use lockstep_core::source::reverse::{FedTable, Found, Page};
-use lockstep_core::target::streams::{StreamRecord, changes_of};
 use lockstep_core::{Attributes, Epoch, MigratableTable, Phase, key_of_place, tombstone};
+use lockstep_dynamo::streams::{StreamRecord, changes_of};
 use lockstep_integration_logs::IntegrationLogs;
+use lockstep_postgres::reverse::{FedTable, Found, Page};
 use lockstep_tests::World;
 use lockstep_tests::world::LOGS;
 use rand::rngs::StdRng;

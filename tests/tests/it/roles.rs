@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::migration::Migration;
-use lockstep_core::operation::Operation;
-use lockstep_core::source::SourceOptions;
-use lockstep_core::store::{ReadOptions, Share, WriteMode, WriteOptions};
+use lockstep::migration::Migration;
+use lockstep::operation::Operation;
+use lockstep::store::{ReadOptions, Share, WriteMode, WriteOptions};
 use lockstep_core::{MigratableTable, Phase};
 use lockstep_integration_logs::{IntegrationLogs, LogQueries, OperationLogs};
 use lockstep_payments::{PaymentQueries, Payments};
+use lockstep_postgres::SourceOptions;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{log, log_key, log_row, payment_row};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_core::source::Window;
+use lockstep_core::Window;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::payments;
 use lockstep_tests::world::within;

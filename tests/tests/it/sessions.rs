@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use lockstep::store::Store;
 use lockstep_core::Phase;
-use lockstep_core::source::{BARRIER, Source, SourceOptions, Swept};
-use lockstep_core::store::Store;
 use lockstep_integration_logs::IntegrationLogs;
+use lockstep_postgres::{BARRIER, Source, SourceOptions, Swept};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, log_key};
 use lockstep_tests::world::{LOGS, eventually, run};

@@ -4,12 +4,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use lockstep::store::{Store, WriteMode, WriteOptions, Writer};
 use lockstep_coordinator::{Coordinator, Migration, Progress, RelayUntil, relay};
-use lockstep_core::source::TableBinding;
-use lockstep_core::store::{Store, WriteMode, WriteOptions, Writer};
 use lockstep_core::{Epoch, Phase};
 use lockstep_integration_logs::{IntegrationLogs, IntegrationLogsOptions};
 use lockstep_payments::Payments;
+use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_validator::CancellationToken;
 

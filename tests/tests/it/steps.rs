@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lockstep_core::source::{Control, EntryKind, IntentId, take_exclusive};
 use lockstep_core::{EPOCH_SHIFT, Epoch, Kind, Phase};
+use lockstep_postgres::{EntryKind, IntentId, flip_phase, read_control, take_exclusive};
 use lockstep_tests::world::rows::{AT, log, logs, payments};
 use lockstep_tests::world::{CutShort, Notes, backfill, eventually, run, within};
 use lockstep_tests::{World, WorldOptions};
@@ -114,9 +114,9 @@ async fn no_write_transaction_sees_two_phases_or_writes_in_two_epochs() {
             while !stop.load(Ordering::Acquire) {
                 n += 1;
                 run(&mut session, &format!("BEGIN; {}", log(n, "observer"))).await;
-                let first = Control::read(&mut session).await.expect("a phase");
+                let first = read_control(&mut session).await.expect("a phase");
                 run(&mut session, &format!("SELECT pg_sleep(0.002); {}", payment_of(n))).await;
-                let last = Control::read(&mut session).await.expect("a phase");
+                let last = read_control(&mut session).await.expect("a phase");
                 let epochs: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
                     "SELECT DISTINCT version >> {EPOCH_SHIFT} FROM lockstep.pending WHERE (key->>0)::bigint = {n}"
                 )))
@@ -208,7 +208,7 @@ async fn a_crash_after_the_flip_is_finished() {
     intend(&world).await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
     take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
-    Control::flip(&mut transaction, Phase::DualWrite).await.expect("flips");
+    flip_phase(&mut transaction, Phase::DualWrite).await.expect("flips");
     transaction.commit().await.expect("commits");
     let coordinator = world.coordinator().await;
     assert_eq!(outcome(&world).await, "done");
@@ -223,7 +223,7 @@ async fn a_flip_still_under_way_at_recovery_is_waited_for() {
     intend(&world).await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
     take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
-    Control::flip(&mut transaction, Phase::DualWrite).await.expect("flips");
+    flip_phase(&mut transaction, Phase::DualWrite).await.expect("flips");
     let waiting = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) \
                    OR EXISTS (SELECT 1 FROM lockstep.journal WHERE intent IS NOT NULL AND step = 'change phase')";
     let (coordinator, ()) = tokio::join!(world.coordinator(), async {

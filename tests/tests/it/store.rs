@@ -1,6 +1,6 @@
 //! The store handle: PostgreSQL decides, the target follows at once or later, and reads are right in every phase.
 
-use lockstep_core::store::{Delivery, WriteOutcome};
+use lockstep::store::{Delivery, WriteOutcome};
 use lockstep_core::{Json, Kind, MigratableTable, Phase, Version, tombstone, version_of};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
 use lockstep_tests::World;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lockstep_core::migration::Migration;
-use lockstep_core::store::{Delivery, WriteFailed, WriteMode, WriteOptions};
+use lockstep::migration::Migration;
+use lockstep::store::{Delivery, WriteFailed, WriteMode, WriteOptions};
 use lockstep_core::{Error, Kind, Phase, version_of};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
 use lockstep_payments::Payments;

@@ -1,7 +1,7 @@
 //! The coordinated check (R26): what it writes goes through the real path, is found or not, and never stays.
 
+use lockstep::store::{Store, WriteOptions, Writer};
 use lockstep_coordinator::{Error, Rehearsal, TestReport, test_operation};
-use lockstep_core::store::{Store, WriteOptions, Writer};
 use lockstep_core::{MigratableTable, Phase, Version};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;

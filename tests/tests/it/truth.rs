@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use lockstep_core::migration::Migration;
-use lockstep_core::source::InstanceState;
-use lockstep_core::store::WriteOptions;
-use lockstep_core::target::control::{TargetRecord, Writes};
-use lockstep_core::truth::{copy_to_target, flip_to_source, mend};
-use lockstep_core::{Epoch, Kind, Phase, version_of};
+use lockstep::migration::Migration;
+use lockstep::store::WriteOptions;
+use lockstep_coordinator::truth::{copy_to_target, flip_to_source, mend};
+use lockstep_core::{Epoch, InstanceState, Kind, Phase, TargetRecord, Writes, version_of};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use lockstep_tests::World;

@@ -1,8 +1,8 @@
 //! What a careful engineer would write without Lockstep: the same statements and requests, and nothing around them.
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-use lockstep_core::target::Target;
 use lockstep_core::{Fields, MigratableTable, Row as _, Version};
+use lockstep_dynamo::Target;
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogKey};
 use lockstep_payments::{Payment, Payments};
 use sqlx::postgres::{PgArguments, PgConnection};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lockstep_core::source::Source;
+use lockstep_postgres::Source;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 

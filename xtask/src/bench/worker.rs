@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_coordinator::{BackfillOptions, Coordinator, LoadPathChoice, Migration, Options, Watch};
-use lockstep_core::source::{Source, SourceOptions, TableBinding};
-use lockstep_core::target::{Target, TargetOptions};
+use lockstep_dynamo::{Target, TargetOptions};
 use lockstep_integration_logs::IntegrationLogs;
+use lockstep_postgres::{Source, SourceOptions, TableBinding};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 

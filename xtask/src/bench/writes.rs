@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use lockstep::migration::{Migration, Tables};
+use lockstep::operation::Operation;
+use lockstep::store::{Store, WriteOptions};
+use lockstep::sweeper::SweeperOptions;
 use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil, Watch};
-use lockstep_core::migration::{Migration, Tables};
-use lockstep_core::operation::Operation;
-use lockstep_core::store::{Store, WriteOptions};
-use lockstep_core::sweeper::SweeperOptions;
 use lockstep_core::{MigratableTable, Phase};
 use lockstep_embedded::{Dynamo, Postgres, PostgresOptions};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, OperationLogs};

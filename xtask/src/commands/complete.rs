@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use lockstep_coordinator::{Completion, PurgeOptions, PurgeProgress, Purged, complete, purge};
-use lockstep_core::target::Purge;
+use lockstep_dynamo::Purge;
 use serde_json::json;
 
 use super::confirm::confirm;

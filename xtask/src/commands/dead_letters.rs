@@ -1,6 +1,6 @@
 //! `dead-letters`: rows that could not be moved, and what to do about them.
 
-use lockstep_core::source::{DeadLetter, TableBinding};
+use lockstep_postgres::{DeadLetter, TableBinding};
 use serde_json::json;
 
 use super::shared::RESUME;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lockstep_coordinator::Archive;
 use lockstep_core::Epoch;
-use lockstep_core::source::Entry;
+use lockstep_postgres::Entry;
 use serde_json::json;
 
 /// Marks the first line of such a file.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use lockstep_core::source::Source;
+use lockstep_postgres::Source;
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 

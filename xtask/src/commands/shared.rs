@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use lockstep::store::Writer;
 use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, StepOutcome, Watch, measure_latency};
 use lockstep_core::Phase;
-use lockstep_core::source::TableBinding;
-use lockstep_core::store::Writer;
+use lockstep_postgres::TableBinding;
 use lockstep_validator::{QueryLatency, Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 

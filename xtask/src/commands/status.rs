@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use lockstep_coordinator::Status;
-use lockstep_core::Epoch;
-use lockstep_core::source::InstanceState;
+use lockstep_core::{Epoch, InstanceState};
 
 use crate::exit::Exit;
 use crate::report::{key_values, print, print_json, table};

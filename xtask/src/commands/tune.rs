@@ -1,6 +1,6 @@
 //! `tune`: change the rate of what is running.
 
-use lockstep_core::source::Tuning;
+use lockstep_postgres::Tuning;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lockstep_core::source::Window;
+use lockstep_core::Window;
 use lockstep_validator::{Kept, Sample, ValidateOptions};
 
 use crate::config::{Moment, Setting};

@@ -91,7 +91,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     require(steps.pending_keys_max >= 0, "steps.pending_keys_max", "must be 0 or more");
 
     for named in tables.names(&target.table_prefix) {
-        if let Err(error) = named.source.parse::<lockstep_core::source::Relation>() {
+        if let Err(error) = named.source.parse::<lockstep_postgres::Relation>() {
             require(false, &format!("tables.{}.source", named.name), &error.message);
         }
         let legal = named.target.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));

@@ -25,7 +25,7 @@ pub use secret::{SecretUrl, mask_passwords};
 
 use figment::Figment;
 use figment::providers::Serialized;
-use lockstep_core::store::{ReadOptions, WriteOptions};
+use lockstep::store::{ReadOptions, WriteOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Tables;

@@ -2,7 +2,7 @@
 
 use lockstep_coordinator::{BackfillOptions, LoadPathChoice, RelayOptions, StepOptions};
 use lockstep_core::Phase;
-use lockstep_core::target::TargetOptions;
+use lockstep_dynamo::TargetOptions;
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use super::*;
+use lockstep::store::{Share, WriteMode};
 use lockstep_core::Phase;
-use lockstep_core::store::{Share, WriteMode};
+
+use super::*;
 
 const EXAMPLE: &str = include_str!("../../../config/lockstep.example.toml");
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lockstep_coordinator::{BackfillOptions, Options, RelayOptions, ReverseFeedOptions, StepOptions};
-use lockstep_core::source::{SourceOptions, Window};
-use lockstep_core::target::TargetOptions;
+use lockstep_core::Window;
+use lockstep_dynamo::TargetOptions;
+use lockstep_postgres::SourceOptions;
 use lockstep_validator::ValidateOptions;
 
 use super::{Config, Standing};

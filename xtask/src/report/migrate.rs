@@ -1,9 +1,9 @@
 //! The report of a whole run.
 
 use lockstep_coordinator::{BackfillSummary, StepOutcome, TableStatus};
-use lockstep_core::source::RangeRow;
-use lockstep_core::target::LoadPath;
 use lockstep_core::{Epoch, Phase};
+use lockstep_dynamo::LoadPath;
+use lockstep_postgres::RangeRow;
 use lockstep_validator::{Report, TableReport, Verdict};
 use serde::Serialize;
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use lockstep::store::{Selection, Store, Writer};
 use lockstep_coordinator::CanaryRead;
-use lockstep_core::source::{Source, TableBinding};
-use lockstep_core::store::{Selection, Store, Writer};
 use lockstep_core::{Doing, MigratableTable};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogQueries};
 use lockstep_payments::{Payment, PaymentQueries, Payments};
+use lockstep_postgres::{Source, TableBinding};
 use sqlx::AssertSqlSafe;
 
 use super::handles::{Handle, handle};

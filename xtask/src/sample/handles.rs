@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use lockstep::store::{ReadOptions, Store, Writer};
 use lockstep_core::MigratableTable;
-use lockstep_core::source::TableBinding;
-use lockstep_core::store::{ReadOptions, Store, Writer};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
+use lockstep_postgres::TableBinding;
 
 use crate::registry::Tables;
 

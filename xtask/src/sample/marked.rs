@@ -4,12 +4,12 @@
 //! exist, so it is the check's own payment of one hundredth, pending, on some loan, for a few milliseconds.
 
 use chrono::{DateTime, SubsecRound, Utc};
+use lockstep::store::Writer;
 use lockstep_coordinator::{Marked, MarkedRow};
-use lockstep_core::source::{Source, TableBinding};
-use lockstep_core::store::Writer;
 use lockstep_core::{Doing, Scaled};
 use lockstep_integration_logs::IntegrationLog;
 use lockstep_payments::Payment;
+use lockstep_postgres::{Source, TableBinding};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Decimal;
 

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use lockstep::store::{Delivery, Store, WriteOutcome};
 use lockstep_core::Retry;
-use lockstep_core::source::Source;
-use lockstep_core::store::{Delivery, Store, WriteOutcome};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, LogQueries};
 use lockstep_payments::{Payment, PaymentQueries, Payments};
+use lockstep_postgres::Source;
 use tokio_util::sync::CancellationToken;
 
 use super::writers::{

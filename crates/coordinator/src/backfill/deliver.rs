@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lockstep_core::source::RangeProgress;
-use lockstep_core::target::{Backoff, LoadPath};
 use lockstep_core::{Error as StoreError, Kind, Retry};
+use lockstep_dynamo::{Backoff, LoadPath};
+use lockstep_postgres::RangeProgress;
 use tokio::time::Instant;
 
 use super::TableRun;

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use lockstep_core::source::{CopyChunk, KeyBound, TableBinding};
-use lockstep_core::target::STATEMENTS_MAX;
 use lockstep_core::{Fields, Item, Unholdable};
+use lockstep_dynamo::STATEMENTS_MAX;
+use lockstep_postgres::{CopyChunk, KeyBound, TableBinding};
 use tokio::sync::oneshot;
 
 /// A chunk whose rows have been found and encoded.

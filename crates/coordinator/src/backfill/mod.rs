@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use lockstep_core::source::{KeyBound, RangeRow, TableBinding, Window};
-use lockstep_core::target::{Backoff, LoadPath};
-use lockstep_core::{Error as StoreError, Kind};
+use lockstep_core::{Error as StoreError, Kind, Window};
+use lockstep_dynamo::{Backoff, LoadPath};
+use lockstep_postgres::{KeyBound, RangeRow, TableBinding};
 use rand::seq::SliceRandom;
 use serde::Serialize;
 use tokio::sync::Semaphore;

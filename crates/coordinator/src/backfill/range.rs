@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::Error as StoreError;
-use lockstep_core::source::{CopyChunk, KeyBound, RangeProgress, RangeRead, RangeRow};
+use lockstep_postgres::{CopyChunk, KeyBound, RangeProgress, RangeRead, RangeRow};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::TableRun;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use lockstep_core::source::{KeyBound, RangeProgress};
+use lockstep_postgres::{KeyBound, RangeProgress};
 
 /// Chunks of one range that have been read and are not yet behind the watermark, in the order of their keys.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 //!
 //! Only after completion, and only right after somebody else has said that there is a backup: a command of the operator's that ends with 0.
 
-use lockstep_core::source::EntryKind;
 use lockstep_core::{Error as StoreError, Kind};
+use lockstep_postgres::EntryKind;
 use serde::Serialize;
 use serde_json::json;
 

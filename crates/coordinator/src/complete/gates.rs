@@ -1,7 +1,6 @@
 //! Whether a migration may be completed.
 
-use lockstep_core::target::control::{TargetRecord, Writes};
-use lockstep_core::truth::{Truth, truth};
+use lockstep_core::{TargetRecord, Truth, Writes, truth};
 use lockstep_validator::Report;
 
 use crate::doctor::{Severity, examine, observe};

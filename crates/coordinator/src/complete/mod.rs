@@ -21,10 +21,9 @@ pub use purge::{PurgeOptions, PurgeProgress, Purged, purge};
 
 use std::time::Duration;
 
-use lockstep_core::source::{Entry, EntryKind, IntentId};
-use lockstep_core::target::Backoff;
-use lockstep_core::target::control::TargetRecord;
-use lockstep_core::{Epoch, Error as StoreError, Kind};
+use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
+use lockstep_dynamo::Backoff;
+use lockstep_postgres::{Entry, EntryKind, IntentId};
 use lockstep_validator::{Progress as Compared, Report, ValidateOptions, validate};
 use serde::Serialize;
 use serde_json::json;
@@ -216,7 +215,7 @@ async fn tidy(migration: &Migration, record: &TargetRecord, archive: &dyn Archiv
 }
 
 /// Holds the feed's lock: a feed that runs elsewhere ends by itself once the record says that it is over.
-async fn feed_is_over(migration: &Migration) -> Result<lockstep_core::source::FeedLock> {
+async fn feed_is_over(migration: &Migration) -> Result<lockstep_postgres::FeedLock> {
     let pause = Duration::from_millis(100);
     let tries = u32::try_from(FEED_ENDS_WITHIN.as_millis() / pause.as_millis()).unwrap_or(u32::MAX);
     let mut pauses = Backoff::new(pause, pause, tries * 2);

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, TryStreamExt};
-use lockstep_core::source::TableBinding;
-use lockstep_core::target::{Backoff, Purge};
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetKey, Version};
+use lockstep_dynamo::{Backoff, Purge};
+use lockstep_postgres::TableBinding;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 

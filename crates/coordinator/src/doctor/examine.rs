@@ -140,7 +140,7 @@ fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
 }
 
 fn instances(seen: &Observation, epoch: Epoch, findings: &mut Vec<Finding>) {
-    use lockstep_core::source::InstanceState;
+    use lockstep_core::InstanceState;
     for row in seen.instances.iter().filter(|row| row.state == InstanceState::Live && !row.has_acknowledged(epoch)) {
         let finding = if row.lease_left_ms > 0 {
             Finding::attention(

@@ -1,10 +1,9 @@
 //! What can be seen of a migration. Values only.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::source::reverse::FeedStanding;
-use lockstep_core::source::{Completed, Control, Entry, InstanceRow};
-use lockstep_core::target::control::TargetRecord;
-use lockstep_core::{Epoch, Phase};
+use lockstep_core::{Control, Epoch, InstanceRow, Phase, TargetRecord};
+use lockstep_postgres::reverse::FeedStanding;
+use lockstep_postgres::{Completed, Entry};
 use serde::Serialize;
 
 use crate::history::Histories;

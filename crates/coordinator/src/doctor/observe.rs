@@ -1,9 +1,10 @@
 //! Looking at both stores. It changes nothing, and a store that does not answer is part of what is seen.
 
-use lockstep_core::source::{CaptureState, Source, TableBinding, TableState};
-use lockstep_core::target::{TableStanding, Target};
-use lockstep_core::truth::set_back;
 use lockstep_core::{Error as StoreError, Phase};
+use lockstep_dynamo::{TableStanding, Target};
+use lockstep_postgres::{CaptureState, Source, TableBinding, TableState};
+
+use crate::truth::set_back;
 
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 use crate::error::Result;

@@ -1,9 +1,8 @@
 //! Many states, and what is said of each.
 
 use chrono::DateTime;
-use lockstep_core::source::{Completed, Entry, KnownMarks, SourceHistory};
-use lockstep_core::target::control::{TargetRecord, Writes};
-use lockstep_core::{Epoch, Phase, Version};
+use lockstep_core::{Epoch, Phase, TargetRecord, Version, Writes};
+use lockstep_postgres::{Completed, Entry, KnownMarks, SourceHistory};
 
 use super::*;
 use crate::history::{Found, Histories, TableHistory};
@@ -100,7 +99,7 @@ fn a_target_that_is_away_is_no_loss() {
 
 #[test]
 fn a_source_that_lost_history_is_outranked_and_what_differs_is_only_listed() {
-    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let mark = lockstep_dynamo::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
     let found = Found::There { id: None, mark: Some(mark) };
     let remedies = [Remedy::RaiseEpoch, Remedy::List];
     check(&lost(Phase::DualWrite, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
@@ -134,7 +133,7 @@ fn triggers_that_were_off_are_put_back_unless_the_columns_are_unknown() {
 
 #[test]
 fn where_the_source_lost_something_as_well_nothing_of_the_target_is_overwritten_unasked() {
-    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let mark = lockstep_dynamo::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
     let mut both = lost(Phase::DualWrite, 5, Found::There { id: None, mark: Some(mark) });
     both.tables[0].capture = CaptureSeen::Broken("dropped".to_owned());
     let remedies = [Remedy::Recapture { table: "payments".to_owned() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::List];
@@ -224,7 +223,7 @@ fn a_control_table_that_was_lost_under_a_dead_step_is_made_anew_before_the_step_
 
 #[test]
 fn a_source_that_was_set_back_before_dynamo_only_is_judged_by_what_dynamodb_says() {
-    let mark = lockstep_core::target::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let mark = lockstep_dynamo::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
     let lost = lost(Phase::HybridRead, 5, Found::There { id: None, mark: Some(mark) });
     let lost = Observation { target_record: record(Phase::DynamoOnly, 6), ..lost };
     let said = check(&lost, false, &["contradict", "PostgreSQL was set back"], &[Remedy::FollowTarget, Remedy::ReverseBackfill]);

@@ -1,8 +1,6 @@
 //! What the two control records say together, where they do not simply agree. Pure.
 
-use lockstep_core::target::control::TargetRecord;
-use lockstep_core::truth::{Truth, truth};
-use lockstep_core::{Epoch, Phase};
+use lockstep_core::{Epoch, Phase, TargetRecord, Truth, truth};
 
 use super::finding::Finding;
 use super::observation::Observation;

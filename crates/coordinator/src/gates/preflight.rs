@@ -1,8 +1,8 @@
 //! Preflight: may the migration touch these tables at all?
 
 use lockstep_core::Kind;
-use lockstep_core::source::{CaptureState, SourceTable, TableBinding};
-use lockstep_core::target::{Backoff, TableStanding};
+use lockstep_dynamo::{Backoff, TableStanding};
+use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
 
 use super::{Collector, GateResult, Observer};
 use crate::error::Result;

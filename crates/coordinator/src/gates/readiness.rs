@@ -1,9 +1,10 @@
 //! Readiness: may this step be taken now?
 
+use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
+use lockstep_postgres::{CaptureState, TableBinding};
+
+use crate::truth::set_back;
 use chrono::{DateTime, Utc};
-use lockstep_core::source::{CaptureState, TableBinding};
-use lockstep_core::truth::{Truth, set_back, truth};
-use lockstep_core::{Epoch, Error as StoreError, Phase};
 
 use super::{Collector, GateReport, GateResult, Observer};
 use crate::doctor::how_set_back;

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use lockstep_core::source::{KnownMarks, SourceHistory};
-use lockstep_core::target::HistoryMark;
 use lockstep_core::{Side, Version};
+use lockstep_dynamo::HistoryMark;
+use lockstep_postgres::{KnownMarks, SourceHistory};
 use serde::Serialize;
 
 /// What is known of one adopted table, on both sides.

@@ -14,9 +14,9 @@ pub use watch::Watch;
 use std::time::Duration;
 
 use chrono::Utc;
-use lockstep_core::source::{KnownMarks, Source, SourceHistory, TableBinding};
-use lockstep_core::target::{Backoff, HistoryMark, TableStanding, Target};
 use lockstep_core::{Error as StoreError, Kind, Retry};
+use lockstep_dynamo::{Backoff, HistoryMark, TableStanding, Target};
+use lockstep_postgres::{KnownMarks, Source, SourceHistory, TableBinding};
 use serde::Serialize;
 
 use crate::error::{Error, Result};

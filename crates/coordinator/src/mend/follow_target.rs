@@ -1,8 +1,8 @@
 //! DynamoOnly, and PostgreSQL was set back: it is made to say DynamoOnly again, and to take everything that DynamoDB holds.
 
-use lockstep_core::source::{Control, KnownMarks, Source, take_exclusive};
-use lockstep_core::target::control::TargetRecord;
-use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult};
+use lockstep_postgres::{KnownMarks, Source, flip_phase_at_least, read_control, take_exclusive};
+
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, TargetRecord};
 use serde_json::json;
 
 use crate::error::Result;
@@ -32,7 +32,7 @@ async fn try_follow(
 ) -> StoreResult<()> {
     let mut transaction = migration.source.begin(DOING).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
-    let now = Control::read(&mut transaction).await?;
+    let now = read_control(&mut transaction).await?;
     if now.epoch > record.epoch {
         let message = format!("PostgreSQL is in epoch {}, above DynamoDB's {}: it was not set back", now.epoch, record.epoch);
         return Err(StoreError::source(Kind::Refused, DOING, message));
@@ -47,7 +47,7 @@ async fn try_follow(
     }
     Source::accept_history(&mut transaction, server, Epoch::FIRST).await?;
     if now.phase != Phase::DynamoOnly {
-        let epoch = Control::flip_at_least(&mut transaction, Phase::DynamoOnly, record.epoch).await?;
+        let epoch = flip_phase_at_least(&mut transaction, Phase::DynamoOnly, record.epoch).await?;
         if epoch != record.epoch {
             let message = format!("PostgreSQL would begin epoch {epoch}, and DynamoDB is in {}", record.epoch);
             return Err(StoreError::source(Kind::Refused, DOING, message));

@@ -12,8 +12,8 @@ mod take_target;
 
 pub use take_target::{Taken, take_target};
 
-use lockstep_core::source::{EntryKind, IntentId};
 use lockstep_core::{Error as StoreError, Kind, Phase};
+use lockstep_postgres::{EntryKind, IntentId};
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -6,10 +6,10 @@
 //! made anew, and the truth goes back to PostgreSQL; no lease is known that would have to be waited for. 3. Under its lease the
 //! application writes DynamoDB, and tells its caller that it did. So the longest lease is waited out first.
 
-use lockstep_core::source::IntentId;
-use lockstep_core::target::control::TargetRecord;
-use lockstep_core::truth::seed_identities_again;
-use lockstep_core::{Epoch, Error as StoreError, Kind, Phase};
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord};
+use lockstep_postgres::IntentId;
+
+use crate::truth::seed_identities_again;
 use serde_json::json;
 
 use crate::error::Result;

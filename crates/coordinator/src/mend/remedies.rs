@@ -1,9 +1,9 @@
 //! One function a remedy. Each may be repeated, and broken off at any point.
 
 use futures::future::try_join_all;
-use lockstep_core::source::{Control, IntentId, KnownMarks, Source, TableBinding, take_exclusive};
-use lockstep_core::target::Backoff;
 use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, Version};
+use lockstep_dynamo::Backoff;
+use lockstep_postgres::{IntentId, KnownMarks, Source, TableBinding, flip_phase, read_control, take_exclusive};
 use lockstep_validator::ValidateOptions;
 use serde_json::json;
 
@@ -126,7 +126,7 @@ async fn try_raise(
     let doing = "raising the epoch";
     let mut transaction = migration.source.begin(doing).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
-    let now = Control::read(&mut transaction).await?;
+    let now = read_control(&mut transaction).await?;
     if now.phase == Phase::DynamoOnly {
         return Err(StoreError::source(Kind::Refused, doing, "the phase became DynamoOnly meanwhile"));
     }
@@ -140,7 +140,7 @@ async fn try_raise(
         Source::accept_marks(&mut transaction, &table.name, marks).await?;
     }
     let phase = now.phase.min(Phase::DualWrite);
-    let epoch = Control::flip(&mut transaction, phase).await?;
+    let epoch = flip_phase(&mut transaction, phase).await?;
     Source::mark_pending_anew(&mut transaction).await?;
     transaction.commit().await.doing(doing)?;
     Ok((phase, epoch))

@@ -1,7 +1,7 @@
 //! Bringing back what PostgreSQL forgot: the row is made from its item, for each finding that somebody has decided so.
 
-use lockstep_core::source::{EntryKind, TableBinding};
 use lockstep_core::{Error as StoreError, Kind, SourceKey, TargetKey, is_tombstone};
+use lockstep_postgres::{EntryKind, TableBinding};
 use lockstep_validator::FindingClass;
 use serde::Serialize;
 use serde_json::json;

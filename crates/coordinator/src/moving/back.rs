@@ -6,10 +6,10 @@
 //! in DynamoDB, copied to PostgreSQL, whose sequences of ids are set above the counters first. Until the decision, writes
 //! are let go on when something is not as it must be.
 
-use lockstep_core::source::IntentId;
-use lockstep_core::target::control::{TargetRecord, Writes};
-use lockstep_core::truth::flip_to_source;
-use lockstep_core::{Epoch, Error as StoreError, Kind, Phase};
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord, Writes};
+use lockstep_postgres::IntentId;
+
+use crate::truth::flip_to_source;
 
 use super::feed::Feed;
 use super::level::Level;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use lockstep_core::source::IntentId;
-use lockstep_core::target::streams::TableStream;
 use lockstep_core::{Error as StoreError, Kind};
+use lockstep_dynamo::streams::TableStream;
+use lockstep_postgres::IntentId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

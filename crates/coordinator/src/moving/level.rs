@@ -5,9 +5,9 @@
 
 use chrono::Utc;
 use futures::stream::{self, TryStreamExt};
-use lockstep_core::source::reverse::{FedTable, Since, Taken};
-use lockstep_core::target::{Backoff, READ_KEYS_MAX};
 use lockstep_core::{Attributes, is_tombstone, key_of_place, place};
+use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
+use lockstep_postgres::reverse::{FedTable, Since, Taken};
 
 use crate::error::Result;
 use crate::options::Migration;

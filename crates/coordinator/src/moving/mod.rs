@@ -22,7 +22,7 @@ pub use pause::{PausePart, PauseSummary};
 pub(crate) use recover::{may_be_written, recover};
 pub(crate) use there::{is_current, there};
 
-use lockstep_core::source::IntentId;
+use lockstep_postgres::IntentId;
 use serde_json::json;
 
 use crate::error::Result;

@@ -8,10 +8,10 @@
 //! truth goes back to PostgreSQL, and what the feed has not brought is gone. So that is done only where the journal shows that nobody has
 //! written, and is refused otherwise until the table is made anew.
 
-use lockstep_core::source::{Control, IntentId, Source};
-use lockstep_core::target::control::{TargetRecord, Writes};
-use lockstep_core::truth::{Truth, copy_to_source, mend, truth};
-use lockstep_core::{Epoch, Error as StoreError, Kind, Phase};
+use lockstep_core::{Control, Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
+use lockstep_postgres::{IntentId, Source};
+
+use crate::truth::{copy_to_source, mend};
 
 use crate::error::{Error, Result};
 use crate::options::Migration;

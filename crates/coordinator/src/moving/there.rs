@@ -6,13 +6,13 @@
 //! acknowledged the phase or its lease is over. 5. Writes go on. Until then everything can be undone, because nobody has
 //! written: what takes too long is, and so is what a crash leaves.
 
+use lockstep_core::{Epoch, Error as StoreError, Kind};
+use lockstep_postgres::{
+    CAPTURE_VERSION, CaptureState, IntentId, KeyOrder, SourceTransaction, TableBinding, read_control, take_exclusive,
+};
 use std::time::{Duration, Instant};
 
-use lockstep_core::source::{
-    CAPTURE_VERSION, CaptureState, Control, IntentId, KeyOrder, SourceTransaction, TableBinding, take_exclusive,
-};
-use lockstep_core::truth::{copy_to_target, flip_to_target, seed_identities};
-use lockstep_core::{Epoch, Error as StoreError, Kind};
+use crate::truth::{copy_to_target, flip_to_target, seed_identities};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
@@ -98,7 +98,7 @@ async fn close_and_decide(migration: &Migration, intent: &Intent) -> Result<(Pau
 /// What must hold at the flip, asked on the connection that holds the barrier: the pool's others may be waiting for it.
 async fn check(transaction: &mut SourceTransaction, migration: &Migration, intent: &Intent) -> Result<()> {
     let refused = |kind, message: String| Error::Store(StoreError::source(kind, DOING, message));
-    let now = Control::read(transaction).await?;
+    let now = read_control(transaction).await?;
     if now.epoch != intent.epoch_before || now.phase != intent.from {
         return Err(refused(Kind::Refused, format!("someone else changed the phase to {} meanwhile", now.phase)));
     }

@@ -1,11 +1,11 @@
-//! Items that are read from the target once more; see `lockstep_core::source::reverse` for why there are any.
+//! Items that are read from the target once more; see `lockstep_postgres::reverse` for why there are any.
 
 use std::time::Duration;
 
-use lockstep_core::source::Source;
-use lockstep_core::source::reverse::{FedTable, Found};
-use lockstep_core::target::{Backoff, READ_KEYS_MAX, Target};
 use lockstep_core::{Result, key_of_place, place};
+use lockstep_dynamo::{Backoff, READ_KEYS_MAX, Target};
+use lockstep_postgres::Source;
+use lockstep_postgres::reverse::{FedTable, Found};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 

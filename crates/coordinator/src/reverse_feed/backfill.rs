@@ -5,10 +5,10 @@
 //! holds nothing, its item has expired, or was removed by hand, and it is only deleted when that is asked for.
 
 use chrono::Utc;
-use lockstep_core::source::reverse::FedTable;
-use lockstep_core::source::{RangeRead, TableBinding};
-use lockstep_core::target::{Backoff, READ_KEYS_MAX};
 use lockstep_core::{Fields, TargetKey, Version, is_tombstone, place, version_of};
+use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
+use lockstep_postgres::reverse::FedTable;
+use lockstep_postgres::{RangeRead, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 

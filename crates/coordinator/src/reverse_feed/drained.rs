@@ -12,10 +12,10 @@
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use lockstep_core::source::TableBinding;
-use lockstep_core::target::Backoff;
-use lockstep_core::target::streams::{Shard, StreamApi, StreamError, TableStream, childless};
 use lockstep_core::{Kind, Result as StoreResult};
+use lockstep_dynamo::Backoff;
+use lockstep_dynamo::streams::{Shard, StreamApi, StreamError, TableStream, childless};
+use lockstep_postgres::TableBinding;
 use serde::Serialize;
 use tokio::time::Instant;
 

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use lockstep_core::source::FeedLock;
 use lockstep_core::{Kind, Phase};
+use lockstep_postgres::FeedLock;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -67,7 +67,7 @@ pub struct FeedTableSummary {
     /// States that came from the source, or that it has had.
     pub skipped: u64,
     /// Where the feed stands, over all runs.
-    pub standing: Option<lockstep_core::source::reverse::FeedStanding>,
+    pub standing: Option<lockstep_postgres::reverse::FeedStanding>,
 }
 
 /// Feeds every table until told to stop. One process at a time.
@@ -213,10 +213,10 @@ async fn raise_alarms(migration: &Migration) -> Result<()> {
 }
 
 /// Lag from which the feed is in danger: half of what streams keep, so that there is as long again to do something.
-const LAG_ALARM_S: f64 = lockstep_core::target::streams::RETENTION.as_secs() as f64 / 2.0;
+const LAG_ALARM_S: f64 = lockstep_core::RETENTION.as_secs() as f64 / 2.0;
 
 /// Why a feed does not have everything, so that the way back is closed; `None` where it is open.
-pub(crate) fn closed(standing: &lockstep_core::source::reverse::FeedStanding) -> Option<String> {
+pub(crate) fn closed(standing: &lockstep_postgres::reverse::FeedStanding) -> Option<String> {
     if let (Some(at), Some(why)) = (standing.lost_at, &standing.lost_why) {
         return Some(format!(
             "records were lost ({why}; noticed {}): the way back is closed until `reverse-feed --backfill` has read the whole target",
@@ -233,7 +233,7 @@ pub(crate) fn closed(standing: &lockstep_core::source::reverse::FeedStanding) ->
 }
 
 /// What is wrong with a feed, in a sentence that says what to do; `None` when nothing is.
-pub(crate) fn alarm(standing: &lockstep_core::source::reverse::FeedStanding) -> Option<String> {
+pub(crate) fn alarm(standing: &lockstep_postgres::reverse::FeedStanding) -> Option<String> {
     if standing.lost_at.is_some() {
         return closed(standing);
     }
@@ -249,7 +249,7 @@ pub(crate) fn alarm(standing: &lockstep_core::source::reverse::FeedStanding) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_core::source::reverse::FeedStanding;
+    use lockstep_postgres::reverse::FeedStanding;
 
     #[track_caller]
     fn check(standing: FeedStanding, says: Option<&str>) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_core::target::streams::FollowOptions;
+use lockstep_dynamo::streams::FollowOptions;
 
 /// Settings of the reverse feed.
 #[derive(Clone, Debug)]

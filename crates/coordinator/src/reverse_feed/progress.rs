@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use lockstep_core::source::TableBinding;
+use lockstep_postgres::TableBinding;
 
 /// Progress of all tables.
 #[derive(Debug)]

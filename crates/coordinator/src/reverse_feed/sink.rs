@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use lockstep_core::Result;
-use lockstep_core::source::Source;
-use lockstep_core::source::reverse::{FedTable, Page};
-use lockstep_core::target::Backoff;
-use lockstep_core::target::streams::{Saved, Shard, ShardPage, Sink, changes_of};
+use lockstep_core::{Result, Saved};
+use lockstep_dynamo::Backoff;
+use lockstep_dynamo::streams::{Shard, ShardPage, Sink, changes_of};
+use lockstep_postgres::Source;
+use lockstep_postgres::reverse::{FedTable, Page};
 use tokio::sync::Notify;
 
 use super::progress::FeedTableProgress;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use lockstep_core::source::TableBinding;
-use lockstep_core::target::streams::{StreamApi as _, follow};
+use lockstep_dynamo::streams::{StreamApi as _, follow};
+use lockstep_postgres::TableBinding;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ pub(super) async fn feed(
     }
     // Fails here, with its name, if the role may not read it.
     listed.map_err(|error| match error {
-        lockstep_core::target::streams::StreamError::Store(error) => error,
+        lockstep_dynamo::streams::StreamError::Store(error) => error,
         other => lockstep_core::Error::target(lockstep_core::Kind::Unavailable, "listing shards", other.to_string()),
     })?;
     let noted = Notify::new();

@@ -14,8 +14,8 @@ pub use sums::{DayCount, GroupDifference, SumCheck, SumTotal};
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use lockstep_core::source::TableBinding;
 use lockstep_core::{EncodedRow, Fields, ItemView, Judgement, Unholdable};
+use lockstep_postgres::TableBinding;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Side;

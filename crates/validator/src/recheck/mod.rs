@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lockstep_core::target::Backoff;
 use lockstep_core::{Error, Kind, Phase, Version};
+use lockstep_dynamo::Backoff;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 

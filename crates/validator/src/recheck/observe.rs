@@ -1,8 +1,8 @@
 //! Reading suspects again: item, snapshot of the source, item.
 
 use chrono::Utc;
-use lockstep_core::source::{KeyBound, KeyState, TableBinding};
 use lockstep_core::{Attributes, Result, TargetKey, is_tombstone, version_of};
+use lockstep_postgres::{KeyBound, KeyState, TableBinding};
 
 use super::{Seen, Waiting};
 use crate::diff::{Class, SourceRow, classify, explain};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use lockstep::migration::Migration as App;
 use lockstep_core::Kind;
-use lockstep_core::migration::Migration as App;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::world::rows::log_row;
 

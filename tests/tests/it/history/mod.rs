@@ -14,8 +14,8 @@ use lockstep_coordinator::{
     Coordinator, Diagnosis, Error, FeedUntil, Mended, Migration, RelayUntil, Remedy, examine, find_repairs, mend, observe, relay,
     repair, status, take_target,
 };
-use lockstep_core::source::{EntryKind, IntentId, TableBinding};
 use lockstep_core::{Epoch, Phase, version_of};
+use lockstep_postgres::{EntryKind, IntentId, TableBinding};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, log_key, logs, payment, payment_key, payments};
 use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, eventually, run, within};

@@ -102,9 +102,8 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     let coordinator = world.coordinator().await;
     coordinator.step(Phase::DynamoOnly, None, &()).await.expect("nothing refuses");
     coordinator.close().await;
-    let app = lockstep_core::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5)))
-        .await
-        .expect("connects");
+    let app =
+        lockstep::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5))).await.expect("connects");
     let store = app.store::<Payments>();
     store.put(&payment_row(6, 7, "in DynamoOnly")).await.expect("written");
     store.put(&payment_row(2_000, 7, "in DynamoOnly")).await.expect("written");
@@ -116,7 +115,7 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     for refusal in refusals(&world).await {
         assert!(refusal.contains("PostgreSQL was set back"), "{refusal}");
     }
-    let begun = lockstep_core::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5)))
+    let begun = lockstep::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5)))
         .await
         .expect("who begins now goes by DynamoDB as well");
     begun.store::<Payments>().put(&payment_row(2_001, 9, "begun meanwhile")).await.expect("written");

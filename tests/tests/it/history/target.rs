@@ -56,7 +56,7 @@ async fn a_mark_that_was_broken_off_is_no_loss() {
         let begun =
             world.source.begin_mark(binding.name(), Duration::ZERO, Duration::ZERO).await.expect("begun").expect("a mark");
         if made {
-            let mark = lockstep_core::target::HistoryMark {
+            let mark = lockstep_dynamo::HistoryMark {
                 number: begun.number,
                 version: begun.version,
                 server: begun.server,
@@ -91,7 +91,7 @@ async fn marks_that_others_make_meanwhile_are_no_loss() {
                     .expect("a mark");
                 let at = chrono::Utc::now();
                 let (number, version, server) = (begun.number, begun.version, begun.server);
-                let mark = lockstep_core::target::HistoryMark { number, version, server, at };
+                let mark = lockstep_dynamo::HistoryMark { number, version, server, at };
                 let schema = binding.table.target();
                 world.plain_target.set_history_mark(&binding.target_name, &schema, &mark).await.expect("made");
                 world.source.end_mark(binding.name(), number).await.expect("noted");

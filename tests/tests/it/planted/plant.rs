@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{NaiveDate, TimeDelta};
-use lockstep_core::source::TableBinding;
 use lockstep_core::{Attributes, DELETED_ATTRIBUTE, SK, TargetKey, VERSION_ATTRIBUTE, fixed_width, parse_fixed_width};
+use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::world::{LOGS, PAYMENTS};
 use lockstep_validator::{FindingClass, Report};

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use lockstep_core::migration::Migration;
-use lockstep_core::operation::Operation;
-use lockstep_core::store::{Store, Swap, WriteOutcome};
+use lockstep::migration::Migration;
+use lockstep::operation::Operation;
+use lockstep::store::{Store, Swap, WriteOutcome};
 use lockstep_core::{Error, Kind, MigratableTable, Phase, Retry};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, OperationLogs};
 use lockstep_payments::{Payment, Payments};

@@ -24,8 +24,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::store::{WriteMode, WriteOptions};
-use lockstep_core::sweeper::SweeperOptions;
+use lockstep::store::{WriteMode, WriteOptions};
+use lockstep::sweeper::SweeperOptions;
 use lockstep_tests::World;
 use lockstep_tests::faults::source::SourceFaultKind;
 use lockstep_tests::world::rows::{logs, payments};

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::DateTime;
-use lockstep_core::source::Control;
-use lockstep_core::target::control::TargetRecord;
-use lockstep_core::truth::{Truth, truth};
-use lockstep_core::{Attributes, Epoch, MigratableTable, SourceKey, TargetKey, Version, is_tombstone, version_of};
+use lockstep_core::{
+    Attributes, Control, Epoch, MigratableTable, SourceKey, TargetKey, TargetRecord, Truth, Version, is_tombstone, truth,
+    version_of,
+};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use lockstep_tests::World;

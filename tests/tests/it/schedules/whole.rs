@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use lockstep_core::migration::Migration;
+use lockstep::migration::Migration;
 use lockstep_tests::faults::source::SourceFaultKind;
 use lockstep_tests::world::within;
 use rand::rngs::StdRng;

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use anyhow::Context;
 use bytes::Bytes;
-use lockstep_core::source::{RangeRead, Source, TableBinding};
 use lockstep_core::{AttributeValue, Fields, Item, Version};
+use lockstep_postgres::{RangeRead, Source, TableBinding};
 use memchr::memmem;
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_coordinator::{Coordinator, Error, Progress, RelaySummary, RelayUntil};
-use lockstep_core::target::LoadPath;
+use lockstep_dynamo::LoadPath;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

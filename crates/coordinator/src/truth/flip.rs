@@ -1,0 +1,139 @@
+//! The two flips, each a decision and its copy. They move the truth and nothing else: what must hold before is the
+//! coordinator's to check.
+
+use std::time::Duration;
+
+use lockstep_core::{Doing, Epoch, Error, Kind, Phase, Result, Truth, truth};
+use lockstep_dynamo::TargetControl;
+use lockstep_postgres::{Source, TableBinding, flip_phase_at_least, read_control, take_exclusive};
+use sqlx::postgres::PgConnection;
+
+use super::raise_source_sequences;
+
+const DOING: &str = "moving the truth";
+
+/// Decides inside `transaction`, which holds the barrier exclusive, that the truth moves to the target; with its commit it is
+/// decided. Returns the epoch. Then [`copy_to_target`].
+///
+/// # Errors
+/// [`Kind::Refused`] unless the phase is HybridRead and both records agree that the truth is in the source; the drivers'.
+pub async fn flip_to_target(transaction: &mut PgConnection, control: &TargetControl) -> Result<Epoch> {
+    let (now, there) = (read_control(transaction).await?, control.record().await?);
+    if now.phase != Phase::HybridRead || truth(&now, there.as_ref()) != Truth::InSource {
+        let message = format!("the phase is {} in epoch {}, and the target says {there:?}", now.phase, now.epoch);
+        return Err(Error::source(Kind::Refused, DOING, message));
+    }
+    // It may have counted further than the source's sequence.
+    let least = there.map_or(Epoch::FIRST, |there| Epoch(there.epoch.0 + 1));
+    flip_phase_at_least(transaction, Phase::DynamoOnly, least).await
+}
+
+/// Makes the target's record follow a decision of [`flip_to_target`]; writes wait from then on until
+/// [`TargetControl::open_writes`]. Repeated, it changes nothing.
+///
+/// # Errors
+/// [`Kind::Refused`] where nothing was decided; the drivers'.
+///
+/// # Cancel safety
+/// Repeat it.
+pub async fn copy_to_target(source: &Source, control: &TargetControl) -> Result<Epoch> {
+    let decided = source.control_behind_barrier().await?;
+    if decided.phase != Phase::DynamoOnly {
+        let message = format!("the phase is {} in epoch {}: nothing was decided", decided.phase, decided.epoch);
+        return Err(Error::source(Kind::Refused, DOING, message));
+    }
+    control.create().await?;
+    control.enter(decided.epoch).await?;
+    Ok(decided.epoch)
+}
+
+/// Decides that the truth moves back to the source, from the pause of `paused`, and makes the source follow. `tables` are
+/// those whose ids go on in the source.
+///
+/// # Errors
+/// [`Kind::Refused`] when the target's record has moved on; [`Kind::Busy`] when the barrier was not to be had. An error after
+/// the decision leaves the copy to be repeated.
+///
+/// # Cancel safety
+/// Repeat it, or [`mend`].
+pub async fn flip_to_source(
+    source: &Source,
+    control: &TargetControl,
+    tables: &[TableBinding],
+    paused: Epoch,
+    lock_timeout: Duration,
+) -> Result<Epoch> {
+    let epoch = control.leave(paused, Phase::HybridRead).await?;
+    copy_to_source(source, control, tables, lock_timeout).await?;
+    Ok(epoch)
+}
+
+/// Makes the source's record follow a decision of [`flip_to_source`]: sequences of ids first, so that none is repeated, then
+/// versions, then the phase. Repeated, it changes nothing.
+///
+/// # Errors
+/// [`Kind::Busy`] when the barrier was not to be had within `lock_timeout`; the drivers'.
+///
+/// # Cancel safety
+/// Repeat it.
+pub async fn copy_to_source(
+    source: &Source,
+    control: &TargetControl,
+    tables: &[TableBinding],
+    lock_timeout: Duration,
+) -> Result<()> {
+    let mut transaction = source.begin(DOING).await?;
+    take_exclusive(&mut transaction, lock_timeout).await?;
+    // Behind the barrier, or a coordinator that is not quite dead might be copying as well.
+    let (now, there) = (read_control(&mut transaction).await?, control.record().await?);
+    if let Truth::ToSource(phase, epoch) = truth(&now, there.as_ref()) {
+        raise_source_sequences(&mut transaction, control, tables).await?;
+        flip_phase_at_least(&mut transaction, phase, epoch).await?;
+    }
+    transaction.commit().await.doing(DOING)
+}
+
+/// Finishes a move that was decided and not copied; says what it did. After it the records agree, unless a store has lost
+/// history. `written` says that the target may have been written as the truth since PostgreSQL's record says so: then the truth
+/// is not on its way there, and a record that is missing was lost.
+///
+/// # Errors
+/// [`Kind::Misconfigured`] when the records contradict each other, or the target's was lost; the drivers'.
+///
+/// # Cancel safety
+/// Repeat it.
+pub async fn mend(
+    source: &Source,
+    control: &TargetControl,
+    tables: &[TableBinding],
+    lock_timeout: Duration,
+    written: bool,
+) -> Result<Option<&'static str>> {
+    let (now, there) = (source.control_behind_barrier().await?, control.record().await?);
+    match truth(&now, there.as_ref()) {
+        Truth::InSource | Truth::InTarget => Ok(None),
+        Truth::ToTarget(epoch) if written => {
+            let message = format!(
+                "DynamoDB's control table was lost: PostgreSQL says that DynamoDB is the truth since epoch {epoch}, and what was \
+                 written there may be in it alone. Nothing was changed: run `doctor`, then `repair --state`"
+            );
+            Err(Error::target(Kind::Misconfigured, DOING, message))
+        }
+        Truth::ToTarget(_) => {
+            copy_to_target(source, control).await?;
+            Ok(Some("the truth had been moved to DynamoDB; its control record follows now, and writes wait to be opened"))
+        }
+        Truth::ToSource(..) => {
+            copy_to_source(source, control, tables, lock_timeout).await?;
+            Ok(Some("the truth had been moved back to PostgreSQL, whose control record follows now"))
+        }
+        Truth::Lost => {
+            let there = there.map_or_else(String::new, |r| format!("{} in epoch {}", r.phase, r.epoch));
+            let message = format!(
+                "PostgreSQL says {} in epoch {}, DynamoDB says {there}: a store has lost history; run `doctor`",
+                now.phase, now.epoch
+            );
+            Err(Error::source(Kind::Misconfigured, DOING, message))
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a stream of the target says: changes of items, a page of them folded, and how far a shard was read.
+
+use crate::item::Attributes;
+use crate::version::Version;
+
+/// How long a stream keeps a record (DynamoDB Developer Guide, "Change data capture for DynamoDB Streams").
+pub const RETENTION: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
+/// Where the reading of a shard stood when it was last saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The last record that was taken.
+    pub position: Option<String>,
+    /// Whether the shard was read to its end.
+    pub finished: bool,
+}
+
+/// What one record says of its item.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The item holds this state at this version.
+    Put(Version, Attributes),
+    /// The row was deleted at this version; the item before, if it was a row.
+    Deleted(Version, Option<Attributes>),
+    /// DynamoDB's expiry removed the item: retention, not a delete by anyone.
+    Expired,
+    /// It did not come through the guard, so it cannot be ordered: why.
+    Foreign(&'static str),
+    /// A marker of this round has come through.
+    Marker(String),
+    /// A tombstone or a marker was removed, or something that is no row's was written.
+    Purged,
+}
+
+/// What a page comes to: for each item the newest state only, in the order of the last record of each, and what was met.
+#[derive(Debug, Default)]
+pub struct Folded {
+    /// Items that changed.
+    pub items: Vec<FoldedItem>,
+    /// Records of expiry.
+    pub expired: u64,
+    /// Records that did not come through the guard, and why the last one did not.
+    pub foreign: u64,
+    /// Why the last of them did not.
+    pub foreign_reason: Option<&'static str>,
+    /// The newest marker.
+    pub marker: Option<String>,
+}
+
+/// What happened to one item in a page.
+#[derive(Debug, Default)]
+pub struct FoldedItem {
+    /// Its key attributes.
+    pub key: Attributes,
+    /// It went, without a tombstone, before `change`: what was known of its versions no longer holds.
+    pub gone_before: bool,
+    /// The newest state; [`Change::Put`] or [`Change::Deleted`].
+    pub change: Option<Change>,
+    /// It went, without a tombstone, after `change`.
+    pub gone_after: bool,
+}

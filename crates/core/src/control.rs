@@ -1,0 +1,61 @@
+//! What the two control records say: PostgreSQL's up to HybridRead, DynamoDB's in DynamoOnly.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::phase::Phase;
+use crate::version::Epoch;
+
+/// The one row that says in which phase all tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The phase.
+    pub phase: Phase,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Since when.
+    pub changed_at: DateTime<Utc>,
+    /// Whether writes wait: only in DynamoOnly, around a flip. What PostgreSQL says of DynamoOnly is always "wait": there, the
+    /// target's record decides; see [`truth`](crate::truth()).
+    pub writes_paused: bool,
+}
+
+/// Whether applications may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Writes {
+    /// They may.
+    Open,
+    /// They wait: a transition is under way.
+    Paused,
+}
+
+/// The control record of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TargetRecord {
+    /// The phase. Any other than DynamoOnly says: the truth went back to PostgreSQL, ask there.
+    pub phase: Phase,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Whether writes wait.
+    pub writes: Writes,
+    /// The epoch with which the truth last came to the target: what has a lower version came from the source.
+    pub since: Epoch,
+    /// When it was last changed, by the clock of who did; for people only.
+    pub changed_at: DateTime<Utc>,
+    /// Since when the migration is complete: the truth is here for good. For applications nothing else changes.
+    pub completed_at: Option<DateTime<Utc>>,
+}
+
+impl TargetRecord {
+    /// As instances and stores go by it.
+    pub fn control(&self) -> Control {
+        let writes_paused = self.writes == Writes::Paused;
+        Control { phase: self.phase, epoch: self.epoch, changed_at: self.changed_at, writes_paused }
+    }
+
+    /// Whether it says that the truth is in the target.
+    pub fn holds_truth(&self) -> bool {
+        self.phase == Phase::DynamoOnly
+    }
+}

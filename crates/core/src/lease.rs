@@ -1,0 +1,77 @@
+//! What is known of a registered instance, in whichever store its lease is.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::version::Epoch;
+
+/// Who registers.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// See [`InstanceRow::id`].
+    pub id: i64,
+    /// See [`InstanceRow::name`].
+    pub name: String,
+    /// When the process started to be an instance, by its own clock; for people only.
+    pub started_at: DateTime<Utc>,
+    /// The lease.
+    pub lease: Duration,
+}
+
+/// Whether a step has to wait for an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum InstanceState {
+    /// It may be serving.
+    Live,
+    /// Its lease was waited out; it serves nothing until it registers again.
+    Expired,
+}
+
+/// One registered instance.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct InstanceRow {
+    /// Chosen at random by the process.
+    pub id: i64,
+    /// What the application calls itself.
+    pub name: String,
+    /// The address it connects from, as PostgreSQL sees it; `local` over a socket.
+    pub host: String,
+    /// Its process.
+    pub pid: i64,
+    /// Since when.
+    pub started_at: DateTime<Utc>,
+    /// The epoch it has acknowledged: it serves nothing by an older one. `None` before its first renewal.
+    pub epoch: Option<i64>,
+    /// Its lease in milliseconds.
+    pub lease_ms: i64,
+    /// How often it has renewed.
+    pub renewals: i64,
+    /// When it did last, by the source's clock.
+    pub renewed_at: DateTime<Utc>,
+    /// What is left of its lease in milliseconds, by the source's clock; negative when it is over. For people: no decision
+    /// hangs on it, because that clock may be set.
+    pub lease_left_ms: i64,
+    /// See [`InstanceState`].
+    pub state: InstanceState,
+}
+
+impl InstanceRow {
+    /// Its lease.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.unsigned_abs())
+    }
+
+    /// Who it is, for people.
+    pub fn title(&self) -> String {
+        format!("instance {} (host {}, pid {})", self.name, self.host, self.pid)
+    }
+
+    /// Whether it has acknowledged `epoch` or a later one.
+    pub fn has_acknowledged(&self, epoch: Epoch) -> bool {
+        self.epoch.is_some_and(|acknowledged| acknowledged >= epoch.0)
+    }
+}

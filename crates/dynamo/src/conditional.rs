@@ -1,0 +1,125 @@
+//! Writes where the target is the truth: each under the condition that its item is still as it was read.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use lockstep_core::{Attributes, Error, Kind, PK, Result, VERSION_ATTRIBUTE, Version};
+
+use super::transact::cancelled;
+use super::{Target, fault};
+
+/// Most bytes of one transaction, all items together (DynamoDB Developer Guide, "Quotas").
+pub const TRANSACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A put that happens only while its place is as expected.
+#[derive(Clone, Debug)]
+pub struct ConditionalPut {
+    /// The table.
+    pub table: String,
+    /// The whole item, key included.
+    pub item: Attributes,
+    /// What must be at its place.
+    pub expected: Expected,
+}
+
+/// What must be at the place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expected {
+    /// Nothing at all.
+    Absent,
+    /// An item, tombstone or not, at this version.
+    At(Version),
+    /// An item whose attribute has this value.
+    With(&'static str, AttributeValue),
+}
+
+impl Expected {
+    fn condition(&self) -> (&'static str, &'static str, Option<AttributeValue>) {
+        match self {
+            Self::Absent => ("attribute_not_exists(#a)", PK, None),
+            Self::At(version) => ("#a = :a", VERSION_ATTRIBUTE, Some(AttributeValue::N(version.0.to_string()))),
+            Self::With(name, value) => ("#a = :a", name, Some(value.clone())),
+        }
+    }
+}
+
+impl Target {
+    /// Puts one item, or several of distinct places together. Sent again with the same `token`, a transaction that happened
+    /// says so again, for ten minutes (Developer Guide, "Idempotency").
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] when one is not as expected, and nothing was put; [`Kind::Unknown`] when the answer was lost (I8).
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome.
+    pub async fn put_if(&self, puts: &[ConditionalPut], token: &str) -> Result<()> {
+        match puts {
+            [put] => self.put_one_if(put).await,
+            puts => self.put_all_if(puts, token).await,
+        }
+    }
+
+    async fn put_one_if(&self, put: &ConditionalPut) -> Result<()> {
+        let (condition, name, value) = put.expected.condition();
+        let mut request = self
+            .client
+            .put_item()
+            .table_name(&put.table)
+            .set_item(Some(put.item.clone()))
+            .condition_expression(condition)
+            .expression_attribute_names("#a", name);
+        if let Some(value) = value {
+            request = request.expression_attribute_values(":a", value);
+        }
+        request.send().await.map(drop).map_err(|e| fault::error(format!("writing to {}", put.table), e))
+    }
+
+    async fn put_all_if(&self, puts: &[ConditionalPut], token: &str) -> Result<()> {
+        let tables = puts.iter().map(|put| put.table.as_str()).collect::<Vec<_>>().join(", ");
+        let doing = || format!("writing to {tables} together");
+        let mut items = Vec::with_capacity(puts.len());
+        for put in puts {
+            let (condition, name, value) = put.expected.condition();
+            let mut built = Put::builder()
+                .table_name(&put.table)
+                .set_item(Some(put.item.clone()))
+                .condition_expression(condition)
+                .expression_attribute_names("#a", name);
+            if let Some(value) = value {
+                built = built.expression_attribute_values(":a", value);
+            }
+            let built = built.build().map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
+            items.push(TransactWriteItem::builder().put(built).build());
+        }
+        let sent = self.client.transact_write_items().set_transact_items(Some(items)).client_request_token(token).send().await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match cancelled(&error) {
+                Some(kind) => Error::target(kind, doing(), "the transaction was cancelled"),
+                None => fault::error(doing(), error),
+            }),
+        }
+    }
+
+    /// Reads items of several tables as they were at one moment; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when a transaction was at one of them.
+    pub async fn get_together(&self, keys: &[(&str, Attributes)]) -> Result<Vec<Option<Attributes>>> {
+        use aws_sdk_dynamodb::types::{Get, TransactGetItem};
+        let doing = "reading several items at one moment";
+        let mut items = Vec::with_capacity(keys.len());
+        for (table, key) in keys {
+            let get = Get::builder().table_name(*table).set_key(Some(key.clone())).build();
+            let get = get.map_err(|e| Error::target(Kind::Invalid, doing, e.to_string()))?;
+            items.push(TransactGetItem::builder().get(get).build());
+        }
+        let output = self.client.transact_get_items().set_transact_items(Some(items)).send().await;
+        let output = output.map_err(|e| {
+            let mut error = fault::error(doing, e);
+            if error.message.starts_with("TransactionCanceledException") {
+                error.kind = Kind::Unavailable;
+            }
+            error
+        })?;
+        Ok(output.responses.unwrap_or_default().into_iter().map(|response| response.item).collect())
+    }
+}

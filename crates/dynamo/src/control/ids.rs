@@ -1,0 +1,97 @@
+//! Counters of identity keys: ids are handed out in blocks, and none is handed out twice.
+//!
+//! A counter is the next id that nobody has. It only grows, under a condition or by an addition, so a request that is applied
+//! late or twice makes a gap and never a repetition.
+
+use lockstep_core::{Error, Kind, Result, Retry};
+
+use super::{TargetControl, key, number, number_at};
+use crate::{Backoff, fault};
+
+const NEXT: &str = "next";
+const SORT: &str = "IDS";
+
+/// Ids that belong to whoever took them: from `first` up to and without `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdBlock {
+    /// The least.
+    pub first: i64,
+    /// One more than the greatest.
+    pub end: i64,
+}
+
+impl TargetControl {
+    /// The next id of a table that nobody has; `None` where it was never seeded.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn next_id(&self, table: &str) -> Result<Option<i64>> {
+        Ok(self.read(&partition(table), SORT).await?.and_then(|item| number_at(&item, NEXT)))
+    }
+
+    /// Takes the next `size` ids of a table. An answer that was lost leaves a gap.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] where the counter was never seeded; the driver's.
+    pub async fn take_ids(&self, table: &str, size: u32) -> Result<IdBlock> {
+        let (doing, size) = (format!("taking ids for {table}"), i64::from(size.max(1)));
+        let sent = Backoff::brief().retry(|| async {
+            let request = self.target.client.update_item().table_name(&self.table).set_key(Some(key(&partition(table), SORT)));
+            let request = request
+                .update_expression("ADD #n :size")
+                // An overflow would begin again below.
+                .condition_expression("attribute_exists(#n) AND #n <= :last")
+                .expression_attribute_names("#n", NEXT)
+                .expression_attribute_values(":size", number(size))
+                .expression_attribute_values(":last", number(i64::MAX - size))
+                .return_values(aws_sdk_dynamodb::types::ReturnValue::UpdatedNew);
+            request.send().await.map_err(|e| fault::error(&doing, e))
+        });
+        match sent.await {
+            Ok(output) => {
+                let end: i64 = output
+                    .attributes
+                    .as_ref()
+                    .and_then(|item| number_at(item, NEXT))
+                    .ok_or_else(|| self.damaged("an id counter"))?;
+                Ok(IdBlock { first: end - size, end })
+            }
+            Err(error) if error.kind == Kind::Refused => {
+                let message = "its ids were never seeded from PostgreSQL, or are used up; give the id yourself, or run `doctor`";
+                Err(Error::target(Kind::Misconfigured, doing, message))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes sure that no id below `next` is handed out any more. With `create`, also where there is no counter yet;
+    /// returns the counter, `None` where there is none.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn raise_ids(&self, table: &str, next: i64, create: bool) -> Result<Option<i64>> {
+        let condition = if create { "attribute_not_exists(#n) OR #n < :next" } else { "#n < :next" };
+        let mut backoff = Backoff::brief();
+        loop {
+            let request = self.target.client.update_item().table_name(&self.table).set_key(Some(key(&partition(table), SORT)));
+            let request = request
+                .update_expression("SET #n = :next")
+                .condition_expression(condition)
+                .expression_attribute_names("#n", NEXT)
+                .expression_attribute_values(":next", number(next));
+            match request.send().await.map_err(|e| fault::error(format!("raising the ids of {table}"), e)) {
+                Ok(_) => return Ok(Some(next)),
+                Err(error) if error.kind == Kind::Refused => return self.next_id(table).await,
+                Err(error) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn partition(table: &str) -> String {
+    format!("IDS#{table}")
+}

@@ -1,0 +1,102 @@
+//! The control table: what an application must know of its migration while PostgreSQL may be down.
+//!
+//! A small table of its own, so that streams, scans and validation of the target tables never meet it. Everything in it is
+//! read strongly consistent. In reading order: `record` (phase, epoch, whether writes wait), `leases` (who serves by it),
+//! `ids` (counters of identity keys), `places` (where the row of an id lives), `purges`
+//! (how far one has come).
+
+mod ids;
+mod leases;
+mod places;
+mod purges;
+mod record;
+
+pub use ids::IdBlock;
+pub use places::Place;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use lockstep_core::{Attributes, Error, KeyType, Kind, PK, Result, SK, TargetSchema};
+
+use super::{TableStanding, Target, fault};
+
+const SCHEMA: TargetSchema = TargetSchema { partition: KeyType::S, sort: Some(KeyType::S), indexes: &[] };
+
+/// A handle on the control table; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct TargetControl {
+    target: Target,
+    table: String,
+}
+
+impl Target {
+    /// The control table of this migration, as its options name it. Nothing is sent yet.
+    pub fn control(&self) -> TargetControl {
+        TargetControl { target: self.clone(), table: self.options.control_table.clone() }
+    }
+}
+
+impl TargetControl {
+    /// Name of the table.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The target that it is in.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Creates the table, unless it is there. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] when a table of that name is something else; the driver's.
+    pub async fn create(&self) -> Result<()> {
+        let there = match self.target.describe(&self.table, &SCHEMA).await? {
+            TableStanding::There(there) if there.active => there,
+            _ => self.target.create(&self.table, &SCHEMA, false).await?,
+        };
+        match there.mismatches.as_slice() {
+            [] => Ok(()),
+            wrong => {
+                let message = format!("{}; choose another name or remove it", wrong.join("; "));
+                Err(Error::target(Kind::Misconfigured, format!("creating {}", self.table), message))
+            }
+        }
+    }
+
+    /// Reads one item; `None` also where the table was never made.
+    async fn read(&self, partition: &str, sort: &str) -> Result<Option<Attributes>> {
+        let request = self.target.client.get_item().table_name(&self.table).consistent_read(true);
+        match request.set_key(Some(key(partition, sort))).send().await {
+            Ok(output) => Ok(output.item),
+            Err(e) => match fault::error(format!("reading {}", self.table), e) {
+                error if error.message.starts_with("ResourceNotFoundException") => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::target(Kind::Misconfigured, format!("reading {}", self.table), format!("{what} does not parse; see `doctor`"))
+    }
+}
+
+fn key(partition: &str, sort: &str) -> Attributes {
+    Attributes::from([(PK.to_owned(), text(partition)), (SK.to_owned(), text(sort))])
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: impl std::fmt::Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn text_at<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn number_at<N: std::str::FromStr>(item: &Attributes, name: &str) -> Option<N> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}

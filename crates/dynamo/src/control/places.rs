@@ -1,0 +1,66 @@
+//! Places: where the row of a primary key lives, written in one transaction with the item itself.
+//!
+//! The target key of a row may contain more than its primary key, and the index that finds it by primary key is eventually
+//! consistent. 1. Two writers put the same id under two dates. 2. Neither finds the other's row. 3. The target holds two
+//! rows of one id. So whatever makes a row, or moves one, writes its place as well, under the condition that the place is as
+//! it was read: of two, one is cancelled and looks again. The place is also how a row is found that the index does not show yet.
+//!
+//! A place stays when its row is deleted, so that its id is not handed out again. It may be out of date once the source was
+//! written again; then its item is dead or gone, and the index says where the row went.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use lockstep_core::{Attributes, PK, Result, SK, TargetKey};
+
+use super::{TargetControl, key, text};
+use crate::{ConditionalPut, Expected};
+
+const SORT: &str = "PLACE";
+const KEY: &str = "key";
+const MADE_BY: &str = "made_by";
+
+/// What was read of a place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Where the row was put last while the target was the truth.
+    pub key: TargetKey,
+    made_by: AttributeValue,
+}
+
+impl TargetControl {
+    /// Where the row of `id` was put last; `None` if never while the target was the truth.
+    pub async fn place(&self, table: &str, id: &str) -> Result<Option<Place>> {
+        self.read(&partition(table, id), SORT).await?.map(|item| self.parse_place(&item)).transpose()
+    }
+
+    /// The key of a place, for reading it together with items.
+    pub fn place_key(&self, table: &str, id: &str) -> Attributes {
+        key(&partition(table, id), SORT)
+    }
+
+    /// Reads a place from its item.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) where it does not parse.
+    pub fn parse_place(&self, item: &Attributes) -> Result<Place> {
+        let place = item.get(KEY).and_then(|value| value.as_m().ok()).and_then(TargetKey::of);
+        let parsed = place.zip(item.get(MADE_BY).cloned()).map(|(key, made_by)| Place { key, made_by });
+        parsed.ok_or_else(|| self.damaged("a place"))
+    }
+
+    /// The put that says that the row of `id` is at `key` now, if the place is still as it was `read`. `writer` must differ
+    /// from write to write.
+    pub fn put_place(&self, table: &str, id: &str, key: &TargetKey, read: Option<&Place>, writer: &str) -> ConditionalPut {
+        let mut place = self.place_key(table, id);
+        let mut parts = Attributes::from([(PK.to_owned(), key.partition.clone())]);
+        parts.extend(key.sort.clone().map(|sort| (SK.to_owned(), sort)));
+        place.insert(KEY.to_owned(), AttributeValue::M(parts));
+        place.insert(MADE_BY.to_owned(), text(writer));
+        let expected = read.map_or(Expected::Absent, |read| Expected::With(MADE_BY, read.made_by.clone()));
+        ConditionalPut { table: self.table.clone(), item: place, expected }
+    }
+}
+
+/// One partition each: ids of one table must not share one.
+fn partition(table: &str, id: &str) -> String {
+    format!("ID#{table}#{id}")
+}

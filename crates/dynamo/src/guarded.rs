@@ -1,0 +1,62 @@
+//! Guarded writes: of two states of one row the target keeps the one with the higher version (I2, I3).
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use lockstep_core::{Item, Kind, Result, VERSION_ATTRIBUTE, Version};
+
+use super::{Target, fault};
+
+/// How a guarded write ended; both are success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landed {
+    /// The target now holds this state.
+    Applied,
+    /// The target holds this state already, or a newer one.
+    Superseded,
+}
+
+/// A guarded write that was answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Written {
+    /// How it ended.
+    pub landed: Landed,
+    /// Write units it consumed, where the endpoint tells; a refused condition consumes as well.
+    pub capacity_units: f64,
+}
+
+impl Target {
+    /// Puts a state or a tombstone at its version, unless the target has a version at least as high.
+    ///
+    /// It may be repeated, reordered and delayed at will: that is what the condition is for.
+    ///
+    /// # Errors
+    /// [`Kind::Unknown`] when the answer was lost: it may or may not have been applied (I8).
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome.
+    pub async fn put_guarded(&self, table: &str, item: Item, version: Version) -> Result<Written> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(item.into_attributes()))
+            .condition_expression("attribute_not_exists(#v) OR #v < :v")
+            .expression_attribute_names("#v", VERSION_ATTRIBUTE)
+            .expression_attribute_values(":v", AttributeValue::N(version.0.to_string()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(output) => Ok(Written {
+                landed: Landed::Applied,
+                capacity_units: output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default(),
+            }),
+            Err(error) => {
+                let error = fault::error(format!("writing to {table}"), error);
+                if error.kind == Kind::Refused {
+                    return Ok(Written { landed: Landed::Superseded, capacity_units: 1.0 });
+                }
+                Err(error)
+            }
+        }
+    }
+}

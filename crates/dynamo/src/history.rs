@@ -1,0 +1,229 @@
+//! History: rows as they were before anything changed, at version 0 and under the condition "absent".
+//!
+//! Version 0 with "absent" is enough in any order: a row that changed after capture has a pending key, so it reaches the
+//! target under a version above 0; whichever of the two comes second finds the other and yields, or overwrites as it
+//! should. A row deleted after capture leaves a tombstone, which is present, so history yields (I3).
+
+use std::fmt::Write as _;
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, PutRequest, ReturnConsumedCapacity, WriteRequest,
+};
+use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, Version};
+
+use super::{Target, fault};
+
+/// Most items of one request, on every path (DynamoDB Developer Guide, "Quotas").
+pub const STATEMENTS_MAX: usize = 25;
+
+/// How history is put into the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadPath {
+    /// PartiQL `INSERT` in `BatchExecuteStatement`: put-if-absent for each item. Safe at any time.
+    GuardedBatch,
+    /// `BatchWriteItem`, which takes no conditions: only while nothing else may write the target.
+    ColdBatch,
+    /// Conditional `PutItem`, one request a row: safe at any time, for endpoints without PartiQL.
+    ConditionalPut,
+}
+
+impl std::fmt::Display for LoadPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::GuardedBatch => "guarded batch (BatchExecuteStatement, insert if absent)",
+            Self::ColdBatch => "cold batch (BatchWriteItem, nothing else writes the target)",
+            Self::ConditionalPut => "conditional put (one PutItem a row; the endpoint has no PartiQL)",
+        })
+    }
+}
+
+/// What became of each item of a batch, by its place.
+#[derive(Clone, Debug, Default)]
+pub struct BatchOutcome {
+    /// Items that are in the target now because of this request.
+    pub written: usize,
+    /// Items whose key was there already.
+    pub present: usize,
+    /// Items to be sent again, and why.
+    pub again: Vec<(usize, Kind)>,
+    /// Items that the target will never take, and why.
+    pub refused: Vec<(usize, String)>,
+    /// Write units consumed, where the endpoint tells.
+    pub capacity_units: f64,
+}
+
+impl Target {
+    /// Sends up to [`STATEMENTS_MAX`] items, each with another key, at version 0.
+    ///
+    /// # Errors
+    /// Of the request as a whole. [`Kind::Invalid`] of several items does not say which: send them one by one.
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome; on the guarded paths it may simply be repeated.
+    pub async fn insert_history(&self, path: LoadPath, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+        debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
+        match path {
+            LoadPath::GuardedBatch => self.insert_guarded(table, items).await,
+            LoadPath::ColdBatch => self.insert_cold(table, items).await,
+            LoadPath::ConditionalPut => self.insert_one_by_one(table, items).await,
+        }
+    }
+
+    async fn insert_guarded(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+        let statements = items.into_iter().map(|item| statement(table, item)).collect();
+        let output = self
+            .client
+            .batch_execute_statement()
+            .set_statements(Some(statements))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|e| fault::error(format!("inserting into {table}"), e))?;
+        let mut outcome = BatchOutcome::default();
+        for capacity in output.consumed_capacity() {
+            outcome.capacity_units += capacity.capacity_units.unwrap_or_default();
+        }
+        for (place, response) in output.responses.unwrap_or_default().into_iter().enumerate() {
+            let Some(error) = response.error else {
+                outcome.written += 1;
+                continue;
+            };
+            use BatchStatementErrorCodeEnum as Code;
+            match error.code {
+                Some(Code::DuplicateItem | Code::ConditionalCheckFailed) => outcome.present += 1,
+                Some(Code::ProvisionedThroughputExceeded | Code::ThrottlingError | Code::RequestLimitExceeded) => {
+                    outcome.again.push((place, Kind::Throttled));
+                }
+                Some(Code::ValidationError | Code::ItemCollectionSizeLimitExceeded) => {
+                    outcome.refused.push((place, error.message.unwrap_or_else(|| "refused without a reason".to_owned())));
+                }
+                Some(code @ (Code::AccessDenied | Code::ResourceNotFound)) => {
+                    let kind = if code == Code::AccessDenied { Kind::Denied } else { Kind::Misconfigured };
+                    let message = error.message.unwrap_or_default();
+                    return Err(Error::target(kind, format!("inserting into {table}"), format!("{}: {message}", code.as_str())));
+                }
+                // An internal error or a conflict: it may have happened (I8), and put-if-absent may be repeated.
+                _ => outcome.again.push((place, Kind::Unknown)),
+            }
+        }
+        Ok(outcome)
+    }
+
+    async fn insert_cold(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+        let count = items.len();
+        let keys: Vec<_> = items.iter().map(|item| (item.get(PK).cloned(), item.get(SK).cloned())).collect();
+        let requests = items.into_iter().map(|item| {
+            let put = PutRequest::builder().set_item(Some(history(item).into_attributes())).build();
+            WriteRequest::builder().put_request(put.expect("an item was set")).build()
+        });
+        let output = self
+            .client
+            .batch_write_item()
+            .request_items(table, requests.collect())
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|e| fault::error(format!("inserting into {table}"), e))?;
+        let mut outcome = BatchOutcome::default();
+        for capacity in output.consumed_capacity() {
+            outcome.capacity_units += capacity.capacity_units.unwrap_or_default();
+        }
+        let unprocessed = output.unprocessed_items.unwrap_or_default().remove(table).unwrap_or_default();
+        for put in unprocessed.into_iter().filter_map(|request| request.put_request) {
+            let key = (put.item.get(PK).cloned(), put.item.get(SK).cloned());
+            let place = keys.iter().position(|known| *known == key).ok_or_else(|| {
+                Error::target(
+                    Kind::Invalid,
+                    format!("inserting into {table}"),
+                    "DynamoDB returned an unprocessed item that was not sent",
+                )
+            })?;
+            outcome.again.push((place, Kind::Throttled));
+        }
+        outcome.written = count - outcome.again.len();
+        Ok(outcome)
+    }
+
+    async fn insert_one_by_one(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+        let mut outcome = BatchOutcome::default();
+        let sent = futures::future::join_all(items.into_iter().map(|item| self.insert_one(table, item))).await;
+        for (place, result) in sent.into_iter().enumerate() {
+            match result {
+                Ok(Some(units)) => {
+                    outcome.written += 1;
+                    outcome.capacity_units += units;
+                }
+                Ok(None) => outcome.present += 1,
+                Err(e) if e.kind == Kind::Invalid => outcome.refused.push((place, e.message)),
+                Err(e) if e.kind.retry() == lockstep_core::Retry::Never => return Err(e),
+                Err(e) => outcome.again.push((place, e.kind)),
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Puts one item if its key is absent; `None` when it was there.
+    async fn insert_one(&self, table: &str, item: Item) -> Result<Option<f64>> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(history(item).into_attributes()))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", PK)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent.map_err(|e| fault::error(format!("inserting into {table}"), e)) {
+            Ok(output) => Ok(Some(output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default())),
+            Err(e) if e.kind == Kind::Refused => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the endpoint knows PartiQL; some servers that speak the protocol do not. `key` is any key of the table.
+    ///
+    /// # Errors
+    /// When the endpoint does not answer at all.
+    pub async fn has_partiql(&self, table: &str, key: &TargetKey) -> Result<bool> {
+        let mut text = format!("SELECT PK FROM \"{table}\" WHERE PK = ?");
+        let mut parameters = vec![key.partition.clone()];
+        if let Some(sort) = &key.sort {
+            text.push_str(" AND SK = ?");
+            parameters.push(sort.clone());
+        }
+        let probe = BatchStatementRequest::builder().statement(text).set_parameters(Some(parameters)).build();
+        match self.client.batch_execute_statement().statements(probe.expect("a statement was set")).send().await {
+            Ok(_) => Ok(true),
+            Err(e) => {
+                let error = fault::error("probing for PartiQL", e);
+                if error.message.starts_with("UnknownOperationException") { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+}
+
+fn history(item: Item) -> Item {
+    item.at(Version::HISTORY)
+}
+
+/// `INSERT INTO "t" VALUE {'a': ?, …}`: PartiQL's insert refuses a key that is there (Developer Guide, "PartiQL insert
+/// statements").
+fn statement(table: &str, item: Item) -> BatchStatementRequest {
+    let parts = history(item).into_parts();
+    let mut text = String::with_capacity(32 + table.len() + parts.iter().map(|(name, _)| name.len() + 5).sum::<usize>());
+    let _ = write!(text, "INSERT INTO \"{table}\" VALUE {{");
+    let mut parameters: Vec<AttributeValue> = Vec::with_capacity(parts.len());
+    for (place, (name, value)) in parts.into_iter().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        text.push('\'');
+        text.push_str(name);
+        text.push_str("':?");
+        parameters.push(value);
+    }
+    text.push('}');
+    BatchStatementRequest::builder().statement(text).set_parameters(Some(parameters)).build().expect("a statement was set")
+}

@@ -1,0 +1,82 @@
+//! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
+//!
+//! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
+//! writes), `transact` (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and
+//! id counters of that time), `history` (the three load paths), `mark` (what a table
+//! remembers of the source), `payload_hash`, `read`, `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages
+//! that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
+
+mod attribute_json;
+mod backoff;
+mod conditional;
+mod connect;
+pub mod control;
+mod count;
+mod fault;
+mod guarded;
+mod history;
+mod json_cursor;
+mod mark;
+mod page_item;
+mod page_json;
+mod payload_hash;
+mod plain_item;
+mod purge;
+mod query;
+mod raw_scan;
+mod read;
+pub mod streams;
+mod tables;
+mod transact;
+
+pub use backoff::Backoff;
+pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
+pub use connect::TargetOptions;
+pub use control::TargetControl;
+pub use count::{CountPage, CountWhat};
+pub use guarded::{Landed, Written};
+pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
+pub use mark::{HistoryMark, is_mark};
+pub use page_item::PageItem;
+pub use page_json::PageEnd;
+pub use payload_hash::sha256_hex;
+pub use purge::{Purge, PurgePage};
+pub use query::PartitionRange;
+pub use raw_scan::ScanBody;
+pub use read::{Page, READ_KEYS_MAX};
+pub use tables::{TableStanding, TargetTable};
+pub use transact::TRANSACTION_ITEMS_MAX;
+
+/// A handle on the target; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Target {
+    client: aws_sdk_dynamodb::Client,
+    streams: aws_sdk_dynamodbstreams::Client,
+    options: TargetOptions,
+    described: tables::Described,
+}
+
+impl Target {
+    /// The SDK's client, for what this module does not offer.
+    pub fn client(&self) -> &aws_sdk_dynamodb::Client {
+        &self.client
+    }
+
+    /// Where this target is, for messages.
+    pub fn place(&self) -> String {
+        match &self.options.endpoint_url {
+            Some(url) => url.clone(),
+            None => format!("AWS, region {}", self.region().unwrap_or_else(|| "unset".to_owned())),
+        }
+    }
+
+    /// The region in use.
+    pub fn region(&self) -> Option<String> {
+        self.client.config().region().map(|region| region.as_ref().to_owned())
+    }
+
+    /// How long after its last possible sending a request could still be carried out.
+    pub fn request_lifetime(&self) -> std::time::Duration {
+        self.options.request_lifetime
+    }
+}

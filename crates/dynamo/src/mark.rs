@@ -1,0 +1,141 @@
+//! Marks: what a target table remembers of how far the source was; see `source/history.rs`.
+//!
+//! The mark is an item of the table itself and not of some table beside it: a table that was restored from a backup, or made anew,
+//! brings its own mark, or none, and shows so of which moment it is. It is a tombstone at version 0 in a place of its own, so every
+//! reader passes over it.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, SecondsFormat, Utc};
+use lockstep_core::{
+    Attributes, DELETED_ATTRIBUTE, Error, ItemView, KeyType, Kind, Result, TargetKey, TargetSchema, VERSION_ATTRIBUTE, Version,
+};
+use serde::Serialize;
+
+use super::{Target, fault};
+
+/// The number of the mark; only marks have it.
+const MARK_ATTRIBUTE: &str = "_mark";
+const HIGHEST: &str = "highest";
+const SERVER: &str = "server";
+const AT: &str = "at";
+
+/// What a target table remembers of the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HistoryMark {
+    /// Counts marks.
+    pub number: i64,
+    /// The source had handed out this version.
+    pub version: Version,
+    /// The server and timeline it was on, where it told.
+    pub server: Option<String>,
+    /// When it was made, by the clock of who did; for people only.
+    pub at: DateTime<Utc>,
+}
+
+/// Whether an item is a mark, and no row's.
+pub fn is_mark(item: &dyn ItemView) -> bool {
+    item.attribute(MARK_ATTRIBUTE).is_some()
+}
+
+fn place(schema: &TargetSchema) -> TargetKey {
+    let part = |key_type: KeyType| match key_type {
+        KeyType::S => AttributeValue::S("lockstep-history".to_owned()),
+        // No key column counts from here, and no marker of the reverse feed does.
+        KeyType::N => AttributeValue::N(format!("-8{:037}", 0)),
+    };
+    TargetKey { partition: part(schema.partition), sort: schema.sort.map(part) }
+}
+
+impl Target {
+    /// The mark of a table; `None` where there is none, or no table.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Misconfigured`] for one that does not parse.
+    pub async fn history_mark(&self, table: &str, schema: &TargetSchema) -> Result<Option<HistoryMark>> {
+        let item = match self.get(table, &place(schema)).await {
+            Err(error) if error.message.starts_with("ResourceNotFoundException") => None,
+            found => found?,
+        };
+        let Some(item) = item else { return Ok(None) };
+        let parsed = parse(&item).ok_or_else(|| {
+            Error::target(Kind::Misconfigured, format!("reading the history of {table}"), "its mark does not parse; see `doctor`")
+        });
+        parsed.map(Some)
+    }
+
+    /// Sets the mark of a table, unless it has a later one. Repeated or late it changes nothing.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn set_history_mark(&self, table: &str, schema: &TargetSchema, mark: &HistoryMark) -> Result<()> {
+        let mut sets = "SET #v = :zero, #d = :yes, #m = :m, #h = :h, #at = :at".to_owned();
+        let number = |n: i64| AttributeValue::N(n.to_string());
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(table)
+            .set_key(Some(place(schema).to_attributes()))
+            .condition_expression("attribute_not_exists(#m) OR #m < :m")
+            .expression_attribute_names("#v", VERSION_ATTRIBUTE)
+            .expression_attribute_names("#d", DELETED_ATTRIBUTE)
+            .expression_attribute_names("#m", MARK_ATTRIBUTE)
+            .expression_attribute_names("#h", HIGHEST)
+            .expression_attribute_names("#at", AT)
+            .expression_attribute_values(":zero", number(Version::HISTORY.0))
+            .expression_attribute_values(":yes", AttributeValue::Bool(true))
+            .expression_attribute_values(":m", number(mark.number))
+            .expression_attribute_values(":h", number(mark.version.0))
+            .expression_attribute_values(":at", AttributeValue::S(mark.at.to_rfc3339_opts(SecondsFormat::Millis, true)));
+        if let Some(server) = &mark.server {
+            sets += ", #s = :s";
+            request = request
+                .expression_attribute_names("#s", SERVER)
+                .expression_attribute_values(":s", AttributeValue::S(server.clone()));
+        }
+        match request.update_expression(sets).send().await.map_err(|e| fault::error(format!("marking {table}"), e)) {
+            Err(error) if error.kind == Kind::Refused => Ok(()),
+            sent => sent.map(drop),
+        }
+    }
+
+    /// Removes the mark of a table.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn remove_history_mark(&self, table: &str, schema: &TargetSchema) -> Result<()> {
+        let key = place(schema).to_attributes();
+        let sent = self.client.delete_item().table_name(table).set_key(Some(key)).send().await;
+        sent.map(drop).map_err(|e| fault::error(format!("removing the mark of {table}"), e))
+    }
+
+    /// The highest version in one page of segment `segment` of `segments`, and where the next page starts.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn highest_version_page(
+        &self,
+        table: &str,
+        segment: (usize, usize),
+        start: Option<Attributes>,
+    ) -> Result<(Version, Option<Attributes>)> {
+        let request = self.scan_segment(table, segment, start).projection_expression("#v");
+        let sent = request.expression_attribute_names("#v", VERSION_ATTRIBUTE).send().await;
+        let output = sent.map_err(|e| fault::error(format!("looking for the highest version in {table}"), e))?;
+        let highest = output.items().iter().filter_map(lockstep_core::version_of).max().unwrap_or(Version::HISTORY);
+        Ok((highest, output.last_evaluated_key.filter(|key| !key.is_empty())))
+    }
+}
+
+fn parse(item: &Attributes) -> Option<HistoryMark> {
+    let number = |name: &str| item.get(name)?.as_n().ok()?.parse().ok();
+    let text = |name: &str| item.get(name)?.as_s().ok().cloned();
+    Some(HistoryMark {
+        number: number(MARK_ATTRIBUTE)?,
+        version: Version(number(HIGHEST)?),
+        server: text(SERVER),
+        at: DateTime::parse_from_rfc3339(&text(AT)?).ok()?.to_utc(),
+    })
+}

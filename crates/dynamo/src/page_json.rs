@@ -1,0 +1,180 @@
+//! Reading the JSON of a scan's page, item by item, as the SDK would.
+//!
+//! "As the SDK would" is meant to the letter, for what decides about money is read here: the same bytes give the same items in
+//! both, or an error in both. A property test holds one against the other. Pages of plain items, which all of ours are, are read
+//! by hand (`plain_item`); what is anything else is judged here, by serde_json.
+
+use std::fmt;
+
+use lockstep_core::{Attributes, Error, Kind};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::attribute_json::{OneValue, Text};
+use super::page_item::PageItem;
+use super::plain_item::read_plain;
+use super::raw_scan::ScanBody;
+
+/// What a page says beside its items.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PageEnd {
+    /// Where the next page starts; `None` at the end of the segment.
+    pub next: Option<Attributes>,
+    /// Read units consumed, where the endpoint tells.
+    pub capacity_units: f64,
+}
+
+impl ScanBody {
+    /// Hands each item to `each`, in their order; it lives for that call only.
+    ///
+    /// # Errors
+    /// When the bytes are not a page, [`Kind::Invalid`]. Some items may have been handed over by then.
+    pub fn read(&self, mut each: impl FnMut(&PageItem<'_>)) -> lockstep_core::Result<PageEnd> {
+        let (text, mut handed_over) = (self.text()?, 0);
+        if let Some(end) = read_plain(text, &mut handed_over, &mut each) {
+            return Ok(end);
+        }
+        let rest = |item: &PageItem<'_>| if handed_over > 0 { handed_over -= 1 } else { each(item) };
+        read_any(text, Some(rest)).map_err(|e| self.no_page(&e))
+    }
+
+    /// What the page says beside its items, which are passed over: for who asks for the next page before reading this one.
+    ///
+    /// # Errors
+    /// As [`read`](ScanBody::read). What is wrong with an item need not show.
+    pub fn end(&self) -> lockstep_core::Result<PageEnd> {
+        read_any(self.text()?, None::<fn(&PageItem<'_>)>).map_err(|e| self.no_page(&e))
+    }
+
+    fn text(&self) -> lockstep_core::Result<&str> {
+        let text = std::str::from_utf8(self.body.bytes().unwrap_or_default());
+        text.map_err(|e| Error::target(Kind::Invalid, format!("scanning {}", self.table), e.to_string()))
+    }
+
+    fn no_page(&self, reason: &serde_json::Error) -> Error {
+        let reason = format!("the answer is not a page of items: {reason}");
+        Error::target(Kind::Invalid, format!("scanning {}", self.table), reason)
+    }
+}
+
+/// Reads a page of any kind.
+pub(super) fn read_any(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> serde_json::Result<PageEnd> {
+    if text.is_empty() {
+        // To the SDK, an empty body is an empty object.
+        return Ok(PageEnd::default());
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let end = json.deserialize_map(PageVisitor { each, item: PageItem::default() })?;
+    json.end()?;
+    Ok(end)
+}
+
+/// The whole answer. It has one item at a time; without anybody to hand them to, none.
+struct PageVisitor<'de, F> {
+    each: Option<F>,
+    item: PageItem<'de>,
+}
+
+impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for PageVisitor<'de, F> {
+    type Value = PageEnd;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page of a scan")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<PageEnd, A::Error> {
+        let (mut end, mut has_items) = (PageEnd::default(), false);
+        while let Some(name) = map.next_key_seed(Text)? {
+            match name.as_ref() {
+                // The SDK would forget the first ones; here they have been handed over.
+                "Items" if self.each.is_none() => drop(map.next_value::<IgnoredAny>()?),
+                "Items" if has_items => return Err(A::Error::duplicate_field("Items")),
+                "Items" => has_items = map.next_value_seed(Items(&mut self))?,
+                "LastEvaluatedKey" => {
+                    let is_there = map.next_value_seed(OneItem(&mut self.item))?;
+                    end.next = is_there.then(|| self.item.to_attributes()).filter(|key| !key.is_empty());
+                }
+                "ConsumedCapacity" => {
+                    let consumed: Option<Consumed> = map.next_value()?;
+                    end.capacity_units = consumed.and_then(|consumed| consumed.units).unwrap_or_default();
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(end)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Consumed {
+    #[serde(rename = "CapacityUnits")]
+    pub(super) units: Option<f64>,
+}
+
+/// The list of items. Says whether there is one.
+struct Items<'a, 'de, F>(&'a mut PageVisitor<'de, F>);
+
+impl<'de, F: FnMut(&PageItem<'_>)> DeserializeSeed<'de> for Items<'_, 'de, F> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for Items<'_, 'de, F> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of items")
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<bool, A::Error> {
+        let PageVisitor { each, item } = self.0;
+        while let Some(is_there) = items.next_element_seed(OneItem(item))? {
+            if !is_there {
+                return Err(A::Error::custom("an item is null"));
+            }
+            if let Some(each) = each {
+                each(item);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// One item, or a key. Says whether there is one.
+struct OneItem<'a, 'de>(&'a mut PageItem<'de>);
+
+impl<'de> DeserializeSeed<'de> for OneItem<'_, 'de> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OneItem<'_, 'de> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an item")
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        self.0.clear();
+        while let Some(name) = map.next_key_seed(Text)? {
+            let value = map.next_value_seed(OneValue)?;
+            self.0.put(name, value);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,88 @@
+//! A server that gives every request one answer, to the byte: what the SDK makes of it is what ours must make of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{Target, TargetOptions};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What is answered.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    /// How many bytes of the body are sent before the connection is cut.
+    pub(super) cut: Option<usize>,
+}
+
+impl Answer {
+    pub(super) fn page(body: impl Into<Vec<u8>>) -> Self {
+        Self { status: 200, body: body.into(), cut: None }
+    }
+}
+
+pub(super) struct Answering {
+    pub(super) target: Target,
+    answer: Arc<Mutex<Answer>>,
+}
+
+impl Answering {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let answer = Arc::new(Mutex::new(Answer::page("{}")));
+        let shared = Arc::clone(&answer);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Head and body are two writes: the second would wait for the first to be acknowledged, 40 ms.
+                stream.set_nodelay(true).expect("a socket option");
+                tokio::spawn(converse(stream, Arc::clone(&shared)));
+            }
+        });
+        let options = TargetOptions {
+            endpoint_url: Some(format!("http://{address}")),
+            region: Some("us-east-1".to_owned()),
+            emulator_credentials: true,
+            // What is read is compared, not how fast: a machine that stands still for a while must not be an error.
+            connect_timeout: PATIENCE,
+            request_timeout: PATIENCE,
+            ..TargetOptions::default()
+        };
+        Self { target: Target::connect(options).await, answer }
+    }
+
+    pub(super) fn answer(&self, answer: Answer) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+}
+
+async fn converse(mut stream: TcpStream, answer: Arc<Mutex<Answer>>) -> std::io::Result<()> {
+    let mut received = Vec::new();
+    loop {
+        while !is_whole(&received) {
+            if stream.read_buf(&mut received).await? == 0 {
+                return Ok(());
+            }
+        }
+        received.clear();
+        let Answer { status, body, cut } = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let head = format!("HTTP/1.1 {status} Answer\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&body[..cut.unwrap_or(body.len())]).await?;
+        if cut.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a request is here to its end; a client that waits for the answer sends nothing behind it.
+fn is_whole(received: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(received);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:").map(str::trim)?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}

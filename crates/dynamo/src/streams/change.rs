@@ -1,0 +1,82 @@
+//! What a record says, and what a page of them comes to.
+
+use std::collections::HashMap;
+
+use lockstep_core::{Attributes, Change, Folded, FoldedItem, is_tombstone, version_of};
+
+use super::super::mark::is_mark;
+use super::api::StreamRecord;
+use super::marker::round_of;
+
+fn is_none_of_a_row(item: &Attributes) -> bool {
+    is_mark(item) || round_of(item).is_some()
+}
+
+/// Reads a record.
+pub fn change_of(record: &StreamRecord) -> Change {
+    let live = |item: &&Attributes| !is_tombstone(item);
+    let (old, new) = (record.old.as_ref(), record.new.as_ref());
+    match new {
+        // A mark of history; there is no row behind it.
+        Some(new) if is_mark(new) => Change::Purged,
+        Some(new) if round_of(new).is_some() => Change::Marker(round_of(new).unwrap_or_default().to_owned()),
+        Some(new) => match (version_of(new), old.and_then(version_of)) {
+            (None, _) => Change::Foreign("an item without a version was written by something else than Lockstep"),
+            (Some(version), Some(before)) if version <= before => {
+                Change::Foreign("an item was changed without a new version, by something else than Lockstep")
+            }
+            (Some(version), _) if is_tombstone(new) => Change::Deleted(version, old.filter(live).cloned()),
+            (Some(version), _) => Change::Put(version, new.clone()),
+        },
+        None if old.filter(live).is_none() => Change::Purged,
+        None if record.expired => Change::Expired,
+        None => Change::Foreign("an item was removed, without a tombstone, by something else than Lockstep"),
+    }
+}
+
+/// Folds a page. Records of one item are in order, so the last one tells.
+pub fn changes_of(records: &[StreamRecord]) -> Folded {
+    let mut folded = Folded::default();
+    let mut items: HashMap<String, (usize, FoldedItem)> = HashMap::new();
+    for (at, record) in records.iter().enumerate() {
+        let change = change_of(record);
+        match &change {
+            Change::Purged if record.old.as_ref().or(record.new.as_ref()).is_none_or(is_none_of_a_row) => continue,
+            Change::Marker(round) => {
+                folded.marker = Some(round.clone());
+                continue;
+            }
+            Change::Expired => folded.expired += 1,
+            Change::Foreign(why) => {
+                folded.foreign += 1;
+                folded.foreign_reason = Some(why);
+            }
+            Change::Put(..) | Change::Deleted(..) | Change::Purged => {}
+        }
+        let place = lockstep_core::place(&record.key);
+        let (last, item) = items.entry(place).or_default();
+        (*last, item.key) = (at, record.key.clone());
+        match change {
+            Change::Put(..) | Change::Deleted(..) => {
+                item.gone_before |= std::mem::take(&mut item.gone_after);
+                item.change = Some(kept_image(change, item.change.take()));
+            }
+            // Its versions begin anew: 1. A row at version 7 expires. 2. It is put again, and as nothing is there it gets
+            // version 1. 3. Held against the 7, its newest state would be refused.
+            _ if record.new.is_none() => item.gone_after = true,
+            _ => {}
+        }
+    }
+    let mut ordered: Vec<(usize, FoldedItem)> = items.into_values().collect();
+    ordered.sort_unstable_by_key(|(at, _)| *at);
+    folded.items = ordered.into_iter().map(|(_, item)| item).collect();
+    folded
+}
+
+/// A second tombstone has no row before it; the first one had.
+fn kept_image(change: Change, before: Option<Change>) -> Change {
+    match (change, before) {
+        (Change::Deleted(version, None), Some(Change::Deleted(_, image))) => Change::Deleted(version, image),
+        (change, _) => change,
+    }
+}

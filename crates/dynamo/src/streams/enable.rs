@@ -1,0 +1,77 @@
+//! Switching a table's stream on.
+
+use aws_sdk_dynamodb::types::{StreamSpecification, StreamViewType, TableDescription, TableStatus};
+use lockstep_core::{Error, Kind, Result};
+
+use super::super::{Backoff, Target, fault};
+use super::TableStream;
+
+impl Target {
+    /// Switches the stream of a table on, with new and old images, unless it is on, and waits until the table is ACTIVE
+    /// again. Safe to repeat: a stream that is on stays the one it is.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] where the table has a stream of another kind: whoever reads it must be asked first.
+    ///
+    /// # Cancel safety
+    /// The stream may be on or not.
+    pub async fn enable_stream(&self, table: &str) -> Result<TableStream> {
+        let doing = format!("switching on the stream of {table}");
+        let mut backoff = Backoff::patient();
+        loop {
+            let found = self.ask_for_description(table).await?;
+            let found = found
+                .ok_or_else(|| Error::target(Kind::Misconfigured, &doing, "there is no such table in this region and account"))?;
+            let active = found.table_status == Some(TableStatus::Active);
+            match stream_of(&found) {
+                Some((arn, StreamViewType::NewAndOldImages)) if active => {
+                    return Ok(TableStream::new(self.streams.clone(), table, arn));
+                }
+                Some((_, StreamViewType::NewAndOldImages)) => {}
+                None if !active => {}
+                Some((_, other)) => {
+                    let message = format!(
+                        "{table} has a stream of {}, and Lockstep needs one of new and old images; a table has only one. End it \
+                         (UpdateTable, StreamEnabled=false) if nobody reads it, and try again",
+                        other.as_str()
+                    );
+                    return Err(Error::target(Kind::Misconfigured, doing, message));
+                }
+                None => self.ask_for_stream(table, &doing).await?,
+            }
+            backoff.pause(Error::target(Kind::Unavailable, &doing, "the table is not ACTIVE with its stream yet")).await?;
+        }
+    }
+
+    /// As [`enable_stream`](Target::enable_stream), but one that was on within the last five seconds is taken to be on.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn enable_stream_lately(&self, table: &str) -> Result<TableStream> {
+        match self.described.lately(table).as_ref().and_then(stream_of) {
+            Some((arn, StreamViewType::NewAndOldImages)) => Ok(TableStream::new(self.streams.clone(), table, arn)),
+            _ => self.enable_stream(table).await,
+        }
+    }
+
+    async fn ask_for_stream(&self, table: &str, doing: &str) -> Result<()> {
+        let wanted =
+            StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages).build();
+        let wanted = wanted.map_err(|e| Error::target(Kind::Invalid, doing, e.to_string()))?;
+        let sent = self.client.update_table().table_name(table).stream_specification(wanted).send().await;
+        match sent.map_err(|e| fault::error(doing, e)) {
+            // Somebody else, or an earlier request whose answer was lost, is switching it on: look again.
+            Err(error) if error.kind == Kind::Unknown || error.message.starts_with("ResourceInUseException") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+/// The stream that is on, and what it carries.
+fn stream_of(table: &TableDescription) -> Option<(String, StreamViewType)> {
+    let specification = table.stream_specification.as_ref().filter(|stream| stream.stream_enabled)?;
+    Some((table.latest_stream_arn.clone()?, specification.stream_view_type.clone()?))
+}

@@ -1,0 +1,137 @@
+//! Following a whole stream: all shards that may be read in parallel, new ones as they appear.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use lockstep_core::{Error, Kind, Result, Saved};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::api::{Shard, StreamApi, StreamError};
+use super::lineage::readable;
+use super::reader::{ShardPage, ShardReader};
+
+/// How a stream is followed.
+#[derive(Clone, Copy, Debug)]
+pub struct FollowOptions {
+    /// Pause after an answer without records. DynamoDB allows five requests a second for a shard.
+    pub idle_pause: Duration,
+    /// How often shards are listed.
+    pub list_every: Duration,
+    /// Most pages read and not yet taken by the sink, over all shards: each has at most a megabyte.
+    pub pages_at_once: usize,
+    /// Most records of a page.
+    pub page_records: usize,
+}
+
+/// Who takes the records.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// What was saved, by shard. Called once, before anything else.
+    async fn saved(&self) -> Result<HashMap<String, Saved>>;
+
+    /// Takes a page and saves its position, both or neither. Called for one page of a shard at a time, for shards in
+    /// parallel; never for a child before its parent was taken to the end. After a crash pages come again.
+    async fn take(&self, shard: &Shard, page: ShardPage) -> Result<()>;
+
+    /// Told that records of a shard are gone which were not taken. What is still there follows.
+    async fn lost(&self, shard: &str, why: &str) -> Result<()>;
+}
+
+/// Follows a stream until cancelled.
+///
+/// # Errors
+/// The stream's when no retry can mend it, and the sink's.
+///
+/// # Cancel safety
+/// It may be dropped at any point: what the sink has not saved comes again.
+pub async fn follow(stream: &dyn StreamApi, sink: &dyn Sink, options: FollowOptions, cancel: &CancellationToken) -> Result<()> {
+    let mut saved = sink.saved().await?;
+    let mut finished: HashSet<String> = saved.iter().filter(|(_, s)| s.finished).map(|(id, _)| id.clone()).collect();
+    let room = Semaphore::new(options.pages_at_once.max(1));
+    let mut running: FuturesUnordered<BoxFuture<'_, Result<Option<String>>>> = FuturesUnordered::new();
+    let mut started: HashSet<String> = HashSet::new();
+    // A shard that was cut off from us for longer than the retention is listed no more.
+    let mut unseen: HashSet<String> = saved.iter().filter(|(_, s)| !s.finished).map(|(id, _)| id.clone()).collect();
+    loop {
+        let shards = list(stream).await?;
+        for gone in unseen.drain().filter(|id| !shards.iter().any(|shard| shard.id == *id)) {
+            sink.lost(&gone, "the shard was trimmed before it was read to its end").await?;
+        }
+        for shard in readable(&shards, &finished) {
+            if started.insert(shard.id.clone()) {
+                let position = saved.remove(&shard.id).and_then(|saved| saved.position);
+                let reader = ShardReader::new(stream, shard.id.clone(), position, options.page_records);
+                running.push(read_shard(reader, shard.clone(), sink, &room, options.idle_pause, cancel).boxed());
+            }
+        }
+        tokio::select! {
+            biased;
+            Some(end) = running.next() => {
+                if let Some(shard) = end? {
+                    finished.insert(shard);
+                }
+            }
+            () = tokio::time::sleep(options.list_every) => {}
+            () = cancel.cancelled(), if running.is_empty() => {}
+        }
+        if cancel.is_cancelled() {
+            // Each ends with the page it is at.
+            while let Some(end) = running.next().await {
+                end?;
+            }
+            return Ok(());
+        }
+    }
+}
+
+async fn list(stream: &dyn StreamApi) -> Result<Vec<Shard>> {
+    let shards = || async { stream.shards().await.map_err(plain) };
+    super::super::Backoff::patient().retry(shards).await
+}
+
+/// Reads one shard to its end; `None` when cancelled before.
+async fn read_shard(
+    mut reader: ShardReader<'_>,
+    shard: Shard,
+    sink: &dyn Sink,
+    room: &Semaphore,
+    idle_pause: Duration,
+    cancel: &CancellationToken,
+) -> Result<Option<String>> {
+    while !cancel.is_cancelled() {
+        let place = room.acquire().await;
+        let page = match reader.next().await {
+            Ok(page) => page,
+            Err(StreamError::Trimmed) if reader.has_position() => {
+                sink.lost(&shard.id, "records were trimmed before they were read").await?;
+                reader.begin_with_oldest();
+                continue;
+            }
+            Err(error) => return Err(plain(error)),
+        };
+        let (idle, last) = (page.records.is_empty(), page.finished);
+        sink.take(&shard, page).await?;
+        drop(place);
+        if last {
+            return Ok(Some(shard.id));
+        }
+        if idle {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = tokio::time::sleep(idle_pause) => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn plain(error: StreamError) -> Error {
+    match error {
+        StreamError::Store(error) => error,
+        other => Error::target(Kind::Unavailable, "reading a stream", other.to_string()),
+    }
+}

@@ -1,0 +1,28 @@
+//! DynamoDB Streams: every change of a target table, in order for each key, for 24 hours.
+//!
+//! Words: a *shard* holds the records of one partition for some hours, then it is closed and has one or two *children*; a
+//! *position* is the sequence number of the last record that was taken; a *marker* is a tombstone at a place that no row
+//! can have, written to see whether everything before it has come through.
+//!
+//! In reading order: `api` (what is asked of a stream, a trait so that shards can be split at will in tests), `enable`,
+//! `sdk` (the real one), `convert`, `reader` (one shard), `lineage` (which shards may be read), `follow` (all of them),
+//! `change` (what a record says), `marker`.
+
+mod api;
+mod change;
+mod convert;
+mod enable;
+mod follow;
+mod lineage;
+mod marker;
+mod reader;
+mod sdk;
+#[cfg(test)]
+mod tests;
+
+pub use api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
+pub use change::{change_of, changes_of};
+pub use follow::{FollowOptions, Sink, follow};
+pub use lineage::{childless, readable};
+pub use reader::ShardPage;
+pub use sdk::TableStream;

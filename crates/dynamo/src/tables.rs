@@ -1,0 +1,269 @@
+//! Target tables: created as the trait says, or checked against it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType, Projection, ProjectionType,
+    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+};
+use lockstep_core::{Error, KeyAttribute, Kind, PK, Result, TTL_ATTRIBUTE, TargetKey, TargetSchema, VERSION_ATTRIBUTE};
+
+use super::{Backoff, Target, fault};
+
+/// For how long who says so makes do with a description. It is of a moment ago in any case: DescribeTable is eventually consistent.
+///
+/// An emulator counts every item of every index each time, which holds up whoever reads or writes there.
+///
+/// Source: Amazon DynamoDB API Reference, DescribeTable.
+const DESCRIBED_LATELY: Duration = Duration::from_secs(5);
+
+/// Tables that were ACTIVE lately. What is missing or being changed is asked for each time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Described(Arc<Mutex<HashMap<String, (Instant, TableDescription)>>>);
+
+impl Described {
+    pub(super) fn lately(&self, table: &str) -> Option<TableDescription> {
+        let described = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        described.get(table).filter(|(at, _)| at.elapsed() < DESCRIBED_LATELY).map(|(_, found)| found.clone())
+    }
+
+    fn note(&self, table: &str, asked_at: Instant, found: &TableDescription) {
+        let mut described = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_active(found) {
+            described.insert(table.to_owned(), (asked_at, found.clone()));
+        } else {
+            described.remove(table);
+        }
+    }
+}
+
+/// A target table as it is now.
+#[derive(Clone, Debug)]
+pub struct TargetTable {
+    /// DynamoDB's id, where the endpoint gives one: another one under the same name is another table.
+    pub id: Option<String>,
+    /// What is not as it must be, one sentence each; empty when the table is usable.
+    pub mismatches: Vec<String>,
+    /// Whether table and indexes are ACTIVE.
+    pub active: bool,
+}
+
+/// Whether a table is there.
+#[derive(Clone, Debug)]
+pub enum TableStanding {
+    /// There is no such table.
+    Missing,
+    /// There is one.
+    There(TargetTable),
+}
+
+impl Target {
+    /// Looks at a table.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] and the like; a missing table is not an error.
+    pub async fn describe(&self, table: &str, schema: &TargetSchema) -> Result<TableStanding> {
+        let found = self.ask_for_description(table).await?;
+        Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema)))
+    }
+
+    /// As [`describe`](Target::describe), but one that was ACTIVE within the last five seconds is taken to be as it was.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn describe_lately(&self, table: &str, schema: &TargetSchema) -> Result<TableStanding> {
+        match self.described.lately(table) {
+            Some(found) => Ok(standing(&found, schema)),
+            None => self.describe(table, schema).await,
+        }
+    }
+
+    /// What DynamoDB says of a table now; `None` where there is none.
+    pub(super) async fn ask_for_description(&self, table: &str) -> Result<Option<TableDescription>> {
+        let asked_at = Instant::now();
+        match self.client.describe_table().table_name(table).send().await {
+            Ok(output) => {
+                let found = output.table.unwrap_or_else(|| TableDescription::builder().build());
+                self.described.note(table, asked_at, &found);
+                Ok(Some(found))
+            }
+            Err(e) => {
+                let error = fault::error(format!("describing {table} at {}", self.place()), e);
+                if error.message.starts_with("ResourceNotFoundException") { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Creates a table, on demand, and waits until it and its indexes are ACTIVE. With `ttl`, expiry is switched on.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Unavailable`] when the table is not ACTIVE after about five minutes.
+    pub async fn create(&self, table: &str, schema: &TargetSchema, ttl: bool) -> Result<TargetTable> {
+        let doing = format!("creating {table} at {}", self.place());
+        let definitions = schema.key_attributes().into_iter().map(|attribute| {
+            let definition =
+                AttributeDefinition::builder().attribute_name(attribute.name).attribute_type(attribute.key_type.scalar());
+            definition.build().expect("name and type were set")
+        });
+        let indexes: Vec<GlobalSecondaryIndex> = schema
+            .indexes
+            .iter()
+            .map(|index| {
+                let projection = if index.whole_items { ProjectionType::All } else { ProjectionType::KeysOnly };
+                GlobalSecondaryIndex::builder()
+                    .index_name(index.name)
+                    .set_key_schema(Some(key_schema(std::iter::once(index.partition).chain(index.sort))))
+                    .projection(Projection::builder().projection_type(projection).build())
+                    .build()
+                    .expect("name and key were set")
+            })
+            .collect();
+        let created = self
+            .client
+            .create_table()
+            .table_name(table)
+            .set_attribute_definitions(Some(definitions.collect()))
+            .set_key_schema(Some(key_schema(schema.key())))
+            .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
+            .billing_mode(BillingMode::PayPerRequest)
+            .send()
+            .await;
+        if let Err(error) = created.map_err(|e| fault::error(&doing, e)) {
+            // Someone else, or an earlier run whose answer was lost, is creating it: wait for that one.
+            if !error.message.starts_with("ResourceInUseException") && error.kind != Kind::Unknown {
+                return Err(error);
+            }
+        }
+        let there = self.wait_active(table, schema, &doing).await?;
+        if ttl {
+            self.enable_ttl(table).await?;
+        }
+        Ok(there)
+    }
+
+    async fn wait_active(&self, table: &str, schema: &TargetSchema, doing: &str) -> Result<TargetTable> {
+        let mut backoff = Backoff::patient();
+        loop {
+            match self.describe(table, schema).await? {
+                TableStanding::There(there) if there.active => return Ok(there),
+                _ => backoff.pause(Error::target(Kind::Unavailable, doing, "the table is not ACTIVE yet")).await?,
+            }
+        }
+    }
+
+    async fn enable_ttl(&self, table: &str) -> Result<()> {
+        let doing = format!("switching on expiry of {table}");
+        let now = self.client.describe_time_to_live().table_name(table).send().await.map_err(|e| fault::error(&doing, e))?;
+        let status = now.time_to_live_description.and_then(|ttl| ttl.time_to_live_status);
+        if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
+            return Ok(());
+        }
+        let specification = TimeToLiveSpecification::builder().enabled(true).attribute_name(TTL_ATTRIBUTE).build();
+        let specification = specification.map_err(|e| Error::target(Kind::Invalid, &doing, e.to_string()))?;
+        let sent = self.client.update_time_to_live().table_name(table).time_to_live_specification(specification).send().await;
+        sent.map_err(|e| fault::error(doing, e)).map(drop)
+    }
+
+    /// Whether a table has no item at all.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn is_empty(&self, table: &str) -> Result<bool> {
+        let page = self.client.scan().table_name(table).limit(1).consistent_read(true).send().await;
+        let page = page.map_err(|e| fault::error(format!("looking into {table}"), e))?;
+        Ok(page.items().is_empty() && page.last_evaluated_key().is_none())
+    }
+
+    /// Whether a table holds items that Lockstep did not write, judged by its first page of up to 100 items.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn has_foreign_items(&self, table: &str) -> Result<bool> {
+        let page = self.client.scan().table_name(table).limit(100).send().await;
+        let page = page.map_err(|e| fault::error(format!("looking into {table}"), e))?;
+        Ok(page.items().iter().any(|item| !item.contains_key(VERSION_ATTRIBUTE)))
+    }
+
+    /// Proves the right to write without writing: a put whose condition cannot hold.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] without the right.
+    pub async fn prove_write(&self, table: &str, key: TargetKey) -> Result<()> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(key.into_item().into_attributes()))
+            .condition_expression("attribute_exists(#pk) AND attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", PK)
+            .send()
+            .await;
+        match sent.map_err(|e| fault::error(format!("proving the right to write to {table}"), e)) {
+            Err(error) if error.kind == Kind::Refused => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::target(
+                Kind::Invalid,
+                format!("proving the right to write to {table}"),
+                "a condition that cannot hold was accepted",
+            )),
+        }
+    }
+}
+
+fn standing(found: &TableDescription, schema: &TargetSchema) -> TableStanding {
+    let (id, active) = (found.table_id.clone(), is_active(found));
+    TableStanding::There(TargetTable { id, active, mismatches: mismatches(found, schema) })
+}
+
+fn is_active(table: &TableDescription) -> bool {
+    let mut indexes = table.global_secondary_indexes().iter();
+    table.table_status == Some(TableStatus::Active) && indexes.all(|index| index.index_status() == Some(&IndexStatus::Active))
+}
+
+fn key_schema(attributes: impl Iterator<Item = KeyAttribute>) -> Vec<KeySchemaElement> {
+    let types = [KeyType::Hash, KeyType::Range];
+    let element = |(attribute, key_type): (KeyAttribute, KeyType)| {
+        KeySchemaElement::builder().attribute_name(attribute.name).key_type(key_type).build().expect("name and type were set")
+    };
+    attributes.zip(types).map(element).collect()
+}
+
+fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let names = |elements: &[KeySchemaElement]| elements.iter().map(|e| e.attribute_name.clone()).collect::<Vec<_>>();
+    let type_of = |name: &str| {
+        let definition = found.attribute_definitions().iter().find(|definition| definition.attribute_name == name);
+        definition.map(|definition| definition.attribute_type.clone())
+    };
+    let expected: Vec<String> = schema.key().map(|attribute| attribute.name.to_owned()).collect();
+    let key = names(found.key_schema());
+    if key != expected {
+        wrong.push(format!("its key is ({}), it must be ({})", key.join(", "), expected.join(", ")));
+    }
+    for attribute in schema.key_attributes() {
+        match type_of(attribute.name) {
+            Some(found) if found != attribute.key_type.scalar() => {
+                wrong.push(format!("{} is of type {}, it must be {:?}", attribute.name, found.as_str(), attribute.key_type));
+            }
+            _ => {}
+        }
+    }
+    for index in schema.indexes {
+        let expected: Vec<String> = std::iter::once(index.partition).chain(index.sort).map(|a| a.name.to_owned()).collect();
+        match found.global_secondary_indexes().iter().find(|there| there.index_name() == Some(index.name)) {
+            None => wrong.push(format!("index {} is missing", index.name)),
+            Some(there) if names(there.key_schema()) != expected => {
+                wrong.push(format!(
+                    "index {} is keyed by ({}), it must be ({})",
+                    index.name,
+                    names(there.key_schema()).join(", "),
+                    expected.join(", ")
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    wrong
+}

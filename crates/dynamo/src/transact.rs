@@ -1,0 +1,66 @@
+//! Several guarded writes that become visible together, or not at all (R16).
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use lockstep_core::{Error, Item, Kind, Result, VERSION_ATTRIBUTE, Version};
+
+use super::{Landed, Target, fault};
+
+/// Most items of one transaction (DynamoDB Developer Guide, "Quotas").
+pub const TRANSACTION_ITEMS_MAX: usize = 100;
+
+impl Target {
+    /// Puts states of distinct keys, each under the guard of [`Target::put_guarded`], all of them or none.
+    /// [`Landed::Superseded`]: none was put, because the target has some of them already, or newer ones; put singly then,
+    /// and the guard decides for each. Repetition is harmless for the same reason: what landed before is found there.
+    ///
+    /// # Errors
+    /// [`Kind::Unknown`] when the answer was lost (I8); [`Kind::Unavailable`] when another transaction was at one of the
+    /// items, and nothing was put.
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome.
+    pub async fn put_all_guarded(&self, puts: Vec<(&str, Item, Version)>) -> Result<Landed> {
+        let tables = puts.iter().map(|(table, ..)| *table).collect::<Vec<_>>().join(", ");
+        let doing = || format!("writing to {tables} together");
+        let mut items = Vec::with_capacity(puts.len());
+        for (table, item, version) in puts {
+            let put = Put::builder()
+                .table_name(table)
+                .set_item(Some(item.into_attributes()))
+                .condition_expression("attribute_not_exists(#v) OR #v < :v")
+                .expression_attribute_names("#v", VERSION_ATTRIBUTE)
+                .expression_attribute_values(":v", AttributeValue::N(version.0.to_string()))
+                .build()
+                .map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
+            items.push(TransactWriteItem::builder().put(put).build());
+        }
+        match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
+            Ok(_) => Ok(Landed::Applied),
+            Err(error) => match cancelled(&error) {
+                Some(Kind::Refused) => Ok(Landed::Superseded),
+                Some(kind) => Err(Error::target(kind, doing(), "the transaction was cancelled")),
+                None => Err(fault::error(doing(), error)),
+            },
+        }
+    }
+}
+
+/// Why DynamoDB cancelled the transaction, if it did. What will not pass by itself comes first, what passes last.
+pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Kind> {
+    let SdkError::ServiceError(service) = error else { return None };
+    let TransactWriteItemsError::TransactionCanceledException(cancelled) = service.err() else { return None };
+    let codes: Vec<&str> = cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
+    let any = |wanted: &[&str]| codes.iter().any(|code| wanted.contains(code));
+    Some(if any(&["ValidationError", "ItemCollectionSizeLimitExceeded"]) {
+        Kind::Invalid
+    } else if any(&["ThrottlingError", "ProvisionedThroughputExceeded"]) {
+        Kind::Throttled
+    } else if any(&["ConditionalCheckFailed"]) {
+        Kind::Refused
+    } else {
+        // A conflict with another transaction, or no reason at all: nothing was put.
+        Kind::Unavailable
+    })
+}

@@ -1,0 +1,132 @@
+//! The one handle that an application opens: its stores, and what runs behind them (R14).
+//!
+//! ```no_run
+//! # use lockstep_core::{MigratableTable, Result};
+//! # use lockstep_core::migration::{Migration, MigrationOptions};
+//! # use lockstep_core::source::SourceOptions;
+//! # use lockstep_core::target::TargetOptions;
+//! # async fn example<Logs: MigratableTable>(logs: Logs, source: SourceOptions, row: Logs::Row) -> Result<()> {
+//! let options = MigrationOptions::new(source, TargetOptions::default()).table(logs, "integration_logs", "integration_logs")?;
+//! let migration = Migration::connect(options).await?;
+//! let store = migration.store::<Logs>();
+//! store.put(&row).await?;
+//! migration.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod options;
+
+pub use options::{MigrationOptions, Tables};
+
+use std::any::TypeId;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lockstep_core::{Kind, MigratableTable, Result, TargetRecord};
+use lockstep_dynamo::Target;
+use lockstep_postgres::Source;
+
+use crate::instance::Instance;
+use crate::operation::{LogSink, Operation};
+use crate::store::{Store, WriteCounts, WriteOptions, Writer};
+use crate::sweeper::{Sweeper, SweeperOptions};
+use options::Stores;
+
+/// An application's part in a migration; cheap to clone, and every clone is the same one.
+#[derive(Clone)]
+pub struct Migration {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    writer: Writer,
+    stores: Stores,
+    /// `None` once it was shut down.
+    background: Mutex<Option<Background>>,
+}
+
+/// What runs behind the stores, in the order in which it is stopped.
+struct Background {
+    sweeper: Sweeper,
+    /// `None` where nobody registered.
+    instance: Option<Instance>,
+}
+
+impl Migration {
+    /// Connects to both stores, registers this process as an instance, and starts what runs behind the stores.
+    ///
+    /// # Errors
+    /// When the store that is the truth does not answer, or Lockstep was never installed in PostgreSQL. An application must be
+    /// able to start without the other one: DynamoDB is asked only where PostgreSQL does not answer, or sends there.
+    pub async fn connect(options: MigrationOptions) -> Result<Self> {
+        let target = Target::connect(options.target).await;
+        let source = match Source::connect(&options.source).await {
+            Err(error) if error.kind == Kind::Unavailable => {
+                // If the truth is not there, what there is to be said is that PostgreSQL does not answer.
+                let record = target.control().record().await.ok().flatten();
+                record.filter(TargetRecord::holds_truth).ok_or(error)?;
+                Source::connect_lazily(&options.source)?
+            }
+            connected => connected?,
+        };
+        let instance = Instance::start_with(&source, &target, options.instance).await?;
+        let writer = Writer::with_phase(source, target, options.writes, instance.phase());
+        writer.configure_reads(options.reads);
+        Ok(Self::of(writer, options.tables, options.sweeper, Some(instance)))
+    }
+
+    /// On stores that are connected already, without a registration: it asks for the phase itself, and steps wait for it as
+    /// for any other that they do not know. Must be called inside a Tokio runtime.
+    pub fn start(source: Source, target: Target, tables: Tables, writes: WriteOptions, sweeper: SweeperOptions) -> Self {
+        Self::of(Writer::new(source, target, writes), tables, sweeper, None)
+    }
+
+    fn of(writer: Writer, tables: Tables, sweeper: SweeperOptions, instance: Option<Instance>) -> Self {
+        let stores = tables.stores(&writer);
+        let background = Background { sweeper: Sweeper::start(writer.clone(), sweeper), instance };
+        Self { shared: Arc::new(Shared { writer, stores, background: Mutex::new(Some(background)) }) }
+    }
+
+    /// The handle on a table.
+    ///
+    /// # Panics
+    /// When the table was not added to the options, which is a mistake in the program.
+    pub fn store<T: MigratableTable>(&self) -> Store<T> {
+        let store = self.shared.stores.get(&TypeId::of::<T>()).and_then(|store| store.downcast_ref::<Store<T>>());
+        store.unwrap_or_else(|| panic!("table {} is not in this migration: add it with MigrationOptions::table", T::NAME)).clone()
+    }
+
+    /// Begins a coordinated operation over several of this migration's stores; [`Operation::run`] is the short way.
+    ///
+    /// # Errors
+    /// PostgreSQL's, when the start could not be logged; nothing has begun then.
+    ///
+    /// # Panics
+    /// When the table of the logs was not added to the options.
+    pub async fn begin_operation<S: LogSink>(&self, sink: Arc<S>, name: &str, correlation_id: &str) -> Result<Operation<S>> {
+        Operation::begin(self.shared.writer.clone(), self.store::<S::Table>(), sink, name, correlation_id).await
+    }
+
+    /// What writes for every store of this migration.
+    pub fn writer(&self) -> &Writer {
+        &self.shared.writer
+    }
+
+    /// What became of the writes of this handle so far.
+    pub fn write_counts(&self) -> WriteCounts {
+        self.shared.writer.counters().snapshot()
+    }
+
+    /// Stops what runs in the background and waits for it, then closes the source: writes under way are finished, later
+    /// ones fail. Called again, it does nothing.
+    pub async fn shutdown(&self) {
+        let background = self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(background) = background else { return };
+        background.sweeper.stop().await;
+        if let Some(instance) = background.instance {
+            instance.shutdown().await;
+        }
+        self.shared.writer.settled().await;
+        self.shared.writer.source().close().await;
+    }
+}

@@ -1,0 +1,105 @@
+//! What an application says of its migration.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lockstep_core::{MigratableTable, Result};
+use lockstep_dynamo::TargetOptions;
+use lockstep_postgres::{Relation, SourceOptions, TableBinding};
+
+use crate::instance::InstanceOptions;
+use crate::store::{ReadOptions, Store, WriteOptions, Writer};
+use crate::sweeper::SweeperOptions;
+
+pub(super) type Stores = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
+type MakeStore = Box<dyn FnOnce(&Writer) -> (TypeId, Box<dyn Any + Send + Sync>) + Send>;
+
+/// Where the stores are, which tables there are, and how they are written.
+pub struct MigrationOptions {
+    pub(super) source: SourceOptions,
+    pub(super) target: TargetOptions,
+    pub(super) tables: Tables,
+    pub(super) writes: WriteOptions,
+    pub(super) reads: ReadOptions,
+    pub(super) sweeper: SweeperOptions,
+    pub(super) instance: InstanceOptions,
+}
+
+impl MigrationOptions {
+    /// A migration between these two stores, of no table yet.
+    pub fn new(source: SourceOptions, target: TargetOptions) -> Self {
+        Self {
+            source,
+            target,
+            tables: Tables::default(),
+            writes: WriteOptions::default(),
+            reads: ReadOptions::default(),
+            sweeper: SweeperOptions::default(),
+            instance: InstanceOptions::default(),
+        }
+    }
+
+    /// Adds a table: where it is in PostgreSQL (`table` or `schema.table`) and what it is called in DynamoDB.
+    ///
+    /// # Errors
+    /// When `relation` is not of that form.
+    pub fn table<T: MigratableTable>(mut self, table: T, relation: &str, target_name: &str) -> Result<Self> {
+        self.tables = self.tables.add(table, relation, target_name)?;
+        Ok(self)
+    }
+
+    /// Says how writes are made.
+    #[must_use]
+    pub fn writes(mut self, writes: WriteOptions) -> Self {
+        self.writes = writes;
+        self
+    }
+
+    /// Says which reads the target answers, and which are compared; each store's [`reads`](Store::reads) can be turned later.
+    #[must_use]
+    pub fn reads(mut self, reads: ReadOptions) -> Self {
+        self.reads = reads;
+        self
+    }
+
+    /// Says what this process is called, and how long its lease is.
+    #[must_use]
+    pub fn instance(mut self, instance: InstanceOptions) -> Self {
+        self.instance = instance;
+        self
+    }
+
+    /// Says how often half-done writes are looked for.
+    #[must_use]
+    pub fn sweeper(mut self, sweeper: SweeperOptions) -> Self {
+        self.sweeper = sweeper;
+        self
+    }
+}
+
+/// The tables of a migration, with their concrete types.
+#[derive(Default)]
+pub struct Tables {
+    make: Vec<MakeStore>,
+}
+
+impl Tables {
+    /// Adds a table; see [`MigrationOptions::table`].
+    ///
+    /// # Errors
+    /// When `relation` is not of the form `table` or `schema.table`.
+    pub fn add<T: MigratableTable>(mut self, table: T, relation: &str, target_name: &str) -> Result<Self> {
+        let relation: Relation = relation.parse()?;
+        let (table, target_name) = (Arc::new(table), target_name.to_owned());
+        self.make.push(Box::new(move |writer| {
+            let binding = TableBinding { table: table.clone(), relation, target_name };
+            (TypeId::of::<T>(), Box::new(Store::with_writer(writer.clone(), table, binding)))
+        }));
+        Ok(self)
+    }
+
+    pub(super) fn stores(self, writer: &Writer) -> Stores {
+        self.make.into_iter().map(|make| make(writer)).collect()
+    }
+}

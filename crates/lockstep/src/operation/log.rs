@@ -1,0 +1,44 @@
+//! What is logged of an operation, whatever the table.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use lockstep_core::MigratableTable;
+
+/// Which of its logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It begins; written by itself, before anything else.
+    Start,
+    /// It has succeeded; written in its own transaction.
+    Success,
+    /// It was rolled back; written by itself, afterwards.
+    Failure,
+}
+
+/// Something to log.
+#[derive(Clone, Copy, Debug)]
+pub struct OperationEvent<'a> {
+    /// What kind of operation.
+    pub name: &'a str,
+    /// Ties its logs and the calls it makes together.
+    pub correlation_id: &'a str,
+    /// Which log.
+    pub stage: Stage,
+    /// When, to the microsecond.
+    pub at: DateTime<Utc>,
+    /// How long the operation has been under way.
+    pub elapsed: Option<Duration>,
+    /// Why it failed, without row values.
+    pub message: Option<&'a str>,
+}
+
+/// Makes a row of a log table of what happens to an operation.
+pub trait LogSink: Send + Sync + 'static {
+    /// The table that logs are written to, one of the migration's own. PostgreSQL gives its rows their keys.
+    type Table: MigratableTable;
+
+    /// The row of an event. Called up to two times for an operation; must be pure.
+    fn row(&self, event: &OperationEvent<'_>) -> <Self::Table as MigratableTable>::Row;
+}

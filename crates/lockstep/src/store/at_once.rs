@@ -1,0 +1,206 @@
+//! Writing one row in one round trip, wherever one statement says all there is to say.
+//!
+//! The store believes in a phase, the source checks that belief behind the barrier, and answers with the row and its
+//! versions (`source/calls.rs`). Best effort, that call is the whole transaction. Strict, it stands for the statements
+//! between `BEGIN` and the intent. Whoever believes wrongly, or finds no function, goes the long way.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+
+use lockstep_core::{Control, MigratableTable, Phase, Result};
+use lockstep_postgres::{Call, CallEnd, Called, Mark, Marked, Marks, TableBinding, call, call_sql};
+use sqlx::postgres::PgArguments;
+
+use super::acknowledge::Beside;
+use super::transaction::{Change, WriteTransaction, Written};
+use super::write::Touched;
+use super::{Begun, Delivery, Store, WriteFailed, WriteMode, WriteOutcome};
+
+/// The calls of a table, built once.
+pub(super) struct Calls {
+    upsert: String,
+    insert: String,
+    delete: String,
+    /// The epoch in which the source had no such functions. They come with capture, so a later epoch may have them.
+    missing_in: AtomicI64,
+}
+
+impl Calls {
+    pub(super) fn new(binding: &TableBinding) -> Self {
+        let sql = |call| call_sql(call, binding);
+        let missing_in = AtomicI64::new(0);
+        Self { upsert: sql(Call::Upsert), insert: sql(Call::Insert), delete: sql(Call::Delete), missing_in }
+    }
+
+    fn sql(&self, call: Call) -> &str {
+        match call {
+            Call::Upsert => &self.upsert,
+            Call::Insert => &self.insert,
+            Call::Delete => &self.delete,
+        }
+    }
+}
+
+/// How far a call came at once.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
+pub(super) enum Reached<R> {
+    /// It is done.
+    Done(WriteOutcome<R>),
+    /// It has begun where the truth is, and is still to be made.
+    Begun(Begun),
+}
+
+impl<T: MigratableTable> Store<T> {
+    /// Makes the call at once where that is possible, or begins it where the truth is. The permit is asked for first: where
+    /// the truth is in the target nothing else counts, and it waits while writes are paused.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`].
+    pub(super) async fn reach(
+        &self,
+        kind: Call,
+        beside: Option<&Beside>,
+        arguments: impl Fn() -> PgArguments,
+    ) -> Result<Reached<T::Row>> {
+        if !self.shared.phase.is_in_target()
+            && let Some(outcome) = self.at_once(kind, beside, arguments).await?
+        {
+            return Ok(Reached::Done(outcome));
+        }
+        // Apart, for the same reason as below; the way of most calls ends above.
+        Box::pin(self.shared.writer.begin_where_the_truth_is()).await.map(Reached::Begun)
+    }
+
+    /// Makes the call, best effort if it is one beside an operation, if the phase as this process knows it lets it;
+    /// `None` means that nothing was done, and that the long way is to be gone.
+    ///
+    /// # Errors
+    /// As for [`Store::put`]. A lost answer leaves no transaction to be looked up, so it is [`Kind::Unknown`](lockstep_core::Kind).
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`].
+    async fn at_once(
+        &self,
+        kind: Call,
+        beside: Option<&Beside>,
+        arguments: impl Fn() -> PgArguments,
+    ) -> Result<Option<WriteOutcome<T::Row>>> {
+        // Whoever does not know the phase, asks in its transaction.
+        let Ok(control) = self.shared.phase.current().await else { return Ok(None) };
+        let calls = &self.shared.calls;
+        if control.phase == Phase::DynamoOnly || calls.missing_in.load(Ordering::Relaxed) == control.epoch.0 {
+            return Ok(None);
+        }
+        let ended = match self.shared.writer.options().mode(control.phase) {
+            Some(WriteMode::Strict) if beside.is_none() => self.strictly(kind, arguments(), control).await?,
+            mode => self.freely(kind, arguments(), control, mode.is_some(), beside).await?,
+        };
+        match ended {
+            Ended::Done(outcome) => Ok(Some(outcome)),
+            Ended::Stale => Ok(None),
+            Ended::Missing => {
+                calls.missing_in.store(control.epoch.0, Ordering::Relaxed);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The call as a transaction of its own; what follows is best effort.
+    async fn freely(
+        &self,
+        kind: Call,
+        arguments: PgArguments,
+        control: Control,
+        writes_both: bool,
+        beside: Option<&Beside>,
+    ) -> Result<Ended<T::Row>> {
+        let writer = &self.shared.writer;
+        let doing = format!("writing {}", T::NAME);
+        // Apart from the call, so that a server that is not there is not taken for a lost answer.
+        let mut connection = writer.source().session(&doing).await?;
+        let asked_at = Instant::now();
+        let marks = if writes_both { Marks::Versions } else { Marks::Unasked };
+        let ended = call(&mut connection, self.shared.calls.sql(kind), arguments, control.epoch, marks, &doing).await;
+        if matches!(ended, CallEnd::Done(_) | CallEnd::NoRow) {
+            connection.keep();
+        }
+        let called = match ended {
+            CallEnd::Done(called) => called,
+            CallEnd::NoRow => return Ok(Ended::Done(nothing(control))),
+            CallEnd::Stale => return Ok(Ended::Stale),
+            CallEnd::Missing => return Ok(Ended::Missing),
+            CallEnd::Refused(error) => return Err(error),
+            CallEnd::Lost(error) => {
+                let lost = Err(WriteFailed::unknown(error, |_| Delivery::NotDue));
+                return writer.counted(lost).map(|written| Ended::Done(Touched::NOTHING.outcome(&written)));
+            }
+        };
+        let mut write = Noted::default();
+        let touched = self.note_called(&mut write, kind, &called)?;
+        let owed = writer.owe(write.marks.iter().map(|mark| &write.changes[mark.of]));
+        self.shared.phase.learn(control, asked_at);
+        let written = writer.after_commit(control, &write.changes, &write.marks, owed, false, beside).await;
+        Ok(Ended::Done(touched.outcome(&writer.counted(Ok(written))?)))
+    }
+
+    /// The call inside a transaction, which commits when the target has its state.
+    async fn strictly(&self, kind: Call, arguments: PgArguments, control: Control) -> Result<Ended<T::Row>> {
+        let writer = &self.shared.writer;
+        let doing = format!("writing {}", T::NAME);
+        let mut sql = writer.source().begin(&doing).await?;
+        let called = call(&mut sql, self.shared.calls.sql(kind), arguments, control.epoch, Marks::WithRepairs, &doing).await;
+        let called = match called {
+            CallEnd::Done(called) => called,
+            CallEnd::NoRow => return Ok(Ended::Done(nothing(control))),
+            CallEnd::Stale => return Ok(Ended::Stale),
+            CallEnd::Missing => return Ok(Ended::Missing),
+            // Without its commit nothing was written.
+            CallEnd::Refused(error) | CallEnd::Lost(error) => return Err(error),
+        };
+        let mut noted = Noted::default();
+        let touched = self.note_called(&mut noted, kind, &called)?;
+        let write = WriteTransaction { sql, control, id: called.id, changes: noted.changes, together: false, held: Vec::new() };
+        // Apart: nested in the futures of applications, what it is made of is deeper than the compiler looks by default.
+        let written = writer.counted(Box::pin(writer.strict_of(write, noted.marks)).await)?;
+        Ok(Ended::Done(touched.outcome(&written)))
+    }
+
+    fn note_called(&self, noted: &mut Noted, kind: Call, called: &Called) -> Result<Touched<T::Row>> {
+        let (key, row) = self.read_row(&called.row)?;
+        let (row, left) = match kind {
+            Call::Delete => (None, Some(key)),
+            Call::Insert => (Some((key, row)), None),
+            Call::Upsert => (Some((key, row)), self.read_old_key(&called.row)?),
+        };
+        let deleted = row.is_none();
+        let touched = self.note(&mut noted.changes, row, left);
+        // The row's own change is noted first, and the key that it left after it.
+        let marks = if deleted { vec![called.key] } else { vec![called.key, called.old_key] };
+        noted.marks.extend(marks.into_iter().enumerate().filter_map(|(of, marked)| mark(of, marked)));
+        Ok(touched)
+    }
+}
+
+/// What a call changed, and under which marks.
+#[derive(Default)]
+struct Noted {
+    changes: Vec<Change>,
+    marks: Vec<Mark>,
+}
+
+enum Ended<R> {
+    Done(WriteOutcome<R>),
+    Stale,
+    Missing,
+}
+
+fn mark(of: usize, marked: Marked) -> Option<Mark> {
+    marked.map(|(version, repair)| Mark { of, version, repair })
+}
+
+fn nothing<R>(control: Control) -> WriteOutcome<R> {
+    Touched::NOTHING.outcome(&Written { control, deliveries: Vec::new() })
+}

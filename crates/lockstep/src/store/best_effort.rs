@@ -1,0 +1,99 @@
+//! Writing, `best_effort`: commit in PostgreSQL, then put inline; the acknowledgement follows by itself.
+//!
+//! A crash anywhere after the commit changes nothing: the key is pending, and a relay delivers it (I1, I7).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lockstep_core::{Control, Error, Result};
+use lockstep_postgres::{Delivered, Mark, marks_of};
+
+use super::acknowledge::{Beside, Held};
+use super::commit::Commit;
+use super::deliver::{Put, Sent};
+use super::reads::Owed;
+use super::transaction::{Change, WriteTransaction, Written};
+use super::{Delivery, WriteFailed, WriteMode, Writer};
+
+impl Writer {
+    /// Commits, then delivers.
+    pub(super) async fn best_effort(&self, write: WriteTransaction, beside: Option<&Beside>) -> Result<Written> {
+        let keys = write.keys();
+        let WriteTransaction { mut sql, control, id, changes, together, held } = write;
+        // After the last statement, never after the first: a later one may have marked a key again.
+        let marks =
+            if control.phase.writes_both() && !keys.is_empty() { marks_of(&mut sql, &keys, false).await? } else { Vec::new() };
+        // From here on, unless the target gets them inline, this handle reads these keys from the source.
+        let owed = self.owe(marks.iter().map(|mark| &changes[mark.of]));
+        // Behind the barrier the phase cannot have changed: it is known as of now.
+        let asked_at = Instant::now();
+        match self.commit(sql, id).await {
+            Commit::Committed => {}
+            Commit::RolledBack(error) => {
+                owed.paid_but(|_| false);
+                return Err(error);
+            }
+            Commit::Unknown(error) => return Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
+        }
+        self.phase().learn(control, asked_at);
+        let written = self.after_commit(control, &changes, &marks, owed, together, beside).await;
+        self.acknowledge(held);
+        Ok(written)
+    }
+
+    /// Delivers what has committed. `owed` is what the target is owed for each of `marks`.
+    pub(super) async fn after_commit(
+        &self,
+        control: Control,
+        changes: &[Change],
+        marks: &[Mark],
+        owed: Owed,
+        together: bool,
+        beside: Option<&Beside>,
+    ) -> Written {
+        let mut held = Vec::new();
+        let mut deliveries: Vec<Delivery> = changes.iter().map(|_| Delivery::NotDue).collect();
+        let mut puts = Vec::with_capacity(marks.len());
+        for mark in marks {
+            let change = &changes[mark.of];
+            match change.item(mark) {
+                Ok(item) => {
+                    puts.push(Put { of: mark.of, table: change.binding.target_name.clone(), item, version: mark.version });
+                }
+                // The relay's: it knows what to do about dead letters.
+                Err(reason) => deliveries[mark.of] = deferred(Error::unholdable(change.key.table, &reason)),
+            }
+        }
+        let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
+        let sent = self.send(&puts, WriteMode::BestEffort, together, deadline).await;
+        for (put, sent) in puts.iter().zip(sent) {
+            deliveries[put.of] = match sent {
+                Sent::Landed => {
+                    let change = &changes[put.of];
+                    let delivered = Delivered { key: change.source_key.clone(), version: put.version };
+                    held.push(Held { marked: change.key.clone(), delivered });
+                    Delivery::Applied
+                }
+                Sent::Refused(error) | Sent::Lost(error) => deferred(error),
+            };
+        }
+        owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
+        match beside {
+            Some(beside) => beside.extend(held),
+            None => self.acknowledge(held),
+        }
+        Written { control, deliveries }
+    }
+
+    /// Lets what the target holds be taken out of the pending set.
+    pub(crate) fn acknowledge(&self, held: Vec<Held>) {
+        for held in held {
+            self.acknowledger().held(self.source(), held);
+        }
+    }
+}
+
+pub(super) fn deferred(error: Error) -> Delivery {
+    tracing::debug!(kind = ?error.kind, "deferred to the relay: {error}");
+    Delivery::Deferred(Arc::new(error))
+}

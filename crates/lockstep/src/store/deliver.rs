@@ -1,0 +1,112 @@
+//! Puts of one transaction's changes, each under its guard, all within one deadline.
+
+use futures::stream::{self, StreamExt};
+use lockstep_core::{Error, Item, Kind, Result, Retry, Version};
+use lockstep_dynamo::{Backoff, Landed, TRANSACTION_ITEMS_MAX};
+use tokio::time::{Instant, timeout_at};
+
+use super::{WriteMode, Writer};
+
+/// One state on its way.
+#[derive(Clone)]
+pub(super) struct Put {
+    /// Which change it is of.
+    pub(super) of: usize,
+    pub(super) table: String,
+    pub(super) item: Item,
+    pub(super) version: Version,
+}
+
+/// How it ended.
+pub(super) enum Sent {
+    /// The target holds it, or a newer state.
+    Landed,
+    /// It is not in the target and cannot arrive any more.
+    Refused(Error),
+    /// It may be in the target, or arrive there yet (I8).
+    Lost(Error),
+}
+
+impl Writer {
+    /// Sends `puts`; the answers are in their order.
+    pub(super) async fn send(&self, puts: &[Put], mode: WriteMode, together: bool, deadline: Instant) -> Vec<Sent> {
+        if together && puts.len() > 1 && puts.len() <= TRANSACTION_ITEMS_MAX {
+            let request =
+                || self.target().put_all_guarded(puts.iter().map(|p| (p.table.as_str(), p.item.clone(), p.version)).collect());
+            match self.attempt(mode, deadline, request).await {
+                Ok(Landed::Applied) => return puts.iter().map(|_| Sent::Landed).collect(),
+                // Some are newer there: the guard decides each.
+                Ok(Landed::Superseded) => {}
+                Err(Failed { error, lost }) => return all_failed(puts.len(), error, lost),
+            }
+        }
+        let width = self.options().puts_in_flight_max.max(1);
+        // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to another thread.
+        let sending: Vec<_> = puts.iter().map(|put| Box::pin(self.send_one(put, mode, deadline))).collect();
+        stream::iter(sending).buffered(width).collect().await
+    }
+
+    async fn send_one(&self, put: &Put, mode: WriteMode, deadline: Instant) -> Sent {
+        let request = || self.target().put_guarded(&put.table, put.item.clone(), put.version);
+        match self.attempt(mode, deadline, request).await {
+            Ok(_) => Sent::Landed,
+            Err(Failed { error, lost: false }) => Sent::Refused(error),
+            Err(Failed { error, lost: true }) => Sent::Lost(error),
+        }
+    }
+
+    /// Repeats `request` while that can help. A lost answer is looked up by repeating: the guard answers (I8).
+    async fn attempt<T, F: Future<Output = Result<T>>>(
+        &self,
+        mode: WriteMode,
+        deadline: Instant,
+        request: impl Fn() -> F,
+    ) -> Result<T, Failed> {
+        let options = self.options();
+        let (first, longest) = (options.retry_delay_ms, options.retry_delay_ms_max);
+        let millis = std::time::Duration::from_millis;
+        let tries = options.attempts_max(mode).saturating_sub(1);
+        let mut backoff = Backoff::new(millis(first.max(1)), millis(longest.max(1)), tries);
+        let mut lost = false;
+        loop {
+            let error = match timeout_at(deadline, request()).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => error,
+                // Given up on is not undone: it may still arrive, late.
+                Err(_) => return Err(Failed { error: late(Kind::Unknown), lost: true }),
+            };
+            lost |= error.kind == Kind::Unknown;
+            if error.kind.retry() == Retry::Never {
+                return Err(Failed { error, lost });
+            }
+            let kind = if lost { Kind::Unknown } else { error.kind };
+            match timeout_at(deadline, backoff.pause(error)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(Failed { error: Error { kind, ..error }, lost }),
+                Err(_) => return Err(Failed { error: late(kind), lost }),
+            }
+        }
+    }
+}
+
+/// An error, and whether any of the attempts may have got through.
+struct Failed {
+    error: Error,
+    lost: bool,
+}
+
+fn late(kind: Kind) -> Error {
+    Error::target(kind, "writing", "no answer within the inline time-out")
+}
+
+fn all_failed(puts: usize, error: Error, lost: bool) -> Vec<Sent> {
+    let again = |error: &Error| Error {
+        side: error.side,
+        kind: error.kind,
+        doing: error.doing.clone(),
+        message: error.message.clone(),
+        cause: None,
+    };
+    let sent = |error| if lost { Sent::Lost(error) } else { Sent::Refused(error) };
+    (0..puts).map(|_| sent(again(&error))).collect()
+}

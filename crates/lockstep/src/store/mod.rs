@@ -1,0 +1,119 @@
+//! What an application holds: one handle a table, the same calls in every phase (R14).
+//!
+//! In reading order: [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and for how long it
+//! may); `write` (what a call changes), `at_once` (in one round trip), `transaction` (what a source transaction changed), `best_effort` and `strict` (how
+//! it ends), `deliver` (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `target_truth` (all of that in DynamoOnly); `read` (one row),
+//! [`query`] (many), [`reads`] (which store answers, and why).
+
+mod acknowledge;
+mod at_once;
+mod batch;
+mod best_effort;
+mod commit;
+mod counters;
+mod deliver;
+mod options;
+mod outcome;
+mod phase;
+pub mod query;
+mod read;
+pub mod reads;
+mod strict;
+mod swap;
+mod target_truth;
+mod timing;
+mod transaction;
+mod write;
+
+pub(crate) use acknowledge::Held;
+pub use counters::{WriteCounters, WriteCounts};
+pub use options::{WriteMode, WriteOptions};
+pub use outcome::{Delivery, WriteFailed, WriteOutcome};
+pub use phase::{PHASE_LEASE, PhaseView};
+pub use query::{Cursor, Page, Query, Selection};
+pub use reads::{Answer, ReadFrom, ReadOptions, Reads, Share, SourceCause};
+pub use swap::Swap;
+pub(crate) use target_truth::{Begun, TargetTransaction};
+pub(crate) use transaction::WriteTransaction;
+pub use transaction::Writer;
+pub use write::PrimaryKey;
+
+use std::sync::Arc;
+
+use at_once::Calls;
+use lockstep_core::MigratableTable;
+use lockstep_dynamo::Target;
+use lockstep_postgres::{RowStatements, Source, TableBinding};
+
+/// An application's handle on one table; cheap to clone.
+///
+/// Where both stores are written, [`WriteOptions`] say how. *Best effort*: PostgreSQL's commit decides; the new state is then
+/// put into DynamoDB at once, and if that does not work out the key simply stays pending, and a relay delivers it. *Strict*:
+/// DynamoDB has it before PostgreSQL commits, or the write fails.
+pub struct Store<T: MigratableTable> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T: MigratableTable> Clone for Store<T> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+struct Shared<T> {
+    table: Arc<T>,
+    binding: Arc<TableBinding>,
+    source: Source,
+    target: Target,
+    phase: PhaseView,
+    writer: Writer,
+    sql: RowStatements,
+    calls: Calls,
+    reads: Reads,
+}
+
+impl<T: MigratableTable> Store<T> {
+    /// A handle on `table`, with settings and counters of its own; [`Migration`](crate::migration::Migration) gives handles
+    /// that share them. It asks for the phase itself. `binding` must be of the same table. Nothing is sent yet.
+    ///
+    /// # Panics
+    /// When `binding` is of another table, which is a mistake in the program.
+    pub fn new(source: Source, target: Target, table: Arc<T>, binding: TableBinding) -> Self {
+        Self::with_writer(Writer::new(source, target, WriteOptions::default()), table, binding)
+    }
+
+    /// A handle on `table` that writes through `writer`.
+    ///
+    /// # Panics
+    /// When `binding` is of another table, which is a mistake in the program.
+    pub fn with_writer(writer: Writer, table: Arc<T>, binding: TableBinding) -> Self {
+        assert_eq!(binding.name(), T::NAME, "the binding is of another table");
+        let (sql, calls) = (RowStatements::new(&binding), Calls::new(&binding));
+        let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
+        let reads = writer.reads().of(&source, &binding);
+        Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql, calls, reads }) }
+    }
+
+    /// As [`Store::new`], going by the phase of an [`Instance`](crate::instance::Instance).
+    ///
+    /// # Panics
+    /// As [`Store::new`].
+    pub fn with_phase(source: Source, target: Target, table: Arc<T>, binding: TableBinding, phase: PhaseView) -> Self {
+        Self::with_writer(Writer::with_phase(source, target, WriteOptions::default(), phase), table, binding)
+    }
+
+    /// The table.
+    pub fn table(&self) -> &T {
+        &self.shared.table
+    }
+
+    /// What writes for this handle.
+    pub fn writer(&self) -> &Writer {
+        &self.shared.writer
+    }
+
+    /// How this handle reads: to be turned while it runs, and counted.
+    pub fn reads(&self) -> &Reads {
+        &self.shared.reads
+    }
+}

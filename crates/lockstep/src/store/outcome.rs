@@ -1,0 +1,96 @@
+//! How a write ended, for each store.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lockstep_core::{Control, Error, Kind};
+
+/// What became of a write in one store.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// This phase does not write the store.
+    NotDue,
+    /// The store holds this state, or a newer one.
+    Applied,
+    /// It will be delivered by a relay; the reason is why it could not be delivered at once. An answer that was lost is
+    /// deferred as well: repeating the write is harmless (I2), and the key stays pending until one was answered (I8).
+    Deferred(Arc<Error>),
+    /// The store does not hold it, or will not once the relay has put the truth back.
+    Failed(Arc<Error>),
+    /// Nobody can say yet (I8). In the target, it settles by itself: an intent or a mark stands for it (I10).
+    Unknown(Arc<Error>),
+}
+
+/// How a write ended. That there is an outcome at all means that PostgreSQL has committed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct WriteOutcome<R> {
+    /// The row as PostgreSQL holds it, defaults and other triggers included; `None` after a delete, or where no row was.
+    pub row: Option<R>,
+    /// Whether there was a row to write to.
+    pub found: bool,
+    /// The phase that the write happened in.
+    pub control: Control,
+    /// What became of it in the target.
+    pub target: Delivery,
+}
+
+impl<R> WriteOutcome<R> {
+    /// Whether the target has it too, or need not.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.target, Delivery::Deferred(_))
+    }
+}
+
+/// How a write that has no [`WriteOutcome`] ended in each store; see [`WriteFailed::of`].
+#[derive(Clone, Debug)]
+pub struct WriteFailed {
+    /// In PostgreSQL: failed, or unknown.
+    pub source: Delivery,
+    /// In the target.
+    pub target: Delivery,
+}
+
+impl WriteFailed {
+    /// What a write's error says of each store; `None` where the write got no further than PostgreSQL, and nothing of it is
+    /// anywhere.
+    pub fn of(error: &Error) -> Option<&Self> {
+        error.cause.as_ref()?.downcast_ref()
+    }
+
+    /// The error of a write that was rolled back because of `reason`, the target's.
+    pub(super) fn rolled_back(reason: Error, may_have_landed: bool) -> Error {
+        let kind = if reason.kind == Kind::Unknown { Kind::Unavailable } else { reason.kind };
+        let (side, doing) = (reason.side, reason.doing.clone());
+        let message = format!("{}; the strict write was rolled back, nothing was written", reason.message);
+        let reason = Arc::new(reason);
+        let target = if may_have_landed { Delivery::Unknown(reason.clone()) } else { Delivery::Failed(reason.clone()) };
+        let failed = Self { source: Delivery::Failed(reason), target };
+        Error { side, kind, doing, message, cause: Some(Box::new(failed)) }
+    }
+
+    /// The error of a write whose commit was lost and could not be looked up.
+    pub(super) fn unknown(reason: Error, target: fn(Arc<Error>) -> Delivery) -> Error {
+        let (side, doing) = (reason.side, reason.doing.clone());
+        let message = format!("{}; whether it was committed could not be looked up", reason.message);
+        let reason = Arc::new(reason);
+        let failed = Self { target: target(reason.clone()), source: Delivery::Unknown(reason) };
+        Error { side, kind: Kind::Unknown, doing, message, cause: Some(Box::new(failed)) }
+    }
+}
+
+impl fmt::Display for WriteFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |delivery: &Delivery| match delivery {
+            Delivery::NotDue => "not due",
+            Delivery::Applied => "applied",
+            Delivery::Deferred(_) => "deferred",
+            Delivery::Failed(_) => "failed",
+            Delivery::Unknown(_) => "unknown",
+        };
+        write!(f, "PostgreSQL: {}, DynamoDB: {}", word(&self.source), word(&self.target))
+    }
+}
+
+impl std::error::Error for WriteFailed {}

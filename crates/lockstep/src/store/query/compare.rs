@@ -1,0 +1,109 @@
+//! Asking both stores the same and comparing the answers: what a shadow read does, and a gate may do.
+
+use std::time::Duration;
+
+use lockstep_core::{Error, MigratableTable, Result, Row, SourceKey};
+
+use super::cursor::source_key;
+use super::lane::sort_of;
+use super::selection::Selection;
+use super::target_side::TargetReader;
+use crate::store::reads::Comparison;
+
+/// Tries before a difference is believed: an index may lag, and a row may change between the two answers.
+const TRIES: u32 = 4;
+/// Pause before the second try; doubled for each further one. Indexes lag by milliseconds, seldom by more.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What one try found.
+enum Found<K> {
+    Same,
+    /// These keys differ, and how the first of them does.
+    Differ(Vec<K>, String),
+}
+
+impl<T: MigratableTable> Selection<T> {
+    /// Asks both stores for the first `rows_max` rows and compares them by value and in order.
+    ///
+    /// A difference is believed only when it is there every time, and none of its keys is pending: lag is not drift.
+    ///
+    /// # Errors
+    /// Of the store that did not answer.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn compare(&self, rows_max: usize) -> Result<Comparison> {
+        let mut pause = FIRST_PAUSE;
+        let mut verdict = Comparison::Agree;
+        for nth in 0..TRIES {
+            if nth > 0 {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            match self.compare_once(rows_max).await? {
+                Found::Same => return Ok(Comparison::Agree),
+                Found::Differ(keys, what) => {
+                    let pending = self.is_any_on_its_way(&keys).await?;
+                    verdict = if pending { Comparison::NotComparable } else { Comparison::Differ(what) };
+                }
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// The first rows that the target has.
+    pub(in crate::store) async fn read_target(&self, rows_max: usize) -> Result<Vec<T::Row>> {
+        TargetReader::new(&self.store, &self.query, None)?.batch(&self.store, &self.query, rows_max).await
+    }
+
+    /// The first rows that the source has.
+    pub(in crate::store) async fn read_source(&self, rows_max: usize) -> Result<Vec<T::Row>> {
+        self.query.source_batch(&self.store, None, rows_max).await
+    }
+
+    async fn compare_once(&self, rows_max: usize) -> Result<Found<T::Key>> {
+        let (store, query) = (&self.store, &self.query);
+        let theirs = self.read_target(rows_max).await?;
+        let read = self.read_source(rows_max).await?;
+        let ours_is_whole = read.len() < rows_max;
+        let ours: Vec<T::Row> = read.into_iter().filter(|row| !store.is_expired(row) && query.keeps(row)).collect();
+        let theirs_is_whole = theirs.len() < rows_max;
+        let place = |row: &T::Row| sort_of(store, &T::key(row));
+        let (mut ours, mut theirs) = (ours.into_iter().peekable(), theirs.into_iter().peekable());
+        let (mut keys, mut what) = (Vec::new(), None);
+        loop {
+            // What lies beyond the end of a part is neither missing nor extra.
+            let (a, b) = (ours.peek(), theirs.peek());
+            let (take_a, take_b) = match (a, b) {
+                (None, None) => break,
+                (None, Some(_)) if !ours_is_whole => break,
+                (Some(_), None) if !theirs_is_whole => break,
+                (None, Some(_)) => (false, true),
+                (Some(_), None) => (true, false),
+                (Some(a), Some(b)) => match place(a)?.cmp(&place(b)?) {
+                    std::cmp::Ordering::Equal => (true, true),
+                    order => (order.is_lt() == query.ascending, order.is_gt() == query.ascending),
+                },
+            };
+            let (a, b) = (ours.next_if(|_| take_a), theirs.next_if(|_| take_b));
+            let differs = match (&a, &b) {
+                (Some(a), Some(b)) => match a.differing(b) {
+                    columns if columns.is_empty() => continue,
+                    columns => format!("a row differs in {}", columns.join(", ")),
+                },
+                (Some(_), None) => "a row is missing in the target".to_owned(),
+                _ => "a row is in the target only".to_owned(),
+            };
+            keys.extend(a.iter().chain(&b).map(T::key));
+            what.get_or_insert(differs);
+        }
+        Ok(what.map_or(Found::Same, |what| Found::Differ(keys, what)))
+    }
+
+    async fn is_any_on_its_way(&self, keys: &[T::Key]) -> Result<bool> {
+        let shared = &self.store.shared;
+        let keys: Result<Vec<SourceKey>, _> = keys.iter().map(source_key::<T>).collect();
+        let keys = keys.map_err(|reason| Error::unholdable(T::NAME, &reason))?;
+        Ok(!shared.source.pending_among(T::NAME, &keys).await?.is_empty())
+    }
+}

@@ -1,0 +1,57 @@
+//! A batch from PostgreSQL: by key set, never by offset, so a batch costs the same wherever it is.
+
+use lockstep_core::{Doing, Error, Fields, Kind, MigratableTable, Result, Row};
+use lockstep_postgres::{list, quote_identifier};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, AssertSqlSafe};
+
+use super::Query;
+use crate::store::Store;
+
+impl<T: MigratableTable> Query<T> {
+    /// The statement of a batch. The same text for every call of one query, so that its plan is kept.
+    fn batch_sql(&self, store: &Store<T>, after: bool) -> String {
+        let binding = &store.shared.binding;
+        let (order, compare) = if self.ascending { ("ASC", ">") } else { ("DESC", "<") };
+        let mut conditions = self.conditions.clone();
+        let mut places = self.arguments.len();
+        if after {
+            let place = |name: &str| T::Key::COLUMNS.iter().position(|c| c.name == name).map_or(0, |at| places + at + 1);
+            let columns = list(self.order.iter().map(|column| format!("s.{}", quote_identifier(column))));
+            let values = list(self.order.iter().map(|column| format!("${}", place(column))));
+            conditions.push(format!("({columns}) {compare} ({values})"));
+            places += T::Key::COLUMNS.len();
+        }
+        let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+        format!(
+            "SELECT {} FROM {} AS s WHERE {conditions} ORDER BY {} LIMIT ${}",
+            binding.columns_sql("s"),
+            binding.relation.sql(),
+            list(self.order.iter().map(|column| format!("s.{} {order}", quote_identifier(column)))),
+            places + 1,
+        )
+    }
+
+    pub(super) async fn source_batch(&self, store: &Store<T>, after: Option<&T::Key>, rows_max: usize) -> Result<Vec<T::Row>> {
+        let doing = format!("querying {}", T::NAME);
+        let mut arguments: PgArguments = self.arguments.clone();
+        if let Some(after) = after {
+            after.bind(&mut arguments);
+        }
+        arguments.add(rows_max as i64).map_err(|e| Error::source(Kind::Invalid, &doing, e.to_string()))?;
+        let sql = AssertSqlSafe(self.batch_sql(store, after.is_some()));
+        let found = sqlx::query_with(sql, arguments).fetch_all(store.shared.source.pool()).await.doing(&doing)?;
+        let bad = |reason: lockstep_core::Unholdable| Error::source(Kind::Invalid, &doing, reason.to_string());
+        found.iter().map(|row| Fields::of_query(row, 0, T::Row::from_fields).map_err(bad)).collect()
+    }
+
+    pub(super) async fn source_count(&self, store: &Store<T>) -> Result<u64> {
+        let conditions = if self.conditions.is_empty() { "true".to_owned() } else { self.conditions.join(" AND ") };
+        let sql = format!("SELECT count(*) FROM {} AS s WHERE {conditions}", store.shared.binding.relation.sql());
+        let counted: i64 = sqlx::query_scalar_with(AssertSqlSafe(sql), self.arguments.clone())
+            .fetch_one(store.shared.source.pool())
+            .await
+            .doing(&format!("counting in {}", T::NAME))?;
+        Ok(u64::try_from(counted).unwrap_or_default())
+    }
+}

@@ -1,0 +1,137 @@
+//! Which store answers a read, why, and how often (R5, R18).
+//!
+//! Words: the *policy* is what an operator may turn while the application runs; the *route* is what it says of one read;
+//! the *standing* is how far the target is behind, as this instance last asked. A key is *deferred* when a write of this
+//! instance has not reached the target.
+//!
+//! In reading order: `answer` (what a caller is told), `options`, `route` (pure), `deferred` and `registry` (own writes),
+//! `standing`, `counters`, `shadow`.
+//!
+//! What is promised in HybridRead, where PostgreSQL is the truth and DynamoDB answers: an answer of the target is at most
+//! [`ReadOptions::max_staleness_ms`] behind, it has every write that this handle has acknowledged to its caller, and where
+//! either cannot be known the answer is marked ([`ReadFrom::TargetAlone`]) or comes from the source.
+
+mod answer;
+mod counters;
+mod deferred;
+mod options;
+mod registry;
+mod route;
+mod shadow;
+mod standing;
+
+pub use answer::{Answer, ReadFrom, SourceCause};
+pub use counters::ReadCounts;
+pub use options::{ReadOptions, Share};
+pub use shadow::{Comparison, ShadowCounts, ShadowSummary};
+
+pub(super) use deferred::Owed;
+pub(super) use registry::ReadsOfTables;
+pub(super) use route::{Asked, Route, fingerprint, fingerprint_of};
+pub(super) use shadow::Shadow;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use counters::Counters;
+use lockstep_core::Phase;
+use lockstep_postgres::{Source, TableBinding};
+use standing::{Seen, Watch};
+
+/// The read policy of one store handle, and what it has counted. Cheap to clone; every clone is the same policy.
+#[derive(Clone)]
+pub struct Reads(Arc<Inner>);
+
+struct Inner {
+    canary: AtomicU32,
+    shadow_share: AtomicU32,
+    watch: Arc<Watch>,
+    counters: Counters,
+    shadow: Shadow,
+}
+
+impl std::fmt::Debug for Reads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reads").field("options", &self.options()).field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+impl Reads {
+    fn new(source: Source, binding: &TableBinding) -> Self {
+        let options = ReadOptions::default();
+        Self(Arc::new(Inner {
+            canary: AtomicU32::new(options.canary_percent.basis_points()),
+            shadow_share: AtomicU32::new(options.shadow_percent.basis_points()),
+            watch: Arc::new(Watch::new(source, binding, &options)),
+            counters: Counters::default(),
+            shadow: Shadow::default(),
+        }))
+    }
+
+    /// Takes over all settings; reads that have been routed already are not touched.
+    pub fn configure(&self, options: &ReadOptions) {
+        self.set_canary(options.canary_percent);
+        self.set_shadow(options.shadow_percent);
+        self.0.watch.configure(options);
+    }
+
+    /// The settings in force.
+    pub fn options(&self) -> ReadOptions {
+        let mut options = self.0.watch.options();
+        options.canary_percent = Share::of_basis_points(self.0.canary.load(Ordering::Relaxed));
+        options.shadow_percent = Share::of_basis_points(self.0.shadow_share.load(Ordering::Relaxed));
+        options
+    }
+
+    /// Sets the share of keys that HybridRead answers from the target. Which keys those are follows from the key alone, so
+    /// every instance agrees and raising the share only adds keys.
+    pub fn set_canary(&self, share: Share) {
+        self.0.canary.store(share.basis_points(), Ordering::Relaxed);
+    }
+
+    /// Sets the share of DualWrite's reads that are repeated on the target and compared.
+    pub fn set_shadow(&self, share: Share) {
+        self.0.shadow_share.store(share.basis_points(), Ordering::Relaxed);
+    }
+
+    /// What has been answered, by store and cause, since this handle was made.
+    pub fn counts(&self) -> ReadCounts {
+        self.0.counters.snapshot(self.0.watch.deferred.len())
+    }
+
+    /// What the shadow reads have found since this handle was made.
+    pub fn shadow_summary(&self) -> ShadowSummary {
+        self.0.shadow.summary()
+    }
+
+    pub(super) fn shadow(&self) -> &Shadow {
+        &self.0.shadow
+    }
+
+    /// Whether this read is one of the share that is repeated on the target.
+    pub(super) fn is_shadowed(&self) -> bool {
+        Share::of_basis_points(self.0.shadow_share.load(Ordering::Relaxed)).draw()
+    }
+
+    /// Counts an answer.
+    pub(super) fn count(&self, from: ReadFrom) {
+        self.0.counters.count(from);
+    }
+
+    /// Decides which store is to answer.
+    ///
+    /// Awaits only when what is known of the target is used up, at most about once in
+    /// [`ReadOptions::max_staleness_ms`], and then no longer than a second.
+    pub(super) async fn route(&self, phase: Phase, asked: Asked) -> Route {
+        if phase != Phase::HybridRead {
+            return route::outside_hybrid(phase);
+        }
+        let watch = &self.0.watch;
+        let seen = match watch.look() {
+            Seen::UsedUp => watch.refreshed().await,
+            seen => seen,
+        };
+        let owed = watch.deferred.holds(asked);
+        route::in_hybrid(seen, owed, asked, self.0.canary.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,43 @@
+//! The read policies of all tables that one writer writes: a write of several tables owes each of them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use lockstep_core::SourceKey;
+use lockstep_postgres::{Source, TableBinding};
+
+use super::deferred::Owed;
+use super::{ReadOptions, Reads};
+
+/// One [`Reads`] a table, so that every handle on a table reads the deferred writes of every other.
+#[derive(Default)]
+pub(in crate::store) struct ReadsOfTables {
+    tables: Mutex<HashMap<&'static str, Reads>>,
+    /// Of tables that are asked for first from now on; the defaults while nobody has said.
+    options: OnceLock<ReadOptions>,
+}
+
+impl ReadsOfTables {
+    /// Says how tables that are asked for from now on are read. Once.
+    pub(in crate::store) fn configure(&self, options: ReadOptions) {
+        let _ = self.options.set(options);
+    }
+
+    /// The policy of a table, made when it is asked for first.
+    pub(in crate::store) fn of(&self, source: &Source, binding: &TableBinding) -> Reads {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let reads = Reads::new(source.clone(), binding);
+            reads.configure(self.options.get().unwrap_or(&ReadOptions::default()));
+            reads
+        };
+        tables.entry(binding.name()).or_insert_with(make).clone()
+    }
+
+    /// What a write about to be committed owes the target, in the order of its keys.
+    pub(in crate::store) fn owe(&self, keys: impl Iterator<Item = (&'static str, SourceKey)>) -> Owed {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        // A table that nobody has a handle on has no readers.
+        Owed::new(keys.map(|(table, key)| tables.get(table).map(|reads| (reads.0.watch.clone(), key))).collect())
+    }
+}

@@ -1,0 +1,156 @@
+//! From what is known to the store that answers: pure, and the only place that decides.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use lockstep_core::{Phase, TargetKey};
+
+use super::answer::{ReadFrom, SourceCause};
+use super::options::Share;
+use super::standing::Seen;
+
+/// What a read asks for, as far as the route depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) enum Asked {
+    /// The row of one key, by the fingerprint of its place in the target.
+    Key(u64),
+    /// A query, by the fingerprint of what it asks for; pages of one list have the same.
+    Query(u64),
+}
+
+/// Which store is to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Route {
+    /// The source, for this reason.
+    Source(SourceCause),
+    /// The target; on a miss or an error the source is asked.
+    TargetThenSource(ReadFrom),
+    /// The target, which is the truth.
+    TargetOnly,
+}
+
+/// Whether a write of this instance may not be in the target yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnWrites {
+    /// Everything asked for has arrived.
+    Arrived,
+    /// Something has not.
+    Deferred,
+    /// Too much has not to know what.
+    Overflow,
+}
+
+/// The route in a phase that leaves no choice.
+pub(super) fn outside_hybrid(phase: Phase) -> Route {
+    match phase {
+        Phase::PostgresOnly | Phase::DualWrite | Phase::HybridRead => Route::Source(SourceCause::Phase),
+        Phase::DynamoOnly => Route::TargetOnly,
+    }
+}
+
+/// The route in HybridRead. The order matters for the mark only: what an operator can cure comes before what he chose.
+pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points: u32) -> Route {
+    let (fingerprint, is_query) = match asked {
+        Asked::Key(fingerprint) => (fingerprint, false),
+        Asked::Query(fingerprint) => (fingerprint, true),
+    };
+    let cause = match (own, seen) {
+        (OwnWrites::Overflow, _) => SourceCause::DeferredOverflow,
+        (OwnWrites::Deferred, _) => SourceCause::Deferred,
+        (_, Seen::Stale | Seen::UsedUp) => SourceCause::Stale,
+        // A key that is missing is looked up in the source; a query would not notice that a row is missing.
+        (_, Seen::Fresh { dead_letters: true }) if is_query => SourceCause::DeadLetters,
+        _ if canary_points < Share::ALL.basis_points() && !Share::of_basis_points(canary_points).covers(fingerprint) => {
+            SourceCause::Canary
+        }
+        (_, Seen::Alone) => return Route::TargetThenSource(ReadFrom::TargetAlone),
+        (_, Seen::Fresh { .. }) => return Route::TargetThenSource(ReadFrom::Target),
+    };
+    Route::Source(cause)
+}
+
+/// A number that stands for a place in the target: the same on every machine and in every version.
+pub(in crate::store) fn fingerprint(key: &TargetKey) -> u64 {
+    let text = |value: &AttributeValue| match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => fnv(FNV_BASIS, text.as_bytes()),
+        _ => FNV_BASIS,
+    };
+    let sort = key.sort.as_ref().map_or(0, text);
+    mixed(text(&key.partition) ^ sort.rotate_left(32))
+}
+
+/// A number that stands for a text; see [`fingerprint`].
+pub(in crate::store) fn fingerprint_of(text: &str) -> u64 {
+    mixed(fnv(FNV_BASIS, text.as_bytes()))
+}
+
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, because the standard library does not promise that its hash stays the same, and instances of two builds must
+/// agree on who is a canary.
+fn fnv(seed: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Spreads the differences of neighbouring keys into the high bits (the finaliser of MurmurHash3).
+fn mixed(mut hash: u64) -> u64 {
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+    }
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRESH: Seen = Seen::Fresh { dead_letters: false };
+    const LEFT_OUT: Seen = Seen::Fresh { dead_letters: true };
+
+    #[track_caller]
+    fn check(seen: Seen, own: OwnWrites, asked: Asked, canary: u32, expected: Result<ReadFrom, SourceCause>) {
+        let expected = expected.map_or_else(Route::Source, Route::TargetThenSource);
+        assert_eq!(in_hybrid(seen, own, asked, canary), expected, "{seen:?} {own:?} {asked:?} {canary}");
+    }
+
+    #[test]
+    fn hybrid_read_reads_the_target_only_when_nothing_speaks_against_it() {
+        use OwnWrites::{Arrived, Deferred, Overflow};
+        let (key, query) = (Asked::Key(7), Asked::Query(7));
+        check(FRESH, Arrived, key, 10_000, Ok(ReadFrom::Target));
+        check(Seen::Alone, Arrived, query, 10_000, Ok(ReadFrom::TargetAlone));
+        check(LEFT_OUT, Arrived, key, 10_000, Ok(ReadFrom::Target));
+        check(LEFT_OUT, Arrived, query, 10_000, Err(SourceCause::DeadLetters));
+        check(FRESH, Arrived, key, 0, Err(SourceCause::Canary));
+        check(Seen::Stale, Arrived, key, 10_000, Err(SourceCause::Stale));
+        check(Seen::UsedUp, Arrived, key, 10_000, Err(SourceCause::Stale));
+        check(Seen::Stale, Deferred, key, 0, Err(SourceCause::Deferred));
+        check(Seen::Alone, Overflow, query, 10_000, Err(SourceCause::DeferredOverflow));
+    }
+
+    #[test]
+    fn a_canary_is_sticky_a_larger_share_keeps_it_and_the_share_is_kept_to() {
+        let keys: Vec<u64> = (0..20_000).map(|n| fingerprint_of(&format!("customer {n}"))).collect();
+        let within = |percent: f64| {
+            let share = Share::percent(percent).expect("a share");
+            keys.iter().map(|key| share.covers(*key)).collect::<Vec<_>>()
+        };
+        assert_eq!(within(30.0), within(30.0));
+        for (small, large) in within(10.0).into_iter().zip(within(11.0)) {
+            assert!(!small || large, "raising the share takes no key away");
+        }
+        for percent in [1.0, 10.0, 50.0, 99.0] {
+            let found = within(percent).into_iter().filter(|covered| *covered).count() as f64 / 200.0;
+            assert!((found - percent).abs() < 1.5, "{percent} % asked for, {found} % covered");
+        }
+        assert!(within(0.0).into_iter().all(|covered| !covered));
+        assert!(within(100.0).into_iter().all(|covered| covered));
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_same_in_every_version() {
+        let key = TargetKey { partition: AttributeValue::N("7".into()), sort: Some(AttributeValue::S("2026".into())) };
+        assert_eq!((fingerprint(&key), fingerprint_of("")), (PINNED_KEY, PINNED_EMPTY), "other instances count on it");
+    }
+
+    const PINNED_KEY: u64 = 17_396_529_451_339_214_782;
+    const PINNED_EMPTY: u64 = 17_280_346_270_528_514_342;
+}

@@ -1,0 +1,223 @@
+//! How far the target is behind, as this instance knows it; asked for on demand, so an idle instance asks nothing.
+//!
+//! What is known wears out. A key that was not pending when we asked can be as old as the time since then, and one that had
+//! waited for `age` has waited that much longer. So what is known holds until the moment when something *could* be older
+//! than the bound, and reads refresh it long before that, in the background.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lockstep_core::{Error, Kind, Result};
+use lockstep_postgres::{Oldest, Source, Standing, TableBinding};
+use tokio::sync::Mutex;
+
+use super::ReadOptions;
+use super::deferred::Deferred;
+
+/// Longest that a read waits to learn how far the target is behind; the source is taken to be away after it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a reader may assume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing pending is older than the bound.
+    Fresh {
+        /// There are rows that the target cannot hold.
+        dead_letters: bool,
+    },
+    /// Something pending is older than the bound.
+    Stale,
+    /// The source did not answer.
+    Alone,
+    /// What was known no longer says anything.
+    UsedUp,
+}
+
+/// The one who asks, for one table.
+pub(super) struct Watch {
+    source: Source,
+    table: &'static str,
+    pub(super) deferred: Deferred,
+    max_staleness_ms: AtomicU64,
+    poll_ms: AtomicU64,
+    began: Instant,
+    /// When to ask again, in milliseconds since `began`.
+    ask_at: AtomicU64,
+    /// Until when what is known holds, in milliseconds since `began`, and what it is, in the two low bits: one word, so that
+    /// no reader sees half of it.
+    known: AtomicU64,
+    asking: Mutex<()>,
+}
+
+const FRESH: u64 = 0;
+const FRESH_BUT_DEAD_LETTERS: u64 = 1;
+const STALE: u64 = 2;
+const ALONE: u64 = 3;
+
+impl Watch {
+    pub(super) fn new(source: Source, binding: &TableBinding, options: &ReadOptions) -> Self {
+        Self {
+            source,
+            table: binding.name(),
+            deferred: Deferred::new(binding.table.clone()),
+            max_staleness_ms: AtomicU64::new(options.max_staleness_ms),
+            poll_ms: AtomicU64::new(options.standing_poll_ms),
+            began: Instant::now(),
+            ask_at: AtomicU64::new(0),
+            known: AtomicU64::new(0),
+            asking: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn configure(&self, options: &ReadOptions) {
+        self.max_staleness_ms.store(options.max_staleness_ms, Ordering::Relaxed);
+        self.poll_ms.store(options.standing_poll_ms, Ordering::Relaxed);
+        // What is known was judged by the old bound.
+        self.known.store(0, Ordering::Release);
+        self.ask_at.store(0, Ordering::Release);
+    }
+
+    pub(super) fn options(&self) -> ReadOptions {
+        ReadOptions {
+            max_staleness_ms: self.max_staleness_ms.load(Ordering::Relaxed),
+            standing_poll_ms: self.poll_ms.load(Ordering::Relaxed),
+            ..ReadOptions::default()
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    /// What is known now; starts asking again in the background when it is time to. Never waits.
+    pub(super) fn look(self: &Arc<Self>) -> Seen {
+        let now = self.now_ms();
+        let seen = self.seen_at(now);
+        // One of many readers wins the turn to ask.
+        let due = self.ask_at.load(Ordering::Relaxed);
+        if seen != Seen::UsedUp
+            && now >= due
+            && self.ask_at.compare_exchange(due, self.next_turn(now), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            let watch = self.clone();
+            // It ends by itself within the time-out, and holds nothing that outlives the store.
+            tokio::spawn(async move {
+                if let Ok(_turn) = watch.asking.try_lock() {
+                    watch.ask().await;
+                }
+            });
+        }
+        seen
+    }
+
+    /// What is known after asking, if nobody else has asked meanwhile. Waits for [`ANSWER_TIMEOUT`] at most per asker.
+    pub(super) async fn refreshed(self: &Arc<Self>) -> Seen {
+        let _turn = self.asking.lock().await;
+        let seen = self.seen_at(self.now_ms());
+        if seen != Seen::UsedUp {
+            return seen;
+        }
+        // The answer itself, not what is left of it: with a very small bound it is used up when it arrives.
+        self.ask().await
+    }
+
+    fn seen_at(&self, now_ms: u64) -> Seen {
+        let known = self.known.load(Ordering::Acquire);
+        if now_ms >= known >> 2 {
+            return Seen::UsedUp;
+        }
+        match known & 3 {
+            FRESH => Seen::Fresh { dead_letters: false },
+            FRESH_BUT_DEAD_LETTERS => Seen::Fresh { dead_letters: true },
+            STALE => Seen::Stale,
+            _ => Seen::Alone,
+        }
+    }
+
+    fn next_turn(&self, now_ms: u64) -> u64 {
+        now_ms + self.poll_ms.load(Ordering::Relaxed)
+    }
+
+    /// Asks the source, and lets deferred keys go that have arrived.
+    async fn ask(&self) -> Seen {
+        let (asked_at, asked_at_ms) = (Instant::now(), self.now_ms());
+        let late = || Error::source(Kind::Unknown, "asking how far the target is behind", "no answer in time");
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.question(asked_at)).await.unwrap_or_else(|_| Err(late()));
+        let bound = self.max_staleness_ms.load(Ordering::Relaxed);
+        let now = self.now_ms();
+        let (seen, holds_until_ms) = judge(answer.as_ref().ok(), bound, asked_at_ms, self.next_turn(now));
+        if let Err(error) = &answer {
+            tracing::debug!(table = self.table, kind = ?error.kind, "not known how far the target is behind: {error}");
+        }
+        let word = match seen {
+            Seen::Fresh { dead_letters: false } => FRESH,
+            Seen::Fresh { dead_letters: true } => FRESH_BUT_DEAD_LETTERS,
+            Seen::Stale | Seen::UsedUp => STALE,
+            Seen::Alone => ALONE,
+        };
+        self.known.store(holds_until_ms << 2 | word, Ordering::Release);
+        self.ask_at.store(self.next_turn(now), Ordering::Relaxed);
+        seen
+    }
+
+    async fn question(&self, asked_at: Instant) -> Result<Standing> {
+        let taken = self.deferred.take();
+        let standing = self.source.standing(self.table).await?;
+        let still = match taken.keys.is_empty() {
+            true => Vec::new(),
+            false => self.source.pending_among(self.table, &taken.keys).await?,
+        };
+        let oldest = match standing.oldest {
+            Oldest::None => None,
+            Oldest::Age(age) => Some(age),
+            Oldest::TooMany => Some(Duration::MAX),
+        };
+        self.deferred.settle(&taken, &still, oldest, asked_at);
+        Ok(standing)
+    }
+}
+
+/// What an answer means, and until when it holds.
+fn judge(answer: Option<&Standing>, bound_ms: u64, asked_at_ms: u64, next_turn_ms: u64) -> (Seen, u64) {
+    // Being away or behind holds a little longer than until the next question, so that reads do not wait for its answer.
+    let until_answered = next_turn_ms + 2 * ANSWER_TIMEOUT.as_millis() as u64;
+    let Some(standing) = answer else { return (Seen::Alone, until_answered) };
+    let age_ms = match standing.oldest {
+        Oldest::None => 0,
+        Oldest::Age(age) => u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        Oldest::TooMany => u64::MAX,
+    };
+    // The age was taken after the question was sent, so counting from then is on the safe side.
+    match bound_ms.checked_sub(age_ms) {
+        None => (Seen::Stale, until_answered),
+        Some(left_ms) => {
+            let fresh = Seen::Fresh { dead_letters: standing.dead_letters };
+            (fresh, asked_at_ms.saturating_add(left_ms).min(u64::MAX >> 2))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(oldest: Oldest) -> Standing {
+        Standing { oldest, dead_letters: false }
+    }
+
+    #[track_caller]
+    fn check(oldest: Oldest, expected: (Seen, u64)) {
+        assert_eq!(judge(Some(&standing(oldest)), 5_000, 100, 1_100), expected);
+    }
+
+    #[test]
+    fn what_is_known_holds_until_something_pending_could_be_too_old() {
+        let fresh = Seen::Fresh { dead_letters: false };
+        check(Oldest::None, (fresh, 5_100));
+        check(Oldest::Age(Duration::from_millis(4_200)), (fresh, 900));
+        check(Oldest::Age(Duration::from_millis(5_001)), (Seen::Stale, 3_100));
+        check(Oldest::TooMany, (Seen::Stale, 3_100));
+        assert_eq!(judge(None, 5_000, 100, 1_100), (Seen::Alone, 3_100), "no answer is neither fresh nor stale (I8)");
+    }
+}

@@ -1,0 +1,164 @@
+//! From what was read to what is put: pure.
+
+use lockstep_core::{
+    AttributeValue, Attributes, Epoch, Error, Item, Kind, Result, TargetKey, VERSION_ATTRIBUTE, Version, WRITERS_ATTRIBUTE,
+    tombstone, version_of,
+};
+use lockstep_dynamo::control::Place;
+use lockstep_dynamo::{ConditionalPut, Expected, TargetControl};
+
+/// How many of its last writers an item names. A lost reply is told right unless more writers than this came after it.
+pub(super) const WRITERS_MAX: usize = 3;
+
+/// What a place in the target holds, as far as the next write depends on it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Base {
+    /// `None` where nothing is.
+    version: Option<Version>,
+    writers: Vec<String>,
+}
+
+/// The new state of one row, and what it replaces.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(super) table: &'static str,
+    pub(super) target_name: String,
+    pub(super) id: String,
+    /// Where the row is now, if it is anywhere.
+    pub(super) from: Option<(TargetKey, Base)>,
+    /// Where it is to be; `None` deletes it.
+    pub(super) to: Option<(TargetKey, Item, Base)>,
+    /// Whether rows of this table have a place of record, and what was read of this row's.
+    pub(super) place: Option<Option<Place>>,
+}
+
+/// What became of a write, by the item that is there now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trace {
+    /// It is there, or was when later writers replaced it.
+    Applied,
+    /// Not there, but it could still arrive.
+    NotYet,
+    /// Another was first, and it can arrive no more.
+    Never,
+    /// Too many have written since.
+    Unknown,
+}
+
+impl Base {
+    pub(super) fn of(item: Option<&Attributes>) -> Result<Self> {
+        let Some(item) = item else { return Ok(Self::default()) };
+        let message = "an item without a version: something else writes this table";
+        let version = version_of(item).ok_or_else(|| Error::target(Kind::Invalid, "reading an item", message))?;
+        let writers = item.get(WRITERS_ATTRIBUTE).and_then(|value| value.as_s().ok());
+        Ok(Self { version: Some(version), writers: writers.into_iter().flat_map(|w| w.split(' ')).map(str::to_owned).collect() })
+    }
+
+    fn expected(&self) -> Expected {
+        self.version.map_or(Expected::Absent, Expected::At)
+    }
+
+    fn next(&self, epoch: Epoch) -> Result<Version> {
+        let present = self.version.unwrap_or(Version::HISTORY);
+        if present.epoch() > epoch {
+            // Whoever wrote it knows of a phase that we do not.
+            return Err(Error::target(Kind::Fenced, "writing", "the row was written in a later epoch; this instance is behind"));
+        }
+        Ok(Version(present.0.max(epoch.floor()) + 1))
+    }
+
+    fn named(&self, item: Item, epoch: Epoch, writer: &str) -> Result<Attributes> {
+        let mut attributes = item.into_attributes();
+        let version = self.next(epoch)?;
+        attributes.insert(VERSION_ATTRIBUTE.to_owned(), AttributeValue::N(version.0.to_string()));
+        let earlier = self.writers.iter().map(String::as_str).take(WRITERS_MAX - 1);
+        let writers = std::iter::once(writer).chain(earlier).collect::<Vec<_>>().join(" ");
+        attributes.insert(WRITERS_ATTRIBUTE.to_owned(), AttributeValue::S(writers));
+        Ok(attributes)
+    }
+
+    /// What became of the write of `writer` over this, now that its place is `now`.
+    pub(super) fn trace(&self, writer: &str, now: &Self) -> Trace {
+        if now.writers.iter().any(|w| w == writer) {
+            Trace::Applied
+        } else if now.version == self.version {
+            Trace::NotYet
+        } else if now.writers.len() < WRITERS_MAX || self.writers.first().is_some_and(|last| now.writers.contains(last)) {
+            // Everyone since is named, and it is not among them.
+            Trace::Never
+        } else {
+            Trace::Unknown
+        }
+    }
+}
+
+impl Change {
+    /// The puts of this change, the one to look for after a lost reply first. None for a row that is not there and stays so.
+    pub(super) fn puts(&self, epoch: Epoch, writer: &str, control: &TargetControl) -> Result<Vec<ConditionalPut>> {
+        let mut puts = Vec::with_capacity(3);
+        let mut push = |item, base: &Base| -> Result<()> {
+            let item = base.named(item, epoch, writer)?;
+            puts.push(ConditionalPut { table: self.target_name.clone(), item, expected: base.expected() });
+            Ok(())
+        };
+        if let Some((_, item, base)) = &self.to {
+            push(item.clone(), base)?;
+        }
+        let stays = matches!((&self.from, &self.to), (Some((from, _)), Some((to, ..))) if from == to);
+        if let Some((from, base)) = self.from.as_ref().filter(|_| !stays) {
+            // Its version is set when it is named.
+            let mut dead = tombstone(from.clone(), Version::HISTORY).into_parts();
+            dead.retain(|(name, _)| *name != VERSION_ATTRIBUTE);
+            let mut item = Item::with_capacity(dead.len());
+            dead.into_iter().for_each(|(name, value)| item.push(name, value));
+            push(item, base)?;
+        }
+        if let (Some(place), Some((to, ..)), false) = (&self.place, &self.to, stays) {
+            puts.push(control.put_place(self.table, &self.id, to, place.as_ref(), writer));
+        }
+        Ok(puts)
+    }
+
+    /// Whether both were made from the same state of the row.
+    pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
+        self.from == other.from && self.place == other.place
+    }
+
+    /// What the first put of this change replaces.
+    pub(super) fn base(&self) -> Option<&Base> {
+        self.to.as_ref().map(|(_, _, base)| base).or(self.from.as_ref().map(|(_, base)| base))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(version: i64, writers: &[&str]) -> Base {
+        Base { version: Some(Version(version)), writers: writers.iter().map(|w| (*w).to_owned()).collect() }
+    }
+
+    #[test]
+    fn a_version_continues_above_the_epoch_and_above_what_is_there() {
+        let epoch = Epoch(3);
+        assert_eq!(Base::default().next(epoch).expect("a version"), Version(epoch.floor() + 1));
+        assert_eq!(base(0, &[]).next(epoch).expect("a version"), Version(epoch.floor() + 1));
+        assert_eq!(base(epoch.floor() + 7, &[]).next(epoch).expect("a version"), Version(epoch.floor() + 8));
+        let later = base(Epoch(4).floor() + 1, &[]).next(epoch).expect_err("a later epoch");
+        assert_eq!(later.kind, Kind::Fenced);
+    }
+
+    #[test]
+    fn a_lost_reply_is_told_by_who_has_written_since() {
+        let from_source = base(10, &[]);
+        assert_eq!(from_source.trace("me", &base(10, &[])), Trace::NotYet);
+        assert_eq!(from_source.trace("me", &base(11, &["me"])), Trace::Applied);
+        assert_eq!(from_source.trace("me", &base(12, &["b", "me"])), Trace::Applied);
+        assert_eq!(from_source.trace("me", &base(12, &["b", "a"])), Trace::Never);
+        assert_eq!(from_source.trace("me", &base(14, &["d", "c", "b"])), Trace::Unknown);
+        let known = base(10, &["z", "y", "x"]);
+        assert_eq!(known.trace("me", &base(12, &["b", "a", "z"])), Trace::Never);
+        assert_eq!(known.trace("me", &base(13, &["c", "b", "a"])), Trace::Unknown);
+        assert_eq!(Base::default().trace("me", &Base::default()), Trace::NotYet);
+    }
+}

@@ -1,0 +1,54 @@
+//! Ids of rows that DynamoDB has to number itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lockstep_core::Result;
+use lockstep_dynamo::TargetControl;
+use lockstep_dynamo::control::IdBlock;
+
+/// The ids that this process has taken and not used, table by table.
+#[derive(Debug, Default)]
+pub(in crate::store) struct IdBlocks {
+    tables: Mutex<HashMap<&'static str, Arc<tokio::sync::Mutex<Ids>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Ids {
+    block: Option<IdBlock>,
+    /// The counter was at least here; it never goes back.
+    counter: i64,
+}
+
+impl IdBlocks {
+    /// An id that nobody else is given. Those of a block that is dropped with its process are a gap.
+    pub(super) async fn next(&self, control: &TargetControl, table: &'static str, block_size: u32) -> Result<i64> {
+        let ids = self.of(table);
+        let mut ids = ids.lock().await;
+        let mut block = match ids.block.take() {
+            Some(block) if block.first < block.end => block,
+            _ => control.take_ids(table, block_size).await?,
+        };
+        let id = block.first;
+        block.first += 1;
+        ids.counter = ids.counter.max(block.end);
+        ids.block = Some(block);
+        Ok(id)
+    }
+
+    /// Makes sure, before a row of an id that the caller chose is written, that no block will have it.
+    pub(super) async fn keep_clear_of(&self, control: &TargetControl, table: &'static str, id: i64) -> Result<()> {
+        let ids = self.of(table);
+        let mut ids = ids.lock().await;
+        if id >= ids.counter
+            && let Some(counter) = control.raise_ids(table, id.saturating_add(1), false).await?
+        {
+            ids.counter = ids.counter.max(counter);
+        }
+        Ok(())
+    }
+
+    fn of(&self, table: &'static str) -> Arc<tokio::sync::Mutex<Ids>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default().clone()
+    }
+}

@@ -1,0 +1,96 @@
+//! Permits: the right to write the target as the truth, held from before the first read until the answer.
+
+use std::time::{Duration, Instant};
+
+use lockstep_core::{Control, Error, Kind, Phase, Result};
+
+use crate::instance::Moment;
+use crate::store::phase::{PHASE_LEASE, PhaseView, Renewal, fenced};
+
+/// Pause between two looks at a record that says that writes wait.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The right to write by one epoch. While it is held, the epoch after it is not acknowledged, so that a pause waits for what
+/// is under way.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    pub(crate) control: Control,
+    view: PhaseView,
+    lease: u64,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.view.known.leave(self.control.epoch);
+    }
+}
+
+impl PhaseView {
+    /// A permit, once writes are open; `None` where the truth is in the source as far as is known.
+    ///
+    /// # Errors
+    /// [`Kind::Fenced`] when the lease is over; [`Kind::Busy`] when writes still wait at `deadline`.
+    pub(super) async fn permit(&self, deadline: Instant) -> Result<Option<Permit>> {
+        loop {
+            // The lease first: what is forgotten meanwhile has no epoch to enter.
+            let lease = self.known.lease();
+            let Some(last) = self.known.last().filter(|last| last.phase == Phase::DynamoOnly) else { return Ok(None) };
+            let left = self.known.left(Moment::now());
+            match &self.renewal {
+                Renewal::Asking { .. } if left.is_none_or(|left| left < PHASE_LEASE / 2) => {
+                    self.ask().await?;
+                    continue;
+                }
+                Renewal::Kept(_) if left.is_none() => return Err(fenced("the lease of this instance is over")),
+                _ => {}
+            }
+            if !last.writes_paused && self.known.enter(last.epoch) {
+                return Ok(Some(Permit { control: last, view: self.clone(), lease }));
+            }
+            if Instant::now() >= deadline {
+                let message = "writes are paused by a step that moves the truth; nothing was written, try again";
+                return Err(Error::target(Kind::Busy, "writing", message));
+            }
+            tokio::time::sleep(LOOK).await;
+            if let Renewal::Asking { .. } = &self.renewal
+                && last.writes_paused
+            {
+                self.ask().await?;
+            }
+        }
+    }
+}
+
+impl Permit {
+    /// For how long a request that is sent now may be waited for.
+    ///
+    /// # Errors
+    /// [`Kind::Fenced`] when the lease, or the epoch, is over: nothing may be sent.
+    pub(super) async fn covers(&self) -> Result<Duration> {
+        let left = self.view.known.left(Moment::now());
+        match &self.view.renewal {
+            Renewal::Kept(_) => left.filter(|_| self.is_same_lease()).ok_or_else(|| fenced("the lease of this instance is over")),
+            Renewal::Asking { .. } => match left.filter(|left| *left >= PHASE_LEASE / 2) {
+                Some(left) if self.view.holds(&self.control) => Ok(left),
+                _ if self.view.ask().await?.epoch == self.control.epoch => Ok(PHASE_LEASE / 2),
+                _ => Err(fenced("the epoch that this write began in is over")),
+            },
+        }
+    }
+
+    /// Whether an answer that is here now may be told. 1. A write is answered, and its process is stopped. 2. A step waits its
+    /// lease out, drains the feed, and goes back. 3. It wakes; was the write applied before the feed was drained? The lease
+    /// says so only while it lasts, by the clocks of this process.
+    pub(super) async fn is_answered_in_time(&self) -> bool {
+        match &self.view.renewal {
+            // Of a later epoch as well: it is not acknowledged while this permit is held.
+            Renewal::Kept(_) => self.is_same_lease() && self.view.known.left(Moment::now()).is_some(),
+            Renewal::Asking { .. } if self.view.holds(&self.control) => true,
+            Renewal::Asking { .. } => self.view.ask().await.is_ok_and(|now| now.epoch == self.control.epoch),
+        }
+    }
+
+    fn is_same_lease(&self) -> bool {
+        self.view.known.lease() == self.lease
+    }
+}

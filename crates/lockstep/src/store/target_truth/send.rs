@@ -1,0 +1,153 @@
+//! Sending changes, and telling right how it ended.
+
+use std::time::Duration;
+
+use lockstep_core::{Error, Kind, Result, Retry, TargetKey, attributes_bytes};
+use lockstep_dynamo::{Backoff, ConditionalPut, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, TargetControl};
+use tokio::time::{Instant, timeout_at};
+
+use super::Permit;
+use super::change::{Base, Change, Trace};
+use crate::store::Writer;
+use crate::store::counters::count;
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All of it is in the target.
+    Applied,
+    /// None of it is: something is not as it was read.
+    Raced,
+}
+
+/// Longest wait for a connection's worth of peace after a failure; the deadline bounds how often.
+const TRIES_MAX: u32 = 16;
+
+impl Writer {
+    /// The control table.
+    pub(super) fn control(&self) -> TargetControl {
+        self.target().control()
+    }
+
+    /// Sends changes of distinct rows, all of them or none.
+    ///
+    /// # Errors
+    /// [`Kind::Unknown`] when nobody can say how it ended, or it was answered too late to be told (I8); otherwise nothing was
+    /// written.
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome.
+    pub(super) async fn send_changes(&self, permit: &Permit, changes: &[Change], deadline: Instant) -> Result<Sent> {
+        let writer = format!("{:012x}", rand::random::<u64>() >> 16);
+        let mut puts = Vec::with_capacity(changes.len());
+        for change in changes {
+            puts.extend(change.puts(permit.control.epoch, &writer, &self.control())?);
+        }
+        let Some((first, base)) = puts.first().zip(changes.iter().find_map(Change::base)) else { return Ok(Sent::Applied) };
+        check_limits(&puts)?;
+        let sent = self.send_puts(permit, &puts, (first, base), &writer, deadline).await;
+        let counters = self.counters();
+        match sent {
+            Ok(Sent::Applied) if !permit.is_answered_in_time().await => {
+                count(&counters.unknown, 1);
+                Err(too_late())
+            }
+            Ok(Sent::Applied) => {
+                count(&counters.target_written, 1);
+                Ok(Sent::Applied)
+            }
+            Ok(Sent::Raced) => {
+                count(&counters.target_races_lost, 1);
+                Ok(Sent::Raced)
+            }
+            Err(error) => {
+                if error.kind == Kind::Unknown {
+                    count(&counters.unknown, 1);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn send_puts(
+        &self,
+        permit: &Permit,
+        puts: &[ConditionalPut],
+        (first, base): (&ConditionalPut, &Base),
+        writer: &str,
+        deadline: Instant,
+    ) -> Result<Sent> {
+        let options = self.options();
+        let millis = |ms: u64| Duration::from_millis(ms.max(1));
+        let mut backoff = Backoff::new(millis(options.retry_delay_ms), millis(options.retry_delay_ms_max), TRIES_MAX);
+        let mut lost = false;
+        loop {
+            let limit = match permit.covers().await {
+                Ok(left) => deadline.min(Instant::now() + left),
+                Err(error) => return Err(ended(error, lost)),
+            };
+            let answer = timeout_at(limit, self.target().put_if(puts, writer)).await;
+            let error = match answer {
+                Ok(Ok(())) => return Ok(Sent::Applied),
+                Ok(Err(error)) if error.kind == Kind::Refused && !lost => return Ok(Sent::Raced),
+                Ok(Err(error)) => error,
+                Err(_) => Error::target(Kind::Unknown, "writing", "no answer in time"),
+            };
+            lost |= error.kind == Kind::Unknown;
+            if error.kind.retry() == Retry::Never && error.kind != Kind::Refused {
+                return Err(ended(error, lost));
+            }
+            if lost {
+                count(&self.counters().target_looked_up, 1);
+                match timeout_at(deadline, self.trace(first, base, writer)).await {
+                    Ok(Ok(Trace::Applied)) => return Ok(Sent::Applied),
+                    Ok(Ok(Trace::Never)) => return Ok(Sent::Raced),
+                    // Another item of the transaction is not as it was read, and never will be again.
+                    Ok(Ok(Trace::NotYet)) if error.kind == Kind::Refused => return Ok(Sent::Raced),
+                    Ok(Ok(Trace::Unknown)) => return Err(ended(error, true)),
+                    // Sent again under the same conditions, at most one of both can happen.
+                    Ok(Ok(Trace::NotYet) | Err(_)) | Err(_) => {}
+                }
+            }
+            match timeout_at(deadline, backoff.pause(error)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(ended(error, lost)),
+                Err(_) => return Err(ended(Error::target(Kind::Unavailable, "writing", "no answer in time"), lost)),
+            }
+        }
+    }
+
+    /// Looks a lost reply up in the item itself.
+    async fn trace(&self, put: &ConditionalPut, base: &Base, writer: &str) -> Result<Trace> {
+        let Some(key) = TargetKey::of(&put.item) else { return Ok(Trace::Unknown) };
+        let now = self.target().get(&put.table, &key).await?;
+        Ok(base.trace(writer, &Base::of(now.as_ref())?))
+    }
+}
+
+/// DynamoDB would refuse it as well, in other words.
+fn check_limits(puts: &[ConditionalPut]) -> Result<()> {
+    let bytes: usize = puts.iter().map(|put| attributes_bytes(&put.item)).sum();
+    if puts.len() > TRANSACTION_ITEMS_MAX || (puts.len() > 1 && bytes > TRANSACTION_BYTES_MAX) {
+        let message = format!(
+            "it would put {} items of {bytes} bytes together; DynamoDB takes {TRANSACTION_ITEMS_MAX} items and \
+             {TRANSACTION_BYTES_MAX} bytes in one transaction (a new or moved row is two or three items): make it smaller",
+            puts.len()
+        );
+        return Err(Error::target(Kind::Invalid, "writing together", message));
+    }
+    Ok(())
+}
+
+fn ended(error: Error, lost: bool) -> Error {
+    if !lost {
+        return error;
+    }
+    let message = format!("{}; whether it was written could not be looked up", error.message);
+    Error { kind: Kind::Unknown, message, ..error }
+}
+
+fn too_late() -> Error {
+    let message = "it was answered after the lease of this instance was over, so it may be undone by a step; look it up";
+    Error::target(Kind::Unknown, "writing", message)
+}

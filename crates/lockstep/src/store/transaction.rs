@@ -1,0 +1,233 @@
+//! One source transaction and what it changed, whatever the tables are.
+
+use std::sync::Arc;
+
+use lockstep_core::{Control, Item, Result, SourceKey, Unholdable};
+use lockstep_dynamo::Target;
+use lockstep_postgres::{Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write};
+
+use super::acknowledge::{Acknowledger, Beside, Held};
+use super::counters::count;
+use super::reads::{Owed, ReadsOfTables};
+use super::target_truth::IdBlocks;
+use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
+
+/// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to clone.
+#[derive(Clone)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    source: Source,
+    target: Target,
+    options: WriteOptions,
+    phase: PhaseView,
+    counters: WriteCounters,
+    reads: ReadsOfTables,
+    acknowledger: Acknowledger,
+    ids: IdBlocks,
+}
+
+/// A change of one key, to be put under the version that the capture trigger gave it.
+pub(crate) struct Change {
+    pub(super) binding: Arc<TableBinding>,
+    pub(super) key: MarkedKey,
+    pub(super) source_key: SourceKey,
+    state: State,
+}
+
+/// What the target is to hold.
+pub(crate) enum State {
+    Row(std::result::Result<Item, Unholdable>),
+    Gone,
+}
+
+/// A transaction behind the barrier, with the changes it has made so far.
+pub(crate) struct WriteTransaction {
+    pub(crate) sql: SourceTransaction,
+    pub(crate) control: Control,
+    pub(super) id: TransactionId,
+    pub(super) changes: Vec<Change>,
+    /// Whether the changes become visible together in the target as well.
+    pub(crate) together: bool,
+    /// What was delivered beside it and is to leave the pending set. If it does not commit, a relay sees to that.
+    pub(crate) held: Vec<Held>,
+}
+
+/// How a transaction that committed ended for each of its changes.
+pub(crate) struct Written {
+    pub(crate) control: Control,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+impl Writer {
+    /// A writer. Nothing is sent yet.
+    pub fn new(source: Source, target: Target, options: WriteOptions) -> Self {
+        let phase = PhaseView::following(source.clone(), &target);
+        Self::with_phase(source, target, options, phase)
+    }
+
+    /// A writer that goes by the phase of an [`Instance`](crate::instance::Instance).
+    pub fn with_phase(source: Source, target: Target, options: WriteOptions, phase: PhaseView) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                source,
+                target,
+                options,
+                phase,
+                counters: WriteCounters::default(),
+                reads: ReadsOfTables::default(),
+                acknowledger: Acknowledger::default(),
+                ids: IdBlocks::default(),
+            }),
+        }
+    }
+
+    /// The source.
+    pub fn source(&self) -> &Source {
+        &self.shared.source
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Target {
+        &self.shared.target
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &WriteOptions {
+        &self.shared.options
+    }
+
+    /// Which phase this instance believes in.
+    pub fn phase(&self) -> &PhaseView {
+        &self.shared.phase
+    }
+
+    /// Says how stores made from now on read.
+    pub(crate) fn configure_reads(&self, options: ReadOptions) {
+        self.reads().configure(options);
+    }
+
+    /// How the tables of this writer are read, and what its writes owe them.
+    pub(super) fn reads(&self) -> &ReadsOfTables {
+        &self.shared.reads
+    }
+
+    /// Notes that reads of these changes go to the source until the target has them. To be called before anything leaves.
+    pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
+        self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
+    }
+
+    /// Ids that this process has taken for itself.
+    pub(super) fn ids(&self) -> &IdBlocks {
+        &self.shared.ids
+    }
+
+    /// What became of writes so far.
+    pub fn counters(&self) -> &WriteCounters {
+        &self.shared.counters
+    }
+
+    pub(super) fn acknowledger(&self) -> &Acknowledger {
+        &self.shared.acknowledger
+    }
+
+    /// Waits until what inline writes brought to the target so far has left the pending set, or was left to the relay.
+    /// Writes themselves do not wait for that.
+    ///
+    /// # Cancel safety
+    /// Waiting has no effect.
+    pub async fn settled(&self) {
+        self.shared.acknowledger.settled().await;
+    }
+
+    /// Whether both are the same one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Begins a transaction behind the barrier: its phase cannot change until it ends (I5).
+    pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
+        let (sql, control, id) = begin_write(self.source()).await?;
+        Ok(WriteTransaction { sql, control, id, changes: Vec::new(), together: false, held: Vec::new() })
+    }
+
+    /// Commits, and brings the changes to the target as the phase and the settings say.
+    ///
+    /// # Errors
+    /// Nothing was committed, or, with [`Kind::Unknown`](lockstep_core::Kind::Unknown), nobody can say whether it was (I8).
+    ///
+    /// # Cancel safety
+    /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an intent. Dropped
+    /// later, the keys are pending.
+    pub(crate) async fn finish(&self, write: WriteTransaction) -> Result<Written> {
+        let written = match self.options().mode(write.control.phase) {
+            Some(WriteMode::Strict) if !write.changes.is_empty() => self.strict(write).await,
+            _ => self.best_effort(write, None).await,
+        };
+        self.counted(written)
+    }
+
+    /// The same beside an operation: best effort in every phase.
+    pub(super) async fn finish_beside(&self, write: WriteTransaction, beside: &Beside) -> Result<Written> {
+        self.counted(self.best_effort(write, Some(beside)).await)
+    }
+
+    /// Counts how a write ended.
+    pub(super) fn counted(&self, written: Result<Written>) -> Result<Written> {
+        let counters = self.counters();
+        match &written {
+            Ok(written) => {
+                count(&counters.committed, 1);
+                let deferred = written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();
+                count(&counters.deferred, deferred);
+            }
+            Err(error) if error.kind == lockstep_core::Kind::Unknown => count(&counters.unknown, 1),
+            Err(_) => {}
+        }
+        written
+    }
+}
+
+impl WriteTransaction {
+    /// The keys of all changes, taken out of them so that the transaction can be borrowed beside them.
+    pub(super) fn keys(&self) -> Vec<MarkedKey> {
+        self.changes.iter().map(|c| MarkedKey { table: c.key.table, key: c.key.key.clone() }).collect()
+    }
+}
+
+impl Change {
+    /// Notes that a key has a new state; returns its place among the deliveries. A key noted again keeps its place.
+    pub(super) fn note(changes: &mut Vec<Self>, binding: &Arc<TableBinding>, key: SourceKey, state: State) -> usize {
+        let marked = MarkedKey { table: binding.name(), key: key.to_json() };
+        let known = changes.iter().position(|c| c.key.table == marked.table && c.source_key == key);
+        let change = Self { binding: binding.clone(), key: marked, source_key: key, state };
+        match known {
+            Some(place) => {
+                changes[place] = change;
+                place
+            }
+            None => {
+                changes.push(change);
+                changes.len() - 1
+            }
+        }
+    }
+
+    /// What is to be put for `mark`.
+    ///
+    /// # Errors
+    /// Why the target cannot hold it.
+    pub(super) fn item(&self, mark: &Mark) -> std::result::Result<Item, Unholdable> {
+        match &self.state {
+            State::Row(item) => Ok(item.clone()?.at(mark.version)),
+            State::Gone => Ok(lockstep_core::tombstone(self.binding.table.target_key(&self.source_key)?, mark.version)),
+        }
+    }
+
+    /// Whether the row is gone from this key.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone)
+    }
+}

@@ -1,0 +1,252 @@
+//! The calls that change rows. Each runs its statements in a transaction behind the barrier and notes which keys have which
+//! state now; how that ends, and how it reaches the target, is the writer's.
+
+use lockstep_core::{AttributeValue, Column, Doing, Error, Fields, Kind, MigratableTable, Result, Row, SourceKey, Unholdable};
+use lockstep_postgres::Call;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::acknowledge::{Beside, Held};
+use super::at_once::Reached;
+use super::transaction::{Change, State, WriteTransaction, Written};
+use super::{Begun, Delivery, Store, WriteOutcome};
+
+/// A primary key, one value a column, for statements.
+pub trait PrimaryKey {
+    /// Binds the values in order.
+    fn bind(&self, arguments: &mut PgArguments);
+
+    /// The values in order, as attributes of items.
+    ///
+    /// # Errors
+    /// When DynamoDB cannot hold one of them.
+    fn attributes(&self) -> Result<Vec<AttributeValue>, Unholdable>;
+}
+
+impl<C: Column> PrimaryKey for C {
+    fn bind(&self, arguments: &mut PgArguments) {
+        Column::bind(self, arguments);
+    }
+
+    fn attributes(&self) -> Result<Vec<AttributeValue>, Unholdable> {
+        Ok(Column::to_attribute(self)?.into_iter().collect())
+    }
+}
+
+/// What one call did to a transaction: the row as PostgreSQL holds it, and the places of its keys among the deliveries.
+pub(crate) struct Touched<R> {
+    pub(crate) row: Option<R>,
+    places: Vec<usize>,
+}
+
+impl<R> Touched<R> {
+    pub(super) const NOTHING: Self = Self { row: None, places: Vec::new() };
+
+    /// Whether there was a row.
+    pub(crate) fn found(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// The outcome of this call, once its transaction has committed.
+    pub(crate) fn outcome(self, written: &Written) -> WriteOutcome<R> {
+        let found = self.found();
+        // Of several keys, the one that is not there yet is the one to tell.
+        let target = self.places.iter().map(|place| &written.deliveries[*place]).fold(Delivery::NotDue, |worst, next| {
+            if matches!(worst, Delivery::NotDue) || matches!(next, Delivery::Deferred(_)) { next.clone() } else { worst }
+        });
+        WriteOutcome { row: self.row, found, control: written.control, target }
+    }
+}
+
+impl<T: MigratableTable> Store<T> {
+    /// Writes a row: inserts it, or replaces the row with the same primary key.
+    ///
+    /// # Errors
+    /// Nothing was written, except for [`Kind::Unknown`]: then nobody can say (I8). [`WriteFailed`](super::WriteFailed) says
+    /// more of each store.
+    ///
+    /// # Cancel safety
+    /// Before the commit nothing is written, and what may be in the target by then is undone; after it the key is pending
+    /// and will be delivered.
+    pub async fn put(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+        let mut write = match self.reach(Call::Upsert, None, || bound(row)).await? {
+            Reached::Done(outcome) => return Ok(outcome),
+            Reached::Begun(Begun::Source(write)) => write,
+            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.put_in_target(permit, row)).await,
+        };
+        let touched = self.put_in(&mut write, row).await?;
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
+    }
+
+    /// Writes a new row whose primary key PostgreSQL gives; the one in `row` is not looked at. The outcome has the row with
+    /// its key.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`].
+    pub async fn insert(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+        let mut write = match self.reach(Call::Insert, None, || bound(row)).await? {
+            Reached::Done(outcome) => return Ok(outcome),
+            Reached::Begun(Begun::Source(write)) => write,
+            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.insert_in_target(permit, row)).await,
+        };
+        let touched = self.insert_in(&mut write, row).await?;
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
+    }
+
+    /// The same beside an operation: best effort in every phase, so that a target that is away does not keep it out, and what the
+    /// target holds is returned instead of being acknowledged.
+    pub(crate) async fn insert_beside(&self, row: &T::Row) -> Result<Vec<Held>> {
+        let beside = Beside::default();
+        match self.reach(Call::Insert, Some(&beside), || bound(row)).await? {
+            Reached::Done(_) => {}
+            Reached::Begun(Begun::Source(mut write)) => {
+                self.insert_in(&mut write, row).await?;
+                self.shared.writer.finish_beside(write, &beside).await?;
+            }
+            Reached::Begun(Begun::Target(permit)) => drop(Box::pin(self.insert_in_target(permit, row)).await?),
+        }
+        Ok(beside.into_held())
+    }
+
+    /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the
+    /// outcome says so. In DynamoOnly nothing is locked: it is called again, on the row as it is then, when another was faster.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`].
+    pub async fn update(&self, key: impl PrimaryKey, change: impl FnMut(&mut T::Row)) -> Result<WriteOutcome<T::Row>> {
+        let mut write = match self.shared.writer.begin_where_the_truth_is().await? {
+            Begun::Source(write) => write,
+            Begun::Target(permit) => return Box::pin(self.update_in_target(permit, &key, change)).await,
+        };
+        let mut arguments = PgArguments::default();
+        key.bind(&mut arguments);
+        let touched = self.update_in(&mut write, arguments, change).await?;
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
+    }
+
+    /// Deletes a row.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`].
+    pub async fn delete(&self, key: impl PrimaryKey) -> Result<WriteOutcome<T::Row>> {
+        let arguments = || {
+            let mut arguments = PgArguments::default();
+            key.bind(&mut arguments);
+            arguments
+        };
+        let mut write = match self.reach(Call::Delete, None, arguments).await? {
+            Reached::Done(outcome) => return Ok(outcome),
+            Reached::Begun(Begun::Source(write)) => write,
+            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.delete_in_target(permit, &key)).await,
+        };
+        let arguments = arguments();
+        let touched = self.delete_in(&mut write, arguments).await?;
+        Ok(touched.outcome(&self.shared.writer.finish(write).await?))
+    }
+
+    pub(crate) async fn put_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
+        let doing = format!("writing {}", T::NAME);
+        let sql = AssertSqlSafe(self.shared.sql.upsert.clone());
+        let returned = sqlx::query_with(sql, bound(row)).fetch_one(&mut *write.sql).await.doing(&doing)?;
+        let (key, row) = self.read_row(&returned)?;
+        let old_key = self.read_old_key(&returned)?;
+        Ok(self.note(&mut write.changes, Some((key, row)), old_key))
+    }
+
+    pub(crate) async fn insert_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
+        let inserted = self.fetch(&mut write.sql, &self.shared.sql.insert, bound(row)).await?;
+        Ok(self.note(&mut write.changes, inserted, None))
+    }
+
+    pub(crate) async fn update_in(
+        &self,
+        write: &mut WriteTransaction,
+        key: PgArguments,
+        change: impl FnOnce(&mut T::Row),
+    ) -> Result<Touched<T::Row>> {
+        let Some((old_key, mut row)) = self.lock(write, key).await? else { return Ok(Touched::NOTHING) };
+        change(&mut row);
+        self.replace_in(write, old_key, &row).await
+    }
+
+    pub(crate) async fn delete_in(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Touched<T::Row>> {
+        let deleted = self.fetch(&mut write.sql, &self.shared.sql.delete, key).await?;
+        Ok(self.note(&mut write.changes, None, deleted.map(|(key, _)| key)))
+    }
+
+    /// Reads a row and locks it until the transaction ends.
+    pub(super) async fn lock(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Option<(SourceKey, T::Row)>> {
+        self.fetch(&mut write.sql, &self.shared.sql.select_for_update, key).await
+    }
+
+    /// Gives a row that is locked its new state.
+    pub(super) async fn replace_in(
+        &self,
+        write: &mut WriteTransaction,
+        old_key: SourceKey,
+        row: &T::Row,
+    ) -> Result<Touched<T::Row>> {
+        let written = self.fetch(&mut write.sql, &self.shared.sql.update, bound(row)).await?;
+        let gone = written.is_some().then_some(old_key);
+        Ok(self.note(&mut write.changes, written, gone))
+    }
+
+    /// Notes where the row is now, and which key it left, if it is another one.
+    pub(super) fn note(
+        &self,
+        changes: &mut Vec<Change>,
+        row: Option<(SourceKey, T::Row)>,
+        left: Option<SourceKey>,
+    ) -> Touched<T::Row> {
+        let binding = &self.shared.binding;
+        let left = left.filter(|left| row.as_ref().is_none_or(|(key, _)| key != left));
+        let mut touched = Touched::NOTHING;
+        if let Some((key, row)) = row {
+            touched.places.push(Change::note(changes, binding, key, State::Row(self.shared.table.encode(&row))));
+            touched.row = Some(row);
+        }
+        touched.places.extend(left.map(|key| Change::note(changes, binding, key, State::Gone)));
+        touched
+    }
+
+    /// Runs a statement of one row at most; returns its source key and the row as PostgreSQL holds it.
+    async fn fetch(
+        &self,
+        transaction: &mut PgConnection,
+        sql: &str,
+        arguments: PgArguments,
+    ) -> Result<Option<(SourceKey, T::Row)>> {
+        let found = sqlx::query_with(AssertSqlSafe(sql.to_owned()), arguments).fetch_optional(transaction).await;
+        found.doing(&format!("writing {}", T::NAME))?.map(|row| self.read_row(&row)).transpose()
+    }
+
+    pub(super) fn read_row(&self, row: &PgRow) -> Result<(SourceKey, T::Row)> {
+        let bad = |e: String| Error::source(Kind::Invalid, format!("reading a row of {}", T::NAME), e);
+        let key: String = row.try_get(self.shared.sql.key_at).map_err(|e| bad(e.to_string()))?;
+        let key = SourceKey::parse(&key).map_err(|e| bad(e.to_string()))?;
+        let row = Fields::of_query(row, 0, T::Row::from_fields).map_err(|e| bad(e.to_string()))?;
+        Ok((key, row))
+    }
+
+    /// The key that the row had before an upsert.
+    pub(super) fn read_old_key(&self, row: &PgRow) -> Result<Option<SourceKey>> {
+        let bad = |e: String| Error::source(Kind::Invalid, format!("reading a row of {}", T::NAME), e);
+        let key: Option<String> = row.try_get(self.shared.sql.key_at + 1).map_err(|e| bad(e.to_string()))?;
+        key.map(|text| SourceKey::parse(&text)).transpose().map_err(|e| bad(e.to_string()))
+    }
+}
+
+fn bound(row: &impl Row) -> PgArguments {
+    let mut arguments = PgArguments::default();
+    row.bind(&mut arguments);
+    arguments
+}

@@ -1,0 +1,216 @@
+//! The end of a migration in the source: triggers and schema `lockstep` go, and a small record stays.
+//!
+//! The tables stay as well, until somebody drops them, and nobody reads them any more. 1. A script that everybody has forgotten goes on
+//! writing with SQL. 2. Nothing captures that, and nothing shows it. So where the capture triggers were, a guard stays that refuses
+//! each write with a sentence. It goes with its table.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Epoch, Error, Kind, Result};
+use serde_json::Value;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor};
+
+use super::barrier::limit_lock_waits;
+use super::binding::{quote_identifier, quote_literal};
+use super::capture::{function_name, trigger_name, truncate_trigger_name};
+use super::{Entry, EntryKind, Source, TableBinding, take_exclusive};
+
+const GUARD: &str = "zz_lockstep_moved";
+
+/// What the source remembers of a migration that is complete.
+#[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
+pub struct Completed {
+    /// Since when.
+    pub completed_at: DateTime<Utc>,
+    /// The epoch that began then.
+    pub epoch: i64,
+    /// Who did it.
+    pub actor: String,
+    /// Where the journal was exported to.
+    pub journal_file: String,
+}
+
+impl Source {
+    /// What is remembered of a migration that is complete; `None` where none is.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn completed(&self) -> Result<Option<Completed>> {
+        let found = sqlx::query_as("SELECT completed_at, epoch, actor, journal_file FROM lockstep_archive.completed")
+            .fetch_optional(self.pool())
+            .await
+            .doing("looking for a migration that is complete");
+        match found {
+            Err(error) if error.is_missing_table() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Takes out the triggers and schema `lockstep`, and leaves the record, a copy of the journal, and the guards: all of it, or
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when a lock was not to be had within `lock_timeout`; the driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it: where it is done already, nothing is done.
+    pub async fn archive(
+        &self,
+        tables: &[TableBinding],
+        epoch: Epoch,
+        actor: &str,
+        journal_file: &str,
+        lock_timeout: Duration,
+    ) -> Result<()> {
+        let doing = "taking Lockstep out of the source";
+        if self.completed().await?.is_some() && !self.has_schema().await? {
+            return Ok(());
+        }
+        let mut transaction = self.begin(doing).await?;
+        take_exclusive(&mut transaction, lock_timeout).await?;
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
+        let mut statements = vec![
+            "CREATE SCHEMA IF NOT EXISTS lockstep_archive".to_owned(),
+            "CREATE TABLE IF NOT EXISTS lockstep_archive.completed (
+                 singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), completed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                 epoch bigint NOT NULL, actor text NOT NULL, journal_file text NOT NULL)"
+                .to_owned(),
+            // An earlier migration of other tables may be here as well: its journal stays, and this one's follows.
+            "CREATE TABLE IF NOT EXISTS lockstep_archive.journal (LIKE lockstep.journal)".to_owned(),
+            "INSERT INTO lockstep_archive.journal SELECT * FROM lockstep.journal ORDER BY id".to_owned(),
+            guard_function(),
+        ];
+        for binding in tables {
+            statements.extend(of_table(binding));
+        }
+        statements.push("DROP SCHEMA lockstep CASCADE".to_owned());
+        for statement in statements {
+            transaction.execute(AssertSqlSafe(statement)).await.doing(doing)?;
+        }
+        sqlx::query(
+            "INSERT INTO lockstep_archive.completed (epoch, actor, journal_file) VALUES ($1, $2, $3)
+             ON CONFLICT (singleton) DO UPDATE SET completed_at = excluded.completed_at, epoch = excluded.epoch,
+                 actor = excluded.actor, journal_file = excluded.journal_file",
+        )
+        .bind(epoch.0)
+        .bind(actor)
+        .bind(journal_file)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        transaction.commit().await.doing(doing)
+    }
+
+    /// Appends an entry to the journal of a migration that is complete; returns its number.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn archive_entry(
+        &self,
+        actor: &str,
+        kind: EntryKind,
+        intent: Option<i64>,
+        step: &str,
+        detail: &Value,
+    ) -> Result<i64> {
+        sqlx::query_scalar(
+            "INSERT INTO lockstep_archive.journal (id, at, actor, kind, intent, step, detail)
+             SELECT coalesce(max(id), 0) + 1, clock_timestamp(), $1, $2, $3, $4, $5 FROM lockstep_archive.journal RETURNING id",
+        )
+        .bind(actor)
+        .bind(kind.name())
+        .bind(intent)
+        .bind(step)
+        .bind(detail)
+        .fetch_one(self.pool())
+        .await
+        .doing("writing the journal")
+    }
+
+    /// Every entry of the journal, oldest first; of a migration that is complete where schema `lockstep` is gone.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn whole_journal(&self) -> Result<Vec<Entry>> {
+        let schema = if self.has_schema().await? { "lockstep" } else { "lockstep_archive" };
+        let sql = format!("SELECT * FROM {schema}.journal ORDER BY id");
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("reading the journal")
+    }
+
+    /// Whether the source table of a migration that is complete is there still.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn is_left(&self, binding: &TableBinding) -> Result<bool> {
+        is_there(&mut *self.pool().acquire().await.doing("looking for what is left")?, binding).await
+    }
+
+    /// Drops a source table that a migration has left behind its guard; says whether it was there.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] for a table that has no guard: it is not one that was left, or was put there since; [`Kind::Busy`] when its
+    /// lock was not to be had; the driver's, as when something depends on it.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn drop_left(&self, binding: &TableBinding, lock_timeout: Duration) -> Result<bool> {
+        let doing = format!("dropping {}", binding.relation);
+        let mut transaction = self.begin(&doing).await?;
+        if !is_there(&mut transaction, binding).await? {
+            return Ok(false);
+        }
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
+        if !is_guarded(&mut transaction, binding).await? {
+            let message = "it does not carry the guard that a completed migration leaves: it is another table, and stays";
+            return Err(Error::source(Kind::Refused, doing, message));
+        }
+        // Without CASCADE: what depends on it is somebody's, and PostgreSQL names it.
+        transaction.execute(AssertSqlSafe(format!("DROP TABLE {}", binding.relation.sql()))).await.doing(&doing)?;
+        transaction.commit().await.doing(&doing)?;
+        Ok(true)
+    }
+}
+
+async fn is_there(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
+    let there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(binding.relation.sql()).fetch_one(connection);
+    there.await.doing("looking for a source table")
+}
+
+async fn is_guarded(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2)")
+        .bind(binding.relation.sql())
+        .bind(GUARD)
+        .fetch_one(connection)
+        .await
+        .doing("looking for the guard of a table")
+}
+
+fn guard_function() -> String {
+    "CREATE OR REPLACE FUNCTION lockstep_archive.refuse() RETURNS trigger LANGUAGE plpgsql
+     SET search_path = pg_catalog, pg_temp AS $lockstep$
+     BEGIN
+         RAISE EXCEPTION 'lockstep: % of %.% is refused: its migration is complete, and DynamoDB table % is the truth',
+             TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[0]
+             USING HINT = 'Nobody reads this table any more. Write through the application, to DynamoDB.',
+                   ERRCODE = 'object_not_in_prerequisite_state';
+     END $lockstep$"
+        .to_owned()
+}
+
+fn of_table(binding: &TableBinding) -> Vec<String> {
+    let relation = binding.relation.sql();
+    vec![
+        format!("DROP TRIGGER IF EXISTS {} ON {relation}", quote_identifier(&trigger_name(binding))),
+        format!("DROP TRIGGER IF EXISTS {} ON {relation}", quote_identifier(&truncate_trigger_name(binding))),
+        format!("DROP FUNCTION IF EXISTS {}()", function_name(binding)),
+        format!("DROP TRIGGER IF EXISTS {GUARD} ON {relation}"),
+        format!(
+            "CREATE TRIGGER {GUARD} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {relation}
+             FOR EACH STATEMENT EXECUTE FUNCTION lockstep_archive.refuse({})",
+            quote_literal(&binding.target_name)
+        ),
+        format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {GUARD}"),
+    ]
+}

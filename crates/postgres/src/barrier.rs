@@ -1,0 +1,150 @@
+//! The barrier: what makes a phase change atomic (I5).
+//!
+//! Every transaction that writes a captured table holds the barrier shared until it ends: the library takes it first, and
+//! the capture trigger takes it for everyone else. A phase change holds it exclusive, so while the phase changes no write
+//! transaction is in flight, and none spans two phases. No clock is involved.
+
+use std::time::Duration;
+
+use lockstep_core::{Doing, Error, Kind, Result};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use super::Source;
+
+/// The advisory lock that is the barrier, as the two arguments of PostgreSQL's advisory lock functions.
+/// The first spells "LOCK"; the second numbers our locks.
+pub const BARRIER: (i32, i32) = (0x4C4F_434B, 1);
+const COORDINATOR: (i32, i32) = (BARRIER.0, 2);
+const REVERSE_FEED: (i32, i32) = (BARRIER.0, 3);
+
+/// Takes the barrier shared until the transaction ends. Waits while a phase change holds it.
+///
+/// # Errors
+/// The driver's; [`Kind::Busy`] after `lock_timeout`.
+///
+/// # Cancel safety
+/// The transaction must be rolled back afterwards, as after any cancelled statement.
+pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1, $2)")
+        .bind(BARRIER.0)
+        .bind(BARRIER.1)
+        .execute(transaction)
+        .await
+        .doing("entering the barrier")?;
+    Ok(())
+}
+
+/// Takes the barrier exclusive until the transaction ends, waiting at most `lock_timeout`: while it waits, every new
+/// write transaction queues behind it, so this bound is also the longest stall an application sees.
+///
+/// # Errors
+/// [`Kind::Busy`] when a write transaction stayed open for longer.
+pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Duration) -> Result<()> {
+    limit_lock_waits(transaction, lock_timeout).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
+        .bind(BARRIER.0)
+        .bind(BARRIER.1)
+        .execute(&mut *transaction)
+        .await
+        .doing("closing the barrier")?;
+    transaction.execute("SET LOCAL lock_timeout = 0").await.doing("resetting lock_timeout")?;
+    Ok(())
+}
+
+/// Bounds every wait for a lock until the transaction ends; a wait that is over fails with [`Kind::Busy`].
+pub(super) async fn limit_lock_waits(transaction: &mut PgConnection, longest: Duration) -> Result<()> {
+    // Zero would be no bound at all.
+    let timeout = format!("SET LOCAL lock_timeout = {}", longest.as_millis().max(1));
+    transaction.execute(AssertSqlSafe(timeout)).await.doing("bounding the wait for locks")?;
+    Ok(())
+}
+
+/// The right to run backfill and transitions: one process at a time. Held by a session, so it is free as soon as the
+/// process is gone, however it went.
+#[derive(Debug)]
+pub struct CoordinatorLock {
+    connection: PgConnection,
+    what: &'static str,
+}
+
+/// The right to run the reverse feed: one process at a time. It is what [`CoordinatorLock`] is.
+pub type FeedLock = CoordinatorLock;
+
+impl Source {
+    /// Takes the coordinator's lock, or says who has it.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when another coordinator is at work.
+    pub async fn lock_coordinator(&self) -> Result<CoordinatorLock> {
+        self.lock_for("coordinator", COORDINATOR).await
+    }
+
+    /// Takes the reverse feed's lock, or says who has it.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when another feed is at work.
+    pub async fn lock_reverse_feed(&self) -> Result<FeedLock> {
+        self.lock_for("reverse feed", REVERSE_FEED).await
+    }
+
+    /// The PostgreSQL backends of the coordinator and of the reverse feed that are at work.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn at_work(&self) -> Result<(Option<i32>, Option<i32>)> {
+        let mut connection = self.pool().acquire().await.doing("asking who is at work")?;
+        Ok((holder(&mut connection, COORDINATOR).await?, holder(&mut connection, REVERSE_FEED).await?))
+    }
+
+    async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
+        let taking = format!("taking the {what}'s lock");
+        let mut connection = PgConnection::connect_with(&self.pool().connect_options())
+            .await
+            .doing(&format!("connecting for the {what}'s lock"))?;
+        let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
+            .bind(key.0)
+            .bind(key.1)
+            .fetch_one(&mut connection)
+            .await
+            .doing(&taking)?;
+        if got {
+            return Ok(CoordinatorLock { connection, what });
+        }
+        let holder = holder(&mut connection, key).await?;
+        let holder = holder.map_or("just ended; try again".to_owned(), |pid| {
+            format!("is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end or stop it")
+        });
+        Err(Error::source(Kind::Busy, taking, format!("another Lockstep {what} is at work: it {holder}")))
+    }
+}
+
+/// The backend that has a lock of this database.
+async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option<i32>> {
+    sqlx::query_scalar(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1",
+    )
+    .bind(key.0)
+    .bind(key.1)
+    .fetch_optional(connection)
+    .await
+    .doing("asking who has a lock of Lockstep")
+}
+
+impl CoordinatorLock {
+    /// Fails when the session, and with it the lock, is gone. Whoever holds the lock calls it about once a second and
+    /// stops at the first error.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn check(&mut self) -> Result<()> {
+        self.connection.ping().await.doing(&format!("checking the {}'s lock", self.what))
+    }
+
+    /// Gives the lock back.
+    pub async fn release(self) {
+        // A failure means that the session is gone, and the lock with it.
+        let _ = self.connection.close().await;
+    }
+}

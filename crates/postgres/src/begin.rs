@@ -1,0 +1,99 @@
+//! Transactions, begun so that a caller who goes away leaves none behind.
+
+use std::ops::{Deref, DerefMut};
+
+use lockstep_core::{Doing, Result};
+use sqlx::postgres::{PgConnection, PgTransactionManager};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+use sqlx_core::transaction::TransactionManager;
+
+use super::Source;
+use super::sessions::{Session, Sessions};
+
+/// A transaction of the source, rolled back when it is dropped.
+#[derive(Debug)]
+pub struct SourceTransaction {
+    /// Gone only while it ends.
+    session: Option<Session>,
+    begun: bool,
+}
+
+impl SourceTransaction {
+    /// Commits it.
+    ///
+    /// # Errors
+    /// The driver's. Unless PostgreSQL itself refused, nobody knows yet whether it was committed (I8).
+    pub async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
+        PgTransactionManager::commit(&mut self).await?;
+        self.keep();
+        Ok(())
+    }
+
+    /// Rolls it back.
+    ///
+    /// # Errors
+    /// The driver's. It is rolled back all the same, when the server notices.
+    pub async fn rollback(mut self) -> std::result::Result<(), sqlx::Error> {
+        PgTransactionManager::rollback(&mut self).await?;
+        self.keep();
+        Ok(())
+    }
+
+    fn keep(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.keep();
+        }
+    }
+}
+
+impl Drop for SourceTransaction {
+    /// One that was begun is rolled back by the pool. One of which nobody knows whether it was begun goes with its connection.
+    ///
+    /// Or else: 1. A caller is dropped while its BEGIN is under way, or the statements with it fail. 2. The driver has counted no
+    /// transaction yet, so it rolls none back, and the connection goes back to the pool inside one, with whatever locks it
+    /// has. 3. The next to use it writes an intent or an acknowledgement there, hears that it is done, and it never commits.
+    fn drop(&mut self) {
+        match &mut self.session {
+            Some(session) if self.begun => PgTransactionManager::start_rollback(session),
+            Some(session) => session.close_on_drop(),
+            None => {}
+        }
+    }
+}
+
+impl Source {
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// No transaction is left open.
+    pub async fn begin(&self, doing: &str) -> Result<SourceTransaction> {
+        begin_with(&self.sessions, "BEGIN".to_owned(), doing).await
+    }
+}
+
+/// Begins a transaction by the statements in `sql`.
+pub(super) async fn begin_with(sessions: &Sessions, sql: String, doing: &str) -> Result<SourceTransaction> {
+    let mut transaction = SourceTransaction { session: Some(sessions.take().await.doing(doing)?), begun: false };
+    PgTransactionManager::begin(&mut transaction, Some(AssertSqlSafe(sql).into_sql_str())).await.doing(doing)?;
+    transaction.begun = true;
+    Ok(transaction)
+}
+
+const ENDED: &str = "a transaction has its session until it ends";
+
+impl Deref for SourceTransaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.session.as_ref().expect(ENDED)
+    }
+}
+
+impl DerefMut for SourceTransaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.session.as_mut().expect(ENDED)
+    }
+}

@@ -1,0 +1,302 @@
+//! Capture: triggers that put the key of every changed row into the pending set, in the same transaction (I1).
+//!
+//! `AFTER`, because of this. 1. T1 deletes row k and has not committed. 2. T2 inserts k; a `BEFORE` trigger would take
+//! version 10 now and then wait for T1. 3. T1's trigger takes version 11. 4. T2's row would be the newer one with the
+//! older version. An `AFTER` trigger runs once the row, or the unique check, has been won.
+
+use std::time::Duration;
+
+use lockstep_core::{Doing, Error, Kind, Phase, Result};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor};
+
+use super::barrier::limit_lock_waits;
+use super::binding::{quote_identifier, quote_literal};
+use super::{BARRIER, Source, TableBinding};
+
+/// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in DynamoOnly.
+/// [`Source::refresh_capture`] brings a table to it; no step to DynamoOnly may be taken before.
+pub const CAPTURE_VERSION: i32 = 2;
+
+/// Whether every change of a table is being captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptureState {
+    /// Never installed.
+    Absent,
+    /// On, and never off since it was installed.
+    On,
+    /// Dropped, disabled or replaced since it was installed: changes may have gone unseen.
+    Broken(String),
+}
+
+/// Longest wait for the table lock in one try; writers queue behind us for no longer.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
+/// How often we try for the table lock: with the pauses between, about two minutes.
+const LOCK_TRIES: u32 = 120;
+const LOCK_PAUSE: Duration = Duration::from_millis(700);
+
+impl Source {
+    /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or replaced. `fingerprint` is
+    /// that of the table as it was checked. What was changed while the triggers were off stays unknown: whoever installs them
+    /// again compares both stores.
+    ///
+    /// When this returns, each change is either visible to every later read or in the pending set: the table lock is
+    /// granted only once all earlier writers have ended.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when the table lock was not to be had; [`Kind::Denied`] without the right to create triggers.
+    ///
+    /// # Cancel safety
+    /// Nothing is installed unless the one transaction has committed.
+    pub async fn install_capture(&self, binding: &TableBinding, fingerprint: &str) -> Result<()> {
+        let sql = statements(binding);
+        let doing = format!("installing capture on {}", binding.relation);
+        for attempt in 1.. {
+            match self.try_install(binding, fingerprint, &sql, &doing).await {
+                Err(error) if error.kind == Kind::Busy && attempt < LOCK_TRIES => {
+                    tracing::info!(table = binding.name(), attempt, "the table is locked by a long transaction; trying again");
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    async fn try_install(&self, binding: &TableBinding, fingerprint: &str, sql: &[String], doing: &str) -> Result<()> {
+        let mut transaction = self.begin(doing).await?;
+        limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
+        for statement in sql {
+            transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
+        }
+        let (mark, _) = read_triggers(&mut transaction, binding).await?;
+        // Installed again, over what somebody dropped or disabled: what was captured before is as it was.
+        sqlx::query(
+            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version",
+        )
+        .bind(binding.name())
+        .bind(binding.relation.to_string())
+        .bind(fingerprint)
+        .bind(binding.table.layout())
+        .bind(mark)
+        .bind(CAPTURE_VERSION)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        transaction.commit().await.doing(doing)
+    }
+
+    /// Gives a captured table the trigger functions of this version, if an earlier one installed them. The triggers stay as
+    /// they are, so capture has no gap and no lock is waited for. Says whether there was anything to do.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// All functions are replaced, or none.
+    pub async fn refresh_capture(&self, binding: &TableBinding) -> Result<bool> {
+        let doing = format!("bringing the triggers of {} up to date", binding.relation);
+        let mut transaction = self.begin(&doing).await?;
+        let older = sqlx::query("UPDATE lockstep.tables SET capture_version = $2 WHERE name = $1 AND capture_version < $2")
+            .bind(binding.name())
+            .bind(CAPTURE_VERSION)
+            .execute(&mut *transaction)
+            .await
+            .doing(&doing)?;
+        if older.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for function in functions(binding) {
+            transaction.execute(AssertSqlSafe(function)).await.doing(&doing)?;
+        }
+        transaction.commit().await.doing(&doing)?;
+        Ok(true)
+    }
+
+    /// Whether capture is on.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn capture_state(&self, binding: &TableBinding) -> Result<CaptureState> {
+        let mut connection = self.pool().acquire().await.doing("reading the state of capture")?;
+        CaptureState::read(&mut connection, binding).await
+    }
+}
+
+impl CaptureState {
+    /// Reads the state on `connection`, which may be inside a transaction.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
+        let installed: Option<(String, String)> =
+            sqlx::query_as("SELECT capture_mark, relation FROM lockstep.tables WHERE name = $1")
+                .bind(binding.name())
+                .fetch_optional(&mut *connection)
+                .await
+                .doing("reading the state of capture")?;
+        let Some((recorded, relation)) = installed else { return Ok(Self::Absent) };
+        if relation != binding.relation.to_string() {
+            return Ok(Self::Broken(format!("capture was installed on {relation}, not on {}", binding.relation)));
+        }
+        let (mark, enabled) = read_triggers(connection, binding).await?;
+        Ok(match enabled {
+            0..=1 => Self::Broken("a capture trigger was dropped or disabled".to_owned()),
+            // Disabled and enabled again leaves the same triggers, but another transaction has touched them.
+            _ if mark != recorded => Self::Broken("a capture trigger was replaced, or was disabled for a while".to_owned()),
+            _ => Self::On,
+        })
+    }
+}
+
+/// What identifies both triggers as they are, and how many of them are enabled always.
+async fn read_triggers(connection: &mut PgConnection, binding: &TableBinding) -> Result<(String, i64)> {
+    sqlx::query_as(
+        "SELECT coalesce(string_agg(oid || ':' || xmin, ' ' ORDER BY tgname), ''), count(*) FILTER (WHERE tgenabled = 'A')
+         FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname IN ($2, $3)",
+    )
+    .bind(binding.relation.sql())
+    .bind(trigger_name(binding))
+    .bind(truncate_trigger_name(binding))
+    .fetch_one(connection)
+    .await
+    .doing("reading the state of capture")
+}
+
+pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
+    format!("zz_lockstep_truncate_{}", binding.name())
+}
+
+pub(super) fn trigger_name(binding: &TableBinding) -> String {
+    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is captured after them.
+    format!("zz_lockstep_capture_{}", binding.name())
+}
+
+pub(super) fn function_name(binding: &TableBinding) -> String {
+    format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
+}
+
+/// The functions that the triggers call.
+///
+/// In DynamoOnly they refuse everyone but the reverse feed. The phase is read without trusting the transaction's snapshot.
+/// Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The phase becomes DynamoOnly. 3. The transaction
+/// writes; by its snapshot it still may. A sequence has no snapshot: if `frozen_seq` knows of a later DynamoOnly than the
+/// control row, the row is locked, which fails such a transaction as one that cannot be serialised, and which a transaction
+/// after a flip that was rolled back passes. Before the first DynamoOnly the sequence is all that is read.
+///
+/// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could be made by
+/// anyone; this table can be written only by who owns the schema, and no other session ever sees what is in it.
+fn functions(binding: &TableBinding) -> Vec<String> {
+    let function = function_name(binding);
+    let name = quote_literal(binding.name());
+    // Never the version that is there already. 1. A write takes version 11 and waits for the lock on the mark. 2. Who holds it
+    // (a retry of dead letters, which knows no row lock) marks the key at 12, and a relay delivers the old state at 12.
+    // 3. Were the write to keep the 12, its newer state would be refused as delivered.
+    let mark = |key: &str| {
+        format!(
+            "INSERT INTO lockstep.pending AS p (table_name, key, version) \
+             VALUES ({name}, {key}, nextval('lockstep.version_seq')) \
+             ON CONFLICT (table_name, key) DO UPDATE SET version = CASE WHEN excluded.version > p.version \
+             THEN excluded.version ELSE nextval('lockstep.version_seq') END;"
+        )
+    };
+    let (old_key, new_key) = (binding.key_sql("OLD"), binding.key_sql("NEW"));
+    let (class, barrier) = BARRIER;
+    let frozen = Phase::DynamoOnly.name();
+    let capture = format!(
+        // SECURITY DEFINER: the roles that write the table today need no new rights.
+        "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lockstep$
+         DECLARE
+             old_key jsonb;
+             new_key jsonb;
+             phase_now text;
+             frozen_at bigint;
+             out_of_date boolean;
+         BEGIN
+             PERFORM pg_advisory_xact_lock_shared({class}, {barrier});
+             SELECT f.last_value INTO frozen_at FROM lockstep.frozen_seq f;
+             IF frozen_at > 0 THEN
+                 SELECT c.phase, c.epoch < frozen_at INTO phase_now, out_of_date FROM lockstep.control c;
+                 IF out_of_date THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
+             END IF;
+             IF phase_now = '{frozen}' THEN
+                 IF EXISTS (SELECT FROM lockstep.reverse_writers w WHERE w.xid = pg_current_xact_id()) THEN RETURN NULL; END IF;
+                 PERFORM lockstep.refuse_frozen(TG_OP, TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
+             END IF;
+             IF TG_OP <> 'INSERT' THEN old_key := {old_key}; END IF;
+             IF TG_OP <> 'DELETE' THEN new_key := {new_key}; END IF;
+             IF old_key IS NOT NULL AND old_key IS DISTINCT FROM new_key THEN
+                 {mark_old}
+             END IF;
+             IF new_key IS NOT NULL THEN
+                 {mark_new}
+             END IF;
+             RETURN NULL;
+         END $lockstep$",
+        mark_old = mark("old_key"),
+        mark_new = mark("new_key"),
+    );
+    let refuse = format!(
+        // SECURITY DEFINER: who truncates need have no right to look into schema lockstep.
+        "CREATE OR REPLACE FUNCTION lockstep.refuse_truncate() RETURNS trigger LANGUAGE plpgsql
+         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lockstep$
+         BEGIN
+             IF EXISTS (SELECT FROM lockstep.control c WHERE c.phase = '{frozen}') THEN
+                 PERFORM lockstep.refuse_frozen('TRUNCATE', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
+             END IF;
+             RAISE EXCEPTION 'lockstep: TRUNCATE of %.% is refused while its changes are captured', TG_TABLE_SCHEMA, TG_TABLE_NAME
+                 USING HINT = 'Use DELETE, which is captured row by row, or end the migration of this table first.',
+                       ERRCODE = 'object_not_in_prerequisite_state';
+         END $lockstep$"
+    );
+    vec![capture, refuse]
+}
+
+fn statements(binding: &TableBinding) -> Vec<String> {
+    let relation = binding.relation.sql();
+    let function = function_name(binding);
+    let capture_trigger = quote_identifier(&trigger_name(binding));
+    let truncate_trigger = quote_identifier(&truncate_trigger_name(binding));
+    // The lock first: creating the functions before it would only lengthen the time they wait unused.
+    let mut statements = vec![format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE")];
+    statements.extend(functions(binding));
+    statements.extend([
+        format!("DROP TRIGGER IF EXISTS {capture_trigger} ON {relation}"),
+        format!("DROP TRIGGER IF EXISTS {truncate_trigger} ON {relation}"),
+        format!(
+            "CREATE TRIGGER {capture_trigger} AFTER INSERT OR UPDATE OR DELETE ON {relation}
+             FOR EACH ROW EXECUTE FUNCTION {function}()"
+        ),
+        format!(
+            "CREATE TRIGGER {truncate_trigger} BEFORE TRUNCATE ON {relation}
+             FOR EACH STATEMENT EXECUTE FUNCTION lockstep.refuse_truncate()"
+        ),
+        // ALWAYS: a session with session_replication_role = replica is captured as well.
+        format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {capture_trigger}"),
+        format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
+        format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
+    ]);
+    statements.extend(super::calls::functions(binding));
+    statements
+}
+
+/// Error message helper for commands that need capture to be on.
+impl CaptureState {
+    /// Refuses anything but `On`.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`], with what to do.
+    pub fn require_on(&self, table: &str) -> Result<()> {
+        let message = match self {
+            Self::On => return Ok(()),
+            Self::Absent => {
+                "capture is not installed; run `cargo xtask backfill` or `migrate`, which install it first".to_owned()
+            }
+            Self::Broken(how) => format!("{how}: changes made since may be unknown. Run `doctor`, which says how to mend it"),
+        };
+        Err(Error::source(Kind::Misconfigured, format!("checking capture of {table}"), message))
+    }
+}

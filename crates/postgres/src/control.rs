@@ -1,0 +1,235 @@
+//! Phase and epoch of the migration, and what is known of each table.
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Control, Doing, EPOCH_SHIFT, Epoch, Error, Kind, Phase, Result};
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::Source;
+use super::instances::PHASE_CHANNEL;
+
+/// What is known of one captured table.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct TableState {
+    /// Table name.
+    pub name: String,
+    /// Relation that capture was installed on.
+    pub relation: String,
+    /// Columns and key as they were then.
+    pub fingerprint: String,
+    /// [`layout`](crate::MigratableTable::layout) as it was then.
+    pub layout: String,
+    /// When capture was installed.
+    pub captured_at: DateTime<Utc>,
+    /// Target table, once adopted.
+    pub target_name: Option<String>,
+    /// DynamoDB's id of it.
+    pub target_id: Option<String>,
+    /// Since when anything but history may be written to it.
+    pub relay_enabled_at: Option<DateTime<Utc>>,
+    /// Whether a cold load is under way or did not end cleanly.
+    pub cold_open: bool,
+    /// Until when a lost request of a cold load could still arrive.
+    pub cold_unsafe_until: Option<DateTime<Utc>>,
+    /// Start of the backfill's date window.
+    pub window_start: Option<DateTime<Utc>>,
+    /// End of the backfill's date window.
+    pub window_end: Option<DateTime<Utc>>,
+    /// When the ranges of the backfill were planned.
+    pub planned_at: Option<DateTime<Utc>>,
+    /// Changes that relays have delivered.
+    pub relayed: i64,
+    /// Which of our trigger functions it has; see [`CAPTURE_VERSION`](super::CAPTURE_VERSION).
+    pub capture_version: i32,
+}
+
+/// Reads phase and epoch on `connection`. Inside a write transaction: after the barrier was entered.
+///
+/// # Errors
+/// [`Kind::Misconfigured`] where Lockstep was never installed.
+pub async fn read_control(connection: &mut PgConnection) -> Result<Control> {
+    let row = sqlx::query("SELECT phase, epoch, changed_at FROM lockstep.control")
+        .fetch_one(connection)
+        .await
+        .doing("reading the phase")?;
+    control_of_row(&row)
+}
+
+/// Phase and epoch of a row with the columns `phase`, `epoch` and `changed_at`.
+pub(crate) fn control_of_row(row: &PgRow) -> Result<Control> {
+    let phase: String = row.get("phase");
+    let phase: Phase = phase.parse().map_err(|e| Error::source(Kind::Misconfigured, "reading the phase", format!("{e}")))?;
+    let writes_paused = phase == Phase::DynamoOnly;
+    Ok(Control { phase, epoch: Epoch(row.get("epoch")), changed_at: row.get("changed_at"), writes_paused })
+}
+
+/// Changes the phase inside `transaction`, which holds the barrier exclusive, and returns the new epoch.
+///
+/// The epoch comes from the sequence and not from the table. 1. A step sets the sequence to epoch 5. 2. Its commit
+/// fails; the sequence, which knows no rollback, stays. 3. Versions of epoch 5 are handed out in the old phase.
+/// 4. Were the next step to use epoch 5 again, states of two phases would share an epoch. So it takes 6.
+///
+/// # Errors
+/// The driver's.
+pub async fn flip_phase(transaction: &mut PgConnection, to: Phase) -> Result<Epoch> {
+    flip_phase_at_least(transaction, to, Epoch::FIRST).await
+}
+
+/// As [`flip_phase`], to no lower epoch than `least`: the other store may have counted further.
+///
+/// # Errors
+/// The driver's.
+pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, least: Epoch) -> Result<Epoch> {
+    let doing = "changing the phase";
+    let last: i64 =
+        sqlx::query_scalar("SELECT last_value FROM lockstep.version_seq").fetch_one(&mut *transaction).await.doing(doing)?;
+    let epoch = Epoch((last >> EPOCH_SHIFT) + 1).max(least);
+    sqlx::query("SELECT setval('lockstep.version_seq', $1)").bind(epoch.floor()).execute(&mut *transaction).await.doing(doing)?;
+    if to == Phase::DynamoOnly {
+        // For writers whose snapshot is older than this; see `capture`.
+        let freeze = sqlx::query("SELECT setval('lockstep.frozen_seq', $1)").bind(epoch.0).execute(&mut *transaction);
+        freeze.await.doing(doing)?;
+        // For the reverse feed, which has to know it long after this epoch is over; see `reverse`.
+        let note = sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1)").bind(epoch.0).execute(&mut *transaction);
+        note.await.doing(doing)?;
+    }
+    sqlx::query("UPDATE lockstep.control SET phase = $1, epoch = $2, changed_at = clock_timestamp()")
+        .bind(to.name())
+        .bind(epoch.0)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+    sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(PHASE_CHANNEL)
+        .bind(format!("{} {}", to.name(), epoch.0))
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+    Ok(epoch)
+}
+
+impl Source {
+    /// Phase and epoch.
+    ///
+    /// # Errors
+    /// See [`read_control`].
+    pub async fn control(&self) -> Result<Control> {
+        let mut connection = self.pool().acquire().await.doing("reading the phase")?;
+        read_control(&mut connection).await
+    }
+
+    /// Phase and epoch, read behind the barrier: a phase change that is under way is waited for.
+    ///
+    /// After a crash the dead coordinator's `COMMIT` may still be on its way. It holds the barrier until it is through, so
+    /// what is read here can no longer change by it.
+    ///
+    /// # Errors
+    /// See [`read_control`].
+    pub async fn control_behind_barrier(&self) -> Result<Control> {
+        let doing = "reading the phase behind the barrier";
+        let mut transaction = self.begin(doing).await?;
+        super::take_shared(&mut transaction).await?;
+        let control = read_control(&mut transaction).await?;
+        transaction.commit().await.doing(doing)?;
+        Ok(control)
+    }
+
+    /// What is known of a table; `None` before capture.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn table_state(&self, name: &str) -> Result<Option<TableState>> {
+        sqlx::query_as("SELECT * FROM lockstep.tables WHERE name = $1")
+            .bind(name)
+            .fetch_optional(self.pool())
+            .await
+            .doing("reading the state of a table")
+    }
+
+    /// Records which DynamoDB table a table moves to.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn adopt_target(&self, name: &str, target_name: &str, target_id: Option<&str>) -> Result<()> {
+        sqlx::query("UPDATE lockstep.tables SET target_name = $2, target_id = $3 WHERE name = $1")
+            .bind(name)
+            .bind(target_name)
+            .bind(target_id)
+            .execute(self.pool())
+            .await
+            .doing("recording the target table")?;
+        Ok(())
+    }
+
+    /// Opens a table for guarded writes of changes, and with that closes the cold load path for good.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] while a lost request of a cold load could still arrive and overwrite a newer state.
+    pub async fn enable_relay(&self, name: &str) -> Result<()> {
+        let doing = format!("opening {name} for changes");
+        let done = sqlx::query(
+            "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at, clock_timestamp())
+             WHERE name = $1 AND NOT cold_open AND coalesce(cold_unsafe_until <= clock_timestamp(), true)",
+        )
+        .bind(name)
+        .execute(self.pool())
+        .await
+        .doing(&doing)?;
+        if done.rows_affected() == 1 {
+            return Ok(());
+        }
+        let message = match self.table_state(name).await? {
+            None => "capture is not installed".to_owned(),
+            Some(TableState { cold_open: true, .. }) => "a cold load is not finished; run `backfill` to finish it".to_owned(),
+            Some(state) => format!(
+                "a request of a cold load was lost and could still arrive until {}",
+                state.cold_unsafe_until.map_or_else(|| "soon".to_owned(), |at| at.to_rfc3339())
+            ),
+        };
+        Err(Error::source(Kind::Busy, doing, message))
+    }
+
+    /// Notes that a cold load begins. Everything it sends until [`Source::end_cold`] may be lost and arrive late; a load
+    /// that was open already was broken off, so what it sent is unsafe for `request_lifetime` from now.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] when changes may already be in the target: a write without a condition could overwrite them.
+    pub async fn begin_cold(&self, name: &str, request_lifetime: std::time::Duration) -> Result<()> {
+        let done = sqlx::query(
+            "UPDATE lockstep.tables SET cold_open = true, cold_unsafe_until = CASE WHEN cold_open
+                 THEN greatest(cold_unsafe_until, clock_timestamp() + make_interval(secs => $2)) ELSE cold_unsafe_until END
+             WHERE name = $1 AND relay_enabled_at IS NULL",
+        )
+        .bind(name)
+        .bind(request_lifetime.as_secs_f64())
+        .execute(self.pool())
+        .await
+        .doing("beginning a cold load")?;
+        if done.rows_affected() == 1 {
+            return Ok(());
+        }
+        Err(Error::source(
+            Kind::Refused,
+            format!("beginning a cold load of {name}"),
+            "the relay or inline writes have been enabled for it, so writes without a condition are no longer safe; use the guarded path",
+        ))
+    }
+
+    /// Notes that a cold load has ended: no more of its requests will be sent, and lost ones can arrive for
+    /// `unsafe_for` longer (`None`: every one was answered).
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn end_cold(&self, name: &str, unsafe_for: Option<std::time::Duration>) -> Result<()> {
+        sqlx::query(
+            "UPDATE lockstep.tables SET cold_open = false,
+                 cold_unsafe_until = greatest(cold_unsafe_until, clock_timestamp() + make_interval(secs => $2)) WHERE name = $1",
+        )
+        .bind(name)
+        .bind(unsafe_for.map(|d| d.as_secs_f64()))
+        .execute(self.pool())
+        .await
+        .doing("ending a cold load")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! What the source remembers of its own history, so that a step back is noticed.
+//!
+//! A source that was set back forgets what it wrote about itself. So it also has each target table remember how far it was: a
+//! *mark* with a number that only grows. Each mark is made in three steps, so that a crash between them is not taken for a
+//! loss: 1. The source commits that mark n may be in the target from now on. 2. The target takes it. 3. The source commits
+//! that it has. Hence: a target that shows a mark above what the source knows it may show says that the source was set back; a target
+//! that shows a mark below what the source knows it has taken was set back itself.
+
+use std::time::Duration;
+
+use lockstep_core::{Doing, EPOCH_SHIFT, Epoch, Result, Retry, Version};
+use sqlx::postgres::PgConnection;
+
+use super::Source;
+
+/// What the source says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SourceHistory {
+    /// The server and timeline that this migration was last known to be on; `None` before the first mark, or where no server tells.
+    pub known_server: Option<String>,
+    /// Those that it is on now; `None` where the server does not tell.
+    pub server: Option<String>,
+    /// The highest version that was ever noted here.
+    pub known_version: Version,
+    /// The version that was handed out last.
+    pub version: Version,
+}
+
+/// What the source knows of the marks in one target table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+pub struct KnownMarks {
+    /// The newest mark that may be there.
+    pub marking: i64,
+    /// The newest mark that is there.
+    pub marked: i64,
+}
+
+/// A mark that is about to be made.
+#[derive(Clone, Debug)]
+pub struct NewMark {
+    /// Its number.
+    pub number: i64,
+    /// The version that the source had handed out last.
+    pub version: Version,
+    /// The server and timeline, where it tells.
+    pub server: Option<String>,
+}
+
+impl Source {
+    /// Which history of which server this is: its system identifier and its timeline. A source that was restored to a moment, or
+    /// failed over to a replica that lagged, is on another one. `None` where the server does not say.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn history(&self) -> Result<Option<String>> {
+        let sql = "SELECT (pg_control_system()).system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+        match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
+            Ok(history) => Ok(Some(history)),
+            // Some services do not let anybody ask.
+            Err(error) if error.kind.retry() == Retry::Never => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the source says of itself; `None` where schema `lockstep` is not there, or is older than this.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn source_history(&self) -> Result<Option<SourceHistory>> {
+        let found: Option<(Option<String>, i64, i64)> = none_where_missing(
+            sqlx::query_as("SELECT h.server, h.version, s.last_value FROM lockstep.history h, lockstep.version_seq s")
+                .fetch_optional(self.pool())
+                .await
+                .doing("reading the history of the source"),
+        )?;
+        let Some((known_server, known_version, version)) = found else { return Ok(None) };
+        let server = self.history().await?;
+        Ok(Some(SourceHistory { known_server, server, known_version: Version(known_version), version: Version(version) }))
+    }
+
+    /// What the source knows of the marks in a target table.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn known_marks(&self, table: &str) -> Result<KnownMarks> {
+        let found = sqlx::query_as("SELECT marking, marked FROM lockstep.history_marks WHERE table_name = $1")
+            .bind(table)
+            .fetch_optional(self.pool())
+            .await
+            .doing("reading the marks of a table");
+        Ok(none_where_missing(found)?.unwrap_or_default())
+    }
+
+    /// Begins a mark in a target table; from here on it may be there. `None` if the newest mark is younger than `changed_every`,
+    /// or says the same version and is younger than `every`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn begin_mark(&self, table: &str, changed_every: Duration, every: Duration) -> Result<Option<NewMark>> {
+        let server = self.history().await?;
+        let begun: Option<(i64, i64)> = sqlx::query_as(
+            // A sequence cannot be joined to what is updated.
+            "WITH now AS MATERIALIZED (SELECT last_value FROM lockstep.version_seq),
+                  self AS (
+                 UPDATE lockstep.history h SET server = coalesce(h.server, $4), version = greatest(h.version, (SELECT last_value FROM now))
+                 RETURNING (SELECT last_value FROM now) AS last_value)
+             INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
+             SELECT $1, 1, self.last_value, clock_timestamp() FROM self
+             ON CONFLICT (table_name) DO UPDATE SET marking = m.marking + 1, version = excluded.version, marked_at = excluded.marked_at
+             WHERE m.marked < m.marking OR m.marked_at < excluded.marked_at - make_interval(secs => $3)
+                OR (m.version <> excluded.version AND m.marked_at < excluded.marked_at - make_interval(secs => $2))
+             RETURNING marking, version",
+        )
+        .bind(table)
+        .bind(changed_every.as_secs_f64())
+        .bind(every.as_secs_f64())
+        .bind(&server)
+        .fetch_optional(self.pool())
+        .await
+        .doing("beginning a mark")?;
+        Ok(begun.map(|(number, version)| NewMark { number, version: Version(version), server }))
+    }
+
+    /// Notes that a mark is in the target.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn end_mark(&self, table: &str, number: i64) -> Result<()> {
+        sqlx::query("UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1")
+            .bind(table)
+            .bind(number)
+            .execute(self.pool())
+            .await
+            .doing("noting a mark")
+            .map(drop)
+    }
+
+    /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next epoch be no lower than `least`: every
+    /// version from then on outranks the lost ones. Whatever was concluded from the lost history is forgotten: passes of the
+    /// validator, and that the cold load path is open.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn accept_history(transaction: &mut PgConnection, server: Option<&str>, least: Epoch) -> Result<()> {
+        let doing = "accepting the history of the source";
+        sqlx::query("SELECT setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
+            .bind((least.0 - 1) << EPOCH_SHIFT)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        // What was noted as the highest version may be one that the sequence was set back from; the mark of the new epoch is above it.
+        sqlx::query("UPDATE lockstep.history SET server = $1, version = 0")
+            .bind(server)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        sqlx::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
+        sqlx::query("UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at, clock_timestamp())")
+            .execute(transaction)
+            .await
+            .doing(doing)?;
+        Ok(())
+    }
+
+    /// Takes everything that was written since `from` for news from the target, inside `transaction`, which makes the source follow a
+    /// target that is the truth: what the source still meant to deliver is long overtaken.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn follow_target(transaction: &mut PgConnection, from: Epoch, to: Epoch) -> Result<()> {
+        let doing = "following the target";
+        sqlx::query("INSERT INTO lockstep.target_epochs SELECT generate_series($1::bigint, $2) ON CONFLICT DO NOTHING")
+            .bind(from.0)
+            .bind(to.0)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        for sql in [
+            "DELETE FROM lockstep.pending",
+            "DELETE FROM lockstep.intents",
+            // The way back stays closed until the whole target was read.
+            "UPDATE lockstep.reverse_tables SET lost_at = clock_timestamp(), lost_why = 'PostgreSQL was set back'",
+        ] {
+            sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
+        }
+        Ok(())
+    }
+
+    /// Sets what the source knows of the marks in a target table, inside `transaction`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn accept_marks(transaction: &mut PgConnection, table: &str, marks: KnownMarks) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO lockstep.history_marks AS m (table_name, marking, marked) VALUES ($1, $2, $3)
+             ON CONFLICT (table_name) DO UPDATE SET marking = excluded.marking, marked = excluded.marked, marked_at = '-infinity'",
+        )
+        .bind(table)
+        .bind(marks.marking)
+        .bind(marks.marked)
+        .execute(transaction)
+        .await
+        .doing("accepting the marks of a table")
+        .map(drop)
+    }
+
+    /// Gives every pending key, and every key of an open intent, a fresh version, inside `transaction`, which is behind the closed
+    /// barrier: so no writer is in flight that could have taken a lower one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn mark_pending_anew(transaction: &mut PgConnection) -> Result<()> {
+        let doing = "marking pending keys anew";
+        for sql in [
+            "UPDATE lockstep.pending SET version = nextval('lockstep.version_seq')",
+            "UPDATE lockstep.intents SET repair_version = nextval('lockstep.version_seq')",
+        ] {
+            sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
+        }
+        Ok(())
+    }
+}
+
+/// A schema of before this has nothing to say.
+fn none_where_missing<T>(found: Result<Option<T>>) -> Result<Option<T>> {
+    match found {
+        Err(error) if error.is_missing_table() => Ok(None),
+        found => found,
+    }
+}

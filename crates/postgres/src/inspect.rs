@@ -1,0 +1,204 @@
+//! What a source table looks like: its columns, its key, what hangs on it.
+
+use lockstep_core::{Doing, Error, Kind, Result, Window};
+
+use crate::window_sql;
+use sqlx::Row as _;
+
+use super::{Source, TableBinding};
+
+/// A source table as it is now.
+#[derive(Clone, Debug)]
+pub struct SourceTable {
+    /// The relation's oid.
+    pub oid: u32,
+    /// Name, type as `format_type()` prints it, and whether NULL is allowed, in the order of the table.
+    pub columns: Vec<(String, String, bool)>,
+    /// Columns of the primary key, in its order.
+    pub primary_key: Vec<String>,
+    /// Whether the primary key is checked at the end of a transaction only.
+    pub primary_key_deferrable: bool,
+    /// Rows, as the planner believes.
+    pub rows_estimate: i64,
+    /// Bytes of the table, its indexes not counted.
+    pub bytes: i64,
+    /// One line a column and one for the key: what capture recorded, and what must not change under a migration.
+    pub fingerprint: String,
+    /// What depends on the table.
+    pub dependents: Vec<Dependent>,
+}
+
+/// Something in PostgreSQL that depends on a table and must be known before the table is left (R7).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Dependent {
+    /// `foreign key`, `view`, `trigger` or `publication`.
+    pub kind: String,
+    /// Its name, with the table it belongs to.
+    pub name: String,
+}
+
+impl SourceTable {
+    /// What keeps `binding` from reading this table, one sentence each.
+    pub fn mismatches(&self, binding: &TableBinding) -> Vec<String> {
+        let mut found = Vec::new();
+        for spec in binding.table.columns() {
+            match self.columns.iter().find(|(name, ..)| name == spec.name) {
+                None => found.push(format!("column `{}` ({}) is missing", spec.name, spec.sql_type)),
+                Some((name, sql_type, _)) if !(spec.accepts)(sql_type) => {
+                    found.push(format!("column `{name}` is {sql_type}, the row type expects {}", spec.sql_type));
+                }
+                Some((name, _, true)) if !spec.nullable => {
+                    found.push(format!("column `{name}` allows NULL, the row type does not: add NOT NULL or use Option"));
+                }
+                Some(_) => {}
+            }
+        }
+        for (name, sql_type, _) in &self.columns {
+            if !binding.table.columns().iter().any(|spec| spec.name == name) {
+                found.push(format!("column `{name}` ({sql_type}) is not in the row type and would be lost: add it"));
+            }
+        }
+        let expected: Vec<&str> = binding.primary_key().collect();
+        if self.primary_key != expected {
+            let found_key = if self.primary_key.is_empty() { "none".to_owned() } else { self.primary_key.join(", ") };
+            found.push(format!("primary key is ({found_key}), the table crate expects ({})", expected.join(", ")));
+        }
+        if self.primary_key_deferrable {
+            // Two transactions could then hold the same key at once, and versions would no longer grow in commit order.
+            found.push("the primary key is DEFERRABLE: capture cannot order its changes; make it NOT DEFERRABLE".to_owned());
+        }
+        found
+    }
+}
+
+impl Source {
+    /// Describes the relation of `binding`.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] when there is no such table.
+    pub async fn describe(&self, binding: &TableBinding) -> Result<SourceTable> {
+        let what = format!("describing {}", binding.relation);
+        let class = sqlx::query(
+            "SELECT c.oid, c.relkind::text AS kind, greatest(c.reltuples, 0)::bigint AS rows, pg_table_size(c.oid) AS bytes
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
+        )
+        .bind(&binding.relation.schema)
+        .bind(&binding.relation.name)
+        .fetch_optional(self.pool())
+        .await
+        .doing(&what)?;
+        let missing = |message: String| Error::source(Kind::Misconfigured, what.clone(), message);
+        let Some(class) = class else {
+            return Err(missing(format!(
+                "there is no table {}; set tables.{}.source to where it is, or run `seed` to create the sample",
+                binding.relation,
+                binding.name()
+            )));
+        };
+        let kind: String = class.get("kind");
+        if kind != "r" {
+            return Err(missing(format!("{} is not an ordinary table (relkind {kind})", binding.relation)));
+        }
+        let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
+        let columns = sqlx::query(
+            "SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable
+             FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        )
+        .bind(oid)
+        .fetch_all(self.pool())
+        .await
+        .doing(&what)?;
+        let key = sqlx::query(
+            "SELECT c.condeferrable AS deferrable, array_agg(a.attname::text ORDER BY k.position) AS columns
+             FROM pg_constraint c CROSS JOIN unnest(c.conkey) WITH ORDINALITY k(attnum, position)
+             JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
+             WHERE c.conrelid = $1 AND c.contype = 'p' GROUP BY c.condeferrable",
+        )
+        .bind(oid)
+        .fetch_optional(self.pool())
+        .await
+        .doing(&what)?;
+        Ok(SourceTable {
+            oid: oid.0,
+            columns: columns.iter().map(|row| (row.get("name"), row.get("type"), row.get("nullable"))).collect(),
+            primary_key: key.as_ref().map(|row| row.get("columns")).unwrap_or_default(),
+            primary_key_deferrable: key.as_ref().is_some_and(|row| row.get("deferrable")),
+            rows_estimate: class.get("rows"),
+            bytes: class.get("bytes"),
+            fingerprint: self.fingerprint(binding).await?,
+            dependents: self.dependents(oid).await?,
+        })
+    }
+
+    /// The columns and the key of a relation as text; empty when it is gone. Cheap enough to ask after every read.
+    ///
+    /// It is asked for after a chunk was read and before anything of it is acknowledged: a column that was added before the
+    /// read is then seen, so no row with values in a column we do not know is ever settled.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
+        sqlx::query_scalar(
+            "SELECT coalesce(string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+                        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, E'\n' ORDER BY a.attnum), '')
+                 || coalesce((SELECT E'\n' || pg_get_constraintdef(c.oid) FROM pg_constraint c
+                              WHERE c.conrelid = to_regclass($1) AND c.contype = 'p'), '')
+             FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped",
+        )
+        .bind(binding.relation.sql())
+        .fetch_one(self.pool())
+        .await
+        .doing("reading the columns of a table")
+    }
+
+    async fn dependents(&self, oid: sqlx::postgres::types::Oid) -> Result<Vec<Dependent>> {
+        let rows = sqlx::query(
+            "SELECT 'foreign key' AS kind, conrelid::regclass::text || '.' || conname AS name
+               FROM pg_constraint WHERE confrelid = $1 AND contype = 'f'
+             UNION ALL
+             SELECT DISTINCT 'view', v.oid::regclass::text FROM pg_depend d
+               JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+               JOIN pg_class v ON v.oid = r.ev_class
+               WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND v.oid <> $1
+             UNION ALL
+             SELECT 'trigger', tgname::text FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgname NOT LIKE 'zz\\_lockstep\\_%'
+             UNION ALL
+             SELECT 'publication', p.pubname::text FROM pg_publication p
+               LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = $1
+               WHERE p.puballtables OR r.prrelid IS NOT NULL
+             ORDER BY 1, 2",
+        )
+        .bind(oid)
+        .fetch_all(self.pool())
+        .await
+        .doing("listing what depends on a table")?;
+        Ok(rows.iter().map(|row| Dependent { kind: row.get("kind"), name: row.get("name") }).collect())
+    }
+
+    /// Exact number of rows of each day in UTC, `yyyy-mm-dd`, of those in `window`; one number without a day where the table
+    /// has no day column.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn count_by_day(&self, binding: &TableBinding, window: &Window) -> Result<Vec<(String, i64)>> {
+        let Some(column) = binding.table.day_column() else {
+            return Ok(vec![(String::new(), self.count(binding, window).await?)]);
+        };
+        let sql = format!(
+            "SELECT coalesce(to_char(s.{} AT TIME ZONE 'UTC', 'YYYY-MM-DD'), ''), count(*) FROM {} AS s{} GROUP BY 1 ORDER BY 1",
+            super::quote_identifier(column),
+            binding.relation.sql(),
+            window_sql(&window, binding, "WHERE")
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("counting source rows by day")
+    }
+
+    /// Exact number of rows, optionally only those in `window` of the table's day column.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn count(&self, binding: &TableBinding, window: &Window) -> Result<i64> {
+        let sql = format!("SELECT count(*) FROM {} AS s{}", binding.relation.sql(), window_sql(&window, binding, "WHERE"));
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("counting source rows")
+    }
+}

@@ -1,0 +1,223 @@
+//! Intents: a strict write puts into the target before it commits, and says so first (I9).
+//!
+//! A transaction of a strict write that ended without its commit may have left a *phantom* in the target: a state that no
+//! commit stands behind. Its intent, one row a key, is durable before the put leaves, on another connection; the
+//! transaction takes it out itself, so it goes with the commit or stays with the rollback. Whoever sweeps marks the keys
+//! of what was rolled back as pending, and the relay overwrites the phantom with the truth. Until then an open intent is
+//! part of the pending set (I1).
+//!
+//! The mark is made under a *repair version* that the transaction itself reserved while it held the row, and not under a
+//! fresh one. 1. A writer changes the row and takes version 11, but has not marked the key yet. 2. A sweeper takes a fresh
+//! version 12, marks, and a relay delivers the old state at 12 and takes the mark out. 3. The writer marks at 11, commits,
+//! and its newer state is refused. A repair version outranks the phantom, and any later holder of the row outranks it.
+
+use std::time::Duration;
+
+use lockstep_core::{Control, Doing, Error, Kind, Result, Version};
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgQueryResult};
+
+use super::begin::begin_with;
+use super::sessions::Sessions;
+use super::{BARRIER, Source, SourceTransaction};
+use crate::control_of_row;
+
+/// A transaction of the source, as `pg_current_xact_id()` numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TransactionId(pub u64);
+
+/// A key that a transaction may have marked.
+#[derive(Clone, Debug)]
+pub struct MarkedKey {
+    /// The table's name.
+    pub table: &'static str,
+    /// The source key as JSON text.
+    pub key: String,
+}
+
+/// The mark that a transaction made.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// Which of the keys that were asked for.
+    pub of: usize,
+    /// The version of the state.
+    pub version: Version,
+    /// The version under which the key is marked should the state turn out a phantom; reserved for strict writes only.
+    pub repair: Option<Version>,
+}
+
+/// Longest wait for a key that an application has locked: below PostgreSQL's `deadlock_timeout` (1 s), so that of a sweep
+/// and an application that wait for each other it is never the application that is chosen to fail.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's default: the
+/// phase must be read by a statement that starts after the barrier was had.
+pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
+    let mut transaction = begin_behind_barrier(&source.sessions, None).await?;
+    let row = sqlx::query("SELECT phase, epoch, changed_at, pg_current_xact_id()::text AS xid FROM lockstep.control")
+        .fetch_one(&mut *transaction)
+        .await
+        .doing("reading the phase")?;
+    let id = parse_xid(row.get("xid"))?;
+    Ok((transaction, control_of_row(&row)?, id))
+}
+
+async fn begin_behind_barrier(sessions: &Sessions, lock_timeout: Option<Duration>) -> Result<SourceTransaction> {
+    let (class, object) = BARRIER;
+    let timeout = lock_timeout.map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis())).unwrap_or_default();
+    let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_advisory_xact_lock_shared({class}, {object})");
+    begin_with(sessions, sql, "beginning a write").await
+}
+
+/// The marks that this transaction made on `keys`. To be read after its last statement, never after the first: a later
+/// statement may have marked a key again.
+pub async fn marks_of(transaction: &mut PgConnection, keys: &[MarkedKey], strict: bool) -> Result<Vec<Mark>> {
+    let doing = "reading the versions of this transaction";
+    let (tables, keys): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.table, key.key.as_str())).unzip();
+    let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT d.n, p.version, CASE WHEN $3 THEN nextval('lockstep.version_seq') END
+         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS d (table_name, key, n)
+         JOIN lockstep.pending p ON p.table_name = d.table_name AND p.key = d.key::jsonb",
+    )
+    .bind(&tables)
+    .bind(&keys)
+    .bind(strict)
+    .fetch_all(transaction)
+    .await
+    .doing(doing)?;
+    let mark = |(n, version, repair): (i64, i64, Option<i64>)| Mark {
+        of: n as usize - 1,
+        version: Version(version),
+        repair: repair.map(Version),
+    };
+    Ok(rows.into_iter().map(mark).collect())
+}
+
+/// Takes what the target holds by now out of the pending set, and this transaction's intents with it, inside the
+/// transaction: both are true when it commits, and neither when it does not.
+pub async fn settle_in_transaction(transaction: &mut PgConnection, held: &[(&MarkedKey, Version)]) -> Result<()> {
+    let settled = match held {
+        [(key, version)] => settle_one(transaction, key, *version).await,
+        held => settle_many(transaction, held).await,
+    };
+    settled.map(drop).doing("settling a strict write")
+}
+
+/// Most strict writes are of one key, and a join costs half as much again as the deletes themselves.
+async fn settle_one(transaction: &mut PgConnection, key: &MarkedKey, version: Version) -> sqlx::Result<PgQueryResult> {
+    let settle = sqlx::query(
+        "WITH gone AS (DELETE FROM lockstep.pending WHERE table_name = $1 AND key = $2::jsonb AND version = $3),
+         cured AS (DELETE FROM lockstep.dead_letters WHERE table_name = $1 AND key = $2::jsonb AND version < $3)
+         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
+    );
+    settle.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
+}
+
+async fn settle_many(transaction: &mut PgConnection, held: &[(&MarkedKey, Version)]) -> sqlx::Result<PgQueryResult> {
+    let tables: Vec<&str> = held.iter().map(|(key, _)| key.table).collect();
+    let keys: Vec<&str> = held.iter().map(|(key, _)| key.key.as_str()).collect();
+    let versions: Vec<i64> = held.iter().map(|(_, version)| version.0).collect();
+    sqlx::query(
+        "WITH held AS MATERIALIZED (
+             SELECT t AS table_name, k::jsonb AS key, v AS version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
+         gone AS (DELETE FROM lockstep.pending p USING held h
+                  WHERE p.table_name = h.table_name AND p.key = h.key AND p.version = h.version),
+         cured AS (DELETE FROM lockstep.dead_letters x USING held h
+                   WHERE x.table_name = h.table_name AND x.key = h.key AND x.version < h.version)
+         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
+    )
+    .bind(&tables)
+    .bind(&keys)
+    .bind(&versions)
+    .execute(transaction)
+    .await
+}
+
+impl Source {
+    /// Makes the intents of a strict write durable, before anything of it leaves for the target (I9).
+    pub async fn record_intents(&self, id: TransactionId, keys: &[(&MarkedKey, Version)]) -> Result<()> {
+        let tables: Vec<&str> = keys.iter().map(|(key, _)| key.table).collect();
+        let names: Vec<&str> = keys.iter().map(|(key, _)| key.key.as_str()).collect();
+        let repairs: Vec<i64> = keys.iter().map(|(_, repair)| repair.0).collect();
+        let doing = "recording an intent";
+        let mut session = self.intents.take().await.doing(doing)?;
+        sqlx::query(
+            "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
+             SELECT $1::text::xid8, t, k::jsonb, r FROM unnest($2::text[], $3::text[], $4::bigint[]) AS d (t, k, r)",
+        )
+        .bind(id.0.to_string())
+        .bind(&tables)
+        .bind(&names)
+        .bind(&repairs)
+        .execute(&mut *session)
+        .await
+        .doing(doing)?;
+        session.keep();
+        Ok(())
+    }
+
+    /// How many intents are open, and the age of the oldest in seconds.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn open_writes_age(&self) -> Result<(i64, f64)> {
+        sqlx::query_as(
+            "SELECT count(*), greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(made_at)), 0))::float8 FROM lockstep.intents",
+        )
+        .fetch_one(self.intents.pool())
+        .await
+        .doing("counting open intents")
+    }
+
+    /// Drops the intents of a transaction of which nothing can be in the target.
+    pub async fn drop_intents(&self, ids: &[TransactionId]) -> Result<u64> {
+        let dropped = sqlx::query("DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])")
+            .bind(texts(ids))
+            .execute(self.intents.pool())
+            .await
+            .doing("dropping an intent")?;
+        Ok(dropped.rows_affected())
+    }
+
+    /// Marks the keys of transactions that are known to be rolled back, and drops their intents; returns how many keys.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when an application had one of the keys locked for too long; nothing was done then.
+    pub async fn settle_aborted(&self, ids: &[TransactionId]) -> Result<u64> {
+        // Behind the barrier: who closes it sees either the intents or the marks, never neither.
+        let mut transaction = begin_behind_barrier(&self.intents, Some(LOCK_TIMEOUT)).await?;
+        let marked = sqlx::query(
+            "WITH settled AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
+                              RETURNING table_name, key, repair_version)
+             INSERT INTO lockstep.pending AS p (table_name, key, version)
+             SELECT table_name, key, max(repair_version) FROM settled GROUP BY table_name, key ORDER BY table_name, key
+             ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(p.version, excluded.version)",
+        )
+        .bind(texts(ids))
+        .execute(&mut *transaction)
+        .await
+        .doing("settling an intent")?;
+        transaction.commit().await.doing("settling an intent")?;
+        Ok(marked.rows_affected())
+    }
+
+    /// Intents that are open: strict writes under way, and those whose end nobody has looked up yet.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn open_write_intents(&self) -> Result<i64> {
+        sqlx::query_scalar("SELECT count(*) FROM lockstep.intents")
+            .fetch_one(self.intents.pool())
+            .await
+            .doing("counting open intents")
+    }
+}
+
+pub(super) fn parse_xid(text: String) -> Result<TransactionId> {
+    let id = text.parse().map_err(|_| Error::source(Kind::Invalid, "reading a transaction's number", text))?;
+    Ok(TransactionId(id))
+}
+
+fn texts(ids: &[TransactionId]) -> Vec<String> {
+    ids.iter().map(|id| id.0.to_string()).collect()
+}

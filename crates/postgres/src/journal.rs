@@ -1,0 +1,186 @@
+//! The journal: every intent before its side effect, every outcome after it (R8, I9).
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Source;
+
+/// Number of a journalled intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IntentId(pub i64);
+
+/// What an entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// Something is about to be done.
+    Intent,
+    /// It was done.
+    Done,
+    /// It was not, and everything is as before.
+    Undone,
+    /// A gate refused it.
+    Refused,
+    /// Something worth remembering.
+    Note,
+}
+
+impl EntryKind {
+    /// The word in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Done => "done",
+            Self::Undone => "undone",
+            Self::Refused => "refused",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One entry.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct Entry {
+    /// Its number.
+    pub id: i64,
+    /// When it was written, by the source's clock.
+    pub at: DateTime<Utc>,
+    /// Who: user and process.
+    pub actor: String,
+    /// See [`EntryKind::name`].
+    pub kind: String,
+    /// The intent this is the outcome of.
+    pub intent: Option<i64>,
+    /// What is being done, in words.
+    pub step: String,
+    /// Everything needed to finish or undo it.
+    pub detail: Value,
+}
+
+impl Source {
+    /// Makes an intent durable. Its side effect may begin when this has returned.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn journal_intent(&self, actor: &str, step: &str, detail: &Value) -> Result<IntentId> {
+        self.append(actor, EntryKind::Intent, step, detail).await.map(IntentId)
+    }
+
+    /// Records how an intent ended. The first outcome stands: whoever settles an intent may meet the one that its owner sent with the last
+    /// of its life, and where both say that it was done, or both that nothing was changed, there is nothing to add.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] where the opposite was recorded; the driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn journal_outcome(
+        &self,
+        actor: &str,
+        intent: IntentId,
+        kind: EntryKind,
+        step: &str,
+        detail: &Value,
+    ) -> Result<()> {
+        let doing = "recording an outcome";
+        // Waits for a transaction that is about to record one.
+        let added: Option<i64> = sqlx::query_scalar(
+            "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (intent) WHERE intent IS NOT NULL DO NOTHING RETURNING id",
+        )
+        .bind(actor)
+        .bind(kind.name())
+        .bind(intent.0)
+        .bind(step)
+        .bind(detail)
+        .fetch_optional(self.pool())
+        .await
+        .doing(doing)?;
+        if added.is_some() {
+            return Ok(());
+        }
+        let found: Entry = sqlx::query_as("SELECT * FROM lockstep.journal WHERE intent = $1")
+            .bind(intent.0)
+            .fetch_one(self.pool())
+            .await
+            .doing(doing)?;
+        if (found.kind == EntryKind::Done.name()) == (kind == EntryKind::Done) {
+            return Ok(());
+        }
+        let message = format!(
+            "`{step}` (entry {} of the journal) is {} here, and {} has recorded it as {} in entry {}; is another coordinator at work?",
+            intent.0,
+            kind.name(),
+            found.actor,
+            found.kind,
+            found.id
+        );
+        Err(Error::source(Kind::Refused, doing, message))
+    }
+
+    /// Records something worth remembering.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn journal_note(&self, actor: &str, step: &str, detail: &Value) -> Result<()> {
+        self.append(actor, EntryKind::Note, step, detail).await.map(drop)
+    }
+
+    async fn append(&self, actor: &str, kind: EntryKind, step: &str, detail: &Value) -> Result<i64> {
+        sqlx::query_scalar("INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, $2, $3, $4) RETURNING id")
+            .bind(actor)
+            .bind(kind.name())
+            .bind(step)
+            .bind(detail)
+            .fetch_one(self.pool())
+            .await
+            .doing("writing the journal")
+    }
+
+    /// Whether a part of an intent was noted; its detail names the intent as `of`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn was_noted(&self, intent: IntentId, step: &str) -> Result<bool> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM lockstep.journal WHERE id > $1 AND kind = 'note' AND step = $2 AND detail -> 'of' = to_jsonb($1))",
+        )
+        .bind(intent.0)
+        .bind(step)
+        .fetch_one(self.pool())
+        .await
+        .doing("reading the journal")
+    }
+
+    /// Intents without an outcome, oldest first: what a crash left behind.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn open_intents(&self) -> Result<Vec<Entry>> {
+        sqlx::query_as(
+            "SELECT i.* FROM lockstep.journal i WHERE i.kind = 'intent'
+             AND NOT EXISTS (SELECT 1 FROM lockstep.journal o WHERE o.intent = i.id) ORDER BY i.id",
+        )
+        .fetch_all(self.pool())
+        .await
+        .doing("reading the journal")
+    }
+
+    /// The newest entries, newest first.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn journal(&self, limit: i64) -> Result<Vec<Entry>> {
+        if limit < 1 {
+            return Err(Error::source(Kind::Invalid, "reading the journal", "the limit must be at least 1"));
+        }
+        sqlx::query_as("SELECT * FROM lockstep.journal ORDER BY id DESC LIMIT $1")
+            .bind(limit)
+            .fetch_all(self.pool())
+            .await
+            .doing("reading the journal")
+    }
+}

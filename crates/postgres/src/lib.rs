@@ -1,0 +1,219 @@
+//! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
+//!
+//! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
+//! like), `sessions` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
+//! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
+//! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows), `progress`
+//! (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
+//! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
+//! (a step back is noticed), `archive` (the end).
+
+mod archive;
+mod barrier;
+mod begin;
+mod binding;
+mod calls;
+mod capture;
+mod control;
+mod copy;
+mod dead_letters;
+mod history;
+mod inspect;
+pub mod instances;
+mod intents;
+mod journal;
+mod lookup;
+mod pending;
+mod progress;
+mod references;
+mod repair;
+pub mod reverse;
+mod schema;
+pub mod sequences;
+mod sessions;
+mod standing;
+mod statements;
+mod sweep;
+mod tuning;
+mod unverified;
+mod verdicts;
+
+pub use archive::Completed;
+pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
+pub use begin::SourceTransaction;
+pub use binding::{Relation, TableBinding};
+pub use binding::{list, quote_identifier};
+pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
+pub use capture::{CAPTURE_VERSION, CaptureState};
+pub(crate) use control::control_of_row;
+pub use control::{TableState, flip_phase, flip_phase_at_least, read_control};
+pub use copy::{CopyChunk, KeyBound, RangeRead};
+pub use dead_letters::DeadLetter;
+pub use history::{KnownMarks, NewMark, SourceHistory};
+pub use intents::{Mark, MarkedKey, begin_write, marks_of, settle_in_transaction};
+
+pub use inspect::{Dependent, SourceTable};
+pub use intents::TransactionId;
+pub use journal::{Entry, EntryKind, IntentId};
+pub use lookup::KeyState;
+pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
+pub use progress::{RangeProgress, RangeRow};
+pub(crate) use progress::{window_conditions_sql, window_sql};
+pub use references::Dangling;
+pub use sessions::Session;
+pub use standing::{Oldest, Standing};
+pub use statements::RowStatements;
+pub use sweep::{Swept, TransactionFate};
+pub use tuning::Tuning;
+pub use unverified::{ChangedKey, FullPass};
+pub use verdicts::VerdictRow;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use lockstep_core::{Doing, Error, Kind, Result};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+
+use self::sessions::{Sessions, TRUSTED_FOR};
+
+/// Longest that a transaction of ours may do nothing. 1. A process is stopped, or cut off from the network, inside a write
+/// transaction. 2. It holds the barrier, and nobody will end it. 3. No step gets the barrier again. So PostgreSQL ends it.
+/// A strict write waits for the target inside its transaction, within this bound.
+const IDLE_IN_TRANSACTION: &str = "30s";
+
+/// How to reach the source.
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    /// `postgres://user:password@host:port/database?sslmode=…`. TLS is used as `sslmode` says.
+    pub url: String,
+    /// Most connections held at once.
+    pub connections_max: u32,
+    /// How long to wait for a connection.
+    pub connect_timeout: Duration,
+    /// `application_name`, so that a DBA sees who it is.
+    pub application_name: String,
+}
+
+/// A handle on the source; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Of the pool: see [`sessions`].
+    sessions: Sessions,
+    /// For intents and their fate only. A strict write holds a connection of `pool` and wants a second one: were it from the
+    /// same pool, as many writes as it has connections would wait for each other for ever. Whoever holds one of these wants
+    /// no other.
+    intents: Sessions,
+}
+
+/// Most connections for intents: each is held for one small commit.
+const INTENT_CONNECTIONS_MAX: u32 = 4;
+
+impl Source {
+    /// Connects, and checks that the server answers.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] for a URL that does not parse, [`Kind::Unavailable`] or [`Kind::Denied`] for a server that
+    /// does not answer or lets nobody in.
+    pub async fn connect(options: &SourceOptions) -> Result<Self> {
+        let connect = connect_options(options)?;
+        let place = format!("connecting to PostgreSQL at {}:{}", connect.get_host(), connect.get_port());
+        let advise = |e: sqlx::Error| {
+            let mut error = Error::of_sqlx(&place, e);
+            error.message += "; check source.url (LOCKSTEP_SOURCE__URL) and that the server accepts connections";
+            error
+        };
+        // One connection first: a pool tries again until its time-out and then says no more than that it timed out.
+        let first = tokio::time::timeout(options.connect_timeout, PgConnection::connect_with(&connect)).await;
+        let first = first.map_err(|_| advise(sqlx::Error::PoolTimedOut))?.map_err(advise)?;
+        // It only had to be possible.
+        let _ = first.close().await;
+        Ok(Self::lazily(options, &connect))
+    }
+
+    /// A handle on a server that may be down: it connects when it is first needed. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] for a URL that does not parse.
+    pub fn connect_lazily(options: &SourceOptions) -> Result<Self> {
+        Ok(Self::lazily(options, &connect_options(options)?))
+    }
+
+    fn lazily(options: &SourceOptions, connect: &PgConnectOptions) -> Self {
+        let pool = |connections_max| {
+            PgPoolOptions::new()
+                .max_connections(connections_max)
+                .acquire_timeout(options.connect_timeout)
+                .after_connect(|connection, _| Box::pin(make_a_session(connection)))
+                // A connection in use a moment ago is not asked first whether it is still there: that question would be
+                // half of what a small write costs.
+                .test_before_acquire(false)
+                .before_acquire(|connection, known| Box::pin(is_there(connection, known)))
+                .connect_lazy_with(connect.clone())
+        };
+        let sessions = |connections_max| Sessions::new(pool(connections_max));
+        Self { sessions: sessions(options.connections_max), intents: sessions(INTENT_CONNECTIONS_MAX) }
+    }
+
+    /// The pool, for statements of this module's callers inside this crate and for tests.
+    pub fn pool(&self) -> &PgPool {
+        self.sessions.pool()
+    }
+
+    /// Name of the database.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn database(&self) -> Result<String> {
+        sqlx::query_scalar("SELECT current_database()::text").fetch_one(self.pool()).await.doing("asking for the database's name")
+    }
+
+    /// The server's version, as `server_version_num`.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn server_version(&self) -> Result<i32> {
+        let text: String = sqlx::query_scalar("SELECT current_setting('server_version_num')")
+            .fetch_one(self.pool())
+            .await
+            .doing("asking for the server version")?;
+        text.parse().map_err(|_| Error::source(Kind::Misconfigured, "asking for the server version", text))
+    }
+
+    /// Closes the pool: no connection is left when this returns.
+    pub async fn close(&self) {
+        self.sessions.close().await;
+        self.intents.close().await;
+    }
+}
+
+fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
+    Ok(PgConnectOptions::from_str(&options.url)
+        .map_err(|e| Error::source(Kind::Misconfigured, "reading source.url", e.to_string()))?
+        .application_name(&options.application_name)
+        // Keys and literals must read the same in every session, whatever the role's defaults are.
+        .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
+        // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
+        .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]))
+}
+
+/// Makes a session's commits durable, and its isolation the one that our transactions are written for, where the role's
+/// defaults say otherwise.
+///
+/// With `synchronous_commit` off: 1. A commit is answered before it is on disk. 2. Its version goes to the target. 3. The
+/// server loses power, forgets the commit, and hands the same version out again. 4. The target has it already and refuses
+/// the newer state. A stricter default (`remote_apply`) stays as it is.
+///
+/// In REPEATABLE READ a statement that waited for the barrier would read the phase from before its wait.
+async fn make_a_session(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+    let sql = "SELECT set_config('default_transaction_isolation', 'read committed', false),
+                      CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
+    sqlx::query(sql).execute(connection).await.map(drop)
+}
+
+async fn is_there(
+    connection: &mut PgConnection,
+    known: sqlx::pool::PoolConnectionMetadata,
+) -> std::result::Result<bool, sqlx::Error> {
+    Ok(known.idle_for < TRUSTED_FOR || connection.ping().await.is_ok())
+}

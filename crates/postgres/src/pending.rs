@@ -1,0 +1,208 @@
+//! The pending set: keys whose newest state may not be in the target yet (I1).
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Error, Fields, Kind, Result, SourceKey, Version};
+use sqlx::AssertSqlSafe;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use super::{Source, TableBinding};
+
+/// How far the target is behind for one table. Always visible (R12).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// Pending keys.
+    pub keys: i64,
+    /// Age of the oldest mark, in seconds; 0 when nothing is pending.
+    pub oldest_s: f64,
+}
+
+/// One pending key with the row it names, both from one snapshot.
+pub struct PendingRow {
+    /// The key.
+    pub key: SourceKey,
+    /// The version of its newest state in that snapshot.
+    pub version: Version,
+    row: PgRow,
+    exists: bool,
+}
+
+/// Columns before the row's own in the statement that reads a batch.
+const ROW_AT: usize = 3;
+
+impl PendingRow {
+    /// Runs `read` over the row's fields; `None` when the row is gone, so that a tombstone is due.
+    pub fn with_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
+        self.exists.then(|| Fields::of_query(&self.row, ROW_AT, read))
+    }
+}
+
+/// Pending keys of one table, and where the next batch starts.
+pub struct PendingBatch {
+    /// The keys with their rows.
+    pub rows: Vec<PendingRow>,
+    /// Hand it to the next call; `None` when this was the end of the set.
+    pub next: Option<SourceKey>,
+    /// When the snapshot was taken, by the source's clock.
+    pub read_at: DateTime<Utc>,
+}
+
+/// Which way the set is gone through. Two relays that go different ways meet once, and deliver nothing twice on the way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// From the first key.
+    Ascending,
+    /// From the last.
+    Descending,
+}
+
+/// What was delivered and may leave the set, unless it has been marked again meanwhile.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The key.
+    pub key: SourceKey,
+    /// The version that the target now holds, or outranks.
+    pub version: Version,
+}
+
+impl Source {
+    /// Reads up to `limit` pending keys after `after` in that order, each with the row it names, in one statement and so in one snapshot.
+    ///
+    /// Without `FOR UPDATE`, on purpose. Under READ COMMITTED PostgreSQL re-reads a locked pending row after a wait but
+    /// keeps the old snapshot for the joined row: new version, old image, written and acknowledged. For the same reason
+    /// this is one statement and not two.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn read_pending(
+        &self,
+        binding: &TableBinding,
+        order: KeyOrder,
+        after: Option<&SourceKey>,
+        limit: i64,
+    ) -> Result<PendingBatch> {
+        let (after_sql, order_sql) = match order {
+            KeyOrder::Ascending => (">", "ASC"),
+            KeyOrder::Descending => ("<", "DESC"),
+        };
+        let sql = format!(
+            "SELECT p.key::text AS key, p.version, s.{first_key} IS NOT NULL AS exists, {columns}, statement_timestamp() AS read_at
+             FROM (SELECT key, version FROM lockstep.pending
+                   WHERE table_name = $1 AND ($2::jsonb IS NULL OR key {after_sql} $2::jsonb) ORDER BY key {order_sql} LIMIT $3) AS p
+             LEFT JOIN {relation} AS s ON {same_row}
+             ORDER BY p.key {order_sql}",
+            first_key = super::binding::quote_identifier(binding.table.key_columns()[0].name),
+            columns = binding.columns_sql("s"),
+            relation = binding.relation.sql(),
+            same_row = binding.row_of_key_sql("s", "p.key"),
+        );
+        let doing = format!("reading pending keys of {}", binding.name());
+        let found = sqlx::query(AssertSqlSafe(sql))
+            .bind(binding.name())
+            .bind(after.map(|key| sqlx::types::Json(key.clone())))
+            .bind(limit)
+            .fetch_all(self.pool())
+            .await
+            .doing(&doing)?;
+        let full = found.len() as i64 == limit;
+        let read_at = found.first().map_or_else(Utc::now, |row| row.get("read_at"));
+        let mut rows = Vec::with_capacity(found.len());
+        for row in found {
+            let key: String = row.get("key");
+            let key = SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing.clone(), e.to_string()))?;
+            rows.push(PendingRow { key, version: Version(row.get("version")), exists: row.get("exists"), row });
+        }
+        let next = if full { rows.last().map(|row| row.key.clone()) } else { None };
+        Ok(PendingBatch { rows, next, read_at })
+    }
+
+    /// Takes exactly what was delivered out of the set; returns how many keys left it.
+    ///
+    /// A key that was marked again meanwhile keeps its newer mark, and its age starts at `read_at`, because everything
+    /// older has been delivered. `SKIP LOCKED`: an application's transaction may hold key a and want b while we hold b
+    /// and want a; a key that is locked is being marked again anyway.
+    ///
+    /// # Errors
+    /// The driver's. Not having acknowledged is harmless: the keys are delivered again (I2).
+    pub async fn acknowledge(&self, table: &str, delivered: &[Delivered], read_at: DateTime<Utc>) -> Result<u64> {
+        let (keys, versions) = columns_of(delivered);
+        let doing = "acknowledging delivered keys";
+        let mut session = self.session(doing).await?;
+        let row: (i64,) = sqlx::query_as(
+            "WITH delivered AS MATERIALIZED (SELECT k::jsonb AS key, v AS version FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
+             locked AS MATERIALIZED (
+                 SELECT p.key, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d USING (key)
+                 WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),
+             gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND p.key = l.key AND l.settled RETURNING 1),
+             younger AS (UPDATE lockstep.pending p SET marked_at = greatest(p.marked_at, $4) FROM locked l
+                         WHERE p.table_name = $1 AND p.key = l.key AND NOT l.settled),
+             cured AS (DELETE FROM lockstep.dead_letters x USING delivered d
+                       WHERE x.table_name = $1 AND x.key = d.key AND x.version < d.version)
+             SELECT count(*) FROM gone",
+        )
+        .bind(table)
+        .bind(&keys)
+        .bind(&versions)
+        .bind(read_at)
+        .fetch_one(&mut *session)
+        .await
+        .doing(doing)?;
+        session.keep();
+        Ok(row.0 as u64)
+    }
+
+    /// Adds to the durable count of changes that relays have delivered.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn count_relayed(&self, table: &str, delivered: u64) -> Result<()> {
+        sqlx::query("UPDATE lockstep.tables SET relayed = relayed + $2 WHERE name = $1")
+            .bind(table)
+            .bind(delivered as i64)
+            .execute(self.pool())
+            .await
+            .doing("counting delivered keys")?;
+        Ok(())
+    }
+
+    /// Pending keys of a table and the age of the oldest, open intents of strict writes included.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn lag(&self, table: &str) -> Result<Lag> {
+        let (keys, oldest_s): (i64, f64) = sqlx::query_as(
+            // An open intent is a mark to be: its key may be a phantom's (see `intents`).
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8
+             FROM (SELECT marked_at AS since FROM lockstep.pending WHERE table_name = $1
+                   UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1) AS open",
+        )
+        .bind(table)
+        .fetch_one(self.pool())
+        .await
+        .doing("measuring the lag")?;
+        Ok(Lag { keys, oldest_s: oldest_s.max(0.0) })
+    }
+
+    /// Which of `keys` are pending right now, or may become so by an open intent.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn pending_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
+        let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
+        let found: Vec<String> = sqlx::query_scalar(
+            "WITH asked AS MATERIALIZED (SELECT k::jsonb AS key FROM unnest($2::text[]) AS k)
+             SELECT p.key::text FROM lockstep.pending p JOIN asked USING (key) WHERE p.table_name = $1
+             UNION SELECT i.key::text FROM lockstep.intents i JOIN asked USING (key) WHERE i.table_name = $1",
+        )
+        .bind(table)
+        .bind(&keys)
+        .fetch_all(self.pool())
+        .await
+        .doing("looking keys up in the pending set")?;
+        Ok(found.iter().filter_map(|key| SourceKey::parse(key).ok()).collect())
+    }
+}
+
+fn columns_of(delivered: &[Delivered]) -> (Vec<String>, Vec<i64>) {
+    delivered.iter().map(|d| (d.key.to_json(), d.version.0)).unzip()
+}

@@ -1,0 +1,173 @@
+//! Ranges of a backfill and their watermarks, kept in the source so that a killed run resumes (I4).
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Result, Window};
+
+use super::binding::{quote_identifier, quote_literal};
+use super::{KeyBound, Source, TableBinding};
+
+pub(crate) fn window_conditions_sql(window: &Window, binding: &TableBinding) -> Vec<String> {
+    let Some(column) = binding.table.day_column() else { return Vec::new() };
+    let column = format!("s.{}", quote_identifier(column));
+    let bound = |operator: &str, at: &Option<DateTime<Utc>>| {
+        at.map(|at| format!("{column} {operator} {}::timestamptz", quote_literal(&at.to_rfc3339())))
+    };
+    [bound(">=", &window.start), bound("<", &window.end)].into_iter().flatten().collect()
+}
+
+pub(crate) fn window_sql(window: &Window, binding: &TableBinding, keyword: &str) -> String {
+    let conditions = window_conditions_sql(window, binding);
+    if conditions.is_empty() { String::new() } else { format!(" {keyword} {}", conditions.join(" AND ")) }
+}
+
+/// One range as it is stored.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct RangeRow {
+    /// Its number within the table.
+    pub number: i32,
+    /// Rows are after this key.
+    pub lower: Option<KeyBound>,
+    /// And not after this one.
+    pub upper: Option<KeyBound>,
+    /// Every row up to this key is acknowledged or dead-lettered.
+    pub watermark: Option<KeyBound>,
+    /// Whether the whole range is.
+    pub done: bool,
+    /// Rows read so far, over all runs.
+    pub rows_read: i64,
+    /// Rows that this backfill put into the target.
+    pub rows_written: i64,
+    /// Rows whose key was there already: a newer state, or an earlier run.
+    pub rows_present: i64,
+    /// Rows that were dead-lettered.
+    pub dead_letters: i64,
+    /// Bytes read so far.
+    pub bytes_read: i64,
+}
+
+/// What to add to a range when its watermark moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RangeProgress {
+    /// Rows read.
+    pub rows_read: i64,
+    /// Rows put.
+    pub rows_written: i64,
+    /// Rows found present.
+    pub rows_present: i64,
+    /// Rows dead-lettered.
+    pub dead_letters: i64,
+    /// Bytes read.
+    pub bytes_read: i64,
+}
+
+impl std::ops::AddAssign for RangeProgress {
+    fn add_assign(&mut self, other: Self) {
+        self.rows_read += other.rows_read;
+        self.rows_written += other.rows_written;
+        self.rows_present += other.rows_present;
+        self.dead_letters += other.dead_letters;
+        self.bytes_read += other.bytes_read;
+    }
+}
+
+impl Source {
+    /// Stores the plan of a table's backfill, unless it has one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn plan_ranges(&self, table: &str, window: &Window, ranges: &[(Option<KeyBound>, Option<KeyBound>)]) -> Result<()> {
+        let doing = "storing the plan of a backfill";
+        let mut transaction = self.begin(doing).await?;
+        let planned = sqlx::query(
+            "UPDATE lockstep.tables SET planned_at = clock_timestamp(), window_start = $2, window_end = $3
+             WHERE name = $1 AND planned_at IS NULL",
+        )
+        .bind(table)
+        .bind(window.start)
+        .bind(window.end)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        if planned.rows_affected() == 1 {
+            for (number, (lower, upper)) in ranges.iter().enumerate() {
+                sqlx::query("INSERT INTO lockstep.ranges (table_name, number, lower, upper) VALUES ($1, $2, $3, $4)")
+                    .bind(table)
+                    .bind(number as i32)
+                    .bind(lower)
+                    .bind(upper)
+                    .execute(&mut *transaction)
+                    .await
+                    .doing(doing)?;
+            }
+        }
+        transaction.commit().await.doing(doing)
+    }
+
+    /// Forgets the plan of a table's backfill and its progress. What was written stays and is met again as present.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn forget_ranges(&self, table: &str) -> Result<()> {
+        let doing = "forgetting the plan of a backfill";
+        let mut transaction = self.begin(doing).await?;
+        sqlx::query("DELETE FROM lockstep.ranges WHERE table_name = $1")
+            .bind(table)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        sqlx::query("UPDATE lockstep.tables SET planned_at = NULL, window_start = NULL, window_end = NULL WHERE name = $1")
+            .bind(table)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        transaction.commit().await.doing(doing)
+    }
+
+    /// The ranges of a table's backfill.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn ranges(&self, table: &str) -> Result<Vec<RangeRow>> {
+        sqlx::query_as("SELECT * FROM lockstep.ranges WHERE table_name = $1 ORDER BY number")
+            .bind(table)
+            .fetch_all(self.pool())
+            .await
+            .doing("reading the progress of a backfill")
+    }
+
+    /// Moves the watermark of a range. Only forward: the engine calls it once everything up to `watermark` is settled.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// One statement: it happened or it did not, and not having happened only means that rows are read again.
+    pub async fn move_watermark(
+        &self,
+        table: &str,
+        number: i32,
+        watermark: Option<&KeyBound>,
+        done: bool,
+        add: RangeProgress,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE lockstep.ranges SET watermark = coalesce($3, watermark), done = done OR $4, rows_read = rows_read + $5,
+                 rows_written = rows_written + $6, rows_present = rows_present + $7, dead_letters = dead_letters + $8,
+                 bytes_read = bytes_read + $9
+             WHERE table_name = $1 AND number = $2",
+        )
+        .bind(table)
+        .bind(number)
+        .bind(watermark)
+        .bind(done)
+        .bind(add.rows_read)
+        .bind(add.rows_written)
+        .bind(add.rows_present)
+        .bind(add.dead_letters)
+        .bind(add.bytes_read)
+        .execute(self.pool())
+        .await
+        .doing("moving a watermark")?;
+        Ok(())
+    }
+}

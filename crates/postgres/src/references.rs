@@ -1,0 +1,61 @@
+//! Rows that refer to nothing (R25): the tables they refer to stay behind, so the source alone can tell.
+
+use lockstep_core::{Doing, Reference, Result, Window};
+
+use crate::window_sql;
+use sqlx::AssertSqlSafe;
+
+use super::binding::{Relation, quote_identifier};
+use super::{Source, TableBinding};
+
+/// Rows whose reference leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dangling {
+    /// How many.
+    pub rows: u64,
+    /// Some of their source keys, as JSON.
+    pub keys: Vec<String>,
+}
+
+impl Source {
+    /// Counts the rows that refer to a row that is not there, in one statement over both tables. NULL refers to nothing and
+    /// is no error. `None` where the table or the column referred to does not exist beside this one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn dangling(
+        &self,
+        binding: &TableBinding,
+        reference: &Reference,
+        window: &Window,
+        keys_max: usize,
+    ) -> Result<Option<Dangling>> {
+        let doing = "checking references";
+        let to = Relation { schema: binding.relation.schema.clone(), name: reference.to_table.to_owned() };
+        let there: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped)",
+        )
+        .bind(to.sql())
+        .bind(reference.to_column)
+        .fetch_one(self.pool())
+        .await
+        .doing(doing)?;
+        if !there {
+            return Ok(None);
+        }
+        let column = quote_identifier(reference.column);
+        let sql = format!(
+            "WITH dangling AS MATERIALIZED (
+                 SELECT {key} AS key FROM {relation} AS s
+                 WHERE s.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {to} AS t WHERE t.{to_column} = s.{column}){window})
+             SELECT (SELECT count(*) FROM dangling), ARRAY(SELECT key::text FROM dangling ORDER BY key LIMIT {keys_max})",
+            key = binding.key_sql("s"),
+            relation = binding.relation.sql(),
+            to = to.sql(),
+            to_column = quote_identifier(reference.to_column),
+            window = window_sql(&window, binding, "AND"),
+        );
+        let (rows, keys): (i64, Vec<String>) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing(doing)?;
+        Ok(Some(Dangling { rows: rows.unsigned_abs(), keys }))
+    }
+}

@@ -1,0 +1,115 @@
+//! States of items become rows: all at once, or one by one where PostgreSQL refuses one.
+
+use std::collections::HashMap;
+
+use lockstep_core::{Doing, Result};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+
+use super::FedTable;
+use super::entry::{Entry, State};
+use super::remember::{clear_again, note_again, note_others, remember, remembered};
+use super::rows::{delete, delete_key, is_about_the_row, reason, upsert};
+
+/// What a page came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Items whose state was news: rows upserted and deleted.
+    pub applied: u64,
+    /// States that came from the source, or that it has had.
+    pub skipped: u64,
+    /// Items that wait to be read again.
+    pub again: u64,
+}
+
+/// What is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// A version above the one that is remembered.
+    Newer,
+    /// The same version as well, for states that were read from the target: an item that was changed by hand has kept it.
+    AtLeast,
+}
+
+/// Applies entries.
+pub(super) async fn apply(connection: &mut PgConnection, table: &FedTable, entries: &[Entry], guard: Guard) -> Result<Applied> {
+    let name = table.binding.name();
+    let mut keys = remembered(connection, name, entries).await?;
+    let fresh = remember(connection, table, entries, guard).await?;
+    // A tombstone of which nothing is known, here or in the stream, has no row.
+    keys.retain(|place, _| fresh.contains(place));
+    let news: Vec<&Entry> = entries.iter().filter(|entry| fresh.contains(&entry.place)).collect();
+    clear_again(connection, name, &fresh).await?;
+    let mut applied = Applied { applied: news.len() as u64, skipped: (entries.len() - news.len()) as u64, again: 0 };
+    // All at once; only if PostgreSQL refuses a row, one by one.
+    let mut savepoint = connection.begin().await.doing("setting a savepoint")?;
+    applied.again = match write(&mut savepoint, table, &news, &keys).await {
+        Ok(again) => {
+            savepoint.commit().await.doing("releasing a savepoint")?;
+            again
+        }
+        Err(error) if is_about_the_row(&error) => {
+            savepoint.rollback().await.doing("going back to a savepoint")?;
+            let mut again = 0;
+            for entry in news {
+                again += one(connection, table, entry, &keys).await?;
+            }
+            again
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(applied)
+}
+
+/// Writes one entry in a savepoint of its own. A row that PostgreSQL does not take holds up nobody: it may only be early.
+async fn one(connection: &mut PgConnection, table: &FedTable, entry: &Entry, keys: &HashMap<String, String>) -> Result<u64> {
+    let mut savepoint = connection.begin().await.doing("setting a savepoint")?;
+    match write(&mut savepoint, table, &[entry], keys).await {
+        Ok(again) => savepoint.commit().await.doing("releasing a savepoint").map(|()| again),
+        Err(error) if is_about_the_row(&error) => {
+            savepoint.rollback().await.doing("going back to a savepoint")?;
+            let why = reason(&error);
+            tracing::debug!(table = table.binding.name(), why, "a row is put off");
+            note_again(connection, table.binding.name(), &entry.place, Some(&entry.place), &why).await?;
+            Ok(1)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Upserts first, so that a row that moved within the page is at its new place when the tombstone of the old one comes.
+async fn write(connection: &mut PgConnection, table: &FedTable, news: &[&Entry], keys: &HashMap<String, String>) -> Result<u64> {
+    let parts = table.binding.table.primary_key_columns();
+    // Of two live items of one row the later one in the stream; the other one's tombstone is still to come.
+    let mut newest: HashMap<&[String], usize> = HashMap::new();
+    for (at, entry) in news.iter().enumerate() {
+        if let State::Live(_, key) = &entry.state {
+            newest.insert(&key[..parts], at);
+        }
+    }
+    let rows = news.iter().enumerate().filter_map(|(at, entry)| match &entry.state {
+        State::Live(row, key) if newest.get(&key[..parts]) == Some(&at) => Some(&**row),
+        _ => None,
+    });
+    let rows = rows.collect::<Vec<_>>();
+    if !rows.is_empty() {
+        upsert(connection, table, &rows).await?;
+    }
+    let dead: Vec<(&String, Vec<String>)> = news
+        .iter()
+        .filter_map(|entry| match &entry.state {
+            State::Gone(key) => Some((&entry.place, key.clone())),
+            _ => None,
+        })
+        .collect();
+    let (places, gone): (Vec<&String>, Vec<Vec<String>>) = dead.into_iter().unzip();
+    let mut deleted: Vec<&String> = delete(connection, table, &gone).await?.into_iter().map(|n| places[n]).collect();
+    for entry in news.iter().filter(|entry| matches!(entry.state, State::Unknown)) {
+        if let Some(key) = keys.get(&entry.place)
+            && delete_key(connection, table, key).await?
+        {
+            deleted.push(&entry.place);
+        }
+    }
+    note_others(connection, table.binding.name(), &deleted).await
+}

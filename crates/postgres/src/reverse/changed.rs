@@ -1,0 +1,85 @@
+//! Which items the feed has taken, for whoever compares them with their rows before the truth goes back.
+
+use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
+
+use super::FedTable;
+use crate::Source;
+
+/// An item that was taken in this DynamoOnly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Its key, as [`place`](lockstep_core::place) prints it.
+    pub place: String,
+    /// The source key of its row.
+    pub key: SourceKey,
+}
+
+/// A moment in the history of the source: what is not of a transaction before it is not in what was read before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Since(String);
+
+impl Source {
+    /// The moment from which on transactions may not be over yet.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn reverse_moment(&self) -> Result<Since> {
+        let asked = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(self.pool()).await;
+        asked.map(Since).doing("asking for a moment")
+    }
+
+    /// Up to `limit` items that were taken at `since` or later, or ever, in the order of their places after `after`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn reverse_taken(
+        &self,
+        table: &FedTable,
+        since: Option<&Since>,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Taken>> {
+        let doing = "listing items that came back";
+        let found: Vec<(String, String)> = sqlx::query_as(
+            "SELECT place, key::text FROM lockstep.reverse_places
+             WHERE table_name = $1 AND ($2::text IS NULL OR touched >= $2::text::xid8) AND ($3::text IS NULL OR place > $3)
+             ORDER BY place LIMIT $4",
+        )
+        .bind(table.binding().name())
+        .bind(since.map(|since| &since.0))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .doing(doing)?;
+        let parsed = found.into_iter().map(|(place, key)| Ok(Taken { place, key: SourceKey::parse(&key)? }));
+        parsed.collect::<Result<_, serde_json::Error>>().map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
+    }
+
+    /// The newest epoch that the target may have been written in; `None` where the truth was never there.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn newest_target_epoch(&self) -> Result<Option<lockstep_core::Epoch>> {
+        let newest: Option<i64> = sqlx::query_scalar("SELECT max(epoch) FROM lockstep.target_epochs")
+            .fetch_one(self.pool())
+            .await
+            .doing("looking for the newest epoch of the target")?;
+        Ok(newest.map(lockstep_core::Epoch))
+    }
+
+    /// Makes known that the target may be written in `epoch` as well, before anybody may. The feed tells a write of an epoch
+    /// that the target has counted up to by itself from one of an epoch that nobody knows, and PostgreSQL's own record does
+    /// not follow the pauses there.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn note_target_epoch(&self, epoch: lockstep_core::Epoch) -> Result<()> {
+        sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(epoch.0)
+            .execute(self.pool())
+            .await
+            .doing("noting an epoch of the target")
+            .map(drop)
+    }
+}

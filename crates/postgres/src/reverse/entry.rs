@@ -1,0 +1,94 @@
+//! What a page asks of the source, decided without I/O.
+
+use lockstep_core::{AnyRow, AnyTable, Change, Folded, FoldedItem, Version, place};
+
+use super::epochs::{Epochs, Origin};
+
+/// One item's newest state.
+pub(super) struct Entry {
+    pub(super) place: String,
+    pub(super) version: Version,
+    pub(super) state: State,
+}
+
+/// What an item says of its row.
+pub(super) enum State {
+    /// The row is this one; its source key as SQL literals.
+    Live(Box<dyn AnyRow>, Vec<String>),
+    /// The row with this source key was deleted, or moved to another place.
+    Gone(Vec<String>),
+    /// A tombstone, with nothing known of the row before it.
+    Unknown,
+}
+
+impl Entry {
+    /// The source key, where it is known.
+    pub(super) fn key(&self) -> Option<&Vec<String>> {
+        match &self.state {
+            State::Live(_, key) | State::Gone(key) => Some(key),
+            State::Unknown => None,
+        }
+    }
+}
+
+/// What a page comes to.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) entries: Vec<Entry>,
+    /// Items whose versions begin anew, before and after the entries.
+    pub(super) forget_before: Vec<String>,
+    pub(super) forget_after: Vec<String>,
+    /// Items that are no row of this table, and why.
+    pub(super) undecodable: Vec<(String, String)>,
+    /// Items to be read from the target, which says whether this is news: place, version, and source key as SQL literals.
+    pub(super) earlier: Vec<(String, Version, Vec<String>)>,
+    /// Source keys, as SQL literals, of items that a late write has changed.
+    pub(super) late: Vec<Vec<String>>,
+    /// States that came from the source.
+    pub(super) skipped: u64,
+    /// Whether anything is of an epoch that the source has never begun.
+    pub(super) ahead: bool,
+}
+
+pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Plan {
+    let mut plan = Plan::default();
+    for item in &folded.items {
+        let place = place(&item.key);
+        if item.gone_before {
+            plan.forget_before.push(place.clone());
+        }
+        if item.gone_after {
+            plan.forget_after.push(place.clone());
+        }
+        let (Some(Change::Put(version, _)) | Some(Change::Deleted(version, _))) = &item.change else { continue };
+        match epochs.origin(*version) {
+            Origin::Source => plan.skipped += 1,
+            Origin::Ahead => plan.ahead = true,
+            Origin::Late => plan.late.extend(key_of(table, item)),
+            Origin::Earlier => plan.earlier.extend(key_of(table, item).map(|key| (place, *version, key))),
+            Origin::Target => match state_of(table, item) {
+                Ok(state) => plan.entries.push(Entry { place, version: *version, state }),
+                Err(why) => plan.undecodable.push((place, why)),
+            },
+        }
+    }
+    plan
+}
+
+/// The source key of an item that was changed; of a tombstone over nothing there is none, and no harm in it.
+fn key_of(table: &dyn AnyTable, item: &FoldedItem) -> Option<Vec<String>> {
+    let (Some(Change::Put(_, image)) | Some(Change::Deleted(_, Some(image)))) = &item.change else { return None };
+    table.key_of_item(image).ok()
+}
+
+fn state_of(table: &dyn AnyTable, item: &FoldedItem) -> Result<State, String> {
+    match &item.change {
+        Some(Change::Put(_, image)) => {
+            let row = table.row_of_item(image).map_err(|e| format!("the item is no row of this table: {e}"))?;
+            let key = row.key().map_err(|e| format!("the item has no source key: {e}"))?;
+            Ok(State::Live(row, key))
+        }
+        Some(Change::Deleted(_, Some(image))) => Ok(table.key_of_item(image).map_or(State::Unknown, State::Gone)),
+        _ => Ok(State::Unknown),
+    }
+}

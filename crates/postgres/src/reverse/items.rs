@@ -1,0 +1,65 @@
+//! Items that were read from the target itself, for a reverse backfill.
+
+use lockstep_core::{Attributes, Phase, Result, Version, is_tombstone, place, version_of};
+
+use super::FedTable;
+use super::apply::{Applied, Guard, apply};
+use super::entry::{Entry, State};
+use super::feeding::finish_feeding;
+use super::remember::note_again;
+use crate::Source;
+
+impl Source {
+    /// Applies items that were read from the target itself, under the same guard as the stream's; for a reverse backfill.
+    /// Tombstones and what came from the source are passed over; an item without a version is noted to be read again.
+    ///
+    /// # Errors
+    /// As [`Source::apply_reverse`], but for positions, of which there is none.
+    pub async fn apply_items(&self, table: &FedTable, items: &[Attributes]) -> Result<Applied> {
+        let name = table.binding.name();
+        let (mut transaction, epochs) = self.begin_feeding(table).await?;
+        let (mut entries, mut skipped, mut again) = (Vec::new(), 0, 0);
+        for item in items.iter().filter(|item| !is_tombstone(item)) {
+            let Some(version) = version_of(item) else {
+                again += 1;
+                note_again(&mut transaction, name, &place(item), None, "the item has no version").await?;
+                continue;
+            };
+            if !epochs.may_be_news(version) {
+                skipped += 1;
+                continue;
+            }
+            let decoded = table.binding.table.row_of_item(item).and_then(|row| row.key().map(|key| State::Live(row, key)));
+            match decoded {
+                Ok(state) => entries.push(Entry { place: place(item), version, state }),
+                Err(why) => {
+                    again += 1;
+                    let why = format!("the item is no row of this table: {why}");
+                    note_again(&mut transaction, name, &place(item), None, &why).await?;
+                }
+            }
+        }
+        let applied = apply(&mut transaction, table, &entries, Guard::AtLeast).await?;
+        finish_feeding(transaction, name).await?;
+        Ok(Applied { again: again + applied.again, skipped: applied.skipped + skipped, ..applied })
+    }
+
+    /// Deletes rows, by their source keys, whose items went: each with the version of its tombstone, or with
+    /// [`Version::HISTORY`] where there is nothing at its place. A place of which the feed knows more is left to the feed.
+    ///
+    /// # Errors
+    /// As [`Source::apply_items`].
+    pub async fn delete_fed(&self, table: &FedTable, gone: Vec<(String, Version, Vec<String>)>) -> Result<Applied> {
+        let (mut transaction, epochs) = self.begin_feeding(table).await?;
+        if epochs.now.phase != Phase::DynamoOnly {
+            return Ok(Applied::default());
+        }
+        // A tombstone that came from the source is of a row that it has had again since, or that no item can hold.
+        let ours = |version| version == Version::HISTORY || epochs.may_be_news(version);
+        let entries = gone.into_iter().filter(|(_, version, _)| ours(*version));
+        let entries = entries.map(|(place, version, key)| Entry { place, version, state: State::Gone(key) });
+        let applied = apply(&mut transaction, table, &entries.collect::<Vec<_>>(), Guard::AtLeast).await?;
+        finish_feeding(transaction, table.binding.name()).await?;
+        Ok(applied)
+    }
+}

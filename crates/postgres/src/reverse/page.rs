@@ -1,0 +1,144 @@
+//! One page of a shard, in one transaction: the rows, what is remembered of their items, and the position.
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Error, Folded, Kind, Phase, Result};
+use sqlx::postgres::PgConnection;
+
+use super::FedTable;
+use super::apply::{Applied, Guard, apply};
+use super::entry;
+use super::feeding::finish_feeding;
+use super::remember::{forget, note_again, note_earlier};
+use crate::Source;
+use crate::repair::mark;
+
+/// A page of a shard, ready to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The shard.
+    pub shard: &'a str,
+    /// The position that it was read from.
+    pub from: Option<&'a str>,
+    /// The position after it.
+    pub to: Option<&'a str>,
+    /// Whether it is the rest of the shard.
+    pub finished: bool,
+    /// When its newest record was made.
+    pub newest_at: Option<DateTime<Utc>>,
+    /// What it says.
+    pub folded: &'a Folded,
+}
+
+impl Source {
+    /// Applies a page and saves its position, both or neither.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] on a deadlock, or when the page is of an epoch that the source does not know of yet: nothing was done,
+    /// and the page may come again. [`Kind::Refused`] when another feed has moved the position.
+    ///
+    /// # Cancel safety
+    /// All of it is done, or nothing.
+    pub async fn apply_reverse(&self, table: &FedTable, page: Page<'_>) -> Result<Applied> {
+        let name = table.binding.name();
+        let (mut transaction, mut epochs) = self.begin_feeding(table).await?;
+        let mut plan = entry::plan(&*table.binding.table, page.folded, &epochs);
+        if !plan.late.is_empty() {
+            // Marks from outside need the barrier for themselves, and meanwhile the phase may change: looked at again behind it.
+            transaction.rollback().await.doing("making way for marks")?;
+            (transaction, epochs) = self.begin_feeding_alone(table).await?;
+            plan = entry::plan(&*table.binding.table, page.folded, &epochs);
+        }
+        if plan.ahead {
+            let message = "the stream has records of an epoch that PostgreSQL's control record has never begun";
+            return Err(Error::source(Kind::Busy, format!("feeding {name}"), message));
+        }
+        if !save_position(&mut transaction, name, &page).await? {
+            return Ok(Applied::default());
+        }
+        forget(&mut transaction, name, &plan.forget_before).await?;
+        let mut applied = apply(&mut transaction, table, &plan.entries, Guard::Newer).await?;
+        for (place, why) in &plan.undecodable {
+            note_again(&mut transaction, name, place, None, why).await?;
+        }
+        applied.again += plan.undecodable.len() as u64;
+        applied.again += note_earlier(&mut transaction, table, &plan.earlier).await?;
+        if !plan.late.is_empty() {
+            let late = mark(&mut transaction, &table.binding, &plan.late).await?;
+            tracing::warn!(
+                table = name,
+                late,
+                "writes of DynamoOnly landed after it was over; the relay puts the rows over them"
+            );
+        }
+        applied.skipped += plan.skipped;
+        forget(&mut transaction, name, &plan.forget_after).await?;
+        count(&mut transaction, name, &applied, page.folded, epochs.now.phase).await?;
+        finish_feeding(transaction, name).await?;
+        Ok(applied)
+    }
+}
+
+/// Moves the position of a shard from where the page was read to after it; says `false` where it has moved there already, as
+/// after a commit whose answer was lost (I8).
+async fn save_position(connection: &mut PgConnection, name: &str, page: &Page<'_>) -> Result<bool> {
+    let doing = format!("saving a position of {name}");
+    let saved = sqlx::query(
+        "INSERT INTO lockstep.reverse_shards AS s (table_name, shard, position, finished, marker, newest_at, empty_at)
+         VALUES ($1, $2, $4, $5, $6, $7, CASE WHEN $8 THEN clock_timestamp() END)
+         ON CONFLICT (table_name, shard) DO UPDATE SET position = excluded.position, finished = excluded.finished,
+             marker = coalesce(excluded.marker, s.marker), newest_at = coalesce(excluded.newest_at, s.newest_at),
+             empty_at = coalesce(excluded.empty_at, s.empty_at)
+         WHERE s.position IS NOT DISTINCT FROM $3 AND NOT s.finished",
+    )
+    .bind(name)
+    .bind(page.shard)
+    .bind(page.from)
+    .bind(page.to)
+    .bind(page.finished)
+    .bind(&page.folded.marker)
+    .bind(page.newest_at)
+    // A closed shard that was read to its end has no more either.
+    .bind(page.newest_at.is_none() || page.finished)
+    .execute(&mut *connection)
+    .await
+    .doing(&doing)?;
+    if saved.rows_affected() == 1 {
+        return Ok(true);
+    }
+    let there: bool = sqlx::query_scalar(
+        "SELECT position IS NOT DISTINCT FROM $3 AND finished = $4 FROM lockstep.reverse_shards WHERE table_name = $1 AND shard = $2",
+    )
+    .bind(name)
+    .bind(page.shard)
+    .bind(page.to)
+    .bind(page.finished)
+    .fetch_one(connection)
+    .await
+    .doing(&doing)?;
+    if there {
+        return Ok(false);
+    }
+    Err(Error::source(Kind::Refused, doing, "another reverse feed has moved it; only one may run"))
+}
+
+/// Adds to the durable counts. What is foreign, or expires, while the source decides, is not the feed's business.
+async fn count(connection: &mut PgConnection, name: &str, applied: &Applied, folded: &Folded, phase: Phase) -> Result<()> {
+    let ours = phase == Phase::DynamoOnly;
+    let (expired, foreign) = if ours { (folded.expired, folded.foreign) } else { (0, 0) };
+    if applied.applied + expired + foreign == 0 {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE lockstep.reverse_tables SET applied = applied + $2, expired = expired + $3,
+             foreign_count = foreign_count + $4, foreign_why = CASE WHEN $4 > 0 THEN $5 ELSE foreign_why END WHERE table_name = $1",
+    )
+    .bind(name)
+    .bind(applied.applied as i64)
+    .bind(expired as i64)
+    .bind(foreign as i64)
+    .bind(folded.foreign_reason)
+    .execute(connection)
+    .await
+    .doing("counting what was fed")?;
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! How far the streams were read.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, EPOCH_SHIFT, Phase, RETENTION, Result, Saved};
+use sqlx::AssertSqlSafe;
+
+use super::FedTable;
+use crate::Source;
+
+/// A shard that was not looked at for this long may have lost records without a trace: it had no position yet, or none of its
+/// records was left to say so. An hour less than the retention, for the clocks.
+const UNSEEN_MAX_S: f64 = RETENTION.as_secs() as f64 - 3_600.0;
+
+impl Source {
+    /// Begins to feed a table from `stream`, which is on, or goes on; returns what was saved. Begun in DynamoOnly, records are
+    /// noted as lost: the stream may have been switched on after the first of them.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn open_reverse(&self, table: &FedTable, stream: &str) -> Result<HashMap<String, Saved>> {
+        let (name, doing) = (table.binding.name(), format!("opening the reverse feed of {}", table.binding.name()));
+        let mut transaction = self.begin(&doing).await?;
+        let before: Option<String> =
+            sqlx::query_scalar("SELECT stream FROM lockstep.reverse_tables WHERE table_name = $1 FOR UPDATE")
+                .bind(name)
+                .fetch_optional(&mut *transaction)
+                .await
+                .doing(&doing)?;
+        sqlx::query(
+            "INSERT INTO lockstep.reverse_tables (table_name, stream) VALUES ($1, $2)
+             ON CONFLICT (table_name) DO UPDATE SET stream = excluded.stream",
+        )
+        .bind(name)
+        .bind(stream)
+        .execute(&mut *transaction)
+        .await
+        .doing(&doing)?;
+        let why = match before {
+            Some(before) if before != stream => {
+                sqlx::query("DELETE FROM lockstep.reverse_shards WHERE table_name = $1")
+                    .bind(name)
+                    .execute(&mut *transaction)
+                    .await
+                    .doing(&doing)?;
+                Some("the stream was ended and begun again")
+            }
+            // The stream may be as new as this row: what was written since the step is not in it.
+            None => Some("the feed was begun only after the step to DynamoOnly"),
+            Some(_) => {
+                // How long nobody has looked: since the last sign of life, or since DynamoOnly began.
+                let unseen_s: Option<f64> = sqlx::query_scalar(
+                    "SELECT extract(epoch FROM clock_timestamp() - coalesce(
+                         (SELECT min(greatest(newest_at, empty_at)) FROM lockstep.reverse_shards WHERE table_name = $1 AND NOT finished),
+                         (SELECT changed_at FROM lockstep.control)))::float8",
+                )
+                .bind(name)
+                .fetch_one(&mut *transaction)
+                .await
+                .doing(&doing)?;
+                unseen_s
+                    .filter(|s| *s > UNSEEN_MAX_S)
+                    .map(|_| "the feed did not run for about as long as the stream keeps records")
+            }
+        };
+        if let Some(why) = why {
+            lose(&mut transaction, name, why).await?;
+        }
+        clean_up(&mut transaction, name).await?;
+        let saved: Vec<(String, Option<String>, bool)> =
+            sqlx::query_as("SELECT shard, position, finished FROM lockstep.reverse_shards WHERE table_name = $1")
+                .bind(name)
+                .fetch_all(&mut *transaction)
+                .await
+                .doing(&doing)?;
+        transaction.commit().await.doing(&doing)?;
+        Ok(saved.into_iter().map(|(shard, position, finished)| (shard, Saved { position, finished })).collect())
+    }
+
+    /// Notes that records of a shard went before they were read, and forgets its position.
+    ///
+    /// In phases before DynamoOnly nothing in the stream is news to the source, so nothing is lost then.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn lose_reverse(&self, name: &str, shard: &str, why: &str) -> Result<()> {
+        let doing = format!("noting lost records of {name}");
+        let mut transaction = self.begin(&doing).await?;
+        sqlx::query("DELETE FROM lockstep.reverse_shards WHERE table_name = $1 AND shard = $2")
+            .bind(name)
+            .bind(shard)
+            .execute(&mut *transaction)
+            .await
+            .doing(&doing)?;
+        lose(&mut transaction, name, why).await?;
+        transaction.commit().await.doing(&doing)
+    }
+
+    /// Notes that a shard has been looked at and had nothing more, without moving its position.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn touch_reverse(&self, name: &str, shard: &str) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO lockstep.reverse_shards (table_name, shard, empty_at) VALUES ($1, $2, clock_timestamp())
+             ON CONFLICT (table_name, shard) DO UPDATE SET empty_at = excluded.empty_at",
+        )
+        .bind(name)
+        .bind(shard)
+        .execute(self.pool())
+        .await
+        .doing("noting that a shard is read")
+        .map(drop)
+    }
+
+    /// Takes back the note of lost records, and `foreign` changes that were counted, once a reverse backfill that began at `begun`,
+    /// after them, has read the whole target.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn mend_reverse(&self, name: &str, begun: DateTime<Utc>, foreign: i64) -> Result<()> {
+        sqlx::query(
+            "UPDATE lockstep.reverse_tables SET lost_why = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_why END,
+                 lost_at = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_at END, foreign_count = greatest(0, foreign_count - $3)
+             WHERE table_name = $1",
+        )
+        .bind(name)
+        .bind(begun)
+        .bind(foreign)
+        .execute(self.pool())
+        .await
+        .doing("taking back the note of lost records")
+        .map(drop)
+    }
+}
+
+/// Takes out what is of no use any more: versions of earlier epochs, shards that no stream lists any longer, and, where the
+/// source decides again, whatever was wrong with the way back.
+async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()> {
+    let frozen = Phase::DynamoOnly.name();
+    for sql in [
+        format!(
+            "DELETE FROM lockstep.reverse_places WHERE table_name = $1 AND version < (SELECT epoch << {EPOCH_SHIFT} FROM lockstep.control)"
+        ),
+        "DELETE FROM lockstep.reverse_shards WHERE table_name = $1 AND finished
+             AND greatest(newest_at, empty_at) < clock_timestamp() - interval '2 days'"
+            .to_owned(),
+        format!(
+            "DELETE FROM lockstep.reverse_again WHERE table_name = $1 AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
+        ),
+        format!(
+            "UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL, foreign_count = 0, foreign_why = NULL
+             WHERE table_name = $1 AND (lost_at IS NOT NULL OR foreign_count > 0)
+                 AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).bind(name).execute(&mut *connection).await.doing("tidying the reverse feed")?;
+    }
+    Ok(())
+}
+
+async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
+    let lost = sqlx::query(
+        "UPDATE lockstep.reverse_tables SET lost_at = clock_timestamp(), lost_why = $2
+         WHERE table_name = $1 AND EXISTS (SELECT FROM lockstep.control WHERE phase = $3)",
+    )
+    .bind(name)
+    .bind(why)
+    .bind(Phase::DynamoOnly.name())
+    .execute(connection)
+    .await
+    .doing("noting lost records")?;
+    if lost.rows_affected() > 0 {
+        tracing::error!(table = name, "{why}: writes are missing from PostgreSQL; run `reverse-feed --backfill`");
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! What the feed's tables say of where it stands.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Result};
+use serde::Serialize;
+
+use crate::Source;
+
+/// Where the feed of one table stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, sqlx::FromRow)]
+pub struct FeedStanding {
+    /// How long ago the last moment is up to which everything was taken, in seconds; of the shard that is furthest behind.
+    pub lag_s: f64,
+    /// When the newest record that was taken was made.
+    pub newest_at: Option<DateTime<Utc>>,
+    /// Shards that are being read.
+    pub shards_open: i64,
+    /// Shards that were read to their end.
+    pub shards_finished: i64,
+    /// Items whose state was news, over all runs.
+    pub applied: i64,
+    /// Items that wait to be read again, because PostgreSQL would not have their rows.
+    pub again: i64,
+    /// Why, for the one that was tried most often.
+    pub again_why: Option<String>,
+    /// Items that expired; their rows stay.
+    pub expired: i64,
+    /// Changes that did not come through the guard.
+    pub foreign_count: i64,
+    /// Why the last of them did not.
+    pub foreign_why: Option<String>,
+    /// Since when records are missing.
+    pub lost_at: Option<DateTime<Utc>>,
+    /// Why.
+    pub lost_why: Option<String>,
+}
+
+impl Source {
+    /// Where the feed of a table stands; `None` where there was never one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn reverse_standing(&self, name: &str) -> Result<Option<FeedStanding>> {
+        sqlx::query_as(
+            "SELECT greatest(0, extract(epoch FROM clock_timestamp() - coalesce(s.seen_at, t.begun_at)))::float8 AS lag_s, s.newest_at,
+                    s.shards_open, s.shards_finished, t.applied, a.again, a.again_why, t.expired, t.foreign_count, t.foreign_why,
+                    t.lost_at, t.lost_why
+             FROM lockstep.reverse_tables t,
+                  (SELECT min(greatest(newest_at, empty_at)) FILTER (WHERE NOT finished) AS seen_at, max(newest_at) AS newest_at,
+                          count(*) FILTER (WHERE NOT finished) AS shards_open, count(*) FILTER (WHERE finished) AS shards_finished
+                   FROM lockstep.reverse_shards WHERE table_name = $1) s,
+                  (SELECT count(*) AS again, (array_agg(why ORDER BY tries DESC))[1] AS again_why
+                   FROM lockstep.reverse_again WHERE table_name = $1) a
+             WHERE t.table_name = $1",
+        )
+        .bind(name)
+        .fetch_optional(self.pool())
+        .await
+        .doing("asking where the reverse feed stands")
+    }
+
+    /// For each shard of a table: whether it was read to its end, and the round of the newest marker that came through.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn reverse_shards(&self, name: &str) -> Result<HashMap<String, (bool, Option<String>)>> {
+        let found: Vec<(String, bool, Option<String>)> =
+            sqlx::query_as("SELECT shard, finished, marker FROM lockstep.reverse_shards WHERE table_name = $1")
+                .bind(name)
+                .fetch_all(self.pool())
+                .await
+                .doing("asking how far the shards were read")?;
+        Ok(found.into_iter().map(|(shard, finished, marker)| (shard, (finished, marker))).collect())
+    }
+}

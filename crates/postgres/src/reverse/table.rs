@@ -1,0 +1,78 @@
+//! A table as the feed writes it.
+
+use lockstep_core::{Doing, Error, Kind, Result};
+
+use crate::binding::{list, quote_identifier};
+use crate::{Source, TableBinding};
+
+/// Most parameters of one statement (PostgreSQL's protocol counts them in 16 bits).
+const PARAMETERS_MAX: usize = 65_535;
+
+/// A table with the statement that upserts its rows.
+#[derive(Clone, Debug)]
+pub struct FedTable {
+    pub(super) binding: TableBinding,
+    /// Places, among all columns, of those that a statement may give a value to.
+    inserted: Vec<usize>,
+    names: String,
+    conflict: String,
+}
+
+impl FedTable {
+    /// Its names on both sides.
+    pub fn binding(&self) -> &TableBinding {
+        &self.binding
+    }
+
+    /// Most rows of one upsert.
+    pub(super) fn rows_max(&self) -> usize {
+        PARAMETERS_MAX / self.binding.table.columns().len().max(1)
+    }
+
+    /// The upsert of `rows` rows, each with all its columns as parameters.
+    ///
+    /// `OVERRIDING SYSTEM VALUE`: a key that is `GENERATED ALWAYS AS IDENTITY` keeps the number that the target knows.
+    pub(super) fn upsert_sql(&self, rows: usize) -> String {
+        let columns = self.binding.table.columns().len();
+        let row = |row: usize| format!("({})", list(self.inserted.iter().map(|at| format!("${}", row * columns + at + 1))));
+        format!(
+            "INSERT INTO {} AS s ({}) OVERRIDING SYSTEM VALUE VALUES {} {}",
+            self.binding.relation.sql(),
+            self.names,
+            list((0..rows).map(row)),
+            self.conflict
+        )
+    }
+}
+
+impl Source {
+    /// Reads what the feed must know of a table besides its codec: which columns PostgreSQL computes itself.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] where the table is not there.
+    pub async fn fed_table(&self, binding: &TableBinding) -> Result<FedTable> {
+        let doing = format!("describing {}", binding.relation);
+        let found: Vec<(String, bool, bool)> = sqlx::query_as(
+            "SELECT attname::text, attgenerated <> '', attidentity = 'a' FROM pg_attribute
+             WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+        )
+        .bind(binding.relation.sql())
+        .fetch_all(self.pool())
+        .await
+        .doing(&doing)?;
+        if found.is_empty() {
+            return Err(Error::source(Kind::Misconfigured, doing, "there is no such table"));
+        }
+        let is = |name: &str, what: fn(&(String, bool, bool)) -> bool| found.iter().any(|c| c.0 == name && what(c));
+        let columns = binding.table.columns();
+        let inserted: Vec<usize> = (0..columns.len()).filter(|at| !is(columns[*at].name, |c| c.1)).collect();
+        let names = list(inserted.iter().map(|at| quote_identifier(columns[*at].name)));
+        let key: Vec<&str> = binding.primary_key().collect();
+        // An identity column that is no key cannot be set in an update, and never changes.
+        let updated = inserted.iter().map(|at| columns[*at].name).filter(|name| !key.contains(name) && !is(name, |c| c.2));
+        let updated = list(updated.map(|name| format!("{0} = excluded.{0}", quote_identifier(name))));
+        let then = if updated.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {updated}") };
+        let conflict = format!("ON CONFLICT ({}) DO {then}", list(key.iter().map(|name| quote_identifier(name))));
+        Ok(FedTable { binding: binding.clone(), inserted, names, conflict })
+    }
+}

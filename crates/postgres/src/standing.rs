@@ -1,0 +1,58 @@
+//! How far the target is behind, asked by whoever reads it: cheap enough for every second of every instance.
+
+use std::time::Duration;
+
+use lockstep_core::{Doing, Result};
+
+use super::Source;
+
+/// Most pending keys that one question counts. The set has no index on age, on purpose, as it churns; a set of this size
+/// takes milliseconds to look through, and one that is larger is behind whatever its age.
+const LOOKED_AT_MAX: i64 = 50_000;
+
+/// What a reader of the target needs to know of one table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// How long the oldest pending key has waited.
+    pub oldest: Oldest,
+    /// Whether rows are set aside that nobody has acknowledged: the target does not have them.
+    pub dead_letters: bool,
+}
+
+/// Age of the oldest pending key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Oldest {
+    /// Nothing is pending.
+    None,
+    /// This old.
+    Age(Duration),
+    /// There are so many that nobody looked.
+    TooMany,
+}
+
+impl Source {
+    /// Where a table of the target stands.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn standing(&self, table: &str) -> Result<Standing> {
+        let (keys, oldest_s, dead_letters): (i64, f64, bool) = sqlx::query_as(
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(marked_at)), 0)::float8,
+                    EXISTS (SELECT 1 FROM lockstep.dead_letters WHERE table_name = $1 AND acknowledged_at IS NULL)
+             FROM (SELECT marked_at FROM lockstep.pending WHERE table_name = $1
+                   -- A mark to be: its key may be a phantom's.
+                   UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1 LIMIT $2) AS p",
+        )
+        .bind(table)
+        .bind(LOOKED_AT_MAX + 1)
+        .fetch_one(self.pool())
+        .await
+        .doing("asking how far the target is behind")?;
+        let oldest = match keys {
+            0 => Oldest::None,
+            1..=LOOKED_AT_MAX => Oldest::Age(Duration::try_from_secs_f64(oldest_s.max(0.0)).unwrap_or(Duration::MAX)),
+            _ => Oldest::TooMany,
+        };
+        Ok(Standing { oldest, dead_letters })
+    }
+}

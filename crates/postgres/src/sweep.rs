@@ -1,0 +1,121 @@
+//! Sweeping: intents whose transactions have ended are settled by how they ended.
+
+use std::time::Duration;
+
+use lockstep_core::{Doing, Kind, Result};
+
+use super::Source;
+use super::intents::{TransactionId, parse_xid};
+
+/// How a transaction ended, as far as the source can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionFate {
+    /// It is still under way.
+    InProgress,
+    /// It committed.
+    Committed,
+    /// It did not.
+    Aborted,
+    /// Too long ago for the source to know.
+    Forgotten,
+}
+
+/// What one sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Swept {
+    /// Intents of transactions that had committed: dropped.
+    pub committed: u64,
+    /// Keys of transactions that were rolled back: pending now.
+    pub aborted: u64,
+    /// Keys of transactions that the source no longer knows: pending now, which is always safe.
+    pub forgotten: u64,
+    /// Intents of transactions that are under way, or whose key is locked: left for the next sweep.
+    pub waiting: u64,
+}
+
+/// Most intents that one sweep looks at.
+const SWEEP_MAX: i64 = 500;
+
+impl Source {
+    /// How a transaction ended.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fate_of(&self, id: TransactionId) -> Result<TransactionFate> {
+        // A number from the future is of another history of this source.
+        let status: Option<String> =
+            sqlx::query_scalar("SELECT CASE WHEN $1::text::xid8 < pg_current_xact_id() THEN pg_xact_status($1::text::xid8) END")
+                .bind(id.0.to_string())
+                .fetch_one(self.intents.pool())
+                .await
+                .doing("asking how a transaction ended")?;
+        Ok(fate(status.as_deref()))
+    }
+
+    /// Settles the intents that are at least `age_min` old, as far as their transactions have ended: the whole compensation
+    /// there is. It may be repeated, run anywhere, and beside others like it; it never changes a source row.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Every step is one transaction.
+    pub async fn sweep_intents(&self, age_min: Duration) -> Result<Swept> {
+        let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
+            "SELECT xid::text, n, CASE WHEN xid < pg_current_xact_id() THEN pg_xact_status(xid) END
+             FROM (SELECT xid, count(*) AS n FROM lockstep.intents WHERE made_at <= clock_timestamp() - make_interval(secs => $1)
+                   GROUP BY xid ORDER BY min(made_at) LIMIT $2) AS open",
+        )
+        .bind(age_min.as_secs_f64())
+        .bind(SWEEP_MAX)
+        .fetch_all(self.intents.pool())
+        .await
+        .doing("reading open intents")?;
+        let mut swept = Swept::default();
+        let (mut committed, mut aborted, mut forgotten) = (Vec::new(), Vec::new(), Vec::new());
+        for (xid, keys, status) in rows {
+            let id = parse_xid(xid)?;
+            match fate(status.as_deref()) {
+                TransactionFate::InProgress => swept.waiting += keys as u64,
+                TransactionFate::Committed => committed.push(id),
+                TransactionFate::Aborted => aborted.push(id),
+                TransactionFate::Forgotten => forgotten.push(id),
+            }
+        }
+        if !committed.is_empty() {
+            swept.committed = self.drop_intents(&committed).await?;
+        }
+        swept.aborted = self.settle_all(&aborted, &mut swept.waiting).await?;
+        swept.forgotten = self.settle_all(&forgotten, &mut swept.waiting).await?;
+        Ok(swept)
+    }
+
+    /// All at once; if a key of one is locked, one by one, and that one later.
+    async fn settle_all(&self, ids: &[TransactionId], waiting: &mut u64) -> Result<u64> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        match self.settle_aborted(ids).await {
+            Err(error) if error.kind == Kind::Busy => {}
+            other => return other,
+        }
+        let mut marked = 0;
+        for id in ids {
+            match self.settle_aborted(&[*id]).await {
+                Ok(keys) => marked += keys,
+                Err(error) if error.kind == Kind::Busy => *waiting += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(marked)
+    }
+}
+
+fn fate(status: Option<&str>) -> TransactionFate {
+    match status {
+        Some("in progress") => TransactionFate::InProgress,
+        Some("committed") => TransactionFate::Committed,
+        Some("aborted") => TransactionFate::Aborted,
+        _ => TransactionFate::Forgotten,
+    }
+}

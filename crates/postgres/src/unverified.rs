@@ -1,0 +1,221 @@
+//! What was delivered since a pass of the validator began, so that the next pass need not read everything (R24).
+//!
+//! A trigger on the pending set notes each key whose mark is taken out, in the same statement, with the number of the newest
+//! pass that it sees. What a pass may conclude from it:
+//!
+//! 1. A pass takes its number n behind the closed barrier and commits, and only then reads. So each write transaction ended
+//!    before n, or sees it.
+//! 2. Outside of write transactions a mark is taken out only after its state, or a newer one, is in the target. Strict writes
+//!    take theirs out inside, maybe before their put has landed, but commit only after it has.
+//! 3. So if a key was noted with a number below n, or not at all, then its state was in the target before n was committed, and
+//!    whatever pass n reads of that item is that state or a newer one.
+//! 4. Hence, of a table on which pass n agreed, only keys noted with n or more, those pending, and those of open intents can
+//!    have changed since. Notes below n may be forgotten.
+//!
+//! Without the barrier: 1. A strict write takes its mark out, before n. 2. Pass n reads row and item, both old, and is content.
+//! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and nobody looks again.
+//!
+//! In DynamoOnly nothing is marked. There the reverse feed remembers what it took (`reverse_places`), in the transaction that
+//! changes the row.
+//!
+//! A mark and its note change in one statement, so at every moment a changed key is in one of the three sets;
+//! [`Source::changed_keys`] reads all three in one snapshot.
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
+
+use super::Source;
+
+/// For how many hours keys are noted after the newest pass began. Nobody may go on from a full pass of half that age: the rest
+/// is for clocks that are set back.
+const NOTED_FOR_H: i32 = 48;
+/// Notes forgotten in one statement: whoever wants to note one of them again waits for no longer.
+const FORGOTTEN_AT_ONCE: i64 = 1_000;
+
+/// A full pass of a table that found nothing.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct FullPass {
+    /// Its number.
+    pub pass: i64,
+    /// Its oldest reading.
+    pub as_of: DateTime<Utc>,
+    /// The phase it was made in.
+    pub phase: String,
+    /// The epoch it was made in.
+    pub epoch: i64,
+    /// What it was made of; opaque here.
+    pub identity: String,
+    /// Until when changes have been looked at since.
+    pub verified_as_of: DateTime<Utc>,
+}
+
+/// A key that may have changed.
+#[derive(Clone, Debug)]
+pub struct ChangedKey {
+    /// The key.
+    pub key: SourceKey,
+    /// The same as one literal a key column.
+    pub literals: Vec<String>,
+}
+
+impl Source {
+    /// Begins a pass: from now on whatever is delivered is noted with its number, or a later one. `None` where schema
+    /// `lockstep` is not there, or of before this.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when write transactions stayed open for too long.
+    pub async fn begin_pass(&self) -> Result<Option<i64>> {
+        let doing = "beginning a pass";
+        let is_there: bool =
+            sqlx::query_scalar("SELECT to_regclass('lockstep.passes') IS NOT NULL").fetch_one(self.pool()).await.doing(doing)?;
+        if !is_there {
+            return Ok(None);
+        }
+        let mut transaction = self.begin_alone().await?;
+        let number = sqlx::query_scalar(
+            "UPDATE lockstep.passes SET number = number + 1,
+                 noted_until = greatest(noted_until, clock_timestamp() + make_interval(hours => $1)) RETURNING number",
+        )
+        .bind(NOTED_FOR_H)
+        .fetch_one(&mut *transaction)
+        .await
+        .doing(doing)?;
+        transaction.commit().await.doing(doing)?;
+        Ok(Some(number))
+    }
+
+    /// The newest full pass of a table that found nothing.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn full_pass(&self, table: &str) -> Result<Option<FullPass>> {
+        sqlx::query_as("SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified WHERE table_name = $1")
+            .bind(table)
+            .fetch_optional(self.pool())
+            .await
+            .doing("reading the newest full pass")
+    }
+
+    /// Records a full pass that found nothing, unless there is one with newer readings.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn record_full_pass(&self, table: &str, full: &FullPass) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO lockstep.verified AS v (table_name, pass, as_of, phase, epoch, identity, verified_as_of)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (table_name) DO UPDATE SET pass = excluded.pass, as_of = excluded.as_of, phase = excluded.phase,
+                 epoch = excluded.epoch, identity = excluded.identity, verified_as_of = excluded.verified_as_of
+             WHERE v.pass <= excluded.pass",
+        )
+        .bind(table)
+        .bind(full.pass)
+        .bind(full.as_of)
+        .bind(&full.phase)
+        .bind(full.epoch)
+        .bind(&full.identity)
+        .bind(full.verified_as_of)
+        .execute(self.pool())
+        .await
+        .doing("recording a full pass")?;
+        Ok(())
+    }
+
+    /// Records until when changes have been looked at since a full pass; nothing if that is not the newest any more.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn record_verified(&self, table: &str, full_as_of: DateTime<Utc>, verified_as_of: DateTime<Utc>) -> Result<()> {
+        sqlx::query(
+            "UPDATE lockstep.verified SET verified_as_of = greatest(verified_as_of, $3) WHERE table_name = $1 AND as_of = $2",
+        )
+        .bind(table)
+        .bind(full_as_of)
+        .bind(verified_as_of)
+        .execute(self.pool())
+        .await
+        .doing("recording what was looked at again")?;
+        Ok(())
+    }
+
+    /// Forgets the full pass of a table: something was found since.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn forget_full_pass(&self, table: &str) -> Result<()> {
+        sqlx::query("DELETE FROM lockstep.verified WHERE table_name = $1")
+            .bind(table)
+            .execute(self.pool())
+            .await
+            .doing("forgetting a full pass")?;
+        Ok(())
+    }
+
+    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys.
+    ///
+    /// A key that is locked is being noted again, and stays: nobody waits here, so nobody can wait for us in a circle.
+    ///
+    /// # Errors
+    /// The driver's. What is left over is only looked at once more.
+    pub async fn forget_notes(&self, table: &str, pass: i64) -> Result<u64> {
+        let mut forgotten = 0;
+        loop {
+            let done = sqlx::query(
+                "DELETE FROM lockstep.unverified u USING (
+                     SELECT key FROM lockstep.unverified WHERE table_name = $1 AND pass < $2 LIMIT $3 FOR UPDATE SKIP LOCKED) AS d
+                 WHERE u.table_name = $1 AND u.key = d.key",
+            )
+            .bind(table)
+            .bind(pass)
+            .bind(FORGOTTEN_AT_ONCE)
+            .execute(self.pool())
+            .await
+            .doing("forgetting keys that agree")?
+            .rows_affected();
+            forgotten += done;
+            if done < FORGOTTEN_AT_ONCE.unsigned_abs() {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    /// The next `limit` keys after `after` that may have changed since they were verified: noted, pending, or of open intents;
+    /// `fed`, also those whose items came back through the reverse feed.
+    ///
+    /// Pages are of several snapshots. A key that changed before the first one is in one of the three sets all the time until a
+    /// pass that read it forgets it, so it is on its page whenever that is read.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn changed_keys(&self, table: &str, after: Option<&SourceKey>, limit: i64, fed: bool) -> Result<Vec<ChangedKey>> {
+        let doing = "reading which keys have changed";
+        let part = |set: &str| {
+            format!(
+                "(SELECT key FROM lockstep.{set} WHERE table_name = $1 AND ($2::jsonb IS NULL OR key > $2::jsonb)
+                  ORDER BY key LIMIT $3)"
+            )
+        };
+        let sets: &[&str] = match fed {
+            true => &["unverified", "pending", "intents", "reverse_places", "reverse_again"],
+            false => &["unverified", "pending", "intents"],
+        };
+        let changed = sets.iter().map(|set| part(set)).collect::<Vec<_>>().join(" UNION ");
+        let sql = format!(
+            // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
+            "SELECT key::text, ARRAY(SELECT e.value FROM jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
+             FROM (SELECT key FROM ({changed}) AS changed WHERE key IS NOT NULL ORDER BY key LIMIT $3) AS page ORDER BY page.key"
+        );
+        let rows: Vec<(String, Vec<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(table)
+            .bind(after.map(|key| sqlx::types::Json(key.clone())))
+            .bind(limit)
+            .fetch_all(self.pool())
+            .await
+            .doing(doing)?;
+        let parsed = rows.into_iter().map(|(key, literals)| {
+            let key = SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
+            Ok(ChangedKey { key, literals })
+        });
+        parsed.collect()
+    }
+}
