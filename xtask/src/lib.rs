@@ -1,147 +1,90 @@
-//! Lockstep's command line: the one place where everything is put together.
-//!
-//! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this order: [`cli`]
-//! (what can be typed), [`config`] (what can be set), [`registry`] (which tables move), `stores` (where they are), [`exit`]
-//! (how a command ends), `ui`, `report` and `evidence` (what people and programs read), [`commands`] (one file each, and
-//! `commands/migrate` for the whole run). [`sample`] and [`mod@bench`] are what the default run and the measurements stand on.
-//!
-//! There is no logic of moving data here: the coordinator, the validator and the stores have it.
+//! `cargo xtask`: every command of `lockstep`, and the chores of this checkout ([`mod@bench`], `soak`).
 
 pub mod bench;
-pub mod cli;
 pub mod commands;
-pub mod config;
-mod evidence;
-pub mod exit;
-pub mod registry;
-mod report;
-pub mod sample;
-pub mod signals;
-pub mod stores;
-pub mod ui;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::Parser;
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use clap::{Parser, Subcommand};
+use lockstep_cli::cli::{Command, Global, LONG_ABOUT};
+use lockstep_cli::exit::Exit;
+use lockstep_cli::{Startup, help};
 
-use cli::{Cli, Command};
-use config::{Config, Inputs};
-use exit::{Exit, exit_of};
-use ui::Ui;
-
-/// Rows become many small allocations on one thread and are freed on another; the system's allocator spends a sixth of a
-/// backfill on that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// How long whatever still runs in the background may take to end once a command has ended.
-const BACKGROUND_ENDS_WITHIN: Duration = Duration::from_secs(5);
-
-/// What every command works with.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// What is configured.
-    pub config: Config,
-    /// Whether the report is wanted as JSON.
-    pub json: bool,
-    /// Cancelled by Ctrl-C and SIGTERM.
-    pub cancel: CancellationToken,
-    /// What people see.
-    pub ui: Ui,
+/// Everything that can be typed after `cargo xtask`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    version,
+    about = "Moves PostgreSQL tables to Amazon DynamoDB, live, without losing a write",
+    long_about = LONG_ABOUT,
+    arg_required_else_help = true,
+    after_help = help!(
+        "  cargo xtask migrate                       the whole run, on stores of its own\n  \
+           cargo xtask migrate --keep                the same, and leave the stores to look into\n  \
+           cargo xtask migrate --config prod.toml    the same on real stores\n  \
+           cargo xtask help backfill                 what a command does and takes"
+    )
+)]
+pub struct Xtask {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub what: What,
 }
 
-/// The whole program, from arguments to exit code. Other packages build a binary of their own from it.
+/// The commands of `lockstep`, and the chores.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    Product(Command),
+    #[allow(missing_docs)]
+    Bench(commands::bench::Args),
+    #[allow(missing_docs)]
+    Soak(commands::soak::Args),
+}
+
+/// The whole program, from arguments to exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are errors to clap, with code 0; that they could not be printed changes nothing.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
-        }
+    let Xtask { global, what } = match lockstep_cli::parse() {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
     };
-    let measures = matches!(&cli.command, Command::Bench(args) if matches!(args.what, commands::bench::What::Backfill { .. } | commands::bench::What::Validate { .. }));
-    let ui = Ui::stderr(cli.global.quiet);
-    if measures && !bench::OPTIMISED {
+    if matches!(&what, What::Bench(args) if args.what.needs_release()) && !bench::OPTIMISED {
         return bench::run_again_in_release().unwrap_or_else(|error| {
-            ui.warn(&format!("error: {}", report::sentence(&error)));
+            eprintln!("error: {error:#}");
             Exit::Infrastructure.into()
         });
     }
-    let json = cli.global.json;
-    log_to(&ui, cli.global.verbose);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            ui.warn(&format!("error: the system gave no threads: {error}"));
-            return Exit::Infrastructure.into();
-        }
-    };
-    let result = runtime.block_on(run(cli, ui.clone()));
-    runtime.shutdown_timeout(BACKGROUND_ENDS_WITHIN);
-    let exit = result.unwrap_or_else(|error| {
-        let exit = exit_of(&error);
-        // One line in JSON on stdout even now, so that a program that reads it always finds something.
-        if json {
-            report::print_json(&report::error(&error, exit));
-        }
-        ui.warn(&format!("{}: {}", if exit == Exit::Interrupted { "stopped" } else { "error" }, report::sentence(&error)));
-        exit
-    });
-    exit.into()
+    lockstep_cli::start(global, |startup| run(what, startup))
 }
 
-async fn run(cli: Cli, ui: Ui) -> anyhow::Result<Exit> {
-    let Cli { global, command } = cli;
-    let cancel = signals::listen(&ui)?;
-    if let Command::DynamoServer(args) = command {
-        // Before the configuration is read: it needs none, and a wrong one must not keep it from starting.
-        return commands::dynamo_server::run(args, cancel).await;
-    }
-    let config = Config::load(&Inputs::of_process(global.config, global.profile, command.settings()))?;
-    let context = Context { config, json: global.json, cancel, ui };
-    match command {
-        Command::Migrate(args) => commands::migrate::run(context, args).await,
-        Command::Seed(args) => commands::seed::run(context, args).await,
-        Command::Status(args) => commands::status::run(context, args).await,
-        Command::Backfill(args) => commands::backfill::run(context, args).await,
-        Command::Relay(args) => commands::relay::run(context, args).await,
-        Command::ReverseFeed(args) => commands::reverse_feed::run(context, args).await,
-        Command::Validate(args) => commands::validate::run(context, args).await,
-        Command::Advance(args) => commands::advance::run(context, args).await,
-        Command::Rollback(args) => commands::rollback::run(context, args).await,
-        Command::Complete(args) => commands::complete::run(context, args).await,
-        Command::Cleanup(args) => commands::cleanup::run(context, args).await,
-        Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
-        Command::Orphans(args) => commands::orphans::run(context, args).await,
-        Command::Doctor(args) => commands::doctor::run(context, args).await,
-        Command::Repair(args) => commands::repair::run(context, args).await,
-        Command::Report(args) => commands::report::run(context, args).await,
-        Command::TestOperation(args) => commands::test_operation::run(context, args).await,
-        Command::Tune(args) => commands::tune::run(context, args).await,
-        Command::Bench(args) => commands::bench::run(context, args).await,
-        Command::Soak(args) => commands::soak::run(context, args).await,
-        Command::DynamoServer(_) => unreachable!("it was run above"),
+async fn run(what: What, startup: Startup) -> anyhow::Result<Exit> {
+    match what {
+        What::Product(command) => lockstep_cli::run(command, startup).await,
+        What::Bench(args) => commands::bench::run(startup.context(Vec::new())?, args).await,
+        What::Soak(args) => commands::soak::run(startup.context(Vec::new())?, args).await,
     }
 }
 
-/// Warnings of ours by default; `RUST_LOG` and `LOCKSTEP_LOG` say otherwise.
-fn log_to(ui: &Ui, verbose: u8) {
-    let ours = match verbose {
-        0 => "warn,dynoxide=error",
-        1 => "info,dynoxide=error,aws_config=warn,aws_smithy_runtime=warn,sqlx=warn",
-        _ => "debug,dynoxide=info,hyper=info,aws_smithy_runtime=info",
-    };
-    let filter = ["LOCKSTEP_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok());
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(ours)))
-        .with_writer(ui.clone())
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(verbose > 0);
-    // Whoever embeds this program may log already.
-    let _ = subscriber.try_init();
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_command_shows_examples_and_exit_codes() {
+        let mut xtask = Xtask::command();
+        xtask.build();
+        xtask.clone().debug_assert();
+        for command in xtask.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{}", command.get_name());
+            assert!(command.get_long_about().is_some(), "{} teaches nothing", command.get_name());
+        }
+    }
 }

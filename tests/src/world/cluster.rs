@@ -25,7 +25,7 @@ async fn start() -> Postgres {
     create(&mut connection, &format!("CREATE DATABASE {TEMPLATE}")).await;
     connection.close().await.expect("closes");
     let mut template = PgConnection::connect(&url_of(&cluster, TEMPLATE)).await.expect("the template answers");
-    xtask::sample::load::create_tables(&mut template).await.expect("the sample's tables");
+    lockstep_sample::load::create_tables(&mut template).await.expect("the sample's tables");
     // A database that someone is connected to cannot be a template.
     template.close().await.expect("closes");
     cluster

@@ -6,12 +6,12 @@ use std::time::Duration;
 use lockstep_coordinator::{BackfillSummary, Coordinator, Error};
 use lockstep_core::Kind;
 use lockstep_dynamo::LoadPath;
+use lockstep_sample::writers::{WriterOptions, write_until};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill, within};
 use tokio_util::sync::CancellationToken;
-use xtask::sample::writers::{WriterOptions, write_until};
 
 fn of<'a>(summaries: &'a [BackfillSummary], table: &str) -> &'a BackfillSummary {
     summaries.iter().find(|summary| summary.table == table).expect("every table has a summary")

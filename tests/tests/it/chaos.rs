@@ -9,6 +9,7 @@ use lockstep_coordinator::{Coordinator, Error, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, Retry};
 use lockstep_integration_logs::IntegrationLog;
 use lockstep_payments::Payment;
+use lockstep_sample::writers::{Counts, WriterOptions, write_until};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, FaultKind, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
@@ -17,7 +18,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use xtask::sample::writers::{Counts, WriterOptions, write_until};
 
 const ROWS: i64 = 800;
 /// Changes of the phase while everything goes on.

@@ -14,6 +14,7 @@ use lockstep_coordinator::{Progress, RelayUntil, relay};
 use lockstep_core::{Attributes, Phase, VERSION_ATTRIBUTE};
 use lockstep_payments::Payment;
 use lockstep_postgres::TableBinding;
+use lockstep_sample::writers::{WriterOptions, write_until};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault as NetworkFault, Rule};
 use lockstep_tests::world::rows::{log, logs, payments};
@@ -22,7 +23,6 @@ use lockstep_validator::{CancellationToken, FindingClass, Report, ValidateOption
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::task::JoinHandle;
-use xtask::sample::writers::{WriterOptions, write_until};
 
 use plant::{ALL, Expected, Fault, check, found, items_of, moved, plant, table_of};
 

@@ -9,12 +9,12 @@ use lockstep_coordinator::{Repairs, find_repairs, repair, repairs_of};
 use lockstep_core::{Attributes, MigratableTable, Phase, SourceKey, Version};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_postgres::TableBinding;
+use lockstep_sample::writers::{WriterOptions, write_until};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{log_key, logs, payment_key, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, eventually};
 use lockstep_validator::{CancellationToken, FindingClass, ValidateOptions};
-use xtask::sample::writers::{WriterOptions, write_until};
 
 fn options() -> ValidateOptions {
     ValidateOptions { wait_for_pending: false, ..ValidateOptions::default() }

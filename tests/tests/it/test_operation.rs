@@ -1,6 +1,9 @@
 //! The coordinated check (R26): what it writes goes through the real path, is found or not, and never stays.
 
 use lockstep::store::{Store, WriteOptions, Writer};
+use lockstep_cli::probes::canary::canary_reads;
+use lockstep_cli::probes::marked::{MARK, RESERVED_ID, marked_rows};
+use lockstep_cli::registry::Tables;
 use lockstep_coordinator::{Error, Rehearsal, TestReport, test_operation};
 use lockstep_core::{MigratableTable, Phase, Version};
 use lockstep_integration_logs::IntegrationLogs;
@@ -8,16 +11,13 @@ use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{log, logs};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill};
-use xtask::registry::Tables;
-use xtask::sample::canary::canary_reads;
-use xtask::sample::marked::{MARK, RESERVED_ID, marked_rows};
 
 fn writer(world: &World) -> Writer {
     Writer::new(world.source.clone(), world.target.clone(), WriteOptions::default())
 }
 
-async fn marked(world: &World) -> xtask::sample::marked::MarkedRows {
-    let tables = xtask::registry::Tables::default();
+async fn marked(world: &World) -> lockstep_cli::probes::marked::MarkedRows {
+    let tables = lockstep_cli::registry::Tables::default();
     let rows = marked_rows(&tables, &world.tables(), &writer(world)).await;
     rows.expect("the source answers")
 }

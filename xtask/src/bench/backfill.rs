@@ -14,7 +14,7 @@ use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
 use super::worker::{self, Measured};
 use super::{limits, rows};
-use crate::sample::generate::History;
+use lockstep_sample::generate::History;
 
 /// Requests kept for the replay.
 const CAPTURED_REQUESTS: usize = 400;

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use super::replay::replay;
 use super::worker;
-use crate::sample::generate::History;
+use lockstep_sample::generate::History;
 
 /// Rows a second of one raw binary `COPY` of the whole table, its bytes counted and dropped.
 ///

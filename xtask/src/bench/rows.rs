@@ -4,7 +4,7 @@ use lockstep_core::Doing;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use crate::sample::load;
+use lockstep_sample::load;
 
 const INSERT: &str = "INSERT INTO public.integration_logs
     (application_id, log_type, service_name, request_data, response_data, status_code, is_success, error_message,

@@ -18,9 +18,9 @@ use serde::Serialize;
 use super::bare::Bare;
 use super::machine::{self, Ticks, median_us};
 use super::worker;
-use crate::registry;
-use crate::sample::generate::History;
-use crate::sample::load;
+use lockstep_cli::registry;
+use lockstep_sample::generate::History;
+use lockstep_sample::load;
 
 /// Calls before the measured ones: plans, caches and connections are warm then.
 const WARM_UP: usize = 200;

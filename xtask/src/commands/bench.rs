@@ -2,8 +2,10 @@
 
 use clap::Subcommand;
 
-use crate::exit::Exit;
-use crate::{Context, bench, help};
+use lockstep_cli::exit::Exit;
+use lockstep_cli::{Context, help};
+
+use crate::bench;
 
 /// Measures how fast history moves and is compared, and what a store handle costs, beside the limits of the same machine in the same run
 ///
@@ -70,6 +72,13 @@ pub enum What {
         /// `guarded` or `cold`.
         path: String,
     },
+}
+
+impl What {
+    /// Whether numbers of a debug build would mislead.
+    pub fn needs_release(&self) -> bool {
+        matches!(self, Self::Backfill { .. } | Self::Validate { .. })
+    }
 }
 
 /// Runs it.

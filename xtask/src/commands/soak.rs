@@ -8,9 +8,9 @@ use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::exit::Exit;
-use crate::report::{print, print_json};
-use crate::{Context, help};
+use lockstep_cli::exit::Exit;
+use lockstep_cli::report::{print, print_json};
+use lockstep_cli::{Context, help};
 
 /// The tests that take seeds.
 const TESTS: &str = "schedules::";

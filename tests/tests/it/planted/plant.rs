@@ -6,12 +6,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{NaiveDate, TimeDelta};
 use lockstep_core::{Attributes, DELETED_ATTRIBUTE, SK, TargetKey, VERSION_ATTRIBUTE, fixed_width, parse_fixed_width};
 use lockstep_postgres::TableBinding;
+use lockstep_sample::generate::History;
+use lockstep_sample::load::load;
 use lockstep_tests::World;
 use lockstep_tests::world::{LOGS, PAYMENTS};
 use lockstep_validator::{FindingClass, Report};
 use rust_decimal::Decimal;
-use xtask::sample::generate::History;
-use xtask::sample::load::load;
 
 /// A way for an item to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,8 +13,8 @@ use crate::Context;
 use crate::config::actor;
 use crate::evidence::{LagWatch, hash_of};
 use crate::exit::Failure;
-use crate::sample::canary::canary_reads;
-use crate::sample::marked::marked_rows;
+use crate::probes::canary::canary_reads;
+use crate::probes::marked::marked_rows;
 use crate::stores::Stores;
 use crate::ui::{Board, Counter, Sample, Ui};
 
@@ -61,7 +61,10 @@ impl Context {
     }
 
     /// Runs `work` unless the command is told to stop first; only for work that may be dropped at any point.
-    pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> anyhow::Result<T> {
+    ///
+    /// # Errors
+    /// When the command was told to stop.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> anyhow::Result<T> {
         self.cancel.run_until_cancelled(work).await.ok_or_else(|| Failure::interrupted(RESUME))
     }
 

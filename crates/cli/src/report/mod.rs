@@ -22,7 +22,7 @@ use crate::ui::{count, seconds};
 const SHOWN_MAX: usize = 10;
 
 /// Prints `report` as JSON, alone on stdout.
-pub(crate) fn print_json(report: &impl Serialize) {
+pub fn print_json(report: &impl Serialize) {
     match serde_json::to_string_pretty(report) {
         Ok(text) => print(&text),
         Err(error) => tracing::error!("a report could not be written as JSON: {error}"),
@@ -30,12 +30,12 @@ pub(crate) fn print_json(report: &impl Serialize) {
 }
 
 /// Prints to stdout. A reader who went away is no reason to fail: the work is done.
-pub(crate) fn print(text: &str) {
+pub fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// An error and what caused it, as one line, without passwords and without saying anything twice.
-pub(crate) fn sentence(error: &anyhow::Error) -> String {
+pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for part in error.chain().map(ToString::to_string) {
         if sentence.is_empty() {

@@ -11,11 +11,11 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::exit::Exit;
 use crate::report::{print, print_json};
-use crate::sample::generate::History;
-use crate::sample::load::{Loaded, load};
 use crate::stores::Stores;
 use crate::ui::{Counter, Sample, count, seconds};
 use crate::{Context, help};
+use lockstep_sample::generate::History;
+use lockstep_sample::load::{Loaded, load};
 
 /// Connections that rows are loaded over: generating them keeps a processor busy for each.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");

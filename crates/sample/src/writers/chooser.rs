@@ -8,8 +8,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::known::{Effect, Known};
 use super::operation::{Kind, Operation};
-use crate::sample::generate::words::{chance, weighted};
-use crate::sample::generate::{self, CUSTOMERS, HISTORY_DAYS, SERVICES};
+use crate::generate::words::{chance, weighted};
+use crate::generate::{self, CUSTOMERS, HISTORY_DAYS, SERVICES};
 
 /// How often each kind is drawn. Inserts outweigh deletes, so the tables grow; everything hard happens every second at 50
 /// operations a second.

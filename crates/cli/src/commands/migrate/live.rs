@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::commands::seed::connection;
+use crate::probes::handles::{Handle, handle};
 use crate::report::LiveWrites;
-use crate::sample::handles::{Handle, handle};
-use crate::sample::store_writers::{Application, StoreCounts};
-use crate::sample::writers::{Counts, WriterOptions, write_until};
 use crate::stores::Stores;
+use lockstep_sample::store_writers::{Application, StoreCounts};
+use lockstep_sample::writers::{Counts, WriterOptions, write_until};
 
 /// Raw writers that share their half of the rate. More than one, so that they meet on the same rows.
 const RAW_WRITERS: u32 = 2;

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, bench, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report,
-    reverse_feed, rollback, seed, soak, status, test_operation, tune, validate,
+    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report,
+    reverse_feed, rollback, seed, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
 
-const LONG_ABOUT: &str = "\
+/// What the program is for; `--help` shows it.
+pub const LONG_ABOUT: &str = "\
 Moves PostgreSQL tables to Amazon DynamoDB, live, without losing a write, and brings them back.
 
 All tables of a migration go through the same phases together:
@@ -32,8 +33,7 @@ AWS's own tools take them.";
 /// Everything that can be typed.
 #[derive(Debug, Parser)]
 #[command(
-    name = "xtask",
-    bin_name = "cargo xtask",
+    name = "lockstep",
     version,
     about = "Moves PostgreSQL tables to Amazon DynamoDB, live, without losing a write",
     long_about = LONG_ABOUT,
@@ -114,10 +114,6 @@ pub enum Command {
     #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
-    Bench(bench::Args),
-    #[allow(missing_docs)]
-    Soak(soak::Args),
-    #[allow(missing_docs)]
     #[command(hide = true)]
     DynamoServer(dynamo_server::Args),
 }
@@ -144,8 +140,6 @@ impl Command {
             | Self::Report(_)
             | Self::TestOperation(_)
             | Self::Tune(_)
-            | Self::Bench(_)
-            | Self::Soak(_)
             | Self::DynamoServer(_) => Vec::new(),
         }
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_payments::Payment;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Result};
 
-use crate::sample::writers::known::{Effect, Ids};
+use crate::writers::known::{Effect, Ids};
 
 pub(super) async fn insert(connection: &mut PgConnection, payments: &[Payment]) -> Result<Effect> {
     let payment_ids: Vec<i64> = insertion(payments, None).build_query_scalar().fetch_all(connection).await?;

@@ -5,7 +5,7 @@ use lockstep_core::Json;
 use lockstep_integration_logs::IntegrationLog;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Result};
 
-use crate::sample::writers::known::{Effect, Ids};
+use crate::writers::known::{Effect, Ids};
 
 pub(super) async fn insert(connection: &mut PgConnection, logs: &[IntegrationLog]) -> Result<Effect> {
     let log_ids: Vec<i64> = insertion(logs, None).build_query_scalar().fetch_all(connection).await?;

@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::sample::generate;
+use crate::generate;
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_770_000_000, 123_456_789).expect("in range")

@@ -3,7 +3,7 @@
 use lockstep_core::{Doing, Result};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::sample::generate::{APPLICATIONS, BRANCHES, CUSTOMERS, LOANS, OFFICERS};
+use crate::generate::{APPLICATIONS, BRANCHES, CUSTOMERS, LOANS, OFFICERS};
 
 const STANDING_SQL: &str = include_str!("../standing.sql");
 

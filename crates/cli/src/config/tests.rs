@@ -5,7 +5,7 @@ use lockstep_core::Phase;
 
 use super::*;
 
-const EXAMPLE: &str = include_str!("../../../config/lockstep.example.toml");
+const EXAMPLE: &str = include_str!("../../../../config/lockstep.example.toml");
 
 fn file(text: &str) -> (tempfile::TempDir, Inputs) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -3,8 +3,8 @@
 use lockstep_coordinator::TestReport;
 
 use crate::exit::{Exit, Failure};
+use crate::probes::marked::marked_rows;
 use crate::report::{print, print_json, table};
-use crate::sample::marked::marked_rows;
 use crate::stores::Stores;
 use crate::{Context, help};
 

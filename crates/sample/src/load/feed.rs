@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use tokio::sync::mpsc;
 
 use super::line;
-use crate::sample::generate::{CHUNK_ROWS, History};
+use crate::generate::{CHUNK_ROWS, History};
 
 /// Chunks that wait for a connection: enough that neither side idles, few enough that memory stays at megabytes.
 const WAITING_MAX: usize = 3;

@@ -1,0 +1,174 @@
+//! Lockstep's command line: the one place where everything is put together.
+//!
+//! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this order: [`cli`]
+//! (what can be typed), [`config`] (what can be set), [`registry`] (which tables move), `stores` (where they are), [`exit`]
+//! (how a command ends), `ui`, `report` and `evidence` (what people and programs read), [`commands`] (one file each, and
+//! `commands/migrate` for the whole run), [`probes`] (what gates ask of the reference tables).
+//!
+//! There is no logic of moving data here: the coordinator, the validator and the stores have it.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+mod evidence;
+pub mod exit;
+pub mod probes;
+pub mod registry;
+pub mod report;
+pub mod signals;
+pub mod stores;
+pub mod ui;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command, Global};
+use config::{Config, Inputs, Setting};
+use exit::{Exit, exit_of};
+use ui::Ui;
+
+/// Rows become many small allocations on one thread and are freed on another; the system's allocator spends a sixth of a
+/// backfill on that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long whatever still runs in the background may take to end once a command has ended.
+const BACKGROUND_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// What every command works with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What is configured.
+    pub config: Config,
+    /// Whether the report is wanted as JSON.
+    pub json: bool,
+    /// Cancelled by Ctrl-C and SIGTERM.
+    pub cancel: CancellationToken,
+    /// What people see.
+    pub ui: Ui,
+}
+
+/// A command that is about to run: what it was given, and what people see.
+#[derive(Debug)]
+pub struct Startup {
+    global: Global,
+    /// Cancelled by Ctrl-C and SIGTERM.
+    pub cancel: CancellationToken,
+    ui: Ui,
+}
+
+impl Startup {
+    /// Reads the configuration, with a command's own `settings` on top.
+    ///
+    /// # Errors
+    /// For a configuration that does not read.
+    pub fn context(self, settings: Vec<Setting>) -> anyhow::Result<Context> {
+        let Self { global, cancel, ui } = self;
+        let config = Config::load(&Inputs::of_process(global.config, global.profile, settings))?;
+        Ok(Context { config, json: global.json, cancel, ui })
+    }
+}
+
+/// The whole of binary `lockstep`, from arguments to exit code.
+pub fn main() -> ExitCode {
+    match parse::<Cli>() {
+        Ok(cli) => start(cli.global, |startup| run(cli.command, startup)),
+        Err(code) => code,
+    }
+}
+
+/// Parses the arguments of this process; `Err` is the code to end with, once help or what is wrong has been printed.
+///
+/// # Errors
+/// For help, the version, and arguments that do not parse.
+pub fn parse<C: Parser>() -> Result<C, ExitCode> {
+    C::try_parse().map_err(|error| {
+        // Help and version are errors to clap, with code 0; that they could not be printed changes nothing.
+        let _ = error.print();
+        if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
+    })
+}
+
+/// Runs `work` with signals, logs and a runtime, and says how it ended. Other packages build a binary of their own on it.
+pub fn start<F: Future<Output = anyhow::Result<Exit>>>(global: Global, work: impl FnOnce(Startup) -> F) -> ExitCode {
+    let ui = Ui::stderr(global.quiet);
+    let json = global.json;
+    log_to(&ui, global.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ui.warn(&format!("error: the system gave no threads: {error}"));
+            return Exit::Infrastructure.into();
+        }
+    };
+    let result = runtime.block_on(async {
+        let cancel = signals::listen(&ui)?;
+        work(Startup { global, cancel, ui: ui.clone() }).await
+    });
+    runtime.shutdown_timeout(BACKGROUND_ENDS_WITHIN);
+    let exit = result.unwrap_or_else(|error| {
+        let exit = exit_of(&error);
+        // One line in JSON on stdout even now, so that a program that reads it always finds something.
+        if json {
+            report::print_json(&report::error(&error, exit));
+        }
+        ui.warn(&format!("{}: {}", if exit == Exit::Interrupted { "stopped" } else { "error" }, report::sentence(&error)));
+        exit
+    });
+    exit.into()
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// The command's, and those of a configuration that does not read.
+pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
+    if let Command::DynamoServer(args) = command {
+        // Before the configuration is read: it needs none, and a wrong one must not keep it from starting.
+        return commands::dynamo_server::run(args, startup.cancel).await;
+    }
+    let context = startup.context(command.settings())?;
+    match command {
+        Command::Migrate(args) => commands::migrate::run(context, args).await,
+        Command::Seed(args) => commands::seed::run(context, args).await,
+        Command::Status(args) => commands::status::run(context, args).await,
+        Command::Backfill(args) => commands::backfill::run(context, args).await,
+        Command::Relay(args) => commands::relay::run(context, args).await,
+        Command::ReverseFeed(args) => commands::reverse_feed::run(context, args).await,
+        Command::Validate(args) => commands::validate::run(context, args).await,
+        Command::Advance(args) => commands::advance::run(context, args).await,
+        Command::Rollback(args) => commands::rollback::run(context, args).await,
+        Command::Complete(args) => commands::complete::run(context, args).await,
+        Command::Cleanup(args) => commands::cleanup::run(context, args).await,
+        Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
+        Command::Orphans(args) => commands::orphans::run(context, args).await,
+        Command::Doctor(args) => commands::doctor::run(context, args).await,
+        Command::Repair(args) => commands::repair::run(context, args).await,
+        Command::Report(args) => commands::report::run(context, args).await,
+        Command::TestOperation(args) => commands::test_operation::run(context, args).await,
+        Command::Tune(args) => commands::tune::run(context, args).await,
+        Command::DynamoServer(_) => unreachable!("it was run above"),
+    }
+}
+
+/// Warnings of ours by default; `RUST_LOG` and `LOCKSTEP_LOG` say otherwise.
+fn log_to(ui: &Ui, verbose: u8) {
+    let ours = match verbose {
+        0 => "warn,dynoxide=error",
+        1 => "info,dynoxide=error,aws_config=warn,aws_smithy_runtime=warn,sqlx=warn",
+        _ => "debug,dynoxide=info,hyper=info,aws_smithy_runtime=info",
+    };
+    let filter = ["LOCKSTEP_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(ours)))
+        .with_writer(ui.clone())
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(verbose > 0);
+    // Whoever embeds this program may log already.
+    let _ = subscriber.try_init();
+}

@@ -1,0 +1,4 @@
+//! Binary `lockstep`.
+fn main() -> std::process::ExitCode {
+    lockstep_cli::main()
+}
