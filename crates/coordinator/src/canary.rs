@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lockstep::store::reads::Comparison;
 
-use crate::gates::GateResult;
+use crate::gate::GateResult;
 
 type AskOne = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<u64>> + Send + Sync>;
 type Ask = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<Comparison>> + Send + Sync>;

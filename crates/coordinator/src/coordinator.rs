@@ -11,12 +11,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backfill::{self, BackfillSummary};
-use crate::complete;
 use crate::error::{Error, Result};
-use crate::gates::{self, GateReport, Observer};
+use crate::gate::{GateReport, Observer};
+use crate::gates;
 use crate::history;
 use crate::options::Migration;
 use crate::progress::Progress;
+use crate::records;
 use crate::rehearsal::Rehearsal;
 use crate::relay::{RelaySummary, RelayUntil, relay};
 use crate::step::{self, StepOutcome};
@@ -42,7 +43,7 @@ impl Coordinator {
     /// # Errors
     /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`Error::HistoryLost`].
     pub async fn open(migration: Migration) -> Result<Self> {
-        complete::require_going_on(&migration).await?;
+        records::require_going_on(&migration).await?;
         migration.source.migrate_schema().await?;
         let lock = migration.source.lock_coordinator().await?;
         history::require_kept(&migration).await?;

@@ -2,8 +2,8 @@
 
 use lockstep_core::Phase;
 
-use crate::gates::GateReport;
-use crate::history::Loss;
+use crate::gate::GateReport;
+use crate::loss::Loss;
 
 /// An error of the coordinator.
 #[derive(Debug, thiserror::Error)]

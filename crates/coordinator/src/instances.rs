@@ -13,7 +13,7 @@ use lockstep_dynamo::{Backoff, TargetControl};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::gates::Observer;
+use crate::gate::Observer;
 use crate::options::Migration;
 
 /// Pause between two looks; an acknowledgement comes a few milliseconds after the notification.

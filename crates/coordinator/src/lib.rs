@@ -3,9 +3,13 @@
 //! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a *chunk* what one
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
-//! Read the modules in this order: [`options`](Options), `plan` (pure decisions), `history`, `gates`, `backfill`, `relay`, `reverse_feed`, `instances`,
-//! `step`, `moving` (the truth, to DynamoOnly and back), `test_operation`, `canary`, `latency` and `rehearsal`, `repair` and `orphans`, `doctor` and `mend`, `complete`, `coordinator` (who composes them), `status`, `progress`. This crate names no concrete table, and only asks the stores
-//! through `lockstep-core`.
+//! Read the modules in this order. Values at the bottom: [`options`](Options), `gate`, `journal`, `loss`, `watch`, `rate`, `progress`,
+//! `feed_options`, `feed_alarm`; `plan` (pure decisions); `records` and `history` (what both stores say); then what works: `backfill`, `relay`,
+//! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary`, `latency` and `rehearsal`;
+//! `doctor`, `gates`, `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `mend` (what the doctor proposes), `status`.
+//! No module names one that comes after it and names it back: a test keeps that.
+//!
+//! This crate names no concrete table.
 
 mod backfill;
 mod canary;
@@ -13,16 +17,23 @@ mod complete;
 mod coordinator;
 mod doctor;
 mod error;
+mod feed_alarm;
+mod feed_options;
+mod gate;
 mod gates;
 mod history;
 mod instances;
+mod journal;
 mod latency;
+mod loss;
 mod mend;
 mod moving;
 mod options;
 mod orphans;
 mod plan;
 mod progress;
+mod rate;
+mod records;
 mod rehearsal;
 mod relay;
 mod repair;
@@ -31,6 +42,7 @@ mod status;
 mod step;
 mod test_operation;
 pub mod truth;
+mod watch;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
@@ -41,10 +53,11 @@ pub use doctor::{
     plan as remedies,
 };
 pub use error::{Error, Result};
-pub use gates::{GateReport, GateResult, Observer};
-pub use history::{Found, Histories, Loss, TableHistory, Watch, losses};
+pub use feed_options::ReverseFeedOptions;
+pub use gate::{GateReport, GateResult, Observer};
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
+pub use loss::{Found, Histories, Loss, TableHistory, losses};
 pub use mend::{Mended, Taken, mend, planned as planned_remedies, take_target};
 pub use moving::{PausePart, PauseSummary};
 pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
@@ -55,12 +68,13 @@ pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
 pub use reverse_feed::{
-    Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, ReverseFeedOptions,
-    drained, keep_feeding, reverse_backfill, reverse_feed,
+    Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, drained, keep_feeding,
+    reverse_backfill, reverse_feed,
 };
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;
 pub use test_operation::{Marked, MarkedRow, Presence, TestCheck, TestReport, test_operation};
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests {

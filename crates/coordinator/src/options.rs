@@ -8,8 +8,8 @@ use lockstep_core::{Kind, Result, Window};
 use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
-use crate::history::Watch;
-use crate::reverse_feed::ReverseFeedOptions;
+use crate::feed_options::ReverseFeedOptions;
+use crate::watch::Watch;
 
 /// Everything a coordinator works on.
 #[derive(Clone, Debug)]

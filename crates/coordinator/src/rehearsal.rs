@@ -2,7 +2,7 @@
 
 use crate::canary::{CanaryRead, canary_gates};
 use crate::error::Result;
-use crate::gates::GateResult;
+use crate::gate::GateResult;
 use crate::options::Migration;
 use crate::test_operation::{MarkedRow, test_operation};
 

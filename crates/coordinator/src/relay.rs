@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::history;
 use crate::options::Migration;
 use crate::progress::{Progress, TableProgress};
 
@@ -76,7 +77,7 @@ pub(crate) async fn relay_in(
     let mut swept_at = None::<Instant>;
     loop {
         let mut seen = 0;
-        migration.watch.turn(migration).await?;
+        history::turn(migration).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
             // The truth is in the target, and nothing is pending: a mark that somebody made would put an old row over it.
             if cancel.is_cancelled() || until == RelayUntil::Empty {

@@ -17,12 +17,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::journal::REPAIR_KEYS;
 use crate::options::Migration;
 use crate::progress::Progress;
 use crate::relay::{RelayUntil, relay};
 
-/// Name of the step in the journal.
-pub(crate) const STEP: &str = "repair keys";
 /// Keys of one batch: one statement marks them, one entry of the journal names them.
 const BATCH: usize = 500;
 /// Most findings of a table that a search lists; repaired, the next one finds the next ones.
@@ -268,7 +267,7 @@ pub(crate) async fn mark(migration: &Migration, binding: &TableBinding, keys: Ve
         let intent = journal(migration, &Batch { table: binding.name().to_owned(), keys: keys.to_vec() }).await?;
         let of_batch = migration.source.mark_for_repair(binding, keys).await?;
         let detail = json!({ "marked": of_batch, "verified": 0 });
-        migration.source.journal_outcome(&migration.actor, intent, EntryKind::Done, STEP, &detail).await?;
+        migration.source.journal_outcome(&migration.actor, intent, EntryKind::Done, REPAIR_KEYS, &detail).await?;
         marked += of_batch;
     }
     Ok(marked)
@@ -288,12 +287,12 @@ fn batches_of(repairs: &[Repairable]) -> Vec<Batch> {
 }
 
 async fn journal(migration: &Migration, batch: &Batch) -> Result<IntentId> {
-    Ok(migration.source.journal_intent(&migration.actor, STEP, &json!(batch)).await?)
+    Ok(migration.source.journal_intent(&migration.actor, REPAIR_KEYS, &json!(batch)).await?)
 }
 
 /// Batches that were broken off before their keys were read again.
 async fn open_batches(migration: &Migration) -> Result<Vec<(IntentId, Batch)>> {
-    let open = migration.source.open_intents().await?.into_iter().filter(|entry| entry.step == STEP);
+    let open = migration.source.open_intents().await?.into_iter().filter(|entry| entry.step == REPAIR_KEYS);
     Ok(open.filter_map(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))).collect())
 }
 
@@ -308,7 +307,7 @@ async fn one_batch(
     let source = &migration.source;
     let Some(binding) = migration.tables.iter().find(|binding| binding.name() == batch.table) else {
         let detail = json!({ "why": "the table is not part of this migration any more" });
-        return Ok(source.journal_outcome(&migration.actor, intent, EntryKind::Undone, STEP, &detail).await?);
+        return Ok(source.journal_outcome(&migration.actor, intent, EntryKind::Undone, REPAIR_KEYS, &detail).await?);
     };
     // Of a batch that was broken off nobody knows whether it was marked; marked twice is delivered twice, and harmless (I2).
     let marked = source.mark_for_repair(binding, &batch.keys).await?;
@@ -329,5 +328,5 @@ async fn one_batch(
     repaired.verified += verified;
     let detail = json!({ "marked": marked, "verified": verified, "unverified": unverified });
     repaired.unverified.extend(unverified);
-    Ok(source.journal_outcome(&migration.actor, intent, EntryKind::Done, STEP, &detail).await?)
+    Ok(source.journal_outcome(&migration.actor, intent, EntryKind::Done, REPAIR_KEYS, &detail).await?)
 }

@@ -8,8 +8,8 @@ use lockstep_postgres::{CaptureState, Entry, Source, TableBinding};
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::feed_alarm;
 use crate::history;
-use crate::reverse_feed;
 
 /// The state of a migration.
 #[derive(Clone, Debug, Serialize)]
@@ -160,7 +160,7 @@ async fn table(source: &Source, target: &Target, binding: &TableBinding, phase: 
     };
     let reverse_feed = source.reverse_standing(name).await?;
     // In other phases nothing is written that PostgreSQL has not.
-    let reverse_alarm = reverse_feed.as_ref().filter(|_| phase == Phase::DynamoOnly).and_then(reverse_feed::alarm);
+    let reverse_alarm = reverse_feed.as_ref().filter(|_| phase == Phase::DynamoOnly).and_then(feed_alarm::alarm);
     Ok(TableStatus {
         name: name.to_owned(),
         capture,

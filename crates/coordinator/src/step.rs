@@ -4,22 +4,18 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Doing, Epoch, Kind, Phase, Retry};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{CaptureState, Entry, EntryKind, IntentId, Source, flip_phase, read_control, take_exclusive};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
-use crate::complete;
 use crate::error::{Error, Result};
-use crate::gates::{self, GateReport, Observer};
+use crate::gate::{GateReport, Observer};
+use crate::gates;
 use crate::history;
 use crate::instances::{self, InstanceWait, Leases};
-use crate::mend;
+use crate::journal::{self, CHANGE_PHASE, Intent};
 use crate::moving::{self, Moved, PauseSummary};
 use crate::options::Migration;
 use crate::rehearsal::Rehearsal;
-use crate::repair;
-
-/// Name of the step in the journal.
-pub(crate) const STEP: &str = "change phase";
 
 /// How a step ended well.
 #[derive(Clone, Debug, Serialize)]
@@ -45,24 +41,9 @@ pub struct StepOutcome {
     pub late_until: Option<DateTime<Utc>>,
 }
 
-/// What the journal keeps of an intended step: enough to finish or undo it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Intent {
-    pub(crate) from: Phase,
-    pub(crate) to: Phase,
-    pub(crate) epoch_before: Epoch,
-}
-
-impl Intent {
-    /// Whether the truth goes from one store to the other.
-    fn moves_truth(&self) -> bool {
-        self.from == Phase::DynamoOnly || self.to == Phase::DynamoOnly
-    }
-
-    /// Where the leases are of those who may serve by the phase before or after.
-    fn leases<'a>(&self, migration: &'a Migration) -> Leases<'a> {
-        if self.moves_truth() { Leases::of_both(migration) } else { Leases::of_source(migration) }
-    }
+/// Where the leases are of those who may serve by the phase before or after.
+fn leases<'a>(intent: &Intent, migration: &'a Migration) -> Leases<'a> {
+    if intent.moves_truth() { Leases::of_both(migration) } else { Leases::of_source(migration) }
 }
 
 /// What to do about an intent whose outcome is missing.
@@ -126,8 +107,8 @@ pub(crate) async fn step(
     // What moves the truth cannot be forced: without a reverse feed there is no way back, and with records lost, no good one.
     if !gates.passed() && (force.is_none() || intent.moves_truth()) {
         let detail = json!({ "from": from, "to": to, "gates": gates });
-        let id = source.journal_intent(&migration.actor, STEP, &detail).await?;
-        source.journal_outcome(&migration.actor, id, EntryKind::Refused, STEP, &detail).await?;
+        let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
+        source.journal_outcome(&migration.actor, id, EntryKind::Refused, CHANGE_PHASE, &detail).await?;
         return Err(Error::Refused(gates));
     }
     // Whoever is behind now would be two behind after the flip (I6). The step before has waited for everyone, so this only
@@ -137,11 +118,11 @@ pub(crate) async fn step(
         Phase::DynamoOnly => migration.target.control().record().await?.map_or(control.epoch, |record| record.epoch),
         _ => control.epoch,
     };
-    instances::wait(&intent.leases(migration), epoch, observer).await?;
+    instances::wait(&leases(&intent, migration), epoch, observer).await?;
     let mut detail = json!(intent);
     detail["force"] = json!(force);
     detail["gates"] = json!(gates);
-    let id = source.journal_intent(&migration.actor, STEP, &detail).await?;
+    let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
     let taken = match (from, to) {
         // Apart: nested, they are deeper than the compiler looks by default.
         (_, Phase::DynamoOnly) => Box::pin(moving::there(migration, id, &intent, observer)).await.map(Taken::from),
@@ -168,7 +149,7 @@ pub(crate) async fn step(
         }),
         (Ok(_), Some(error)) => Err(error),
         (Ok(_), None) => {
-            let error = lockstep_core::Error::source(Kind::Unknown, STEP, "the flip did not happen; try again");
+            let error = lockstep_core::Error::source(Kind::Unknown, CHANGE_PHASE, "the flip did not happen; try again");
             Err(Error::Store(error))
         }
         // Where not even the records can be read, the intent stays open, and the next coordinator settles it.
@@ -282,7 +263,7 @@ async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Ta
             // one lease, by their own clocks; waiting it out twice means that no reader is two phases behind when the next
             // step begins (I6). After a crash this is waited again, from now: nobody knows how long the dead one waited.
             let unregistered = tokio::time::sleep(migration.options.steps.phase_lease * 2);
-            let leases = intent.leases(migration);
+            let leases = leases(intent, migration);
             let (instances, ()) = tokio::join!(instances::wait(&leases, control.epoch, observer), unregistered);
             for wait in instances? {
                 if !waited.iter().any(|known| known.id == wait.id) {
@@ -290,10 +271,10 @@ async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Ta
                 }
             }
             detail["instances"] = json!(waited);
-            source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &detail).await?;
+            source.journal_outcome(&migration.actor, id, EntryKind::Done, CHANGE_PHASE, &detail).await?;
             history::mark_now(migration).await?;
         }
-        Recovery::Undo => source.journal_outcome(&migration.actor, id, EntryKind::Undone, STEP, &detail).await?,
+        Recovery::Undo => source.journal_outcome(&migration.actor, id, EntryKind::Undone, CHANGE_PHASE, &detail).await?,
     }
     Ok(Settled { now: control, instances: waited, late_until })
 }
@@ -310,33 +291,19 @@ async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result
     }
 }
 
-/// Whether one of `open` is a step in which DynamoDB may have been written as the truth: its record says so, or was lost.
-///
-/// # Errors
-/// The source's.
-pub(crate) async fn has_written_target(source: &Source, open: &[Entry]) -> Result<bool> {
-    for entry in open.iter().filter(|entry| entry.step == STEP) {
-        let Ok(intent) = serde_json::from_value::<Intent>(entry.detail.clone()) else { continue };
-        if intent.moves_truth() && moving::may_be_written(source, IntentId(entry.id), intent.from).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Settles every step that a crash left open. The coordinator's lock is held, so nobody else is at it.
 pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
     let source: &Source = &migration.source;
     let mut settled = Vec::new();
     for entry in source.open_intents().await? {
         let Entry { id, step, detail, .. } = entry;
-        if [repair::STEP, mend::STEP, complete::STEP].contains(&step.as_str()) {
+        if [journal::REPAIR_KEYS, journal::REPAIR_STATE, journal::COMPLETE].contains(&step.as_str()) {
             // Its keys have not been read again, or the stores not compared. `repair` does that, and until then it stays open here.
             continue;
         }
         let id = IntentId(id);
         match serde_json::from_value::<Intent>(detail.clone()) {
-            Ok(intent) if step == STEP => {
+            Ok(intent) if step == CHANGE_PHASE => {
                 let Settled { now, .. } = settle(migration, id, &intent, &Taken::default(), &()).await?;
                 settled.push(format!("the step {} → {} was broken off; the phase is {}", intent.from, intent.to, now.phase));
             }

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::error::Result;
-use crate::gates::GateResult;
+use crate::gate::GateResult;
 use crate::options::Migration;
 
 /// Name in the journal.

@@ -94,6 +94,15 @@ pub struct TargetSchema {
 }
 
 impl TargetSchema {
+    /// Some key of the right types, to ask what an endpoint can do; nothing is ever written under it.
+    pub fn unused_key(&self) -> TargetKey {
+        let value = |key_type: KeyType| match key_type {
+            KeyType::S => AttributeValue::S("lockstep-probe".to_owned()),
+            KeyType::N => AttributeValue::N("0".to_owned()),
+        };
+        TargetKey { partition: value(self.partition), sort: self.sort.map(value) }
+    }
+
     /// The table's key attributes.
     pub fn key(&self) -> impl Iterator<Item = KeyAttribute> {
         let sort = self.sort.map(|key_type| KeyAttribute { name: SK, key_type });

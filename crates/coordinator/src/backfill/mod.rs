@@ -1,12 +1,11 @@
 //! The backfill: history moves in ranges, in any order, by many workers, and resumes where it was (R10).
 //!
 //! In reading order: this file (one run over all tables), `range` (one range: read, hand on, keep the watermark),
-//! `encode` (bytes to items, on rayon), `deliver` (one batch into the target), `watermark`, `rate`.
+//! `encode` (bytes to items, on rayon), `deliver` (one batch into the target), `watermark`; `rate` is beside this folder.
 
 mod deliver;
 mod encode;
 mod range;
-mod rate;
 mod watermark;
 
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::options::Migration;
 use crate::plan::{self, PathFacts};
 use crate::progress::{Progress, TableProgress};
-pub(crate) use rate::Rate;
+use crate::rate::Rate;
 
 /// What a backfill did for one table.
 #[derive(Clone, Debug, Serialize)]
@@ -211,7 +210,7 @@ async fn table(
 
 async fn choose_path(migration: &Migration, binding: &TableBinding) -> Result<LoadPath> {
     let state = migration.source.table_state(binding.name()).await?;
-    let probe = crate::gates::probe_key(binding);
+    let probe = binding.table.target().unused_key();
     let facts = PathFacts {
         partiql: Backoff::patient().retry(|| migration.target.has_partiql(&binding.target_name, &probe)).await?,
         cold: state.as_ref().is_some_and(plan::provably_cold),

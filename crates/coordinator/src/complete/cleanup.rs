@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::gates::Observer;
+use crate::gate::Observer;
 use crate::options::Migration;
 
 /// Name of the step in the journal.

@@ -5,8 +5,8 @@ use lockstep_validator::Report;
 
 use crate::doctor::{Severity, examine, observe};
 use crate::error::Result;
-use crate::gates::{Collector, GateReport, GateResult, Observer};
-use crate::mend;
+use crate::gate::{Collector, GateReport, GateResult, Observer};
+use crate::gates::state_is_whole;
 use crate::options::Migration;
 
 /// Checks everything but the comparison; returns the record as it was.
@@ -29,7 +29,7 @@ pub(super) async fn check(migration: &Migration, observer: &dyn Observer) -> Res
     if !in_target {
         return Ok((gates.report, None));
     }
-    gates.add(mend::gate(migration).await?);
+    gates.add(state_is_whole(migration).await?);
     let mut seen = observe(&migration.source, &migration.target, &migration.tables).await?;
     // It is we.
     seen.at_work.coordinator = None;

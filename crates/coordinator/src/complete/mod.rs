@@ -30,12 +30,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::gates::{GateReport, Observer};
+use crate::gate::{GateReport, Observer};
+use crate::journal::COMPLETE;
 use crate::moving::Feed;
 use crate::options::Migration;
 
-/// Name of the step in the journal.
-pub(crate) const STEP: &str = "complete";
 /// Longest wait for a reverse feed of another process to see that it is over.
 const FEED_ENDS_WITHIN: Duration = Duration::from_secs(15);
 
@@ -88,7 +87,7 @@ pub async fn complete(
         return Ok(Completion { epoch: record.epoch, resumed: true, gates: None, report: None, journal_file });
     }
     if !migration.source.has_schema().await? {
-        return Err(StoreError::source(Kind::Misconfigured, STEP, "Lockstep was never installed in this source").into());
+        return Err(StoreError::source(Kind::Misconfigured, COMPLETE, "Lockstep was never installed in this source").into());
     }
     let lock = migration.source.lock_coordinator().await?;
     let proven = prove(migration, options, archive, observer, cancel).await;
@@ -116,7 +115,7 @@ async fn prove(
     let (gates, record) = gates::check(migration, observer).await?;
     let id = intent(migration).await?;
     let Some(record) = record.filter(|_| gates.passed()) else {
-        source.journal_outcome(&migration.actor, id, EntryKind::Refused, STEP, &json!({ "gates": gates })).await?;
+        source.journal_outcome(&migration.actor, id, EntryKind::Refused, COMPLETE, &json!({ "gates": gates })).await?;
         return Err(Error::Refused(gates));
     };
     let feed = Feed::begin(migration, id).await?;
@@ -125,7 +124,7 @@ async fn prove(
     match decided {
         Ok((report, record)) => Ok((gates, report, record)),
         Err(Error::Refused(refused)) => {
-            source.journal_outcome(&migration.actor, id, EntryKind::Refused, STEP, &json!({ "gates": refused })).await?;
+            source.journal_outcome(&migration.actor, id, EntryKind::Refused, COMPLETE, &json!({ "gates": refused })).await?;
             Err(Error::Refused(refused))
         }
         Err(error) => Err(error),
@@ -134,10 +133,10 @@ async fn prove(
 
 /// The intent of this step, or the one of a run that was broken off.
 async fn intent(migration: &Migration) -> Result<IntentId> {
-    let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == STEP);
+    let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == COMPLETE);
     match open {
         Some(entry) => Ok(IntentId(entry.id)),
-        None => Ok(migration.source.journal_intent(&migration.actor, STEP, &json!({})).await?),
+        None => Ok(migration.source.journal_intent(&migration.actor, COMPLETE, &json!({})).await?),
     }
 }
 
@@ -194,7 +193,7 @@ async fn tidy(migration: &Migration, record: &TargetRecord, archive: &dyn Archiv
     let feed_lock = feed_is_over(migration).await?;
     let id = intent(migration).await?;
     let detail = json!({ "epoch": record.epoch, "completed_at": record.completed_at });
-    source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &detail).await?;
+    source.journal_outcome(&migration.actor, id, EntryKind::Done, COMPLETE, &detail).await?;
     // With its last entry.
     let journal_file = keep(migration, archive, record.epoch).await?;
     for binding in &migration.tables {
@@ -223,25 +222,6 @@ async fn feed_is_over(migration: &Migration) -> Result<lockstep_postgres::FeedLo
         match migration.source.lock_reverse_feed().await {
             Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
             locked => return Ok(locked?),
-        }
-    }
-}
-
-/// Refuses to move anything in a migration that is complete. A target that does not answer cannot say so.
-///
-/// # Errors
-/// [`Kind::Refused`], with what is left to do.
-pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
-    let Ok(Some(record)) = migration.target.control().record().await else { return Ok(()) };
-    match record.completed_at {
-        None => Ok(()),
-        Some(since) => {
-            let message = format!(
-                "the migration is complete since {}: DynamoDB is the truth for good, and nothing is moved any more. `complete` again \
-                 finishes what it may have left; `cleanup --drop-source` drops the source tables",
-                since.format("%Y-%m-%d %H:%M:%S UTC")
-            );
-            Err(StoreError::target(Kind::Refused, "going on with the migration", message).into())
         }
     }
 }

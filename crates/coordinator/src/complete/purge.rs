@@ -14,9 +14,9 @@ use lockstep_postgres::TableBinding;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::backfill::Rate;
 use crate::error::{Error, Result};
 use crate::options::Migration;
+use crate::rate::Rate;
 
 /// Writes in flight at once.
 const REQUESTS_IN_FLIGHT: usize = 16;

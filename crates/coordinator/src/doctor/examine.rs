@@ -9,7 +9,7 @@ use super::remedy::{Remedy, plan};
 use super::table::of_table;
 use super::truth::{self, phase};
 use super::words::{next, safe, state};
-use crate::{complete, mend, repair, step};
+use crate::journal;
 
 /// Age from which something waits because nobody is at it, in seconds. A relay takes a fraction of a second.
 pub(super) const WAITS_S: f64 = 60.0;
@@ -104,17 +104,17 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
 fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
     let at_work = seen.at_work.coordinator;
     Some(match (name, at_work) {
-        (mend::STEP, None) => Finding::broken(
+        (journal::REPAIR_STATE, None) => Finding::broken(
             format!("a repair of the state {by} was broken off"),
             "everything it did may be repeated; until it has ended no step forward is taken",
             "cargo xtask repair --state --apply",
         ),
-        (complete::STEP, None) => Finding::attention(
+        (journal::COMPLETE, None) => Finding::attention(
             format!("`{name}` {by} was broken off before it was decided"),
             "everything is as it was",
             "cargo xtask complete, or nothing",
         ),
-        (repair::STEP, _) => Finding::attention(
+        (journal::REPAIR_KEYS, _) => Finding::attention(
             format!("a repair of keys {by} was broken off before the keys were read again"),
             "they are marked, or were not; either way nothing is lost",
             "cargo xtask repair --apply",
@@ -124,7 +124,7 @@ fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
             "it holds the coordinator's lock, so it lives",
             "wait for it",
         ),
-        (name, None) if name == step::STEP => Finding::broken(
+        (name, None) if name == journal::CHANGE_PHASE => Finding::broken(
             format!("`{name}` {by} has no outcome, and no coordinator is at work: it died"),
             "the control record decides whether it happened; nothing is lost, and no other step begins before it is settled",
             "any command that steps settles it first; so does cargo xtask repair --state --apply",

@@ -4,7 +4,7 @@ use lockstep_core::{Phase, Side};
 
 use super::finding::Finding;
 use super::remedy::Remedy;
-use crate::history::Loss;
+use crate::loss::Loss;
 
 /// What one sign of a loss means.
 pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {

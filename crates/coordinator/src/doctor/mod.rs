@@ -21,4 +21,3 @@ pub use finding::{Diagnosis, Finding, Severity};
 pub use observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 pub use observe::observe;
 pub use remedy::{Remedy, plan};
-pub(crate) use truth::how_set_back;

@@ -6,7 +6,7 @@ use lockstep_postgres::reverse::FeedStanding;
 use lockstep_postgres::{Completed, Entry};
 use serde::Serialize;
 
-use crate::history::Histories;
+use crate::loss::Histories;
 
 /// Everything that the doctor looks at.
 #[derive(Clone, Debug, Default, Serialize)]

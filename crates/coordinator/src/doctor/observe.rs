@@ -8,7 +8,7 @@ use crate::truth::set_back;
 
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 use crate::error::Result;
-use crate::{history, step};
+use crate::{history, moving};
 
 /// Looks at everything.
 ///
@@ -51,7 +51,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     let (coordinator, reverse_feed) = source.at_work().await?;
     seen.at_work = AtWork { coordinator, reverse_feed };
     seen.open_steps = source.open_intents().await?;
-    seen.target_written = step::has_written_target(source, &seen.open_steps).await?;
+    seen.target_written = moving::has_written_target(source, &seen.open_steps).await?;
     seen.open_writes = source.open_writes_age().await?;
     seen.instances = source.instances().await?;
     if seen.target_record.is_some_and(|record| record.holds_truth()) {

@@ -7,7 +7,7 @@ use super::finding::Finding;
 use super::observation::{CaptureSeen, Observation, TableSeen, TargetSeen};
 use super::remedy::Remedy;
 use super::truth::phase;
-use crate::reverse_feed;
+use crate::feed_alarm;
 
 /// Adds what is found of a table.
 pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec<Finding>) {
@@ -129,7 +129,7 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
         ));
     }
     if phase == Phase::DynamoOnly
-        && let Some(alarm) = table.reverse.as_ref().and_then(reverse_feed::alarm)
+        && let Some(alarm) = table.reverse.as_ref().and_then(feed_alarm::alarm)
     {
         add(Finding::broken(
             format!("the reverse feed: {alarm}"),

@@ -5,7 +5,7 @@ use lockstep_core::{Epoch, Phase, TargetRecord, Version, Writes};
 use lockstep_postgres::{Completed, Entry, KnownMarks, SourceHistory};
 
 use super::*;
-use crate::history::{Found, Histories, TableHistory};
+use crate::loss::{Found, Histories, TableHistory};
 
 fn table() -> TableSeen {
     TableSeen {

@@ -5,7 +5,8 @@ use lockstep_core::{Epoch, Phase, TargetRecord, Truth, truth};
 use super::finding::Finding;
 use super::observation::Observation;
 use super::remedy::Remedy;
-use crate::step;
+use crate::journal;
+use crate::records::how_set_back;
 
 /// The phase by both records: a source that was set back does not know of the newest.
 pub(super) fn phase(seen: &Observation) -> Phase {
@@ -31,7 +32,7 @@ pub(super) fn epoch(seen: &Observation) -> Option<Epoch> {
 /// What is wrong with them.
 pub(super) fn finding(seen: &Observation) -> Option<Finding> {
     let control = seen.control()?;
-    let moving = seen.open_steps.iter().any(|open| open.step == step::STEP);
+    let moving = seen.open_steps.iter().any(|open| open.step == journal::CHANGE_PHASE);
     // Not while somebody is at it: what was read of the records, one after the other, may be of two moments.
     let written = seen.target_written && seen.at_work.coordinator.is_none();
     let record = seen.target_record;
@@ -58,17 +59,6 @@ pub(super) fn finding(seen: &Observation) -> Option<Finding> {
             .mended_by(Remedy::SettleSteps),
         ),
         Truth::Lost => Some(lost(control.epoch, record?)),
-    }
-}
-
-/// What shows that a record of the right phase is older than what PostgreSQL remembers of it: `newest` is the newest epoch in which
-/// DynamoDB may have been written, `ids` are the tables whose counters are behind.
-pub(crate) fn how_set_back(record: &TargetRecord, newest: Option<Epoch>, ids: &[String]) -> Option<String> {
-    // PostgreSQL is told of the epoch of a pause before DynamoDB is, so it may be one ahead.
-    match (newest.filter(|newest| newest.0 > record.epoch.0 + 1), ids) {
-        (None, []) => None,
-        (Some(newest), _) => Some(format!("it says epoch {}, and epoch {newest} has been there", record.epoch)),
-        (None, tables) => Some(format!("it would hand out ids of {} that are in use", tables.join(" and "))),
     }
 }
 

@@ -4,9 +4,8 @@ use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
 
-use super::{Collector, GateResult, Observer};
 use crate::error::Result;
-use crate::gates::GateReport;
+use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::options::Migration;
 
 /// Oldest server that the control SQL runs on.
@@ -141,7 +140,7 @@ async fn target_gates(
 /// The right to write, proven by a dry call.
 async fn write_gate(migration: &Migration, binding: &TableBinding) -> Result<GateResult> {
     let name = &binding.target_name;
-    let probe = probe_key(binding);
+    let probe = binding.table.target().unused_key();
     match Backoff::brief().retry(|| migration.target.prove_write(name, probe.clone())).await {
         Ok(()) => Ok(GateResult::pass("right to write", "proven by a put that cannot succeed")),
         Err(e) if e.kind == Kind::Denied => {
@@ -149,15 +148,4 @@ async fn write_gate(migration: &Migration, binding: &TableBinding) -> Result<Gat
         }
         Err(e) => Err(e.into()),
     }
-}
-
-/// Some key of the right types; nothing is ever written under it.
-pub(crate) fn probe_key(binding: &TableBinding) -> lockstep_core::TargetKey {
-    use lockstep_core::{AttributeValue, KeyType, TargetKey};
-    let value = |key_type: KeyType| match key_type {
-        KeyType::S => AttributeValue::S("lockstep-probe".to_owned()),
-        KeyType::N => AttributeValue::N("0".to_owned()),
-    };
-    let schema = binding.table.target();
-    TargetKey { partition: value(schema.partition), sort: schema.sort.map(value) }
 }

@@ -3,16 +3,16 @@
 use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
 use lockstep_postgres::{CaptureState, TableBinding};
 
+use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
 use chrono::{DateTime, Utc};
 
-use super::{Collector, GateReport, GateResult, Observer};
-use crate::doctor::how_set_back;
 use crate::error::Result;
-use crate::mend;
-use crate::moving::is_current;
+use crate::feed_alarm::closed;
+use crate::journal::REPAIR_STATE;
 use crate::options::Migration;
-use crate::reverse_feed::closed;
+use crate::records::how_set_back;
+use crate::records::is_current;
 
 /// Checks what the table of steps in the protocol asks for, per table. Preflight has run before.
 pub(crate) async fn readiness(
@@ -39,7 +39,7 @@ pub(crate) async fn readiness(
     }
     let preflight = super::preflight(migration, observer).await?;
     gates.report.results.extend(preflight.results);
-    gates.add(mend::gate(migration).await?);
+    gates.add(state_is_whole(migration).await?);
     for binding in &migration.tables {
         let captured = migration.source.capture_state(binding).await?;
         gates.add(
@@ -203,6 +203,16 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
 fn is_of(report: &serde_json::Value, table: &str) -> bool {
     let tables = report.get("tables").and_then(serde_json::Value::as_array);
     tables.into_iter().flatten().any(|of| of.get("name").and_then(serde_json::Value::as_str) == Some(table))
+}
+
+/// The gate that keeps a step forward from being taken over a repair that was broken off.
+pub(crate) async fn state_is_whole(migration: &Migration) -> Result<GateResult> {
+    let next = "run `repair --state --apply` again: it goes on where it stopped";
+    let is_open = migration.source.open_intents().await?.iter().any(|entry| entry.step == REPAIR_STATE);
+    Ok(match is_open {
+        false => GateResult::pass("state is whole", "no repair of the state was broken off"),
+        true => GateResult::fail("state is whole", "a repair of the state was broken off", next),
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as St
 use serde_json::json;
 
 use crate::error::Result;
-use crate::history::{self, Found, Histories};
+use crate::history;
+use crate::loss::{Found, Histories};
 use crate::options::Migration;
 
 const DOING: &str = "making PostgreSQL follow DynamoDB again";

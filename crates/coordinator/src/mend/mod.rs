@@ -23,13 +23,12 @@ use crate::backfill::BackfillSummary;
 use crate::coordinator::Coordinator;
 use crate::doctor::{Diagnosis, Remedy, examine, observe, plan};
 use crate::error::{Error, Result};
-use crate::gates::{GateResult, Observer};
+use crate::gate::Observer;
+use crate::journal::REPAIR_STATE;
 use crate::options::Migration;
 use crate::repair::{Repaired, Repairs, find_repairs, repair};
 use crate::reverse_feed::reverse_backfill;
 
-/// Name of the step in the journal.
-pub(crate) const STEP: &str = "repair state";
 /// Most rounds of comparing and repairing: each lists some thousand findings of a table.
 const ROUNDS_MAX: usize = 1_000;
 
@@ -81,17 +80,8 @@ fn is_long(remedy: &Remedy) -> bool {
 }
 
 async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
-    let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == STEP);
+    let open = migration.source.open_intents().await?.into_iter().find(|entry| entry.step == REPAIR_STATE);
     Ok(open.and_then(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))))
-}
-
-/// The gate that keeps a step forward from being taken over a repair that was broken off.
-pub(crate) async fn gate(migration: &Migration) -> Result<GateResult> {
-    let next = "run `repair --state --apply` again: it goes on where it stopped";
-    Ok(match open(migration).await? {
-        None => GateResult::pass("state is whole", "no repair of the state was broken off"),
-        Some(_) => GateResult::fail("state is whole", "a repair of the state was broken off", next),
-    })
 }
 
 /// Mends what the doctor finds and can mend, and then copies and compares as far as the plan says.
@@ -132,7 +122,7 @@ pub async fn mend(
         None => {
             let mut detail = json!(Planned { remedies: remedies.clone() });
             detail["findings"] = json!(diagnosis.findings.iter().map(|finding| &finding.what).collect::<Vec<_>>());
-            source.journal_intent(&migration.actor, STEP, &detail).await?
+            source.journal_intent(&migration.actor, REPAIR_STATE, &detail).await?
         }
     };
     for remedy in &remedies {
@@ -153,7 +143,7 @@ pub async fn mend(
             &migration.actor,
             id,
             EntryKind::Done,
-            STEP,
+            REPAIR_STATE,
             &json!({ "done": mended.done, "repaired": mended.repaired }),
         )
         .await?;

@@ -13,7 +13,7 @@ use crate::truth::seed_identities_again;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::gates::Observer;
+use crate::gate::Observer;
 use crate::moving::Feed;
 use crate::options::Migration;
 

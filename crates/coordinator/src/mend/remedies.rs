@@ -10,9 +10,10 @@ use serde_json::json;
 use super::{follow_target, remake_control};
 use crate::doctor::Remedy;
 use crate::error::{Error, Result};
-use crate::gates::Observer;
-use crate::history::{self, Found};
+use crate::gate::Observer;
+use crate::history;
 use crate::instances::{self, Leases};
+use crate::loss::{Found, Histories};
 use crate::options::Migration;
 use crate::step;
 
@@ -119,7 +120,7 @@ async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn 
 
 async fn try_raise(
     migration: &Migration,
-    histories: &history::Histories,
+    histories: &Histories,
     server: Option<&str>,
     least: Epoch,
 ) -> StoreResult<(Phase, Epoch)> {

@@ -15,10 +15,10 @@ use super::feed::Feed;
 use super::level::Level;
 use super::{Moved, Pause, STOP, note};
 use crate::error::{Error, Result};
-use crate::gates::Observer;
+use crate::feed_alarm;
+use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::options::Migration;
-use crate::reverse_feed;
 
 const DOING: &str = "moving the truth back to PostgreSQL";
 
@@ -86,7 +86,7 @@ pub(crate) async fn nothing_lost(migration: &Migration) -> Result<()> {
         let standing = migration.source.reverse_standing(binding.name()).await?;
         let why = match &standing {
             None => Some("it was never fed: run `reverse-feed --backfill`".to_owned()),
-            Some(standing) => reverse_feed::closed(standing),
+            Some(standing) => feed_alarm::closed(standing),
         };
         if let Some(why) = why {
             return Err(Error::Store(StoreError::source(Kind::Refused, DOING, format!("{}: {why}", binding.name()))));

@@ -19,16 +19,16 @@ pub(crate) use back::back;
 pub(crate) use feed::Feed;
 pub(crate) use pause::Pause;
 pub use pause::{PausePart, PauseSummary};
-pub(crate) use recover::{may_be_written, recover};
-pub(crate) use there::{is_current, there};
+pub(crate) use recover::{has_written_target, recover};
+pub(crate) use there::there;
 
 use lockstep_postgres::IntentId;
 use serde_json::json;
 
 use crate::error::Result;
 use crate::instances::InstanceWait;
+use crate::journal::CHANGE_PHASE;
 use crate::options::Migration;
-use crate::step::STEP;
 
 /// A step that is over.
 pub(crate) struct Moved {
@@ -44,7 +44,7 @@ const OPEN: &str = "let writes go on";
 
 /// How the journal calls a part of a step.
 fn part(what: &str) -> String {
-    format!("{STEP}: {what}")
+    format!("{CHANGE_PHASE}: {what}")
 }
 
 /// Journals a part of a step before it begins.

@@ -9,11 +9,12 @@
 //! written, and is refused otherwise until the table is made anew.
 
 use lockstep_core::{Control, Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
-use lockstep_postgres::{IntentId, Source};
+use lockstep_postgres::{Entry, IntentId, Source};
 
 use crate::truth::{copy_to_source, mend};
 
 use crate::error::{Error, Result};
+use crate::journal::{CHANGE_PHASE, Intent};
 use crate::options::Migration;
 
 use super::{OPEN, STOP, part};
@@ -122,6 +123,20 @@ async fn copy_back(migration: &Migration) -> Result<()> {
         }
         _ => error,
     })?)
+}
+
+/// Whether one of `open` is a step in which DynamoDB may have been written as the truth: its record says so, or was lost.
+///
+/// # Errors
+/// The source's.
+pub(crate) async fn has_written_target(source: &Source, open: &[Entry]) -> Result<bool> {
+    for entry in open.iter().filter(|entry| entry.step == CHANGE_PHASE) {
+        let Ok(intent) = serde_json::from_value::<Intent>(entry.detail.clone()) else { continue };
+        if intent.moves_truth() && may_be_written(source, IntentId(entry.id), intent.from).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@
 //! written: what takes too long is, and so is what a crash leaves.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
-use lockstep_postgres::{
-    CAPTURE_VERSION, CaptureState, IntentId, KeyOrder, SourceTransaction, TableBinding, read_control, take_exclusive,
-};
+use lockstep_postgres::{CaptureState, IntentId, KeyOrder, SourceTransaction, read_control, take_exclusive};
 use std::time::{Duration, Instant};
 
 use crate::truth::{copy_to_target, flip_to_target, seed_identities};
@@ -18,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Feed;
 use super::{Moved, OPEN, Pause, note};
 use crate::error::{Error, Result};
-use crate::gates::Observer;
+use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
+use crate::journal::Intent;
 use crate::options::Migration;
 use crate::progress::Progress;
+use crate::records::is_current;
 use crate::relay::{RelayUntil, relay_in};
-use crate::step::Intent;
 
 const DOING: &str = "moving the truth to DynamoDB";
 /// So many pending keys are delivered in a pause without being noticed.
@@ -124,13 +123,6 @@ async fn check(transaction: &mut SourceTransaction, migration: &Migration, inten
         }
     }
     Ok(())
-}
-
-/// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and would let raw
-/// writers through.
-pub(crate) async fn is_current(migration: &Migration, binding: &TableBinding) -> Result<bool> {
-    let state = migration.source.table_state(binding.name()).await?;
-    Ok(state.is_some_and(|state| state.capture_version == CAPTURE_VERSION))
 }
 
 /// Delivers until little is pending, or no less will be: while writers go on, it may never be quite empty.

@@ -1,14 +1,13 @@
 //! The reverse feed: PostgreSQL follows DynamoDB in DynamoOnly, so that there is a way back (R5, I7).
 //!
 //! One task a table follows its stream, shards in parallel, parents before children; each page becomes rows and a position in
-//! one transaction. It may be killed at any time: what was not saved comes again. In reading order: `options`, `progress`,
+//! one transaction. It may be killed at any time: what was not saved comes again. In reading order: `progress`,
 //! `sink` (pages to rows), `again` (items read once more), `table` (one table's task), this file (all of them), `drained`
 //! (whether everything written before now has come through), `backfill` (when the stream has lost its history).
 
 mod again;
 mod backfill;
 mod drained;
-mod options;
 mod progress;
 mod sink;
 mod table;
@@ -16,7 +15,6 @@ mod table;
 pub use backfill::{ReverseBackfill, reverse_backfill};
 pub(crate) use drained::drained_of;
 pub use drained::{Drained, drained};
-pub use options::ReverseFeedOptions;
 pub use progress::{FeedProgress, FeedTableProgress};
 
 use std::sync::Arc;
@@ -29,9 +27,12 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::complete;
 use crate::error::{Error, Result};
+use crate::feed_alarm::alarm;
+use crate::feed_options::ReverseFeedOptions;
+use crate::history;
 use crate::options::Migration;
+use crate::records;
 
 /// How often the feed makes sure that it still has its lock, and looks at its lag.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
@@ -87,7 +88,7 @@ pub async fn reverse_feed(
     progress: &Arc<FeedProgress>,
     cancel: &CancellationToken,
 ) -> Result<FeedSummary> {
-    migration.watch.turn(migration).await?;
+    history::turn(migration).await?;
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
@@ -172,12 +173,12 @@ async fn run(
                 drained
             }
             _ = check.tick() => match lock.check().await {
-                Ok(()) if complete::require_going_on(migration).await.is_err() => {
+                Ok(()) if records::require_going_on(migration).await.is_err() => {
                     tracing::info!("the migration is complete, and the reverse feed ends");
                     stop.cancel();
                     Ok(())
                 }
-                Ok(()) => migration.watch.turn(migration).await,
+                Ok(()) => history::turn(migration).await,
                 Err(error) => Err(error.into()),
             },
             _ = alarm.tick() => raise_alarms(migration).await,
@@ -210,62 +211,4 @@ async fn raise_alarms(migration: &Migration) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Lag from which the feed is in danger: half of what streams keep, so that there is as long again to do something.
-const LAG_ALARM_S: f64 = lockstep_core::RETENTION.as_secs() as f64 / 2.0;
-
-/// Why a feed does not have everything, so that the way back is closed; `None` where it is open.
-pub(crate) fn closed(standing: &lockstep_postgres::reverse::FeedStanding) -> Option<String> {
-    if let (Some(at), Some(why)) = (standing.lost_at, &standing.lost_why) {
-        return Some(format!(
-            "records were lost ({why}; noticed {}): the way back is closed until `reverse-feed --backfill` has read the whole target",
-            at.format("%Y-%m-%d %H:%M:%S UTC")
-        ));
-    }
-    if let (true, Some(why)) = (standing.foreign_count > 0, &standing.foreign_why) {
-        return Some(format!(
-            "{} changes went round Lockstep ({why}) and are not in PostgreSQL: run `reverse-feed --backfill`",
-            standing.foreign_count
-        ));
-    }
-    None
-}
-
-/// What is wrong with a feed, in a sentence that says what to do; `None` when nothing is.
-pub(crate) fn alarm(standing: &lockstep_postgres::reverse::FeedStanding) -> Option<String> {
-    if standing.lost_at.is_some() {
-        return closed(standing);
-    }
-    if standing.lag_s > LAG_ALARM_S {
-        return Some(format!(
-            "it is {:.0} h behind and streams keep 24 h: start `reverse-feed`, or find out what holds it up",
-            standing.lag_s / 3_600.0
-        ));
-    }
-    closed(standing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lockstep_postgres::reverse::FeedStanding;
-
-    #[track_caller]
-    fn check(standing: FeedStanding, says: Option<&str>) {
-        let alarm = alarm(&standing);
-        assert_eq!(alarm.is_some(), says.is_some(), "{alarm:?}");
-        assert!(alarm.is_none_or(|alarm| alarm.contains(says.unwrap_or_default())));
-    }
-
-    #[test]
-    fn an_alarm_comes_while_there_is_still_half_of_the_time_left() {
-        let hours = |h: f64| FeedStanding { lag_s: h * 3_600.0, ..FeedStanding::default() };
-        check(hours(0.0), None);
-        check(hours(11.9), None);
-        check(hours(13.0), Some("13 h behind"));
-        let lost = FeedStanding { lost_at: Some(chrono::Utc::now()), lost_why: Some("trimmed".to_owned()), ..hours(0.0) };
-        check(lost, Some("--backfill"));
-        check(FeedStanding { foreign_count: 2, foreign_why: Some("by hand".to_owned()), ..hours(0.0) }, Some("2 changes"));
-    }
 }

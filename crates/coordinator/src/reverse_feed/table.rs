@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::again::settle_again;
-use super::options::ReverseFeedOptions;
 use super::progress::FeedTableProgress;
 use super::sink::TableSink;
 use crate::error::Result;
+use crate::feed_options::ReverseFeedOptions;
 use crate::options::Migration;
 
 /// Feeds one table until told to stop.

@@ -1,16 +1,21 @@
-//! Asking again and again, for what runs long.
+//! When both stores are to be asked for their history again, while something runs long.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use super::{Ask, mark, require};
-use crate::error::Result;
-use crate::options::Migration;
 
 /// How often it is asked. A source that failed over takes longer than this to be back.
 const EVERY: Duration = Duration::from_secs(5);
 /// How often the target tables are described as well. Between, what is gone, set back or made anew shows by its mark.
 const DESCRIBED_EVERY: Duration = Duration::from_secs(60);
+
+/// What is asked of a target table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Its id and its mark.
+    Everything,
+    /// Its mark, if it has one. Whoever makes a table anew loses the mark with it, or brings back an older one.
+    Mark,
+}
 
 /// When it was asked, by whoever works on the same migration in this process. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -23,23 +28,8 @@ struct Asked {
 }
 
 impl Watch {
-    /// Does nothing until it is time to ask; then asks, and makes marks.
-    ///
-    /// # Errors
-    /// [`Error::HistoryLost`](crate::Error::HistoryLost); the source's.
-    pub(crate) async fn turn(&self, migration: &Migration) -> Result<()> {
-        let Some(ask) = self.due() else { return Ok(()) };
-        // Before the answer: others need not ask the same meanwhile.
-        self.asked(ask);
-        if let Err(error) = require(ask, migration).await {
-            // They have to hear of it as well.
-            *self.lock() = Asked::default();
-            return Err(error);
-        }
-        mark(migration).await
-    }
-
-    fn due(&self) -> Option<Ask> {
+    /// What to ask for by now; `None` until it is time.
+    pub(crate) fn due(&self) -> Option<Ask> {
         let asked = self.lock();
         let is_due = |at: Option<Instant>, every| at.is_none_or(|at| at.elapsed() >= every);
         match (is_due(asked.everything, DESCRIBED_EVERY), is_due(asked.anything, EVERY)) {
@@ -50,12 +40,17 @@ impl Watch {
     }
 
     /// Notes that it has been asked now.
-    pub(super) fn asked(&self, ask: Ask) {
+    pub(crate) fn asked(&self, ask: Ask) {
         let mut asked = self.lock();
         asked.anything = Some(Instant::now());
         if ask == Ask::Everything {
             asked.everything = asked.anything;
         }
+    }
+
+    /// Has everything asked for at the next turn: others have to hear of a loss as well.
+    pub(crate) fn forget(&self) {
+        *self.lock() = Asked::default();
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {

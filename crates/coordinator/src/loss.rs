@@ -8,6 +8,22 @@ use lockstep_dynamo::HistoryMark;
 use lockstep_postgres::{KnownMarks, SourceHistory};
 use serde::Serialize;
 
+/// What both stores say of their history.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Histories {
+    /// The source of itself; `None` where schema `lockstep` is not there.
+    pub source: Option<SourceHistory>,
+    /// Every adopted table.
+    pub tables: Vec<TableHistory>,
+}
+
+impl Histories {
+    /// What is lost by that.
+    pub fn losses(&self) -> Vec<Loss> {
+        self.source.as_ref().map(|source| losses(source, &self.tables)).unwrap_or_default()
+    }
+}
+
 /// What is known of one adopted table, on both sides.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableHistory {

@@ -2,56 +2,25 @@
 //!
 //! A source that was restored to a moment, or failed over to a replica that lagged, hands out versions again that the target has
 //! seen: newer states would be refused as delivered. A target that was restored or made anew lacks what was acknowledged. In
-//! reading order: `judge` (what the stores say of each other, and what is lost by that; pure), this file (asking them), `watch` (asking
-//! them again while something runs).
-
-mod judge;
-mod watch;
-
-pub use judge::{Found, Loss, TableHistory, losses};
-pub use watch::Watch;
+//! reading order: `loss` (what the stores say of each other, and what is lost by that; pure), `watch` (when to ask), this file (asking).
 
 use std::time::Duration;
 
 use chrono::Utc;
 use lockstep_core::{Error as StoreError, Kind, Retry};
 use lockstep_dynamo::{Backoff, HistoryMark, TableStanding, Target};
-use lockstep_postgres::{KnownMarks, Source, SourceHistory, TableBinding};
-use serde::Serialize;
+use lockstep_postgres::{KnownMarks, Source, TableBinding};
 
 use crate::error::{Error, Result};
+use crate::loss::{Found, Histories, TableHistory};
 use crate::options::Migration;
+use crate::watch::Ask;
 
 /// How old the newest mark may become while versions are handed out. What is lost in a shorter time than this shows only by the
 /// timeline of the source, or by the id of the target table.
 const MARK_CHANGED_EVERY: Duration = Duration::from_secs(5);
 /// The same while none are.
 const MARK_EVERY: Duration = Duration::from_secs(60);
-
-/// What both stores say of their history.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Histories {
-    /// The source of itself; `None` where schema `lockstep` is not there.
-    pub source: Option<SourceHistory>,
-    /// Every adopted table.
-    pub tables: Vec<TableHistory>,
-}
-
-impl Histories {
-    /// What is lost by that.
-    pub fn losses(&self) -> Vec<Loss> {
-        self.source.as_ref().map(|source| losses(source, &self.tables)).unwrap_or_default()
-    }
-}
-
-/// What is asked of a target table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ask {
-    /// Its id and its mark.
-    Everything,
-    /// Its mark, if it has one. Whoever makes a table anew loses the mark with it, or brings back an older one.
-    Mark,
-}
 
 /// Asks both stores. A target that does not answer is no loss, and no error either: going back to PostgreSQL must not depend on it.
 ///
@@ -175,4 +144,19 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
         }
     }
     Ok(())
+}
+
+/// Does nothing until it is time to ask; then asks, and makes marks. For what runs long.
+///
+/// # Errors
+/// [`Error::HistoryLost`]; the source's.
+pub(crate) async fn turn(migration: &Migration) -> Result<()> {
+    let Some(ask) = migration.watch.due() else { return Ok(()) };
+    // Before the answer: others need not ask the same meanwhile.
+    migration.watch.asked(ask);
+    if let Err(error) = require(ask, migration).await {
+        migration.watch.forget();
+        return Err(error);
+    }
+    mark(migration).await
 }

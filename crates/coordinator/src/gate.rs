@@ -1,0 +1,92 @@
+//! What a gate says: one check, all of a step, and the observer that is told of each as it is decided.
+
+use serde::Serialize;
+
+/// The outcome of one check.
+#[derive(Clone, Debug, Serialize)]
+pub struct GateResult {
+    /// What was checked, in a few words.
+    pub name: String,
+    /// Of which table; `None` for the migration as a whole.
+    pub table: Option<String>,
+    /// Whether the step may go on.
+    pub passed: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it.
+    pub next: Option<String>,
+}
+
+impl GateResult {
+    pub(crate) fn pass(name: &str, detail: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), table: None, passed: true, detail: detail.into(), next: None }
+    }
+
+    pub(crate) fn fail(name: &str, detail: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), table: None, passed: false, detail: detail.into(), next: Some(next.into()) }
+    }
+
+    pub(crate) fn check(name: &str, passed: bool, detail: impl Into<String>, next: impl Into<String>) -> Self {
+        if passed { Self::pass(name, detail) } else { Self::fail(name, detail, next) }
+    }
+
+    pub(crate) fn of(mut self, table: &str) -> Self {
+        self.table = Some(table.to_owned());
+        self
+    }
+}
+
+/// All gates of one step.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct GateReport {
+    /// In the order they were checked.
+    pub results: Vec<GateResult>,
+}
+
+impl GateReport {
+    /// Whether nothing refuses the step.
+    pub fn passed(&self) -> bool {
+        self.results.iter().all(|gate| gate.passed)
+    }
+
+    /// The refusals, as one sentence.
+    pub fn refusals(&self) -> String {
+        let failed = self.results.iter().filter(|gate| !gate.passed).map(|gate| {
+            let table = gate.table.as_ref().map(|t| format!("{t}: ")).unwrap_or_default();
+            let next = gate.next.as_ref().map(|n| format!(" → {n}")).unwrap_or_default();
+            format!("{table}{}: {}{next}", gate.name, gate.detail)
+        });
+        failed.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Whoever wants to see what happens while it happens. Called from the coordinator's task; it must not block.
+pub trait Observer: Send + Sync {
+    /// A gate has been decided.
+    fn gate(&self, gate: &GateResult);
+    /// Something a person would want to know.
+    fn note(&self, text: &str);
+}
+
+/// An observer who looks away.
+impl Observer for () {
+    fn gate(&self, _gate: &GateResult) {}
+    fn note(&self, _text: &str) {}
+}
+
+/// Collects results and shows each as it comes.
+pub(crate) struct Collector<'a> {
+    pub(crate) report: GateReport,
+    observer: &'a dyn Observer,
+}
+
+impl<'a> Collector<'a> {
+    pub(crate) fn new(observer: &'a dyn Observer) -> Self {
+        Self { report: GateReport::default(), observer }
+    }
+
+    pub(crate) fn add(&mut self, gate: GateResult) {
+        self.observer.gate(&gate);
+        self.report.results.push(gate);
+    }
+}
