@@ -16,7 +16,7 @@
 //! partition, with one item in each: it answers "by id" once PostgreSQL, which knew service and time for an id, is gone.
 
 use chrono::NaiveDate;
-use lockstep_core::{
+use lockstep::{
     AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width, time_and_id,
 };
 

@@ -8,18 +8,18 @@
 //! ([`OperationLogs`]).
 //!
 //! ```
-//! use lockstep_core::MigratableTable;
+//! use lockstep::MigratableTable;
 //! use lockstep_integration_logs::{IntegrationLogs, LogKey};
 //!
 //! let table = IntegrationLogs::default();
 //! let key = LogKey {
 //!     log_id: 42,
 //!     service_name: "credit-bureau".to_owned(),
-//!     log_timestamp: lockstep_core::parse_fixed_width("2026-01-31T23:59:59.000001Z")?,
+//!     log_timestamp: lockstep::parse_fixed_width("2026-01-31T23:59:59.000001Z")?,
 //! };
 //! let target = table.target_key(&key)?;
 //! assert_eq!(target.partition.as_s().map(String::as_str), Ok("credit-bureau#2026-01-31"));
-//! # Ok::<(), lockstep_core::Unholdable>(())
+//! # Ok::<(), lockstep::Unholdable>(())
 //! ```
 
 mod item;

@@ -1,7 +1,6 @@
 //! Operations, as logs.
 
-use lockstep::operation::{LogSink, OperationEvent, Stage};
-use lockstep_core::Json;
+use lockstep::{Json, LogSink, OperationEvent, Stage};
 
 use crate::row::IntegrationLog;
 use crate::table::IntegrationLogs;

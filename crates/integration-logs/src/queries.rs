@@ -6,8 +6,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use lockstep::store::query::{Partitions, TimeRange};
-use lockstep::store::{Query, Selection, Store};
-use lockstep_core::{AttributeValue, Error, Kind, MigratableTable, Result};
+use lockstep::{AttributeValue, Error, Kind, MigratableTable, Query, Result, Selection, Store};
 
 use crate::item::{self, BY_APPLICATION, BY_CORRELATION, BY_ID, ERRORS_BY_DAY};
 use crate::row::IntegrationLog;
@@ -38,10 +37,10 @@ pub struct DayCount {
 ///
 /// ```no_run
 /// use futures::TryStreamExt;
-/// use lockstep::store::Store;
+/// use lockstep::Store;
 /// use lockstep_integration_logs::{IntegrationLogs, LogQueries};
 ///
-/// # async fn example(logs: Store<IntegrationLogs>) -> lockstep_core::Result<()> {
+/// # async fn example(logs: Store<IntegrationLogs>) -> lockstep::Result<()> {
 /// let now = chrono::Utc::now();
 /// let mut lately = std::pin::pin!(logs.by_service("credit-bureau", now - chrono::TimeDelta::hours(36)..now)?.stream());
 /// while let Some(log) = lately.try_next().await? {

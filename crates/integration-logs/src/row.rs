@@ -1,9 +1,9 @@
 //! The row, as PostgreSQL has it.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::Json;
+use lockstep::Json;
 
-lockstep_core::row! {
+lockstep::row! {
     /// One call to another service.
     pub struct IntegrationLog {
         /// Identity.
@@ -35,7 +35,7 @@ lockstep_core::row! {
     }
 }
 
-lockstep_core::row! {
+lockstep::row! {
     /// The primary key, then the other columns that the target key is made of.
     pub struct LogKey {
         /// Identity.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lockstep_core::{Aggregate, Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
+use lockstep::{Aggregate, Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
 use serde::{Deserialize, Serialize};
 
 use crate::item;
@@ -76,7 +76,7 @@ impl MigratableTable for IntegrationLogs {
             "is_success",
             "processing_time_ms",
             "log_timestamp",
-            lockstep_core::TTL_ATTRIBUTE,
+            lockstep::TTL_ATTRIBUTE,
         ];
         TECHNICAL.contains(&column)
     }

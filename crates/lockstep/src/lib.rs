@@ -1,4 +1,5 @@
-//! Lockstep for applications: what a service names to live in a migration, and the only crate that it names.
+//! Lockstep for applications: what a service names to live in a migration, and the only crate that it names. Nothing that can
+//! be named here flips a phase, drops, forgets or accepts anything: that is the coordinator's.
 //!
 //! In reading order: [`migration`] (the handle that an application opens), [`store`] (what it reads and writes through),
 //! [`operation`] (one change over several tables), [`instance`] (who may serve by a phase, and until when), [`sweeper`]
@@ -9,6 +10,25 @@ pub mod migration;
 pub mod operation;
 pub mod store;
 pub mod sweeper;
+
+pub use instance::InstanceOptions;
+pub use migration::{Migration, MigrationOptions};
+pub use operation::{LogSink, Operation, OperationEvent, OperationOutcome, Stage};
+pub use store::{
+    Answer, Cursor, Delivery, Page, PrimaryKey, Query, ReadFrom, ReadOptions, Selection, Share, SourceCause, Store, Swap,
+    WriteCounts, WriteFailed, WriteMode, WriteOptions, WriteOutcome,
+};
+pub use sweeper::SweeperOptions;
+
+// The words that a table crate and a service need: what a table is, and what can go wrong. Nothing here opens a store.
+pub use lockstep_core::{
+    Aggregate, AnyTable, AttributeValue, Attributes, Column, ColumnSpec, Error, Fields, ITEM_BYTES_MAX, Index, Item, ItemView,
+    Json, KeyAttribute, KeyType, Kind, MigratableTable, PK, Phase, Reference, Result, Row, Rule, SK, Scaled, Side, SourceKey,
+    TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version, fixed_width, parse_fixed_width, row, time_and_id,
+};
+// How to reach both stores; only this crate opens them.
+pub use lockstep_dynamo::TargetOptions;
+pub use lockstep_postgres::SourceOptions;
 
 /// Keeps the example of docs/add-your-own-table.md compiling.
 #[doc = include_str!("../../../docs/add-your-own-table.md")]

@@ -13,7 +13,7 @@
 //! `BY_ID` is the exception: its partition is the column `payment_id` itself and it has one item in each. It answers "by id"
 //! once PostgreSQL, which knew customer and date for an id, is gone; keys are all it needs.
 
-use lockstep_core::{
+use lockstep::{
     AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width, time_and_id,
 };
 

@@ -7,17 +7,17 @@
 //! (item); [`Payments`] and its options (table); what applications ask (queries); changing a status (status).
 //!
 //! ```
-//! use lockstep_core::MigratableTable;
+//! use lockstep::MigratableTable;
 //! use lockstep_payments::{PaymentKey, Payments};
 //!
 //! let key = PaymentKey {
 //!     payment_id: 42,
 //!     customer_id: 7,
-//!     payment_date: lockstep_core::parse_fixed_width("2026-01-31T00:00:00.000000Z")?,
+//!     payment_date: lockstep::parse_fixed_width("2026-01-31T00:00:00.000000Z")?,
 //! };
 //! let target = Payments::default().target_key(&key)?;
 //! assert_eq!(target.partition.as_n().map(String::as_str), Ok("7"));
-//! # Ok::<(), lockstep_core::Unholdable>(())
+//! # Ok::<(), lockstep::Unholdable>(())
 //! ```
 
 mod item;

@@ -7,8 +7,7 @@ use std::ops::RangeBounds;
 
 use chrono::{DateTime, Utc};
 use lockstep::store::query::{Partitions, TimeRange};
-use lockstep::store::{Query, Selection, Store};
-use lockstep_core::{AttributeValue, Index, MigratableTable, Result};
+use lockstep::{AttributeValue, Index, MigratableTable, Query, Result, Selection, Store};
 
 use crate::item::{self, BY_ID, BY_LOAN, BY_METHOD, BY_STATUS};
 use crate::row::Payment;
@@ -21,11 +20,11 @@ const DATE: &str = "payment_date";
 /// The queries of a store of payments. Dates are those the payments count for.
 ///
 /// ```no_run
-/// use lockstep::store::{Cursor, Page, Store};
+/// use lockstep::{Cursor, Page, Store};
 /// use lockstep_payments::{Payment, PaymentQueries, Payments};
 ///
 /// /// One page of an HTTP API: the cursor came from the page before, as text.
-/// async fn page(payments: &Store<Payments>, customer_id: i64, cursor: Option<Cursor>) -> lockstep_core::Result<Page<Payment>> {
+/// async fn page(payments: &Store<Payments>, customer_id: i64, cursor: Option<Cursor>) -> lockstep::Result<Page<Payment>> {
 ///     let limit = std::num::NonZeroUsize::new(20).expect("not zero");
 ///     payments.by_customer(customer_id, ..).page(limit, cursor.as_ref()).await
 /// }

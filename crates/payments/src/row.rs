@@ -1,9 +1,9 @@
 //! The row, as PostgreSQL has it.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::Scaled;
+use lockstep::Scaled;
 
-lockstep_core::row! {
+lockstep::row! {
     /// Money received for a loan.
     pub struct Payment {
         /// Identity.
@@ -33,7 +33,7 @@ lockstep_core::row! {
     }
 }
 
-lockstep_core::row! {
+lockstep::row! {
     /// The primary key, then the other columns that the target key is made of.
     pub struct PaymentKey {
         /// Identity.

@@ -1,8 +1,7 @@
 //! Changing the status of a payment, safe against everybody else who does.
 
 use chrono::{SubsecRound, Utc};
-use lockstep::store::{Store, Swap};
-use lockstep_core::{Error, Kind, Result};
+use lockstep::{Error, Kind, Result, Store, Swap};
 
 use crate::row::Payment;
 use crate::table::{Payments, STATUSES};

@@ -1,7 +1,7 @@
 //! What the framework needs to know of the table.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lockstep_core::{Aggregate, Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
+use lockstep::{Aggregate, Item, MigratableTable, Reference, Rule, TargetKey, TargetSchema, Unholdable};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 

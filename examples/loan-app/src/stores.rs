@@ -3,34 +3,36 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use lockstep::instance::InstanceOptions;
-use lockstep::migration::{Migration, MigrationOptions};
-use lockstep_dynamo::TargetOptions;
+use lockstep::{InstanceOptions, Migration, MigrationOptions, SourceOptions, TargetOptions};
 use lockstep_embedded::{Stores, StoresOptions};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
-use lockstep_postgres::{Source, SourceOptions};
+use lockstep_postgres::Source;
 
 /// Connects to both stores and registers as an instance of the migration.
 ///
 /// # Errors
 /// When PostgreSQL does not answer, or Lockstep was never installed in it.
 pub(crate) async fn connect(source_url: &str, endpoint_url: Option<String>) -> anyhow::Result<Migration> {
-    let emulated = endpoint_url.is_some();
-    let target = TargetOptions {
-        region: emulated.then(|| "us-east-1".to_owned()),
-        emulator_credentials: emulated,
-        endpoint_url,
-        ..TargetOptions::default()
-    };
-    let options = MigrationOptions::new(source_options(source_url), target)
+    let options = MigrationOptions::new(source_options(source_url), target_options(endpoint_url))
         .table(IntegrationLogs::default(), "integration_logs", "integration_logs")?
         .table(Payments::default(), "payments", "payments")?
         .instance(InstanceOptions { name: "loan-app".to_owned(), ..InstanceOptions::default() });
     Ok(Migration::connect(options).await?)
 }
 
-fn source_options(url: &str) -> SourceOptions {
+/// AWS, or the emulator at `endpoint_url`.
+pub(crate) fn target_options(endpoint_url: Option<String>) -> TargetOptions {
+    let emulated = endpoint_url.is_some();
+    TargetOptions {
+        region: emulated.then(|| "us-east-1".to_owned()),
+        emulator_credentials: emulated,
+        endpoint_url,
+        ..TargetOptions::default()
+    }
+}
+
+pub(crate) fn source_options(url: &str) -> SourceOptions {
     SourceOptions {
         url: url.to_owned(),
         connections_max: 16,

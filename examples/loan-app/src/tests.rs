@@ -8,6 +8,7 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use lockstep_coordinator::{Coordinator, Migration, Options, RelayUntil, Watch};
 use lockstep_core::{MigratableTable, Phase, TableHandle};
+use lockstep_dynamo::Target;
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use lockstep_postgres::{Source, TableBinding};
@@ -47,19 +48,14 @@ async fn the_service_answers_the_same_in_every_phase_there_and_back() {
     let endpoint_url = embedded.dynamo.endpoint_url().to_owned();
     let migration = stores::connect(embedded.postgres.url(), Some(endpoint_url)).await.expect("the app connects");
     let router = app::router(&migration);
-    let (source, target) = (migration.writer().source().clone(), migration.writer().target().clone());
+    let source = Source::connect(&stores::source_options(embedded.postgres.url())).await.expect("the operator connects");
+    let target = Target::connect(stores::target_options(Some(embedded.dynamo.endpoint_url().to_owned()))).await;
     let tables = vec![
         bind(Arc::new(IntegrationLogs::default()), IntegrationLogs::NAME),
         bind(Arc::new(Payments::default()), Payments::NAME),
     ];
-    let operator = Migration {
-        source: Source::clone(&source),
-        target,
-        tables,
-        actor: "test".to_owned(),
-        options: Options::default(),
-        watch: Watch::default(),
-    };
+    let operator =
+        Migration { source, target, tables, actor: "test".to_owned(), options: Options::default(), watch: Watch::default() };
     let coordinator = Coordinator::open(operator).await.expect("the coordinator opens");
     coordinator.prepare(&()).await.expect("nothing refuses");
     coordinator.backfill(&CancellationToken::new()).await.expect("copied");

@@ -1,6 +1,6 @@
 //! Rows as the service's JSON.
 
-use lockstep::store::Page;
+use lockstep::Page;
 use lockstep_integration_logs::IntegrationLog;
 use lockstep_payments::Payment;
 use serde_json::{Value, json};

@@ -18,7 +18,7 @@ fn writer(world: &World) -> Writer {
 
 async fn marked(world: &World) -> lockstep_cli::probes::marked::MarkedRows {
     let tables = lockstep_cli::registry::Tables::default();
-    let rows = marked_rows(&tables, &world.tables(), &writer(world)).await;
+    let rows = marked_rows(&tables, &world.tables(), (&world.source, &world.target), &writer(world)).await;
     rows.expect("the source answers")
 }
 
@@ -128,7 +128,7 @@ async fn hybrid_read_wants_canary_reads_that_agree() {
     };
     put(&other, tampered).await;
     let tables = Tables::default();
-    let reads = canary_reads(&tables, &world.tables(), &writer(&world)).await.expect("reads");
+    let reads = canary_reads(&tables, &world.tables(), &world.source, &writer(&world)).await.expect("reads");
     let coordinator = coordinator.with_rehearsal(Rehearsal { reads, ..Rehearsal::default() });
     let report = match coordinator.step(Phase::HybridRead, None, &()).await {
         Err(Error::Refused(report)) => report,

@@ -55,8 +55,8 @@ impl Context {
         let coordinator = self.coordinator(stores).await?;
         let (config, bindings) = (&self.config.tables, &coordinator.migration().tables);
         let writer = self.writer(stores);
-        let (rows, left_out) = marked_rows(config, bindings, &writer).await?;
-        let reads = canary_reads(config, bindings, &writer).await?;
+        let (rows, left_out) = marked_rows(config, bindings, (&stores.source, &stores.target), &writer).await?;
+        let reads = canary_reads(config, bindings, &stores.source, &writer).await?;
         Ok(coordinator.with_rehearsal(Rehearsal { rows, left_out, reads }))
     }
 
@@ -119,7 +119,7 @@ impl Context {
             return Ok(Vec::new());
         }
         self.ui.say(&format!("Timing the same queries on both stores, {rounds} times each"));
-        let reads = canary_reads(&self.config.tables, &self.tables()?, &self.writer(stores)).await?;
+        let reads = canary_reads(&self.config.tables, &self.tables()?, &stores.source, &self.writer(stores)).await?;
         Ok(measure_latency(&reads, rounds, cancel).await?)
     }
 

@@ -30,7 +30,9 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
         ));
     }
     let migration = context.migration(&stores)?;
-    let (rows, left_out) = marked_rows(&context.config.tables, &migration.tables, &context.writer(&stores)).await?;
+    let (rows, left_out) =
+        marked_rows(&context.config.tables, &migration.tables, (&stores.source, &stores.target), &context.writer(&stores))
+            .await?;
     // Not to be dropped half-way: it would leave the marked rows to the next run.
     let report = lockstep_coordinator::test_operation(&migration, &rows, &left_out).await?;
     if context.json {

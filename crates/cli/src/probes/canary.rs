@@ -21,10 +21,15 @@ const ROWS_MAX: usize = 50;
 ///
 /// # Errors
 /// When the source does not answer.
-pub async fn canary_reads(tables: &Tables, bindings: &[TableBinding], writer: &Writer) -> anyhow::Result<Vec<CanaryRead>> {
+pub async fn canary_reads(
+    tables: &Tables,
+    bindings: &[TableBinding],
+    source: &Source,
+    writer: &Writer,
+) -> anyhow::Result<Vec<CanaryRead>> {
     let mut reads = Vec::new();
     for binding in bindings {
-        let ids = some_ids(writer.source(), binding).await?;
+        let ids = some_ids(source, binding).await?;
         match handle(tables, binding, writer) {
             Some(Handle::Logs(store)) => {
                 for id in ids {

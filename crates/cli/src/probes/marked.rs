@@ -7,6 +7,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use lockstep::store::Writer;
 use lockstep_coordinator::{Marked, MarkedRow};
 use lockstep_core::{Doing, Scaled};
+use lockstep_dynamo::Target;
 use lockstep_integration_logs::IntegrationLog;
 use lockstep_payments::Payment;
 use lockstep_postgres::{Source, TableBinding};
@@ -28,14 +29,19 @@ pub type MarkedRows = (Vec<Box<dyn MarkedRow>>, Vec<String>);
 ///
 /// # Errors
 /// When the source does not answer.
-pub async fn marked_rows(tables: &Tables, bindings: &[TableBinding], writer: &Writer) -> anyhow::Result<MarkedRows> {
+pub async fn marked_rows(
+    tables: &Tables,
+    bindings: &[TableBinding],
+    stores: (&Source, &Target),
+    writer: &Writer,
+) -> anyhow::Result<MarkedRows> {
     let (mut rows, mut left_out): MarkedRows = Default::default();
     let at = Utc::now().trunc_subsecs(0);
     for binding in bindings {
-        let (target, name) = (writer.target().clone(), binding.target_name.clone());
+        let (target, name) = (stores.1.clone(), binding.target_name.clone());
         match handle(tables, binding, writer) {
             Some(Handle::Logs(store)) => rows.push(Box::new(Marked::new(store, target, name, RESERVED_ID, log(at)))),
-            Some(Handle::Payments(store)) => match some_loan(writer.source(), binding).await? {
+            Some(Handle::Payments(store)) => match some_loan(stores.0, binding).await? {
                 Some(loan) => rows.push(Box::new(Marked::new(store, target, name, RESERVED_ID, payment(at, loan)?))),
                 None => left_out.push(format!("{}: there is no loan that a payment could belong to", binding.name())),
             },

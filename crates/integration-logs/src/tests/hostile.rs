@@ -1,7 +1,7 @@
 //! Values that break converters: what PostgreSQL can hold, at its edges.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::Json;
+use lockstep::Json;
 use proptest::option;
 use proptest::prelude::*;
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use lockstep_core::{AnyTable, AttributeValue, Attributes, Item, MigratableTable, Row, SourceKey, Version};
+use lockstep::{AnyTable, AttributeValue, Attributes, Item, MigratableTable, Row, SourceKey, Version};
 use proptest::prelude::*;
 
 use super::hostile;
@@ -98,13 +98,13 @@ proptest! {
     fn a_log_over_400_kb_is_refused_with_a_reason(log in hostile::log(), bytes in 300_000..500_000_usize) {
         let log = IntegrationLog { error_message: Some("é".repeat(bytes / 2)), ..log };
         match MigratableTable::encode(&table(1), &log) {
-            Ok(item) => prop_assert!(item.bytes() <= lockstep_core::ITEM_BYTES_MAX),
+            Ok(item) => prop_assert!(item.bytes() <= lockstep::ITEM_BYTES_MAX),
             Err(refusal) => {
                 prop_assert!(bytes > 380_000, "{refusal}");
                 prop_assert!(refusal.reason.contains("bytes"), "{refusal}");
             }
         }
-        if bytes > lockstep_core::ITEM_BYTES_MAX {
+        if bytes > lockstep::ITEM_BYTES_MAX {
             prop_assert!(MigratableTable::encode(&table(1), &log).is_err());
         }
     }

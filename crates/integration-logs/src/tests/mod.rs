@@ -3,7 +3,7 @@
 mod hostile;
 mod lossless;
 
-use lockstep_core::{Item, Json, MigratableTable, TTL_ATTRIBUTE, parse_fixed_width};
+use lockstep::{Item, Json, MigratableTable, TTL_ATTRIBUTE, parse_fixed_width};
 
 use crate::{IntegrationLog, IntegrationLogs, IntegrationLogsOptions};
 

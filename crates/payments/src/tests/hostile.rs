@@ -1,7 +1,7 @@
 //! Values that break converters: what PostgreSQL can hold, at its edges.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::Scaled;
+use lockstep::Scaled;
 use proptest::option;
 use proptest::prelude::*;
 use rust_decimal::Decimal;

@@ -1,6 +1,6 @@
 //! R4: what goes in comes out, or is refused with a reason.
 
-use lockstep_core::{AnyTable, AttributeValue, Attributes, Item, MigratableTable, Row, SourceKey, Version};
+use lockstep::{AnyTable, AttributeValue, Attributes, Item, MigratableTable, Row, SourceKey, Version};
 use proptest::prelude::*;
 
 use super::hostile;
@@ -83,12 +83,12 @@ proptest! {
         let payment = Payment { transaction_reference: Some("é".repeat(bytes / 2)), ..payment };
         let encoded = MigratableTable::encode(&Payments::default(), &payment);
         match &encoded {
-            Ok(item) => prop_assert!(item.bytes() <= lockstep_core::ITEM_BYTES_MAX),
+            Ok(item) => prop_assert!(item.bytes() <= lockstep::ITEM_BYTES_MAX),
             Err(refusal) => {
                 prop_assert!(bytes > 400_000, "{refusal}");
                 prop_assert!(refusal.reason.contains("bytes"), "{refusal}");
             }
         }
-        prop_assert!(encoded.is_err() || bytes <= lockstep_core::ITEM_BYTES_MAX);
+        prop_assert!(encoded.is_err() || bytes <= lockstep::ITEM_BYTES_MAX);
     }
 }

@@ -4,7 +4,7 @@ mod hostile;
 mod lossless;
 
 use chrono::TimeDelta;
-use lockstep_core::{Item, MigratableTable, Row, Scaled, TTL_ATTRIBUTE, parse_fixed_width};
+use lockstep::{Item, MigratableTable, Row, Scaled, TTL_ATTRIBUTE, parse_fixed_width};
 use rust_decimal::Decimal;
 
 use crate::{Payment, Payments, PaymentsOptions};
