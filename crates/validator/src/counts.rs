@@ -5,7 +5,7 @@
 //! has not counted to the end.
 
 use crate::options::ValidateOptions;
-use crate::report::TableReport;
+use crate::table_report::TableReport;
 
 /// What the counts of a table at rest say against it, where they differ beyond what is accounted for.
 pub(crate) fn disagreement(table: &TableReport, options: &ValidateOptions) -> Option<String> {

@@ -13,8 +13,8 @@ use crate::options::ValidateOptions;
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::recheck::{BATCH, recheck};
-use crate::report::TableReport;
 use crate::suspect::{Subject, Suspect, Suspects};
+use crate::table_report::TableReport;
 use crate::table_run::TableRun;
 
 /// Compares the rows and items of these source keys, one SQL literal a key column, as the recheck of a whole validation does:

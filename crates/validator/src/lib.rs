@@ -11,11 +11,11 @@
 //! Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass may go on from.
 //!
 //! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`,
-//! `evidence` and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`,
+//! `evidence` `table_report` and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`,
 //! `reader` and `tasks` (how stores are asked and processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is
 //! compared), `keep` (what survives us); `source_pass` and `target_pass`, or `sample` or `incremental` instead of
 //! them; `recheck`; `quality`;
-//! and the composition, `table_run` for one table, `run` for all, and `keys` for single ones;
+//! and the composition, `table_run` (what the passes of one table share) and `comparison` (one table to its end), `run` for all, and `keys` for single ones;
 //! `verified` (what a later pass goes on from); `count` (only counts).
 //!
 //! ```no_run
@@ -36,6 +36,7 @@ mod evidence;
 mod options;
 mod progress;
 mod report;
+mod table_report;
 mod verdict;
 
 mod counts;
@@ -64,6 +65,7 @@ mod recheck;
 
 mod quality;
 
+mod comparison;
 mod keys;
 mod run;
 mod table_run;
@@ -80,8 +82,9 @@ pub use progress::{Progress, ProgressSnapshot, TableProgress};
 pub use quality::{
     DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck, SumTotal, rate,
 };
-pub use report::{Finding, FindingClass, Report, TableReport};
+pub use report::Report;
 pub use run::validate;
+pub use table_report::{Finding, FindingClass, TableReport};
 pub use verdict::{Verdict, decide};
 pub use verified::{begin, record, starting_point};
 

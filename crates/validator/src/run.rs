@@ -14,7 +14,8 @@ use crate::evidence::{Manifest, ManifestTable, SCHEMA_VERSION};
 use crate::options::ValidateOptions;
 use crate::progress::Progress;
 use crate::reader::Reader;
-use crate::report::{Report, TableReport};
+use crate::report::Report;
+use crate::table_report::TableReport;
 use crate::table_run::TableRun;
 use crate::verdict::decide;
 
@@ -104,7 +105,7 @@ async fn one_table(
     let all = async {
         let (compared, references) = tokio::join!(run.compare(), run.judge.references(reader, binding, options));
         let mut report = run.close(compared).await;
-        report.quality = run.judge.close(binding, &report, references, options);
+        report.quality = run.judge.close(binding, report.complete, references, options);
         report
     };
     let report = match cancel.run_until_cancelled(all).await {

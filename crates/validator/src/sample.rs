@@ -16,8 +16,8 @@ use lockstep_core::{Fields, TargetKey, is_tombstone, version_of};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::options::Sample;
-use crate::report::FindingClass;
 use crate::suspect::{Subject, Suspect, Suspects, finding_at, place_of};
+use crate::table_report::FindingClass;
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::target_pass::is_within;

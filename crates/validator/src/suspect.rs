@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::name::{Borrowed, written};
 use crate::reader::text_of;
-use crate::report::{Finding, FindingClass};
+use crate::table_report::{Finding, FindingClass};
 use crate::tasks::Stopped;
 
 /// A key to be read again.

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::progress::TableProgress;
-use crate::report::{Finding, FindingClass, TableReport};
 use crate::suspect::Found;
+use crate::table_report::{Finding, FindingClass, TableReport};
 
 /// The counters of one table. Shared by its passes, and what they hold survives a pass that is stopped.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts;
 use crate::options::ValidateOptions;
-use crate::report::TableReport;
+use crate::table_report::TableReport;
 
 /// What a validation comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,8 @@ use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::{FullPass, Source, TableBinding};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::report::{Report, TableReport};
+use crate::report::Report;
+use crate::table_report::TableReport;
 
 /// A full pass older than this is not gone on from: half of the time for which the source notes what is delivered.
 const FULL_PASS_AGE_MAX: TimeDelta = TimeDelta::hours(24);

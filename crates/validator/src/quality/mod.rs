@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::Side;
 use crate::options::ValidateOptions;
 use crate::reader::Reader;
-use crate::report::TableReport;
 
 /// Most keys that are named for a reference that leads nowhere.
 const KEYS_MAX: usize = 10;
@@ -171,11 +170,11 @@ impl Judge {
         references
     }
 
-    /// What it all comes to; `None` where nobody asked for it.
+    /// What it all comes to; `None` where it was not asked for. `complete` says that the table was compared to its end.
     pub(crate) fn close(
         &self,
         binding: &TableBinding,
-        table: &TableReport,
+        complete: bool,
         references: References,
         options: &ValidateOptions,
     ) -> Option<Quality> {
@@ -197,7 +196,7 @@ impl Judge {
         if !all {
             quality.unchecked.push(format!("{rows} rows and {items} items: an earlier part of this run read them"));
         }
-        quality.at_rest = options.quiescent && table.complete && all;
+        quality.at_rest = options.quiescent && complete && all;
         quality.sums = sums::compare(&binding.table.aggregates(), &source, &target, options);
         quality.days = sums::days(&source, &target);
         (quality.rating, quality.because) = rate(&quality);

@@ -29,8 +29,8 @@ use lockstep_dynamo::Backoff;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::report::{Finding, FindingClass};
 use crate::suspect::{Found, Suspect};
+use crate::table_report::{Finding, FindingClass};
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::tasks::{Stopped, ended, join};

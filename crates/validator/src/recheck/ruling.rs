@@ -6,7 +6,7 @@ use lockstep_core::{FieldDiff, Version};
 
 use super::WRITE_AHEAD;
 use crate::diff::Class;
-use crate::report::FindingClass;
+use crate::table_report::FindingClass;
 use crate::tally::Outcome;
 
 /// What the stores said of a suspect, read as the parent module says.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::table::{NOTES, Note, item, note, tuple};
 use crate::diff::{SourceRow, explain};
-use crate::report::{Finding, FindingClass};
+use crate::table_report::{Finding, FindingClass};
 
 fn explained(row: &Note, item: &Attributes, unmasked: bool) -> Vec<FieldDiff> {
     explain(&NOTES as &dyn AnyTable, &SourceRow::Copied(&tuple(row)), item, unmasked)

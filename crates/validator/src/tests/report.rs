@@ -5,7 +5,8 @@ use lockstep_core::Phase;
 use serde_json::json;
 
 use crate::evidence::{Manifest, SCHEMA_VERSION};
-use crate::report::{Finding, FindingClass, Report, TableReport};
+use crate::report::Report;
+use crate::table_report::{Finding, FindingClass, TableReport};
 use crate::verdict::Verdict;
 
 fn report(verdict: Verdict) -> Report {

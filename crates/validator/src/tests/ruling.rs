@@ -6,7 +6,7 @@ use lockstep_core::Version;
 
 use crate::diff::Class;
 use crate::recheck::{Policy, Ruling, Seen, WRITE_AHEAD, rule};
-use crate::report::FindingClass;
+use crate::table_report::FindingClass;
 use crate::tally::Outcome;
 
 const LIVE: Policy = Policy { wait_for_pending: true, pending_tells: true, writes_ahead: true };

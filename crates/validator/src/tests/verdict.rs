@@ -1,7 +1,7 @@
 //! Claims about the verdict: whatever is not perfect makes it not consistent (I11).
 
 use crate::options::ValidateOptions;
-use crate::report::TableReport;
+use crate::table_report::TableReport;
 use crate::verdict::decide;
 
 /// A table of ten rows on which everything is as it should be.

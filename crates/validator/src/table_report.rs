@@ -1,0 +1,160 @@
+//! What a validation found of one table. The JSON form is stable: fields are added, never renamed.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::FieldDiff;
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Digests;
+use crate::quality::Quality;
+
+/// What was found of one table.
+///
+/// The classes exclude each other: a source row ends in one of `equal`, `missing`, `different`, `undecodable`, `expired`
+/// and `unsettled`, or it is pending or a dead letter, or it went away meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// The table.
+    pub name: String,
+    /// Rows of the source, counted at the start.
+    pub source_count: u64,
+    /// Live items of the target, counted while scanning; never `ItemCount`, which is hours old.
+    pub target_count: u64,
+    /// Tombstones of the target.
+    pub tombstones: u64,
+    /// Keys waiting for delivery at the end; at least as many as the suspects that were not compared because they waited.
+    pub pending: u64,
+    /// Dead letters at the end.
+    pub dead_letters: u64,
+    /// Those of them that nobody has acknowledged.
+    pub dead_letters_unacknowledged: u64,
+    /// Source rows that were compared to the end: equal, missing, different, expired, or with an item that does not decode.
+    pub compared: u64,
+    /// Rows whose item says the same.
+    pub equal: u64,
+    /// Rows without an item.
+    pub missing: u64,
+    /// Rows whose item says something else.
+    pub different: u64,
+    /// Items without a row.
+    pub extra: u64,
+    /// Rows and items that do not decode, and items that Lockstep did not write.
+    pub undecodable: u64,
+    /// Rows past their expiry whose item is gone: retention, not loss.
+    pub expired: u64,
+    /// Keys that did not come to rest within the settle time-out.
+    pub unsettled: u64,
+    /// Buckets that the rows and items were summed up in.
+    #[serde(default)]
+    pub buckets: u64,
+    /// Buckets whose sums differed, so that their entries were compared one by one.
+    #[serde(default)]
+    pub buckets_differing: u64,
+    /// When the oldest reading may have been made, by the source's clock: what went wrong before it, and was not put right
+    /// since, was found; what went wrong later may have been overlooked. Of a run that went on after it was killed, this is
+    /// the beginning of the first part. `None` where nothing was read.
+    #[serde(default)]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Until when changes were looked at. Of a full pass this is [`TableReport::as_of`]. Of an incremental one it is when that
+    /// began, while `as_of` stays with the full pass: what is not captured, nobody has looked for since.
+    #[serde(default)]
+    pub verified_as_of: Option<DateTime<Utc>>,
+    /// The number of the pass whose readings these are.
+    #[serde(default)]
+    pub pass: Option<i64>,
+    /// Keys that an incremental pass looked at.
+    #[serde(default)]
+    pub keys_changed: u64,
+    /// Rows that an earlier part of this run had read.
+    #[serde(default)]
+    pub rows_resumed: u64,
+    /// Rows that a sample chose.
+    #[serde(default)]
+    pub rows_sampled: u64,
+    /// Items that a sample chose.
+    #[serde(default)]
+    pub items_sampled: u64,
+    /// Read units that the scan took, where the endpoint tells; of an earlier part of this run it is not known.
+    #[serde(default)]
+    pub read_units: f64,
+    /// What the data itself is worth; `None` where nobody asked, or the run was broken off.
+    #[serde(default)]
+    pub quality: Option<Quality>,
+    /// What both sides come down to; `None` where they were not read to the end.
+    #[serde(default)]
+    pub digests: Option<Digests>,
+    /// The first findings, up to the number asked for.
+    pub findings: Vec<Finding>,
+    /// Whether both passes and the recheck came to their end.
+    pub complete: bool,
+    /// Why not, and what was not compared.
+    pub failure: Option<String>,
+}
+
+impl TableReport {
+    /// A table of which nothing has been compared.
+    pub(crate) fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Keys on which the stores disagree or may disagree.
+    pub fn findings_total(&self) -> u64 {
+        self.missing + self.different + self.extra + self.undecodable + self.unsettled
+    }
+}
+
+/// One key on which the stores disagree. Of row values it holds what the table reveals, unless more was asked for (R36).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub class: FindingClass,
+    /// The source key as a JSON array of literals; of an item that has none, its target key.
+    pub key: String,
+    /// Whether `key` is a whole source key, so that the relay can write it anew.
+    #[serde(default)]
+    pub is_source_key: bool,
+    /// Columns and attributes that differ or do not decode.
+    pub columns: Vec<String>,
+    /// How each of them differs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldDiff>,
+}
+
+impl Finding {
+    /// The source key, a literal a column, if it has one.
+    pub fn source_key(&self) -> Option<Vec<String>> {
+        self.is_source_key.then(|| serde_json::from_str(&self.key).ok()).flatten()
+    }
+}
+
+/// What is wrong with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingClass {
+    /// A row has no item.
+    Missing,
+    /// A row's item says something else.
+    Different,
+    /// An item has no row.
+    Extra,
+    /// A row cannot be held by the target and is no dead letter, or an item is not a row of this table.
+    Undecodable,
+    /// An item without a version: Lockstep did not write it. Counted as undecodable.
+    Foreign,
+    /// A key that did not come to rest, so that it could not be compared.
+    Unsettled,
+}
+
+impl fmt::Display for FindingClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Different => "different",
+            Self::Extra => "extra",
+            Self::Undecodable => "undecodable",
+            Self::Foreign => "foreign",
+            Self::Unsettled => "unsettled",
+        })
+    }
+}
