@@ -64,10 +64,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn both_stores_come_up_in_under_five_seconds_and_go() {
+    async fn both_stores_come_up_and_go() {
         let stores = Stores::start(StoresOptions::default()).await.expect("both start");
-        eprintln!("both stores in {:?}", stores.started_in);
-        assert!(stores.started_in < Duration::from_secs(5), "took {:?}", stores.started_in);
         let data_dir = stores.postgres.data_dir().to_owned();
         stores.stop().await.expect("both stop");
         assert!(!data_dir.exists());

@@ -14,6 +14,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::Context;
 use clap::Parser;
 use tokio::net::TcpListener;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A small loan service on Lockstep's stores
 ///
@@ -36,8 +39,10 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     // A guarded put that is refused is success here, and a warning to the embedded server.
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,dynoxide=error".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let said = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,dynoxide=error".to_owned());
+    let filter: tracing_subscriber::filter::Targets = said.parse().context("reading RUST_LOG")?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let (migration, embedded) = match args.source_url {
         Some(url) => (stores::connect(&url, args.endpoint_url).await?, None),
         None => {

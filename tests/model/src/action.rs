@@ -115,39 +115,39 @@ impl Action {
         use Action as A;
         match self {
             A::TakeSnapshot(_) | A::WriteRow(_) | A::Mark(_) | A::TakeVersionBeforeTheRow(_) => {
-                "crates/core/src/source/capture.rs"
+                "crates/postgres/src/capture.rs"
             }
-            A::Begin(_) => "crates/core/src/source/intents.rs",
-            A::RecordIntent(_) | A::GiveUp(_) | A::RollBack(_) => "crates/core/src/store/strict.rs",
-            A::Put(..) | A::PutRefused(..) | A::PutDelayed(..) => "crates/core/src/store/deliver.rs",
-            A::Commit(_) | A::CommitAnswerLost(_) | A::CommitFails(_) => "crates/core/src/store/commit.rs",
-            A::AcknowledgeInline(_) => "crates/core/src/store/best_effort.rs",
-            A::WriterDies(_) => "crates/core/src/store/transaction.rs",
-            A::Sweep(_) => "crates/core/src/source/sweep.rs",
-            A::ReadItem(_) => "crates/core/src/store/target_truth/find.rs",
-            A::PutExactly(_) | A::PutExactlyDelayed(_) => "crates/core/src/store/target_truth/send.rs",
-            A::Fenced(_) => "crates/core/src/store/target_truth/permit.rs",
-            A::LateArrives => "crates/core/src/target/fault.rs",
+            A::Begin(_) => "crates/postgres/src/intents.rs",
+            A::RecordIntent(_) | A::GiveUp(_) | A::RollBack(_) => "crates/lockstep/src/store/strict.rs",
+            A::Put(..) | A::PutRefused(..) | A::PutDelayed(..) => "crates/lockstep/src/store/deliver.rs",
+            A::Commit(_) | A::CommitAnswerLost(_) | A::CommitFails(_) => "crates/lockstep/src/store/commit.rs",
+            A::AcknowledgeInline(_) => "crates/lockstep/src/store/best_effort.rs",
+            A::WriterDies(_) => "crates/lockstep/src/store/transaction.rs",
+            A::Sweep(_) => "crates/postgres/src/sweep.rs",
+            A::ReadItem(_) => "crates/lockstep/src/store/target_truth/find.rs",
+            A::PutExactly(_) | A::PutExactlyDelayed(_) => "crates/lockstep/src/store/target_truth/send.rs",
+            A::Fenced(_) => "crates/lockstep/src/store/target_truth/permit.rs",
+            A::LateArrives => "crates/dynamo/src/fault.rs",
             A::RelayReads | A::RelayReadsMarks | A::RelayLocksMark(_) | A::RelayAcknowledges => {
-                "crates/core/src/source/pending.rs"
+                "crates/postgres/src/pending.rs"
             }
             A::RelayPuts(_) | A::RelayPutDelayed(_) | A::RelayDies => "crates/coordinator/src/relay.rs",
             A::BackfillReads | A::BackfillDies => "crates/coordinator/src/backfill/range.rs",
-            A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/core/src/target/history.rs",
+            A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/dynamo/src/history.rs",
             A::BackfillDone => "crates/coordinator/src/backfill/watermark.rs",
-            A::FeedSavesPosition | A::FeedApplies | A::FeedDies => "crates/core/src/source/reverse/page.rs",
+            A::FeedSavesPosition | A::FeedApplies | A::FeedDies => "crates/postgres/src/reverse/page.rs",
             A::StartFeed => "crates/coordinator/src/moving/feed.rs",
-            A::Refresh(_) => "crates/core/src/instance/keeper.rs",
-            A::LeaseOver(_) => "crates/core/src/instance/known.rs",
+            A::Refresh(_) => "crates/lockstep/src/instance/keeper.rs",
+            A::LeaseOver(_) => "crates/lockstep/src/instance/known.rs",
             A::OpenBarrier | A::LookBehindBarrier => "crates/coordinator/src/moving/there.rs",
-            A::Announce | A::Decide | A::CopyBack => "crates/core/src/truth/flip.rs",
-            A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => "crates/core/src/target/control/record.rs",
+            A::Announce | A::Decide | A::CopyBack => "crates/coordinator/src/truth/flip.rs",
+            A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => "crates/dynamo/src/control/record.rs",
             A::NotePause => "crates/coordinator/src/moving/back.rs",
             A::GiveUpStep => "crates/coordinator/src/moving/pause.rs",
             A::Mend => "crates/coordinator/src/moving/recover.rs",
             A::Finish => "crates/coordinator/src/instances.rs",
-            A::CommitFlip | A::DeadCommitLands | A::DeadCommitFails => "crates/core/src/source/control.rs",
-            A::CloseBarrier => "crates/core/src/source/barrier.rs",
+            A::CommitFlip | A::DeadCommitLands | A::DeadCommitFails => "crates/postgres/src/control.rs",
+            A::CloseBarrier => "crates/postgres/src/barrier.rs",
             A::Intend(_) | A::CoordinatorDies | A::CoordinatorDiesCommitting | A::Recover => "crates/coordinator/src/step.rs",
         }
     }
