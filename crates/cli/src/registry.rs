@@ -1,16 +1,18 @@
 //! The one list of the tables that move.
 //!
-//! A third table is one line at the end of this file, and its crate in `Cargo.toml`; configuration, commands and reports
+//! A third table is one line at the end of this file, and its crate in `Cargo.toml`; configuration, commands, checks and reports
 //! follow from it.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use lockstep::store::{Store, Writer};
+use lockstep_coordinator::{CanaryRead, canary_reads_of};
 use lockstep_core::MigratableTable;
 use lockstep_integration_logs::{IntegrationLogs, IntegrationLogsOptions};
 use lockstep_payments::{Payments, PaymentsOptions};
-use lockstep_postgres::TableBinding;
+use lockstep_postgres::{Source, TableBinding};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -165,6 +167,33 @@ macro_rules! tables {
                     relation: self.$name.source.parse()?,
                     target_name: format!("{prefix}{}", self.$name.target),
                 },)*])
+            }
+
+            /// The canary reads of every table of `bindings`, through handles that write and read as `writer` does.
+            ///
+            /// # Errors
+            /// When the source does not answer.
+            pub async fn canary_reads(
+                &self,
+                bindings: &[TableBinding],
+                source: &Source,
+                writer: &Writer,
+            ) -> lockstep_core::Result<Vec<CanaryRead>> {
+                let mut reads = Vec::new();
+                for binding in bindings {
+                    match binding.name() {
+                        $($table::NAME => {
+                            let table = Arc::new($table { options: self.$name.options });
+                            let store = Store::with_writer(writer.clone(), table, binding.clone());
+                            reads.extend(canary_reads_of(&store, source, binding).await?);
+                        })*
+                        other => {
+                            let message = format!("no table `{other}` is registered, so nothing of it can be asked");
+                            return Err(lockstep_core::Error::source(lockstep_core::Kind::Misconfigured, "choosing canary reads", message));
+                        }
+                    }
+                }
+                Ok(reads)
             }
         }
 

@@ -5,7 +5,7 @@
 //!
 //! Read the modules in this order. Values at the bottom: [`options`](Options), `gate`, `journal`, `loss`, `watch`, `rate`, `progress`,
 //! `feed_options`, `feed_alarm`; `plan` (pure decisions); `records` and `history` (what both stores say); then what works: `backfill`, `relay`,
-//! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary`, `latency` and `rehearsal`;
+//! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary` and `canary_rows`, `latency` and `rehearsal`;
 //! `doctor`, `gates`, `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `mend` (what the doctor proposes), `status`.
 //! No module names one that comes after it and names it back: a test keeps that.
 //!
@@ -13,6 +13,7 @@
 
 mod backfill;
 mod canary;
+mod canary_rows;
 mod complete;
 mod coordinator;
 mod doctor;
@@ -46,6 +47,7 @@ mod watch;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
+pub use canary_rows::canary_reads_of;
 pub use complete::{Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge};
 pub use coordinator::Coordinator;
 pub use doctor::{
@@ -73,7 +75,7 @@ pub use reverse_feed::{
 };
 pub use status::{Status, TableStatus, status};
 pub use step::StepOutcome;
-pub use test_operation::{Marked, MarkedRow, Presence, TestCheck, TestReport, test_operation};
+pub use test_operation::{TestCheck, TestReport, test_operation};
 pub use watch::Watch;
 
 #[cfg(test)]

@@ -1,28 +1,55 @@
-//! What is tried out before reads move to the target: reads of every kind, and one write a table through the real path.
+//! What is tried out before reads move to the target: reads of every kind, and a write a table that leaves nothing.
+
+use futures::future::BoxFuture;
 
 use crate::canary::{CanaryRead, canary_gates};
 use crate::error::Result;
 use crate::gate::GateResult;
 use crate::options::Migration;
-use crate::test_operation::{MarkedRow, test_operation};
+use crate::test_operation::test_operation;
 
-/// Made by whoever knows the concrete tables. The default tries nothing.
+type Choose = Box<dyn Fn() -> BoxFuture<'static, lockstep_core::Result<Vec<CanaryRead>>> + Send + Sync>;
+
+/// What the step to HybridRead tries out; no other step does. The default tries nothing.
 #[derive(Default)]
 pub struct Rehearsal {
-    /// The marked row of each table.
-    pub rows: Vec<Box<dyn MarkedRow>>,
-    /// Which tables have none, and why.
-    pub left_out: Vec<String>,
-    /// Queries, with arguments for which there are rows.
-    pub reads: Vec<CanaryRead>,
+    reads: Option<Choose>,
+    writes: bool,
 }
 
 impl Rehearsal {
+    /// The same, with the reads that `choose` makes. It is called when a step needs them, and not before: a way back must not
+    /// depend on rows that can be read.
+    #[must_use]
+    pub fn reading<F>(mut self, choose: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = lockstep_core::Result<Vec<CanaryRead>>> + Send + 'static,
+    {
+        self.reads = Some(Box::new(move || Box::pin(choose())));
+        self
+    }
+
+    /// The same, with the test operation.
+    #[must_use]
+    pub fn writing(mut self) -> Self {
+        self.writes = true;
+        self
+    }
+
     /// Tries everything, reads first: they change nothing.
     pub(crate) async fn gates(&self, migration: &Migration) -> Result<Vec<GateResult>> {
-        let mut gates = canary_gates(&self.reads).await;
-        if !self.rows.is_empty() {
-            gates.extend(test_operation(migration, &self.rows, &self.left_out).await?.gates());
+        let mut gates = Vec::new();
+        if let Some(choose) = &self.reads {
+            match choose().await {
+                Ok(reads) => gates.extend(canary_gates(&reads).await),
+                Err(error) => {
+                    let next = "try again when PostgreSQL answers";
+                    gates.push(GateResult::fail("canary reads", format!("no rows to ask for: {error}"), next));
+                }
+            }
+        }
+        if self.writes {
+            gates.extend(test_operation(migration).await?.gates());
         }
         Ok(gates)
     }

@@ -1,19 +1,13 @@
-//! The coordinated check (R26): one marked row a table is written through the stores that applications use, looked for in both
-//! stores, and removed again.
+//! The coordinated check (R26): the parts of a write's way, each tried where no row can be.
 //!
-//! Keys are reserved, so a run that was broken off is cleaned up by the next one: its write replaces the row.
+//! Capture is fired in a transaction that is rolled back, for a key that no row can have; DynamoDB is written at a place that no row
+//! has, below every version. So no row is read, locked, replaced or removed; no trigger of an application fires; no id, key or
+//! counter is taken; and what a crash leaves is passed over by every reader. What is not proven is said with the result.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use async_trait::async_trait;
-use lockstep::store::Store;
-use lockstep_core::{Control, MigratableTable, Phase, Side, is_tombstone};
-use lockstep_dynamo::Target;
-use lockstep_postgres::EntryKind;
+use lockstep_core::Phase;
+use lockstep_postgres::{CaptureProbe, EntryKind, TableBinding};
 use serde::Serialize;
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::gate::GateResult;
@@ -21,104 +15,17 @@ use crate::options::Migration;
 
 /// Name in the journal.
 const STEP: &str = "test operation";
-/// How long a relay may take with a write that was deferred; its idle pause is a small part of it.
-const DELIVERED_WITHIN: Duration = Duration::from_secs(5);
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// What a store holds at the place of a marked row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// The row as PostgreSQL returned it.
-    Same,
-    /// Another state.
-    Different,
-    /// No row.
-    Absent,
-}
-
-/// The marked row of one table, and the store it is written through. Calls come one after the other.
-#[async_trait]
-pub trait MarkedRow: Send + Sync {
-    /// The table.
-    fn table(&self) -> &'static str;
-    /// Writes the row, whatever was there, and says in which phase.
-    ///
-    /// # Errors
-    /// The store's.
-    async fn write(&self) -> lockstep_core::Result<Control>;
-    /// Removes it, and says in which phase.
-    ///
-    /// # Errors
-    /// The store's.
-    async fn remove(&self) -> lockstep_core::Result<Control>;
-    /// Looks for it in one store, past every cache and fallback.
-    ///
-    /// # Errors
-    /// That store's.
-    async fn look(&self, side: Side) -> lockstep_core::Result<Presence>;
-}
-
-/// The marked row of a table whose primary key is one number.
-pub struct Marked<T: MigratableTable> {
-    store: Store<T>,
-    target: Target,
-    target_name: String,
-    id: i64,
-    row: T::Row,
-    written: Mutex<Option<T::Row>>,
-}
-
-impl<T: MigratableTable> Marked<T> {
-    /// `row`, whose primary key is `id`, to be written through `store` into the target table `target_name`.
-    pub fn new(store: Store<T>, target: Target, target_name: String, id: i64, row: T::Row) -> Self {
-        Self { store, target, target_name, id, row, written: Mutex::default() }
-    }
-
-    fn expected(&self) -> T::Row {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| self.row.clone())
-    }
-}
-
-#[async_trait]
-impl<T: MigratableTable> MarkedRow for Marked<T> {
-    fn table(&self) -> &'static str {
-        T::NAME
-    }
-
-    async fn write(&self) -> lockstep_core::Result<Control> {
-        let outcome = self.store.put(&self.row).await?;
-        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = outcome.row;
-        Ok(outcome.control)
-    }
-
-    async fn remove(&self) -> lockstep_core::Result<Control> {
-        Ok(self.store.delete(self.id).await?.control)
-    }
-
-    async fn look(&self, side: Side) -> lockstep_core::Result<Presence> {
-        let expected = self.expected();
-        let found = match side {
-            Side::Source => self.store.get_source(self.id).await?.map(|row| row == expected),
-            Side::Target => {
-                let place = self.store.table().target_key(&T::key(&expected));
-                let place = place.map_err(|reason| lockstep_core::Error::unholdable(T::NAME, &reason))?;
-                let item = self.target.get(&self.target_name, &place).await?.filter(|item| !is_tombstone(item));
-                item.map(|item| T::decode(&item).is_ok_and(|row| row == expected))
-            }
-        };
-        Ok(found.map_or(Presence::Absent, |same| if same { Presence::Same } else { Presence::Different }))
-    }
-}
+/// What a pass says nothing about.
+const NOT_PROVEN: &str = "whether constraints and triggers of the application accept a write: no row was written";
 
 /// One look at one store.
 #[derive(Clone, Debug, Serialize)]
 pub struct TestCheck {
     /// Of which table.
     pub table: String,
-    /// `written in PostgreSQL` and the like.
+    /// `captured in PostgreSQL` and the like.
     pub what: String,
-    /// Whether it was as it should be; `None` where this phase does not write that store, so nothing was looked for.
+    /// Whether it was as it should be; `None` where this phase gives nothing to look for.
     pub passed: Option<bool>,
     /// What was found.
     pub detail: String,
@@ -137,27 +44,24 @@ pub struct TestReport {
     pub not_checked: Vec<String>,
 }
 
-/// Writes, looks, removes, looks again; journalled. A store that fails is a failed check and not an error, so that removal is
-/// always tried. `left_out` says which tables have no marked row, and why.
+/// Probes both stores for every table; journalled. A store that fails is a failed check and not an error, so that the probe is
+/// always taken out again.
 ///
 /// # Errors
 /// The journal's.
 ///
 /// # Cancel safety
-/// Broken off, it may leave marked rows, which the next run replaces and removes.
-pub async fn test_operation(migration: &Migration, rows: &[Box<dyn MarkedRow>], left_out: &[String]) -> Result<TestReport> {
+/// Broken off, it may leave its probe in the target, which every reader passes over and the next run removes.
+pub async fn test_operation(migration: &Migration) -> Result<TestReport> {
     let source = &migration.source;
     let phase = source.control().await?.phase;
-    let tables: Vec<&str> = rows.iter().map(|row| row.table()).collect();
+    let tables: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     let id = source.journal_intent(&migration.actor, STEP, &json!({ "tables": tables, "phase": phase })).await?;
-    let mut report = TestReport { passed: false, phase, checks: Vec::new(), not_checked: left_out.to_vec() };
-    for row in rows {
-        let written = row.write().await;
-        report.examine(&**row, "written", written, Presence::Same).await;
-    }
-    for row in rows {
-        let removed = row.remove().await;
-        report.examine(&**row, "removed", removed, Presence::Absent).await;
+    let mut report = TestReport { passed: false, phase, checks: Vec::new(), not_checked: vec![NOT_PROVEN.to_owned()] };
+    let run = format!("{}-{:016x}", id.0, rand::random::<u64>());
+    for binding in &migration.tables {
+        report.capture(migration, binding).await;
+        report.target(migration, binding, &run).await;
     }
     report.not_checked.dedup();
     report.passed = report.checks.iter().all(|check| check.passed != Some(false));
@@ -167,34 +71,61 @@ pub async fn test_operation(migration: &Migration, rows: &[Box<dyn MarkedRow>], 
 }
 
 impl TestReport {
-    async fn examine(&mut self, row: &dyn MarkedRow, done: &str, outcome: lockstep_core::Result<Control>, wanted: Presence) {
-        let table = row.table().to_owned();
-        let control = match outcome {
-            Ok(control) => control,
-            Err(error) => {
-                let (what, detail) = (format!("{done} through the store"), error.to_string());
-                self.checks.push(TestCheck { table, what, passed: Some(false), detail });
-                return;
-            }
+    fn note(&mut self, table: &TableBinding, what: &str, passed: Option<bool>, detail: impl Into<String>) {
+        let (table, what, detail) = (table.name().to_owned(), what.to_owned(), detail.into());
+        self.checks.push(TestCheck { table, what, passed, detail });
+    }
+
+    async fn capture(&mut self, migration: &Migration, binding: &TableBinding) {
+        let what = "captured in PostgreSQL";
+        if self.phase == Phase::DynamoOnly {
+            let why = "PostgreSQL takes no writes in DynamoOnly";
+            self.not_checked.push(format!("capture: {why}"));
+            return self.note(binding, what, None, why);
+        }
+        let (passed, detail) = match migration.source.probe_capture(binding).await {
+            Ok(CaptureProbe::Captured) => (true, "a write and a deletion were marked, and rolled back".to_owned()),
+            Ok(CaptureProbe::Off(state)) => match state.require_on(binding.name()) {
+                Err(error) => (false, error.message),
+                Ok(()) => (false, format!("the triggers are {state:?}")),
+            },
+            Ok(CaptureProbe::Unmarked(why)) => (false, why),
+            Err(error) => (false, error.to_string()),
         };
-        for side in [Side::Source, Side::Target] {
-            let what = format!("{done} in {side}");
-            if side == Side::Target && !control.phase.writes_both() {
-                self.not_checked.push(format!("DynamoDB: writes do not go there in {}", control.phase));
-                let detail = format!("not looked for in {}", control.phase);
-                self.checks.push(TestCheck { table: table.clone(), what, passed: None, detail });
-                continue;
+        self.note(binding, what, Some(passed), detail);
+    }
+
+    async fn target(&mut self, migration: &Migration, binding: &TableBinding, run: &str) {
+        let schema = binding.table.target();
+        let probe = migration.target.probe(&binding.target_name, &schema, run.to_owned());
+        match probe.put().await {
+            Ok(()) => {
+                let there = probe.is_there().await;
+                self.look(binding, "written in DynamoDB", there, "read back as written", "it is not what was written");
+                let guarded = probe.is_guarded().await;
+                let bad = "the same version was written twice: an older state could replace a newer one";
+                self.look(binding, "guarded in DynamoDB", guarded, "a version that is no newer is refused", bad);
             }
-            let (passed, detail) = look(row, side, wanted).await;
-            self.checks.push(TestCheck { table: table.clone(), what, passed: Some(passed), detail });
+            Err(error) => self.note(binding, "written in DynamoDB", Some(false), error.to_string()),
+        }
+        let gone = match probe.remove().await {
+            Ok(()) => probe.is_there().await.map(|there| !there),
+            Err(error) => Err(error),
+        };
+        self.look(binding, "removed in DynamoDB", gone, "nothing is left", "it is still there");
+    }
+
+    fn look(&mut self, of: &TableBinding, what: &str, found: lockstep_core::Result<bool>, good: &str, bad: &str) {
+        match found {
+            Ok(true) => self.note(of, what, Some(true), good),
+            Ok(false) => self.note(of, what, Some(false), bad),
+            Err(error) => self.note(of, what, Some(false), error.to_string()),
         }
     }
 
     /// As a gate of a step, one result a table.
     pub(crate) fn gates(&self) -> Vec<GateResult> {
         let mut tables: Vec<&str> = self.checks.iter().map(|check| check.table.as_str()).collect();
-        tables.dedup();
-        tables.sort_unstable();
         tables.dedup();
         let of_table = |table: &str| {
             let failed: Vec<String> = self
@@ -203,36 +134,13 @@ impl TestReport {
                 .filter(|check| check.table == table && check.passed == Some(false))
                 .map(|check| format!("{}: {}", check.what, check.detail))
                 .collect();
-            let detail = if failed.is_empty() { "written, found in both stores, removed".to_owned() } else { failed.join("; ") };
-            let next = "run `test-operation` until it passes; a relay should be running";
+            let proven = format!(
+                "capture marks a write; DynamoDB takes one, guards it and gives it back; nothing is left. Not proven: {NOT_PROVEN}"
+            );
+            let detail = if failed.is_empty() { proven } else { failed.join("; ") };
+            let next = "mend what is named, and run `test-operation` until it passes";
             GateResult::check(STEP, failed.is_empty(), detail, next).of(table)
         };
-        let left_out = self.not_checked.iter().map(|why| GateResult::pass(STEP, format!("not checked: {why}")));
-        tables.into_iter().map(of_table).chain(left_out).collect()
-    }
-}
-
-/// Looks until it is as wanted: a write that was deferred is the relay's.
-async fn look(row: &dyn MarkedRow, side: Side, wanted: Presence) -> (bool, String) {
-    let begun = Instant::now();
-    loop {
-        let found = row.look(side).await;
-        let as_wanted = found.as_ref().is_ok_and(|found| *found == wanted);
-        if as_wanted || begun.elapsed() >= DELIVERED_WITHIN || side == Side::Source {
-            return match found {
-                Ok(found) if as_wanted => (true, format!("{} after {} ms", word(found), begun.elapsed().as_millis())),
-                Ok(found) => (false, format!("{} and not {}", word(found), word(wanted))),
-                Err(error) => (false, error.to_string()),
-            };
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-fn word(presence: Presence) -> &'static str {
-    match presence {
-        Presence::Same => "the row as written",
-        Presence::Different => "another state",
-        Presence::Absent => "no row",
+        tables.into_iter().map(of_table).collect()
     }
 }

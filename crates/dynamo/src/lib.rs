@@ -3,7 +3,7 @@
 //! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
 //! writes), `transact` (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and
 //! id counters of that time), `history` (the three load paths), `mark` (what a table
-//! remembers of the source), `payload_hash`, `read`, `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages
+//! remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages
 //! that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
 
 mod attribute_json;
@@ -21,6 +21,7 @@ mod page_item;
 mod page_json;
 mod payload_hash;
 mod plain_item;
+mod probe;
 mod purge;
 mod query;
 mod raw_scan;
@@ -40,6 +41,7 @@ pub use mark::{HistoryMark, is_mark};
 pub use page_item::PageItem;
 pub use page_json::PageEnd;
 pub use payload_hash::sha256_hex;
+pub use probe::TargetProbe;
 pub use purge::{Purge, PurgePage};
 pub use query::PartitionRange;
 pub use raw_scan::ScanBody;

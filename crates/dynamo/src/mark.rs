@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::{Target, fault};
 
-/// The number of the mark; only marks have it.
-const MARK_ATTRIBUTE: &str = "_mark";
+/// The number of the mark; only marks, and probes, which no row is either, have it.
+pub(super) const MARK_ATTRIBUTE: &str = "_mark";
 const HIGHEST: &str = "highest";
 const SERVER: &str = "server";
 const AT: &str = "at";
@@ -32,7 +32,7 @@ pub struct HistoryMark {
     pub at: DateTime<Utc>,
 }
 
-/// Whether an item is a mark, and no row's.
+/// Whether an item is a mark or a [probe](crate::TargetProbe), and no row's.
 pub fn is_mark(item: &dyn ItemView) -> bool {
     item.attribute(MARK_ATTRIBUTE).is_some()
 }

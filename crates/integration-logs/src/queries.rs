@@ -3,10 +3,10 @@
 //! Ties of a microsecond are broken by `log_id`, the higher first. A log past its expiry is not answered; see
 //! [`lockstep::store::query`] for what holds of every query.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use lockstep::store::query::{Partitions, TimeRange};
-use lockstep::{AttributeValue, Error, Kind, MigratableTable, Query, Result, Selection, Store};
+use lockstep::{AttributeValue, CanaryQueries, Error, Kind, MigratableTable, Query, Result, Selection, Store};
 
 use crate::item::{self, BY_APPLICATION, BY_CORRELATION, BY_ID, ERRORS_BY_DAY};
 use crate::row::IntegrationLog;
@@ -162,6 +162,19 @@ impl LogQueries for Store<IntegrationLogs> {
             }
         }));
         counts.buffered(COUNTS_AT_ONCE).try_collect().await
+    }
+}
+
+impl CanaryQueries for IntegrationLogs {
+    fn canary_queries(store: &Store<Self>, row: &IntegrationLog) -> Vec<(&'static str, Selection<Self>)> {
+        let (at, hour) = (row.log_timestamp, TimeDelta::hours(1));
+        let around = at.checked_sub_signed(hour).unwrap_or(at)..at.checked_add_signed(hour).unwrap_or(at);
+        let mut asked = Vec::new();
+        asked.extend(row.application_id.map(|id| ("by application", store.by_application(id))));
+        asked.extend(row.correlation_id.as_deref().map(|id| ("by correlation", store.by_correlation(id))));
+        asked.extend(store.by_service(&row.service_name, around).ok().map(|of| ("by service and time", of)));
+        asked.push(("errors of a day", store.errors_of_day(at.date_naive())));
+        asked
     }
 }
 

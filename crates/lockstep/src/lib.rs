@@ -15,8 +15,8 @@ pub use instance::InstanceOptions;
 pub use migration::{Migration, MigrationOptions};
 pub use operation::{LogSink, Operation, OperationEvent, OperationOutcome, Stage};
 pub use store::{
-    Answer, Cursor, Delivery, Page, PrimaryKey, Query, ReadFrom, ReadOptions, Selection, Share, SourceCause, Store, Swap,
-    WriteCounts, WriteFailed, WriteMode, WriteOptions, WriteOutcome,
+    Answer, CanaryQueries, Cursor, Delivery, Page, PrimaryKey, Query, ReadFrom, ReadOptions, Selection, Share, SourceCause,
+    Store, Swap, WriteCounts, WriteFailed, WriteMode, WriteOptions, WriteOutcome,
 };
 pub use sweeper::SweeperOptions;
 

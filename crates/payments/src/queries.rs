@@ -5,9 +5,9 @@
 
 use std::ops::RangeBounds;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use lockstep::store::query::{Partitions, TimeRange};
-use lockstep::{AttributeValue, Index, MigratableTable, Query, Result, Selection, Store};
+use lockstep::{AttributeValue, CanaryQueries, Index, MigratableTable, Query, Result, Selection, Store};
 
 use crate::item::{self, BY_ID, BY_LOAN, BY_METHOD, BY_STATUS};
 use crate::row::Payment;
@@ -79,6 +79,25 @@ impl PaymentQueries for Store<Payments> {
     fn by_method(&self, method: &str, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments> {
         let query = in_index("by_method", BY_METHOD, item::of_method(method)).matching("payment_method", &method.to_owned());
         self.select(query.within(DATE, alive(self.table(), dates)))
+    }
+}
+
+impl CanaryQueries for Payments {
+    fn canary_queries(store: &Store<Self>, row: &Payment) -> Vec<(&'static str, Selection<Self>)> {
+        let (at, day) = (row.payment_date, TimeDelta::days(1));
+        let from = at.checked_sub_signed(day).unwrap_or(at);
+        let around = || {
+            (
+                std::ops::Bound::Included(from),
+                at.checked_add_signed(day).map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded),
+            )
+        };
+        vec![
+            ("by customer", store.by_customer(row.customer_id, ..)),
+            ("by loan", store.by_loan(row.loan_id)),
+            ("by status and date", store.by_status(&row.payment_status, around())),
+            ("by method and date", store.by_method(&row.payment_method, around())),
+        ]
     }
 }
 

@@ -135,7 +135,7 @@ impl Source {
         self.copy_out(&select, &format!("sampling {}", binding.relation), 0).await
     }
 
-    async fn copy_out(&self, select: &str, doing: &str, bytes_expected: usize) -> Result<CopyChunk> {
+    pub(super) async fn copy_out(&self, select: &str, doing: &str, bytes_expected: usize) -> Result<CopyChunk> {
         let (pool, copy) = (self.pool().clone(), format!("COPY ({select}) TO STDOUT (FORMAT binary)"));
         // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the middle of a COPY back
         // to its pool, and whoever gets it next reads the answer to another question.

@@ -1,8 +1,9 @@
 //! Dead letters: rows that can never be written as they are (R13). They block nobody, and no verdict overlooks them.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Doing, Result, SourceKey, Version};
-use sqlx::AssertSqlSafe;
+use lockstep_core::{Doing, Error, Fields, Kind, Result, SourceKey, Version};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::binding::quote_literal;
 use super::{KeyBound, Source, TableBinding};
@@ -30,37 +31,71 @@ pub struct DeadLetter {
     pub acknowledged_by: Option<String>,
 }
 
+/// What tells a state of row `s` from every other: each change makes a row elsewhere, or by another transaction.
+const STATE: &str = "(s.xmin::text || s.ctid::text)";
+/// How often a row may move between being read and being set aside. Only writers and `VACUUM FULL` move one.
+const SET_ASIDE_TRIES: u32 = 20;
+
+/// Whether a row, whose columns come after one of ours, is what was read before.
+fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
+    let mut read = Fields::of_copy(tuple);
+    Fields::of_query(row, 1, |now| {
+        (0..columns).all(|_| matches!((read.next(), now.next()), (Ok(before), Ok(after)) if before == after))
+    })
+}
+
 const SET_ASIDE: &str = "ON CONFLICT (table_name, key) DO UPDATE SET
     version = greatest(x.version, excluded.version), stage = excluded.stage, reason = excluded.reason,
     attempts = x.attempts + 1, found_at = clock_timestamp(), acknowledged_at = NULL, acknowledged_by = NULL";
 
 impl Source {
-    /// Sets aside a row of the backfill. The row is named by its primary key; if it is gone by now, nothing happens,
-    /// because its deletion was captured. A row that is set aside already stays as it is, acknowledgement included: a chunk
-    /// may be read twice.
+    /// Sets aside a row of the backfill, if it still is as it was read: `tuple` is what [`CopyChunk::row`](super::CopyChunk::row)
+    /// gave. Says whether it is set aside. A row that was changed or deleted since was captured, and is the relay's. Or else:
+    /// 1. The backfill reads a row that cannot be held. 2. It is mended, and a relay delivers it. 3. It is set aside all the same,
+    /// and once the dead letter is acknowledged, no comparison speaks of that key any more.
+    ///
+    /// A row that is set aside already stays as it is, acknowledgement included: a chunk may be read twice.
     ///
     /// # Errors
-    /// The driver's.
-    pub async fn set_aside_history(&self, binding: &TableBinding, primary_key: &KeyBound, reason: &str) -> Result<()> {
+    /// The driver's; [`Kind::Busy`] for a row that was written at every try.
+    pub async fn set_aside_history(
+        &self,
+        binding: &TableBinding,
+        primary_key: &KeyBound,
+        tuple: &[u8],
+        reason: &str,
+    ) -> Result<bool> {
+        let doing = "setting a row aside";
         let types = binding.table.key_columns().iter().map(|column| column.sql_type);
         let literals = primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal)));
-        let sql = format!(
-            "INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
-             SELECT $1, {}, $2, 'backfill', $3 FROM {} AS s WHERE ({}) = ({})
-             ON CONFLICT (table_name, key) DO NOTHING",
-            binding.key_sql("s"),
-            binding.relation.sql(),
-            binding.primary_key_sql("s"),
-            super::binding::list(literals),
+        let relation = binding.relation.sql();
+        let this_row = format!("({}) = ({})", binding.primary_key_sql("s"), super::binding::list(literals));
+        let read = format!("SELECT {STATE} AS state, {} FROM {relation} AS s WHERE {this_row}", binding.columns_sql("s"));
+        let insert = format!(
+            "WITH found AS (SELECT {key} AS key FROM {relation} AS s WHERE {this_row} AND {STATE} = $4),
+             aside AS (INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
+                       SELECT $1, key, $2, 'backfill', $3 FROM found ON CONFLICT (table_name, key) DO NOTHING)
+             SELECT count(*) FROM found",
+            key = binding.key_sql("s"),
         );
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(binding.name())
-            .bind(Version::HISTORY.0)
-            .bind(reason)
-            .execute(self.pool())
-            .await
-            .doing("setting a row aside")?;
-        Ok(())
+        for _ in 0..SET_ASIDE_TRIES {
+            let row =
+                sqlx::query(AssertSqlSafe(read.clone())).persistent(false).fetch_optional(self.pool()).await.doing(doing)?;
+            let Some(row) = row.filter(|row| is_as_read(row, tuple, binding.table.columns().len())) else { return Ok(false) };
+            let found: i64 = sqlx::query_scalar(AssertSqlSafe(insert.clone()))
+                .persistent(false)
+                .bind(binding.name())
+                .bind(Version::HISTORY.0)
+                .bind(reason)
+                .bind(row.get::<String, _>("state"))
+                .fetch_one(self.pool())
+                .await
+                .doing(doing)?;
+            if found > 0 {
+                return Ok(true);
+            }
+        }
+        Err(Error::source(Kind::Busy, doing, format!("a row of {} was written at every try; try again", binding.name())))
     }
 
     /// Moves a pending key to the dead letters, in one statement, unless it was marked again meanwhile. Says whether it was
@@ -156,7 +191,7 @@ impl Source {
     /// Marks every dead letter of a table as pending under a fresh version, so that the relay tries it again.
     ///
     /// # Errors
-    /// [`Kind::Busy`](lockstep_core::Kind::Busy) when write transactions stayed open for too long.
+    /// [`Kind::Busy`] when write transactions stayed open for too long.
     pub async fn retry_dead_letters(&self, table: &str) -> Result<u64> {
         // Alone, because a fresh version is ordered with no writer in flight: see `repair`.
         let mut transaction = self.begin_marking().await?;

@@ -3,8 +3,8 @@
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `sessions` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
-//! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows), `progress`
-//! (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
+//! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress`
+//! (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows that come back from the target),
 //! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
 //! (a step back is noticed), `archive` (the end).
 
@@ -24,6 +24,7 @@ mod intents;
 mod journal;
 mod lookup;
 mod pending;
+mod probe;
 mod progress;
 mod references;
 mod repair;
@@ -31,6 +32,7 @@ pub mod reverse;
 mod schema;
 pub mod sequences;
 mod sessions;
+mod some_rows;
 mod standing;
 mod statements;
 mod sweep;
@@ -57,6 +59,7 @@ pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
 pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
+pub use probe::CaptureProbe;
 pub use progress::{RangeProgress, RangeRow};
 pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;

@@ -1,9 +1,10 @@
 //! R13: rows that the target cannot hold are set aside with a reason; everything else moves, and no verdict overlooks them.
 
 use lockstep_coordinator::Error;
-use lockstep_core::Phase;
+use lockstep_core::{Phase, SourceKey};
+use lockstep_postgres::RangeRead;
 use lockstep_tests::World;
-use lockstep_tests::world::rows::{log, logs, outgrow, payments};
+use lockstep_tests::world::rows::{log, logs, outgrow, payment_key, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill};
 use tokio_util::sync::CancellationToken;
 
@@ -146,4 +147,44 @@ async fn dead_letters_keep_reads_on_the_source_until_someone_accepts_them() {
     world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
     world.record_verdict().await;
     coordinator.step(Phase::HybridRead, None, &()).await.expect("accepted");
+}
+
+#[tokio::test]
+async fn a_dead_letter_excuses_nothing_of_a_row_that_can_be_held() {
+    let world = World::start().await;
+    world.sql(&payments(1, 5)).await;
+    backfill(&world.prepared().await).await;
+    let key = payment_key(3, 4);
+    world
+        .sql(&format!(
+            "INSERT INTO lockstep.dead_letters (table_name, key, version, stage, reason, acknowledged_at, acknowledged_by)
+             VALUES ('payments', '{key}', 0, 'backfill', 'it could not be held', now(), 'an operator')"
+        ))
+        .await;
+    assert!(world.validate().await.verdict.is_consistent());
+    let place = world.payments_table().table.target_key(&SourceKey::parse(&key).expect("a key")).expect("a place");
+    let remove = world.plain_target.client().delete_item().table_name(PAYMENTS).set_key(Some(place.to_attributes()));
+    remove.send().await.expect("removed by hand");
+    assert!(!world.validate().await.verdict.is_consistent(), "the letter is about another state of the row");
+}
+
+#[tokio::test]
+async fn a_row_that_was_mended_after_it_was_read_is_not_set_aside() {
+    let world = World::start().await;
+    world.sql(&payments(1, 3)).await;
+    world.sql("UPDATE payments SET payment_amount = 'NaN' WHERE payment_id = 2").await;
+    world.prepared().await.close().await;
+    let (binding, key) = (world.payments_table(), vec!["2".to_owned()]);
+    let read = RangeRead { after: Some(vec!["1".to_owned()]), until: Some(key.clone()), rows_max: 1, ..RangeRead::default() };
+    let chunk = world.source.read_chunk(&binding, &read).await.expect("reads");
+    let tuple = chunk.tuples().next().expect("the row");
+    world.sql("UPDATE payments SET payment_amount = 1 WHERE payment_id = 2").await;
+    world.relay_until_empty().await;
+    assert!(!world.source.set_aside_history(&binding, &key, tuple, "NaN").await.expect("asks"), "the relay has delivered it");
+    assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (0, 0));
+    let chunk = world.source.read_chunk(&binding, &read).await.expect("reads");
+    let tuple = chunk.tuples().next().expect("the row");
+    assert!(world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"), "as it was read");
+    assert!(world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"), "and again");
+    assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (1, 1));
 }

@@ -9,6 +9,7 @@ mod batch;
 mod bench;
 mod capture;
 mod chaos;
+mod checks;
 mod cold;
 mod complete;
 mod coordinated;

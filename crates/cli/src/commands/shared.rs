@@ -13,8 +13,6 @@ use crate::Context;
 use crate::config::actor;
 use crate::evidence::{LagWatch, hash_of};
 use crate::exit::Failure;
-use crate::probes::canary::canary_reads;
-use crate::probes::marked::marked_rows;
 use crate::stores::Stores;
 use crate::ui::{Board, Counter, Sample, Ui};
 
@@ -50,14 +48,16 @@ impl Context {
         Writer::new(stores.source.clone(), stores.target.clone(), self.config.writes.clone())
     }
 
-    /// The same, with what it tries out before it moves reads to the target (R7, R26).
+    /// The same, with what it tries out before it moves reads to the target (R7, R26). Nothing is read for it before that step.
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
         let coordinator = self.coordinator(stores).await?;
-        let (config, bindings) = (&self.config.tables, &coordinator.migration().tables);
-        let writer = self.writer(stores);
-        let (rows, left_out) = marked_rows(config, bindings, (&stores.source, &stores.target), &writer).await?;
-        let reads = canary_reads(config, bindings, &stores.source, &writer).await?;
-        Ok(coordinator.with_rehearsal(Rehearsal { rows, left_out, reads }))
+        let bindings = coordinator.migration().tables.clone();
+        let chooses = Arc::new((self.config.tables.clone(), bindings, stores.source.clone(), self.writer(stores)));
+        let rehearsal = Rehearsal::default().writing().reading(move || {
+            let chooses = chooses.clone();
+            async move { chooses.0.canary_reads(&chooses.1, &chooses.2, &chooses.3).await }
+        });
+        Ok(coordinator.with_rehearsal(rehearsal))
     }
 
     /// Runs `work` unless the command is told to stop first; only for work that may be dropped at any point.
@@ -119,7 +119,7 @@ impl Context {
             return Ok(Vec::new());
         }
         self.ui.say(&format!("Timing the same queries on both stores, {rounds} times each"));
-        let reads = canary_reads(&self.config.tables, &self.tables()?, &stores.source, &self.writer(stores)).await?;
+        let reads = self.config.tables.canary_reads(&self.tables()?, &stores.source, &self.writer(stores)).await?;
         Ok(measure_latency(&reads, rounds, cancel).await?)
     }
 

@@ -1,6 +1,3 @@
-//! What the gates ask of the two reference tables: canary reads, the marked rows of a test operation, and handles on their
-//! stores.
+//! Handles on the stores of the sample's tables, for the live writers of `migrate`. No check and no gate is here.
 
-pub mod canary;
 pub mod handles;
-pub mod marked;

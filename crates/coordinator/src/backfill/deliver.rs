@@ -126,7 +126,7 @@ impl TableRun {
 
     async fn set_aside(&self, batch: &Batch, place: usize, reason: &str) -> Result<()> {
         let key = batch.key(&self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
-        self.set_aside_key(&key, reason).await
+        self.set_aside_key(&key, batch.tuple(place), reason).await
     }
 
     fn note_lost_reply(&self) {

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 pub(super) struct Encoded {
     /// Batches of up to [`STATEMENTS_MAX`] rows.
     pub(super) batches: Vec<Batch>,
-    /// Rows that cannot be held.
-    pub(super) unholdable: Vec<(KeyBound, Unholdable)>,
+    /// Rows that cannot be held: their keys, what was read of them, and why.
+    pub(super) unholdable: Vec<(KeyBound, Vec<u8>, Unholdable)>,
     /// How many rows the chunk has.
     pub(super) rows: usize,
     /// The key of its last row.
@@ -54,7 +54,10 @@ fn encode_now(binding: &TableBinding, chunk: CopyChunk) -> Result<Encoded, Unhol
         last = Some(row.clone());
         match binding.table.encode(&mut Fields::of_copy(chunk.row(&row))) {
             Ok(item) => batch.push(row, item),
-            Err(reason) => encoded.unholdable.push((binding.bound_of(chunk.row(&row))?, reason)),
+            Err(reason) => {
+                let tuple = chunk.row(&row);
+                encoded.unholdable.push((binding.bound_of(tuple)?, tuple.to_vec(), reason));
+            }
         }
         if batch.rows.len() == STATEMENTS_MAX {
             encoded.batches.push(std::mem::replace(&mut batch, Batch::new(&chunk)));
@@ -104,6 +107,11 @@ impl Batch {
     /// How many rows it has now.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// What was read of the row at `place`.
+    pub(super) fn tuple(&self, place: usize) -> &[u8] {
+        self.chunk.row(&self.rows[place])
     }
 
     /// The primary key of the row at `place`.

@@ -246,9 +246,12 @@ impl TableRun {
         self.all_progress.of(self.binding.name())
     }
 
-    /// Sets a row aside, and stops the run when there are too many.
-    async fn set_aside_key(&self, key: &KeyBound, reason: &str) -> Result<()> {
-        self.migration.source.set_aside_history(&self.binding, key, reason).await?;
+    /// Sets a row aside, if it still is as it was read, and stops the run when there are too many.
+    async fn set_aside_key(&self, key: &KeyBound, tuple: &[u8], reason: &str) -> Result<()> {
+        let aside = Backoff::brief().retry(|| self.migration.source.set_aside_history(&self.binding, key, tuple, reason)).await?;
+        if !aside {
+            return Ok(());
+        }
         self.progress().dead_letters.fetch_add(1, Relaxed);
         let found = self.shared.errors.fetch_add(1, Relaxed) + 1;
         let allowed = self.migration.options.backfill.errors_max;

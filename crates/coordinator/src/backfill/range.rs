@@ -101,8 +101,8 @@ impl TableRun {
 
     async fn deliver_chunk(&self, encoded: super::encode::Encoded, bytes: usize) -> Result<RangeProgress> {
         let mut sum = RangeProgress { rows_read: encoded.rows as i64, bytes_read: bytes as i64, ..RangeProgress::default() };
-        for (key, reason) in &encoded.unholdable {
-            self.set_aside_key(key, &reason.to_string()).await?;
+        for (key, tuple, reason) in &encoded.unholdable {
+            self.set_aside_key(key, tuple, &reason.to_string()).await?;
             sum.dead_letters += 1;
         }
         let mut batches: FuturesUnordered<_> = encoded.batches.into_iter().map(|batch| self.deliver(batch)).collect();

@@ -9,6 +9,7 @@ mod acknowledge;
 mod at_once;
 mod batch;
 mod best_effort;
+mod canary;
 mod commit;
 mod counters;
 mod deliver;
@@ -26,6 +27,7 @@ mod transaction;
 mod write;
 
 pub(crate) use acknowledge::Held;
+pub use canary::CanaryQueries;
 pub use counters::{WriteCounters, WriteCounts};
 pub use options::{WriteMode, WriteOptions};
 pub use outcome::{Delivery, WriteFailed, WriteOutcome};

@@ -68,10 +68,22 @@ fn every_mismatch_that_is_not_pending_is_a_finding() {
 }
 
 #[test]
-fn a_dead_letter_excuses_a_mismatch_unless_a_newer_state_is_pending() {
+fn a_dead_letter_excuses_a_row_that_cannot_be_held_unless_a_newer_state_is_pending() {
     let dead = Seen { dead_letter: true, ..settled_as(Class::Unholdable("author".to_owned())) };
     check_now(dead.clone(), LIVE, Ruling::Settled(Outcome::Aside));
     check_now(Seen { pending: true, ..dead }, LIVE, Ruling::Again);
+}
+
+#[test]
+fn a_dead_letter_excuses_nothing_of_a_row_that_can_be_held() {
+    for (class, expected) in [
+        (Class::Missing, found(FindingClass::Missing, &[], true)),
+        (Class::Different(vec!["text".to_owned()]), found(FindingClass::Different, &["text"], true)),
+        (Class::Extra, found(FindingClass::Extra, &[], false)),
+        (Class::Undecodable("tags".to_owned()), found(FindingClass::Undecodable, &["tags"], true)),
+    ] {
+        check_now(Seen { dead_letter: true, ..settled_as(class) }, LIVE, expected);
+    }
 }
 
 #[test]

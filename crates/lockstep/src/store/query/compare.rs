@@ -56,17 +56,18 @@ impl<T: MigratableTable> Selection<T> {
         TargetReader::new(&self.store, &self.query, None)?.batch(&self.store, &self.query, rows_max).await
     }
 
-    /// The first rows that the source has.
+    /// The first rows that the source has, without those that cannot be held.
     pub(in crate::store) async fn read_source(&self, rows_max: usize) -> Result<Vec<T::Row>> {
-        self.query.source_batch(&self.store, None, rows_max).await
+        Ok(self.query.source_rows(&self.store, None, rows_max).await?.into_iter().flatten().collect())
     }
 
     async fn compare_once(&self, rows_max: usize) -> Result<Found<T::Key>> {
         let (store, query) = (&self.store, &self.query);
         let theirs = self.read_target(rows_max).await?;
-        let read = self.read_source(rows_max).await?;
-        let ours_is_whole = read.len() < rows_max;
-        let ours: Vec<T::Row> = read.into_iter().filter(|row| !store.is_expired(row) && query.keeps(row)).collect();
+        let read = query.source_rows(store, None, rows_max).await?;
+        let (ours_is_whole, some_unreadable) = (read.len() < rows_max, read.iter().any(std::result::Result::is_err));
+        let read = read.into_iter().flatten();
+        let ours: Vec<T::Row> = read.filter(|row| !store.is_expired(row) && query.keeps(row)).collect();
         let theirs_is_whole = theirs.len() < rows_max;
         let place = |row: &T::Row| sort_of(store, &T::key(row));
         let (mut ours, mut theirs) = (ours.into_iter().peekable(), theirs.into_iter().peekable());
@@ -94,10 +95,26 @@ impl<T: MigratableTable> Selection<T> {
                 (Some(_), None) => "a row is missing in the target".to_owned(),
                 _ => "a row is in the target only".to_owned(),
             };
-            keys.extend(a.iter().chain(&b).map(T::key));
+            let unholdable = match &a {
+                Some(row) => store.table().encode(row).is_err(),
+                None => some_unreadable,
+            };
+            let differing: Vec<T::Key> = a.iter().chain(&b).map(T::key).collect();
+            if unholdable && self.is_set_aside(&differing).await? {
+                continue;
+            }
+            keys.extend(differing);
             what.get_or_insert(differs);
         }
         Ok(what.map_or(Found::Same, |what| Found::Differ(keys, what)))
+    }
+
+    /// Whether the row of the first of `keys` is a dead letter: that it is not in the target, or as it was, is known then.
+    async fn is_set_aside(&self, keys: &[T::Key]) -> Result<bool> {
+        let Some(key) = keys.first() else { return Ok(false) };
+        let mut primary_key = key.literals().map_err(|reason| Error::unholdable(T::NAME, &reason))?;
+        primary_key.truncate(T::PRIMARY_KEY_COLUMNS);
+        self.store.shared.source.is_dead_letter(&self.store.shared.binding, &primary_key).await
     }
 
     async fn is_any_on_its_way(&self, keys: &[T::Key]) -> Result<bool> {

@@ -1,6 +1,6 @@
 //! A batch from PostgreSQL: by key set, never by offset, so a batch costs the same wherever it is.
 
-use lockstep_core::{Doing, Error, Fields, Kind, MigratableTable, Result, Row};
+use lockstep_core::{Doing, Error, Fields, Kind, MigratableTable, Result, Row, Unholdable};
 use lockstep_postgres::{list, quote_identifier};
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, AssertSqlSafe};
@@ -33,6 +33,17 @@ impl<T: MigratableTable> Query<T> {
     }
 
     pub(super) async fn source_batch(&self, store: &Store<T>, after: Option<&T::Key>, rows_max: usize) -> Result<Vec<T::Row>> {
+        let bad = |reason: Unholdable| Error::source(Kind::Invalid, format!("querying {}", T::NAME), reason.to_string());
+        self.source_rows(store, after, rows_max).await?.into_iter().map(|row| row.map_err(bad)).collect()
+    }
+
+    /// A batch, with the reason in the place of each row that cannot be held: a look at many rows does not stop at one.
+    pub(super) async fn source_rows(
+        &self,
+        store: &Store<T>,
+        after: Option<&T::Key>,
+        rows_max: usize,
+    ) -> Result<Vec<std::result::Result<T::Row, Unholdable>>> {
         let doing = format!("querying {}", T::NAME);
         let mut arguments: PgArguments = self.arguments.clone();
         if let Some(after) = after {
@@ -41,8 +52,7 @@ impl<T: MigratableTable> Query<T> {
         arguments.add(rows_max as i64).map_err(|e| Error::source(Kind::Invalid, &doing, e.to_string()))?;
         let sql = AssertSqlSafe(self.batch_sql(store, after.is_some()));
         let found = sqlx::query_with(sql, arguments).fetch_all(store.shared.source.pool()).await.doing(&doing)?;
-        let bad = |reason: lockstep_core::Unholdable| Error::source(Kind::Invalid, &doing, reason.to_string());
-        found.iter().map(|row| Fields::of_query(row, 0, T::Row::from_fields).map_err(bad)).collect()
+        Ok(found.iter().map(|row| Fields::of_query(row, 0, T::Row::from_fields)).collect())
     }
 
     pub(super) async fn source_count(&self, store: &Store<T>) -> Result<u64> {
