@@ -50,7 +50,6 @@ async fn without_the_functions_writes_go_the_long_way() {
     assert!(store.delete(100).await.expect("deleted").found);
     assert_eq!(world.count(LOGS).await, 1);
     // The next coordinator adds what this program calls and does not find.
-    world.coordinator().await.close().await;
     world.prepared().await.close().await;
     assert_eq!(functions(&world).await.len(), 3);
     world.assert_converged().await;
@@ -70,7 +69,7 @@ async fn a_write_that_waits_for_a_step_goes_by_the_phase_after_it() {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
     let (at_once, updated, ()) =
         tokio::join!(put.put(&row(3, "u")), update.update(2, |log| log.user_id = Some("v".to_owned())), async {
-            eventually("both wait behind the barrier", async || world.value::<i64>(waiting).await == 2).await;
+            eventually("both wait behind the barrier", async || world.value::<i64>(waiting).await >= 2).await;
             flip.commit().await.expect("committed");
         });
     for outcome in [at_once.expect("written"), updated.expect("written")] {
