@@ -64,7 +64,7 @@ pub use mend::{Mended, Taken, mend, planned as planned_remedies, take_target};
 pub use moving::{PausePart, PauseSummary};
 pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
-pub use plan::{PathFacts, Range, load_path, provably_cold, split};
+pub use plan::{Range, load_path, split};
 pub use progress::{Progress, TableProgress};
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};

@@ -45,12 +45,12 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadPathChoice {
-    /// Guarded where the endpoint has PartiQL; else cold if that is provably safe; else one conditional put a row.
+    /// Guarded batches where the endpoint has PartiQL; else one conditional put a row.
     #[default]
     Auto,
-    /// Guarded batches; conditional puts where the endpoint has no PartiQL.
+    /// The same.
     Guarded,
-    /// Cold batches; refused unless provably safe.
+    /// The same, with a notice: writes without a condition are no more.
     Cold,
 }
 

@@ -1,7 +1,7 @@
 //! The plan, decided without any I/O: how a table is cut into ranges, and how history gets into the target.
 
 use lockstep_dynamo::LoadPath;
-use lockstep_postgres::{KeyBound, TableState};
+use lockstep_postgres::KeyBound;
 
 use crate::options::LoadPathChoice;
 
@@ -17,36 +17,13 @@ pub fn split(bounds: &[KeyBound]) -> Vec<Range> {
     lowers.zip(bounds.iter().cloned().map(Some)).collect()
 }
 
-/// What decides the load path.
-#[derive(Clone, Copy, Debug)]
-pub struct PathFacts {
-    /// Whether the endpoint knows PartiQL.
-    pub partiql: bool,
-    /// Whether nothing but history can have been written, or be under way, to the target; see [`provably_cold`].
-    pub cold: bool,
-}
-
-/// Whether nothing else may write the target: relay and inline writes have never been enabled for it. A cold load that was
-/// broken off does not spoil this, its requests were history as well.
-pub fn provably_cold(state: &TableState) -> bool {
-    state.relay_enabled_at.is_none() && state.target_name.is_some()
-}
-
-/// The load path, or why the chosen one is not safe.
-///
-/// # Errors
-/// A sentence for the operator.
-pub fn load_path(choice: LoadPathChoice, facts: PathFacts) -> Result<LoadPath, String> {
-    match (choice, facts) {
-        (LoadPathChoice::Cold, PathFacts { cold: true, .. }) => Ok(LoadPath::ColdBatch),
-        (LoadPathChoice::Cold, PathFacts { cold: false, .. }) => Err(
-            "changes may already be in the target, and a write without a condition could overwrite them; use the guarded path"
-                .into(),
-        ),
-        (_, PathFacts { partiql: true, .. }) => Ok(LoadPath::GuardedBatch),
-        (LoadPathChoice::Auto, PathFacts { cold: true, .. }) => Ok(LoadPath::ColdBatch),
-        _ => Ok(LoadPath::ConditionalPut),
+/// The load path. Each yields to whatever is in the target already, so that a process that was stopped in the middle and
+/// wakes hours later, with requests that it signs then, overwrites nothing.
+pub fn load_path(choice: LoadPathChoice, has_partiql: bool) -> LoadPath {
+    if choice == LoadPathChoice::Cold {
+        tracing::warn!("load path `cold` is no more: it was no faster, and not safe from a process that slept; loading guarded");
     }
+    if has_partiql { LoadPath::GuardedBatch } else { LoadPath::ConditionalPut }
 }
 
 #[cfg(test)]
@@ -82,14 +59,11 @@ mod tests {
     }
 
     #[test]
-    fn the_load_path_is_cold_only_when_that_is_safe() {
+    fn every_load_path_yields_to_what_is_there() {
         use LoadPathChoice::{Auto, Cold, Guarded};
-        let facts = |partiql, cold| PathFacts { partiql, cold };
-        assert_eq!(load_path(Auto, facts(true, true)), Ok(LoadPath::GuardedBatch));
-        assert_eq!(load_path(Auto, facts(false, true)), Ok(LoadPath::ColdBatch));
-        assert_eq!(load_path(Auto, facts(false, false)), Ok(LoadPath::ConditionalPut));
-        assert_eq!(load_path(Guarded, facts(false, true)), Ok(LoadPath::ConditionalPut));
-        assert_eq!(load_path(Cold, facts(true, true)), Ok(LoadPath::ColdBatch));
-        assert!(load_path(Cold, facts(true, false)).is_err());
+        for choice in [Auto, Guarded, Cold] {
+            assert_eq!(load_path(choice, true), LoadPath::GuardedBatch);
+            assert_eq!(load_path(choice, false), LoadPath::ConditionalPut);
+        }
     }
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use lockstep_core::{Attributes, Error, Kind, PK, Result, VERSION_ATTRIBUTE, Version};
 
 use super::transact::cancelled;
-use super::{Target, fault};
+use super::{Fence, Target, fault};
 
 /// Most bytes of one transaction, all items together (DynamoDB Developer Guide, "Quotas").
 pub const TRANSACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -43,21 +43,24 @@ impl Expected {
 
 impl Target {
     /// Puts one item, or several of distinct places together. Sent again with the same `token`, a transaction that happened
-    /// says so again, for ten minutes (Developer Guide, "Idempotency").
+    /// says so again, for ten minutes (Developer Guide, "Idempotency"). `fence` is asked after the signature, right before it
+    /// leaves.
     ///
     /// # Errors
-    /// [`Kind::Refused`] when one is not as expected, and nothing was put; [`Kind::Unknown`] when the answer was lost (I8).
+    /// [`Kind::Refused`] when one is not as expected, and nothing was put; [`Kind::Fenced`] when `fence` was shut, and nothing
+    /// was sent; [`Kind::Unknown`] when the answer was lost (I8).
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
-    pub async fn put_if(&self, puts: &[ConditionalPut], token: &str) -> Result<()> {
-        match puts {
-            [put] => self.put_one_if(put).await,
-            puts => self.put_all_if(puts, token).await,
-        }
+    pub async fn put_if(&self, puts: &[ConditionalPut], token: &str, fence: &Fence) -> Result<()> {
+        let put = match puts {
+            [put] => self.put_one_if(put, fence).await,
+            puts => self.put_all_if(puts, token, fence).await,
+        };
+        put.map_err(|error| fence.explain(error))
     }
 
-    async fn put_one_if(&self, put: &ConditionalPut) -> Result<()> {
+    async fn put_one_if(&self, put: &ConditionalPut, fence: &Fence) -> Result<()> {
         let (condition, name, value) = put.expected.condition();
         let mut request = self
             .client
@@ -69,10 +72,11 @@ impl Target {
         if let Some(value) = value {
             request = request.expression_attribute_values(":a", value);
         }
-        request.send().await.map(drop).map_err(|e| fault::error(format!("writing to {}", put.table), e))
+        let sent = request.customize().interceptor(fence.clone()).send().await;
+        sent.map(drop).map_err(|e| fault::error(format!("writing to {}", put.table), e))
     }
 
-    async fn put_all_if(&self, puts: &[ConditionalPut], token: &str) -> Result<()> {
+    async fn put_all_if(&self, puts: &[ConditionalPut], token: &str, fence: &Fence) -> Result<()> {
         let tables = puts.iter().map(|put| put.table.as_str()).collect::<Vec<_>>().join(", ");
         let doing = || format!("writing to {tables} together");
         let mut items = Vec::with_capacity(puts.len());
@@ -89,7 +93,8 @@ impl Target {
             let built = built.build().map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
             items.push(TransactWriteItem::builder().put(built).build());
         }
-        let sent = self.client.transact_write_items().set_transact_items(Some(items)).client_request_token(token).send().await;
+        let request = self.client.transact_write_items().set_transact_items(Some(items)).client_request_token(token);
+        let sent = request.customize().interceptor(fence.clone()).send().await;
         match sent {
             Ok(_) => Ok(()),
             Err(error) => Err(match cancelled(&error) {

@@ -6,10 +6,8 @@
 
 use std::fmt::Write as _;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, PutRequest, ReturnConsumedCapacity, WriteRequest,
-};
-use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, Version};
+use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity};
+use lockstep_core::{Error, Item, Kind, PK, Result, TargetKey, Version};
 
 use super::{Target, fault};
 
@@ -20,10 +18,10 @@ pub const STATEMENTS_MAX: usize = 25;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadPath {
-    /// PartiQL `INSERT` in `BatchExecuteStatement`: put-if-absent for each item. Safe at any time.
+    /// PartiQL `INSERT` in `BatchExecuteStatement`: put-if-absent for each item. Safe at any time. Reports of earlier versions
+    /// also know `cold_batch`, writes without a condition, which this version does not make.
+    #[serde(alias = "cold_batch")]
     GuardedBatch,
-    /// `BatchWriteItem`, which takes no conditions: only while nothing else may write the target.
-    ColdBatch,
     /// Conditional `PutItem`, one request a row: safe at any time, for endpoints without PartiQL.
     ConditionalPut,
 }
@@ -32,7 +30,6 @@ impl std::fmt::Display for LoadPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::GuardedBatch => "guarded batch (BatchExecuteStatement, insert if absent)",
-            Self::ColdBatch => "cold batch (BatchWriteItem, nothing else writes the target)",
             Self::ConditionalPut => "conditional put (one PutItem a row; the endpoint has no PartiQL)",
         })
     }
@@ -60,12 +57,11 @@ impl Target {
     /// Of the request as a whole. [`Kind::Invalid`] of several items does not say which: send them one by one.
     ///
     /// # Cancel safety
-    /// A cancelled call is an unknown outcome; on the guarded paths it may simply be repeated.
+    /// A cancelled call is an unknown outcome; it may simply be repeated.
     pub async fn insert_history(&self, path: LoadPath, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
         debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
         match path {
             LoadPath::GuardedBatch => self.insert_guarded(table, items).await,
-            LoadPath::ColdBatch => self.insert_cold(table, items).await,
             LoadPath::ConditionalPut => self.insert_one_by_one(table, items).await,
         }
     }
@@ -107,41 +103,6 @@ impl Target {
                 _ => outcome.again.push((place, Kind::Unknown)),
             }
         }
-        Ok(outcome)
-    }
-
-    async fn insert_cold(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
-        let count = items.len();
-        let keys: Vec<_> = items.iter().map(|item| (item.get(PK).cloned(), item.get(SK).cloned())).collect();
-        let requests = items.into_iter().map(|item| {
-            let put = PutRequest::builder().set_item(Some(history(item).into_attributes())).build();
-            WriteRequest::builder().put_request(put.expect("an item was set")).build()
-        });
-        let output = self
-            .client
-            .batch_write_item()
-            .request_items(table, requests.collect())
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|e| fault::error(format!("inserting into {table}"), e))?;
-        let mut outcome = BatchOutcome::default();
-        for capacity in output.consumed_capacity() {
-            outcome.capacity_units += capacity.capacity_units.unwrap_or_default();
-        }
-        let unprocessed = output.unprocessed_items.unwrap_or_default().remove(table).unwrap_or_default();
-        for put in unprocessed.into_iter().filter_map(|request| request.put_request) {
-            let key = (put.item.get(PK).cloned(), put.item.get(SK).cloned());
-            let place = keys.iter().position(|known| *known == key).ok_or_else(|| {
-                Error::target(
-                    Kind::Invalid,
-                    format!("inserting into {table}"),
-                    "DynamoDB returned an unprocessed item that was not sent",
-                )
-            })?;
-            outcome.again.push((place, Kind::Throttled));
-        }
-        outcome.written = count - outcome.again.len();
         Ok(outcome)
     }
 

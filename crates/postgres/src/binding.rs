@@ -98,12 +98,16 @@ impl TableBinding {
     /// The condition that source row `row` is the one named by the `jsonb` expression `key`: found by primary key, then
     /// held against the whole key, so that a row whose key columns have moved on does not answer to its old key.
     pub fn row_of_key_sql(&self, row: &str, key: &str) -> String {
+        format!("{} AND {} = {key}", self.row_of_primary_key_sql(row, key), self.key_sql(row))
+    }
+
+    /// The same by primary key alone: the row, whichever source key it has by now.
+    pub(crate) fn row_of_primary_key_sql(&self, row: &str, key: &str) -> String {
         let by_primary_key = self.table.key_columns()[..self.table.primary_key_columns()].iter().enumerate().map(|(i, c)| {
             let cast = if c.sql_type == "timestamp with time zone" { "timestamp AT TIME ZONE 'UTC'" } else { c.sql_type };
             format!("{row}.{} = ({key}->>{i})::{cast}", quote_identifier(c.name))
         });
-        let by_primary_key = by_primary_key.collect::<Vec<_>>().join(" AND ");
-        format!("{by_primary_key} AND {} = {key}", self.key_sql(row))
+        by_primary_key.collect::<Vec<_>>().join(" AND ")
     }
 }
 

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
+use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
 
 /// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in DynamoOnly.
@@ -69,6 +70,7 @@ impl Source {
         for statement in sql {
             transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
         }
+        install_calls(&mut transaction, binding, doing).await?;
         let (mark, _) = read_triggers(&mut transaction, binding).await?;
         // Installed again, over what somebody dropped or disabled: what was captured before is as it was.
         sqlx::query(
@@ -89,7 +91,8 @@ impl Source {
     }
 
     /// Gives a captured table the trigger functions of this version, if an earlier one installed them. The triggers stay as
-    /// they are, so capture has no gap and no lock is waited for. Says whether there was anything to do.
+    /// they are, so capture has no gap and no lock is waited for. Functions that write in one round trip are added where this
+    /// program's are not there: an upgrade, or another order of columns. Says whether there was anything to do.
     ///
     /// # Errors
     /// The driver's.
@@ -105,14 +108,18 @@ impl Source {
             .execute(&mut *transaction)
             .await
             .doing(&doing)?;
-        if older.rows_affected() == 0 {
-            return Ok(false);
+        let is_older = older.rows_affected() > 0;
+        if is_older {
+            for function in functions(binding) {
+                transaction.execute(AssertSqlSafe(function)).await.doing(&doing)?;
+            }
         }
-        for function in functions(binding) {
-            transaction.execute(AssertSqlSafe(function)).await.doing(&doing)?;
+        let are_missing = lack_calls(&mut transaction, binding, &doing).await?;
+        if are_missing {
+            install_calls(&mut transaction, binding, &doing).await?;
         }
         transaction.commit().await.doing(&doing)?;
-        Ok(true)
+        Ok(is_older || are_missing)
     }
 
     /// Whether capture is on.
@@ -149,6 +156,29 @@ impl CaptureState {
             _ => Self::On,
         })
     }
+}
+
+async fn install_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<()> {
+    let computed = Computed::read(connection, binding).await?;
+    for function in super::calls::functions(binding, &computed) {
+        connection.execute(AssertSqlSafe(function)).await.doing(doing)?;
+    }
+    Ok(())
+}
+
+/// Whether a captured table lacks one of the functions that this program calls.
+async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<bool> {
+    let names = super::calls::names(binding, &Computed::read(connection, binding).await?);
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM lockstep.tables WHERE name = $1) AND EXISTS (
+             SELECT FROM unnest($2::text[]) AS wanted WHERE wanted NOT IN (
+                 SELECT proname::text FROM pg_proc WHERE pronamespace = 'lockstep'::regnamespace))",
+    )
+    .bind(binding.name())
+    .bind(&names)
+    .fetch_one(connection)
+    .await
+    .doing(doing)
 }
 
 /// What identifies both triggers as they are, and how many of them are enabled always.
@@ -279,7 +309,6 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
         format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
     ]);
-    statements.extend(super::calls::functions(binding));
     statements
 }
 

@@ -189,33 +189,7 @@ impl Source {
         Err(Error::source(Kind::Busy, doing, message))
     }
 
-    /// Notes that a cold load begins. Everything it sends until [`Source::end_cold`] may be lost and arrive late; a load
-    /// that was open already was broken off, so what it sent is unsafe for `request_lifetime` from now.
-    ///
-    /// # Errors
-    /// [`Kind::Refused`] when changes may already be in the target: a write without a condition could overwrite them.
-    pub async fn begin_cold(&self, name: &str, request_lifetime: std::time::Duration) -> Result<()> {
-        let done = sqlx::query(
-            "UPDATE lockstep.tables SET cold_open = true, cold_unsafe_until = CASE WHEN cold_open
-                 THEN greatest(cold_unsafe_until, clock_timestamp() + make_interval(secs => $2)) ELSE cold_unsafe_until END
-             WHERE name = $1 AND relay_enabled_at IS NULL",
-        )
-        .bind(name)
-        .bind(request_lifetime.as_secs_f64())
-        .execute(self.pool())
-        .await
-        .doing("beginning a cold load")?;
-        if done.rows_affected() == 1 {
-            return Ok(());
-        }
-        Err(Error::source(
-            Kind::Refused,
-            format!("beginning a cold load of {name}"),
-            "the relay or inline writes have been enabled for it, so writes without a condition are no longer safe; use the guarded path",
-        ))
-    }
-
-    /// Notes that a cold load has ended: no more of its requests will be sent, and lost ones can arrive for
+    /// Notes that a cold load, which only earlier versions make, has ended: its requests that were lost can arrive for
     /// `unsafe_for` longer (`None`: every one was answered).
     ///
     /// # Errors

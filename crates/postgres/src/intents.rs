@@ -13,11 +13,12 @@
 
 use std::time::Duration;
 
-use lockstep_core::{Control, Doing, Error, Kind, Result, Version};
-use sqlx::Row as _;
-use sqlx::postgres::{PgConnection, PgQueryResult};
+use lockstep_core::{Control, Doing, Error, Fields, Kind, Result, Version};
+use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::begin::begin_with;
+use super::binding::{TableBinding, quote_identifier};
 use super::sessions::Sessions;
 use super::{BARRIER, Source, SourceTransaction};
 use crate::control_of_row;
@@ -69,28 +70,67 @@ async fn begin_behind_barrier(sessions: &Sessions, lock_timeout: Option<Duration
     begin_with(sessions, sql, "beginning a write").await
 }
 
-/// The marks that this transaction made on `keys`. To be read after its last statement, never after the first: a later
-/// statement may have marked a key again.
-pub async fn marks_of(transaction: &mut PgConnection, keys: &[MarkedKey], strict: bool) -> Result<Vec<Mark>> {
-    let doing = "reading the versions of this transaction";
-    let (tables, keys): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.table, key.key.as_str())).unzip();
-    let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(
-        "SELECT d.n, p.version, CASE WHEN $3 THEN nextval('lockstep.version_seq') END
-         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS d (table_name, key, n)
-         JOIN lockstep.pending p ON p.table_name = d.table_name AND p.key = d.key::jsonb",
-    )
-    .bind(&tables)
-    .bind(&keys)
-    .bind(strict)
-    .fetch_all(transaction)
-    .await
-    .doing(doing)?;
-    let mark = |(n, version, repair): (i64, i64, Option<i64>)| Mark {
-        of: n as usize - 1,
-        version: Version(version),
-        repair: repair.map(Version),
+/// What this transaction left under a key: the row that has it, and the mark, read together (I14).
+pub struct Left {
+    /// The mark.
+    pub mark: Mark,
+    row: PgRow,
+    exists: bool,
+}
+
+/// Columns before the row's own in the statement that reads them.
+const ROW_AT: usize = 4;
+
+impl Left {
+    /// Runs `read` over the row's fields; `None` where no row has this key.
+    pub fn with_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
+        self.exists.then(|| Fields::of_query(&self.row, ROW_AT, read))
+    }
+}
+
+/// Reads what this transaction left under those of `keys`, each with its number, that it marked. To be read after its last
+/// statement, never after the first, and never from what a statement returned: 1. `RETURNING` shows a row as it was written.
+/// 2. A trigger, a cascade or a later statement changes it, or takes it away, and marks its key under a newer version. 3. What
+/// was returned would leave under that version and be acknowledged. The rows are locked by this transaction, so no other one
+/// changes them meanwhile.
+///
+/// # Errors
+/// The driver's.
+pub async fn left_under(
+    transaction: &mut PgConnection,
+    binding: &TableBinding,
+    keys: &[(usize, &str)],
+    strict: bool,
+) -> Result<Vec<Left>> {
+    let sql = format!(
+        "SELECT d.n, p.version, CASE WHEN $4 THEN nextval('lockstep.version_seq') END, s.{first_key} IS NOT NULL, {columns}
+         FROM unnest($2::bigint[], $3::text[]) AS d (n, key)
+         JOIN lockstep.pending p ON p.table_name = $1 AND p.key = d.key::jsonb
+         LEFT JOIN {relation} AS s ON {same_row}",
+        first_key = quote_identifier(binding.table.key_columns()[0].name),
+        columns = binding.columns_sql("s"),
+        relation = binding.relation.sql(),
+        same_row = binding.row_of_key_sql("s", "p.key"),
+    );
+    let (places, keys): (Vec<i64>, Vec<&str>) = keys.iter().map(|(of, key)| (*of as i64, *key)).unzip();
+    let doing = "reading rows and versions of this transaction";
+    let found = sqlx::query(AssertSqlSafe(sql))
+        .bind(binding.name())
+        .bind(&places)
+        .bind(&keys)
+        .bind(strict)
+        .fetch_all(transaction)
+        .await
+        .doing(doing)?;
+    let left = |row: PgRow| {
+        let (of, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let (repair, exists): (Option<i64>, bool) = (row.try_get(2)?, row.try_get(3)?);
+        let mark = Mark { of: of as usize, version: Version(version), repair: repair.map(Version) };
+        Ok::<_, sqlx::Error>(Left { mark, row, exists })
     };
-    Ok(rows.into_iter().map(mark).collect())
+    let mut found = found.into_iter().map(left).collect::<Result<Vec<_>, _>>().doing(doing)?;
+    found.sort_by_key(|left| left.mark.of);
+    Ok(found)
 }
 
 /// Takes what the target holds by now out of the pending set, and this transaction's intents with it, inside the

@@ -52,7 +52,7 @@ pub use control::{TableState, flip_phase, flip_phase_at_least, read_control};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;
 pub use history::{KnownMarks, NewMark, SourceHistory};
-pub use intents::{Mark, MarkedKey, begin_write, marks_of, settle_in_transaction};
+pub use intents::{Left, Mark, MarkedKey, begin_write, left_under, settle_in_transaction};
 
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
@@ -65,7 +65,7 @@ pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use sessions::Session;
 pub use standing::{Oldest, Standing};
-pub use statements::RowStatements;
+pub use statements::{Computed, RowStatements};
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use unverified::{ChangedKey, FullPass};

@@ -1,6 +1,48 @@
 //! The statements that read and write single rows, built once a table.
 
+use lockstep_core::{Doing, Result};
+use sqlx::postgres::PgConnection;
+
 use super::binding::{TableBinding, list, quote_identifier};
+
+/// Columns to which PostgreSQL gives a value by itself, and which a statement may not set as it sets others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Computed {
+    /// `GENERATED ALWAYS AS (…)`: no statement sets them.
+    generated: Vec<String>,
+    /// `GENERATED ALWAYS AS IDENTITY`: only an insert sets them, and only where it overrides the system's value.
+    identity: Vec<String>,
+}
+
+impl Computed {
+    /// Reads them from the catalogue.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
+        let found: Vec<(String, bool)> = sqlx::query_as(
+            "SELECT attname::text, attgenerated <> '' FROM pg_attribute
+             WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+               AND (attgenerated <> '' OR attidentity = 'a') ORDER BY attnum",
+        )
+        .bind(binding.relation.sql())
+        .fetch_all(connection)
+        .await
+        .doing("reading which columns PostgreSQL computes")?;
+        let (generated, identity): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, generated)| *generated);
+        let names = |of: Vec<(String, bool)>| of.into_iter().map(|(name, _)| name).collect();
+        Ok(Self { generated: names(generated), identity: names(identity) })
+    }
+
+    fn is_generated(&self, name: &str) -> bool {
+        self.generated.iter().any(|other| other == name)
+    }
+
+    /// Whether an update may set it.
+    fn is_settable(&self, name: &str) -> bool {
+        !self.is_generated(name) && !self.identity.iter().any(|other| other == name)
+    }
+}
 
 /// Each returns the row's columns, then its source key as text; the upsert also the key that the row had before, if any.
 pub struct RowStatements {
@@ -23,17 +65,23 @@ pub struct RowStatements {
 }
 
 impl RowStatements {
-    /// Builds them for a table.
-    pub fn new(binding: &TableBinding) -> Self {
+    /// Builds them for a table. What is read does not depend on `computed`.
+    ///
+    /// An upsert overrides the system's value: a key that is `GENERATED ALWAYS AS IDENTITY` is the caller's, as any other.
+    pub fn new(binding: &TableBinding, computed: &Computed) -> Self {
         let relation = binding.relation.sql();
         let columns: Vec<&str> = binding.table.columns().iter().map(|column| column.name).collect();
         let key: Vec<&str> = binding.primary_key().collect();
-        let names = list(columns.iter().map(|name| quote_identifier(name)));
-        let places = list((1..=columns.len()).map(|place| format!("${place}")));
+        let given = || columns.iter().enumerate().filter(|(_, name)| !computed.is_generated(name));
+        let names = list(given().map(|(_, name)| quote_identifier(name)));
+        let places = list(given().map(|(place, _)| format!("${}", place + 1)));
+        // Of an insert that leaves the key to PostgreSQL.
+        let others = || columns.iter().enumerate().filter(|(_, name)| !key.contains(*name) && computed.is_settable(name));
         let returned = format!("{}, {}::text", binding.columns_sql("s"), binding.key_sql("s"));
         let assigned = |value: &dyn Fn(usize, &str) -> String| {
-            let others = columns.iter().enumerate().filter(|(_, name)| !key.contains(name));
-            list(others.map(|(place, name)| format!("{} = {}", quote_identifier(name), value(place, name))))
+            let set = |(place, name): (usize, &&str)| format!("{} = {}", quote_identifier(name), value(place, name));
+            // A table of nothing but its key: its row is the same as before.
+            if others().next().is_none() { list(columns.iter().enumerate().take(1).map(set)) } else { list(others().map(set)) }
         };
         let of_key = |first: usize| {
             let parts = key.iter().enumerate().map(|(i, name)| format!("s.{} = ${}", quote_identifier(name), first + i));
@@ -49,7 +97,7 @@ impl RowStatements {
         let select = format!("SELECT {returned} FROM {relation} AS s WHERE {}", of_key(1));
         Self {
             upsert: format!(
-                "INSERT INTO {relation} AS s ({names}) VALUES ({places})
+                "INSERT INTO {relation} AS s ({names}) OVERRIDING SYSTEM VALUE VALUES ({places})
                  ON CONFLICT ({}) DO UPDATE SET {excluded}
                  RETURNING {returned}, (SELECT {old_key}::text FROM {relation} AS o WHERE {same_row})",
                 list(key.iter().map(|name| quote_identifier(name)))
@@ -57,8 +105,8 @@ impl RowStatements {
             // Every column is bound; the places of the key are left unused.
             insert: format!(
                 "INSERT INTO {relation} AS s ({}) VALUES ({}) RETURNING {returned}",
-                list(columns.iter().filter(|name| !key.contains(*name)).map(|name| quote_identifier(name))),
-                list(columns.iter().enumerate().filter(|(_, name)| !key.contains(*name)).map(|(i, _)| format!("${}", i + 1))),
+                list(others().map(|(_, name)| quote_identifier(name))),
+                list(others().map(|(place, _)| format!("${}", place + 1))),
             ),
             select_by_key: format!("SELECT {returned} FROM {relation} AS s WHERE {whole_key}"),
             select_for_update: format!("{select} FOR UPDATE"),

@@ -1,15 +1,22 @@
 //! Writing a row in one round trip: only while what the store believes of the phase is so, and never otherwise than the long
 //! way would have done it.
 
+use std::time::Duration;
+
 use lockstep::store::Delivery;
 use lockstep_core::Phase;
-use lockstep_postgres::flip_phase;
+use lockstep_postgres::{flip_phase, take_exclusive};
 use lockstep_tests::World;
-use lockstep_tests::world::LOGS;
+use lockstep_tests::world::{LOGS, eventually};
 
 use crate::store::{applied, row};
 
-const FUNCTIONS: [&str; 3] = ["upsert_integration_logs", "insert_integration_logs", "delete_integration_logs"];
+/// The functions of the logs, by what programs have installed so far.
+async fn functions(world: &World) -> Vec<String> {
+    let all = "SELECT coalesce(string_agg(proname, ' ' ORDER BY proname), '') FROM pg_proc
+               WHERE pronamespace = 'lockstep'::regnamespace AND proname ~ '^(upsert|insert|delete)_integration_logs'";
+    world.value::<String>(all).await.split_whitespace().map(str::to_owned).collect()
+}
 
 #[tokio::test]
 async fn who_believes_in_a_phase_that_is_over_writes_under_the_present_one() {
@@ -32,7 +39,9 @@ async fn who_believes_in_a_phase_that_is_over_writes_under_the_present_one() {
 async fn without_the_functions_writes_go_the_long_way() {
     let world = World::start().await;
     world.migrated_to(Phase::DualWrite).await.close().await;
-    for function in FUNCTIONS {
+    let installed = functions(&world).await;
+    assert_eq!(installed.len(), 3, "one a kind of write: {installed:?}");
+    for function in installed {
         world.sql(&format!("DROP FUNCTION lockstep.{function}")).await;
     }
     let store = world.log_store();
@@ -40,6 +49,34 @@ async fn without_the_functions_writes_go_the_long_way() {
     applied(&store.insert(&row(0, "u")).await.expect("written"));
     assert!(store.delete(100).await.expect("deleted").found);
     assert_eq!(world.count(LOGS).await, 1);
+    // The next coordinator adds what this program calls and does not find.
+    world.prepared().await.close().await;
+    assert_eq!(functions(&world).await.len(), 3);
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_write_that_waits_for_a_step_goes_by_the_phase_after_it() {
+    let world = World::start().await;
+    let coordinator = world.migrated_to(Phase::PostgresOnly).await;
+    let (put, update) = (world.log_store(), world.log_store());
+    assert!(matches!(put.put(&row(1, "u")).await.expect("written").target, Delivery::NotDue), "it knows the phase now");
+    assert!(matches!(update.put(&row(2, "u")).await.expect("written").target, Delivery::NotDue), "and so does this one");
+    // The step has the barrier and has not committed: whoever read the phase before the barrier, would read the old one.
+    let mut flip = world.source.begin("flipping").await.expect("a transaction");
+    take_exclusive(&mut flip, Duration::from_secs(5)).await.expect("the barrier");
+    let epoch = flip_phase(&mut flip, Phase::DualWrite).await.expect("flipped");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+    let (at_once, updated, ()) =
+        tokio::join!(put.put(&row(3, "u")), update.update(2, |log| log.user_id = Some("v".to_owned())), async {
+            eventually("both wait behind the barrier", async || world.value::<i64>(waiting).await >= 2).await;
+            flip.commit().await.expect("committed");
+        });
+    for outcome in [at_once.expect("written"), updated.expect("written")] {
+        assert_eq!((outcome.control.phase, outcome.control.epoch), (Phase::DualWrite, epoch), "I5");
+        applied(&outcome);
+    }
+    coordinator.close().await;
     world.assert_converged().await;
 }
 
@@ -56,7 +93,9 @@ async fn a_default_of_repeatable_read_is_no_way_round_the_barrier() {
     // A session that does not is refused by the function, before anything is written.
     let mut session = source.pool().begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.expect("begun");
     let epoch = world.source.control().await.expect("the phase").epoch.0;
-    let call = format!("SELECT * FROM lockstep.delete_integration_logs(1, {epoch}, false, false)");
+    let installed = functions(&world).await;
+    let delete = installed.iter().find(|name| name.starts_with("delete_")).expect("installed");
+    let call = format!("SELECT * FROM lockstep.{delete}(1, {epoch}, false, false)");
     let error = sqlx::raw_sql(sqlx::AssertSqlSafe(call)).execute(&mut *session).await.expect_err("refused");
     assert_eq!(error.as_database_error().and_then(|e| e.code()).as_deref(), Some("LK001"), "{error}");
     drop(session);

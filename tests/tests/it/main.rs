@@ -28,6 +28,7 @@ mod intents;
 mod killed;
 mod lost_commits;
 mod moving;
+mod one_reading;
 mod orphans;
 mod planted;
 mod process;

@@ -34,8 +34,6 @@ pub struct SizeReport {
     pub bytes_per_row: f64,
     /// The guarded path.
     pub guarded: Measured,
-    /// The cold path.
-    pub cold: Measured,
     /// Rows a second of a raw binary `COPY`.
     pub raw_copy_rows_per_s: f64,
     /// Rows a second of replaying prepared guarded requests.
@@ -90,12 +88,11 @@ pub async fn run(sizes: &[u64], rounds: u32, seed: u64, json: bool) -> anyhow::R
 
 async fn measure(url: &str, null: &Null, prepared: &mut Prepared, history: &History, rounds: u32) -> anyhow::Result<SizeReport> {
     let begun = Ticks::now();
-    let (mut cold, mut guarded): (Option<Measured>, Option<Measured>) = (None, None);
+    let mut guarded: Option<Measured> = None;
     let (mut copy, mut replay, mut sdk_loop) = (None, None, None);
     for round in 1..=rounds.max(1) {
         eprintln!("measuring, round {round}");
-        cold = Some(worker::spawn(url, &null.url, true).await?.better_than(cold));
-        let one = worker::spawn(url, &null.url, false).await?;
+        let one = worker::spawn(url, &null.url).await?;
         guarded = Some(one.better_than(guarded));
         copy = machine::better(copy, limits::raw_copy(url, one.rows).await?);
         prepared.add(null.captured.take());
@@ -111,7 +108,6 @@ async fn measure(url: &str, null: &Null, prepared: &mut Prepared, history: &Hist
         rows: guarded.rows,
         bytes_per_row: guarded.bytes as f64 / guarded.rows as f64,
         guarded,
-        cold: cold.context(none)?,
         raw_copy_rows_per_s: copy.context(none)?,
         raw_replay_rows_per_s: replay.context(none)?,
         sdk_loop_rows_per_s: sdk_loop.context(none)?,
@@ -141,16 +137,15 @@ fn print(report: &Report) {
     println!("backfill into a null target, rows a second, the best of {} rounds, ratios of this one run", report.rounds);
     for size in &report.sizes {
         println!("\n{} rows of {:.0} bytes", size.rows, size.bytes_per_row);
-        for (name, measured) in [("guarded batch", size.guarded), ("cold batch", size.cold)] {
-            let memory = measured.peak_kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{:.0} MB", kib as f64 / 1024.0));
-            let rate = measured.rows_per_s();
-            println!(
-                "  {name:<14} {rate:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of raw replay   {:>6.1} x the plain loop   peak memory {memory}",
-                rate / size.raw_copy_rows_per_s,
-                rate / size.raw_replay_rows_per_s,
-                rate / size.sdk_loop_rows_per_s,
-            );
-        }
+        let (name, measured) = ("guarded batch", size.guarded);
+        let memory = measured.peak_kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{:.0} MB", kib as f64 / 1024.0));
+        let rate = measured.rows_per_s();
+        println!(
+            "  {name:<14} {rate:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of raw replay   {:>6.1} x the plain loop   peak memory {memory}",
+            rate / size.raw_copy_rows_per_s,
+            rate / size.raw_replay_rows_per_s,
+            rate / size.sdk_loop_rows_per_s,
+        );
         println!("  raw COPY       {:>9.0} rows/s   (one connection, binary, discarded)", size.raw_copy_rows_per_s);
         println!("  raw replay     {:>9.0} rows/s   (prepared guarded requests, nothing computed)", size.raw_replay_rows_per_s);
         println!("  plain SDK loop {:>9.0} rows/s   (one PutItem after the other)", size.sdk_loop_rows_per_s);

@@ -43,8 +43,8 @@ impl Measured {
 ///
 /// # Errors
 /// When it cannot be started, or fails.
-pub async fn spawn(source_url: &str, endpoint_url: &str, cold: bool) -> anyhow::Result<Measured> {
-    process::measured(&["bench", "worker", endpoint_url, if cold { "cold" } else { "guarded" }], source_url).await
+pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Measured> {
+    process::measured(&["bench", "worker", endpoint_url, "guarded"], source_url).await
 }
 
 /// The measured process itself: backfills `integration_logs` and prints [`Measured`] as JSON.
@@ -61,7 +61,8 @@ pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
         source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
         source.adopt_target(binding.name(), &binding.target_name, None).await?;
     }
-    let load_path = if path == "cold" { LoadPathChoice::Cold } else { LoadPathChoice::Guarded };
+    anyhow::ensure!(path == "guarded", "no load path is called `{path}`");
+    let load_path = LoadPathChoice::Guarded;
     let options = Options { backfill: BackfillOptions { load_path, ..BackfillOptions::default() }, ..Options::default() };
     let migration =
         Migration { source, target, tables: vec![binding], actor: "bench".to_owned(), options, watch: Watch::default() };

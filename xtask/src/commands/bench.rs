@@ -69,7 +69,7 @@ pub enum What {
     Worker {
         /// The null target.
         endpoint_url: String,
-        /// `guarded` or `cold`.
+        /// `guarded`.
         path: String,
     },
 }

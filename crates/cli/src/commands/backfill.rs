@@ -25,7 +25,7 @@ use crate::{Context, help};
        cargo xtask backfill --restart                        plan anew and read everything again"
 ))]
 pub struct Args {
-    /// How history goes in: auto, guarded (any time) or cold (only while nothing else writes the target)
+    /// How history goes in: auto or guarded, which are the same; cold, of earlier versions, is taken for guarded
     #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold"])]
     pub load_path: Option<String>,
     /// Most write units a second over all tables; 0 takes what the target gives

@@ -59,7 +59,7 @@ impl TableRun {
                 Err(error) if error.kind.retry() == Retry::Never => return Err(error.into()),
                 Err(error) => {
                     if error.kind == Kind::Unknown {
-                        self.note_lost_reply();
+                        self.progress().lost_replies.fetch_add(1, Relaxed);
                     }
                     if error.kind != Kind::Throttled {
                         self.progress().pause(Some(error.to_string()));
@@ -91,7 +91,7 @@ impl TableRun {
         }
     }
 
-    /// Finds the rows that spoil a request. Conditional puts are safe at any time, on every path.
+    /// Finds the rows that spoil a request. Conditional puts may be repeated as well.
     async fn deliver_singly(&self, batch: &mut Batch, error: StoreError) -> Result<RangeProgress> {
         let mut done = RangeProgress::default();
         if batch.len() == 1 {
@@ -127,10 +127,5 @@ impl TableRun {
     async fn set_aside(&self, batch: &Batch, place: usize, reason: &str) -> Result<()> {
         let key = batch.key(&self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
         self.set_aside_key(&key, batch.tuple(place), reason).await
-    }
-
-    fn note_lost_reply(&self) {
-        self.progress().lost_replies.fetch_add(1, Relaxed);
-        self.shared.lost_reply.store(true, Relaxed);
     }
 }

@@ -9,7 +9,7 @@ mod range;
 mod watermark;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::options::Migration;
-use crate::plan::{self, PathFacts};
+use crate::plan;
 use crate::progress::{Progress, TableProgress};
 use crate::rate::Rate;
 
@@ -65,7 +65,6 @@ pub(super) struct Shared {
     /// One permit a KiB read and not yet acknowledged: what bounds memory.
     queue_kib: Arc<Semaphore>,
     errors: AtomicU64,
-    lost_reply: AtomicBool,
 }
 
 /// One table in one run.
@@ -93,7 +92,6 @@ pub(crate) async fn run(
         requests: Semaphore::new(options.requests_in_flight.max(1)),
         queue_kib: Arc::new(Semaphore::new((options.queue_bytes_max / 1024).max(1))),
         errors: AtomicU64::new(0),
-        lost_reply: AtomicBool::new(false),
     });
     // A failing table stops the others: what they had under way is settled or read again, either is right.
     let stop = cancel.child_token();
@@ -174,9 +172,6 @@ async fn table(
         all_progress: all_progress.clone(),
         cancel: cancel.clone(),
     });
-    if path == LoadPath::ColdBatch && !open.is_empty() {
-        source.begin_cold(name, migration.target.request_lifetime()).await?;
-    }
     // A task a range, as many at once as there are readers: encoding, serialising and signing use every processor.
     let mut tasks = JoinSet::new();
     let mut waiting = open.into_iter();
@@ -188,10 +183,6 @@ async fn table(
         if let Some(range) = waiting.next() {
             tasks.spawn(run.clone().range(range));
         }
-    }
-    if path == LoadPath::ColdBatch {
-        let lost = shared.lost_reply.load(Relaxed);
-        source.end_cold(name, lost.then(|| migration.target.request_lifetime())).await?;
     }
     Ok(BackfillSummary {
         table: name.to_owned(),
@@ -209,15 +200,9 @@ async fn table(
 }
 
 async fn choose_path(migration: &Migration, binding: &TableBinding) -> Result<LoadPath> {
-    let state = migration.source.table_state(binding.name()).await?;
     let probe = binding.table.target().unused_key();
-    let facts = PathFacts {
-        partiql: Backoff::patient().retry(|| migration.target.has_partiql(&binding.target_name, &probe)).await?,
-        cold: state.as_ref().is_some_and(plan::provably_cold),
-    };
-    plan::load_path(migration.options.backfill.load_path, facts).map_err(|reason| {
-        StoreError::target(Kind::Misconfigured, format!("choosing the load path of {}", binding.name()), reason).into()
-    })
+    let has_partiql = Backoff::patient().retry(|| migration.target.has_partiql(&binding.target_name, &probe)).await?;
+    Ok(plan::load_path(migration.options.backfill.load_path, has_partiql))
 }
 
 /// Makes the plan, unless an earlier run made it: then its ranges, and its window, stand.

@@ -116,7 +116,7 @@ impl Known {
     }
 
     /// Knows nothing any more.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.leases.fetch_add(1, SeqCst);
         self.write(None);

@@ -7,12 +7,13 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
-use lockstep_core::{Control, MigratableTable, Phase, Result};
-use lockstep_postgres::{Call, CallEnd, Called, Mark, Marked, Marks, TableBinding, call, call_sql};
+use lockstep_core::{Control, MigratableTable, Phase, Result, SourceKey};
+use lockstep_postgres::{Call, CallEnd, Called, Mark, Marked, Marks, RowStatements, TableBinding, call, call_sql};
 use sqlx::postgres::PgArguments;
 
 use super::acknowledge::Beside;
-use super::transaction::{Change, WriteTransaction, Written};
+use super::commit::Commit;
+use super::transaction::{Change, State, WriteTransaction, Written};
 use super::write::Touched;
 use super::{Begun, Delivery, Store, WriteFailed, WriteMode, WriteOutcome};
 
@@ -26,8 +27,8 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(binding: &TableBinding) -> Self {
-        let sql = |call| call_sql(call, binding);
+    pub(super) fn new(binding: &TableBinding, statements: &RowStatements) -> Self {
+        let sql = |call| call_sql(call, binding, statements);
         let missing_in = AtomicI64::new(0);
         Self { upsert: sql(Call::Upsert), insert: sql(Call::Insert), delete: sql(Call::Delete), missing_in }
     }
@@ -90,8 +91,8 @@ impl<T: MigratableTable> Store<T> {
     ) -> Result<Option<WriteOutcome<T::Row>>> {
         // Whoever does not know the phase, asks in its transaction.
         let Ok(control) = self.shared.phase.current().await else { return Ok(None) };
-        let calls = &self.shared.calls;
-        if control.phase == Phase::DynamoOnly || calls.missing_in.load(Ordering::Relaxed) == control.epoch.0 {
+        let missing_in = self.shared.writes.get().map(|writes| writes.calls.missing_in.load(Ordering::Relaxed));
+        if control.phase == Phase::DynamoOnly || missing_in == Some(control.epoch.0) {
             return Ok(None);
         }
         let ended = match self.shared.writer.options().mode(control.phase) {
@@ -102,7 +103,9 @@ impl<T: MigratableTable> Store<T> {
             Ended::Done(outcome) => Ok(Some(outcome)),
             Ended::Stale => Ok(None),
             Ended::Missing => {
-                calls.missing_in.store(control.epoch.0, Ordering::Relaxed);
+                if let Some(writes) = self.shared.writes.get() {
+                    writes.calls.missing_in.store(control.epoch.0, Ordering::Relaxed);
+                }
                 Ok(None)
             }
         }
@@ -121,15 +124,16 @@ impl<T: MigratableTable> Store<T> {
         let doing = format!("writing {}", T::NAME);
         // Apart from the call, so that a server that is not there is not taken for a lost answer.
         let mut connection = writer.source().session(&doing).await?;
+        let calls = &self.writes(&mut connection).await?.calls;
         let asked_at = Instant::now();
         let marks = if writes_both { Marks::Versions } else { Marks::Unasked };
-        let ended = call(&mut connection, self.shared.calls.sql(kind), arguments, control.epoch, marks, &doing).await;
-        if matches!(ended, CallEnd::Done(_) | CallEnd::NoRow) {
+        let ended = call(&mut connection, calls.sql(kind), arguments, control.epoch, marks, &doing).await;
+        if matches!(ended, CallEnd::Done(_) | CallEnd::NoRow(_)) {
             connection.keep();
         }
         let called = match ended {
             CallEnd::Done(called) => called,
-            CallEnd::NoRow => return Ok(Ended::Done(nothing(control))),
+            CallEnd::NoRow(_) => return Ok(Ended::Done(nothing(control))),
             CallEnd::Stale => return Ok(Ended::Stale),
             CallEnd::Missing => return Ok(Ended::Missing),
             CallEnd::Refused(error) => return Err(error),
@@ -151,10 +155,20 @@ impl<T: MigratableTable> Store<T> {
         let writer = &self.shared.writer;
         let doing = format!("writing {}", T::NAME);
         let mut sql = writer.source().begin(&doing).await?;
-        let called = call(&mut sql, self.shared.calls.sql(kind), arguments, control.epoch, Marks::WithRepairs, &doing).await;
+        let calls = &self.writes(&mut sql).await?.calls;
+        let called = call(&mut sql, calls.sql(kind), arguments, control.epoch, Marks::WithRepairs, &doing).await;
         let called = match called {
             CallEnd::Done(called) => called,
-            CallEnd::NoRow => return Ok(Ended::Done(nothing(control))),
+            CallEnd::NoRow(None) => return Ok(Ended::Done(nothing(control))),
+            // A trigger did something else instead, as a soft delete does. Its keys are marked, and are the relay's.
+            CallEnd::NoRow(Some(id)) => {
+                let ended = match writer.commit(sql, id).await {
+                    Commit::Committed => Ok(Written { control, deliveries: Vec::new() }),
+                    Commit::RolledBack(error) => Err(WriteFailed::rolled_back(error, false)),
+                    Commit::Unknown(error) => Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
+                };
+                return writer.counted(ended).map(|_| Ended::Done(nothing(control)));
+            }
             CallEnd::Stale => return Ok(Ended::Stale),
             CallEnd::Missing => return Ok(Ended::Missing),
             // Without its commit nothing was written.
@@ -169,16 +183,22 @@ impl<T: MigratableTable> Store<T> {
     }
 
     fn note_called(&self, noted: &mut Noted, kind: Call, called: &Called) -> Result<Touched<T::Row>> {
-        let (key, row) = self.read_row(&called.row)?;
-        let (row, left) = match kind {
-            Call::Delete => (None, Some(key)),
-            Call::Insert => (Some((key, row)), None),
-            Call::Upsert => (Some((key, row)), self.read_old_key(&called.row)?),
+        let key = self.read_key(&called.row)?;
+        let left = self.read_old_key(&called.row)?.filter(|left| *left != key);
+        let now = called.now.as_deref().map(|now| self.parse_key(now)).transpose()?;
+        let row = now.is_some().then(|| self.read_fields(&called.row)).transpose()?;
+        let item = row.as_ref().map(|row| self.shared.table.encode(row));
+        // A key that neither is nor was the row's by this write, but is now, was marked by a trigger; it is the relay's.
+        let state = |key: &SourceKey| match &item {
+            Some(item) if now.as_ref() == Some(key) => State::Row(item.clone()),
+            _ => State::Gone,
         };
-        let deleted = row.is_none();
-        let touched = self.note(&mut noted.changes, row, left);
+        let binding = &self.shared.binding;
+        let changes = std::iter::once(key).chain(left).map(|key| (state(&key), key));
+        let places = changes.map(|(state, key)| Change::note(&mut noted.changes, binding, key, state)).collect();
+        let touched = Touched::of(row.filter(|_| kind != Call::Delete), places);
         // The row's own change is noted first, and the key that it left after it.
-        let marks = if deleted { vec![called.key] } else { vec![called.key, called.old_key] };
+        let marks = [called.key, called.old_key];
         noted.marks.extend(marks.into_iter().enumerate().filter_map(|(of, marked)| mark(of, marked)));
         Ok(touched)
     }

@@ -6,23 +6,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockstep_core::{Control, Error, Result};
-use lockstep_postgres::{Delivered, Mark, marks_of};
+use lockstep_postgres::{Delivered, Mark};
 
 use super::acknowledge::{Beside, Held};
 use super::commit::Commit;
 use super::deliver::{Put, Sent};
 use super::reads::Owed;
-use super::transaction::{Change, WriteTransaction, Written};
+use super::transaction::{Change, WriteTransaction, Written, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
 impl Writer {
     /// Commits, then delivers.
     pub(super) async fn best_effort(&self, write: WriteTransaction, beside: Option<&Beside>) -> Result<Written> {
-        let keys = write.keys();
-        let WriteTransaction { mut sql, control, id, changes, together, held } = write;
-        // After the last statement, never after the first: a later one may have marked a key again.
-        let marks =
-            if control.phase.writes_both() && !keys.is_empty() { marks_of(&mut sql, &keys, false).await? } else { Vec::new() };
+        let WriteTransaction { mut sql, control, id, mut changes, together, held } = write;
+        // What a trigger that is deferred does at the commit marks its keys once more: they stay pending for the relay.
+        let marks = if control.phase.writes_both() && !changes.is_empty() {
+            read_left(&mut sql, &mut changes, false).await?
+        } else {
+            Vec::new()
+        };
         // From here on, unless the target gets them inline, this handle reads these keys from the source.
         let owed = self.owe(marks.iter().map(|mark| &changes[mark.of]));
         // Behind the barrier the phase cannot have changed: it is known as of now.

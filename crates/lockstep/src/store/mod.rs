@@ -43,9 +43,11 @@ pub use write::PrimaryKey;
 use std::sync::Arc;
 
 use at_once::Calls;
-use lockstep_core::MigratableTable;
+use lockstep_core::{MigratableTable, Result};
 use lockstep_dynamo::Target;
-use lockstep_postgres::{RowStatements, Source, TableBinding};
+use lockstep_postgres::{Computed, RowStatements, Source, TableBinding};
+use sqlx::postgres::PgConnection;
+use tokio::sync::OnceCell;
 
 /// An application's handle on one table; cheap to clone.
 ///
@@ -70,8 +72,14 @@ struct Shared<T> {
     phase: PhaseView,
     writer: Writer,
     sql: RowStatements,
-    calls: Calls,
+    writes: OnceCell<Writes>,
     reads: Reads,
+}
+
+/// What writes rows: it depends on which columns PostgreSQL computes, so it is made at the first write.
+struct Writes {
+    sql: RowStatements,
+    calls: Calls,
 }
 
 impl<T: MigratableTable> Store<T> {
@@ -90,10 +98,24 @@ impl<T: MigratableTable> Store<T> {
     /// When `binding` is of another table, which is a mistake in the program.
     pub fn with_writer(writer: Writer, table: Arc<T>, binding: TableBinding) -> Self {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
-        let (sql, calls) = (RowStatements::new(&binding), Calls::new(&binding));
+        // For reading; see `Store::writes`.
+        let sql = RowStatements::new(&binding, &Computed::default());
         let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
         let reads = writer.reads().of(&source, &binding);
-        Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql, calls, reads }) }
+        let (binding, writes) = (Arc::new(binding), OnceCell::new());
+        Self { shared: Arc::new(Shared { table, binding, source, target, phase, writer, sql, writes, reads }) }
+    }
+
+    /// What writes rows of this table. The first write asks on its own connection which columns PostgreSQL computes: a store that
+    /// is made while PostgreSQL is away works in DynamoOnly all the same.
+    async fn writes(&self, connection: &mut PgConnection) -> Result<&Writes> {
+        let binding = &self.shared.binding;
+        let read = async || {
+            let sql = RowStatements::new(binding, &Computed::read(connection, binding).await?);
+            let calls = Calls::new(binding, &sql);
+            Ok(Writes { sql, calls })
+        };
+        self.shared.writes.get_or_try_init(read).await
     }
 
     /// As [`Store::new`], going by the phase of an [`Instance`](crate::instance::Instance).

@@ -26,7 +26,9 @@ pub enum Delivery {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct WriteOutcome<R> {
-    /// The row as PostgreSQL holds it, defaults and other triggers included; `None` after a delete, or where no row was.
+    /// The row as PostgreSQL holds it, defaults and other triggers included; `None` after a delete, or where no row was. What AFTER
+    /// triggers did is in it where a call takes one round trip and both stores are written; elsewhere it is the row as the
+    /// statement returned it. The item has it all in every case.
     pub row: Option<R>,
     /// Whether there was a row to write to.
     pub found: bool,

@@ -1,6 +1,6 @@
 //! Writing, `strict`: the target has it before PostgreSQL commits, or neither has it.
 //!
-//! In four steps: 1. The transaction writes, and reads the versions of its marks. 2. Its intents become durable on another connection (I9).
+//! In four steps: 1. The transaction writes, and reads what it left with the versions of its marks. 2. Its intents become durable on another connection (I9).
 //! 3. The puts leave; meanwhile the transaction takes its own marks and intents out. 4. It commits. Whatever happens between 2 and 4
 //! (a lost reply, a crash, a commit that fails) leaves the intents behind, and a sweep makes the relay put the truth back
 //! over what may have landed. Taking marks and intents out inside the transaction makes both as true as the commit.
@@ -8,21 +8,20 @@
 use std::time::Instant;
 
 use lockstep_core::{Error, Kind, Result, Version};
-use lockstep_postgres::{Mark, MarkedKey, TransactionId, marks_of, settle_in_transaction};
+use lockstep_postgres::{Mark, MarkedKey, TransactionId, settle_in_transaction};
 
 use super::acknowledge::Held;
 use super::best_effort::deferred;
 use super::commit::Commit;
 use super::counters::count;
 use super::deliver::{Put, Sent};
-use super::transaction::{WriteTransaction, Written};
+use super::transaction::{WriteTransaction, Written, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
 impl Writer {
     /// Puts, then commits.
     pub(super) async fn strict(&self, mut write: WriteTransaction) -> Result<Written> {
-        let keys = write.keys();
-        let marks = marks_of(&mut write.sql, &keys, true).await?;
+        let marks = read_left(&mut write.sql, &mut write.changes, true).await?;
         self.strict_of(write, marks).await
     }
 

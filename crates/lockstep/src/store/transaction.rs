@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockstep_core::{Control, Item, Result, SourceKey, Unholdable};
 use lockstep_dynamo::Target;
-use lockstep_postgres::{Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write};
+use lockstep_postgres::{Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write, left_under};
 
 use super::acknowledge::{Acknowledger, Beside, Held};
 use super::counters::count;
@@ -195,6 +195,28 @@ impl WriteTransaction {
     pub(super) fn keys(&self) -> Vec<MarkedKey> {
         self.changes.iter().map(|c| MarkedKey { table: c.key.table, key: c.key.key.clone() }).collect()
     }
+}
+
+/// Reads what the transaction of `changes` left under their keys, with the marks, after its last statement (I14): a trigger, a
+/// cascade or a later statement may have changed a row since a statement returned it. One question a table.
+pub(super) async fn read_left(sql: &mut SourceTransaction, changes: &mut [Change], strict: bool) -> Result<Vec<Mark>> {
+    let mut tables: Vec<Arc<TableBinding>> = Vec::new();
+    for change in changes.iter() {
+        if !tables.iter().any(|table| table.name() == change.binding.name()) {
+            tables.push(change.binding.clone());
+        }
+    }
+    let mut marks = Vec::with_capacity(changes.len());
+    for table in tables {
+        let of_table = changes.iter().enumerate().filter(|(_, change)| change.key.table == table.name());
+        let keys: Vec<(usize, &str)> = of_table.map(|(of, change)| (of, change.key.key.as_str())).collect();
+        for left in left_under(sql, &table, &keys, strict).await? {
+            let item = left.with_fields(|fields| table.table.encode(fields));
+            changes[left.mark.of].state = item.map_or(State::Gone, State::Row);
+            marks.push(left.mark);
+        }
+    }
+    Ok(marks)
 }
 
 impl Change {

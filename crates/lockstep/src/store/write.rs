@@ -40,6 +40,10 @@ pub(crate) struct Touched<R> {
 }
 
 impl<R> Touched<R> {
+    pub(super) fn of(row: Option<R>, places: Vec<usize>) -> Self {
+        Self { row, places }
+    }
+
     pub(super) const NOTHING: Self = Self { row: None, places: Vec::new() };
 
     /// Whether there was a row.
@@ -155,15 +159,18 @@ impl<T: MigratableTable> Store<T> {
 
     pub(crate) async fn put_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
         let doing = format!("writing {}", T::NAME);
-        let sql = AssertSqlSafe(self.shared.sql.upsert.clone());
-        let returned = sqlx::query_with(sql, bound(row)).fetch_one(&mut *write.sql).await.doing(&doing)?;
+        let sql = AssertSqlSafe(self.writes(&mut write.sql).await?.sql.upsert.clone());
+        let returned = sqlx::query_with(sql, bound(row)).fetch_optional(&mut *write.sql).await.doing(&doing)?;
+        // A trigger did something else instead, and that is committed.
+        let Some(returned) = returned else { return Ok(Touched::NOTHING) };
         let (key, row) = self.read_row(&returned)?;
         let old_key = self.read_old_key(&returned)?;
         Ok(self.note(&mut write.changes, Some((key, row)), old_key))
     }
 
     pub(crate) async fn insert_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
-        let inserted = self.fetch(&mut write.sql, &self.shared.sql.insert, bound(row)).await?;
+        let insert = &self.writes(&mut write.sql).await?.sql.insert;
+        let inserted = self.fetch(&mut write.sql, insert, bound(row)).await?;
         Ok(self.note(&mut write.changes, inserted, None))
     }
 
@@ -195,7 +202,8 @@ impl<T: MigratableTable> Store<T> {
         old_key: SourceKey,
         row: &T::Row,
     ) -> Result<Touched<T::Row>> {
-        let written = self.fetch(&mut write.sql, &self.shared.sql.update, bound(row)).await?;
+        let update = &self.writes(&mut write.sql).await?.sql.update;
+        let written = self.fetch(&mut write.sql, update, bound(row)).await?;
         let gone = written.is_some().then_some(old_key);
         Ok(self.note(&mut write.changes, written, gone))
     }
@@ -230,19 +238,33 @@ impl<T: MigratableTable> Store<T> {
     }
 
     pub(super) fn read_row(&self, row: &PgRow) -> Result<(SourceKey, T::Row)> {
-        let bad = |e: String| Error::source(Kind::Invalid, format!("reading a row of {}", T::NAME), e);
-        let key: String = row.try_get(self.shared.sql.key_at).map_err(|e| bad(e.to_string()))?;
-        let key = SourceKey::parse(&key).map_err(|e| bad(e.to_string()))?;
-        let row = Fields::of_query(row, 0, T::Row::from_fields).map_err(|e| bad(e.to_string()))?;
-        Ok((key, row))
+        Ok((self.read_key(row)?, self.read_fields(row)?))
+    }
+
+    /// The key that a statement returned.
+    pub(super) fn read_key(&self, row: &PgRow) -> Result<SourceKey> {
+        let key: String = row.try_get(self.shared.sql.key_at).map_err(|e| bad_row::<T>(e.to_string()))?;
+        self.parse_key(&key)
+    }
+
+    pub(super) fn parse_key(&self, key: &str) -> Result<SourceKey> {
+        SourceKey::parse(key).map_err(|e| bad_row::<T>(e.to_string()))
+    }
+
+    /// The row itself.
+    pub(super) fn read_fields(&self, row: &PgRow) -> Result<T::Row> {
+        Fields::of_query(row, 0, T::Row::from_fields).map_err(|e| bad_row::<T>(e.to_string()))
     }
 
     /// The key that the row had before an upsert.
     pub(super) fn read_old_key(&self, row: &PgRow) -> Result<Option<SourceKey>> {
-        let bad = |e: String| Error::source(Kind::Invalid, format!("reading a row of {}", T::NAME), e);
-        let key: Option<String> = row.try_get(self.shared.sql.key_at + 1).map_err(|e| bad(e.to_string()))?;
-        key.map(|text| SourceKey::parse(&text)).transpose().map_err(|e| bad(e.to_string()))
+        let key: Option<String> = row.try_get(self.shared.sql.key_at + 1).map_err(|e| bad_row::<T>(e.to_string()))?;
+        key.map(|text| self.parse_key(&text)).transpose()
     }
+}
+
+fn bad_row<T: MigratableTable>(why: String) -> Error {
+    Error::source(Kind::Invalid, format!("reading a row of {}", T::NAME), why)
 }
 
 fn bound(row: &impl Row) -> PgArguments {

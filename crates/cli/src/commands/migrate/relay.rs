@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_coordinator::{Coordinator, Error, Progress, RelaySummary, RelayUntil};
-use lockstep_dynamo::LoadPath;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -57,11 +56,9 @@ impl BackgroundRelay {
     }
 }
 
-/// Waits until every table has chosen a load path that bears a relay beside it: delivering closes the cold path for good, so
-/// a relay that began before the choice would have made it.
+/// Waits until every table has chosen its load path, which the report names.
 async fn until_safe(progress: &Progress, backfilled: &CancellationToken) {
-    let bears = |path: Option<LoadPath>| path.is_some_and(|path| path != LoadPath::ColdBatch);
-    while !backfilled.is_cancelled() && !progress.tables.iter().all(|table| bears(table.load_path())) {
+    while !backfilled.is_cancelled() && !progress.tables.iter().all(|table| table.load_path().is_some()) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

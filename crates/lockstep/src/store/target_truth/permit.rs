@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lockstep_core::{Control, Error, Kind, Phase, Result};
+use lockstep_dynamo::Fence;
 
 use crate::instance::Moment;
 use crate::store::phase::{PHASE_LEASE, PhaseView, Renewal, fenced};
@@ -78,6 +79,16 @@ impl Permit {
         }
     }
 
+    /// What a request under this permit asks after its signature, right before it leaves: whether the lease still is, by both
+    /// clocks. [`Permit::covers`] is asked before the signature, and a process can be stopped between the two.
+    pub(super) fn fence(&self) -> Fence {
+        let (view, control, lease) = (self.view.clone(), self.control, self.lease);
+        Fence::new(move || match &view.renewal {
+            Renewal::Kept(_) => view.known.lease() == lease && view.known.left(Moment::now()).is_some(),
+            Renewal::Asking { .. } => view.holds(&control),
+        })
+    }
+
     /// Whether an answer that is here now may be told. 1. A write is answered, and its process is stopped. 2. A step waits its
     /// lease out, drains the feed, and goes back. 3. It wakes; was the write applied before the feed was drained? The lease
     /// says so only while it lasts, by the clocks of this process.
@@ -92,5 +103,34 @@ impl Permit {
 
     fn is_same_lease(&self) -> bool {
         self.view.known.lease() == self.lease
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::DateTime;
+    use lockstep_core::Epoch;
+
+    use super::*;
+    use crate::instance::Known;
+
+    #[tokio::test]
+    async fn an_answer_after_the_lease_is_not_told_and_a_request_after_it_does_not_leave() {
+        let control =
+            Control { phase: Phase::DynamoOnly, epoch: Epoch(4), changed_at: DateTime::default(), writes_paused: false };
+        let known = Arc::new(Known::default());
+        let lease = Some(Duration::from_secs(3600));
+        known.learn(control, Moment::now(), lease);
+        let view = PhaseView::kept(known.clone(), Arc::default());
+        let permit = view.permit(Instant::now()).await.expect("a lease").expect("writes are open");
+        assert!(permit.is_answered_in_time().await && permit.fence().is_open() && permit.covers().await.is_ok());
+        let fence = permit.fence();
+        // The keeper found that it had been away: the lease was given up. A new one is not the same.
+        known.forget();
+        assert!(!permit.is_answered_in_time().await && !fence.is_open() && permit.covers().await.is_err());
+        known.learn(control, Moment::now(), lease);
+        assert!(!permit.is_answered_in_time().await && !fence.is_open() && permit.covers().await.is_err());
     }
 }

@@ -86,10 +86,12 @@ impl Writer {
                 Ok(left) => deadline.min(Instant::now() + left),
                 Err(error) => return Err(ended(error, lost)),
             };
-            let answer = timeout_at(limit, self.target().put_if(puts, writer)).await;
+            let answer = timeout_at(limit, self.target().put_if(puts, writer, &permit.fence())).await;
             let error = match answer {
                 Ok(Ok(())) => return Ok(Sent::Applied),
                 Ok(Err(error)) if error.kind == Kind::Refused && !lost => return Ok(Sent::Raced),
+                // It did not leave: whether the lease can be had again, the next round asks.
+                Ok(Err(error)) if error.kind == Kind::Fenced && Instant::now() < deadline => continue,
                 Ok(Err(error)) => error,
                 Err(_) => Error::target(Kind::Unknown, "writing", "no answer in time"),
             };
