@@ -226,6 +226,7 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
                 let message = format!("capture of {} is not on: {state:?}", binding.name());
                 return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
             }
+            hold_shape(&mut transaction, binding, doing).await?;
         }
     }
     flip_phase(&mut transaction, intent.to).await?;

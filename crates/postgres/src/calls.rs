@@ -11,7 +11,7 @@ use lockstep_core::{Epoch, Error, Result, Version};
 use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 
-use super::binding::{TableBinding, list, quote_identifier, quote_literal};
+use super::binding::{TableBinding, digest_sql, list, quote_identifier, quote_literal};
 use super::intents::parse_xid;
 use super::statements::RowStatements;
 use super::{BARRIER, TransactionId};
@@ -177,7 +177,9 @@ fn function(call: Call, statements: &RowStatements, binding: &TableBinding) -> S
     let mark = |key: &str, version: &str, repair: &str| {
         format!(
             "SELECT p.version, CASE WHEN ${repairs} THEN nextval('lockstep.version_seq') END INTO {version}, {repair}
-             FROM lockstep.pending p WHERE p.table_name = {table} AND p.key = {key}::jsonb;"
+             FROM lockstep.pending p WHERE p.table_name = {table} AND {digest} = {of_key};",
+            digest = digest_sql("p.key"),
+            of_key = digest_sql(&format!("{key}::jsonb")),
         )
     };
     format!(

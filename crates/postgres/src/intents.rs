@@ -14,10 +14,12 @@
 use std::time::Duration;
 
 use lockstep_core::{Control, Doing, Error, Kind, Result, Version};
+use sqlx::AssertSqlSafe;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgQueryResult};
 
 use super::begin::begin_with;
+use super::binding::digest_sql;
 use super::sessions::Sessions;
 use super::{BARRIER, Source, SourceTransaction};
 use crate::control_of_row;
@@ -74,17 +76,15 @@ async fn begin_behind_barrier(sessions: &Sessions, lock_timeout: Option<Duration
 pub async fn marks_of(transaction: &mut PgConnection, keys: &[MarkedKey], strict: bool) -> Result<Vec<Mark>> {
     let doing = "reading the versions of this transaction";
     let (tables, keys): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.table, key.key.as_str())).unzip();
-    let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(
+    let sql = format!(
         "SELECT d.n, p.version, CASE WHEN $3 THEN nextval('lockstep.version_seq') END
          FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS d (table_name, key, n)
-         JOIN lockstep.pending p ON p.table_name = d.table_name AND p.key = d.key::jsonb",
-    )
-    .bind(&tables)
-    .bind(&keys)
-    .bind(strict)
-    .fetch_all(transaction)
-    .await
-    .doing(doing)?;
+         JOIN lockstep.pending p ON p.table_name = d.table_name AND {} = {}",
+        digest_sql("p.key"),
+        digest_sql("d.key::jsonb"),
+    );
+    let rows: Vec<(i64, i64, Option<i64>)> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(&tables).bind(&keys).bind(strict).fetch_all(transaction).await.doing(doing)?;
     let mark = |(n, version, repair): (i64, i64, Option<i64>)| Mark {
         of: n as usize - 1,
         version: Version(version),
@@ -105,11 +105,13 @@ pub async fn settle_in_transaction(transaction: &mut PgConnection, held: &[(&Mar
 
 /// Most strict writes are of one key, and a join costs half as much again as the deletes themselves.
 async fn settle_one(transaction: &mut PgConnection, key: &MarkedKey, version: Version) -> sqlx::Result<PgQueryResult> {
-    let settle = sqlx::query(
-        "WITH gone AS (DELETE FROM lockstep.pending WHERE table_name = $1 AND key = $2::jsonb AND version = $3),
-         cured AS (DELETE FROM lockstep.dead_letters WHERE table_name = $1 AND key = $2::jsonb AND version < $3)
-         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
+    let same = format!("table_name = $1 AND {} = {}", digest_sql("key"), digest_sql("$2::jsonb"));
+    let sql = format!(
+        "WITH gone AS (DELETE FROM lockstep.pending WHERE {same} AND version = $3),
+         cured AS (DELETE FROM lockstep.dead_letters WHERE {same} AND version < $3)
+         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()"
     );
+    let settle = sqlx::query(AssertSqlSafe(sql));
     settle.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
 }
 
@@ -117,20 +119,19 @@ async fn settle_many(transaction: &mut PgConnection, held: &[(&MarkedKey, Versio
     let tables: Vec<&str> = held.iter().map(|(key, _)| key.table).collect();
     let keys: Vec<&str> = held.iter().map(|(key, _)| key.key.as_str()).collect();
     let versions: Vec<i64> = held.iter().map(|(_, version)| version.0).collect();
-    sqlx::query(
+    let sql = format!(
         "WITH held AS MATERIALIZED (
-             SELECT t AS table_name, k::jsonb AS key, v AS version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
+             SELECT t AS table_name, {of_held} AS digest, v AS version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
          gone AS (DELETE FROM lockstep.pending p USING held h
-                  WHERE p.table_name = h.table_name AND p.key = h.key AND p.version = h.version),
+                  WHERE p.table_name = h.table_name AND {of_mark} = h.digest AND p.version = h.version),
          cured AS (DELETE FROM lockstep.dead_letters x USING held h
-                   WHERE x.table_name = h.table_name AND x.key = h.key AND x.version < h.version)
+                   WHERE x.table_name = h.table_name AND {of_letter} = h.digest AND x.version < h.version)
          DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
-    )
-    .bind(&tables)
-    .bind(&keys)
-    .bind(&versions)
-    .execute(transaction)
-    .await
+        of_held = digest_sql("k::jsonb"),
+        of_mark = digest_sql("p.key"),
+        of_letter = digest_sql("x.key"),
+    );
+    sqlx::query(AssertSqlSafe(sql)).bind(&tables).bind(&keys).bind(&versions).execute(transaction).await
 }
 
 impl Source {
@@ -186,17 +187,16 @@ impl Source {
     pub async fn settle_aborted(&self, ids: &[TransactionId]) -> Result<u64> {
         // Behind the barrier: who closes it sees either the intents or the marks, never neither.
         let mut transaction = begin_behind_barrier(&self.intents, Some(LOCK_TIMEOUT)).await?;
-        let marked = sqlx::query(
+        let sql = format!(
             "WITH settled AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
                               RETURNING table_name, key, repair_version)
              INSERT INTO lockstep.pending AS p (table_name, key, version)
              SELECT table_name, key, max(repair_version) FROM settled GROUP BY table_name, key ORDER BY table_name, key
-             ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(p.version, excluded.version)",
-        )
-        .bind(texts(ids))
-        .execute(&mut *transaction)
-        .await
-        .doing("settling an intent")?;
+             ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
+            digest_sql("key")
+        );
+        let marked =
+            sqlx::query(AssertSqlSafe(sql)).bind(texts(ids)).execute(&mut *transaction).await.doing("settling an intent")?;
         transaction.commit().await.doing("settling an intent")?;
         Ok(marked.rows_affected())
     }

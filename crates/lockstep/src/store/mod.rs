@@ -33,6 +33,7 @@ pub use phase::{PHASE_LEASE, PhaseView};
 pub use query::{Cursor, Page, Query, Selection};
 pub use reads::{Answer, ReadFrom, ReadOptions, Reads, Share, SourceCause};
 pub use swap::Swap;
+use target_truth::Fit;
 pub(crate) use target_truth::{Begun, TargetTransaction};
 pub(crate) use transaction::WriteTransaction;
 pub use transaction::Writer;
@@ -70,6 +71,7 @@ struct Shared<T> {
     sql: RowStatements,
     calls: Calls,
     reads: Reads,
+    fit: Fit,
 }
 
 impl<T: MigratableTable> Store<T> {
@@ -91,7 +93,20 @@ impl<T: MigratableTable> Store<T> {
         let (sql, calls) = (RowStatements::new(&binding), Calls::new(&binding));
         let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
         let reads = writer.reads().of(&source, &binding);
-        Self { shared: Arc::new(Shared { table, binding: Arc::new(binding), source, target, phase, writer, sql, calls, reads }) }
+        Self {
+            shared: Arc::new(Shared {
+                table,
+                binding: Arc::new(binding),
+                source,
+                target,
+                phase,
+                writer,
+                sql,
+                calls,
+                reads,
+                fit: Fit::default(),
+            }),
+        }
     }
 
     /// As [`Store::new`], going by the phase of an [`Instance`](crate::instance::Instance).
