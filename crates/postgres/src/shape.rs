@@ -95,6 +95,12 @@ impl<'a> Parts<'a> {
     }
 }
 
+fn sorted(columns: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = columns.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
 /// What hides rows of a relation with this fingerprint, as `kind: sentence`.
 pub fn hides(fingerprint: &str) -> Vec<String> {
     Parts::of(fingerprint).hides
@@ -112,17 +118,17 @@ impl Shape {
         if !now.hides.is_empty() {
             return Self::Hidden(now.hides);
         }
-        if captured.columns != now.columns {
-            return Self::Changed;
-        }
-        match (captured.shape, now.shape) {
-            (Some([columns, touched, file]), Some([columns_now, touched_now, file_now]))
-                if columns != columns_now || (touched != touched_now && file != file_now) =>
-            {
-                Self::Rewritten
-            }
+        let (Some([columns, touched, file]), Some([columns_now, touched_now, file_now])) = (captured.shape, now.shape) else {
             // One of the two is of a Lockstep that recorded no shape.
-            _ => Self::Same,
+            return if captured.columns == now.columns { Self::Same } else { Self::Changed };
+        };
+        // In whatever order: one that was dropped and added again comes last.
+        if sorted(captured.columns) != sorted(now.columns) {
+            Self::Changed
+        } else if columns != columns_now || (touched != touched_now && file != file_now) {
+            Self::Rewritten
+        } else {
+            Self::Same
         }
     }
 
@@ -316,6 +322,8 @@ mod tests {
         }
         check(&captured, &captured.replacen("bigint", "integer", 1), &Shape::Changed);
         check(&captured, "", &Shape::Changed);
+        let (ab, ba) = (format!("a text\nb text{SHAPE}1 2 3"), format!("b text\na text{SHAPE}4 2 3"));
+        check(&ab, &ba, &Shape::Rewritten);
     }
 
     #[test]

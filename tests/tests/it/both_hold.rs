@@ -26,9 +26,13 @@ fn document(text: &str) -> Option<Json> {
     Some(Json::parse(text).expect("a document"))
 }
 
+fn correlated(log_id: i64, user_id: &str) -> IntegrationLog {
+    IntegrationLog { correlation_id: Some("op".to_owned()), ..log_row(log_id, user_id) }
+}
+
 /// Logs that PostgreSQL refuses, and with which SQLSTATE.
 fn refused_logs() -> Vec<(&'static str, IntegrationLog)> {
-    let row = || log_row(900, "u");
+    let row = || correlated(900, "u");
     vec![
         ("22021", IntegrationLog { error_message: Some("a\0b".to_owned()), ..row() }),
         ("22021", IntegrationLog { service_name: "a\0b".to_owned(), ..row() }),
@@ -37,7 +41,7 @@ fn refused_logs() -> Vec<(&'static str, IntegrationLog)> {
         ("22003", IntegrationLog { response_data: document("[1e999999]"), ..row() }),
         ("54001", IntegrationLog { response_data: document(&deep(150_000)), ..row() }),
         ("22001", IntegrationLog { status_code: Some("123456".to_owned()), ..row() }),
-        ("23502", IntegrationLog { user_id: None, ..row() }),
+        ("23502", IntegrationLog { correlation_id: None, ..row() }),
     ]
 }
 
@@ -52,7 +56,8 @@ fn refused_payments() -> Vec<(&'static str, Payment)> {
 }
 
 /// Columns of the source are narrower than the row struct says.
-const NARROW: &str = "ALTER TABLE integration_logs ALTER COLUMN status_code TYPE varchar(5), ALTER COLUMN user_id SET NOT NULL";
+const NARROW: &str =
+    "ALTER TABLE integration_logs ALTER COLUMN status_code TYPE varchar(5), ALTER COLUMN correlation_id SET NOT NULL";
 
 #[track_caller]
 fn refused<R: std::fmt::Debug>(outcome: Result<WriteOutcome<R>, Error>, what: &str) {
@@ -63,15 +68,7 @@ fn refused<R: std::fmt::Debug>(outcome: Result<WriteOutcome<R>, Error>, what: &s
 async fn stage() -> (World, Migration) {
     let world = World::start().await;
     world.sql(NARROW).await;
-    let rows = format!(
-        "{}; {}",
-        logs(1, 20).replacen("correlation_id)", "correlation_id, user_id)", 1).replacen(
-            "'op-' || i / 10",
-            "'op-' || i / 10, 'u'",
-            1
-        ),
-        payments(1, 20)
-    );
+    let rows = format!("{}; {}", logs(1, 20), payments(1, 20));
     let world = world.dynamo_only(&rows).await;
     let app = world.app_without_source(Duration::from_secs(10)).await;
     (world, app)
@@ -106,7 +103,7 @@ async fn what_postgresql_would_refuse_is_refused_to_the_writer_and_nothing_is_wr
     }
     for text in [deep(6_000), "[1e131071, 1e-16383]".to_owned()] {
         sqlx::query("SELECT $1::text::jsonb").bind(&text).execute(world.strangers()).await.expect("PostgreSQL takes it");
-        logs.put(&IntegrationLog { response_data: document(&text), ..log_row(901, "u") }).await.expect("so do we");
+        logs.put(&IntegrationLog { response_data: document(&text), ..correlated(901, "u") }).await.expect("so do we");
     }
     app.shutdown().await;
 }
@@ -133,11 +130,24 @@ async fn a_short_text_is_padded_as_its_column_pads_it_and_the_way_back_stays_ope
     world.assert_converged().await;
 }
 
+/// Runs the feed until something is done beside it.
+async fn beside_a_feed<V>(world: &World, work: impl Future<Output = V>) -> V {
+    let cancel = CancellationToken::new();
+    let work = async {
+        let done = work.await;
+        cancel.cancel();
+        done
+    };
+    let (fed, done) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), work);
+    fed.expect("the feed goes on");
+    done
+}
+
 /// Written round the stores, or by one that did not ask: the feed sets it aside and goes on.
 #[tokio::test]
 async fn what_postgresql_cannot_hold_is_set_aside_by_name_and_the_feed_goes_on() {
     let world = World::start().await;
-    world.sql(NARROW.replace(", ALTER COLUMN user_id SET NOT NULL", "").as_str()).await;
+    world.sql(NARROW.replace(", ALTER COLUMN correlation_id SET NOT NULL", "").as_str()).await;
     world.sql("CREATE INDEX logs_by_user ON integration_logs (user_id)").await;
     let coordinator = world.prepared().await;
     world.sql(&logs(1, 30)).await;
@@ -146,38 +156,29 @@ async fn what_postgresql_cannot_hold_is_set_aside_by_name_and_the_feed_goes_on()
     world.feed_until_drained().await;
     let epoch = world.flip(Phase::DynamoOnly).await;
     let table = IntegrationLogs::default();
-    let noise: String = (0..200_u64).map(|n| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    let noise: String = (0..1_000_u64).map(|n| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
     let bad: Vec<IntegrationLog> = refused_logs()
         .into_iter()
         .filter(|(code, _)| *code != "23502")
-        .chain([("54000", IntegrationLog { user_id: Some(noise), ..log_row(900, "u") })])
+        .chain([("54000", IntegrationLog { user_id: Some(noise), ..correlated(900, "u") })])
         .enumerate()
         .map(|(n, (_, row))| IntegrationLog { log_id: 900 + n as i64, ..row })
         .collect();
     for (n, row) in bad.iter().enumerate() {
         world.put_item(&table, row, epoch).await;
-        world.put_item(&table, &log_row(1_000 + n as i64, "innocent"), epoch).await;
+        world.put_item(&table, &correlated(1_000 + n as i64, "innocent"), epoch).await;
     }
-    let cancel = CancellationToken::new();
     let there = format!("SELECT count(*) = {} FROM integration_logs WHERE user_id = 'innocent'", bad.len());
-    tokio::select! {
-        ended = world.feed(FeedUntil::Cancelled, &cancel) => panic!("the feed ended: {ended:?}"),
-        () = eventually("the rows after them follow", || world.value::<bool>(&there)) => {}
-    }
+    beside_a_feed(&world, eventually("the rows after them follow", || world.value::<bool>(&there))).await;
     let letters = world.source.dead_letters(LOGS, 100).await.expect("lists");
     assert_eq!(letters.len(), bad.len(), "{letters:?}");
     assert!(letters.iter().all(|letter| letter.stage == "reverse-feed" && letter.reason.contains("SQLSTATE")), "{letters:?}");
     let found = diagnosis(&world).await;
     assert!(found.findings.iter().any(|f| f.what.contains(&format!("{} rows cannot be held", bad.len()))), "{found:?}");
     let migration = world.migration();
-    let through = async || {
-        let cancel = CancellationToken::new();
-        let binding = world.logs_table();
-        tokio::select! {
-            ended = world.feed(FeedUntil::Cancelled, &cancel) => panic!("the feed ended: {ended:?}"),
-            drained = drained(&migration, &binding, Duration::from_secs(8)) => drained.expect("the stores answer"),
-        }
-    };
+    let binding = world.logs_table();
+    let through =
+        async || beside_a_feed(&world, drained(&migration, &binding, Duration::from_secs(8))).await.expect("the stores answer");
     let waits = through().await;
     assert!(!waits.through && waits.waits_for[0].contains("PostgreSQL would not have"), "{waits:?}");
     let acknowledged = world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
