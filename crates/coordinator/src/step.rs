@@ -15,6 +15,7 @@ use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::{self, CHANGE_PHASE, Intent};
 use crate::moving::{self, Moved, PauseSummary};
 use crate::options::Migration;
+use crate::records::hold_shape;
 use crate::rehearsal::Rehearsal;
 
 /// How a step ended well.
