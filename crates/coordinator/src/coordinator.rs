@@ -51,6 +51,7 @@ impl Coordinator {
         for binding in &migration.tables {
             // Capture that an older version installed knows nothing of DynamoOnly.
             migration.source.refresh_capture(binding).await?;
+            migration.source.record_shape(binding).await?;
             let state = migration.source.table_state(binding.name()).await?;
             if state.is_some_and(|state| state.cold_open) {
                 // Whoever ran the cold load is gone. Its last requests may still be under way.

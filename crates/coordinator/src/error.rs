@@ -1,6 +1,7 @@
 //! What can go wrong in a coordinator, by what it means to the operator.
 
 use lockstep_core::Phase;
+use lockstep_postgres::{Shape, TableBinding, columns_of};
 
 use crate::gate::GateReport;
 use crate::loss::Loss;
@@ -122,3 +123,18 @@ impl From<tokio::task::JoinError> for Error {
 
 /// Shorthand of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Refuses a source table that is not the one that was captured, or that hides rows.
+///
+/// # Errors
+/// [`Error::SchemaChanged`]; [`Kind::Refused`](lockstep_core::Kind::Refused) where values were rewritten, or rows cannot be seen.
+pub(crate) fn require_shape(binding: &TableBinding, captured: &str, now: &str) -> Result<()> {
+    let shape = Shape::of(captured, now);
+    let Some(wrong) = shape.wrong() else { return Ok(()) };
+    if shape == Shape::Changed {
+        let (captured, now) = (columns_of(captured).to_owned(), columns_of(now).to_owned());
+        return Err(Error::SchemaChanged { table: binding.name().to_owned(), captured, now });
+    }
+    let doing = format!("reading {}", binding.relation);
+    Err(lockstep_core::Error::source(lockstep_core::Kind::Refused, doing, format!("{wrong}; {}", shape.next())).into())
+}

@@ -1,9 +1,9 @@
 //! What the records of both stores say of a migration, for gates, steps and the doctor alike.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
-use lockstep_postgres::{CAPTURE_VERSION, TableBinding};
+use lockstep_postgres::{CAPTURE_VERSION, Shape, SourceTransaction, TableBinding};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::Migration;
 
 /// Refuses to move anything in a migration that is complete. A target that does not answer cannot say so.
@@ -41,4 +41,12 @@ pub(crate) fn how_set_back(record: &TargetRecord, newest: Option<Epoch>, ids: &[
         (Some(newest), _) => Some(format!("it says epoch {}, and epoch {newest} has been there", record.epoch)),
         (None, tables) => Some(format!("it would hand out ids of {} that are in use", tables.join(" and "))),
     }
+}
+
+/// Keeps a source table as it was captured until the transaction ends, or refuses.
+pub(crate) async fn hold_shape(transaction: &mut SourceTransaction, binding: &TableBinding, doing: &str) -> Result<()> {
+    let shape = Shape::hold(transaction, binding).await?;
+    let Some(wrong) = shape.wrong() else { return Ok(()) };
+    let message = format!("{}: {wrong}; {}", binding.relation, shape.next());
+    Err(Error::Store(StoreError::source(Kind::Refused, doing, message)))
 }

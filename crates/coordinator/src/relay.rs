@@ -14,7 +14,7 @@ use lockstep_postgres::{Delivered, KeyOrder, PendingRow, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::error::{Result, require_shape};
 use crate::history;
 use crate::options::Migration;
 use crate::progress::{Progress, TableProgress};
@@ -137,7 +137,7 @@ async fn pass(
     cancel: &CancellationToken,
 ) -> Result<u64> {
     let source = &migration.source;
-    let captured = source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+    let captured = source.record_shape(binding).await?.unwrap_or_default();
     let (mut after, mut seen, mut measured_at) = (None, 0, None::<Instant>);
     loop {
         if cancel.is_cancelled() {
@@ -156,9 +156,7 @@ async fn pass(
         seen += batch.rows.len() as u64;
         // After the read, before anything is acknowledged: see `Source::fingerprint`.
         let now = source.fingerprint(binding).await?;
-        if now != captured {
-            return Err(Error::SchemaChanged { table: binding.name().to_owned(), captured, now });
-        }
+        require_shape(binding, &captured, &now)?;
         let width = migration.options.relay.requests_in_flight.max(1);
         // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to another thread.
         let mut deliveries = Vec::with_capacity(batch.rows.len());

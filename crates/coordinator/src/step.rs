@@ -15,6 +15,7 @@ use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::{self, CHANGE_PHASE, Intent};
 use crate::moving::{self, Moved, PauseSummary};
 use crate::options::Migration;
+use crate::records::hold_shape;
 use crate::rehearsal::Rehearsal;
 
 /// How a step ended well.
@@ -226,6 +227,7 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
                 let message = format!("capture of {} is not on: {state:?}", binding.name());
                 return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
             }
+            hold_shape(&mut transaction, binding, doing).await?;
         }
     }
     flip_phase(&mut transaction, intent.to).await?;

@@ -3,7 +3,7 @@
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, ValueRef};
 
-use crate::column::Unholdable;
+use crate::column::{ColumnTypes, Unholdable};
 use crate::difference::FieldDiff;
 use crate::item::Item;
 use crate::view::ItemView;
@@ -44,6 +44,12 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
     /// # Errors
     /// Names the column that DynamoDB cannot hold.
     fn into_item(self, item: &mut Item) -> Result<(), Unholdable>;
+
+    /// The row as PostgreSQL would hold it in columns of these types; see [`Column::fitted`](crate::Column::fitted).
+    ///
+    /// # Errors
+    /// Names the column whose value PostgreSQL would refuse.
+    fn fitted(self, types: &ColumnTypes) -> Result<Self, Unholdable>;
 
     /// Reads the row back from an item's attributes.
     ///
@@ -198,6 +204,13 @@ macro_rules! row {
                     item.push(stringify!($field), value);
                 } )*
                 Ok(())
+            }
+
+            fn fitted(self, types: &$crate::ColumnTypes) -> Result<Self, $crate::Unholdable> {
+                Ok(Self { $( $field: $crate::Column::fitted(
+                    self.$field,
+                    types.of(stringify!($field), $crate::row!(@sql $type $(, $sql)?)),
+                ).map_err(|e| e.of(stringify!($field)))? ),* })
             }
 
             fn from_item(item: &dyn $crate::ItemView) -> Result<Self, $crate::Unholdable> {

@@ -111,6 +111,24 @@ impl TableBinding {
     }
 }
 
+/// The digest of a source key, a `jsonb` expression: what Lockstep's tables are keyed by.
+///
+/// Not by the key itself: a btree holds 2,704 bytes, and a text in a key is as long as the application likes. Its own statement
+/// failed, because the trigger could not mark the row. Not by `md5` either: two keys of one `md5` can be made, and the second
+/// would be taken for the first. Spelled so that it is immutable and takes every byte that the database holds, also where
+/// that is no text of any encoding; and the same under every `standard_conforming_strings`.
+///
+/// Two keys are the same if they print the same. A column type whose equal values print in several ways (`1.0`, `1.00`) has to
+/// print them in one in [`Column::key_expression`](lockstep_core::Column::key_expression).
+pub(crate) fn digest_sql(key: &str) -> String {
+    text_digest_sql(&format!("({key})::text"))
+}
+
+/// The same of a `text` expression.
+pub(crate) fn text_digest_sql(text: &str) -> String {
+    format!("pg_catalog.sha256(pg_catalog.decode(pg_catalog.replace({text}, E'\\\\', E'\\\\\\\\'), 'escape'))")
+}
+
 /// Parts with commas between.
 pub fn list(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")

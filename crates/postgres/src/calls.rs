@@ -21,7 +21,7 @@ use lockstep_core::{Epoch, Error, Result, Version};
 use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 
-use super::binding::{TableBinding, list, quote_identifier, quote_literal};
+use super::binding::{TableBinding, digest_sql, list, quote_identifier, quote_literal};
 use super::intents::parse_xid;
 use super::statements::{Computed, RowStatements};
 use super::{BARRIER, TransactionId};
@@ -247,12 +247,12 @@ fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> St
                         p.version, CASE WHEN p.version IS NOT NULL AND ${repairs} THEN nextval('lockstep.version_seq') END
                  INTO {places}, lockstep_now, lockstep_version, lockstep_repair
                  FROM (SELECT lockstep_key::jsonb AS key) AS d
-                 LEFT JOIN lockstep.pending p ON p.table_name = {table} AND p.key = d.key
+                 LEFT JOIN lockstep.pending p ON p.table_name = {table} AND {stored} = {of_new}
                  LEFT JOIN {relation} AS s ON {same_row};
                  IF lockstep_old_key IS DISTINCT FROM lockstep_key AND lockstep_old_key IS NOT NULL THEN
                      SELECT p.version, CASE WHEN ${repairs} THEN nextval('lockstep.version_seq') END
                      INTO lockstep_old_version, lockstep_old_repair
-                     FROM lockstep.pending p WHERE p.table_name = {table} AND p.key = lockstep_old_key::jsonb;
+                     FROM lockstep.pending p WHERE p.table_name = {table} AND {stored} = {of_old};
                  END IF;
              END IF;
          END $lockstep$",
@@ -263,5 +263,8 @@ fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> St
         row_key = binding.key_sql("s"),
         relation = binding.relation.sql(),
         same_row = binding.row_of_primary_key_sql("s", "d.key"),
+        stored = digest_sql("p.key"),
+        of_new = digest_sql("d.key"),
+        of_old = digest_sql("lockstep_old_key::jsonb"),
     )
 }

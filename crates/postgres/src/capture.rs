@@ -11,13 +11,14 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
-use super::binding::{quote_identifier, quote_literal};
+use super::binding::{digest_sql, quote_identifier, quote_literal};
 use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
 
-/// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in DynamoOnly.
+/// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in DynamoOnly, 3 finds a mark
+/// by the digest of its key.
 /// [`Source::refresh_capture`] brings a table to it; no step to DynamoOnly may be taken before.
-pub const CAPTURE_VERSION: i32 = 2;
+pub const CAPTURE_VERSION: i32 = 3;
 
 /// Whether every change of a table is being captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,10 @@ impl Source {
     pub async fn install_capture(&self, binding: &TableBinding, fingerprint: &str) -> Result<()> {
         let sql = statements(binding);
         let doing = format!("installing capture on {}", binding.relation);
+        let hidden = super::hides(fingerprint);
+        if !hidden.is_empty() {
+            return Err(Error::source(Kind::Misconfigured, doing, hidden.join("; ")));
+        }
         for attempt in 1.. {
             match self.try_install(binding, fingerprint, &sql, &doing).await {
                 Err(error) if error.kind == Kind::Busy && attempt < LOCK_TRIES => {
@@ -72,11 +77,12 @@ impl Source {
         }
         install_calls(&mut transaction, binding, doing).await?;
         let (mark, _) = read_triggers(&mut transaction, binding).await?;
-        // Installed again, over what somebody dropped or disabled: what was captured before is as it was.
+        // Installed again, over what somebody dropped or disabled: what was concluded before then is no longer true.
         sqlx::query(
             "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version)
              VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version",
+             ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version,
+                 fingerprint = excluded.fingerprint, captured_at = clock_timestamp()",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
@@ -228,8 +234,9 @@ fn functions(binding: &TableBinding) -> Vec<String> {
         format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version) \
              VALUES ({name}, {key}, nextval('lockstep.version_seq')) \
-             ON CONFLICT (table_name, key) DO UPDATE SET version = CASE WHEN excluded.version > p.version \
-             THEN excluded.version ELSE nextval('lockstep.version_seq') END;"
+             ON CONFLICT (table_name, {digest}) DO UPDATE SET version = CASE WHEN excluded.version > p.version \
+             THEN excluded.version ELSE nextval('lockstep.version_seq') END;",
+            digest = digest_sql("key")
         )
     };
     let (old_key, new_key) = (binding.key_sql("OLD"), binding.key_sql("NEW"));

@@ -1,11 +1,14 @@
 //! Dead letters: rows that can never be written as they are (R13). They block nobody, and no verdict overlooks them.
+//!
+//! On the way back they are items that PostgreSQL can never hold; the reverse feed keeps those, and reads them again in case they
+//! change (`reverse_again`).
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Fields, Kind, Result, SourceKey, Version};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::binding::quote_literal;
+use super::binding::{digest_sql, quote_literal};
 use super::{KeyBound, Source, TableBinding};
 
 /// A row that was set aside.
@@ -13,11 +16,11 @@ use super::{KeyBound, Source, TableBinding};
 pub struct DeadLetter {
     /// The table.
     pub table_name: String,
-    /// The source key, as JSON text.
+    /// The source key, as JSON text; of an item that has none, its place.
     pub key: String,
     /// The version of the state that could not be written.
     pub version: i64,
-    /// Where it was found: `backfill` or `relay`.
+    /// Where it was found: `backfill`, `relay` or `reverse-feed`.
     pub stage: String,
     /// Why, without values.
     pub reason: String,
@@ -44,7 +47,8 @@ fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
     })
 }
 
-const SET_ASIDE: &str = "ON CONFLICT (table_name, key) DO UPDATE SET
+/// What happens to a row that is a dead letter already.
+const SET_ASIDE: &str = "DO UPDATE SET
     version = greatest(x.version, excluded.version), stage = excluded.stage, reason = excluded.reason,
     attempts = x.attempts + 1, found_at = clock_timestamp(), acknowledged_at = NULL, acknowledged_by = NULL";
 
@@ -74,9 +78,10 @@ impl Source {
         let insert = format!(
             "WITH found AS (SELECT {key} AS key FROM {relation} AS s WHERE {this_row} AND {STATE} = $4),
              aside AS (INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
-                       SELECT $1, key, $2, 'backfill', $3 FROM found ON CONFLICT (table_name, key) DO NOTHING)
+                       SELECT $1, key, $2, 'backfill', $3 FROM found ON CONFLICT (table_name, {digest}) DO NOTHING)
              SELECT count(*) FROM found",
             key = binding.key_sql("s"),
+            digest = digest_sql("key"),
         );
         for _ in 0..SET_ASIDE_TRIES {
             let row =
@@ -106,11 +111,14 @@ impl Source {
     pub async fn set_aside_pending(&self, table: &str, key: &SourceKey, version: Version, reason: &str) -> Result<bool> {
         let sql = format!(
             "WITH locked AS MATERIALIZED (
-                 SELECT key FROM lockstep.pending WHERE table_name = $1 AND key = $2::jsonb AND version <= $3
-                 FOR UPDATE SKIP LOCKED),
-             gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND p.key = l.key RETURNING 1)
+                 SELECT {of_key} AS digest FROM lockstep.pending
+                 WHERE table_name = $1 AND {of_key} = {of_parameter} AND version <= $3 FOR UPDATE SKIP LOCKED),
+             gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND {of_mark} = l.digest RETURNING 1)
              INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
-             SELECT $1, $2::jsonb, $3, 'relay', $4 FROM gone {SET_ASIDE}"
+             SELECT $1, $2::jsonb, $3, 'relay', $4 FROM gone ON CONFLICT (table_name, {of_key}) {SET_ASIDE}",
+            of_key = digest_sql("key"),
+            of_parameter = digest_sql("$2::jsonb"),
+            of_mark = digest_sql("p.key"),
         );
         let done = sqlx::query(AssertSqlSafe(sql))
             .bind(table)
@@ -123,6 +131,9 @@ impl Source {
         Ok(done.rows_affected() == 1)
     }
 
+    // By `to_jsonb`, here and where they are counted: commands that only read also read the schema of an older Lockstep, which
+    // has no such columns.
+
     /// The dead letters of a table, at most `limit`, oldest first.
     ///
     /// # Errors
@@ -130,7 +141,11 @@ impl Source {
     pub async fn dead_letters(&self, table: &str, limit: i64) -> Result<Vec<DeadLetter>> {
         sqlx::query_as(
             "SELECT table_name, key::text AS key, version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
-             FROM lockstep.dead_letters WHERE table_name = $1 ORDER BY found_at, key LIMIT $2",
+             FROM lockstep.dead_letters WHERE table_name = $1
+             UNION ALL SELECT table_name, coalesce(key::text, place), 0, 'reverse-feed', why, found_at, (1 + tries)::int,
+                              (to_jsonb(a) ->> 'acknowledged_at')::timestamptz, to_jsonb(a) ->> 'acknowledged_by'
+             FROM lockstep.reverse_again a WHERE table_name = $1 AND (to_jsonb(a) ->> 'for_good')::boolean
+             ORDER BY found_at, key LIMIT $2",
         )
         .bind(table)
         .bind(limit)
@@ -145,7 +160,10 @@ impl Source {
     /// The driver's.
     pub async fn count_dead_letters(&self, table: &str) -> Result<(i64, i64)> {
         sqlx::query_as(
-            "SELECT count(*), count(*) FILTER (WHERE acknowledged_at IS NULL) FROM lockstep.dead_letters WHERE table_name = $1",
+            "SELECT count(*), count(*) FILTER (WHERE acknowledged_at IS NULL)
+             FROM (SELECT acknowledged_at FROM lockstep.dead_letters WHERE table_name = $1
+                   UNION ALL SELECT (to_jsonb(a) ->> 'acknowledged_at')::timestamptz FROM lockstep.reverse_again a
+                             WHERE table_name = $1 AND (to_jsonb(a) ->> 'for_good')::boolean) AS letters",
         )
         .bind(table)
         .fetch_one(self.pool())
@@ -159,15 +177,18 @@ impl Source {
     /// The driver's.
     pub async fn dead_letters_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
-        let found: Vec<String> = sqlx::query_scalar(
+        let sql = format!(
             "SELECT x.key::text FROM lockstep.dead_letters x
-             JOIN (SELECT k::jsonb AS key FROM unnest($2::text[]) AS k) AS d USING (key) WHERE x.table_name = $1",
-        )
-        .bind(table)
-        .bind(&keys)
-        .fetch_all(self.pool())
-        .await
-        .doing("looking keys up in the dead letters")?;
+             JOIN (SELECT DISTINCT {} AS digest FROM unnest($2::text[]) AS k) AS d ON {} = d.digest WHERE x.table_name = $1",
+            digest_sql("k::jsonb"),
+            digest_sql("x.key"),
+        );
+        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(table)
+            .bind(&keys)
+            .fetch_all(self.pool())
+            .await
+            .doing("looking keys up in the dead letters")?;
         Ok(found.iter().filter_map(|key| SourceKey::parse(key).ok()).collect())
     }
 
@@ -176,16 +197,20 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn acknowledge_dead_letters(&self, table: &str, actor: &str) -> Result<u64> {
-        let done = sqlx::query(
-            "UPDATE lockstep.dead_letters SET acknowledged_at = clock_timestamp(), acknowledged_by = $2
-             WHERE table_name = $1 AND acknowledged_at IS NULL",
+        self.migrate_schema().await?;
+        let done: i64 = sqlx::query_scalar(
+            "WITH there AS (UPDATE lockstep.dead_letters SET acknowledged_at = clock_timestamp(), acknowledged_by = $2
+                            WHERE table_name = $1 AND acknowledged_at IS NULL RETURNING 1),
+                  back AS (UPDATE lockstep.reverse_again SET acknowledged_at = clock_timestamp(), acknowledged_by = $2
+                           WHERE table_name = $1 AND for_good AND acknowledged_at IS NULL RETURNING 1)
+             SELECT (SELECT count(*) FROM there) + (SELECT count(*) FROM back)",
         )
         .bind(table)
         .bind(actor)
-        .execute(self.pool())
+        .fetch_one(self.pool())
         .await
         .doing("acknowledging dead letters")?;
-        Ok(done.rows_affected())
+        Ok(done.unsigned_abs())
     }
 
     /// Marks every dead letter of a table as pending under a fresh version, so that the relay tries it again.
@@ -195,15 +220,13 @@ impl Source {
     pub async fn retry_dead_letters(&self, table: &str) -> Result<u64> {
         // Alone, because a fresh version is ordered with no writer in flight: see `repair`.
         let mut transaction = self.begin_marking().await?;
-        let done = sqlx::query(
+        let sql = format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)
              SELECT table_name, key, nextval('lockstep.version_seq') FROM lockstep.dead_letters WHERE table_name = $1
-             ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(p.version, excluded.version)",
-        )
-        .bind(table)
-        .execute(&mut *transaction)
-        .await
-        .doing("retrying dead letters")?;
+             ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
+            digest_sql("key")
+        );
+        let done = sqlx::query(AssertSqlSafe(sql)).bind(table).execute(&mut *transaction).await.doing("retrying dead letters")?;
         transaction.commit().await.doing("retrying dead letters")?;
         Ok(done.rows_affected())
     }

@@ -97,7 +97,13 @@ impl Source {
         };
         let kind: String = class.get("kind");
         if kind != "r" {
-            return Err(missing(format!("{} is not an ordinary table (relkind {kind})", binding.relation)));
+            let what = match kind.as_str() {
+                "p" => "a partitioned table, which cannot be moved yet: its rows come and go with its partitions",
+                "f" => "a foreign table: its rows are written where no trigger of this server sees it",
+                "v" | "m" => "a view: name the table under it",
+                _ => "no table",
+            };
+            return Err(missing(format!("{} is {what} (relkind {kind})", binding.relation)));
         }
         let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
         let columns = sqlx::query(
@@ -128,27 +134,6 @@ impl Source {
             fingerprint: self.fingerprint(binding).await?,
             dependents: self.dependents(oid).await?,
         })
-    }
-
-    /// The columns and the key of a relation as text; empty when it is gone. Cheap enough to ask after every read.
-    ///
-    /// It is asked for after a chunk was read and before anything of it is acknowledged: a column that was added before the
-    /// read is then seen, so no row with values in a column we do not know is ever settled.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
-        sqlx::query_scalar(
-            "SELECT coalesce(string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
-                        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, E'\n' ORDER BY a.attnum), '')
-                 || coalesce((SELECT E'\n' || pg_get_constraintdef(c.oid) FROM pg_constraint c
-                              WHERE c.conrelid = to_regclass($1) AND c.contype = 'p'), '')
-             FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped",
-        )
-        .bind(binding.relation.sql())
-        .fetch_one(self.pool())
-        .await
-        .doing("reading the columns of a table")
     }
 
     async fn dependents(&self, oid: sqlx::postgres::types::Oid) -> Result<Vec<Dependent>> {

@@ -18,7 +18,7 @@ use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::begin::begin_with;
-use super::binding::{TableBinding, quote_identifier};
+use super::binding::{TableBinding, digest_sql, quote_identifier};
 use super::sessions::Sessions;
 use super::{BARRIER, Source, SourceTransaction};
 use crate::control_of_row;
@@ -105,12 +105,14 @@ pub async fn left_under(
     let sql = format!(
         "SELECT d.n, p.version, CASE WHEN $4 THEN nextval('lockstep.version_seq') END, s.{first_key} IS NOT NULL, {columns}
          FROM unnest($2::bigint[], $3::text[]) AS d (n, key)
-         JOIN lockstep.pending p ON p.table_name = $1 AND p.key = d.key::jsonb
+         JOIN lockstep.pending p ON p.table_name = $1 AND {stored} = {asked}
          LEFT JOIN {relation} AS s ON {same_row}",
         first_key = quote_identifier(binding.table.key_columns()[0].name),
         columns = binding.columns_sql("s"),
         relation = binding.relation.sql(),
         same_row = binding.row_of_key_sql("s", "p.key"),
+        stored = digest_sql("p.key"),
+        asked = digest_sql("d.key::jsonb"),
     );
     let (places, keys): (Vec<i64>, Vec<&str>) = keys.iter().map(|(of, key)| (*of as i64, *key)).unzip();
     let doing = "reading rows and versions of this transaction";
@@ -145,11 +147,13 @@ pub async fn settle_in_transaction(transaction: &mut PgConnection, held: &[(&Mar
 
 /// Most strict writes are of one key, and a join costs half as much again as the deletes themselves.
 async fn settle_one(transaction: &mut PgConnection, key: &MarkedKey, version: Version) -> sqlx::Result<PgQueryResult> {
-    let settle = sqlx::query(
-        "WITH gone AS (DELETE FROM lockstep.pending WHERE table_name = $1 AND key = $2::jsonb AND version = $3),
-         cured AS (DELETE FROM lockstep.dead_letters WHERE table_name = $1 AND key = $2::jsonb AND version < $3)
-         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
+    let same = format!("table_name = $1 AND {} = {}", digest_sql("key"), digest_sql("$2::jsonb"));
+    let sql = format!(
+        "WITH gone AS (DELETE FROM lockstep.pending WHERE {same} AND version = $3),
+         cured AS (DELETE FROM lockstep.dead_letters WHERE {same} AND version < $3)
+         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()"
     );
+    let settle = sqlx::query(AssertSqlSafe(sql));
     settle.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
 }
 
@@ -157,20 +161,19 @@ async fn settle_many(transaction: &mut PgConnection, held: &[(&MarkedKey, Versio
     let tables: Vec<&str> = held.iter().map(|(key, _)| key.table).collect();
     let keys: Vec<&str> = held.iter().map(|(key, _)| key.key.as_str()).collect();
     let versions: Vec<i64> = held.iter().map(|(_, version)| version.0).collect();
-    sqlx::query(
+    let sql = format!(
         "WITH held AS MATERIALIZED (
-             SELECT t AS table_name, k::jsonb AS key, v AS version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
+             SELECT t AS table_name, {of_held} AS digest, v AS version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
          gone AS (DELETE FROM lockstep.pending p USING held h
-                  WHERE p.table_name = h.table_name AND p.key = h.key AND p.version = h.version),
+                  WHERE p.table_name = h.table_name AND {of_mark} = h.digest AND p.version = h.version),
          cured AS (DELETE FROM lockstep.dead_letters x USING held h
-                   WHERE x.table_name = h.table_name AND x.key = h.key AND x.version < h.version)
+                   WHERE x.table_name = h.table_name AND {of_letter} = h.digest AND x.version < h.version)
          DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
-    )
-    .bind(&tables)
-    .bind(&keys)
-    .bind(&versions)
-    .execute(transaction)
-    .await
+        of_held = digest_sql("k::jsonb"),
+        of_mark = digest_sql("p.key"),
+        of_letter = digest_sql("x.key"),
+    );
+    sqlx::query(AssertSqlSafe(sql)).bind(&tables).bind(&keys).bind(&versions).execute(transaction).await
 }
 
 impl Source {
@@ -226,17 +229,16 @@ impl Source {
     pub async fn settle_aborted(&self, ids: &[TransactionId]) -> Result<u64> {
         // Behind the barrier: who closes it sees either the intents or the marks, never neither.
         let mut transaction = begin_behind_barrier(&self.intents, Some(LOCK_TIMEOUT)).await?;
-        let marked = sqlx::query(
+        let sql = format!(
             "WITH settled AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
                               RETURNING table_name, key, repair_version)
              INSERT INTO lockstep.pending AS p (table_name, key, version)
              SELECT table_name, key, max(repair_version) FROM settled GROUP BY table_name, key ORDER BY table_name, key
-             ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(p.version, excluded.version)",
-        )
-        .bind(texts(ids))
-        .execute(&mut *transaction)
-        .await
-        .doing("settling an intent")?;
+             ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
+            digest_sql("key")
+        );
+        let marked =
+            sqlx::query(AssertSqlSafe(sql)).bind(texts(ids)).execute(&mut *transaction).await.doing("settling an intent")?;
         transaction.commit().await.doing("settling an intent")?;
         Ok(marked.rows_affected())
     }

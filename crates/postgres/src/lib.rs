@@ -1,7 +1,7 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
-//! like), `sessions` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
+//! like), `shape` (whether it is still that, and hides nothing), `sessions` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress`
 //! (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows that come back from the target),
@@ -32,6 +32,7 @@ pub mod reverse;
 mod schema;
 pub mod sequences;
 mod sessions;
+mod shape;
 mod some_rows;
 mod standing;
 mod statements;
@@ -64,6 +65,7 @@ pub use progress::{RangeProgress, RangeRow};
 pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use sessions::Session;
+pub use shape::{RowSecurity, Shape, column_types, columns_of, hides};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
 pub use sweep::{Swept, TransactionFate};
@@ -196,6 +198,9 @@ fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
         .application_name(&options.application_name)
         // Keys and literals must read the same in every session, whatever the role's defaults are.
         .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
+        // Or else a policy would hide rows from us, and a row that is hidden looks like one that was deleted (I15): with it off
+        // PostgreSQL refuses the statement, and says why.
+        .options([("row_security", "off")])
         // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
         .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]))
 }
@@ -207,9 +212,14 @@ fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
 /// server loses power, forgets the commit, and hands the same version out again. 4. The target has it already and refuses
 /// the newer state. A stricter default (`remote_apply`) stays as it is.
 ///
+/// A database of encoding SQL_ASCII holds any bytes. Asked for UTF-8, PostgreSQL refuses a whole statement over one of them; bytes as
+/// they are show which row it is.
+///
 /// In REPEATABLE READ a statement that waited for the barrier would read the phase from before its wait.
 async fn make_a_session(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
     let sql = "SELECT set_config('default_transaction_isolation', 'read committed', false),
+                      CASE WHEN current_setting('server_encoding') = 'SQL_ASCII'
+                           THEN set_config('client_encoding', 'SQL_ASCII', false) END,
                       CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
     sqlx::query(sql).execute(connection).await.map(drop)
 }

@@ -1,11 +1,11 @@
 //! Looking single keys up: the row, whether it is pending, whether it is a dead letter, all in one snapshot.
 
-use lockstep_core::{Doing, Fields, Result, Version};
-use sqlx::AssertSqlSafe;
+use lockstep_core::{Doing, Error, Fields, Result, Version};
 use sqlx::Row as _;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments as _, AssertSqlSafe};
 
-use super::binding::{list, quote_identifier, quote_literal};
+use super::binding::{digest_sql, list, quote_identifier, quote_literal};
 use super::{KeyBound, Source, TableBinding};
 
 /// What the source knows of one key at one moment.
@@ -21,7 +21,9 @@ pub struct KeyState {
 /// The version under which a key is pending, by its mark or by the open intent of a strict write.
 fn pending_sql(key: &str) -> String {
     format!(
-        "coalesce(p.version, (SELECT max(i.repair_version) FROM lockstep.intents i WHERE i.table_name = $1 AND i.key = {key}))"
+        "coalesce(p.version, (SELECT max(i.repair_version) FROM lockstep.intents i WHERE i.table_name = $1 AND {} = {}))",
+        digest_sql("i.key"),
+        digest_sql(key),
     )
 }
 
@@ -49,18 +51,44 @@ impl KeyState {
     }
 }
 
-/// Numbered source keys as rows of a `VALUES` list, from one SQL literal a key column.
-pub(super) fn keys_sql(binding: &TableBinding, keys: &[Vec<String>]) -> String {
-    list(keys.iter().enumerate().map(|(n, key)| format!("({n}, {})", key_literal_sql(binding, key))))
+/// Source keys that are bound, and never spelled into a statement: a text that came from an item may hold what no statement can,
+/// as a NUL, and then PostgreSQL refuses the value and not the whole message.
+///
+/// A relation with columns `n` and `key` whose parameters begin at `first`; [`bind_keys`] adds them.
+pub(super) fn keys_sql(binding: &TableBinding, first: usize) -> String {
+    let columns = binding.table.key_columns();
+    let names = (0..columns.len()).map(|at| format!("k{at}"));
+    let places = (0..columns.len()).map(|at| format!("${}::text[]", first + 1 + at));
+    let parts = columns.iter().enumerate().map(|(at, c)| (c.key_expression)(&format!("u.k{at}::{}", c.sql_type)));
+    format!(
+        "(SELECT u.n, jsonb_build_array({}) AS key FROM unnest(${first}::int[], {}) AS u (n, {}))",
+        list(parts),
+        list(places),
+        list(names)
+    )
 }
 
-/// A source key as `jsonb`, from one SQL literal a key column.
-pub(super) fn key_literal_sql(binding: &TableBinding, key: &[String]) -> String {
-    let parts = key
-        .iter()
-        .zip(binding.table.key_columns())
-        .map(|(literal, column)| (column.key_expression)(&format!("{}::{}", quote_literal(literal), column.sql_type)));
-    format!("jsonb_build_array({})", list(parts))
+/// Adds the parameters of [`keys_sql`]: numbered keys, each as one literal a key column.
+pub(super) fn bind_keys<'a>(
+    arguments: &mut PgArguments,
+    binding: &TableBinding,
+    keys: impl Iterator<Item = (usize, &'a Vec<String>)>,
+) -> Result<()> {
+    let mut numbers = Vec::new();
+    let mut columns = vec![Vec::new(); binding.table.key_columns().len()];
+    for (n, key) in keys {
+        numbers.push(n as i32);
+        for (column, literal) in columns.iter_mut().zip(key) {
+            column.push(literal.as_str());
+        }
+    }
+    let added = arguments.add(numbers).and_then(|()| columns.into_iter().try_for_each(|column| arguments.add(column)));
+    added.map_err(|error| Error::of_sqlx("binding keys", sqlx::Error::Encode(error)))
+}
+
+/// Whether PostgreSQL can have a key: no text of its own holds a NUL. One that cannot be said is of an item without a row.
+pub(super) fn is_sayable(key: &[String]) -> bool {
+    key.iter().all(|literal| !literal.contains('\0'))
 }
 
 impl Source {
@@ -77,24 +105,26 @@ impl Source {
         let columns = binding.table.key_columns();
         let sql = format!(
             "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, s.{first_key} IS NOT NULL AS exists, {row}
-             FROM (VALUES {rows}) AS k (n, key)
-             LEFT JOIN lockstep.pending p ON p.table_name = $1 AND p.key = k.key
-             LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND x.key = k.key
-             LEFT JOIN {relation} AS s ON {same_row} ORDER BY k.n",
+             FROM generate_series(0, {last}) AS asked (n) LEFT JOIN {rows} AS k USING (n)
+             LEFT JOIN lockstep.pending p ON p.table_name = $1 AND {of_mark} = {digest}
+             LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND {of_letter} = {digest}
+             LEFT JOIN {relation} AS s ON {same_row} ORDER BY n",
             pending = pending_sql("k.key"),
+            of_mark = digest_sql("p.key"),
+            of_letter = digest_sql("x.key"),
+            digest = digest_sql("k.key"),
             first_key = quote_identifier(columns[0].name),
             row = binding.columns_sql("s"),
-            rows = keys_sql(binding, keys),
+            last = keys.len() - 1,
+            rows = keys_sql(binding, 2),
             relation = binding.relation.sql(),
             same_row = binding.row_of_key_sql("s", "k.key"),
         );
-        let found = sqlx::query(AssertSqlSafe(sql))
-            // The text differs with every call: a cached plan would never be used again.
-            .persistent(false)
-            .bind(binding.name())
-            .fetch_all(self.pool())
-            .await
-            .doing("looking keys up")?;
+        let doing = "looking keys up";
+        let mut arguments = PgArguments::default();
+        arguments.add(binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+        bind_keys(&mut arguments, binding, keys.iter().enumerate().filter(|(_, key)| is_sayable(key)))?;
+        let found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;
         Ok(found.into_iter().map(KeyState::of).collect())
     }
 
@@ -109,13 +139,15 @@ impl Source {
         let sql = format!(
             "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, true AS exists, {row}
              FROM {relation} AS s
-             LEFT JOIN lockstep.pending p ON p.table_name = $1 AND p.key = {key}
-             LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND x.key = {key}
+             LEFT JOIN lockstep.pending p ON p.table_name = $1 AND {of_mark} = {digest}
+             LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND {of_letter} = {digest}
              WHERE ({primary_key}) = ({literals})",
             pending = pending_sql(&binding.key_sql("s")),
             row = binding.columns_sql("s"),
             relation = binding.relation.sql(),
-            key = binding.key_sql("s"),
+            of_mark = digest_sql("p.key"),
+            of_letter = digest_sql("x.key"),
+            digest = digest_sql(&binding.key_sql("s")),
             primary_key = binding.primary_key_sql("s"),
         );
         let found = sqlx::query(AssertSqlSafe(sql))
@@ -135,10 +167,11 @@ impl Source {
         let types = binding.table.key_columns().iter().map(|column| column.sql_type);
         let literals = list(primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal))));
         let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM {} AS s JOIN lockstep.dead_letters x ON x.table_name = $1 AND x.key = {}
+            "SELECT EXISTS (SELECT 1 FROM {} AS s JOIN lockstep.dead_letters x ON x.table_name = $1 AND {} = {}
                             WHERE ({}) = ({literals}))",
             binding.relation.sql(),
-            binding.key_sql("s"),
+            digest_sql("x.key"),
+            digest_sql(&binding.key_sql("s")),
             binding.primary_key_sql("s"),
         );
         sqlx::query_scalar(AssertSqlSafe(sql)).bind(binding.name()).fetch_one(self.pool()).await.doing("looking a dead letter up")

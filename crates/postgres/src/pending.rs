@@ -6,6 +6,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use super::binding::digest_sql;
 use super::{Source, TableBinding};
 
 /// How far the target is behind for one table. Always visible (R12).
@@ -47,10 +48,10 @@ pub struct PendingBatch {
     pub read_at: DateTime<Utc>,
 }
 
-/// Which way the set is gone through. Two relays that go different ways meet once, and deliver nothing twice on the way there.
+/// Which way the set is gone through, by the digests of its keys. Two relays that go different ways meet once, and deliver nothing twice on the way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOrder {
-    /// From the first key.
+    /// From the first digest.
     Ascending,
     /// From the last.
     Descending,
@@ -88,9 +89,13 @@ impl Source {
         let sql = format!(
             "SELECT p.key::text AS key, p.version, s.{first_key} IS NOT NULL AS exists, {columns}, statement_timestamp() AS read_at
              FROM (SELECT key, version FROM lockstep.pending
-                   WHERE table_name = $1 AND ($2::jsonb IS NULL OR key {after_sql} $2::jsonb) ORDER BY key {order_sql} LIMIT $3) AS p
+                   WHERE table_name = $1 AND ($2::jsonb IS NULL OR {of_mark} {after_sql} {of_last})
+                   ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
              LEFT JOIN {relation} AS s ON {same_row}
-             ORDER BY p.key {order_sql}",
+             ORDER BY {of_page} {order_sql}",
+            of_mark = digest_sql("key"),
+            of_last = digest_sql("$2::jsonb"),
+            of_page = digest_sql("p.key"),
             first_key = super::binding::quote_identifier(binding.table.key_columns()[0].name),
             columns = binding.columns_sql("s"),
             relation = binding.relation.sql(),
@@ -128,25 +133,29 @@ impl Source {
         let (keys, versions) = columns_of(delivered);
         let doing = "acknowledging delivered keys";
         let mut session = self.session(doing).await?;
-        let row: (i64,) = sqlx::query_as(
-            "WITH delivered AS MATERIALIZED (SELECT k::jsonb AS key, v AS version FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
+        let sql = format!(
+            "WITH delivered AS MATERIALIZED (SELECT {of_delivered} AS digest, v AS version FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
              locked AS MATERIALIZED (
-                 SELECT p.key, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d USING (key)
+                 SELECT d.digest, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d ON {of_mark} = d.digest
                  WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),
-             gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND p.key = l.key AND l.settled RETURNING 1),
+             gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND {of_mark} = l.digest AND l.settled RETURNING 1),
              younger AS (UPDATE lockstep.pending p SET marked_at = greatest(p.marked_at, $4) FROM locked l
-                         WHERE p.table_name = $1 AND p.key = l.key AND NOT l.settled),
+                         WHERE p.table_name = $1 AND {of_mark} = l.digest AND NOT l.settled),
              cured AS (DELETE FROM lockstep.dead_letters x USING delivered d
-                       WHERE x.table_name = $1 AND x.key = d.key AND x.version < d.version)
+                       WHERE x.table_name = $1 AND {of_letter} = d.digest AND x.version < d.version)
              SELECT count(*) FROM gone",
-        )
-        .bind(table)
-        .bind(&keys)
-        .bind(&versions)
-        .bind(read_at)
-        .fetch_one(&mut *session)
-        .await
-        .doing(doing)?;
+            of_delivered = digest_sql("k::jsonb"),
+            of_mark = digest_sql("p.key"),
+            of_letter = digest_sql("x.key"),
+        );
+        let row: (i64,) = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(table)
+            .bind(&keys)
+            .bind(&versions)
+            .bind(read_at)
+            .fetch_one(&mut *session)
+            .await
+            .doing(doing)?;
         session.keep();
         Ok(row.0 as u64)
     }
@@ -189,16 +198,20 @@ impl Source {
     /// The driver's.
     pub async fn pending_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
-        let found: Vec<String> = sqlx::query_scalar(
-            "WITH asked AS MATERIALIZED (SELECT k::jsonb AS key FROM unnest($2::text[]) AS k)
-             SELECT p.key::text FROM lockstep.pending p JOIN asked USING (key) WHERE p.table_name = $1
-             UNION SELECT i.key::text FROM lockstep.intents i JOIN asked USING (key) WHERE i.table_name = $1",
-        )
-        .bind(table)
-        .bind(&keys)
-        .fetch_all(self.pool())
-        .await
-        .doing("looking keys up in the pending set")?;
+        let sql = format!(
+            "WITH asked AS MATERIALIZED (SELECT {} AS digest FROM unnest($2::text[]) AS k)
+             SELECT p.key::text FROM lockstep.pending p JOIN asked a ON {} = a.digest WHERE p.table_name = $1
+             UNION SELECT i.key::text FROM lockstep.intents i JOIN asked a ON {} = a.digest WHERE i.table_name = $1",
+            digest_sql("k::jsonb"),
+            digest_sql("p.key"),
+            digest_sql("i.key"),
+        );
+        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(table)
+            .bind(&keys)
+            .fetch_all(self.pool())
+            .await
+            .doing("looking keys up in the pending set")?;
         Ok(found.iter().filter_map(|key| SourceKey::parse(key).ok()).collect())
     }
 }

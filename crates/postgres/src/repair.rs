@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Phase, Result, SourceKey};
 use rand::RngExt;
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Arguments as _, AssertSqlSafe};
 
-use super::lookup::keys_sql;
+use super::binding::digest_sql;
+use super::lookup::{bind_keys, keys_sql};
 use super::{Source, SourceTransaction, TableBinding, take_exclusive};
 use crate::read_control;
 
@@ -52,9 +53,11 @@ impl Source {
         let doing = "naming keys";
         let mut named = Vec::with_capacity(keys.len());
         for keys in keys.chunks(KEYS_MAX) {
-            let sql = format!("SELECT k.key::text FROM (VALUES {}) AS k (n, key) ORDER BY k.n", keys_sql(binding, keys));
+            let sql = format!("SELECT k.key::text FROM {} AS k ORDER BY k.n", keys_sql(binding, 1));
+            let mut arguments = PgArguments::default();
+            bind_keys(&mut arguments, binding, keys.iter().enumerate())?;
             let found: Vec<String> =
-                sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_all(self.pool()).await.doing(doing)?;
+                sqlx::query_scalar_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;
             for key in found {
                 named.push(SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?);
             }
@@ -65,6 +68,8 @@ impl Source {
     /// As [`Source::begin_alone`], where the source is the truth. In DynamoOnly a mark would have the relay put the row, which
     /// may be behind, over the truth.
     pub(super) async fn begin_marking(&self) -> Result<SourceTransaction> {
+        // Marks are found by digests, which the schema of an older Lockstep has none of.
+        self.migrate_schema().await?;
         let mut transaction = self.begin_alone().await?;
         let now = read_control(&mut transaction).await?;
         if now.phase == Phase::DynamoOnly {
@@ -100,17 +105,16 @@ pub(super) async fn mark(connection: &mut PgConnection, binding: &TableBinding, 
     for keys in keys.chunks(KEYS_MAX) {
         let sql = format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM (VALUES {}) AS k (n, key)) AS d
-             ON CONFLICT (table_name, key) DO UPDATE SET version = excluded.version",
-            keys_sql(binding, keys)
+             SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM {} AS k) AS d
+             ON CONFLICT (table_name, {}) DO UPDATE SET version = excluded.version",
+            keys_sql(binding, 2),
+            digest_sql("key")
         );
-        let done = sqlx::query(AssertSqlSafe(sql))
-            // The text differs with every call: a cached plan would never be used again.
-            .persistent(false)
-            .bind(binding.name())
-            .execute(&mut *connection)
-            .await
-            .doing("marking keys for repair")?;
+        let doing = "marking keys for repair";
+        let mut arguments = PgArguments::default();
+        arguments.add(binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+        bind_keys(&mut arguments, binding, keys.iter().enumerate())?;
+        let done = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.doing(doing)?;
         marked += done.rows_affected();
     }
     Ok(marked)

@@ -1,10 +1,11 @@
 //! Lockstep's own tables, kept in schema `lockstep` by embedded migrations.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Result};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr};
 
 use super::Source;
 
@@ -17,7 +18,12 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "unverified", include_str!("unverified.sql")),
     (8, "level", include_str!("level.sql")),
     (9, "history", include_str!("history.sql")),
+    (12, "digest", include_str!("digest.sql")),
 ];
+
+/// How often a migration is tried whose lock an application's transaction holds: with the pauses, about two minutes.
+const LOCK_TRIES: u32 = 120;
+const LOCK_PAUSE: Duration = Duration::from_millis(700);
 
 impl Source {
     /// Creates or updates schema `lockstep`. Safe to repeat and to run from several processes at once.
@@ -42,18 +48,8 @@ impl Source {
         // between them would give the session back to the pool with the lock in it, and whoever starts after that would wait
         // until this process ends. So it goes on by itself.
         let pool = self.pool().clone();
-        let made = tokio::spawn(async move { migrator.run(&pool).await }).await;
-        let made = made.map_err(|_| Error::source(Kind::Unavailable, "creating schema lockstep", "this process is ending"))?;
-        made.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(e) | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => {
-                Error::of_sqlx("creating schema lockstep", e)
-            }
-            other => Error::source(
-                Kind::Misconfigured,
-                "creating schema lockstep",
-                format!("{other}; was it made by a newer version of Lockstep?"),
-            ),
-        })
+        let made = tokio::spawn(async move { run(&migrator, &pool).await }).await;
+        made.map_err(|_| Error::source(Kind::Unavailable, DOING, "this process is ending"))?
     }
 
     /// Whether schema `lockstep` is there, without touching anything.
@@ -65,5 +61,34 @@ impl Source {
             .fetch_one(self.pool())
             .await
             .doing("looking for schema lockstep")
+    }
+}
+
+const DOING: &str = "creating schema lockstep";
+
+/// Runs the migrations. One that waits in vain for the lock of a table is tried again, so that it is the migration that waits for
+/// a long transaction, and no writer behind it.
+async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
+    for attempt in 1.. {
+        let mut connection = pool.acquire().await.doing(DOING)?;
+        let error = match migrator.run_direct(None, &mut *connection, false).await {
+            Ok(()) => return Ok(()),
+            Err(error) => of_migrator(error),
+        };
+        // After a failure the migrator leaves its advisory lock to the session, which takes it along.
+        let _ = connection.close().await;
+        if error.kind != Kind::Busy || attempt >= LOCK_TRIES {
+            return Err(error);
+        }
+        tracing::info!(attempt, "a table is locked by a long transaction; trying again");
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    unreachable!("the loop returns")
+}
+
+fn of_migrator(error: MigrateError) -> Error {
+    match error {
+        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => Error::of_sqlx(DOING, e),
+        other => Error::source(Kind::Misconfigured, DOING, format!("{other}; was it made by a newer version of Lockstep?")),
     }
 }

@@ -25,6 +25,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
 use super::Source;
+use super::binding::digest_sql;
 
 /// For how many hours keys are noted after the newest pass began. Nobody may go on from a full pass of half that age: the rest
 /// is for clocks that are set back.
@@ -160,18 +161,21 @@ impl Source {
     pub async fn forget_notes(&self, table: &str, pass: i64) -> Result<u64> {
         let mut forgotten = 0;
         loop {
-            let done = sqlx::query(
+            let sql = format!(
                 "DELETE FROM lockstep.unverified u USING (
-                     SELECT key FROM lockstep.unverified WHERE table_name = $1 AND pass < $2 LIMIT $3 FOR UPDATE SKIP LOCKED) AS d
-                 WHERE u.table_name = $1 AND u.key = d.key",
-            )
-            .bind(table)
-            .bind(pass)
-            .bind(FORGOTTEN_AT_ONCE)
-            .execute(self.pool())
-            .await
-            .doing("forgetting keys that agree")?
-            .rows_affected();
+                     SELECT {} AS digest FROM lockstep.unverified WHERE table_name = $1 AND pass < $2 LIMIT $3 FOR UPDATE SKIP LOCKED) AS d
+                 WHERE u.table_name = $1 AND {} = d.digest",
+                digest_sql("key"),
+                digest_sql("u.key"),
+            );
+            let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(table)
+                .bind(pass)
+                .bind(FORGOTTEN_AT_ONCE)
+                .execute(self.pool())
+                .await
+                .doing("forgetting keys that agree")?
+                .rows_affected();
             forgotten += done;
             if done < FORGOTTEN_AT_ONCE.unsigned_abs() {
                 return Ok(forgotten);
@@ -179,7 +183,7 @@ impl Source {
         }
     }
 
-    /// The next `limit` keys after `after` that may have changed since they were verified: noted, pending, or of open intents;
+    /// The next `limit` keys after `after`, in the order of their digests, that may have changed since they were verified: noted, pending, or of open intents;
     /// `fed`, also those whose items came back through the reverse feed.
     ///
     /// Pages are of several snapshots. A key that changed before the first one is in one of the three sets all the time until a
@@ -189,10 +193,11 @@ impl Source {
     /// The driver's.
     pub async fn changed_keys(&self, table: &str, after: Option<&SourceKey>, limit: i64, fed: bool) -> Result<Vec<ChangedKey>> {
         let doing = "reading which keys have changed";
+        let (digest, of_last) = (digest_sql("key"), digest_sql("$2::jsonb"));
         let part = |set: &str| {
             format!(
-                "(SELECT key FROM lockstep.{set} WHERE table_name = $1 AND ($2::jsonb IS NULL OR key > $2::jsonb)
-                  ORDER BY key LIMIT $3)"
+                "(SELECT key FROM lockstep.{set} WHERE table_name = $1 AND key IS NOT NULL AND ($2::jsonb IS NULL OR {digest} > {of_last})
+                  ORDER BY {digest} LIMIT $3)"
             )
         };
         let sets: &[&str] = match fed {
@@ -203,7 +208,8 @@ impl Source {
         let sql = format!(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
             "SELECT key::text, ARRAY(SELECT e.value FROM jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
-             FROM (SELECT key FROM ({changed}) AS changed WHERE key IS NOT NULL ORDER BY key LIMIT $3) AS page ORDER BY page.key"
+             FROM (SELECT key FROM ({changed}) AS changed ORDER BY {digest} LIMIT $3) AS page ORDER BY {of_page}",
+            of_page = digest_sql("page.key"),
         );
         let rows: Vec<(String, Vec<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(table)

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lockstep_postgres::TableState;
+use lockstep_postgres::{TableState, columns_of};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::ledger::{Begun, Folder, Ledger, Manifest};
@@ -102,7 +102,7 @@ fn resumable(run: &TableRun, folder: &Folder, identity: &str, now: DateTime<Utc>
 fn identity(run: &TableRun, state: Option<&TableState>) -> String {
     let (binding, options) = (&run.binding, &run.options);
     let columns: Vec<_> = binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
-    let capture = state.map(|state| (state.captured_at, &state.fingerprint, &state.target_id));
+    let capture = state.map(|state| (state.captured_at, columns_of(&state.fingerprint), &state.target_id));
     let all = (
         (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.place()),
         (columns, binding.table.layout(), &options.window, options.scan_segments),

@@ -90,6 +90,10 @@ impl TableRun {
         let (reader, binding) = (&self.reader, &self.binding);
         let capture = reader.ask(|| reader.source.capture_state(binding)).await.map_err(|e| e.to_string())?;
         capture.require_on(binding.name()).map_err(|e| e.to_string())?;
+        let shape = reader.ask(|| reader.source.shape(binding)).await.map_err(|e| e.to_string())?;
+        if let Some(wrong) = shape.wrong() {
+            return Err(format!("{} cannot be compared: {wrong}; {}", binding.relation, shape.next()));
+        }
         let described = reader.ask(|| reader.source.describe(binding)).await.map_err(|e| e.to_string())?;
         let mismatches = described.mismatches(binding);
         if mismatches.is_empty() {

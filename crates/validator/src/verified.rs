@@ -18,7 +18,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{Control, Kind, Phase, Result};
 use lockstep_dynamo::{TableStanding, Target};
-use lockstep_postgres::{FullPass, Source, TableBinding};
+use lockstep_postgres::{FullPass, Source, TableBinding, columns_of};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::report::Report;
@@ -120,7 +120,7 @@ async fn identity_of(source: &Source, there: TableStanding, binding: &TableBindi
         return Ok(None);
     }
     let columns: Vec<_> = binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
-    let capture = (state.captured_at, &state.fingerprint, history);
+    let capture = (state.captured_at, columns_of(&state.fingerprint), history);
     let all = (binding.relation.sql(), columns, binding.table.layout(), capture, &binding.target_name, &there.id);
     Ok(Some(format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))))
 }

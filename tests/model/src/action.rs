@@ -114,9 +114,7 @@ impl Action {
     pub fn file(self) -> &'static str {
         use Action as A;
         match self {
-            A::TakeSnapshot(_) | A::WriteRow(_) | A::Mark(_) | A::TakeVersionBeforeTheRow(_) => {
-                "crates/postgres/src/capture.rs"
-            }
+            A::TakeSnapshot(_) | A::WriteRow(_) | A::Mark(_) | A::TakeVersionBeforeTheRow(_) => "crates/postgres/src/capture.rs",
             A::Begin(_) => "crates/postgres/src/intents.rs",
             A::RecordIntent(_) | A::GiveUp(_) | A::RollBack(_) => "crates/lockstep/src/store/strict.rs",
             A::Put(..) | A::PutRefused(..) | A::PutDelayed(..) => "crates/lockstep/src/store/deliver.rs",
@@ -128,9 +126,7 @@ impl Action {
             A::PutExactly(_) | A::PutExactlyDelayed(_) => "crates/lockstep/src/store/target_truth/send.rs",
             A::Fenced(_) => "crates/lockstep/src/store/target_truth/permit.rs",
             A::LateArrives => "crates/dynamo/src/fault.rs",
-            A::RelayReads | A::RelayReadsMarks | A::RelayLocksMark(_) | A::RelayAcknowledges => {
-                "crates/postgres/src/pending.rs"
-            }
+            A::RelayReads | A::RelayReadsMarks | A::RelayLocksMark(_) | A::RelayAcknowledges => "crates/postgres/src/pending.rs",
             A::RelayPuts(_) | A::RelayPutDelayed(_) | A::RelayDies => "crates/coordinator/src/relay.rs",
             A::BackfillReads | A::BackfillDies => "crates/coordinator/src/backfill/range.rs",
             A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/dynamo/src/history.rs",

@@ -1,11 +1,13 @@
 //! R13: rows that the target cannot hold are set aside with a reason; everything else moves, and no verdict overlooks them.
 
-use lockstep_coordinator::Error;
+use lockstep_coordinator::{Coordinator, Error, Migration, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, SourceKey};
-use lockstep_postgres::RangeRead;
+use lockstep_postgres::{RangeRead, Source, SourceOptions};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, logs, outgrow, payment_key, payments};
-use lockstep_tests::world::{LOGS, PAYMENTS, backfill};
+use lockstep_tests::world::{LOGS, PAYMENTS, backfill, run};
+use lockstep_validator::{ValidateOptions, validate};
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 /// Spoils six rows of each kind that no item can hold.
@@ -187,4 +189,41 @@ async fn a_row_that_was_mended_after_it_was_read_is_not_set_aside() {
     assert!(world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"), "as it was read");
     assert!(world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"), "and again");
     assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (1, 1));
+}
+
+/// A database that holds any bytes, and one of them is no UTF-8.
+#[tokio::test]
+async fn a_byte_that_is_no_utf_8_costs_its_row_and_no_other() {
+    let world = World::start().await;
+    let name = format!("{}_ascii", world.value::<String>("SELECT current_database()::text").await);
+    world.sql(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")).await;
+    let (server, _) = world.url().rsplit_once('/').expect("a URL ends in its database");
+    let url = format!("{server}/{name}");
+    let mut stranger = PgConnection::connect(&url).await.expect("a stranger connects");
+    lockstep_sample::load::create_tables(&mut stranger).await.expect("the sample's tables");
+    let source = Source::connect(&SourceOptions { url, ..world.source_options() }).await.expect("connects");
+    let migration = Migration { source, ..world.migration() };
+    let spoil = |id: i64| {
+        format!(
+            "UPDATE integration_logs SET error_message = convert_from('\\x446566656e7365e9'::bytea, 'SQL_ASCII') WHERE log_id = {id}"
+        )
+    };
+    run(&mut stranger, &format!("{}; {}; {}", logs(1, 30), payments(1, 5), spoil(7))).await;
+    let coordinator = Coordinator::open(migration.clone()).await.expect("a coordinator");
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    let set_aside: u64 = backfill(&coordinator).await.iter().map(|summary| summary.dead_letters).sum();
+    assert_eq!((set_aside, world.live_items(LOGS).await), (1, 29));
+    run(&mut stranger, &format!("{}; UPDATE integration_logs SET status_code = 'é' WHERE log_id IN (9, 10)", spoil(8))).await;
+    let progress = Progress::new(&migration.tables);
+    let relayed = relay(&migration, RelayUntil::Empty, &progress, &CancellationToken::new()).await.expect("the others go on");
+    assert_eq!((relayed.dead_letters, relayed.delivered), (1, 2));
+    let letters = migration.source.dead_letters(LOGS, 10).await.expect("lists");
+    assert!(letters.len() == 2 && letters.iter().all(|letter| letter.reason.contains("not UTF-8")), "{letters:?}");
+    migration.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
+    let options = ValidateOptions { quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
+    let progress = lockstep_validator::Progress::new(&migration.tables);
+    let (source, target, tables) = (&migration.source, &migration.target, &migration.tables);
+    let report = validate(source, target, tables, &options, &progress, &CancellationToken::new()).await;
+    assert_eq!(report.verdict.reasons(), [] as [String; 0]);
+    coordinator.close().await;
 }

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::TableRun;
 use super::encode::encode;
 use super::watermark::Watermark;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, require_shape};
 
 /// Rows of the first chunk, before their size is known.
 const ROWS_FIRST: usize = 500;
@@ -93,9 +93,7 @@ impl TableRun {
         let _reader = self.shared.readers.acquire().await.map_err(closed)?;
         let chunk = self.migration.source.read_chunk(&self.binding, &read).await?;
         let now = self.migration.source.fingerprint(&self.binding).await?;
-        if now != self.fingerprint {
-            return Err(Error::SchemaChanged { table: self.binding.name().to_owned(), captured: self.fingerprint.clone(), now });
-        }
+        require_shape(&self.binding, &self.fingerprint, &now)?;
         Ok((chunk, room))
     }
 

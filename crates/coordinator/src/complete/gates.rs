@@ -41,7 +41,8 @@ pub(super) async fn check(migration: &Migration, observer: &dyn Observer) -> Res
     for binding in &migration.tables {
         let (all, unacknowledged) = migration.source.count_dead_letters(binding.name()).await?;
         let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
-        let next = "these rows are in PostgreSQL only: look at them with `dead-letters`, and `--acknowledge` what may be left";
+        let next =
+            "each of these rows is in one store only: look at them with `dead-letters`, and `--acknowledge` what may be left";
         gates.add(GateResult::check("dead letters", unacknowledged == 0, detail, next).of(binding.name()));
     }
     Ok((gates.report, record))

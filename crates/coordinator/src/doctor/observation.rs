@@ -84,8 +84,12 @@ pub struct TableSeen {
     pub target_name: String,
     /// Its triggers.
     pub capture: CaptureSeen,
-    /// Whether columns and key are those that were captured.
+    /// Whether columns and key are no longer those that were captured.
     pub fingerprint_changed: bool,
+    /// Whether a statement about the table has rewritten values past its triggers.
+    pub rewritten: bool,
+    /// What hides rows of it, a sentence for each way.
+    pub hidden: Vec<String>,
     /// Whether settings that decide keys are those that were captured.
     pub layout_changed: bool,
     /// The target table that was adopted, if another one is configured now.

@@ -2,7 +2,7 @@
 
 use lockstep_core::{Error as StoreError, Phase};
 use lockstep_dynamo::{TableStanding, Target};
-use lockstep_postgres::{CaptureState, Source, TableBinding, TableState};
+use lockstep_postgres::{CaptureState, Shape, Source, TableBinding, TableState};
 
 use crate::truth::set_back;
 
@@ -91,7 +91,12 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
         if relation != seen.relation {
             seen.capture = CaptureSeen::Elsewhere(relation);
         }
-        seen.fingerprint_changed = source.fingerprint(binding).await? != fingerprint;
+        match Shape::of(&fingerprint, &source.fingerprint(binding).await?) {
+            Shape::Same => {}
+            Shape::Rewritten => seen.rewritten = true,
+            Shape::Changed => seen.fingerprint_changed = true,
+            Shape::Hidden(ways) => seen.hidden = ways,
+        }
         seen.layout_changed = binding.table.layout() != layout;
         seen.adopted_another = target_name.filter(|adopted| *adopted != binding.target_name);
         seen.planned = planned_at.is_some();

@@ -19,6 +19,11 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Take a source table as it is now for the one that was captured, in DynamoOnly, where nothing is copied from it.
+    TakeShape {
+        /// The table.
+        table: String,
+    },
     /// Take the target table that is there for the one in use, or make it, and copy its history again.
     AdoptTarget {
         /// The table.
@@ -43,6 +48,7 @@ impl fmt::Display for Remedy {
         match self {
             Self::SettleSteps => f.write_str("finish or undo what a dead coordinator left open, as the control record says"),
             Self::Recapture { table } => write!(f, "install the triggers of {table} again"),
+            Self::TakeShape { table } => write!(f, "take the source table of {table} as it is now for the one that was captured"),
             Self::AdoptTarget { table } => write!(f, "take the target table of {table} that is there now for the one in use (it is made if it is missing)"),
             Self::RemakeControl => f.write_str(
                 "make DynamoDB's control record anew, in an epoch above all that it has counted, with ids far above all that were handed out, \

@@ -51,7 +51,7 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
                 "install the triggers again, and compare both stores whole",
             );
             // The schema first: with a column that nobody knows, installing again would bless it.
-            add(if table.fingerprint_changed || phase == Phase::DynamoOnly {
+            add(if table.fingerprint_changed || !table.hidden.is_empty() || phase == Phase::DynamoOnly {
                 broken
             } else {
                 broken.mended_by(Remedy::Recapture { table: name.clone() })
@@ -72,6 +72,7 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
             "undo the change; or end this migration, and start it again with a table crate that knows the new columns",
         ));
     }
+    shape(table, phase, &mut add);
     if table.layout_changed && table.capture != CaptureSeen::Absent {
         add(Finding::broken(
             "a setting that decides keys is not the one in use",
@@ -104,6 +105,34 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
     waiting(seen, table, phase, &mut add);
 }
 
+/// What happened to the source table that no trigger tells of.
+fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
+    if !table.hidden.is_empty() {
+        add(Finding::broken(
+            format!("not every row of {} can be seen, or is captured: {}", table.relation, table.hidden.join("; ")),
+            "a row that cannot be seen would be taken for a deleted one, so backfill, relay, comparisons and steps stop; what \
+             applications write is captured all the same",
+            "undo it, or run with a role that sees every row: docs/runbook.md, \"Source tables\"",
+        ));
+    }
+    if table.rewritten {
+        let remedy = match phase {
+            Phase::DynamoOnly => Remedy::TakeShape { table: table.name.clone() },
+            _ => Remedy::Recapture { table: table.name.clone() },
+        };
+        let rewritten = Finding::broken(
+            format!(
+                "a statement such as ALTER TABLE has rewritten values of {}, or put another column in the place of one of the same name",
+                table.relation
+            ),
+            "no trigger saw it: DynamoDB has the values from before, and every verdict from before is void. In DynamoOnly the rows \
+             of PostgreSQL are no longer those that DynamoDB took over: run `validate` before and after a step back",
+            "take the table as it is now, and compare both stores whole",
+        );
+        add(rewritten.mended_by(remedy));
+    }
+}
+
 /// What waits for somebody.
 fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     let (keys, oldest_s) = table.pending;
@@ -115,11 +144,17 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
         ));
     }
     if table.dead_letters.1 > 0 {
-        add(Finding::attention(
-            format!("{} rows cannot be held by DynamoDB, and nobody has looked at them", table.dead_letters.1),
-            "they are in PostgreSQL only; the step to HybridRead is refused",
-            "cargo xtask dead-letters",
-        ));
+        let (what, means) = match phase {
+            Phase::DynamoOnly => (
+                "rows cannot be held by the other store, and no one has acknowledged them",
+                "DynamoDB has them, and PostgreSQL lacks them or has what they were before: a step back and `complete` are refused",
+            ),
+            _ => (
+                "rows cannot be held by DynamoDB, and nobody has looked at them",
+                "they are in PostgreSQL only; the step to HybridRead is refused",
+            ),
+        };
+        add(Finding::attention(format!("{} {what}", table.dead_letters.1), means, "cargo xtask dead-letters"));
     }
     if table.cold_open && seen.at_work.coordinator.is_none() {
         add(Finding::attention(

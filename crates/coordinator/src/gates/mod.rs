@@ -2,6 +2,7 @@
 
 mod preflight;
 mod readiness;
+mod source_tables;
 
 pub(crate) use preflight::preflight;
 pub(crate) use readiness::{readiness, state_is_whole};

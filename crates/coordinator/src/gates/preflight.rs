@@ -4,6 +4,7 @@ use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
 
+use super::source_tables;
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::options::Migration;
@@ -38,14 +39,10 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
         Err(e) => return Err(e.into()),
     };
     let mut gates = source_gates(&source_table, binding);
+    gates.extend(source_tables::gates(migration, binding, &source_table).await?);
     let state = migration.source.table_state(binding.name()).await?;
     if let Some(state) = &state {
-        gates.push(GateResult::check(
-            "source schema is the captured one",
-            state.fingerprint == source_table.fingerprint,
-            if state.fingerprint == source_table.fingerprint { "unchanged" } else { "columns or key have changed since capture" },
-            "undo the change of the table, or end this migration and start again",
-        ));
+        gates.push(source_tables::is_captured(&state.fingerprint, &source_table.fingerprint));
         let layout = binding.table.layout();
         gates.push(GateResult::check(
             "key layout is the one in use",

@@ -123,10 +123,8 @@ async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<G
     let captured = migration.source.capture_state(binding).await?;
     let next = "end this migration; changes would not be known after the step";
     let mut gates = vec![GateResult::check("capture is on", captured == CaptureState::On, format!("{captured:?}"), next)];
-    let captured = migration.source.table_state(binding.name()).await?.map(|state| state.fingerprint);
-    let same = captured == Some(migration.source.fingerprint(binding).await?);
-    let detail = if same { "unchanged" } else { "columns or key have changed since capture" };
-    gates.push(GateResult::check("source schema is the captured one", same, detail, "undo the change of the table"));
+    let captured = migration.source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+    gates.push(super::source_tables::is_captured(&captured, &migration.source.fingerprint(binding).await?));
     let standing = migration.source.reverse_standing(binding.name()).await?;
     gates.push(match standing.as_ref().map(closed) {
         None => GateResult::fail("reverse feed", "it was never begun", "run `reverse-feed --backfill`"),

@@ -111,8 +111,17 @@ pub async fn mend(
         lock.release().await;
         return Ok(Mended { left: Some(diagnosis), ..mended });
     }
-    let of_dynamo_only = [Remedy::SettleSteps, Remedy::RemakeControl, Remedy::FollowTarget, Remedy::ReverseBackfill];
-    let structural = remedies.iter().any(|remedy| !of_dynamo_only.contains(remedy));
+    let of_dynamo_only = |remedy: &Remedy| {
+        matches!(
+            remedy,
+            Remedy::SettleSteps
+                | Remedy::RemakeControl
+                | Remedy::FollowTarget
+                | Remedy::ReverseBackfill
+                | Remedy::TakeShape { .. }
+        )
+    };
+    let structural = remedies.iter().any(|remedy| !of_dynamo_only(remedy));
     if structural && source.control().await?.phase == Phase::DynamoOnly {
         let message = "in DynamoOnly this is not to be mended by itself; see what `doctor` says";
         return Err(StoreError::source(Kind::Refused, "mending the state", message).into());

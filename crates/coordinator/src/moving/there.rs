@@ -21,7 +21,7 @@ use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::Intent;
 use crate::options::Migration;
 use crate::progress::Progress;
-use crate::records::is_current;
+use crate::records::{hold_shape, is_current};
 use crate::relay::{RelayUntil, relay_in};
 
 const DOING: &str = "moving the truth to DynamoDB";
@@ -107,6 +107,7 @@ async fn check(transaction: &mut SourceTransaction, migration: &Migration, inten
         if state != CaptureState::On {
             return Err(refused(Kind::Refused, format!("capture of {name} is not on: {state:?}")));
         }
+        hold_shape(transaction, binding, DOING).await?;
         if !is_current(migration, binding).await? {
             return Err(refused(Kind::Refused, format!("the triggers of {name} are of an older Lockstep")));
         }

@@ -8,10 +8,10 @@ use sqlx::postgres::PgConnection;
 
 use lockstep_core::Result;
 use lockstep_dynamo::TargetControl;
-use lockstep_postgres::TableBinding;
 use lockstep_postgres::sequences::{highest_id, highest_id_in_use, identity_of, raise_sequence};
+use lockstep_postgres::{TableBinding, column_types};
 
-/// Sets the id counters of `tables` above the ids of the source. To be called after the flip to the target and before
+/// Sets the id counters of `tables` above the ids of the source, and records the types of their columns. To be called after the flip to the target and before
 /// writes are opened: nothing writes the source then. Tables without an identity or serial key are left alone.
 ///
 /// # Errors
@@ -44,6 +44,8 @@ pub async fn seed_identities_again(
 
 async fn seed_beyond(connection: &mut PgConnection, control: &TargetControl, tables: &[TableBinding], taken: i64) -> Result<()> {
     for binding in tables {
+        // What is written there has to fit PostgreSQL when it comes back.
+        control.put_columns(binding.name(), &column_types(connection, binding).await?).await?;
         let Some(sequence) = identity_of(connection, binding).await? else { continue };
         let highest = highest_id(connection, binding, &sequence).await?;
         control.raise_ids(binding.name(), highest.saturating_add(taken).saturating_add(1).max(1), true).await?;

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgArguments;
 
-use super::{Column, Unholdable, bind_value, number, present};
+use super::{Column, Unholdable, bind_value, fit, number, present};
 use crate::view::Attribute;
 
 /// A decimal of a `numeric(p, SCALE)` column.
@@ -74,6 +74,10 @@ impl<const SCALE: u32> Column for Scaled<SCALE> {
 
     fn bind_null(arguments: &mut PgArguments) {
         bind_value(arguments, None::<Decimal>);
+    }
+
+    fn fitted(self, sql_type: &str) -> Result<Self, Unholdable> {
+        fit::digits(&self.0.to_string(), sql_type).map(|()| self)
     }
 
     fn same(&self, other: &Self) -> bool {

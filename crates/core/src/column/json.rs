@@ -1,7 +1,5 @@
 //! `jsonb`, kept as text: every number and every depth survives.
 
-use std::collections::BTreeMap;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +9,8 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo};
 
-use super::{Column, Unholdable, bind_value, present, string};
+use super::document::{Document, Documents, Parts};
+use super::{Column, Unholdable, bind_value, fit, present, string};
 use crate::difference::{Difference, FieldValue, Path, shown};
 use crate::view::Attribute;
 
@@ -86,6 +85,10 @@ impl Column for Json {
         bind_value(arguments, None::<Text>);
     }
 
+    fn fitted(self, _sql_type: &str) -> Result<Self, Unholdable> {
+        fit::document(&self.0).map(|()| self)
+    }
+
     fn same(&self, other: &Self) -> bool {
         self.0 == other.0 || same_meaning(&self.0, &other.0)
     }
@@ -118,52 +121,48 @@ impl sqlx::Encode<'_, sqlx::Postgres> for Text {
     }
 }
 
-type Members<'a> = BTreeMap<String, &'a RawValue>;
+/// Both documents, read together; `None` where one of them is none.
+fn read<'a>(a: &'a str, b: &'a str) -> Option<(Document<'a>, Document<'a>)> {
+    let mut documents = Documents::default();
+    Some((documents.read(a)?, documents.read(b)?))
+}
 
 /// Walks to the first difference of two documents that differ: in order of names inside an object, of places in an array.
 fn first_difference(a: &str, b: &str, path: &mut Path) -> (FieldValue, FieldValue) {
-    let (a, b) = (a.trim(), b.trim());
-    let whole = || shown_in(a, b);
-    match (a.as_bytes().first(), b.as_bytes().first()) {
-        (Some(b'{'), Some(b'{')) => {
-            let (Ok(a), Ok(b)) = (serde_json::from_str::<Members<'_>>(a), serde_json::from_str::<Members<'_>>(b)) else {
-                return whole();
-            };
-            for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
-                match (a.get(name), b.get(name)) {
-                    (Some(a), Some(b)) if same_meaning(a.get(), b.get()) => {}
-                    (a, b) => {
-                        path.enter_member(name);
-                        return either(a.map(|a| a.get()), b.map(|b| b.get()), path);
-                    }
-                }
+    let Some((a, b)) = read(a, b) else { return shown_in(a.trim(), b.trim()) };
+    let (mut at_a, mut at_b) = (a.root(), b.root());
+    let differ = |in_a: Option<usize>, in_b: Option<usize>| match (in_a, in_b) {
+        (Some(in_a), Some(in_b)) => a.meaning(in_a) != b.meaning(in_b),
+        (in_a, in_b) => in_a.is_some() || in_b.is_some(),
+    };
+    loop {
+        let (in_a, in_b) = match (a.parts(at_a), b.parts(at_b)) {
+            (Parts::Object(of_a), Parts::Object(of_b)) => {
+                let mut names = of_a.keys().chain(of_b.keys().filter(|name| !of_a.contains_key(*name)));
+                let Some(name) = names.find(|name| differ(of_a.get(*name).copied(), of_b.get(*name).copied())) else {
+                    return shown_in(a.text(at_a), b.text(at_b));
+                };
+                path.enter_member(name);
+                (of_a.get(name).copied(), of_b.get(name).copied())
             }
-            whole()
-        }
-        (Some(b'['), Some(b'[')) => {
-            let (Ok(a), Ok(b)) = (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b)) else {
-                return whole();
-            };
-            for index in 0..a.len().max(b.len()) {
-                match (a.get(index), b.get(index)) {
-                    (Some(a), Some(b)) if same_meaning(a.get(), b.get()) => {}
-                    (a, b) => {
-                        path.enter_element(index);
-                        return either(a.map(|a| a.get()), b.map(|b| b.get()), path);
-                    }
-                }
+            (Parts::Array(of_a), Parts::Array(of_b)) => {
+                let mut places = 0..of_a.len().max(of_b.len());
+                let Some(index) = places.find(|index| differ(of_a.get(*index).copied(), of_b.get(*index).copied())) else {
+                    return shown_in(a.text(at_a), b.text(at_b));
+                };
+                path.enter_element(index);
+                (of_a.get(index).copied(), of_b.get(index).copied())
             }
-            whole()
+            _ => return shown_in(a.text(at_a), b.text(at_b)),
+        };
+        match (in_a, in_b) {
+            (Some(in_a), Some(in_b)) => (at_a, at_b) = (in_a, in_b),
+            // A member or an element that one side does not have.
+            (in_a, in_b) => {
+                let value = |place: Option<&str>| place.map_or(FieldValue::Absent, value_in);
+                return (value(in_a.map(|place| a.text(place))), value(in_b.map(|place| b.text(place))));
+            }
         }
-        _ => whole(),
-    }
-}
-
-/// A member or an element that one side may not have.
-fn either(a: Option<&str>, b: Option<&str>, path: &mut Path) -> (FieldValue, FieldValue) {
-    match (a, b) {
-        (Some(a), Some(b)) => first_difference(a, b, path),
-        (a, b) => (a.map_or(FieldValue::Absent, value_in), b.map_or(FieldValue::Absent, value_in)),
     }
 }
 
@@ -186,34 +185,14 @@ fn shown_in(a: &str, b: &str) -> (FieldValue, FieldValue) {
 /// Equality as `jsonb` sees it: order of members and white space do not matter, numbers compare by value and to any
 /// precision, a repeated member counts once, the last.
 fn same_meaning(a: &str, b: &str) -> bool {
-    let (a, b) = (a.trim(), b.trim());
-    match (a.as_bytes().first(), b.as_bytes().first()) {
-        (Some(b'{'), Some(b'{')) => match (serde_json::from_str::<Members<'_>>(a), serde_json::from_str::<Members<'_>>(b)) {
-            (Ok(a), Ok(b)) => {
-                a.len() == b.len() && a.iter().zip(&b).all(|((ka, va), (kb, vb))| ka == kb && same_meaning(va.get(), vb.get()))
-            }
-            _ => false,
-        },
-        (Some(b'['), Some(b'[')) => {
-            match (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b)) {
-                (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_meaning(a.get(), b.get())),
-                _ => false,
-            }
-        }
-        (Some(b'"'), Some(b'"')) => {
-            matches!((serde_json::from_str::<String>(a), serde_json::from_str::<String>(b)), (Ok(a), Ok(b)) if a == b)
-        }
-        (Some(x), Some(y)) if is_number(*x) && is_number(*y) => normal_number(a) == normal_number(b),
-        _ => a == b,
+    match read(a, b) {
+        Some((a, b)) => a.meaning(a.root()) == b.meaning(b.root()),
+        None => a == b,
     }
 }
 
-fn is_number(first: u8) -> bool {
-    first == b'-' || first.is_ascii_digit()
-}
-
 /// A number as sign, digits without leading or trailing zeros, and the power of ten of the last digit.
-fn normal_number(text: &str) -> (bool, String, i64) {
+pub(super) fn normal_number(text: &str) -> (bool, String, i64) {
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -4,11 +4,14 @@
 //! table crate names types and gets both conversions.
 
 mod decimal;
+mod document;
+mod fit;
 mod json;
 mod scalar;
 mod time;
 
 pub use decimal::Scaled;
+pub use fit::ColumnTypes;
 pub use json::Json;
 pub use time::{fixed_width, parse_fixed_width};
 
@@ -100,6 +103,15 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
         (!self.same(other)).then(|| as_texts(self, other))
     }
 
+    /// The value as a column of this type, as `format_type()` prints it, would hold it: `character(3)` pads with blanks. Where
+    /// DynamoDB is the truth and PostgreSQL follows, a write is held to that before anything of it is sent (I16).
+    ///
+    /// # Errors
+    /// When PostgreSQL would refuse the value.
+    fn fitted(self, _sql_type: &str) -> Result<Self, Unholdable> {
+        Ok(self)
+    }
+
     /// Reads the value from one element of a source key's JSON array.
     ///
     /// # Errors
@@ -157,6 +169,16 @@ impl<T: Column> Column for Option<T> {
 
     fn bind_null(arguments: &mut PgArguments) {
         T::bind_null(arguments);
+    }
+
+    fn fitted(self, sql_type: &str) -> Result<Self, Unholdable> {
+        match self {
+            Some(value) => value.fitted(sql_type).map(Some),
+            None if sql_type.ends_with(fit::NOT_NULL) => {
+                Err(Unholdable::because("is NULL, and the column of PostgreSQL is NOT NULL"))
+            }
+            None => Ok(None),
+        }
     }
 
     fn same(&self, other: &Self) -> bool {

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
-use super::{Column, Unholdable, bind_value, exactly, number, present, string, wrong_attribute};
+use super::{Column, Unholdable, bind_value, exactly, fit, number, present, string, wrong_attribute};
 use crate::view::Attribute;
 
 macro_rules! integer {
@@ -95,7 +95,7 @@ impl Column for String {
 
     fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
         let text = std::str::from_utf8(present(field)?);
-        text.map(str::to_owned).map_err(|_| Unholdable::because("is not UTF-8; set client_encoding to UTF8"))
+        text.map(str::to_owned).map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
     }
 
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
@@ -120,6 +120,10 @@ impl Column for String {
 
     fn same(&self, other: &Self) -> bool {
         self == other
+    }
+
+    fn fitted(self, sql_type: &str) -> Result<Self, Unholdable> {
+        fit::text(self, sql_type)
     }
 
     fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {

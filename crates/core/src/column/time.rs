@@ -99,6 +99,11 @@ impl Column for DateTime<Utc> {
         bind_value(arguments, None::<Self>);
     }
 
+    fn fitted(self, _sql_type: &str) -> Result<Self, Unholdable> {
+        // PostgreSQL counts microseconds, and so do items.
+        Ok(DateTime::from_timestamp_micros(self.timestamp_micros()).unwrap_or(self))
+    }
+
     fn same(&self, other: &Self) -> bool {
         self == other
     }

@@ -2,9 +2,10 @@
 //!
 //! A small table of its own, so that streams, scans and validation of the target tables never meet it. Everything in it is
 //! read strongly consistent. In reading order: `record` (phase, epoch, whether writes wait), `leases` (who serves by it),
-//! `ids` (counters of identity keys), `places` (where the row of an id lives), `purges`
+//! `ids` (counters of identity keys), `columns` (what PostgreSQL can hold), `places` (where the row of an id lives), `purges`
 //! (how far one has come).
 
+mod columns;
 mod ids;
 mod leases;
 mod places;

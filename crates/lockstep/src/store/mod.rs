@@ -35,6 +35,7 @@ pub use phase::{PHASE_LEASE, PhaseView};
 pub use query::{Cursor, Page, Query, Selection};
 pub use reads::{Answer, ReadFrom, ReadOptions, Reads, Share, SourceCause};
 pub use swap::Swap;
+use target_truth::Fit;
 pub(crate) use target_truth::{Begun, TargetTransaction};
 pub(crate) use transaction::WriteTransaction;
 pub use transaction::Writer;
@@ -74,6 +75,7 @@ struct Shared<T> {
     sql: RowStatements,
     writes: OnceCell<Writes>,
     reads: Reads,
+    fit: Fit,
 }
 
 /// What writes rows: it depends on which columns PostgreSQL computes, so it is made at the first write.
@@ -103,7 +105,9 @@ impl<T: MigratableTable> Store<T> {
         let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
         let reads = writer.reads().of(&source, &binding);
         let (binding, writes) = (Arc::new(binding), OnceCell::new());
-        Self { shared: Arc::new(Shared { table, binding, source, target, phase, writer, sql, writes, reads }) }
+        Self {
+            shared: Arc::new(Shared { table, binding, source, target, phase, writer, sql, writes, reads, fit: Fit::default() }),
+        }
     }
 
     /// What writes rows of this table. The first write asks on its own connection which columns PostgreSQL computes: a store that

@@ -5,15 +5,16 @@
 //! DynamoOnly does not say whether it is news. Such items are read from the target, which is the truth, until PostgreSQL agrees. While there is one, the feed is not through.
 
 use lockstep_core::{Attributes, Doing, Phase, Result, is_tombstone, version_of};
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::FedTable;
 use super::epochs::Epochs;
 use super::feeding::finish_feeding;
 use super::remember::note_others;
-use super::rows::{delete_key, is_about_the_row, reason, upsert};
+use super::rows::{delete_key, is_about_the_row, is_for_good, reason, upsert};
 use crate::Source;
+use crate::binding::text_digest_sql;
 
 /// An item to be read again.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -62,6 +63,7 @@ impl Source {
         let (mut settled, doing) = (0, "bringing rows to what their items say");
         for found in found {
             let mut savepoint = transaction.begin().await.doing(doing)?;
+            let mut for_good = false;
             let left = match settle(&mut savepoint, table, &epochs, found).await {
                 Ok(left) => {
                     savepoint.commit().await.doing(doing)?;
@@ -69,19 +71,26 @@ impl Source {
                 }
                 Err(error) if is_about_the_row(&error) => {
                     savepoint.rollback().await.doing(doing)?;
+                    for_good = is_for_good(&error);
                     Some(reason(&error))
                 }
                 Err(error) => return Err(error),
             };
             settled += u64::from(left.is_none());
+            let here = format!("table_name = $1 AND {} = {}", text_digest_sql("place"), text_digest_sql("$2::text"));
             let sql = match left {
-                Some(_) => "UPDATE lockstep.reverse_again SET tries = tries + 1, why = $3 WHERE table_name = $1 AND place = $2",
-                None => "DELETE FROM lockstep.reverse_again WHERE table_name = $1 AND place = $2 AND $3::text IS NULL",
+                Some(_) => {
+                    format!(
+                        "UPDATE lockstep.reverse_again SET tries = tries + 1, why = $3, for_good = for_good OR $4 WHERE {here}"
+                    )
+                }
+                None => format!("DELETE FROM lockstep.reverse_again WHERE {here} AND $3::text IS NULL AND NOT $4"),
             };
-            sqlx::query(sql)
+            sqlx::query(AssertSqlSafe(sql))
                 .bind(table.binding.name())
                 .bind(&found.again.place)
                 .bind(left)
+                .bind(for_good)
                 .execute(&mut *transaction)
                 .await
                 .doing(doing)?;
@@ -96,15 +105,19 @@ async fn settle(connection: &mut PgConnection, table: &FedTable, epochs: &Epochs
     // The feed may have had a newer state of this item since it was read. It takes this note out before it writes the row, so
     // who holds the note has the row to himself; and a note made anew since is told by the version.
     let doing = "looking at a note again";
-    let noted: Option<(Option<i64>,)> = sqlx::query_as(
-        "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND p.place = a.place)
-         FROM lockstep.reverse_again a WHERE a.table_name = $1 AND a.place = $2 FOR UPDATE",
-    )
-    .bind(table.binding.name())
-    .bind(&found.again.place)
-    .fetch_optional(&mut *connection)
-    .await
-    .doing(doing)?;
+    let sql = format!(
+        "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} = {of_note})
+         FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
+        text_digest_sql("p.place"),
+        text_digest_sql("$2::text"),
+        of_note = text_digest_sql("a.place"),
+    );
+    let noted: Option<(Option<i64>,)> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(table.binding.name())
+        .bind(&found.again.place)
+        .fetch_optional(&mut *connection)
+        .await
+        .doing(doing)?;
     let Some((known,)) = noted else { return Ok(None) };
     // Nothing is there: expired, which is retention, or removed by hand, which was counted.
     let Some(item) = &found.item else { return Ok(None) };

@@ -8,8 +8,8 @@ use sqlx::postgres::PgConnection;
 
 use super::FedTable;
 use super::entry::{Entry, State};
-use super::remember::{clear_again, note_again, note_others, remember, remembered};
-use super::rows::{delete, delete_key, is_about_the_row, reason, upsert};
+use super::remember::{Why, clear_again, note_again, note_others, remember, remembered};
+use super::rows::{delete, delete_key, is_about_the_row, is_for_good, reason, upsert};
 
 /// What a page came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,46 +31,89 @@ pub(super) enum Guard {
     AtLeast,
 }
 
-/// Applies entries.
+/// Applies entries: all at once; only if PostgreSQL refuses a row, or what is to be remembered of one, one by one.
 pub(super) async fn apply(connection: &mut PgConnection, table: &FedTable, entries: &[Entry], guard: Guard) -> Result<Applied> {
+    let mut savepoint = connection.begin().await.doing(SET)?;
+    match together(&mut savepoint, table, entries, guard).await {
+        Ok(applied) => savepoint.commit().await.doing(RELEASE).map(|()| applied),
+        Err(error) if is_about_the_row(&error) => {
+            savepoint.rollback().await.doing(GO_BACK)?;
+            one_by_one(connection, table, entries, guard).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+const SET: &str = "setting a savepoint";
+const RELEASE: &str = "releasing a savepoint";
+const GO_BACK: &str = "going back to a savepoint";
+
+/// What is news among entries, and the keys of tombstones that say nothing of their row.
+struct News<'a> {
+    entries: Vec<&'a Entry>,
+    keys: HashMap<String, String>,
+}
+
+/// Remembers entries. What was to be read again of one that is news needs to be no more.
+async fn take<'a>(connection: &mut PgConnection, table: &FedTable, entries: &'a [Entry], guard: Guard) -> Result<News<'a>> {
     let name = table.binding.name();
     let mut keys = remembered(connection, name, entries).await?;
     let fresh = remember(connection, table, entries, guard).await?;
     // A tombstone of which nothing is known, here or in the stream, has no row.
     keys.retain(|place, _| fresh.contains(place));
-    let news: Vec<&Entry> = entries.iter().filter(|entry| fresh.contains(&entry.place)).collect();
     clear_again(connection, name, &fresh).await?;
-    let mut applied = Applied { applied: news.len() as u64, skipped: (entries.len() - news.len()) as u64, again: 0 };
-    // All at once; only if PostgreSQL refuses a row, one by one.
-    let mut savepoint = connection.begin().await.doing("setting a savepoint")?;
-    applied.again = match write(&mut savepoint, table, &news, &keys).await {
-        Ok(again) => {
-            savepoint.commit().await.doing("releasing a savepoint")?;
-            again
-        }
-        Err(error) if is_about_the_row(&error) => {
-            savepoint.rollback().await.doing("going back to a savepoint")?;
-            let mut again = 0;
-            for entry in news {
-                again += one(connection, table, entry, &keys).await?;
+    Ok(News { entries: entries.iter().filter(|entry| fresh.contains(&entry.place)).collect(), keys })
+}
+
+async fn together(connection: &mut PgConnection, table: &FedTable, entries: &[Entry], guard: Guard) -> Result<Applied> {
+    let news = take(connection, table, entries, guard).await?;
+    let again = write(connection, table, &news.entries, &news.keys).await?;
+    let applied = news.entries.len() as u64;
+    Ok(Applied { applied, skipped: entries.len() as u64 - applied, again })
+}
+
+/// Each in savepoints of its own. What PostgreSQL cannot even remember of an item, as a key with a NUL in it, is noted by its
+/// place, which every item has; the others go on.
+async fn one_by_one(connection: &mut PgConnection, table: &FedTable, entries: &[Entry], guard: Guard) -> Result<Applied> {
+    let mut applied = Applied::default();
+    for entry in entries {
+        let mut savepoint = connection.begin().await.doing(SET)?;
+        let news = match take(&mut savepoint, table, std::slice::from_ref(entry), guard).await {
+            Ok(news) => {
+                savepoint.commit().await.doing(RELEASE)?;
+                news
             }
-            again
+            Err(error) if is_about_the_row(&error) => {
+                savepoint.rollback().await.doing(GO_BACK)?;
+                let why = Why { text: &reason(&error), for_good: is_for_good(&error) };
+                note_again(connection, table.binding.name(), &entry.place, None, why).await?;
+                applied.applied += 1;
+                applied.again += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if news.entries.is_empty() {
+            applied.skipped += 1;
+            continue;
         }
-        Err(error) => return Err(error),
-    };
+        applied.applied += 1;
+        applied.again += one(connection, table, entry, &news.keys).await?;
+    }
     Ok(applied)
 }
 
 /// Writes one entry in a savepoint of its own. A row that PostgreSQL does not take holds up nobody: it may only be early.
 async fn one(connection: &mut PgConnection, table: &FedTable, entry: &Entry, keys: &HashMap<String, String>) -> Result<u64> {
-    let mut savepoint = connection.begin().await.doing("setting a savepoint")?;
+    let mut savepoint = connection.begin().await.doing(SET)?;
     match write(&mut savepoint, table, &[entry], keys).await {
-        Ok(again) => savepoint.commit().await.doing("releasing a savepoint").map(|()| again),
+        Ok(again) => savepoint.commit().await.doing(RELEASE).map(|()| again),
         Err(error) if is_about_the_row(&error) => {
-            savepoint.rollback().await.doing("going back to a savepoint")?;
+            savepoint.rollback().await.doing(GO_BACK)?;
             let why = reason(&error);
             tracing::debug!(table = table.binding.name(), why, "a row is put off");
-            note_again(connection, table.binding.name(), &entry.place, Some(&entry.place), &why).await?;
+            let why = Why { text: &why, for_good: is_for_good(&error) };
+            note_again(connection, table.binding.name(), &entry.place, Some(&entry.place), why).await?;
             Ok(1)
         }
         Err(error) => Err(error),

@@ -4,6 +4,7 @@ use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
 use super::FedTable;
 use crate::Source;
+use crate::binding::text_digest_sql;
 
 /// An item that was taken in this DynamoOnly.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +29,7 @@ impl Source {
         asked.map(Since).doing("asking for a moment")
     }
 
-    /// Up to `limit` items that were taken at `since` or later, or ever, in the order of their places after `after`.
+    /// Up to `limit` items, but for those that an operator has accepted to stay behind, that were taken at `since` or later, or ever, in the order of the digests of their places, after `after`.
     ///
     /// # Errors
     /// The driver's.
@@ -40,18 +41,25 @@ impl Source {
         limit: i64,
     ) -> Result<Vec<Taken>> {
         let doing = "listing items that came back";
-        let found: Vec<(String, String)> = sqlx::query_as(
+        let digest = text_digest_sql("place");
+        let sql = format!(
             "SELECT place, key::text FROM lockstep.reverse_places
-             WHERE table_name = $1 AND ($2::text IS NULL OR touched >= $2::text::xid8) AND ($3::text IS NULL OR place > $3)
-             ORDER BY place LIMIT $4",
-        )
-        .bind(table.binding().name())
-        .bind(since.map(|since| &since.0))
-        .bind(after)
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .doing(doing)?;
+             WHERE table_name = $1 AND ($2::text IS NULL OR touched >= $2::text::xid8) AND ($3::text IS NULL OR {digest} > {})
+                 AND NOT EXISTS (SELECT FROM lockstep.reverse_again a
+                                 WHERE a.table_name = $1 AND {} = {} AND a.acknowledged_at IS NOT NULL)
+             ORDER BY {digest} LIMIT $4",
+            text_digest_sql("$3::text"),
+            text_digest_sql("a.place"),
+            text_digest_sql("reverse_places.place"),
+        );
+        let found: Vec<(String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(table.binding().name())
+            .bind(since.map(|since| &since.0))
+            .bind(after)
+            .bind(limit)
+            .fetch_all(self.pool())
+            .await
+            .doing(doing)?;
         let parsed = found.into_iter().map(|(place, key)| Ok(Taken { place, key: SourceKey::parse(&key)? }));
         parsed.collect::<Result<_, serde_json::Error>>().map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
     }

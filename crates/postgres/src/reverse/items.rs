@@ -6,7 +6,7 @@ use super::FedTable;
 use super::apply::{Applied, Guard, apply};
 use super::entry::{Entry, State};
 use super::feeding::finish_feeding;
-use super::remember::note_again;
+use super::remember::{Why, note_again};
 use crate::Source;
 
 impl Source {
@@ -22,7 +22,8 @@ impl Source {
         for item in items.iter().filter(|item| !is_tombstone(item)) {
             let Some(version) = version_of(item) else {
                 again += 1;
-                note_again(&mut transaction, name, &place(item), None, "the item has no version").await?;
+                let why = Why { text: "the item has no version", for_good: false };
+                note_again(&mut transaction, name, &place(item), None, why).await?;
                 continue;
             };
             if !epochs.may_be_news(version) {
@@ -35,7 +36,8 @@ impl Source {
                 Err(why) => {
                     again += 1;
                     let why = format!("the item is no row of this table: {why}");
-                    note_again(&mut transaction, name, &place(item), None, &why).await?;
+                    let why = Why { text: &why, for_good: true };
+                    note_again(&mut transaction, name, &place(item), None, why).await?;
                 }
             }
         }

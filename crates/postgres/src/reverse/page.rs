@@ -8,7 +8,7 @@ use super::FedTable;
 use super::apply::{Applied, Guard, apply};
 use super::entry;
 use super::feeding::finish_feeding;
-use super::remember::{forget, note_again, note_earlier};
+use super::remember::{Why, forget, note_again, note_earlier};
 use crate::Source;
 use crate::repair::mark;
 
@@ -58,7 +58,7 @@ impl Source {
         forget(&mut transaction, name, &plan.forget_before).await?;
         let mut applied = apply(&mut transaction, table, &plan.entries, Guard::Newer).await?;
         for (place, why) in &plan.undecodable {
-            note_again(&mut transaction, name, place, None, why).await?;
+            note_again(&mut transaction, name, place, None, Why { text: why, for_good: true }).await?;
         }
         applied.again += plan.undecodable.len() as u64;
         applied.again += note_earlier(&mut transaction, table, &plan.earlier).await?;

@@ -2,15 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lockstep_core::{Doing, Result, Version};
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
+use lockstep_core::{Doing, Error, Result, Version};
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::FedTable;
 use super::apply::Guard;
 use super::entry::{Entry, State};
-use super::rows::numbered_keys;
-use crate::binding::list;
+use crate::binding::{digest_sql, list, text_digest_sql};
+use crate::lookup::{bind_keys, is_sayable, keys_sql};
+
+/// The condition that a row is of table `$1` and of one of the places `$2`.
+fn among() -> String {
+    format!(
+        "table_name = $1 AND {} = ANY (ARRAY(SELECT {} FROM unnest($2::text[]) AS asked))",
+        text_digest_sql("place"),
+        text_digest_sql("asked")
+    )
+}
 
 /// Source keys, as PostgreSQL prints them, of items whose tombstone says nothing of the row.
 pub(super) async fn remembered(connection: &mut PgConnection, name: &str, entries: &[Entry]) -> Result<HashMap<String, String>> {
@@ -18,13 +27,13 @@ pub(super) async fn remembered(connection: &mut PgConnection, name: &str, entrie
     if unknown.is_empty() {
         return Ok(HashMap::new());
     }
-    let found: Vec<(String, String)> =
-        sqlx::query_as("SELECT place, key::text FROM lockstep.reverse_places WHERE table_name = $1 AND place = ANY($2)")
-            .bind(name)
-            .bind(&unknown)
-            .fetch_all(connection)
-            .await
-            .doing("looking up what is known of items")?;
+    let sql = format!("SELECT place, key::text FROM lockstep.reverse_places WHERE {}", among());
+    let found: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(&unknown)
+        .fetch_all(connection)
+        .await
+        .doing("looking up what is known of items")?;
     Ok(found.into_iter().collect())
 }
 
@@ -47,37 +56,42 @@ pub(super) async fn remember(
             "INSERT INTO lockstep.reverse_places AS p (table_name, place, version, key, row_key, live)
              SELECT $1, c.place, c.version, k.key, jsonb_build_array({row_key}), c.live
              FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version, live)
-             JOIN (VALUES {}) AS k (n, key) USING (n) ORDER BY c.place
-             ON CONFLICT (table_name, place) DO UPDATE SET version = excluded.version, key = excluded.key,
+             JOIN {keys} AS k USING (n) ORDER BY c.place
+             ON CONFLICT (table_name, {digest}) DO UPDATE SET version = excluded.version, key = excluded.key,
                  row_key = excluded.row_key, live = excluded.live, touched = excluded.touched
              WHERE p.version {than} excluded.version RETURNING p.place",
-            numbered_keys(table, known.iter().map(|(n, _, key)| (*n, *key)))
+            keys = keys_sql(&table.binding, 6),
+            digest = text_digest_sql("place"),
         );
-        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .persistent(false)
-            .bind(name)
-            .bind(known.iter().map(|(n, ..)| *n as i32).collect::<Vec<_>>())
-            .bind(known.iter().map(|(_, e, _)| e.place.clone()).collect::<Vec<_>>())
-            .bind(known.iter().map(|(_, e, _)| e.version.0).collect::<Vec<_>>())
-            .bind(known.iter().map(|(_, e, _)| matches!(e.state, State::Live(..))).collect::<Vec<_>>())
-            .fetch_all(&mut *connection)
-            .await
-            .doing(doing)?;
+        let mut arguments = PgArguments::default();
+        let added = arguments
+            .add(name)
+            .and_then(|()| arguments.add(known.iter().map(|(n, ..)| *n as i32).collect::<Vec<_>>()))
+            .and_then(|()| arguments.add(known.iter().map(|(_, e, _)| e.place.clone()).collect::<Vec<_>>()))
+            .and_then(|()| arguments.add(known.iter().map(|(_, e, _)| e.version.0).collect::<Vec<_>>()))
+            .and_then(|()| arguments.add(known.iter().map(|(_, e, _)| matches!(e.state, State::Live(..))).collect::<Vec<_>>()));
+        added.map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+        bind_keys(&mut arguments, &table.binding, known.iter().map(|(n, _, key)| (*n, *key)))?;
+        let found: Vec<String> =
+            sqlx::query_scalar_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await.doing(doing)?;
         fresh.extend(found);
     }
     let unknown: Vec<&Entry> = entries.iter().filter(|e| matches!(e.state, State::Unknown)).collect();
     if !unknown.is_empty() {
-        let found: Vec<String> = sqlx::query_scalar(
+        let sql = format!(
             "UPDATE lockstep.reverse_places p SET version = c.version, live = false, touched = pg_current_xact_id()
              FROM unnest($2::text[], $3::bigint[]) AS c (place, version)
-             WHERE p.table_name = $1 AND p.place = c.place AND p.version < c.version RETURNING p.place",
-        )
-        .bind(name)
-        .bind(unknown.iter().map(|e| e.place.clone()).collect::<Vec<_>>())
-        .bind(unknown.iter().map(|e| e.version.0).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await
-        .doing(doing)?;
+             WHERE p.table_name = $1 AND {} = {} AND p.version < c.version RETURNING p.place",
+            text_digest_sql("p.place"),
+            text_digest_sql("c.place"),
+        );
+        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(name)
+            .bind(unknown.iter().map(|e| e.place.clone()).collect::<Vec<_>>())
+            .bind(unknown.iter().map(|e| e.version.0).collect::<Vec<_>>())
+            .fetch_all(connection)
+            .await
+            .doing(doing)?;
         fresh.extend(found);
     }
     Ok(fresh)
@@ -88,7 +102,7 @@ pub(super) async fn forget(connection: &mut PgConnection, name: &str, places: &[
     if places.is_empty() {
         return Ok(());
     }
-    sqlx::query("DELETE FROM lockstep.reverse_places WHERE table_name = $1 AND place = ANY($2)")
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_places WHERE {}", among())))
         .bind(name)
         .bind(places)
         .execute(connection)
@@ -106,19 +120,33 @@ pub(super) async fn note_others(connection: &mut PgConnection, name: &str, delet
     if deleted.is_empty() {
         return Ok(0);
     }
-    let noted = sqlx::query(
+    let sql = format!(
         "INSERT INTO lockstep.reverse_again (table_name, place, key, why)
          SELECT DISTINCT $1, other.place, other.key, 'another item of its row went'
-         FROM lockstep.reverse_places gone JOIN lockstep.reverse_places other USING (table_name, row_key)
-         WHERE table_name = $1 AND gone.place = ANY($2) AND other.live AND other.place <> gone.place
-         ON CONFLICT (table_name, place) DO NOTHING",
-    )
-    .bind(name)
-    .bind(deleted)
-    .execute(connection)
-    .await
-    .doing("noting items to be read again")?;
+         FROM (SELECT {row_key} AS row, place FROM lockstep.reverse_places WHERE {among}) AS gone
+         JOIN lockstep.reverse_places other ON {of_other} = gone.row
+         WHERE other.table_name = $1 AND other.live AND other.place <> gone.place
+         ON CONFLICT (table_name, {place}) DO NOTHING",
+        row_key = digest_sql("row_key"),
+        among = among(),
+        of_other = digest_sql("other.row_key"),
+        place = text_digest_sql("place"),
+    );
+    let noted = sqlx::query(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(deleted)
+        .execute(connection)
+        .await
+        .doing("noting items to be read again")?;
     Ok(noted.rows_affected())
+}
+
+/// Why an item is to be read again.
+#[derive(Clone, Copy)]
+pub(super) struct Why<'a> {
+    pub(super) text: &'a str,
+    /// PostgreSQL can never hold it as it is: a dead letter until it changes.
+    pub(super) for_good: bool,
 }
 
 /// Notes one item to be read again; `remembered` names the item whose source key is remembered, if it is.
@@ -127,20 +155,25 @@ pub(super) async fn note_again(
     name: &str,
     place: &str,
     remembered: Option<&str>,
-    why: &str,
+    why: Why<'_>,
 ) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO lockstep.reverse_again (table_name, place, key, why)
-         SELECT $1, $2, (SELECT key FROM lockstep.reverse_places WHERE table_name = $1 AND place = $3), $4
-         ON CONFLICT (table_name, place) DO UPDATE SET why = excluded.why, key = coalesce(excluded.key, reverse_again.key)",
-    )
-    .bind(name)
-    .bind(place)
-    .bind(remembered)
-    .bind(why)
-    .execute(connection)
-    .await
-    .doing("noting an item to be read again")?;
+    let digest = text_digest_sql("place");
+    let sql = format!(
+        "INSERT INTO lockstep.reverse_again (table_name, place, key, why, for_good)
+         SELECT $1, $2, (SELECT key FROM lockstep.reverse_places WHERE table_name = $1 AND {digest} = {}), $4, $5
+         ON CONFLICT (table_name, {digest}) DO UPDATE SET why = excluded.why, for_good = excluded.for_good,
+             key = coalesce(excluded.key, reverse_again.key)",
+        text_digest_sql("$3::text"),
+    );
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(place)
+        .bind(remembered)
+        .bind(why.text)
+        .bind(why.for_good)
+        .execute(connection)
+        .await
+        .doing("noting an item to be read again")?;
     Ok(())
 }
 
@@ -154,24 +187,30 @@ pub(super) async fn note_earlier(
     if earlier.is_empty() {
         return Ok(0);
     }
+    let doing = "noting items that were written under an earlier epoch";
+    // A key that PostgreSQL cannot hold is none that it could have had in that epoch.
+    let sayable = || earlier.iter().enumerate().filter(|(_, (.., key))| is_sayable(key));
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why)
          SELECT $1, c.place, k.key, 'written under a DynamoOnly that is over'
-         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN (VALUES {}) AS k (n, key) USING (n)
+         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN {} AS k USING (n)
          WHERE NOT EXISTS (SELECT FROM lockstep.reverse_places p
-                           WHERE p.table_name = $1 AND p.place = c.place AND p.version >= c.version) ORDER BY c.place
-         ON CONFLICT (table_name, place) DO UPDATE SET why = excluded.why, key = excluded.key",
-        numbered_keys(table, earlier.iter().enumerate().map(|(n, (_, _, key))| (n, key)))
+                           WHERE p.table_name = $1 AND {} = {} AND p.version >= c.version) ORDER BY c.place
+         ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, key = excluded.key",
+        keys_sql(&table.binding, 5),
+        text_digest_sql("p.place"),
+        text_digest_sql("c.place"),
+        text_digest_sql("place"),
     );
-    let noted = sqlx::query(AssertSqlSafe(sql))
-        .persistent(false)
-        .bind(table.binding.name())
-        .bind((0..earlier.len()).map(|n| n as i32).collect::<Vec<_>>())
-        .bind(earlier.iter().map(|(place, ..)| place.clone()).collect::<Vec<_>>())
-        .bind(earlier.iter().map(|(_, version, _)| version.0).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .doing("noting items that were written under an earlier epoch")?;
+    let mut arguments = PgArguments::default();
+    let added = arguments
+        .add(table.binding.name())
+        .and_then(|()| arguments.add(sayable().map(|(n, _)| n as i32).collect::<Vec<_>>()))
+        .and_then(|()| arguments.add(sayable().map(|(_, (place, ..))| place.clone()).collect::<Vec<_>>()))
+        .and_then(|()| arguments.add(sayable().map(|(_, (_, version, _))| version.0).collect::<Vec<_>>()));
+    added.map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
+    bind_keys(&mut arguments, &table.binding, sayable().map(|(n, (.., key))| (n, key)))?;
+    let noted = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await.doing(doing)?;
     Ok(noted.rows_affected())
 }
 
@@ -179,7 +218,7 @@ pub(super) async fn clear_again(connection: &mut PgConnection, name: &str, fresh
     if fresh.is_empty() {
         return Ok(());
     }
-    sqlx::query("DELETE FROM lockstep.reverse_again WHERE table_name = $1 AND place = ANY($2)")
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", among())))
         .bind(name)
         .bind(fresh.iter().cloned().collect::<Vec<_>>())
         .execute(connection)

@@ -1,12 +1,11 @@
 //! The SQL that changes rows for the feed.
 
 use lockstep_core::{AnyRow, Doing, Error, Result};
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::FedTable;
-use crate::binding::list;
-use crate::lookup::{key_literal_sql, keys_sql};
+use crate::lookup::{bind_keys, is_sayable, keys_sql};
 
 /// Upserts rows, each with a primary key of its own.
 pub(super) async fn upsert(connection: &mut PgConnection, table: &FedTable, rows: &[&dyn AnyRow]) -> Result<()> {
@@ -28,26 +27,31 @@ pub(super) async fn upsert(connection: &mut PgConnection, table: &FedTable, rows
 /// By the whole key: a row that has moved to another place does not answer to the key it had before. 1. A row moves from A to
 /// B. 2. The new item at B comes first and the row becomes B's. 3. The tombstone at A must not delete it.
 pub(super) async fn delete(connection: &mut PgConnection, table: &FedTable, keys: &[Vec<String>]) -> Result<Vec<usize>> {
+    // A key that no row can have is of none.
+    let keys: Vec<(usize, &Vec<String>)> = keys.iter().enumerate().filter(|(_, key)| is_sayable(key)).collect();
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    delete_where(connection, table, &keys_sql(&table.binding, keys)).await
+    let mut arguments = PgArguments::default();
+    bind_keys(&mut arguments, &table.binding, keys.into_iter())?;
+    delete_where(connection, table, &keys_sql(&table.binding, 1), arguments).await
 }
 
 /// The same for one key, as PostgreSQL printed it.
 pub(super) async fn delete_key(connection: &mut PgConnection, table: &FedTable, key: &str) -> Result<bool> {
-    let key = crate::binding::quote_literal(key);
-    Ok(!delete_where(connection, table, &format!("(0, {key}::jsonb)")).await?.is_empty())
+    let mut arguments = PgArguments::default();
+    arguments.add(key).map_err(|error| Error::of_sqlx("binding a key", sqlx::Error::Encode(error)))?;
+    let gone = delete_where(connection, table, "(SELECT 0 AS n, $1::text::jsonb AS key)", arguments).await?;
+    Ok(!gone.is_empty())
 }
 
-async fn delete_where(connection: &mut PgConnection, table: &FedTable, values: &str) -> Result<Vec<usize>> {
+async fn delete_where(connection: &mut PgConnection, table: &FedTable, keys: &str, arguments: PgArguments) -> Result<Vec<usize>> {
     let sql = format!(
-        "DELETE FROM {} AS s USING (VALUES {values}) AS k (n, key) WHERE {} RETURNING k.n",
+        "DELETE FROM {} AS s USING {keys} AS k WHERE {} RETURNING k.n",
         table.binding.relation.sql(),
         table.binding.row_of_key_sql("s", "k.key"),
     );
-    let gone: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(sql))
-        .persistent(false)
+    let gone: Vec<i32> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
         .fetch_all(connection)
         .await
         .doing(&format!("deleting rows of {} for the feed", table.binding.relation))?;
@@ -64,13 +68,15 @@ pub(super) fn reason(error: &Error) -> String {
     }
 }
 
-/// Whether PostgreSQL refused the row itself, so that others may go on.
-pub(super) fn is_about_the_row(error: &Error) -> bool {
-    // 22 data, 23 constraints, P0 what a trigger of the application raises.
-    error.sqlstate().is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)))
+/// Whether PostgreSQL can never hold the row as it is, so that no other row that comes makes it fit: not 23, which may be early.
+pub(super) fn is_for_good(error: &Error) -> bool {
+    error.sqlstate().is_some_and(|code| ["21", "22", "44", "54"].iter().any(|class| code.starts_with(class)))
 }
 
-/// The `VALUES` of source keys with a number each.
-pub(super) fn numbered_keys<'a>(table: &FedTable, keys: impl Iterator<Item = (usize, &'a Vec<String>)>) -> String {
-    list(keys.map(|(n, key)| format!("({n}, {})", key_literal_sql(&table.binding, key))))
+/// Whether PostgreSQL refused the row itself, so that others may go on.
+pub(super) fn is_about_the_row(error: &Error) -> bool {
+    // 21 two rows where there is to be one, 22 data, 23 constraints, 44 a view's or policy's check, 54 a limit of the server, as the
+    // width of an index; 38, 39 and P0 what a trigger of the application raises.
+    const OF_THE_ROW: [&str; 8] = ["21", "22", "23", "38", "39", "44", "54", "P0"];
+    error.sqlstate().is_some_and(|code| OF_THE_ROW.iter().any(|class| code.starts_with(class)))
 }

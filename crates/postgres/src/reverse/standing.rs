@@ -52,7 +52,8 @@ impl Source {
                           count(*) FILTER (WHERE NOT finished) AS shards_open, count(*) FILTER (WHERE finished) AS shards_finished
                    FROM lockstep.reverse_shards WHERE table_name = $1) s,
                   (SELECT count(*) AS again, (array_agg(why ORDER BY tries DESC))[1] AS again_why
-                   FROM lockstep.reverse_again WHERE table_name = $1) a
+                   FROM lockstep.reverse_again g
+                   WHERE table_name = $1 AND to_jsonb(g) ->> 'acknowledged_at' IS NULL) a
              WHERE t.table_name = $1",
         )
         .bind(name)

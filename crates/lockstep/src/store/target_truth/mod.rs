@@ -6,11 +6,13 @@
 //!
 //! A new state replaces exactly the one that was read, under a version that is one higher: `max(epoch << 40, present) + 1`. A
 //! lost race is read again and tried again, a bounded number of times. What PostgreSQL did besides holding rows is not
-//! done: no defaults, triggers, or foreign keys; a row is kept as it is given.
+//! done: no defaults, triggers, or foreign keys. A row is kept as PostgreSQL would have kept it, and refused where it would have
+//! been (`fit`).
 
 mod begin;
 mod change;
 mod find;
+mod fit;
 mod ids;
 mod permit;
 mod send;
@@ -18,6 +20,7 @@ mod transaction;
 mod write;
 
 pub(crate) use begin::Begun;
+pub(super) use fit::Fit;
 pub(super) use ids::IdBlocks;
 pub(super) use permit::Permit;
 pub(crate) use transaction::TargetTransaction;

@@ -49,6 +49,7 @@ impl TargetTransaction {
 
 impl<T: MigratableTable> Store<T> {
     pub(crate) async fn put_staged(&self, write: &mut TargetTransaction, row: &T::Row) -> Result<T::Row> {
+        let row = &self.fitted(&write.permit, row.clone()).await?;
         let id = self.id_of_row(row)?;
         self.keep_ids_clear_of(&id).await?;
         self.stage(write, &id, Some(row)).await?;
@@ -56,7 +57,8 @@ impl<T: MigratableTable> Store<T> {
     }
 
     pub(crate) async fn insert_staged(&self, write: &mut TargetTransaction, row: &T::Row) -> Result<T::Row> {
-        let (row, change) = self.numbered(row).await?;
+        let row = self.fitted(&write.permit, row.clone()).await?;
+        let (row, change) = self.numbered(&row).await?;
         write.changes.push(change);
         Ok(row)
     }
@@ -70,6 +72,7 @@ impl<T: MigratableTable> Store<T> {
         let id = self.id_of_key(key)?;
         let Some(mut row) = self.present(write, &id).await? else { return Ok(None) };
         change(&mut row);
+        let row = self.fitted(&write.permit, row).await?;
         self.stage(write, &id, Some(&row)).await?;
         Ok(Some(row))
     }

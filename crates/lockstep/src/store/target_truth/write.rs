@@ -23,6 +23,7 @@ struct Tries {
 
 impl<T: MigratableTable> Store<T> {
     pub(in crate::store) async fn put_in_target(&self, permit: Permit, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+        let row = &self.fitted(&permit, row.clone()).await?;
         let id = self.id_of_row(row)?;
         self.keep_ids_clear_of(&id).await?;
         let likely = self.target_key_of(row)?;
@@ -38,6 +39,7 @@ impl<T: MigratableTable> Store<T> {
     }
 
     pub(crate) async fn insert_in_target(&self, permit: Permit, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+        let row = &self.fitted(&permit, row.clone()).await?;
         let mut tries = self.tries();
         loop {
             let (row, change) = self.numbered(row).await?;
@@ -79,6 +81,7 @@ impl<T: MigratableTable> Store<T> {
                 return answered(&permit, Swap::WasOther(row)).await;
             }
             change(&mut row);
+            let row = self.fitted(&permit, row).await?;
             let changed = self.change_to(found, Some(&row)).await?;
             match self.shared.writer.send_changes(&permit, &[changed], tries.deadline).await? {
                 Sent::Applied => return Ok(Swap::Changed(outcome(&permit, Some(row), true))),

@@ -1,0 +1,350 @@
+//! Whether a relation is still what capture was installed on, and whether all of its rows can be seen (I13, I15).
+//!
+//! What was captured is kept as one text, the *fingerprint*: a line for each column, one for the key, then a line that says
+//! which columns these are and when they were last rewritten, then one for each thing that hides rows or lets them be written
+//! past the triggers. The last kind is never part of what is captured: capture is not installed over it.
+//!
+//! Why names and types are not enough. 1. `validate` says consistent. 2. `ALTER COLUMN amount TYPE numeric(18,2) USING
+//! round(amount * 1.19, 2)` rewrites every row; no trigger fires, and the type is the one it was. 3. The step to DynamoOnly makes
+//! the amounts from before it the truth. Likewise a column that was dropped and added again, or two that swapped names.
+
+use lockstep_core::{ColumnTypes, Doing, Error, Kind, Result};
+use sqlx::postgres::PgConnection;
+
+use super::{Source, TableBinding};
+
+/// Begins the line that tells columns of one name apart.
+const SHAPE: &str = "\nlockstep shape: ";
+/// Begins a line about rows that cannot be seen.
+const HIDES: &str = "\nlockstep hides: ";
+
+/// The fingerprint of the relation `$1`; no row where there is none.
+///
+/// Of the shape: numbers of the columns with the expressions of generated ones and the labels of enums; the transactions that
+/// last changed a column; the file of the rows. A rewrite of values changes both of the latter. `VACUUM FULL` changes the file
+/// alone, `SET STATISTICS` the column alone, and neither changes a value.
+const FINGERPRINT: &str = r"
+SELECT coalesce((SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+                        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, E'\n' ORDER BY a.attnum)
+                 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '')
+    || coalesce((SELECT E'\n' || pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), '')
+    || E'\nlockstep shape: '
+    || (SELECT md5(coalesce(string_agg(concat_ws(' ', a.attnum, a.attname,
+                   (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
+                    WHERE a.attgenerated <> '' AND d.adrelid = a.attrelid AND d.adnum = a.attnum),
+                   (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = a.atttypid)),
+                   E'\n' ORDER BY a.attnum), ''))
+               || ' ' || md5(coalesce(string_agg(a.xmin::text, ' ' ORDER BY a.attnum), ''))
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+    || ' ' || coalesce(pg_relation_filenode(c.oid), 0)
+    || coalesce((SELECT string_agg(E'\nlockstep hides: ' || translate(h.what, E'\n', ' '), '' ORDER BY h.what) FROM (
+         SELECT 'kind: it is ' || CASE c.relkind WHEN 'p' THEN 'a partitioned table' WHEN 'f' THEN 'a foreign table' WHEN 'v' THEN 'a view'
+                    WHEN 'm' THEN 'a materialized view' ELSE 'a relation of kind ' || c.relkind::text END WHERE c.relkind <> 'r'
+         UNION ALL SELECT 'partition: it is a partition of ' || (SELECT string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
+                    FROM pg_inherits i WHERE i.inhrelid = c.oid) WHERE c.relispartition
+         UNION ALL SELECT 'inheritance: it inherits from ' || string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
+                    FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition HAVING count(*) > 0
+         UNION ALL SELECT 'inheritance: rows of ' || string_agg(i.inhrelid::regclass::text, ', ' ORDER BY i.inhrelid)
+                    || ' are read through it, and no trigger of it captures them'
+                    FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind <> 'p' HAVING count(*) > 0
+         UNION ALL SELECT 'persistence: it is ' || CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED: a crash of the server empties it, and no trigger fires'
+                    ELSE 'TEMPORARY: no other session sees its rows' END WHERE c.relpersistence <> 'p'
+         UNION ALL SELECT 'row security: role ' || quote_ident(current_user::text) || ' sees only the rows that '
+                    || coalesce((SELECT 'policy ' || string_agg(quote_ident(p.polname), ', policy ' ORDER BY p.polname)
+                                 FROM pg_policy p WHERE p.polrelid = c.oid), 'row level security without a policy') || ' shows to it'
+                    WHERE row_security_active(c.oid)
+         UNION ALL SELECT 'rule: rule ' || string_agg(quote_ident(r.rulename), ', ' ORDER BY r.rulename)
+                    || ' rewrites what is written to it'
+                    FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D' HAVING count(*) > 0
+       ) AS h (what)), '')
+FROM pg_class c WHERE c.oid = to_regclass($1)";
+
+/// How a relation stands to what was captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// It is the one that was captured, and all of its rows can be seen.
+    Same,
+    /// Names and types are the same, but a statement about the table has changed values, or put another column in the place of
+    /// one, and no trigger saw it.
+    Rewritten,
+    /// Its columns or its key are others.
+    Changed,
+    /// Rows of it cannot be seen, or can be written past the triggers; a sentence for each way.
+    Hidden(Vec<String>),
+}
+
+/// A fingerprint, taken apart.
+struct Parts<'a> {
+    /// Columns and key, all that an older Lockstep has recorded.
+    columns: &'a str,
+    /// Which columns these are, which transactions touched them, and the file of the rows.
+    shape: Option<[&'a str; 3]>,
+    hides: Vec<String>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(fingerprint: &'a str) -> Self {
+        // From the end: what comes before it holds names that the user has chosen.
+        let Some((columns, rest)) = fingerprint.rsplit_once(SHAPE) else {
+            return Self { columns: fingerprint, shape: None, hides: Vec::new() };
+        };
+        let mut lines = rest.split(HIDES);
+        let mut words = lines.next().unwrap_or_default().split(' ');
+        let mut word = || words.next().unwrap_or_default();
+        Self { columns, shape: Some([word(), word(), word()]), hides: lines.map(str::to_owned).collect() }
+    }
+}
+
+fn sorted(columns: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = columns.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// What hides rows of a relation with this fingerprint, as `kind: sentence`.
+pub fn hides(fingerprint: &str) -> Vec<String> {
+    Parts::of(fingerprint).hides
+}
+
+/// The columns and the key in a fingerprint: what stays the same through everything that changes no value.
+pub fn columns_of(fingerprint: &str) -> &str {
+    Parts::of(fingerprint).columns
+}
+
+impl Shape {
+    /// Compares what was captured with what is there now.
+    pub fn of(captured: &str, now: &str) -> Self {
+        let (captured, now) = (Parts::of(captured), Parts::of(now));
+        if !now.hides.is_empty() {
+            return Self::Hidden(now.hides);
+        }
+        let (Some([columns, touched, file]), Some([columns_now, touched_now, file_now])) = (captured.shape, now.shape) else {
+            // One of the two is of a Lockstep that recorded no shape.
+            return if captured.columns == now.columns { Self::Same } else { Self::Changed };
+        };
+        // In whatever order: one that was dropped and added again comes last.
+        if sorted(captured.columns) != sorted(now.columns) {
+            Self::Changed
+        } else if columns != columns_now || (touched != touched_now && file != file_now) {
+            Self::Rewritten
+        } else {
+            Self::Same
+        }
+    }
+
+    /// What is wrong, in a sentence; `None` where nothing is.
+    pub fn wrong(&self) -> Option<String> {
+        Some(match self {
+            Self::Same => return None,
+            Self::Rewritten => "a statement such as ALTER TABLE has rewritten its values, or put another column in the place of \
+                                one of the same name, and no trigger saw that"
+                .to_owned(),
+            Self::Changed => "its columns or its key have changed since capture was installed".to_owned(),
+            Self::Hidden(ways) => ways.join("; "),
+        })
+    }
+
+    /// What to do about it.
+    pub fn next(&self) -> &'static str {
+        match self {
+            Self::Same => "nothing",
+            Self::Rewritten => "run `doctor`, then `repair --state`, which takes the table as it is now and compares both stores",
+            Self::Changed => "undo the change of the table, or end this migration and start again",
+            Self::Hidden(_) => {
+                "let the role of this session see every row of an ordinary table: see docs/runbook.md, \"Source tables\""
+            }
+        }
+    }
+}
+
+/// What row level security and the settings of our role say of a table.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct RowSecurity {
+    /// The role of this session.
+    pub role: String,
+    /// Policies of the table, where row level security is on.
+    pub policies: Vec<String>,
+    /// `session_replication_role` of this session.
+    pub replication_role: String,
+}
+
+impl Source {
+    /// Which policies a table has, whether or not they apply to us.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn row_security(&self, binding: &TableBinding) -> Result<RowSecurity> {
+        sqlx::query_as(
+            "SELECT current_user::text AS role, current_setting('session_replication_role') AS replication_role,
+                    ARRAY(SELECT p.polname::text FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+                          WHERE c.oid = to_regclass($1) AND c.relrowsecurity ORDER BY 1) AS policies",
+        )
+        .bind(binding.relation.sql())
+        .fetch_one(self.pool())
+        .await
+        .doing("asking for row level security")
+    }
+
+    /// The columns and the key of a relation as text, with its shape and what hides rows of it; empty when it is gone. Cheap
+    /// enough to ask after every read; compare it by [`Shape::of`].
+    ///
+    /// It is asked for after a chunk was read and before anything of it is acknowledged: a column that was added before the
+    /// read is then seen, so no row with values in a column we do not know is ever settled.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
+        let found = sqlx::query_scalar(FINGERPRINT).bind(binding.relation.sql()).fetch_optional(self.pool()).await;
+        Ok(found.doing(DOING)?.unwrap_or_default())
+    }
+
+    /// How a captured table stands to what was captured.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn shape(&self, binding: &TableBinding) -> Result<Shape> {
+        let captured = self.table_state(binding.name()).await?.map(|state| state.fingerprint);
+        let now = self.fingerprint(binding).await?;
+        Ok(Shape::of(captured.as_deref().unwrap_or(&now), &now))
+    }
+
+    /// Records the shape of a captured table where that of the record is out of date and no value has changed: after an upgrade
+    /// from a Lockstep that recorded none, or after `VACUUM FULL`. What was captured, as it is recorded now.
+    ///
+    /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET STATISTICS` of
+    /// tomorrow would be taken for one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn record_shape(&self, binding: &TableBinding) -> Result<Option<String>> {
+        let Some(captured) = self.table_state(binding.name()).await?.map(|state| state.fingerprint) else { return Ok(None) };
+        let now = self.fingerprint(binding).await?;
+        if captured == now || Shape::of(&captured, &now) != Shape::Same {
+            return Ok(Some(captured));
+        }
+        // Only over what was read: another process may have installed capture again meanwhile.
+        sqlx::query("UPDATE lockstep.tables SET fingerprint = $3 WHERE name = $1 AND fingerprint = $2")
+            .bind(binding.name())
+            .bind(&captured)
+            .bind(&now)
+            .execute(self.pool())
+            .await
+            .doing("recording the shape of a table")?;
+        Ok(Some(now))
+    }
+
+    /// Takes a captured table as it is now for the one that was captured; every conclusion from before is void.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] where its columns are others, or rows of it cannot be seen.
+    pub async fn take_shape(&self, binding: &TableBinding) -> Result<()> {
+        let doing = format!("taking {} as it is now", binding.relation);
+        let now = self.fingerprint(binding).await?;
+        let captured = self.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+        let shape = Shape::of(&captured, &now);
+        if matches!(shape, Shape::Changed | Shape::Hidden(_)) {
+            let wrong = shape.wrong().unwrap_or_default();
+            return Err(Error::source(Kind::Refused, doing, format!("{wrong}; {}", shape.next())));
+        }
+        sqlx::query("UPDATE lockstep.tables SET fingerprint = $2, captured_at = clock_timestamp() WHERE name = $1")
+            .bind(binding.name())
+            .bind(&now)
+            .execute(self.pool())
+            .await
+            .doing(&doing)?;
+        Ok(())
+    }
+}
+
+const DOING: &str = "reading the columns of a table";
+
+impl Shape {
+    /// Reads the shape inside a transaction, after which no statement can change it until that ends: `ALTER TABLE` waits for
+    /// our lock, and we for one that is under way.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when such a statement holds the table for longer than `lock_timeout`.
+    pub async fn hold(transaction: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
+        super::barrier::limit_lock_waits(transaction, HELD_UP_FOR).await?;
+        let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", binding.relation.sql());
+        sqlx::query(sqlx::AssertSqlSafe(lock)).persistent(false).execute(&mut *transaction).await.doing(DOING)?;
+        let captured: Option<String> = sqlx::query_scalar("SELECT fingerprint FROM lockstep.tables WHERE name = $1")
+            .bind(binding.name())
+            .fetch_optional(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        let now = sqlx::query_scalar(FINGERPRINT).bind(binding.relation.sql()).fetch_optional(transaction).await;
+        let now: String = now.doing(DOING)?.unwrap_or_default();
+        Ok(Self::of(&captured.unwrap_or_default(), &now))
+    }
+}
+
+/// Types of the columns of a relation.
+///
+/// # Errors
+/// The driver's.
+pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding) -> Result<ColumnTypes> {
+    let types: Vec<(String, String)> = sqlx::query_as(
+        "SELECT attname::text, format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END
+         FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+    )
+    .bind(binding.relation.sql())
+    .fetch_all(connection)
+    .await
+    .doing(DOING)?;
+    Ok(ColumnTypes::new(types))
+}
+
+/// Longest wait for a table while the barrier is closed: every writer waits for as long.
+const HELD_UP_FOR: std::time::Duration = std::time::Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(shape: &str) -> String {
+        format!("id bigint not null\nPRIMARY KEY (id){SHAPE}{shape}")
+    }
+
+    #[track_caller]
+    fn check(captured: &str, now: &str, expected: &Shape) {
+        assert_eq!(Shape::of(captured, now), *expected, "{captured:?} and {now:?}");
+    }
+
+    #[test]
+    fn a_rewrite_is_told_from_what_changes_no_value() {
+        let captured = fingerprint("a b 1");
+        for now in ["a b 1", "a b 2", "a c 1"] {
+            check(&captured, &fingerprint(now), &Shape::Same);
+        }
+        for now in ["a c 2", "d b 1", "d c 2"] {
+            check(&captured, &fingerprint(now), &Shape::Rewritten);
+        }
+        check(&captured, &captured.replacen("bigint", "integer", 1), &Shape::Changed);
+        check(&captured, "", &Shape::Changed);
+        let (ab, ba) = (format!("a text\nb text{SHAPE}1 2 3"), format!("b text\na text{SHAPE}4 2 3"));
+        check(&ab, &ba, &Shape::Rewritten);
+    }
+
+    #[test]
+    fn a_record_of_an_older_lockstep_is_taken_where_its_columns_agree() {
+        let old = "id bigint not null\nPRIMARY KEY (id)";
+        check(old, &fingerprint("a b 1"), &Shape::Same);
+        check(&old.replacen("bigint", "integer", 1), &fingerprint("a b 1"), &Shape::Changed);
+        assert_eq!(columns_of(&fingerprint("a b 1")), old);
+    }
+
+    #[test]
+    fn what_hides_rows_is_never_the_same() {
+        let hidden = format!("{}{HIDES}rule: r{HIDES}kind: k", fingerprint("a b 1"));
+        check(&hidden, &hidden, &Shape::Hidden(vec!["rule: r".to_owned(), "kind: k".to_owned()]));
+        assert_eq!(hides(&hidden).len(), 2);
+    }
+
+    /// A column may be called what our own line begins with.
+    #[test]
+    fn a_name_cannot_pass_for_the_shape() {
+        let named = |shape: &str| format!("x{SHAPE}a b 1 text\nid bigint not null{SHAPE}{shape}");
+        check(&named("a b 1"), &named("d b 1"), &Shape::Rewritten);
+    }
+}
