@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_tidy::manifest;
 
 /// What each crate of the product may need. `lockstep` is the package `lockstep-migrate`.
-const MAY_NEED: [(&str, &[&str]); 13] = [
+const MAY_NEED: [(&str, &[&str]); 14] = [
     ("lockstep-core", &[]),
     ("lockstep-postgres", &["lockstep-core"]),
     ("lockstep-dynamo", &["lockstep-core"]),
     ("lockstep-migrate", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo"]),
-    ("lockstep-integration-logs", &["lockstep-core", "lockstep"]),
-    ("lockstep-payments", &["lockstep-core", "lockstep"]),
+    ("lockstep-integration-logs", &["lockstep"]),
+    ("lockstep-payments", &["lockstep"]),
     ("lockstep-validator", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo"]),
     ("lockstep-report", &["lockstep-validator"]),
     ("lockstep-coordinator", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo", "lockstep", "lockstep-validator"]),
@@ -33,6 +33,7 @@ const MAY_NEED: [(&str, &[&str]); 13] = [
             "lockstep-payments",
         ],
     ),
+    ("lockstep-loan-app", &["lockstep", "lockstep-embedded", "lockstep-integration-logs", "lockstep-payments"]),
     ("lockstep-tidy", &[]),
 ];
 
