@@ -33,7 +33,10 @@ const MAY_NEED: [(&str, &[&str]); 14] = [
             "lockstep-payments",
         ],
     ),
-    ("lockstep-loan-app", &["lockstep", "lockstep-embedded", "lockstep-integration-logs", "lockstep-payments"]),
+    (
+        "lockstep-loan-app",
+        &["lockstep", "lockstep-embedded", "lockstep-postgres", "lockstep-integration-logs", "lockstep-payments"],
+    ),
     ("lockstep-tidy", &[]),
 ];
 

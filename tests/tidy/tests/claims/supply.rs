@@ -45,6 +45,16 @@ fn every_dependency_has_a_licence_that_deny_toml_allows() {
     assert!(refused.is_empty(), "add the licence to deny.toml, if it may be used: {refused:#?}");
 }
 
+#[test]
+fn no_crate_that_deny_toml_bans_is_in_the_lock_file() {
+    let (lock, rules) = (files::read("Cargo.lock"), files::read("deny.toml"));
+    let banned: Vec<&str> = rules.split("{ crate = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(!banned.is_empty(), "the bans were found");
+    for name in banned {
+        assert!(!lock.contains(&format!("name = \"{name}\"")), "{name} is banned by deny.toml");
+    }
+}
+
 /// The packages of this machine's platform: those of others need not have been downloaded.
 fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
