@@ -22,8 +22,12 @@ pub fn graph(source: &str) -> Graph {
         }
         let code = without_tests(&rust::parts(&files::read(&file)).code);
         let up = inside.matches('/').count() + usize::from(!inside.ends_with("mod.rs"));
-        let named = first_names(&code, "crate::").into_iter().chain(first_names(&code, &"super::".repeat(up)));
-        let others = named.filter_map(|name| if modules.contains(&name) { Some(name) } else { exported.get(&name).cloned() });
+        let named =
+            first_names(&code, "crate::").into_iter().chain(first_names(&code, &"super::".repeat(up)));
+        let others =
+            named.filter_map(
+                |name| if modules.contains(&name) { Some(name) } else { exported.get(&name).cloned() },
+            );
         graph.entry(module.to_owned()).or_default().extend(others.filter(|other| other != module));
     }
     graph
@@ -32,7 +36,9 @@ pub fn graph(source: &str) -> Graph {
 /// The modules that `lib.rs` declares.
 fn declared(lib: &str) -> BTreeSet<String> {
     let lines = lib.lines().map(str::trim);
-    let names = lines.filter_map(|line| line.trim_start_matches("pub ").trim_start_matches("(crate) ").strip_prefix("mod "));
+    let names = lines.filter_map(|line| {
+        line.trim_start_matches("pub ").trim_start_matches("(crate) ").strip_prefix("mod ")
+    });
     names.filter_map(|name| name.strip_suffix(';')).map(str::to_owned).collect()
 }
 

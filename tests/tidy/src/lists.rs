@@ -39,7 +39,10 @@ pub fn check(name: &str, found: &[String], advice: &str) {
         write(&path, &kept);
         return;
     }
-    assert!(gone.is_empty(), "{path} lists what is no longer there; LOCKSTEP_TIDY_BLESS=1 takes it out:\n{gone:#?}");
+    assert!(
+        gone.is_empty(),
+        "{path} lists what is no longer there; LOCKSTEP_TIDY_BLESS=1 takes it out:\n{gone:#?}"
+    );
 }
 
 /// Checks counts against the list `name`, whose lines are `what | most`.

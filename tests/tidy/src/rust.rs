@@ -50,7 +50,9 @@ pub fn parts(text: &str) -> Parts {
                 parts.code += &"\n".repeat(breaks);
                 let inner = piece.trim_start_matches('r').trim_matches('#');
                 let inner = inner.strip_prefix('"').unwrap_or(inner);
-                parts.literals.push(Piece { line, text: inner.strip_suffix('"').unwrap_or(inner).to_owned() });
+                parts
+                    .literals
+                    .push(Piece { line, text: inner.strip_suffix('"').unwrap_or(inner).to_owned() });
             }
             Taken::Comment => {
                 parts.code += &"\n".repeat(breaks);
@@ -137,7 +139,8 @@ mod tests {
         let parts = parts(text);
         let literals: Vec<&str> = parts.literals.iter().map(|piece| piece.text.as_str()).collect();
         assert_eq!(literals, ["x // y", "SELECT \"1\""]);
-        let comments: Vec<(usize, &str)> = parts.comments.iter().map(|piece| (piece.line, piece.text.as_str())).collect();
+        let comments: Vec<(usize, &str)> =
+            parts.comments.iter().map(|piece| (piece.line, piece.text.as_str())).collect();
         assert_eq!(comments, [(1, "z \"q\""), (2, "u")]);
         assert!(parts.code.contains("let r#type = '\\''"), "{}", parts.code);
         assert_eq!(parts.code.lines().count(), text.lines().count());

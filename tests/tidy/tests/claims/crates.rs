@@ -14,9 +14,15 @@ const MAY_NEED: [(&str, &[&str]); 14] = [
     ("lockstep-payments", &["lockstep"]),
     ("lockstep-validator", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo"]),
     ("lockstep-report", &["lockstep-validator"]),
-    ("lockstep-coordinator", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo", "lockstep", "lockstep-validator"]),
+    (
+        "lockstep-coordinator",
+        &["lockstep-core", "lockstep-postgres", "lockstep-dynamo", "lockstep", "lockstep-validator"],
+    ),
     ("lockstep-embedded", &[]),
-    ("lockstep-sample", &["lockstep-core", "lockstep-postgres", "lockstep", "lockstep-integration-logs", "lockstep-payments"]),
+    (
+        "lockstep-sample",
+        &["lockstep-core", "lockstep-postgres", "lockstep", "lockstep-integration-logs", "lockstep-payments"],
+    ),
     (
         "lockstep-cli",
         &[
@@ -35,7 +41,13 @@ const MAY_NEED: [(&str, &[&str]); 14] = [
     ),
     (
         "lockstep-loan-app",
-        &["lockstep", "lockstep-embedded", "lockstep-postgres", "lockstep-integration-logs", "lockstep-payments"],
+        &[
+            "lockstep",
+            "lockstep-embedded",
+            "lockstep-postgres",
+            "lockstep-integration-logs",
+            "lockstep-payments",
+        ],
     ),
     ("lockstep-tidy", &[]),
 ];
@@ -51,7 +63,11 @@ fn a_crate_needs_only_crates_below_it() {
     for package in &packages {
         let Some(may) = allowed.get(package.name.as_str()) else { continue };
         for need in &package.needs {
-            assert!(may.contains(&need.as_str()), "{} may not need {need} (tests/tidy/tests/claims/crates.rs)", package.name);
+            assert!(
+                may.contains(&need.as_str()),
+                "{} may not need {need} (tests/tidy/tests/claims/crates.rs)",
+                package.name
+            );
         }
     }
 }

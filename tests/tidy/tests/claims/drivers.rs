@@ -41,7 +41,11 @@ fn sqlx_is_named_only_where_rows_are_read_and_statements_made() {
 #[test]
 fn no_sdk_client_is_called_outside_the_dynamo_crate() {
     let found = naming(&[DYNAMO], |code| code.match_indices("aws_").any(|(at, _)| is_client(&code[at..])));
-    lists::check("aws", &found, "Requests to DynamoDB belong into crates/dynamo. The type AttributeValue may be named.");
+    lists::check(
+        "aws",
+        &found,
+        "Requests to DynamoDB belong into crates/dynamo. The type AttributeValue may be named.",
+    );
 }
 
 fn naming(allowed: &[&str], names: impl Fn(&str) -> bool) -> Vec<String> {
@@ -53,9 +57,12 @@ fn naming(allowed: &[&str], names: impl Fn(&str) -> bool) -> Vec<String> {
 
 /// Whether the path is of one of AWS's crates and names anything but the type of an attribute.
 fn is_client(path: &str) -> bool {
-    let of_aws = ["aws_sdk_dynamodb::", "aws_sdk_dynamodbstreams::", "aws_config::", "aws_smithy_http_client::"];
+    let of_aws =
+        ["aws_sdk_dynamodb::", "aws_sdk_dynamodbstreams::", "aws_config::", "aws_smithy_http_client::"];
     let rest = of_aws.iter().find_map(|name| path.strip_prefix(name));
-    rest.is_some_and(|rest| !rest.starts_with("types::AttributeValue") && !rest.starts_with("primitives::Blob"))
+    rest.is_some_and(|rest| {
+        !rest.starts_with("types::AttributeValue") && !rest.starts_with("primitives::Blob")
+    })
 }
 
 /// Whether a literal reads like a statement, or like a piece of one.
@@ -98,10 +105,14 @@ fn tested_part_away(text: &str) -> String {
 
 #[test]
 fn statements_are_told_from_sentences() {
-    for statement in ["SELECT 1", " \n  INSERT INTO t VALUES ($1)", "UPDATE t SET a = 1", "x AND EXISTS (SELECT 1 FROM t)"] {
+    for statement in
+        ["SELECT 1", " \n  INSERT INTO t VALUES ($1)", "UPDATE t SET a = 1", "x AND EXISTS (SELECT 1 FROM t)"]
+    {
         assert!(is_sql(statement), "{statement}");
     }
-    for sentence in ["select a table", "UPDATE is refused", "Selected 3 rows", "DELETE is refused in DynamoOnly"] {
+    for sentence in
+        ["select a table", "UPDATE is refused", "Selected 3 rows", "DELETE is refused in DynamoOnly"]
+    {
         assert!(!is_sql(sentence), "{sentence}");
     }
     assert!(is_client("aws_sdk_dynamodb::Client::new"));

@@ -34,13 +34,18 @@ fn no_phrase_that_hides_who_acts_is_added() {
     for path in files::documents().iter().filter(|path| *path != "CONTRIBUTING.md") {
         count(&files::read(path), "documents", &mut counts);
     }
-    lists::at_most("phrases", &counts, "Name who acts: caller, coordinator, relay, feed, application instance, operator.");
+    lists::at_most(
+        "phrases",
+        &counts,
+        "Name who acts: caller, coordinator, relay, feed, application instance, operator.",
+    );
 }
 
 fn count(text: &str, place: &str, counts: &mut BTreeMap<String, usize>) {
     let plain = text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
     for phrase in PHRASES {
-        let hits = plain.match_indices(phrase).filter(|(at, _)| stands_alone(&plain, *at, phrase.len())).count();
+        let hits =
+            plain.match_indices(phrase).filter(|(at, _)| stands_alone(&plain, *at, phrase.len())).count();
         *counts.entry(format!("{place}: {phrase}")).or_default() += hits;
     }
 }

@@ -45,7 +45,10 @@ fn every_document_that_a_page_outside_the_site_links_to_has_a_redirect() {
             let path = link.split('#').next().unwrap_or_default();
             if let Some(name) = path.strip_prefix("docs/").and_then(|name| name.strip_suffix(".md")) {
                 let line = format!("\"/docs/{name}.html\" = \"../{name}.html\"");
-                assert!(book.contains(&line), "book.toml: {page} is shown in the site and links to {path}: add {line}");
+                assert!(
+                    book.contains(&line),
+                    "book.toml: {page} is shown in the site and links to {path}: add {line}"
+                );
             }
         }
     }
@@ -62,7 +65,11 @@ fn resolve(document: &str, link: &str) -> Result<(), String> {
         return Ok(());
     }
     let anchors = markdown::anchors(&files::read(&file));
-    if anchors.iter().any(|one| one == anchor) { Ok(()) } else { Err(format!("no such heading; there are {anchors:?}")) }
+    if anchors.iter().any(|one| one == anchor) {
+        Ok(())
+    } else {
+        Err(format!("no such heading; there are {anchors:?}"))
+    }
 }
 
 /// `path` as seen from the folder of `document`, without `..`.

@@ -8,9 +8,15 @@ fn no_new_import_closes_a_circle_of_modules() {
     for lib in files::below("crates", "rs").into_iter().filter(|path| path.ends_with("/src/lib.rs")) {
         let source = lib.trim_end_matches("/lib.rs");
         let name = source.trim_start_matches("crates/").trim_end_matches("/src");
-        found.extend(cycles::closing(&imports::graph(source)).into_iter().map(|import| format!("{name}: {import}")));
+        found.extend(
+            cycles::closing(&imports::graph(source)).into_iter().map(|import| format!("{name}: {import}")),
+        );
     }
-    lists::check("cycles", &found, "This import closes a circle. Move what both need into a module below them.");
+    lists::check(
+        "cycles",
+        &found,
+        "This import closes a circle. Move what both need into a module below them.",
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_tidy::files;
 
 /// What each letter numbers, and the document that defines the numbers.
-const DEFINED_IN: [(char, &str); 3] = [('R', "docs/requirements.md"), ('I', "docs/protocol.md"), ('H', "docs/holes.md")];
+const DEFINED_IN: [(char, &str); 3] =
+    [('R', "docs/requirements.md"), ('I', "docs/protocol.md"), ('H', "docs/holes.md")];
 
 #[test]
 fn every_number_that_is_cited_is_defined_in_docs() {
@@ -37,7 +38,9 @@ fn cited_in() -> Vec<String> {
 /// Numbers at the beginning of something bold: `**I4 Watermark.**`.
 fn bold_numbers(text: &str, letter: char) -> Vec<String> {
     let bold = text.match_indices("**").map(|(at, _)| &text[at + 2..]);
-    bold.filter(|rest| rest.starts_with(letter)).filter_map(|rest| numbers(&rest[..rest.len().min(4)]).pop()).collect()
+    bold.filter(|rest| rest.starts_with(letter))
+        .filter_map(|rest| numbers(&rest[..rest.len().min(4)]).pop())
+        .collect()
 }
 
 /// The numbers that a text cites: `R7`, `I11`, `H14`, `hole 14`. Keys such as `GSI1PK` are words of their own.

@@ -10,7 +10,8 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// The licences that `deny.toml` allows.
 fn allowed() -> Vec<String> {
     let text = files::read("deny.toml");
-    let list = text.split("allow = [").nth(1).and_then(|rest| rest.split(']').next()).expect("`allow` of deny.toml");
+    let list =
+        text.split("allow = [").nth(1).and_then(|rest| rest.split(']').next()).expect("`allow` of deny.toml");
     list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
@@ -19,7 +20,9 @@ fn every_dependency_comes_from_crates_io_with_a_checksum() {
     let lock = files::read("Cargo.lock");
     let mut seen = 0;
     for package in lock.split("[[package]]").skip(1) {
-        let value = |key: &str| package.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim_matches('"'));
+        let value = |key: &str| {
+            package.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim_matches('"'))
+        };
         let Some(source) = value("source = ") else { continue };
         seen += 1;
         let name = value("name = ").unwrap_or_default();
@@ -48,7 +51,8 @@ fn every_dependency_has_a_licence_that_deny_toml_allows() {
 #[test]
 fn no_crate_that_deny_toml_bans_is_in_the_lock_file() {
     let (lock, rules) = (files::read("Cargo.lock"), files::read("deny.toml"));
-    let banned: Vec<&str> = rules.split("{ crate = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let banned: Vec<&str> =
+        rules.split("{ crate = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(!banned.is_empty(), "the bans were found");
     for name in banned {
         assert!(!lock.contains(&format!("name = \"{name}\"")), "{name} is banned by deny.toml");
@@ -62,7 +66,14 @@ fn metadata() -> Value {
     let version = String::from_utf8_lossy(&rustc.stdout).into_owned();
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("the host of rustc");
     let mut command = Command::new(cargo);
-    command.current_dir(files::root()).args(["metadata", "--format-version", "1", "--locked", "--filter-platform", host]);
+    command.current_dir(files::root()).args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+        "--filter-platform",
+        host,
+    ]);
     let output = command.output().expect("cargo metadata");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
@@ -113,7 +124,9 @@ fn one(words: &mut Vec<&str>, allowed: &[String]) -> bool {
 #[test]
 fn licence_expressions_are_read_as_spdx_says() {
     let allowed = ["MIT".to_owned(), "ISC".to_owned(), "Apache-2.0 WITH LLVM-exception".to_owned()];
-    for good in ["MIT", "MIT OR GPL-3.0", "GPL-3.0/MIT", "(MIT OR GPL-3.0) AND ISC", "Apache-2.0 WITH LLVM-exception"] {
+    for good in
+        ["MIT", "MIT OR GPL-3.0", "GPL-3.0/MIT", "(MIT OR GPL-3.0) AND ISC", "Apache-2.0 WITH LLVM-exception"]
+    {
         assert!(permits(good, &allowed), "{good}");
     }
     for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "(MIT OR ISC) AND GPL-3.0", "Apache-2.0"] {

@@ -25,7 +25,10 @@ fn a_workflow_is_indented_evenly_and_names_when_it_runs_and_what_it_may_do() {
     for path in workflows() {
         let text = files::read(&path);
         for line in lines(&text) {
-            assert!(!line.contains('\t') && indent(line) % 2 == 0, "{path}: `{line}` is not indented by twos");
+            assert!(
+                !line.contains('\t') && indent(line).is_multiple_of(2),
+                "{path}: `{line}` is not indented by twos"
+            );
         }
         for key in ["name:", "on:", "permissions:", "jobs:"] {
             assert!(lines(&text).any(|line| line.starts_with(key)), "{path} has no `{key}`");
@@ -43,7 +46,9 @@ fn a_job_has_a_machine_a_bound_in_time_and_steps() {
         for (number, start) in starts.iter().enumerate() {
             let end = starts.get(number + 1).copied().unwrap_or(jobs.len());
             for key in ["runs-on:", "timeout-minutes:", "steps:"] {
-                let there = jobs[*start..end].iter().any(|line| indent(line) == 4 && line.trim_start().starts_with(key));
+                let there = jobs[*start..end]
+                    .iter()
+                    .any(|line| indent(line) == 4 && line.trim_start().starts_with(key));
                 assert!(there, "{path}: the job `{}` has no `{key}`", jobs[*start].trim());
             }
         }
