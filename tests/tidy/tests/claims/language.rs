@@ -51,7 +51,7 @@ fn count(text: &str, place: &str, counts: &mut BTreeMap<String, usize>) {
 }
 
 fn stands_alone(text: &str, at: usize, length: usize) -> bool {
-    let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     !letter(text[..at].chars().next_back()) && !letter(text[at + length..].chars().next())
 }
 
