@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
-use super::binding::{list, quote_identifier};
+use super::binding::{digest_sql, list, quote_identifier};
 use super::capture::function_name;
 use super::{CaptureState, Source, TableBinding};
 
@@ -88,9 +88,10 @@ async fn mark(transaction: &mut PgConnection, binding: &TableBinding, doing: &st
         .iter()
         .map(|column| format!("NULL::{} AS {}", column.sql_type, quote_identifier(column.name)));
     let sql = format!(
-        "SELECT p.version FROM (SELECT {}) AS s JOIN lockstep.pending p ON p.table_name = $1 AND p.key = {}",
+        "SELECT p.version FROM (SELECT {}) AS s JOIN lockstep.pending p ON p.table_name = $1 AND {} = {}",
         list(nothing),
-        binding.key_sql("s"),
+        digest_sql("p.key"),
+        digest_sql(&binding.key_sql("s")),
     );
     sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(binding.name()).fetch_optional(transaction).await.doing(doing)
 }

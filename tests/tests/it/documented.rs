@@ -1,7 +1,10 @@
-//! What docs/failure-modes.md says is backed by a test that is there.
+//! What documents say is there: tests that docs/failure-modes.md names, and commands that any document shows.
 
 use std::fs;
 use std::path::Path;
+
+use clap::Parser;
+use lockstep_tidy::{files, markdown};
 
 /// Every file of Rust below a folder, in one text.
 fn code(folder: &Path) -> String {
@@ -30,4 +33,36 @@ fn every_line_about_a_failure_names_a_test() {
         let test = cell.trim_matches('`');
         assert!(code.contains(&format!("fn {test}()")), "no test is called {test}: {row}");
     }
+}
+
+/// The commands of a document, without `cargo xtask`: those that begin with it, and `NAME --flag` of a command called NAME.
+fn shown(text: &str, names: &[String]) -> Vec<String> {
+    let is_short = |span: &String| span.split_once(" --").is_some_and(|(name, _)| names.iter().any(|known| known == name));
+    let mut found: Vec<String> = markdown::commands(text, "").into_iter().filter(is_short).collect();
+    let whole = markdown::commands(text, "cargo xtask ");
+    found.extend(whole.iter().map(|command| command.trim_start_matches("cargo xtask ").to_owned()));
+    found
+}
+
+/// A word in capitals stands for a value, as KEY does.
+fn filled_in(word: &str) -> &str {
+    if word.chars().all(|c| c.is_ascii_uppercase()) { "7" } else { word }
+}
+
+#[test]
+fn every_command_that_a_document_shows_can_be_typed() {
+    let program = <xtask::Xtask as clap::CommandFactory>::command();
+    let names: Vec<String> = program.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let mut seen = 0;
+    // The changelog names commands of earlier days, too.
+    for document in files::documents().into_iter().filter(|document| document != "CHANGELOG.md") {
+        for command in shown(&files::read(&document), &names) {
+            seen += 1;
+            let words = std::iter::once("xtask").chain(command.split_whitespace().map(filled_in));
+            if let Err(error) = xtask::Xtask::try_parse_from(words) {
+                panic!("{document}: `{command}` cannot be typed: {error}");
+            }
+        }
+    }
+    assert!(seen > 50, "the commands were found: {seen}");
 }

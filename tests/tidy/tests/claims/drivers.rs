@@ -1,0 +1,120 @@
+//! Only `crates/postgres` speaks SQL and only `crates/dynamo` calls DynamoDB.
+
+use lockstep_tidy::{files, lists, rust};
+
+/// Where SQL may stand: its own crate, and what makes and fills the sample's tables. Tests are below `tests/`.
+const SQL: [&str; 2] = ["crates/postgres/", "crates/sample/"];
+/// Where DynamoDB's expressions and PartiQL look like SQL.
+const DYNAMO: &str = "crates/dynamo/";
+/// Where sqlx may be named: also in the traits by which a column is read and bound.
+const SQLX: [&str; 3] = ["crates/postgres/", "crates/sample/", "crates/core/"];
+
+/// The source files of the product that are no tests.
+fn product() -> Vec<String> {
+    let mut found = files::below("crates", "rs");
+    found.extend(files::below("xtask", "rs"));
+    found.retain(|path| !path.contains("/tests/") && !path.ends_with("/tests.rs"));
+    found
+}
+
+#[test]
+fn no_sql_stands_outside_the_postgres_crate() {
+    let mut found = Vec::new();
+    for path in product() {
+        if SQL.iter().any(|folder| path.starts_with(folder)) || path.starts_with(DYNAMO) {
+            continue;
+        }
+        let parts = rust::parts(&tested_part_away(&files::read(&path)));
+        if parts.literals.iter().any(|literal| is_sql(&literal.text)) {
+            found.push(path);
+        }
+    }
+    lists::check("sql", &found, "SQL belongs into crates/postgres: give it a function there, and call that.");
+}
+
+#[test]
+fn sqlx_is_named_only_where_rows_are_read_and_statements_made() {
+    let found = naming(&SQLX, |code| code.contains("sqlx::") || code.contains("use sqlx"));
+    lists::check("sqlx", &found, "Only crates/postgres holds a session; callers get values.");
+}
+
+#[test]
+fn no_sdk_client_is_called_outside_the_dynamo_crate() {
+    let found = naming(&[DYNAMO], |code| code.match_indices("aws_").any(|(at, _)| is_client(&code[at..])));
+    lists::check(
+        "aws",
+        &found,
+        "Requests to DynamoDB belong into crates/dynamo. The type AttributeValue may be named.",
+    );
+}
+
+fn naming(allowed: &[&str], names: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = product();
+    found.retain(|path| !allowed.iter().any(|folder| path.starts_with(folder)));
+    found.retain(|path| names(&rust::parts(&tested_part_away(&files::read(path))).code));
+    found
+}
+
+/// Whether the path is of one of AWS's crates and names anything but the type of an attribute.
+fn is_client(path: &str) -> bool {
+    let of_aws =
+        ["aws_sdk_dynamodb::", "aws_sdk_dynamodbstreams::", "aws_config::", "aws_smithy_http_client::"];
+    let rest = of_aws.iter().find_map(|name| path.strip_prefix(name));
+    rest.is_some_and(|rest| {
+        !rest.starts_with("types::AttributeValue") && !rest.starts_with("primitives::Blob")
+    })
+}
+
+/// Whether a literal reads like a statement, or like a piece of one.
+fn is_sql(text: &str) -> bool {
+    const STARTS: [&str; 22] = [
+        "SELECT ",
+        "INSERT INTO ",
+        "DELETE FROM ",
+        "CREATE TABLE",
+        "CREATE SCHEMA",
+        "CREATE INDEX",
+        "CREATE TRIGGER",
+        "CREATE FUNCTION",
+        "CREATE OR REPLACE",
+        "CREATE ROLE",
+        "CREATE DATABASE",
+        "CREATE SEQUENCE",
+        "ALTER TABLE",
+        "ALTER ROLE",
+        "DROP TABLE",
+        "DROP SCHEMA",
+        "DROP TRIGGER",
+        "TRUNCATE ",
+        "LOCK TABLE",
+        "COPY (",
+        "GRANT ",
+        "REVOKE ",
+    ];
+    let text = text.trim_start().trim_start_matches("\\n").trim_start();
+    STARTS.iter().any(|start| text.starts_with(start))
+        || (text.starts_with("UPDATE ") && text.contains(" SET "))
+        || (text.starts_with("WITH ") && text.contains("SELECT "))
+        || (text.contains("SELECT ") && text.contains(" FROM "))
+}
+
+/// A file without the module of its tests, which is its end.
+fn tested_part_away(text: &str) -> String {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text).to_owned()
+}
+
+#[test]
+fn statements_are_told_from_sentences() {
+    for statement in
+        ["SELECT 1", " \n  INSERT INTO t VALUES ($1)", "UPDATE t SET a = 1", "x AND EXISTS (SELECT 1 FROM t)"]
+    {
+        assert!(is_sql(statement), "{statement}");
+    }
+    for sentence in
+        ["select a table", "UPDATE is refused", "Selected 3 rows", "DELETE is refused in DynamoOnly"]
+    {
+        assert!(!is_sql(sentence), "{sentence}");
+    }
+    assert!(is_client("aws_sdk_dynamodb::Client::new"));
+    assert!(!is_client("aws_sdk_dynamodb::types::AttributeValue::N"));
+}

@@ -1,0 +1,10 @@
+//! What ARCHITECTURE.md and CONTRIBUTING.md promise of the repository as text. Each test is named as what it claims.
+
+mod crates;
+mod drivers;
+mod language;
+mod links;
+mod modules;
+mod numbers;
+mod supply;
+mod workflows;
