@@ -33,6 +33,7 @@ pub(crate) async fn connect(source_url: &str, endpoint_url: Option<String>) -> a
 fn source_options(url: &str) -> SourceOptions {
     SourceOptions {
         url: url.to_owned(),
+        password: lockstep_postgres::Password::InUrl,
         connections_max: 16,
         connect_timeout: Duration::from_secs(5),
         application_name: "loan-app".to_owned(),

@@ -27,6 +27,7 @@ mod intents;
 mod killed;
 mod lost_commits;
 mod moving;
+mod not_understood;
 mod orphans;
 mod planted;
 mod process;

@@ -66,6 +66,8 @@ pub(super) struct Shared {
     queue_kib: Arc<Semaphore>,
     errors: AtomicU64,
     lost_reply: AtomicBool,
+    /// Whether the endpoint has half of PartiQL.
+    no_statements: AtomicBool,
 }
 
 /// One table in one run.
@@ -94,6 +96,7 @@ pub(crate) async fn run(
         queue_kib: Arc::new(Semaphore::new((options.queue_bytes_max / 1024).max(1))),
         errors: AtomicU64::new(0),
         lost_reply: AtomicBool::new(false),
+        no_statements: AtomicBool::new(false),
     });
     // A failing table stops the others: what they had under way is settled or read again, either is right.
     let stop = cancel.child_token();
