@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use aws_sdk_dynamodb::types::{
     AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, PutRequest, ReturnConsumedCapacity, WriteRequest,
 };
-use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, Version};
+use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version};
 
 use super::{Target, codes, fault};
 

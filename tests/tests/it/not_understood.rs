@@ -327,7 +327,7 @@ async fn a_503_that_comes_after_the_write_makes_nothing_happen_twice() {
     let world = World::behind_proxy().await.dynamo_only(&payments(1, 3)).await;
     let app = world.app(WriteOptions::default());
     let store = app.store::<Payments>();
-    let before = store.get(&Payments::key(&payment_row(1, 2, "r"))).await.expect("read").row.expect("a row").loan_id;
+    let before = store.get(&Payments::key(&payment_row(1, 2, "r"))).await.expect("read").expect("a row").loan_id;
     world.proxy().script(Rule::new(Fault::PageAfter(503)).on("PutItem").table(PAYMENTS).times(1));
     let mut runs = 0;
     let updated = store

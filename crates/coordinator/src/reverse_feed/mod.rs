@@ -159,7 +159,7 @@ async fn feed_once(
     opened: &Arc<Opened>,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    migration.watch.turn(migration).await?;
+    history::turn(migration).await?;
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
