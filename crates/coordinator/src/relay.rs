@@ -257,7 +257,7 @@ impl Run<'_> {
         };
         match self.write(binding, progress, row, item).await {
             Ok(_) => Ok(done()),
-            // Only what DynamoDB says of an item is this (I18): see `target/codes.rs`.
+            // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
             Err(e) if e.kind == Kind::Invalid => self.set_aside(binding, progress, row, &Unholdable::because(e.message)).await,
             Err(e) => Err(e.into()),
         }
