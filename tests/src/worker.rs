@@ -39,6 +39,7 @@ pub fn main() -> Option<ExitCode> {
 pub(crate) fn source_options(name: &str, connections_max: u32) -> SourceOptions {
     SourceOptions {
         url: variable("LOCKSTEP_SOURCE__URL"),
+        password: lockstep_postgres::Password::InUrl,
         connections_max,
         connect_timeout: Duration::from_secs(5),
         application_name: name.to_owned(),

@@ -162,7 +162,8 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
 /// Warnings of ours by default; `RUST_LOG` and `LOCKSTEP_LOG` say otherwise.
 fn log_to(ui: &Ui, verbose: u8) {
     let ours = match verbose {
-        0 => "warn,dynoxide=error",
+        // A node that takes no writes is told of once, and not with each try of the pool.
+        0 => "warn,dynoxide=error,sqlx_core::pool::inner=off",
         1 => "info,dynoxide=error,aws_config=warn,aws_smithy_runtime=warn,sqlx=warn",
         _ => "debug,dynoxide=info,hyper=info,aws_smithy_runtime=info",
     };

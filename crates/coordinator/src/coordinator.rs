@@ -129,13 +129,23 @@ impl Coordinator {
         let name = &binding.target_name;
         let adopted = source.table_state(binding.name()).await?.is_some_and(|state| state.target_name.is_some());
         if adopted {
+            if binding.table.expires()
+                && let Err(error) = target.ensure_expiry(name).await
+            {
+                observer.note(&format!("{name} may keep its items for ever: {error}"));
+            }
             return Ok(());
         }
         let step = format!("create target table {name}");
         let id = source.journal_intent(&self.migration.actor, &step, &json!({ "table": binding.name() })).await?;
         let schema = binding.table.target();
         let there: TargetTable = match target.describe(name, &schema).await? {
-            TableStanding::There(there) => there,
+            TableStanding::There(there) => {
+                if binding.table.expires() {
+                    target.ensure_expiry(name).await?;
+                }
+                there
+            }
             TableStanding::Missing => target.create(name, &schema, binding.table.expires()).await?,
         };
         source.adopt_target(binding.name(), name, there.id.as_deref()).await?;

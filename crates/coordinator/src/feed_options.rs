@@ -19,6 +19,7 @@ impl Default for ReverseFeedOptions {
             follow: FollowOptions {
                 // DynamoDB answers five requests a second for a shard, and two readers may share them.
                 idle_pause: Duration::from_millis(250),
+                page_every: Duration::from_millis(200),
                 list_every: Duration::from_secs(2),
                 // A page has at most a megabyte, so this is the memory that a table takes, and its connections.
                 pages_at_once: 4,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
-use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Unholdable, tombstone};
+use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Side, Unholdable, tombstone};
 use lockstep_dynamo::{Backoff, Written};
 use lockstep_postgres::{Delivered, KeyOrder, PendingRow, TableBinding};
 use serde::Serialize;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Result, require_shape};
 use crate::history;
 use crate::options::Migration;
+use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
 
 /// How often the lag is measured: it counts the pending set, which is not free.
@@ -47,8 +48,12 @@ pub struct RelaySummary {
 
 /// Delivers pending changes of every table until told to stop. Needs no lock: it may run beside other relays.
 ///
+/// Until it is cancelled it waits for a store that is away, whatever the reason, and tells of it (I18). A missing right ends it only
+/// before it has once worked.
+///
 /// # Errors
-/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Cancellation is not an error.
+/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Until the set is empty: any failure of a store that
+/// lasts for minutes. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not acknowledged is delivered again.
@@ -73,26 +78,61 @@ pub(crate) async fn relay_in(
         KeyOrder::Ascending => migration.tables.iter().collect(),
         KeyOrder::Descending => migration.tables.iter().rev().collect(),
     };
+    let run = Run { order, migration, until, progress, cancel };
     let mut summary = RelaySummary::default();
-    let mut swept_at = None::<Instant>;
+    let (mut swept_at, mut began_well, mut outage) = (None::<Instant>, false, Outage::new("the relay"));
     loop {
-        let mut seen = 0;
+        let turn = run.turn(&tables, &mut swept_at, &mut summary).await;
+        if cancel.is_cancelled() {
+            return Ok(summary);
+        }
+        let error = match turn {
+            Ok(0) if until == RelayUntil::Empty => return Ok(summary),
+            Ok(seen) => {
+                (began_well, _) = (true, outage.over());
+                if seen == 0 || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some()) {
+                    let _ = cancel.run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause)).await;
+                }
+                continue;
+            }
+            // Whoever needs the set to be empty now has to know why it is not.
+            Err(error) if until == RelayUntil::Empty => return Err(error),
+            Err(error) => Outage::passing(error, began_well || summary.delivered > 0)?,
+        };
+        progress.tables.iter().for_each(|table| table.pause(Some(error.to_string())));
+        if !outage.wait(&error, cancel).await {
+            return Ok(summary);
+        }
+    }
+}
+
+/// What stays the same in one run.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    order: KeyOrder,
+    migration: &'a Migration,
+    until: RelayUntil,
+    progress: &'a Progress,
+    cancel: &'a CancellationToken,
+}
+
+impl Run<'_> {
+    /// Goes once through all tables; returns how many keys it met.
+    async fn turn(&self, tables: &[&TableBinding], swept_at: &mut Option<Instant>, summary: &mut RelaySummary) -> Result<u64> {
+        let migration = self.migration;
         history::turn(migration).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
             // The truth is in the target, and nothing is pending: a mark that somebody made would put an old row over it.
-            if cancel.is_cancelled() || until == RelayUntil::Empty {
-                return Ok(summary);
-            }
-            let _ = cancel.run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause)).await;
-            continue;
+            return Ok(0);
         }
         // What strict writes left half-done becomes pending first, so that no set is called empty over it (I10).
-        if until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+        if self.until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
             migration.source.sweep_intents(Duration::ZERO).await?;
-            swept_at = Some(Instant::now());
+            *swept_at = Some(Instant::now());
         }
-        for &binding in &tables {
-            let table = progress.of(binding.name());
+        let (mut seen, mut failure) = (0, None);
+        for &binding in tables {
+            let table = self.progress.of(binding.name());
             match open_for_changes(migration, binding).await {
                 Ok(()) => table.pause(None),
                 // A cold load is not over; its end is worth waiting for.
@@ -103,18 +143,15 @@ pub(crate) async fn relay_in(
                 }
                 Err(e) => return Err(e.into()),
             }
-            seen += pass(migration, binding, order, table, &mut summary, cancel).await?;
-        }
-        summary.passes += 1;
-        if cancel.is_cancelled() || (seen == 0 && until == RelayUntil::Empty) {
-            return Ok(summary);
-        }
-        if seen == 0 || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some()) {
-            tokio::select! {
-                () = cancel.cancelled() => return Ok(summary),
-                () = tokio::time::sleep(migration.options.relay.idle_pause) => {}
+            match self.pass(binding, table, summary).await {
+                Ok(met) => seen += met,
+                // What one table's target does not take holds up no other table.
+                Err(Error::Store(error)) if error.side == Side::Target => failure = failure.or(Some(error)),
+                Err(error) => return Err(error),
             }
         }
+        summary.passes += 1;
+        failure.map_or(Ok(seen), |error| Err(error.into()))
     }
 }
 
@@ -127,69 +164,70 @@ async fn open_for_changes(migration: &Migration, binding: &TableBinding) -> Resu
     migration.source.enable_relay(binding.name()).await
 }
 
-/// Goes once through the pending keys of a table; returns how many it met.
-async fn pass(
-    migration: &Migration,
-    binding: &TableBinding,
-    order: KeyOrder,
-    progress: &TableProgress,
-    summary: &mut RelaySummary,
-    cancel: &CancellationToken,
-) -> Result<u64> {
-    let source = &migration.source;
-    let captured = source.record_shape(binding).await?.unwrap_or_default();
-    let (mut after, mut seen, mut measured_at) = (None, 0, None::<Instant>);
-    loop {
-        if cancel.is_cancelled() {
-            return Ok(seen);
-        }
-        let batch = source.read_pending(binding, order, after.as_ref(), migration.options.relay.batch_keys as i64).await?;
-        if measured_at.is_none_or(|at| at.elapsed() >= LAG_EVERY) {
-            let lag = source.lag(binding.name()).await?;
-            progress.pending.store(lag.keys as u64, Relaxed);
-            progress.oldest_ms.store((lag.oldest_s * 1000.0) as u64, Relaxed);
-            measured_at = Some(Instant::now());
-        }
-        if batch.rows.is_empty() {
-            return Ok(seen);
-        }
-        seen += batch.rows.len() as u64;
-        // After the read, before anything is acknowledged: see `Source::fingerprint`.
-        let now = source.fingerprint(binding).await?;
-        require_shape(binding, &captured, &now)?;
-        let width = migration.options.relay.requests_in_flight.max(1);
-        // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to another thread.
-        let mut deliveries = Vec::with_capacity(batch.rows.len());
-        for row in &batch.rows {
-            deliveries.push(deliver(migration, binding, progress, row).boxed());
-        }
-        let fates: Vec<Result<Fate>> = stream::iter(deliveries).buffer_unordered(width).collect().await;
-        let mut delivered = Vec::with_capacity(fates.len());
-        let mut failure = None;
-        for fate in fates {
-            match fate {
-                Ok(Fate::Delivered(key)) => delivered.push(key),
-                Ok(Fate::SetAside) => {
-                    summary.dead_letters += 1;
-                    progress.dead_letters.fetch_add(1, Relaxed);
-                }
-                Ok(Fate::MarkedAgain) => {}
-                Err(error) => failure = Some(error),
+impl Run<'_> {
+    /// Goes once through the pending keys of a table; returns how many it met. A row that the target does not take now, for a
+    /// reason that says nothing of the row, stays pending and is the error in the end: it holds up none that the target takes.
+    async fn pass(&self, binding: &TableBinding, progress: &TableProgress, summary: &mut RelaySummary) -> Result<u64> {
+        let Self { migration, order, cancel, .. } = *self;
+        let source = &migration.source;
+        let captured = source.record_shape(binding).await?.unwrap_or_default();
+        let (mut after, mut seen, mut measured_at, mut failure) = (None, 0, None::<Instant>, None);
+        loop {
+            if cancel.is_cancelled() {
+                return Ok(seen);
             }
-        }
-        // What was delivered is acknowledged even when another row of the batch failed.
-        if !delivered.is_empty() {
-            source.acknowledge(binding.name(), &delivered, batch.read_at).await?;
-            source.count_relayed(binding.name(), delivered.len() as u64).await?;
-            summary.delivered += delivered.len() as u64;
-            progress.relayed.fetch_add(delivered.len() as u64, Relaxed);
-        }
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        match batch.next {
-            Some(next) => after = Some(next),
-            None => return Ok(seen),
+            let batch = source.read_pending(binding, order, after.as_ref(), migration.options.relay.batch_keys as i64).await?;
+            if measured_at.is_none_or(|at| at.elapsed() >= LAG_EVERY) {
+                let lag = source.lag(binding.name()).await?;
+                progress.pending.store(lag.keys as u64, Relaxed);
+                progress.oldest_ms.store((lag.oldest_s * 1000.0) as u64, Relaxed);
+                measured_at = Some(Instant::now());
+            }
+            if batch.rows.is_empty() {
+                return failure.map_or(Ok(seen), Err);
+            }
+            seen += batch.rows.len() as u64;
+            // After the read, before anything is acknowledged: see `Source::fingerprint`.
+            let now = source.fingerprint(binding).await?;
+            require_shape(binding, &captured, &now)?;
+            let width = migration.options.relay.requests_in_flight.max(1);
+            // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to another thread.
+            let mut deliveries = Vec::with_capacity(batch.rows.len());
+            for row in &batch.rows {
+                deliveries.push(self.deliver(binding, progress, row).boxed());
+            }
+            let fates: Vec<Result<Fate>> = stream::iter(deliveries).buffer_unordered(width).collect().await;
+            let mut delivered = Vec::with_capacity(fates.len());
+            let mut of_this_batch = None;
+            for fate in fates {
+                match fate {
+                    Ok(Fate::Delivered(key)) => delivered.push(key),
+                    Ok(Fate::SetAside) => {
+                        summary.dead_letters += 1;
+                        progress.dead_letters.fetch_add(1, Relaxed);
+                    }
+                    Ok(Fate::MarkedAgain) => {}
+                    Err(error) => of_this_batch = Some(error),
+                }
+            }
+            // What was delivered is acknowledged even when another row of the batch failed.
+            if !delivered.is_empty() {
+                source.acknowledge(binding.name(), &delivered, batch.read_at).await?;
+                source.count_relayed(binding.name(), delivered.len() as u64).await?;
+                summary.delivered += delivered.len() as u64;
+                progress.relayed.fetch_add(delivered.len() as u64, Relaxed);
+            }
+            if let Some(error) = of_this_batch {
+                // None was taken: there is no use in going on.
+                if delivered.is_empty() || self.until == RelayUntil::Empty {
+                    return Err(error);
+                }
+                failure = Some(error);
+            }
+            match batch.next {
+                Some(next) => after = Some(next),
+                None => return failure.map_or(Ok(seen), Err),
+            }
         }
     }
 }
@@ -202,75 +240,88 @@ enum Fate {
     MarkedAgain,
 }
 
-/// Writes the present state of one key: the row, or a tombstone where it is gone.
-async fn deliver(migration: &Migration, binding: &TableBinding, progress: &TableProgress, row: &PendingRow) -> Result<Fate> {
-    let done = || Fate::Delivered(Delivered { key: row.key.clone(), version: row.version });
-    let item = match row.with_fields(|fields| binding.table.encode(fields)) {
-        Some(Ok(item)) => item.at(row.version),
-        Some(Err(reason)) => return set_aside(migration, binding, progress, row, &reason).await,
-        None => match binding.table.target_key(&row.key) {
-            Ok(key) => tombstone(key, row.version),
-            // No DynamoDB key can be formed of it, so nothing of that row ever was in the target.
-            Err(_) => return Ok(done()),
-        },
-    };
-    match write(migration, binding, progress, row, item).await {
-        Ok(_) => Ok(done()),
-        Err(e) if e.kind == Kind::Invalid => set_aside(migration, binding, progress, row, &Unholdable::because(e.message)).await,
-        Err(e) => Err(e.into()),
+impl Run<'_> {
+    /// Writes the present state of one key: the row, or a tombstone where it is gone.
+    async fn deliver(&self, binding: &TableBinding, progress: &TableProgress, row: &PendingRow) -> Result<Fate> {
+        let done = || Fate::Delivered(Delivered { key: row.key.clone(), version: row.version });
+        let item = match row.with_fields(|fields| binding.table.encode(fields)) {
+            Some(Ok(item)) => item.at(row.version),
+            Some(Err(reason)) => return self.set_aside(binding, progress, row, &reason).await,
+            None => match binding.table.target_key(&row.key) {
+                Ok(key) => tombstone(key, row.version),
+                // No DynamoDB key can be formed of it, so nothing of that row ever was in the target.
+                Err(_) => return Ok(done()),
+            },
+        };
+        match self.write(binding, progress, row, item).await {
+            Ok(_) => Ok(done()),
+            // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
+            Err(e) if e.kind == Kind::Invalid => self.set_aside(binding, progress, row, &Unholdable::because(e.message)).await,
+            Err(e) => Err(e.into()),
+        }
     }
-}
 
-/// Sets a row aside that the target cannot hold.
-///
-/// The target may hold an older state of it, which would be served as if it were the newest. 1. A row of 1 KB is in the
-/// target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target would find the old 1 KB. So the old state
-/// gives way to a tombstone under the new version; a read then misses and goes to the source.
-async fn set_aside(
-    migration: &Migration,
-    binding: &TableBinding,
-    progress: &TableProgress,
-    row: &PendingRow,
-    reason: &Unholdable,
-) -> Result<Fate> {
-    if let Ok(key) = binding.table.target_key(&row.key) {
-        write(migration, binding, progress, row, tombstone(key, row.version)).await?;
+    /// Sets a row aside that the target cannot hold.
+    ///
+    /// The target may hold an older state of it, which would be served as if it were the newest. 1. A row of 1 KB is in the
+    /// target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target would find the old 1 KB. So the old state
+    /// gives way to a tombstone under the new version; a read then misses and goes to the source.
+    async fn set_aside(
+        &self,
+        binding: &TableBinding,
+        progress: &TableProgress,
+        row: &PendingRow,
+        reason: &Unholdable,
+    ) -> Result<Fate> {
+        if let Ok(key) = binding.table.target_key(&row.key) {
+            self.write(binding, progress, row, tombstone(key, row.version)).await?;
+        }
+        let moved = self.migration.source.set_aside_pending(binding.name(), &row.key, row.version, &reason.to_string()).await?;
+        Ok(if moved { Fate::SetAside } else { Fate::MarkedAgain })
     }
-    let moved = migration.source.set_aside_pending(binding.name(), &row.key, row.version, &reason.to_string()).await?;
-    Ok(if moved { Fate::SetAside } else { Fate::MarkedAgain })
-}
 
-/// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard answers (I8).
-async fn write(
-    migration: &Migration,
-    binding: &TableBinding,
-    progress: &TableProgress,
-    row: &PendingRow,
-    item: Item,
-) -> Result<Written, StoreError> {
-    let mut away = Backoff::patient();
-    let mut throttled = Backoff::new(Duration::from_millis(25), Duration::from_secs(5), u32::MAX);
-    loop {
-        match migration.target.put_guarded(&binding.target_name, item.clone(), row.version).await {
-            Ok(written) => {
-                progress.add_capacity(written.capacity_units);
-                return Ok(written);
-            }
-            Err(e) => match e.kind.retry() {
-                Retry::Never => return Err(e),
+    /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard answers (I8).
+    async fn write(
+        &self,
+        binding: &TableBinding,
+        progress: &TableProgress,
+        row: &PendingRow,
+        item: Item,
+    ) -> Result<Written, StoreError> {
+        // Whoever runs until told to stop tells of it after some seconds, and tries again with the next pass.
+        let mut away = match self.until {
+            RelayUntil::Empty => Backoff::patient(),
+            RelayUntil::Cancelled => Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10),
+        };
+        let mut throttled = Backoff::new(Duration::from_millis(25), Duration::from_secs(5), u32::MAX);
+        loop {
+            let error = match self.migration.target.put_guarded(&binding.target_name, item.clone(), row.version).await {
+                Ok(written) => {
+                    progress.add_capacity(written.capacity_units);
+                    return Ok(written);
+                }
+                Err(error) => error,
+            };
+            let message = error.to_string();
+            let pause = match error.kind.retry() {
+                Retry::Never => return Err(error),
                 Retry::Slower => {
                     progress.throttles.fetch_add(1, Relaxed);
                     progress.pause(Some(format!("{} throttles", binding.target_name)));
-                    throttled.pause(e).await?;
-                    progress.pause(None);
+                    throttled.pause(error)
                 }
                 Retry::Again => {
-                    if e.kind == Kind::Unknown {
+                    if error.kind == Kind::Unknown {
                         progress.lost_replies.fetch_add(1, Relaxed);
                     }
-                    away.pause(e).await?;
+                    away.pause(error)
                 }
-            },
+            };
+            match self.cancel.run_until_cancelled(pause).await {
+                Some(paused) => paused?,
+                None => return Err(StoreError::target(Kind::Unavailable, "delivering, and told to stop", message)),
+            }
+            progress.pause(None);
         }
     }
 }

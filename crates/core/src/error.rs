@@ -1,5 +1,9 @@
 //! Errors: a kind to branch on, a sentence to read.
 
+mod sqlstate;
+
+pub use sqlstate::{passwords_refused, read_only_refusals};
+
 use crate::column::Unholdable;
 
 /// What an error means for what to do next. One function, [`Kind::retry`], maps it to a retry policy.
@@ -7,13 +11,13 @@ use crate::column::Unholdable;
 pub enum Kind {
     /// The store is asking for fewer requests. Nothing was done.
     Throttled,
-    /// The store could not be reached, or said that it failed. Nothing was done.
+    /// The store could not be reached, or said that it does not take this now. Nothing was done.
     Unavailable,
-    /// The answer was lost: it may have been done (I8).
+    /// The answer was lost, or is none that is known (I18): it may have been done (I8).
     Unknown,
     /// A condition was not met; for a guarded write that is success.
     Refused,
-    /// This row or request can never succeed as it is.
+    /// This row or request can never succeed as it is. Of DynamoDB's answers only those that are about the item.
     Invalid,
     /// Credentials missing, expired, or without the permission.
     Denied,
@@ -38,6 +42,18 @@ pub enum Retry {
 }
 
 impl Kind {
+    /// Whether who runs until it is told to stop tries again after it. `began_well`: it has worked before. Then rights that are
+    /// missing, and a table that is not there, are outages like others: 1. A password is rotated, a role is edited, a region
+    /// fails over. 2. A relay that ends there leaves everything pending. 3. It was a matter of minutes.
+    pub fn may_pass(self, side: Side, began_well: bool) -> bool {
+        match self {
+            Self::Throttled | Self::Unavailable | Self::Unknown | Self::Busy | Self::Fenced => true,
+            Self::Denied => began_well,
+            Self::Misconfigured => began_well && side == Side::Target,
+            Self::Refused | Self::Invalid => false,
+        }
+    }
+
     /// The retry policy of this kind, for operations that may be repeated (all of ours may, I2).
     pub fn retry(self) -> Retry {
         match self {
@@ -105,15 +121,19 @@ impl Error {
     /// Reads a driver's error while `doing` something.
     pub fn of_sqlx(doing: impl Into<String>, error: sqlx::Error) -> Self {
         let kind = kind_of_sqlx(&error);
+        if let sqlx::Error::Database(e) = &error {
+            sqlstate::notice(&e.code().unwrap_or_default());
+        }
         let message = match &error {
             // `Display` of a database error is its message; the detail may hold row values, so it stays out.
             sqlx::Error::Database(e) => match e.code() {
-                Some(code) => format!("{} (SQLSTATE {code})", e.message()),
+                Some(code) => format!("{} (SQLSTATE {code}){}", e.message(), sqlstate::advise(&code)),
                 None => e.message().to_owned(),
             },
             sqlx::Error::PoolTimedOut => {
                 "no connection was to be had in time: PostgreSQL does not answer, or every connection of the pool is \
-                 busy; check that the server is up, or raise source.connections_max"
+                 busy, or the server takes no writes (a replica, as after a failover); check that the server is up, or raise \
+                 source.connections_max"
                     .to_owned()
             }
             other => other.to_string(),
@@ -126,6 +146,11 @@ impl Error {
         self.sqlstate().as_deref() == Some("42P01")
     }
 
+    /// Whether DynamoDB refused the request as invalid, whatever it was about.
+    pub fn is_validation(&self) -> bool {
+        self.side == Side::Target && (self.kind == Kind::Invalid || self.message.starts_with("ValidationException"))
+    }
+
     /// The SQLSTATE, where PostgreSQL gave one.
     pub fn sqlstate(&self) -> Option<String> {
         let error = self.cause.as_ref()?.downcast_ref::<sqlx::Error>()?;
@@ -133,29 +158,29 @@ impl Error {
     }
 }
 
-/// SQLSTATE classes (PostgreSQL documentation, appendix A) by what can be done about them.
+/// What an error of the driver means. Beside the server's own errors (see [`sqlstate`]) there is what happens to a connection.
 fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
     match error {
-        sqlx::Error::Database(e) => match e.code().as_deref().unwrap_or_default() {
-            "55P03" | "40P01" | "40001" => Kind::Busy,
-            "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Kind::Unavailable,
-            "42501" | "28000" | "28P01" => Kind::Denied,
-            "42P01" | "3F000" | "42703" | "42883" | "3D000" => Kind::Misconfigured,
-            code if code.starts_with("08") || code.starts_with("53") || code.starts_with("58") => Kind::Unavailable,
-            _ => Kind::Invalid,
-        },
+        sqlx::Error::Database(e) => sqlstate::kind(e.code().as_deref().unwrap_or_default()),
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
             Kind::Unavailable
         }
-        // A server that hangs up while it is greeted, as it does when it goes down: the driver takes the end of the stream for
-        // an answer of zero. Nothing was sent yet.
-        sqlx::Error::Protocol(what) if what.starts_with(CUT_GREETING) => Kind::Unavailable,
+        // What answers is no PostgreSQL, or was cut off: a server that hangs up while it is greeted, as it does when it goes down,
+        // or a pooler or a proxy that says something else.
+        sqlx::Error::Protocol(_) => Kind::Unavailable,
+        // A handshake that was cut off says nothing of certificates.
+        sqlx::Error::Tls(cause) if is_cut_off(cause.as_ref()) => Kind::Unavailable,
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Kind::Misconfigured,
         _ => Kind::Invalid,
     }
 }
 
-const CUT_GREETING: &str = "unexpected response from SSLRequest: 0x00";
+fn is_cut_off(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput};
+    std::iter::successors(Some(cause), |cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| !matches!(io.kind(), InvalidData | InvalidInput))
+}
 
 /// Adds what was being done to a driver's result.
 pub trait Doing<T> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::column::Unholdable;
+use crate::key::{Index, KeyAttribute};
 use crate::version::Version;
 use crate::view::ItemView;
 
@@ -91,6 +92,15 @@ impl Item {
         self.bytes().div_ceil(WRITE_UNIT_BYTES).max(1)
     }
 
+    /// Write units of putting this item where there is none: the table's, and those of each index that it appears in.
+    pub fn write_units_with(&self, indexes: &[Index]) -> usize {
+        let has = |attribute: &KeyAttribute| self.get(attribute.name).is_some();
+        let appears = indexes.iter().filter(|index| has(&index.partition) && index.sort.as_ref().is_none_or(has));
+        // Keys alone are of less than one unit.
+        let of_index = |index: &Index| if index.whole_items { self.write_units() } else { 1 };
+        self.write_units() + appears.map(of_index).sum::<usize>()
+    }
+
     /// Refuses an item that is too large.
     ///
     /// # Errors
@@ -136,4 +146,22 @@ pub fn is_tombstone(attributes: &Attributes) -> bool {
 /// Whether an attribute is Lockstep's own and no part of the row.
 pub fn is_bookkeeping(name: &str) -> bool {
     name == VERSION_ATTRIBUTE || name == WRITERS_ATTRIBUTE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyType;
+
+    #[test]
+    fn the_units_of_an_item_count_each_index_that_it_appears_in() {
+        let attribute = |name| KeyAttribute { name, key_type: KeyType::S };
+        let index = |name, partition, whole_items| Index { name, partition: attribute(partition), sort: None, whole_items };
+        let indexes = [index("whole", "a", true), index("keys", "a", false), index("sparse", "absent", true)];
+        let mut item = Item::default();
+        item.push("a", AttributeValue::S("x".repeat(2_500)));
+        assert_eq!(item.write_units(), 3);
+        assert_eq!(item.write_units_with(&indexes), 3 + 3 + 1);
+        assert_eq!(item.write_units_with(&[]), 3);
+    }
 }

@@ -33,7 +33,7 @@ pub use column::{Column, ColumnTypes, Json, Scaled, Unholdable, fixed_width, par
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};
-pub use error::{Doing, Error, Kind, Result, Retry, Side};
+pub use error::{Doing, Error, Kind, Result, Retry, Side, passwords_refused, read_only_refusals};
 pub use item::{
     Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, WRITERS_ATTRIBUTE,
     attributes_bytes, is_bookkeeping, is_tombstone, version_of,

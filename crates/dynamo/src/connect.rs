@@ -5,12 +5,15 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::{SharedHttpClient, StalledStreamProtectionConfig};
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::Target;
 use super::payload_hash::PayloadHash;
+use super::streams::Listings;
 use super::tables::Described;
 
 /// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO, instance role.
@@ -18,6 +21,8 @@ use super::tables::Described;
 pub struct TargetOptions {
     /// Another endpoint than AWS's, for example an emulator.
     pub endpoint_url: Option<String>,
+    /// Another endpoint for DynamoDB Streams, which is a service of its own; `None` for that of `endpoint_url`, or AWS's.
+    pub streams_endpoint_url: Option<String>,
     /// The region.
     pub region: Option<String>,
     /// A profile of the AWS configuration files.
@@ -28,8 +33,9 @@ pub struct TargetOptions {
     pub connect_timeout: Duration,
     /// Longest wait for the answer to one request; after that its outcome is unknown (I8).
     pub request_timeout: Duration,
-    /// How long after its last possible sending a request could still be carried out. A signed request expires after
-    /// minutes (AWS General Reference, "Signature Version 4"), so a lost one is dead after this.
+    /// How long after its last possible sending a request could still be carried out. A signed request expires 15 minutes after
+    /// its date (AWS General Reference, "Signature Version 4"), and a clock that is 15 minutes ahead is still taken, so a lost
+    /// one is dead after half an hour.
     pub request_lifetime: Duration,
     /// Name of the table that holds the control record while the truth is in DynamoDB. One for each migration: its name must
     /// differ where two share an account and a region.
@@ -40,12 +46,13 @@ impl Default for TargetOptions {
     fn default() -> Self {
         Self {
             endpoint_url: None,
+            streams_endpoint_url: None,
             region: None,
             profile: None,
             emulator_credentials: false,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
-            request_lifetime: Duration::from_secs(15 * 60),
+            request_lifetime: Duration::from_secs(30 * 60),
             control_table: "lockstep_control".to_owned(),
         }
     }
@@ -54,14 +61,17 @@ impl Default for TargetOptions {
 impl Target {
     /// Builds the client. Nothing is sent yet.
     ///
-    /// The SDK's own retries are off: whoever calls decides by the kind of the error, because a lost reply is not a
-    /// failure (I8) and a throttle is a signal (R11).
+    /// The SDK's own retries are off for both services: whoever calls decides by the kind of the error, because a lost reply is
+    /// not a failure (I8) and a throttle is a signal (R11). Providers of credentials keep theirs: a role is assumed again every
+    /// hour, and one 500 of STS would end a run of days.
     pub async fn connect(options: TargetOptions) -> Self {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(options.connect_timeout).operation_attempt_timeout(options.request_timeout);
+        // What runs on this machine is not behind a proxy, whatever the environment forgot to exempt.
+        let local = options.endpoint_url.as_deref().is_some_and(is_local);
+        let proxy = if local { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client())
-            .retry_config(RetryConfig::disabled())
+            .http_client(http_client(proxy))
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts.build());
         if let Some(profile) = &options.profile {
@@ -77,18 +87,94 @@ impl Target {
             loader = loader.credentials_provider(Credentials::from_keys("lockstep", "lockstep", None));
         }
         let shared = loader.load().await;
-        let config = aws_sdk_dynamodb::config::Builder::from(&shared).interceptor(PayloadHash).build();
-        let streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared).interceptor(PayloadHash).build();
+        let config = aws_sdk_dynamodb::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
+        let config = config.interceptor(PayloadHash).build();
+        let streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
+        let mut streams = streams.interceptor(PayloadHash);
+        if let Some(url) = &options.streams_endpoint_url {
+            streams = streams.endpoint_url(url);
+        }
+        let streams = streams.build();
         Self {
             client: aws_sdk_dynamodb::Client::from_conf(config),
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
             options,
             described: Described::default(),
+            listings: Listings::default(),
         }
     }
 }
 
-/// HTTPS by rustls on ring: the SDK's default back end needs cmake and minutes to build.
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+fn is_local(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
+}
+
+/// HTTPS by rustls on ring: the SDK's default back end needs cmake and minutes to build. As the SDK's own client does, it goes by
+/// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, for the services and for the providers of credentials.
+fn http_client(proxy: ProxyConfig) -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder().proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::Kind;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_go_through_the_proxy_and_one_that_wants_a_password_is_an_outage() {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", proxy.local_addr().expect("an address"));
+        let client = http_client(ProxyConfig::all(url).expect("a proxy"));
+        let shared = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(client)
+            .region(Region::new("eu-central-1"))
+            .retry_config(RetryConfig::disabled())
+            .credentials_provider(Credentials::from_keys("a", "b", None));
+        let client = aws_sdk_dynamodb::Client::new(&shared.load().await);
+        let asked = async {
+            let (mut stream, _) = proxy.accept().await.expect("a client");
+            let mut line = String::new();
+            BufReader::new(&mut stream).read_line(&mut line).await.expect("a line");
+            stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await.expect("told");
+            line
+        };
+        let (sent, line) = tokio::join!(client.list_tables().send(), asked);
+        assert!(line.starts_with("CONNECT dynamodb.eu-central-1.amazonaws.com:443"), "{line}");
+        let error = super::super::fault::error("listing", sent.expect_err("it has no password"));
+        assert_eq!(error.kind, Kind::Unavailable, "nothing was sent: {error}");
+    }
+
+    #[tokio::test]
+    async fn streams_have_an_endpoint_of_their_own() {
+        let dynamo = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let streams = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = |listener: &TcpListener| Some(format!("http://{}", listener.local_addr().expect("an address")));
+        let options = TargetOptions {
+            endpoint_url: url(&dynamo),
+            streams_endpoint_url: url(&streams),
+            region: Some("eu-central-1".to_owned()),
+            emulator_credentials: true,
+            ..TargetOptions::default()
+        };
+        let target = Target::connect(options).await;
+        let asked = async |listener: &TcpListener| drop(listener.accept().await.expect("a client"));
+        let (listed, (), tables, ()) = tokio::join!(
+            target.streams.list_streams().send(),
+            asked(&streams),
+            target.client.list_tables().send(),
+            asked(&dynamo)
+        );
+        assert!(listed.is_err() && tables.is_err(), "both were hung up on");
+    }
 }

@@ -1,8 +1,11 @@
 //! What an SDK error means: one function from error to [`Kind`].
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use lockstep_core::{Error, Kind};
+
+use super::codes;
 
 /// Reads an SDK error while `doing` something.
 pub(super) fn error<E>(doing: impl Into<String>, error: SdkError<E>) -> Error
@@ -10,78 +13,71 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let (kind, message) = match &error {
-        SdkError::ConstructionFailure(_) => (Kind::Misconfigured, with_causes(&error)),
+        SdkError::ServiceError(service) => {
+            let (code, status) = (service.err().code().unwrap_or_default(), service.raw().status().as_u16());
+            let message = service.err().message().unwrap_or("no message");
+            (codes::kind(code, status, message), codes::advise(code, status, message))
+        }
         // The request may have left and been carried out; only its answer is missing (I8).
         SdkError::TimeoutError(_) => (Kind::Unknown, "no answer within the time-out".to_owned()),
-        SdkError::DispatchFailure(_) => (of_dispatch(&with_causes(&error)), with_causes(&error)),
-        SdkError::ResponseError(_) => (Kind::Unknown, "the answer broke off".to_owned()),
-        SdkError::ServiceError(service) => {
-            let code = service.err().code().unwrap_or_default();
-            let status = service.raw().status().as_u16();
-            let message = service.err().message().unwrap_or("no message").to_owned();
-            (of_code(code, status), advise(code, message))
-        }
-        _ => (Kind::Unknown, with_causes(&error)),
+        SdkError::ResponseError(response) => match response.raw().status().as_u16() {
+            status if (200..300).contains(&status) => (Kind::Unknown, "the answer broke off".to_owned()),
+            status => (codes::kind("", status, ""), codes::advise("", status, "the answer broke off")),
+        },
+        SdkError::ConstructionFailure(_) => (of_credentials(&error).unwrap_or(Kind::Misconfigured), with_causes(&error)),
+        _ => (of_credentials(&error).unwrap_or_else(|| of_dispatch(&error)), with_causes(&error)),
     };
     Error { side: lockstep_core::Side::Target, kind, doing: doing.into(), message, cause: Some(Box::new(error)) }
 }
 
-fn of_dispatch(text: &str) -> Kind {
-    let text = text.to_lowercase();
-    if text.contains("credentials") || text.contains("identity") {
-        Kind::Denied
-    } else if text.contains("connection refused") || text.contains("dns") || text.contains("tcp connect") {
-        // No connection, so nothing was sent.
-        Kind::Unavailable
-    } else {
-        // A connection that broke may have carried the request (I8).
-        Kind::Unknown
+/// A provider that fails is an outage like another: STS throttles, IMDS restarts, and a minute later there are credentials. That
+/// there are none at all is for a person; whoever runs for long and has had some tries again all the same.
+fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
+    let found = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
+    match found {
+        Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => Some(Kind::Denied),
+        Some(_) => Some(Kind::Unavailable),
+        None => chain(error)
+            .any(|cause| {
+                let text = cause.to_string().to_lowercase();
+                text.contains("failed to load credentials") || text.contains("no identity")
+            })
+            .then_some(Kind::Denied),
     }
 }
 
-/// Error codes of DynamoDB (Developer Guide, "Error handling with DynamoDB").
-fn of_code(code: &str, status: u16) -> Kind {
-    match code {
-        "ProvisionedThroughputExceededException" | "ThrottlingException" | "RequestLimitExceeded" | "LimitExceededException" => {
-            Kind::Throttled
-        }
-        "ConditionalCheckFailedException" => Kind::Refused,
-        "TransactionConflictException" | "TransactionInProgressException" | "ResourceInUseException" => Kind::Unavailable,
-        "ResourceNotFoundException" | "UnknownOperationException" => Kind::Misconfigured,
-        "AccessDeniedException"
-        | "ExpiredTokenException"
-        | "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException" => Kind::Denied,
-        // DynamoDB says of a 500 that the request may have been carried out.
-        _ if status >= 500 && status != 503 => Kind::Unknown,
-        _ if status == 503 => Kind::Unavailable,
-        _ => Kind::Invalid,
-    }
-}
-
-fn advise(code: &str, message: String) -> String {
-    let next = match code {
-        "ExpiredTokenException" => "; the credentials have expired: sign in again (for example `aws sso login`)",
-        "UnrecognizedClientException" | "InvalidSignatureException" => "; check the access key, its secret and the clock",
-        "AccessDeniedException" => "; the role lacks this permission on this table",
-        "ResourceNotFoundException" => "; is the table there, in this region and account?",
-        _ => "",
+/// What happened between us and the endpoint. What failed before there was a connection sent nothing; what failed later may have.
+fn of_dispatch(error: &(dyn std::error::Error + 'static)) -> Kind {
+    use std::io::ErrorKind;
+    let refused = |kind: ErrorKind| {
+        matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
     };
-    format!("{code}: {message}{next}")
+    let before_sending = chain(error).any(|cause| {
+        let text = cause.to_string().to_lowercase();
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| refused(io.kind()))
+            || ["error (connect)", "tcp connect", "dns error", "http connect timeout", "connection refused"]
+                .iter()
+                .any(|words| text.contains(words))
+    });
+    if before_sending { Kind::Unavailable } else { Kind::Unknown }
+}
+
+fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
+    let mut text = String::new();
+    for cause in chain(error) {
+        let inner = cause.to_string();
+        if text.is_empty() {
+            text = inner;
+        } else if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
         }
-        cause = inner.source();
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

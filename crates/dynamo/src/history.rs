@@ -7,12 +7,14 @@
 use std::fmt::Write as _;
 
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity};
-use lockstep_core::{Error, Item, Kind, PK, Result, TargetKey, Version};
+use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version};
 
-use super::{Target, fault};
+use super::{Target, codes, fault};
 
 /// Most items of one request, on every path (DynamoDB Developer Guide, "Quotas").
 pub const STATEMENTS_MAX: usize = 25;
+/// Most characters of one statement (DynamoDB Developer Guide, "Quotas"). One of a row with hundreds of columns is longer.
+const STATEMENT_CHARACTERS_MAX: usize = 8_192;
 
 /// How history is put into the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -67,6 +69,9 @@ impl Target {
     }
 
     async fn insert_guarded(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+        if items.iter().any(|item| is_too_long(table, item)) {
+            return self.insert_one_by_one(table, items).await;
+        }
         let statements = items.into_iter().map(|item| statement(table, item)).collect();
         let output = self
             .client
@@ -91,8 +96,16 @@ impl Target {
                 Some(Code::ProvisionedThroughputExceeded | Code::ThrottlingError | Code::RequestLimitExceeded) => {
                     outcome.again.push((place, Kind::Throttled));
                 }
-                Some(Code::ValidationError | Code::ItemCollectionSizeLimitExceeded) => {
+                Some(Code::ItemCollectionSizeLimitExceeded) => {
                     outcome.refused.push((place, error.message.unwrap_or_else(|| "refused without a reason".to_owned())));
+                }
+                Some(Code::ValidationError) if codes::is_of_the_item(error.message.as_deref().unwrap_or_default()) => {
+                    outcome.refused.push((place, error.message.unwrap_or_default()));
+                }
+                // It is about the statement, and no row is to pay for it (I18).
+                Some(Code::ValidationError) => {
+                    let message = format!("ValidationException: {}", error.message.unwrap_or_default());
+                    return Err(Error::target(Kind::Misconfigured, format!("inserting into {table}"), message));
                 }
                 Some(code @ (Code::AccessDenied | Code::ResourceNotFound)) => {
                     let kind = if code == Code::AccessDenied { Kind::Denied } else { Kind::Misconfigured };
@@ -165,6 +178,13 @@ impl Target {
     }
 }
 
+/// Whether the statement of an item is longer than DynamoDB takes.
+fn is_too_long(table: &str, item: &Item) -> bool {
+    let names: usize = item.iter().map(|(name, _)| name.chars().count() + "'':?,".len()).sum();
+    // The version is added on the way.
+    "INSERT INTO \"\" VALUE {}".len() + table.len() + names + "'':?,".len() + VERSION_ATTRIBUTE.len() > STATEMENT_CHARACTERS_MAX
+}
+
 fn history(item: Item) -> Item {
     item.at(Version::HISTORY)
 }
@@ -187,4 +207,24 @@ fn statement(table: &str, item: Item) -> BatchStatementRequest {
     }
     text.push('}');
     BatchStatementRequest::builder().statement(text).set_parameters(Some(parameters)).build().expect("a statement was set")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_that_is_longer_than_dynamodb_takes_is_known_before_it_is_sent() {
+        const NAMES: [&str; 3] = ["a_column", "another_column_with_a_long_name", "x"];
+        for columns in [1, 100, 400, 700, 900] {
+            let mut item = Item::default();
+            for n in 0..columns {
+                item.push(NAMES[n % NAMES.len()], AttributeValue::Bool(true));
+            }
+            let length = statement("table", item.clone()).statement().chars().count();
+            let known = is_too_long("table", &item);
+            assert!(known || length <= STATEMENT_CHARACTERS_MAX, "{columns} columns: {length}");
+            assert!(!known || length + 64 > STATEMENT_CHARACTERS_MAX, "{columns} columns: {length}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
-//! In reading order: `connect` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
+//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
 //! writes), `transact` (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and
 //! id counters of that time), `history` (the three load paths), `mark` (what a table
 //! remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages
@@ -8,6 +8,7 @@
 
 mod attribute_json;
 mod backoff;
+mod codes;
 mod conditional;
 mod connect;
 pub mod control;
@@ -58,6 +59,7 @@ pub struct Target {
     streams: aws_sdk_dynamodbstreams::Client,
     options: TargetOptions,
     described: tables::Described,
+    listings: streams::Listings,
 }
 
 impl Target {

@@ -28,7 +28,8 @@ impl ScanBody {
     /// Hands each item to `each`, in their order; it lives for that call only.
     ///
     /// # Errors
-    /// When the bytes are not a page, [`Kind::Invalid`]. Some items may have been handed over by then.
+    /// When the bytes are not a page, [`Kind::Unknown`]: something else than DynamoDB may have answered. Some items may have been
+    /// handed over by then.
     pub fn read(&self, mut each: impl FnMut(&PageItem<'_>)) -> lockstep_core::Result<PageEnd> {
         let (text, mut handed_over) = (self.text()?, 0);
         if let Some(end) = read_plain(text, &mut handed_over, &mut each) {
@@ -48,12 +49,12 @@ impl ScanBody {
 
     fn text(&self) -> lockstep_core::Result<&str> {
         let text = std::str::from_utf8(self.body.bytes().unwrap_or_default());
-        text.map_err(|e| Error::target(Kind::Invalid, format!("scanning {}", self.table), e.to_string()))
+        text.map_err(|e| Error::target(Kind::Unknown, format!("scanning {}", self.table), e.to_string()))
     }
 
     fn no_page(&self, reason: &serde_json::Error) -> Error {
         let reason = format!("the answer is not a page of items: {reason}");
-        Error::target(Kind::Invalid, format!("scanning {}", self.table), reason)
+        Error::target(Kind::Unknown, format!("scanning {}", self.table), reason)
     }
 }
 

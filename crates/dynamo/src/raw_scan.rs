@@ -114,7 +114,7 @@ impl DeserializeResponse for Kept {
 }
 
 #[cfg(test)]
-mod answering;
+pub(super) mod answering;
 #[cfg(test)]
 mod any_page;
 #[cfg(test)]

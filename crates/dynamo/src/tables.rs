@@ -138,7 +138,7 @@ impl Target {
         }
         let there = self.wait_active(table, schema, &doing).await?;
         if ttl {
-            self.enable_ttl(table).await?;
+            self.ensure_expiry(table).await?;
         }
         Ok(there)
     }
@@ -153,6 +153,22 @@ impl Target {
         }
     }
 
+    /// Switches expiry on where it is not: a table that was made by hand, or by a run that ended between making it and this, would
+    /// keep its items for ever.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn ensure_expiry(&self, table: &str) -> Result<()> {
+        match Backoff::brief().retry(|| self.enable_ttl(table)).await {
+            // Of two who switch it on, one is told that it is on already.
+            Err(error) if error.is_validation() && error.message.contains("already enabled") => Ok(()),
+            done => done,
+        }
+    }
+
     async fn enable_ttl(&self, table: &str) -> Result<()> {
         let doing = format!("switching on expiry of {table}");
         let now = self.client.describe_time_to_live().table_name(table).send().await.map_err(|e| fault::error(&doing, e))?;
@@ -164,6 +180,19 @@ impl Target {
         let specification = specification.map_err(|e| Error::target(Kind::Invalid, &doing, e.to_string()))?;
         let sent = self.client.update_time_to_live().table_name(table).time_to_live_specification(specification).send().await;
         sent.map_err(|e| fault::error(doing, e)).map(drop)
+    }
+
+    /// Whether DynamoDB Streams answers, which is a service of its own with an endpoint of its own.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn reach_streams(&self) -> Result<()> {
+        let listed = self.streams.list_streams().limit(1).send().await;
+        listed.map(drop).map_err(|e| fault::error(format!("asking DynamoDB Streams at {}", self.streams_place()), e))
+    }
+
+    fn streams_place(&self) -> String {
+        self.options.streams_endpoint_url.clone().unwrap_or_else(|| self.place())
     }
 
     /// Whether a table has no item at all.
@@ -237,6 +266,13 @@ fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
         let definition = found.attribute_definitions().iter().find(|definition| definition.attribute_name == name);
         definition.map(|definition| definition.attribute_type.clone())
     };
+    if !found.replicas().is_empty() || found.multi_region_consistency().is_some() {
+        let regions = found.replicas().iter().filter_map(|replica| replica.region_name()).collect::<Vec<_>>().join(", ");
+        wrong.push(format!(
+            "it is a global table (replicas in {regions}): a condition holds in one region only and the last writer wins, so an \
+             older state may win; remove the replicas until the migration is complete"
+        ));
+    }
     let expected: Vec<String> = schema.key().map(|attribute| attribute.name.to_owned()).collect();
     let key = names(found.key_schema());
     if key != expected {
@@ -266,4 +302,26 @@ fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
         }
     }
     wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::{ReplicaDescription, StreamSpecification};
+
+    use super::*;
+
+    const SCHEMA: TargetSchema = TargetSchema { partition: lockstep_core::KeyType::S, sort: None, indexes: &[] };
+
+    #[test]
+    fn a_global_table_is_refused_and_a_stream_is_not_one() {
+        let table = |replicas: Option<Vec<ReplicaDescription>>| {
+            let stream = StreamSpecification::builder().stream_enabled(true).build().expect("a stream");
+            let key = KeySchemaElement::builder().attribute_name(PK).key_type(KeyType::Hash).build().expect("a key");
+            TableDescription::builder().key_schema(key).stream_specification(stream).set_replicas(replicas).build()
+        };
+        assert_eq!(mismatches(&table(None), &SCHEMA), Vec::<String>::new());
+        let replica = ReplicaDescription::builder().region_name("eu-west-1").build();
+        let wrong = mismatches(&table(Some(vec![replica])), &SCHEMA);
+        assert!(wrong.len() == 1 && wrong[0].contains("global table") && wrong[0].contains("eu-west-1"), "{wrong:?}");
+    }
 }

@@ -2,10 +2,10 @@
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem};
 use lockstep_core::{Error, Item, Kind, Result, VERSION_ATTRIBUTE, Version};
 
-use super::{Landed, Target, fault};
+use super::{Landed, Target, codes, fault};
 
 /// Most items of one transaction (DynamoDB Developer Guide, "Quotas").
 pub const TRANSACTION_ITEMS_MAX: usize = 100;
@@ -51,10 +51,15 @@ impl Target {
 pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Kind> {
     let SdkError::ServiceError(service) = error else { return None };
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = service.err() else { return None };
-    let codes: Vec<&str> = cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
-    let any = |wanted: &[&str]| codes.iter().any(|code| wanted.contains(code));
-    Some(if any(&["ValidationError", "ItemCollectionSizeLimitExceeded"]) {
+    let reasons = cancelled.cancellation_reasons();
+    let any = |wanted: &[&str]| reasons.iter().any(|reason| reason.code().is_some_and(|code| wanted.contains(&code)));
+    let of_an_item = |reason: &CancellationReason| codes::is_of_the_item(reason.message().unwrap_or_default());
+    let refused = reasons.iter().filter(|reason| reason.code() == Some("ValidationError")).map(of_an_item).collect::<Vec<_>>();
+    Some(if any(&["ItemCollectionSizeLimitExceeded"]) || refused.contains(&true) {
         Kind::Invalid
+    } else if !refused.is_empty() {
+        // It is about the request or a table, and no row is to pay for it (I18).
+        Kind::Misconfigured
     } else if any(&["ThrottlingError", "ProvisionedThroughputExceeded"]) {
         Kind::Throttled
     } else if any(&["ConditionalCheckFailed"]) {

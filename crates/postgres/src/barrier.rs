@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::Source;
+use super::node::{Told, require_writer};
 
 /// The advisory lock that is the barrier, as the two arguments of PostgreSQL's advisory lock functions.
 /// The first spells "LOCK"; the second numbers our locks.
@@ -102,6 +103,8 @@ impl Source {
         let mut connection = PgConnection::connect_with(&self.pool().connect_options())
             .await
             .doing(&format!("connecting for the {what}'s lock"))?;
+        // On a replica the lock of the same name is another one, and free.
+        require_writer(&mut connection, &Told::default()).await.doing(&taking)?;
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
             .bind(key.0)
             .bind(key.1)

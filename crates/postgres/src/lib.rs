@@ -1,11 +1,11 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
-//! like), `shape` (whether it is still that, and hides nothing), `sessions` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
+//! like), `shape` (whether it is still that, and hides nothing), `sessions`, `node`, `password` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress`
 //! (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows that come back from the target),
-//! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
+//! `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a pass, and since a moment), `history`
 //! (a step back is noticed), `archive` (the end).
 
 mod archive;
@@ -22,7 +22,10 @@ mod inspect;
 pub mod instances;
 mod intents;
 mod journal;
+mod lately;
 mod lookup;
+mod node;
+mod password;
 mod pending;
 mod probe;
 mod progress;
@@ -59,6 +62,7 @@ pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId};
 pub use lookup::KeyState;
+pub use password::Password;
 pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
 pub use probe::CaptureProbe;
 pub use progress::{RangeProgress, RangeRow};
@@ -74,13 +78,15 @@ pub use unverified::{ChangedKey, FullPass};
 pub use verdicts::VerdictRow;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
-use self::sessions::{Sessions, TRUSTED_FOR};
+use self::node::{Told, is_there, require_writer};
+use self::sessions::Sessions;
 
 /// Longest that a transaction of ours may do nothing. 1. A process is stopped, or cut off from the network, inside a write
 /// transaction. 2. It holds the barrier, and nobody will end it. 3. No step gets the barrier again. So PostgreSQL ends it.
@@ -92,6 +98,8 @@ const IDLE_IN_TRANSACTION: &str = "30s";
 pub struct SourceOptions {
     /// `postgres://user:password@host:port/database?sslmode=…`. TLS is used as `sslmode` says.
     pub url: String,
+    /// Where the password comes from, if not from the URL.
+    pub password: Password,
     /// Most connections held at once.
     pub connections_max: u32,
     /// How long to wait for a connection.
@@ -109,6 +117,8 @@ pub struct Source {
     /// same pool, as many writes as it has connections would wait for each other for ever. Whoever holds one of these wants
     /// no other.
     intents: Sessions,
+    /// Held for as long as there is a handle.
+    _alive: Arc<()>,
 }
 
 /// Most connections for intents: each is held for one small commit.
@@ -129,8 +139,10 @@ impl Source {
             error
         };
         // One connection first: a pool tries again until its time-out and then says no more than that it timed out.
+        let connect = options.password.apply(connect).await?;
         let first = tokio::time::timeout(options.connect_timeout, PgConnection::connect_with(&connect)).await;
-        let first = first.map_err(|_| advise(sqlx::Error::PoolTimedOut))?.map_err(advise)?;
+        let mut first = first.map_err(|_| advise(sqlx::Error::PoolTimedOut))?.map_err(advise)?;
+        require_writer(&mut first, &Told::default()).await.map_err(advise)?;
         // It only had to be possible.
         let _ = first.close().await;
         Ok(Self::lazily(options, &connect))
@@ -145,11 +157,19 @@ impl Source {
     }
 
     fn lazily(options: &SourceOptions, connect: &PgConnectOptions) -> Self {
+        let told = Told::default();
         let pool = |connections_max| {
+            let told = told.clone();
             PgPoolOptions::new()
                 .max_connections(connections_max)
                 .acquire_timeout(options.connect_timeout)
-                .after_connect(|connection, _| Box::pin(make_a_session(connection)))
+                .after_connect(move |connection, _| {
+                    let told = told.clone();
+                    Box::pin(async move {
+                        require_writer(connection, &told).await?;
+                        make_a_session(connection).await
+                    })
+                })
                 // A connection in use a moment ago is not asked first whether it is still there: that question would be
                 // half of what a small write costs.
                 .test_before_acquire(false)
@@ -157,7 +177,10 @@ impl Source {
                 .connect_lazy_with(connect.clone())
         };
         let sessions = |connections_max| Sessions::new(pool(connections_max));
-        Self { sessions: sessions(options.connections_max), intents: sessions(INTENT_CONNECTIONS_MAX) }
+        let (sessions, intents) = (sessions(options.connections_max), sessions(INTENT_CONNECTIONS_MAX));
+        let alive = Arc::new(());
+        options.password.clone().keep_fresh(&alive, vec![sessions.pool().clone(), intents.pool().clone()]);
+        Self { sessions, intents, _alive: alive }
     }
 
     /// The pool, for statements of this module's callers inside this crate and for tests.
@@ -222,11 +245,4 @@ async fn make_a_session(connection: &mut PgConnection) -> std::result::Result<()
                            THEN set_config('client_encoding', 'SQL_ASCII', false) END,
                       CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
     sqlx::query(sql).execute(connection).await.map(drop)
-}
-
-async fn is_there(
-    connection: &mut PgConnection,
-    known: sqlx::pool::PoolConnectionMetadata,
-) -> std::result::Result<bool, sqlx::Error> {
-    Ok(known.idle_for < TRUSTED_FOR || connection.ping().await.is_ok())
 }

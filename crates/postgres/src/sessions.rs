@@ -15,6 +15,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool};
 
 use super::Source;
+use super::node::connections_are_doubted;
 
 /// Idle for longer, a connection may have been cut by a firewall or a restart.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
@@ -58,7 +59,7 @@ impl Sessions {
     pub(super) async fn take(&self) -> std::result::Result<Session, sqlx::Error> {
         let known = self.kept.with(|idle| idle.pop()).flatten();
         let connection = match known {
-            Some(idle) if idle.since.elapsed() < TRUSTED_FOR => idle.connection,
+            Some(idle) if idle.since.elapsed() < TRUSTED_FOR && !connections_are_doubted() => idle.connection,
             // As they are in order of age, none of the others is younger. The pool asks them.
             Some(_) => {
                 drop(self.kept.with(std::mem::take));

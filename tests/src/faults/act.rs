@@ -53,6 +53,13 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             }
             None
         }
+        Some(Effect::ApplyThenRefuse(refusal)) => {
+            let applied = forward(shared, &call, None).await.is_some();
+            if applied {
+                happened();
+            }
+            applied.then(|| answers::refuse(refusal))
+        }
         Some(Effect::Duplicate) => {
             let first = forward(shared, &call, None).await;
             if forward(shared, &call, None).await.is_some() {

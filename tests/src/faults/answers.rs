@@ -18,6 +18,14 @@ pub(super) enum Refusal {
     UnknownOperation,
     ExpiredToken,
     AccessDenied,
+    /// A page of something before DynamoDB, with this status.
+    Page(u16),
+    /// This code.
+    Code(&'static str),
+    /// A statement is not one that the endpoint takes.
+    Statement,
+    /// There is nothing.
+    NothingFound,
 }
 
 /// The code of a throttled statement in a batch: `BatchStatementErrorCodeEnum::ProvisionedThroughputExceeded`. Unlike the
@@ -33,6 +41,10 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
     const COMMON: &str = "com.amazon.coral.service";
     let bad = StatusCode::BAD_REQUEST;
     let (status, family, code, message) = match refusal {
+        Refusal::Page(status) => return page(status),
+        Refusal::NothingFound => return json(StatusCode::OK, r#"{"Items":[],"Count":0,"ScannedCount":0}"#.into()),
+        Refusal::Code(code) => (bad, DYNAMODB, code, "(injected)"),
+        Refusal::Statement => (bad, COMMON, "ValidationException", "Statement wasn't well formed, can't be processed (injected)"),
         Refusal::Throttled => (bad, DYNAMODB, "ProvisionedThroughputExceededException", THROTTLED),
         Refusal::ServerError => {
             (StatusCode::INTERNAL_SERVER_ERROR, DYNAMODB, "InternalServerError", "Internal server error (injected)")
@@ -42,6 +54,15 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
         Refusal::AccessDenied => (bad, COMMON, "AccessDeniedException", "User is not authorized (injected)"),
     };
     json(status, serde_json::json!({ "__type": format!("{family}#{code}"), "message": message }).to_string().into())
+}
+
+/// What a proxy says that wants a password, or a mesh that has nowhere to go.
+fn page(status: u16) -> Answer {
+    const PAGE: &[u8] = b"<html><head><title>Please wait</title></head><body><h1>Item size and empty string</h1></body></html>";
+    let mut answer = Response::new(Full::new(Bytes::from_static(PAGE)));
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    answer
 }
 
 /// An answer of our own.

@@ -65,6 +65,22 @@ impl Call {
         }
     }
 
+    /// Characters and parameters of each statement of a batch.
+    pub(super) fn statements(&self) -> Vec<(usize, usize)> {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let statements = body["Statements"].as_array().into_iter().flatten();
+        let measures = statements.map(|statement| {
+            let characters = statement["Statement"].as_str().map_or(0, |text| text.chars().count());
+            (characters, statement["Parameters"].as_array().map_or(0, Vec::len))
+        });
+        measures.collect()
+    }
+
+    /// Whether it queries an index.
+    pub(super) fn asks_an_index(&self) -> bool {
+        memmem::find(&self.body, b"\"IndexName\":").is_some()
+    }
+
     fn is_partiql(&self) -> bool {
         matches!(self.operation.as_str(), "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction")
     }

@@ -36,6 +36,22 @@ pub enum Fault {
     /// At most so many write units a second, with a second's worth in reserve; an item counts as one unit whatever its size,
     /// two in a transaction. What is over the rate is throttled the way the operation does it: in part if it is a batch.
     WriteUnits(u32),
+    /// The page of a proxy, a firewall or a load balancer, with this HTTP status; nothing is applied.
+    Page(u16),
+    /// The request is applied, and answered with such a page all the same: a 503 of a mesh that lost the answer.
+    PageAfter(u16),
+    /// The whole call is refused with this code (`ReplicatedWriteConflictException`, `RequestTimeTooSkewed`, …), status 400; nothing
+    /// is applied.
+    Code(&'static str),
+    /// At most so many calls a second, with a second's worth in reserve, as DescribeStream and GetRecords have it; what is over the
+    /// rate is refused with `LimitExceededException`.
+    Calls(u32),
+    /// A statement of more than so many characters is refused, and its batch with it, as DynamoDB does above 8,192.
+    LongStatements(usize),
+    /// A statement with more than so many parameters is refused, and its batch with it: an endpoint with half of PartiQL.
+    FewParameters(usize),
+    /// A query of an index is answered with nothing: the index has not caught up.
+    EmptyIndex,
 }
 
 /// A [`Fault`] without its data.
@@ -55,6 +71,13 @@ pub enum FaultKind {
     ExpiredToken,
     AccessDenied,
     WriteUnits,
+    Page,
+    PageAfter,
+    Code,
+    Calls,
+    LongStatements,
+    FewParameters,
+    EmptyIndex,
 }
 
 impl Fault {
@@ -74,13 +97,23 @@ impl Fault {
             Fault::ExpiredToken => FaultKind::ExpiredToken,
             Fault::AccessDenied => FaultKind::AccessDenied,
             Fault::WriteUnits(_) => FaultKind::WriteUnits,
+            Fault::Page(_) => FaultKind::Page,
+            Fault::PageAfter(_) => FaultKind::PageAfter,
+            Fault::Code(_) => FaultKind::Code,
+            Fault::Calls(_) => FaultKind::Calls,
+            Fault::LongStatements(_) => FaultKind::LongStatements,
+            Fault::FewParameters(_) => FaultKind::FewParameters,
+            Fault::EmptyIndex => FaultKind::EmptyIndex,
         }
     }
 
     /// Whether the fault can happen to this operation at all.
     pub fn fits(&self, operation: &str) -> bool {
         match self {
-            Fault::ThrottleStatements(_) => operation == "BatchExecuteStatement",
+            Fault::ThrottleStatements(_) | Fault::LongStatements(_) | Fault::FewParameters(_) => {
+                operation == "BatchExecuteStatement"
+            }
+            Fault::EmptyIndex => operation == "Query",
             Fault::Unprocessed(_) => matches!(operation, "BatchWriteItem" | "BatchGetItem"),
             Fault::NoPartiQl => matches!(operation, "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction"),
             _ => true,

@@ -45,7 +45,7 @@ impl Rule {
     pub fn new(fault: Fault) -> Self {
         assert!(!matches!(fault, Fault::ThrottleStatements(0) | Fault::Unprocessed(0)), "{fault:?} withholds nothing");
         let bucket = match fault {
-            Fault::WriteUnits(per_second) => Some(Bucket::new(per_second)),
+            Fault::WriteUnits(per_second) | Fault::Calls(per_second) => Some(Bucket::new(per_second)),
             _ => None,
         };
         Rule { fault, operations: Vec::new(), table: None, after: 0, pick: Pick::All, limit: None, bucket, matched: 0, fired: 0 }
@@ -157,6 +157,22 @@ impl Rule {
                 Effect::Withhold(partial::split(&call.operation, &call.body, *count)?)
             }
             Fault::WriteUnits(_) => return self.over_the_rate(call, now),
+            Fault::Calls(_) => {
+                let taken = self.bucket.as_mut()?.take(1, 1, now);
+                return (taken == 0).then_some(Effect::Refuse(Refusal::Code("LimitExceededException")));
+            }
+            Fault::Page(status) => Effect::Refuse(Refusal::Page(*status)),
+            Fault::PageAfter(status) => Effect::ApplyThenRefuse(Refusal::Page(*status)),
+            Fault::Code(code) => Effect::Refuse(Refusal::Code(code)),
+            Fault::LongStatements(most) => {
+                let over = call.statements().iter().any(|(characters, _)| characters > most);
+                return over.then_some(Effect::Refuse(Refusal::Statement));
+            }
+            Fault::FewParameters(most) => {
+                let over = call.statements().iter().any(|(_, parameters)| parameters > most);
+                return over.then_some(Effect::Refuse(Refusal::Statement));
+            }
+            Fault::EmptyIndex => return call.asks_an_index().then_some(Effect::Refuse(Refusal::NothingFound)),
         })
     }
 
@@ -188,6 +204,7 @@ pub(super) enum Effect {
     Withhold(Split),
     Cut,
     LoseReply,
+    ApplyThenRefuse(Refusal),
     Duplicate,
     Delay(Gate),
     ApplyLate(Gate),

@@ -259,6 +259,7 @@ fn at_address(url: &str, address: SocketAddr) -> String {
 fn source_options(url: String, options: &WorldOptions) -> SourceOptions {
     SourceOptions {
         url,
+        password: lockstep_postgres::Password::InUrl,
         connections_max: options.connections_max,
         connect_timeout: options.connect_timeout,
         application_name: "lockstep under test".to_owned(),

@@ -67,6 +67,7 @@ impl World {
     pub fn production(&self, source_url: &str, lease: Duration) -> MigrationOptions {
         let source = SourceOptions {
             url: source_url.to_owned(),
+            password: lockstep_postgres::Password::InUrl,
             connections_max: 6,
             connect_timeout: Duration::from_secs(2),
             application_name: "an application under test".to_owned(),

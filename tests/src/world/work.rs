@@ -179,6 +179,7 @@ impl World {
 pub(super) fn quick_feed() -> ReverseFeedOptions {
     let follow = FollowOptions {
         idle_pause: Duration::from_millis(10),
+        page_every: Duration::ZERO,
         list_every: Duration::from_millis(50),
         pages_at_once: 2,
         page_records: 25,

@@ -31,6 +31,7 @@ mod killed;
 mod long_keys;
 mod lost_commits;
 mod moving;
+mod not_understood;
 mod one_reading;
 mod orphans;
 mod planted;

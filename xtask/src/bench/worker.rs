@@ -94,6 +94,7 @@ pub fn binding() -> TableBinding {
 pub async fn connect(url: &str) -> lockstep_core::Result<Source> {
     Source::connect(&SourceOptions {
         url: url.to_owned(),
+        password: lockstep_postgres::Password::InUrl,
         connections_max: 12,
         connect_timeout: Duration::from_secs(10),
         application_name: "lockstep-bench".to_owned(),

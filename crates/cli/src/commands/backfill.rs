@@ -1,6 +1,6 @@
 //! `backfill`: capture on, target tables, and the history of every table.
 
-use lockstep_coordinator::{BackfillSummary, Coordinator};
+use lockstep_coordinator::{BackfillSummary, Coordinator, Outage};
 use serde_json::json;
 
 use super::shared::board;
@@ -64,10 +64,7 @@ impl Args {
 /// When a gate refuses, a store fails, or it is told to stop.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config).await?;
-    let coordinator = context.coordinator(&stores).await?;
-    let result = move_history(&context, &coordinator, args.restart).await;
-    coordinator.close().await;
-    let summaries = result?;
+    let summaries = until_moved(&context, &stores, args.restart).await?;
     if context.json {
         print_json(&json!({ "tables": summaries }));
     } else {
@@ -77,11 +74,47 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Consistent)
 }
 
-async fn move_history(context: &Context, coordinator: &Coordinator, restart: bool) -> anyhow::Result<Vec<BackfillSummary>> {
+/// Moves history, however often a store goes away meanwhile: the next try goes on where this one stopped. What fails before history
+/// is on its way ends it at once.
+async fn until_moved(context: &Context, stores: &Stores, restart: bool) -> anyhow::Result<Vec<BackfillSummary>> {
+    let (mut outage, mut began_well) = (Outage::new("the backfill"), false);
+    loop {
+        let moved = async {
+            let coordinator = context.coordinator(stores).await?;
+            let moved = move_history(context, &coordinator, restart && !began_well, &mut began_well).await;
+            coordinator.close().await;
+            moved
+        };
+        let error = match moved.await {
+            Ok(summaries) => return Ok(summaries),
+            Err(error) if !began_well || context.cancel.is_cancelled() => return Err(error),
+            Err(error) => error,
+        };
+        let error = match error.downcast::<lockstep_coordinator::Error>() {
+            // Its lock was lost, with the session that held it.
+            Ok(lockstep_coordinator::Error::Interrupted) => {
+                lockstep_core::Error::source(lockstep_core::Kind::Unavailable, "holding the coordinator's lock", "it was lost")
+            }
+            Ok(error) => Outage::passing(error, began_well)?,
+            Err(error) => return Err(error),
+        };
+        if !outage.wait(&error, &context.cancel).await {
+            context.check_cancelled()?;
+        }
+    }
+}
+
+async fn move_history(
+    context: &Context,
+    coordinator: &Coordinator,
+    restart: bool,
+    began_well: &mut bool,
+) -> anyhow::Result<Vec<BackfillSummary>> {
     context.unless_cancelled(coordinator.prepare(&context.ui)).await??;
     if restart {
         coordinator.restart_backfill().await?;
     }
+    *began_well = true;
     let board = board(&context.ui, "backfill", coordinator.progress(), false);
     let result = coordinator.backfill(&context.cancel).await;
     board.close().await;

@@ -19,6 +19,15 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
         require(scheme, "source.url", "must begin with postgres:// or postgresql://");
     }
+    require(
+        source.password_file.is_none() || source.password_command.is_none(),
+        "source.password_command",
+        "and source.password_file exclude each other: set one of them",
+    );
+    if let Some(url) = &target.streams_endpoint_url {
+        let scheme = url.starts_with("http://") || url.starts_with("https://");
+        require(scheme, "target.streams_endpoint_url", "must begin with http:// or https://");
+    }
     if let Some(url) = &target.endpoint_url {
         let scheme = url.starts_with("http://") || url.starts_with("https://");
         require(scheme, "target.endpoint_url", "must begin with http:// or https://");
@@ -88,6 +97,13 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     ] {
         require(value > 0, key, "must be 1 or more");
     }
+    // The barrier is a transaction that waits, and PostgreSQL ends one that has done nothing for 30 s.
+    const PAUSE_MS_MAX: u64 = 25_000;
+    require(
+        steps.pause_ms_max <= PAUSE_MS_MAX,
+        "steps.pause_ms_max",
+        &format!("must be {PAUSE_MS_MAX} or less: PostgreSQL ends the transaction that holds the barrier after 30 s"),
+    );
     require(steps.pending_keys_max >= 0, "steps.pending_keys_max", "must be 0 or more");
 
     for named in tables.names(&target.table_prefix) {

@@ -1,8 +1,11 @@
 //! What can be set, section by section. Units are in the names; defaults are those of the crates that use them.
 
+use std::path::PathBuf;
+
 use lockstep_coordinator::{BackfillOptions, LoadPathChoice, RelayOptions, StepOptions};
 use lockstep_core::Phase;
 use lockstep_dynamo::TargetOptions;
+use lockstep_postgres::Password;
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +17,10 @@ use super::{Moment, SecretUrl};
 pub struct SourceSection {
     /// Where PostgreSQL is: `postgres://user:password@host:port/database?sslmode=…`.
     pub url: Option<SecretUrl>,
+    /// A file whose first line is the password; it is read again when it changes.
+    pub password_file: Option<PathBuf>,
+    /// A shell command that prints the password, for example a token of IAM; it is run again before one expires.
+    pub password_command: Option<String>,
     /// Most connections held at once.
     pub connections_max: u32,
     /// Longest wait for a connection.
@@ -28,6 +35,8 @@ pub struct SourceSection {
 pub struct TargetSection {
     /// Another endpoint than AWS's.
     pub endpoint_url: Option<String>,
+    /// Another endpoint for DynamoDB Streams, which is a service of its own; unset: that of `endpoint_url`, or AWS's.
+    pub streams_endpoint_url: Option<String>,
     /// The region.
     pub region: Option<String>,
     /// A profile of the AWS configuration files.
@@ -148,6 +157,17 @@ pub struct MigrateSection {
     pub live_writes_per_s: Option<u32>,
 }
 
+impl SourceSection {
+    /// Where the password comes from.
+    pub fn password(&self) -> Password {
+        match (&self.password_file, &self.password_command) {
+            (Some(path), _) => Password::File(path.clone()),
+            (None, Some(command)) => Password::Command(command.clone()),
+            (None, None) => Password::InUrl,
+        }
+    }
+}
+
 impl TargetSection {
     /// Whether anything says where the target is.
     pub fn is_named(&self) -> bool {
@@ -158,7 +178,14 @@ impl TargetSection {
 impl Default for SourceSection {
     fn default() -> Self {
         let steps = StepOptions::default();
-        Self { url: None, connections_max: 16, connect_timeout_ms: 5_000, lock_timeout_ms: ms(steps.lock_timeout) }
+        Self {
+            url: None,
+            password_file: None,
+            password_command: None,
+            connections_max: 16,
+            connect_timeout_ms: 5_000,
+            lock_timeout_ms: ms(steps.lock_timeout),
+        }
     }
 }
 
@@ -167,6 +194,7 @@ impl Default for TargetSection {
         let options = TargetOptions::default();
         Self {
             endpoint_url: None,
+            streams_endpoint_url: None,
             region: None,
             profile: None,
             table_prefix: String::new(),

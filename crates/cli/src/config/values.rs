@@ -24,6 +24,7 @@ impl Config {
     pub fn source_options_for(&self, url: String) -> SourceOptions {
         SourceOptions {
             url,
+            password: self.source.password(),
             connections_max: self.source.connections_max,
             connect_timeout: Duration::from_millis(self.source.connect_timeout_ms),
             application_name: "lockstep".to_owned(),
@@ -36,6 +37,7 @@ impl Config {
         let emulator_region = target.emulator_credentials.then(|| EMULATOR_REGION.to_owned());
         TargetOptions {
             endpoint_url: target.endpoint_url.clone(),
+            streams_endpoint_url: target.streams_endpoint_url.clone(),
             region: target.region.clone().or(emulator_region),
             profile: target.profile.clone(),
             emulator_credentials: target.emulator_credentials,
@@ -50,6 +52,7 @@ impl Config {
     pub fn emulator_options_for(&self, endpoint_url: &str) -> TargetOptions {
         TargetOptions {
             endpoint_url: Some(endpoint_url.to_owned()),
+            streams_endpoint_url: None,
             region: Some(EMULATOR_REGION.to_owned()),
             profile: None,
             emulator_credentials: true,

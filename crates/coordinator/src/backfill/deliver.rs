@@ -28,7 +28,7 @@ impl TableRun {
             self.shared.rate.acquire(batch.units).await;
             let permit = self.shared.requests.acquire().await.map_err(|_| Error::Interrupted)?;
             let sent_at = Instant::now();
-            let answer = self.migration.target.insert_history(self.path, &self.binding.target_name, items).await;
+            let answer = self.migration.target.insert_history(self.path_now(), &self.binding.target_name, items).await;
             self.shared.rate.answered(sent_at);
             drop(permit);
             let (places, kind) = match answer {
@@ -51,8 +51,11 @@ impl TableRun {
                     }
                     (outcome.again.into_iter().map(|(place, _)| place).collect::<Vec<_>>(), kind)
                 }
-                Err(error) if error.kind == Kind::Invalid => {
-                    // The target refuses the request and does not say for which row: ask row by row.
+                Err(error)
+                    if error.is_validation() && (error.kind == Kind::Invalid || batch.len() > 1 || self.may_go_singly()) =>
+                {
+                    // The target refuses the request and does not say for which row: ask row by row. Or it is no row's fault, and
+                    // an endpoint with half of PartiQL takes them one by one.
                     done += self.deliver_singly(&mut batch, error).await?;
                     (Vec::new(), Kind::Invalid)
                 }
@@ -94,7 +97,9 @@ impl TableRun {
     /// Finds the rows that spoil a request. Conditional puts may be repeated as well.
     async fn deliver_singly(&self, batch: &mut Batch, error: StoreError) -> Result<RangeProgress> {
         let mut done = RangeProgress::default();
-        if batch.len() == 1 {
+        if error.kind != Kind::Invalid {
+            self.go_singly(&error);
+        } else if batch.len() == 1 {
             self.set_aside(batch, 0, &error.message).await?;
             done.dead_letters += 1;
             return Ok(done);
@@ -122,6 +127,28 @@ impl TableRun {
             }
         }
         Ok(done)
+    }
+
+    /// How batches go in now: one by one, once the endpoint has refused statements for no row's fault.
+    fn path_now(&self) -> LoadPath {
+        if self.shared.no_statements.load(Relaxed) && self.path == LoadPath::GuardedBatch {
+            return LoadPath::ConditionalPut;
+        }
+        self.path
+    }
+
+    fn may_go_singly(&self) -> bool {
+        self.path_now() != LoadPath::ConditionalPut
+    }
+
+    fn go_singly(&self, error: &StoreError) {
+        if self.path == LoadPath::GuardedBatch && !self.shared.no_statements.swap(true, Relaxed) {
+            tracing::warn!(
+                "the endpoint refuses statements that are no row's fault ({}): the rest goes in by {}",
+                error.message,
+                LoadPath::ConditionalPut
+            );
+        }
     }
 
     async fn set_aside(&self, batch: &Batch, place: usize, reason: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use lockstep_core::{Fields, Item, Unholdable};
+use lockstep_core::{Fields, Index, Item, Unholdable};
 use lockstep_dynamo::STATEMENTS_MAX;
 use lockstep_postgres::{CopyChunk, KeyBound, TableBinding};
 use tokio::sync::oneshot;
@@ -47,13 +47,14 @@ pub(super) async fn encode(binding: &TableBinding, chunk: CopyChunk) -> Result<E
 fn encode_now(binding: &TableBinding, chunk: CopyChunk) -> Result<Encoded, Unholdable> {
     let chunk = Arc::new(chunk);
     let mut encoded = Encoded { batches: Vec::new(), unholdable: Vec::new(), rows: 0, last_key: None };
+    let indexes = binding.table.target().indexes;
     let mut batch = Batch::new(&chunk);
     let mut last = None;
     for row in chunk.rows() {
         encoded.rows += 1;
         last = Some(row.clone());
         match binding.table.encode(&mut Fields::of_copy(chunk.row(&row))) {
-            Ok(item) => batch.push(row, item),
+            Ok(item) => batch.push(row, item, indexes),
             Err(reason) => {
                 let tuple = chunk.row(&row);
                 encoded.unholdable.push((binding.bound_of(tuple)?, tuple.to_vec(), reason));
@@ -80,8 +81,8 @@ impl Batch {
         }
     }
 
-    fn push(&mut self, row: Range<usize>, item: Item) {
-        self.units += item.write_units() as f64;
+    fn push(&mut self, row: Range<usize>, item: Item, indexes: &[Index]) {
+        self.units += item.write_units_with(indexes) as f64;
         self.rows.push(row);
         self.items.push(item);
     }
@@ -96,7 +97,8 @@ impl Batch {
         self.rows = places.iter().map(|place| self.rows[*place].clone()).collect();
         let items: Vec<Item> = self.rows.iter().filter_map(|row| self.encode_row(binding, row)).collect();
         assert_eq!(items.len(), self.rows.len(), "a row that was encoded once is encoded again");
-        self.units = items.iter().map(|item| item.write_units() as f64).sum();
+        let indexes = binding.table.target().indexes;
+        self.units = items.iter().map(|item| item.write_units_with(indexes) as f64).sum();
         items
     }
 

@@ -65,6 +65,8 @@ pub(super) struct Shared {
     /// One permit a KiB read and not yet acknowledged: what bounds memory.
     queue_kib: Arc<Semaphore>,
     errors: AtomicU64,
+    /// Whether the endpoint has half of PartiQL.
+    no_statements: AtomicBool,
 }
 
 /// One table in one run.
@@ -92,6 +94,7 @@ pub(crate) async fn run(
         requests: Semaphore::new(options.requests_in_flight.max(1)),
         queue_kib: Arc::new(Semaphore::new((options.queue_bytes_max / 1024).max(1))),
         errors: AtomicU64::new(0),
+        no_statements: AtomicBool::new(false),
     });
     // A failing table stops the others: what they had under way is settled or read again, either is right.
     let stop = cancel.child_token();

@@ -22,6 +22,15 @@ pub(crate) async fn preflight(migration: &Migration, observer: &dyn Observer) ->
         format!("server {}.{}", version / 10_000, version % 10_000),
         "use PostgreSQL 13 or newer",
     ));
+    // Told, not refused: nothing before the step to DynamoOnly reads a stream.
+    let streams = match Backoff::brief().retry(|| migration.target.reach_streams()).await {
+        Ok(()) => "DynamoDB Streams answers".to_owned(),
+        Err(error) => format!(
+            "DynamoDB Streams does not answer, and the step to DynamoOnly needs it ({error}); behind interface endpoints of a VPC \
+             set target.streams_endpoint_url"
+        ),
+    };
+    gates.add(GateResult::pass("streams", streams));
     for binding in &migration.tables {
         for gate in table_gates(migration, binding).await? {
             gates.add(gate.of(binding.name()));

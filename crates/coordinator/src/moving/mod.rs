@@ -6,10 +6,11 @@
 //! is in `lockstep_core::truth`.
 //!
 //! In reading order: `pause` (the bound), `feed` (a reverse feed while a step needs one), `level` (source and target hold the
-//! same), `there` (HybridRead → DynamoOnly), `back` (the other way), `recover` (after a crash, or a reply that was lost).
+//! same), `indexed` (the target's indexes show what was delivered last), `there` (HybridRead → DynamoOnly), `back` (the other way), `recover` (after a crash, or a reply that was lost).
 
 mod back;
 mod feed;
+mod indexed;
 mod level;
 mod pause;
 mod recover;

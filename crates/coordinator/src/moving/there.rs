@@ -14,6 +14,7 @@ use crate::truth::{copy_to_target, flip_to_target, seed_identities};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
+use super::indexed::Indexed;
 use super::{Moved, OPEN, Pause, note};
 use crate::error::{Error, Result};
 use crate::gate::Observer;
@@ -46,14 +47,16 @@ async fn with_feed(migration: &Migration, id: IntentId, intent: &Intent, feed: &
     let steps = &migration.options.steps;
     // A record of an earlier DynamoOnly that is still unread would be taken for news in this one.
     feed.see_through(migration, steps.catch_up_max).await?;
+    let indexed = Indexed::begin(migration).await?;
     // So that little is left to be delivered once nobody writes.
     relay_most(migration).await?;
+    indexed.approach(migration, steps.catch_up_max).await?;
     note(migration, id, "stop writes and move the truth").await?;
     let mut last = None;
     for tries in 1..=steps.lock_tries.max(1) {
         match close_and_decide(migration, intent).await {
             Ok((mut pause, epoch)) => {
-                let instances = finish(migration, id, epoch, &mut pause, observer).await?;
+                let instances = finish(migration, id, epoch, &mut pause, &indexed, observer).await?;
                 return Ok(Moved { tries, pause: pause.end(), instances });
             }
             Err(Error::Store(error)) if error.kind == Kind::Busy => {
@@ -169,6 +172,7 @@ async fn finish(
     id: IntentId,
     epoch: Epoch,
     pause: &mut Pause,
+    indexed: &Indexed,
     observer: &dyn Observer,
 ) -> Result<Vec<InstanceWait>> {
     let (source, control, steps) = (&migration.source, migration.target.control(), &migration.options.steps);
@@ -179,18 +183,28 @@ async fn finish(
         let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
         Ok::<_, Error>(seed_identities(&mut connection, &control, &migration.tables).await?)
     };
-    // What was delivered last may not be in the indexes yet, by which rows without a place are found. And whoever reads
-    // without an instance goes by HybridRead for one lease.
+    // What was delivered last may not be in the indexes yet, by which rows without a place are found: it must show, and what was
+    // not noted is given some time. And whoever reads without an instance goes by HybridRead for one lease.
     let others = tokio::time::sleep(steps.index_settle.max(instances::unregistered(steps.phase_lease)));
     let leases = Leases::of_both(migration);
     let waited = async {
         told.await?;
         instances::wait(&leases, epoch, observer).await
     };
-    let both = async { tokio::join!(waited, others).0 };
-    let waited = match tokio::time::timeout(pause.left(), both).await {
+    let all = async {
+        let (waited, (), shown) = tokio::join!(waited, others, indexed.caught_up(migration));
+        shown?;
+        waited
+    };
+    let waited = match tokio::time::timeout(pause.left(), all).await {
         Ok(waited) => waited?,
-        Err(_) => return Err(pause.missed(instances::behind(&leases, epoch).await)),
+        Err(_) => {
+            let why = match indexed.waits_for() {
+                Some(why) => why,
+                None => instances::behind(&leases, epoch).await,
+            };
+            return Err(pause.missed(why));
+        }
     };
     pause.ended("instances, ids and indexes");
     note(migration, id, OPEN).await?;

@@ -19,7 +19,9 @@ pub(super) async fn settle_again(
     stop: &CancellationToken,
 ) -> Result<()> {
     while !stop.is_cancelled() {
-        Backoff::patient().retry(|| pass(source, target, table)).await?;
+        // Some seconds, for what passes at once. Then the feed tells of it, and begins again.
+        let briefly = Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10);
+        briefly.retry(|| pass(source, target, table)).await?;
         tokio::select! {
             () = stop.cancelled() => {}
             () = noted.notified() => {}

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lockstep_core::{Kind, Result as StoreResult};
 use lockstep_dynamo::Backoff;
-use lockstep_dynamo::streams::{Shard, StreamApi, StreamError, TableStream, childless};
+use lockstep_dynamo::streams::{Shard, StreamError, TableStream, childless};
 use lockstep_postgres::TableBinding;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -29,7 +29,11 @@ const MARKERS_EVERY: Duration = Duration::from_millis(500);
 const MARKERS_PER_SHARD: usize = 8;
 /// Most markers of a round. A shard that none of so many has met holds a single hot key; then the answer is no.
 const MARKERS_MAX: u32 = 20_000;
-const REQUESTS_IN_FLIGHT: usize = 16;
+const REQUESTS_IN_FLIGHT: usize = 64;
+/// How often shards are listed: DynamoDB answers ten such questions a second, for everybody together.
+const LIST_EVERY: Duration = Duration::from_secs(1);
+/// So many markers are taken away at once.
+const FEW_MARKERS: u32 = 64;
 
 /// How far the feed of a table is through.
 #[derive(Clone, Debug, Serialize)]
@@ -67,29 +71,49 @@ pub(crate) async fn drained_of(
     within: Duration,
 ) -> Result<Drained> {
     let begun = Instant::now();
+    let ends = begun + within;
     let round = format!("{:032x}", rand::random::<u128>());
     let (mut markers, mut written_at) = (0, None::<Instant>);
+    let mut listed = list(stream, begun.checked_sub(LIST_EVERY).unwrap_or(begun), ends).await?;
     let (through, waits_for, shards) = loop {
-        let shards = list(stream).await?;
-        let missing = missing(migration, binding, &shards, &round).await?;
+        let Some((listed_at, shards)) = &listed else {
+            break (false, vec!["the shards of its stream could not be listed in time".to_owned()], 0);
+        };
+        let missing = missing(migration, binding, shards, &round).await?;
         if missing.shards.is_empty() && missing.others.is_empty() {
-            break (true, Vec::new(), shards.len());
+            if *listed_at >= begun {
+                break (true, Vec::new(), shards.len());
+            }
+            // By shards of a moment ago. What was split since must have come through as well.
+            listed = list(stream, begun, ends).await?;
+            continue;
         }
-        if begun.elapsed() >= within {
+        if Instant::now() >= ends {
             let of_shards =
                 missing.shards.iter().map(|shard| format!("shard {shard} has not come so far; does a reverse feed run?"));
             break (false, of_shards.chain(missing.others).collect(), shards.len());
         }
         let due = written_at.is_none_or(|at| at.elapsed() >= MARKERS_EVERY);
         if due && !missing.shards.is_empty() && markers < MARKERS_MAX {
-            let more = u32::try_from(MARKERS_PER_SHARD * shards.len().max(1)).unwrap_or(MARKERS_MAX);
+            // Closed shards take none.
+            let more = u32::try_from(MARKERS_PER_SHARD * missing.open.max(1)).unwrap_or(MARKERS_MAX);
             write(migration, binding, markers..markers + more, &round).await?;
             markers += more;
             written_at = Some(Instant::now());
         }
+        if listed_at.elapsed() >= LIST_EVERY {
+            let before = Instant::now().checked_sub(LIST_EVERY).unwrap_or(begun);
+            listed = list(stream, before, ends).await?.or(listed);
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     };
-    remove(migration, binding, markers).await;
+    if markers <= FEW_MARKERS {
+        remove(migration, binding, markers).await;
+    } else {
+        // Nobody waits for that in a pause.
+        let (migration, binding) = (migration.clone(), binding.clone());
+        tokio::spawn(async move { remove(&migration, &binding, markers).await });
+    }
     let took_ms = begun.elapsed().as_millis() as u64;
     Ok(Drained { through, waits_for, shards, markers, took_ms })
 }
@@ -97,6 +121,8 @@ pub(crate) async fn drained_of(
 struct Missing {
     shards: Vec<String>,
     others: Vec<String>,
+    /// Shards that are not known to be closed.
+    open: usize,
 }
 
 /// What has not come through yet.
@@ -107,6 +133,7 @@ async fn missing(migration: &Migration, binding: &TableBinding, shards: &[Shard]
         Some((finished, marker)) => *finished || marker.as_deref() == Some(round),
         None => false,
     };
+    let open = shards.iter().filter(|shard| read.get(&shard.id).is_none_or(|(finished, _)| !finished)).count();
     let finished = read.iter().filter(|(_, (finished, _))| *finished).map(|(id, _)| id.clone()).collect();
     let mut others: Vec<String> = Vec::new();
     for shard in childless(shards, &finished) {
@@ -119,17 +146,23 @@ async fn missing(migration: &Migration, binding: &TableBinding, shards: &[Shard]
         others.push(format!("{} items whose rows PostgreSQL would not have ({why})", standing.again));
     }
     let shards = shards.iter().filter(|shard| !through(shard)).map(|shard| shard.id.clone()).collect();
-    Ok(Missing { shards, others })
+    Ok(Missing { shards, others, open })
 }
 
-async fn list(stream: &TableStream) -> StoreResult<Vec<Shard>> {
+/// The shards as they were at `since` or later, and when that was; `None` where there is no answer until `ends`.
+async fn list(stream: &TableStream, since: Instant, ends: Instant) -> StoreResult<Option<(Instant, Vec<Shard>)>> {
     let shards = || async {
-        stream.shards().await.map_err(|error| match error {
+        stream.shards_since(since).await.map_err(|error| match error {
             StreamError::Store(error) => error,
             other => lockstep_core::Error::target(Kind::Unavailable, "listing shards", other.to_string()),
         })
     };
-    Backoff::brief().retry(shards).await
+    // Once at least, however short the time.
+    let ends = ends.max(Instant::now() + Duration::from_millis(500));
+    match tokio::time::timeout_at(ends, Backoff::patient().retry(shards)).await {
+        Ok(listed) => listed.map(Some),
+        Err(_) => Ok(None),
+    }
 }
 
 async fn write(migration: &Migration, binding: &TableBinding, numbers: std::ops::Range<u32>, round: &str) -> Result<()> {

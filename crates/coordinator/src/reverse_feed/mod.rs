@@ -18,6 +18,7 @@ pub use drained::{Drained, drained};
 pub use progress::{FeedProgress, FeedTableProgress};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -32,11 +33,14 @@ use crate::feed_alarm::alarm;
 use crate::feed_options::ReverseFeedOptions;
 use crate::history;
 use crate::options::Migration;
+use crate::outage::Outage;
 use crate::records;
 
 /// How often the feed makes sure that it still has its lock, and looks at its lag.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
 const ALARM_EVERY: Duration = Duration::from_secs(60);
+/// How long a feed that is told to stop may take for the pages it is at.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait of a feed that is to end when everything has come through. A backlog of a day takes a while.
 const DRAIN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -76,8 +80,12 @@ pub struct FeedTableSummary {
 /// It may be started in any phase: before DynamoOnly it finds nothing that is news, and that is how it is started *before*
 /// the step, so that no record can be missed.
 ///
+/// Once every table was fed it waits for a store that is away, whatever the reason, tells of it, and goes on from what was saved
+/// (I18): a stream keeps what is missed for a day.
+///
 /// # Errors
-/// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what no retry can mend. Cancellation is not an error.
+/// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what fails before it has once worked; what no
+/// retry can mend. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
@@ -88,20 +96,36 @@ pub async fn reverse_feed(
     progress: &Arc<FeedProgress>,
     cancel: &CancellationToken,
 ) -> Result<FeedSummary> {
-    history::turn(migration).await?;
-    let lock = migration.source.lock_reverse_feed().await?;
-    let stop = cancel.child_token();
-    let mut tasks = JoinSet::new();
-    for binding in &migration.tables {
-        let (migration, options, progress) = (migration.clone(), options.clone(), Arc::clone(progress));
-        let (binding, stop) = (binding.clone(), stop.clone());
-        tasks.spawn(async move { table::feed(&migration, &binding, &options, progress.of(binding.name()), &stop).await });
+    let mut outage = Outage::new("the reverse feed");
+    let opened = Arc::new(Opened::default());
+    loop {
+        let before = opened.times();
+        let ended = feed_once(migration, options, until, progress, &opened, cancel).await;
+        if opened.times() > before {
+            outage.over();
+        }
+        let began_well = opened.times() >= migration.tables.len();
+        match ended {
+            Ok(()) => break,
+            // What was not saved comes again.
+            Err(_) if cancel.is_cancelled() => break,
+            Err(error) if !began_well => return Err(error),
+            Err(error) => {
+                let error = Outage::passing(error, began_well)?;
+                if !outage.wait(&error, cancel).await {
+                    break;
+                }
+            }
+        }
     }
-    let ended = run(migration, until, tasks, lock, &stop).await;
     let mut tables = Vec::new();
     for binding in &migration.tables {
         let of = progress.of(binding.name());
-        let standing = if ended.is_ok() { migration.source.reverse_standing(binding.name()).await? } else { None };
+        let standing = match migration.source.reverse_standing(binding.name()).await {
+            // Who is told to stop while the source is away is not told of it.
+            Err(_) if cancel.is_cancelled() => None,
+            standing => standing?,
+        };
         tables.push(FeedTableSummary {
             name: binding.name(),
             records: of.records(),
@@ -110,7 +134,44 @@ pub async fn reverse_feed(
             standing,
         });
     }
-    ended.map(|()| FeedSummary { tables })
+    Ok(FeedSummary { tables })
+}
+
+/// How often a table's stream was opened, over all tables of a feed.
+#[derive(Debug, Default)]
+struct Opened(AtomicUsize);
+
+impl Opened {
+    fn times(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+
+    fn another(&self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+async fn feed_once(
+    migration: &Migration,
+    options: &ReverseFeedOptions,
+    until: FeedUntil,
+    progress: &Arc<FeedProgress>,
+    opened: &Arc<Opened>,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    history::turn(migration).await?;
+    let lock = migration.source.lock_reverse_feed().await?;
+    let stop = cancel.child_token();
+    let mut tasks = JoinSet::new();
+    for binding in &migration.tables {
+        let (migration, options, progress) = (migration.clone(), options.clone(), Arc::clone(progress));
+        let (binding, stop, opened) = (binding.clone(), stop.clone(), Arc::clone(opened));
+        tasks.spawn(async move {
+            let of_table = progress.of(binding.name());
+            table::feed(&migration, &binding, &options, of_table, || opened.another(), &stop).await
+        });
+    }
+    run(migration, until, tasks, lock, &stop).await
 }
 
 /// How often who stands by looks whether the other feed still runs.
@@ -159,6 +220,13 @@ async fn run(
         }
     };
     tokio::pin!(through);
+    // Told to stop, a table ends with the page it is at; one that waits for a store that is away is not waited for.
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_WITHIN).await;
+    };
+    tokio::pin!(late);
+    let mut aborted = false;
     let mut result = Ok(());
     let mut check = tokio::time::interval(LOCK_CHECK);
     let mut alarm = tokio::time::interval(ALARM_EVERY);
@@ -182,12 +250,20 @@ async fn run(
                 Err(error) => Err(error.into()),
             },
             _ = alarm.tick() => raise_alarms(migration).await,
+            () = &mut late, if !aborted => {
+                aborted = true;
+                tasks.abort_all();
+                Ok(())
+            }
         };
         if ended.is_err() && result.is_ok() {
             // The cause, not what comes of it.
-            result = ended;
+            // Of a task that was ended here there is nothing to tell.
+            result = if aborted { Ok(()) } else { ended };
             stop.cancel();
-            if result.as_ref().is_err_and(|e| matches!(e, Error::Panicked(_))) {
+            if result.is_err() {
+                // What was not saved comes again.
+                aborted = true;
                 tasks.abort_all();
             }
         }

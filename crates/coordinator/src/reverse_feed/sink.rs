@@ -18,6 +18,11 @@ use super::progress::FeedTableProgress;
 /// How often it is noted that a shard has nothing new: what the lag is measured by.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
 
+/// Some seconds, for what passes at once. Then the feed tells of it, and begins again from what was saved.
+fn briefly() -> Backoff {
+    Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10)
+}
+
 /// Where the pages of one table's stream go.
 pub(super) struct TableSink<'a> {
     pub(super) source: &'a Source,
@@ -48,13 +53,13 @@ impl TableSink<'_> {
 #[async_trait]
 impl Sink for TableSink<'_> {
     async fn saved(&self) -> Result<HashMap<String, Saved>> {
-        Backoff::patient().retry(|| self.source.open_reverse(self.table, self.stream)).await
+        briefly().retry(|| self.source.open_reverse(self.table, self.stream)).await
     }
 
     async fn take(&self, shard: &Shard, page: ShardPage) -> Result<()> {
         if page.records.is_empty() && !page.finished {
             if self.is_due(&shard.id) {
-                Backoff::patient().retry(|| self.source.touch_reverse(self.name(), &shard.id)).await?;
+                briefly().retry(|| self.source.touch_reverse(self.name(), &shard.id)).await?;
             }
             return Ok(());
         }
@@ -67,7 +72,7 @@ impl Sink for TableSink<'_> {
             newest_at: page.records.last().and_then(|record| record.at),
             folded: &folded,
         };
-        let applied = Backoff::patient().retry(|| self.source.apply_reverse(self.table, to_apply)).await?;
+        let applied = briefly().retry(|| self.source.apply_reverse(self.table, to_apply)).await?;
         self.progress.records.fetch_add(page.records.len() as u64, Relaxed);
         self.progress.applied.fetch_add(applied.applied, Relaxed);
         self.progress.skipped.fetch_add(applied.skipped, Relaxed);
@@ -79,6 +84,6 @@ impl Sink for TableSink<'_> {
     }
 
     async fn lost(&self, shard: &str, why: &str) -> Result<()> {
-        Backoff::patient().retry(|| self.source.lose_reverse(self.name(), shard, why)).await
+        briefly().retry(|| self.source.lose_reverse(self.name(), shard, why)).await
     }
 }

@@ -15,12 +15,13 @@ use crate::error::Result;
 use crate::feed_options::ReverseFeedOptions;
 use crate::options::Migration;
 
-/// Feeds one table until told to stop.
+/// Feeds one table until told to stop. Calls `opened` when its stream has answered.
 pub(super) async fn feed(
     migration: &Migration,
     binding: &TableBinding,
     options: &ReverseFeedOptions,
     progress: &FeedTableProgress,
+    opened: impl Fn(),
     stop: &CancellationToken,
 ) -> Result<()> {
     let (source, target) = (&migration.source, &migration.target);
@@ -38,6 +39,7 @@ pub(super) async fn feed(
         lockstep_dynamo::streams::StreamError::Store(error) => error,
         other => lockstep_core::Error::target(lockstep_core::Kind::Unavailable, "listing shards", other.to_string()),
     })?;
+    opened();
     let noted = Notify::new();
     let touched = Mutex::new(HashMap::new());
     let sink = TableSink { source, table: &table, stream: stream.arn(), progress, again: &noted, touched };

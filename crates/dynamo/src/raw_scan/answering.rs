@@ -12,26 +12,26 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is answered.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
     /// How many bytes of the body are sent before the connection is cut.
-    pub(super) cut: Option<usize>,
+    pub(crate) cut: Option<usize>,
 }
 
 impl Answer {
-    pub(super) fn page(body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn page(body: impl Into<Vec<u8>>) -> Self {
         Self { status: 200, body: body.into(), cut: None }
     }
 }
 
-pub(super) struct Answering {
-    pub(super) target: Target,
+pub(crate) struct Answering {
+    pub(crate) target: Target,
     answer: Arc<Mutex<Answer>>,
 }
 
 impl Answering {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let answer = Arc::new(Mutex::new(Answer::page("{}")));
@@ -55,7 +55,7 @@ impl Answering {
         Self { target: Target::connect(options).await, answer }
     }
 
-    pub(super) fn answer(&self, answer: Answer) {
+    pub(crate) fn answer(&self, answer: Answer) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 }

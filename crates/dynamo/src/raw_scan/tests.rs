@@ -136,7 +136,7 @@ async fn what_is_no_page_is_an_error_of_the_same_kind() {
 async fn what_only_the_sdk_would_make_sense_of_is_refused() {
     let server = Answering::start().await;
     for body in [r#"{"Items":[{"a":{"S":"x"}}],"Items":[]}"#.to_owned(), page_of(r#"{"X":"y"}"#)] {
-        assert_eq!(both(&server, Answer::page(body)).await[1], Err(Kind::Invalid));
+        assert_eq!(both(&server, Answer::page(body)).await[1], Err(Kind::Unknown));
     }
 }
 
@@ -152,13 +152,13 @@ async fn errors_are_the_sdks() {
     let expected = [
         (error(400, "ProvisionedThroughputExceededException"), Kind::Throttled),
         (error(400, "ThrottlingException"), Kind::Throttled),
-        (error(400, "ValidationException"), Kind::Invalid),
+        (error(400, "ValidationException"), Kind::Misconfigured),
         (error(400, "ResourceNotFoundException"), Kind::Misconfigured),
-        (error(400, "ExpiredTokenException"), Kind::Denied),
+        (error(400, "ExpiredTokenException"), Kind::Unavailable),
         (error(500, "InternalServerError"), Kind::Unknown),
-        (error(503, "ServiceUnavailable"), Kind::Unavailable),
+        (error(503, "ServiceUnavailable"), Kind::Unknown),
         (Answer { status: 502, body: "<html>".into(), cut: None }, Kind::Unknown),
-        (Answer { status: 400, body: page.clone().into(), cut: None }, Kind::Invalid),
+        (Answer { status: 400, body: page.clone().into(), cut: None }, Kind::Unknown),
         (Answer { cut: Some(0), ..Answer::page(page.as_str()) }, Kind::Unknown),
         (Answer { cut: Some(20), ..Answer::page(page.as_str()) }, Kind::Unknown),
         (Answer { cut: Some(page.len() - 1), ..Answer::page(page.as_str()) }, Kind::Unknown),

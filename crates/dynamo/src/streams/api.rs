@@ -52,6 +52,9 @@ pub enum StreamError {
     /// The iterator is older than 15 minutes; one from the same position is as good.
     #[error("the shard iterator has expired")]
     Expired,
+    /// There is no such shard: it is older than the retention. Or no such stream: it was switched off.
+    #[error("the stream has no such shard")]
+    Gone,
     /// Anything else.
     #[error(transparent)]
     Store(#[from] Error),
@@ -60,13 +63,14 @@ pub enum StreamError {
 /// One table's stream. Called by one task a shard, all of them in parallel.
 #[async_trait]
 pub trait StreamApi: Send + Sync {
-    /// Every shard that the stream still has, closed ones included. A new one may be missing for a moment.
+    /// Every shard that the stream still has, closed ones included, as of a second ago at most. A new one may be missing for a
+    /// moment.
     async fn shards(&self) -> Result<Vec<Shard>, StreamError>;
 
     /// An iterator over a shard, from after `position`, or from its oldest record.
     ///
     /// # Errors
-    /// [`StreamError::Trimmed`] when that position is no longer there.
+    /// [`StreamError::Trimmed`] when that position is no longer there; [`StreamError::Gone`] when the shard is not.
     async fn iterator(&self, shard: &str, position: Option<&str>) -> Result<String, StreamError>;
 
     /// Up to `limit` records and the iterator to go on with. Asking again with the same iterator gives the same records.

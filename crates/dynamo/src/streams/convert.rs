@@ -26,7 +26,7 @@ fn attribute(value: Streamed) -> Result<AttributeValue> {
         Streamed::M(map) => AttributeValue::M(attributes(map)?),
         _ => {
             let message = "an attribute is of a type that this version does not know; update Lockstep";
-            return Err(Error::target(Kind::Invalid, "reading a stream record", message));
+            return Err(Error::target(Kind::Unknown, "reading a stream record", message));
         }
     })
 }

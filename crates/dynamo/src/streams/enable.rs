@@ -1,10 +1,13 @@
 //! Switching a table's stream on.
 
 use aws_sdk_dynamodb::types::{StreamSpecification, StreamViewType, TableDescription, TableStatus};
-use lockstep_core::{Error, Kind, Result};
+use lockstep_core::{Error, Kind, Result, Retry};
 
 use super::super::{Backoff, Target, fault};
 use super::TableStream;
+
+/// How often a refusal is held against the table as it is then.
+const REFUSALS_MAX: u32 = 3;
 
 impl Target {
     /// Switches the stream of a table on, with new and old images, unless it is on, and waits until the table is ACTIVE
@@ -18,6 +21,7 @@ impl Target {
     pub async fn enable_stream(&self, table: &str) -> Result<TableStream> {
         let doing = format!("switching on the stream of {table}");
         let mut backoff = Backoff::patient();
+        let mut refusals_left = REFUSALS_MAX;
         loop {
             let found = self.ask_for_description(table).await?;
             let found = found
@@ -25,7 +29,7 @@ impl Target {
             let active = found.table_status == Some(TableStatus::Active);
             match stream_of(&found) {
                 Some((arn, StreamViewType::NewAndOldImages)) if active => {
-                    return Ok(TableStream::new(self.streams.clone(), table, arn));
+                    return Ok(TableStream::new(self, table, arn));
                 }
                 Some((_, StreamViewType::NewAndOldImages)) => {}
                 None if !active => {}
@@ -37,7 +41,16 @@ impl Target {
                     );
                     return Err(Error::target(Kind::Misconfigured, doing, message));
                 }
-                None => self.ask_for_stream(table, &doing).await?,
+                None => match self.ask_for_stream(table, &doing).await {
+                    Ok(()) => {}
+                    Err(error) if error.kind.retry() != Retry::Never => {
+                        backoff.pause(error).await?;
+                        continue;
+                    }
+                    // Of two who switch it on at once, one is told that the table has an enabled stream already: look again.
+                    Err(error) if error.is_validation() && refusals_left > 0 => refusals_left -= 1,
+                    Err(error) => return Err(error),
+                },
             }
             backoff.pause(Error::target(Kind::Unavailable, &doing, "the table is not ACTIVE with its stream yet")).await?;
         }
@@ -52,7 +65,7 @@ impl Target {
     /// As there.
     pub async fn enable_stream_lately(&self, table: &str) -> Result<TableStream> {
         match self.described.lately(table).as_ref().and_then(stream_of) {
-            Some((arn, StreamViewType::NewAndOldImages)) => Ok(TableStream::new(self.streams.clone(), table, arn)),
+            Some((arn, StreamViewType::NewAndOldImages)) => Ok(TableStream::new(self, table, arn)),
             _ => self.enable_stream(table).await,
         }
     }

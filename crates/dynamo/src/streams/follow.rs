@@ -10,15 +10,21 @@ use lockstep_core::{Error, Kind, Result, Saved};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::super::Backoff;
 use super::api::{Shard, StreamApi, StreamError};
 use super::lineage::readable;
 use super::reader::{ShardPage, ShardReader};
 
+/// A shard that is gone, and listed all the same, is asked for again after this.
+const GONE_PAUSE: Duration = Duration::from_millis(500);
+
 /// How a stream is followed.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowOptions {
-    /// Pause after an answer without records. DynamoDB allows five requests a second for a shard.
+    /// Pause after an answer without records.
     pub idle_pause: Duration,
+    /// Shortest time between two requests of a shard. DynamoDB allows five a second, for all who read it.
+    pub page_every: Duration,
     /// How often shards are listed.
     pub list_every: Duration,
     /// Most pages read and not yet taken by the sink, over all shards: each has at most a megabyte.
@@ -64,8 +70,8 @@ pub async fn follow(stream: &dyn StreamApi, sink: &dyn Sink, options: FollowOpti
         for shard in readable(&shards, &finished) {
             if started.insert(shard.id.clone()) {
                 let position = saved.remove(&shard.id).and_then(|saved| saved.position);
-                let reader = ShardReader::new(stream, shard.id.clone(), position, options.page_records);
-                running.push(read_shard(reader, shard.clone(), sink, &room, options.idle_pause, cancel).boxed());
+                let reader = ShardReader::new(stream, shard.id.clone(), position, &options);
+                running.push(read_shard(stream, reader, shard.clone(), sink, &room, options.idle_pause, cancel).boxed());
             }
         }
         tokio::select! {
@@ -90,11 +96,12 @@ pub async fn follow(stream: &dyn StreamApi, sink: &dyn Sink, options: FollowOpti
 
 async fn list(stream: &dyn StreamApi) -> Result<Vec<Shard>> {
     let shards = || async { stream.shards().await.map_err(plain) };
-    super::super::Backoff::patient().retry(shards).await
+    Backoff::patient().retry(shards).await
 }
 
 /// Reads one shard to its end; `None` when cancelled before.
 async fn read_shard(
+    stream: &dyn StreamApi,
     mut reader: ShardReader<'_>,
     shard: Shard,
     sink: &dyn Sink,
@@ -106,10 +113,23 @@ async fn read_shard(
         let place = room.acquire().await;
         let page = match reader.next().await {
             Ok(page) => page,
-            Err(StreamError::Trimmed) if reader.has_position() => {
+            // With a position or without one: what was there when the shard was listed is gone.
+            Err(StreamError::Trimmed) => {
                 sink.lost(&shard.id, "records were trimmed before they were read").await?;
                 reader.begin_with_oldest();
+                drop(place);
+                tokio::time::sleep(idle_pause).await;
                 continue;
+            }
+            Err(StreamError::Gone) => {
+                drop(place);
+                if list(stream).await?.iter().any(|listed| listed.id == shard.id) {
+                    // The listing is of a moment ago.
+                    tokio::time::sleep(idle_pause.max(GONE_PAUSE)).await;
+                    continue;
+                }
+                sink.lost(&shard.id, "the shard was trimmed before it was read to its end").await?;
+                return Ok(Some(shard.id));
             }
             Err(error) => return Err(plain(error)),
         };

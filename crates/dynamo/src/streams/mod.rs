@@ -5,7 +5,7 @@
 //! can have, written to see whether everything before it has come through.
 //!
 //! In reading order: `api` (what is asked of a stream, a trait so that shards can be split at will in tests), `enable`,
-//! `sdk` (the real one), `convert`, `reader` (one shard), `lineage` (which shards may be read), `follow` (all of them),
+//! `sdk` (the real one), `listing` (what it asks seldom), `convert`, `reader` (one shard), `lineage` (which shards may be read), `follow` (all of them),
 //! `change` (what a record says), `marker`.
 
 mod api;
@@ -14,15 +14,19 @@ mod convert;
 mod enable;
 mod follow;
 mod lineage;
+mod listing;
 mod marker;
 mod reader;
 mod sdk;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vanishing;
 
 pub use api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
 pub use change::{change_of, changes_of};
 pub use follow::{FollowOptions, Sink, follow};
 pub use lineage::{childless, readable};
+pub(super) use listing::Listings;
 pub use reader::ShardPage;
 pub use sdk::TableStream;

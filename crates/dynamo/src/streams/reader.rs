@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use lockstep_core::{Error, Kind, Retry};
+use tokio::time::Instant;
 
 use super::super::Backoff;
 use super::api::{StreamApi, StreamError, StreamRecord};
+use super::follow::FollowOptions;
+
+/// About half a minute; then whoever follows tells of it, and begins again from what was saved.
+const TRIES_MAX: u32 = 14;
 
 /// What one read of a shard gave.
 #[derive(Clone, Debug)]
@@ -29,11 +34,15 @@ pub(super) struct ShardReader<'a> {
     position: Option<String>,
     iterator: Option<String>,
     limit: usize,
+    /// The shortest time between two requests, and when the last one was sent.
+    every: Duration,
+    asked_at: Option<Instant>,
 }
 
 impl<'a> ShardReader<'a> {
-    pub(super) fn new(stream: &'a dyn StreamApi, shard: String, position: Option<String>, limit: usize) -> Self {
-        Self { stream, shard, position, iterator: None, limit }
+    pub(super) fn new(stream: &'a dyn StreamApi, shard: String, position: Option<String>, options: &FollowOptions) -> Self {
+        let (limit, every) = (options.page_records, options.page_every);
+        Self { stream, shard, position, iterator: None, limit, every, asked_at: None }
     }
 
     /// Begins again with the oldest record there is: what was between is lost.
@@ -41,14 +50,11 @@ impl<'a> ShardReader<'a> {
         (self.position, self.iterator) = (None, None);
     }
 
-    /// Whether a position was taken yet.
-    pub(super) fn has_position(&self) -> bool {
-        self.position.is_some()
-    }
-
     /// The next page. What was throttled or lost is asked for again; a position moves only with the records before it.
     pub(super) async fn next(&mut self) -> Result<ShardPage, StreamError> {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), 60);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), TRIES_MAX);
+        // One that throttles is there, and takes some.
+        let mut throttled = Backoff::new(Duration::from_millis(200), Duration::from_secs(5), u32::MAX);
         loop {
             match self.read().await {
                 // Iterators live for 15 minutes, so a slow sink, or a process that was stopped, meets this.
@@ -57,6 +63,7 @@ impl<'a> ShardReader<'a> {
                     self.iterator = None;
                     backoff.pause(error).await?;
                 }
+                Err(StreamError::Store(error)) if error.kind == Kind::Throttled => throttled.pause(error).await?,
                 Err(StreamError::Store(error)) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
                 other => return other,
             }
@@ -69,6 +76,10 @@ impl<'a> ShardReader<'a> {
             None => self.stream.iterator(&self.shard, self.position.as_deref()).await?,
         };
         self.iterator = Some(iterator.clone());
+        if let Some(asked_at) = self.asked_at {
+            tokio::time::sleep_until(asked_at + self.every).await;
+        }
+        self.asked_at = Some(Instant::now());
         let page = self.stream.records(&iterator, self.limit).await?;
         let from = self.position.clone();
         if let Some(last) = page.records.last() {

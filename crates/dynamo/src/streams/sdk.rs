@@ -4,15 +4,25 @@ use async_trait::async_trait;
 use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::error::ProvideErrorMetadata;
 use aws_sdk_dynamodbstreams::types::{Record, ShardIteratorType};
-use chrono::DateTime;
-use lockstep_core::{Error, Kind};
+use chrono::{DateTime, Utc};
+use lockstep_core::{Attributes, Error, Kind, TTL_ATTRIBUTE};
+use tokio::time::Instant;
 
-use super::super::fault;
+use super::super::{Target, fault};
 use super::api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
 use super::convert::attributes;
+use super::listing::{FRESH_FOR, Listed, Listings};
 
-/// Who DynamoDB says has removed an expired item (Developer Guide, "DynamoDB Streams and Time to Live").
+/// Who DynamoDB says has removed an expired item (Developer Guide, "DynamoDB Streams and Time to Live"). In some partitions the name
+/// goes on (`.cn`).
 const EXPIRY_PRINCIPAL: &str = "dynamodb.amazonaws.com";
+
+/// Whether an item was past its expiry when it was removed: then it makes no difference who was quicker, nor whether a replica's
+/// expiry, or an emulator, says who it was.
+fn was_over(old: &Attributes, at: Option<DateTime<Utc>>) -> bool {
+    let expires_at_s: Option<i64> = old.get(TTL_ATTRIBUTE).and_then(|at| at.as_n().ok()?.parse().ok());
+    expires_at_s.zip(at).is_some_and(|(expires_at_s, at)| expires_at_s <= at.timestamp())
+}
 
 /// The stream of one table.
 #[derive(Clone, Debug)]
@@ -20,16 +30,49 @@ pub struct TableStream {
     client: Client,
     table: String,
     arn: String,
+    listings: Listings,
 }
 
 impl TableStream {
-    pub(super) fn new(client: Client, table: &str, arn: String) -> Self {
-        Self { client, table: table.to_owned(), arn }
+    pub(super) fn new(target: &Target, table: &str, arn: String) -> Self {
+        Self { client: target.streams.clone(), table: table.to_owned(), arn, listings: target.listings.clone() }
     }
 
     /// Which stream: one that was ended and begun again is another.
     pub fn arn(&self) -> &str {
         &self.arn
+    }
+
+    /// Every shard that the stream had at `since` or later, and when it was asked. It is asked only if nobody has asked since, and
+    /// only a few times a second, so it may take as long; dropped, it can be asked again.
+    pub async fn shards_since(&self, since: Instant) -> Result<(Instant, Vec<Shard>), StreamError> {
+        let slot = self.listings.of(&self.arn);
+        let mut known = slot.lock().await;
+        if let Some(listed) = known.as_ref().filter(|listed| listed.begun >= since) {
+            return Ok((listed.begun, listed.shards.clone()));
+        }
+        let begun = Instant::now();
+        let shards = self.list().await?;
+        *known = Some(Listed { begun, shards: shards.clone() });
+        Ok((begun, shards))
+    }
+
+    async fn list(&self) -> Result<Vec<Shard>, StreamError> {
+        let (mut shards, mut after) = (Vec::new(), None);
+        loop {
+            self.listings.turn().await;
+            let page = self.client.describe_stream().stream_arn(&self.arn).set_exclusive_start_shard_id(after).send().await;
+            let page = page.map_err(|e| self.error(e))?.stream_description;
+            let page = page.ok_or_else(|| self.broken("no description of the stream"))?;
+            for shard in page.shards.unwrap_or_default() {
+                let id = shard.shard_id.ok_or_else(|| self.broken("a shard without an id"))?;
+                shards.push(Shard { id, parent: shard.parent_shard_id });
+            }
+            after = page.last_evaluated_shard_id;
+            if after.is_none() {
+                return Ok(shards);
+            }
+        }
     }
 
     fn doing(&self) -> String {
@@ -44,44 +87,38 @@ impl TableStream {
         match error.as_service_error().and_then(ProvideErrorMetadata::code) {
             Some("TrimmedDataAccessException") => StreamError::Trimmed,
             Some("ExpiredIteratorException") => StreamError::Expired,
+            Some("ResourceNotFoundException") => StreamError::Gone,
             _ => StreamError::Store(fault::error(self.doing(), error)),
         }
     }
 
     fn record(&self, record: Record) -> Result<StreamRecord, Error> {
         let image = record.dynamodb.ok_or_else(|| self.broken("a record without its change"))?;
+        let at = image.approximate_creation_date_time.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
+        let old = image.old_image.map(attributes).transpose()?;
+        let new = image.new_image.map(attributes).transpose()?;
+        let by_dynamodb =
+            record.user_identity.is_some_and(|by| by.principal_id.is_some_and(|id| id.starts_with(EXPIRY_PRINCIPAL)));
         Ok(StreamRecord {
             sequence: image.sequence_number.ok_or_else(|| self.broken("a record without a sequence number"))?,
-            at: image.approximate_creation_date_time.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos())),
+            at,
             key: attributes(image.keys.unwrap_or_default())?,
-            old: image.old_image.map(attributes).transpose()?,
-            new: image.new_image.map(attributes).transpose()?,
-            expired: record.user_identity.is_some_and(|by| by.principal_id.as_deref() == Some(EXPIRY_PRINCIPAL)),
+            expired: by_dynamodb || (new.is_none() && old.as_ref().is_some_and(|old| was_over(old, at))),
+            old,
+            new,
         })
     }
 
     fn broken(&self, what: &str) -> Error {
-        Error::target(Kind::Invalid, self.doing(), format!("DynamoDB sent {what}"))
+        Error::target(Kind::Unknown, self.doing(), format!("DynamoDB sent {what}"))
     }
 }
 
 #[async_trait]
 impl StreamApi for TableStream {
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {
-        let (mut shards, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.client.describe_stream().stream_arn(&self.arn).set_exclusive_start_shard_id(after).send().await;
-            let page = page.map_err(|e| self.error(e))?.stream_description;
-            let page = page.ok_or_else(|| self.broken("no description of the stream"))?;
-            for shard in page.shards.unwrap_or_default() {
-                let id = shard.shard_id.ok_or_else(|| self.broken("a shard without an id"))?;
-                shards.push(Shard { id, parent: shard.parent_shard_id });
-            }
-            after = page.last_evaluated_shard_id;
-            if after.is_none() {
-                return Ok(shards);
-            }
-        }
+        let now = Instant::now();
+        self.shards_since(now.checked_sub(FRESH_FOR).unwrap_or(now)).await.map(|(_, shards)| shards)
     }
 
     async fn iterator(&self, shard: &str, position: Option<&str>) -> Result<String, StreamError> {
@@ -99,5 +136,60 @@ impl StreamApi for TableStream {
         let page = self.client.get_records().shard_iterator(iterator).limit(limit).send().await.map_err(|e| self.error(e))?;
         let records = page.records.unwrap_or_default().into_iter().map(|record| self.record(record)).collect::<Result<_, _>>()?;
         Ok(RecordsPage { records, next: page.next_shard_iterator })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw_scan::answering::{Answer, Answering};
+
+    /// What GetRecords answers with one REMOVE of an item that expires at second 1,700,000,000.
+    fn removed(at_s: i64, identity: &str) -> Answer {
+        Answer::page(format!(
+            r#"{{"Records":[{{"eventID":"1","eventName":"REMOVE","eventVersion":"1.1","eventSource":"aws:dynamodb",{identity}
+                "awsRegion":"eu-central-1","dynamodb":{{"ApproximateCreationDateTime":{at_s},"Keys":{{"PK":{{"N":"1"}}}},
+                "OldImage":{{"PK":{{"N":"1"}},"ttl":{{"N":"1700000000"}}}},"SequenceNumber":"100000000003498069978",
+                "SizeBytes":30,"StreamViewType":"NEW_AND_OLD_IMAGES"}}}}]}}"#
+        ))
+    }
+
+    #[tokio::test]
+    async fn an_expiry_is_known_by_who_removed_it_as_amazon_says_it_or_by_its_time() {
+        let server = Answering::start().await;
+        let stream = TableStream::new(&server.target, "t", "arn".to_owned());
+        let amazon = r#""userIdentity":{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"},"#;
+        let china = r#""userIdentity":{"PrincipalId":"dynamodb.amazonaws.com.cn","Type":"Service"},"#;
+        let lambda = r#""userIdentity":{"principalId":"dynamodb.amazonaws.com","type":"Service"},"#;
+        let (before, after) = (1_699_999_999, 1_700_000_001);
+        let expected = [
+            (before, amazon, true),
+            (before, china, true),
+            (after, lambda, true),
+            (after, "", true),
+            (before, "", false),
+            (before, lambda, false),
+        ];
+        for (at_s, identity, expired) in expected {
+            server.answer(removed(at_s, identity));
+            let page = stream.records("any", 10).await.expect("a page");
+            assert_eq!(page.records.len(), 1);
+            assert_eq!(page.records[0].expired, expired, "{at_s} {identity}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_the_shards_within_a_second_shares_one_question() {
+        let server = Answering::start().await;
+        let stream = TableStream::new(&server.target, "t", "arn".to_owned());
+        let one = |id: &str| Answer::page(format!(r#"{{"StreamDescription":{{"Shards":[{{"ShardId":"{id}"}}]}}}}"#));
+        server.answer(one("first"));
+        let begun = Instant::now();
+        let (_, listed) = stream.shards_since(begun).await.expect("listed");
+        server.answer(one("second"));
+        let other = stream.clone();
+        assert_eq!(other.shards().await.expect("shared"), listed);
+        let (_, later) = other.shards_since(Instant::now()).await.expect("listed anew");
+        assert_eq!(later[0].id, "second");
     }
 }

@@ -17,6 +17,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 const KEYS: u32 = 8;
 const OPTIONS: FollowOptions = FollowOptions {
     idle_pause: Duration::from_millis(10),
+    page_every: Duration::ZERO,
     list_every: Duration::from_millis(20),
     pages_at_once: 2,
     page_records: 3,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::super::gate::Gate;
 use super::super::proxy::lock;
-use super::frames::{Frame, Frames, Opening};
+use super::frames::{Frame, Frames, Opening, empty_query, error};
 use super::proxy::Shared;
 use super::rules::{Asked, SourceFault, SourceFaultKind};
 use super::statements::{Statements, is_answered_ready};
@@ -26,6 +26,8 @@ struct Spoiled {
 enum Spoil {
     Lose,
     Hold(Gate),
+    /// An error comes before its end.
+    Refuse(&'static str),
 }
 
 /// A message that goes on after its sender has been cut off.
@@ -103,7 +105,9 @@ async fn forth(
     let mut statements = Statements::default();
     // The greeting ends with a "ready" that nobody asked for.
     let mut asked_for = 1_u64;
-    while let Some(frame) = from_client.next().await? {
+    // A statement that is refused is bound and not executed.
+    let mut refusing = false;
+    while let Some(mut frame) = from_client.next().await? {
         let sql = statements.run_by(&frame);
         let asked = Asked { sql: sql.as_deref(), is_simple: frame.kind == b'Q' };
         // A password is part of the greeting, and no fault's.
@@ -120,12 +124,23 @@ async fn forth(
             }
             Some(SourceFault::LoseReply) => Some(Spoil::Lose),
             Some(SourceFault::DelayReply(gate)) => Some(Spoil::Hold(gate)),
+            Some(SourceFault::Refuse(code)) => {
+                refusing = true;
+                if frame.kind == b'Q' {
+                    frame = empty_query();
+                }
+                Some(Spoil::Refuse(code))
+            }
         };
         if let Some(how) = spoil {
             // The answer to what is asked now is the one after all that were asked for before.
             spoiled.send_replace(Some(Spoiled { answer: asked_for + 1, how }));
         }
         asked_for += u64::from(is_answered_ready(&frame));
+        if refusing && frame.kind == b'E' {
+            continue;
+        }
+        refusing &= !is_answered_ready(&frame);
         to_server.write_all(&frame.bytes).await?;
     }
     Ok(None)
@@ -149,6 +164,12 @@ async fn back(
                 return Ok(());
             }
             Some(Spoil::Lose) => continue,
+            Some(Spoil::Refuse(code)) if ends => {
+                shared.happened(SourceFaultKind::Refuse);
+                spoiled.send_replace(None);
+                to_client.write_all(&error(code).bytes).await?;
+            }
+            Some(Spoil::Refuse(_)) => {}
             Some(Spoil::Hold(gate)) => {
                 shared.happened(SourceFaultKind::DelayReply);
                 spoiled.send_replace(None);

@@ -92,7 +92,20 @@ fn split_off(read: &mut BytesMut, has_kind: bool) -> io::Result<Option<Frame>> {
     Ok(Some(Frame { kind: if has_kind { bytes[0] } else { 0 }, bytes }))
 }
 
-#[cfg(test)]
+/// An error as a server sends it.
+pub(super) fn error(code: &str) -> Frame {
+    let fields = [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', code), (b'M', "refused by the proxy")];
+    let mut body: Vec<u8> = fields.iter().flat_map(|(field, text)| [&[*field], text.as_bytes(), &[0]].concat()).collect();
+    body.push(0);
+    frame(b'E', &body)
+}
+
+/// A query that runs nothing.
+pub(super) fn empty_query() -> Frame {
+    frame(b'Q', &[0])
+}
+
+/// A message of this kind.
 pub(super) fn frame(kind: u8, body: &[u8]) -> Frame {
     let mut bytes = vec![kind];
     bytes.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());

@@ -18,6 +18,9 @@ pub enum SourceFault {
     /// The client's side of the connection is cut at once, but the statement is still on its way: the server gets it when
     /// the gate lets it, and holds the transaction and its locks until then. Simple queries only, as `COMMIT` is one.
     CutThenApplyLate(Gate),
+    /// The statement is not run, and answered with an error of this SQLSTATE: `25006` is a node that takes no writes, `57P01` one
+    /// that is being shut down.
+    Refuse(&'static str),
 }
 
 /// A [`SourceFault`] without its data.
@@ -28,6 +31,7 @@ pub enum SourceFaultKind {
     LoseReply,
     DelayReply,
     CutThenApplyLate,
+    Refuse,
 }
 
 impl SourceFault {
@@ -38,6 +42,7 @@ impl SourceFault {
             Self::LoseReply => SourceFaultKind::LoseReply,
             Self::DelayReply(_) => SourceFaultKind::DelayReply,
             Self::CutThenApplyLate(_) => SourceFaultKind::CutThenApplyLate,
+            Self::Refuse(_) => SourceFaultKind::Refuse,
         }
     }
 }
@@ -114,7 +119,7 @@ impl SourceRule {
     fn matches(&self, asked: &Asked<'_>) -> bool {
         let fits = match self.fault {
             SourceFault::Cut => self.any_frame || asked.sql.is_some(),
-            SourceFault::LoseReply | SourceFault::DelayReply(_) => asked.sql.is_some(),
+            SourceFault::LoseReply | SourceFault::DelayReply(_) | SourceFault::Refuse(_) => asked.sql.is_some(),
             SourceFault::CutThenApplyLate(_) => asked.is_simple,
         };
         fits && self.sql.as_deref().is_none_or(|wanted| asked.sql.is_some_and(|sql| sql.starts_with(wanted)))

@@ -162,3 +162,20 @@ async fn while_it_is_down_connections_are_refused_and_then_welcome_again() {
     assert!(!client.ask("SELECT 3").await);
     assert_eq!(server.asked(), ["SELECT 2"]);
 }
+
+#[tokio::test]
+async fn a_refused_statement_is_not_run_and_answered_with_an_error() {
+    let (server, proxy, mut client) = world([SourceRule::new(SourceFault::Refuse("25006")).on("INSERT").times(1)]).await;
+    client.to.write_all(&frame(b'Q', b"INSERT\0").bytes).await.expect("sent");
+    let mut answer = Vec::new();
+    while let Ok(Some(frame)) = client.from.next().await {
+        let ends = frame.kind == b'Z';
+        answer.push((frame.kind, String::from_utf8_lossy(frame.body()).contains("25006")));
+        if ends {
+            break;
+        }
+    }
+    assert_eq!(answer, [(b'C', false), (b'E', true), (b'Z', false)]);
+    assert_eq!((server.asked(), proxy.injected(SourceFaultKind::Refuse)), (vec![String::new()], 1));
+    assert!(client.ask("INSERT").await, "once");
+}

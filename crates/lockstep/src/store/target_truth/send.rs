@@ -80,13 +80,15 @@ impl Writer {
         let options = self.options();
         let millis = |ms: u64| Duration::from_millis(ms.max(1));
         let mut backoff = Backoff::new(millis(options.retry_delay_ms), millis(options.retry_delay_ms_max), TRIES_MAX);
+        // Longer than the writer's name: 48 bits of it would come twice within the ten minutes of a token once in some days.
+        let token = format!("{:032x}", rand::random::<u128>());
         let mut lost = false;
         loop {
             let limit = match permit.covers().await {
                 Ok(left) => deadline.min(Instant::now() + left),
                 Err(error) => return Err(ended(error, lost)),
             };
-            let answer = timeout_at(limit, self.target().put_if(puts, writer, &permit.fence())).await;
+            let answer = timeout_at(limit, self.target().put_if(puts, &token, &permit.fence())).await;
             let error = match answer {
                 Ok(Ok(())) => return Ok(Sent::Applied),
                 Ok(Err(error)) if error.kind == Kind::Refused && !lost => return Ok(Sent::Raced),

@@ -1,0 +1,136 @@
+//! Whether the index by primary key shows what was delivered lately.
+//!
+//! In DynamoOnly it is how a row is found of which there is no place yet, and it follows its table without a bound: mostly within
+//! a second, later where it throttles. 1. A row is delivered. 2. The truth moves. 3. It is updated by its id, the index does not
+//! show it yet, and the answer is "no such row"; or it is put under another key, and lives twice. So it is not waited for some
+//! time but looked at, before the pause and in it.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::stream::{self, TryStreamExt};
+use lockstep_core::{Error as StoreError, Index, Kind, TargetKey};
+use lockstep_dynamo::{Backoff, PartitionRange};
+use lockstep_postgres::TableBinding;
+
+use crate::error::{Error, Result};
+use crate::options::Migration;
+
+/// Most keys of a table that are looked at. An index that lags shows none of what is new, so more would tell no more.
+const KEYS_MAX: i64 = 2_000;
+/// Keys that are looked up in one statement.
+const KEYS_AT_ONCE: usize = 200;
+const REQUESTS_IN_FLIGHT: usize = 64;
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// What is to be seen in the indexes.
+pub(super) struct Indexed {
+    since: i64,
+    missing: AtomicUsize,
+}
+
+impl Indexed {
+    /// From here on deliveries are noted. To be called some time before the pause.
+    pub(super) async fn begin(migration: &Migration) -> Result<Self> {
+        Ok(Self { since: migration.source.note_deliveries().await?, missing: AtomicUsize::new(0) })
+    }
+
+    /// Sees, while writers go on, that the indexes keep up with what was delivered since the newest pass of the validator.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] where they do not `within`; the stores'.
+    pub(super) async fn approach(&self, migration: &Migration, within: Duration) -> Result<()> {
+        match tokio::time::timeout(within, self.wait(migration, 0)).await {
+            Ok(seen) => seen,
+            Err(_) => {
+                let message = format!("{}; everything is as it was. Try again when it has caught up", self.why());
+                Err(Error::Store(StoreError::target(Kind::Refused, "waiting for the indexes", message)))
+            }
+        }
+    }
+
+    /// Sees that they show everything that was delivered since [`Indexed::begin`]. Waits without an end.
+    pub(super) async fn caught_up(&self, migration: &Migration) -> Result<()> {
+        self.wait(migration, self.since).await
+    }
+
+    /// What it waits for, if it does.
+    pub(super) fn waits_for(&self) -> Option<String> {
+        (self.missing.load(SeqCst) > 0).then(|| self.why())
+    }
+
+    fn why(&self) -> String {
+        let missing = self.missing.load(SeqCst);
+        format!("the index by primary key does not show {missing} of the rows that were delivered last: it throttles, or lags")
+    }
+
+    async fn wait(&self, migration: &Migration, since: i64) -> Result<()> {
+        for binding in &migration.tables {
+            let Some(index) = by_primary_key(binding) else { continue };
+            let keys = migration.source.delivered_since(binding.name(), since, KEYS_MAX).await?;
+            let mut unseen = Vec::new();
+            for keys in keys.chunks(KEYS_AT_ONCE) {
+                unseen.extend(places(migration, binding, &index, keys).await?);
+            }
+            loop {
+                unseen = not_shown(migration, binding, &index, unseen).await?;
+                self.missing.store(unseen.len(), SeqCst);
+                if unseen.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The index by which rows are found, where a row may be in different places.
+fn by_primary_key(binding: &TableBinding) -> Option<Index> {
+    let (columns, of_key) = (binding.table.key_columns(), binding.table.primary_key_columns());
+    let column = columns.first().filter(|_| of_key == 1 && columns.len() > of_key)?;
+    binding.table.target().indexes.iter().find(|index| index.partition.name == column.name).copied()
+}
+
+/// Where a row is, and what it is found by.
+type Place = (lockstep_core::AttributeValue, TargetKey, Vec<String>);
+
+/// Where the rows of these keys are. Those that are gone, that no item can hold, or whose items have expired, are nowhere; those that
+/// are pending again will be noted again.
+async fn places(migration: &Migration, binding: &TableBinding, index: &Index, keys: &[Vec<String>]) -> Result<Vec<Place>> {
+    let states = migration.source.look_up(binding, keys).await?;
+    let now_s = Utc::now().timestamp();
+    let settled = states.iter().zip(keys).filter(|(state, _)| state.pending.is_none() && !state.dead_letter);
+    let found = settled.filter_map(|(state, literals)| {
+        let (item, _, expires_at_s) = state.with_fields(|fields| binding.table.encode_keyed(fields).ok()).flatten()?;
+        if expires_at_s.is_some_and(|at_s| at_s <= now_s) {
+            return None;
+        }
+        let item = item.into_attributes();
+        Some((item.get(index.partition.name)?.clone(), TargetKey::of(&item)?, literals.clone()))
+    });
+    Ok(found.collect())
+}
+
+/// Those that the index does not show, and that have not changed meanwhile.
+async fn not_shown(migration: &Migration, binding: &TableBinding, index: &Index, unseen: Vec<Place>) -> Result<Vec<Place>> {
+    let look = |place: Place| async move {
+        let range = PartitionRange { index: Some(*index), partition: place.0.clone(), from: None, to: None };
+        let ask = || migration.target.query_page(&binding.target_name, &range, true, None, None);
+        let page = Backoff::brief().retry(ask).await?;
+        let shown = page.items.iter().any(|item| TargetKey::of(item).is_some_and(|key| key == place.1));
+        Ok::<_, Error>((!shown).then_some(place))
+    };
+    let left: Vec<Option<Place>> = stream::iter(unseen.into_iter().map(|place| Ok(look(place))))
+        .try_buffer_unordered(REQUESTS_IN_FLIGHT)
+        .try_collect()
+        .await?;
+    let left: Vec<Place> = left.into_iter().flatten().collect();
+    let keys: Vec<Vec<String>> = left.iter().map(|(_, _, literals)| literals.clone()).collect();
+    let mut still = Vec::new();
+    for keys in keys.chunks(KEYS_AT_ONCE) {
+        still.extend(places(migration, binding, index, keys).await?);
+    }
+    Ok(still)
+}

@@ -1,0 +1,140 @@
+//! Waiting for a store that is away, for as long as it takes, and telling of it: each cause once, and its end.
+//!
+//! What must keep running does not end with a failover, a password that is rotated, or an answer that nobody has seen before
+//! (I18): 1. A relay ends with the first error. 2. Pending grows over a weekend; in DynamoOnly, the day runs out for which streams
+//! keep a change. 3. It had been a matter of minutes.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use lockstep_core::{Error as StoreError, Kind};
+use rand::RngExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// What passes within this is not told of, unless a person has to act.
+const UNTOLD: Duration = Duration::from_secs(1);
+
+/// One outage after the other, of whoever runs until told to stop.
+#[derive(Debug)]
+pub struct Outage {
+    what: &'static str,
+    since: Option<Instant>,
+    told: HashSet<String>,
+    pause: Duration,
+}
+
+impl Outage {
+    /// Of `what` (`the relay`), which goes well so far.
+    pub fn new(what: &'static str) -> Self {
+        Self { what, since: None, told: HashSet::new(), pause: PAUSE_FIRST }
+    }
+
+    /// The error of a store, if it is one that may pass by itself for whoever has `began_well`; everything else is handed back.
+    ///
+    /// # Errors
+    /// `error`, unchanged.
+    pub fn passing(error: Error, began_well: bool) -> Result<StoreError, Error> {
+        match error {
+            Error::Store(error) if error.kind.may_pass(error.side, began_well) => Ok(error),
+            other => Err(other),
+        }
+    }
+
+    /// Tells of a cause that is new, and waits before the next try; says whether there is to be one.
+    ///
+    /// # Cancel safety
+    /// Dropped, it has told or not.
+    pub async fn wait(&mut self, error: &StoreError, cancel: &CancellationToken) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let for_a_person = matches!(error.kind, Kind::Denied | Kind::Misconfigured);
+        if for_a_person || since.elapsed() >= UNTOLD {
+            self.tell(error);
+        }
+        let pause = self.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+        self.pause = (self.pause * 2).min(PAUSE_LONGEST);
+        cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
+    }
+
+    /// It works again. Says for how long it did not, if that was told of.
+    pub fn over(&mut self) -> Option<Duration> {
+        self.pause = PAUSE_FIRST;
+        let lasted = self.since.take()?.elapsed();
+        if self.told.is_empty() {
+            return None;
+        }
+        self.told.clear();
+        tracing::warn!("{} goes on, after {:.0} s", self.what, lasted.as_secs_f64());
+        Some(lasted)
+    }
+
+    /// Causes that were told of since it last worked.
+    pub fn told(&self) -> usize {
+        self.told.len()
+    }
+
+    fn tell(&mut self, error: &StoreError) {
+        // The same cause comes up wherever the store is asked.
+        if self.told.insert(format!("{}: {}", error.side, error.message)) {
+            tracing::warn!("{} waits and tries again until it is told to stop: {error}", self.what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::Side;
+
+    use super::*;
+
+    fn error(kind: Kind, message: &str) -> StoreError {
+        StoreError::target(kind, "writing", message)
+    }
+
+    #[tokio::test]
+    async fn each_cause_is_told_once_and_the_end_of_it() {
+        let (mut outage, never) = (Outage::new("the relay"), CancellationToken::new());
+        assert!(outage.over().is_none(), "nothing was wrong");
+        for _ in 0..3 {
+            assert!(outage.wait(&error(Kind::Denied, "AccessDeniedException: no"), &never).await);
+            assert!(outage.wait(&error(Kind::Misconfigured, "ValidationException: what"), &never).await);
+        }
+        assert_eq!(outage.told(), 2);
+        assert!(outage.over().is_some());
+        assert_eq!(outage.told(), 0);
+        assert!(outage.wait(&error(Kind::Unavailable, "a blink"), &never).await);
+        assert!(outage.over().is_none(), "what passes at once is not told of");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_told_to_stop_does_not_wait() {
+        let (mut outage, cancelled) = (Outage::new("the relay"), CancellationToken::new());
+        cancelled.cancel();
+        assert!(!outage.wait(&error(Kind::Unavailable, "away"), &cancelled).await);
+    }
+
+    #[test]
+    fn what_is_understood_and_will_not_pass_ends_it_and_nothing_else_does() {
+        let passes = |kind, side, began_well| {
+            let store = match side {
+                Side::Source => StoreError::source(kind, "asking", "why"),
+                Side::Target => error(kind, "why"),
+            };
+            Outage::passing(Error::Store(store), began_well).is_ok()
+        };
+        for side in [Side::Source, Side::Target] {
+            for began_well in [false, true] {
+                for kind in [Kind::Throttled, Kind::Unavailable, Kind::Unknown, Kind::Busy, Kind::Fenced] {
+                    assert!(passes(kind, side, began_well), "{side} {kind:?}");
+                }
+                assert!(!passes(Kind::Refused, side, began_well) && !passes(Kind::Invalid, side, began_well));
+                assert_eq!(passes(Kind::Denied, side, began_well), began_well);
+            }
+        }
+        assert!(passes(Kind::Misconfigured, Side::Target, true) && !passes(Kind::Misconfigured, Side::Source, true));
+        assert!(Outage::passing(Error::HistoryLost(Vec::new()), true).is_err());
+    }
+}

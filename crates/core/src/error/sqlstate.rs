@@ -1,0 +1,156 @@
+//! What an error of PostgreSQL means, by its SQLSTATE: one table (PostgreSQL documentation, appendix A).
+//!
+//! A code that is not in it is an outage (I18): it is tried again and told of, and nothing is concluded from it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::error::Kind;
+
+/// Whole codes come before their classes.
+const TABLE: &[(&str, Kind)] = &[
+    // Locks: another try may find them free.
+    ("55P03", Kind::Busy),
+    ("40P01", Kind::Busy),
+    ("40001", Kind::Busy),
+    // The server goes away, has just come, or has no room.
+    ("08", Kind::Unavailable),
+    ("53", Kind::Unavailable),
+    ("57", Kind::Unavailable),
+    ("58", Kind::Unavailable),
+    ("XX", Kind::Unavailable),
+    ("F0", Kind::Unavailable),
+    // It ended a transaction of ours: idle for too long, or open for too long.
+    ("25P03", Kind::Unavailable),
+    ("25P04", Kind::Unavailable),
+    // Read-only: a replica, as every node is for a while after a failover, or a disk that is full.
+    ("25006", Kind::Unavailable),
+    // A pooler gave the session to another, or took its statements.
+    ("26", Kind::Unavailable),
+    // Who may come in, and what it may do.
+    ("28", Kind::Denied),
+    ("42501", Kind::Denied),
+    // What must be there, and is not.
+    ("3D", Kind::Misconfigured),
+    ("3F000", Kind::Misconfigured),
+    ("42P01", Kind::Misconfigured),
+    ("42703", Kind::Misconfigured),
+    ("42883", Kind::Misconfigured),
+    // The statement or its data, which another try would not change.
+    ("0A", Kind::Invalid),
+    ("20", Kind::Invalid),
+    ("21", Kind::Invalid),
+    ("22", Kind::Invalid),
+    ("23", Kind::Invalid),
+    ("24", Kind::Invalid),
+    ("25", Kind::Invalid),
+    ("27", Kind::Invalid),
+    ("2B", Kind::Invalid),
+    ("2F", Kind::Invalid),
+    ("34", Kind::Invalid),
+    ("38", Kind::Invalid),
+    ("39", Kind::Invalid),
+    ("3B", Kind::Invalid),
+    ("42", Kind::Invalid),
+    ("44", Kind::Invalid),
+    ("54", Kind::Invalid),
+    ("55", Kind::Invalid),
+    ("P0", Kind::Invalid),
+];
+
+/// The meaning of a SQLSTATE.
+pub(super) fn kind(code: &str) -> Kind {
+    let known = |exact: bool| TABLE.iter().find(|(known, _)| if exact { *known == code } else { code.starts_with(known) });
+    known(true).or_else(|| known(false)).map_or(Kind::Unavailable, |(_, kind)| *kind)
+}
+
+/// What to do about it, for who reads the message.
+pub(super) fn advise(code: &str) -> &'static str {
+    match code {
+        "25006" => {
+            "; this node takes no writes: after a failover it passes, else point source.url at the writer, or look whether its disk is full"
+        }
+        "28P01" => "; was the password changed? source.password_file and source.password_command are read again by themselves",
+        "53300" => "; raise max_connections, or lower source.connections_max",
+        _ => "",
+    }
+}
+
+/// Of the process: how often a node said that it takes no writes, and how often a password was refused. Whoever keeps connections looks
+/// at these, wherever the error came up.
+static READ_ONLY: AtomicU64 = AtomicU64::new(0);
+static PASSWORDS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts what those who keep connections must know of.
+pub(super) fn notice(code: &str) {
+    match code {
+        "25006" => drop(READ_ONLY.fetch_add(1, Relaxed)),
+        "28P01" | "28000" => drop(PASSWORDS.fetch_add(1, Relaxed)),
+        _ => {}
+    }
+}
+
+/// How often a node of PostgreSQL said in this process that it takes no writes.
+pub fn read_only_refusals() -> u64 {
+    READ_ONLY.load(Relaxed)
+}
+
+/// How often a password of PostgreSQL was refused in this process.
+pub fn passwords_refused() -> u64 {
+    PASSWORDS.load(Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_for_a_server_to_be_away_is_an_outage() {
+        let away = [
+            "08000", "08003", "08006", "08P01", "25006", "25P03", "25P04", "26000", "53000", "53100", "53200", "53300", "57000",
+            "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "58000", "58030", "XX000", "XX001",
+        ];
+        for code in away {
+            assert_eq!(kind(code), Kind::Unavailable, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_code_of_no_known_class_is_an_outage() {
+        for code in ["", "99999", "HV000", "QQ123"] {
+            assert_eq!(kind(code), Kind::Unavailable, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_another_try_would_not_change_is_told_from_what_a_person_must_change() {
+        let listed = [
+            ("22001", Kind::Invalid),
+            ("23505", Kind::Invalid),
+            ("42601", Kind::Invalid),
+            ("P0001", Kind::Invalid),
+            ("55000", Kind::Invalid),
+            ("0A000", Kind::Invalid),
+            ("25P02", Kind::Invalid),
+            ("42501", Kind::Denied),
+            ("28P01", Kind::Denied),
+            ("28000", Kind::Denied),
+            ("42P01", Kind::Misconfigured),
+            ("3D000", Kind::Misconfigured),
+            ("55P03", Kind::Busy),
+            ("40001", Kind::Busy),
+            ("40P01", Kind::Busy),
+        ];
+        for (code, expected) in listed {
+            assert_eq!(kind(code), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn whoever_keeps_connections_can_tell_that_a_node_or_a_password_was_refused() {
+        let before = (read_only_refusals(), passwords_refused());
+        notice("25006");
+        notice("28P01");
+        notice("23505");
+        assert!(read_only_refusals() > before.0 && passwords_refused() > before.1);
+    }
+}

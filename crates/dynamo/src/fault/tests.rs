@@ -1,0 +1,76 @@
+//! What comes over the wire, or does not, as the product sees it.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::ConnectorError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use lockstep_core::{Item, Version};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::raw_scan::answering::{Answer, Answering};
+use crate::{Target, TargetOptions};
+
+async fn put(target: &Target) -> Error {
+    target.put_guarded("t", Item::default(), Version(7)).await.expect_err("an error")
+}
+
+#[tokio::test]
+async fn the_page_of_a_proxy_says_nothing_of_the_row() {
+    let server = Answering::start().await;
+    let page = "<html><head><title>Authentication required</title></head><body>Item size</body></html>";
+    let expected = [
+        (200, Kind::Unknown),
+        (403, Kind::Unknown),
+        (407, Kind::Unavailable),
+        (408, Kind::Unknown),
+        (413, Kind::Unknown),
+        (429, Kind::Throttled),
+        (502, Kind::Unknown),
+        (503, Kind::Unknown),
+    ];
+    for (status, kind) in expected {
+        server.answer(Answer { status, body: page.into(), cut: None });
+        let error = put(&server.target).await;
+        assert_eq!(error.kind, kind, "{status}: {error}");
+        assert!(error.message.contains("HTTPS_PROXY") || status == 200, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_never_had_a_connection_sent_nothing() {
+    let refusing = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    for place in [refusing.to_string(), "no-such-host.invalid".to_owned()] {
+        let options = TargetOptions {
+            endpoint_url: Some(format!("http://{place}")),
+            region: Some("us-east-1".to_owned()),
+            emulator_credentials: true,
+            connect_timeout: Duration::from_secs(5),
+            ..TargetOptions::default()
+        };
+        let error = put(&Target::connect(options).await).await;
+        assert_eq!(error.kind, Kind::Unavailable, "{place}: {error}");
+    }
+}
+
+#[test]
+fn a_provider_of_credentials_that_fails_is_an_outage_and_none_at_all_is_for_a_person() {
+    let of = |error: CredentialsError| {
+        let failed = SdkError::<PutItemError>::dispatch_failure(ConnectorError::other(error.into(), None));
+        super::error("writing", failed).kind
+    };
+    assert_eq!(of(CredentialsError::provider_error("STS answered 503")), Kind::Unavailable);
+    assert_eq!(of(CredentialsError::provider_timed_out(Duration::from_secs(5))), Kind::Unavailable);
+    assert_eq!(of(CredentialsError::unhandled("half an answer")), Kind::Unavailable);
+    assert_eq!(of(CredentialsError::not_loaded_no_source()), Kind::Denied);
+}
+
+#[test]
+fn a_time_out_before_the_connection_is_not_one_after_the_request() {
+    let of = |text: &str| {
+        let failed = SdkError::<PutItemError>::dispatch_failure(ConnectorError::timeout(text.to_owned().into()));
+        super::error("writing", failed).kind
+    };
+    assert_eq!(of("HTTP connect timeout occurred after 3.1s"), Kind::Unavailable);
+    assert_eq!(of("HTTP read timeout occurred after 3.1s"), Kind::Unknown);
+}
