@@ -14,7 +14,7 @@ use lockstep_postgres::{Delivered, KeyOrder, PendingRow, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Result, require_shape};
+use crate::error::{Error, Result, require_shape};
 use crate::history;
 use crate::options::Migration;
 use crate::outage::Outage;

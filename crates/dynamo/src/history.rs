@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity};
-use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version};
+use lockstep_core::{Error, Item, Kind, PK, Result, TargetKey, VERSION_ATTRIBUTE, Version};
 
 use super::{Target, codes, fault};
 
