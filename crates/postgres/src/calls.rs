@@ -176,7 +176,7 @@ fn function(call: Call, statements: &RowStatements, binding: &TableBinding) -> S
     };
     let mark = |key: &str, version: &str, repair: &str| {
         format!(
-            "SELECT p.version, CASE WHEN ${repairs} THEN nextval('lockstep.version_seq') END INTO {version}, {repair}
+            "SELECT p.version, CASE WHEN ${repairs} THEN pg_catalog.nextval('lockstep.version_seq') END INTO {version}, {repair}
              FROM lockstep.pending p WHERE p.table_name = {table} AND p.key = {key}::jsonb;"
         )
     };

@@ -197,9 +197,9 @@ fn functions(binding: &TableBinding) -> Vec<String> {
     let mark = |key: &str| {
         format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version) \
-             VALUES ({name}, {key}, nextval('lockstep.version_seq')) \
+             VALUES ({name}, {key}, pg_catalog.nextval('lockstep.version_seq')) \
              ON CONFLICT (table_name, key) DO UPDATE SET version = CASE WHEN excluded.version > p.version \
-             THEN excluded.version ELSE nextval('lockstep.version_seq') END;"
+             THEN excluded.version ELSE pg_catalog.nextval('lockstep.version_seq') END;"
         )
     };
     let (old_key, new_key) = (binding.key_sql("OLD"), binding.key_sql("NEW"));

@@ -126,7 +126,7 @@ impl Source {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
         let found: Vec<String> = sqlx::query_scalar(
             "SELECT x.key::text FROM lockstep.dead_letters x
-             JOIN (SELECT k::jsonb AS key FROM unnest($2::text[]) AS k) AS d USING (key) WHERE x.table_name = $1",
+             JOIN (SELECT k::jsonb AS key FROM pg_catalog.unnest($2::text[]) AS k) AS d USING (key) WHERE x.table_name = $1",
         )
         .bind(table)
         .bind(&keys)
@@ -162,7 +162,7 @@ impl Source {
         let mut transaction = self.begin_marking().await?;
         let done = sqlx::query(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT table_name, key, nextval('lockstep.version_seq') FROM lockstep.dead_letters WHERE table_name = $1
+             SELECT table_name, key, pg_catalog.nextval('lockstep.version_seq') FROM lockstep.dead_letters WHERE table_name = $1
              ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(p.version, excluded.version)",
         )
         .bind(table)

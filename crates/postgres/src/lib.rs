@@ -193,6 +193,13 @@ fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
         .application_name(&options.application_name)
         // Keys and literals must read the same in every session, whatever the role's defaults are.
         .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
+        // Or else a policy hides rows, and a row that is hidden looks like one that was deleted: with it off PostgreSQL refuses.
+        .options([("row_security", "off")])
+        // Text of ours is compared as text: keys, fingerprints, rows.
+        .options([("IntervalStyle", "postgres"), ("bytea_output", "hex"), ("quote_all_identifiers", "off")])
+        .options([("transform_null_equals", "off"), ("array_nulls", "on"), ("default_transaction_read_only", "off")])
+        // A role's bound for its own queries would end a comparison of hours, and a wait that has a bound of its own.
+        .options([("statement_timeout", "0"), ("lock_timeout", "0")])
         // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
         .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]))
 }
@@ -208,6 +215,10 @@ fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
 async fn make_a_session(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
     let sql = "SELECT set_config('default_transaction_isolation', 'read committed', false),
                       CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
+    sqlx::query(sql).execute(&mut *connection).await?;
+    // Not every version of PostgreSQL has these, and a setting that it does not know ends a connection.
+    let sql = "SELECT pg_catalog.set_config(s.name, '0', false) FROM pg_catalog.pg_settings s
+               WHERE s.name IN ('idle_session_timeout', 'transaction_timeout') AND s.setting <> '0'";
     sqlx::query(sql).execute(connection).await.map(drop)
 }
 

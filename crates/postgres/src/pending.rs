@@ -129,7 +129,7 @@ impl Source {
         let doing = "acknowledging delivered keys";
         let mut session = self.session(doing).await?;
         let row: (i64,) = sqlx::query_as(
-            "WITH delivered AS MATERIALIZED (SELECT k::jsonb AS key, v AS version FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
+            "WITH delivered AS MATERIALIZED (SELECT k::jsonb AS key, v AS version FROM pg_catalog.unnest($2::text[], $3::bigint[]) AS d(k, v)),
              locked AS MATERIALIZED (
                  SELECT p.key, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d USING (key)
                  WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),
@@ -190,7 +190,7 @@ impl Source {
     pub async fn pending_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
         let found: Vec<String> = sqlx::query_scalar(
-            "WITH asked AS MATERIALIZED (SELECT k::jsonb AS key FROM unnest($2::text[]) AS k)
+            "WITH asked AS MATERIALIZED (SELECT k::jsonb AS key FROM pg_catalog.unnest($2::text[]) AS k)
              SELECT p.key::text FROM lockstep.pending p JOIN asked USING (key) WHERE p.table_name = $1
              UNION SELECT i.key::text FROM lockstep.intents i JOIN asked USING (key) WHERE i.table_name = $1",
         )

@@ -100,7 +100,7 @@ pub(super) async fn mark(connection: &mut PgConnection, binding: &TableBinding, 
     for keys in keys.chunks(KEYS_MAX) {
         let sql = format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM (VALUES {}) AS k (n, key)) AS d
+             SELECT $1, key, pg_catalog.nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM (VALUES {}) AS k (n, key)) AS d
              ON CONFLICT (table_name, key) DO UPDATE SET version = excluded.version",
             keys_sql(binding, keys)
         );
