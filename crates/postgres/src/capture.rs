@@ -277,7 +277,7 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         // ALWAYS: a session with session_replication_role = replica is captured as well.
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {capture_trigger}"),
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
-        format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
+        format!("REVOKE ALL ON FUNCTION {function}(), lockstep.refuse_truncate() FROM PUBLIC"),
     ]);
     statements.extend(super::calls::functions(binding));
     statements

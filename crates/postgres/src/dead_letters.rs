@@ -69,6 +69,11 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn set_aside_pending(&self, table: &str, key: &SourceKey, version: Version, reason: &str) -> Result<bool> {
+        self.set_aside_text(table, &key.to_json(), version, reason).await
+    }
+
+    /// The same for a mark whose key may not read as one.
+    pub(super) async fn set_aside_text(&self, table: &str, key: &str, version: Version, reason: &str) -> Result<bool> {
         let sql = format!(
             "WITH locked AS MATERIALIZED (
                  SELECT key FROM lockstep.pending WHERE table_name = $1 AND key = $2::jsonb AND version <= $3
@@ -79,7 +84,7 @@ impl Source {
         );
         let done = sqlx::query(AssertSqlSafe(sql))
             .bind(table)
-            .bind(key.to_json())
+            .bind(key)
             .bind(version.0)
             .bind(reason)
             .execute(self.pool())

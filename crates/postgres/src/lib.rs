@@ -5,7 +5,7 @@
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows), `progress`
 //! (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
-//! `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
+//! `unreadable` (marks that are no keys), `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
 //! (a step back is noticed), `archive` (the end).
 
 mod archive;
@@ -35,6 +35,7 @@ mod standing;
 mod statements;
 mod sweep;
 mod tuning;
+mod unreadable;
 mod unverified;
 mod verdicts;
 
