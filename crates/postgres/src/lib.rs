@@ -5,7 +5,7 @@
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows), `progress`
 //! (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
-//! `unreadable` (marks that are no keys), `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
+//! `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
 //! (a step back is noticed), `archive` (the end).
 
 mod archive;
@@ -33,6 +33,7 @@ pub mod sequences;
 mod sessions;
 mod standing;
 mod statements;
+mod strangers;
 mod sweep;
 mod tuning;
 mod unreadable;
@@ -64,6 +65,7 @@ pub use references::Dangling;
 pub use sessions::Session;
 pub use standing::{Oldest, Standing};
 pub use statements::RowStatements;
+pub use strangers::ForeignHolder;
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use unverified::{ChangedKey, FullPass};

@@ -21,6 +21,15 @@ pub(crate) async fn preflight(migration: &Migration, observer: &dyn Observer) ->
         format!("server {}.{}", version / 10_000, version % 10_000),
         "use PostgreSQL 13 or newer",
     ));
+    // Reported, not refused: a throw-away cluster has no other role.
+    gates.add(GateResult::pass(
+        "role of the operator",
+        if migration.source.is_superuser().await? {
+            "a superuser: code of others that a write of ours runs can do anything. Use a role that owns the tables"
+        } else {
+            "no superuser"
+        },
+    ));
     for binding in &migration.tables {
         for gate in table_gates(migration, binding).await? {
             gates.add(gate.of(binding.name()));
@@ -38,6 +47,17 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
         Err(e) => return Err(e.into()),
     };
     let mut gates = source_gates(&source_table, binding);
+    let foreign = migration.source.foreign_triggers(binding).await?;
+    gates.push(GateResult::check(
+        "code that our writes run",
+        foreign.is_empty(),
+        if foreign.is_empty() {
+            "of the table's owner, or ours".to_owned()
+        } else {
+            format!("triggers of {}", foreign.join(", "))
+        },
+        "their functions run with your rights: look at them, then drop the triggers, or let the table's owner own the functions",
+    ));
     let state = migration.source.table_state(binding.name()).await?;
     if let Some(state) = &state {
         gates.push(GateResult::check(
