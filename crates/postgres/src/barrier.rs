@@ -102,6 +102,8 @@ impl Source {
         let mut connection = PgConnection::connect_with(&self.pool().connect_options())
             .await
             .doing(&format!("connecting for the {what}'s lock"))?;
+        // Or else a role's `idle_session_timeout` ends it, and the lock with it, between two looks.
+        super::make_a_session(&mut connection).await.doing(&taking)?;
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
             .bind(key.0)
             .bind(key.1)

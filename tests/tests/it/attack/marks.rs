@@ -35,7 +35,8 @@ async fn a_mark_that_reads_as_no_key_is_set_aside_and_what_is_behind_it_is_deliv
         let sql = format!("INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '{key}', 1)");
         run(&mut app, &sql).await;
     }
-    world.sql("UPDATE payments SET customer_id = customer_id").await;
+    world.payment_store().put(&payment_row(1, 1, "r")).await.expect("put");
+    world.sql("UPDATE payments SET customer_id = 7").await;
     world.relay_until_empty().await;
     assert_eq!(world.pending(PAYMENTS).await.len(), 0);
     let letters = world.source.dead_letters(PAYMENTS, 10).await.expect("lists");

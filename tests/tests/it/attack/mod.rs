@@ -7,10 +7,12 @@ use sqlx::{Connection, PgConnection};
 use crate::roles::{grants, role};
 
 mod functions;
+mod grants;
 mod leases;
 mod marks;
 mod schema;
 mod sessions;
+mod upgrade;
 
 /// PostgreSQL's code for a right that is missing; ours for what a guard refuses.
 const DENIED: &str = "42501";

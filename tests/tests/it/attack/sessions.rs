@@ -8,9 +8,9 @@ async fn hostile_defaults_of_role_and_database_reach_no_session_of_ours() {
     let world = World::start().await;
     let database: String = world.value("SELECT current_database()::text").await;
     let hostile = [
-        ("statement_timeout", "'1s'", "0"),
-        ("lock_timeout", "'1s'", "0"),
-        ("idle_session_timeout", "'1s'", "0"),
+        ("statement_timeout", "'20s'", "0"),
+        ("lock_timeout", "'20s'", "0"),
+        ("idle_session_timeout", "'20s'", "0"),
         ("row_security", "on", "off"),
         ("DateStyle", "'SQL, DMY'", "ISO, MDY"),
         ("IntervalStyle", "sql_standard", "postgres"),
