@@ -76,7 +76,7 @@ pub async fn marks_of(transaction: &mut PgConnection, keys: &[MarkedKey], strict
     let (tables, keys): (Vec<&str>, Vec<&str>) = keys.iter().map(|key| (key.table, key.key.as_str())).unzip();
     let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(
         "SELECT d.n, p.version, CASE WHEN $3 THEN pg_catalog.nextval('lockstep.version_seq') END
-         FROM pg_catalog.unnest($1::text[], $2::text[]) WITH ORDINALITY AS d (table_name, key, n)
+         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS d (table_name, key, n)
          JOIN lockstep.pending p ON p.table_name = d.table_name AND p.key = d.key::jsonb",
     )
     .bind(&tables)
@@ -119,7 +119,7 @@ async fn settle_many(transaction: &mut PgConnection, held: &[(&MarkedKey, Versio
     let versions: Vec<i64> = held.iter().map(|(_, version)| version.0).collect();
     sqlx::query(
         "WITH held AS MATERIALIZED (
-             SELECT t AS table_name, k::jsonb AS key, v AS version FROM pg_catalog.unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
+             SELECT t AS table_name, k::jsonb AS key, v AS version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
          gone AS (DELETE FROM lockstep.pending p USING held h
                   WHERE p.table_name = h.table_name AND p.key = h.key AND p.version = h.version),
          cured AS (DELETE FROM lockstep.dead_letters x USING held h
@@ -143,7 +143,7 @@ impl Source {
         let mut session = self.intents.take().await.doing(doing)?;
         sqlx::query(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
-             SELECT $1::text::xid8, t, k::jsonb, r FROM pg_catalog.unnest($2::text[], $3::text[], $4::bigint[]) AS d (t, k, r)",
+             SELECT $1::text::xid8, t, k::jsonb, r FROM unnest($2::text[], $3::text[], $4::bigint[]) AS d (t, k, r)",
         )
         .bind(id.0.to_string())
         .bind(&tables)

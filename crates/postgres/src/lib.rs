@@ -5,8 +5,8 @@
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` (reading rows), `progress`
 //! (ranges), `sequences` (ids), `dead_letters`, `repair` (marks from outside), [`reverse`] (rows that come back from the target),
-//! `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`, `verdicts`, `unverified` (what was delivered since a pass), `history`
-//! (a step back is noticed), `archive` (the end).
+//! `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`, `verdicts`, `unverified` (what was
+//! delivered since a pass), `history` (a step back is noticed), `archive` (the end).
 
 mod archive;
 mod barrier;

@@ -147,7 +147,7 @@ impl Source {
         let doing = "acknowledging delivered keys";
         let mut session = self.session(doing).await?;
         let row: (i64,) = sqlx::query_as(
-            "WITH delivered AS MATERIALIZED (SELECT k::jsonb AS key, v AS version FROM pg_catalog.unnest($2::text[], $3::bigint[]) AS d(k, v)),
+            "WITH delivered AS MATERIALIZED (SELECT k::jsonb AS key, v AS version FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
              locked AS MATERIALIZED (
                  SELECT p.key, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d USING (key)
                  WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),

@@ -46,7 +46,7 @@ pub(super) async fn remember(
         let sql = format!(
             "INSERT INTO lockstep.reverse_places AS p (table_name, place, version, key, row_key, live)
              SELECT $1, c.place, c.version, k.key, jsonb_build_array({row_key}), c.live
-             FROM pg_catalog.unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version, live)
+             FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version, live)
              JOIN (VALUES {}) AS k (n, key) USING (n) ORDER BY c.place
              ON CONFLICT (table_name, place) DO UPDATE SET version = excluded.version, key = excluded.key,
                  row_key = excluded.row_key, live = excluded.live, touched = excluded.touched
@@ -69,7 +69,7 @@ pub(super) async fn remember(
     if !unknown.is_empty() {
         let found: Vec<String> = sqlx::query_scalar(
             "UPDATE lockstep.reverse_places p SET version = c.version, live = false, touched = pg_current_xact_id()
-             FROM pg_catalog.unnest($2::text[], $3::bigint[]) AS c (place, version)
+             FROM unnest($2::text[], $3::bigint[]) AS c (place, version)
              WHERE p.table_name = $1 AND p.place = c.place AND p.version < c.version RETURNING p.place",
         )
         .bind(name)
@@ -157,7 +157,7 @@ pub(super) async fn note_earlier(
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why)
          SELECT $1, c.place, k.key, 'written under a DynamoOnly that is over'
-         FROM pg_catalog.unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN (VALUES {}) AS k (n, key) USING (n)
+         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN (VALUES {}) AS k (n, key) USING (n)
          WHERE NOT EXISTS (SELECT FROM lockstep.reverse_places p
                            WHERE p.table_name = $1 AND p.place = c.place AND p.version >= c.version) ORDER BY c.place
          ON CONFLICT (table_name, place) DO UPDATE SET why = excluded.why, key = excluded.key",

@@ -19,7 +19,7 @@ async fn an_applications_role_may_do_what_the_runbook_grants_and_no_more() {
     .expect("the catalogue is read");
     let all = |table: &str| ["DELETE", "INSERT", "SELECT", "UPDATE"].map(|right| format!("{table} {right}"));
     let mut documented = vec!["control SELECT".to_owned(), "dead_letters DELETE".to_owned(), "dead_letters SELECT".to_owned()];
-    documented.extend(["instances", "intents", "pending"].iter().flat_map(|table| all(table)));
+    documented.extend(["instances", "intents", "pending"].into_iter().flat_map(all));
     assert_eq!(held, documented);
     let sequences: Vec<String> = sqlx::query_scalar(
         "SELECT c.relname || ' ' || p FROM pg_class c CROSS JOIN unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) AS p

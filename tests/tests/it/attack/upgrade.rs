@@ -46,8 +46,8 @@ fn back() -> Vec<String> {
     sql.push("DROP FUNCTION lockstep.guard_settled() CASCADE".to_owned());
     for (table, names) in [
         ("pending", &["key_is_a_list", "version_is_one", "marked_some_day"][..]),
-        ("intents", &["key_is_a_list", "version_is_one", "made_some_day"]),
-        ("instances", &["lease_is_short", "renewed_some_day"]),
+        ("intents", &["key_is_a_list", "version_is_one", "made_some_day"][..]),
+        ("instances", &["lease_is_short", "renewed_some_day"][..]),
     ] {
         sql.extend(names.iter().map(|name| format!("ALTER TABLE lockstep.{table} DROP CONSTRAINT {name}")));
     }
