@@ -105,6 +105,8 @@ impl Source {
             .doing(&format!("connecting for the {what}'s lock"))?;
         // On a replica the lock of the same name is another one, and free.
         require_writer(&mut connection, &Told::default()).await.doing(&taking)?;
+        // Or else a role's `idle_session_timeout` ends it, and the lock with it, between two looks.
+        super::make_a_session(&mut connection).await.doing(&taking)?;
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
             .bind(key.0)
             .bind(key.1)

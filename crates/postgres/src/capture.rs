@@ -233,9 +233,9 @@ fn functions(binding: &TableBinding) -> Vec<String> {
     let mark = |key: &str| {
         format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version) \
-             VALUES ({name}, {key}, nextval('lockstep.version_seq')) \
+             VALUES ({name}, {key}, pg_catalog.nextval('lockstep.version_seq')) \
              ON CONFLICT (table_name, {digest}) DO UPDATE SET version = CASE WHEN excluded.version > p.version \
-             THEN excluded.version ELSE nextval('lockstep.version_seq') END;",
+             THEN excluded.version ELSE pg_catalog.nextval('lockstep.version_seq') END;",
             digest = digest_sql("key")
         )
     };
@@ -314,7 +314,7 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         // ALWAYS: a session with session_replication_role = replica is captured as well.
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {capture_trigger}"),
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
-        format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),
+        format!("REVOKE ALL ON FUNCTION {function}(), lockstep.refuse_truncate() FROM PUBLIC"),
     ]);
     statements
 }

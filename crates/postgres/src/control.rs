@@ -84,10 +84,14 @@ pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, leas
     let last: i64 =
         sqlx::query_scalar("SELECT last_value FROM lockstep.version_seq").fetch_one(&mut *transaction).await.doing(doing)?;
     let epoch = Epoch((last >> EPOCH_SHIFT) + 1).max(least);
-    sqlx::query("SELECT setval('lockstep.version_seq', $1)").bind(epoch.floor()).execute(&mut *transaction).await.doing(doing)?;
+    sqlx::query("SELECT pg_catalog.setval('lockstep.version_seq', $1)")
+        .bind(epoch.floor())
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
     if to == Phase::DynamoOnly {
         // For writers whose snapshot is older than this; see `capture`.
-        let freeze = sqlx::query("SELECT setval('lockstep.frozen_seq', $1)").bind(epoch.0).execute(&mut *transaction);
+        let freeze = sqlx::query("SELECT pg_catalog.setval('lockstep.frozen_seq', $1)").bind(epoch.0).execute(&mut *transaction);
         freeze.await.doing(doing)?;
         // For the reverse feed, which has to know it long after this epoch is over; see `reverse`.
         let note = sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1)").bind(epoch.0).execute(&mut *transaction);

@@ -109,6 +109,11 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn set_aside_pending(&self, table: &str, key: &SourceKey, version: Version, reason: &str) -> Result<bool> {
+        self.set_aside_text(table, &key.to_json(), version, reason).await
+    }
+
+    /// The same for a mark whose key may not read as one.
+    pub(super) async fn set_aside_text(&self, table: &str, key: &str, version: Version, reason: &str) -> Result<bool> {
         let sql = format!(
             "WITH locked AS MATERIALIZED (
                  SELECT {of_key} AS digest FROM lockstep.pending
@@ -122,7 +127,7 @@ impl Source {
         );
         let done = sqlx::query(AssertSqlSafe(sql))
             .bind(table)
-            .bind(key.to_json())
+            .bind(key)
             .bind(version.0)
             .bind(reason)
             .execute(self.pool())
@@ -179,7 +184,7 @@ impl Source {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
         let sql = format!(
             "SELECT x.key::text FROM lockstep.dead_letters x
-             JOIN (SELECT DISTINCT {} AS digest FROM unnest($2::text[]) AS k) AS d ON {} = d.digest WHERE x.table_name = $1",
+             JOIN (SELECT DISTINCT {} AS digest FROM pg_catalog.unnest($2::text[]) AS k) AS d ON {} = d.digest WHERE x.table_name = $1",
             digest_sql("k::jsonb"),
             digest_sql("x.key"),
         );
@@ -222,7 +227,7 @@ impl Source {
         let mut transaction = self.begin_marking().await?;
         let sql = format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT table_name, key, nextval('lockstep.version_seq') FROM lockstep.dead_letters WHERE table_name = $1
+             SELECT table_name, key, pg_catalog.nextval('lockstep.version_seq') FROM lockstep.dead_letters WHERE table_name = $1
              ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
             digest_sql("key")
         );

@@ -143,7 +143,7 @@ impl Source {
     /// The driver's.
     pub async fn accept_history(transaction: &mut PgConnection, server: Option<&str>, least: Epoch) -> Result<()> {
         let doing = "accepting the history of the source";
-        sqlx::query("SELECT setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
+        sqlx::query("SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
             .bind((least.0 - 1) << EPOCH_SHIFT)
             .execute(&mut *transaction)
             .await
@@ -212,8 +212,8 @@ impl Source {
     pub async fn mark_pending_anew(transaction: &mut PgConnection) -> Result<()> {
         let doing = "marking pending keys anew";
         for sql in [
-            "UPDATE lockstep.pending SET version = nextval('lockstep.version_seq')",
-            "UPDATE lockstep.intents SET repair_version = nextval('lockstep.version_seq')",
+            "UPDATE lockstep.pending SET version = pg_catalog.nextval('lockstep.version_seq')",
+            "UPDATE lockstep.intents SET repair_version = pg_catalog.nextval('lockstep.version_seq')",
         ] {
             sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
         }

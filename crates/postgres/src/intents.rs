@@ -103,7 +103,7 @@ pub async fn left_under(
     strict: bool,
 ) -> Result<Vec<Left>> {
     let sql = format!(
-        "SELECT d.n, p.version, CASE WHEN $4 THEN nextval('lockstep.version_seq') END, s.{first_key} IS NOT NULL, {columns}
+        "SELECT d.n, p.version, CASE WHEN $4 THEN pg_catalog.nextval('lockstep.version_seq') END, s.{first_key} IS NOT NULL, {columns}
          FROM unnest($2::bigint[], $3::text[]) AS d (n, key)
          JOIN lockstep.pending p ON p.table_name = $1 AND {stored} = {asked}
          LEFT JOIN {relation} AS s ON {same_row}",

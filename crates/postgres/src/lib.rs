@@ -5,7 +5,7 @@
 //! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress`
 //! (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows that come back from the target),
-//! `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a pass, and since a moment), `history`
+//! `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a pass, and since a moment), `history`
 //! (a step back is noticed), `archive` (the end).
 
 mod archive;
@@ -39,8 +39,10 @@ mod shape;
 mod some_rows;
 mod standing;
 mod statements;
+mod strangers;
 mod sweep;
 mod tuning;
+mod unreadable;
 mod unverified;
 mod verdicts;
 
@@ -72,6 +74,7 @@ pub use sessions::Session;
 pub use shape::{RowSecurity, Shape, column_types, columns_of, hides};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
+pub use strangers::ForeignHolder;
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use unverified::{ChangedKey, FullPass};
@@ -221,9 +224,13 @@ fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
         .application_name(&options.application_name)
         // Keys and literals must read the same in every session, whatever the role's defaults are.
         .options([("TimeZone", "UTC"), ("standard_conforming_strings", "on"), ("client_min_messages", "warning")])
-        // Or else a policy would hide rows from us, and a row that is hidden looks like one that was deleted (I15): with it off
-        // PostgreSQL refuses the statement, and says why.
+        // Or else a policy hides rows, and a row that is hidden looks like one that was deleted: with it off PostgreSQL refuses.
         .options([("row_security", "off")])
+        // Text of ours is compared as text: keys, fingerprints, rows.
+        .options([("IntervalStyle", "postgres"), ("bytea_output", "hex"), ("quote_all_identifiers", "off")])
+        .options([("transform_null_equals", "off"), ("array_nulls", "on"), ("default_transaction_read_only", "off")])
+        // A role's bound for its own queries would end a comparison of hours, and a wait that has a bound of its own.
+        .options([("statement_timeout", "0"), ("lock_timeout", "0")])
         // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).
         .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)]))
 }
@@ -244,5 +251,9 @@ async fn make_a_session(connection: &mut PgConnection) -> std::result::Result<()
                       CASE WHEN current_setting('server_encoding') = 'SQL_ASCII'
                            THEN set_config('client_encoding', 'SQL_ASCII', false) END,
                       CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
+    sqlx::query(sql).execute(&mut *connection).await?;
+    // Not every version of PostgreSQL has these, and a setting that it does not know ends a connection.
+    let sql = "SELECT pg_catalog.set_config(s.name, '0', false) FROM pg_catalog.pg_settings s
+               WHERE s.name IN ('idle_session_timeout', 'transaction_timeout') AND s.setting <> '0'";
     sqlx::query(sql).execute(connection).await.map(drop)
 }

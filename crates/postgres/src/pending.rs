@@ -73,9 +73,27 @@ impl Source {
     /// keeps the old snapshot for the joined row: new version, old image, written and acknowledged. For the same reason
     /// this is one statement and not two.
     ///
+    /// A mark that does not read as a key of the table is set aside, and the rest is read: no trigger of ours made it, and the
+    /// changes behind it must not wait for it.
+    ///
     /// # Errors
     /// The driver's.
     pub async fn read_pending(
+        &self,
+        binding: &TableBinding,
+        order: KeyOrder,
+        after: Option<&SourceKey>,
+        limit: i64,
+    ) -> Result<PendingBatch> {
+        match self.try_read_pending(binding, order, after, limit).await {
+            Err(error) if error.kind == Kind::Invalid && super::unreadable::set_aside(self, binding).await? > 0 => {
+                self.try_read_pending(binding, order, after, limit).await
+            }
+            read => read,
+        }
+    }
+
+    async fn try_read_pending(
         &self,
         binding: &TableBinding,
         order: KeyOrder,
@@ -199,7 +217,7 @@ impl Source {
     pub async fn pending_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
         let sql = format!(
-            "WITH asked AS MATERIALIZED (SELECT {} AS digest FROM unnest($2::text[]) AS k)
+            "WITH asked AS MATERIALIZED (SELECT {} AS digest FROM pg_catalog.unnest($2::text[]) AS k)
              SELECT p.key::text FROM lockstep.pending p JOIN asked a ON {} = a.digest WHERE p.table_name = $1
              UNION SELECT i.key::text FROM lockstep.intents i JOIN asked a ON {} = a.digest WHERE i.table_name = $1",
             digest_sql("k::jsonb"),

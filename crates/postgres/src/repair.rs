@@ -105,7 +105,7 @@ pub(super) async fn mark(connection: &mut PgConnection, binding: &TableBinding, 
     for keys in keys.chunks(KEYS_MAX) {
         let sql = format!(
             "INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT $1, key, nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM {} AS k) AS d
+             SELECT $1, key, pg_catalog.nextval('lockstep.version_seq') FROM (SELECT DISTINCT k.key FROM {} AS k) AS d
              ON CONFLICT (table_name, {}) DO UPDATE SET version = excluded.version",
             keys_sql(binding, 2),
             digest_sql("key")

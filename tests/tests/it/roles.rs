@@ -23,7 +23,7 @@ use crate::strict::failed;
 const RUNBOOK: &str = include_str!("../../../docs/runbook.md");
 
 /// The statements that the runbook gives for the role `app`.
-fn grants(role: &str) -> String {
+pub(crate) fn grants(role: &str) -> String {
     let block = RUNBOOK.split("```sql").find(|block| block.contains("GRANT USAGE ON SCHEMA lockstep")).expect("the grants");
     let (grants, _) = block.split_once("```").expect("a block ends");
     assert_eq!(grants.matches(" TO app;").count(), grants.matches("GRANT ").count(), "each is to the application's role");
@@ -31,7 +31,7 @@ fn grants(role: &str) -> String {
 }
 
 /// Makes a role with rights on the tables and nothing else; returns its name and how it connects.
-async fn role(world: &World, name: &str) -> (String, SourceOptions) {
+pub(crate) async fn role(world: &World, name: &str) -> (String, SourceOptions) {
     let database: String = world.value("SELECT current_database()::text").await;
     let role = format!("{database}_{name}");
     world.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'role'")).await;

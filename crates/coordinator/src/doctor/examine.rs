@@ -1,6 +1,7 @@
 //! From what is seen to what it means. Pure: it asks nobody, and reads no clock.
 
 use lockstep_core::{Epoch, Phase};
+use lockstep_postgres::ForeignHolder;
 
 use super::finding::{Diagnosis, Finding, Severity};
 use super::history;
@@ -54,6 +55,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
         return;
     }
     let phase = phase(seen);
+    findings.extend(seen.foreign_holders.iter().map(foreign_holder));
     findings.extend(truth::finding(seen));
     findings.extend(seen.histories.losses().iter().map(|loss| history::finding(loss, phase)));
     for open in &seen.open_steps {
@@ -99,6 +101,16 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
             "cargo xtask reverse-feed",
         ));
     }
+}
+
+/// A session that no Lockstep opened holds a lock of ours: any role that may connect can take one.
+fn foreign_holder(holder: &ForeignHolder) -> Finding {
+    let (pid, role) = (holder.pid, &holder.role);
+    Finding::broken(
+        format!("PostgreSQL backend {pid} of role {role} holds a lock of Lockstep, and is none of ours"),
+        if holder.barrier { "every write to the tables waits for it" } else { "no command that needs this lock can begin" },
+        format!("end it with SELECT pg_terminate_backend({pid}), and take CONNECT from roles that need it not"),
+    )
 }
 
 fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {

@@ -29,6 +29,8 @@ pub struct Observation {
     pub left: Vec<String>,
     /// Who holds which lock.
     pub at_work: AtWork,
+    /// Sessions of other roles that hold a lock of ours.
+    pub foreign_holders: Vec<lockstep_postgres::ForeignHolder>,
     /// Steps without an outcome.
     pub open_steps: Vec<Entry>,
     /// Whether a step among them, which moves the truth, came so far that DynamoDB may have been written as the truth.

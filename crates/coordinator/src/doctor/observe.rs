@@ -50,6 +50,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     seen.control = Some((control.phase, control.epoch, control.changed_at));
     let (coordinator, reverse_feed) = source.at_work().await?;
     seen.at_work = AtWork { coordinator, reverse_feed };
+    seen.foreign_holders = source.foreign_holders().await?;
     seen.open_steps = source.open_intents().await?;
     seen.target_written = moving::has_written_target(source, &seen.open_steps).await?;
     seen.open_writes = source.open_writes_age().await?;

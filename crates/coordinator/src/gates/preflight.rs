@@ -31,6 +31,15 @@ pub(crate) async fn preflight(migration: &Migration, observer: &dyn Observer) ->
         ),
     };
     gates.add(GateResult::pass("streams", streams));
+    // Reported, not refused: a throw-away cluster has no other role.
+    gates.add(GateResult::pass(
+        "role of the operator",
+        if migration.source.is_superuser().await? {
+            "a superuser: code of others that a write of ours runs can do anything. Use a role that owns the tables"
+        } else {
+            "no superuser"
+        },
+    ));
     for binding in &migration.tables {
         for gate in table_gates(migration, binding).await? {
             gates.add(gate.of(binding.name()));
@@ -49,6 +58,17 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
     };
     let mut gates = source_gates(&source_table, binding);
     gates.extend(source_tables::gates(migration, binding, &source_table).await?);
+    let foreign = migration.source.foreign_triggers(binding).await?;
+    gates.push(GateResult::check(
+        "code that our writes run",
+        foreign.is_empty(),
+        if foreign.is_empty() {
+            "of the table's owner, or ours".to_owned()
+        } else {
+            format!("triggers of {}", foreign.join(", "))
+        },
+        "their functions run with your rights: look at them, then drop the triggers, or let the table's owner own the functions",
+    ));
     let state = migration.source.table_state(binding.name()).await?;
     if let Some(state) = &state {
         gates.push(source_tables::is_captured(&state.fingerprint, &source_table.fingerprint));

@@ -1,0 +1,50 @@
+use lockstep_coordinator::Error;
+use lockstep_core::Kind;
+use lockstep_tests::World;
+use lockstep_tests::world::{LOGS, run};
+
+use crate::attack::{attacker, world};
+use crate::history::diagnosis;
+use crate::roles::role;
+
+/// S8: what was put into a schema before ran with the operator's rights.
+#[tokio::test]
+async fn a_schema_of_ours_that_another_role_made_is_refused_before_anything() {
+    for schema in ["lockstep", "lockstep_archive"] {
+        let world = World::start().await;
+        let (squatter, _) = role(&world, "squatter").await;
+        world.try_sql(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await.expect("dropped");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}; ALTER SCHEMA {schema} OWNER TO {squatter}")))
+            .execute(world.strangers())
+            .await
+            .expect("made");
+        let error = world.source.migrate_schema().await.expect_err("it is not ours");
+        assert_eq!(error.kind, Kind::Misconfigured);
+        assert!(error.message.contains(&squatter), "{}", error.message);
+    }
+}
+
+/// S12: the doctor said that nothing was wrong while every write waited.
+#[tokio::test]
+async fn a_foreign_holder_of_the_barrier_is_named() {
+    let world = world().await;
+    assert!(world.source.foreign_holders().await.expect("asked").is_empty());
+    let mut plain = attacker(&world, "mallory").await;
+    run(&mut plain, "SELECT pg_advisory_lock(1280262987, 1)").await;
+    let diagnosis = diagnosis(&world).await;
+    assert!(!diagnosis.sound);
+    assert!(diagnosis.findings.iter().any(|finding| finding.what.contains("mallory")), "the role is named");
+}
+
+/// S15: code of a role that may create triggers ran as the operator.
+#[tokio::test]
+async fn a_trigger_whose_function_is_another_roles_is_refused_by_a_gate() {
+    let world = World::start().await;
+    let (mallory, _) = role(&world, "mallory").await;
+    world.sql("CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'").await;
+    world.sql(&format!("ALTER FUNCTION public.evil() OWNER TO {mallory}")).await;
+    world.sql(&format!("CREATE TRIGGER aa AFTER INSERT ON {LOGS} FOR EACH ROW EXECUTE FUNCTION public.evil()")).await;
+    let Err(Error::Refused(report)) = world.coordinator().await.prepare(&()).await else { panic!("it is refused") };
+    let refusals = report.refusals();
+    assert!(refusals.contains("aa (") && refusals.contains(&mallory), "{refusals}");
+}
