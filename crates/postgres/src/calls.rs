@@ -244,13 +244,13 @@ fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> St
              lockstep_now := {now};
              IF ${marks} THEN
                  SELECT {row}, CASE WHEN s.{first_key} IS NOT NULL THEN {row_key}::text END,
-                        p.version, CASE WHEN p.version IS NOT NULL AND ${repairs} THEN nextval('lockstep.version_seq') END
+                        p.version, CASE WHEN p.version IS NOT NULL AND ${repairs} THEN pg_catalog.nextval('lockstep.version_seq') END
                  INTO {places}, lockstep_now, lockstep_version, lockstep_repair
                  FROM (SELECT lockstep_key::jsonb AS key) AS d
                  LEFT JOIN lockstep.pending p ON p.table_name = {table} AND {stored} = {of_new}
                  LEFT JOIN {relation} AS s ON {same_row};
                  IF lockstep_old_key IS DISTINCT FROM lockstep_key AND lockstep_old_key IS NOT NULL THEN
-                     SELECT p.version, CASE WHEN ${repairs} THEN nextval('lockstep.version_seq') END
+                     SELECT p.version, CASE WHEN ${repairs} THEN pg_catalog.nextval('lockstep.version_seq') END
                      INTO lockstep_old_version, lockstep_old_repair
                      FROM lockstep.pending p WHERE p.table_name = {table} AND {stored} = {of_old};
                  END IF;
