@@ -225,7 +225,8 @@ async fn a_rewrite_between_verdict_and_step_is_found_and_repaired() {
         world.sql("UPDATE payments SET loan_id = 2 WHERE payment_id = 7").await;
         stands_still(&migration, "repair --state").await;
         let found = diagnosis(&world).await;
-        assert!(!found.sound && found.findings.iter().any(|f| f.remedy == Some(Remedy::Recapture { table: PAYMENTS.to_owned() })), "{rewrite}: {found:?}");
+        let remedy = Some(Remedy::Recapture { table: PAYMENTS.to_owned() });
+        assert!(!found.sound && found.findings.iter().any(|finding| finding.remedy == remedy), "{rewrite}: {found:?}");
         let mended = mended(&world).await;
         assert!(mended.left.expect("looked at").sound, "{rewrite}");
         world.relay_until_empty().await;
