@@ -19,7 +19,8 @@
 //! `verified` (what a later pass goes on from); `count` (only counts).
 //!
 //! ```no_run
-//! # use lockstep_core::{source::{Source, TableBinding}, target::Target};
+//! # use lockstep_dynamo::Target;
+//! # use lockstep_postgres::{Source, TableBinding};
 //! # async fn example(source: Source, target: Target, tables: Vec<TableBinding>) {
 //! use lockstep_validator::{CancellationToken, Progress, ValidateOptions, validate};
 //!

@@ -55,8 +55,8 @@ impl Default for InstanceOptions {
 /// A registered instance. Shut it down when done; dropped, it deregisters in the background.
 ///
 /// ```no_run
-/// # async fn example(source: lockstep_core::source::Source) -> lockstep_core::Result<()> {
-/// use lockstep_core::instance::{Instance, InstanceOptions};
+/// # async fn example(source: lockstep_postgres::Source) -> lockstep_core::Result<()> {
+/// use lockstep::instance::{Instance, InstanceOptions};
 ///
 /// let instance = Instance::start(&source, InstanceOptions { name: "payments-api".into(), ..Default::default() }).await?;
 /// let phase = instance.phase(); // hand it to each store: they all see one phase

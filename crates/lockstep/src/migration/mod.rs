@@ -1,10 +1,7 @@
 //! The one handle that an application opens: its stores, and what runs behind them (R14).
 //!
 //! ```no_run
-//! # use lockstep_core::{MigratableTable, Result};
-//! # use lockstep_core::migration::{Migration, MigrationOptions};
-//! # use lockstep_core::source::SourceOptions;
-//! # use lockstep_core::target::TargetOptions;
+//! use lockstep::{MigratableTable, Migration, MigrationOptions, Result, SourceOptions, TargetOptions};
 //! # async fn example<Logs: MigratableTable>(logs: Logs, source: SourceOptions, row: Logs::Row) -> Result<()> {
 //! let options = MigrationOptions::new(source, TargetOptions::default()).table(logs, "integration_logs", "integration_logs")?;
 //! let migration = Migration::connect(options).await?;
