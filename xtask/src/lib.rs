@@ -1,4 +1,4 @@
-//! `cargo xtask`: every command of `lockstep`, and the chores of this checkout ([`mod@bench`], `soak`).
+//! `cargo xtask`: every command of `lockstep`, and the chores of this checkout ([`mod@bench`], `soak`, `ci`).
 
 pub mod bench;
 pub mod commands;
@@ -45,6 +45,8 @@ pub enum What {
     Bench(commands::bench::Args),
     #[allow(missing_docs)]
     Soak(commands::soak::Args),
+    #[allow(missing_docs)]
+    Ci(commands::ci::Args),
 }
 
 /// The whole program, from arguments to exit code.
@@ -66,6 +68,7 @@ async fn run(what: What, startup: Startup) -> anyhow::Result<Exit> {
     match what {
         What::Product(command) => lockstep_cli::run(command, startup).await,
         What::Bench(args) => commands::bench::run(startup.context(Vec::new())?, args).await,
+        What::Ci(args) => commands::ci::run(startup.context(Vec::new())?, args).await,
         What::Soak(args) => commands::soak::run(startup.context(Vec::new())?, args).await,
     }
 }

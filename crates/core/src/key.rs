@@ -138,6 +138,11 @@ impl TargetSchema {
     }
 }
 
+/// How the partition keys begin under which Lockstep keeps items of its own in a target table.
+const RESERVED: [&str; 3] = ["lockstep-history", "lockstep-marker#", "lockstep-probe"];
+/// Digits of those that are numbers.
+const RESERVED_DIGITS: usize = 38;
+
 fn check_length(text: &str, bytes_max: usize) -> Result<(), Unholdable> {
     match text.len() {
         0 => Err(Unholdable::because("is empty, which a DynamoDB key may not be")),
@@ -199,11 +204,15 @@ pub struct TargetKey {
 }
 
 impl TargetKey {
-    /// Checks the lengths of string keys.
+    /// Checks the lengths of string keys, and that the place is none that Lockstep keeps for itself.
     ///
     /// # Errors
-    /// When a part is empty or too long.
+    /// When a part is empty or too long, or the place is Lockstep's own: 1. A dictionary has the word `lockstep-history` as its
+    /// key. 2. Its row moves to the place of the table's mark. 3. The next mark makes a tombstone of it.
     pub fn check(&self) -> Result<(), Unholdable> {
+        if self.is_reserved() {
+            return Err(Unholdable::because("is the place of an item of Lockstep's own").of(PK));
+        }
         if let AttributeValue::S(text) = &self.partition {
             check_length(text, PARTITION_KEY_BYTES_MAX).map_err(|e| e.of(PK))?;
         }
@@ -211,6 +220,16 @@ impl TargetKey {
             check_length(text, SORT_KEY_BYTES_MAX).map_err(|e| e.of(SK))?;
         }
         Ok(())
+    }
+
+    /// Whether an item of Lockstep's own (a mark, a marker, a probe) may live there.
+    fn is_reserved(&self) -> bool {
+        match &self.partition {
+            AttributeValue::S(text) => RESERVED.iter().any(|start| text.starts_with(start)),
+            // Each of them has 38 digits and is negative; no number that a column counts by comes near.
+            AttributeValue::N(text) => text.strip_prefix('-').is_some_and(|digits| digits.len() >= RESERVED_DIGITS),
+            _ => false,
+        }
     }
 
     /// The key as an item with nothing else in it.
@@ -239,6 +258,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_row_is_never_at_a_place_of_lockstep_itself() {
+        let at = |partition| TargetKey { partition, sort: None }.check();
+        for reserved in ["lockstep-history", "lockstep-marker#3", "lockstep-probe"] {
+            assert!(at(AttributeValue::S(reserved.to_owned())).is_err(), "{reserved}");
+        }
+        assert!(at(AttributeValue::N(format!("-8{:037}", 0))).is_err());
+        assert!(at(AttributeValue::S("LOG#lockstep-history".to_owned())).is_ok());
+        assert!(at(AttributeValue::N(i64::MIN.to_string())).is_ok());
+    }
 
     #[track_caller]
     fn check(id: i64) {

@@ -13,8 +13,8 @@ use sqlx::Connection as _;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::PgConnection;
 
-use super::sessions::TRUSTED_FOR;
-
+/// Idle for longer, a connection may have been cut by a firewall or a restart.
+pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long connections are doubted after one turned out to be to such a node: others lead there as well.
 const DOUBTED_FOR: Duration = Duration::from_secs(10);
 

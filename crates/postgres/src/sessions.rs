@@ -15,10 +15,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool};
 
 use super::Source;
-use super::node::connections_are_doubted;
-
-/// Idle for longer, a connection may have been cut by a firewall or a restart.
-pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
+use super::node::{TRUSTED_FOR, connections_are_doubted};
 
 /// The sessions of one pool. Cheap to clone.
 #[derive(Clone, Debug)]
