@@ -74,7 +74,8 @@ impl Source {
     /// The driver's.
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
         let found = sqlx::query_as(
-            "SELECT *, (lease_ms - 1000 * extract(epoch FROM clock_timestamp() - renewed_at))::bigint AS lease_left_ms
+            // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better match.
+            "SELECT *, lease_ms - (1000::float8 * extract(epoch FROM clock_timestamp() - renewed_at)::float8)::bigint AS lease_left_ms
              FROM lockstep.instances ORDER BY state DESC, name, started_at, id",
         )
         .fetch_all(self.pool())

@@ -10,6 +10,7 @@ mod functions;
 mod grants;
 mod leases;
 mod marks;
+mod path;
 mod schema;
 mod sessions;
 mod upgrade;
