@@ -228,7 +228,8 @@ fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
         .options([("row_security", "off")])
         // Text of ours is compared as text: keys, fingerprints, rows.
         .options([("IntervalStyle", "postgres"), ("bytea_output", "hex"), ("quote_all_identifiers", "off")])
-        .options([("transform_null_equals", "off"), ("array_nulls", "on"), ("default_transaction_read_only", "off")])
+        .options([("transform_null_equals", "off"), ("array_nulls", "on")])
+        // Not `default_transaction_read_only`: a server that was made read-only is no source, and `node` says so.
         // A role's bound for its own queries would end a comparison of hours, and a wait that has a bound of its own.
         .options([("statement_timeout", "0"), ("lock_timeout", "0")])
         // A role may have it off; then a crash of the server would forget a flip, or an intent whose effect is in the target (I9).

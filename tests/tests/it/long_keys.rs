@@ -69,7 +69,7 @@ async fn a_backfill_sets_rows_with_long_keys_aside_and_goes_on() {
 }
 
 /// Schema `lockstep` as it was before its tables were keyed by digests, with the functions of then.
-const BEFORE: &str = r"
+pub(crate) const BEFORE: &str = r"
     DROP INDEX lockstep.pending_by_digest, lockstep.dead_letters_by_digest, lockstep.unverified_by_digest, lockstep.intents_by_transaction,
         lockstep.intents_by_digest, lockstep.reverse_places_by_digest, lockstep.reverse_places_by_row, lockstep.reverse_again_by_digest;
     ALTER TABLE lockstep.pending ADD CONSTRAINT pending_pkey PRIMARY KEY (table_name, key);
@@ -86,6 +86,7 @@ const BEFORE: &str = r"
         FOR made IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'lockstep'::regnamespace AND p.prosrc LIKE '%sha256%' LOOP
             body := replace(pg_get_functiondef(made), replace(digest, '%s', 'key'), 'key');
             body := replace(body, replace(digest, '%s', 'p.key'), 'p.key');
+            body := replace(body, replace(digest, '%s', 'd.key'), 'd.key');
             body := replace(body, replace(digest, '%s', 'lockstep_key::jsonb'), 'lockstep_key::jsonb');
             body := replace(body, replace(digest, '%s', 'lockstep_old_key::jsonb'), 'lockstep_old_key::jsonb');
             EXECUTE body;

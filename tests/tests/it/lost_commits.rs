@@ -48,7 +48,7 @@ impl Call {
     /// What commits it. One row, best effort, is one call: no transaction is left to be looked up, so nobody knows.
     fn commit(self, at_once: bool) -> (&'static str, Option<Told>) {
         match self {
-            Self::Put if at_once => (r#"SELECT * FROM lockstep."upsert_integration_logs""#, Some(Told::Unknown)),
+            Self::Put if at_once => (r#"SELECT * FROM lockstep."upsert_integration_logs_"#, Some(Told::Unknown)),
             _ => ("COMMIT", None),
         }
     }

@@ -235,7 +235,7 @@ fn settings(durable: bool) -> String {
         "\n# Lockstep: a throw-away cluster for one machine.\n\
          listen_addresses = '127.0.0.1'\n\
          unix_socket_directories = ''\n\
-         max_connections = 100\n\
+         max_connections = 300\n\
          shared_buffers = 128MB\n\
          wal_level = replica\n\
          autovacuum = on\n\

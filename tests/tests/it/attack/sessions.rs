@@ -24,7 +24,6 @@ async fn hostile_defaults_of_role_and_database_reach_no_session_of_ours() {
         ("default_transaction_isolation", "serializable", "read committed"),
         ("synchronous_commit", "off", "on"),
         // The last: what follows could not be set.
-        ("default_transaction_read_only", "on", "off"),
     ];
     for (name, value, _) in hostile {
         world.sql(&format!("ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = {value}")).await;

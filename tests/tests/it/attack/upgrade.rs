@@ -1,6 +1,7 @@
 use lockstep_postgres::Source;
 use lockstep_tests::World;
 
+use crate::long_keys::BEFORE;
 use crate::roles::role;
 
 /// What was there before the guards: marks and leases that they would refuse, and a grant that is no longer given.
@@ -9,6 +10,8 @@ async fn a_database_of_before_the_guards_is_mended_by_the_upgrade() {
     let world = World::start().await;
     world.source.migrate_schema().await.expect("made");
     let (app, _) = role(&world, "app").await;
+    // The newest first: what came after the guards goes before them.
+    world.sql(BEFORE).await;
     for sql in back() {
         world.sql(&sql).await;
     }
