@@ -60,6 +60,7 @@ pub struct Target {
     options: TargetOptions,
     described: tables::Described,
     listings: streams::Listings,
+    owner: Owner,
 }
 
 impl Target {
