@@ -11,8 +11,8 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use super::Target;
 use super::Owner;
+use super::Target;
 use super::payload_hash::PayloadHash;
 use super::streams::Listings;
 use super::tables::Described;

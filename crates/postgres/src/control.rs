@@ -63,10 +63,11 @@ const READING_ID: &str = "reading the identity of the migration";
 /// The driver's.
 pub async fn read_migration_id(connection: &mut PgConnection) -> Result<Option<String>> {
     // By way of JSON a column that an older schema lacks is NULL, and no error that would end a transaction.
-    let found: Result<Option<Option<String>>> = sqlx::query_scalar("SELECT pg_catalog.to_jsonb(c) ->> 'migration_id' FROM lockstep.control c")
-        .fetch_optional(connection)
-        .await
-        .doing(READING_ID);
+    let found: Result<Option<Option<String>>> =
+        sqlx::query_scalar("SELECT pg_catalog.to_jsonb(c) ->> 'migration_id' FROM lockstep.control c")
+            .fetch_optional(connection)
+            .await
+            .doing(READING_ID);
     match found {
         Err(error) if error.is_missing_table() => Ok(None),
         found => Ok(found?.flatten()),

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::options::Migration;
-use crate::records;
 use crate::rate::Rate;
+use crate::records;
 
 /// Writes in flight at once.
 const REQUESTS_IN_FLIGHT: usize = 16;
