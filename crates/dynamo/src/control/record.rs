@@ -187,10 +187,13 @@ impl TargetControl {
                     .expression_attribute_values(":truth", text(Phase::DynamoOnly.name()));
             }
             let sent = request.send().await.map_err(|e| fault::error("changing the control record", e));
+            let refused = matches!(&sent, Err(error) if error.kind == Kind::Refused);
+            if refused && self.owner_there().await? != owner {
+                // Another process has written the identity into it meanwhile. Once there it stays, so this is at most once.
+                continue;
+            }
             match sent {
                 Err(error) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
-                // Somebody has written his identity into it meanwhile. Once there it stays, so this is at most once.
-                Err(error) if error.kind == Kind::Refused && self.owner_there().await? != owner => {}
                 done => return done.map(drop),
             }
         }
