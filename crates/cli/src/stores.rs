@@ -161,8 +161,9 @@ impl Stores {
     }
 }
 
-/// Tells the target whose it is, so that the control table of another migration is not taken for this one's. A source that does not
-/// answer, or does not let this role read, cannot say; whoever moves something asks it again, and fails then.
+/// Tells the target whose it is, so that the control table of another migration is not taken for this one's.
+/// A source that does not answer, or does not let this role read, cannot say; a command that moves something
+/// asks it again, and fails then.
 async fn claim(source: &Source, target: &Target) -> anyhow::Result<()> {
     if let Ok(Some(id)) = source.migration_id().await {
         target.belongs_to(&id)?;

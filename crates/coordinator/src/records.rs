@@ -7,7 +7,8 @@ use lockstep_postgres::{CAPTURE_VERSION, Shape, Source, SourceTransaction, Table
 use crate::error::{Error, Result};
 use crate::options::Migration;
 
-/// Tells the target which migration it is used for, where the source knows: a control record of another one is refused from then on.
+/// Tells the target which migration it is used for, where the source knows: a control record of another one
+/// is refused from then on.
 ///
 /// # Errors
 /// The source's; [`Kind::Misconfigured`] where the target is used for another migration already.
@@ -18,16 +19,18 @@ pub(crate) async fn claim(source: &Source, target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to move anything in a migration that is complete, or over a control table that is another migration's. A target that does not
-/// answer cannot say so.
+/// Refuses to move anything in a migration that is complete, or over a control table that is another
+/// migration's. A target that does not answer cannot say so.
 ///
 /// # Errors
-/// [`Kind::Refused`], with what is left to do; [`Kind::Misconfigured`] over the record of another migration, or one that does not parse.
+/// [`Kind::Refused`], with what is left to do; [`Kind::Misconfigured`] over the record of another migration,
+/// or one that does not parse.
 pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
     let control = migration.target.control();
     let record = match control.record().await {
         Ok(Some(record)) => record,
-        // Missing credentials are of this kind too, and keep nobody from going back: so it must be readable, and wrong.
+        // Missing credentials are of this kind too, and do not keep a step back from being taken: so it must
+        // be readable, and wrong.
         Err(error) if error.kind == Kind::Misconfigured && control.foreign().await.is_ok() => return Err(error.into()),
         Ok(None) | Err(_) => return Ok(()),
     };

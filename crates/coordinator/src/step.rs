@@ -89,7 +89,8 @@ pub(crate) async fn step(
         return Err(Error::NotAdjacent { from, to });
     }
     if [from, to].contains(&Phase::DynamoOnly) {
-        // The control table of another migration is refused before anything is changed, and before the journal has an open step.
+        // The control table of another migration is refused before anything is changed, and before the
+        // journal has an open step.
         migration.target.control().record().await?;
     }
     if to > from {

@@ -141,7 +141,8 @@ impl Source {
         read_control(&mut connection).await
     }
 
-    /// The identity of this migration; `None` where schema `lockstep` is not there, or is of a version that knew none.
+    /// The identity of this migration; `None` where schema `lockstep` is not there, or is of a version that
+    /// knew none.
     ///
     /// # Errors
     /// The driver's.

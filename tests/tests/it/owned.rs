@@ -1,4 +1,5 @@
-//! Two migrations whose control table has one name: neither takes the other's record for its own, nor touches it.
+//! Two migrations whose control table has one name: neither takes the other's record for its own, nor touches
+//! it.
 
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ async fn of_another(world: &World) -> TargetControl {
     target.control()
 }
 
-/// Another migration moves its truth to a control table of the same name, and may complete. What its item is then.
+/// Another migration moves its truth to a control table of the same name, and may complete. What its item is
+/// then.
 async fn taken_by_another(world: &World, completes: bool) -> Attributes {
     let other = of_another(world).await;
     other.create().await.expect("a control table");
@@ -181,7 +183,7 @@ async fn a_record_without_an_owner_is_adopted_by_its_next_change_and_then_refuse
     assert_eq!(item(&world).await, before);
     assert_eq!(ours.next_id("payments").await.expect("read"), None);
 
-    // Whoever does not know his own leaves the owner as it is.
+    // A process that does not know its own leaves the owner as it is.
     let paused = unknowing.pause_writes(Epoch(4)).await.expect("paused");
     let now = ours.record().await.expect("still ours").expect("a record");
     assert_eq!((now.epoch, now.writes), (paused, Writes::Paused));

@@ -43,7 +43,8 @@ pub struct TargetSection {
     pub profile: Option<String>,
     /// What the names of all target tables begin with.
     pub table_prefix: String,
-    /// Name of the control table, of which each migration has one of its own; else `lockstep_control` after the prefix.
+    /// Name of the control table, of which each migration has one of its own; else `lockstep_control` after
+    /// the prefix.
     pub control_table: Option<String>,
     /// Whether to sign with made-up keys, which emulators accept.
     pub emulator_credentials: bool,

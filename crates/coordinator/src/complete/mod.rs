@@ -67,8 +67,9 @@ pub struct Completion {
 /// Completes a migration that is in DynamoOnly, or goes on with what an earlier run left.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock was not to be had; [`Kind::Misconfigured`] where the control table is another
-/// migration's; [`Kind::Refused`] where only DynamoDB says that it is complete; the stores'.
+/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock was not to be had; [`Kind::Misconfigured`] where
+/// the control table is another migration's; [`Kind::Refused`] where only DynamoDB says that it is complete;
+/// the stores'.
 ///
 /// # Cancel safety
 /// Run it again.
@@ -109,8 +110,9 @@ pub async fn complete(
 
 /// Refuses to tidy up in a source that does not itself stand where the completion was decided.
 ///
-/// 1. The control table is another migration's, of a version that wrote no identity into it, and that one completes. 2. `complete` of this
-/// one, in DualWrite, finds the record. 3. It takes triggers and pending changes out of a source that is the truth.
+/// 1. The control table is another migration's, of a version that wrote no identity into it, and that one
+/// completes. 2. `complete` of this one, in DualWrite, finds the record. 3. It takes triggers and pending
+/// changes out of a source that is the truth.
 async fn require_decided_here(migration: &Migration) -> Result<()> {
     let source = &migration.source;
     let found = match source.has_schema().await? {

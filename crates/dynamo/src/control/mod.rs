@@ -1,9 +1,9 @@
 //! The control table: what an application must know of its migration while PostgreSQL may be down.
 //!
 //! A small table of its own, so that streams, scans and validation of the target tables never meet it. Everything in it is
-//! read strongly consistent. In reading order: `record` (phase, epoch, whether writes wait), `owner` (whose it is), `leases` (who serves by it),
-//! `ids` (counters of identity keys), `columns` (what PostgreSQL can hold), `places` (where the row of an id lives), `purges`
-//! (how far one has come).
+//! read strongly consistent. In reading order: `record` (phase, epoch, whether writes wait), `owner` (whose
+//! it is), `leases` (who serves by it), `ids` (counters of identity keys), `columns` (what PostgreSQL can
+//! hold), `places` (where the row of an id lives), `purges` (how far one has come).
 
 mod columns;
 mod ids;
@@ -52,7 +52,8 @@ impl TargetControl {
     /// Creates the table, unless it is there. Safe to repeat.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] when a table of that name is something else, or another migration's; the driver's.
+    /// [`Kind::Misconfigured`] when a table of that name is something else, or another migration's; the
+    /// driver's.
     pub async fn create(&self) -> Result<()> {
         let there = match self.target.describe(&self.table, &SCHEMA).await? {
             TableStanding::There(there) if there.active => there,

@@ -1,9 +1,10 @@
 //! Whose the control table is.
 //!
-//! 1. Two migrations of one account have control tables of one name, which is the default. 2. One of them moves its truth here. 3. The
-//! other one reads that record and takes it for its own: its doctor has PostgreSQL follow a truth that was never here, and its applications
-//! write DynamoDB alone. So the record carries the identity of its migration, which PostgreSQL hands out with schema `lockstep`, and whoever
-//! knows his own takes no other for it.
+//! 1. Two migrations of one account have control tables of one name, which is the default. 2. One of them
+//! moves its truth here. 3. The other one reads that record and takes it for its own: its doctor has
+//! PostgreSQL follow a truth that was never here, and its applications write DynamoDB alone. So the record
+//! carries the identity of its migration, which PostgreSQL hands out with schema `lockstep`, and a process
+//! that knows its own takes no other for it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,11 +25,13 @@ pub(crate) struct Owner {
 }
 
 impl Target {
-    /// Tells this target, and every clone of it, which migration it is used for. From then on a control record of another one is
-    /// refused, and nothing in its table is changed. Told the same again, it changes nothing.
+    /// Tells this target, and every clone of it, which migration it is used for. From then on a control
+    /// record of another one is refused, and nothing in its table is changed. Told the same again, it changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] where it was told another one before: the source is another database than it was.
+    /// [`Kind::Misconfigured`] where it was told another one before: the source is another database than it
+    /// was.
     pub fn belongs_to(&self, id: &str) -> Result<()> {
         let known = self.owner.id.get_or_init(|| id.to_owned());
         if known == id {
@@ -52,8 +55,8 @@ impl TargetControl {
         self.target.owner.id.get().map(String::as_str)
     }
 
-    /// Why the record that is there is another migration's, and what to do; `None` where it is ours, where there is none, and where
-    /// one of both has no identity yet.
+    /// Why the record that is there is another migration's, and what to do; `None` where it is ours, where
+    /// there is none, and where one of both has no identity yet.
     ///
     /// # Errors
     /// The driver's.
@@ -67,7 +70,8 @@ impl TargetControl {
         Err(Error::target(Kind::Misconfigured, "reading the control record", why))
     }
 
-    /// Refuses to change anything in a table whose record is another migration's. The record is read until it was once seen to be ours.
+    /// Refuses to change anything in a table whose record is another migration's. The record is read until it
+    /// was once seen to be ours.
     pub(super) async fn require_own_table(&self) -> Result<()> {
         let Some(ours) = self.owner() else { return Ok(()) };
         if self.target.owner.seen.get().is_some() {

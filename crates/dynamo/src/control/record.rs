@@ -140,8 +140,9 @@ impl TargetControl {
         }
     }
 
-    /// Puts `record` under `condition`; a lost answer is looked up by repeating. It is put under the identity of this migration, and a
-    /// record of another one is never written over. Where ours is not known, the one that is there stays.
+    /// Puts `record` under `condition`; a lost answer is looked up by repeating. It is put under the identity
+    /// of this migration, and a record of another one is never written over. Where ours is not known, the one
+    /// that is there stays.
     async fn change(&self, record: TargetRecord, condition: &str, before: Before) -> Result<()> {
         let mut item = key(CONTROL, CONTROL);
         item.insert("phase".to_owned(), text(record.phase.name()));
@@ -189,7 +190,8 @@ impl TargetControl {
             let sent = request.send().await.map_err(|e| fault::error("changing the control record", e));
             let refused = matches!(&sent, Err(error) if error.kind == Kind::Refused);
             if refused && self.owner_there().await? != owner {
-                // Another process has written the identity into it meanwhile. Once there it stays, so this is at most once.
+                // Another process has written the identity into it meanwhile. Once there it stays, so this is
+                // at most once.
                 continue;
             }
             match sent {
