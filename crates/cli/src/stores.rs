@@ -56,6 +56,7 @@ impl Stores {
             Some(source) => {
                 let source = Source::connect(&source).await?;
                 let target = Target::connect(config.target_options()).await;
+                claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
             }
             None => {
@@ -78,6 +79,7 @@ impl Stores {
             Some(source) => {
                 let source = Source::connect_lazily(&source)?;
                 let target = Target::connect(config.target_options()).await;
+                claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
             }
             None => Self::configured(config).await,
@@ -157,6 +159,16 @@ impl Stores {
             }
         }
     }
+}
+
+/// Tells the target whose it is, so that the control table of another migration is not taken for this one's.
+/// A source that does not answer, or does not let this role read, cannot say; a command that moves something
+/// asks it again, and fails then.
+async fn claim(source: &Source, target: &Target) -> anyhow::Result<()> {
+    if let Ok(Some(id)) = source.migration_id().await {
+        target.belongs_to(&id)?;
+    }
+    Ok(())
 }
 
 impl Embedded {

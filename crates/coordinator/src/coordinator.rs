@@ -43,8 +43,15 @@ impl Coordinator {
     /// # Errors
     /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`Error::HistoryLost`].
     pub async fn open(migration: Migration) -> Result<Self> {
+        records::claim(&migration.source, &migration.target).await?;
         records::require_going_on(&migration).await?;
+        let known = migration.target.has_owner();
         migration.source.migrate_schema().await?;
+        records::claim(&migration.source, &migration.target).await?;
+        if !known {
+            // With the schema came the identity, by which a record of another migration is told from ours.
+            records::require_going_on(&migration).await?;
+        }
         let lock = migration.source.lock_coordinator().await?;
         history::require_kept(&migration).await?;
         let recovered = step::recover_all(&migration).await?;

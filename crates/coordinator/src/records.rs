@@ -1,23 +1,46 @@
 //! What the records of both stores say of a migration, for gates, steps and the doctor alike.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
-use lockstep_postgres::{CAPTURE_VERSION, Shape, SourceTransaction, TableBinding};
+use lockstep_dynamo::Target;
+use lockstep_postgres::{CAPTURE_VERSION, Shape, Source, SourceTransaction, TableBinding};
 
 use crate::error::{Error, Result};
 use crate::options::Migration;
 
-/// Refuses to move anything in a migration that is complete. A target that does not answer cannot say so.
+/// Tells the target which migration it is used for, where the source knows: a control record of another one
+/// is refused from then on.
 ///
 /// # Errors
-/// [`Kind::Refused`], with what is left to do.
+/// The source's; [`Kind::Misconfigured`] where the target is used for another migration already.
+pub(crate) async fn claim(source: &Source, target: &Target) -> Result<()> {
+    if let Some(id) = source.migration_id().await? {
+        target.belongs_to(&id)?;
+    }
+    Ok(())
+}
+
+/// Refuses to move anything in a migration that is complete, or over a control table that is another
+/// migration's. A target that does not answer cannot say so.
+///
+/// # Errors
+/// [`Kind::Refused`], with what is left to do; [`Kind::Misconfigured`] over the record of another migration,
+/// or one that does not parse.
 pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
-    let Ok(Some(record)) = migration.target.control().record().await else { return Ok(()) };
+    let control = migration.target.control();
+    let record = match control.record().await {
+        Ok(Some(record)) => record,
+        // Missing credentials are of this kind too, and do not keep a step back from being taken: so it must
+        // be readable, and wrong.
+        Err(error) if error.kind == Kind::Misconfigured && control.foreign().await.is_ok() => return Err(error.into()),
+        Ok(None) | Err(_) => return Ok(()),
+    };
     match record.completed_at {
         None => Ok(()),
         Some(since) => {
             let message = format!(
                 "the migration is complete since {}: DynamoDB is the truth for good, and nothing is moved any more. `complete` again \
-                 finishes what it may have left; `cleanup --drop-source` drops the source tables",
+                 finishes what it may have left; `cleanup --drop-source` drops the source tables. If it was another migration that had \
+                 this control table before, set target.control_table to a name of this one's own",
                 since.format("%Y-%m-%d %H:%M:%S UTC")
             );
             Err(StoreError::target(Kind::Refused, "going on with the migration", message).into())

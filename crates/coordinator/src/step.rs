@@ -88,6 +88,11 @@ pub(crate) async fn step(
     if from.next() != Some(to) && from.previous() != Some(to) {
         return Err(Error::NotAdjacent { from, to });
     }
+    if [from, to].contains(&Phase::DynamoOnly) {
+        // The control table of another migration is refused before anything is changed, and before the
+        // journal has an open step.
+        migration.target.control().record().await?;
+    }
     if to > from {
         // That the target tables are the ones in use is a gate.
         history::require_marks(migration).await?;

@@ -11,6 +11,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
+use super::Owner;
 use super::Target;
 use super::payload_hash::PayloadHash;
 use super::streams::Listings;
@@ -38,7 +39,7 @@ pub struct TargetOptions {
     /// one is dead after half an hour.
     pub request_lifetime: Duration,
     /// Name of the table that holds the control record while the truth is in DynamoDB. One for each migration: its name must
-    /// differ where two share an account and a region.
+    /// differ where two share an account and a region; see [`Target::belongs_to`].
     pub control_table: String,
 }
 
@@ -101,6 +102,7 @@ impl Target {
             options,
             described: Described::default(),
             listings: Listings::default(),
+            owner: Owner::default(),
         }
     }
 }

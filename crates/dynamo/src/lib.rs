@@ -35,6 +35,7 @@ mod transact;
 pub use backoff::Backoff;
 pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
 pub use connect::TargetOptions;
+use control::Owner;
 pub use control::TargetControl;
 pub use count::{CountPage, CountWhat};
 pub use fence::Fence;
@@ -60,6 +61,7 @@ pub struct Target {
     options: TargetOptions,
     described: tables::Described,
     listings: streams::Listings,
+    owner: Owner,
 }
 
 impl Target {

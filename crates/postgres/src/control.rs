@@ -55,6 +55,25 @@ pub async fn read_control(connection: &mut PgConnection) -> Result<Control> {
     control_of_row(&row)
 }
 
+const READING_ID: &str = "reading the identity of the migration";
+
+/// As [`Source::migration_id`], on `connection`.
+///
+/// # Errors
+/// The driver's.
+pub async fn read_migration_id(connection: &mut PgConnection) -> Result<Option<String>> {
+    // By way of JSON a column that an older schema lacks is NULL, and no error that would end a transaction.
+    let found: Result<Option<Option<String>>> =
+        sqlx::query_scalar("SELECT pg_catalog.to_jsonb(c) ->> 'migration_id' FROM lockstep.control c")
+            .fetch_optional(connection)
+            .await
+            .doing(READING_ID);
+    match found {
+        Err(error) if error.is_missing_table() => Ok(None),
+        found => Ok(found?.flatten()),
+    }
+}
+
 /// Phase and epoch of a row with the columns `phase`, `epoch` and `changed_at`.
 pub(crate) fn control_of_row(row: &PgRow) -> Result<Control> {
     let phase: String = row.get("phase");
@@ -120,6 +139,16 @@ impl Source {
     pub async fn control(&self) -> Result<Control> {
         let mut connection = self.pool().acquire().await.doing("reading the phase")?;
         read_control(&mut connection).await
+    }
+
+    /// The identity of this migration; `None` where schema `lockstep` is not there, or is of a version that
+    /// knew none.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn migration_id(&self) -> Result<Option<String>> {
+        let mut connection = self.pool().acquire().await.doing(READING_ID)?;
+        read_migration_id(&mut connection).await
     }
 
     /// Phase and epoch, read behind the barrier: a phase change that is under way is waited for.

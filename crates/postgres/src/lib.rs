@@ -54,7 +54,7 @@ pub use binding::{list, quote_identifier};
 pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::{CAPTURE_VERSION, CaptureState};
 pub(crate) use control::control_of_row;
-pub use control::{TableState, flip_phase, flip_phase_at_least, read_control};
+pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;
 pub use history::{KnownMarks, NewMark, SourceHistory};

@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "level", include_str!("level.sql")),
     (9, "history", include_str!("history.sql")),
     (10, "rights", include_str!("rights.sql")),
+    (11, "owner", include_str!("owner.sql")),
     (12, "digest", include_str!("digest.sql")),
 ];
 

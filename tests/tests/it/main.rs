@@ -35,6 +35,7 @@ mod moving;
 mod not_understood;
 mod one_reading;
 mod orphans;
+mod owned;
 mod planted;
 mod process;
 mod quality;

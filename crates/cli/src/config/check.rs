@@ -117,6 +117,12 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             &format!("makes the table name `{}`; DynamoDB allows 3 to 255 of a-z A-Z 0-9 _ - .", named.target),
         );
     }
+    if let Some(control) = &target.control_table {
+        let legal = control.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        let free = tables.names(&target.table_prefix).iter().all(|named| named.target != *control);
+        let must = "must be 3 to 255 of a-z A-Z 0-9 _ - . and no table's target";
+        require(legal && free && (3..=255).contains(&control.len()), "target.control_table", must);
+    }
     let names: Vec<_> = tables.names(&target.table_prefix);
     for (n, one) in names.iter().enumerate() {
         if let Some(other) = names[..n].iter().find(|other| other.target == one.target) {

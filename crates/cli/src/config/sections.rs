@@ -43,6 +43,9 @@ pub struct TargetSection {
     pub profile: Option<String>,
     /// What the names of all target tables begin with.
     pub table_prefix: String,
+    /// Name of the control table, of which each migration has one of its own; else `lockstep_control` after
+    /// the prefix.
+    pub control_table: Option<String>,
     /// Whether to sign with made-up keys, which emulators accept.
     pub emulator_credentials: bool,
     /// Longest wait for the answer to one request.
@@ -198,6 +201,7 @@ impl Default for TargetSection {
             region: None,
             profile: None,
             table_prefix: String::new(),
+            control_table: None,
             emulator_credentials: options.emulator_credentials,
             request_timeout_ms: ms(options.request_timeout),
             connect_timeout_ms: ms(options.connect_timeout),

@@ -44,8 +44,14 @@ impl Config {
             connect_timeout: Duration::from_millis(target.connect_timeout_ms),
             request_timeout: Duration::from_millis(target.request_timeout_ms),
             request_lifetime: Duration::from_secs(target.request_lifetime_s),
-            control_table: format!("{}lockstep_control", target.table_prefix),
+            control_table: self.control_table(),
         }
+    }
+
+    /// Name of the control table: as it is set, or by the prefix.
+    pub fn control_table(&self) -> String {
+        let target = &self.target;
+        target.control_table.clone().unwrap_or_else(|| format!("{}lockstep_control", target.table_prefix))
     }
 
     /// How to reach an emulator at `endpoint_url`.

@@ -21,7 +21,7 @@ pub use purge::{PurgeOptions, PurgeProgress, Purged, purge};
 
 use std::time::Duration;
 
-use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{Entry, EntryKind, IntentId};
 use lockstep_validator::{Progress as Compared, Report, ValidateOptions, validate};
@@ -34,6 +34,7 @@ use crate::gate::{GateReport, Observer};
 use crate::journal::COMPLETE;
 use crate::moving::Feed;
 use crate::options::Migration;
+use crate::records;
 
 /// Longest wait for a reverse feed of another process to see that it is over.
 const FEED_ENDS_WITHIN: Duration = Duration::from_secs(15);
@@ -66,7 +67,9 @@ pub struct Completion {
 /// Completes a migration that is in DynamoOnly, or goes on with what an earlier run left.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock was not to be had; the stores'.
+/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock was not to be had; [`Kind::Misconfigured`] where
+/// the control table is another migration's; [`Kind::Refused`] where only DynamoDB says that it is complete;
+/// the stores'.
 ///
 /// # Cancel safety
 /// Run it again.
@@ -77,8 +80,10 @@ pub async fn complete(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<Completion> {
+    records::claim(&migration.source, &migration.target).await?;
     let control = migration.target.control();
     if let Some((record, since)) = control.record().await?.and_then(|record| Some((record, record.completed_at?))) {
+        require_decided_here(migration).await?;
         observer.note(&format!(
             "the migration is complete since {}; going on with what is left to do",
             since.format("%Y-%m-%d %H:%M:%S UTC")
@@ -101,6 +106,30 @@ pub async fn complete(
     let journal_file = tidy(migration, &record, archive, observer).await;
     lock.release().await;
     Ok(Completion { epoch: record.epoch, resumed: false, gates: Some(gates), report: Some(report), journal_file: journal_file? })
+}
+
+/// Refuses to tidy up in a source that does not itself stand where the completion was decided.
+///
+/// 1. The control table is another migration's, of a version that wrote no identity into it, and that one
+/// completes. 2. `complete` of this one, in DualWrite, finds the record. 3. It takes triggers and pending
+/// changes out of a source that is the truth.
+async fn require_decided_here(migration: &Migration) -> Result<()> {
+    let source = &migration.source;
+    let found = match source.has_schema().await? {
+        true => match source.control().await?.phase {
+            Phase::DynamoOnly => return Ok(()),
+            phase => format!("PostgreSQL says {phase}"),
+        },
+        false if source.completed().await?.is_some() => return Ok(()),
+        false => "PostgreSQL knows nothing of it".to_owned(),
+    };
+    let message = format!(
+        "DynamoDB's control table {} says that the migration is complete, and {found}: the table is another migration's, or PostgreSQL was \
+         restored to before DynamoOnly. Nothing was changed. If the table is another's, set target.control_table to a name of this \
+         migration's own; else see `doctor`",
+        migration.target.control().table()
+    );
+    Err(StoreError::source(Kind::Refused, COMPLETE, message).into())
 }
 
 /// Proves that both stores hold the same, keeps the journal, and decides.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::options::Migration;
 use crate::rate::Rate;
+use crate::records;
 
 /// Writes in flight at once.
 const REQUESTS_IN_FLIGHT: usize = 16;
@@ -78,6 +79,7 @@ pub async fn purge(
 }
 
 async fn completed(migration: &Migration) -> Result<(Epoch, DateTime<Utc>)> {
+    records::claim(&migration.source, &migration.target).await?;
     let record = migration.target.control().record().await?;
     record.and_then(|record| Some((record.epoch, record.completed_at?))).ok_or_else(|| refused("the migration is not complete"))
 }

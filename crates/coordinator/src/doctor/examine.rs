@@ -46,12 +46,15 @@ pub fn examine(seen: &Observation) -> Diagnosis {
 
 /// What is not of a single table.
 fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
-    if seen.target_record.is_some_and(|record| record.completed_at.is_some()) {
-        findings.push(Finding::attention(
-            "the migration is complete, and PostgreSQL still has what only a migration needs",
-            "nothing is moved any more, and its tables refuse every write",
-            "cargo xtask complete, which goes on where it stopped",
+    if let Some(why) = &seen.foreign_control_table {
+        findings.push(Finding::broken(
+            "the control table belongs to another migration",
+            "nothing of its record is used here. Applications go by PostgreSQL alone; no step is taken before it is put right",
+            why,
         ));
+    }
+    if seen.target_record.is_some_and(|record| record.completed_at.is_some()) {
+        findings.push(complete_in_target(seen));
         return;
     }
     let phase = phase(seen);
@@ -93,13 +96,32 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
         instances(seen, epoch, findings);
     }
     // While a store has lost history, or the truth is between two stores, a feed would refuse.
-    let feeds = phase == Phase::DynamoOnly && truth::finding(seen).is_none() && seen.histories.losses().is_empty();
+    let ours = seen.foreign_control_table.is_none();
+    let feeds = phase == Phase::DynamoOnly && ours && truth::finding(seen).is_none() && seen.histories.losses().is_empty();
     if feeds && seen.at_work.reverse_feed.is_none() {
         findings.push(Finding::attention(
             "no reverse feed runs",
             "PostgreSQL does not follow. DynamoDB's streams keep changes for 24 h; after that the way back needs a reverse backfill",
             "cargo xtask reverse-feed",
         ));
+    }
+}
+
+/// DynamoDB says that the migration is complete, and schema `lockstep` is there.
+fn complete_in_target(seen: &Observation) -> Finding {
+    match seen.control {
+        Some((of_source, ..)) if of_source != Phase::DynamoOnly => Finding::broken(
+            format!("DynamoDB says that the migration is complete, and PostgreSQL says {of_source}"),
+            "the control table is another migration's, made by a version that wrote no owner into it, or PostgreSQL was restored to before \
+             DynamoOnly. Nothing is taken out of PostgreSQL",
+            "if the control table is another migration's, set target.control_table to a name of this one's own; if PostgreSQL was \
+             restored, restore a newer backup, or leave it: DynamoDB is the truth for good",
+        ),
+        _ => Finding::attention(
+            "the migration is complete, and PostgreSQL still has what only a migration needs",
+            "nothing is moved any more, and its tables refuse every write",
+            "cargo xtask complete, which goes on where it stopped",
+        ),
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Observation {
     pub control: Option<(Phase, Epoch, DateTime<Utc>)>,
     /// DynamoDB's; `None` where the truth was never there, or it could not be asked.
     pub target_record: Option<TargetRecord>,
+    /// Why the control table in DynamoDB is another migration's; then nothing of its record is seen here.
+    pub foreign_control_table: Option<String>,
     /// The newest epoch in which DynamoDB may have been written, as PostgreSQL remembers it.
     pub newest_target_epoch: Option<Epoch>,
     /// Tables whose id counters in DynamoDB would hand out ids that are in use.

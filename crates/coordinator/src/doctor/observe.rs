@@ -8,7 +8,7 @@ use crate::truth::set_back;
 
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 use crate::error::Result;
-use crate::{history, moving};
+use crate::{history, moving, records};
 
 /// Looks at everything.
 ///
@@ -19,6 +19,9 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     match source.has_schema().await {
         Ok(installed) => seen.installed = installed,
         Err(error) => seen.source_error = Some(error.to_string()),
+    }
+    if seen.installed {
+        records::claim(source, target).await?;
     }
     for binding in tables {
         let mut table = TableSeen {
@@ -34,6 +37,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         seen.tables.push(table);
     }
     // A table that was never made says nothing; one that cannot be asked is told of by the tables.
+    seen.foreign_control_table = target.control().foreign().await.ok().flatten();
     seen.target_record = target.control().record().await.ok().flatten();
     if !seen.installed {
         if seen.source_error.is_none() {

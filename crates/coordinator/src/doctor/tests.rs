@@ -132,6 +132,15 @@ fn triggers_that_were_off_are_put_back_unless_the_columns_are_unknown() {
 }
 
 #[test]
+fn the_record_of_another_migration_is_told_of_and_nothing_is_proposed() {
+    for phase in Phase::ALL {
+        let foreign_control_table = Some("it was made for another database".to_owned());
+        let foreign = Observation { foreign_control_table, target_record: None, ..seen(phase) };
+        check(&foreign, false, &["the control table belongs to another migration"], &[]);
+    }
+}
+
+#[test]
 fn where_the_source_lost_something_as_well_nothing_of_the_target_is_overwritten_unasked() {
     let mark = lockstep_dynamo::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
     let mut both = lost(Phase::DualWrite, 5, Found::There { id: None, mark: Some(mark) });

@@ -32,6 +32,10 @@ pub(super) fn epoch(seen: &Observation) -> Option<Epoch> {
 /// What is wrong with them.
 pub(super) fn finding(seen: &Observation) -> Option<Finding> {
     let control = seen.control()?;
+    if seen.foreign_control_table.is_some() {
+        // What is not ours says nothing of us: not that a record was lost either.
+        return None;
+    }
     let moving = seen.open_steps.iter().any(|open| open.step == journal::CHANGE_PHASE);
     // Not while somebody is at it: what was read of the records, one after the other, may be of two moments.
     let written = seen.target_written && seen.at_work.coordinator.is_none();

@@ -19,6 +19,7 @@ impl TargetControl {
     /// # Cancel safety
     /// Repeat it.
     pub async fn put_columns(&self, table: &str, types: &ColumnTypes) -> Result<()> {
+        Backoff::brief().retry(|| self.require_own_table()).await?;
         let types = types.iter().map(|(column, sql_type)| (column.to_owned(), text(sql_type))).collect();
         let mut item = key(&partition(table), SORT);
         item.insert(TYPES.to_owned(), AttributeValue::M(types));

@@ -34,6 +34,7 @@ impl TargetControl {
     /// # Errors
     /// [`Kind::Misconfigured`] where the counter was never seeded; the driver's.
     pub async fn take_ids(&self, table: &str, size: u32) -> Result<IdBlock> {
+        Backoff::brief().retry(|| self.require_own_table()).await?;
         let (doing, size) = (format!("taking ids for {table}"), i64::from(size.max(1)));
         let sent = Backoff::brief().retry(|| async {
             let request = self.target.client.update_item().table_name(&self.table).set_key(Some(key(&partition(table), SORT)));
@@ -74,6 +75,7 @@ impl TargetControl {
     /// Repeat it.
     pub async fn raise_ids(&self, table: &str, next: i64, create: bool) -> Result<Option<i64>> {
         let condition = if create { "attribute_not_exists(#n) OR #n < :next" } else { "#n < :next" };
+        Backoff::brief().retry(|| self.require_own_table()).await?;
         let mut backoff = Backoff::brief();
         loop {
             let request = self.target.client.update_item().table_name(&self.table).set_key(Some(key(&partition(table), SORT)));

@@ -17,7 +17,11 @@ const EXPIRED_KEPT_MS: i64 = 24 * 3_600 * 1_000;
 
 impl TargetControl {
     /// Makes an instance known, or known again. It has acknowledged nothing yet.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] where the table is another migration's; the driver's.
     pub async fn register(&self, who: &Registration) -> Result<()> {
+        self.require_own_table().await?;
         let mut item = key(INSTANCES, &who.id.to_string());
         item.insert("name".to_owned(), text(&who.name));
         item.insert("pid".to_owned(), number(std::process::id()));
@@ -111,6 +115,7 @@ impl TargetControl {
     /// # Errors
     /// The driver's.
     pub async fn expire_instance(&self, seen: &InstanceRow) -> Result<bool> {
+        self.require_own_table().await?;
         let doing = "noting that a lease is over";
         let place = Some(key(INSTANCES, &seen.id.to_string()));
         if seen.state == InstanceState::Expired && seen.lease_left_ms < -EXPIRED_KEPT_MS {

@@ -1,18 +1,20 @@
 //! The control table: what an application must know of its migration while PostgreSQL may be down.
 //!
 //! A small table of its own, so that streams, scans and validation of the target tables never meet it. Everything in it is
-//! read strongly consistent. In reading order: `record` (phase, epoch, whether writes wait), `leases` (who serves by it),
-//! `ids` (counters of identity keys), `columns` (what PostgreSQL can hold), `places` (where the row of an id lives), `purges`
-//! (how far one has come).
+//! read strongly consistent. In reading order: `record` (phase, epoch, whether writes wait), `owner` (whose
+//! it is), `leases` (who serves by it), `ids` (counters of identity keys), `columns` (what PostgreSQL can
+//! hold), `places` (where the row of an id lives), `purges` (how far one has come).
 
 mod columns;
 mod ids;
 mod leases;
+mod owner;
 mod places;
 mod purges;
 mod record;
 
 pub use ids::IdBlock;
+pub(crate) use owner::Owner;
 pub use places::Place;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -50,14 +52,15 @@ impl TargetControl {
     /// Creates the table, unless it is there. Safe to repeat.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] when a table of that name is something else; the driver's.
+    /// [`Kind::Misconfigured`] when a table of that name is something else, or another migration's; the
+    /// driver's.
     pub async fn create(&self) -> Result<()> {
         let there = match self.target.describe(&self.table, &SCHEMA).await? {
             TableStanding::There(there) if there.active => there,
             _ => self.target.create(&self.table, &SCHEMA, false).await?,
         };
         match there.mismatches.as_slice() {
-            [] => Ok(()),
+            [] => self.require_own_table().await,
             wrong => {
                 let message = format!("{}; choose another name or remove it", wrong.join("; "));
                 Err(Error::target(Kind::Misconfigured, format!("creating {}", self.table), message))

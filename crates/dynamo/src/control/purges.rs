@@ -23,6 +23,7 @@ impl TargetControl {
     /// # Errors
     /// The driver's.
     pub async fn set_purge_cursor(&self, table: &str, what: Purge, after: Option<&TargetKey>) -> Result<()> {
+        self.require_own_table().await?;
         let mut item = key(&partition(table), sort(what));
         let client = &self.target.client;
         match after {

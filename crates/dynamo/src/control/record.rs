@@ -6,18 +6,20 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use lockstep_core::{Attributes, Epoch, Error, Kind, Phase, Result, Retry, TargetRecord, Writes};
 
+use super::owner::OWNER;
 use super::{TargetControl, key, number, number_at, text, text_at};
 use crate::{Backoff, fault};
 
-const CONTROL: &str = "CONTROL";
+pub(super) const CONTROL: &str = "CONTROL";
 
 impl TargetControl {
     /// The record; `None` where the truth was never in the target.
     ///
     /// # Errors
-    /// The driver's; [`Kind::Misconfigured`] where it does not parse.
+    /// The driver's; [`Kind::Misconfigured`] where it does not parse, or is another migration's.
     pub async fn record(&self) -> Result<Option<TargetRecord>> {
         let Some(item) = self.read(CONTROL, CONTROL).await? else { return Ok(None) };
+        self.require_own(&item)?;
         let parsed = parse(&item).ok_or_else(|| self.damaged("the control record"))?;
         Ok(Some(parsed))
     }
@@ -138,7 +140,9 @@ impl TargetControl {
         }
     }
 
-    /// Puts `record` under `condition`; a lost answer is looked up by repeating.
+    /// Puts `record` under `condition`; a lost answer is looked up by repeating. It is put under the identity
+    /// of this migration, and a record of another one is never written over. Where ours is not known, the one
+    /// that is there stays.
     async fn change(&self, record: TargetRecord, condition: &str, before: Before) -> Result<()> {
         let mut item = key(CONTROL, CONTROL);
         item.insert("phase".to_owned(), text(record.phase.name()));
@@ -151,25 +155,57 @@ impl TargetControl {
         }
         let mut backoff = Backoff::brief();
         loop {
+            let owner = match self.owner_there().await {
+                Err(error) if error.kind.retry() != Retry::Never => {
+                    backoff.pause(error).await?;
+                    continue;
+                }
+                there => there?,
+            };
+            let owner_after = self.owner().map(str::to_owned).or_else(|| owner.clone());
+            let of_owner = match &owner_after {
+                Some(owner) => {
+                    item.insert(OWNER.to_owned(), text(owner));
+                    "(attribute_not_exists(#owner) OR #owner = :owner)"
+                }
+                None => "attribute_not_exists(#owner)",
+            };
             let mut request = self
                 .target
                 .client
                 .put_item()
                 .table_name(&self.table)
                 .set_item(Some(item.clone()))
-                .condition_expression(condition)
+                .condition_expression(format!("({condition}) AND {of_owner}"))
+                .expression_attribute_names("#owner", OWNER)
                 .expression_attribute_values(":before", number(before.epoch));
+            if let Some(owner) = &owner_after {
+                request = request.expression_attribute_values(":owner", text(owner));
+            }
             if let Some(writes) = before.writes {
                 request = request
                     .expression_attribute_values(":writes", text(name(writes)))
                     .expression_attribute_values(":truth", text(Phase::DynamoOnly.name()));
             }
             let sent = request.send().await.map_err(|e| fault::error("changing the control record", e));
+            let refused = matches!(&sent, Err(error) if error.kind == Kind::Refused);
+            if refused && self.owner_there().await? != owner {
+                // Another process has written the identity into it meanwhile. Once there it stays, so this is
+                // at most once.
+                continue;
+            }
             match sent {
                 Err(error) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
                 done => return done.map(drop),
             }
         }
+    }
+
+    /// The identity that the record carries.
+    async fn owner_there(&self) -> Result<Option<String>> {
+        let Some(item) = self.read(CONTROL, CONTROL).await? else { return Ok(None) };
+        self.require_own(&item)?;
+        Ok(text_at(&item, OWNER).map(str::to_owned))
     }
 
     fn moved_on(&self, found: Option<TargetRecord>, epoch: Epoch) -> Error {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, Error, Kind, Phase, Registration, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::instances::{deregister, register, renew};
-use lockstep_postgres::read_control;
+use lockstep_postgres::{read_control, read_migration_id};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Notify;
@@ -43,6 +43,8 @@ pub(super) struct Keeper {
     registered: bool,
     registered_in_target: bool,
     fenced: bool,
+    /// Whether it was said that the control table is not to be gone by.
+    warned: bool,
 }
 
 /// The store whose control record this instance goes by, and in which it keeps its lease.
@@ -61,8 +63,8 @@ impl Keeper {
         closing: CancellationToken,
     ) -> Self {
         let (connection, home) = (None, Home::Source);
-        let (registered, registered_in_target, fenced) = (false, false, false);
-        Self { connect, who, known, wake, closing, target, home, connection, registered, registered_in_target, fenced }
+        let (registered, registered_in_target, fenced, warned) = (false, false, false, false);
+        Self { connect, who, known, wake, closing, target, home, connection, registered, registered_in_target, fenced, warned }
     }
 
     /// Keeps the lease until told to close, then gives it back.
@@ -197,9 +199,17 @@ impl Keeper {
         };
         if !self.registered_in_target {
             // Before the record is there, so is no table to register in.
-            if target.record().await?.is_none() {
-                self.home = Home::Source;
-                return Ok(true);
+            match target.record().await {
+                Ok(Some(_)) => {}
+                Err(error) if error.kind != Kind::Misconfigured => return Err(error),
+                // That of another migration says nothing of ours, as if there were none.
+                other => {
+                    if let Some(error) = other.err().filter(|_| !std::mem::replace(&mut self.warned, true)) {
+                        tracing::warn!(instance = self.who.name, "the control table in DynamoDB is not gone by: {error}");
+                    }
+                    self.home = Home::Source;
+                    return Ok(true);
+                }
             }
             target.register(&self.who).await?;
             self.registered_in_target = true;
@@ -287,13 +297,26 @@ impl Keeper {
 ///
 /// A source that was set back to before DynamoOnly says the phase of then: whoever went by it would write to it beside those who
 /// write to the target. So the target is asked too. One that does not answer keeps nobody from the source. It is asked first, as
-/// epochs grow: what a source says after it is of no earlier epoch, unless it has lost history.
+/// epochs grow: what a source says after it is of no earlier epoch, unless it has lost history. The record of
+/// another migration is none: whose the source is, it says itself. Where it has not answered since this
+/// process began, that is not known, and a record is believed, as an application must be able to begin in
+/// DynamoOnly while PostgreSQL is down.
 ///
 /// # Errors
 /// [`Kind::Refused`] where the records contradict each other, and nobody can say where the truth is.
 async fn where_truth_is(source: &mut PgConnection, target: Option<&TargetControl>, at_most: Duration) -> Result<Home> {
     let Some(target) = target else { return Ok(Home::Source) };
-    let Ok(Ok(Some(record))) = tokio::time::timeout(at_most, target.record()).await else { return Ok(Home::Source) };
+    if let Some(id) = read_migration_id(source).await? {
+        target.target().belongs_to(&id)?;
+    }
+    let record = match tokio::time::timeout(at_most, target.record()).await {
+        Ok(Ok(Some(record))) => record,
+        Ok(Err(error)) if error.kind == Kind::Misconfigured => {
+            tracing::warn!("the control table in DynamoDB is not gone by; PostgreSQL is: {error}");
+            return Ok(Home::Source);
+        }
+        _ => return Ok(Home::Source),
+    };
     let control = read_control(source).await?;
     match truth(&control, Some(&record)) {
         Truth::Lost if record.holds_truth() && record.epoch > control.epoch => Ok(Home::Target),

@@ -160,6 +160,10 @@ async fn where_it_is(source: &Source, target: &TargetControl, last: Option<Contr
     }
     match source.control().await {
         Ok(control) if control.phase == Phase::DynamoOnly => {
+            // It answers now, so it can say whose record is to be believed.
+            if let (false, Ok(Some(id))) = (target.target().has_owner(), source.migration_id().await) {
+                target.target().belongs_to(&id)?;
+            }
             Ok(in_target(Some(control.epoch)).await?.map_or(control, |record| record.control()))
         }
         Ok(control) => Ok(control),

@@ -1,0 +1,99 @@
+//! Whose the control table is.
+//!
+//! 1. Two migrations of one account have control tables of one name, which is the default. 2. One of them
+//! moves its truth here. 3. The other one reads that record and takes it for its own: its doctor has
+//! PostgreSQL follow a truth that was never here, and its applications write DynamoDB alone. So the record
+//! carries the identity of its migration, which PostgreSQL hands out with schema `lockstep`, and a process
+//! that knows its own takes no other for it.
+
+use std::sync::{Arc, OnceLock};
+
+use lockstep_core::{Attributes, Error, Kind, Result};
+
+use super::record::CONTROL;
+use super::{TargetControl, text_at};
+use crate::Target;
+
+pub(super) const OWNER: &str = "owner";
+
+/// The identity of the migration that a target is used for, as far as it is known; clones know the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Owner {
+    id: Arc<OnceLock<String>>,
+    /// Set once the record was seen to be ours: it stays so.
+    seen: Arc<OnceLock<()>>,
+}
+
+impl Target {
+    /// Tells this target, and every clone of it, which migration it is used for. From then on a control
+    /// record of another one is refused, and nothing in its table is changed. Told the same again, it changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] where it was told another one before: the source is another database than it
+    /// was.
+    pub fn belongs_to(&self, id: &str) -> Result<()> {
+        let known = self.owner.id.get_or_init(|| id.to_owned());
+        if known == id {
+            return Ok(());
+        }
+        let message = format!(
+            "the source says that it is of migration {id}, and said {known} before: it was replaced by another database while this process \
+             ran. Check source.url, then start this process again"
+        );
+        Err(Error::target(Kind::Misconfigured, "telling migrations apart", message))
+    }
+
+    /// Whether it is known which migration this target is used for.
+    pub fn has_owner(&self) -> bool {
+        self.owner.id.get().is_some()
+    }
+}
+
+impl TargetControl {
+    pub(super) fn owner(&self) -> Option<&str> {
+        self.target.owner.id.get().map(String::as_str)
+    }
+
+    /// Why the record that is there is another migration's, and what to do; `None` where it is ours, where
+    /// there is none, and where one of both has no identity yet.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn foreign(&self) -> Result<Option<String>> {
+        Ok(self.read(CONTROL, CONTROL).await?.as_ref().and_then(|item| self.why_foreign(item)))
+    }
+
+    /// Refuses a record of another migration.
+    pub(super) fn require_own(&self, record: &Attributes) -> Result<()> {
+        let Some(why) = self.why_foreign(record) else { return Ok(()) };
+        Err(Error::target(Kind::Misconfigured, "reading the control record", why))
+    }
+
+    /// Refuses to change anything in a table whose record is another migration's. The record is read until it
+    /// was once seen to be ours.
+    pub(super) async fn require_own_table(&self) -> Result<()> {
+        let Some(ours) = self.owner() else { return Ok(()) };
+        if self.target.owner.seen.get().is_some() {
+            return Ok(());
+        }
+        let Some(record) = self.read(CONTROL, CONTROL).await? else { return Ok(()) };
+        self.require_own(&record)?;
+        if text_at(&record, OWNER) == Some(ours) {
+            self.target.owner.seen.get_or_init(|| ());
+        }
+        Ok(())
+    }
+
+    fn why_foreign(&self, record: &Attributes) -> Option<String> {
+        let (ours, theirs) = (self.owner()?, text_at(record, OWNER)?);
+        (ours != theirs).then(|| {
+            format!(
+                "control table {} belongs to another migration (id {theirs}, ours is {ours}): it was made for another database. Set \
+                 target.control_table, or target.table_prefix, to a name of this migration's own. Only if this table is its own, and PostgreSQL \
+                 was restored to before it had that id: UPDATE lockstep.control SET migration_id = '{theirs}'",
+                self.table()
+            )
+        })
+    }
+}
