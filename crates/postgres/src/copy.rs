@@ -129,7 +129,7 @@ impl Source {
              JOIN {relation} AS s ON {same}",
             columns = binding.columns_sql("s"),
             relation = binding.relation.sql(),
-            filter = window_sql(&window, binding, "WHERE"),
+            filter = window_sql(window, binding, "WHERE"),
             same = same.collect::<Vec<_>>().join(" AND "),
         );
         self.copy_out(&select, &format!("sampling {}", binding.relation), 0).await

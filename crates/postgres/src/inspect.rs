@@ -173,7 +173,7 @@ impl Source {
             "SELECT coalesce(to_char(s.{} AT TIME ZONE 'UTC', 'YYYY-MM-DD'), ''), count(*) FROM {} AS s{} GROUP BY 1 ORDER BY 1",
             super::quote_identifier(column),
             binding.relation.sql(),
-            window_sql(&window, binding, "WHERE")
+            window_sql(window, binding, "WHERE")
         );
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("counting source rows by day")
     }
@@ -183,7 +183,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn count(&self, binding: &TableBinding, window: &Window) -> Result<i64> {
-        let sql = format!("SELECT count(*) FROM {} AS s{}", binding.relation.sql(), window_sql(&window, binding, "WHERE"));
+        let sql = format!("SELECT count(*) FROM {} AS s{}", binding.relation.sql(), window_sql(window, binding, "WHERE"));
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("counting source rows")
     }
 }

@@ -53,7 +53,7 @@ impl Source {
             relation = binding.relation.sql(),
             to = to.sql(),
             to_column = quote_identifier(reference.to_column),
-            window = window_sql(&window, binding, "AND"),
+            window = window_sql(window, binding, "AND"),
         );
         let (rows, keys): (i64, Vec<String>) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing(doing)?;
         Ok(Some(Dangling { rows: rows.unsigned_abs(), keys }))

@@ -66,7 +66,6 @@ async fn a_write_that_waits_for_a_step_goes_by_the_phase_after_it() {
     let mut flip = world.source.begin("flipping").await.expect("a transaction");
     take_exclusive(&mut flip, Duration::from_secs(5)).await.expect("the barrier");
     let epoch = flip_phase(&mut flip, Phase::DualWrite).await.expect("flipped");
-    let third = row(3, "u");
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
     let third = row(3, "u");
     let (at_once, updated, ()) =

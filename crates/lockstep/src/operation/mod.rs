@@ -32,6 +32,7 @@ pub struct Operation<S: LogSink> {
 }
 
 /// What it has written so far, in the store that is the truth.
+#[expect(clippy::large_enum_variant, reason = "one a running operation; a box would cost each write an allocation")]
 enum Write {
     Source(WriteTransaction),
     Target(TargetTransaction),
