@@ -177,7 +177,7 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
     let names = super::calls::names(binding, &Computed::read(connection, binding).await?);
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM lockstep.tables WHERE name = $1) AND EXISTS (
-             SELECT FROM unnest($2::text[]) AS wanted WHERE wanted NOT IN (
+             SELECT FROM pg_catalog.unnest($2::text[]) AS wanted WHERE wanted NOT IN (
                  SELECT proname::text FROM pg_proc WHERE pronamespace = 'lockstep'::regnamespace))",
     )
     .bind(binding.name())

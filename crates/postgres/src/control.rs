@@ -17,7 +17,7 @@ pub struct TableState {
     pub relation: String,
     /// Columns and key as they were then.
     pub fingerprint: String,
-    /// [`layout`](crate::MigratableTable::layout) as it was then.
+    /// [`layout`](lockstep_core::MigratableTable::layout) as it was then.
     pub layout: String,
     /// When capture was installed.
     pub captured_at: DateTime<Utc>,

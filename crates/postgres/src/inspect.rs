@@ -116,7 +116,7 @@ impl Source {
         .doing(&what)?;
         let key = sqlx::query(
             "SELECT c.condeferrable AS deferrable, array_agg(a.attname::text ORDER BY k.position) AS columns
-             FROM pg_constraint c CROSS JOIN unnest(c.conkey) WITH ORDINALITY k(attnum, position)
+             FROM pg_constraint c CROSS JOIN pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, position)
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
              WHERE c.conrelid = $1 AND c.contype = 'p' GROUP BY c.condeferrable",
         )

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Source;
 
-/// Channel on which [`flip_phase`] tells of a new phase.
+/// Channel on which [`flip_phase`](super::flip_phase) tells of a new phase.
 pub const PHASE_CHANNEL: &str = "lockstep_phase";
 
 /// How long an expired row is kept for people to see, at least.

@@ -54,7 +54,7 @@ async fn a_trigger_that_changes_the_row_just_written_is_in_the_item() {
         let store = app.store::<Payments>();
         let put = store.put(&payment_row(101, 1, "mine")).await.expect("put");
         applied(&put);
-        assert_eq!(put.row.expect("a row").transaction_reference.as_deref(), Some("REF-1"), "the row as it is");
+        assert_eq!(put.row.expect("a row").transaction_reference.as_deref(), Some("REF-101"), "the row as it is");
         applied(&store.insert(&payment_row(0, 2, "mine")).await.expect("inserted"));
         applied(&store.update(101, |p| p.transaction_reference = Some("again".to_owned())).await.expect("updated"));
         for outcome in store.put_batch(&[payment_row(3, 3, "mine"), payment_row(4, 4, "mine")]).await {

@@ -4,7 +4,7 @@
 //! It is *fenced* when its lease is over by its own clock: it may be two phases behind by then, so reads are refused with
 //! [`Kind::Fenced`] until the source answers again. Writes need no lease: they ask behind the barrier. In DynamoOnly there is
 //! no barrier: the lease is kept in DynamoDB, covers writes as well, and an epoch is acknowledged once none of an older one is
-//! under way; see [`truth`](crate::truth).
+//! under way; see [`truth`](mod@lockstep_core::truth).
 //!
 //! In reading order: `moment` (two clocks), `known` (what operations read), `keeper` (renews), `listener` (hears of changes).
 

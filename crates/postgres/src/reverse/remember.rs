@@ -15,7 +15,7 @@ use crate::lookup::{bind_keys, is_sayable, keys_sql};
 /// The condition that a row is of table `$1` and of one of the places `$2`.
 fn among() -> String {
     format!(
-        "table_name = $1 AND {} = ANY (ARRAY(SELECT {} FROM unnest($2::text[]) AS asked))",
+        "table_name = $1 AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
         text_digest_sql("place"),
         text_digest_sql("asked")
     )
