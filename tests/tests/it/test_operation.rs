@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lockstep::store::{WriteOptions, Writer};
 use lockstep_cli::registry::Tables;
 use lockstep_coordinator::{Error, Rehearsal, TestReport, test_operation};
-use lockstep_core::{MigratableTable, Phase, Version, is_tombstone};
+use lockstep_core::{AttributeValue, MigratableTable, Phase, Version, is_tombstone};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
@@ -41,7 +41,7 @@ async fn everything(world: &World) -> Vec<String> {
             .items()
             .iter()
             .map(|item| {
-                let mut parts: Vec<String> = item.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+                let mut parts: Vec<String> = item.iter().map(|(name, value)| format!("{name}={}", shown(value))).collect();
                 parts.sort();
                 parts.join(" ")
             })
@@ -50,6 +50,14 @@ async fn everything(world: &World) -> Vec<String> {
         found.push(format!("{table}: {}", items.join("\n")));
     }
     found
+}
+
+/// A value, the entries of a map in order.
+fn shown(value: &AttributeValue) -> String {
+    let AttributeValue::M(map) = value else { return format!("{value:?}") };
+    let mut parts: Vec<String> = map.iter().map(|(name, value)| format!("{name}: {}", shown(value))).collect();
+    parts.sort();
+    parts.join(", ")
 }
 
 /// Real rows at the ends of the ids, and rules of an application that a row made up by somebody else breaks.
