@@ -55,7 +55,7 @@ async fn a_better_match_in_public_is_called_by_no_statement_of_ours() {
     crate::store::applied(&store.put(&crate::store::row(1, "first")).await.expect("written"));
     world.source.instances().await.expect("read");
     world.source.sweep_intents(std::time::Duration::ZERO).await.expect("swept");
-    app.shutdown().await;
+    store.writer().settled().await;
     world.assert_converged().await;
     let called: Option<String> = world.value("SELECT string_agg(DISTINCT what, '; ') FROM public.called").await;
     assert_eq!(called, None, "called with the operator's rights");
