@@ -58,7 +58,7 @@ mod tests {
             let AttributeValue::N(text) = place(&schema, number).partition else { panic!("a number") };
             // DynamoDB holds 38 digits.
             assert!(text.trim_start_matches('-').len() <= 38, "{text}");
-            place(&schema, number).check().expect("a key");
+            place(&schema, number).check().expect_err("no row may be there");
         }
         assert_ne!(place(&schema, 1), place(&schema, 2));
     }
