@@ -36,7 +36,7 @@ pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBin
 
 /// Makes sure that the sequence hands out nothing up to `highest`. Like every sequence it knows no rollback: a gap may stay.
 pub async fn raise_sequence(connection: &mut PgConnection, sequence: &str, highest: i64) -> Result<()> {
-    let sql = format!("SELECT setval($1::regclass, $2) FROM {sequence} WHERE last_value < $2");
+    let sql = format!("SELECT pg_catalog.setval($1::regclass, $2) FROM {sequence} WHERE last_value < $2");
     sqlx::query(AssertSqlSafe(sql)).bind(sequence).bind(highest).execute(connection).await.doing("raising a sequence")?;
     Ok(())
 }

@@ -10,7 +10,6 @@ mod functions;
 mod grants;
 mod leases;
 mod marks;
-mod path;
 mod schema;
 mod sessions;
 mod upgrade;
