@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report,
+    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, plan, relay, repair, report,
     reverse_feed, rollback, seed, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
@@ -80,6 +80,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Migrate(migrate::Args),
     #[allow(missing_docs)]
+    Plan(plan::Args),
+    #[allow(missing_docs)]
     Seed(seed::Args),
     #[allow(missing_docs)]
     Status(status::Args),
@@ -125,7 +127,8 @@ impl Command {
             Self::Migrate(args) => args.settings(),
             Self::Backfill(args) => args.settings(),
             Self::Validate(args) => args.settings(),
-            Self::Seed(_)
+            Self::Plan(_)
+            | Self::Seed(_)
             | Self::Status(_)
             | Self::Relay(_)
             | Self::ReverseFeed(_)

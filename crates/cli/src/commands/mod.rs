@@ -11,6 +11,7 @@ pub mod dynamo_server;
 mod journal_file;
 pub mod migrate;
 pub mod orphans;
+pub mod plan;
 pub mod relay;
 pub mod repair;
 mod repair_state;
