@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, plan, relay, repair, report,
-    reverse_feed, rollback, seed, status, test_operation, tune, validate,
+    reverse_feed, rollback, seed, status, tables, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -114,6 +114,8 @@ pub enum Command {
     #[allow(missing_docs)]
     TestOperation(test_operation::Args),
     #[allow(missing_docs)]
+    Tables(tables::Args),
+    #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
     #[command(hide = true)]
@@ -142,6 +144,7 @@ impl Command {
             | Self::Repair(_)
             | Self::Report(_)
             | Self::TestOperation(_)
+            | Self::Tables(_)
             | Self::Tune(_)
             | Self::DynamoServer(_) => Vec::new(),
         }

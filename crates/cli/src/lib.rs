@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 mod evidence;
 pub mod exit;
+mod infrastructure;
 pub mod probes;
 pub mod program;
 pub mod registry;
@@ -158,6 +159,7 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::Repair(args) => commands::repair::run(context, args).await,
         Command::Report(args) => commands::report::run(context, args).await,
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
+        Command::Tables(args) => commands::tables::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
         Command::DynamoServer(_) => unreachable!("it was run above"),
     }

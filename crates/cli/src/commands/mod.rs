@@ -22,6 +22,7 @@ pub mod seed;
 mod shared;
 pub mod status;
 mod step;
+pub mod tables;
 pub mod test_operation;
 pub mod tune;
 pub mod validate;
