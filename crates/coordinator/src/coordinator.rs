@@ -59,6 +59,7 @@ impl Coordinator {
             // Capture that an older version installed knows nothing of DynamoOnly.
             migration.source.refresh_capture(binding).await?;
             migration.source.record_shape(binding).await?;
+            migration.source.note_expiry(binding).await?;
             let state = migration.source.table_state(binding.name()).await?;
             if state.is_some_and(|state| state.cold_open) {
                 // Whoever ran the cold load is gone. Its last requests may still be under way.
@@ -109,12 +110,31 @@ impl Coordinator {
         if !report.passed() {
             return Err(Error::Refused(report));
         }
+        self.take_no_table_too_late().await?;
         for binding in &self.migration.tables {
             self.capture(binding, observer).await?;
             self.target_table(binding, observer).await?;
         }
         history::mark(&self.migration).await?;
         Ok(report)
+    }
+
+    /// Refuses a table that joins while others are past PostgresOnly: the phase is one for all, so the new one would be read from a
+    /// target that is half full, or frozen before it was moved.
+    async fn take_no_table_too_late(&self) -> Result<()> {
+        let phase = self.migration.source.control().await?.phase;
+        let contract = self.migration.source.contract().await?;
+        let new = self.migration.tables.iter().map(TableBinding::name).filter(|name| contract.of(name).is_none());
+        let new: Vec<&str> = new.collect();
+        if phase == Phase::PostgresOnly || contract.tables.is_empty() || new.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} would join a migration that is in {phase}, and the phase is one for all its tables: take it out of the configuration, \
+             or go back to PostgresOnly and begin with it from there",
+            new.join(" and ")
+        );
+        Err(lockstep_core::Error::source(lockstep_core::Kind::Refused, "taking a table into the migration", message).into())
     }
 
     async fn capture(&self, binding: &TableBinding, observer: &dyn Observer) -> Result<()> {
@@ -174,6 +194,7 @@ impl Coordinator {
             source.capture_state(binding).await?.require_on(binding.name())?;
         }
         history::require_kept(&self.migration).await?;
+        source.require_contract(&self.migration.tables).await?;
         let step = "backfill";
         let id = source.journal_intent(&self.migration.actor, step, &json!({})).await?;
         let stop = cancel.child_token();

@@ -121,6 +121,8 @@ impl Run<'_> {
     async fn turn(&self, tables: &[&TableBinding], swept_at: &mut Option<Instant>, summary: &mut RelaySummary) -> Result<u64> {
         let migration = self.migration;
         history::turn(migration).await?;
+        // 1. A relay with another target name delivers. 2. What it delivered leaves the pending set. 3. The right table stays old.
+        migration.source.require_contract(&migration.tables).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
             // The truth is in the target, and nothing is pending: a mark that somebody made would put an old row over it.
             return Ok(0);

@@ -119,6 +119,7 @@ pub(crate) async fn search(
     options: &ValidateOptions,
     cancel: &CancellationToken,
 ) -> Result<std::result::Result<Report, String>> {
+    migration.source.require_contract(&migration.tables).await?;
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
         return Ok(Err(format!("in {phase} the stores need not hold the same; go to {} first", Phase::DualWrite)));
@@ -226,6 +227,7 @@ pub async fn repair(
     options: &ValidateOptions,
     cancel: &CancellationToken,
 ) -> Result<Repaired> {
+    migration.source.require_contract(&migration.tables).await?;
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
         let message = format!("in {phase} the relay has nothing to bring to the target; nothing was marked");

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Doing, Epoch, Kind, Phase, Retry};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{CaptureState, Entry, EntryKind, IntentId, Source, flip_phase, read_control, take_exclusive};
+use lockstep_postgres::{CaptureState, Contract, Entry, EntryKind, IntentId, Source, flip_phase, read_control, take_exclusive};
 use serde::Serialize;
 use serde_json::json;
 
@@ -224,6 +224,8 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
         let message = format!("someone else changed the phase to {} meanwhile", now.phase);
         return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
     }
+    // A process of another build may know fewer tables: the phase would move one that it has not looked at.
+    Contract::read(&mut transaction).await?.require_all(&migration.tables)?;
     if intent.to > intent.from {
         for binding in &migration.tables {
             // On this very connection: the pool's others may all be waiting for the barrier that we hold.
@@ -311,6 +313,8 @@ pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
         let id = IntentId(id);
         match serde_json::from_value::<Intent>(detail.clone()) {
             Ok(intent) if step == CHANGE_PHASE => {
+                // It is settled for all tables, and in their places.
+                source.contract().await?.require_all(&migration.tables)?;
                 let Settled { now, .. } = settle(migration, id, &intent, &Taken::default(), &()).await?;
                 settled.push(format!("the step {} → {} was broken off; the phase is {}", intent.from, intent.to, now.phase));
             }

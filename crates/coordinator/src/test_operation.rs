@@ -54,6 +54,7 @@ pub struct TestReport {
 /// Broken off, it may leave its probe in the target, which every reader passes over and the next run removes.
 pub async fn test_operation(migration: &Migration) -> Result<TestReport> {
     let source = &migration.source;
+    source.require_contract(&migration.tables).await?;
     let phase = source.control().await?.phase;
     let tables: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     let id = source.journal_intent(&migration.actor, STEP, &json!({ "tables": tables, "phase": phase })).await?;

@@ -35,6 +35,9 @@ pub trait AnyTable: Send + Sync {
     /// Whether items of this table may expire.
     fn expires(&self) -> bool;
 
+    /// See [`MigratableTable::expiry`].
+    fn expiry(&self) -> String;
+
     /// Turns a source row into its item, without a version.
     ///
     /// # Errors
@@ -190,6 +193,10 @@ impl<T: MigratableTable> AnyTable for T {
 
     fn expires(&self) -> bool {
         MigratableTable::expires(self)
+    }
+
+    fn expiry(&self) -> String {
+        MigratableTable::expiry(self)
     }
 
     fn encode(&self, fields: &mut Fields<'_>) -> Result<Item, Unholdable> {

@@ -52,6 +52,12 @@ pub trait MigratableTable: Send + Sync + 'static {
         false
     }
 
+    /// Names every setting that decides when items expire. It is fixed once a migration has begun: a process with another one would
+    /// give items another end than the others do.
+    fn expiry(&self) -> String {
+        if self.expires() { "on".to_owned() } else { "off".to_owned() }
+    }
+
     /// When DynamoDB may remove the item; `None` keeps it for ever.
     fn expires_at(&self, _row: &Self::Row) -> Option<DateTime<Utc>> {
         None

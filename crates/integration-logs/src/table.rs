@@ -56,6 +56,10 @@ impl MigratableTable for IntegrationLogs {
         self.options.ttl_days.is_some_and(|days| days > 0)
     }
 
+    fn expiry(&self) -> String {
+        format!("ttl_days={}", self.options.ttl_days.unwrap_or(0))
+    }
+
     fn expires_at(&self, row: &IntegrationLog) -> Option<DateTime<Utc>> {
         let days = self.options.ttl_days.filter(|days| *days > 0)?;
         row.log_timestamp.checked_add_signed(TimeDelta::days(days.into()))

@@ -79,8 +79,8 @@ impl Source {
         let (mark, _) = read_triggers(&mut transaction, binding).await?;
         // Installed again, over what somebody dropped or disabled: what was concluded before then is no longer true.
         sqlx::query(
-            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version)
-             VALUES ($1, $2, $3, $4, $5, $6)
+            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version, expiry)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version,
                  fingerprint = excluded.fingerprint, captured_at = clock_timestamp()",
         )
@@ -90,6 +90,7 @@ impl Source {
         .bind(binding.table.layout())
         .bind(mark)
         .bind(CAPTURE_VERSION)
+        .bind(binding.table.expiry())
         .execute(&mut *transaction)
         .await
         .doing(doing)?;

@@ -75,6 +75,7 @@ pub async fn count(
     by_day: bool,
 ) -> Result<CountReport> {
     let reader = Reader::new(source, target, options);
+    reader.ask(|| source.require_contract(tables)).await?;
     let tables = try_join_all(tables.iter().map(|binding| one_table(&reader, binding, options, by_day))).await?;
     Ok(CountReport { agrees: tables.iter().all(|table| table.agrees), tolerance: options.count_tolerance, tables })
 }

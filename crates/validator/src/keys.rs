@@ -33,6 +33,9 @@ pub async fn validate_keys(
 ) -> TableReport {
     let options = ValidateOptions { quiescent: false, ..options.clone() };
     let reader = Reader::new(source, target, &options);
+    if let Err(error) = reader.ask(|| reader.source.require_contract(std::slice::from_ref(binding))).await {
+        return failed(binding, error.to_string());
+    }
     let control = match reader.ask(|| reader.source.control()).await {
         Ok(control) => control,
         Err(error) => return failed(binding, error.to_string()),

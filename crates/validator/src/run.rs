@@ -42,7 +42,7 @@ pub async fn validate(
     // The counts of a sample are not those of the tables.
     let options = &ValidateOptions { quiescent: options.quiescent && options.sample.is_none(), ..options.clone() };
     let reader = Reader::new(source, target, options);
-    let control = cancel.run_until_cancelled(control(&reader)).await.unwrap_or_else(|| Err(CANCELLED.to_owned()));
+    let control = cancel.run_until_cancelled(control(&reader, tables)).await.unwrap_or_else(|| Err(CANCELLED.to_owned()));
     let mut obstacles = Vec::new();
     let reports = match &control {
         Err(obstacle) => {
@@ -85,9 +85,13 @@ pub async fn validate(
 const CANCELLED: &str = "it was cancelled";
 
 /// Phase and epoch, or why there is nothing to validate.
-async fn control(reader: &Reader) -> Result<Control, String> {
+async fn control(reader: &Reader, tables: &[TableBinding]) -> Result<Control, String> {
     match reader.ask(|| reader.source.has_schema()).await {
-        Ok(true) => reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string()),
+        Ok(true) => {
+            // What agrees with another table or under other keys says nothing of the migration.
+            reader.ask(|| reader.source.require_contract(tables)).await.map_err(|e| e.to_string())?;
+            reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string())
+        }
         Ok(false) => Err("nothing to validate: no migration here (the source has no schema `lockstep`)".to_owned()),
         Err(error) => Err(error.to_string()),
     }
@@ -152,7 +156,7 @@ fn untouched(binding: &TableBinding) -> TableReport {
 
 /// A step that was taken meanwhile: what was compared before it is no verdict on the phase after it.
 async fn changed_since(reader: &Reader, then: &Control) -> Option<String> {
-    match control(reader).await {
+    match control(reader, &[]).await {
         Ok(now) if now.epoch == then.epoch => None,
         Ok(now) => Some(format!("the phase changed from {} to {} during the validation; validate again", then.phase, now.phase)),
         Err(error) => Some(format!("whether the phase changed meanwhile is not known: {error}")),

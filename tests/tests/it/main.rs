@@ -14,6 +14,7 @@ mod chaos;
 mod checks;
 mod cold;
 mod complete;
+mod contract;
 mod coordinated;
 mod counts;
 mod dead_letters;

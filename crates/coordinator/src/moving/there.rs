@@ -7,7 +7,7 @@
 //! written: what takes too long is, and so is what a crash leaves.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
-use lockstep_postgres::{CaptureState, IntentId, KeyOrder, SourceTransaction, read_control, take_exclusive};
+use lockstep_postgres::{CaptureState, Contract, IntentId, KeyOrder, SourceTransaction, read_control, take_exclusive};
 use std::time::{Duration, Instant};
 
 use crate::truth::{copy_to_target, flip_to_target, seed_identities};
@@ -104,6 +104,8 @@ async fn check(transaction: &mut SourceTransaction, migration: &Migration, inten
     if now.epoch != intent.epoch_before || now.phase != intent.from {
         return Err(refused(Kind::Refused, format!("someone else changed the phase to {} meanwhile", now.phase)));
     }
+    // What a process does not know it has not drained: after the flip nothing would ever deliver it (I7).
+    Contract::read(transaction).await?.require_all(&migration.tables)?;
     for binding in &migration.tables {
         let name = binding.name();
         let state = CaptureState::read(transaction, binding).await?;

@@ -159,6 +159,7 @@ async fn feed_once(
     opened: &Arc<Opened>,
     cancel: &CancellationToken,
 ) -> Result<()> {
+    migration.source.require_contract(&migration.tables).await?;
     history::turn(migration).await?;
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();

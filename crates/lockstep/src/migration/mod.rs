@@ -66,6 +66,11 @@ impl Migration {
             }
             connected => connected?,
         };
+        // A source that is down says nothing; it was compared while it was up, and DynamoDB alone is written meanwhile.
+        match source.require_contract(&options.tables.bindings).await {
+            Err(error) if error.kind == Kind::Misconfigured => return Err(error),
+            _ => {}
+        }
         let instance = Instance::start_with(&source, &target, options.instance).await?;
         let writer = Writer::with_phase(source, target, options.writes, instance.phase());
         writer.configure_reads(options.reads);

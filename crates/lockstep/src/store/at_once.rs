@@ -124,6 +124,7 @@ impl<T: MigratableTable> Store<T> {
         let doing = format!("writing {}", T::NAME);
         // Apart from the call, so that a server that is not there is not taken for a lost answer.
         let mut connection = writer.source().session(&doing).await?;
+        self.require_place(&mut connection, control.epoch).await?;
         let calls = &self.writes(&mut connection).await?.calls;
         let asked_at = Instant::now();
         let marks = if writes_both { Marks::Versions } else { Marks::Unasked };
@@ -155,6 +156,7 @@ impl<T: MigratableTable> Store<T> {
         let writer = &self.shared.writer;
         let doing = format!("writing {}", T::NAME);
         let mut sql = writer.source().begin(&doing).await?;
+        self.require_place(&mut sql, control.epoch).await?;
         let calls = &self.writes(&mut sql).await?.calls;
         let called = call(&mut sql, calls.sql(kind), arguments, control.epoch, Marks::WithRepairs, &doing).await;
         let called = match called {

@@ -42,11 +42,12 @@ pub use transaction::Writer;
 pub use write::PrimaryKey;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use at_once::Calls;
-use lockstep_core::{MigratableTable, Result};
+use lockstep_core::{Epoch, MigratableTable, Result};
 use lockstep_dynamo::Target;
-use lockstep_postgres::{Computed, RowStatements, Source, TableBinding};
+use lockstep_postgres::{Computed, Contract, RowStatements, Source, TableBinding};
 use sqlx::postgres::PgConnection;
 use tokio::sync::OnceCell;
 
@@ -74,6 +75,8 @@ struct Shared<T> {
     writer: Writer,
     sql: RowStatements,
     writes: OnceCell<Writes>,
+    /// The last epoch in which the binding was seen to be the migration's; 0 for none.
+    in_place: AtomicI64,
     reads: Reads,
     fit: Fit,
 }
@@ -106,7 +109,19 @@ impl<T: MigratableTable> Store<T> {
         let reads = writer.reads().of(&source, &binding);
         let (binding, writes) = (Arc::new(binding), OnceCell::new());
         Self {
-            shared: Arc::new(Shared { table, binding, source, target, phase, writer, sql, writes, reads, fit: Fit::default() }),
+            shared: Arc::new(Shared {
+                table,
+                binding,
+                source,
+                target,
+                phase,
+                writer,
+                sql,
+                writes,
+                in_place: AtomicI64::new(0),
+                reads,
+                fit: Fit::default(),
+            }),
         }
     }
 
@@ -120,6 +135,17 @@ impl<T: MigratableTable> Store<T> {
             Ok(Writes { sql, calls })
         };
         self.shared.writes.get_or_try_init(read).await
+    }
+
+    /// Makes sure, once an epoch, that this handle writes where the migration does (I13). 1. An application starts before its table has a
+    /// target. 2. A coordinator gives it one, under another name than the application's. 3. Each write would be acknowledged
+    /// elsewhere.
+    async fn require_place(&self, connection: &mut PgConnection, epoch: Epoch) -> Result<()> {
+        if self.shared.in_place.load(Ordering::Relaxed) != epoch.0 {
+            Contract::read(connection).await?.require([self.shared.binding.as_ref()])?;
+            self.shared.in_place.store(epoch.0, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// As [`Store::new`], going by the phase of an [`Instance`](crate::instance::Instance).

@@ -159,6 +159,7 @@ impl<T: MigratableTable> Store<T> {
 
     pub(crate) async fn put_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
         let doing = format!("writing {}", T::NAME);
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         let sql = AssertSqlSafe(self.writes(&mut write.sql).await?.sql.upsert.clone());
         let returned = sqlx::query_with(sql, bound(row)).fetch_optional(&mut *write.sql).await.doing(&doing)?;
         // A trigger did something else instead, and that is committed.
@@ -169,6 +170,7 @@ impl<T: MigratableTable> Store<T> {
     }
 
     pub(crate) async fn insert_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         let insert = &self.writes(&mut write.sql).await?.sql.insert;
         let inserted = self.fetch(&mut write.sql, insert, bound(row)).await?;
         Ok(self.note(&mut write.changes, inserted, None))
@@ -186,12 +188,14 @@ impl<T: MigratableTable> Store<T> {
     }
 
     pub(crate) async fn delete_in(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Touched<T::Row>> {
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         let deleted = self.fetch(&mut write.sql, &self.shared.sql.delete, key).await?;
         Ok(self.note(&mut write.changes, None, deleted.map(|(key, _)| key)))
     }
 
     /// Reads a row and locks it until the transaction ends.
     pub(super) async fn lock(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Option<(SourceKey, T::Row)>> {
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         self.fetch(&mut write.sql, &self.shared.sql.select_for_update, key).await
     }
 
@@ -202,6 +206,7 @@ impl<T: MigratableTable> Store<T> {
         old_key: SourceKey,
         row: &T::Row,
     ) -> Result<Touched<T::Row>> {
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         let update = &self.writes(&mut write.sql).await?.sql.update;
         let written = self.fetch(&mut write.sql, update, bound(row)).await?;
         let gone = written.is_some().then_some(old_key);
