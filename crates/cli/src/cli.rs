@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report,
-    reverse_feed, rollback, seed, status, test_operation, tune, validate,
+    reverse_feed, rollback, seed, serve, status, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -114,6 +114,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
+    Serve(serve::Args),
+    #[allow(missing_docs)]
     #[command(hide = true)]
     DynamoServer(dynamo_server::Args),
 }
@@ -125,6 +127,7 @@ impl Command {
             Self::Migrate(args) => args.settings(),
             Self::Backfill(args) => args.settings(),
             Self::Validate(args) => args.settings(),
+            Self::Serve(args) => args.settings(),
             Self::Seed(_)
             | Self::Status(_)
             | Self::Relay(_)

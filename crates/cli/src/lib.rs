@@ -155,6 +155,7 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::Report(args) => commands::report::run(context, args).await,
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
+        Command::Serve(args) => Box::pin(commands::serve::run(context, args)).await,
         Command::DynamoServer(_) => unreachable!("it was run above"),
     }
 }

@@ -130,6 +130,11 @@ impl Stores {
         Ok(Self { source, target, embedded: Some(embedded) })
     }
 
+    /// The same stores for another task of this process. Closing these closes nothing that is embedded.
+    pub fn share(&self) -> Self {
+        Self { source: self.source.clone(), target: self.target.clone(), embedded: None }
+    }
+
     /// Whether the stores are this run's own.
     pub fn are_embedded(&self) -> bool {
         self.embedded.is_some()

@@ -150,7 +150,7 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
 ///
 /// # Errors
 /// [`Error::HistoryLost`]; the source's.
-pub(crate) async fn turn(migration: &Migration) -> Result<()> {
+pub async fn turn(migration: &Migration) -> Result<()> {
     let Some(ask) = migration.watch.due() else { return Ok(()) };
     // Before the answer: others need not ask the same meanwhile.
     migration.watch.asked(ask);

@@ -58,6 +58,8 @@ pub use doctor::{
 pub use error::{Error, Result};
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
+pub use gates::ready;
+pub use history::turn as keep_history;
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
 pub use loss::{Found, Histories, Loss, TableHistory, losses};
@@ -75,7 +77,7 @@ pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, drained, keep_feeding,
     reverse_backfill, reverse_feed,
 };
-pub use status::{Status, TableStatus, status};
+pub use status::{Status, TableStatus, status, status_of_source};
 pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};
 pub use watch::Watch;

@@ -98,7 +98,7 @@ impl Source {
         Ok((holder(&mut connection, COORDINATOR).await?, holder(&mut connection, REVERSE_FEED).await?))
     }
 
-    async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
+    pub(super) async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
         let taking = format!("taking the {what}'s lock");
         let mut connection = PgConnection::connect_with(&self.pool().connect_options())
             .await
@@ -138,6 +138,11 @@ async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option
 }
 
 impl CoordinatorLock {
+    /// The session that holds it.
+    pub(super) fn session(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
     /// Fails when the session, and with it the lock, is gone. Whoever holds the lock calls it about once a second and
     /// stops at the first error.
     ///

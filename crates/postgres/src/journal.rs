@@ -155,6 +155,20 @@ impl Source {
         .doing("reading the journal")
     }
 
+    /// The newest note that names this idempotency key; `None` where nothing was asked under it.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn noted_under(&self, idempotency_key: &str) -> Result<Option<Entry>> {
+        sqlx::query_as(
+            "SELECT * FROM lockstep.journal WHERE kind = 'note' AND detail ->> 'idempotency_key' = $1 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(idempotency_key)
+        .fetch_optional(self.pool())
+        .await
+        .doing("reading the journal")
+    }
+
     /// Intents without an outcome, oldest first: what a crash left behind.
     ///
     /// # Errors

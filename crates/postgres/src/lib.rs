@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the source looks
 //! like), `shape` (whether it is still that, and hides nothing), `sessions`, `node`, `password` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
-//! `barrier` and `control` (phase and epoch), `pending`, `statements` and `calls` (writing single rows), `intents` and
+//! `barrier`, `control` and `settings` (phase and epoch, and what is turned while everything runs), `lead` (which daemon leads), `pending`, `statements` and `calls` (writing single rows), `intents` and
 //! `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress`
 //! (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows that come back from the target),
 //! `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a pass, and since a moment), `history`
@@ -23,6 +23,7 @@ pub mod instances;
 mod intents;
 mod journal;
 mod lately;
+mod lead;
 mod lookup;
 mod node;
 mod password;
@@ -35,6 +36,7 @@ pub mod reverse;
 mod schema;
 pub mod sequences;
 mod sessions;
+mod settings;
 mod shape;
 mod some_rows;
 mod standing;
@@ -71,6 +73,7 @@ pub use progress::{RangeProgress, RangeRow};
 pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use sessions::Session;
+pub use settings::SettingRow;
 pub use shape::{RowSecurity, Shape, column_types, columns_of, hides};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
@@ -209,6 +212,11 @@ impl Source {
             .await
             .doing("asking for the server version")?;
         text.parse().map_err(|_| Error::source(Kind::Misconfigured, "asking for the server version", text))
+    }
+
+    /// Connections of the pool that do nothing, and all of them.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.pool().num_idle(), self.pool().size() as usize)
     }
 
     /// Closes the pool: no connection is left when this returns.

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "rights", include_str!("rights.sql")),
     (11, "owner", include_str!("owner.sql")),
     (12, "digest", include_str!("digest.sql")),
+    (13, "settings", include_str!("settings.sql")),
 ];
 
 /// How often a migration is tried whose lock an application's transaction holds: with the pauses, about two minutes.

@@ -18,6 +18,7 @@ pub mod report;
 pub mod reverse_feed;
 pub mod rollback;
 pub mod seed;
+pub mod serve;
 mod shared;
 pub mod status;
 mod step;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockstep::store::Writer;
-use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, StepOutcome, Watch, measure_latency};
+use lockstep_coordinator::{Coordinator, Migration, Observer, Progress, Rehearsal, StepOutcome, Watch, measure_latency};
 use lockstep_core::Phase;
 use lockstep_postgres::TableBinding;
 use lockstep_validator::{QueryLatency, Report, ValidateOptions};
@@ -50,14 +50,18 @@ impl Context {
 
     /// The same, with what it tries out before it moves reads to the target (R7, R26). Nothing is read for it before that step.
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
-        let coordinator = self.coordinator(stores).await?;
+        Ok(self.rehearsing(self.coordinator(stores).await?, stores))
+    }
+
+    /// A coordinator with what it tries out before it moves reads to the target.
+    pub(super) fn rehearsing(&self, coordinator: Coordinator, stores: &Stores) -> Coordinator {
         let bindings = coordinator.migration().tables.clone();
         let chooses = Arc::new((self.config.tables.clone(), bindings, stores.source.clone(), self.writer(stores)));
         let rehearsal = Rehearsal::default().writing().reading(move || {
             let chooses = chooses.clone();
             async move { chooses.0.canary_reads(&chooses.1, &chooses.2, &chooses.3).await }
         });
-        Ok(coordinator.with_rehearsal(rehearsal))
+        coordinator.with_rehearsal(rehearsal)
     }
 
     /// Runs `work` unless the command is told to stop first; only for work that may be dropped at any point.
@@ -74,9 +78,10 @@ impl Context {
         coordinator: &Coordinator,
         to: Phase,
         force: Option<&str>,
+        observer: &dyn Observer,
         cancel: &CancellationToken,
     ) -> anyhow::Result<StepOutcome> {
-        if let Some(taken) = cancel.run_until_cancelled(coordinator.step(to, force, &self.ui)).await {
+        if let Some(taken) = cancel.run_until_cancelled(coordinator.step(to, force, observer)).await {
             return Ok(taken?);
         }
         self.ui.say("Settling the step that was under way …");

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use lockstep_coordinator::{Coordinator, FeedProgress, Progress, RelayUntil, StepOutcome, keep_feeding, relay};
+use lockstep_coordinator::{Coordinator, FeedProgress, Observer, Progress, RelayUntil, StepOutcome, keep_feeding, relay};
 use lockstep_core::{Epoch, Phase};
 use lockstep_validator::{Report, ValidateOptions};
 use serde_json::json;
@@ -61,7 +61,7 @@ pub(super) struct Asked {
 pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config).await?;
     let coordinator = context.stepping_coordinator(&stores).await?;
-    let result = walk(&context, &coordinator, way, asked.to, asked.force.as_deref()).await;
+    let result = walk(&context, &coordinator, way, asked.to, asked.force.as_deref(), &context.ui).await;
     coordinator.close().await;
     let (steps, phase, epoch) = result?;
     let check = if asked.post_check && !steps.is_empty() { post_check(&context, &stores, phase).await? } else { None };
@@ -111,7 +111,7 @@ async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) ->
 
 /// Compares what was written since the newest full validation, where there is one to go on from and both stores are written
 /// (R7). The steps stand, whatever it finds.
-async fn post_check(context: &Context, stores: &Stores, phase: Phase) -> anyhow::Result<Option<Report>> {
+pub(super) async fn post_check(context: &Context, stores: &Stores, phase: Phase) -> anyhow::Result<Option<Report>> {
     if phase == Phase::PostgresOnly {
         return Ok(None);
     }
@@ -125,12 +125,14 @@ async fn post_check(context: &Context, stores: &Stores, phase: Phase) -> anyhow:
     context.validate(stores, &options, &context.cancel).await.map(Some)
 }
 
-async fn walk(
+/// Takes one step after the other, and tells the observer.
+pub(super) async fn walk(
     context: &Context,
     coordinator: &Coordinator,
     way: Direction,
     to: Option<Phase>,
     force: Option<&str>,
+    observer: &dyn Observer,
 ) -> anyhow::Result<(Vec<StepOutcome>, Phase, Epoch)> {
     let control = coordinator.migration().source.control().await?;
     let from = control.phase;
@@ -145,7 +147,7 @@ async fn walk(
     let mut steps = Vec::new();
     for to in path {
         context.ui.say(&format!("Step to {to}:"));
-        steps.push(context.step(coordinator, to, force, &context.cancel).await?);
+        steps.push(context.step(coordinator, to, force, observer, &context.cancel).await?);
     }
     let control = coordinator.migration().source.control().await?;
     Ok((steps, control.phase, control.epoch))

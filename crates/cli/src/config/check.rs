@@ -13,7 +13,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
         }
     };
-    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, migrate: _, cleanup: _ } = config;
+    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, serve, migrate: _, cleanup: _ } = config;
 
     if let Some(url) = &source.url {
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
@@ -38,6 +38,11 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "is for endpoints of emulators: set target.endpoint_url as well, or use real credentials",
     );
 
+    require(
+        serve.listen.parse::<std::net::SocketAddr>().is_ok(),
+        "serve.listen",
+        "must be an address and a port, such as 127.0.0.1:7420 or [::1]:7420",
+    );
     // Readers hold a connection each; relay, coordinator, barrier and progress need the rest.
     const OTHERS: usize = 4;
     let connections = source.connections_max as usize;

@@ -30,7 +30,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::Tables;
 use sections::{
-    BackfillSection, CleanupSection, MigrateSection, RelaySection, SourceSection, StepsSection, TargetSection, ValidateSection,
+    BackfillSection, CleanupSection, MigrateSection, RelaySection, ServeSection, SourceSection, StepsSection, TargetSection,
+    ValidateSection,
 };
 
 /// The file that is read when `--config` names none, in the working directory.
@@ -62,6 +63,8 @@ pub struct Config {
     pub validate: ValidateSection,
     /// The whole run.
     pub migrate: MigrateSection,
+    /// The daemon.
+    pub serve: ServeSection,
     /// What is left when a migration is complete.
     pub cleanup: CleanupSection,
 }

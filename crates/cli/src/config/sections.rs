@@ -142,6 +142,23 @@ pub struct ValidateSection {
     pub folder: String,
 }
 
+/// `[serve]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeSection {
+    /// Address and port that the daemon listens on.
+    pub listen: String,
+    /// Names that it goes by besides its addresses.
+    pub hosts: Vec<String>,
+    /// A file whose first line is the token that allows to act.
+    pub operate_token_file: Option<PathBuf>,
+    /// A file whose first line is the token that allows to look only.
+    pub read_token_file: Option<PathBuf>,
+}
+
+/// Where the daemon listens if nothing is said.
+pub const LISTEN: &str = "127.0.0.1:7420";
+
 /// `[cleanup]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -270,6 +287,12 @@ impl Default for ValidateSection {
             read_units_per_s_max: 0,
             folder: ".lockstep/validate".to_owned(),
         }
+    }
+}
+
+impl Default for ServeSection {
+    fn default() -> Self {
+        Self { listen: LISTEN.to_owned(), hosts: Vec::new(), operate_token_file: None, read_token_file: None }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
 use chrono::{DateTime, Utc};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::feed_alarm::closed;
 use crate::journal::REPAIR_STATE;
 use crate::options::Migration;
@@ -73,6 +73,18 @@ pub(crate) async fn readiness(
         gates.add(GateResult::pass("way back", detail));
     }
     Ok(gates.report)
+}
+
+/// What a step to `to` would be asked now, without taking it. What a step tries out by writing is not among it.
+///
+/// # Errors
+/// [`Error::NotAdjacent`]; the stores'.
+pub async fn ready(migration: &Migration, to: Phase) -> Result<GateReport> {
+    let control = migration.source.control().await?;
+    if control.phase.next() != Some(to) && control.phase.previous() != Some(to) {
+        return Err(Error::NotAdjacent { from: control.phase, to });
+    }
+    readiness(migration, control.phase, to, control.epoch, &()).await
 }
 
 /// What must hold of the source before it is frozen.

@@ -18,7 +18,7 @@ const RAW_WRITERS: u32 = 2;
 
 /// Writers at work. Dropped, the raw ones are aborted and the application stops after its operation.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(in crate::commands) struct Live {
     stop: CancellationToken,
     raw: JoinSet<Counts>,
     application: Option<JoinHandle<StoreCounts>>,
@@ -29,7 +29,7 @@ impl Live {
     ///
     /// # Errors
     /// Where the tables are not bound as the sample needs them.
-    pub(super) fn start(context: &Context, stores: &Stores, per_second: u32, seed: u64) -> anyhow::Result<Option<Self>> {
+    pub(in crate::commands) fn start(context: &Context, stores: &Stores, per_second: u32, seed: u64) -> anyhow::Result<Option<Self>> {
         if per_second == 0 {
             return Ok(None);
         }
@@ -50,7 +50,7 @@ impl Live {
     }
 
     /// Stops them, each after the operation under way, and says what they did.
-    pub(super) async fn stop(mut self) -> anyhow::Result<LiveWrites> {
+    pub(in crate::commands) async fn stop(mut self) -> anyhow::Result<LiveWrites> {
         self.stop.cancel();
         let mut counts = Counts::default();
         while let Some(writer) = self.raw.join_next().await {

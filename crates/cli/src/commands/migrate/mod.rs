@@ -4,7 +4,7 @@
 //! `feed` (the same for the way back), `live` (who writes meanwhile).
 
 mod feed;
-mod live;
+pub(super) mod live;
 mod relay;
 mod story;
 

@@ -213,7 +213,7 @@ impl Story<'_> {
                 stages.end("validation");
             }
             ui.say(&format!("Step to {next}:"));
-            let step = self.context.step(self.coordinator, next, None, self.cancel).await?;
+            let step = self.context.step(self.coordinator, next, None, &self.context.ui, self.cancel).await?;
             ui.say(&format!("  {}", describe(&step)));
             phase = step.phase;
             if phase == Phase::DynamoOnly {

@@ -1,0 +1,107 @@
+//! Every route there is, once: the router is made from this list, and so is the OpenAPI document.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+
+use super::answer::Refusal;
+use super::{acts, aliases, open, reads};
+use crate::shared::Shared;
+
+/// Which token a route needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    Nothing,
+    Read,
+    Operate,
+}
+
+/// One route.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) needs: Needs,
+    pub(super) about: &'static str,
+    /// Names of query parameters, and of fields that the body takes besides the common ones.
+    pub(super) query: &'static [&'static str],
+    pub(super) body: Option<&'static str>,
+    make: fn() -> MethodRouter<Arc<Shared>>,
+}
+
+const fn open_route(path: &'static str, about: &'static str, make: fn() -> MethodRouter<Arc<Shared>>) -> Route {
+    Route { method: "get", path, needs: Needs::Nothing, about, query: &[], body: None, make }
+}
+
+const fn read_route(
+    path: &'static str,
+    about: &'static str,
+    query: &'static [&'static str],
+    make: fn() -> MethodRouter<Arc<Shared>>,
+) -> Route {
+    Route { method: "get", path, needs: Needs::Read, about, query, body: None, make }
+}
+
+const fn act_route(path: &'static str, about: &'static str, body: &'static str, make: fn() -> MethodRouter<Arc<Shared>>) -> Route {
+    Route { method: "post", path, needs: Needs::Operate, about, query: &[], body: Some(body), make }
+}
+
+const fn alias_route(method: &'static str, path: &'static str, about: &'static str, make: fn() -> MethodRouter<Arc<Shared>>) -> Route {
+    Route { method, path, needs: Needs::Operate, about, query: &[], body: None, make }
+}
+
+/// All of them.
+pub(super) const ROUTES: &[Route] = &[
+    open_route("/", "The page", || get(open::index)),
+    open_route("/app.js", "The page's script", || get(open::script)),
+    open_route("/style.css", "The page's style", || get(open::style)),
+    open_route("/healthz", "Whether the daemon lives", || get(open::healthz)),
+    open_route("/readyz", "Whether it can do its work, and why not", || get(open::readyz)),
+    open_route("/metrics", "Metrics for Prometheus", || get(open::metrics)),
+    read_route("/v1/status", "Everything, as of the newest reading", &[], || get(reads::status)),
+    read_route("/v1/events", "The same as server-sent events", &[], || get(reads::events)),
+    read_route("/v1/health", "Healthy, degraded or broken, and why", &[], || get(reads::health)),
+    read_route("/v1/tables", "Each table", &[], || get(reads::tables)),
+    read_route("/v1/tables/{name}", "One table", &[], || get(reads::table)),
+    read_route("/v1/instances", "Instances of applications", &[], || get(reads::instances)),
+    read_route("/v1/journal", "The newest entries of the journal", &["limit"], || get(reads::journal)),
+    read_route("/v1/dead-letters", "Rows that were set aside", &["table", "limit"], || get(reads::dead_letters)),
+    read_route("/v1/findings", "What the newest verdict found, without values", &[], || get(reads::findings)),
+    read_route("/v1/verdicts", "The newest verdict", &[], || get(reads::verdicts)),
+    read_route("/v1/gates", "What a step still waits for", &["to"], || get(reads::gates)),
+    read_route("/v1/operations", "The newest operations", &[], || get(reads::operations)),
+    read_route("/v1/operations/{id}", "One operation", &[], || get(reads::operation)),
+    read_route("/v1/openapi.json", "This document", &[], || get(reads::openapi)),
+    act_route("/v1/advance", "Takes all tables forward", "Step", || post(acts::advance)),
+    act_route("/v1/rollback", "Takes all tables back", "Step", || post(acts::rollback)),
+    act_route("/v1/validate", "Compares both sides and records the verdict", "Validate", || post(acts::validate)),
+    act_route("/v1/repair", "Brings findings to what PostgreSQL says", "Repair", || post(acts::repair)),
+    act_route("/v1/test-operation", "Tries the way of a write, and leaves nothing", "Common", || post(acts::test_operation)),
+    act_route("/v1/pause", "Pauses parts of the daemon", "Pause", || post(acts::pause)),
+    act_route("/v1/resume", "Lets them go on", "Pause", || post(acts::resume)),
+    act_route("/v1/settings", "Changes settings; without `set` it lists them", "Settings", || post(acts::settings)),
+    alias_route("post", "/api/migration/enable-dual-write", "Alias of /v1/advance to DualWrite", || post(aliases::enable_dual_write)),
+    alias_route("post", "/api/migration/switch-to-dynamo-reads", "Alias of /v1/advance to HybridRead", || {
+        post(aliases::switch_to_dynamo_reads)
+    }),
+    alias_route("post", "/api/migration/disable-sql-writes", "Alias of /v1/advance to DynamoOnly", || post(aliases::disable_sql_writes)),
+    alias_route("post", "/api/migration/test-dual-write", "Alias of /v1/test-operation", || post(aliases::test_dual_write)),
+    alias_route("get", "/api/migration/validate-consistency", "Alias of /v1/validate", || get(aliases::validate_consistency)),
+    read_route("/dual-write/status", "Alias of /v1/status", &[], || get(reads::status)),
+    read_route("/dual-write/health", "Alias of /v1/health", &[], || get(reads::health)),
+    read_route("/dual-write/metrics", "Numbers of each table", &[], || get(aliases::metrics)),
+    alias_route("post", "/dual-write/validate-sync/{table}/{key}", "Alias of /v1/validate, of what changed", || post(aliases::validate_sync)),
+    alias_route("post", "/dual-write/test-operation", "Alias of /v1/test-operation", || post(aliases::test_dual_write)),
+];
+
+/// The router of the list.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, (route.make)());
+    }
+    router
+        .fallback(async || Refusal::not_found("there is no such route; /v1/openapi.json lists them"))
+        .method_not_allowed_fallback(async || Refusal::method_not_allowed())
+        .with_state(shared)
+}
