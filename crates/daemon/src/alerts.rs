@@ -109,7 +109,8 @@ pub(crate) fn judge(
         }
     }
     for part in parts.iter().filter(|part| part.state == PartState::Restarting) {
-        let message = format!("{} fails and is started again by itself: {}", part.name, part.why.as_deref().unwrap_or("no reason"));
+        let message =
+            format!("{} fails and is started again by itself: {}", part.name, part.why.as_deref().unwrap_or("no reason"));
         found.add("part_failing", Severity::Warning, message, "docs/runbook.md");
     }
     if let Some(status) = status {
@@ -135,7 +136,8 @@ fn of_migration(status: &Status, limits: &Thresholds, found: &mut Found<'_>) {
         }
         if table.dead_letters_unacknowledged > 0 {
             let count = table.dead_letters_unacknowledged;
-            let message = format!("{}: {count} rows were set aside and nobody has said what to do; run `dead-letters`", table.name);
+            let message =
+                format!("{}: {count} rows were set aside and nobody has said what to do; run `dead-letters`", table.name);
             found.add("dead_letters", Severity::Warning, message, "docs/runbook.md");
         }
         if let Some(alarm) = &table.reverse_alarm {

@@ -22,8 +22,8 @@ mod snapshot;
 mod supervise;
 
 pub use http::{Right, TOKEN_CHARS_MIN, Tokens, random_token};
-pub use report::summary;
 pub use operator::{Act, Compare, Operator, Unsuccessful, Walk};
+pub use report::summary;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -114,8 +114,7 @@ async fn claim(migration: &Migration) -> lockstep_core::Result<()> {
 async fn feed(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
     let (migration, progress) = (shared.migration.clone(), shared.feed_progress.clone());
     claim(&migration).await.map_err(|error| error.to_string())?;
-    let running =
-        tokio::spawn(async move { keep_feeding(&migration, &migration.options.reverse_feed, &progress, &stop).await });
+    let running = tokio::spawn(async move { keep_feeding(&migration, &migration.options.reverse_feed, &progress, &stop).await });
     match running.await {
         Ok(ended) => ended.map_err(|error| error.to_string()),
         Err(panicked) => Err(panicked.to_string()),

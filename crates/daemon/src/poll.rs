@@ -81,7 +81,8 @@ impl Reader {
 
     async fn ask(&mut self, next: &mut Snapshot) {
         let migration = self.shared.migration.clone();
-        let probe = self.probed_at.is_none_or(|at| at.elapsed() >= PROBE_EVERY || StoresView::is_down(next.stores.dynamodb.as_ref()));
+        let probe =
+            self.probed_at.is_none_or(|at| at.elapsed() >= PROBE_EVERY || StoresView::is_down(next.stores.dynamodb.as_ref()));
         // What does not answer holds up no question to the other store.
         let (target_is_away, source_was_down) =
             (StoresView::is_down(next.stores.dynamodb.as_ref()), StoresView::is_down(next.stores.postgresql.as_ref()));

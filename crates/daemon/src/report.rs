@@ -20,7 +20,10 @@ pub fn summary(report: &Value) -> Value {
 
 fn scalars(value: &Value) -> Map<String, Value> {
     let fields = value.as_object().into_iter().flatten();
-    fields.filter(|(_, value)| !value.is_object() && !value.is_array()).map(|(name, value)| (name.clone(), value.clone())).collect()
+    fields
+        .filter(|(_, value)| !value.is_object() && !value.is_array())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// What a report found: table, class, key, names of columns.

@@ -130,8 +130,25 @@ fn of_status(status: &Status) -> Map<String, Value> {
 const TEXT_CHARS_MAX: usize = 300;
 /// What of an entry's detail is shown: what says how it went. Keys of rows may be in the others.
 const SHOWN: [&str; 19] = [
-    "from", "to", "phase", "epoch", "force", "why", "table", "marked", "verified", "reason", "operation", "late_until", "parts",
-    "for_s", "idempotency_key", "mode", "max", "last", "name",
+    "from",
+    "to",
+    "phase",
+    "epoch",
+    "force",
+    "why",
+    "table",
+    "marked",
+    "verified",
+    "reason",
+    "operation",
+    "late_until",
+    "parts",
+    "for_s",
+    "idempotency_key",
+    "mode",
+    "max",
+    "last",
+    "name",
 ];
 
 /// An entry of the journal without what may be a key or a value.
@@ -141,7 +158,9 @@ pub(crate) fn entry(entry: &Entry) -> Value {
         .filter_map(|name| match entry.detail.get(name)? {
             Value::String(text) => Some((name, Value::from(text.chars().take(TEXT_CHARS_MAX).collect::<String>()))),
             scalar @ (Value::Number(_) | Value::Bool(_)) => Some((name, scalar.clone())),
-            Value::Array(words) if words.iter().all(Value::is_string) && name == "parts" => Some((name, Value::from(words.clone()))),
+            Value::Array(words) if words.iter().all(Value::is_string) && name == "parts" => {
+                Some((name, Value::from(words.clone())))
+            }
             _ => None,
         })
         .collect();

@@ -45,7 +45,14 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it.
-    pub async fn set(&self, name: &str, value: &Value, actor: &str, reason: Option<&str>, during: Option<Duration>) -> Result<()> {
+    pub async fn set(
+        &self,
+        name: &str,
+        value: &Value,
+        actor: &str,
+        reason: Option<&str>,
+        during: Option<Duration>,
+    ) -> Result<()> {
         sqlx::query(
             "INSERT INTO lockstep.settings AS s (name, value, actor, reason, until)
              VALUES ($1, $2, $3, $4, clock_timestamp() + $5::float8 * interval '1 second')

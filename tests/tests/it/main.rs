@@ -49,6 +49,7 @@ mod reverse_order;
 mod roles;
 mod sample;
 mod schedules;
+mod serve;
 mod sessions;
 mod stage;
 mod steps;

@@ -13,7 +13,8 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
         }
     };
-    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, serve, migrate: _, cleanup: _ } = config;
+    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, serve, migrate: _, cleanup: _ } =
+        config;
 
     if let Some(url) = &source.url {
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");

@@ -358,9 +358,13 @@ async fn dry_run(shared: &Shared, what: &What) -> Answer {
             return Ok(ok_json(StatusCode::OK, &answer));
         }
         What::Validate(Compare::Full) => "compare every row and every item, and record the verdict".to_owned(),
-        What::Validate(Compare::Incremental) => "compare what changed since everything was compared, and record the verdict".to_owned(),
+        What::Validate(Compare::Incremental) => {
+            "compare what changed since everything was compared, and record the verdict".to_owned()
+        }
         What::Validate(Compare::Sample(rows)) => format!("compare {rows} rows and items of each table"),
-        What::Repair { max, .. } => format!("mark at most {max} keys that differ, so that the relay writes them anew, and read them again"),
+        What::Repair { max, .. } => {
+            format!("mark at most {max} keys that differ, so that the relay writes them anew, and read them again")
+        }
         What::TestOperation => "try the way of a write in both stores, where no row can be, and leave nothing".to_owned(),
     };
     Ok(ok_json(StatusCode::OK, &json!({ "dry_run": true, "would": would })))

@@ -73,7 +73,8 @@ impl Refusal {
 
     /// Another operation is under way.
     pub(crate) fn busy(operation: String) -> Self {
-        let message = format!("operation {operation} is under way; look at /v1/operations/{operation} and try again when it has ended");
+        let message =
+            format!("operation {operation} is under way; look at /v1/operations/{operation} and try again when it has ended");
         Self { operation: Some(operation), ..Self::new(StatusCode::CONFLICT, "busy", message) }
     }
 

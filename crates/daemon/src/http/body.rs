@@ -57,7 +57,8 @@ fn is_too_long(error: &axum::Error) -> bool {
 
 /// A value as what a route takes.
 pub(crate) fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
-    serde_json::from_value(value).map_err(|error| Refusal::unprocessable(format!("the body is not what this route takes: {error}")))
+    serde_json::from_value(value)
+        .map_err(|error| Refusal::unprocessable(format!("the body is not what this route takes: {error}")))
 }
 
 /// The query string as what a route takes.
@@ -71,7 +72,9 @@ pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if !key.is_empty() && key.len() <= KEY_CHARS_MAX && key.bytes().all(|b| b.is_ascii_graphic()) => Ok(Some(key.to_owned())),
+        Ok(key) if !key.is_empty() && key.len() <= KEY_CHARS_MAX && key.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(Some(key.to_owned()))
+        }
         _ => Err(Refusal::bad_request(format!("Idempotency-Key has 1 to {KEY_CHARS_MAX} visible ASCII characters"))),
     }
 }

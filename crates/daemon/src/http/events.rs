@@ -55,7 +55,9 @@ pub(crate) fn stream_to(shared: Arc<Shared>) -> Result<Response<Body>, Refusal> 
             };
             match stop.run_until_cancelled(next).await {
                 None | Some(Ok(Err(_))) => return None,
-                Some(Err(_)) => return Some((Ok::<_, std::io::Error>(Bytes::from_static(b": keep\n\n")), (client, snapshots, false))),
+                Some(Err(_)) => {
+                    return Some((Ok::<_, std::io::Error>(Bytes::from_static(b": keep\n\n")), (client, snapshots, false)));
+                }
                 Some(Ok(Ok(()))) => {}
             }
         }

@@ -128,7 +128,9 @@ mod tests {
         for ours in ["127.0.0.1", "127.0.0.1:7420", "localhost:1", "LOCALHOST", "[::1]:7420", "[::1]", "ops.example:443"] {
             assert!(is_taken(ours), "{ours}");
         }
-        for other in ["evil.example", "evil.example:7420", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "", "::1:x"] {
+        for other in
+            ["evil.example", "evil.example:7420", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "", "::1:x"]
+        {
             assert!(!is_taken(other), "{other}");
         }
     }

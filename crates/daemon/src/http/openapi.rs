@@ -80,12 +80,14 @@ fn content_type(route: &Route) -> &'static str {
 }
 
 fn responses(route: &Route) -> Value {
-    let schema = if content_type(route) == "application/json" { json!({ "type": "object" }) } else { json!({ "type": "string" }) };
+    let schema =
+        if content_type(route) == "application/json" { json!({ "type": "object" }) } else { json!({ "type": "string" }) };
     let content = json!({ content_type(route): { "schema": schema } });
     let mut responses = json!({ "200": { "description": "Done", "content": content } });
     let refused = || json!({ "$ref": "#/components/responses/Refused" });
     if route.path == "/readyz" {
-        responses["503"] = json!({ "description": "Not ready", "content": { "application/json": { "schema": { "type": "object" } } } });
+        responses["503"] =
+            json!({ "description": "Not ready", "content": { "application/json": { "schema": { "type": "object" } } } });
     }
     let mut codes = vec!["421"];
     if route.needs != Needs::Nothing {

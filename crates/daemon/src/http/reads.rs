@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
 use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{Response, StatusCode, Uri};
 use lockstep_core::Phase;
 use serde::Deserialize;
@@ -178,7 +178,9 @@ pub(super) async fn operation(State(shared): State<Arc<Shared>>, id: Result<Path
     let id = id.map_err(|_| Refusal::bad_request("the id of the operation does not read"))?.0;
     match shared.operations.get(&id) {
         Some(operation) => ok(&json!(operation)),
-        None => Err(Refusal::not_found("this daemon knows of no such operation; /v1/operations lists the newest, the journal all")),
+        None => {
+            Err(Refusal::not_found("this daemon knows of no such operation; /v1/operations lists the newest, the journal all"))
+        }
     }
 }
 

@@ -42,11 +42,21 @@ const fn read_route(
     Route { method: "get", path, needs: Needs::Read, about, query, body: None, make }
 }
 
-const fn act_route(path: &'static str, about: &'static str, body: &'static str, make: fn() -> MethodRouter<Arc<Shared>>) -> Route {
+const fn act_route(
+    path: &'static str,
+    about: &'static str,
+    body: &'static str,
+    make: fn() -> MethodRouter<Arc<Shared>>,
+) -> Route {
     Route { method: "post", path, needs: Needs::Operate, about, query: &[], body: Some(body), make }
 }
 
-const fn alias_route(method: &'static str, path: &'static str, about: &'static str, make: fn() -> MethodRouter<Arc<Shared>>) -> Route {
+const fn alias_route(
+    method: &'static str,
+    path: &'static str,
+    about: &'static str,
+    make: fn() -> MethodRouter<Arc<Shared>>,
+) -> Route {
     Route { method, path, needs: Needs::Operate, about, query: &[], body: None, make }
 }
 
@@ -80,17 +90,23 @@ pub(super) const ROUTES: &[Route] = &[
     act_route("/v1/pause", "Pauses parts of the daemon", "Pause", || post(acts::pause)),
     act_route("/v1/resume", "Lets them go on", "Pause", || post(acts::resume)),
     act_route("/v1/settings", "Changes settings; without `set` it lists them", "Settings", || post(acts::settings)),
-    alias_route("post", "/api/migration/enable-dual-write", "Alias of /v1/advance to DualWrite", || post(aliases::enable_dual_write)),
+    alias_route("post", "/api/migration/enable-dual-write", "Alias of /v1/advance to DualWrite", || {
+        post(aliases::enable_dual_write)
+    }),
     alias_route("post", "/api/migration/switch-to-dynamo-reads", "Alias of /v1/advance to HybridRead", || {
         post(aliases::switch_to_dynamo_reads)
     }),
-    alias_route("post", "/api/migration/disable-sql-writes", "Alias of /v1/advance to DynamoOnly", || post(aliases::disable_sql_writes)),
+    alias_route("post", "/api/migration/disable-sql-writes", "Alias of /v1/advance to DynamoOnly", || {
+        post(aliases::disable_sql_writes)
+    }),
     alias_route("post", "/api/migration/test-dual-write", "Alias of /v1/test-operation", || post(aliases::test_dual_write)),
     alias_route("get", "/api/migration/validate-consistency", "Alias of /v1/validate", || get(aliases::validate_consistency)),
     read_route("/dual-write/status", "Alias of /v1/status", &[], || get(reads::status)),
     read_route("/dual-write/health", "Alias of /v1/health", &[], || get(reads::health)),
     read_route("/dual-write/metrics", "Numbers of each table", &[], || get(aliases::metrics)),
-    alias_route("post", "/dual-write/validate-sync/{table}/{key}", "Alias of /v1/validate, of what changed", || post(aliases::validate_sync)),
+    alias_route("post", "/dual-write/validate-sync/{table}/{key}", "Alias of /v1/validate, of what changed", || {
+        post(aliases::validate_sync)
+    }),
     alias_route("post", "/dual-write/test-operation", "Alias of /v1/test-operation", || post(aliases::test_dual_write)),
 ];
 

@@ -29,7 +29,12 @@ impl Live {
     ///
     /// # Errors
     /// Where the tables are not bound as the sample needs them.
-    pub(in crate::commands) fn start(context: &Context, stores: &Stores, per_second: u32, seed: u64) -> anyhow::Result<Option<Self>> {
+    pub(in crate::commands) fn start(
+        context: &Context,
+        stores: &Stores,
+        per_second: u32,
+        seed: u64,
+    ) -> anyhow::Result<Option<Self>> {
         if per_second == 0 {
             return Ok(None);
         }

@@ -66,10 +66,12 @@ async fn listen(context: &Context, address: SocketAddr, args: &Args) -> anyhow::
             let free = SocketAddr::new(address.ip(), 0);
             TcpListener::bind(free).await.context("listening on a free port")
         }
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            Err(Failure::usage(format!("{address} is taken by another program: stop it, or say --listen ADDRESS:PORT (port 0 takes a free one)")))
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(Failure::usage(format!(
+            "{address} is taken by another program: stop it, or say --listen ADDRESS:PORT (port 0 takes a free one)"
+        ))),
+        Err(error) => {
+            Err(Failure::usage(format!("cannot listen on {address}: {error}; say another one with --listen ADDRESS:PORT")))
         }
-        Err(error) => Err(Failure::usage(format!("cannot listen on {address}: {error}; say another one with --listen ADDRESS:PORT"))),
     }
 }
 

@@ -121,7 +121,8 @@ fn unsuccessful(error: anyhow::Error) -> Unsuccessful {
     let exit = exit_of(&error);
     let cancelled = exit == Exit::Interrupted;
     let message = sentence(&error);
-    let message = if message == RESUME { "the daemon was told to end; ask again to go on where it stopped".to_owned() } else { message };
+    let message =
+        if message == RESUME { "the daemon was told to end; ask again to go on where it stopped".to_owned() } else { message };
     Unsuccessful { refused: exit == Exit::Refused, cancelled, message, gates }
 }
 

@@ -1,0 +1,7 @@
+//! The daemon as a process: its API, its parts, who leads, and what it withstands.
+
+mod demo;
+mod served;
+mod steps;
+mod strangers;
+mod withstands;
