@@ -57,6 +57,11 @@ pub(crate) fn fill(shared: &Shared, snapshot: &Snapshot, parts: &[PartView]) {
             gauge!("lockstep_alert", "alert" => name, "severity" => severity.name()).set(if raised { 1.0 } else { 0.0 });
         }
     }
+    if let Some(measured) = &*shared.measured.borrow() {
+        gauge!("lockstep_data_consistency_percent").set(measured.consistency_percent);
+        gauge!("lockstep_field_accuracy_percent").set(measured.accuracy_percent);
+        gauge!("lockstep_orphans_percent").set(measured.orphans_percent);
+    }
     of_migration(snapshot);
     of_progress(shared);
 }

@@ -2,7 +2,7 @@
 //!
 //! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what it knows of the migration
 //! at a moment; the *leader* is the one of several daemons that acts. In reading order: [`Operator`] (what the program around it does
-//! for it), `operations` (what was asked), `alerts` (what is wrong), `snapshot` (one reading), `shared` (what all parts have),
+//! for it), `operations` (what was asked), `measure` (percentages), `alerts` (what is wrong), `webhook` (telling of it), `snapshot` (one reading), `shared` (what all parts have),
 //! `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`, `monitor` and `parts` (what runs), `http`, this file.
 //!
 //! This crate names no concrete table, and no value of a row leaves it.
@@ -11,6 +11,7 @@ mod alerts;
 mod gauges;
 mod http;
 mod lead;
+mod measure;
 mod monitor;
 mod operations;
 mod operator;
@@ -20,6 +21,10 @@ mod report;
 mod shared;
 mod snapshot;
 mod supervise;
+mod webhook;
+
+pub use monitor::MonitorOptions;
+pub use webhook::Webhook;
 
 pub use http::{Right, TOKEN_CHARS_MIN, Tokens, random_token};
 pub use operator::{Act, Compare, Operator, Unsuccessful, Walk};
@@ -43,6 +48,8 @@ pub struct DaemonOptions {
     pub tokens: Tokens,
     /// Names that it goes by besides its addresses.
     pub hosts: Vec<String>,
+    /// What it watches besides, and who is told.
+    pub monitor: MonitorOptions,
     /// Whether its stores are throw-away ones.
     pub demo: bool,
 }
@@ -73,7 +80,7 @@ impl Daemon {
         // Before anything is counted.
         let _ = gauges::install();
         let guard = Guard::new(options.tokens, listener.local_addr()?.ip().is_loopback(), &options.hosts);
-        let shared = Arc::new(Shared::new(migration, operator, options.demo, stop));
+        let shared = Arc::new(Shared::new(migration, operator, options.monitor, options.demo, stop));
         let mut tasks = JoinSet::new();
         tasks.spawn(poll::run(shared.clone()));
         tasks.spawn(http::serve(shared.clone(), listener, guard));

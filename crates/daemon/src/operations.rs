@@ -188,9 +188,17 @@ impl Operations {
         self.list().iter().find(|operation| operation.id == id).cloned()
     }
 
-    /// The newest, newest first.
+    /// The newest, newest first. Everybody who listens is sent them again and again, so only the newest has its gates, and results
+    /// are without lists; one by its id has all of it.
     pub(crate) fn newest(&self) -> Vec<Operation> {
-        self.list().iter().take(SHOWN).cloned().collect()
+        let list = self.list();
+        let shown = list.iter().take(SHOWN).enumerate().map(|(n, operation)| Operation {
+            gates: if n == 0 { operation.gates.clone() } else { Vec::new() },
+            notes: if n == 0 { operation.notes.clone() } else { Vec::new() },
+            result: operation.result.as_ref().map(scalars),
+            ..operation.clone()
+        });
+        shown.collect()
     }
 
     /// Whether one is under way.
@@ -226,6 +234,17 @@ impl Operations {
 
     fn tell(&self) {
         self.changed.send_modify(|n| *n += 1);
+    }
+}
+
+/// The words and numbers of a result.
+fn scalars(result: &Value) -> Value {
+    match result {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
+            Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
+        }
+        other => other.clone(),
     }
 }
 

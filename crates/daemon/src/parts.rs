@@ -25,6 +25,9 @@ pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
     tasks.spawn(keep(shared.clone(), "sweeper", needs_sweeper, sweep));
     tasks.spawn(keep(shared.clone(), "history-marks", needs_sweeper, mark));
     tasks.spawn(crate::monitor::run(shared.clone()));
+    if shared.monitor.sample_every.is_some() {
+        tasks.spawn(keep(shared.clone(), "sampling", needs_sampling, crate::monitor::sample));
+    }
 }
 
 /// What keeps every part from running, if anything does.
@@ -80,6 +83,17 @@ fn needs_sweeper(shared: &Shared) -> Need {
             Some(status) if status.installed => Need::Run,
             _ => Need::Not(PartState::Waiting, Some("Lockstep is not installed in this source yet".to_owned())),
         },
+    }
+}
+
+/// Where both stores are written, each row has an item.
+fn needs_sampling(shared: &Shared) -> Need {
+    if let Some(held_up) = held_up(shared, "sampling") {
+        return held_up;
+    }
+    match shared.snapshot.borrow().phase() {
+        Some(Phase::DualWrite | Phase::HybridRead) => Need::Run,
+        _ => Need::Not(PartState::NotNeeded, Some("both stores are written in DualWrite and HybridRead only".to_owned())),
     }
 }
 

@@ -72,7 +72,8 @@ impl Reader {
             self.ask(&mut next).await;
         }
         let parts = self.shared.parts();
-        next.alerts = alerts::judge(next.status.as_ref(), &next.stores, &parts, &self.limits, &before.alerts, Utc::now());
+        let measured = self.shared.measured.borrow().clone();
+        next.alerts = alerts::judge(next.status.as_ref(), measured.as_ref(), &next.stores, &parts, &self.limits, &before.alerts, Utc::now());
         next.health = alerts::health(&next.alerts, next.read_at.is_some());
         next.render(&self.shared);
         gauges::fill(&self.shared, &next, &parts);

@@ -10,6 +10,8 @@ use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::measure::Measured;
+use crate::monitor::MonitorOptions;
 use crate::operations::Operations;
 use crate::operator::Operator;
 use crate::snapshot::Snapshot;
@@ -74,6 +76,9 @@ pub(crate) struct Shared {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) role: watch::Sender<Role>,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    /// What the newest sample came to.
+    pub(crate) measured: watch::Sender<Option<Measured>>,
+    pub(crate) monitor: MonitorOptions,
     pub(crate) pauses: watch::Sender<Vec<Pause>>,
     parts: Mutex<BTreeMap<&'static str, PartView>>,
     pub(crate) operations: Arc<Operations>,
@@ -92,7 +97,13 @@ pub(crate) const LOOK_WATCHED: Duration = Duration::from_secs(1);
 pub(crate) const LOOK_IDLE: Duration = Duration::from_secs(5);
 
 impl Shared {
-    pub(crate) fn new(migration: Migration, operator: Arc<dyn Operator>, demo: bool, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        migration: Migration,
+        operator: Arc<dyn Operator>,
+        monitor: MonitorOptions,
+        demo: bool,
+        stop: CancellationToken,
+    ) -> Self {
         let progress = Arc::new(Progress::new(&migration.tables));
         let feed_progress = Arc::new(FeedProgress::new(&migration.tables));
         Self {
@@ -102,6 +113,8 @@ impl Shared {
             started_at: Utc::now(),
             role: watch::Sender::new(Role::Standby("it has just started".to_owned())),
             snapshot: watch::Sender::new(Arc::default()),
+            measured: watch::Sender::new(None),
+            monitor,
             pauses: watch::Sender::new(Vec::new()),
             parts: Mutex::default(),
             operations: Arc::new(Operations::new()),

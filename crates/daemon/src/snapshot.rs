@@ -98,6 +98,7 @@ impl Snapshot {
             "parts": shared.parts(),
             "next": { "forward": phase.and_then(Phase::next), "back": phase.and_then(Phase::previous) },
             "rates": self.rates,
+            "measured": *shared.measured.borrow(),
             "paused": *shared.pauses.borrow(),
             "alerts": self.alerts,
             "operations": shared.operations.newest(),

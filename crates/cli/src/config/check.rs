@@ -44,6 +44,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "serve.listen",
         "must be an address and a port, such as 127.0.0.1:7420 or [::1]:7420",
     );
+    require((1..=100_000).contains(&serve.sample_rows), "serve.sample_rows", "must be 1 to 100000");
     // Readers hold a connection each; relay, coordinator, barrier and progress need the rest.
     const OTHERS: usize = 4;
     let connections = source.connections_max as usize;

@@ -154,6 +154,14 @@ pub struct ServeSection {
     pub operate_token_file: Option<PathBuf>,
     /// A file whose first line is the token that allows to look only.
     pub read_token_file: Option<PathBuf>,
+    /// How often a sample of rows is compared, in seconds; 0 never.
+    pub sample_every_s: u64,
+    /// Rows and items of each table in one sample.
+    pub sample_rows: usize,
+    /// Who is told of alerts.
+    pub webhook_url: Option<String>,
+    /// A file whose first line signs what the webhook is sent.
+    pub webhook_secret_file: Option<PathBuf>,
 }
 
 /// Where the daemon listens if nothing is said.
@@ -292,7 +300,16 @@ impl Default for ValidateSection {
 
 impl Default for ServeSection {
     fn default() -> Self {
-        Self { listen: LISTEN.to_owned(), hosts: Vec::new(), operate_token_file: None, read_token_file: None }
+        Self {
+            listen: LISTEN.to_owned(),
+            hosts: Vec::new(),
+            operate_token_file: None,
+            read_token_file: None,
+            sample_every_s: 300,
+            sample_rows: 200,
+            webhook_url: None,
+            webhook_secret_file: None,
+        }
     }
 }
 

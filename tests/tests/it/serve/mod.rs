@@ -4,4 +4,5 @@ mod demo;
 mod served;
 mod steps;
 mod strangers;
+mod webhook;
 mod withstands;

@@ -54,8 +54,13 @@ impl Answer {
 impl Served {
     /// A daemon on the stores of a world.
     pub(super) async fn of(world: &World) -> Self {
+        Self::with(world, &[]).await
+    }
+
+    /// The same, with more in its environment.
+    pub(super) async fn with(world: &World, variables: &[(&str, &str)]) -> Self {
         let mut command = command(world, &["serve", "--json", "--listen", "127.0.0.1:0"]);
-        command.env("LOCKSTEP_OPERATE_TOKEN", OPERATE).env("LOCKSTEP_READ_TOKEN", READ);
+        command.env("LOCKSTEP_OPERATE_TOKEN", OPERATE).env("LOCKSTEP_READ_TOKEN", READ).envs(variables.iter().copied());
         Self::started(command).await
     }
 

@@ -3,9 +3,10 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use lockstep_daemon::{Tokens, random_token};
+use lockstep_daemon::{MonitorOptions, Tokens, Webhook, random_token};
 use tokio::net::TcpListener;
 
 use super::Args;
@@ -16,12 +17,14 @@ use crate::exit::Failure;
 /// The variables that tokens are read from. They are no keys of the configuration, so nothing that shows it shows them.
 const OPERATE_VARIABLE: &str = "LOCKSTEP_OPERATE_TOKEN";
 const READ_VARIABLE: &str = "LOCKSTEP_READ_TOKEN";
+const WEBHOOK_VARIABLE: &str = "LOCKSTEP_WEBHOOK_SECRET";
 
 /// A socket that listens, and who may ask.
 pub(super) struct Access {
     pub(super) listener: TcpListener,
     pub(super) address: SocketAddr,
     pub(super) tokens: Tokens,
+    pub(super) monitor: MonitorOptions,
     /// The tokens to operate and to read, if they were made up just now and have to be shown.
     pub(super) shown: Option<(String, String)>,
 }
@@ -52,10 +55,28 @@ impl Access {
             }
         };
         let tokens = Tokens::new(&operate, read.as_deref()).map_err(Failure::usage)?;
+        let monitor = monitor(context).await?;
         let listener = listen(context, address, args).await?;
         let address = listener.local_addr().context("asking where this daemon listens")?;
-        Ok(Self { listener, address, tokens, shown })
+        Ok(Self { listener, address, tokens, monitor, shown })
     }
+}
+
+/// What is watched besides the status, and who is told.
+pub(super) async fn monitor(context: &Context) -> anyhow::Result<MonitorOptions> {
+    let section = &context.config.serve;
+    let webhook = match &section.webhook_url {
+        None => None,
+        Some(url) => {
+            let secret = token(WEBHOOK_VARIABLE, section.webhook_secret_file.as_deref()).await?;
+            let secret = secret.ok_or_else(|| {
+                Failure::usage(format!("serve.webhook_url is set and nothing signs it: set {WEBHOOK_VARIABLE} or serve.webhook_secret_file"))
+            })?;
+            Some(Webhook::new(url, &secret).map_err(Failure::usage)?)
+        }
+    };
+    let sample_every = (section.sample_every_s > 0).then(|| Duration::from_secs(section.sample_every_s));
+    Ok(MonitorOptions { sample_every, sample_rows: section.sample_rows, webhook })
 }
 
 async fn listen(context: &Context, address: SocketAddr, args: &Args) -> anyhow::Result<TcpListener> {

@@ -97,7 +97,8 @@ async fn serve(context: &Context, stores: &Stores, access: Access, demo: bool) -
     // What the commands say is in the operations that asked for it.
     let quiet = Context { ui: Ui::stderr(true), json: false, ..context.clone() };
     let operator = Arc::new(Commands::new(quiet, stores.share()));
-    let options = DaemonOptions { tokens: access.tokens, hosts: context.config.serve.hosts.clone(), demo };
+    let hosts = context.config.serve.hosts.clone();
+    let options = DaemonOptions { tokens: access.tokens, hosts, monitor: access.monitor, demo };
     let migration = context.migration(stores)?;
     let daemon = Daemon::start(migration, operator, access.listener, options, context.cancel.clone())?;
     context.unless_cancelled(daemon.settled(SETTLED_WITHIN)).await.ok();
