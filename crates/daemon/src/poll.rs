@@ -73,7 +73,15 @@ impl Reader {
         }
         let parts = self.shared.parts();
         let measured = self.shared.measured.borrow().clone();
-        next.alerts = alerts::judge(next.status.as_ref(), measured.as_ref(), &next.stores, &parts, &self.limits, &before.alerts, Utc::now());
+        next.alerts = alerts::judge(
+            next.status.as_ref(),
+            measured.as_ref(),
+            &next.stores,
+            &parts,
+            &self.limits,
+            &before.alerts,
+            Utc::now(),
+        );
         next.health = alerts::health(&next.alerts, next.read_at.is_some());
         next.render(&self.shared);
         gauges::fill(&self.shared, &next, &parts);

@@ -96,7 +96,11 @@ pub(crate) fn line(webhook: Webhook, stop: CancellationToken) -> (Line, impl Fut
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 fn client() -> std::io::Result<HttpClient> {
-    let connector = HttpsConnectorBuilder::new().with_provider_and_native_roots(rustls::crypto::ring::default_provider())?.https_or_http().enable_http1().build();
+    let connector = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
+        .https_or_http()
+        .enable_http1()
+        .build();
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 

@@ -13,7 +13,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
         }
     };
-    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, serve, migrate: _, cleanup: _ } =
+    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, serve, migrate: _, plan, cleanup: _ } =
         config;
 
     if let Some(url) = &source.url {
@@ -45,6 +45,21 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "must be an address and a port, such as 127.0.0.1:7420 or [::1]:7420",
     );
     require((1..=100_000).contains(&serve.sample_rows), "serve.sample_rows", "must be 1 to 100000");
+    let amounts = [
+        ("plan.write_units_million_usd", plan.write_units_million_usd),
+        ("plan.read_units_million_usd", plan.read_units_million_usd),
+        ("plan.storage_gb_month_usd", plan.storage_gb_month_usd),
+        ("plan.stream_reads_million_usd", plan.stream_reads_million_usd),
+        ("plan.import_gb_usd", plan.import_gb_usd),
+        ("plan.source_month_usd", plan.source_month_usd),
+    ];
+    for (key, usd) in amounts {
+        require(usd.is_finite() && usd >= 0.0, key, "must be an amount of dollars, 0 or more");
+    }
+    let coordinated = (0.0..=100.0).contains(&plan.coordinated_percent);
+    require(coordinated, "plan.coordinated_percent", "must be from 0 to 100");
+    require((1..=100_000).contains(&plan.sample_rows), "plan.sample_rows", "must be from 1 to 100,000");
+
     // Readers hold a connection each; relay, coordinator, barrier and progress need the rest.
     const OTHERS: usize = 4;
     let connections = source.connections_max as usize;

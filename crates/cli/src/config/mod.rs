@@ -26,6 +26,7 @@ pub use secret::{SecretUrl, mask_passwords};
 use figment::Figment;
 use figment::providers::Serialized;
 use lockstep::store::{ReadOptions, WriteOptions};
+use lockstep_coordinator::PlanOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Tables;
@@ -65,6 +66,8 @@ pub struct Config {
     pub migrate: MigrateSection,
     /// The daemon.
     pub serve: ServeSection,
+    /// What a plan rests on.
+    pub plan: PlanOptions,
     /// What is left when a migration is complete.
     pub cleanup: CleanupSection,
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,6 +16,9 @@ use super::answer::Refusal;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A body that takes longer than this to come is given up.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// What is more than is taken is read up to here, and thrown away: a client that is still sending would not see why it is refused.
+const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
+const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest idempotency key.
 const KEY_CHARS_MAX: usize = 128;
 
@@ -21,14 +26,11 @@ const KEY_CHARS_MAX: usize = 128;
 pub(crate) async fn json_of(headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        discard(body).await;
         return Err(Refusal::too_large(BODY_BYTES_MAX));
     }
-    let bytes = match tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) if is_too_long(&error) => return Err(Refusal::too_large(BODY_BYTES_MAX)),
-        Ok(Err(_)) => return Err(Refusal::bad_request("the body ended before it was whole; send it again")),
-        Err(_) => return Err(Refusal::bad_request("the body did not come within 10 s; send it again")),
-    };
+    let late = |_| Refusal::bad_request("the body did not come within 10 s; send it again");
+    let bytes = tokio::time::timeout(BODY_WITHIN, whole(body)).await.map_err(late)??;
     if bytes.is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
     }
@@ -44,15 +46,34 @@ fn place_of(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
+/// A body within the bound.
+async fn whole(mut body: Body) -> Result<Bytes, Refusal> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::bad_request("the body ended before it was whole; send it again"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > BODY_BYTES_MAX {
+            discard(body).await;
+            return Err(Refusal::too_large(BODY_BYTES_MAX));
         }
-        cause = error.source();
+        bytes.extend_from_slice(&data);
     }
-    false
+    Ok(bytes.freeze())
+}
+
+/// Reads what nobody wants, within bounds.
+pub(crate) async fn discard(mut body: Body) {
+    let reading = async {
+        let mut left = DISCARDED_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // A client that is slower than that sees its connection end.
+    let _ = tokio::time::timeout(DISCARDED_WITHIN, reading).await;
 }
 
 /// A value as what a route takes.

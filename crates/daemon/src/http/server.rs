@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+use super::body::discard;
 use super::guard::Guard;
 use super::table;
 use crate::shared::Shared;
@@ -83,7 +84,10 @@ async fn talk(shared: Arc<Shared>, stream: TcpStream, router: axum::Router, guar
 
 async fn answer(mut request: Request<Incoming>, router: axum::Router, guard: &Guard) -> Response<Body> {
     let response = match guard.admit(request.method(), request.uri(), request.headers()) {
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            discard(Body::new(request.into_body())).await;
+            refusal.into_response()
+        }
         Ok(right) => {
             if let Some(right) = right {
                 request.extensions_mut().insert(right);

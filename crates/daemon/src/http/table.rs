@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::{MethodRouter, get, post};
 
 use super::answer::Refusal;
+use super::body::discard;
 use super::{acts, aliases, open, reads};
 use crate::shared::Shared;
 
@@ -117,7 +119,13 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         router = router.route(route.path, (route.make)());
     }
     router
-        .fallback(async || Refusal::not_found("there is no such route; /v1/openapi.json lists them"))
-        .method_not_allowed_fallback(async || Refusal::method_not_allowed())
+        .fallback(async |body: Body| {
+            discard(body).await;
+            Refusal::not_found("there is no such route; /v1/openapi.json lists them")
+        })
+        .method_not_allowed_fallback(async |body: Body| {
+            discard(body).await;
+            Refusal::method_not_allowed()
+        })
         .with_state(shared)
 }

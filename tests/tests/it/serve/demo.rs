@@ -41,8 +41,8 @@ async fn a_demo_stands_in_dual_write_shows_itself_and_leaves_nothing_running() {
         })
         .await;
     let mut events = Events::of(&served).await;
-    let (first, second) = (events.next().await, events.next().await);
-    assert_ne!(first["daemon"]["polled_at"], second["daemon"]["polled_at"], "it goes on");
+    let first = events.next().await;
+    while events.next().await["daemon"]["polled_at"] == first["daemon"]["polled_at"] {}
     let metrics = served.open("/metrics").await.text;
     for line in
         ["lockstep_phase 1", "lockstep_leader 1", "lockstep_store_up{store=\"dynamodb\"} 1", "lockstep_relay_delivered_total{"]

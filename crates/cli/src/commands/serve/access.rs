@@ -70,7 +70,9 @@ pub(super) async fn monitor(context: &Context) -> anyhow::Result<MonitorOptions>
         Some(url) => {
             let secret = token(WEBHOOK_VARIABLE, section.webhook_secret_file.as_deref()).await?;
             let secret = secret.ok_or_else(|| {
-                Failure::usage(format!("serve.webhook_url is set and nothing signs it: set {WEBHOOK_VARIABLE} or serve.webhook_secret_file"))
+                Failure::usage(format!(
+                    "serve.webhook_url is set and nothing signs it: set {WEBHOOK_VARIABLE} or serve.webhook_secret_file"
+                ))
             })?;
             Some(Webhook::new(url, &secret).map_err(Failure::usage)?)
         }
