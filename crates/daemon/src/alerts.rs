@@ -85,7 +85,8 @@ pub(crate) struct Thresholds {
     pub(crate) pending_critical_s: f64,
     /// Age of the newest verdict while DynamoDB is read, in seconds.
     pub(crate) verdict_warning_s: f64,
-    /// What a comparison should come to, and what it must not fall below, in percent: those of the reference system.
+    /// What a comparison should come to, and what it must not fall below, in percent: those of the reference
+    /// system.
     pub(crate) consistency: (f64, f64),
     pub(crate) accuracy: (f64, f64),
     /// What orphans should stay below, and must not exceed, in percent.
@@ -116,18 +117,23 @@ pub(crate) fn judge(
     now: DateTime<Utc>,
 ) -> Vec<Alert> {
     let mut found = Found { before, now, alerts: Vec::new() };
-    for (name, word, store) in
-        [("postgresql_down", "PostgreSQL", &stores.postgresql), ("dynamodb_down", "DynamoDB", &stores.dynamodb)]
-    {
+    for (name, word, store) in [
+        ("postgresql_down", "PostgreSQL", &stores.postgresql),
+        ("dynamodb_down", "DynamoDB", &stores.dynamodb),
+    ] {
         if let Some(down) = store.as_ref().filter(|store| !store.up) {
             let why = down.why.as_deref().unwrap_or("no answer");
-            let message = format!("{word} does not answer since {}: {why}", down.since.format("%H:%M:%S UTC"));
+            let message =
+                format!("{word} does not answer since {}: {why}", down.since.format("%H:%M:%S UTC"));
             found.add(name, Severity::Critical, message);
         }
     }
     for part in parts.iter().filter(|part| part.state == PartState::Restarting) {
-        let message =
-            format!("{} fails and is started again by itself: {}", part.name, part.why.as_deref().unwrap_or("no reason"));
+        let message = format!(
+            "{} fails and is started again by itself: {}",
+            part.name,
+            part.why.as_deref().unwrap_or("no reason")
+        );
         found.add("part_failing", Severity::Warning, message);
     }
     if let Some(status) = status {
@@ -146,18 +152,30 @@ fn of_migration(status: &Status, limits: &Thresholds, found: &mut Found<'_>) {
     let phase = status.phase.unwrap_or(Phase::PostgresOnly);
     for table in &status.tables {
         if phase > Phase::PostgresOnly && table.capture != "on" {
-            let message = format!("{}: capture is {}, so changes are not known; run `doctor`", table.name, table.capture);
+            let message = format!(
+                "{}: capture is {}, so changes are not known; run `doctor`",
+                table.name, table.capture
+            );
             found.add("capture_broken", Severity::Critical, message);
         }
         if table.oldest_s > limits.pending_warning_s {
-            let severity = if table.oldest_s > limits.pending_critical_s { Severity::Critical } else { Severity::Warning };
-            let message = format!("{}: {} changes wait, the oldest for {:.0} s", table.name, table.pending, table.oldest_s);
+            let severity = if table.oldest_s > limits.pending_critical_s {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            };
+            let message = format!(
+                "{}: {} changes wait, the oldest for {:.0} s",
+                table.name, table.pending, table.oldest_s
+            );
             found.add("pending_age", severity, message);
         }
         if table.dead_letters_unacknowledged > 0 {
             let count = table.dead_letters_unacknowledged;
-            let message =
-                format!("{}: {count} rows were set aside and nobody has said what to do; run `dead-letters`", table.name);
+            let message = format!(
+                "{}: {count} rows were set aside and are not acknowledged; run `dead-letters`",
+                table.name
+            );
             found.add("dead_letters", Severity::Warning, message);
         }
         if let Some(alarm) = &table.reverse_alarm {
@@ -165,7 +183,8 @@ fn of_migration(status: &Status, limits: &Thresholds, found: &mut Found<'_>) {
         }
     }
     if status.verdict_consistent == Some(false) {
-        let message = "the newest verdict is not consistent; look at /v1/findings, then run `repair`".to_owned();
+        let message =
+            "the newest verdict is not consistent; look at /v1/findings, then run `repair`".to_owned();
         found.add("not_consistent", Severity::Critical, message);
     }
     if phase == Phase::HybridRead && status.verdict_age_s.is_none_or(|age| age > limits.verdict_warning_s) {
@@ -187,14 +206,17 @@ fn of_measured(measured: &Measured, limits: &Thresholds, found: &mut Found<'_>) 
         ("field_accuracy", "are equal in every field", measured.accuracy_percent, limits.accuracy),
     ] {
         if let Some(severity) = severity(value < target, value < bound) {
-            let message = format!("{value:.3} % {what} {word}; more than {target} % should; run `validate`, then `repair`");
+            let message = format!(
+                "{value:.3} % {what} {word}; more than {target} % should; run `validate`, then `repair`"
+            );
             found.add(name, severity, message);
         }
     }
     let (target, bound) = limits.orphans;
     let value = measured.orphans_percent;
     if let Some(severity) = severity(value > target, value > bound) {
-        let message = format!("{value:.3} % of items have no row; less than {target} % should; run `orphans`");
+        let message =
+            format!("{value:.3} % of items have no row; less than {target} % should; run `orphans`");
         found.add("orphans", severity, message);
     }
 }
@@ -262,7 +284,10 @@ mod tests {
         ] {
             assert_eq!((warns.len(), severity_of(&warns, name)), (1, Some(Severity::Warning)), "{name}");
             assert_eq!((alarms.len(), severity_of(&alarms, name)), (1, Some(Severity::Critical)), "{name}");
-            assert_eq!((health(&warns, true).state, health(&alarms, true).state), (HealthState::Degraded, HealthState::Broken));
+            assert_eq!(
+                (health(&warns, true).state, health(&alarms, true).state),
+                (HealthState::Degraded, HealthState::Broken)
+            );
             assert!(NAMES.contains(&name));
         }
     }

@@ -1,4 +1,5 @@
-//! What Prometheus is shown (R47): gauges filled from one reading, counters where something happens. Names end in their unit.
+//! What Prometheus is shown (R47): gauges filled from one reading, counters where something happens. Names
+//! end in their unit.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,11 +17,12 @@ const BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Installs what keeps the metrics of this process, once; `None` where the program that embeds this one has its own, which then
-/// has ours as well.
+/// Installs what keeps the metrics of this process, once; `None` where the program that embeds this one has
+/// its own, which then has ours as well.
 pub(crate) fn install() -> Option<&'static PrometheusHandle> {
     let installed = RECORDER.get_or_init(|| {
-        let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(LATENCY.to_owned()), &BUCKETS_S);
+        let builder =
+            PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(LATENCY.to_owned()), &BUCKETS_S);
         let recorder = builder.ok()?.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).ok()?;
@@ -38,15 +40,27 @@ pub(crate) fn latency(store: &'static str, took: Duration) {
 pub(crate) fn fill(shared: &Shared, snapshot: &Snapshot, parts: &[PartView]) {
     gauge!("lockstep_leader").set(if shared.leads() { 1.0 } else { 0.0 });
     gauge!("lockstep_events_clients").set(*shared.clients.borrow() as f64);
-    gauge!("lockstep_status_age_seconds").set(snapshot.read_at.map_or(f64::NAN, |(at, _)| at.elapsed().as_secs_f64()));
-    for (name, store) in [("postgresql", &snapshot.stores.postgresql), ("dynamodb", &snapshot.stores.dynamodb)] {
-        gauge!("lockstep_store_up", "store" => name).set(if StoresView::is_down(store.as_ref()) { 0.0 } else { 1.0 });
+    gauge!("lockstep_status_age_seconds")
+        .set(snapshot.read_at.map_or(f64::NAN, |(at, _)| at.elapsed().as_secs_f64()));
+    for (name, store) in
+        [("postgresql", &snapshot.stores.postgresql), ("dynamodb", &snapshot.stores.dynamodb)]
+    {
+        gauge!("lockstep_store_up", "store" => name).set(if StoresView::is_down(store.as_ref()) {
+            0.0
+        } else {
+            1.0
+        });
     }
     let (idle, all) = shared.migration.source.connections();
     gauge!("lockstep_pool_connections", "store" => "postgresql", "state" => "idle").set(idle as f64);
-    gauge!("lockstep_pool_connections", "store" => "postgresql", "state" => "used").set(all.saturating_sub(idle) as f64);
+    gauge!("lockstep_pool_connections", "store" => "postgresql", "state" => "used")
+        .set(all.saturating_sub(idle) as f64);
     for part in parts {
-        gauge!("lockstep_part_up", "part" => part.name).set(if part.state == PartState::Running { 1.0 } else { 0.0 });
+        gauge!("lockstep_part_up", "part" => part.name).set(if part.state == PartState::Running {
+            1.0
+        } else {
+            0.0
+        });
         counter!("lockstep_part_restarts_total", "part" => part.name).absolute(part.restarts);
         let paused = if part.state == PartState::Paused { 1.0 } else { 0.0 };
         gauge!("lockstep_paused", "part" => part.name).set(paused);
@@ -54,7 +68,11 @@ pub(crate) fn fill(shared: &Shared, snapshot: &Snapshot, parts: &[PartView]) {
     for name in NAMES {
         for severity in [Severity::Warning, Severity::Critical] {
             let raised = snapshot.alerts.iter().any(|alert| alert.name == name && alert.severity == severity);
-            gauge!("lockstep_alert", "alert" => name, "severity" => severity.name()).set(if raised { 1.0 } else { 0.0 });
+            gauge!("lockstep_alert", "alert" => name, "severity" => severity.name()).set(if raised {
+                1.0
+            } else {
+                0.0
+            });
         }
     }
     if let Some(measured) = &*shared.measured.borrow() {
@@ -95,14 +113,16 @@ fn of_migration(snapshot: &Snapshot) {
         gauge!("lockstep_pending_keys", "table" => name()).set(table.pending as f64);
         gauge!("lockstep_pending_oldest_seconds", "table" => name()).set(table.oldest_s);
         gauge!("lockstep_dead_letters", "table" => name()).set(table.dead_letters as f64);
-        gauge!("lockstep_dead_letters_unacknowledged", "table" => name()).set(table.dead_letters_unacknowledged as f64);
+        gauge!("lockstep_dead_letters_unacknowledged", "table" => name())
+            .set(table.dead_letters_unacknowledged as f64);
         gauge!("lockstep_backfill_ranges", "table" => name()).set(table.ranges as f64);
         gauge!("lockstep_backfill_ranges_done", "table" => name()).set(table.ranges_done as f64);
         counter!("lockstep_relay_delivered_total", "table" => name()).absolute(table.relayed.unsigned_abs());
         counter!("lockstep_backfill_rows_total", "table" => name()).absolute(table.rows_backfilled);
         if let Some(feed) = &table.reverse_feed {
             gauge!("lockstep_reverse_lag_seconds", "table" => name()).set(feed.lag_s);
-            counter!("lockstep_reverse_applied_total", "table" => name()).absolute(feed.applied.unsigned_abs());
+            counter!("lockstep_reverse_applied_total", "table" => name())
+                .absolute(feed.applied.unsigned_abs());
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Leadership: of several daemons one leads, by a lock of PostgreSQL, and the others take over within seconds.
+//! Leadership: of several daemons one leads, by a lock of PostgreSQL, and the others take over within
+//! seconds.
 //!
-//! Both sides watch it. The leader asks every second whether its session is still there, and steps back when it is not; PostgreSQL
-//! ends the session of a leader that says nothing. For the moment that both may take themselves for the leader, nothing is lost:
-//! relays may run side by side, feeds have a lock of their own, and so have steps.
+//! Both sides watch it. The leader asks every second whether its session is still there, and steps back when
+//! it is not; PostgreSQL ends the session of a leader that says nothing. For the moment that both may take
+//! themselves for the leader, nothing is lost: relays may run side by side, feeds have a lock of their own,
+//! and so have steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,9 @@ const TAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Leads, or stands by, until `release` is cancelled; then the lock is given back.
 pub(crate) async fn run(shared: Arc<Shared>, release: CancellationToken) {
     loop {
-        let taken = release.run_until_cancelled(tokio::time::timeout(TAKE_WITHIN, shared.migration.source.lock_leader())).await;
+        let taken = release
+            .run_until_cancelled(tokio::time::timeout(TAKE_WITHIN, shared.migration.source.lock_leader()))
+            .await;
         let why = match taken {
             None => return,
             Some(Ok(Ok(lock))) => {

@@ -1,9 +1,11 @@
 //! The daemon: one process that keeps a migration going, and shows it (R44–R48).
 //!
-//! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what it knows of the migration
-//! at a moment; the *leader* is the one of several daemons that acts. In reading order: [`Operator`] (what the program around it does
-//! for it), `operations` (what was asked), `measure` (percentages), `alerts` (what is wrong), `webhook` (telling of it), `snapshot` (one reading), `shared` (what all parts have),
-//! `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`, `monitor` and `parts` (what runs), `http`, this file.
+//! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what it
+//! knows of the migration at a moment; the *leader* is the one of several daemons that acts. In reading
+//! order: [`Operator`] (what the program around it does for it), `operations` (what was asked), `measure`
+//! (percentages), `alerts` (what is wrong), `webhook` (telling of it), `snapshot` (one reading), `shared`
+//! (what all parts have), `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`,
+//! `monitor` and `parts` (what runs), `http`, this file.
 //!
 //! This crate names no concrete table, and no value of a row leaves it.
 
@@ -54,7 +56,7 @@ pub struct DaemonOptions {
     pub demo: bool,
 }
 
-/// Longest wait for operations and parts when it ends; what is not through then is settled by whoever comes next.
+/// Longest wait for operations and parts when it ends; what is not through then is settled by the next start.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A daemon at work.
@@ -66,7 +68,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts everything on a socket that listens already. Nothing of it fails for a store that does not answer.
+    /// Starts everything on a socket that listens already. Nothing of it fails for a store that does not
+    /// answer.
     ///
     /// # Errors
     /// When the socket has no address.
@@ -104,8 +107,8 @@ impl Daemon {
         let _ = tokio::time::timeout(at_most, settled).await;
     }
 
-    /// Waits until it is told to stop, and has drained: the operation under way is undone or finished, parts have ended, and the
-    /// leader's lock is given back, in that order.
+    /// Waits until it is told to stop, and has drained: the operation under way is undone or finished, parts
+    /// have ended, and the leader's lock is given back, in that order.
     pub async fn run(mut self) {
         self.shared.stop.cancelled().await;
         let shared = self.shared.clone();
@@ -116,7 +119,9 @@ impl Daemon {
             while self.tasks.join_next().await.is_some() {}
         };
         if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
-            tracing::warn!("not everything has ended within {DRAIN_WITHIN:?}; it is settled by the next start");
+            tracing::warn!(
+                "not everything has ended within {DRAIN_WITHIN:?}; it is settled by the next start"
+            );
         }
         self.release.cancel();
         let _ = self.leading.await;

@@ -1,4 +1,5 @@
-//! Watching: a sample of rows now and then, and telling of each alert once when it is raised, and once when it is over.
+//! Watching: a sample of rows now and then, and telling of each alert once when it is raised, and once when
+//! it is over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,8 +53,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             return;
         }
         let role = shared.role.borrow().clone();
-        // The leader tells. What is still wrong when this one leads is told then; what was told here stays known, so that a
-        // leader who was away for a moment tells nothing twice.
+        // The leader tells. What is still wrong when this one leads is told then; what was told here stays
+        // known, so that a leader who was away for a moment tells nothing twice.
         if let Role::Standby(why) = role {
             shared.note("monitor", PartState::Standby, Some(why));
             continue;
@@ -86,13 +87,17 @@ fn tell(now: Vec<Alert>, raised: &mut BTreeMap<&'static str, Raised>, line: Opti
             Severity::Warning => tracing::warn!(alert = alert.name, "{}", alert.message),
             Severity::Critical => tracing::error!(alert = alert.name, "{}", alert.message),
         }
-        let id = known.map_or_else(|| format!("{}-{:016x}", alert.name, rand::random::<u64>()), |known| known.id.clone());
+        let id = known.map_or_else(
+            || format!("{}-{:016x}", alert.name, rand::random::<u64>()),
+            |known| known.id.clone(),
+        );
         send(line, "raised", &id, &alert);
         raised.insert(alert.name, Raised { alert, id, gone_since: None });
     }
 }
 
-/// The id stays the same from the first word of an alert to its end; with event and severity it names one message.
+/// The id stays the same from the first word of an alert to its end; with event and severity it names one
+/// message.
 fn send(line: Option<&Line>, event: &str, id: &str, alert: &Alert) {
     let Some(line) = line else { return };
     line.put(json!({
@@ -147,7 +152,10 @@ mod tests {
         tell(vec![alert(Severity::Warning)], &mut raised, None);
         assert_eq!(raised["pending_age"].id, first);
         tell(vec![alert(Severity::Critical)], &mut raised, None);
-        assert_eq!((raised["pending_age"].id == first, raised["pending_age"].alert.severity), (true, Severity::Critical));
+        assert_eq!(
+            (raised["pending_age"].id == first, raised["pending_age"].alert.severity),
+            (true, Severity::Critical)
+        );
         tell(Vec::new(), &mut raised, None);
         assert!(raised.contains_key("pending_age"), "it may be back in a moment");
     }

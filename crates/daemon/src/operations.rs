@@ -188,8 +188,8 @@ impl Operations {
         self.list().iter().find(|operation| operation.id == id).cloned()
     }
 
-    /// The newest, newest first. Everybody who listens is sent them again and again, so only the newest has its gates, and results
-    /// are without lists; one by its id has all of it.
+    /// The newest, newest first. Everybody who listens is sent them again and again, so only the newest has
+    /// its gates, and results are without lists; one by its id has all of it.
     pub(crate) fn newest(&self) -> Vec<Operation> {
         let list = self.list();
         let shown = list.iter().take(SHOWN).enumerate().map(|(n, operation)| Operation {
@@ -219,7 +219,9 @@ impl Operations {
         let mut changes = self.changes();
         loop {
             changes.borrow_and_update();
-            if self.get(id).is_none_or(|operation| operation.state != State::Running) || changes.changed().await.is_err() {
+            if self.get(id).is_none_or(|operation| operation.state != State::Running)
+                || changes.changed().await.is_err()
+            {
                 return;
             }
         }
@@ -301,9 +303,13 @@ mod tests {
     fn the_same_key_is_the_same_operation_and_never_begins_a_second_one() {
         let operations = Operations::new();
         let first = id_of(operations.begin(asked(Some(("k", "advance {}")))));
-        assert!(matches!(operations.begin(asked(Some(("k", "advance {}")))), Begun::Known(known) if known.id == first));
+        assert!(
+            matches!(operations.begin(asked(Some(("k", "advance {}")))), Begun::Known(known) if known.id == first)
+        );
         operations.end(&first, Ok(Value::Null));
-        assert!(matches!(operations.begin(asked(Some(("k", "advance {}")))), Begun::Known(known) if known.id == first));
+        assert!(
+            matches!(operations.begin(asked(Some(("k", "advance {}")))), Begun::Known(known) if known.id == first)
+        );
         assert!(matches!(operations.begin(asked(Some(("k", "rollback {}")))), Begun::OtherRequest));
     }
 }

@@ -1,4 +1,5 @@
-//! What the daemon has done for it: the program that it is part of knows the tables by their types, the daemon does not.
+//! What the daemon has done for it: the program that it is part of knows the tables by their types, the
+//! daemon does not.
 
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ pub enum Compare {
     Full,
     /// What changed since everything was compared.
     Incremental,
-    /// So many rows and items of each table, by chance.
+    /// That number of rows and items of each table, by chance.
     Sample(usize),
 }
 
@@ -67,7 +68,8 @@ pub trait Operator: Send + Sync + 'static {
     async fn walk(&self, ask: &Walk, act: &Act) -> Result<Value, Unsuccessful>;
     /// Compares both sides, and records the verdict.
     async fn validate(&self, what: &Compare, act: &Act) -> Result<Value, Unsuccessful>;
-    /// Brings at most so many findings to what PostgreSQL says; those of the newest verdict, or of a new comparison.
+    /// Brings at most `max` findings to what PostgreSQL says; those of the newest verdict, or of a new
+    /// comparison.
     async fn repair(&self, max: usize, last: bool, act: &Act) -> Result<Value, Unsuccessful>;
     /// Tries the way of a write in both stores.
     async fn test_operation(&self, act: &Act) -> Result<Value, Unsuccessful>;

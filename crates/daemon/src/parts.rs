@@ -15,7 +15,8 @@ use crate::supervise::{Need, keep};
 /// What may be paused.
 pub(crate) const PAUSABLE: [&str; 2] = ["relay", "reverse-feed"];
 
-/// How often what others also do is done here, in case they do not: the relay sweeps and makes marks itself while it runs.
+/// How often what others also do is done here, in case they do not: the relay sweeps and makes marks itself
+/// while it runs.
 const BESIDE_EVERY: Duration = Duration::from_secs(5);
 
 /// Starts all of them.
@@ -55,7 +56,10 @@ fn needs_relay(shared: &Shared) -> Need {
     if status.target_record.is_some_and(|record| record.completed_at.is_some()) {
         return Need::Not(PartState::NotNeeded, Some("the migration is complete".to_owned()));
     }
-    if !status.installed || status.tables.is_empty() || status.tables.iter().any(|table| table.capture == "absent") {
+    if !status.installed
+        || status.tables.is_empty()
+        || status.tables.iter().any(|table| table.capture == "absent")
+    {
         return waiting("nothing is captured yet: run `backfill`, or `migrate`");
     }
     Need::Run
@@ -73,7 +77,10 @@ fn needs_feed(shared: &Shared) -> Need {
     if status.phase == Some(Phase::DynamoOnly) || late {
         return Need::Run;
     }
-    Need::Not(PartState::NotNeeded, Some("PostgreSQL is the truth; a step to DynamoOnly begins it".to_owned()))
+    Need::Not(
+        PartState::NotNeeded,
+        Some("PostgreSQL is the truth; a step to DynamoOnly begins it".to_owned()),
+    )
 }
 
 fn needs_sweeper(shared: &Shared) -> Need {
@@ -81,7 +88,9 @@ fn needs_sweeper(shared: &Shared) -> Need {
         Some(held_up) => held_up,
         None => match &shared.snapshot.borrow().status {
             Some(status) if status.installed => Need::Run,
-            _ => Need::Not(PartState::Waiting, Some("Lockstep is not installed in this source yet".to_owned())),
+            _ => {
+                Need::Not(PartState::Waiting, Some("Lockstep is not installed in this source yet".to_owned()))
+            }
         },
     }
 }
@@ -93,7 +102,10 @@ fn needs_sampling(shared: &Shared) -> Need {
     }
     match shared.snapshot.borrow().phase() {
         Some(Phase::DualWrite | Phase::HybridRead) => Need::Run,
-        _ => Need::Not(PartState::NotNeeded, Some("both stores are written in DualWrite and HybridRead only".to_owned())),
+        _ => Need::Not(
+            PartState::NotNeeded,
+            Some("both stores are written in DualWrite and HybridRead only".to_owned()),
+        ),
     }
 }
 
@@ -110,7 +122,8 @@ async fn deliver(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Str
     };
     ready.await.map_err(|error| error.to_string())?;
     // A task of its own: that it panics ends nothing else.
-    let running = tokio::spawn(async move { relay(&migration, RelayUntil::Cancelled, &progress, &stop).await });
+    let running =
+        tokio::spawn(async move { relay(&migration, RelayUntil::Cancelled, &progress, &stop).await });
     match running.await {
         Ok(ended) => ended.map(drop).map_err(|error| error.to_string()),
         Err(panicked) => Err(panicked.to_string()),
@@ -128,7 +141,9 @@ async fn claim(migration: &Migration) -> lockstep_core::Result<()> {
 async fn feed(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
     let (migration, progress) = (shared.migration.clone(), shared.feed_progress.clone());
     claim(&migration).await.map_err(|error| error.to_string())?;
-    let running = tokio::spawn(async move { keep_feeding(&migration, &migration.options.reverse_feed, &progress, &stop).await });
+    let running = tokio::spawn(async move {
+        keep_feeding(&migration, &migration.options.reverse_feed, &progress, &stop).await
+    });
     match running.await {
         Ok(ended) => ended.map_err(|error| error.to_string()),
         Err(panicked) => Err(panicked.to_string()),

@@ -27,7 +27,8 @@ pub(crate) const PAUSE: &str = "pause.";
 
 /// Reads until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut reader = Reader { shared: shared.clone(), probed_at: None, last: None, limits: Thresholds::default() };
+    let mut reader =
+        Reader { shared: shared.clone(), probed_at: None, last: None, limits: Thresholds::default() };
     let (mut operations, mut clients, mut role) =
         (shared.operations.changes(), shared.clients.subscribe(), shared.role.subscribe());
     loop {
@@ -90,11 +91,14 @@ impl Reader {
 
     async fn ask(&mut self, next: &mut Snapshot) {
         let migration = self.shared.migration.clone();
-        let probe =
-            self.probed_at.is_none_or(|at| at.elapsed() >= PROBE_EVERY || StoresView::is_down(next.stores.dynamodb.as_ref()));
+        let probe = self.probed_at.is_none_or(|at| {
+            at.elapsed() >= PROBE_EVERY || StoresView::is_down(next.stores.dynamodb.as_ref())
+        });
         // What does not answer holds up no question to the other store.
-        let (target_is_away, source_was_down) =
-            (StoresView::is_down(next.stores.dynamodb.as_ref()), StoresView::is_down(next.stores.postgresql.as_ref()));
+        let (target_is_away, source_was_down) = (
+            StoresView::is_down(next.stores.dynamodb.as_ref()),
+            StoresView::is_down(next.stores.postgresql.as_ref()),
+        );
         let probing = async {
             if !probe {
                 return None;
@@ -120,7 +124,9 @@ impl Reader {
             let answer = match answer {
                 Err(_) => Err("no answer within 4 s".to_owned()),
                 // It answered; what is wrong with what it said, other parts say.
-                Ok(Err(error)) if !matches!(error.kind, Kind::Unavailable | Kind::Unknown | Kind::Denied) => Ok(()),
+                Ok(Err(error)) if !matches!(error.kind, Kind::Unavailable | Kind::Unknown | Kind::Denied) => {
+                    Ok(())
+                }
                 Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
             };
             if answer.is_ok() {
@@ -159,7 +165,11 @@ impl Reader {
         let migration = &self.shared.migration;
         let (source, tables) = (&migration.source, &migration.tables);
         let both = async {
-            if target_is_away { status_of_source(source, tables).await } else { status(source, &migration.target, tables).await }
+            if target_is_away {
+                status_of_source(source, tables).await
+            } else {
+                status(source, &migration.target, tables).await
+            }
         };
         let read = match tokio::time::timeout(ANSWER_WITHIN, both).await {
             Ok(Ok(read)) => read,
@@ -177,7 +187,8 @@ impl Reader {
     }
 
     fn rates(&mut self, now: Instant, status: &Status) -> Vec<RateView> {
-        let counts: Vec<(i64, u64)> = status.tables.iter().map(|table| (table.relayed, table.rows_backfilled)).collect();
+        let counts: Vec<(i64, u64)> =
+            status.tables.iter().map(|table| (table.relayed, table.rows_backfilled)).collect();
         let before = self.last.replace((now, counts.clone()));
         let mut rates = Vec::with_capacity(counts.len());
         for (n, table) in status.tables.iter().enumerate() {

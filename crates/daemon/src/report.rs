@@ -10,10 +10,14 @@ const FINDINGS_MAX: usize = 500;
 pub fn summary(report: &Value) -> Value {
     let mut summary = scalars(report);
     if let Some(reasons) = report.get("reasons").and_then(Value::as_array) {
-        summary.insert("reasons".to_owned(), reasons.iter().filter(|reason| reason.is_string()).cloned().collect());
+        summary.insert(
+            "reasons".to_owned(),
+            reasons.iter().filter(|reason| reason.is_string()).cloned().collect(),
+        );
     }
     let tables = report.get("tables").and_then(Value::as_array);
-    let tables: Vec<Value> = tables.into_iter().flatten().map(|table| Value::Object(scalars(table))).collect();
+    let tables: Vec<Value> =
+        tables.into_iter().flatten().map(|table| Value::Object(scalars(table))).collect();
     summary.insert("tables".to_owned(), Value::from(tables));
     Value::Object(summary)
 }
@@ -57,7 +61,10 @@ mod tests {
             ] }],
         });
         let shown = json!([summary(&report), findings(&report)]).to_string();
-        assert!(shown.contains("amount") && shown.contains("payments") && shown.contains("1 row differs"), "{shown}");
+        assert!(
+            shown.contains("amount") && shown.contains("payments") && shown.contains("1 row differs"),
+            "{shown}"
+        );
         assert!(!shown.contains("secret") && !shown.contains("hidden"), "{shown}");
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use lockstep_coordinator::{FeedProgress, Migration, Progress};
+use lockstep_coordinator::{FeedProgress, GateReport, Migration, Progress};
+use lockstep_core::Phase;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -80,6 +81,9 @@ pub(crate) struct Shared {
     pub(crate) measured: watch::Sender<Option<Measured>>,
     pub(crate) monitor: MonitorOptions,
     pub(crate) pauses: watch::Sender<Vec<Pause>>,
+    /// The gates that were asked last, of which step, and when: asking costs requests to both stores, so one
+    /// asks for all.
+    pub(crate) gates: tokio::sync::Mutex<Option<(Instant, Phase, GateReport)>>,
     parts: Mutex<BTreeMap<&'static str, PartView>>,
     pub(crate) operations: Arc<Operations>,
     pub(crate) progress: Arc<Progress>,
@@ -116,6 +120,7 @@ impl Shared {
             measured: watch::Sender::new(None),
             monitor,
             pauses: watch::Sender::new(Vec::new()),
+            gates: tokio::sync::Mutex::default(),
             parts: Mutex::default(),
             operations: Arc::new(Operations::new()),
             progress,
@@ -134,7 +139,13 @@ impl Shared {
     pub(crate) fn note(&self, name: &'static str, state: PartState, why: Option<String>) {
         {
             let mut parts = self.parts_now();
-            let part = parts.entry(name).or_insert_with(|| PartView { name, state, since: Utc::now(), restarts: 0, why: None });
+            let part = parts.entry(name).or_insert_with(|| PartView {
+                name,
+                state,
+                since: Utc::now(),
+                restarts: 0,
+                why: None,
+            });
             if part.state == state && part.why == why {
                 return;
             }

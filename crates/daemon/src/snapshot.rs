@@ -157,7 +157,9 @@ pub(crate) fn entry(entry: &Entry) -> Value {
     let shown: BTreeMap<&str, Value> = SHOWN
         .into_iter()
         .filter_map(|name| match entry.detail.get(name)? {
-            Value::String(text) => Some((name, Value::from(text.chars().take(TEXT_CHARS_MAX).collect::<String>()))),
+            Value::String(text) => {
+                Some((name, Value::from(text.chars().take(TEXT_CHARS_MAX).collect::<String>())))
+            }
             scalar @ (Value::Number(_) | Value::Bool(_)) => Some((name, scalar.clone())),
             Value::Array(words) if words.iter().all(Value::is_string) && name == "parts" => {
                 Some((name, Value::from(words.clone())))

@@ -23,7 +23,8 @@ pub(crate) enum Need {
     Not(PartState, Option<String>),
 }
 
-/// Keeps `run` going while `need` says so, until the daemon ends. A part is told to stop by its token, and waited for.
+/// Keeps `run` going while `need` says so, until the daemon ends. A part is told to stop by its token, and
+/// waited for.
 pub(crate) async fn keep<F, R, E>(shared: Arc<Shared>, name: &'static str, need: F, run: R)
 where
     F: Fn(&Shared) -> Need,
@@ -69,7 +70,8 @@ where
 
 /// Waits until the part is needed; `None` when the daemon ends before that.
 async fn needed(shared: &Shared, name: &'static str, need: &impl Fn(&Shared) -> Need) -> Option<()> {
-    let (mut role, mut snapshot, mut pauses) = (shared.role.subscribe(), shared.snapshot.subscribe(), shared.pauses.subscribe());
+    let (mut role, mut snapshot, mut pauses) =
+        (shared.role.subscribe(), shared.snapshot.subscribe(), shared.pauses.subscribe());
     loop {
         match need(shared) {
             Need::Run => return Some(()),
@@ -86,7 +88,8 @@ async fn needed(shared: &Shared, name: &'static str, need: &impl Fn(&Shared) -> 
 }
 
 async fn until_not_needed(shared: &Shared, need: &impl Fn(&Shared) -> Need) {
-    let (mut role, mut snapshot, mut pauses) = (shared.role.subscribe(), shared.snapshot.subscribe(), shared.pauses.subscribe());
+    let (mut role, mut snapshot, mut pauses) =
+        (shared.role.subscribe(), shared.snapshot.subscribe(), shared.pauses.subscribe());
     while need(shared) == Need::Run {
         tokio::select! {
             _ = role.changed() => {}

@@ -1,4 +1,5 @@
-//! Telling another system of alerts: in order, signed, again until it is taken, and each under an id that says when it came twice.
+//! Telling another system of alerts: in order, signed, again until it is taken, and each under an id that
+//! says when it came twice.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ const WAITING_MAX: usize = 100;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_LONGEST: Duration = Duration::from_secs(60);
-/// A message that nobody takes for so long is given up.
+/// A message that is not taken within this is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3600);
 
 impl Webhook {
@@ -44,10 +45,14 @@ impl Webhook {
     /// A sentence, for an URL that is none of http or https, and for a secret that can be guessed.
     pub fn new(url: &str, secret: &str) -> Result<Self, String> {
         let parsed: Option<Uri> = url.parse().ok();
-        let url = parsed.filter(|url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
+        let url = parsed
+            .filter(|url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
         let url = url.ok_or("serve.webhook_url must begin with http:// or https:// and name a host")?;
         if secret.len() < super::TOKEN_CHARS_MIN {
-            return Err(format!("the secret of the webhook has at least {} characters", super::TOKEN_CHARS_MIN));
+            return Err(format!(
+                "the secret of the webhook has at least {} characters",
+                super::TOKEN_CHARS_MIN
+            ));
         }
         Ok(Self { url, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()) })
     }
@@ -75,7 +80,10 @@ impl Line {
 }
 
 /// A line, and what sends what is put into it until it is told to stop.
-pub(crate) fn line(webhook: Webhook, stop: CancellationToken) -> (Line, impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn line(
+    webhook: Webhook,
+    stop: CancellationToken,
+) -> (Line, impl Future<Output = ()> + Send + 'static) {
     let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
     let work = async move {
         let client = match client() {
@@ -141,11 +149,14 @@ mod tests {
 
     #[test]
     fn a_signature_is_of_the_moment_and_the_body_under_the_secret() {
-        let webhook = Webhook::new("https://hooks.example/secret-path", "a-secret-of-the-tests").expect("a webhook");
+        let webhook =
+            Webhook::new("https://hooks.example/secret-path", "a-secret-of-the-tests").expect("a webhook");
         let signature = webhook.signature(7, "{}");
         let hex = signature.strip_prefix("t=7,v1=").expect("its form");
-        let bytes: Vec<u8> =
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect();
+        let bytes: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"))
+            .collect();
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"a-secret-of-the-tests");
         assert!(hmac::verify(&key, b"7.{}", &bytes).is_ok());
         assert_ne!(signature, webhook.signature(8, "{}"));

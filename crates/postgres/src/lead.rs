@@ -10,10 +10,12 @@ use super::barrier::{BARRIER, CoordinatorLock};
 
 const LEADER: (i32, i32) = (BARRIER.0, 40);
 
-/// After so long without a word from the leader PostgreSQL ends its session, and the lock with it. The leader asks every second.
+/// After so long without a word from the leader PostgreSQL ends its session, and the lock with it. The leader
+/// asks every second.
 ///
-/// 1. The machine of the leader is stopped, or cut off, and its connection stays open. 2. Nothing would free the lock, and no other
-/// daemon would take over. PostgreSQL before 14 does not know this bound; there the end of a connection is noticed by TCP alone.
+/// 1. The machine of the leader is stopped, or cut off, and its connection stays open. 2. Nothing would free
+/// the lock, and no other daemon would take over. PostgreSQL before 14 does not know this bound; there the
+/// end of a connection is noticed by TCP alone.
 const SILENT_FOR: Duration = Duration::from_secs(10);
 
 impl Source {

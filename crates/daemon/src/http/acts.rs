@@ -1,7 +1,8 @@
-//! Routes that act. Each is journalled with who and why before it begins, runs in a task of its own, and is polled.
+//! Routes that act. Each is journalled with who and why before it begins, runs in a task of its own, and is
+//! polled.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
@@ -24,12 +25,14 @@ pub(super) type Answer = Result<Response<Body>, Refusal>;
 
 const ACTOR_CHARS_MAX: usize = 100;
 const REASON_CHARS_MAX: usize = 500;
-/// Who acts where nobody is named.
+/// Who acts where the request names no person.
 const SOMEBODY: &str = "operate token";
 /// Longest wait of one request for the end of what it began.
 const WAIT_S_MAX: u64 = 30;
 /// Longest pause: ten years are for good, and later moments are none to PostgreSQL.
 const FOR_S_MAX: u64 = 10 * 365 * 24 * 3600;
+/// Gates that were asked within this are answered again.
+const GATES_FRESH: Duration = Duration::from_secs(1);
 /// Most rows of a sample, and most keys of a repair.
 const SAMPLE_MAX: u64 = 100_000;
 
@@ -121,7 +124,9 @@ async fn read(right: Right, headers: &HeaderMap, body: Body, route: &str) -> Res
     }
     let key = idempotency_key(headers)?;
     let body = json_of(headers, body).await?;
-    let Value::Object(mut fields) = body else { return Err(Refusal::unprocessable("the body is a JSON object")) };
+    let Value::Object(mut fields) = body else {
+        return Err(Refusal::unprocessable("the body is a JSON object"));
+    };
     let request = format!("{route} {}", Value::Object(fields.clone()));
     let common = ["actor", "reason", "dry_run", "wait_s"];
     let taken: serde_json::Map<String, Value> =
@@ -131,7 +136,8 @@ async fn read(right: Right, headers: &HeaderMap, body: Body, route: &str) -> Res
         return Err(Refusal::unprocessable(format!("`wait_s` is 0 to {WAIT_S_MAX}")));
     }
     let how = How {
-        actor: words("actor", common.actor.as_deref(), ACTOR_CHARS_MAX)?.unwrap_or_else(|| SOMEBODY.to_owned()),
+        actor: words("actor", common.actor.as_deref(), ACTOR_CHARS_MAX)?
+            .unwrap_or_else(|| SOMEBODY.to_owned()),
         reason: words("reason", common.reason.as_deref(), REASON_CHARS_MAX)?,
         dry_run: common.dry_run,
         wait: Duration::from_secs(common.wait_s),
@@ -151,15 +157,27 @@ async fn step(shared: Arc<Shared>, right: Right, headers: HeaderMap, body: Body,
 
 type Asking = (State<Arc<Shared>>, Extension<Right>);
 
-pub(super) async fn advance((State(shared), Extension(right)): Asking, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn advance(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     step(shared, right, headers, body, true).await
 }
 
-pub(super) async fn rollback((State(shared), Extension(right)): Asking, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn rollback(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     step(shared, right, headers, body, false).await
 }
 
-pub(super) async fn validate((State(shared), Extension(right)): Asking, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn validate(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let (how, rest) = read(right, &headers, body, "validate").await?;
     let body: ValidateBody = parsed(rest)?;
     let rows = body.sample.unwrap_or(1_000);
@@ -175,7 +193,11 @@ pub(super) async fn validate((State(shared), Extension(right)): Asking, headers:
     act(shared, how, What::Validate(what)).await
 }
 
-pub(super) async fn repair((State(shared), Extension(right)): Asking, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn repair(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let (how, rest) = read(right, &headers, body, "repair").await?;
     let body: RepairBody = parsed(rest)?;
     let max = body.max.unwrap_or(10_000);
@@ -185,14 +207,24 @@ pub(super) async fn repair((State(shared), Extension(right)): Asking, headers: H
     act(shared, how, What::Repair { max: max as usize, last: body.last }).await
 }
 
-pub(super) async fn test_operation((State(shared), Extension(right)): Asking, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn test_operation(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let (how, rest) = read(right, &headers, body, "test-operation").await?;
     let NothingElse {} = parsed(rest)?;
     act(shared, how, What::TestOperation).await
 }
 
 /// An alias of before: it takes no body, and does what its new route does.
-pub(super) async fn alias(shared: Arc<Shared>, right: Right, headers: &HeaderMap, route: &str, what: What) -> Answer {
+pub(super) async fn alias(
+    shared: Arc<Shared>,
+    right: Right,
+    headers: &HeaderMap,
+    route: &str,
+    what: What,
+) -> Answer {
     let (how, _) = read(right, headers, Body::empty(), route).await?;
     act(shared, how, what).await
 }
@@ -214,9 +246,18 @@ fn require_leader(shared: &Shared) -> Result<(), Refusal> {
     }
 }
 
-/// The gates of a step, asked now.
+/// The gates of a step, asked now or a moment ago.
 pub(super) async fn gates(shared: &Shared, to: Phase) -> Result<GateReport, Refusal> {
-    ready(&shared.migration, to).await.map_err(|error| Refusal::of_coordinator(&error))
+    let mut asked = shared.gates.lock().await;
+    if let Some((at, of, report)) = &*asked
+        && *of == to
+        && at.elapsed() < GATES_FRESH
+    {
+        return Ok(report.clone());
+    }
+    let report = ready(&shared.migration, to).await.map_err(|error| Refusal::of_coordinator(&error))?;
+    *asked = Some((Instant::now(), to, report.clone()));
+    Ok(report)
 }
 
 async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
@@ -239,7 +280,9 @@ async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
         Begun::New(id) => id,
         Begun::Known(operation) => return Ok(found(StatusCode::OK, &operation)),
         Begun::OtherRequest => {
-            return Err(Refusal::unprocessable("this Idempotency-Key was used for another request; take a new one"));
+            return Err(Refusal::unprocessable(
+                "this Idempotency-Key was used for another request; take a new one",
+            ));
         }
         Begun::Busy(id) => return Err(Refusal::busy(id)),
     };
@@ -253,7 +296,8 @@ async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
     let Some(operation) = shared.operations.get(&id) else {
         return Err(Refusal::not_found("the operation has ended and is forgotten; the journal has it"));
     };
-    let status = if operation.state == OperationState::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let status =
+        if operation.state == OperationState::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(found(status, &operation))
 }
 
@@ -272,7 +316,8 @@ async fn journalled(shared: &Shared, key: &str) -> Result<Option<Response<Body>>
     }
     let noted = shared.migration.source.noted_under(key).await.map_err(|error| Refusal::of_store(&error))?;
     let Some(entry) = noted else { return Ok(None) };
-    let known = entry.detail.get("operation").and_then(Value::as_str).and_then(|id| shared.operations.get(id));
+    let known =
+        entry.detail.get("operation").and_then(Value::as_str).and_then(|id| shared.operations.get(id));
     if known.is_some() {
         return Ok(None);
     }
@@ -287,7 +332,14 @@ fn is_installed(shared: &Shared) -> bool {
     shared.snapshot.borrow().status.as_ref().is_some_and(|status| status.installed)
 }
 
-async fn run(shared: Arc<Shared>, id: String, actor: String, reason: Option<String>, key: Option<String>, what: What) {
+async fn run(
+    shared: Arc<Shared>,
+    id: String,
+    actor: String,
+    reason: Option<String>,
+    key: Option<String>,
+    what: What,
+) {
     let who = format!("{actor} via serve");
     let mut detail = json!({ "operation": id, "reason": reason, "idempotency_key": key });
     if let What::Walk(walk) = &what {
@@ -299,7 +351,9 @@ async fn run(shared: Arc<Shared>, id: String, actor: String, reason: Option<Stri
     {
         // What cannot be journalled is not done.
         let message = format!("nothing was done, because it could not be journalled: {error}");
-        return shared.operations.end(&id, Err(Unsuccessful { refused: false, cancelled: false, message, gates: None }));
+        return shared
+            .operations
+            .end(&id, Err(Unsuccessful { refused: false, cancelled: false, message, gates: None }));
     }
     let observer = Arc::new(Notes { operations: shared.operations.clone(), id: id.clone() });
     let act = Act { actor: who, observer, cancel: shared.stop.clone() };
@@ -323,7 +377,9 @@ async fn run(shared: Arc<Shared>, id: String, actor: String, reason: Option<Stri
 /// The phases that a walk would visit, or why there is no such way.
 fn path_of(shared: &Shared, walk: &Walk) -> Result<(Phase, Vec<Phase>), Refusal> {
     let Some(from) = shared.snapshot.borrow().phase() else {
-        return Err(Refusal::conflict("Lockstep is not installed in this source yet; run `migrate`, or `backfill`"));
+        return Err(Refusal::conflict(
+            "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
+        ));
     };
     let next = |phase: Phase| if walk.forward { phase.next() } else { phase.previous() };
     let Some(to) = walk.to.or(next(from)) else {
@@ -357,43 +413,69 @@ async fn dry_run(shared: &Shared, what: &What) -> Answer {
             let answer = json!({ "dry_run": true, "would": would, "passed": report.passed(), "gates": report.results });
             return Ok(ok_json(StatusCode::OK, &answer));
         }
-        What::Validate(Compare::Full) => "compare every row and every item, and record the verdict".to_owned(),
+        What::Validate(Compare::Full) => {
+            "compare every row and every item, and record the verdict".to_owned()
+        }
         What::Validate(Compare::Incremental) => {
             "compare what changed since everything was compared, and record the verdict".to_owned()
         }
         What::Validate(Compare::Sample(rows)) => format!("compare {rows} rows and items of each table"),
         What::Repair { max, .. } => {
-            format!("mark at most {max} keys that differ, so that the relay writes them anew, and read them again")
+            format!(
+                "mark at most {max} keys that differ, so that the relay writes them once more, and read them again"
+            )
         }
-        What::TestOperation => "try the way of a write in both stores, where no row can be, and leave nothing".to_owned(),
+        What::TestOperation => {
+            "try the way of a write in both stores, where no row can be, and leave nothing".to_owned()
+        }
     };
     Ok(ok_json(StatusCode::OK, &json!({ "dry_run": true, "would": would })))
 }
 
 fn seconds(for_s: Option<u64>) -> Result<Option<Duration>, Refusal> {
     match for_s {
-        Some(s) if s == 0 || s > FOR_S_MAX => Err(Refusal::unprocessable(format!("`for_s` is 1 to {FOR_S_MAX}"))),
+        Some(s) if s == 0 || s > FOR_S_MAX => {
+            Err(Refusal::unprocessable(format!("`for_s` is 1 to {FOR_S_MAX}")))
+        }
         s => Ok(s.map(Duration::from_secs)),
     }
 }
 
-pub(super) async fn pause((State(shared), Extension(right)): Asking, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn pause(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     set_pauses(shared, right, headers, body, true).await
 }
 
-pub(super) async fn resume((State(shared), Extension(right)): Asking, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn resume(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     set_pauses(shared, right, headers, body, false).await
 }
 
-async fn set_pauses(shared: Arc<Shared>, right: Right, headers: HeaderMap, body: Body, pause: bool) -> Answer {
+async fn set_pauses(
+    shared: Arc<Shared>,
+    right: Right,
+    headers: HeaderMap,
+    body: Body,
+    pause: bool,
+) -> Answer {
     let route = if pause { "pause" } else { "resume" };
     let (how, rest) = read(right, &headers, body, route).await?;
     let body: PauseBody = parsed(rest)?;
     let parts = body.parts.unwrap_or_else(|| PAUSABLE.map(str::to_owned).to_vec());
     if let Some(unknown) = parts.iter().find(|part| !PAUSABLE.contains(&part.as_str())) {
-        return Err(Refusal::unprocessable(format!("`{unknown}` cannot be paused; these can: {}", PAUSABLE.join(", "))));
+        return Err(Refusal::unprocessable(format!(
+            "`{unknown}` cannot be paused; these can: {}",
+            PAUSABLE.join(", ")
+        )));
     }
-    let set = parts.iter().map(|part| (format!("{PAUSE}{part}"), pause.then_some(Value::Bool(true)))).collect();
+    let set =
+        parts.iter().map(|part| (format!("{PAUSE}{part}"), pause.then_some(Value::Bool(true)))).collect();
     turn(&shared, &how, set, seconds(body.for_s)?).await?;
     shared.look.notify_one();
     let paused = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
@@ -407,7 +489,11 @@ async fn set_pauses(shared: Arc<Shared>, right: Right, headers: HeaderMap, body:
     Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "paused": paused })))
 }
 
-pub(super) async fn settings((State(shared), Extension(right)): Asking, headers: HeaderMap, body: Body) -> Answer {
+pub(super) async fn settings(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let (how, rest) = read(right, &headers, body, "settings").await?;
     let body: SettingsBody = parsed(rest)?;
     let mut set = Vec::new();
@@ -415,7 +501,10 @@ pub(super) async fn settings((State(shared), Extension(right)): Asking, headers:
         let known = PAUSABLE.iter().any(|part| name.strip_prefix(PAUSE) == Some(part));
         if !known {
             let names: Vec<String> = PAUSABLE.iter().map(|part| format!("{PAUSE}{part}")).collect();
-            return Err(Refusal::unprocessable(format!("there is no setting of this name; there are: {}", names.join(", "))));
+            return Err(Refusal::unprocessable(format!(
+                "there is no setting of this name; there are: {}",
+                names.join(", ")
+            )));
         }
         let value = match value {
             Value::Bool(true) => Some(Value::Bool(true)),
@@ -427,15 +516,23 @@ pub(super) async fn settings((State(shared), Extension(right)): Asking, headers:
     turn(&shared, &how, set, seconds(body.for_s)?).await?;
     shared.look.notify_one();
     let rows = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
-    let rows: serde_json::Map<String, Value> = rows.into_iter().map(|row| (row.name.clone(), json!(row))).collect();
+    let rows: serde_json::Map<String, Value> =
+        rows.into_iter().map(|row| (row.name.clone(), json!(row))).collect();
     Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "settings": rows })))
 }
 
 /// Changes settings, after the journal has who and why.
-async fn turn(shared: &Shared, how: &How, set: Vec<(String, Option<Value>)>, during: Option<Duration>) -> Result<(), Refusal> {
+async fn turn(
+    shared: &Shared,
+    how: &How,
+    set: Vec<(String, Option<Value>)>,
+    during: Option<Duration>,
+) -> Result<(), Refusal> {
     require_leader(shared)?;
     if !is_installed(shared) {
-        return Err(Refusal::conflict("Lockstep is not installed in this source yet; run `migrate`, or `backfill`"));
+        return Err(Refusal::conflict(
+            "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
+        ));
     }
     if how.dry_run || set.is_empty() {
         return Ok(());
@@ -446,7 +543,8 @@ async fn turn(shared: &Shared, how: &How, set: Vec<(String, Option<Value>)>, dur
         "parts": names, "reason": how.reason, "for_s": during.map(|during| during.as_secs()), "idempotency_key": how.key,
         "set": set.iter().all(|(_, value)| value.is_some()),
     });
-    let step = if set.iter().all(|(_, value)| value.is_none()) { "asked to resume" } else { "asked to pause" };
+    let step =
+        if set.iter().all(|(_, value)| value.is_none()) { "asked to resume" } else { "asked to pause" };
     source.journal_note(&who, step, &detail).await.map_err(|error| Refusal::of_store(&error))?;
     for (name, value) in set {
         let done = match value {

@@ -1,4 +1,5 @@
-//! Routes of the reference application, for scripts that know them. Each does what a route of `/v1` does, under the same tokens.
+//! Routes of the reference application, for scripts that know them. Each does what a route of `/v1` does,
+//! under the same tokens.
 
 use std::sync::Arc;
 
@@ -21,15 +22,24 @@ fn to(phase: Phase) -> What {
     What::Walk(Walk { forward: true, to: Some(phase), force: None })
 }
 
-pub(super) async fn enable_dual_write((State(shared), Extension(right)): Asking, headers: HeaderMap) -> Answer {
+pub(super) async fn enable_dual_write(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+) -> Answer {
     alias(shared, right, &headers, "enable-dual-write", to(Phase::DualWrite)).await
 }
 
-pub(super) async fn switch_to_dynamo_reads((State(shared), Extension(right)): Asking, headers: HeaderMap) -> Answer {
+pub(super) async fn switch_to_dynamo_reads(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+) -> Answer {
     alias(shared, right, &headers, "switch-to-dynamo-reads", to(Phase::HybridRead)).await
 }
 
-pub(super) async fn disable_sql_writes((State(shared), Extension(right)): Asking, headers: HeaderMap) -> Answer {
+pub(super) async fn disable_sql_writes(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+) -> Answer {
     alias(shared, right, &headers, "disable-sql-writes", to(Phase::DynamoOnly)).await
 }
 
@@ -38,7 +48,10 @@ pub(super) async fn test_dual_write((State(shared), Extension(right)): Asking, h
 }
 
 /// Compares everything: a window of days would be a verdict that no gate takes.
-pub(super) async fn validate_consistency((State(shared), Extension(right)): Asking, headers: HeaderMap) -> Answer {
+pub(super) async fn validate_consistency(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+) -> Answer {
     alias(shared, right, &headers, "validate-consistency", What::Validate(Compare::Full)).await
 }
 
@@ -48,15 +61,21 @@ pub(super) async fn validate_sync(
     place: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Answer {
-    let Path((table, _key)) = place.map_err(|_| Refusal::bad_request("the table or the key does not read"))?;
+    let Path((table, _key)) =
+        place.map_err(|_| Refusal::bad_request("the table or the key does not read"))?;
     if !shared.migration.tables.iter().any(|known| known.name() == table) {
         return Err(Refusal::not_found("there is no such table; /v1/tables lists them"));
     }
     alias(shared, right, &headers, "validate-sync", What::Validate(Compare::Incremental)).await
 }
 
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<axum::http::Response<Body>, Refusal> {
+pub(super) async fn metrics(
+    State(shared): State<Arc<Shared>>,
+) -> Result<axum::http::Response<Body>, Refusal> {
     let snapshot = shared.snapshot.borrow().clone();
     let tables = snapshot.status.as_ref().map(|status| &status.tables);
-    Ok(ok_json(StatusCode::OK, &json!({ "tables": tables, "rates": snapshot.rates, "health": snapshot.health })))
+    Ok(ok_json(
+        StatusCode::OK,
+        &json!({ "tables": tables, "rates": snapshot.rates, "health": snapshot.health }),
+    ))
 }

@@ -73,20 +73,27 @@ impl Refusal {
 
     /// Another operation is under way.
     pub(crate) fn busy(operation: String) -> Self {
-        let message =
-            format!("operation {operation} is under way; look at /v1/operations/{operation} and try again when it has ended");
+        let message = format!(
+            "operation {operation} is under way; look at /v1/operations/{operation} and try again when it has ended"
+        );
         Self { operation: Some(operation), ..Self::new(StatusCode::CONFLICT, "busy", message) }
     }
 
     /// Another daemon leads.
     pub(crate) fn standby(why: &str) -> Self {
-        let message = format!("this daemon stands by ({why}): send what acts to the one that leads, or try again in a moment");
+        let message = format!(
+            "this daemon stands by ({why}): send what acts to the one that leads, or try again in a moment"
+        );
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "standby", message)
     }
 
     /// Too many requests.
     pub(crate) fn rate_limited() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests in a second; wait for one and try again")
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            "too many requests in a second; wait for one and try again",
+        )
     }
 
     /// A name that this daemon does not go by: a page of another site may have been led here.
@@ -98,7 +105,9 @@ impl Refusal {
     /// A store did not do as asked.
     pub(crate) fn of_store(error: &lockstep_core::Error) -> Self {
         match error.kind {
-            Kind::Misconfigured | Kind::Refused | Kind::Busy | Kind::Fenced => Self::conflict(error.to_string()),
+            Kind::Misconfigured | Kind::Refused | Kind::Busy | Kind::Fenced => {
+                Self::conflict(error.to_string())
+            }
             Kind::Invalid => Self::unprocessable(error.to_string()),
             _ => {
                 let message = format!("{error}; it is asked again by itself, so try again in a moment");
@@ -150,7 +159,11 @@ pub(crate) fn raw_json(status: StatusCode, json: impl Into<Body>) -> Response<Bo
 }
 
 /// A body of a type. None of them is kept by a cache, or taken for another type.
-pub(crate) fn with_type(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Response<Body> {
+pub(crate) fn with_type(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Body>,
+) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -16,7 +16,8 @@ use super::answer::Refusal;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A body that takes longer than this to come is given up.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// What is more than is taken is read up to here, and thrown away: a client that is still sending would not see why it is refused.
+/// What is more than is taken is read up to here, and thrown away: a client that is still sending would not
+/// see why it is refused.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest idempotency key.
@@ -35,10 +36,15 @@ pub(crate) async fn json_of(headers: &HeaderMap, body: Body) -> Result<Value, Re
         return Ok(Value::Object(serde_json::Map::new()));
     }
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json")) {
+    if !content_type
+        .split(';')
+        .next()
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    {
         return Err(Refusal::unsupported_media_type());
     }
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::bad_request(format!("the body is no JSON: {}", place_of(&error))))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Refusal::bad_request(format!("the body is no JSON: {}", place_of(&error))))
 }
 
 /// Where a document stops being JSON, without what is there.
@@ -50,7 +56,8 @@ fn place_of(error: &serde_json::Error) -> String {
 async fn whole(mut body: Body) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::bad_request("the body ended before it was whole; send it again"))?;
+        let frame =
+            frame.map_err(|_| Refusal::bad_request("the body ended before it was whole; send it again"))?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > BODY_BYTES_MAX {
             discard(body).await;
@@ -61,7 +68,7 @@ async fn whole(mut body: Body) -> Result<Bytes, Refusal> {
     Ok(bytes.freeze())
 }
 
-/// Reads what nobody wants, within bounds.
+/// Reads what is not wanted, within bounds.
 pub(crate) async fn discard(mut body: Body) {
     let reading = async {
         let mut left = DISCARDED_BYTES_MAX;
@@ -84,19 +91,23 @@ pub(crate) fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
 
 /// The query string as what a route takes.
 pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
-    axum::extract::Query::<T>::try_from_uri(uri)
-        .map(|query| query.0)
-        .map_err(|error| Refusal::bad_request(format!("the query string is not what this route takes: {error}")))
+    axum::extract::Query::<T>::try_from_uri(uri).map(|query| query.0).map_err(|error| {
+        Refusal::bad_request(format!("the query string is not what this route takes: {error}"))
+    })
 }
 
 /// The idempotency key of a request, if it has one.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if !key.is_empty() && key.len() <= KEY_CHARS_MAX && key.bytes().all(|b| b.is_ascii_graphic()) => {
+        Ok(key)
+            if !key.is_empty() && key.len() <= KEY_CHARS_MAX && key.bytes().all(|b| b.is_ascii_graphic()) =>
+        {
             Ok(Some(key.to_owned()))
         }
-        _ => Err(Refusal::bad_request(format!("Idempotency-Key has 1 to {KEY_CHARS_MAX} visible ASCII characters"))),
+        _ => Err(Refusal::bad_request(format!(
+            "Idempotency-Key has 1 to {KEY_CHARS_MAX} visible ASCII characters"
+        ))),
     }
 }
 
@@ -104,7 +115,9 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Ref
 pub(crate) fn words(name: &str, text: Option<&str>, most: usize) -> Result<Option<String>, Refusal> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
     if text.chars().count() > most || text.chars().any(char::is_control) {
-        return Err(Refusal::unprocessable(format!("`{name}` has at most {most} characters, none of them a control character")));
+        return Err(Refusal::unprocessable(format!(
+            "`{name}` has at most {most} characters, none of them a control character"
+        )));
     }
     Ok(Some(text.to_owned()))
 }

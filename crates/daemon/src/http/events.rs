@@ -1,7 +1,8 @@
 //! The event stream: the newest status to everybody who listens, from one reading.
 //!
-//! A client that does not read is skipped to the newest status when it reads again: what waits for it is one event at most, shared
-//! with all others, so a slow one costs the memory of its connection and no time of anybody.
+//! A client that does not read is skipped to the newest status when it reads again: what waits for it is one
+//! event at most, shared with all others, so a slow one costs the memory of its connection and no time of
+//! anybody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,10 @@ pub(crate) fn stream_to(shared: Arc<Shared>) -> Result<Response<Body>, Refusal> 
             match stop.run_until_cancelled(next).await {
                 None | Some(Ok(Err(_))) => return None,
                 Some(Err(_)) => {
-                    return Some((Ok::<_, std::io::Error>(Bytes::from_static(b": keep\n\n")), (client, snapshots, false)));
+                    return Some((
+                        Ok::<_, std::io::Error>(Bytes::from_static(b": keep\n\n")),
+                        (client, snapshots, false),
+                    ));
                 }
                 Some(Ok(Ok(()))) => {}
             }
@@ -71,7 +75,8 @@ pub(crate) fn stream_to(shared: Arc<Shared>) -> Result<Response<Body>, Refusal> 
         event.put_slice(b"\n\n");
         Some((Ok(event.freeze()), (client, snapshots, false)))
     });
-    let mut response = with_type(StatusCode::OK, HeaderValue::from_static("text/event-stream"), Body::from_stream(events));
+    let mut response =
+        with_type(StatusCode::OK, HeaderValue::from_static("text/event-stream"), Body::from_stream(events));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }

@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, Method, Uri};
 use super::answer::Refusal;
 use super::tokens::{Right, Tokens};
 
-/// Requests a second that are answered for one kind of token, and how many more at once. A person with a page sends a few; the
-/// bound keeps a script that went wild from taking the stores' time.
+/// Requests a second that are answered for one kind of token, and how many more at once. A person with a page
+/// sends a few; the bound keeps a script that went wild from taking the stores' time.
 const READS_PER_S: f64 = 500.0;
 const ACTS_PER_S: f64 = 50.0;
 /// Seconds' worth of requests that may come at once.
@@ -28,8 +28,9 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// A guard of a daemon. On a loopback address only names of this machine and `hosts` are taken: a page of another site can
-    /// have its own name lead here (DNS rebinding), but it cannot choose what the browser sends as the name.
+    /// A guard of a daemon. On a loopback address only names of this machine and `hosts` are taken: a page of
+    /// another site can have its own name lead here (DNS rebinding), but it cannot choose what the browser
+    /// sends as the name.
     pub(crate) fn new(tokens: Tokens, is_loopback: bool, hosts: &[String]) -> Self {
         let names = || hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         Self {
@@ -41,11 +42,21 @@ impl Guard {
     }
 
     /// What the request may do; `None` for routes that need no token.
-    pub(crate) fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Option<Right>, Refusal> {
+    pub(crate) fn admit(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Option<Right>, Refusal> {
         let right = match is_protected(uri.path()) {
             false => None,
             true => Some(self.tokens.right_of(headers).ok_or_else(Refusal::unauthorized)?),
         };
+        // A route that takes GET takes HEAD as well, and one alias acts by GET: who asks for a head alone
+        // wants nothing done.
+        if method == Method::HEAD && uri.path().starts_with("/api/") {
+            return Err(Refusal::method_not_allowed());
+        }
         if !self.is_ours(uri, headers) {
             return Err(Refusal::wrong_host());
         }
@@ -71,10 +82,13 @@ impl Guard {
     }
 }
 
-/// Whether a path needs a token. A path that merely begins like one of these does not exist, and needs one too.
+/// Whether a path needs a token. A path that merely begins like one of these does not exist, and needs one
+/// too.
 fn is_protected(path: &str) -> bool {
     const PROTECTED: [&str; 3] = ["/v1", "/api", "/dual-write"];
-    PROTECTED.iter().any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    PROTECTED
+        .iter()
+        .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 fn is_named(host: &str, names: &[String]) -> bool {
@@ -85,7 +99,11 @@ fn is_named(host: &str, names: &[String]) -> bool {
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => name,
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
+            name
+        }
         _ => host,
     }
 }
@@ -125,19 +143,35 @@ mod tests {
 
     #[test]
     fn on_loopback_only_names_of_this_machine_and_the_configured_ones_are_taken() {
-        for ours in ["127.0.0.1", "127.0.0.1:7420", "localhost:1", "LOCALHOST", "[::1]:7420", "[::1]", "ops.example:443"] {
+        for ours in [
+            "127.0.0.1",
+            "127.0.0.1:7420",
+            "localhost:1",
+            "LOCALHOST",
+            "[::1]:7420",
+            "[::1]",
+            "ops.example:443",
+        ] {
             assert!(is_taken(ours), "{ours}");
         }
-        for other in
-            ["evil.example", "evil.example:7420", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "", "::1:x"]
-        {
+        for other in [
+            "evil.example",
+            "evil.example:7420",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "",
+            "::1:x",
+        ] {
             assert!(!is_taken(other), "{other}");
         }
     }
 
     #[test]
     fn what_is_under_a_protected_path_needs_a_token_whether_it_exists_or_not() {
-        for path in ["/v1", "/v1/", "/v1/status", "/v1/nothing", "/v1//", "/api/migration/x", "/dual-write/status"] {
+        for path in
+            ["/v1", "/v1/", "/v1/status", "/v1/nothing", "/v1//", "/api/migration/x", "/dual-write/status"]
+        {
             assert!(is_protected(path), "{path}");
         }
         for path in ["/", "/healthz", "/metrics", "/v10", "/app.js"] {
@@ -147,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_bucket_that_is_empty_gives_nothing_until_it_is_filled_again() {
-        let bucket = Bucket::new(0.001);
+        let bucket = Bucket::new(0.5);
         *bucket.state.lock().expect("it is ours") = (2.0, Instant::now());
         assert!(bucket.take() && bucket.take());
         assert!(!bucket.take() && !bucket.take());

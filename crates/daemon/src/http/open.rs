@@ -1,4 +1,5 @@
-//! Routes without a token: the page, and whether the daemon lives and is ready. None of them tells of a row or a secret.
+//! Routes without a token: the page, and whether the daemon lives and is ready. None of them tells of a row
+//! or a secret.
 
 use std::sync::Arc;
 

@@ -36,7 +36,8 @@ fn reference(name: &str) -> Value {
 fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
     for name in route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
-        parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+        parameters
+            .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
     for name in route.query {
         let schema = match *name {
@@ -48,9 +49,11 @@ fn operation(route: &Route) -> Value {
     }
     if route.needs == Needs::Operate {
         let schema = json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" });
-        parameters.push(json!({ "name": "Idempotency-Key", "in": "header", "required": false, "schema": schema }));
+        parameters
+            .push(json!({ "name": "Idempotency-Key", "in": "header", "required": false, "schema": schema }));
     }
-    let mut operation = json!({ "summary": route.about, "operationId": id_of(route), "responses": responses(route) });
+    let mut operation =
+        json!({ "summary": route.about, "operationId": id_of(route), "responses": responses(route) });
     if !parameters.is_empty() {
         operation["parameters"] = Value::from(parameters);
     }
@@ -58,13 +61,15 @@ fn operation(route: &Route) -> Value {
         operation["security"] = json!([{ "token": [] }]);
     }
     if let Some(body) = route.body {
-        operation["requestBody"] = json!({ "required": false, "content": { "application/json": { "schema": reference(body) } } });
+        operation["requestBody"] =
+            json!({ "required": false, "content": { "application/json": { "schema": reference(body) } } });
     }
     operation
 }
 
 fn id_of(route: &Route) -> String {
-    let path: Vec<&str> = route.path.split(['/', '-', '.', '{', '}']).filter(|part| !part.is_empty()).collect();
+    let path: Vec<&str> =
+        route.path.split(['/', '-', '.', '{', '}']).filter(|part| !part.is_empty()).collect();
     format!("{}_{}", route.method, if path.is_empty() { "page".to_owned() } else { path.join("_") })
 }
 
@@ -80,14 +85,16 @@ fn content_type(route: &Route) -> &'static str {
 }
 
 fn responses(route: &Route) -> Value {
-    let schema =
-        if content_type(route) == "application/json" { json!({ "type": "object" }) } else { json!({ "type": "string" }) };
+    let schema = if content_type(route) == "application/json" {
+        json!({ "type": "object" })
+    } else {
+        json!({ "type": "string" })
+    };
     let content = json!({ content_type(route): { "schema": schema } });
     let mut responses = json!({ "200": { "description": "Done", "content": content } });
     let refused = || json!({ "$ref": "#/components/responses/Refused" });
     if route.path == "/readyz" {
-        responses["503"] =
-            json!({ "description": "Not ready", "content": { "application/json": { "schema": { "type": "object" } } } });
+        responses["503"] = json!({ "description": "Not ready", "content": { "application/json": { "schema": { "type": "object" } } } });
     }
     let mut codes = vec!["421"];
     if route.needs != Needs::Nothing {
@@ -149,7 +156,8 @@ mod tests {
     #[test]
     fn every_route_of_v1_needs_a_token_and_every_one_that_acts_the_one_to_operate() {
         for route in ROUTES {
-            let open = ["/", "/app.js", "/style.css", "/healthz", "/readyz", "/metrics"].contains(&route.path);
+            let open =
+                ["/", "/app.js", "/style.css", "/healthz", "/readyz", "/metrics"].contains(&route.path);
             assert_eq!(route.needs == Needs::Nothing, open, "{}", route.path);
             if route.method == "post" {
                 assert_eq!(route.needs, Needs::Operate, "{}", route.path);
@@ -161,7 +169,12 @@ mod tests {
     fn the_document_has_every_route_and_resolves_every_reference() {
         let document = document();
         for route in ROUTES {
-            assert!(document["paths"][route.path][route.method].is_object(), "{} {}", route.method, route.path);
+            assert!(
+                document["paths"][route.path][route.method].is_object(),
+                "{} {}",
+                route.method,
+                route.path
+            );
         }
         let text = document.to_string();
         for part in text.split("\"$ref\":\"#").skip(1) {

@@ -30,7 +30,9 @@ fn newest(shared: &Shared) -> Arc<Snapshot> {
 fn installed(shared: &Shared) -> Result<(), Refusal> {
     match &newest(shared).status {
         Some(status) if status.installed => Ok(()),
-        Some(_) => Err(Refusal::conflict("Lockstep is not installed in this source yet; run `migrate`, or `backfill`")),
+        Some(_) => Err(Refusal::conflict(
+            "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
+        )),
         None => Err(Refusal::of_store(&lockstep_core::Error::source(
             lockstep_core::Kind::Unavailable,
             "reading the migration",
@@ -70,7 +72,10 @@ pub(super) async fn tables(State(shared): State<Arc<Shared>>) -> Answer {
     ok(&json!({ "tables": tables_of(&newest(&shared)) }))
 }
 
-pub(super) async fn table(State(shared): State<Arc<Shared>>, name: Result<Path<String>, PathRejection>) -> Answer {
+pub(super) async fn table(
+    State(shared): State<Arc<Shared>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Answer {
     let name = name.map_err(|_| Refusal::bad_request("the name of the table does not read"))?.0;
     match tables_of(&newest(&shared)).into_iter().find(|table| table["name"] == name) {
         Some(table) => ok(&table),
@@ -80,7 +85,9 @@ pub(super) async fn table(State(shared): State<Arc<Shared>>, name: Result<Path<S
 
 pub(super) async fn instances(State(shared): State<Arc<Shared>>) -> Answer {
     let snapshot = newest(&shared);
-    ok(&json!({ "instances": snapshot.status.as_ref().map(|status| &status.instances).unwrap_or(&Vec::new()) }))
+    ok(
+        &json!({ "instances": snapshot.status.as_ref().map(|status| &status.instances).unwrap_or(&Vec::new()) }),
+    )
 }
 
 #[derive(Deserialize)]
@@ -93,7 +100,11 @@ const LIMIT_MAX: i64 = 500;
 
 fn limit(asked: Option<i64>, default: i64) -> Result<i64, Refusal> {
     let limit = asked.unwrap_or(default);
-    if (1..=LIMIT_MAX).contains(&limit) { Ok(limit) } else { Err(Refusal::unprocessable(format!("`limit` is 1 to {LIMIT_MAX}"))) }
+    if (1..=LIMIT_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Refusal::unprocessable(format!("`limit` is 1 to {LIMIT_MAX}")))
+    }
 }
 
 pub(super) async fn journal(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer {
@@ -113,14 +124,22 @@ pub(super) async fn dead_letters(State(shared): State<Arc<Shared>>, uri: Uri) ->
     let asked: Letters = query(&uri)?;
     let limit = limit(asked.limit, 100)?;
     let tables: Vec<&'static str> = shared.migration.tables.iter().map(|table| table.name()).collect();
-    let chosen: Vec<&str> = tables.into_iter().filter(|name| asked.table.as_deref().is_none_or(|asked| asked == *name)).collect();
+    let chosen: Vec<&str> =
+        tables.into_iter().filter(|name| asked.table.as_deref().is_none_or(|asked| asked == *name)).collect();
     if chosen.is_empty() {
         return Err(Refusal::not_found("there is no such table; /v1/tables lists them"));
     }
     installed(&shared)?;
     let mut letters = Vec::new();
     for name in chosen {
-        letters.extend(shared.migration.source.dead_letters(name, limit).await.map_err(|error| Refusal::of_store(&error))?);
+        letters.extend(
+            shared
+                .migration
+                .source
+                .dead_letters(name, limit)
+                .await
+                .map_err(|error| Refusal::of_store(&error))?,
+        );
     }
     ok(&json!({ "dead_letters": letters }))
 }
@@ -128,7 +147,8 @@ pub(super) async fn dead_letters(State(shared): State<Arc<Shared>>, uri: Uri) ->
 /// The newest verdict without its lists.
 pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
     installed(&shared)?;
-    let verdict = shared.migration.source.latest_verdict().await.map_err(|error| Refusal::of_store(&error))?;
+    let verdict =
+        shared.migration.source.latest_verdict().await.map_err(|error| Refusal::of_store(&error))?;
     let verdict = verdict.map(|verdict| {
         json!({
             "at": verdict.at, "age_s": verdict.age_s, "epoch": verdict.epoch, "consistent": verdict.consistent,
@@ -141,7 +161,8 @@ pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
 /// What the newest verdict found: which keys and which columns, never what is in them.
 pub(super) async fn findings(State(shared): State<Arc<Shared>>) -> Answer {
     installed(&shared)?;
-    let verdict = shared.migration.source.latest_verdict().await.map_err(|error| Refusal::of_store(&error))?;
+    let verdict =
+        shared.migration.source.latest_verdict().await.map_err(|error| Refusal::of_store(&error))?;
     let of = verdict.as_ref().map(|verdict| verdict.at);
     let findings = verdict.map(|verdict| crate::report::findings(&verdict.report)).unwrap_or_default();
     ok(&json!({ "findings": findings, "of": of }))
@@ -158,7 +179,9 @@ pub(super) async fn gates(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer
     let to = match asked.to {
         Some(name) => {
             let known = serde_json::from_value::<Phase>(Value::from(name));
-            known.map_err(|_| Refusal::unprocessable("`to` is PostgresOnly, DualWrite, HybridRead or DynamoOnly"))?
+            known.map_err(|_| {
+                Refusal::unprocessable("`to` is PostgresOnly, DualWrite, HybridRead or DynamoOnly")
+            })?
         }
         None => match newest(&shared).phase().and_then(Phase::next) {
             Some(next) => next,
@@ -174,13 +197,16 @@ pub(super) async fn operations(State(shared): State<Arc<Shared>>) -> Answer {
     ok(&json!({ "operations": shared.operations.newest() }))
 }
 
-pub(super) async fn operation(State(shared): State<Arc<Shared>>, id: Result<Path<String>, PathRejection>) -> Answer {
+pub(super) async fn operation(
+    State(shared): State<Arc<Shared>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Answer {
     let id = id.map_err(|_| Refusal::bad_request("the id of the operation does not read"))?.0;
     match shared.operations.get(&id) {
         Some(operation) => ok(&json!(operation)),
-        None => {
-            Err(Refusal::not_found("this daemon knows of no such operation; /v1/operations lists the newest, the journal all"))
-        }
+        None => Err(Refusal::not_found(
+            "this daemon knows of no such operation; /v1/operations lists the newest, the journal all",
+        )),
     }
 }
 

@@ -73,7 +73,7 @@ async fn talk(shared: Arc<Shared>, stream: TcpStream, router: axum::Router, guar
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
-        // A client that went away is nobody's concern.
+        // That a client went away is no error.
         _ = &mut connection => {}
         () = shared.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
@@ -98,6 +98,7 @@ async fn answer(mut request: Request<Incoming>, router: axum::Router, guard: &Gu
             }
         }
     };
-    metrics::counter!("lockstep_http_requests_total", "status" => response.status().as_u16().to_string()).increment(1);
+    metrics::counter!("lockstep_http_requests_total", "status" => response.status().as_u16().to_string())
+        .increment(1);
     response
 }

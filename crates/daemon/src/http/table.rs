@@ -31,7 +31,11 @@ pub(super) struct Route {
     make: fn() -> MethodRouter<Arc<Shared>>,
 }
 
-const fn open_route(path: &'static str, about: &'static str, make: fn() -> MethodRouter<Arc<Shared>>) -> Route {
+const fn open_route(
+    path: &'static str,
+    about: &'static str,
+    make: fn() -> MethodRouter<Arc<Shared>>,
+) -> Route {
     Route { method: "get", path, needs: Needs::Nothing, about, query: &[], body: None, make }
 }
 
@@ -77,7 +81,9 @@ pub(super) const ROUTES: &[Route] = &[
     read_route("/v1/tables/{name}", "One table", &[], || get(reads::table)),
     read_route("/v1/instances", "Instances of applications", &[], || get(reads::instances)),
     read_route("/v1/journal", "The newest entries of the journal", &["limit"], || get(reads::journal)),
-    read_route("/v1/dead-letters", "Rows that were set aside", &["table", "limit"], || get(reads::dead_letters)),
+    read_route("/v1/dead-letters", "Rows that were set aside", &["table", "limit"], || {
+        get(reads::dead_letters)
+    }),
     read_route("/v1/findings", "What the newest verdict found, without values", &[], || get(reads::findings)),
     read_route("/v1/verdicts", "The newest verdict", &[], || get(reads::verdicts)),
     read_route("/v1/gates", "What a step still waits for", &["to"], || get(reads::gates)),
@@ -86,30 +92,48 @@ pub(super) const ROUTES: &[Route] = &[
     read_route("/v1/openapi.json", "This document", &[], || get(reads::openapi)),
     act_route("/v1/advance", "Takes all tables forward", "Step", || post(acts::advance)),
     act_route("/v1/rollback", "Takes all tables back", "Step", || post(acts::rollback)),
-    act_route("/v1/validate", "Compares both sides and records the verdict", "Validate", || post(acts::validate)),
+    act_route("/v1/validate", "Compares both sides and records the verdict", "Validate", || {
+        post(acts::validate)
+    }),
     act_route("/v1/repair", "Brings findings to what PostgreSQL says", "Repair", || post(acts::repair)),
-    act_route("/v1/test-operation", "Tries the way of a write, and leaves nothing", "Common", || post(acts::test_operation)),
+    act_route("/v1/test-operation", "Tries the way of a write, and leaves nothing", "Common", || {
+        post(acts::test_operation)
+    }),
     act_route("/v1/pause", "Pauses parts of the daemon", "Pause", || post(acts::pause)),
     act_route("/v1/resume", "Lets them go on", "Pause", || post(acts::resume)),
-    act_route("/v1/settings", "Changes settings; without `set` it lists them", "Settings", || post(acts::settings)),
+    act_route("/v1/settings", "Changes settings; without `set` it lists them", "Settings", || {
+        post(acts::settings)
+    }),
     alias_route("post", "/api/migration/enable-dual-write", "Alias of /v1/advance to DualWrite", || {
         post(aliases::enable_dual_write)
     }),
-    alias_route("post", "/api/migration/switch-to-dynamo-reads", "Alias of /v1/advance to HybridRead", || {
-        post(aliases::switch_to_dynamo_reads)
-    }),
+    alias_route(
+        "post",
+        "/api/migration/switch-to-dynamo-reads",
+        "Alias of /v1/advance to HybridRead",
+        || post(aliases::switch_to_dynamo_reads),
+    ),
     alias_route("post", "/api/migration/disable-sql-writes", "Alias of /v1/advance to DynamoOnly", || {
         post(aliases::disable_sql_writes)
     }),
-    alias_route("post", "/api/migration/test-dual-write", "Alias of /v1/test-operation", || post(aliases::test_dual_write)),
-    alias_route("get", "/api/migration/validate-consistency", "Alias of /v1/validate", || get(aliases::validate_consistency)),
+    alias_route("post", "/api/migration/test-dual-write", "Alias of /v1/test-operation", || {
+        post(aliases::test_dual_write)
+    }),
+    alias_route("get", "/api/migration/validate-consistency", "Alias of /v1/validate", || {
+        get(aliases::validate_consistency)
+    }),
     read_route("/dual-write/status", "Alias of /v1/status", &[], || get(reads::status)),
     read_route("/dual-write/health", "Alias of /v1/health", &[], || get(reads::health)),
     read_route("/dual-write/metrics", "Numbers of each table", &[], || get(aliases::metrics)),
-    alias_route("post", "/dual-write/validate-sync/{table}/{key}", "Alias of /v1/validate, of what changed", || {
-        post(aliases::validate_sync)
+    alias_route(
+        "post",
+        "/dual-write/validate-sync/{table}/{key}",
+        "Alias of /v1/validate, of what changed",
+        || post(aliases::validate_sync),
+    ),
+    alias_route("post", "/dual-write/test-operation", "Alias of /v1/test-operation", || {
+        post(aliases::test_dual_write)
     }),
-    alias_route("post", "/dual-write/test-operation", "Alias of /v1/test-operation", || post(aliases::test_dual_write)),
 ];
 
 /// The router of the list.

@@ -34,7 +34,8 @@ impl Tokens {
     /// Tokens that allow to act, and to look only.
     ///
     /// # Errors
-    /// A sentence, for tokens that are too short, the same, or that no header can hold; it names no part of them.
+    /// A sentence, for tokens that are too short, the same, or that no header can hold; it names no part of
+    /// them.
     pub fn new(operate: &str, read: Option<&str>) -> Result<Self, String> {
         for token in read.into_iter().chain([operate]) {
             if token.len() < TOKEN_CHARS_MIN || !token.bytes().all(|b| b.is_ascii_graphic()) {
@@ -44,7 +45,9 @@ impl Tokens {
             }
         }
         if read == Some(operate) {
-            return Err("the read token and the operate token are the same: whoever may look could act".to_owned());
+            return Err(
+                "the read token and the operate token are the same: who may look could act".to_owned()
+            );
         }
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         let key = key.map_err(|_| "the system gave no random numbers".to_owned())?;
@@ -62,7 +65,8 @@ impl Tokens {
         }
         let token = token.trim().as_bytes();
         let operates = hmac::verify(&self.key, token, self.operate.as_ref()).is_ok();
-        let reads = self.read.as_ref().is_some_and(|read| hmac::verify(&self.key, token, read.as_ref()).is_ok());
+        let reads =
+            self.read.as_ref().is_some_and(|read| hmac::verify(&self.key, token, read.as_ref()).is_ok());
         match (operates, reads) {
             (true, _) => Some(Right::Operate),
             (_, true) => Some(Right::Read),
@@ -114,7 +118,9 @@ mod tests {
 
     #[test]
     fn a_token_that_can_be_guessed_is_refused_and_not_repeated() {
-        for (operate, read) in [("short", None), ("with a space in it", None), ("long-enough-token", Some("long-enough-token"))] {
+        for (operate, read) in
+            [("short", None), ("with a space in it", None), ("long-enough-token", Some("long-enough-token"))]
+        {
             let refused = Tokens::new(operate, read).expect_err("it is refused");
             assert!(!refused.contains(operate), "{refused}");
         }

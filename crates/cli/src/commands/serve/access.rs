@@ -14,7 +14,8 @@ use crate::Context;
 use crate::config::sections::LISTEN;
 use crate::exit::Failure;
 
-/// The variables that tokens are read from. They are no keys of the configuration, so nothing that shows it shows them.
+/// The variables that tokens are read from. They are no keys of the configuration, so nothing that shows it
+/// shows them.
 const OPERATE_VARIABLE: &str = "LOCKSTEP_OPERATE_TOKEN";
 const READ_VARIABLE: &str = "LOCKSTEP_READ_TOKEN";
 const WEBHOOK_VARIABLE: &str = "LOCKSTEP_WEBHOOK_SECRET";
@@ -35,7 +36,7 @@ impl Access {
         let address: SocketAddr = section.listen.parse().context("reading serve.listen")?;
         if !address.ip().is_loopback() && !args.i_know_that_tokens_travel_unencrypted {
             return Err(Failure::usage(format!(
-                "{address} can be reached from other machines, and this daemon speaks plain HTTP: whoever listens in has the tokens. \
+                "{address} can be reached from other machines, and this daemon speaks plain HTTP: who listens in has the tokens. \
                  Listen on 127.0.0.1 and put a proxy with TLS before it, or say --i-know-that-tokens-travel-unencrypted"
             )));
         }

@@ -1,7 +1,7 @@
 //! `serve`: the daemon.
 //!
-//! In reading order: this file (flags, start, end), `access` (where it listens, and its tokens), `operator` (what it has done by the
-//! commands), `demo` (stores of its own, moved to DualWrite).
+//! In reading order: this file (flags, start, end), `access` (where it listens, and its tokens), `operator`
+//! (what it has done by the commands), `demo` (stores of its own, moved to DualWrite).
 
 mod access;
 mod demo;
@@ -24,15 +24,18 @@ use operator::Commands;
 
 /// Keeps a migration going, and shows it: one process for relay, reverse feed, API, page and metrics
 ///
-/// It delivers changes, feeds PostgreSQL from DynamoDB where the phase needs it, settles strict writes, marks history, and watches.
-/// Each part begins again by itself when it ends; a store that is away is waited for, for as long as it takes. Several may run: one
-/// leads, the others answer what reads, and take over within seconds. Ctrl-C or SIGTERM ends it: what is in flight is finished.
+/// It delivers changes, feeds PostgreSQL from DynamoDB where the phase needs it, settles strict writes, marks
+/// history, and watches. Each part begins again by itself when it ends; a store that is away is waited for,
+/// for as long as it takes. Several may run: one leads, the others answer what reads, and take over within
+/// seconds. Ctrl-C or SIGTERM ends it: what is in flight is finished.
 ///
-/// `GET /v1/status` and the page at `/` show everything; `POST /v1/advance`, `/v1/rollback` and others act. Both need a token:
-/// LOCKSTEP_OPERATE_TOKEN and LOCKSTEP_READ_TOKEN, or files named in serve.operate_token_file and serve.read_token_file.
-/// `/healthz`, `/readyz` and `/metrics` need none. docs/operate.md has every route.
+/// `GET /v1/status` and the page at `/` show everything; `POST /v1/advance`, `/v1/rollback` and others act.
+/// Both need a token: LOCKSTEP_OPERATE_TOKEN and LOCKSTEP_READ_TOKEN, or files named in
+/// serve.operate_token_file and serve.read_token_file. `/healthz`, `/readyz` and `/metrics` need none.
+/// docs/operate.md has every route.
 ///
-/// --demo starts stores of its own, fills them, writes on, goes to DualWrite, and makes up tokens; nothing of it is left at the end.
+/// --demo starts stores of its own, fills them, writes on, goes to DualWrite, and makes up tokens; nothing of
+/// it is left at the end.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask serve --demo                         try it: open the address that it prints\n  \
@@ -46,7 +49,8 @@ pub struct Args {
     /// Address and port to listen on; port 0 takes a free one [default: serve.listen, 127.0.0.1:7420]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
-    /// Listen on an address that other machines reach, although the tokens travel unencrypted; put TLS before it
+    /// Listen on an address that other machines reach, although the tokens travel unencrypted; put TLS before
+    /// it
     #[arg(long)]
     pub i_know_that_tokens_travel_unencrypted: bool,
     /// With --demo: rows of integration_logs; a fifth as many of payments
@@ -64,13 +68,15 @@ impl Args {
     }
 }
 
-/// Longest wait for the first reading before the address is printed; a daemon whose stores are away starts all the same.
+/// Longest wait for the first reading before the address is printed; a daemon whose stores are away starts
+/// all the same.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs it.
 ///
 /// # Errors
-/// For an address that is taken or not allowed, tokens that are missing, and, with --demo, stores that do not start.
+/// For an address that is taken or not allowed, tokens that are missing, and, with --demo, stores that do not
+/// start.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     // First what a person has to mend, before anything is started.
     let access = Access::open(&context, &args).await?;

@@ -1,4 +1,5 @@
-//! What the daemon has done: the same calls that the commands make, with the result as JSON without values of rows.
+//! What the daemon has done: the same calls that the commands make, with the result as JSON without values of
+//! rows.
 
 use async_trait::async_trait;
 use lockstep_coordinator::{Coordinator, Migration, find_repairs, repair, repairs_of};
