@@ -6,8 +6,8 @@ use lockstep_core::Phase;
 use serde::Serialize;
 
 use crate::measure::Measured;
-use crate::shared::{PartState, PartView};
-use crate::snapshot::StoresView;
+use crate::part::{PartState, PartView};
+use crate::stores::StoresView;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -9,8 +9,10 @@ use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::alerts::{NAMES, Severity};
-use crate::shared::{PartState, PartView, Shared};
-use crate::snapshot::{Snapshot, StoresView};
+use crate::part::{PartState, PartView};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::stores::StoresView;
 
 const LATENCY: &str = "lockstep_store_latency_seconds";
 const BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];

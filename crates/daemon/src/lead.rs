@@ -13,7 +13,8 @@ use lockstep_core::Kind;
 use lockstep_postgres::CoordinatorLock;
 use tokio_util::sync::CancellationToken;
 
-use crate::shared::{Role, Shared};
+use crate::part::Role;
+use crate::shared::Shared;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A look that takes longer is as good as none: meanwhile another one may lead.

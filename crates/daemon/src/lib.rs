@@ -15,17 +15,21 @@ mod http;
 mod lead;
 mod measure;
 mod monitor;
+mod monitor_options;
 mod operations;
 mod operator;
+mod part;
 mod parts;
 mod poll;
 mod report;
 mod shared;
 mod snapshot;
+mod stores;
 mod supervise;
+mod view;
 mod webhook;
 
-pub use monitor::MonitorOptions;
+pub use monitor_options::MonitorOptions;
 pub use webhook::Webhook;
 
 pub use http::{Right, TOKEN_CHARS_MIN, Tokens, random_token};
@@ -101,7 +105,7 @@ impl Daemon {
         let (mut snapshot, mut role) = (self.shared.snapshot.subscribe(), self.shared.role.subscribe());
         let settled = async {
             // The senders live in `shared`.
-            let _ = role.wait_for(|role| *role == shared::Role::Leader).await;
+            let _ = role.wait_for(|role| *role == part::Role::Leader).await;
             let _ = snapshot.wait_for(|snapshot| snapshot.read_at.is_some()).await;
         };
         let _ = tokio::time::timeout(at_most, settled).await;

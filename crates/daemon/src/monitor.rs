@@ -13,19 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::alerts::{Alert, Severity};
 use crate::measure::measure;
 use crate::operator::{Act, Compare};
-use crate::shared::{PartState, Role, Shared};
-use crate::webhook::{self, Line, Webhook};
-
-/// What is watched besides the status, and who is told.
-#[derive(Clone, Debug, Default)]
-pub struct MonitorOptions {
-    /// How often a sample is compared; never, where it is `None`.
-    pub sample_every: Option<Duration>,
-    /// Rows and items of each table in one sample.
-    pub sample_rows: usize,
-    /// Who is told of alerts, besides the log and the metrics.
-    pub webhook: Option<Webhook>,
-}
+use crate::part::{PartState, Role};
+use crate::shared::Shared;
+use crate::webhook::{self, Line};
 
 /// An alert that is gone for less than this is not over: what comes and goes is told of once.
 const OVER_AFTER: Duration = Duration::from_secs(10);

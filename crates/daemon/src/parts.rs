@@ -9,7 +9,8 @@ use lockstep_core::Phase;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::shared::{PartState, Role, Shared};
+use crate::part::{PartState, Role};
+use crate::shared::Shared;
 use crate::supervise::{Need, keep};
 
 /// What may be paused.

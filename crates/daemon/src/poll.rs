@@ -11,8 +11,11 @@ use serde_json::Value;
 
 use crate::alerts::{self, Thresholds};
 use crate::gauges;
-use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Pause, Shared};
-use crate::snapshot::{RateView, Snapshot, StoreView, StoresView};
+use crate::part::Pause;
+use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Shared};
+use crate::snapshot::Snapshot;
+use crate::stores::{RateView, StoreView, StoresView};
+use crate::view::render;
 
 /// Longest wait for an answer of one store; after that it is said not to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -84,7 +87,7 @@ impl Reader {
             Utc::now(),
         );
         next.health = alerts::health(&next.alerts, next.read_at.is_some());
-        next.render(&self.shared);
+        render(&mut next, &self.shared);
         gauges::fill(&self.shared, &next, &parts);
         self.shared.snapshot.send_replace(Arc::new(next));
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::shared::{PartState, Shared};
+use crate::part::PartState;
+use crate::shared::Shared;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_LONGEST: Duration = Duration::from_secs(30);

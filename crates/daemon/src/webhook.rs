@@ -30,6 +30,8 @@ impl std::fmt::Debug for Webhook {
     }
 }
 
+/// A shorter secret can be guessed.
+const SECRET_CHARS_MIN: usize = 16;
 /// Messages that wait; an older one is dropped for a newer one when there are more.
 const WAITING_MAX: usize = 100;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -48,11 +50,8 @@ impl Webhook {
         let url = parsed
             .filter(|url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
         let url = url.ok_or("serve.webhook_url must begin with http:// or https:// and name a host")?;
-        if secret.len() < super::TOKEN_CHARS_MIN {
-            return Err(format!(
-                "the secret of the webhook has at least {} characters",
-                super::TOKEN_CHARS_MIN
-            ));
+        if secret.len() < SECRET_CHARS_MIN {
+            return Err(format!("the secret of the webhook has at least {} characters", SECRET_CHARS_MIN));
         }
         Ok(Self { url, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()) })
     }

@@ -17,9 +17,10 @@ use super::body::{idempotency_key, json_of, parsed, words};
 use super::tokens::Right;
 use crate::operations::{Asked, Begun, Kind, Notes, Operation, State as OperationState};
 use crate::operator::{Act, Compare, Unsuccessful, Walk};
+use crate::part::Role;
 use crate::parts::PAUSABLE;
 use crate::poll::PAUSE;
-use crate::shared::{Role, Shared};
+use crate::shared::Shared;
 
 pub(super) type Answer = Result<Response<Body>, Refusal>;
 

@@ -1,7 +1,7 @@
 //! HTTP: who may ask, what is asked, and how it is answered.
 //!
 //! In reading order: `answer` (refusals and JSON), `tokens` and `guard` (what is asked of every request),
-//! `body`, `table` (every route there is), `open` (routes without a token), `reads`, `events`, `acts`,
+//! `body`, `route` and `table` (every route there is), `open` (routes without a token), `reads`, `events`, `acts`,
 //! `aliases` (routes of before), `openapi`, `server`.
 
 mod acts;
@@ -13,6 +13,7 @@ mod guard;
 mod open;
 mod openapi;
 mod reads;
+mod route;
 mod server;
 mod table;
 mod tokens;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::answer::{ok_json, with_type};
 use crate::gauges;
 use crate::shared::Shared;
-use crate::snapshot::StoresView;
+use crate::stores::StoresView;
 
 const INDEX: &str = include_str!("../../assets/index.html");
 const SCRIPT: &str = include_str!("../../assets/app.js");

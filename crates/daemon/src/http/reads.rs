@@ -14,7 +14,8 @@ use super::answer::{Refusal, ok_json, raw_json};
 use super::body::query;
 use super::events::stream_to;
 use crate::shared::Shared;
-use crate::snapshot::{Snapshot, entry};
+use crate::snapshot::Snapshot;
+use crate::view::entry;
 
 type Answer = Result<Response<Body>, Refusal>;
 
@@ -208,8 +209,4 @@ pub(super) async fn operation(
             "this daemon knows of no such operation; /v1/operations lists the newest, the journal all",
         )),
     }
-}
-
-pub(super) async fn openapi() -> Answer {
-    ok(&super::openapi::document())
 }

@@ -4,67 +4,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::{MethodRouter, get, post};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 
-use super::answer::Refusal;
+use super::answer::{Refusal, ok_json};
 use super::body::discard;
+use super::route::{Route, act_route, alias_route, open_route, read_route};
 use super::{acts, aliases, open, reads};
 use crate::shared::Shared;
-
-/// Which token a route needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Needs {
-    Nothing,
-    Read,
-    Operate,
-}
-
-/// One route.
-pub(super) struct Route {
-    pub(super) method: &'static str,
-    pub(super) path: &'static str,
-    pub(super) needs: Needs,
-    pub(super) about: &'static str,
-    /// Names of query parameters, and of fields that the body takes besides the common ones.
-    pub(super) query: &'static [&'static str],
-    pub(super) body: Option<&'static str>,
-    make: fn() -> MethodRouter<Arc<Shared>>,
-}
-
-const fn open_route(
-    path: &'static str,
-    about: &'static str,
-    make: fn() -> MethodRouter<Arc<Shared>>,
-) -> Route {
-    Route { method: "get", path, needs: Needs::Nothing, about, query: &[], body: None, make }
-}
-
-const fn read_route(
-    path: &'static str,
-    about: &'static str,
-    query: &'static [&'static str],
-    make: fn() -> MethodRouter<Arc<Shared>>,
-) -> Route {
-    Route { method: "get", path, needs: Needs::Read, about, query, body: None, make }
-}
-
-const fn act_route(
-    path: &'static str,
-    about: &'static str,
-    body: &'static str,
-    make: fn() -> MethodRouter<Arc<Shared>>,
-) -> Route {
-    Route { method: "post", path, needs: Needs::Operate, about, query: &[], body: Some(body), make }
-}
-
-const fn alias_route(
-    method: &'static str,
-    path: &'static str,
-    about: &'static str,
-    make: fn() -> MethodRouter<Arc<Shared>>,
-) -> Route {
-    Route { method, path, needs: Needs::Operate, about, query: &[], body: None, make }
-}
 
 /// All of them.
 pub(super) const ROUTES: &[Route] = &[
@@ -89,7 +36,7 @@ pub(super) const ROUTES: &[Route] = &[
     read_route("/v1/gates", "What a step still waits for", &["to"], || get(reads::gates)),
     read_route("/v1/operations", "The newest operations", &[], || get(reads::operations)),
     read_route("/v1/operations/{id}", "One operation", &[], || get(reads::operation)),
-    read_route("/v1/openapi.json", "This document", &[], || get(reads::openapi)),
+    read_route("/v1/openapi.json", "This document", &[], || get(openapi)),
     act_route("/v1/advance", "Takes all tables forward", "Step", || post(acts::advance)),
     act_route("/v1/rollback", "Takes all tables back", "Step", || post(acts::rollback)),
     act_route("/v1/validate", "Compares both sides and records the verdict", "Validate", || {
@@ -136,6 +83,11 @@ pub(super) const ROUTES: &[Route] = &[
     }),
 ];
 
+/// The OpenAPI document of the list.
+async fn openapi() -> axum::http::Response<Body> {
+    ok_json(StatusCode::OK, &super::openapi::document(ROUTES))
+}
+
 /// The router of the list.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new();
@@ -152,4 +104,41 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
             Refusal::method_not_allowed()
         })
         .with_state(shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::openapi::document;
+    use super::super::route::Needs;
+    use super::*;
+
+    #[test]
+    fn every_route_of_v1_needs_a_token_and_every_one_that_acts_the_one_to_operate() {
+        for route in ROUTES {
+            let open =
+                ["/", "/app.js", "/style.css", "/healthz", "/readyz", "/metrics"].contains(&route.path);
+            assert_eq!(route.needs == Needs::Nothing, open, "{}", route.path);
+            if route.method == "post" {
+                assert_eq!(route.needs, Needs::Operate, "{}", route.path);
+            }
+        }
+    }
+
+    #[test]
+    fn the_document_has_every_route_and_resolves_every_reference() {
+        let document = document(ROUTES);
+        for route in ROUTES {
+            assert!(
+                document["paths"][route.path][route.method].is_object(),
+                "{} {}",
+                route.method,
+                route.path
+            );
+        }
+        let text = document.to_string();
+        for part in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = part.split('"').next().expect("it ends");
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use lockstep_daemon::{MonitorOptions, Tokens, Webhook, random_token};
 use tokio::net::TcpListener;
 
-use super::Args;
+use super::args::Args;
 use crate::Context;
 use crate::config::sections::LISTEN;
 use crate::exit::Failure;

@@ -2,7 +2,7 @@
 
 use lockstep_core::Phase;
 
-use super::Args;
+use super::args::Args;
 use crate::Context;
 use crate::commands::migrate::live::Live;
 use crate::commands::seed::{self, Rows};
