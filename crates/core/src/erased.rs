@@ -111,6 +111,42 @@ pub trait AnyTable: Send + Sync {
 
     /// Judges the row of a live item.
     fn judge_item(&self, item: &dyn ItemView, judgement: &mut Judgement);
+
+    /// Whether a source column of this type, as `format_type()` prints it, can be read as `column`.
+    fn accepts(&self, column: &ColumnSpec, sql_type: &str) -> bool {
+        (column.accepts)(sql_type)
+    }
+
+    /// Whether a column of the source may be absent from [`AnyTable::columns`]: PostgreSQL makes its value again by itself.
+    fn omits(&self, _column: &str) -> bool {
+        false
+    }
+
+    /// The expression that a statement reads a column by; `name` is qualified and quoted.
+    fn selected(&self, _column: &ColumnSpec, name: &str) -> String {
+        name.to_owned()
+    }
+
+    /// The expression that a statement writes a column by, from its parameter, as `$3`.
+    fn parameter(&self, _column: &ColumnSpec, place: &str) -> String {
+        place.to_owned()
+    }
+
+    /// Whether the identity of a row is the source's primary key, and not another unique index.
+    fn is_keyed_by_primary_key(&self) -> bool {
+        true
+    }
+
+    /// Whether key expressions print as text what depends on settings of a session, so that whoever marks a key needs
+    /// those of our own sessions.
+    fn key_needs_settings(&self) -> bool {
+        false
+    }
+
+    /// Whether applications write through a store handle, so that capture installs the functions that one calls.
+    fn has_store(&self) -> bool {
+        true
+    }
 }
 
 /// A row whose type has been forgotten, on its way from an item to PostgreSQL.

@@ -29,7 +29,7 @@ mod view;
 mod window;
 
 pub use change::{Change, Folded, FoldedItem, RETENTION, Saved};
-pub use column::{Column, ColumnTypes, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
+pub use column::{Column, ColumnTypes, Json, Scaled, Unholdable, bind_text, fixed_width, parse_fixed_width};
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};

@@ -17,14 +17,60 @@ pub struct Relation {
 impl FromStr for Relation {
     type Err = Error;
 
-    /// Reads `table` or `schema.table`. Names are taken as they are, case included.
+    /// Reads `table` or `schema.table`. Names are taken as they are, case included. One that has a dot in it is put in double
+    /// quotes, as SQL takes it: `"my.schema"."My.Table"`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (schema, name) = text.split_once('.').unwrap_or(("public", text));
-        if schema.is_empty() || name.is_empty() || name.contains('.') {
-            let message = format!("`{text}` is not of the form table or schema.table");
-            return Err(Error::source(Kind::Misconfigured, "reading a relation name", message));
+        let wrong = || {
+            let message = format!("`{text}` is not of the form table or schema.table; put a name with a dot in it in double quotes");
+            Error::source(Kind::Misconfigured, "reading a relation name", message)
+        };
+        let parts = parts(text).ok_or_else(wrong)?;
+        match parts.as_slice() {
+            [name] => Ok(Self { schema: "public".to_owned(), name: name.clone() }),
+            [schema, name] => Ok(Self { schema: schema.clone(), name: name.clone() }),
+            _ => Err(wrong()),
         }
-        Ok(Self { schema: schema.to_owned(), name: name.to_owned() })
+    }
+}
+
+/// The names between the dots of a qualified name, quoted or not; `None` where one is empty or a quote does not end.
+fn parts(text: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = match rest.strip_prefix('"') {
+            Some(quoted) => until_quote(quoted)?,
+            None => {
+                let end = rest.find('.').unwrap_or(rest.len());
+                (rest[..end].to_owned(), &rest[end..])
+            }
+        };
+        if part.is_empty() {
+            return None;
+        }
+        parts.push(part);
+        match after.strip_prefix('.') {
+            Some(more) => rest = more,
+            None => return after.is_empty().then_some(parts),
+        }
+    }
+}
+
+/// A quoted name up to its closing quote, and what comes after it. Two quotes are one of the name.
+fn until_quote(quoted: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None => return Some((name, rest)),
+        }
     }
 }
 
@@ -76,7 +122,13 @@ impl TableBinding {
 
     /// Every column, each qualified with `alias`.
     pub fn columns_sql(&self, alias: &str) -> String {
-        list(self.table.columns().iter().map(|c| format!("{alias}.{}", quote_identifier(c.name))))
+        let selected = |c| self.table.selected(c, &format!("{alias}.{}", quote_identifier(c.name)));
+        list(self.table.columns().iter().map(selected))
+    }
+
+    /// The expression that writes column `at` of [`AnyTable::columns`](lockstep_core::AnyTable::columns) from a parameter.
+    pub(crate) fn parameter_sql(&self, at: usize, parameter: usize) -> String {
+        self.table.parameter(&self.table.columns()[at], &format!("${parameter}"))
     }
 
     /// The source key of a row called `alias`, as `jsonb`. Trigger, relay and stores all use this one expression.
@@ -144,6 +196,9 @@ mod tests {
         assert_eq!(relation.sql(), "\"app\".\"pay\"\"ments\"");
         assert_eq!(quote_literal("o'clock"), "'o''clock'");
         assert!("a.b.c".parse::<Relation>().is_err());
+        let quoted: Relation = r#""My.Schema"."Or""ders""#.parse().expect("quoted");
+        assert_eq!((quoted.schema.as_str(), quoted.name.as_str()), ("My.Schema", "Or\"ders"));
+        assert!("\"a".parse::<Relation>().is_err() && "\"a\"b".parse::<Relation>().is_err() && "a.".parse::<Relation>().is_err());
         assert!("".parse::<Relation>().is_err());
     }
 }

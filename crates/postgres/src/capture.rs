@@ -165,6 +165,9 @@ impl CaptureState {
 }
 
 async fn install_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<()> {
+    if !binding.table.has_store() {
+        return Ok(());
+    }
     let computed = Computed::read(connection, binding).await?;
     for function in super::calls::functions(binding, &computed) {
         connection.execute(AssertSqlSafe(function)).await.doing(doing)?;
@@ -174,6 +177,9 @@ async fn install_calls(connection: &mut PgConnection, binding: &TableBinding, do
 
 /// Whether a captured table lacks one of the functions that this program calls.
 async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<bool> {
+    if !binding.table.has_store() {
+        return Ok(false);
+    }
     let names = super::calls::names(binding, &Computed::read(connection, binding).await?);
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM lockstep.tables WHERE name = $1) AND EXISTS (
@@ -214,6 +220,10 @@ pub(super) fn function_name(binding: &TableBinding) -> String {
     format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
 }
 
+/// What a key that is printed as text depends on, as our own sessions have it. Each application has its own `DateStyle`.
+const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = 'UTC' SET \"IntervalStyle\" = 'postgres' \
+                            SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'";
+
 /// The functions that the triggers call.
 ///
 /// In DynamoOnly they refuse everyone but the reverse feed. The phase is read without trusting the transaction's snapshot.
@@ -245,7 +255,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
     let capture = format!(
         // SECURITY DEFINER: the roles that write the table today need no new rights.
         "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
-         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lockstep$
+         SECURITY DEFINER SET search_path = pg_catalog, pg_temp{settings} AS $lockstep$
          DECLARE
              old_key jsonb;
              new_key jsonb;
@@ -273,6 +283,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              END IF;
              RETURN NULL;
          END $lockstep$",
+        settings = if binding.table.key_needs_settings() { KEY_SETTINGS } else { "" },
         mark_old = mark("old_key"),
         mark_new = mark("new_key"),
     );

@@ -44,7 +44,7 @@ impl SourceTable {
         for spec in binding.table.columns() {
             match self.columns.iter().find(|(name, ..)| name == spec.name) {
                 None => found.push(format!("column `{}` ({}) is missing", spec.name, spec.sql_type)),
-                Some((name, sql_type, _)) if !(spec.accepts)(sql_type) => {
+                Some((name, sql_type, _)) if !binding.table.accepts(spec, sql_type) => {
                     found.push(format!("column `{name}` is {sql_type}, the row type expects {}", spec.sql_type));
                 }
                 Some((name, _, true)) if !spec.nullable => {
@@ -54,16 +54,17 @@ impl SourceTable {
             }
         }
         for (name, sql_type, _) in &self.columns {
-            if !binding.table.columns().iter().any(|spec| spec.name == name) {
+            let known = binding.table.columns().iter().any(|spec| spec.name == name);
+            if !known && !binding.table.omits(name) {
                 found.push(format!("column `{name}` ({sql_type}) is not in the row type and would be lost: add it"));
             }
         }
         let expected: Vec<&str> = binding.primary_key().collect();
-        if self.primary_key != expected {
+        if binding.table.is_keyed_by_primary_key() && self.primary_key != expected {
             let found_key = if self.primary_key.is_empty() { "none".to_owned() } else { self.primary_key.join(", ") };
             found.push(format!("primary key is ({found_key}), the table crate expects ({})", expected.join(", ")));
         }
-        if self.primary_key_deferrable {
+        if binding.table.is_keyed_by_primary_key() && self.primary_key_deferrable {
             // Two transactions could then hold the same key at once, and versions would no longer grow in commit order.
             found.push("the primary key is DEFERRABLE: capture cannot order its changes; make it NOT DEFERRABLE".to_owned());
         }

@@ -14,6 +14,7 @@ mod begin;
 mod binding;
 mod calls;
 mod capture;
+mod catalog;
 mod control;
 mod copy;
 mod dead_letters;
@@ -57,6 +58,7 @@ pub(crate) use control::control_of_row;
 pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;
+pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
 pub use history::{KnownMarks, NewMark, SourceHistory};
 pub use intents::{Left, Mark, MarkedKey, begin_write, left_under, settle_in_transaction};
 
@@ -228,7 +230,7 @@ fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
         .options([("row_security", "off")])
         // Text of ours is compared as text: keys, fingerprints, rows.
         .options([("IntervalStyle", "postgres"), ("bytea_output", "hex"), ("quote_all_identifiers", "off")])
-        .options([("transform_null_equals", "off"), ("array_nulls", "on")])
+        .options([("transform_null_equals", "off"), ("array_nulls", "on"), ("lc_monetary", "C"), ("xmloption", "content")])
         // Not `default_transaction_read_only`: a server that was made read-only is no source, and `node` says so.
         // A role's bound for its own queries would end a comparison of hours, and a wait that has a bound of its own.
         .options([("statement_timeout", "0"), ("lock_timeout", "0")])

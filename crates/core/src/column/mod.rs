@@ -260,6 +260,11 @@ fn number(attribute: Option<Attribute<'_>>) -> Result<&str, Unholdable> {
     }
 }
 
+/// Adds a text, or NULL, as the next parameter of a statement. For columns that travel as PostgreSQL's own text.
+pub fn bind_text(arguments: &mut PgArguments, text: Option<String>) {
+    bind_value(arguments, text);
+}
+
 fn bind_value<'q, V>(arguments: &mut PgArguments, value: V)
 where
     V: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,

@@ -62,8 +62,17 @@ impl Judgement {
         self.spare = judged;
     }
 
+    /// Counts a row of a table that has neither rules nor sums; `day` is a timestamp of fixed width.
+    pub fn count_row(&mut self, expires_at_s: Option<i64>, day: Option<&str>) {
+        self.rows += 1;
+        let is_past = expires_at_s.is_some_and(|at_s| at_s <= self.as_of_s);
+        if let Some(day) = day.filter(|_| !is_past) {
+            self.count_day(day);
+        }
+    }
+
     /// Counts a row that cannot be read or held.
-    pub(crate) fn count_unreadable(&mut self) {
+    pub fn count_unreadable(&mut self) {
         self.unreadable += 1;
     }
 
