@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, relay, repair, report,
-    reverse_feed, rollback, seed, status, test_operation, tune, validate,
+    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, plan, relay, repair, report,
+    reverse_feed, rollback, seed, status, tables, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -80,6 +80,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Migrate(migrate::Args),
     #[allow(missing_docs)]
+    Plan(plan::Args),
+    #[allow(missing_docs)]
     Seed(seed::Args),
     #[allow(missing_docs)]
     Status(status::Args),
@@ -112,6 +114,8 @@ pub enum Command {
     #[allow(missing_docs)]
     TestOperation(test_operation::Args),
     #[allow(missing_docs)]
+    Tables(tables::Args),
+    #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
     #[command(hide = true)]
@@ -125,7 +129,8 @@ impl Command {
             Self::Migrate(args) => args.settings(),
             Self::Backfill(args) => args.settings(),
             Self::Validate(args) => args.settings(),
-            Self::Seed(_)
+            Self::Plan(_)
+            | Self::Seed(_)
             | Self::Status(_)
             | Self::Relay(_)
             | Self::ReverseFeed(_)
@@ -139,6 +144,7 @@ impl Command {
             | Self::Repair(_)
             | Self::Report(_)
             | Self::TestOperation(_)
+            | Self::Tables(_)
             | Self::Tune(_)
             | Self::DynamoServer(_) => Vec::new(),
         }

@@ -12,7 +12,9 @@ pub mod commands;
 pub mod config;
 mod evidence;
 pub mod exit;
+mod infrastructure;
 pub mod probes;
+pub mod program;
 pub mod registry;
 pub mod report;
 pub mod signals;
@@ -79,6 +81,7 @@ impl Startup {
 
 /// The whole of binary `lockstep`, from arguments to exit code.
 pub fn main() -> ExitCode {
+    program::is_called("lockstep");
     match parse::<Cli>() {
         Ok(cli) => start(cli.global, |startup| run(cli.command, startup)),
         Err(code) => code,
@@ -90,7 +93,8 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// For help, the version, and arguments that do not parse.
 pub fn parse<C: Parser>() -> Result<C, ExitCode> {
-    C::try_parse().map_err(|error| {
+    let parsed = program::help_of(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
+    parsed.map_err(|error| {
         // Help and version are errors to clap, with code 0; that they could not be printed changes nothing.
         let _ = error.print();
         if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
@@ -138,6 +142,7 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
     let context = startup.context(command.settings())?;
     match command {
         Command::Migrate(args) => commands::migrate::run(context, args).await,
+        Command::Plan(args) => commands::plan::run(context, args).await,
         Command::Seed(args) => commands::seed::run(context, args).await,
         Command::Status(args) => commands::status::run(context, args).await,
         Command::Backfill(args) => commands::backfill::run(context, args).await,
@@ -154,6 +159,7 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::Repair(args) => commands::repair::run(context, args).await,
         Command::Report(args) => commands::report::run(context, args).await,
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
+        Command::Tables(args) => commands::tables::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
         Command::DynamoServer(_) => unreachable!("it was run above"),
     }

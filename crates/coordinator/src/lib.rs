@@ -4,7 +4,7 @@
 //! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
 //!
 //! Read the modules in this order. Values at the bottom: [`options`](Options), `gate`, `journal`, `loss`, `watch`, `rate`, `progress`,
-//! `feed_options`, `feed_alarm`; `plan` (pure decisions); `records` and `history` (what both stores say); then what works: `backfill`, `relay`,
+//! `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` (hours, units and dollars beforehand); `records` and `history` (what both stores say); then what works: `backfill`, `relay`,
 //! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary` and `canary_rows`, `latency` and `rehearsal`;
 //! `doctor`, `gates`, `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `mend` (what the doctor proposes), `status`.
 //! No module names one that comes after it and names it back: a test keeps that.
@@ -18,6 +18,7 @@ mod complete;
 mod coordinator;
 mod doctor;
 mod error;
+mod estimate;
 mod feed_alarm;
 mod feed_options;
 mod gate;
@@ -56,6 +57,9 @@ pub use doctor::{
     plan as remedies,
 };
 pub use error::{Error, Result};
+pub use estimate::{
+    Assumptions, Estimate, ItemSample, Largest, LoadPathEstimate, Mean, PhaseEstimate, PlanOptions, Saving, TableFacts, estimate,
+};
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
 pub use instances::{InstanceEnd, InstanceWait};

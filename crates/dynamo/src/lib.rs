@@ -36,7 +36,7 @@ pub use backoff::Backoff;
 pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
 pub use connect::TargetOptions;
 use control::Owner;
-pub use control::TargetControl;
+pub use control::{CONTROL_SCHEMA, TargetControl};
 pub use count::{CountPage, CountWhat};
 pub use fence::Fence;
 pub use guarded::{Landed, Written};

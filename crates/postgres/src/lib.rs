@@ -8,6 +8,7 @@
 //! `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a pass, and since a moment), `history`
 //! (a step back is noticed), `archive` (the end).
 
+mod activity;
 mod archive;
 mod barrier;
 mod begin;
@@ -47,6 +48,7 @@ mod unreadable;
 mod unverified;
 mod verdicts;
 
+pub use activity::Activity;
 pub use archive::Completed;
 pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
 pub use begin::SourceTransaction;

@@ -36,6 +36,7 @@ mod not_understood;
 mod one_reading;
 mod orphans;
 mod owned;
+mod plan;
 mod planted;
 mod process;
 mod quality;

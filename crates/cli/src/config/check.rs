@@ -13,7 +13,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
         }
     };
-    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, migrate: _, cleanup: _ } = config;
+    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, migrate: _, plan, cleanup: _ } = config;
 
     if let Some(url) = &source.url {
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
@@ -37,6 +37,21 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "target.emulator_credentials",
         "is for endpoints of emulators: set target.endpoint_url as well, or use real credentials",
     );
+
+    let amounts = [
+        ("plan.write_units_million_usd", plan.write_units_million_usd),
+        ("plan.read_units_million_usd", plan.read_units_million_usd),
+        ("plan.storage_gb_month_usd", plan.storage_gb_month_usd),
+        ("plan.stream_reads_million_usd", plan.stream_reads_million_usd),
+        ("plan.import_gb_usd", plan.import_gb_usd),
+        ("plan.source_month_usd", plan.source_month_usd),
+    ];
+    for (key, usd) in amounts {
+        require(usd.is_finite() && usd >= 0.0, key, "must be an amount of dollars, 0 or more");
+    }
+    let coordinated = (0.0..=100.0).contains(&plan.coordinated_percent);
+    require(coordinated, "plan.coordinated_percent", "must be from 0 to 100");
+    require((1..=100_000).contains(&plan.sample_rows), "plan.sample_rows", "must be from 1 to 100,000");
 
     // Readers hold a connection each; relay, coordinator, barrier and progress need the rest.
     const OTHERS: usize = 4;

@@ -26,6 +26,7 @@ pub use secret::{SecretUrl, mask_passwords};
 use figment::Figment;
 use figment::providers::Serialized;
 use lockstep::store::{ReadOptions, WriteOptions};
+use lockstep_coordinator::PlanOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Tables;
@@ -62,6 +63,8 @@ pub struct Config {
     pub validate: ValidateSection,
     /// The whole run.
     pub migrate: MigrateSection,
+    /// What a plan rests on.
+    pub plan: PlanOptions,
     /// What is left when a migration is complete.
     pub cleanup: CleanupSection,
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::config::mask_passwords;
 use crate::exit::Exit;
+use crate::program::spoken;
 use crate::ui::{count, seconds};
 
 /// Most findings and reasons shown to people; the JSON report has all that were listed.
@@ -31,7 +32,7 @@ pub fn print_json(report: &impl Serialize) {
 
 /// Prints to stdout. A reader who went away is no reason to fail: the work is done.
 pub fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", spoken(text));
 }
 
 /// An error and what caused it, as one line, without passwords and without saying anything twice.

@@ -48,6 +48,7 @@ impl Ui {
     }
 
     fn print(&self, text: &str) {
+        let text = crate::program::spoken(text);
         // A reader who went away must not end the migration, as the panic of `eprintln!` would.
         let print = || drop(writeln!(std::io::stderr(), "{text}"));
         match &self.bars {

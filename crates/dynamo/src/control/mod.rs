@@ -22,7 +22,8 @@ use lockstep_core::{Attributes, Error, KeyType, Kind, PK, Result, SK, TargetSche
 
 use super::{TableStanding, Target, fault};
 
-const SCHEMA: TargetSchema = TargetSchema { partition: KeyType::S, sort: Some(KeyType::S), indexes: &[] };
+/// Key schema of every control table.
+pub const CONTROL_SCHEMA: TargetSchema = TargetSchema { partition: KeyType::S, sort: Some(KeyType::S), indexes: &[] };
 
 /// A handle on the control table; cheap to clone.
 #[derive(Clone, Debug)]
@@ -55,9 +56,9 @@ impl TargetControl {
     /// [`Kind::Misconfigured`] when a table of that name is something else, or another migration's; the
     /// driver's.
     pub async fn create(&self) -> Result<()> {
-        let there = match self.target.describe(&self.table, &SCHEMA).await? {
+        let there = match self.target.describe(&self.table, &CONTROL_SCHEMA).await? {
             TableStanding::There(there) if there.active => there,
-            _ => self.target.create(&self.table, &SCHEMA, false).await?,
+            _ => self.target.create(&self.table, &CONTROL_SCHEMA, false).await?,
         };
         match there.mismatches.as_slice() {
             [] => self.require_own_table().await,

@@ -1,0 +1,71 @@
+//! The tables that Lockstep would create, as files for those who create tables by other means (R41).
+//!
+//! What is printed is what Lockstep makes, with a stream switched on beforehand, and protected: deletion protection and
+//! point-in-time recovery are on. A table made from it is adopted as it stands.
+
+mod aws_cli;
+mod cloudformation;
+mod terraform;
+
+use lockstep_core::{Index, KeyAttribute, KeyType, TTL_ATTRIBUTE, TargetSchema};
+use lockstep_dynamo::CONTROL_SCHEMA;
+use lockstep_postgres::TableBinding;
+
+pub(crate) use aws_cli::aws_cli;
+pub(crate) use cloudformation::cloudformation;
+pub(crate) use terraform::terraform;
+
+/// One DynamoDB table.
+#[derive(Clone, Debug)]
+pub(crate) struct Blueprint {
+    /// Its name, prefix included.
+    pub name: String,
+    /// Its keys and indexes.
+    pub schema: TargetSchema,
+    /// Whether its items may expire.
+    pub expires: bool,
+    /// Whether its stream is read: those of tables that move are, the control table's is not.
+    pub stream: bool,
+}
+
+impl Blueprint {
+    /// That of every table that moves, then that of the control table.
+    pub(crate) fn all(tables: &[TableBinding], control_table: String) -> Vec<Self> {
+        let moved = tables.iter().map(|binding| Self {
+            name: binding.target_name.clone(),
+            schema: binding.table.target(),
+            expires: binding.table.expires(),
+            stream: true,
+        });
+        let control = Self { name: control_table, schema: CONTROL_SCHEMA, expires: false, stream: false };
+        moved.chain([control]).collect()
+    }
+
+    /// The attribute that expiry goes by, if there is one.
+    fn expiry(&self) -> Option<&'static str> {
+        self.expires.then_some(TTL_ATTRIBUTE)
+    }
+}
+
+fn letter(key_type: KeyType) -> &'static str {
+    match key_type {
+        KeyType::S => "S",
+        KeyType::N => "N",
+    }
+}
+
+fn projection(index: &Index) -> &'static str {
+    if index.whole_items { "ALL" } else { "KEYS_ONLY" }
+}
+
+/// A key's attributes with what they are in it.
+fn roles(key: impl Iterator<Item = KeyAttribute>) -> impl Iterator<Item = (KeyAttribute, &'static str)> {
+    key.zip(["HASH", "RANGE"])
+}
+
+fn key_of(index: &Index) -> impl Iterator<Item = KeyAttribute> {
+    std::iter::once(index.partition).chain(index.sort)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! What a migration will take: hours, write units and dollars, before it begins (R50). Reads only the source.
+
+mod arithmetic;
+mod options;
+mod sample;
+
+use lockstep_core::Result;
+use lockstep_postgres::{Source, TableBinding};
+use serde::Serialize;
+
+pub use arithmetic::{LoadPathEstimate, PhaseEstimate, Saving};
+pub use options::PlanOptions;
+pub use sample::{ItemSample, Largest, Mean};
+
+use arithmetic::{PARTITION_UNITS_PER_S, TABLE_QUOTA_UNITS_PER_S};
+
+/// Share of the sampled items in one partition from which it is told.
+const LARGEST_SHARE_TOLD: f64 = 0.10;
+/// Fewest items of a sample that say anything of partitions.
+const SAMPLE_ROWS_MIN: usize = 50;
+
+/// What is known of a table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TableFacts {
+    /// Its name.
+    pub name: String,
+    /// Rows, as the planner believes; those of a small table that was never analysed are counted.
+    pub rows: f64,
+    /// Bytes on disk, indexes included.
+    pub source_bytes: i64,
+    /// Changed rows a second, as the statistics have counted.
+    pub writes_per_s: f64,
+    /// Reads a second, at most.
+    pub reads_per_s: f64,
+    /// Seconds over which both were counted.
+    pub counted_for_s: f64,
+    /// What some of its rows say.
+    pub sample: ItemSample,
+}
+
+/// What a migration will take.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The tables.
+    pub tables: Vec<TableFacts>,
+    /// Ways to bring history over.
+    pub load_paths: Vec<LoadPathEstimate>,
+    /// What each phase costs, the last entry being what comes after.
+    pub phases: Vec<PhaseEstimate>,
+    /// Beside PostgreSQL's bill, where that is configured.
+    pub saving: Option<Saving>,
+    /// What does not fit DynamoDB's limits, or soon will not; one sentence each.
+    pub warnings: Vec<String>,
+    /// What it was reckoned with.
+    pub prices: PlanOptions,
+}
+
+/// What the estimate rests on beside the tables.
+#[derive(Clone, Debug)]
+pub struct Assumptions {
+    /// Prices, and what the application does.
+    pub options: PlanOptions,
+    /// Write units a second that all tables together may take, if a limit is set.
+    pub write_units_per_s_max: Option<u64>,
+    /// Share of reads that DynamoDB answers in HybridRead, in percent.
+    pub canary_percent: f64,
+}
+
+/// Estimates what moving `tables` takes.
+///
+/// # Errors
+/// When the source does not answer, or a table is not there.
+///
+/// # Cancel safety
+/// It only reads.
+pub async fn estimate(source: &Source, tables: &[TableBinding], assumptions: &Assumptions) -> Result<Estimate> {
+    let options = &assumptions.options;
+    let mut facts = Vec::new();
+    for binding in tables {
+        facts.push(facts_of(source, binding, options.sample_rows).await?);
+    }
+    let phases = arithmetic::phases(&facts, options, assumptions.canary_percent);
+    Ok(Estimate {
+        load_paths: arithmetic::load_paths(&facts, options, assumptions.write_units_per_s_max),
+        saving: arithmetic::saving(&phases, options),
+        warnings: facts.iter().flat_map(warnings).collect(),
+        phases,
+        prices: options.clone(),
+        tables: facts,
+    })
+}
+
+async fn facts_of(source: &Source, binding: &TableBinding, sample_rows: usize) -> Result<TableFacts> {
+    let activity = source.activity(binding).await?;
+    let described = source.describe(binding).await?;
+    let parts = source.some_rows(binding, sample_rows).await?;
+    let sample = sample::look(&binding.table, parts.iter().flat_map(|part| part.tuples()));
+    // A table that was never analysed has no estimate; if the sample had room for more rows, it has all of them.
+    let rows = if described.rows_estimate > 0 {
+        described.rows_estimate
+    } else {
+        source.count(binding, &lockstep_core::Window::default()).await?
+    };
+    Ok(TableFacts {
+        name: binding.name().to_owned(),
+        rows: rows as f64,
+        source_bytes: activity.total_bytes,
+        writes_per_s: activity.writes_per_s(),
+        reads_per_s: activity.reads_per_s(),
+        counted_for_s: activity.counted_for_s,
+        sample,
+    })
+}
+
+/// What of a table does not fit, or soon will not.
+fn warnings(facts: &TableFacts) -> Vec<String> {
+    let TableFacts { name, sample, writes_per_s, .. } = facts;
+    let mut told = Vec::new();
+    if sample.unholdable > 0 {
+        told.push(format!(
+            "{name}: no item can hold {} of {} rows looked at; they become dead letters, which refuse the step to HybridRead \
+             until they are mended or acknowledged",
+            sample.unholdable, sample.rows
+        ));
+    }
+    let units_per_s = writes_per_s * sample.table_units.value;
+    if units_per_s > TABLE_QUOTA_UNITS_PER_S {
+        told.push(format!(
+            "{name}: its writes need {units_per_s:.0} write units a second; the default quota of a table is \
+             {TABLE_QUOTA_UNITS_PER_S:.0}: ask AWS for more before the step to DualWrite"
+        ));
+    }
+    for largest in sample.largest.iter().filter(|_| sample.rows >= SAMPLE_ROWS_MIN) {
+        let place = if largest.of == "table" { "the table".to_owned() } else { format!("index {}", largest.of) };
+        let hot = units_per_s * largest.share;
+        if hot > PARTITION_UNITS_PER_S {
+            told.push(format!(
+                "{name}: the largest partition of {place} would take {hot:.0} write units a second, and one partition takes \
+                 {PARTITION_UNITS_PER_S:.0}: spread its key over shards"
+            ));
+        } else if largest.share >= LARGEST_SHARE_TOLD {
+            told.push(format!(
+                "{name}: {:.0} % of the rows looked at are in one partition of {place}; one partition takes \
+                 {PARTITION_UNITS_PER_S:.0} write units a second",
+                largest.share * 100.0
+            ));
+        }
+    }
+    told
+}
