@@ -5,6 +5,7 @@
 
 use lockstep_core::{Attribute, AttributeValue, Column, Json, Unholdable};
 use lockstep_postgres::CatalogColumn;
+use lockstep_template::Alphabet;
 
 use crate::text::{decimal, float, time};
 
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
     Boolean,
     /// Text that is what it is, enums and `json` included: S.
     Text,
+    /// `uuid`: S in small letters.
+    Uuid,
     /// `jsonb`: S, compared by meaning.
     Jsonb,
     /// `bytea`: B.
@@ -64,7 +67,8 @@ impl Kind {
             "float4" => Self::Real,
             "float8" => Self::Double,
             "bool" => Self::Boolean,
-            "text" | "varchar" | "bpchar" | "name" | "json" | "uuid" => Self::Text,
+            "text" | "varchar" | "bpchar" | "name" | "json" => Self::Text,
+            "uuid" => Self::Uuid,
             "jsonb" => Self::Jsonb,
             "bytea" => Self::Bytes,
             "date" => Self::Date,
@@ -75,7 +79,8 @@ impl Kind {
             _ => Self::Other,
         };
         let read = match column.builtin.as_str() {
-            "int2" | "int4" | "int8" | "bool" | "text" | "varchar" | "json" | "jsonb" | "bytea" | "timestamptz"
+            "int2" | "int4" | "int8" | "bool" | "text" | "varchar" | "json" | "jsonb" | "bytea"
+            | "timestamptz"
                 if !column.is_domain =>
             {
                 Read::Binary
@@ -85,14 +90,32 @@ impl Kind {
         (kind, read)
     }
 
-    /// Whether the attribute is a number, so that a key made of it alone is one.
-    pub(crate) fn is_number(self) -> bool {
-        matches!(self, Self::Integer | Self::Scaled(_))
+    /// What its text in a key consists of.
+    pub(crate) fn alphabet(self) -> Alphabet {
+        match self {
+            Self::Integer => Alphabet::Integer,
+            Self::Boolean => Alphabet::Boolean,
+            Self::Date => Alphabet::Fixed(10),
+            Self::Time => Alphabet::Fixed(15),
+            Self::Timestamp => Alphabet::Fixed(26),
+            Self::Instant => Alphabet::Fixed(27),
+            Self::Uuid => Alphabet::Fixed(36),
+            _ => Alphabet::Text,
+        }
     }
 
-    /// Whether every value of the kind is at least as long as one character and holds no separator of a key.
-    pub(crate) fn is_plain(self) -> bool {
-        !matches!(self, Self::Text | Self::Jsonb | Self::Other)
+    /// Whether the attribute of a column can be the key of an index as it is.
+    pub(crate) fn can_be_key(self) -> bool {
+        matches!(
+            self,
+            Self::Integer
+                | Self::Text
+                | Self::Uuid
+                | Self::Date
+                | Self::Time
+                | Self::Timestamp
+                | Self::Instant
+        )
     }
 
     /// The value of a field.
@@ -102,8 +125,12 @@ impl Kind {
             (Self::Integer, _) => integer(field).map(|number| AttributeValue::N(number.to_string())),
             (Self::Boolean, _) => Ok(AttributeValue::Bool(field == [1])),
             (Self::Bytes, _) => Ok(bytes(field.to_vec())),
-            (Self::Instant, _) => chrono::DateTime::from_field(Some(field)).and_then(|at| present(at.into_attribute()?)),
-            (Self::Jsonb, _) => Json::from_field(Some(field)).and_then(|json| present(json.into_attribute()?)),
+            (Self::Instant, _) => {
+                chrono::DateTime::from_field(Some(field)).and_then(|at| present(at.into_attribute()?))
+            }
+            (Self::Jsonb, _) => {
+                Json::from_field(Some(field)).and_then(|json| present(json.into_attribute()?))
+            }
             _ => Ok(AttributeValue::S(utf8(field)?.to_owned())),
         }
     }
@@ -126,6 +153,7 @@ impl Kind {
             Self::Time => time::time(text).and_then(s),
             Self::Timestamp => time::timestamp(text).and_then(s),
             Self::Instant => time::instant(text).and_then(s),
+            Self::Uuid => uuid(text).and_then(s),
             Self::Text | Self::Jsonb | Self::Other => s(text.to_owned()),
         }
     }
@@ -136,11 +164,16 @@ impl Kind {
             (Self::Boolean, Attribute::Bool(is)) => Ok(AttributeValue::Bool(is)),
             (Self::Bytes, Attribute::Other(AttributeValue::B(blob))) => Ok(AttributeValue::B(blob.clone())),
             (Self::Integer, Attribute::N(digits)) => {
-                let whole = digits.parse::<i64>().map(|number| number.to_string()).or_else(|_| decimal::at_scale(digits, 0));
+                let whole = digits
+                    .parse::<i64>()
+                    .map(|number| number.to_string())
+                    .or_else(|_| decimal::at_scale(digits, 0));
                 whole.and_then(number)
             }
             (Self::Scaled(_) | Self::Real | Self::Double, Attribute::N(digits)) => self.of_text(digits),
-            (Self::Integer | Self::Scaled(_) | Self::Real | Self::Double, _) => Err(not_there("a number", attribute)),
+            (Self::Integer | Self::Scaled(_) | Self::Real | Self::Double, _) => {
+                Err(not_there("a number", attribute))
+            }
             (Self::Boolean, _) => Err(not_there("a boolean", attribute)),
             (Self::Bytes, _) => Err(not_there("bytes", attribute)),
             (_, Attribute::S(text)) => self.of_text(text),
@@ -162,7 +195,9 @@ impl Kind {
     /// A value inside a source key, as one text: the same for a row, an item, and a key that capture wrote.
     pub(crate) fn literal(self, value: &AttributeValue) -> String {
         match (self, value) {
-            (Self::Numeric | Self::Scaled(_), AttributeValue::S(text) | AttributeValue::N(text)) => decimal::trimmed(text),
+            (Self::Numeric | Self::Scaled(_), AttributeValue::S(text) | AttributeValue::N(text)) => {
+                decimal::trimmed(text).to_owned()
+            }
             (Self::Real | Self::Double, AttributeValue::N(text)) => float::printed(text, self == Self::Real),
             _ => self.to_input(value),
         }
@@ -184,7 +219,9 @@ impl Kind {
             (Self::Jsonb, AttributeValue::S(a), AttributeValue::S(b)) if a != b => {
                 matches!((Json::parse(a), Json::parse(b)), (Ok(a), Ok(b)) if a.same(&b))
             }
-            (Self::Real | Self::Double, AttributeValue::N(a), AttributeValue::N(b)) => a == b || float::same(a, b),
+            (Self::Real | Self::Double, AttributeValue::N(a), AttributeValue::N(b)) => {
+                a == b || float::same(a, b)
+            }
             _ => a == b,
         }
     }
@@ -213,7 +250,8 @@ fn present(attribute: Option<AttributeValue>) -> Result<AttributeValue, Unholdab
 }
 
 fn utf8(field: &[u8]) -> Result<&str, Unholdable> {
-    std::str::from_utf8(field).map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
+    std::str::from_utf8(field)
+        .map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
 }
 
 fn integer(field: &[u8]) -> Result<i64, Unholdable> {
@@ -221,8 +259,20 @@ fn integer(field: &[u8]) -> Result<i64, Unholdable> {
         [a, b] => Ok(i16::from_be_bytes([a, b]).into()),
         [a, b, c, d] => Ok(i32::from_be_bytes([a, b, c, d]).into()),
         [a, b, c, d, e, f, g, h] => Ok(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
-        _ => Err(Unholdable::because(format!("expected a whole number from PostgreSQL, got {} bytes", field.len()))),
+        _ => Err(Unholdable::because(format!(
+            "expected a whole number from PostgreSQL, got {} bytes",
+            field.len()
+        ))),
     }
+}
+
+fn uuid(text: &str) -> Result<String, Unholdable> {
+    let right = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+    };
+    let is = text.len() == 36 && text.bytes().enumerate().all(right);
+    if is { Ok(text.to_owned()) } else { Err(wrong("a uuid in small letters")) }
 }
 
 fn wrong(what: &str) -> Unholdable {
@@ -254,7 +304,8 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
 fn from_hex(text: &str) -> Result<Vec<u8>, Unholdable> {
     let digits = text.strip_prefix("\\x").filter(|digits| digits.len() % 2 == 0 && digits.is_ascii());
     let digits = digits.ok_or_else(|| wrong("bytes in hexadecimal"))?;
-    let pair = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wrong("bytes in hexadecimal"));
+    let pair =
+        |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wrong("bytes in hexadecimal"));
     (0..digits.len()).step_by(2).map(pair).collect()
 }
 
@@ -265,7 +316,10 @@ mod tests {
     #[test]
     fn the_modifier_of_a_numeric_says_how_many_digits_it_has() {
         let of = |precision: i32, scale: i32| scaled(((precision << 16) | (scale & 0x7FF)) + 4);
-        assert_eq!((of(18, 2), of(38, 0), of(39, 2), of(5, -2), scaled(-1)), (Some(2), Some(0), None, None, None));
+        assert_eq!(
+            (of(18, 2), of(38, 0), of(39, 2), of(5, -2), scaled(-1)),
+            (Some(2), Some(0), None, None, None)
+        );
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_core::{
-    AttributeValue, ColumnSpec, DELETED_ATTRIBUTE, Index, KeyAttribute, KeyType, PK, SK, TTL_ATTRIBUTE,
-    TargetSchema, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,
+    ColumnSpec, DELETED_ATTRIBUTE, Index, KeyAttribute, KeyType, PK, SK, TTL_ATTRIBUTE, TargetSchema,
+    VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,
 };
 use lockstep_postgres::{CatalogColumn, CatalogTable};
 
-use crate::declaration::{Declaration, Expiry, IndexDeclaration, Projection};
-use crate::keys::{KeyTemplate, of_columns, require_injective};
+use lockstep_template::{Alphabet, Expiry, Template, check};
+
+use crate::declaration::{Declaration, IndexDeclaration, Projection};
 use crate::kind::{Kind, Read};
 use crate::shape::{Column, IndexShape, Part, Shape};
 use crate::spec;
@@ -39,9 +40,10 @@ pub fn resolve(
     table: &CatalogTable,
 ) -> Result<DeclaredTable, Vec<String>> {
     let resolver = Resolver { name, declaration, table };
-    resolver.resolve().map(|shape| DeclaredTable(leak(shape))).map_err(|problems| {
-        problems.into_iter().map(|problem| format!("tables.{name}: {problem}")).collect()
-    })
+    resolver
+        .resolve()
+        .map(|shape| DeclaredTable(leak(shape)))
+        .map_err(|problems| problems.into_iter().map(|problem| format!("tables.{name}: {problem}")).collect())
 }
 
 fn leak<T>(value: T) -> &'static T {
@@ -73,18 +75,20 @@ impl Resolver<'_> {
             return Err(problems);
         }
         let columns = self.columns(&mut problems);
-        let parsed = |text: &str| KeyTemplate::parse(text).map_err(|problem| vec![problem]);
-        let partition = match &declaration.partition {
-            Some(text) => parsed(text)?,
-            None => parsed(&of_columns(&self.plain_key(&key)))?,
+        let parsed = |what: &str, text: &str| {
+            text.parse::<Template>().map_err(|problem| vec![format!("{what}: {problem}")])
         };
-        let sort = declaration.sort.as_deref().map(parsed).transpose()?;
+        let partition = match &declaration.partition {
+            Some(text) => parsed("partition", text)?,
+            None => parsed("partition", &self.of_key(&key))?,
+        };
+        let sort = declaration.sort.as_deref().map(|text| parsed("sort", text)).transpose()?;
         let place_of = |name: &str| columns.iter().position(|column| column.name == name);
         let mut source_key: Vec<usize> = key.iter().filter_map(|name| place_of(name)).collect();
         for (what, template) in [("partition", Some(&partition)), ("sort", sort.as_ref())] {
-            for column in template.map(KeyTemplate::columns).unwrap_or_default() {
-                match place_of(&column) {
-                    None => problems.push(self.no_column(what, &column)),
+            for column in template.map(Template::columns).unwrap_or_default() {
+                match place_of(column) {
+                    None => problems.push(self.no_column(what, column)),
                     Some(place) if columns[place].nullable => problems.push(format!(
                         "{what} is made of `{column}`, which may be NULL: a row without it would have no key; use a \
                          column that is NOT NULL"
@@ -97,9 +101,11 @@ impl Resolver<'_> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let kind_of = |name: &str| place_of(name).map(|place| columns[place].kind);
-        if let Err(problem) = require_injective(&partition, sort.as_ref(), &key, &kind_of) {
-            problems.push(problem);
+        let alphabet =
+            |name: &str| place_of(name).map_or(Alphabet::Text, |place| columns[place].kind.alphabet());
+        let key_names: Vec<&str> = key.iter().map(String::as_str).collect();
+        if let Err(problem) = check(&partition, sort.as_ref(), &key_names, alphabet) {
+            problems.push(problem.to_string());
         }
         let mut names = AttributeNames::of(&columns, &mut problems);
         let (partition_part, partition_type) = self.part(partition.clone(), &columns);
@@ -207,7 +213,8 @@ impl Resolver<'_> {
         if declaration.key.is_empty() {
             if table.primary_key.is_empty() {
                 let of = |index: &&lockstep_postgres::CatalogIndex| {
-                    let nullable = |name: &String| self.catalog_column(name).is_none_or(|column| column.nullable);
+                    let nullable =
+                        |name: &String| self.catalog_column(name).is_none_or(|column| column.nullable);
                     index.identifies && !index.columns.iter().any(nullable)
                 };
                 let hint = match table.indexes.iter().find(of) {
@@ -228,15 +235,21 @@ impl Resolver<'_> {
                 declaration.key, table.relation
             ));
         };
-        if let Some(name) = index.columns.iter().find(|name| self.catalog_column(name).is_none_or(|column| column.nullable)) {
-            return Err(format!("key names `{name}`, which may be NULL, so that it does not tell rows apart: make it NOT NULL"));
+        if let Some(name) =
+            index.columns.iter().find(|name| self.catalog_column(name).is_none_or(|column| column.nullable))
+        {
+            return Err(format!(
+                "key names `{name}`, which may be NULL, so that it does not tell rows apart: make it NOT NULL"
+            ));
         }
         Ok(index.columns.clone())
     }
 
-    fn plain_key(&self, key: &[String]) -> Vec<(String, bool)> {
-        let plain = |name: &String| self.catalog_column(name).is_some_and(|column| Kind::of(column).0.is_plain());
-        key.iter().map(|name| (name.clone(), plain(name))).collect()
+    /// The template of a key by its columns, texts escaped so that none runs into the next.
+    fn of_key(&self, key: &[String]) -> String {
+        of_key(key, |name| {
+            self.catalog_column(name).map_or(Alphabet::Text, |column| Kind::of(column).0.alphabet())
+        })
     }
 
     fn columns(&self, problems: &mut Problems) -> Vec<Column> {
@@ -268,8 +281,9 @@ impl Resolver<'_> {
         columns
     }
 
-    fn part(&self, template: KeyTemplate, columns: &[Column]) -> (Part, KeyType) {
-        let alone = template.column_alone().and_then(|name| columns.iter().position(|column| column.name == name));
+    fn part(&self, template: Template, columns: &[Column]) -> (Part, KeyType) {
+        let alone =
+            template.bare_column().and_then(|name| columns.iter().position(|column| column.name == name));
         match alone {
             Some(place) if columns[place].kind == Kind::Integer => (Part::Number(place), KeyType::N),
             _ => (Part::Text(template), KeyType::S),
@@ -281,19 +295,21 @@ impl Resolver<'_> {
         name: &str,
         index: &IndexDeclaration,
         columns: &[Column],
-        table_sort: Option<&KeyTemplate>,
+        table_sort: Option<&Template>,
         table_sort_part: Option<&(Part, KeyType)>,
         names: &mut AttributeNames,
     ) -> Result<IndexShape, Problems> {
         let mut problems = Vec::new();
-        let of = |what: &str, text: &str, problems: &mut Problems| match KeyTemplate::parse(text) {
+        let of = |what: &str, text: &str, problems: &mut Problems| match text.parse::<Template>() {
             Err(problem) => {
                 problems.push(format!("indexes.{name}.{what}: {problem}"));
                 None
             }
             Ok(template) => {
-                let unknown = template.columns().into_iter().filter(|column| !columns.iter().any(|c| c.name == *column));
-                problems.extend(unknown.map(|column| self.no_column(&format!("indexes.{name}.{what}"), &column)));
+                let unknown: Vec<&str> = template.columns();
+                let unknown = unknown.into_iter().filter(|column| !columns.iter().any(|c| c.name == *column));
+                problems
+                    .extend(unknown.map(|column| self.no_column(&format!("indexes.{name}.{what}"), column)));
                 Some(template)
             }
         };
@@ -315,15 +331,16 @@ impl Resolver<'_> {
         }
         let (true, Some(partition)) = (problems.is_empty(), partition) else { return Err(problems) };
         // A column that is a key by itself needs no attribute beside its own.
-        let own = |template: &KeyTemplate, named: &Option<String>| {
-            let place = template.column_alone().and_then(|name| columns.iter().position(|c| c.name == name))?;
+        let own = |template: &Template, named: &Option<String>| {
+            let place =
+                template.bare_column().and_then(|name| columns.iter().position(|c| c.name == name))?;
             let column = &columns[place];
-            let fits = column.kind == Kind::Integer || column.kind.is_sortable_text();
+            let fits = column.kind.can_be_key();
             let key_type = if column.kind == Kind::Integer { KeyType::N } else { KeyType::S };
             (fits && named.is_none() && index.when.is_empty())
                 .then_some(KeyAttribute { name: column.attribute, key_type })
         };
-        let mut made = |template: KeyTemplate, named: &Option<String>, ending: &str, problems: &mut Problems| {
+        let mut made = |template: Template, named: &Option<String>, ending: &str, problems: &mut Problems| {
             if let Some(attribute) = own(&template, named) {
                 return (attribute, None);
             }
@@ -359,22 +376,35 @@ impl Resolver<'_> {
 
     fn expiry(&self, columns: &[Column]) -> Result<Option<(usize, i64)>, String> {
         let Some(text) = &self.declaration.expires else { return Ok(None) };
-        let Expiry { column, after_s } = Expiry::parse(text).map_err(|problem| format!("expires: {problem}"))?;
-        let place = columns.iter().position(|c| c.name == column).ok_or_else(|| self.no_column("expires", &column))?;
+        let parsed: Expiry = text.parse().map_err(|problem| format!("expires: {problem}"))?;
+        let Expiry { column, after_s } = parsed;
+        let place = columns
+            .iter()
+            .position(|c| c.name == column)
+            .ok_or_else(|| self.no_column("expires", &column))?;
         match columns[place].kind {
             Kind::Instant | Kind::Timestamp | Kind::Date => Ok(Some((place, after_s))),
-            _ => Err(format!("expires names `{column}`, which is {} and no date or time", columns[place].sql_type)),
+            _ => Err(format!(
+                "expires names `{column}`, which is {} and no date or time",
+                columns[place].sql_type
+            )),
         }
     }
 
     fn day(&self, columns: &[Column]) -> Result<Option<usize>, String> {
         let Some(name) = &self.declaration.day_column else { return Ok(None) };
-        let place = columns.iter().position(|c| c.name == name).ok_or_else(|| self.no_column("day_column", name))?;
+        let place =
+            columns.iter().position(|c| c.name == name).ok_or_else(|| self.no_column("day_column", name))?;
         let column = &columns[place];
         match column.kind {
             Kind::Instant if column.attribute == column.name => Ok(Some(place)),
-            Kind::Instant => Err(format!("day_column names `{name}`, so its attribute has to be called the same")),
-            _ => Err(format!("day_column names `{name}`, which is {}; it must be timestamptz", column.sql_type)),
+            Kind::Instant => {
+                Err(format!("day_column names `{name}`, so its attribute has to be called the same"))
+            }
+            _ => Err(format!(
+                "day_column names `{name}`, which is {}; it must be timestamptz",
+                column.sql_type
+            )),
         }
     }
 
@@ -393,7 +423,7 @@ impl Resolver<'_> {
     }
 
     /// What decides keys and items, so that a migration under way refuses to go on with another.
-    fn layout(&self, partition: &KeyTemplate, sort: Option<&KeyTemplate>, columns: &[Column]) -> String {
+    fn layout(&self, partition: &Template, sort: Option<&Template>, columns: &[Column]) -> String {
         let Declaration { indexes, expires, omit, .. } = self.declaration;
         let renamed: BTreeMap<&str, &str> = columns
             .iter()
@@ -402,7 +432,7 @@ impl Resolver<'_> {
             .collect();
         let said = serde_json::json!({
             "partition": partition.text(),
-            "sort": sort.map(KeyTemplate::text),
+            "sort": sort.map(Template::text),
             "indexes": indexes,
             "expires": expires,
             "attributes": renamed,
@@ -427,20 +457,34 @@ impl AttributeNames {
     fn take(&mut self, attribute: &str, whose: &str, problems: &mut Problems) {
         // Of a column it was said already, with the rename to write.
         if !whose.starts_with("column") && RESERVED.contains(&attribute) {
-            problems.push(format!("{whose} names the attribute `{attribute}`, which is Lockstep's own; choose another name"));
+            problems.push(format!(
+                "{whose} names the attribute `{attribute}`, which is Lockstep's own; choose another name"
+            ));
         }
         if attribute.is_empty() || attribute.len() > 255 {
             problems.push(format!("{whose}: an attribute's name has 1 to 255 bytes"));
         }
         if let Some(other) = self.0.insert(attribute.to_owned(), whose.to_owned()) {
-            problems.push(format!("{whose} and {other} would share the attribute `{attribute}`; rename one of them"));
+            problems.push(format!(
+                "{whose} and {other} would share the attribute `{attribute}`; rename one of them"
+            ));
         }
     }
 }
 
+/// The template of a key by its columns: a text that another one follows is escaped, so that neither runs into the other.
+pub(crate) fn of_key(key: &[String], alphabet: impl Fn(&str) -> Alphabet) -> String {
+    let one = |(at, name): (usize, &String)| {
+        let open = alphabet(name) == Alphabet::Text && at + 1 < key.len();
+        format!("{{{name}{}}}", if open { ":esc" } else { "" })
+    };
+    key.iter().enumerate().map(one).collect::<Vec<_>>().join("#")
+}
+
 /// A key as a TOML file takes it.
 pub(crate) fn toml_key(name: &str) -> String {
-    let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let bare =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if bare { name.to_owned() } else { toml_text(name) }
 }
 
@@ -456,12 +500,9 @@ fn second_digits(kind: Kind, modifier: i32) -> Option<usize> {
 
 /// Whether the text of a value inside a key is another one in another session.
 fn depends_on_settings(column: &Column) -> bool {
-    column.read == Read::Printed && !matches!(column.kind, Kind::Integer | Kind::Boolean | Kind::Numeric | Kind::Scaled(_))
-        && column.sql_type != "uuid"
-}
-
-/// The key of a table as a constant, for tests of other modules.
-#[cfg(test)]
-pub(crate) fn value(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
+    column.read == Read::Printed
+        && !matches!(
+            column.kind,
+            Kind::Integer | Kind::Boolean | Kind::Numeric | Kind::Scaled(_) | Kind::Uuid
+        )
 }

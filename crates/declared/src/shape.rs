@@ -2,7 +2,6 @@
 //!
 //! It lives as long as the program, because names of columns and attributes are borrowed for ever; there is one a table and start.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
@@ -11,8 +10,10 @@ use lockstep_core::{
     TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, parse_fixed_width,
 };
 
-use crate::keys::KeyTemplate;
+use lockstep_template::{Template, Value};
+
 use crate::kind::{Kind, Read};
+use crate::text::decimal;
 
 /// A row, or the part of it that is a key: its values in the order of its columns, `None` for NULL.
 pub(crate) type Values = Vec<Option<AttributeValue>>;
@@ -35,7 +36,7 @@ pub(crate) struct Column {
 #[derive(Debug)]
 pub(crate) enum Part {
     Number(usize),
-    Text(KeyTemplate),
+    Text(Template),
 }
 
 #[derive(Debug)]
@@ -159,13 +160,31 @@ impl Shape {
         match part {
             Part::Number(place) => Ok(values[*place].clone()),
             Part::Text(template) => {
-                let text = template.render(|column| {
+                let unborrowed = self.unborrowed(template, values);
+                let value_of = |column: &str| {
                     let place = self.place(column)?;
-                    values[place].as_ref().map(|value| text_in_key(self.columns[place].kind, value))
-                })?;
+                    match unborrowed.iter().find(|(other, _)| *other == place) {
+                        Some((_, text)) => Some(Value::Text(text)),
+                        None => value_in_key(self.columns[place].kind, values[place].as_ref()?),
+                    }
+                };
+                let text = template.render(value_of);
+                let text = text.map_err(|unfit| Unholdable::because(unfit.to_string()))?;
                 Ok(text.map(AttributeValue::S))
             }
         }
+    }
+
+    /// Values of a template whose text inside a key is no part of their attribute.
+    fn unborrowed(&self, template: &Template, values: &Values) -> Vec<(usize, String)> {
+        let mut texts = Vec::new();
+        for place in template.columns().into_iter().filter_map(|name| self.place(name)) {
+            let kind = self.columns[place].kind;
+            if let (Kind::Real | Kind::Double | Kind::Bytes, Some(value)) = (kind, &values[place]) {
+                texts.push((place, kind.literal(value)));
+            }
+        }
+        texts
     }
 
     /// The item of a row, without a version.
@@ -195,7 +214,12 @@ impl Shape {
         Ok(item)
     }
 
-    fn index_attributes(&self, shape: &IndexShape, values: &Values, item: &mut Item) -> Result<(), Unholdable> {
+    fn index_attributes(
+        &self,
+        shape: &IndexShape,
+        values: &Values,
+        item: &mut Item,
+    ) -> Result<(), Unholdable> {
         if shape.when.iter().any(|(place, value)| values[*place].as_ref() != Some(value)) {
             return Ok(());
         }
@@ -203,7 +227,8 @@ impl Shape {
         let of = |name: &str, part: &Option<Part>| {
             part.as_ref().map(|part| self.part(part, values).map_err(|e| e.of(name))).transpose()
         };
-        let of_sort = sort.map(|sort| of(sort.name, &shape.sort).map(|value| (sort.name, value))).transpose()?;
+        let of_sort =
+            sort.map(|sort| of(sort.name, &shape.sort).map(|value| (sort.name, value))).transpose()?;
         match (of(partition.name, &shape.partition)?, of_sort) {
             // A part that is missing leaves the row out, and then the other part is of no use.
             (Some(None), _) | (_, Some((_, Some(None)))) => {}
@@ -237,7 +262,9 @@ impl Shape {
 impl Column {
     fn of_item(&self, item: &dyn ItemView) -> Result<Option<AttributeValue>, Unholdable> {
         let value = match item.attribute(self.attribute) {
-            Some(attribute) => Some(self.kind.of_attribute(attribute).and_then(|value| self.fitting(value, attribute))),
+            Some(attribute) => {
+                Some(self.kind.of_attribute(attribute).and_then(|value| self.fitting(value, attribute)))
+            }
             None if self.nullable => None,
             None => Some(Err(Unholdable::because("is absent, and its column is NOT NULL"))),
         };
@@ -250,7 +277,9 @@ impl Column {
             && let Some((_, fraction)) = text.split_once('.')
             && fraction.trim_end_matches('Z').bytes().skip(digits).any(|byte| byte != b'0')
         {
-            return Err(Unholdable::because(format!("has more than {digits} digits of a second, and PostgreSQL would round it")));
+            return Err(Unholdable::because(format!(
+                "has more than {digits} digits of a second, and PostgreSQL would round it"
+            )));
         }
         if let Attribute::S(text) = found
             && text.contains('\0')
@@ -262,14 +291,16 @@ impl Column {
 }
 
 /// A value inside a key: numbers without zeros at the end, and everything else as its attribute spells it.
-fn text_in_key(kind: Kind, value: &AttributeValue) -> Cow<'_, str> {
-    match (kind, value) {
-        (Kind::Scaled(_) | Kind::Numeric | Kind::Real | Kind::Double | Kind::Boolean | Kind::Bytes, _) => {
-            Cow::Owned(kind.literal(value))
+fn value_in_key(kind: Kind, value: &AttributeValue) -> Option<Value<'_>> {
+    Some(match (kind, value) {
+        (Kind::Integer, AttributeValue::N(digits)) => Value::Integer(digits.parse().ok()?),
+        (Kind::Scaled(_) | Kind::Numeric, AttributeValue::S(text) | AttributeValue::N(text)) => {
+            Value::Text(decimal::trimmed(text))
         }
-        (_, AttributeValue::S(text) | AttributeValue::N(text)) => Cow::Borrowed(text),
-        _ => Cow::Owned(kind.literal(value)),
-    }
+        (_, AttributeValue::Bool(is)) => Value::Text(if *is { "true" } else { "false" }),
+        (_, AttributeValue::S(text) | AttributeValue::N(text)) => Value::Text(text),
+        _ => return None,
+    })
 }
 
 /// The moment that a date or a time says, those without a zone taken for UTC.

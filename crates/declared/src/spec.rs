@@ -29,7 +29,9 @@ pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Un
         (Kind::Boolean, Read::Binary) => |field| Ok(bool::from_field(field)?.to_string()),
         (Kind::Instant, Read::Binary) => |field| chrono::DateTime::from_field(field)?.literal(),
         (Kind::Bytes, Read::Binary) => |field| Ok(to_hex(present(field)?)),
-        (Kind::Numeric | Kind::Scaled(_), _) => |field| decimal::plain(&text(field)?).map(|text| decimal::trimmed(&text)),
+        (Kind::Numeric | Kind::Scaled(_), _) => {
+            |field| decimal::plain(&text(field)?).map(|text| decimal::trimmed(&text).to_owned())
+        }
         (Kind::Instant, _) => |field| time::instant(&text(field)?),
         (Kind::Timestamp, _) => |field| time::timestamp(&text(field)?),
         (Kind::Time, _) => |field| time::time(&text(field)?),

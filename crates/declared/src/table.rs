@@ -1,9 +1,9 @@
 //! A declared table, as the coordinator and the validator work on it.
 
 use lockstep_core::{
-    AnyRow, AnyTable, AttributeValue, Attributes, ColumnSpec, CompareError, Difference, EncodedRow, FieldDiff,
-    FieldValue, Fields, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey, TargetSchema,
-    Unholdable, bind_text, is_bookkeeping,
+    AnyRow, AnyTable, AttributeValue, Attributes, ColumnSpec, CompareError, Difference, EncodedRow,
+    FieldDiff, FieldValue, Fields, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey,
+    TargetSchema, Unholdable, bind_text, is_bookkeeping,
 };
 
 use crate::kind::Read;
@@ -156,7 +156,11 @@ impl AnyTable for DeclaredTable {
         Vec::new()
     }
 
-    fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable> {
+    fn encode_judged(
+        &self,
+        fields: &mut Fields<'_>,
+        judgement: &mut Judgement,
+    ) -> Result<EncodedRow, Unholdable> {
         let encoded = self.0.of_fields(fields).and_then(|row| {
             let day = self.0.day_of(&row).map(str::to_owned);
             Ok((self.encoded(row)?, day))

@@ -21,7 +21,8 @@ impl FromStr for Relation {
     /// quotes, as SQL takes it: `"my.schema"."My.Table"`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
-            let message = format!("`{text}` is not of the form table or schema.table; put a name with a dot in it in double quotes");
+            let message =
+                format!("`{text}` is not of the form table or schema.table; put a name with a dot in it in double quotes");
             Error::source(Kind::Misconfigured, "reading a relation name", message)
         };
         let parts = parts(text).ok_or_else(wrong)?;

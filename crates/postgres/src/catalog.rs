@@ -218,7 +218,9 @@ fn immovable(class: &PgRow) -> Option<String> {
         "v" | "m" => "it is a view: declare the table under it",
         "r" if is("partition") => "it is a partition: a row can leave it without a trigger of it firing",
         "r" if is("inherits") => "it inherits from another table, whose statements change its rows",
-        "r" if is("inherited") => "other tables inherit from it: their rows are read through it, and no trigger of it captures them",
+        "r" if is("inherited") => {
+            "other tables inherit from it: their rows are read through it, and no trigger of it captures them"
+        }
         "r" if persistence == "u" => "it is UNLOGGED: a crash of the server empties it, and no trigger fires",
         "r" if persistence == "t" => "it is TEMPORARY: no other session sees its rows",
         "r" => return None,

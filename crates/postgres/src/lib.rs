@@ -56,11 +56,11 @@ pub use binding::{Relation, TableBinding};
 pub use binding::{list, quote_identifier};
 pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::{CAPTURE_VERSION, CaptureState};
+pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
 pub(crate) use control::control_of_row;
 pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use dead_letters::DeadLetter;
-pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
 pub use history::{KnownMarks, NewMark, SourceHistory};
 pub use intents::{Left, Mark, MarkedKey, begin_write, left_under, settle_in_transaction};
 

@@ -26,7 +26,9 @@ fn finite(number: f64) -> Result<(), Unholdable> {
         return Err(Unholdable::because("is infinite, which DynamoDB cannot hold"));
     }
     if number != 0.0 && !(1e-130..9.99e125).contains(&number.abs()) {
-        return Err(Unholdable::because("is outside 1E-130 to 9.9E+125, which a number of DynamoDB cannot hold"));
+        return Err(Unholdable::because(
+            "is outside 1E-130 to 9.9E+125, which a number of DynamoDB cannot hold",
+        ));
     }
     Ok(())
 }

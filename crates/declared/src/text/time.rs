@@ -2,7 +2,8 @@
 
 use lockstep_core::{Unholdable, parse_fixed_width};
 
-const FAR: &str = "is infinite, before our era or after the year 9999, which text of a fixed width cannot hold";
+const FAR: &str =
+    "is infinite, before our era or after the year 9999, which text of a fixed width cannot hold";
 
 /// `2026-01-31`.
 pub(crate) fn date(text: &str) -> Result<String, Unholdable> {

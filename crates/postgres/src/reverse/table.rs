@@ -34,7 +34,9 @@ impl FedTable {
     /// `OVERRIDING SYSTEM VALUE`: a key that is `GENERATED ALWAYS AS IDENTITY` keeps the number that the target knows.
     pub(super) fn upsert_sql(&self, rows: usize) -> String {
         let columns = self.binding.table.columns().len();
-        let row = |row: usize| format!("({})", list(self.inserted.iter().map(|at| self.binding.parameter_sql(*at, row * columns + at + 1))));
+        let row = |row: usize| {
+            format!("({})", list(self.inserted.iter().map(|at| self.binding.parameter_sql(*at, row * columns + at + 1))))
+        };
         format!(
             "INSERT INTO {} AS s ({}) OVERRIDING SYSTEM VALUE VALUES {} {}",
             self.binding.relation.sql(),
