@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, plan, relay, repair, report,
-    reverse_feed, rollback, seed, status, tables, test_operation, tune, validate,
+    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, init, migrate, orphans, plan, relay, repair,
+    report, reverse_feed, rollback, seed, status, tables, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -78,6 +78,8 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     #[allow(missing_docs)]
+    Init(init::Args),
+    #[allow(missing_docs)]
     Migrate(migrate::Args),
     #[allow(missing_docs)]
     Plan(plan::Args),
@@ -129,7 +131,8 @@ impl Command {
             Self::Migrate(args) => args.settings(),
             Self::Backfill(args) => args.settings(),
             Self::Validate(args) => args.settings(),
-            Self::Plan(_)
+            Self::Init(_)
+            | Self::Plan(_)
             | Self::Seed(_)
             | Self::Status(_)
             | Self::Relay(_)

@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod declared;
 mod evidence;
 pub mod exit;
 mod infrastructure;
@@ -139,6 +140,11 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         // Before the configuration is read: it needs none, and a wrong one must not keep it from starting.
         return commands::dynamo_server::run(args, startup.cancel).await;
     }
+    if let Command::Init(args) = command {
+        // It makes the configuration that others read.
+        let Startup { global, .. } = startup;
+        return commands::init::run(args, &Inputs::of_process(global.config, global.profile, Vec::new()), global.json).await;
+    }
     let context = startup.context(command.settings())?;
     match command {
         Command::Migrate(args) => commands::migrate::run(context, args).await,
@@ -161,7 +167,7 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tables(args) => commands::tables::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
-        Command::DynamoServer(_) => unreachable!("it was run above"),
+        Command::DynamoServer(_) | Command::Init(_) => unreachable!("it was run above"),
     }
 }
 

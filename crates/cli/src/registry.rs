@@ -148,6 +148,9 @@ macro_rules! tables {
         }
 
         impl Tables {
+            /// The names of all of them.
+            pub const SAMPLE: &'static [&'static str] = &[$(stringify!($name)),*];
+
             /// Every table with both its names, the target's after `prefix`.
             pub fn names(&self, prefix: &str) -> Vec<Names<'_>> {
                 vec![$(Names {

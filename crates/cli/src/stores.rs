@@ -55,6 +55,7 @@ impl Stores {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect(&source).await?;
+                config.declared.bind(&source, &config.target.table_prefix).await?;
                 let target = Target::connect(config.target_options()).await;
                 claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
@@ -78,6 +79,11 @@ impl Stores {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
                 let source = Source::connect_lazily(&source)?;
+                match config.declared.bind(&source, &config.target.table_prefix).await {
+                    // What needs the tables says so.
+                    Err(error) if error.kind != lockstep_core::Kind::Misconfigured => {}
+                    bound => bound?,
+                }
                 let target = Target::connect(config.target_options()).await;
                 claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
@@ -96,6 +102,12 @@ impl Stores {
                 return Err(Failure::usage("--keep is for the embedded stores; configured ones are never removed"));
             }
             return Self::configured(config).await;
+        }
+        if !config.declared.is_empty() {
+            return Err(Failure::usage(
+                "the configuration declares tables, and no source to read them from: set source.url (LOCKSTEP_SOURCE__URL), and the \
+                 target; `cargo xtask dynamo-server --port 8000` serves an embedded one for a rehearsal",
+            ));
         }
         ui.say("No stores are configured: starting a throw-away PostgreSQL and an embedded DynamoDB …");
         let begun = std::time::Instant::now();

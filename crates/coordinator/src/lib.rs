@@ -13,6 +13,7 @@
 
 mod backfill;
 mod canary;
+mod canary_bound;
 mod canary_rows;
 mod complete;
 mod coordinator;
@@ -49,6 +50,7 @@ mod watch;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
+pub use canary_bound::canary_reads_of_binding;
 pub use canary_rows::canary_reads_of;
 pub use complete::{Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge};
 pub use coordinator::Coordinator;

@@ -17,6 +17,7 @@ mod complete;
 mod coordinated;
 mod counts;
 mod dead_letters;
+mod declared;
 mod documented;
 mod dynamo_only;
 mod frozen;

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use lockstep::store::Writer;
-use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, StepOutcome, Watch, measure_latency};
+use lockstep_coordinator::{
+    CanaryRead, Coordinator, Migration, Progress, Rehearsal, StepOutcome, Watch, canary_reads_of_binding, measure_latency,
+};
 use lockstep_core::Phase;
-use lockstep_postgres::TableBinding;
+use lockstep_dynamo::Target;
+use lockstep_postgres::{Source, TableBinding};
 use lockstep_validator::{QueryLatency, Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
-use crate::config::actor;
+use crate::config::{Config, actor};
 use crate::evidence::{LagWatch, hash_of};
 use crate::exit::Failure;
 use crate::stores::Stores;
@@ -19,7 +22,7 @@ use crate::ui::{Board, Counter, Sample, Ui};
 impl Context {
     /// The tables of this configuration.
     pub(super) fn tables(&self) -> anyhow::Result<Vec<TableBinding>> {
-        Ok(self.config.tables.bindings(&self.config.target.table_prefix)?)
+        Ok(self.config.bindings()?)
     }
 
     /// The migration of this configuration on `stores`.
@@ -52,10 +55,14 @@ impl Context {
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
         let coordinator = self.coordinator(stores).await?;
         let bindings = coordinator.migration().tables.clone();
-        let chooses = Arc::new((self.config.tables.clone(), bindings, stores.source.clone(), self.writer(stores)));
+        let chooses =
+            Arc::new((self.config.clone(), bindings, stores.source.clone(), stores.target.clone(), self.writer(stores)));
         let rehearsal = Rehearsal::default().writing().reading(move || {
             let chooses = chooses.clone();
-            async move { chooses.0.canary_reads(&chooses.1, &chooses.2, &chooses.3).await }
+            async move {
+                let (config, bindings, source, target, writer) = &*chooses;
+                canary_reads(config, bindings, source, target, writer).await
+            }
         });
         Ok(coordinator.with_rehearsal(rehearsal))
     }
@@ -119,7 +126,8 @@ impl Context {
             return Ok(Vec::new());
         }
         self.ui.say(&format!("Timing the same queries on both stores, {rounds} times each"));
-        let reads = self.config.tables.canary_reads(&self.tables()?, &stores.source, &self.writer(stores)).await?;
+        let (tables, writer) = (self.tables()?, self.writer(stores));
+        let reads = canary_reads(&self.config, &tables, &stores.source, &stores.target, &writer).await?;
         Ok(measure_latency(&reads, rounds, cancel).await?)
     }
 
@@ -157,6 +165,24 @@ impl Context {
         }
         Ok(report)
     }
+}
+
+/// The canary reads of every table: through store handles, or of declared tables, which have none, through the table itself.
+async fn canary_reads(
+    config: &Config,
+    bindings: &[TableBinding],
+    source: &Source,
+    target: &Target,
+    writer: &Writer,
+) -> lockstep_core::Result<Vec<CanaryRead>> {
+    if config.declared.is_empty() {
+        return config.tables.canary_reads(bindings, source, writer).await;
+    }
+    let mut reads = Vec::new();
+    for binding in bindings {
+        reads.extend(canary_reads_of_binding(binding, source, target).await?);
+    }
+    Ok(reads)
 }
 
 /// What an interrupted command says.

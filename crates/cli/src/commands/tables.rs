@@ -1,6 +1,7 @@
 //! `tables`: what Lockstep would create in DynamoDB, for those who create tables by other means. Reads the configuration only.
 
 use clap::ValueEnum;
+use lockstep_postgres::Source;
 
 use crate::exit::Exit;
 use crate::infrastructure::{Blueprint, aws_cli, cloudformation, terraform};
@@ -39,8 +40,13 @@ pub enum Format {
 ///
 /// # Errors
 /// For a configuration in which a source is no relation's name.
-#[allow(clippy::unused_async)] // as every command is called
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    if let (false, Some(source)) = (context.config.declared.is_empty(), context.config.source_options()) {
+        // Their keys follow from the schema.
+        let source = Source::connect(&source).await?;
+        context.config.declared.bind(&source, &context.config.target.table_prefix).await?;
+        source.close().await;
+    }
     let tables = Blueprint::all(&context.tables()?, context.config.control_table());
     match args.format {
         Format::Cloudformation => print_json(&cloudformation(&tables)),

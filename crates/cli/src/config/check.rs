@@ -13,7 +13,21 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
         }
     };
-    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, migrate: _, plan, cleanup: _ } = config;
+    let Config {
+        source,
+        target,
+        tables: _,
+        declared: _,
+        backfill,
+        relay,
+        steps,
+        writes,
+        reads,
+        validate,
+        migrate: _,
+        plan,
+        cleanup: _,
+    } = config;
 
     if let Some(url) = &source.url {
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
@@ -121,7 +135,12 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     );
     require(steps.pending_keys_max >= 0, "steps.pending_keys_max", "must be 0 or more");
 
-    for named in tables.names(&target.table_prefix) {
+    for named in config.names() {
+        require(
+            config.declared.is_empty() || lockstep_declared::is_name(named.name),
+            &format!("tables.{}", named.name),
+            "must be called by 1 to 40 of a-z 0-9 _; what the table itself is called goes into `source`",
+        );
         if let Err(error) = named.source.parse::<lockstep_postgres::Relation>() {
             require(false, &format!("tables.{}.source", named.name), &error.message);
         }
@@ -134,11 +153,11 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     }
     if let Some(control) = &target.control_table {
         let legal = control.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-        let free = tables.names(&target.table_prefix).iter().all(|named| named.target != *control);
+        let free = config.names().iter().all(|named| named.target != *control);
         let must = "must be 3 to 255 of a-z A-Z 0-9 _ - . and no table's target";
         require(legal && free && (3..=255).contains(&control.len()), "target.control_table", must);
     }
-    let names: Vec<_> = tables.names(&target.table_prefix);
+    let names: Vec<_> = config.names();
     for (n, one) in names.iter().enumerate() {
         if let Some(other) = names[..n].iter().find(|other| other.target == one.target) {
             let must = format!("is also the target of {}; two tables cannot share one", other.name);

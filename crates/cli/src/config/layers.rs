@@ -7,7 +7,10 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use lockstep_declared::Declaration;
+
 use super::{Config, ConfigError, ENV_PREFIX, FILE, explain};
+use crate::registry::Tables;
 
 /// The environment's name in messages.
 pub(super) const ENVIRONMENT: &str = "the environment";
@@ -66,9 +69,14 @@ impl Inputs {
 /// Puts the layers over the `defaults`.
 pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, ConfigError> {
     let mut figment = defaults.clone();
+    let mut declares = false;
     match (inputs.path()?, &inputs.profile) {
         (Some(path), profile) => {
-            let (file, profiles) = read(&path)?;
+            let (mut file, mut profiles) = read(&path)?;
+            declares = std::iter::once(&file).chain(profiles.values()).any(Layer::declares_tables);
+            if declares {
+                std::iter::once(&mut file).chain(profiles.values_mut()).for_each(Layer::move_tables);
+            }
             figment = figment.merge(file);
             for layer in profiles.values() {
                 // Also those that are not chosen today: their mistakes would otherwise wait for the day they are.
@@ -87,14 +95,18 @@ pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, Conf
         }
         (None, None) => {}
     }
-    Ok(figment.merge(environment(&inputs.environment)).merge(flags(&inputs.flags)))
+    let mut over = [environment(&inputs.environment), flags(&inputs.flags)];
+    if declares {
+        over.iter_mut().for_each(Layer::move_tables);
+    }
+    Ok(over.into_iter().fold(figment, Figment::merge))
 }
 
 /// The sections of a file, and its profiles.
 fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>), ConfigError> {
     let place = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::one(format!("could not read {place}: {error}")))?;
-    let mut sections: Dict = Toml::from_str(&text).map_err(|error| ConfigError::one(format!("{place} is not TOML: {error}")))?;
+    let mut sections = sections(&place.to_string(), &text)?;
     let mut profiles = BTreeMap::new();
     match sections.remove("profile") {
         None => {}
@@ -112,6 +124,19 @@ fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>), ConfigError> {
         Some(_) => return Err(ConfigError::one(format!("profile in {place} must hold tables: [profile.NAME.source] and so on"))),
     }
     Ok((Layer { metadata: Metadata::named(place.to_string()), values: sections }, profiles))
+}
+
+fn sections(place: &str, text: &str) -> Result<Dict, ConfigError> {
+    Toml::from_str(text).map_err(|error| ConfigError::one(format!("{place} is not TOML: {error}")))
+}
+
+/// Puts one text over the `defaults`.
+pub(super) fn over(defaults: Figment, text: &str) -> Result<Figment, ConfigError> {
+    let mut layer = Layer { metadata: Metadata::named("the text"), values: sections("the text", text)? };
+    if layer.declares_tables() {
+        layer.move_tables();
+    }
+    Ok(defaults.merge(layer))
 }
 
 fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a String>) -> ConfigError {
@@ -153,6 +178,27 @@ impl Layer {
             }
         }
         Self { metadata, values }
+    }
+}
+
+/// Where declared tables are told from the sample's, which have settings of their own under the same name.
+pub(super) const DECLARED: &str = "declared";
+
+impl Layer {
+    /// Whether it has a table that is not the sample's, or says of one what only a declaration says.
+    fn declares_tables(&self) -> bool {
+        let Some(Value::Dict(_, tables)) = self.values.get("tables") else { return false };
+        tables.iter().any(|(name, section)| {
+            let says = |section: &Dict| section.keys().any(|key| Declaration::OWN_KEYS.contains(&key.as_str()));
+            !Tables::SAMPLE.contains(&name.as_str()) || section.as_dict().is_some_and(says)
+        })
+    }
+
+    /// Takes all its tables for declared ones.
+    fn move_tables(&mut self) {
+        if let Some(tables) = self.values.remove("tables") {
+            self.values.insert(DECLARED.to_owned(), tables);
+        }
     }
 }
 

@@ -27,9 +27,11 @@ use figment::Figment;
 use figment::providers::Serialized;
 use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_coordinator::PlanOptions;
+use lockstep_postgres::TableBinding;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::Tables;
+use crate::declared::Declared;
+use crate::registry::{Names, Tables};
 use sections::{
     BackfillSection, CleanupSection, MigrateSection, RelaySection, SourceSection, StepsSection, TargetSection, ValidateSection,
 };
@@ -49,6 +51,9 @@ pub struct Config {
     pub target: TargetSection,
     /// The tables that move, one section each.
     pub tables: Tables,
+    /// The tables that a file declares, written as `[tables.NAME]` as well; where there are any, these move and no others.
+    #[serde(default, skip_serializing_if = "Declared::is_empty")]
+    pub declared: Declared,
     /// Moving history.
     pub backfill: BackfillSection,
     /// Delivering changes.
@@ -89,6 +94,32 @@ impl Config {
         let config: Self = figment.extract().map_err(|error| explain::explain(&figment, error))?;
         check::check(&config, &figment)?;
         Ok(config)
+    }
+
+    /// Reads one text over the defaults, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn of_text(text: &str) -> Result<Self, ConfigError> {
+        let defaults = Figment::from(Serialized::defaults(Config::default()));
+        let figment = layers::over(defaults, text)?;
+        let config: Self = figment.extract().map_err(|error| explain::explain(&figment, error))?;
+        check::check(&config, &figment)?;
+        Ok(config)
+    }
+
+    /// Every table that moves, with both its names.
+    pub fn names(&self) -> Vec<Names<'_>> {
+        let prefix = &self.target.table_prefix;
+        if self.declared.is_empty() { self.tables.names(prefix) } else { self.declared.names(prefix) }
+    }
+
+    /// Every table that moves, bound to both its relations.
+    ///
+    /// # Errors
+    /// For a source that is no relation's name; of declared tables, where the source was not reached.
+    pub fn bindings(&self) -> lockstep_core::Result<Vec<TableBinding>> {
+        if self.declared.is_empty() { self.tables.bindings(&self.target.table_prefix) } else { self.declared.bindings() }
     }
 
     /// Whether stores are configured.

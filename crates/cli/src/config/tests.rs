@@ -96,8 +96,12 @@ fn an_unknown_key_is_refused_with_its_name_its_origin_and_a_suggestion() {
     refused(&inputs, &["`backfill.reader`", "test.toml", "did you mean `readers`"]);
     let (_folder, inputs) = file("[tables.payments]\nttl_day = 3");
     refused(&inputs, &["`tables.payments.ttl_day`", "test.toml", "`ttl_days`"]);
-    let (_folder, inputs) = file("[tables.loans]\nsource = \"x\"");
-    refused(&inputs, &["`tables.loans`", "integration_logs, payments"]);
+    let (_folder, inputs) = file("[tables.loans]\nsorce = \"x\"");
+    refused(&inputs, &["`tables.loans.sorce`", "test.toml", "did you mean `source`"]);
+    let (_folder, inputs) = file("[tables.loans]\nindexes.by_owner = { partition = \"{o}\", project = \"all\" }");
+    refused(&inputs, &["`tables.loans.indexes.by_owner.project`", "`projection`"]);
+    let (_folder, inputs) = file("[tables.Loans]\nsource = \"x\"");
+    refused(&inputs, &["`tables.Loans`", "a-z 0-9 _"]);
     let (_folder, inputs) = file("[profile.unused.backfill]\nreader = 3");
     refused(&inputs, &["`backfill.reader`", "profile unused"]);
     refused(&with_environment(&[("LOCKSTEP_SOURCE__URI", "x")]), &["LOCKSTEP_SOURCE__URI", "did you mean `url`"]);
@@ -164,4 +168,18 @@ fn a_file_that_is_not_there_or_not_toml_is_named_and_no_message_shows_a_password
     refused(&inputs, &["[profile.prod]", "it has: none"]);
     let folder = Inputs { folder: Some(Path::new("/nowhere").to_owned()), ..Inputs::default() };
     assert!(Config::load(&folder).is_ok(), "the default file need not be there");
+}
+
+#[test]
+fn a_file_that_declares_tables_moves_exactly_those() {
+    let (_folder, mut inputs) = file("[tables.payments]\nsource = \"shop.Payments\"\npartition = \"{id}\"\n[tables.orders]\n");
+    inputs.environment = vec![("LOCKSTEP_TABLES__ORDERS__TARGET".to_owned(), "moved_orders".to_owned())];
+    let config = Config::load(&inputs).expect("right");
+    let names: Vec<_> = config.names().into_iter().map(|one| (one.name, one.source.to_owned(), one.target)).collect();
+    let expected = [("orders", "orders", "moved_orders"), ("payments", "shop.Payments", "payments")];
+    assert_eq!(names, expected.map(|(name, source, target)| (name, source.to_owned(), target.to_owned())));
+    assert!(config.bindings().is_err(), "no source was reached");
+    let (_folder, inputs) = file("[tables.payments]\nsource = \"shop.payments\"");
+    let names: Vec<&str> = Config::load(&inputs).expect("right").names().iter().map(|names| names.name).collect();
+    assert_eq!(names, ["integration_logs", "payments"], "the sample's tables are moved as ever");
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::commands::seed::connection;
+use crate::exit::Failure;
 use crate::probes::handles::{Handle, handle};
 use crate::report::LiveWrites;
 use crate::stores::Stores;
@@ -32,6 +33,11 @@ impl Live {
     pub(super) fn start(context: &Context, stores: &Stores, per_second: u32, seed: u64) -> anyhow::Result<Option<Self>> {
         if per_second == 0 {
             return Ok(None);
+        }
+        if !context.config.declared.is_empty() {
+            return Err(Failure::usage(
+                "live writers know the sample's tables only: leave --live-writes out, and let your own applications write",
+            ));
         }
         let (stop, mut raw) = (CancellationToken::new(), JoinSet::new());
         let for_raw = per_second.div_ceil(2);
