@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use lockstep_core::{Error, Kind, Result};
+use lockstep_core::{AnyTable, Error, Kind, Result};
 use lockstep_declared::{Declaration, resolve};
 use lockstep_postgres::{Relation, Source, TableBinding};
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,10 @@ impl Declared {
                 continue;
             };
             match resolve(names.name, &self.tables[names.name], &table) {
-                Ok(table) => bindings.push(TableBinding { table: Arc::new(table), relation, target_name: names.target }),
+                Ok(table) => {
+                    problems.extend(is_another(source, names.name, &AnyTable::layout(&table)).await?);
+                    bindings.push(TableBinding { table: Arc::new(table), relation, target_name: names.target });
+                }
                 Err(more) => problems.extend(more),
             }
         }
@@ -90,6 +93,19 @@ impl Declared {
             Error::source(Kind::Unavailable, "reading the declared tables", message)
         })
     }
+}
+
+/// What is wrong where rows were captured already under another declaration.
+///
+/// Told here, because keys of another type do not even reach the gates: DynamoDB refuses the first read by one.
+async fn is_another(source: &Source, name: &str, layout: &str) -> Result<Option<String>> {
+    if !source.has_schema().await? {
+        return Ok(None);
+    }
+    let captured = source.table_state(name).await?.filter(|state| state.layout != layout);
+    Ok(captured.map(|state| {
+        format!("tables.{name}: rows are captured under {}, and declared is {layout}; put the declaration back", state.layout)
+    }))
 }
 
 /// A name, kept for as long as the program lives; the same name is kept once.

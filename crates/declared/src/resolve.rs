@@ -84,6 +84,7 @@ impl Resolver<'_> {
         };
         let sort = declaration.sort.as_deref().map(|text| parsed("sort", text)).transpose()?;
         let place_of = |name: &str| columns.iter().position(|column| column.name == name);
+        let told_before = problems.len();
         let mut source_key: Vec<usize> = key.iter().filter_map(|name| place_of(name)).collect();
         for (what, template) in [("partition", Some(&partition)), ("sort", sort.as_ref())] {
             for column in template.map(Template::columns).unwrap_or_default() {
@@ -98,7 +99,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        if !problems.is_empty() {
+        if problems.len() > told_before {
             return Err(problems);
         }
         let alphabet =

@@ -10,9 +10,7 @@ fn text(value: &AttributeValue) -> String {
     match value {
         AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
         AttributeValue::Bool(is) => is.to_string(),
-        AttributeValue::B(blob) => {
-            "\\x".to_owned() + &blob.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        }
+        AttributeValue::B(blob) => "\\x".to_owned() + &blob.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
         other => panic!("no column is held as {other:?}"),
     }
 }

@@ -74,7 +74,9 @@ async fn the_samples_tables_declared_make_the_items_that_their_crates_make() {
     let world = World::start().await;
     world.sql(&logs(1, 400)).await;
     world.sql(&payments(1, 200)).await;
-    world.sql("UPDATE integration_logs SET is_success = false, error_message = 'x', correlation_id = NULL WHERE log_id % 5 = 0").await;
+    world
+        .sql("UPDATE integration_logs SET is_success = false, error_message = 'x', correlation_id = NULL WHERE log_id % 5 = 0")
+        .await;
     let declared = bound(&world, DECLARED).await.expect("they bind");
     for typed in world.tables() {
         let of_name = declared.iter().find(|binding| binding.name() == typed.name()).expect("declared");
