@@ -15,7 +15,7 @@ use crate::{Form, Part, Template};
 pub enum Alphabet {
     /// Digits, perhaps after a minus sign: whole numbers.
     Integer,
-    /// Always so many characters: a uuid (36), a date (10), a time of fixed width (27).
+    /// Always this number of characters: a uuid (36), a date (10), a time of fixed width (27).
     Fixed(usize),
     /// `true` or `false`.
     Boolean,

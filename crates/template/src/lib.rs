@@ -60,7 +60,7 @@ pub enum Form {
     Plain,
     /// The first ten characters of a date or a time: `yyyy-mm-dd`.
     Date,
-    /// A whole number, padded with zeros to so many characters, the sign included.
+    /// A whole number, padded with zeros to this number of characters, the sign included.
     Padded(u8),
     /// In capitals.
     Upper,

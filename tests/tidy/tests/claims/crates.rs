@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_tidy::manifest;
 
 /// What each crate of the product may need. `lockstep` is the package `lockstep-migrate`.
-const MAY_NEED: [(&str, &[&str]); 14] = [
+const MAY_NEED: [(&str, &[&str]); 15] = [
     ("lockstep-core", &[]),
     ("lockstep-postgres", &["lockstep-core"]),
     ("lockstep-dynamo", &["lockstep-core"]),
@@ -19,6 +19,7 @@ const MAY_NEED: [(&str, &[&str]); 14] = [
         &["lockstep-core", "lockstep-postgres", "lockstep-dynamo", "lockstep", "lockstep-validator"],
     ),
     ("lockstep-embedded", &[]),
+    ("lockstep-template", &[]),
     (
         "lockstep-sample",
         &["lockstep-core", "lockstep-postgres", "lockstep", "lockstep-integration-logs", "lockstep-payments"],
