@@ -137,7 +137,7 @@ pub trait AnyTable: Send + Sync {
         true
     }
 
-    /// Whether key expressions print as text what depends on settings of a session, so that whoever marks a key needs
+    /// Whether key expressions print as text what depends on settings of a session, so that a trigger needs
     /// those of our own sessions.
     fn key_needs_settings(&self) -> bool {
         false

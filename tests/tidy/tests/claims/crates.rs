@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_tidy::manifest;
 
 /// What each crate of the product may need. `lockstep` is the package `lockstep-migrate`.
-const MAY_NEED: [(&str, &[&str]); 15] = [
+const MAY_NEED: [(&str, &[&str]); 16] = [
     ("lockstep-core", &[]),
     ("lockstep-postgres", &["lockstep-core"]),
     ("lockstep-dynamo", &["lockstep-core"]),
@@ -20,6 +20,7 @@ const MAY_NEED: [(&str, &[&str]); 15] = [
     ),
     ("lockstep-embedded", &[]),
     ("lockstep-template", &[]),
+    ("lockstep-declared", &["lockstep-core", "lockstep-postgres", "lockstep-template"]),
     (
         "lockstep-sample",
         &["lockstep-core", "lockstep-postgres", "lockstep", "lockstep-integration-logs", "lockstep-payments"],
@@ -38,6 +39,7 @@ const MAY_NEED: [(&str, &[&str]); 15] = [
             "lockstep-sample",
             "lockstep-integration-logs",
             "lockstep-payments",
+            "lockstep-declared",
         ],
     ),
     (
