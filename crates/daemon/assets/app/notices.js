@@ -14,7 +14,8 @@ const TITLES = {
   postgresql_down: 'PostgreSQL does not answer', dynamodb_down: 'DynamoDB does not answer', history_lost: 'A store has lost history',
   capture_broken: 'Changes are not captured', pending_age: 'Changes wait too long', dead_letters: 'Rows that DynamoDB cannot hold',
   not_consistent: 'The stores differ', verdict_old: 'Not compared for too long', reverse_feed: 'The way back is in danger',
-  part_failing: 'A part fails again and again',
+  part_failing: 'A part fails again and again', data_consistency: 'The stores differ in more rows than they may', field_accuracy: 'Fields differ',
+  orphans: 'Items without a row',
 };
 const alertTitle = (alert) => TITLES[alert.name] ?? words(alert.name);
 

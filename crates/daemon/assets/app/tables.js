@@ -4,7 +4,7 @@ const DRIFT = ['missing', 'different', 'extra', 'undecodable'];
 
 // Keys of the newest verdict that are not as they must be; null where it says nothing of the table.
 function drift(verdict, name) {
-  const table = (verdict?.tables ?? []).find((entry) => entry.name === name);
+  const table = (verdict?.report?.tables ?? verdict?.tables ?? []).find((entry) => entry.name === name);
   if (!table) return null;
   const kinds = DRIFT.filter((kind) => table[kind] > 0).map((kind) => `${count(table[kind])} ${kind}`);
   return { keys: DRIFT.reduce((sum, kind) => sum + (table[kind] ?? 0), 0), kinds, asOf: table.verified_as_of ?? table.as_of };

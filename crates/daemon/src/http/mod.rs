@@ -1,7 +1,7 @@
 //! HTTP: who may ask, what is asked, and how it is answered.
 //!
 //! In reading order: `answer` (refusals and JSON), `tokens` and `guard` (what is asked of every request),
-//! `body`, `table` (every route there is), `open` (routes without a token), `reads`, `events`, `acts`,
+//! `body`, `table` (every route there is), `page` and `open` (routes without a token), `reads`, `events`, `acts`,
 //! `aliases` (routes of before), `openapi`, `server`.
 
 mod acts;
@@ -12,6 +12,7 @@ mod events;
 mod guard;
 mod open;
 mod openapi;
+mod page;
 mod reads;
 mod server;
 mod table;

@@ -1,4 +1,4 @@
-//! Routes without a token: the page, and whether the daemon lives and is ready. None of them tells of a row
+//! Routes without a token: whether the daemon lives and is ready. None of them tells of a row
 //! or a secret.
 
 use std::sync::Arc;
@@ -12,39 +12,6 @@ use super::answer::{ok_json, with_type};
 use crate::gauges;
 use crate::shared::Shared;
 use crate::snapshot::StoresView;
-
-const INDEX: &str = include_str!("../../assets/index.html");
-const SCRIPT: &str = include_str!("../../assets/app.js");
-const STYLE: &str = include_str!("../../assets/style.css");
-/// Nothing but our own files runs or is loaded, and no other page may frame this one.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-
-fn asset(content_type: &'static str, text: &'static str) -> Response<Body> {
-    let mut response = with_type(StatusCode::OK, HeaderValue::from_static(content_type), text);
-    for (name, value) in [
-        ("content-security-policy", POLICY),
-        ("referrer-policy", "no-referrer"),
-        ("x-frame-options", "DENY"),
-        ("cross-origin-opener-policy", "same-origin"),
-        ("cross-origin-resource-policy", "same-origin"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-pub(super) async fn index() -> Response<Body> {
-    asset("text/html; charset=utf-8", INDEX)
-}
-
-pub(super) async fn script() -> Response<Body> {
-    asset("text/javascript; charset=utf-8", SCRIPT)
-}
-
-pub(super) async fn style() -> Response<Body> {
-    asset("text/css; charset=utf-8", STYLE)
-}
 
 /// It answers, so it lives.
 pub(super) async fn healthz() -> Response<Body> {

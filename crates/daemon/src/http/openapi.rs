@@ -78,7 +78,7 @@ fn content_type(route: &Route) -> &'static str {
         "/" => "text/html",
         "/app.js" => "text/javascript",
         "/style.css" => "text/css",
-        "/metrics" => "text/plain",
+        "/metrics" | "/runbook.md" => "text/plain",
         "/v1/events" => "text/event-stream",
         _ => "application/json",
     }
@@ -157,7 +157,7 @@ mod tests {
     fn every_route_of_v1_needs_a_token_and_every_one_that_acts_the_one_to_operate() {
         for route in ROUTES {
             let open =
-                ["/", "/app.js", "/style.css", "/healthz", "/readyz", "/metrics"].contains(&route.path);
+                ["/", "/app.js", "/style.css", "/runbook.md", "/healthz", "/readyz", "/metrics"].contains(&route.path);
             assert_eq!(route.needs == Needs::Nothing, open, "{}", route.path);
             if route.method == "post" {
                 assert_eq!(route.needs, Needs::Operate, "{}", route.path);

@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::answer::Refusal;
 use super::body::discard;
-use super::{acts, aliases, open, reads};
+use super::{acts, aliases, open, page, reads};
 use crate::shared::Shared;
 
 /// Which token a route needs.
@@ -68,9 +68,10 @@ const fn alias_route(
 
 /// All of them.
 pub(super) const ROUTES: &[Route] = &[
-    open_route("/", "The page", || get(open::index)),
-    open_route("/app.js", "The page's script", || get(open::script)),
-    open_route("/style.css", "The page's style", || get(open::style)),
+    open_route("/", "The page", || get(page::index)),
+    open_route("/app.js", "The page's script", || get(page::script)),
+    open_route("/style.css", "The page's style", || get(page::style)),
+    open_route("/runbook.md", "What to do about each alert", || get(page::runbook)),
     open_route("/healthz", "Whether the daemon lives", || get(open::healthz)),
     open_route("/readyz", "Whether it can do its work, and why not", || get(open::readyz)),
     open_route("/metrics", "Metrics for Prometheus", || get(open::metrics)),

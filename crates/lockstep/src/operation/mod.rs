@@ -203,9 +203,16 @@ impl<S: LogSink> Operation<S> {
             }
         };
         match ended {
-            Ok(outcome) => Ok(outcome),
-            Err(error) if error.kind == Kind::Unknown => Err(error),
+            Ok(outcome) => {
+                counted("committed");
+                Ok(outcome)
+            }
+            Err(error) if error.kind == Kind::Unknown => {
+                counted("unknown");
+                Err(error)
+            }
             Err(error) => {
+                counted("failed");
                 log.failure(&error).await;
                 Err(error)
             }
@@ -223,6 +230,12 @@ impl<S: LogSink> Operation<S> {
     fn check<T: MigratableTable>(&self, store: &Store<T>) {
         assert!(store.writer().is_same(&self.writer), "I5: the store of {} is of another migration handle", T::NAME);
     }
+}
+
+/// For the recorder of metrics that the application has, if it has one. An operation that the application itself gives up is
+/// not counted as failed: nothing was wrong with the stores.
+fn counted(outcome: &'static str) {
+    metrics::counter!("lockstep_coordinated_operations_total", "outcome" => outcome).increment(1);
 }
 
 fn vanished(table: &str) -> Error {

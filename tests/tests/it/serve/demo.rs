@@ -23,7 +23,7 @@ fn demo(arguments: &[&str]) -> Command {
 #[tokio::test]
 async fn a_demo_stands_in_dual_write_shows_itself_and_leaves_nothing_running() {
     let served = Served::started(demo(&["--json"])).await;
-    for path in ["/", "/app.js", "/style.css", "/healthz", "/readyz", "/metrics"] {
+    for path in ["/", "/app.js", "/style.css", "/runbook.md", "/healthz", "/readyz", "/metrics"] {
         let answer = served.open(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
     }

@@ -102,6 +102,7 @@ impl Shadow {
             let compared = comparison.await;
             if let Ok(Comparison::Differ(what)) = &compared {
                 tracing::warn!(table, query, "the stores differ: {what}");
+                metrics::counter!("lockstep_shadow_mismatches_total", "table" => table).increment(1);
             }
             found.lock().unwrap_or_else(PoisonError::into_inner).note(query, compared.ok());
             drop(place);
