@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn every_route_of_v1_needs_a_token_and_every_one_that_acts_the_one_to_operate() {
         for route in ROUTES {
-            let open =
-                ["/", "/app.js", "/style.css", "/runbook.md", "/healthz", "/readyz", "/metrics"].contains(&route.path);
+            let open = ["/", "/app.js", "/style.css", "/runbook.md", "/healthz", "/readyz", "/metrics"]
+                .contains(&route.path);
             assert_eq!(route.needs == Needs::Nothing, open, "{}", route.path);
             if route.method == "post" {
                 assert_eq!(route.needs, Needs::Operate, "{}", route.path);
