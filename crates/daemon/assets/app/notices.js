@@ -92,7 +92,9 @@ function headline(state) {
   const reasons = (health?.reasons ?? []).filter((reason) => !told.has(reason));
   const firing = (status.daemon.alerts ?? []).length;
   const down = Object.entries(stores ?? {}).filter(([, store]) => store.up === false).map(([key]) => (key === 'postgresql' ? PG : DY));
-  let [title, tone] = ['All is well', 'good'];
+  // Only what was compared is said to be well.
+  let [title, tone] = status.verdict_consistent === true ? ['All is well', 'good'] : ['All parts run', 'good'];
+  if (polled && status.verdict_consistent === false) [title, tone] = ['The stores differ', 'bad'];
   if (!polled) [title, tone] = ['Reading both stores …', 'soft'];
   if (polled && health?.state === 'degraded') [title, tone] = ['It works, with something to look at', 'held'];
   if (polled && health?.state === 'healthy' && firing > 0) [title, tone] = ['It works, with something to look at', 'held'];

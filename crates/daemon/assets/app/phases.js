@@ -51,7 +51,7 @@ function gateList(gates, open = false) {
   const passed = gates.filter((gate) => gate.passed);
   return [
     waiting.length > 0 && h('ul', { class: 'gates', key: 'waiting' }, waiting.map(gateLine)),
-    passed.length > 0 && h('details', { class: 'passed', key: 'passed', open: open && waiting.length === 0 ? true : undefined },
+    passed.length > 0 && h('details', { class: 'passed', key: 'passed', open: open && waiting.length === 0 && passed.length <= 12 ? true : undefined },
       h('summary', {}, `${many(passed.length, 'check')} ${passed.length === 1 ? 'passes' : 'pass'}`),
       h('ul', { class: 'gates' }, passed.map(gateLine))),
   ];
