@@ -59,7 +59,12 @@ impl Served {
 
     /// The same, with more in its environment.
     pub(super) async fn with(world: &World, variables: &[(&str, &str)]) -> Self {
-        let mut command = command(world, &["serve", "--json", "--listen", "127.0.0.1:0"]);
+        Self::at(world, "127.0.0.1:0", variables).await
+    }
+
+    /// The same, at an address of its own.
+    pub(super) async fn at(world: &World, listen: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = command(world, &["serve", "--json", "--listen", listen]);
         command.env("LOCKSTEP_OPERATE_TOKEN", OPERATE).env("LOCKSTEP_READ_TOKEN", READ).envs(variables.iter().copied());
         Self::started(command).await
     }
