@@ -2,6 +2,7 @@
 
 mod crates;
 mod drivers;
+mod kubernetes;
 mod language;
 mod links;
 mod modules;
