@@ -26,6 +26,7 @@ mod serve;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -45,6 +46,7 @@ pub struct NullTarget {
     answers: Answers,
     counters: Arc<NullCounters>,
     captured: Arc<Captured>,
+    latency: Duration,
 }
 
 impl NullTarget {
@@ -64,6 +66,13 @@ impl NullTarget {
     #[must_use]
     pub fn replaying(mut self, pages: Arc<Pages>) -> Self {
         self.answers.pages = Some(pages);
+        self
+    }
+
+    /// Thinks for so long before each answer, as a network does; the connections do not wait for each other.
+    #[must_use]
+    pub fn answering_after(mut self, latency: Duration) -> Self {
+        self.latency = latency;
         self
     }
 

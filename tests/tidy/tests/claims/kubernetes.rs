@@ -50,7 +50,10 @@ fn every_kustomization_builds_and_its_pods_run_as_the_image_does() {
         }
         // The image's entry point is the program, so that `args` begin with a command of it.
         assert!(image.contains(r#"ENTRYPOINT ["/usr/local/bin/lockstep"]"#) && !pods[0].contains("command:"));
-        assert!(of_kind(&built, "Secret").is_empty(), "{folder} has a secret in it, which belongs in no repository");
+        assert!(
+            of_kind(&built, "Secret").is_empty(),
+            "{folder} has a secret in it, which belongs in no repository"
+        );
     }
 }
 
@@ -59,7 +62,13 @@ fn the_daemon_is_probed_spread_and_reached_at_one_port() {
     let Some(built) = built("base") else { return };
     let one = |kind| *of_kind(&built, kind).first().unwrap_or_else(|| panic!("the base has no {kind}"));
     let serve = one("Deployment");
-    for needed in ["replicas: 2", "path: /healthz", "path: /readyz", "terminationGracePeriodSeconds: 45", "containerPort: 7420"] {
+    for needed in [
+        "replicas: 2",
+        "path: /healthz",
+        "path: /readyz",
+        "terminationGracePeriodSeconds: 45",
+        "containerPort: 7420",
+    ] {
         assert!(serve.contains(needed), "the deployment lacks `{needed}`");
     }
     assert!(one("PodDisruptionBudget").contains("minAvailable: 1"));

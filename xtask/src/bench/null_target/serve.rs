@@ -46,6 +46,9 @@ impl Connection<'_> {
         if capture {
             target.captured.keep(kept);
         }
+        if !target.latency.is_zero() {
+            tokio::time::sleep(target.latency).await;
+        }
         self.stream.write_all(&answer).await?;
         Ok(true)
     }

@@ -56,7 +56,7 @@ pub async fn run(sizes: &[u64], rounds: u32, json: bool) -> anyhow::Result<()> {
         postgres.stop().await?;
     }
     match json {
-        true => println!("{}", serde_json::to_string_pretty(&reports)?),
+        true => println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "rounds": rounds, "sizes": reports }))?),
         false => reports.iter().for_each(print),
     }
     Ok(())
