@@ -29,7 +29,7 @@ pub struct Lanes {
     pub workers: usize,
     /// Rows a second, all of them together.
     pub rows_per_s: f64,
-    /// Rows a second that the target's latency allows so many requests in flight.
+    /// Rows a second that the target's latency allows that number of requests in flight.
     pub latency_limit_rows_per_s: f64,
     /// The one as a part of the other.
     pub of_latency_limit: f64,
@@ -105,7 +105,7 @@ pub async fn run(rows: u64, latency_ms: u64, rounds: u32, json: bool) -> anyhow:
     Ok(())
 }
 
-/// What so many workers may have at once.
+/// What that number of workers may have at once.
 pub(super) fn options(workers: usize) -> BackfillOptions {
     BackfillOptions { readers: workers, requests_in_flight: workers * IN_FLIGHT, ..BackfillOptions::default() }
 }

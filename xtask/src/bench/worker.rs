@@ -47,7 +47,7 @@ pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Measu
     process::measured(&["bench", "worker", endpoint_url, "guarded"], source_url).await
 }
 
-/// The same, with so many workers.
+/// The same, with that number of workers.
 ///
 /// # Errors
 /// When it cannot be started, or fails.

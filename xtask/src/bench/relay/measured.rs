@@ -1,4 +1,4 @@
-//! The measured process: one relay and who writes for it, so that its time is its own and the target's is not.
+//! The measured process: one relay and a writer beside it, so that its time is its own and the target's is not.
 
 use std::time::{Duration, Instant};
 

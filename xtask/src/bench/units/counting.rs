@@ -1,4 +1,4 @@
-//! A proxy before the endpoint that asks it what every write consumed, whoever sent the write, and adds that up by table.
+//! A proxy before the endpoint that asks it what every write consumed and adds that up by table.
 //!
 //! The endpoint tells only who asks, and most writers do not. So each write is given `ReturnConsumedCapacity`, its body is sent on
 //! under a new length, and the answer goes back as it came. The signature no longer fits; the embedded endpoint does not look.

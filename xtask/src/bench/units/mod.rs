@@ -1,6 +1,6 @@
 //! `bench units`: write units of each operation in each phase, beside a plain put of the same item into the same table.
 //!
-//! Units are the price that users pay. The endpoint counts them, of every request, whoever sends it; see [`counting`].
+//! Units are the price that users pay. The endpoint counts them, of every request of every part; see [`counting`].
 
 mod counting;
 mod plain;

@@ -86,7 +86,7 @@ impl Plain {
         Ok(self.of(table, puts))
     }
 
-    /// Units of one of so many writes; what runs in the background writes to other tables.
+    /// Units of one of `writes` writes; what runs in the background writes to other tables.
     fn of(&self, table: &str, writes: usize) -> f64 {
         self.counted.take().0.get(table).copied().unwrap_or_default() / writes.max(1) as f64
     }
