@@ -35,12 +35,13 @@ fn of_kind<'a>(built: &'a str, kind: &str) -> Vec<&'a str> {
 fn every_kustomization_builds_and_its_pods_run_as_the_image_does() {
     let image = read("ops/Dockerfile");
     let user = image.lines().find_map(|line| line.strip_prefix("USER ")).expect("the image has a user");
+    let as_user = format!("runAsUser: {user}");
     for (folder, kind) in [("base", "Deployment"), ("backfill", "Job")] {
         let Some(built) = built(folder) else { return };
         let pods = of_kind(&built, kind);
         assert_eq!(pods.len(), 1, "{folder} has one {kind}");
         for needed in [
-            &format!("runAsUser: {user}"),
+            as_user.as_str(),
             "runAsNonRoot: true",
             "readOnlyRootFilesystem: true",
             "allowPrivilegeEscalation: false",
