@@ -156,7 +156,7 @@ impl Counting {
             .await?;
         }
         let counted = self.counted().await?;
-        Ok(self.cost(phase, "coordinated payment and two logs".to_owned(), counted, plain))
+        Ok(self.cost(phase, "coordinated, its twin an upper bound".to_owned(), counted, plain))
     }
 
     /// From here on what is consumed is the calls'.
