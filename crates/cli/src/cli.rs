@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, plan, relay, repair, report,
-    reverse_feed, rollback, seed, status, tables, test_operation, tune, validate,
+    reverse_feed, rights, rollback, seed, status, tables, test_operation, tune, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -118,6 +118,10 @@ pub enum Command {
     #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
+    IamPolicy(rights::PolicyArgs),
+    #[allow(missing_docs)]
+    Grants(rights::GrantArgs),
+    #[allow(missing_docs)]
     #[command(hide = true)]
     DynamoServer(dynamo_server::Args),
 }
@@ -146,6 +150,8 @@ impl Command {
             | Self::TestOperation(_)
             | Self::Tables(_)
             | Self::Tune(_)
+            | Self::IamPolicy(_)
+            | Self::Grants(_)
             | Self::DynamoServer(_) => Vec::new(),
         }
     }

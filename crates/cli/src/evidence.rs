@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Config;
+use crate::files::write_private;
+use crate::ui::printable;
 
 /// How often the lag is looked at: it counts the pending set.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -83,7 +85,9 @@ pub(crate) fn hash_of(config: &Config) -> anyhow::Result<String> {
 pub(crate) async fn write_page(path: &Path, report: &Report, source: &Source) -> anyhow::Result<()> {
     let timeline: Vec<Moment> = source.journal(JOURNAL_MAX).await?.into_iter().map(moment).collect();
     let page = html(&Page { report, timeline: &timeline, made_at: Utc::now() });
-    tokio::fs::write(path, page).await.with_context(|| format!("writing {}", path.display()))
+    // A viewer of pages turns text around as a terminal does.
+    let page = printable(&page);
+    write_private(path, |out| out.write_all(page.as_bytes())).with_context(|| format!("writing {}", path.display()))
 }
 
 /// An entry in words. Of its detail, what says how it went: the phases, a force's reason, counts; never keys.

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 mod evidence;
 pub mod exit;
+mod files;
 mod infrastructure;
 pub mod probes;
 pub mod program;
@@ -21,14 +22,14 @@ pub mod signals;
 pub mod stores;
 pub mod ui;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -75,6 +76,9 @@ impl Startup {
     pub fn context(self, settings: Vec<Setting>) -> anyhow::Result<Context> {
         let Self { global, cancel, ui } = self;
         let config = Config::load(&Inputs::of_process(global.config, global.profile, settings))?;
+        for warning in config.warnings() {
+            ui.warn(&format!("warning: {warning}"));
+        }
         Ok(Context { config, json: global.json, cancel, ui })
     }
 }
@@ -161,6 +165,8 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tables(args) => commands::tables::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
+        Command::IamPolicy(args) => commands::rights::iam_policy(context, args).await,
+        Command::Grants(args) => commands::rights::grant(context, args).await,
         Command::DynamoServer(_) => unreachable!("it was run above"),
     }
 }
@@ -176,10 +182,31 @@ fn log_to(ui: &Ui, verbose: u8) {
     let said = ["LOCKSTEP_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok()?.parse().ok());
     // By target and level only: filters by span would need a second engine of regular expressions in every build.
     let filter: Targets = said.or_else(|| ours.parse().ok()).unwrap_or_default();
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(ui.clone())
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(verbose > 0);
+    // Without colours: what goes to a terminal is escaped as a whole, ours and what is in it.
+    let lines = tracing_subscriber::fmt::layer().with_writer(ui.clone()).with_ansi(false).with_target(verbose > 0);
+    let filter = filter.and(filter_fn(|line| may_log(line.target(), *line.level())));
     // A program that embeds this one may log already.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+}
+
+/// Whether a line may be shown, whatever `RUST_LOG` says. Below INFO drivers show what they send: statements
+/// with keys in them, requests with items and with the headers that sign them, answers of providers of
+/// credentials.
+fn may_log(target: &str, level: Level) -> bool {
+    const DRIVERS: [&str; 9] = ["sqlx", "aws_", "hyper", "h2", "rustls", "reqwest", "tower", "figment", "tokio_rustls"];
+    level <= Level::INFO || !DRIVERS.iter().any(|driver| target.starts_with(driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_never_log_what_they_send() {
+        for target in ["sqlx::query", "aws_smithy_runtime::client::http", "aws_sigv4::http_request::sign", "hyper_util::client"] {
+            assert!(!may_log(target, Level::DEBUG) && !may_log(target, Level::TRACE), "{target}");
+            assert!(may_log(target, Level::WARN));
+        }
+        assert!(may_log("lockstep_coordinator::relay", Level::TRACE));
+    }
 }

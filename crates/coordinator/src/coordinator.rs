@@ -141,6 +141,7 @@ impl Coordinator {
             {
                 observer.note(&format!("{name} may keep its items for ever: {error}"));
             }
+            target.protect(name).await?;
             return Ok(());
         }
         let step = format!("create target table {name}");
@@ -151,6 +152,7 @@ impl Coordinator {
                 if binding.table.expires() {
                     target.ensure_expiry(name).await?;
                 }
+                target.protect(name).await?;
                 there
             }
             TableStanding::Missing => target.create(name, &schema, binding.table.expires()).await?,

@@ -13,6 +13,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::Owner;
 use super::Target;
+use super::clear::{NoTokenInClear, is_local};
 use super::payload_hash::PayloadHash;
 use super::streams::Listings;
 use super::tables::Described;
@@ -41,6 +42,11 @@ pub struct TargetOptions {
     /// Name of the table that holds the control record while the truth is in DynamoDB. One for each migration: its name must
     /// differ where two share an account and a region; see [`Target::belongs_to`].
     pub control_table: String,
+    /// Whether tables that are made or adopted are protected from being deleted by one call.
+    pub deletion_protection: bool,
+    /// Whether they are backed up continuously, so that they can be restored as they were at any second of
+    /// the last 35 days.
+    pub point_in_time_recovery: bool,
 }
 
 impl Default for TargetOptions {
@@ -55,6 +61,8 @@ impl Default for TargetOptions {
             request_timeout: Duration::from_secs(10),
             request_lifetime: Duration::from_secs(30 * 60),
             control_table: "lockstep_control".to_owned(),
+            deletion_protection: false,
+            point_in_time_recovery: false,
         }
     }
 }
@@ -88,16 +96,19 @@ impl Target {
             loader = loader.credentials_provider(Credentials::from_keys("lockstep", "lockstep", None));
         }
         let shared = loader.load().await;
+        // Of another endpoint than AWS's nobody knows where its STS is.
+        let identity = options.endpoint_url.is_none().then(|| aws_sdk_sts::Client::new(&shared));
         let config = aws_sdk_dynamodb::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        let config = config.interceptor(PayloadHash).build();
+        let config = config.interceptor(PayloadHash).interceptor(NoTokenInClear).build();
         let streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        let mut streams = streams.interceptor(PayloadHash);
+        let mut streams = streams.interceptor(PayloadHash).interceptor(NoTokenInClear);
         if let Some(url) = &options.streams_endpoint_url {
             streams = streams.endpoint_url(url);
         }
         let streams = streams.build();
         Self {
             client: aws_sdk_dynamodb::Client::from_conf(config),
+            identity,
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
             options,
             described: Described::default(),
@@ -105,11 +116,6 @@ impl Target {
             owner: Owner::default(),
         }
     }
-}
-
-fn is_local(url: &str) -> bool {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
 }
 
 /// HTTPS by rustls on ring: the SDK's default back end needs cmake and minutes to build. As the SDK's own client does, it goes by

@@ -128,6 +128,7 @@ impl Target {
             .set_key_schema(Some(key_schema(schema.key())))
             .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
             .billing_mode(BillingMode::PayPerRequest)
+            .set_deletion_protection_enabled(self.options.deletion_protection.then_some(true))
             .send()
             .await;
         if let Err(error) = created.map_err(|e| fault::error(&doing, e)) {
@@ -140,6 +141,7 @@ impl Target {
         if ttl {
             self.ensure_expiry(table).await?;
         }
+        self.protect(table).await?;
         Ok(there)
     }
 

@@ -74,7 +74,8 @@ impl Source {
         let mut statements = vec![
             "CREATE SCHEMA IF NOT EXISTS lockstep_archive".to_owned(),
             "CREATE TABLE IF NOT EXISTS lockstep_archive.completed (
-                 singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), completed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                 singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+                     completed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
                  epoch bigint NOT NULL, actor text NOT NULL, journal_file text NOT NULL)"
                 .to_owned(),
             // An earlier migration of other tables may be here as well: its journal stays, and this one's follows.
@@ -117,7 +118,8 @@ impl Source {
     ) -> Result<i64> {
         sqlx::query_scalar(
             "INSERT INTO lockstep_archive.journal (id, at, actor, kind, intent, step, detail)
-             SELECT coalesce(max(id), 0) + 1, clock_timestamp(), $1, $2, $3, $4, $5 FROM lockstep_archive.journal RETURNING id",
+             SELECT coalesce(pg_catalog.max(id), 0) + 1, pg_catalog.clock_timestamp(), $1, $2, $3, $4, $5
+                 FROM lockstep_archive.journal RETURNING id",
         )
         .bind(actor)
         .bind(kind.name())
@@ -174,17 +176,21 @@ impl Source {
 }
 
 async fn is_there(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
-    let there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(binding.relation.sql()).fetch_one(connection);
+    let there =
+        sqlx::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL").bind(binding.relation.sql()).fetch_one(connection);
     there.await.doing("looking for a source table")
 }
 
 async fn is_guarded(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2)")
-        .bind(binding.relation.sql())
-        .bind(GUARD)
-        .fetch_one(connection)
-        .await
-        .doing("looking for the guard of a table")
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1)
+        AND tgname = $2)",
+    )
+    .bind(binding.relation.sql())
+    .bind(GUARD)
+    .fetch_one(connection)
+    .await
+    .doing("looking for the guard of a table")
 }
 
 fn guard_function() -> String {

@@ -27,7 +27,7 @@ const REVERSE_FEED: (i32, i32) = (BARRIER.0, 3);
 /// # Cancel safety
 /// The transaction must be rolled back afterwards, as after any cancelled statement.
 pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
-    sqlx::query("SELECT pg_advisory_xact_lock_shared($1, $2)")
+    sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock_shared($1, $2)")
         .bind(BARRIER.0)
         .bind(BARRIER.1)
         .execute(transaction)
@@ -43,7 +43,7 @@ pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
 /// [`Kind::Busy`] when a write transaction stayed open for longer.
 pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Duration) -> Result<()> {
     limit_lock_waits(transaction, lock_timeout).await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
+    sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1, $2)")
         .bind(BARRIER.0)
         .bind(BARRIER.1)
         .execute(&mut *transaction)
@@ -106,8 +106,8 @@ impl Source {
         // On a replica the lock of the same name is another one, and free.
         require_writer(&mut connection, &Told::default()).await.doing(&taking)?;
         // Or else a role's `idle_session_timeout` ends it, and the lock with it, between two looks.
-        super::make_a_session(&mut connection).await.doing(&taking)?;
-        let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
+        super::make_own_session(&mut connection).await.doing(&taking)?;
+        let got: bool = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_lock($1, $2)")
             .bind(key.0)
             .bind(key.1)
             .fetch_one(&mut connection)
@@ -128,7 +128,8 @@ impl Source {
 async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option<i32>> {
     sqlx::query_scalar(
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2
-             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1",
+             AND database = (SELECT oid FROM pg_database WHERE datname = pg_catalog.current_database())
+                 LIMIT 1",
     )
     .bind(key.0)
     .bind(key.1)

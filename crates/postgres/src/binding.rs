@@ -82,7 +82,7 @@ impl TableBinding {
     /// The source key of a row called `alias`, as `jsonb`. Trigger, relay and stores all use this one expression.
     pub fn key_sql(&self, alias: &str) -> String {
         let parts = self.table.key_columns().iter().map(|c| (c.key_expression)(&format!("{alias}.{}", quote_identifier(c.name))));
-        format!("jsonb_build_array({})", list(parts))
+        format!("pg_catalog.jsonb_build_array({})", list(parts))
     }
 
     /// Names of the primary key's columns.

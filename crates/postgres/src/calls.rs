@@ -233,13 +233,13 @@ fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> St
          #variable_conflict use_column
          BEGIN
              -- An expression costs less than a query. What it is put into, the write sets.
-             lockstep_key := pg_advisory_xact_lock_shared({class}, {barrier})::text;
+             lockstep_key := pg_catalog.pg_advisory_xact_lock_shared({class}, {barrier})::text;
              IF (SELECT c.epoch FROM lockstep.control c) IS DISTINCT FROM ${believed}
-                OR current_setting('transaction_isolation') <> 'read committed' THEN
+                OR pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
                  RAISE EXCEPTION 'lockstep: the phase is another than the caller believes' USING ERRCODE = '{STALE}';
              END IF;
              {write} INTO {places}, lockstep_key{old_key};
-             lockstep_xid := pg_current_xact_id_if_assigned()::text;
+             lockstep_xid := pg_catalog.pg_current_xact_id_if_assigned()::text;
              IF lockstep_key IS NULL THEN RETURN; END IF;
              lockstep_now := {now};
              IF ${marks} THEN

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
+use super::path::{lend, take_back};
 use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
 
@@ -82,7 +83,7 @@ impl Source {
             "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version)
              VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version,
-                 fingerprint = excluded.fingerprint, captured_at = clock_timestamp()",
+                 fingerprint = excluded.fingerprint, captured_at = pg_catalog.clock_timestamp()",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
@@ -166,10 +167,13 @@ impl CaptureState {
 
 async fn install_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<()> {
     let computed = Computed::read(connection, binding).await?;
+    // A parameter may be of a type of the application's, which the row type names without a schema. Nothing
+    // is called here.
+    lend(connection).await?;
     for function in super::calls::functions(binding, &computed) {
         connection.execute(AssertSqlSafe(function)).await.doing(doing)?;
     }
-    Ok(())
+    take_back(connection).await
 }
 
 /// Whether a captured table lacks one of the functions that this program calls.
@@ -190,8 +194,9 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
 /// What identifies both triggers as they are, and how many of them are enabled always.
 async fn read_triggers(connection: &mut PgConnection, binding: &TableBinding) -> Result<(String, i64)> {
     sqlx::query_as(
-        "SELECT coalesce(string_agg(oid || ':' || xmin, ' ' ORDER BY tgname), ''), count(*) FILTER (WHERE tgenabled = 'A')
-         FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname IN ($2, $3)",
+        "SELECT coalesce(pg_catalog.string_agg(oid || ':' || xmin, ' '
+            ORDER BY tgname), ''), pg_catalog.count(*) FILTER (WHERE tgenabled = 'A')
+         FROM pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1) AND tgname IN ($2, $3)",
     )
     .bind(binding.relation.sql())
     .bind(trigger_name(binding))
@@ -253,14 +258,15 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              frozen_at bigint;
              out_of_date boolean;
          BEGIN
-             PERFORM pg_advisory_xact_lock_shared({class}, {barrier});
+             PERFORM pg_catalog.pg_advisory_xact_lock_shared({class}, {barrier});
              SELECT f.last_value INTO frozen_at FROM lockstep.frozen_seq f;
              IF frozen_at > 0 THEN
                  SELECT c.phase, c.epoch < frozen_at INTO phase_now, out_of_date FROM lockstep.control c;
                  IF out_of_date THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
              END IF;
              IF phase_now = '{frozen}' THEN
-                 IF EXISTS (SELECT FROM lockstep.reverse_writers w WHERE w.xid = pg_current_xact_id()) THEN RETURN NULL; END IF;
+                 IF EXISTS (SELECT FROM lockstep.reverse_writers w
+                     WHERE w.xid = pg_catalog.pg_current_xact_id()) THEN RETURN NULL; END IF;
                  PERFORM lockstep.refuse_frozen(TG_OP, TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
              END IF;
              IF TG_OP <> 'INSERT' THEN old_key := {old_key}; END IF;

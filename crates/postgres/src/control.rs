@@ -121,13 +121,16 @@ pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, leas
         let note = sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1)").bind(epoch.0).execute(&mut *transaction);
         note.await.doing(doing)?;
     }
-    sqlx::query("UPDATE lockstep.control SET phase = $1, epoch = $2, changed_at = clock_timestamp()")
-        .bind(to.name())
-        .bind(epoch.0)
-        .execute(&mut *transaction)
-        .await
-        .doing(doing)?;
-    sqlx::query("SELECT pg_notify($1, $2)")
+    sqlx::query(
+        "UPDATE lockstep.control SET phase = $1, epoch = $2,
+        changed_at = pg_catalog.clock_timestamp()",
+    )
+    .bind(to.name())
+    .bind(epoch.0)
+    .execute(&mut *transaction)
+    .await
+    .doing(doing)?;
+    sqlx::query("SELECT pg_catalog.pg_notify($1, $2)")
         .bind(PHASE_CHANNEL)
         .bind(format!("{} {}", to.name(), epoch.0))
         .execute(&mut *transaction)
@@ -206,8 +209,9 @@ impl Source {
     pub async fn enable_relay(&self, name: &str) -> Result<()> {
         let doing = format!("opening {name} for changes");
         let done = sqlx::query(
-            "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at, clock_timestamp())
-             WHERE name = $1 AND NOT cold_open AND coalesce(cold_unsafe_until <= clock_timestamp(), true)",
+            "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
+                pg_catalog.clock_timestamp())
+             WHERE name = $1 AND NOT cold_open AND coalesce(cold_unsafe_until <= pg_catalog.clock_timestamp(), true)",
         )
         .bind(name)
         .execute(self.pool())
@@ -235,7 +239,8 @@ impl Source {
     pub async fn end_cold(&self, name: &str, unsafe_for: Option<std::time::Duration>) -> Result<()> {
         sqlx::query(
             "UPDATE lockstep.tables SET cold_open = false,
-                 cold_unsafe_until = greatest(cold_unsafe_until, clock_timestamp() + make_interval(secs => $2)) WHERE name = $1",
+                 cold_unsafe_until = greatest(cold_unsafe_until,
+                     pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2)) WHERE name = $1",
         )
         .bind(name)
         .bind(unsafe_for.map(|d| d.as_secs_f64()))

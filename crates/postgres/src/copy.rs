@@ -125,7 +125,8 @@ impl Source {
         let same = binding.primary_key().map(quote_identifier).map(|name| format!("s.{name} = k.{name}"));
         let select = format!(
             "SELECT {columns} FROM (SELECT {key} FROM {relation} AS s{filter}
-                                    ORDER BY hashtextextended(ROW({key})::text, {seed}), {key} LIMIT {rows}) AS k
+                                    ORDER BY pg_catalog.hashtextextended(ROW({key})::text, {seed}), {key}
+                                        LIMIT {rows}) AS k
              JOIN {relation} AS s ON {same}",
             columns = binding.columns_sql("s"),
             relation = binding.relation.sql(),
@@ -180,7 +181,8 @@ impl Source {
         let wanted = (pieces * 50) as f64;
         let percent = (100.0 * wanted / rows_estimate.max(1) as f64).clamp(0.001, 100.0);
         let sql = format!(
-            "WITH sample AS (SELECT {key}, row_number() OVER (ORDER BY {key}) AS n, count(*) OVER () AS total
+            "WITH sample AS (SELECT {key}, pg_catalog.row_number() OVER (ORDER BY {key}) AS n,
+                pg_catalog.count(*) OVER () AS total
                              FROM {relation} AS s TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1))
              SELECT ARRAY[{texts}] FROM sample AS s
              WHERE n % greatest(total / {pieces}, 1) = 0 AND ({key}) < ({}) ORDER BY {key}",

@@ -50,7 +50,8 @@ fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
 /// What happens to a row that is a dead letter already.
 const SET_ASIDE: &str = "DO UPDATE SET
     version = greatest(x.version, excluded.version), stage = excluded.stage, reason = excluded.reason,
-    attempts = x.attempts + 1, found_at = clock_timestamp(), acknowledged_at = NULL, acknowledged_by = NULL";
+    attempts = x.attempts + 1, found_at = pg_catalog.clock_timestamp(), acknowledged_at = NULL,
+        acknowledged_by = NULL";
 
 impl Source {
     /// Sets aside a row of the backfill, if it still is as it was read: `tuple` is what [`CopyChunk::row`](super::CopyChunk::row)
@@ -79,7 +80,7 @@ impl Source {
             "WITH found AS (SELECT {key} AS key FROM {relation} AS s WHERE {this_row} AND {STATE} = $4),
              aside AS (INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
                        SELECT $1, key, $2, 'backfill', $3 FROM found ON CONFLICT (table_name, {digest}) DO NOTHING)
-             SELECT count(*) FROM found",
+             SELECT pg_catalog.count(*) FROM found",
             key = binding.key_sql("s"),
             digest = digest_sql("key"),
         );
@@ -148,8 +149,10 @@ impl Source {
             "SELECT table_name, key::text AS key, version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
              FROM lockstep.dead_letters WHERE table_name = $1
              UNION ALL SELECT table_name, coalesce(key::text, place), 0, 'reverse-feed', why, found_at, (1 + tries)::int,
-                              (to_jsonb(a) ->> 'acknowledged_at')::timestamptz, to_jsonb(a) ->> 'acknowledged_by'
-             FROM lockstep.reverse_again a WHERE table_name = $1 AND (to_jsonb(a) ->> 'for_good')::boolean
+                              (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz,
+                                  pg_catalog.to_jsonb(a) ->> 'acknowledged_by'
+             FROM lockstep.reverse_again a WHERE table_name = $1
+                 AND (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean
              ORDER BY found_at, key LIMIT $2",
         )
         .bind(table)
@@ -165,10 +168,11 @@ impl Source {
     /// The driver's.
     pub async fn count_dead_letters(&self, table: &str) -> Result<(i64, i64)> {
         sqlx::query_as(
-            "SELECT count(*), count(*) FILTER (WHERE acknowledged_at IS NULL)
+            "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE acknowledged_at IS NULL)
              FROM (SELECT acknowledged_at FROM lockstep.dead_letters WHERE table_name = $1
-                   UNION ALL SELECT (to_jsonb(a) ->> 'acknowledged_at')::timestamptz FROM lockstep.reverse_again a
-                             WHERE table_name = $1 AND (to_jsonb(a) ->> 'for_good')::boolean) AS letters",
+                   UNION ALL SELECT (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz
+                       FROM lockstep.reverse_again a
+                             WHERE table_name = $1 AND (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean) AS letters",
         )
         .bind(table)
         .fetch_one(self.pool())
@@ -204,11 +208,13 @@ impl Source {
     pub async fn acknowledge_dead_letters(&self, table: &str, actor: &str) -> Result<u64> {
         self.migrate_schema().await?;
         let done: i64 = sqlx::query_scalar(
-            "WITH there AS (UPDATE lockstep.dead_letters SET acknowledged_at = clock_timestamp(), acknowledged_by = $2
+            "WITH there AS (UPDATE lockstep.dead_letters SET acknowledged_at = pg_catalog.clock_timestamp(),
+                acknowledged_by = $2
                             WHERE table_name = $1 AND acknowledged_at IS NULL RETURNING 1),
-                  back AS (UPDATE lockstep.reverse_again SET acknowledged_at = clock_timestamp(), acknowledged_by = $2
+                  back AS (UPDATE lockstep.reverse_again SET acknowledged_at = pg_catalog.clock_timestamp(),
+                      acknowledged_by = $2
                            WHERE table_name = $1 AND for_good AND acknowledged_at IS NULL RETURNING 1)
-             SELECT (SELECT count(*) FROM there) + (SELECT count(*) FROM back)",
+             SELECT (SELECT pg_catalog.count(*) FROM there) + (SELECT pg_catalog.count(*) FROM back)",
         )
         .bind(table)
         .bind(actor)

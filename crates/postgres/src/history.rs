@@ -53,7 +53,8 @@ impl Source {
     /// # Errors
     /// When the server does not answer.
     pub async fn history(&self) -> Result<Option<String>> {
-        let sql = "SELECT (pg_control_system()).system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+        let sql = "SELECT (pg_catalog.pg_control_system()).system_identifier || '/'
+            || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)";
         match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
             Ok(history) => Ok(Some(history)),
             // Some services do not let anybody ask.
@@ -105,10 +106,10 @@ impl Source {
                  UPDATE lockstep.history h SET server = coalesce(h.server, $4), version = greatest(h.version, (SELECT last_value FROM now))
                  RETURNING (SELECT last_value FROM now) AS last_value)
              INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
-             SELECT $1, 1, self.last_value, clock_timestamp() FROM self
+             SELECT $1, 1, self.last_value, pg_catalog.clock_timestamp() FROM self
              ON CONFLICT (table_name) DO UPDATE SET marking = m.marking + 1, version = excluded.version, marked_at = excluded.marked_at
-             WHERE m.marked < m.marking OR m.marked_at < excluded.marked_at - make_interval(secs => $3)
-                OR (m.version <> excluded.version AND m.marked_at < excluded.marked_at - make_interval(secs => $2))
+             WHERE m.marked < m.marking OR m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $3)
+                OR (m.version <> excluded.version AND m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $2))
              RETURNING marking, version",
         )
         .bind(table)
@@ -155,10 +156,13 @@ impl Source {
             .await
             .doing(doing)?;
         sqlx::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
-        sqlx::query("UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at, clock_timestamp())")
-            .execute(transaction)
-            .await
-            .doing(doing)?;
+        sqlx::query(
+            "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
+            pg_catalog.clock_timestamp())",
+        )
+        .execute(transaction)
+        .await
+        .doing(doing)?;
         Ok(())
     }
 
@@ -169,17 +173,21 @@ impl Source {
     /// The driver's.
     pub async fn follow_target(transaction: &mut PgConnection, from: Epoch, to: Epoch) -> Result<()> {
         let doing = "following the target";
-        sqlx::query("INSERT INTO lockstep.target_epochs SELECT generate_series($1::bigint, $2) ON CONFLICT DO NOTHING")
-            .bind(from.0)
-            .bind(to.0)
-            .execute(&mut *transaction)
-            .await
-            .doing(doing)?;
+        sqlx::query(
+            "INSERT INTO lockstep.target_epochs SELECT pg_catalog.generate_series($1::bigint, $2)
+                ON CONFLICT DO NOTHING",
+        )
+        .bind(from.0)
+        .bind(to.0)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
         for sql in [
             "DELETE FROM lockstep.pending",
             "DELETE FROM lockstep.intents",
             // The way back stays closed until the whole target was read.
-            "UPDATE lockstep.reverse_tables SET lost_at = clock_timestamp(), lost_why = 'PostgreSQL was set back'",
+            "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(),
+                lost_why = 'PostgreSQL was set back'",
         ] {
             sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
         }

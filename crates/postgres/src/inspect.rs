@@ -1,6 +1,8 @@
 //! What a source table looks like: its columns, its key, what hangs on it.
 
-use lockstep_core::{Doing, Error, Kind, Result, Window};
+use lockstep_core::{
+    ColumnSpec, DELETED_ATTRIBUTE, Doing, Error, Kind, Result, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE, Window,
+};
 
 use crate::window_sql;
 use sqlx::Row as _;
@@ -37,14 +39,30 @@ pub struct Dependent {
     pub name: String,
 }
 
+/// Whether a row type reads a type of the source. One of schema `public` is printed with its schema for
+/// sessions with our own search path.
+fn accepts(spec: &ColumnSpec, sql_type: &str) -> bool {
+    (spec.accepts)(sql_type) || sql_type.strip_prefix("public.").is_some_and(spec.accepts)
+}
+
+/// Attributes of an item that are no columns. An item with two of one name would hold whichever comes last.
+const OURS: [&str; 4] = [VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE, DELETED_ATTRIBUTE, TTL_ATTRIBUTE];
+
 impl SourceTable {
     /// What keeps `binding` from reading this table, one sentence each.
     pub fn mismatches(&self, binding: &TableBinding) -> Vec<String> {
         let mut found = Vec::new();
         for spec in binding.table.columns() {
+            if OURS.contains(&spec.name) {
+                found.push(format!(
+                    "column `{}` is called as an attribute that Lockstep keeps in each item: rename the column, for applications by a \
+                     view in its place",
+                    spec.name
+                ));
+            }
             match self.columns.iter().find(|(name, ..)| name == spec.name) {
                 None => found.push(format!("column `{}` ({}) is missing", spec.name, spec.sql_type)),
-                Some((name, sql_type, _)) if !(spec.accepts)(sql_type) => {
+                Some((name, sql_type, _)) if !accepts(spec, sql_type) => {
                     found.push(format!("column `{name}` is {sql_type}, the row type expects {}", spec.sql_type));
                 }
                 Some((name, _, true)) if !spec.nullable => {
@@ -79,7 +97,8 @@ impl Source {
     pub async fn describe(&self, binding: &TableBinding) -> Result<SourceTable> {
         let what = format!("describing {}", binding.relation);
         let class = sqlx::query(
-            "SELECT c.oid, c.relkind::text AS kind, greatest(c.reltuples, 0)::bigint AS rows, pg_table_size(c.oid) AS bytes
+            "SELECT c.oid, c.relkind::text AS kind, greatest(c.reltuples, 0)::bigint AS rows,
+                pg_catalog.pg_table_size(c.oid) AS bytes
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
         )
         .bind(&binding.relation.schema)
@@ -107,7 +126,8 @@ impl Source {
         }
         let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
         let columns = sqlx::query(
-            "SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable
+            "SELECT attname::text AS name, pg_catalog.format_type(atttypid, atttypmod) AS type,
+                NOT attnotnull AS nullable
              FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         )
         .bind(oid)
@@ -115,7 +135,8 @@ impl Source {
         .await
         .doing(&what)?;
         let key = sqlx::query(
-            "SELECT c.condeferrable AS deferrable, array_agg(a.attname::text ORDER BY k.position) AS columns
+            "SELECT c.condeferrable AS deferrable, pg_catalog.array_agg(a.attname::text
+                ORDER BY k.position) AS columns
              FROM pg_constraint c CROSS JOIN pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, position)
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
              WHERE c.conrelid = $1 AND c.contype = 'p' GROUP BY c.condeferrable",
@@ -170,7 +191,8 @@ impl Source {
             return Ok(vec![(String::new(), self.count(binding, window).await?)]);
         };
         let sql = format!(
-            "SELECT coalesce(to_char(s.{} AT TIME ZONE 'UTC', 'YYYY-MM-DD'), ''), count(*) FROM {} AS s{} GROUP BY 1 ORDER BY 1",
+            "SELECT coalesce(pg_catalog.to_char(s.{} AT TIME ZONE 'UTC', 'YYYY-MM-DD'), ''),
+                pg_catalog.count(*) FROM {} AS s{} GROUP BY 1 ORDER BY 1",
             super::quote_identifier(column),
             binding.relation.sql(),
             window_sql(window, binding, "WHERE")
@@ -183,7 +205,8 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn count(&self, binding: &TableBinding, window: &Window) -> Result<i64> {
-        let sql = format!("SELECT count(*) FROM {} AS s{}", binding.relation.sql(), window_sql(window, binding, "WHERE"));
+        let sql =
+            format!("SELECT pg_catalog.count(*) FROM {} AS s{}", binding.relation.sql(), window_sql(window, binding, "WHERE"));
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("counting source rows")
     }
 }

@@ -24,9 +24,9 @@ const EXPIRED_KEPT: &str = "1 day";
 pub async fn register(connection: &mut PgConnection, who: &Registration) -> Result<()> {
     sqlx::query(
         "INSERT INTO lockstep.instances (id, name, host, pid, started_at, lease_ms)
-         VALUES ($1, $2, coalesce(host(inet_client_addr()), 'local'), $3, $4, $5)
+         VALUES ($1, $2, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), $3, $4, $5)
          ON CONFLICT (id) DO UPDATE SET host = excluded.host, epoch = NULL, state = 'live',
-             renewals = lockstep.instances.renewals + 1, renewed_at = clock_timestamp()",
+             renewals = lockstep.instances.renewals + 1, renewed_at = pg_catalog.clock_timestamp()",
     )
     .bind(who.id)
     .bind(&who.name)
@@ -45,7 +45,8 @@ pub async fn renew(connection: &mut PgConnection, id: i64, epoch: Option<Epoch>)
     let doing = "renewing this instance's lease";
     let renewed: Option<PgRow> = sqlx::query(
         "WITH renewed AS (
-             UPDATE lockstep.instances SET epoch = $2, renewals = renewals + 1, renewed_at = clock_timestamp()
+             UPDATE lockstep.instances SET epoch = $2, renewals = renewals + 1,
+                 renewed_at = pg_catalog.clock_timestamp()
              WHERE id = $1 AND state = 'live' RETURNING id)
          SELECT phase, epoch, changed_at FROM lockstep.control, renewed",
     )
@@ -75,7 +76,8 @@ impl Source {
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
         let found = sqlx::query_as(
             // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better match.
-            "SELECT *, lease_ms - (1000::float8 * extract(epoch FROM clock_timestamp() - renewed_at)::float8)::bigint AS lease_left_ms
+            "SELECT *, lease_ms - (1000::float8 * extract(epoch
+                FROM pg_catalog.clock_timestamp() - renewed_at)::float8)::bigint AS lease_left_ms
              FROM lockstep.instances ORDER BY state DESC, name, started_at, id",
         )
         .fetch_all(self.pool())
@@ -101,11 +103,14 @@ impl Source {
             .await
             .doing(doing)?;
         // Processes that were killed never come back for their rows.
-        sqlx::query("DELETE FROM lockstep.instances WHERE state = 'expired' AND renewed_at < clock_timestamp() - $1::interval")
-            .bind(EXPIRED_KEPT)
-            .execute(self.pool())
-            .await
-            .doing(doing)?;
+        sqlx::query(
+            "DELETE FROM lockstep.instances WHERE state = 'expired'
+                AND renewed_at < pg_catalog.clock_timestamp() - $1::interval",
+        )
+        .bind(EXPIRED_KEPT)
+        .execute(self.pool())
+        .await
+        .doing(doing)?;
         Ok(noted.rows_affected() == 1)
     }
 }

@@ -55,10 +55,13 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 /// phase must be read by a statement that starts after the barrier was had.
 pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
     let mut transaction = begin_behind_barrier(&source.sessions, None).await?;
-    let row = sqlx::query("SELECT phase, epoch, changed_at, pg_current_xact_id()::text AS xid FROM lockstep.control")
-        .fetch_one(&mut *transaction)
-        .await
-        .doing("reading the phase")?;
+    let row = sqlx::query(
+        "SELECT phase, epoch, changed_at, pg_catalog.pg_current_xact_id()::text AS xid
+        FROM lockstep.control",
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .doing("reading the phase")?;
     let id = parse_xid(row.get("xid"))?;
     Ok((transaction, control_of_row(&row)?, id))
 }
@@ -66,7 +69,9 @@ pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control,
 async fn begin_behind_barrier(sessions: &Sessions, lock_timeout: Option<Duration>) -> Result<SourceTransaction> {
     let (class, object) = BARRIER;
     let timeout = lock_timeout.map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis())).unwrap_or_default();
-    let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_advisory_xact_lock_shared({class}, {object})");
+    let sql = format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_catalog.pg_advisory_xact_lock_shared({class}, {object})"
+    );
     begin_with(sessions, sql, "beginning a write").await
 }
 
@@ -151,7 +156,7 @@ async fn settle_one(transaction: &mut PgConnection, key: &MarkedKey, version: Ve
     let sql = format!(
         "WITH gone AS (DELETE FROM lockstep.pending WHERE {same} AND version = $3),
          cured AS (DELETE FROM lockstep.dead_letters WHERE {same} AND version < $3)
-         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()"
+         DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id()"
     );
     let settle = sqlx::query(AssertSqlSafe(sql));
     settle.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
@@ -163,12 +168,13 @@ async fn settle_many(transaction: &mut PgConnection, held: &[(&MarkedKey, Versio
     let versions: Vec<i64> = held.iter().map(|(_, version)| version.0).collect();
     let sql = format!(
         "WITH held AS MATERIALIZED (
-             SELECT t AS table_name, {of_held} AS digest, v AS version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
+             SELECT t AS table_name, {of_held} AS digest, v AS version FROM unnest($1::text[],
+                 $2::text[], $3::bigint[]) AS d (t, k, v)),
          gone AS (DELETE FROM lockstep.pending p USING held h
                   WHERE p.table_name = h.table_name AND {of_mark} = h.digest AND p.version = h.version),
          cured AS (DELETE FROM lockstep.dead_letters x USING held h
                    WHERE x.table_name = h.table_name AND {of_letter} = h.digest AND x.version < h.version)
-         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
+         DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id()",
         of_held = digest_sql("k::jsonb"),
         of_mark = digest_sql("p.key"),
         of_letter = digest_sql("x.key"),
@@ -186,7 +192,8 @@ impl Source {
         let mut session = self.intents.take().await.doing(doing)?;
         sqlx::query(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
-             SELECT $1::text::xid8, t, k::jsonb, r FROM unnest($2::text[], $3::text[], $4::bigint[]) AS d (t, k, r)",
+             SELECT $1::text::xid8, t, k::jsonb, r FROM unnest($2::text[], $3::text[],
+                 $4::bigint[]) AS d (t, k, r)",
         )
         .bind(id.0.to_string())
         .bind(&tables)
@@ -205,7 +212,9 @@ impl Source {
     /// The driver's.
     pub async fn open_writes_age(&self) -> Result<(i64, f64)> {
         sqlx::query_as(
-            "SELECT count(*), greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(made_at)), 0))::float8 FROM lockstep.intents",
+            "SELECT pg_catalog.count(*), greatest(0, coalesce(extract(epoch
+                FROM pg_catalog.clock_timestamp() - pg_catalog.min(made_at)), 0))::float8
+                    FROM lockstep.intents",
         )
         .fetch_one(self.intents.pool())
         .await
@@ -233,7 +242,8 @@ impl Source {
             "WITH settled AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
                               RETURNING table_name, key, repair_version)
              INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT table_name, key, max(repair_version) FROM settled GROUP BY table_name, key ORDER BY table_name, key
+             SELECT table_name, key, pg_catalog.max(repair_version) FROM settled GROUP BY table_name, key
+                 ORDER BY table_name, key
              ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
             digest_sql("key")
         );
@@ -248,7 +258,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn open_write_intents(&self) -> Result<i64> {
-        sqlx::query_scalar("SELECT count(*) FROM lockstep.intents")
+        sqlx::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.intents")
             .fetch_one(self.intents.pool())
             .await
             .doing("counting open intents")

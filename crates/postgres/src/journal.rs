@@ -146,7 +146,8 @@ impl Source {
     /// The driver's.
     pub async fn was_noted(&self, intent: IntentId, step: &str) -> Result<bool> {
         sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM lockstep.journal WHERE id > $1 AND kind = 'note' AND step = $2 AND detail -> 'of' = to_jsonb($1))",
+            "SELECT EXISTS (SELECT FROM lockstep.journal WHERE id > $1 AND kind = 'note' AND step = $2
+                AND detail -> 'of' = pg_catalog.to_jsonb($1))",
         )
         .bind(intent.0)
         .bind(step)

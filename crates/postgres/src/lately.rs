@@ -19,7 +19,7 @@ impl Source {
     pub async fn note_deliveries(&self) -> Result<i64> {
         sqlx::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
-                 noted_until = greatest(noted_until, clock_timestamp() + make_interval(hours => $1)) RETURNING number",
+                 noted_until = greatest(noted_until, pg_catalog.clock_timestamp() + pg_catalog.make_interval(hours => $1)) RETURNING number",
         )
         .bind(NOTED_FOR_H)
         .fetch_one(self.pool())
@@ -34,7 +34,7 @@ impl Source {
     pub async fn delivered_since(&self, table: &str, number: i64, limit: i64) -> Result<Vec<Vec<String>>> {
         sqlx::query_scalar(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
-            "SELECT ARRAY(SELECT e.value FROM jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
+            "SELECT ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
              FROM lockstep.unverified WHERE table_name = $1 AND pass >= $2 LIMIT $3",
         )
         .bind(table)

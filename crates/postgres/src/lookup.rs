@@ -21,7 +21,8 @@ pub struct KeyState {
 /// The version under which a key is pending, by its mark or by the open intent of a strict write.
 fn pending_sql(key: &str) -> String {
     format!(
-        "coalesce(p.version, (SELECT max(i.repair_version) FROM lockstep.intents i WHERE i.table_name = $1 AND {} = {}))",
+        "coalesce(p.version, (SELECT pg_catalog.max(i.repair_version) FROM lockstep.intents i
+            WHERE i.table_name = $1 AND {} = {}))",
         digest_sql("i.key"),
         digest_sql(key),
     )
@@ -61,7 +62,8 @@ pub(super) fn keys_sql(binding: &TableBinding, first: usize) -> String {
     let places = (0..columns.len()).map(|at| format!("${}::text[]", first + 1 + at));
     let parts = columns.iter().enumerate().map(|(at, c)| (c.key_expression)(&format!("u.k{at}::{}", c.sql_type)));
     format!(
-        "(SELECT u.n, jsonb_build_array({}) AS key FROM unnest(${first}::int[], {}) AS u (n, {}))",
+        "(SELECT u.n, pg_catalog.jsonb_build_array({}) AS key FROM unnest(${first}::int[],
+            {}) AS u (n, {}))",
         list(parts),
         list(places),
         list(names)
@@ -105,7 +107,7 @@ impl Source {
         let columns = binding.table.key_columns();
         let sql = format!(
             "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, s.{first_key} IS NOT NULL AS exists, {row}
-             FROM generate_series(0, {last}) AS asked (n) LEFT JOIN {rows} AS k USING (n)
+             FROM pg_catalog.generate_series(0, {last}) AS asked (n) LEFT JOIN {rows} AS k USING (n)
              LEFT JOIN lockstep.pending p ON p.table_name = $1 AND {of_mark} = {digest}
              LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND {of_letter} = {digest}
              LEFT JOIN {relation} AS s ON {same_row} ORDER BY n",

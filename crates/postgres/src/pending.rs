@@ -105,7 +105,8 @@ impl Source {
             KeyOrder::Descending => ("<", "DESC"),
         };
         let sql = format!(
-            "SELECT p.key::text AS key, p.version, s.{first_key} IS NOT NULL AS exists, {columns}, statement_timestamp() AS read_at
+            "SELECT p.key::text AS key, p.version, s.{first_key} IS NOT NULL AS exists, {columns},
+                pg_catalog.statement_timestamp() AS read_at
              FROM (SELECT key, version FROM lockstep.pending
                    WHERE table_name = $1 AND ($2::jsonb IS NULL OR {of_mark} {after_sql} {of_last})
                    ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
@@ -152,7 +153,8 @@ impl Source {
         let doing = "acknowledging delivered keys";
         let mut session = self.session(doing).await?;
         let sql = format!(
-            "WITH delivered AS MATERIALIZED (SELECT {of_delivered} AS digest, v AS version FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
+            "WITH delivered AS MATERIALIZED (SELECT {of_delivered} AS digest, v AS version
+                FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
              locked AS MATERIALIZED (
                  SELECT d.digest, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d ON {of_mark} = d.digest
                  WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),
@@ -161,7 +163,7 @@ impl Source {
                          WHERE p.table_name = $1 AND {of_mark} = l.digest AND NOT l.settled),
              cured AS (DELETE FROM lockstep.dead_letters x USING delivered d
                        WHERE x.table_name = $1 AND {of_letter} = d.digest AND x.version < d.version)
-             SELECT count(*) FROM gone",
+             SELECT pg_catalog.count(*) FROM gone",
             of_delivered = digest_sql("k::jsonb"),
             of_mark = digest_sql("p.key"),
             of_letter = digest_sql("x.key"),
@@ -199,7 +201,8 @@ impl Source {
     pub async fn lag(&self, table: &str) -> Result<Lag> {
         let (keys, oldest_s): (i64, f64) = sqlx::query_as(
             // An open intent is a mark to be: its key may be a phantom's (see `intents`).
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8
+            "SELECT pg_catalog.count(*), coalesce(extract(epoch
+                FROM pg_catalog.clock_timestamp() - pg_catalog.min(since)), 0)::float8
              FROM (SELECT marked_at AS since FROM lockstep.pending WHERE table_name = $1
                    UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1) AS open",
         )

@@ -79,7 +79,8 @@ impl Source {
         let doing = "storing the plan of a backfill";
         let mut transaction = self.begin(doing).await?;
         let planned = sqlx::query(
-            "UPDATE lockstep.tables SET planned_at = clock_timestamp(), window_start = $2, window_end = $3
+            "UPDATE lockstep.tables SET planned_at = pg_catalog.clock_timestamp(), window_start = $2,
+                window_end = $3
              WHERE name = $1 AND planned_at IS NULL",
         )
         .bind(table)

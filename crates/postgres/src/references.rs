@@ -33,7 +33,8 @@ impl Source {
         let doing = "checking references";
         let to = Relation { schema: binding.relation.schema.clone(), name: reference.to_table.to_owned() };
         let there: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped)",
+            "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1)
+                AND attname = $2 AND NOT attisdropped)",
         )
         .bind(to.sql())
         .bind(reference.to_column)
@@ -48,7 +49,8 @@ impl Source {
             "WITH dangling AS MATERIALIZED (
                  SELECT {key} AS key FROM {relation} AS s
                  WHERE s.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {to} AS t WHERE t.{to_column} = s.{column}){window})
-             SELECT (SELECT count(*) FROM dangling), ARRAY(SELECT key::text FROM dangling ORDER BY key LIMIT {keys_max})",
+             SELECT (SELECT pg_catalog.count(*) FROM dangling), ARRAY(SELECT key::text FROM dangling
+                 ORDER BY key LIMIT {keys_max})",
             key = binding.key_sql("s"),
             relation = binding.relation.sql(),
             to = to.sql(),

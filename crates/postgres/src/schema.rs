@@ -61,7 +61,7 @@ impl Source {
     /// # Errors
     /// When the server does not answer.
     pub async fn has_schema(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT to_regclass('lockstep.control') IS NOT NULL")
+        sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.control') IS NOT NULL")
             .fetch_one(self.pool())
             .await
             .doing("looking for schema lockstep")
@@ -71,7 +71,10 @@ impl Source {
     ///
     /// 1. The owner of the database makes schema `lockstep` before we do, and a view or a trigger in it. 2. We create what is not
     /// there yet and read the rest. 3. What the view calls runs with the operator's rights.
-    async fn refuse_foreign_schemas(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] where there is such a thing, and the driver's.
+    pub async fn refuse_foreign_schemas(&self) -> Result<()> {
         let foreign: Option<(String, String)> = sqlx::query_as(
             "SELECT what, pg_catalog.pg_get_userbyid(owner)::text FROM (
                  SELECT 'schema ' || n.nspname AS what, n.nspowner AS owner, n.oid AS schema FROM pg_catalog.pg_namespace n
@@ -107,12 +110,16 @@ const DOING: &str = "creating schema lockstep";
 async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
     for attempt in 1.. {
         let mut connection = pool.acquire().await.doing(DOING)?;
-        let error = match migrator.run_direct(None, &mut *connection, false).await {
+        // The first migration, as it was released, calls `setval` without its schema.
+        super::make_own_session(&mut connection).await.doing(DOING)?;
+        let made = migrator.run_direct(None, &mut *connection, false).await;
+        // After a failure the migrator leaves its advisory lock to the session, which takes it along, and an
+        // application's session must not keep our search path.
+        let _ = connection.close().await;
+        let error = match made {
             Ok(()) => return Ok(()),
             Err(error) => of_migrator(error),
         };
-        // After a failure the migrator leaves its advisory lock to the session, which takes it along.
-        let _ = connection.close().await;
         if error.kind != Kind::Busy || attempt >= LOCK_TRIES {
             return Err(error);
         }

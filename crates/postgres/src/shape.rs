@@ -20,44 +20,64 @@ const HIDES: &str = "\nlockstep hides: ";
 
 /// The fingerprint of the relation `$1`; no row where there is none.
 ///
+/// Names of schema `public` are left out: they are printed for sessions with our own search path, and were
+/// not for those before it.
+///
 /// Of the shape: numbers of the columns with the expressions of generated ones and the labels of enums; the transactions that
 /// last changed a column; the file of the rows. A rewrite of values changes both of the latter. `VACUUM FULL` changes the file
 /// alone, `SET STATISTICS` the column alone, and neither changes a value.
 const FINGERPRINT: &str = r"
-SELECT coalesce((SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
+                        || pg_catalog.regexp_replace(pg_catalog.format_type(a.atttypid, a.atttypmod),
+                            '^public\.', '')
                         || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, E'\n' ORDER BY a.attnum)
                  FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '')
-    || coalesce((SELECT E'\n' || pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), '')
+    || coalesce((SELECT E'\n' || pg_catalog.pg_get_constraintdef(k.oid) FROM pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'p'), '')
     || E'\nlockstep shape: '
-    || (SELECT md5(coalesce(string_agg(concat_ws(' ', a.attnum, a.attname,
-                   (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
+    || (SELECT pg_catalog.md5(coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attname,
+                   (SELECT pg_catalog.regexp_replace(pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+                       '\mpublic\.', '', 'g')
+                    FROM pg_attrdef d
                     WHERE a.attgenerated <> '' AND d.adrelid = a.attrelid AND d.adnum = a.attnum),
-                   (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = a.atttypid)),
+                   (SELECT pg_catalog.string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e
+                       WHERE e.enumtypid = a.atttypid)),
                    E'\n' ORDER BY a.attnum), ''))
-               || ' ' || md5(coalesce(string_agg(a.xmin::text, ' ' ORDER BY a.attnum), ''))
+               || ' ' || pg_catalog.md5(coalesce(pg_catalog.string_agg(a.xmin::text, ' '
+                   ORDER BY a.attnum), ''))
         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-    || ' ' || coalesce(pg_relation_filenode(c.oid), 0)
-    || coalesce((SELECT string_agg(E'\nlockstep hides: ' || translate(h.what, E'\n', ' '), '' ORDER BY h.what) FROM (
+    || ' ' || coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)
+    || coalesce((SELECT pg_catalog.string_agg(E'\nlockstep hides: ' || pg_catalog.translate(h.what, E'\n',
+        ' '), '' ORDER BY h.what) FROM (
          SELECT 'kind: it is ' || CASE c.relkind WHEN 'p' THEN 'a partitioned table' WHEN 'f' THEN 'a foreign table' WHEN 'v' THEN 'a view'
                     WHEN 'm' THEN 'a materialized view' ELSE 'a relation of kind ' || c.relkind::text END WHERE c.relkind <> 'r'
-         UNION ALL SELECT 'partition: it is a partition of ' || (SELECT string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
+         UNION ALL SELECT 'partition: it is a partition of '
+             || (SELECT pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
                     FROM pg_inherits i WHERE i.inhrelid = c.oid) WHERE c.relispartition
-         UNION ALL SELECT 'inheritance: it inherits from ' || string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
-                    FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition HAVING count(*) > 0
-         UNION ALL SELECT 'inheritance: rows of ' || string_agg(i.inhrelid::regclass::text, ', ' ORDER BY i.inhrelid)
+         UNION ALL SELECT 'inheritance: it inherits from '
+             || pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
+                    FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition
+                        HAVING pg_catalog.count(*) > 0
+         UNION ALL SELECT 'inheritance: rows of ' || pg_catalog.string_agg(i.inhrelid::regclass::text, ', '
+             ORDER BY i.inhrelid)
                     || ' are read through it, and no trigger of it captures them'
-                    FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind <> 'p' HAVING count(*) > 0
+                    FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind <> 'p'
+                        HAVING pg_catalog.count(*) > 0
          UNION ALL SELECT 'persistence: it is ' || CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED: a crash of the server empties it, and no trigger fires'
                     ELSE 'TEMPORARY: no other session sees its rows' END WHERE c.relpersistence <> 'p'
-         UNION ALL SELECT 'row security: role ' || quote_ident(current_user::text) || ' sees only the rows that '
-                    || coalesce((SELECT 'policy ' || string_agg(quote_ident(p.polname), ', policy ' ORDER BY p.polname)
+         UNION ALL SELECT 'row security: role ' || pg_catalog.quote_ident(current_user::text)
+             || ' sees only the rows that '
+                    || coalesce((SELECT 'policy ' || pg_catalog.string_agg(pg_catalog.quote_ident(p.polname),
+                        ', policy ' ORDER BY p.polname)
                                  FROM pg_policy p WHERE p.polrelid = c.oid), 'row level security without a policy') || ' shows to it'
-                    WHERE row_security_active(c.oid)
-         UNION ALL SELECT 'rule: rule ' || string_agg(quote_ident(r.rulename), ', ' ORDER BY r.rulename)
+                    WHERE pg_catalog.row_security_active(c.oid)
+         UNION ALL SELECT 'rule: rule ' || pg_catalog.string_agg(pg_catalog.quote_ident(r.rulename), ', '
+             ORDER BY r.rulename)
                     || ' rewrites what is written to it'
-                    FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D' HAVING count(*) > 0
+                    FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D'
+                        HAVING pg_catalog.count(*) > 0
        ) AS h (what)), '')
-FROM pg_class c WHERE c.oid = to_regclass($1)";
+FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)";
 
 /// How a relation stands to what was captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,9 +195,10 @@ impl Source {
     /// The driver's.
     pub async fn row_security(&self, binding: &TableBinding) -> Result<RowSecurity> {
         sqlx::query_as(
-            "SELECT current_user::text AS role, current_setting('session_replication_role') AS replication_role,
+            "SELECT current_user::text AS role, pg_catalog.current_setting('session_replication_role') AS replication_role,
                     ARRAY(SELECT p.polname::text FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
-                          WHERE c.oid = to_regclass($1) AND c.relrowsecurity ORDER BY 1) AS policies",
+                          WHERE c.oid = pg_catalog.to_regclass($1) AND c.relrowsecurity
+                              ORDER BY 1) AS policies",
         )
         .bind(binding.relation.sql())
         .fetch_one(self.pool())
@@ -246,12 +267,15 @@ impl Source {
             let wrong = shape.wrong().unwrap_or_default();
             return Err(Error::source(Kind::Refused, doing, format!("{wrong}; {}", shape.next())));
         }
-        sqlx::query("UPDATE lockstep.tables SET fingerprint = $2, captured_at = clock_timestamp() WHERE name = $1")
-            .bind(binding.name())
-            .bind(&now)
-            .execute(self.pool())
-            .await
-            .doing(&doing)?;
+        sqlx::query(
+            "UPDATE lockstep.tables SET fingerprint = $2, captured_at = pg_catalog.clock_timestamp()
+            WHERE name = $1",
+        )
+        .bind(binding.name())
+        .bind(&now)
+        .execute(self.pool())
+        .await
+        .doing(&doing)?;
         Ok(())
     }
 }
@@ -285,8 +309,9 @@ impl Shape {
 /// The driver's.
 pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding) -> Result<ColumnTypes> {
     let types: Vec<(String, String)> = sqlx::query_as(
-        "SELECT attname::text, format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END
-         FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+        "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) || CASE WHEN attnotnull
+            THEN ' not null' ELSE '' END
+         FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped",
     )
     .bind(binding.relation.sql())
     .fetch_all(connection)

@@ -37,7 +37,8 @@ impl Source {
     /// The driver's.
     pub async fn standing(&self, table: &str) -> Result<Standing> {
         let (keys, oldest_s, dead_letters): (i64, f64, bool) = sqlx::query_as(
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(marked_at)), 0)::float8,
+            "SELECT pg_catalog.count(*), coalesce(extract(epoch
+                FROM pg_catalog.clock_timestamp() - pg_catalog.min(marked_at)), 0)::float8,
                     EXISTS (SELECT 1 FROM lockstep.dead_letters WHERE table_name = $1 AND acknowledged_at IS NULL)
              FROM (SELECT marked_at FROM lockstep.pending WHERE table_name = $1
                    -- A mark to be: its key may be a phantom's.

@@ -23,11 +23,12 @@ impl Source {
     /// The driver's.
     pub async fn foreign_holders(&self) -> Result<Vec<ForeignHolder>> {
         sqlx::query_as(
-            "SELECT l.pid, a.usename::text AS role, bool_or(l.objid::int = $2) AS barrier
+            "SELECT l.pid, a.usename::text AS role, pg_catalog.bool_or(l.objid::int = $2) AS barrier
              FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
              WHERE l.locktype = 'advisory' AND l.granted AND l.classid::int = $1 AND l.objsubid = 2
                  AND (l.mode = 'ExclusiveLock' OR l.objid::int <> $2) AND a.usename <> current_user
-                 AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+                 AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                     WHERE d.datname = pg_catalog.current_database())
              GROUP BY l.pid, a.usename ORDER BY l.pid",
         )
         .bind(BARRIER.0)

@@ -33,8 +33,10 @@ async fn reads(source: &Source, binding: &TableBinding, key: &str, doing: &str) 
         return Ok(false);
     }
     let same_row = binding.row_of_key_sql("s", "p.key");
-    let sql =
-        format!("SELECT count(s.*) FROM (SELECT $1::jsonb AS key) AS p LEFT JOIN {} AS s ON {same_row}", binding.relation.sql());
+    let sql = format!(
+        "SELECT pg_catalog.count(s.*) FROM (SELECT $1::jsonb AS key) AS p LEFT JOIN {} AS s ON {same_row}",
+        binding.relation.sql()
+    );
     let read = sqlx::query(AssertSqlSafe(sql)).bind(key).execute(source.pool()).await.doing(doing);
     match read {
         Ok(_) => Ok(true),

@@ -67,15 +67,17 @@ impl Source {
     /// [`Kind::Busy`] when write transactions stayed open for too long.
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
-        let is_there: bool =
-            sqlx::query_scalar("SELECT to_regclass('lockstep.passes') IS NOT NULL").fetch_one(self.pool()).await.doing(doing)?;
+        let is_there: bool = sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.passes') IS NOT NULL")
+            .fetch_one(self.pool())
+            .await
+            .doing(doing)?;
         if !is_there {
             return Ok(None);
         }
         let mut transaction = self.begin_alone().await?;
         let number = sqlx::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
-                 noted_until = greatest(noted_until, clock_timestamp() + make_interval(hours => $1)) RETURNING number",
+                 noted_until = greatest(noted_until, pg_catalog.clock_timestamp() + pg_catalog.make_interval(hours => $1)) RETURNING number",
         )
         .bind(NOTED_FOR_H)
         .fetch_one(&mut *transaction)
@@ -207,7 +209,7 @@ impl Source {
         let changed = sets.iter().map(|set| part(set)).collect::<Vec<_>>().join(" UNION ");
         let sql = format!(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
-            "SELECT key::text, ARRAY(SELECT e.value FROM jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
+            "SELECT key::text, ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
              FROM (SELECT key FROM ({changed}) AS changed ORDER BY {digest} LIMIT $3) AS page ORDER BY {of_page}",
             of_page = digest_sql("page.key"),
         );

@@ -61,7 +61,7 @@ pub(crate) fn how_to_migrate(stores: &Stores) -> String {
     format!(
         "\nTo keep it busy, in another terminal:\n\n  examples/loan-app/load.sh\n\nTo migrate it meanwhile, in a third:\n\n  \
          export LOCKSTEP_SOURCE__URL='{}'\n  export LOCKSTEP_TARGET__ENDPOINT_URL={}\n  \
-         export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n  cargo xtask migrate\n",
+         export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n  cargo xtask migrate --to DynamoOnly\n",
         stores.postgres.url(),
         stores.dynamo.endpoint_url()
     )

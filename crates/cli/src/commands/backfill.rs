@@ -63,7 +63,7 @@ impl Args {
 /// # Errors
 /// When a gate refuses, a store fails, or it is told to stop.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let summaries = until_moved(&context, &stores, args.restart).await?;
     if context.json {
         print_json(&json!({ "tables": summaries }));

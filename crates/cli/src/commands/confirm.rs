@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use crate::exit::{Exit, Failure};
+use crate::ui::printable;
 
 /// Goes on when it was said on the command line, or when the name of the database is typed now.
 ///
@@ -16,7 +17,8 @@ pub(super) fn confirm(yes: bool, database: &str, what: &str) -> anyhow::Result<(
     if !stdin.is_terminal() {
         return Err(Failure::usage(format!("this is to {what}; say --yes, as there is no terminal to ask on")));
     }
-    write!(stderr, "This is to {what}.\nType the name of the source database ({database}) to go on: ")?;
+    let asked = format!("This is to {what}.\nType the name of the source database ({database}) to go on: ");
+    write!(stderr, "{}", printable(&asked))?;
     stderr.flush()?;
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;

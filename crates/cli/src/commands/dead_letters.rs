@@ -47,7 +47,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         let known: Vec<&str> = context.config.tables.names("").iter().map(|names| names.name).collect();
         return Err(Failure::usage(format!("there is no table {name}; there are: {}", known.join(", "))));
     }
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let (mut letters, mut acknowledged, mut retried): (Vec<DeadLetter>, u64, u64) = (Vec::new(), 0, 0);
     for binding in &tables {
         if context.cancel.is_cancelled() {

@@ -23,7 +23,7 @@ pub struct Args {}
 /// # Errors
 /// When PostgreSQL stops answering half way. One that does not answer at all is a finding.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured_lazily(&context.config).await?;
+    let stores = Stores::configured_lazily(&context.config, &context.ui).await?;
     let tables = context.tables()?;
     let observing = observe(&stores.source, &stores.target, &tables);
     let seen = context.unless_cancelled(observing).await??;

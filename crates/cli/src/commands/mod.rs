@@ -17,6 +17,7 @@ pub mod repair;
 mod repair_state;
 pub mod report;
 pub mod reverse_feed;
+pub mod rights;
 pub mod rollback;
 pub mod seed;
 mod shared;

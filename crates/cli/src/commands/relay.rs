@@ -32,7 +32,7 @@ pub struct Args {
 /// # Errors
 /// When capture was never installed, a store fails for good, or it is stopped before the set was empty.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let migration = context.migration(&stores)?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage("Lockstep was never installed in this source, so nothing is captured; run `backfill` first"));

@@ -59,7 +59,7 @@ const LISTED_MAX: usize = 100;
 /// # Errors
 /// When a store does not answer, or Lockstep was never installed, or there is no verdict to take findings from.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage("Lockstep was never installed in this source; run `backfill` first"));
     }

@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// When nothing was validated yet, a store does not answer, or the file cannot be written.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let verdict = match stores.source.has_schema().await? {
         true => stores.source.latest_verdict().await?,
         false => None,

@@ -50,7 +50,7 @@ struct Report {
 /// # Errors
 /// When capture was never installed, another feed runs, a store fails for good, or it is stopped before it had caught up.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let migration = context.migration(&stores)?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage(

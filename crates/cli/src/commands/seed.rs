@@ -56,7 +56,7 @@ pub struct Rows {
 /// # Errors
 /// When the source does not answer or refuses.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let begun = Instant::now();
     let loaded = fill(&context, &stores.source, args.rows).await?;
     let (fresh, rows) = (matches!(loaded, Loaded::Fresh(_)), loaded.rows());

@@ -43,16 +43,21 @@ impl Context {
         Ok(coordinator)
     }
 
-    /// What writes as an application with these settings would.
-    pub(super) fn writer(&self, stores: &Stores) -> Writer {
+    /// What reads as an application with these settings would.
+    fn reader(&self, stores: &Stores) -> Writer {
         Writer::new(stores.source.clone(), stores.target.clone(), self.config.writes.clone())
+    }
+
+    /// What writes as one: its triggers find their names where they do in the application.
+    pub(super) fn writer(&self, stores: &Stores) -> Writer {
+        Writer::new(stores.source.for_application(), stores.target.clone(), self.config.writes.clone())
     }
 
     /// The same, with what it tries out before it moves reads to the target (R7, R26). Nothing is read for it before that step.
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
         let coordinator = self.coordinator(stores).await?;
         let bindings = coordinator.migration().tables.clone();
-        let chooses = Arc::new((self.config.tables.clone(), bindings, stores.source.clone(), self.writer(stores)));
+        let chooses = Arc::new((self.config.tables.clone(), bindings, stores.source.clone(), self.reader(stores)));
         let rehearsal = Rehearsal::default().writing().reading(move || {
             let chooses = chooses.clone();
             async move { chooses.0.canary_reads(&chooses.1, &chooses.2, &chooses.3).await }
@@ -119,7 +124,7 @@ impl Context {
             return Ok(Vec::new());
         }
         self.ui.say(&format!("Timing the same queries on both stores, {rounds} times each"));
-        let reads = self.config.tables.canary_reads(&self.tables()?, &stores.source, &self.writer(stores)).await?;
+        let reads = self.config.tables.canary_reads(&self.tables()?, &stores.source, &self.reader(stores)).await?;
         Ok(measure_latency(&reads, rounds, cancel).await?)
     }
 

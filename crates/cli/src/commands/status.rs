@@ -26,7 +26,7 @@ pub struct Args {}
 /// # Errors
 /// When a store does not answer.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let tables = context.tables()?;
     let status = lockstep_coordinator::status(&stores.source, &stores.target, &tables);
     let status = context.unless_cancelled(status).await??;

@@ -59,7 +59,7 @@ pub(super) struct Asked {
 
 /// Takes the steps, looks at what was written since, and reports.
 pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let coordinator = context.stepping_coordinator(&stores).await?;
     let result = walk(&context, &coordinator, way, asked.to, asked.force.as_deref()).await;
     coordinator.close().await;

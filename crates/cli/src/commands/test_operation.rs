@@ -22,7 +22,7 @@ pub struct Args {}
 /// # Errors
 /// When the source does not answer, or Lockstep was never installed.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage(
             "Lockstep was never installed in this source, so there is nothing to test; run `backfill` first",

@@ -31,7 +31,7 @@ pub struct Args {
 /// When the source does not answer, or Lockstep was never installed there.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let setting = args.write_units_per_s_max.as_deref().map(units).transpose()?;
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     if let Some(write_units_per_s_max) = setting {
         stores.source.tune(Tuning { write_units_per_s_max }).await?;
     }

@@ -136,7 +136,7 @@ fn seed(text: &str) -> Result<u64, String> {
 /// # Errors
 /// When a store does not answer, or it is told to stop.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage(
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",

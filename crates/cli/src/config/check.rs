@@ -19,6 +19,8 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
         require(scheme, "source.url", "must begin with postgres:// or postgresql://");
     }
+    let verified = !source.require_verified_tls || !super::transport::source_is_unverified(config);
+    require(verified, "source.url", "must have sslmode=verify-full, as source.require_verified_tls is set");
     require(
         source.password_file.is_none() || source.password_command.is_none(),
         "source.password_command",

@@ -63,6 +63,22 @@ impl Inputs {
     }
 }
 
+/// Refuses a file that others can write, where commands from it are run.
+pub(super) fn refuse_writable_by_others(inputs: &Inputs) -> Result<(), ConfigError> {
+    #[cfg(unix)]
+    if let Some(path) = inputs.path()? {
+        let failed = |error| ConfigError::one(format!("could not look at {}: {error}", path.display()));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).map_err(failed)?.permissions());
+        if mode & 0o002 != 0 {
+            return Err(ConfigError::one(format!(
+                "{} can be written by everyone on this machine, and commands that it names are run: chmod o-w it",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Puts the layers over the `defaults`.
 pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, ConfigError> {
     let mut figment = defaults.clone();

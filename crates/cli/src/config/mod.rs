@@ -13,6 +13,7 @@ pub mod layers;
 mod moment;
 mod secret;
 pub mod sections;
+mod transport;
 mod values;
 
 #[cfg(test)]
@@ -88,7 +89,15 @@ impl Config {
         let figment = layers::gather(defaults, inputs)?;
         let config: Self = figment.extract().map_err(|error| explain::explain(&figment, error))?;
         check::check(&config, &figment)?;
+        if config.cleanup.backup_check.is_some() || config.source.password_command.is_some() {
+            layers::refuse_writable_by_others(inputs)?;
+        }
         Ok(config)
+    }
+
+    /// What a person should know of the way to both stores, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        transport::warnings(self)
     }
 
     /// Whether stores are configured.

@@ -21,6 +21,8 @@ pub struct SourceSection {
     pub password_file: Option<PathBuf>,
     /// A shell command that prints the password, for example a token of IAM; it is run again before one expires.
     pub password_command: Option<String>,
+    /// Whether a source beyond this machine is refused without `sslmode=verify-full`; else it is warned of.
+    pub require_verified_tls: bool,
     /// Most connections held at once.
     pub connections_max: u32,
     /// Longest wait for a connection.
@@ -48,6 +50,10 @@ pub struct TargetSection {
     pub control_table: Option<String>,
     /// Whether to sign with made-up keys, which emulators accept.
     pub emulator_credentials: bool,
+    /// Whether tables are protected from being deleted by one call.
+    pub deletion_protection: bool,
+    /// Whether tables are backed up continuously.
+    pub point_in_time_recovery: bool,
     /// Longest wait for the answer to one request.
     pub request_timeout_ms: u64,
     /// Longest wait for a connection.
@@ -154,8 +160,8 @@ pub struct CleanupSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MigrateSection {
-    /// The phase to stop in.
-    pub through: Phase,
+    /// The phase to stop in; unset: DynamoOnly on the embedded stores, DualWrite on configured ones.
+    pub through: Option<Phase>,
     /// Writes a second made meanwhile; unset: 100 on the embedded stores, none on configured ones.
     pub live_writes_per_s: Option<u32>,
 }
@@ -185,6 +191,7 @@ impl Default for SourceSection {
             url: None,
             password_file: None,
             password_command: None,
+            require_verified_tls: false,
             connections_max: 16,
             connect_timeout_ms: 5_000,
             lock_timeout_ms: ms(steps.lock_timeout),
@@ -203,6 +210,8 @@ impl Default for TargetSection {
             table_prefix: String::new(),
             control_table: None,
             emulator_credentials: options.emulator_credentials,
+            deletion_protection: options.deletion_protection,
+            point_in_time_recovery: options.point_in_time_recovery,
             request_timeout_ms: ms(options.request_timeout),
             connect_timeout_ms: ms(options.connect_timeout),
             request_lifetime_s: options.request_lifetime.as_secs(),
@@ -275,7 +284,7 @@ impl Default for ValidateSection {
 
 impl Default for MigrateSection {
     fn default() -> Self {
-        Self { through: Phase::DynamoOnly, live_writes_per_s: None }
+        Self { through: None, live_writes_per_s: None }
     }
 }
 

@@ -60,7 +60,7 @@ fn later_layers_win() {
     inputs.flags = Setting::of("migrate.through", Some("DualWrite")).into_iter().collect();
     let config = Config::load(&inputs).expect("right");
     assert_eq!((config.source.connections_max, config.source.connect_timeout_ms, config.source.lock_timeout_ms), (40, 3, 2));
-    assert_eq!((config.backfill.readers, config.migrate.through), (2, Phase::DualWrite));
+    assert_eq!((config.backfill.readers, config.migrate.through), (2, Some(Phase::DualWrite)));
     assert_eq!(config.tables.payments.source, "public.payments", "what no layer names keeps its default");
 }
 

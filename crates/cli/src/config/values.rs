@@ -45,6 +45,8 @@ impl Config {
             request_timeout: Duration::from_millis(target.request_timeout_ms),
             request_lifetime: Duration::from_secs(target.request_lifetime_s),
             control_table: self.control_table(),
+            deletion_protection: target.deletion_protection,
+            point_in_time_recovery: target.point_in_time_recovery,
         }
     }
 

@@ -12,6 +12,8 @@ use std::io::Write;
 
 use lockstep_validator::{CountReport, Report, TableReport, Verdict};
 use serde::Serialize;
+
+use crate::ui::{printable, printable_json};
 use serde_json::{Value, json};
 
 use crate::config::mask_passwords;
@@ -25,14 +27,18 @@ const SHOWN_MAX: usize = 10;
 /// Prints `report` as JSON, alone on stdout.
 pub fn print_json(report: &impl Serialize) {
     match serde_json::to_string_pretty(report) {
-        Ok(text) => print(&text),
+        Ok(text) => write(&printable_json(&text)),
         Err(error) => tracing::error!("a report could not be written as JSON: {error}"),
     }
 }
 
 /// Prints to stdout. A reader who went away is no reason to fail: the work is done.
 pub fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", spoken(text));
+    write(&printable(&spoken(text)));
+}
+
+fn write(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// An error and what caused it, as one line, without passwords and without saying anything twice.

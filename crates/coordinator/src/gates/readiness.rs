@@ -68,6 +68,11 @@ pub(crate) async fn readiness(
             for gate in frozen_source(migration, binding).await? {
                 gates.add(gate.of(binding.name()));
             }
+            if !migration.target.is_emulator()
+                && let Some(missing) = migration.target.protection(&binding.target_name).await?.missing()
+            {
+                observer.note(&format!("WARNING: {} is to be the truth, and {missing}", binding.target_name));
+            }
         }
         let detail = "DynamoOnly → HybridRead through the reverse feed, which is begun and seen through before the step";
         gates.add(GateResult::pass("way back", detail));

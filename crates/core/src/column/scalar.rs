@@ -90,7 +90,8 @@ impl Column for String {
 
     fn accepts(sql_type: &str) -> bool {
         // `character(n)` comes padded with blanks and is kept so: the round trip must not change a byte.
-        sql_type == "text" || sql_type.starts_with("character")
+        // An array of them is printed alike, with brackets behind it.
+        sql_type == "text" || (sql_type.starts_with("character") && !sql_type.ends_with("[]"))
     }
 
     fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {

@@ -63,8 +63,11 @@ impl Postmaster {
     pub(super) fn start(binaries: &Binaries, account: Account, folder: &mut Folder, port: u16) -> Result<Postmaster, Failure> {
         let program = binaries.program("postgres");
         let log_path = folder.log();
-        let mut log =
-            File::options().append(true).create(true).read(true).open(&log_path).map_err(Error::files("open", &log_path))?;
+        // A statement that fails is in it, with its values: for the cluster's own account alone.
+        let mut options = File::options();
+        options.append(true).create(true).read(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut log = options.open(&log_path).map_err(Error::files("open", &log_path))?;
         let log_begins = log.seek(SeekFrom::End(0)).map_err(Error::files("read", &log_path))?;
         let to_log = || log.try_clone().map_err(Error::files("open", &log_path));
 

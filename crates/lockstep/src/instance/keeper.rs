@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, Error, Kind, Phase, Registration, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::instances::{deregister, register, renew};
-use lockstep_postgres::{read_control, read_migration_id};
+use lockstep_postgres::{connect_own, read_control, read_migration_id};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Notify;
@@ -128,7 +128,7 @@ impl Keeper {
     async fn at_source(&mut self) -> Result<bool> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            empty => empty.insert(PgConnection::connect_with(&self.connect).await.doing("connecting for the lease")?),
+            empty => empty.insert(connect_own(&self.connect).await.doing("connecting for the lease")?),
         };
         if !self.registered {
             // Half of what this has in a turn, so that a target that says nothing leaves time for the source.
@@ -280,7 +280,7 @@ impl Keeper {
             }
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                None => PgConnection::connect_with(&self.connect).await.doing("connecting to deregister")?,
+                None => connect_own(&self.connect).await.doing("connecting to deregister")?,
             };
             deregister(&mut connection, self.who.id).await?;
             connection.close().await.doing("closing the lease's connection")

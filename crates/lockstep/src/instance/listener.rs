@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use lockstep_postgres::instances::PHASE_CHANNEL;
+use lockstep_postgres::make_own_session;
 
 /// Pause before listening is tried again; meanwhile the keeper polls.
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,6 +36,7 @@ async fn listen_once(connect: &PgConnectOptions, wake: &Notify) -> Result<(), sq
         .max_lifetime(None)
         .idle_timeout(None)
         .acquire_timeout(CONNECT_TIMEOUT)
+        .after_connect(|connection, _| Box::pin(make_own_session(connection)))
         .connect_lazy_with(connect.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(PHASE_CHANNEL).await?;

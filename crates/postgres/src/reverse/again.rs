@@ -15,6 +15,7 @@ use super::remember::note_others;
 use super::rows::{delete_key, is_about_the_row, is_for_good, reason, upsert};
 use crate::Source;
 use crate::binding::text_digest_sql;
+use crate::path::{lend, take_back};
 
 /// An item to be read again.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -134,15 +135,22 @@ async fn settle(connection: &mut PgConnection, table: &FedTable, epochs: &Epochs
     if !is_tombstone(item) {
         return match table.binding.table.row_of_item(item) {
             // If it is to go, its tombstone is still in the stream and comes after this.
-            Ok(row) => upsert(connection, table, &[&*row]).await.map(|()| None),
+            Ok(row) => {
+                lend(connection).await?;
+                upsert(connection, table, &[&*row]).await?;
+                take_back(connection).await.map(|()| None)
+            }
             Err(reason) => Ok(Some(format!("the item is no row of this table: {reason}"))),
         };
     }
     // PostgreSQL would not let its row go, or it went late.
-    if let Some(key) = &found.again.key
-        && delete_key(connection, table, key).await?
-    {
-        note_others(connection, table.binding.name(), &[&found.again.place]).await?;
+    if let Some(key) = &found.again.key {
+        lend(connection).await?;
+        let is_gone = delete_key(connection, table, key).await?;
+        take_back(connection).await?;
+        if is_gone {
+            note_others(connection, table.binding.name(), &[&found.again.place]).await?;
+        }
     }
     Ok(None)
 }

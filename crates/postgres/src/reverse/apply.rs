@@ -10,6 +10,7 @@ use super::FedTable;
 use super::entry::{Entry, State};
 use super::remember::{Why, clear_again, note_again, note_others, remember, remembered};
 use super::rows::{delete, delete_key, is_about_the_row, is_for_good, reason, upsert};
+use crate::path::{lend, take_back};
 
 /// What a page came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +136,11 @@ async fn write(connection: &mut PgConnection, table: &FedTable, news: &[&Entry],
         _ => None,
     });
     let rows = rows.collect::<Vec<_>>();
+    if news.is_empty() {
+        return Ok(0);
+    }
+    // What these fire is the application's, and finds its names where it expects them.
+    lend(connection).await?;
     if !rows.is_empty() {
         upsert(connection, table, &rows).await?;
     }
@@ -154,5 +160,6 @@ async fn write(connection: &mut PgConnection, table: &FedTable, news: &[&Entry],
             deleted.push(&entry.place);
         }
     }
+    take_back(connection).await?;
     note_others(connection, table.binding.name(), &deleted).await
 }

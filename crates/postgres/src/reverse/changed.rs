@@ -25,7 +25,9 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn reverse_moment(&self) -> Result<Since> {
-        let asked = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(self.pool()).await;
+        let asked = sqlx::query_scalar("SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text")
+            .fetch_one(self.pool())
+            .await;
         asked.map(Since).doing("asking for a moment")
     }
 
@@ -69,10 +71,13 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn newest_target_epoch(&self) -> Result<Option<lockstep_core::Epoch>> {
-        let newest: Option<i64> = sqlx::query_scalar("SELECT max(epoch) FROM lockstep.target_epochs")
-            .fetch_one(self.pool())
-            .await
-            .doing("looking for the newest epoch of the target")?;
+        let newest: Option<i64> = sqlx::query_scalar(
+            "SELECT pg_catalog.max(epoch)
+            FROM lockstep.target_epochs",
+        )
+        .fetch_one(self.pool())
+        .await
+        .doing("looking for the newest epoch of the target")?;
         Ok(newest.map(lockstep_core::Epoch))
     }
 

@@ -28,7 +28,13 @@ impl Source {
 async fn may_write(transaction: &mut PgConnection, table: &FedTable) -> Result<Epochs> {
     let doing = format!("feeding {}", table.binding.name());
     let epochs = Epochs::read(transaction).await?;
-    transaction.execute("INSERT INTO lockstep.reverse_writers VALUES (pg_current_xact_id())").await.doing(&doing)?;
+    transaction
+        .execute(
+            "INSERT INTO lockstep.reverse_writers
+        VALUES (pg_catalog.pg_current_xact_id())",
+        )
+        .await
+        .doing(&doing)?;
     // A constraint that waits for the commit would refuse the whole page there, and not say which row.
     transaction.execute("SET CONSTRAINTS ALL IMMEDIATE").await.doing(&doing)?;
     Ok(epochs)
@@ -37,7 +43,7 @@ async fn may_write(transaction: &mut PgConnection, table: &FedTable) -> Result<E
 /// Takes the right to write back and commits.
 pub(super) async fn finish_feeding(mut transaction: SourceTransaction, name: &str) -> Result<()> {
     let doing = format!("feeding {name}");
-    let gone = "DELETE FROM lockstep.reverse_writers WHERE xid = pg_current_xact_id()";
+    let gone = "DELETE FROM lockstep.reverse_writers WHERE xid = pg_catalog.pg_current_xact_id()";
     transaction.execute(gone).await.doing(&doing)?;
     transaction.commit().await.doing(&doing)
 }

@@ -84,7 +84,7 @@ async fn save_position(connection: &mut PgConnection, name: &str, page: &Page<'_
     let doing = format!("saving a position of {name}");
     let saved = sqlx::query(
         "INSERT INTO lockstep.reverse_shards AS s (table_name, shard, position, finished, marker, newest_at, empty_at)
-         VALUES ($1, $2, $4, $5, $6, $7, CASE WHEN $8 THEN clock_timestamp() END)
+         VALUES ($1, $2, $4, $5, $6, $7, CASE WHEN $8 THEN pg_catalog.clock_timestamp() END)
          ON CONFLICT (table_name, shard) DO UPDATE SET position = excluded.position, finished = excluded.finished,
              marker = coalesce(excluded.marker, s.marker), newest_at = coalesce(excluded.newest_at, s.newest_at),
              empty_at = coalesce(excluded.empty_at, s.empty_at)

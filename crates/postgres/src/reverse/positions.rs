@@ -51,8 +51,9 @@ impl Source {
             Some(_) => {
                 // How long nobody has looked: since the last sign of life, or since DynamoOnly began.
                 let unseen_s: Option<f64> = sqlx::query_scalar(
-                    "SELECT extract(epoch FROM clock_timestamp() - coalesce(
-                         (SELECT min(greatest(newest_at, empty_at)) FROM lockstep.reverse_shards WHERE table_name = $1 AND NOT finished),
+                    "SELECT extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(
+                         (SELECT pg_catalog.min(greatest(newest_at, empty_at)) FROM lockstep.reverse_shards
+                             WHERE table_name = $1 AND NOT finished),
                          (SELECT changed_at FROM lockstep.control)))::float8",
                 )
                 .bind(name)
@@ -103,7 +104,8 @@ impl Source {
     /// The driver's.
     pub async fn touch_reverse(&self, name: &str, shard: &str) -> Result<()> {
         sqlx::query(
-            "INSERT INTO lockstep.reverse_shards (table_name, shard, empty_at) VALUES ($1, $2, clock_timestamp())
+            "INSERT INTO lockstep.reverse_shards (table_name, shard, empty_at)
+                VALUES ($1, $2, pg_catalog.clock_timestamp())
              ON CONFLICT (table_name, shard) DO UPDATE SET empty_at = excluded.empty_at",
         )
         .bind(name)
@@ -144,7 +146,7 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
             "DELETE FROM lockstep.reverse_places WHERE table_name = $1 AND version < (SELECT epoch << {EPOCH_SHIFT} FROM lockstep.control)"
         ),
         "DELETE FROM lockstep.reverse_shards WHERE table_name = $1 AND finished
-             AND greatest(newest_at, empty_at) < clock_timestamp() - interval '2 days'"
+             AND greatest(newest_at, empty_at) < pg_catalog.clock_timestamp() - interval '2 days'"
             .to_owned(),
         format!(
             "DELETE FROM lockstep.reverse_again WHERE table_name = $1 AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
@@ -162,7 +164,7 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
 
 async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
     let lost = sqlx::query(
-        "UPDATE lockstep.reverse_tables SET lost_at = clock_timestamp(), lost_why = $2
+        "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(), lost_why = $2
          WHERE table_name = $1 AND EXISTS (SELECT FROM lockstep.control WHERE phase = $3)",
     )
     .bind(name)

@@ -4,6 +4,7 @@ use lockstep_core::{AnyRow, Doing, Result};
 
 use super::FedTable;
 use super::rows::upsert;
+use crate::path::lend;
 use crate::{Source, take_shared};
 
 impl Source {
@@ -15,6 +16,7 @@ impl Source {
         let doing = format!("putting a row back to {}", table.binding.relation);
         let mut transaction = self.begin(&doing).await?;
         take_shared(&mut transaction).await?;
+        lend(&mut transaction).await?;
         upsert(&mut transaction, table, &[row]).await?;
         transaction.commit().await.doing(&doing)
     }

@@ -54,8 +54,9 @@ pub(super) async fn remember(
         let row_key = list((0..table.binding.table.primary_key_columns()).map(|at| format!("k.key -> {at}")));
         let sql = format!(
             "INSERT INTO lockstep.reverse_places AS p (table_name, place, version, key, row_key, live)
-             SELECT $1, c.place, c.version, k.key, jsonb_build_array({row_key}), c.live
-             FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version, live)
+             SELECT $1, c.place, c.version, k.key, pg_catalog.jsonb_build_array({row_key}), c.live
+             FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version,
+                 live)
              JOIN {keys} AS k USING (n) ORDER BY c.place
              ON CONFLICT (table_name, {digest}) DO UPDATE SET version = excluded.version, key = excluded.key,
                  row_key = excluded.row_key, live = excluded.live, touched = excluded.touched
@@ -79,7 +80,8 @@ pub(super) async fn remember(
     let unknown: Vec<&Entry> = entries.iter().filter(|e| matches!(e.state, State::Unknown)).collect();
     if !unknown.is_empty() {
         let sql = format!(
-            "UPDATE lockstep.reverse_places p SET version = c.version, live = false, touched = pg_current_xact_id()
+            "UPDATE lockstep.reverse_places p SET version = c.version, live = false,
+                touched = pg_catalog.pg_current_xact_id()
              FROM unnest($2::text[], $3::bigint[]) AS c (place, version)
              WHERE p.table_name = $1 AND {} = {} AND p.version < c.version RETURNING p.place",
             text_digest_sql("p.place"),
@@ -193,7 +195,8 @@ pub(super) async fn note_earlier(
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why)
          SELECT $1, c.place, k.key, 'written under a DynamoOnly that is over'
-         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN {} AS k USING (n)
+         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN {} AS k
+             USING (n)
          WHERE NOT EXISTS (SELECT FROM lockstep.reverse_places p
                            WHERE p.table_name = $1 AND {} = {} AND p.version >= c.version) ORDER BY c.place
          ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, key = excluded.key",

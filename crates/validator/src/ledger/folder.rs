@@ -76,6 +76,11 @@ impl Folder {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
         make.create(path)?;
+        // In a folder that others can write, a link would have hashes and keys written wherever it leads.
+        if fs::symlink_metadata(path)?.is_symlink() {
+            let text = format!("{} is a link: remove it, or set validate.folder", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self { path: path.to_owned(), _lock: lock })),

@@ -26,7 +26,8 @@ use crate::{Context, help};
 /// go on writing throughout. Then, on those or on configured stores: checks everything (gates); switches capture on; creates
 /// the target tables; copies history while changes made meanwhile are delivered beside it; catches up; steps to DualWrite;
 /// compares every row; steps to HybridRead; compares again; steps to DynamoOnly, where PostgreSQL follows through the reverse
-/// feed; compares every row once more; and ends with one verdict, and with how to go back and how to complete.
+/// feed; compares every row once more; and ends with one verdict, and with how to go back and how to
+/// complete. On configured stores it stops in DualWrite, unless --to names another phase.
 ///
 /// With --round-trip it goes there, back to PostgresOnly, and there again, under live writes, and compares every row of both
 /// stores after each leg. It ends at the first leg that does not agree.
@@ -40,6 +41,7 @@ use crate::{Context, help};
        cargo xtask migrate --keep                            and leave the stores running to look into\n  \
        cargo xtask migrate --config prod.toml --through PostgresOnly\n                                                        \
        copy and catch up, change no phase\n  \
+       cargo xtask migrate --config prod.toml --to DynamoOnly    all the way\n  \
        cargo xtask migrate --round-trip                      there, back, and there again\n  \
        cargo xtask migrate --json | jq .verdict"
 ))]
@@ -50,8 +52,10 @@ pub struct Args {
     /// Writes a second that are made meanwhile [default: 100 on the embedded stores, 0 on configured ones]
     #[arg(long, value_name = "N")]
     pub live_writes: Option<u32>,
-    /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite, HybridRead or DynamoOnly [default: DynamoOnly]
-    #[arg(long, value_name = "PHASE")]
+    /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite, HybridRead or DynamoOnly
+    ///
+    /// By default DynamoOnly on the embedded stores, and DualWrite on configured ones.
+    #[arg(long, visible_alias = "to", value_name = "PHASE")]
     pub through: Option<Phase>,
     /// Go to DynamoOnly, back to PostgresOnly, and there again, and compare everything after each leg
     #[arg(long, conflicts_with = "through")]

@@ -54,7 +54,7 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
         coordinator: &coordinator,
         cancel: &cancel,
         last: args.validate,
-        legs: if args.round_trip { ROUND_TRIP.to_vec() } else { vec![context.config.migrate.through] },
+        legs: if args.round_trip { ROUND_TRIP.to_vec() } else { vec![goes_to(context, stores)] },
         writers: (rate, rows.seed),
         feed: None,
     };
@@ -97,6 +97,13 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
         live_writes,
         kept: None,
     })
+}
+
+/// The phase to stop in. Where the stores are somebody's, nothing goes further than what leaves reads and
+/// truth where they are, unless it was asked for by name.
+fn goes_to(context: &Context, stores: &Stores) -> Phase {
+    let unasked = if stores.are_embedded() { Phase::DynamoOnly } else { Phase::DualWrite };
+    context.config.migrate.through.unwrap_or(unasked)
 }
 
 struct Story<'a> {

@@ -57,7 +57,11 @@ impl<T: MigratableTable> Query<T> {
 
     pub(super) async fn source_count(&self, store: &Store<T>) -> Result<u64> {
         let conditions = if self.conditions.is_empty() { "true".to_owned() } else { self.conditions.join(" AND ") };
-        let sql = format!("SELECT count(*) FROM {} AS s WHERE {conditions}", store.shared.binding.relation.sql());
+        let sql = format!(
+            "SELECT pg_catalog.count(*) FROM {} AS s
+            WHERE {conditions}",
+            store.shared.binding.relation.sql()
+        );
         let counted: i64 = sqlx::query_scalar_with(AssertSqlSafe(sql), self.arguments.clone())
             .fetch_one(store.shared.source.pool())
             .await
