@@ -1,6 +1,7 @@
 //! How a row and its item differ, field by field (R22).
 //!
-//! Masking is here as well, because it must not be forgotten anywhere: whoever shows a difference to others calls
+//! Masking is here as well, because it must not be forgotten anywhere: code that shows a difference to others
+//! calls
 //! [`FieldDiff::masked`] first. What it leaves is the column, the path inside a document, and whether a side is NULL, absent
 //! or empty; never a value, unless the table says that the column holds nothing to hide.
 

@@ -23,7 +23,7 @@ pub enum Kind {
     Denied,
     /// A table, role or setting is not as it must be; a person has to act.
     Misconfigured,
-    /// A lock was not to be had within its time-out.
+    /// Could not acquire a lock before the timeout.
     Busy,
     /// This instance's lease is over, so it does not know the phase and serves nothing by it (R19). Nothing was done; it
     /// recovers by itself as soon as the source answers.
@@ -131,7 +131,7 @@ impl Error {
                 None => e.message().to_owned(),
             },
             sqlx::Error::PoolTimedOut => {
-                "no connection was to be had in time: PostgreSQL does not answer, or every connection of the pool is \
+                "could not get a connection before the timeout: PostgreSQL does not answer, or every connection of the pool is \
                  busy, or the server takes no writes (a replica, as after a failover); check that the server is up, or raise \
                  source.connections_max"
                     .to_owned()
@@ -214,7 +214,7 @@ mod tests {
             tokio::io::AsyncReadExt::read_exact(&mut greeted, &mut request).await.expect("it asks for encryption");
         };
         let (connected, ()) = tokio::join!(PgConnection::connect(&url), hang_up);
-        let error = connected.expect_err("nobody answers");
+        let error = connected.expect_err("no server answers");
         assert_eq!(kind_of_sqlx(&error), Kind::Unavailable, "{error}");
     }
 }

@@ -102,7 +102,8 @@ pub trait MigratableTable: Send + Sync + 'static {
     }
 }
 
-/// [`MigratableTable::encode`] of a row that nobody needs any more, and whose key is at hand: its texts are moved, not copied.
+/// [`MigratableTable::encode`] of a row that the caller does not need any more, and whose key is at hand: its
+/// texts are moved, not copied.
 pub(crate) fn encode_row<T: MigratableTable + ?Sized>(table: &T, key: &T::Key, row: T::Row) -> Result<Item, Unholdable> {
     let key = table.target_key(key)?;
     key.check()?;

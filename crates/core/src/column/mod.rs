@@ -75,7 +75,8 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// When DynamoDB cannot hold the value.
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable>;
 
-    /// [`Column::to_attribute`] of a value that nobody needs any more, so that texts can be moved.
+    /// [`Column::to_attribute`] of a value that the caller does not need any more, so that texts can be
+    /// moved.
     ///
     /// # Errors
     /// The same.

@@ -75,8 +75,8 @@ pub(super) fn advise(code: &str) -> &'static str {
     }
 }
 
-/// Of the process: how often a node said that it takes no writes, and how often a password was refused. Whoever keeps connections looks
-/// at these, wherever the error came up.
+/// Of the process: how often a node said that it takes no writes, and how often a password was refused. A
+/// pool of connections looks at these, wherever the error came up.
 static READ_ONLY: AtomicU64 = AtomicU64::new(0);
 static PASSWORDS: AtomicU64 = AtomicU64::new(0);
 
