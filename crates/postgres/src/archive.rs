@@ -1,6 +1,7 @@
 //! The end of a migration in the source: triggers and schema `lockstep` go, and a small record stays.
 //!
-//! The tables stay as well, until somebody drops them, and nobody reads them any more. 1. A script that everybody has forgotten goes on
+//! The tables stay as well, until somebody drops them, and no application reads them any more. 1. A forgotten
+//! script goes on
 //! writing with SQL. 2. Nothing captures that, and nothing shows it. So where the capture triggers were, a guard stays that refuses
 //! each write with a sentence. It goes with its table.
 
@@ -52,7 +53,7 @@ impl Source {
     /// nothing.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when a lock was not to be had within `lock_timeout`; the driver's.
+    /// [`Kind::Busy`] when a lock could not be acquired within `lock_timeout`; the driver's.
     ///
     /// # Cancel safety
     /// Repeat it: where it is done already, nothing is done.
@@ -151,7 +152,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Refused`] for a table that has no guard: it is not one that was left, or was put there since; [`Kind::Busy`] when its
-    /// lock was not to be had; the driver's, as when something depends on it.
+    /// lock could not be acquired; the driver's, as when something depends on it.
     ///
     /// # Cancel safety
     /// Repeat it.
@@ -193,7 +194,7 @@ fn guard_function() -> String {
      BEGIN
          RAISE EXCEPTION 'lockstep: % of %.% is refused: its migration is complete, and DynamoDB table % is the truth',
              TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[0]
-             USING HINT = 'Nobody reads this table any more. Write through the application, to DynamoDB.',
+             USING HINT = 'No application reads this table any more. Write through the application, to DynamoDB.',
                    ERRCODE = 'object_not_in_prerequisite_state';
      END $lockstep$"
         .to_owned()

@@ -138,8 +138,8 @@ async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option
 }
 
 impl CoordinatorLock {
-    /// Fails when the session, and with it the lock, is gone. Whoever holds the lock calls it about once a second and
-    /// stops at the first error.
+    /// Fails when the session, and with it the lock, is gone. The holder of the lock calls it about once a
+    /// second and stops at the first error.
     ///
     /// # Errors
     /// The driver's.

@@ -100,7 +100,8 @@ pub enum CallEnd {
     Lost(Error),
 }
 
-/// SQLSTATE of a call under an epoch that is over, or under a snapshot that would hide a later one. Class `LK` is nobody's.
+/// SQLSTATE of a call under an epoch that is over, or under a snapshot that would hide a later one. Class
+/// `LK` is not in use elsewhere.
 const STALE: &str = "LK001";
 
 /// The statement that calls: the write's own parameters, then epoch, whether marks and whether repairs are asked for.

@@ -39,14 +39,15 @@ const LOCK_PAUSE: Duration = Duration::from_millis(700);
 
 impl Source {
     /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or replaced. `fingerprint` is
-    /// that of the table as it was checked. What was changed while the triggers were off stays unknown: whoever installs them
-    /// again compares both stores.
+    /// that of the table as it was checked. What was changed while the triggers were off stays unknown: a
+    /// caller that installs them again compares both stores.
     ///
     /// When this returns, each change is either visible to every later read or in the pending set: the table lock is
     /// granted only once all earlier writers have ended.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when the table lock was not to be had; [`Kind::Denied`] without the right to create triggers.
+    /// [`Kind::Busy`] when the table lock could not be acquired; [`Kind::Denied`] without the right to create
+    /// triggers.
     ///
     /// # Cancel safety
     /// Nothing is installed unless the one transaction has committed.

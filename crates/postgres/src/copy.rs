@@ -27,8 +27,8 @@ pub struct RangeRead {
     pub rows_max: usize,
     /// Only rows of these days.
     pub window: Window,
-    /// About how many bytes the next chunk will have; zero where nobody knows. Memory for them is taken at once: grown as they
-    /// come, it would be copied several times over.
+    /// About how many bytes the next chunk will have; zero where it is unknown. Memory for them is taken at
+    /// once: grown as they come, it would be copied several times over.
     pub bytes_expected: usize,
 }
 
@@ -138,7 +138,7 @@ impl Source {
     pub(super) async fn copy_out(&self, select: &str, doing: &str, bytes_expected: usize) -> Result<CopyChunk> {
         let (pool, copy) = (self.pool().clone(), format!("COPY ({select}) TO STDOUT (FORMAT binary)"));
         // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the middle of a COPY back
-        // to its pool, and whoever gets it next reads the answer to another question.
+        // to its pool, and its next user reads the answer to another question.
         let reading = tokio::spawn(async move {
             let mut connection = pool.acquire().await?;
             let copied = read_all(&mut connection, &copy, bytes_expected).await;

@@ -1,4 +1,5 @@
-//! Dead letters: rows that can never be written as they are (R13). They block nobody, and no verdict overlooks them.
+//! Dead letters: rows that can never be written as they are (R13). They block no other row, and no verdict
+//! overlooks them.
 //!
 //! On the way back they are items that PostgreSQL can never hold; the reverse feed keeps those, and reads them again in case they
 //! change (`reverse_again`).
@@ -159,7 +160,7 @@ impl Source {
         .doing("listing dead letters")
     }
 
-    /// How many dead letters a table has, and how many of them nobody has acknowledged.
+    /// How many dead letters a table has, and how many of them no operator has acknowledged.
     ///
     /// # Errors
     /// The driver's.

@@ -209,8 +209,8 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn mark_pending_anew(transaction: &mut PgConnection) -> Result<()> {
-        let doing = "marking pending keys anew";
+    pub async fn mark_pending_again(transaction: &mut PgConnection) -> Result<()> {
+        let doing = "marking pending keys again";
         for sql in [
             "UPDATE lockstep.pending SET version = pg_catalog.nextval('lockstep.version_seq')",
             "UPDATE lockstep.intents SET repair_version = pg_catalog.nextval('lockstep.version_seq')",

@@ -40,7 +40,7 @@ pub async fn register(connection: &mut PgConnection, who: &Registration) -> Resu
 }
 
 /// Renews a lease, acknowledges `epoch`, and returns the phase; `None` where the instance is not registered any more: then
-/// the phase was not read either, for an instance that nobody waits for must not serve by it.
+/// the phase was not read either, for an instance that no step waits for must not serve by it.
 pub async fn renew(connection: &mut PgConnection, id: i64, epoch: Option<Epoch>) -> Result<Option<Control>> {
     let doing = "renewing this instance's lease";
     let renewed: Option<PgRow> = sqlx::query(

@@ -2,7 +2,8 @@
 //!
 //! A transaction of a strict write that ended without its commit may have left a *phantom* in the target: a state that no
 //! commit stands behind. Its intent, one row a key, is durable before the put leaves, on another connection; the
-//! transaction takes it out itself, so it goes with the commit or stays with the rollback. Whoever sweeps marks the keys
+//! transaction takes it out itself, so it goes with the commit or stays with the rollback. The sweeper marks
+//! the keys
 //! of what was rolled back as pending, and the relay overwrites the phantom with the truth. Until then an open intent is
 //! part of the pending set (I1).
 //!
@@ -243,7 +244,7 @@ impl Source {
         Ok(marked.rows_affected())
     }
 
-    /// Intents that are open: strict writes under way, and those whose end nobody has looked up yet.
+    /// Intents that are open: strict writes under way, and those whose end no sweeper has looked up yet.
     ///
     /// # Errors
     /// The driver's.

@@ -69,7 +69,8 @@ impl Source {
         self.append(actor, EntryKind::Intent, step, detail).await.map(IntentId)
     }
 
-    /// Records how an intent ended. The first outcome stands: whoever settles an intent may meet the one that its owner sent with the last
+    /// Records how an intent ended. The first outcome stands: a coordinator that settles an intent may meet
+    /// the one that its owner sent with the last
     /// of its life, and where both say that it was done, or both that nothing was changed, there is nothing to add.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What was delivered lately, for who must see that the target's indexes show it.
 //!
 //! Keys that are delivered are noted for the validator with the number of the newest pass (see `unverified`), each once for a
-//! number. Another number, which no pass has, has them noted anew from here on.
+//! number. Another number, which no pass has, has them noted again from here on.
 
 use lockstep_core::{Doing, Result};
 
@@ -12,7 +12,7 @@ const NOTED_FOR_H: i32 = 1;
 
 impl Source {
     /// From now on each key that is delivered is noted with the number that this returns, or a later one. What was noted before
-    /// stays so for whoever goes on from an earlier pass.
+    /// stays so for a validation that goes on from an earlier pass.
     ///
     /// # Errors
     /// The driver's.

@@ -94,8 +94,8 @@ use self::node::{Told, is_there, require_writer};
 use self::sessions::Sessions;
 
 /// Longest that a transaction of ours may do nothing. 1. A process is stopped, or cut off from the network, inside a write
-/// transaction. 2. It holds the barrier, and nobody will end it. 3. No step gets the barrier again. So PostgreSQL ends it.
-/// A strict write waits for the target inside its transaction, within this bound.
+/// transaction. 2. It holds the barrier, and no process will end it. 3. No step gets the barrier again. So
+/// PostgreSQL ends it. A strict write waits for the target inside its transaction, within this bound.
 const IDLE_IN_TRANSACTION: &str = "30s";
 
 /// How to reach the source.
@@ -119,8 +119,8 @@ pub struct Source {
     /// Of the pool: see [`sessions`].
     sessions: Sessions,
     /// For intents and their fate only. A strict write holds a connection of `pool` and wants a second one: were it from the
-    /// same pool, as many writes as it has connections would wait for each other for ever. Whoever holds one of these wants
-    /// no other.
+    /// same pool, as many writes as it has connections would wait for each other for ever. A task that holds
+    /// one of these wants no other.
     intents: Sessions,
     /// Held for as long as there is a handle.
     _alive: Arc<()>,
@@ -134,7 +134,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] for a URL that does not parse, [`Kind::Unavailable`] or [`Kind::Denied`] for a server that
-    /// does not answer or lets nobody in.
+    /// does not answer or accepts no connection.
     pub async fn connect(options: &SourceOptions) -> Result<Self> {
         let connect = connect_options(options)?;
         let place = format!("connecting to PostgreSQL at {}:{}", connect.get_host(), connect.get_port());

@@ -75,7 +75,7 @@ impl Source {
         if now.phase == Phase::DynamoOnly {
             let message = "the phase is DynamoOnly: DynamoDB is the truth, and rows follow it through the reverse feed. To bring \
                            PostgreSQL to what it says, run `reverse-feed --backfill`";
-            return Err(Error::source(Kind::Refused, "marking keys to be written anew", message));
+            return Err(Error::source(Kind::Refused, "marking keys to be written again", message));
         }
         Ok(transaction)
     }

@@ -30,7 +30,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(700);
 impl Source {
     /// Creates or updates schema `lockstep`. Safe to repeat and to run from several processes at once.
     ///
-    /// Cancel safe: once begun it goes on to its end, and whoever asks next is not kept waiting.
+    /// Cancel safe: once begun it goes on to its end, and the next caller is not kept waiting.
     ///
     /// # Errors
     /// [`Kind::Denied`] where the role may not create schemas, [`Kind::Misconfigured`] where a newer Lockstep was here, or where a
@@ -49,8 +49,8 @@ impl Source {
             ..Migrator::DEFAULT
         };
         // The migrator holds an advisory lock of its session from its first statement to its last. A caller that goes away
-        // between them would give the session back to the pool with the lock in it, and whoever starts after that would wait
-        // until this process ends. So it goes on by itself.
+        // between them would give the session back to the pool with the lock in it, and a process that starts
+        // after that would wait until this process ends. So it goes on by itself.
         let pool = self.pool().clone();
         let made = tokio::spawn(async move { run(&migrator, &pool).await }).await;
         made.map_err(|_| Error::source(Kind::Unavailable, DOING, "this process is ending"))?
@@ -93,7 +93,7 @@ impl Source {
             "looking who owns schema lockstep",
             format!(
                 "{what} belongs to role {owner} and not to the role that source.url names: what is in it could run with your \
-                 rights. If Lockstep made it under {owner}, connect as {owner}; if nobody knows where it is from, look at it, \
+                 rights. If Lockstep made it under {owner}, connect as {owner}; if its origin is unknown, look at it, \
                  drop it, and begin again"
             ),
         ))

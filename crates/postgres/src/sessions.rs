@@ -28,7 +28,7 @@ pub(super) struct Sessions {
 struct Kept {
     /// The newest last; `None` once the pool is closed.
     idle: Mutex<Option<Vec<Idle>>>,
-    /// Few, so that others who want one of the pool do not wait for what nobody uses.
+    /// Few, so that others who want one of the pool do not wait for sessions that are not in use.
     most: usize,
 }
 

@@ -1,4 +1,4 @@
-//! How far the target is behind, asked by whoever reads it: cheap enough for every second of every instance.
+//! How far the target is behind, asked by its readers: cheap enough for every second of every instance.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const LOOKED_AT_MAX: i64 = 50_000;
 pub struct Standing {
     /// How long the oldest pending key has waited.
     pub oldest: Oldest,
-    /// Whether rows are set aside that nobody has acknowledged: the target does not have them.
+    /// Whether rows are set aside that no operator has acknowledged: the target does not have them.
     pub dead_letters: bool,
 }
 
@@ -26,7 +26,7 @@ pub enum Oldest {
     None,
     /// This old.
     Age(Duration),
-    /// There are so many that nobody looked.
+    /// There are too many for their age to be looked up.
     TooMany,
 }
 

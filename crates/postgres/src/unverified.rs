@@ -13,7 +13,8 @@
 //!    have changed since. Notes below n may be forgotten.
 //!
 //! Without the barrier: 1. A strict write takes its mark out, before n. 2. Pass n reads row and item, both old, and is content.
-//! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and nobody looks again.
+//! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and no pass
+//! looks again.
 //!
 //! In DynamoOnly nothing is marked. There the reverse feed remembers what it took (`reverse_places`), in the transaction that
 //! changes the row.
@@ -27,10 +28,10 @@ use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 use super::Source;
 use super::binding::digest_sql;
 
-/// For how many hours keys are noted after the newest pass began. Nobody may go on from a full pass of half that age: the rest
-/// is for clocks that are set back.
+/// For how many hours keys are noted after the newest pass began. No validation may go on from a full pass of
+/// half that age: the rest is for clocks that are set back.
 const NOTED_FOR_H: i32 = 48;
-/// Notes forgotten in one statement: whoever wants to note one of them again waits for no longer.
+/// Notes forgotten in one statement: a relay that notes one of them again waits for no longer.
 const FORGOTTEN_AT_ONCE: i64 = 1_000;
 
 /// A full pass of a table that found nothing.
@@ -154,7 +155,8 @@ impl Source {
 
     /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys.
     ///
-    /// A key that is locked is being noted again, and stays: nobody waits here, so nobody can wait for us in a circle.
+    /// A key that is locked is being noted again, and stays: no session waits here, so none can wait for us
+    /// in a circle.
     ///
     /// # Errors
     /// The driver's. What is left over is only looked at once more.

@@ -103,7 +103,7 @@ impl Source {
 /// Brings one row to what its item says; says why not, where it is left for later.
 async fn settle(connection: &mut PgConnection, table: &FedTable, epochs: &Epochs, found: &Found) -> Result<Option<String>> {
     // The feed may have had a newer state of this item since it was read. It takes this note out before it writes the row, so
-    // who holds the note has the row to himself; and a note made anew since is told by the version.
+    // who holds the note has the row to himself; and a note made again since is recognised by its version.
     let doing = "looking at a note again";
     let sql = format!(
         "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} = {of_note})

@@ -103,7 +103,8 @@ async fn one_by_one(connection: &mut PgConnection, table: &FedTable, entries: &[
     Ok(applied)
 }
 
-/// Writes one entry in a savepoint of its own. A row that PostgreSQL does not take holds up nobody: it may only be early.
+/// Writes one entry in a savepoint of its own. A row that PostgreSQL does not take holds up no other row: it
+/// may only be early.
 async fn one(connection: &mut PgConnection, table: &FedTable, entry: &Entry, keys: &HashMap<String, String>) -> Result<u64> {
     let mut savepoint = connection.begin().await.doing(SET)?;
     match write(&mut savepoint, table, &[entry], keys).await {

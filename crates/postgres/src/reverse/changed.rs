@@ -1,4 +1,5 @@
-//! Which items the feed has taken, for whoever compares them with their rows before the truth goes back.
+//! Which items the feed has taken, for the step that compares them with their rows before the truth goes
+//! back.
 
 use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
@@ -77,8 +78,8 @@ impl Source {
     }
 
     /// Makes known that the target may be written in `epoch` as well, before anybody may. The feed tells a write of an epoch
-    /// that the target has counted up to by itself from one of an epoch that nobody knows, and PostgreSQL's own record does
-    /// not follow the pauses there.
+    /// that the target has counted up to by itself from one of an unknown epoch, and PostgreSQL's own record
+    /// does not follow the pauses there.
     ///
     /// # Errors
     /// The driver's.

@@ -35,7 +35,7 @@ impl Entry {
 #[derive(Default)]
 pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,
-    /// Items whose versions begin anew, before and after the entries.
+    /// Items whose versions begin at 1 again, before and after the entries.
     pub(super) forget_before: Vec<String>,
     pub(super) forget_after: Vec<String>,
     /// Items that are no row of this table, and why.

@@ -20,7 +20,8 @@ pub(super) enum Origin {
     /// and a DynamoOnly again. 3. The request lands, now or between the last look of the flip and its commit: its item has not
     /// changed, so its condition holds. It is the truth, under an epoch that is over.
     ///
-    /// And old so: 1. A write of DynamoOnly is taken. 2. After the way back the source writes the row anew. 3. In the next
+    /// And old so: 1. A write of DynamoOnly is taken. 2. After the way back the source writes the row again.
+    /// 3. In the next
     /// DynamoOnly the stream is read from the oldest record. Versions do not tell one from the other, as the record of what the
     /// source wrote is passed over.
     Earlier,
@@ -30,7 +31,8 @@ pub(super) enum Origin {
     Ahead,
     /// Written in a DynamoOnly that is over, and landed only now that the source decides.
     ///
-    /// So: 1. A write of DynamoOnly times out, and nobody was told that it succeeded; its request is still under way. 2. The
+    /// So: 1. A write of DynamoOnly times out, and no caller was told that it succeeded; its request is still
+    /// under way. 2. The
     /// way back is taken: everything that has landed is in the source. 3. The request lands. Its version outranks what the
     /// item holds, and the source knows nothing of it: the item would differ for good.
     Late,

@@ -17,7 +17,7 @@ impl Source {
         Ok((transaction, epochs))
     }
 
-    /// The same while nobody else writes, as keys that are marked from outside need it.
+    /// The same while no other session writes, as keys that are marked from outside need it.
     pub(super) async fn begin_feeding_alone(&self, table: &FedTable) -> Result<(SourceTransaction, Epochs)> {
         let mut transaction = self.begin_alone().await?;
         let epochs = may_write(&mut transaction, table).await?;

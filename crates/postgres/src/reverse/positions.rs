@@ -49,7 +49,7 @@ impl Source {
             // The stream may be as new as this row: what was written since the step is not in it.
             None => Some("the feed was begun only after the step to DynamoOnly"),
             Some(_) => {
-                // How long nobody has looked: since the last sign of life, or since DynamoOnly began.
+                // How long no feed has looked: since the last sign of life, or since DynamoOnly began.
                 let unseen_s: Option<f64> = sqlx::query_scalar(
                     "SELECT extract(epoch FROM clock_timestamp() - coalesce(
                          (SELECT min(greatest(newest_at, empty_at)) FROM lockstep.reverse_shards WHERE table_name = $1 AND NOT finished),
