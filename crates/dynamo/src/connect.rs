@@ -62,7 +62,8 @@ impl Default for TargetOptions {
 impl Target {
     /// Builds the client. Nothing is sent yet.
     ///
-    /// The SDK's own retries are off for both services: whoever calls decides by the kind of the error, because a lost reply is
+    /// The SDK's own retries are off for both services: the caller decides by the kind of the error, because
+    /// a lost reply is
     /// not a failure (I8) and a throttle is a signal (R11). Providers of credentials keep theirs: a role is assumed again every
     /// hour, and one 500 of STS would end a run of days.
     pub async fn connect(options: TargetOptions) -> Self {

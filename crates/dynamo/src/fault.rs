@@ -31,7 +31,7 @@ where
 }
 
 /// A provider that fails is an outage like another: STS throttles, IMDS restarts, and a minute later there are credentials. That
-/// there are none at all is for a person; whoever runs for long and has had some tries again all the same.
+/// there are none at all is for a person; a long-running process that has had some tries again all the same.
 fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     let found = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
     match found {

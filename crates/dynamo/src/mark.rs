@@ -1,6 +1,7 @@
 //! Marks: what a target table remembers of how far the source was; see `source/history.rs`.
 //!
-//! The mark is an item of the table itself and not of some table beside it: a table that was restored from a backup, or made anew,
+//! The mark is an item of the table itself and not of some table beside it: a table that was restored from a
+//! backup, or created again,
 //! brings its own mark, or none, and shows so of which moment it is. It is a tombstone at version 0 in a place of its own, so every
 //! reader passes over it.
 

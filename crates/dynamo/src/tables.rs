@@ -14,7 +14,7 @@ use super::{Backoff, Target, fault};
 
 /// For how long who says so makes do with a description. It is of a moment ago in any case: DescribeTable is eventually consistent.
 ///
-/// An emulator counts every item of every index each time, which holds up whoever reads or writes there.
+/// An emulator counts every item of every index each time, which holds up every reader and writer there.
 ///
 /// Source: Amazon DynamoDB API Reference, DescribeTable.
 const DESCRIBED_LATELY: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! Counters of identity keys: ids are handed out in blocks, and none is handed out twice.
 //!
-//! A counter is the next id that nobody has. It only grows, under a condition or by an addition, so a request that is applied
-//! late or twice makes a gap and never a repetition.
+//! A counter is the next free id. It only grows, under a condition or by an addition, so a
+//! request that is applied late or twice makes a gap and never a repetition.
 
 use lockstep_core::{Error, Kind, Result, Retry};
 
@@ -11,7 +11,7 @@ use crate::{Backoff, fault};
 const NEXT: &str = "next";
 const SORT: &str = "IDS";
 
-/// Ids that belong to whoever took them: from `first` up to and without `end`.
+/// Ids that belong to the process that took them: from `first` up to and without `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdBlock {
     /// The least.
@@ -21,7 +21,7 @@ pub struct IdBlock {
 }
 
 impl TargetControl {
-    /// The next id of a table that nobody has; `None` where it was never seeded.
+    /// The next free id of a table; `None` where it was never seeded.
     ///
     /// # Errors
     /// The driver's.

@@ -29,14 +29,15 @@ impl TargetControl {
         item.insert("lease_ms".to_owned(), number(who.lease.as_millis()));
         item.insert("state".to_owned(), text("live"));
         item.insert("renewed_at".to_owned(), stamp(Utc::now()));
-        // Higher than any count before: whoever waits takes another number for another renewal.
+        // Higher than any count before: a waiting coordinator takes another number for another renewal.
         item.insert("renewals".to_owned(), number(Utc::now().timestamp_micros()));
         let sent = self.target.client.put_item().table_name(&self.table).set_item(Some(item)).send().await;
         sent.map(drop).map_err(|e| fault::error("registering this instance", e))
     }
 
     /// Renews a lease, acknowledges `epoch`, and then reads the record; `None` where the instance is not registered any
-    /// more: then the record was not read either, for an instance that nobody waits for must not serve by it.
+    /// more: then the record was not read either, for an instance that no step waits for must not serve by
+    /// it.
     pub async fn renew(&self, id: i64, epoch: Option<Epoch>) -> Result<Option<Option<TargetRecord>>> {
         let mut sets = "SET renewed_at = :now, renewals = renewals + :one".to_owned();
         let mut values = HashMap::from([

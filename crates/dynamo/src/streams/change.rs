@@ -61,8 +61,8 @@ pub fn changes_of(records: &[StreamRecord]) -> Folded {
                 item.gone_before |= std::mem::take(&mut item.gone_after);
                 item.change = Some(kept_image(change, item.change.take()));
             }
-            // Its versions begin anew: 1. A row at version 7 expires. 2. It is put again, and as nothing is there it gets
-            // version 1. 3. Held against the 7, its newest state would be refused.
+            // Its versions begin at 1 again: 1. A row at version 7 expires. 2. It is put again, and as
+            // nothing is there it gets version 1. 3. Held against the 7, its newest state would be refused.
             _ if record.new.is_none() => item.gone_after = true,
             _ => {}
         }

@@ -14,7 +14,7 @@ impl Target {
     /// again. Safe to repeat: a stream that is on stays the one it is.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] where the table has a stream of another kind: whoever reads it must be asked first.
+    /// [`Kind::Misconfigured`] where the table has a stream of another kind: its readers must be asked first.
     ///
     /// # Cancel safety
     /// The stream may be on or not.
@@ -36,7 +36,7 @@ impl Target {
                 Some((_, other)) => {
                     let message = format!(
                         "{table} has a stream of {}, and Lockstep needs one of new and old images; a table has only one. End it \
-                         (UpdateTable, StreamEnabled=false) if nobody reads it, and try again",
+                         (UpdateTable, StreamEnabled=false) if no program reads it, and try again",
                         other.as_str()
                     );
                     return Err(Error::target(Kind::Misconfigured, doing, message));

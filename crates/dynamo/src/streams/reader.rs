@@ -9,7 +9,7 @@ use super::super::Backoff;
 use super::api::{StreamApi, StreamError, StreamRecord};
 use super::follow::FollowOptions;
 
-/// About half a minute; then whoever follows tells of it, and begins again from what was saved.
+/// About half a minute; then the follower tells of it, and begins again from what was saved.
 const TRIES_MAX: u32 = 14;
 
 /// What one read of a shard gave.

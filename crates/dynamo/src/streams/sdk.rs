@@ -43,7 +43,8 @@ impl TableStream {
         &self.arn
     }
 
-    /// Every shard that the stream had at `since` or later, and when it was asked. It is asked only if nobody has asked since, and
+    /// Every shard that the stream had at `since` or later, and when it was asked. It is asked only if no
+    /// task has asked since, and
     /// only a few times a second, so it may take as long; dropped, it can be asked again.
     pub async fn shards_since(&self, since: Instant) -> Result<(Instant, Vec<Shard>), StreamError> {
         let slot = self.listings.of(&self.arn);
@@ -189,7 +190,7 @@ mod tests {
         server.answer(one("second"));
         let other = stream.clone();
         assert_eq!(other.shards().await.expect("shared"), listed);
-        let (_, later) = other.shards_since(Instant::now()).await.expect("listed anew");
+        let (_, later) = other.shards_since(Instant::now()).await.expect("listed again");
         assert_eq!(later[0].id, "second");
     }
 }

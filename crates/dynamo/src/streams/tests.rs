@@ -225,7 +225,7 @@ fn paused<T>(test: impl Future<Output = T>) -> T {
     runtime.block_on(test)
 }
 
-/// Follows until everything was delivered, beginning anew after every crash.
+/// Follows until everything was delivered, beginning again after every crash.
 async fn follow_to_the_end(stream: &FakeStream, sink: &Memory) {
     for _ in 0..10_000 {
         match follow(stream, sink, OPTIONS, &sink.enough.1).await {
