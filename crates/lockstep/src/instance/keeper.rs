@@ -18,7 +18,7 @@ use super::moment::Moment;
 /// Longest pause between renewals. Each also polls the phase, so this bounds how late a phase is seen when notifications are
 /// lost (R19: within a second).
 const POLL: Duration = Duration::from_secs(1);
-/// The same while the truth is in the target, which notifies nobody.
+/// The same while the truth is in the target, which sends no notification.
 const POLL_TARGET: Duration = Duration::from_millis(300);
 /// The same while writes wait: for as long as the poll takes, longer.
 const POLL_PAUSED: Duration = Duration::from_millis(25);
@@ -146,7 +146,7 @@ impl Keeper {
         let acknowledged = self.known.acknowledgeable();
         let asked = Moment::now();
         let Some(control) = renew(connection, self.who.id, acknowledged).await? else {
-            // A step has waited our lease out, and nobody waits for us any more (I6).
+            // A step has waited our lease out, and no step waits for us any more (I6).
             self.known.forget();
             self.registered = false;
             tracing::warn!(instance = self.who.name, "a step gave this instance up; it registers again");
@@ -293,17 +293,19 @@ impl Keeper {
     }
 }
 
-/// Which record whoever begins goes by.
+/// The record that an instance goes by when it begins.
 ///
-/// A source that was set back to before DynamoOnly says the phase of then: whoever went by it would write to it beside those who
-/// write to the target. So the target is asked too. One that does not answer keeps nobody from the source. It is asked first, as
+/// A source that was set back to before DynamoOnly says the phase of then: an instance that went by it would
+/// write to it beside those who
+/// write to the target. So the target is asked too. One that does not answer keeps no instance from the
+/// source. It is asked first, as
 /// epochs grow: what a source says after it is of no earlier epoch, unless it has lost history. The record of
 /// another migration is none: whose the source is, it says itself. Where it has not answered since this
 /// process began, that is not known, and a record is believed, as an application must be able to begin in
 /// DynamoOnly while PostgreSQL is down.
 ///
 /// # Errors
-/// [`Kind::Refused`] where the records contradict each other, and nobody can say where the truth is.
+/// [`Kind::Refused`] where the records contradict each other, and it is unknown where the truth is.
 async fn where_truth_is(source: &mut PgConnection, target: Option<&TargetControl>, at_most: Duration) -> Result<Home> {
     let Some(target) = target else { return Ok(Home::Source) };
     if let Some(id) = read_migration_id(source).await? {

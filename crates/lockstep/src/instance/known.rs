@@ -10,7 +10,8 @@ use lockstep_core::{Control, Epoch, Phase};
 
 use super::moment::Moment;
 
-/// What is known, as a sequence lock: readers take no lock and wait for nobody but a writer in the middle of eight stores.
+/// What is known, as a sequence lock: readers take no lock and wait only for a writer in the middle of eight
+/// stores.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// Odd while it is being written.
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(known.at(moment(140)), None);
         let nothing = Known::default();
         nothing.learn(control(Phase::HybridRead, 3), moment(50), None);
-        assert_eq!(nothing.at(moment(51)), None, "I6: whoever is not registered serves nothing");
+        assert_eq!(nothing.at(moment(51)), None, "I6: an instance that is not registered serves nothing");
     }
 
     #[test]

@@ -39,7 +39,7 @@ async fn listen_once(connect: &PgConnectOptions, wake: &Notify) -> Result<(), sq
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(PHASE_CHANNEL).await?;
     loop {
-        // At first and after each reconnection as well: nobody knows what was said meanwhile.
+        // At first and after each reconnection as well: notifications sent meanwhile are lost.
         wake.notify_one();
         listener.try_recv().await?;
     }

@@ -33,7 +33,8 @@ use keeper::Keeper;
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
 const LEASE_MIN: Duration = Duration::from_secs(1);
-/// Longest lease: whoever has lost sight of all leases, with the table that they were in, knows that they are over after so long.
+/// Longest lease: a coordinator that has lost sight of all leases, with the table that they were in, knows
+/// that they are over after so long.
 pub const LEASE_MAX: Duration = Duration::from_secs(60);
 
 /// How an instance presents itself.

@@ -45,7 +45,7 @@ struct Shared {
 /// What runs behind the stores, in the order in which it is stopped.
 struct Background {
     sweeper: Sweeper,
-    /// `None` where nobody registered.
+    /// `None` where no instance was registered.
     instance: Option<Instance>,
 }
 

@@ -3,7 +3,7 @@
 //! All rows of an operation are written in one source transaction and put in one target transaction, in one phase. That it
 //! was started, that it succeeded or that it failed is logged through a table of the migration itself; which one, a
 //! [`LogSink`] says. The log of the success is part of the operation: both become visible together, or neither does. A start
-//! without an end means that the process died, or that nobody can say how the commit ended (I8).
+//! without an end means that the process died, or that it is unknown how the commit ended (I8).
 //!
 //! In DynamoOnly there is only the target transaction: rows are read without a lock, and the operation fails with
 //! [`Kind::Busy`] when one of them was changed before it commits. Run it again then. It holds at most 100 items (a new or moved
@@ -173,7 +173,8 @@ impl<S: LogSink> Operation<S> {
     /// Logs the success inside the operation, and commits.
     ///
     /// # Errors
-    /// Nothing was written, and the failure is logged; or, with [`Kind::Unknown`], nobody can say, and nothing is logged.
+    /// Nothing was written, and the failure is logged; or, with [`Kind::Unknown`], it is unknown whether
+    /// anything was, and nothing is logged.
     ///
     /// # Cancel safety
     /// As for [`Store::put`], for all rows together.

@@ -94,7 +94,7 @@ async fn acknowledge(source: Source, mut queue: mpsc::Receiver<Message>) {
             }
         }
         for answer in reached {
-            // Whoever asked may have gone.
+            // The writer that asked may have gone.
             let _ = answer.send(());
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The store believes in a phase, the source checks that belief behind the barrier, and answers with the row and its
 //! versions (`source/calls.rs`). Best effort, that call is the whole transaction. Strict, it stands for the statements
-//! between `BEGIN` and the intent. Whoever believes wrongly, or finds no function, goes the long way.
+//! between `BEGIN` and the intent. A store that is behind, or finds no function, opens a transaction.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
@@ -89,7 +89,7 @@ impl<T: MigratableTable> Store<T> {
         beside: Option<&Beside>,
         arguments: impl Fn() -> PgArguments,
     ) -> Result<Option<WriteOutcome<T::Row>>> {
-        // Whoever does not know the phase, asks in its transaction.
+        // If the phase is not known here, the caller asks for it in its transaction.
         let Ok(control) = self.shared.phase.current().await else { return Ok(None) };
         let missing_in = self.shared.writes.get().map(|writes| writes.calls.missing_in.load(Ordering::Relaxed));
         if control.phase == Phase::DynamoOnly || missing_in == Some(control.epoch.0) {

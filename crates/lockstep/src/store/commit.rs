@@ -47,7 +47,7 @@ impl Writer {
             let open = match timeout_at(deadline, self.source().fate_of(id)).await {
                 Ok(Ok(TransactionFate::Committed)) => return Commit::Committed,
                 Ok(Ok(TransactionFate::Aborted)) => return Commit::RolledBack(error),
-                // The server may not have noticed yet that nobody listens.
+                // The server may not have noticed yet that the client is gone.
                 Ok(Ok(TransactionFate::InProgress)) => "the transaction is still under way",
                 Ok(Ok(TransactionFate::Forgotten)) | Err(_) => return Commit::Unknown(error),
                 Ok(Err(_)) => "PostgreSQL does not answer",

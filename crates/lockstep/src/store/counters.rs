@@ -40,7 +40,7 @@ pub struct WriteCounts {
     pub strict_failed: u64,
     /// Failed strict writes of which something may be in the target until it is repaired.
     pub phantoms_possible: u64,
-    /// Writes of which nobody could say how they ended.
+    /// Writes whose outcome could not be learnt.
     pub unknown: u64,
     /// Commits whose answer was lost and that were looked up.
     pub commits_looked_up: u64,

@@ -33,7 +33,7 @@ pub struct PhaseView {
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each store handle")]
 pub(in crate::store) enum Renewal {
-    /// Whoever finds it over asks the source, and the target where the truth may be there.
+    /// A task that finds it over asks the source, and the target where the truth may be there.
     Asking { source: Source, target: Option<TargetControl> },
     /// An instance does; it may be woken.
     Kept(Arc<Notify>),
@@ -96,7 +96,7 @@ impl PhaseView {
 
     /// Whether `control` is still what may be gone by, now. To be asked when an answer has come, before it is given away. 1. A
     /// reader sees HybridRead and sends its question. 2. Its process is stopped; steps go back to PostgresOnly. 3. It wakes
-    /// with an answer of a target that nobody writes any more.
+    /// with an answer of a target that no store writes any more.
     pub fn holds(&self, control: &Control) -> bool {
         self.known.at(Moment::now()).is_some_and(|now| now.epoch == control.epoch)
     }
@@ -129,7 +129,8 @@ impl PhaseView {
         Err(phase_kept_changing())
     }
 
-    /// Takes over what a write transaction has seen. It renews the lease of a store without an instance, and of nobody else. 1.
+    /// Takes over what a write transaction has seen. It renews the lease of a store without an instance, and
+    /// of no other. 1.
     /// An instance was given up by a step. 2. A write of it succeeds, and it goes by what that saw. 3. It is not registered
     /// again yet, so the next step does not wait for it.
     pub(super) fn learn(&self, control: Control, asked_at: Instant) {

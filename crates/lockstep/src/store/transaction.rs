@@ -156,7 +156,8 @@ impl Writer {
     /// Commits, and brings the changes to the target as the phase and the settings say.
     ///
     /// # Errors
-    /// Nothing was committed, or, with [`Kind::Unknown`](lockstep_core::Kind::Unknown), nobody can say whether it was (I8).
+    /// Nothing was committed, or, with [`Kind::Unknown`](lockstep_core::Kind::Unknown), it is unknown whether
+    /// it was (I8).
     ///
     /// # Cancel safety
     /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an intent. Dropped

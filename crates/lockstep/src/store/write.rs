@@ -66,8 +66,8 @@ impl<T: MigratableTable> Store<T> {
     /// Writes a row: inserts it, or replaces the row with the same primary key.
     ///
     /// # Errors
-    /// Nothing was written, except for [`Kind::Unknown`]: then nobody can say (I8). [`WriteFailed`](super::WriteFailed) says
-    /// more of each store.
+    /// Nothing was written, except for [`Kind::Unknown`]: then it is unknown (I8).
+    /// [`WriteFailed`](super::WriteFailed) says more of each store.
     ///
     /// # Cancel safety
     /// Before the commit nothing is written, and what may be in the target by then is undone; after it the key is pending

@@ -78,7 +78,7 @@ async fn run(writer: Writer, options: SweeperOptions, mut stopped: watch::Receiv
             }
             Err(_) => {}
         }
-        // An error means that the handle is gone, and nobody will ever stop us.
+        // An error means that the handle is gone, and no caller can ever stop us.
         if tokio::time::timeout(pause, stopped.wait_for(|stop| *stop)).await.is_ok() {
             return;
         }

@@ -23,8 +23,8 @@ impl Partitions {
         Self::groups(subject, 1, move |_| vec![partition.clone()])
     }
 
-    /// So many groups, in descending order. They are made when they are read, so they may be many. `subject` says what they
-    /// are of, the same for every page of one list.
+    /// A number of groups, in descending order. They are made when they are read, so they may be many.
+    /// `subject` says what they are of, the same for every page of one list.
     pub fn groups(
         subject: impl Into<String>,
         groups: usize,

@@ -42,7 +42,7 @@ impl<T: MigratableTable> Walk<T> {
         let mut control = self.store.shared.phase.current().await?;
         let mut phases_left = PHASES_MAX;
         loop {
-            // Each batch asks anew: a stream may be read for hours, through phases.
+            // Each batch asks again: a stream may be read for hours, through phases.
             let (phase, before) = (control.phase, self.after.clone());
             self.phase = Some(phase);
             let route = match (phase, self.fallen) {

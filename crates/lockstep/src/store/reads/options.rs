@@ -47,7 +47,7 @@ impl Share {
     /// Everything.
     pub const ALL: Share = Share(WHOLE);
 
-    /// A share of so many percent; a hundredth of a percent is the least that counts.
+    /// A share in percent; a hundredth of a percent is the least that counts.
     ///
     /// # Errors
     /// When it is not from 0 to 100.

@@ -111,7 +111,8 @@ impl Watch {
         seen
     }
 
-    /// What is known after asking, if nobody else has asked meanwhile. Waits for [`ANSWER_TIMEOUT`] at most per asker.
+    /// What is known after asking, if no other task has asked meanwhile. Waits for [`ANSWER_TIMEOUT`] at most
+    /// per asker.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Seen {
         let _turn = self.asking.lock().await;
         let seen = self.seen_at(self.now_ms());

@@ -27,7 +27,7 @@ impl Writer {
             let asked_at = Instant::now();
             match self.begin().await {
                 Ok(write) if write.control.phase != Phase::DynamoOnly => return Ok(Begun::Source(write)),
-                // It has moved, and whoever keeps our lease is told to look where.
+                // It has moved, and the keeper of our lease is told to look where.
                 Ok(write) => self.phase().learn(write.control, asked_at),
                 Err(error) if error.side == Side::Source && error.kind == Kind::Unavailable => {
                     if self.phase().current().await.map_err(|_| error)?.phase != Phase::DynamoOnly {

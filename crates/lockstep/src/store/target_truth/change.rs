@@ -61,7 +61,7 @@ impl Base {
     fn next(&self, epoch: Epoch) -> Result<Version> {
         let present = self.version.unwrap_or(Version::HISTORY);
         if present.epoch() > epoch {
-            // Whoever wrote it knows of a phase that we do not.
+            // Its writer knows of a phase that this instance does not.
             return Err(Error::target(Kind::Fenced, "writing", "the row was written in a later epoch; this instance is behind"));
         }
         Ok(Version(present.0.max(epoch.floor()) + 1))

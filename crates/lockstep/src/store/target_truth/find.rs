@@ -3,7 +3,8 @@
 //! Three things may know where it is, and none of them is believed; the item there is. The *place* is right for every row that
 //! was made or moved since the truth is here. The *target key* of the row to be written is right for a row that stays where it
 //! is. The *index* by primary key is right for rows that were here before, as long as it has caught up with what was written
-//! before the flip; it is eventually consistent, so what it does not show yet must not have been made since. Whoever finds
+//! before the flip; it is eventually consistent, so what it does not show yet must not have been made since.
+//! A writer that finds
 //! nothing asks for the place and all these items once more, as they were at one moment: 1. We read the place. 2. Another
 //! moves the row. 3. We read its tombstone. Nothing is alive, and yet the row is there.
 

@@ -21,7 +21,7 @@ struct Ids {
 }
 
 impl IdBlocks {
-    /// An id that nobody else is given. Those of a block that is dropped with its process are a gap.
+    /// An id that no other process is given. Those of a block that is dropped with its process are a gap.
     pub(super) async fn next(&self, control: &TargetControl, table: &'static str, block_size: u32) -> Result<i64> {
         let ids = self.of(table);
         let mut ids = ids.lock().await;

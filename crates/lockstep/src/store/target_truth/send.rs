@@ -32,8 +32,8 @@ impl Writer {
     /// Sends changes of distinct rows, all of them or none.
     ///
     /// # Errors
-    /// [`Kind::Unknown`] when nobody can say how it ended, or it was answered too late to be told (I8); otherwise nothing was
-    /// written.
+    /// [`Kind::Unknown`] when it is unknown how it ended, or it was answered too late to be told (I8);
+    /// otherwise nothing was written.
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.

@@ -29,7 +29,7 @@ impl TargetTransaction {
     ///
     /// # Errors
     /// [`Kind::Busy`] when one of the rows was changed meanwhile, [`Kind::Invalid`] when it is too large for one transaction:
-    /// nothing was written. [`Kind::Unknown`]: nobody can say.
+    /// nothing was written. [`Kind::Unknown`]: it is unknown whether anything was.
     pub(crate) async fn commit(self, writer: &Writer) -> Result<usize> {
         let deadline = Instant::now() + writer.options().inline_timeout();
         match writer.send_changes(&self.permit, &self.changes, deadline).await? {

@@ -115,7 +115,7 @@ impl<T: MigratableTable> Store<T> {
         stream::iter(putting).buffered(width).collect().await
     }
 
-    /// The row with an id of its own, and the change that makes it. Nothing is read: nobody else has the id.
+    /// The row with an id of its own, and the change that makes it. Nothing is read: no other row has the id.
     pub(super) async fn numbered(&self, row: &T::Row) -> Result<(T::Row, Change)> {
         let unholdable = |reason| Error::unholdable(T::NAME, &reason);
         let writer = &self.shared.writer;
