@@ -57,7 +57,7 @@ const TRIES_MAX: u32 = 15;
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 impl CanaryRead {
-    /// Asks until both stores agree, or for so many times.
+    /// Asks until both stores agree, or `tries` times.
     async fn settled(&self, tries: u32) -> lockstep_core::Result<Comparison> {
         for _ in 1..tries {
             match (self.ask)().await {

@@ -61,7 +61,7 @@ impl Coordinator {
             migration.source.record_shape(binding).await?;
             let state = migration.source.table_state(binding.name()).await?;
             if state.is_some_and(|state| state.cold_open) {
-                // Whoever ran the cold load is gone. Its last requests may still be under way.
+                // The process that ran the cold load is gone. Its last requests may still be under way.
                 migration.source.end_cold(binding.name(), Some(migration.target.request_lifetime())).await?;
             }
         }
@@ -197,7 +197,8 @@ impl Coordinator {
         Ok(summaries)
     }
 
-    /// Forgets the plan of every table's backfill, so that the next one starts anew, possibly with another window.
+    /// Forgets the plan of every table's backfill, so that the next one starts over, possibly with another
+    /// window.
     ///
     /// # Errors
     /// The source's.
@@ -230,7 +231,8 @@ impl Coordinator {
     }
 
     /// Finishes or undoes a step whose future was dropped, as [`Coordinator::open`] does after a crash; says what was settled.
-    /// To be called by whoever drops one: in the midst of a step that moves the truth nobody can write.
+    /// A caller that drops one calls this: in the middle of a step that moves the truth no application can
+    /// write.
     ///
     /// # Errors
     /// The stores'; then the next [`Coordinator::open`] does it.
@@ -246,7 +248,7 @@ impl Coordinator {
     }
 }
 
-/// Holds the lock until told to close, and says so when it is lost: whoever works under it must then stop.
+/// Holds the lock until told to close, and says so when it is lost: work under it must then stop.
 async fn keep(mut lock: CoordinatorLock, lost: CancellationToken, closing: CancellationToken) {
     loop {
         tokio::select! {

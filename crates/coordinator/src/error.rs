@@ -51,7 +51,7 @@ pub enum Error {
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]
     HistoryLost(Vec<Loss>),
-    /// The barrier was not to be had.
+    /// The barrier could not be acquired.
     #[error(
         "the step to {to} did not get the barrier in {tries} tries of {lock_timeout_ms} ms: a write transaction is open for long \
          (look for old xact_start in pg_stat_activity). Nothing was changed; try again"
@@ -79,7 +79,7 @@ pub enum Error {
     },
     /// A step that moves the truth failed, and could not be undone or finished either.
     #[error(
-        "the step was given up ({why}), and could not be settled: {unsettled}. It may be that nobody can write until it is: run the \
+        "the step was given up ({why}), and could not be settled: {unsettled}. Applications may be unable to write until it is: run the \
          same command again as soon as both stores answer"
     )]
     Unsettled {

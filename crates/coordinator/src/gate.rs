@@ -60,7 +60,8 @@ impl GateReport {
     }
 }
 
-/// Whoever wants to see what happens while it happens. Called from the coordinator's task; it must not block.
+/// Receives gate results and notes while a command runs. Called from the coordinator's task; it must not
+/// block.
 pub trait Observer: Send + Sync {
     /// A gate has been decided.
     fn gate(&self, gate: &GateResult);

@@ -1,7 +1,8 @@
 //! A store that lost history is noticed, and nothing is moved until it is mended.
 //!
 //! A source that was restored to a moment, or failed over to a replica that lagged, hands out versions again that the target has
-//! seen: newer states would be refused as delivered. A target that was restored or made anew lacks what was acknowledged. In
+//! seen: newer states would be refused as delivered. A target that was restored or created again lacks what
+//! was acknowledged. In
 //! reading order: `loss` (what the stores say of each other, and what is lost by that; pure), `watch` (when to ask), this file (asking).
 
 use std::time::Duration;
@@ -76,7 +77,7 @@ async fn found(ask: Ask, target: &Target, binding: &TableBinding, known: KnownMa
         return Ok(Found::There { id: None, mark });
     }
     let is_newest = mark.as_ref().is_some_and(|mark| mark.number >= known.marked);
-    // None that was made anew or restored within five seconds has the newest mark.
+    // No table that was created again or restored within five seconds has the newest mark.
     let standing = if is_newest { target.describe_lately(name, &schema).await? } else { target.describe(name, &schema).await? };
     Ok(match standing {
         TableStanding::Missing => Found::Gone,
@@ -95,7 +96,7 @@ pub(crate) async fn require_kept(migration: &Migration) -> Result<()> {
     Ok(())
 }
 
-/// Refuses where the marks tell of a loss, for whoever looks at the id of the target tables as well.
+/// Refuses where the marks tell of a loss, for a caller that looks at the id of the target tables as well.
 ///
 /// # Errors
 /// As for [`require_kept`].

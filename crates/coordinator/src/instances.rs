@@ -1,4 +1,4 @@
-//! Waiting for instances: a step is over when nobody serves by the phase before it any more (I6).
+//! Waiting for instances: a step is over when no instance serves by the phase before it any more (I6).
 //!
 //! An instance keeps its lease in the store that it takes for the truth. While the truth moves that may be either, or for a
 //! moment both; what it has acknowledged in one of them, it has acknowledged.
@@ -159,7 +159,8 @@ impl<'a> Leases<'a> {
     }
 }
 
-/// How long whoever is not registered may go by an epoch that is over: one lease, by clocks that are not ours.
+/// How long a reader that is not registered may go by an epoch that is over: one lease, by clocks that are
+/// not ours.
 pub(crate) fn unregistered(phase_lease: Duration) -> Duration {
     phase_lease + margin(phase_lease)
 }
@@ -195,7 +196,7 @@ pub(crate) async fn wait(leases: &Leases<'_>, epoch: Epoch, observer: &dyn Obser
             let renewal_seen = before.map_or(seen, |before| before.renewal_seen);
             now_live.insert((home, row.id), Watched { row, renewal_seen });
         }
-        // Whoever has only moved its lease to the other store has not left.
+        // An instance that has only moved its lease to the other store has not left.
         let left = watched.iter().filter(|((_, id), _)| !now_live.keys().any(|(_, live)| live == id));
         ended.extend(left.map(|(_, gone)| gone.ended(InstanceEnd::Left, begun)));
         watched = now_live;

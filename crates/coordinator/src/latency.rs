@@ -69,7 +69,7 @@ async fn clock(asked: impl Future<Output = lockstep_core::Result<u64>>) -> Resul
     Ok((begun.elapsed(), rows))
 }
 
-/// By nearest rank: the least sample that at least so many percent of all do not exceed.
+/// By nearest rank: the least sample that at least the given percentage of all do not exceed.
 fn percentiles(mut samples: Vec<Duration>) -> Percentiles {
     samples.sort_unstable();
     let at = |percent: usize| {

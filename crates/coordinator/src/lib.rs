@@ -92,7 +92,8 @@ mod tests {
 
     fn assert_send<T: Send>(_: &T) {}
 
-    /// Whoever embeds this spawns these futures; that they can be is part of the interface. Compiling is the test.
+    /// An embedding application spawns these futures; that they can be is part of the interface. Compiling is
+    /// the test.
     #[allow(dead_code)]
     fn long_running_calls_can_be_spawned(coordinator: &Coordinator, migration: &Migration, cancel: &CancellationToken) {
         assert_send(&coordinator.backfill(cancel));

@@ -96,7 +96,7 @@ pub enum Loss {
         /// Its name in the target.
         target_name: String,
     },
-    /// A target table was restored, or made anew, under the same name.
+    /// A target table was restored, or created again, under the same name.
     TargetReplaced {
         /// The table.
         table: String,
@@ -216,7 +216,7 @@ impl fmt::Display for Loss {
             Self::TargetReplaced { target_name, as_of: None, .. } => {
                 write!(
                     f,
-                    "DynamoDB table {target_name} is another table than the one in use: it was made anew under the same name"
+                    "DynamoDB table {target_name} is another table than the one in use: it was created again under the same name"
                 )
             }
             Self::TargetMark { target_name, known, found, as_of, .. } => {
@@ -292,10 +292,10 @@ mod tests {
         check(&source(90, 100), table(3, 3, Found::Gone), &["is gone"]);
         let another = |mark| Found::There { id: Some("other".to_owned()), mark };
         check(&source(90, 100), table(3, 3, another(Some(mark(2, 80)))), &["restored, as of about"]);
-        check(&source(90, 100), table(3, 3, another(None)), &["made anew"]);
+        check(&source(90, 100), table(3, 3, another(None)), &["created again"]);
         check(&source(90, 100), table(3, 3, there(Some(mark(2, 80)))), &["it has 2"]);
         check(&source(90, 100), table(3, 3, there(None)), &["it has none"]);
-        // Nobody could ask.
+        // The target could not be asked.
         check(&source(90, 100), table(3, 3, Found::Unknown("away".to_owned())), &[]);
     }
 }

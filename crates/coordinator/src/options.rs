@@ -37,7 +37,7 @@ pub struct Options {
     pub relay: RelayOptions,
     /// Changing the phase.
     pub steps: StepOptions,
-    /// The reverse feed that a step runs where nobody else does.
+    /// The reverse feed that a step runs where no other process does.
     pub reverse_feed: ReverseFeedOptions,
 }
 
@@ -135,7 +135,7 @@ pub struct StepOptions {
     pub catch_up_max: Duration,
     /// How long the indexes of the target are given to show what was delivered last, inside the pause.
     pub index_settle: Duration,
-    /// After so long every lease is over that nobody knows of any more.
+    /// Time after which every lease is over, those that are not known any more included.
     pub lease_max: Duration,
 }
 

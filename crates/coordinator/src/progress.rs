@@ -1,4 +1,4 @@
-//! What is going on, for whoever watches: counters that any thread may read at any time.
+//! What is going on, for those who watch: counters that any thread may read at any time.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

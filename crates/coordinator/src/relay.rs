@@ -66,7 +66,8 @@ pub async fn relay(
     relay_in(KeyOrder::Ascending, migration, until, progress, cancel).await
 }
 
-/// As [`relay`], in that order: beside a relay that runs already, whoever needs the set to be empty soon goes the other way.
+/// As [`relay`], in that order: beside a relay that runs already, a caller that needs the set to be empty
+/// soon goes the other way.
 pub(crate) async fn relay_in(
     order: KeyOrder,
     migration: &Migration,
@@ -95,7 +96,7 @@ pub(crate) async fn relay_in(
                 }
                 continue;
             }
-            // Whoever needs the set to be empty now has to know why it is not.
+            // A caller that needs the set to be empty now has to know why it is not.
             Err(error) if until == RelayUntil::Empty => return Err(error),
             Err(error) => Outage::passing(error, began_well || summary.delivered > 0)?,
         };
@@ -236,7 +237,7 @@ impl Run<'_> {
 enum Fate {
     Delivered(Delivered),
     SetAside,
-    /// It could not be held, but is being changed right now: the next pass judges it anew.
+    /// It could not be held, but is being changed right now: the next pass judges it again.
     MarkedAgain,
 }
 
@@ -288,7 +289,8 @@ impl Run<'_> {
         row: &PendingRow,
         item: Item,
     ) -> Result<Written, StoreError> {
-        // Whoever runs until told to stop tells of it after some seconds, and tries again with the next pass.
+        // A relay that runs until told to stop tells of it after some seconds, and tries again with the next
+        // pass.
         let mut away = match self.until {
             RelayUntil::Empty => Backoff::patient(),
             RelayUntil::Cancelled => Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10),

@@ -309,7 +309,8 @@ async fn one_batch(
         let detail = json!({ "why": "the table is not part of this migration any more" });
         return Ok(source.journal_outcome(&migration.actor, intent, EntryKind::Undone, REPAIR_KEYS, &detail).await?);
     };
-    // Of a batch that was broken off nobody knows whether it was marked; marked twice is delivered twice, and harmless (I2).
+    // It is unknown whether a batch that was broken off was marked; marked twice is delivered twice, and
+    // harmless (I2).
     let marked = source.mark_for_repair(binding, &batch.keys).await?;
     repaired.marked += marked;
     let report = validate_keys(source, &migration.target, binding, &batch.keys, options, cancel).await;

@@ -63,7 +63,7 @@ pub struct TableStatus {
     pub oldest_s: f64,
     /// Dead letters.
     pub dead_letters: i64,
-    /// Dead letters that nobody has acknowledged.
+    /// Dead letters that no operator has acknowledged.
     pub dead_letters_unacknowledged: i64,
     /// Changes that relays have delivered, over all runs.
     pub relayed: i64,

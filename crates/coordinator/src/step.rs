@@ -35,7 +35,7 @@ pub struct StepOutcome {
     pub gates: GateReport,
     /// The instances that it waited for, and how each wait ended.
     pub instances: Vec<InstanceWait>,
-    /// How long nobody could write, and over what; for a step that moves the truth.
+    /// How long no application could write, and over what; for a step that moves the truth.
     pub pause: Option<PauseSummary>,
     /// After the way back: until when a request of DynamoOnly that everybody has given up may still land. Until then the
     /// reverse feed and a relay must run.
@@ -52,7 +52,7 @@ fn leases<'a>(intent: &Intent, migration: &'a Migration) -> Leases<'a> {
 pub(crate) enum Recovery {
     /// The flip has happened: wait for the instances, then record it.
     Finish,
-    /// It has not, and nobody is at it any more: record that.
+    /// It has not, and no process works on it any more: record that.
     Undo,
 }
 
@@ -117,8 +117,8 @@ pub(crate) async fn step(
         source.journal_outcome(&migration.actor, id, EntryKind::Refused, CHANGE_PHASE, &detail).await?;
         return Err(Error::Refused(gates));
     }
-    // Whoever is behind now would be two behind after the flip (I6). The step before has waited for everyone, so this only
-    // waits where something else changed the phase.
+    // An instance that is behind now would be two behind after the flip (I6). The step before has waited for
+    // everyone, so this only waits where something else changed the phase.
     let epoch = match from {
         // Pauses there are epochs of their own.
         Phase::DynamoOnly => migration.target.control().record().await?.map_or(control.epoch, |record| record.epoch),
@@ -268,7 +268,8 @@ async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Ta
             }
             // Registered instances say when they have followed. Stores without one go on with the phase they know for at most
             // one lease, by their own clocks; waiting it out twice means that no reader is two phases behind when the next
-            // step begins (I6). After a crash this is waited again, from now: nobody knows how long the dead one waited.
+            // step begins (I6). After a crash this is waited again, from now: it is unknown how long the dead
+            // one waited.
             let unregistered = tokio::time::sleep(migration.options.steps.phase_lease * 2);
             let leases = leases(intent, migration);
             let (instances, ()) = tokio::join!(instances::wait(&leases, control.epoch, observer), unregistered);
@@ -286,8 +287,8 @@ async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Ta
     Ok(Settled { now: control, instances: waited, late_until })
 }
 
-/// Brings the records of both stores to an end of the step. Nobody may be able to write meanwhile, so it is tried for as long as
-/// that can help.
+/// Brings the records of both stores to an end of the step. Applications may be unable to write meanwhile, so
+/// it is tried for as long as that can help.
 async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
     let mut backoff = Backoff::patient();
     loop {
@@ -298,7 +299,8 @@ async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result
     }
 }
 
-/// Settles every step that a crash left open. The coordinator's lock is held, so nobody else is at it.
+/// Settles every step that a crash left open. The coordinator's lock is held, so no other process works on
+/// it.
 pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
     let source: &Source = &migration.source;
     let mut settled = Vec::new();

@@ -216,7 +216,7 @@ async fn plan_once(migration: &Migration, binding: &TableBinding, window: &Windo
     {
         let planned = Window { start: state.window_start, end: state.window_end };
         if planned != *window {
-            let message = "the plan was made for another window of days; run `backfill --restart` to plan anew";
+            let message = "the plan was made for another window of days; run `backfill --restart` to make a new plan";
             return Err(
                 StoreError::source(Kind::Misconfigured, format!("resuming the backfill of {}", binding.name()), message).into()
             );

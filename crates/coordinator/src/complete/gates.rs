@@ -48,7 +48,7 @@ pub(super) async fn check(migration: &Migration, observer: &dyn Observer) -> Res
     Ok((gates.report, record))
 }
 
-/// The comparison as a gate. It must be clean: nobody compares again.
+/// The comparison as a gate. It must be clean: no comparison follows it.
 pub(super) fn verdict(report: &Report) -> GateResult {
     let consistent = report.verdict.is_consistent();
     let found = if consistent { "both stores hold the same".to_owned() } else { report.verdict.reasons().join("; ") };

@@ -67,7 +67,8 @@ pub struct Completion {
 /// Completes a migration that is in DynamoOnly, or goes on with what an earlier run left.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock was not to be had; [`Kind::Misconfigured`] where
+/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock could not be acquired; [`Kind::Misconfigured`]
+/// where
 /// the control table is another migration's; [`Kind::Refused`] where only DynamoDB says that it is complete;
 /// the stores'.
 ///

@@ -1,4 +1,4 @@
-//! From what is seen to what it means. Pure: it asks nobody, and reads no clock.
+//! From what is seen to what it means. Pure: it asks no store, and reads no clock.
 
 use lockstep_core::{Epoch, Phase};
 use lockstep_postgres::ForeignHolder;
@@ -12,7 +12,8 @@ use super::truth::{self, phase};
 use super::words::{next, safe, state};
 use crate::journal;
 
-/// Age from which something waits because nobody is at it, in seconds. A relay takes a fraction of a second.
+/// Age from which something waits because no process is working on it, in seconds. A relay takes a fraction
+/// of a second.
 pub(super) const WAITS_S: f64 = 60.0;
 
 /// Says what an observation means.
@@ -72,7 +73,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     if writes > 0 && oldest_s > WAITS_S {
         findings.push(Finding::attention(
             format!(
-                "{writes} keys of strict writes wait for {oldest_s:.0} s to be settled: their process died, and nobody sweeps"
+                "{writes} keys from interrupted strict writes have been unresolved for {oldest_s:.0} s: their process died and no sweeper is running"
             ),
             "DynamoDB may show a state of them that was never committed; they count as pending",
             "cargo xtask relay",
@@ -200,7 +201,7 @@ fn after_the_end(seen: &Observation) -> Option<Finding> {
     let done = seen.completed.as_ref().is_some_and(|completed| completed.epoch == record.epoch.0);
     let finding = Finding::broken(
         "DynamoDB says that the migration is complete, and this PostgreSQL knows nothing of it",
-        "it is another database, or one that was restored to before the migration; nobody reads its tables any more",
+        "it is another database, or one that was restored to before the migration; no application reads its tables any more",
         "check source.url. Applications need nothing of it",
     );
     Some(match (done, seen.left.is_empty()) {

@@ -106,7 +106,7 @@ pub struct TableSeen {
     pub ranges: (u64, u64),
     /// Pending keys, and the age of the oldest in seconds.
     pub pending: (i64, f64),
-    /// Dead letters, and how many nobody has acknowledged.
+    /// Dead letters, and how many are not acknowledged.
     pub dead_letters: (i64, i64),
     /// Whether a cold load was broken off, or a request of it could still arrive.
     pub cold_open: bool,

@@ -10,7 +10,8 @@ use super::finding::Finding;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Remedy {
-    /// Make DynamoDB's control record and its id counters anew. Before steps are settled: the record decides how.
+    /// Recreate DynamoDB's control record and its id counters. Before steps are settled: the record decides
+    /// how.
     RemakeControl,
     /// Finish or undo what a dead coordinator left open.
     SettleSteps,
@@ -51,7 +52,7 @@ impl fmt::Display for Remedy {
             Self::TakeShape { table } => write!(f, "take the source table of {table} as it is now for the one that was captured"),
             Self::AdoptTarget { table } => write!(f, "take the target table of {table} that is there now for the one in use (it is made if it is missing)"),
             Self::RemakeControl => f.write_str(
-                "make DynamoDB's control record anew, in an epoch above all that it has counted, with ids far above all that were handed out, \
+                "recreate DynamoDB's control record, in an epoch above all that it has counted, with ids far above all that were handed out, \
                  when every lease that was lost with it is over",
             ),
             Self::FollowTarget => f.write_str("make PostgreSQL say DynamoOnly again, and take everything that DynamoDB has had since for news"),

@@ -50,7 +50,7 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
                 "what was changed meanwhile is unknown to everybody: DynamoDB may have older states, or rows that are deleted",
                 "install the triggers again, and compare both stores whole",
             );
-            // The schema first: with a column that nobody knows, installing again would bless it.
+            // The schema first: with an unknown column, installing again would bless it.
             add(if table.fingerprint_changed || !table.hidden.is_empty() || phase == Phase::DynamoOnly {
                 broken
             } else {
@@ -150,7 +150,7 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
                 "DynamoDB has them, and PostgreSQL lacks them or has what they were before: a step back and `complete` are refused",
             ),
             _ => (
-                "rows cannot be held by DynamoDB, and nobody has looked at them",
+                "rows cannot be held by DynamoDB, and no operator has acknowledged them",
                 "they are in PostgreSQL only; the step to HybridRead is refused",
             ),
         };

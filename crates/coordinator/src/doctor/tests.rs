@@ -222,7 +222,7 @@ fn a_control_table_that_was_lost_under_a_dead_step_is_made_anew_before_the_step_
     check(&dead(true, record(Phase::DynamoOnly, 3)), false, &["the control table was lost", "it died"], &both);
     let set_back = Observation { newest_target_epoch: Some(Epoch(6)), ..dead(true, record(Phase::DynamoOnly, 4)) };
     check(&set_back, false, &["epoch 6 has been there", "it died"], &both);
-    // Decided and not copied yet: nobody has written there.
+    // Decided and not copied yet: no application has written there.
     check(&dead(false, None), false, &["it died"], &[Remedy::SettleSteps]);
     check(&dead(true, record(Phase::DynamoOnly, 4)), false, &["it died"], &[Remedy::SettleSteps]);
     check(&dead(true, record(Phase::HybridRead, 5)), false, &["it died"], &[Remedy::SettleSteps]);

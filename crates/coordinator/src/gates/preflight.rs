@@ -151,7 +151,7 @@ async fn target_gates(
         }
         Some((_, id)) => {
             let same = id.is_none() || there.id.is_none() || there.id.as_deref() == id;
-            let found = if same { "the table this migration wrote to" } else { "a table of that name was created anew" };
+            let found = if same { "the table this migration wrote to" } else { "a table of that name was created again" };
             let next_same = "what was written may be gone: run `doctor`, which says how to mend it";
             gates.push(GateResult::check("target is the one in use", same, found, next_same));
             let foreign = Backoff::brief().retry(|| migration.target.has_foreign_items(name)).await?;

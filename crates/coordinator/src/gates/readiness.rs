@@ -98,7 +98,8 @@ async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<
     Ok(vec![triggers, GateResult::check("foreign keys from other tables", inbound.is_empty(), detail, next)])
 }
 
-/// Without the record nobody can say who still has a lease to write there, nor which ids were handed out: a step back over a lost one
+/// Without the record it is unknown which instance still has a lease to write there, nor which ids were
+/// handed out: a step back over a lost one
 /// would have to take the phase, the leases and the counters for what they were never seen to be.
 async fn control_table(migration: &Migration) -> Result<GateResult> {
     let (source, control) = (&migration.source, migration.target.control());

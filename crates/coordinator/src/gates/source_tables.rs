@@ -18,7 +18,7 @@ pub(super) async fn gates(migration: &Migration, binding: &TableBinding, table: 
         let policies = match &security.policies[..] {
             [] => "every row".to_owned(),
             some => format!(
-                "every row; policy {} does not apply to role {}, and DynamoDB knows no policies: whoever may read the target table \
+                "every row; policy {} does not apply to role {}, and DynamoDB knows no policies: a role that may read the target table \
                  reads all of it",
                 some.join(", "),
                 security.role

@@ -54,7 +54,8 @@ async fn try_follow(
             return Err(StoreError::source(Kind::Refused, DOING, message));
         }
     }
-    // Whatever was written since the moment that PostgreSQL remembers is news to it, whoever wrote it then.
+    // Whatever was written since the moment that PostgreSQL remembers is news to it, whichever process wrote
+    // it then.
     Source::follow_target(&mut transaction, now.epoch, record.epoch).await?;
     transaction.commit().await.doing(DOING)
 }

@@ -87,7 +87,8 @@ async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
 /// Mends what the doctor finds and can mend, and then copies and compares as far as the plan says.
 ///
 /// # Errors
-/// [`Kind::Busy`] when a coordinator is at work; [`Kind::Refused`] for a state that nobody may decide; the stores'.
+/// [`Kind::Busy`] when a coordinator is at work; [`Kind::Refused`] for a state that only a person may decide;
+/// the stores'.
 ///
 /// # Cancel safety
 /// Run it again.
@@ -187,7 +188,7 @@ async fn copy_and_compare(
     if !migration.source.control().await?.phase.writes_both() {
         return Ok(());
     }
-    // Nobody may be delivering, so what is pending is not waited for: it is on its way.
+    // No relay may be running, so what is pending is not waited for: it is on its way.
     let options = ValidateOptions { wait_for_pending: false, quality: false, ..options.clone() };
     if remedies.contains(&Remedy::List) {
         observer.note(&Remedy::List.to_string());

@@ -53,7 +53,7 @@ async fn recapture(migration: &Migration, binding: &TableBinding) -> Result<()> 
     let source = &migration.source;
     let fingerprint = source.fingerprint(binding).await?;
     let captured = source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
-    // Values that were rewritten are found by the comparison that follows, as is what nobody captured.
+    // Values that were rewritten are found by the comparison that follows, as is what was not captured.
     if Shape::of(&captured, &fingerprint) != Shape::Rewritten {
         require_shape(binding, &captured, &fingerprint)?;
     }
@@ -144,7 +144,7 @@ async fn try_raise(
     }
     let phase = now.phase.min(Phase::DualWrite);
     let epoch = flip_phase(&mut transaction, phase).await?;
-    Source::mark_pending_anew(&mut transaction).await?;
+    Source::mark_pending_again(&mut transaction).await?;
     transaction.commit().await.doing(doing)?;
     Ok((phase, epoch))
 }

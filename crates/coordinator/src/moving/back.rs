@@ -22,7 +22,7 @@ use crate::options::Migration;
 
 const DOING: &str = "moving the truth back to PostgreSQL";
 
-/// Takes the step. After an error whoever called looks at the records, and settles by them.
+/// Takes the step. After an error the caller looks at the records, and settles by them.
 pub(crate) async fn back(migration: &Migration, id: IntentId, observer: &dyn Observer) -> Result<Moved> {
     let feed = Feed::begin(migration, id).await?;
     let moved = with_feed(migration, id, &feed, observer).await;
@@ -67,7 +67,7 @@ async fn open_record(migration: &Migration) -> Result<TargetRecord> {
     })
 }
 
-/// Waits until nobody writes any more, requests under way included.
+/// Waits until no application writes any more, requests under way included.
 async fn stopped(migration: &Migration, paused: Epoch, pause: &mut Pause, observer: &dyn Observer) -> Result<Vec<InstanceWait>> {
     let leases = Leases::of_both(migration);
     let others = tokio::time::sleep(instances::unregistered(migration.options.steps.phase_lease));

@@ -24,7 +24,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Begins a feed before anything that it must not miss, and runs it here where nobody else does.
+    /// Begins a feed before anything that it must not miss, and runs it here where no other process does.
     pub(crate) async fn begin(migration: &Migration, id: IntentId) -> Result<Self> {
         note(migration, id, "begin the reverse feed").await?;
         let mut streams = Vec::with_capacity(migration.tables.len());

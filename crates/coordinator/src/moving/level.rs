@@ -50,7 +50,8 @@ impl Level {
         Ok(Self { tables })
     }
 
-    /// Compares the rest, while nobody writes and the feed is through; says what differs, if anything.
+    /// Compares the rest, while no application writes and the feed is through; says what differs, if
+    /// anything.
     pub(super) async fn settle(self, migration: &Migration) -> Result<Option<String>> {
         for (table, since, unequal) in self.tables {
             let (_, unequal) = compare(migration, &table, Some(&since), unequal).await?;
@@ -105,7 +106,7 @@ async fn batch(migration: &Migration, table: &FedTable, taken: Vec<Taken>) -> Re
     let binding = table.binding();
     let places: Vec<_> = taken.iter().filter_map(|taken| key_of_place(&taken.place)).collect();
     let items = migration.target.get_many(&binding.target_name, &places, Backoff::brief()).await?;
-    // A key without a place in the target is nobody's.
+    // A key without a place in the target belongs to no item.
     let keyed: Vec<(Taken, Vec<String>)> = taken
         .into_iter()
         .filter_map(|taken| binding.table.literals_of_key(&taken.key).ok().map(|literals| (taken, literals)))

@@ -1,4 +1,4 @@
-//! The time for which nobody writes, and its bound.
+//! The time for which no application writes, and its bound.
 
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,14 @@
 //! Settling a step that was broken off: by a crash, a bound that was missed, a reply that was lost.
 //!
 //! The records decide, and the journal says what they may not be. Before writes were let go on in DynamoDB, a step there is undone, for
-//! that needs to wait for nobody; before the decision a step back is undone; everything later is finished.
+//! that needs to wait for no instance; before the decision a step back is undone; everything later is
+//! finished.
 //!
-//! Where writes were let go on, DynamoDB may have what nobody else has. 1. A step back dies, and the control table is lost. 2. PostgreSQL
+//! Where writes were let go on, DynamoDB may have what no other store has. 1. A step back dies, and the
+//! control table is lost. 2. PostgreSQL
 //! says DynamoOnly, and nothing else says anything, as in a step there that was decided and not copied. 3. Undone as such, the
-//! truth goes back to PostgreSQL, and what the feed has not brought is gone. So that is done only where the journal shows that nobody has
-//! written, and is refused otherwise until the table is made anew.
+//! truth goes back to PostgreSQL, and what the feed has not brought is gone. So that is done only where the
+//! journal shows that no application has written, and is refused otherwise until the table is created again.
 
 use lockstep_core::{Control, Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
 use lockstep_postgres::{Entry, IntentId, Source};
@@ -19,7 +21,8 @@ use crate::options::Migration;
 
 use super::{OPEN, STOP, part};
 
-/// So many requests of one dead coordinator can arrive late: a pause, a permission to go on, a decision.
+/// Number of requests of one dead coordinator that can arrive late: a pause, a permission to go on, a
+/// decision.
 const LOOKS_MAX: usize = 4;
 
 /// What to do with a truth that both records say is in DynamoDB.
@@ -58,7 +61,8 @@ pub(crate) async fn may_be_written(source: &Source, id: IntentId, from: Phase) -
 /// than once.
 ///
 /// # Errors
-/// The stores': then nobody may write, and it is to be repeated. [`Kind::Misconfigured`] where a record was lost.
+/// The stores': then applications may be unable to write, and the caller repeats it. [`Kind::Misconfigured`]
+/// where a record was lost.
 pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
     let (source, control, tables) = (&migration.source, migration.target.control(), &migration.tables);
     // A feed's transaction holds the barrier now and then, and never for long.
@@ -97,7 +101,7 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
         InTarget::LetGoOn => control.open_writes(record.epoch).await?,
         InTarget::OutrunPause => {
             // 1. A pause is sent and its sender dies. 2. Writes go on, and the step is called undone. 3. The pause arrives, and
-            // nobody is there to let writes go on. A pause of our own takes away what it starts from.
+            // no coordinator is there to let writes go on. A pause of our own takes away what it starts from.
             source.note_target_epoch(Epoch(record.epoch.0 + 1)).await?;
             let paused = control.pause_writes(record.epoch).await?;
             control.open_writes(paused).await?;
@@ -110,7 +114,7 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
     Ok(source.control_behind_barrier().await?)
 }
 
-/// Nobody has written DynamoDB as the truth, so PostgreSQL has everything.
+/// No application has written DynamoDB as the truth, so PostgreSQL has everything.
 async fn copy_back(migration: &Migration) -> Result<()> {
     let steps = &migration.options.steps;
     let (source, control) = (&migration.source, migration.target.control());
@@ -118,7 +122,7 @@ async fn copy_back(migration: &Migration) -> Result<()> {
     Ok(copied.map_err(|error| match error.kind {
         Kind::Busy => {
             let message =
-                "a transaction is open for long (see pg_stat_activity), and nobody can write until the truth is back; try again";
+                "a transaction is open for long (see pg_stat_activity), and no application can write until the truth is back; try again";
             StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message)
         }
         _ => error,

@@ -1,10 +1,11 @@
 //! HybridRead → DynamoOnly: PostgreSQL stops being written.
 //!
 //! In five parts: 1. The reverse feed is begun, and seen through, so that the way back is open before there is anything to bring back.
-//! 2. The barrier is closed: nobody writes. What is pending is delivered, within the bound. 3. The truth moves: decided in
+//! 2. The barrier is closed: no application writes. What is pending is delivered, within the bound. 3. The
+//! truth moves: decided in
 //! PostgreSQL, copied to DynamoDB, where writes still wait. 4. Ids are counted on from PostgreSQL's, and every instance has
-//! acknowledged the phase or its lease is over. 5. Writes go on. Until then everything can be undone, because nobody has
-//! written: what takes too long is, and so is what a crash leaves.
+//! acknowledged the phase or its lease is over. 5. Writes go on. Until then everything can be undone, because
+//! no application has written: what takes too long is, and so is what a crash leaves.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
 use lockstep_postgres::{CaptureState, IntentId, KeyOrder, SourceTransaction, read_control, take_exclusive};
@@ -26,14 +27,14 @@ use crate::records::{hold_shape, is_current};
 use crate::relay::{RelayUntil, relay_in};
 
 const DOING: &str = "moving the truth to DynamoDB";
-/// So many pending keys are delivered in a pause without being noticed.
-const FEW: i64 = 50;
+/// Number of pending keys that can be delivered inside the pause in a few milliseconds.
+const PENDING_KEYS_IN_PAUSE_MAX: i64 = 50;
 /// How often it is looked at how many there are.
 const LOOK: Duration = Duration::from_millis(50);
 /// They will not become fewer when they have not for so long: writers go on.
 const NO_FEWER: Duration = Duration::from_secs(1);
 
-/// Takes the step. After an error whoever called looks at the records, and settles by them.
+/// Takes the step. After an error the caller looks at the records, and settles by them.
 pub(crate) async fn there(migration: &Migration, id: IntentId, intent: &Intent, observer: &dyn Observer) -> Result<Moved> {
     note(migration, id, "make the control table").await?;
     migration.target.control().create().await?;
@@ -48,7 +49,7 @@ async fn with_feed(migration: &Migration, id: IntentId, intent: &Intent, feed: &
     // A record of an earlier DynamoOnly that is still unread would be taken for news in this one.
     feed.see_through(migration, steps.catch_up_max).await?;
     let indexed = Indexed::begin(migration).await?;
-    // So that little is left to be delivered once nobody writes.
+    // So that little is left to be delivered once no application writes.
     relay_most(migration).await?;
     indexed.approach(migration, steps.catch_up_max).await?;
     note(migration, id, "stop writes and move the truth").await?;
@@ -140,7 +141,7 @@ async fn relay_most(migration: &Migration) -> Result<()> {
             if keys < fewest {
                 (fewest, fewest_at) = (keys, Instant::now());
             }
-            if keys <= FEW {
+            if keys <= PENDING_KEYS_IN_PAUSE_MAX {
                 break;
             }
             tokio::time::sleep(LOOK).await;
@@ -166,7 +167,7 @@ async fn pending(migration: &Migration) -> Result<i64> {
     Ok(keys)
 }
 
-/// From the decision to the first write: nobody writes, so everything can still be undone.
+/// From the decision to the first write: no application writes, so everything can still be undone.
 async fn finish(
     migration: &Migration,
     id: IntentId,
@@ -184,7 +185,7 @@ async fn finish(
         Ok::<_, Error>(seed_identities(&mut connection, &control, &migration.tables).await?)
     };
     // What was delivered last may not be in the indexes yet, by which rows without a place are found: it must show, and what was
-    // not noted is given some time. And whoever reads without an instance goes by HybridRead for one lease.
+    // not noted is given some time. And a reader without an instance goes by HybridRead for one lease.
     let others = tokio::time::sleep(steps.index_settle.max(instances::unregistered(steps.phase_lease)));
     let leases = Leases::of_both(migration);
     let waited = async {

@@ -43,7 +43,7 @@ pub struct ReverseBackfill {
 /// The stores'; [`Error::Interrupted`] when cancelled: run it again.
 ///
 /// # Cancel safety
-/// It may be broken off at any point; it begins anew then.
+/// It may be broken off at any point; it begins again then.
 pub async fn reverse_backfill(
     migration: &Migration,
     binding: &TableBinding,

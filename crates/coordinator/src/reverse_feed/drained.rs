@@ -27,12 +27,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const MARKERS_EVERY: Duration = Duration::from_millis(500);
 /// Markers of one go: with eight a shard, one of a thousand shards is missed in three goes.
 const MARKERS_PER_SHARD: usize = 8;
-/// Most markers of a round. A shard that none of so many has met holds a single hot key; then the answer is no.
+/// Most markers of a round. A shard that none of this number has met holds a single hot key; then the answer
+/// is no.
 const MARKERS_MAX: u32 = 20_000;
 const REQUESTS_IN_FLIGHT: usize = 64;
 /// How often shards are listed: DynamoDB answers ten such questions a second, for everybody together.
 const LIST_EVERY: Duration = Duration::from_secs(1);
-/// So many markers are taken away at once.
+/// Number of markers that are taken away at once.
 const FEW_MARKERS: u32 = 64;
 
 /// How far the feed of a table is through.
@@ -110,7 +111,7 @@ pub(crate) async fn drained_of(
     if markers <= FEW_MARKERS {
         remove(migration, binding, markers).await;
     } else {
-        // Nobody waits for that in a pause.
+        // No writer waits for that in a pause.
         let (migration, binding) = (migration.clone(), binding.clone());
         tokio::spawn(async move { remove(&migration, &binding, markers).await });
     }

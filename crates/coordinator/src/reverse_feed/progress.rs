@@ -1,4 +1,4 @@
-//! What the feed is doing, for whoever watches.
+//! What the feed is doing, for those who watch.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -26,8 +26,8 @@ pub(super) async fn feed(
 ) -> Result<()> {
     let (source, target) = (&migration.source, &migration.target);
     let table = source.fed_table(binding).await?;
-    // Whoever switched it on did so a moment ago. Were it switched off and on since, its shards would be closed, as at any time,
-    // or gone.
+    // It was switched on a moment ago. Were it switched off and on since, its shards would be closed, as at
+    // any time, or gone.
     let mut stream = target.enable_stream_lately(&binding.target_name).await?;
     let mut listed = stream.shards().await;
     if listed.is_err() {

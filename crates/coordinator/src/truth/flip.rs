@@ -51,8 +51,8 @@ pub async fn copy_to_target(source: &Source, control: &TargetControl) -> Result<
 /// those whose ids go on in the source.
 ///
 /// # Errors
-/// [`Kind::Refused`] when the target's record has moved on; [`Kind::Busy`] when the barrier was not to be had. An error after
-/// the decision leaves the copy to be repeated.
+/// [`Kind::Refused`] when the target's record has moved on; [`Kind::Busy`] when the barrier could not be
+/// acquired. An error after the decision leaves the copy to be repeated.
 ///
 /// # Cancel safety
 /// Repeat it, or [`mend`].
@@ -72,7 +72,7 @@ pub async fn flip_to_source(
 /// versions, then the phase. Repeated, it changes nothing.
 ///
 /// # Errors
-/// [`Kind::Busy`] when the barrier was not to be had within `lock_timeout`; the drivers'.
+/// [`Kind::Busy`] when the barrier could not be acquired within `lock_timeout`; the drivers'.
 ///
 /// # Cancel safety
 /// Repeat it.

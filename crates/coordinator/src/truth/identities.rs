@@ -2,7 +2,7 @@
 //!
 //! On the way there a counter is set above everything that PostgreSQL has handed out or holds; on the way back the sequence
 //! is set above the counter. Both only raise, so both may be repeated. Blocks that were taken and not used up stay valid in the
-//! process that has them: nobody else will ever be given their ids.
+//! process that has them: no other process is ever given their ids.
 
 use sqlx::postgres::PgConnection;
 
@@ -23,7 +23,8 @@ pub async fn seed_identities(connection: &mut PgConnection, control: &TargetCont
     seed_beyond(connection, control, tables, 0).await
 }
 
-/// So many ids are passed over where a counter was lost: far more than all processes together have taken in blocks and not used up.
+/// Number of ids that are passed over where a counter was lost: far more than all processes together have
+/// taken in blocks and not used up.
 const TAKEN_MAX: i64 = 1 << 20;
 
 /// Sets the id counters of `tables` above every id that was handed out, where that is not known any more. The source must
