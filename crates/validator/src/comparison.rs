@@ -160,7 +160,7 @@ impl TableRun {
             let ledger = Arc::clone(ledger);
             // Not on rayon's threads: it waits for the recheck, which needs them.
             let reading = tokio::task::spawn_blocking(move || {
-                // Nobody may be listening any more; then the rest is of no use.
+                // The receiver may be gone; then the rest is of no use.
                 ledger.asides(side, |name| drop(sender.blocking_send(name)))
             });
             while let Some(name) = asides.recv().await {

@@ -35,9 +35,10 @@ pub struct TableCount {
     pub source_count: u64,
     /// Live items of the target; tombstones are none.
     pub target_count: u64,
-    /// Keys waiting for delivery when counting began: by so many the counts may differ with nothing wrong, and no excuse.
+    /// Keys waiting for delivery when counting began: the counts may differ by this number with nothing
+    /// wrong; it is no excuse.
     pub pending: u64,
-    /// Rows that the target cannot hold as they are: so many fewer it may have.
+    /// Rows that the target cannot hold as they are: it may have fewer items by this number.
     pub dead_letters: u64,
     /// Whether the counts agree within the tolerance, each day's as well.
     pub agrees: bool,

@@ -64,7 +64,7 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
     let point = reader.ask(|| starting_point(&reader.source, &reader.target, &run.binding, &control, is_known(run))).await;
     let full = point.map_err(|e| e.to_string())??;
     if run.options.pass.is_none() {
-        return Err("the pass could not begin, so nobody notes what is delivered during it; end write transactions that stay open and try again".to_owned());
+        return Err("the pass could not begin, so what is delivered during it is not noted; end write transactions that stay open and try again".to_owned());
     }
     run.speak_as_of(Begun { as_of: full.as_of, pass: run.options.pass }, now);
     Ok(full)

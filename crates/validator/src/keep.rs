@@ -18,7 +18,7 @@ use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute};
 use crate::{source_pass, target_pass};
 
-/// An unfinished run older than this is begun anew: no gate takes a verdict as old as it would be.
+/// An unfinished run older than this is begun again: no gate takes a verdict as old as it would be.
 const RESUMED_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often, and how long after each other, a folder is asked for: half a second is plenty for a chunk.
@@ -49,7 +49,7 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
                     Err(error) => {
                         tracing::warn!(
                             table = run.binding.name(),
-                            "an unfinished run does not read back, so it begins anew: {error}"
+                            "an unfinished run does not read back, so it begins again: {error}"
                         );
                         take(run).await?
                     }

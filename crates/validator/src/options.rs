@@ -25,7 +25,8 @@ pub struct ValidateOptions {
     pub wait_for_pending: bool,
     /// Whether the caller has stopped all writers and the pending set has drained. Only then are counts of both sides
     /// comparable, and only then must nothing be pending at the end. While writers go on something always is; with
-    /// `wait_for_pending` its number is then shown and held against nobody (see [`decide`](crate::decide)).
+    /// `wait_for_pending` its number is then shown and not counted as a finding (see
+    /// [`decide`](crate::decide)).
     pub quiescent: bool,
     /// By how much the counts of a table may differ when quiescent, dead letters and expired rows aside.
     pub count_tolerance: u64,
@@ -45,14 +46,16 @@ pub struct ValidateOptions {
     /// Whether the caller has seen the reverse feed through after the last write to the target. Only then does the source know
     /// every item that changed in DynamoOnly, and only when `quiescent` does it stay so: an incremental pass wants both there.
     pub fed_through: bool,
-    /// Only so many rows and items, chosen by chance, instead of all of them. A report of a sample says so.
+    /// Only this number of rows and items, chosen by chance, instead of all of them. A report of a sample
+    /// says so.
     pub sample: Option<Sample>,
     /// Whether findings show values that the table does not reveal. Such a report is for who may read the rows anyway.
     pub unmasked: bool,
     /// Whether the passes also judge the data itself: business rules, sums, daily counts, references. It costs decoding each
     /// item, and one statement a reference. A sample is too little to judge by.
     pub quality: bool,
-    /// The seed of the digests, to compute those of an earlier report again; `None` takes one that nobody can know before.
+    /// The seed of the digests, to compute those of an earlier report again; `None` takes one that cannot be
+    /// known before.
     pub digest_seed: Option<u64>,
 }
 
@@ -68,9 +71,9 @@ pub struct Sample {
 /// Where and how an unfinished run is kept.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// A folder; each table has one of its own in it. Nobody else should be able to write there.
+    /// A folder; each table has one of its own in it. No other account should be able to write there.
     pub folder: PathBuf,
-    /// Whether to begin anew, whatever an earlier run has left.
+    /// Whether to begin again, whatever an earlier run has left.
     pub restart: bool,
 }
 

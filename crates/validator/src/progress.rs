@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lockstep_postgres::TableBinding;
 use serde::Serialize;
 
-/// Progress of a validation, shared between it and whoever shows it.
+/// Progress of a validation, shared between it and the code that shows it.
 #[derive(Debug)]
 pub struct Progress {
     tables: Vec<TableProgress>,

@@ -112,7 +112,7 @@ impl Reader {
         Ok(page)
     }
 
-    /// One page of a segment, as it came. Whoever reads it pays for it.
+    /// One page of a segment, as it came. The caller pays for it.
     pub(crate) async fn body(&self, table: &str, segment: (usize, usize), start: Option<&Attributes>) -> Result<ScanBody> {
         self.pace.wait().await;
         insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await

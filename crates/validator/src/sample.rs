@@ -100,7 +100,7 @@ async fn items(run: &Arc<TableRun>, sample: Sample, seen: &HashSet<Vec<u8>>, sus
     suspects.raise(subjects.map(|subject| Suspect { subject, of_row: false }).collect()).await
 }
 
-/// Into how many segments to cut, and which of them to read, for a target of about so many items.
+/// Into how many segments to cut, and which of them to read, for a target of about `items` items.
 fn draw(items: u64, sample: Sample, scan_segments: usize) -> (u64, Vec<u64>) {
     let wanted = (sample.rows as u64).max(1);
     let per_segment = wanted.div_ceil(SEGMENTS_DRAWN);

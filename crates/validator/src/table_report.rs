@@ -27,7 +27,7 @@ pub struct TableReport {
     pub pending: u64,
     /// Dead letters at the end.
     pub dead_letters: u64,
-    /// Those of them that nobody has acknowledged.
+    /// Those of them that no operator has acknowledged.
     pub dead_letters_unacknowledged: u64,
     /// Source rows that were compared to the end: equal, missing, different, expired, or with an item that does not decode.
     pub compared: u64,
@@ -57,7 +57,7 @@ pub struct TableReport {
     #[serde(default)]
     pub as_of: Option<DateTime<Utc>>,
     /// Until when changes were looked at. Of a full pass this is [`TableReport::as_of`]. Of an incremental one it is when that
-    /// began, while `as_of` stays with the full pass: what is not captured, nobody has looked for since.
+    /// began, while `as_of` stays with the full pass: what is not captured, no pass has looked for since.
     #[serde(default)]
     pub verified_as_of: Option<DateTime<Utc>>,
     /// The number of the pass whose readings these are.
@@ -78,7 +78,7 @@ pub struct TableReport {
     /// Read units that the scan took, where the endpoint tells; of an earlier part of this run it is not known.
     #[serde(default)]
     pub read_units: f64,
-    /// What the data itself is worth; `None` where nobody asked, or the run was broken off.
+    /// What the data itself is worth; `None` where it was not asked for, or the run was broken off.
     #[serde(default)]
     pub quality: Option<Quality>,
     /// What both sides come down to; `None` where they were not read to the end.
@@ -111,7 +111,7 @@ pub struct Finding {
     pub class: FindingClass,
     /// The source key as a JSON array of literals; of an item that has none, its target key.
     pub key: String,
-    /// Whether `key` is a whole source key, so that the relay can write it anew.
+    /// Whether `key` is a whole source key, so that the relay can write it again.
     #[serde(default)]
     pub is_source_key: bool,
     /// Columns and attributes that differ or do not decode.

@@ -43,7 +43,7 @@ pub(crate) enum Outcome {
     Expired,
     /// There is nothing to compare any more, or the key is a dead letter, which is counted where they are kept.
     Aside,
-    /// It waits for delivery, and nobody delivers.
+    /// It waits for delivery, and no relay delivers.
     Pending,
     /// The stores disagree, or could not be compared.
     Found(Found),

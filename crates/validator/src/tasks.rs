@@ -31,7 +31,7 @@ pub(crate) enum Stopped {
     #[error("a worker panicked; this is a bug of Lockstep: {0}")]
     Panicked(String),
     /// The recheck ended before the pass that feeds it; the recheck says why.
-    #[error("nobody rechecks suspects any more")]
+    #[error("suspects are not rechecked any more")]
     RecheckEnded,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum Stopped {
 pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, receive) = oneshot::channel();
     rayon::spawn(move || {
-        // Nobody may be waiting any more; then the result is of no use.
+        // The caller may be gone; then the result is of no use.
         let _ = send.send(catch_unwind(AssertUnwindSafe(work)));
     });
     match receive.await.expect("a job sends its result before it ends") {

@@ -28,7 +28,7 @@ use crate::table_report::TableReport;
 const FULL_PASS_AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
 /// Begins a pass, before anything of it is read; its number goes into [`ValidateOptions::pass`](crate::ValidateOptions::pass).
-/// `None` where nobody could go on from it, as while a write transaction stays open for a minute.
+/// `None` where no later pass could go on from it, as while a write transaction stays open for a minute.
 ///
 /// # Errors
 /// The source's.
@@ -80,7 +80,7 @@ fn refusal(
     };
     let epochs = epoch - full.epoch;
     let is_near = match phase {
-        // The only way there in so many epochs.
+        // The only way there in that number of epochs.
         Phase::DynamoOnly => epochs == steps_to_dynamo_only(then),
         _ => (0..=1).contains(&epochs),
     };
@@ -125,7 +125,7 @@ async fn identity_of(source: &Source, there: TableStanding, binding: &TableBindi
     Ok(Some(format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))))
 }
 
-/// Records what a report means for passes after it. Called once, by whoever made it, when it has come to its end.
+/// Records what a report means for passes after it. Called once, by its maker, when it has come to its end.
 ///
 /// A full pass that found nothing in a table is gone on from. One that agreed, full or incremental, lets the notes of before it
 /// be forgotten. Whatever else found something takes away what there was to go on from: an item that was changed round

@@ -100,7 +100,7 @@ impl Folder {
         File::open(&self.path)?.sync_all()
     }
 
-    /// Forgets the run. The lock stays: whoever waits for it must not get hold of a file that is gone.
+    /// Forgets the run. The lock stays: a run that waits for it must not get hold of a file that is gone.
     ///
     /// # Errors
     /// When a file cannot be removed.

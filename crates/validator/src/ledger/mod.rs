@@ -6,8 +6,10 @@
 //! which were written beside. So a run with k differences reads k buckets again and neither store a second time.
 //!
 //! Two sets of rows whose bucket has the same count and the same sum are taken for the same set: the ledger sees no more of
-//! them than that. It holds only because states are hashes of the whole item, its key included, under a seed that nobody
-//! knows before the run: rows that swap their values get other states, and nobody can choose rows whose sums meet.
+//! them than that. It holds only because states are hashes of the whole item, its key included, under a seed
+//! that is not
+//! known before the run: rows that swap their values get other states, and no writer can choose rows whose
+//! sums meet.
 //!
 //! A ledger that is *kept* has its spools in a [`Folder`], and goes on from there after its process was killed.
 
@@ -80,13 +82,14 @@ struct Page {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// Of its prints, so that those of one ledger are comparable and nobody can prepare two that collide.
+    /// Of its prints, so that those of one ledger are comparable and no writer can prepare two that collide.
     seed: u64,
     partitions: usize,
     source: Mutex<Page>,
     target: Mutex<Page>,
     kept: Option<(Folder, Manifest)>,
-    /// Whether what is kept was forgotten. Held by whoever writes to the folder: of two checkpoints at once one would put
+    /// Whether what is kept was forgotten. Held by the task that writes to the folder: of two checkpoints at
+    /// once one would put
     /// half of the other's manifest in place, and one after the end would bring a finished run back.
     is_over: Mutex<bool>,
 }
@@ -122,7 +125,8 @@ pub(crate) struct Difference {
 
 impl Ledger {
     /// An empty one for a table of about `rows` rows, whose passes have these pieces before them, and which may take about
-    /// `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or under one that nobody can know before.
+    /// `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or under one that cannot be
+    /// known before.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -163,7 +167,7 @@ impl Ledger {
     /// The one that a folder keeps, as of its last checkpoint. The sums are made again from what was spooled.
     ///
     /// # Errors
-    /// When it does not read back; then begin anew.
+    /// When it does not read back; then begin again.
     pub(crate) fn resume(folder: Folder, manifest: Manifest) -> io::Result<Self> {
         let (seed, partitions) = (manifest.seed, manifest.partitions);
         if !partitions.is_power_of_two() || partitions > PARTITIONS_MAX {

@@ -30,7 +30,7 @@ enum Place {
 }
 
 impl Spool {
-    /// An empty one that may hold so many bytes in memory.
+    /// An empty one that may hold the given number of bytes in memory.
     pub(super) fn temporary(in_memory_bytes: usize) -> Self {
         Self::of(Place::Temporary(SpooledTempFile::new(in_memory_bytes)), 0)
     }

@@ -94,7 +94,7 @@ pub(crate) struct Judge {
     as_of_s: i64,
     source: Mutex<Judgement>,
     target: Mutex<Judgement>,
-    /// Rows and items that an earlier part of this run read: nobody has them at hand to judge.
+    /// Rows and items that an earlier part of this run read: they are not at hand to judge.
     resumed: OnceLock<(u64, u64)>,
 }
 

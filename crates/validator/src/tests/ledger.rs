@@ -109,7 +109,7 @@ fn a_sum_has_128_bits_and_goes_with_a_count() {
 
 #[test]
 fn two_sets_of_equal_sum_and_count_are_taken_for_one_which_is_why_states_are_hashes_of_whole_items() {
-    // By construction: nobody who does not know the seed can do this.
+    // By construction: this takes knowledge of the seed.
     assert!(found_between(&[at(1, 10), at(2, 20)], &[at(1, 11), at(2, 19)]).is_empty());
     // Two rows that swap everything but their keys are the natural way to such a pair, so a state covers its key.
     let of = |key: &str, text: &str| {
@@ -126,14 +126,14 @@ fn two_sets_of_equal_sum_and_count_are_taken_for_one_which_is_why_states_are_has
 
 /// One that is kept in `folder`, with two pieces of rows and one of items.
 fn kept(folder: &std::path::Path) -> Ledger {
-    let folder = Folder::take(folder).expect("a folder").expect("nobody has it");
+    let folder = Folder::take(folder).expect("a folder").expect("it is free");
     let begun = Begun { as_of: chrono::Utc::now(), pass: None };
     let kept = Some((folder, "same".to_owned(), begun));
     Ledger::new(0, MEMORY_BYTES, (vec![Piece::default(); 2], vec![Piece::default()]), None, kept).expect("a folder")
 }
 
 fn resumed(path: &std::path::Path) -> Ledger {
-    let folder = Folder::take(path).expect("a folder").expect("nobody has it");
+    let folder = Folder::take(path).expect("a folder").expect("it is free");
     let manifest = folder.read().expect("a manifest");
     assert_eq!(manifest.identity, "same");
     Ledger::resume(folder, manifest).expect("reads back")
@@ -180,7 +180,7 @@ fn a_ledger_goes_on_from_its_checkpoint_and_what_came_after_it_never_was() {
     // One that was under way when the run came to its end.
     ledger.checkpoint().expect("nothing to do");
     drop(ledger);
-    assert!(Folder::take(folder.path()).expect("a folder").expect("nobody has it").read().is_none());
+    assert!(Folder::take(folder.path()).expect("a folder").expect("it is free").read().is_none());
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn files_that_lost_what_was_vouched_for_are_refused() {
     drop(ledger);
     let spool = folder.path().join("source-0003.spool");
     std::fs::OpenOptions::new().write(true).open(&spool).expect("a spool").set_len(10).expect("cut");
-    let taken = Folder::take(folder.path()).expect("a folder").expect("nobody has it");
+    let taken = Folder::take(folder.path()).expect("a folder").expect("it is free");
     let manifest = taken.read().expect("a manifest");
     assert!(Ledger::resume(taken, manifest).is_err());
 }
