@@ -35,7 +35,7 @@ enum EmbeddedDynamo {
 }
 
 /// Stores that were left running, and how to reach and to remove them. The password is that of a throw-away cluster, and
-/// whoever asked for it to be kept needs it.
+/// the operator who asked for it to be kept needs it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Kept {
     /// For `LOCKSTEP_SOURCE__URL`.
@@ -111,7 +111,7 @@ impl Stores {
         let (postgres, dynamo) = match (postgres, dynamo) {
             (Ok(postgres), Ok(dynamo)) => (postgres, dynamo),
             (Err(error), Ok(EmbeddedDynamo::Detached(dynamo))) => {
-                // Nobody would ever end it.
+                // No other process would ever end it.
                 dynamo.kill().await?;
                 return Err(error.into());
             }

@@ -38,7 +38,7 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// When a gate refuses, the barrier is not to be had, or a store fails.
+/// When a gate refuses, the barrier cannot be acquired, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let asked = Asked { to: args.to, force: args.force, post_check: !args.no_post_check, wait: false };
     step::run(context, Direction::Forward, asked).await

@@ -22,7 +22,7 @@ use crate::{Context, help};
     "  cargo xtask backfill\n  \
        cargo xtask backfill --write-units-per-s-max 1000     spend at most 1,000 write units a second\n  \
        cargo xtask backfill --window-start 2026-01-01        only rows of this year\n  \
-       cargo xtask backfill --restart                        plan anew and read everything again"
+       cargo xtask backfill --restart                        make a new plan and read everything again"
 ))]
 pub struct Args {
     /// How history goes in: auto or guarded, which are the same; cold, of earlier versions, is taken for guarded

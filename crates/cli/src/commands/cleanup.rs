@@ -65,7 +65,7 @@ fn names(of: &[String]) -> String {
     if of.is_empty() { "nothing".to_owned() } else { of.join(", ") }
 }
 
-/// Runs the check in a shell; what it says goes to stderr as well, for whoever watches.
+/// Runs the check in a shell; what it says goes to stderr as well, for the operator who watches.
 async fn passes(check: &str) -> Result<String, String> {
     let run = Command::new("sh").arg("-c").arg(check).stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = run.map_err(|error| format!("it could not be started: {error}"))?;

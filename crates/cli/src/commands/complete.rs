@@ -26,7 +26,8 @@ use crate::{Context, help};
 /// Applications go on as they are, and with versions: they are what an update is conditional on. The control table stays for them.
 ///
 /// --purge takes out of DynamoDB what only a migration needs: tombstones, and, when no application uses a Lockstep store any more, the
-/// versions. It waits for nobody: until no request of before the completion can arrive it refuses, and is to be run again.
+/// versions. It does not wait: while a request from before the completion can still arrive it refuses; run it
+/// again later.
 ///
 /// Broken off at any point, the same command goes on.
 #[derive(Clone, Debug, clap::Args)]

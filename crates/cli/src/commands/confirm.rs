@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 /// Goes on when it was said on the command line, or when the name of the database is typed now.
 ///
 /// # Errors
-/// [`Exit::Usage`] where there is nobody to ask, [`Exit::Refused`] for another answer.
+/// [`Exit::Usage`] where there is no operator to ask, [`Exit::Refused`] for another answer.
 pub(super) fn confirm(yes: bool, database: &str, what: &str) -> anyhow::Result<()> {
     if yes {
         return Ok(());

@@ -13,7 +13,8 @@ use crate::{Context, help};
 /// Lists rows that could not be moved, retries or accepts them
 ///
 /// A row that DynamoDB cannot hold (over 400 KB, NaN, infinity, years past 9999) is set aside with its reason. It blocks
-/// nobody, and no verdict is "consistent" while one of them is not acknowledged. Mend the row in PostgreSQL, which captures
+/// no other row, and no verdict is "consistent" while one of them is not acknowledged. Mend the row in
+/// PostgreSQL, which captures
 /// the change by itself, or --retry after the table crate has learnt to hold it, or --acknowledge that it stays behind.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(

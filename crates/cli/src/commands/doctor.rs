@@ -12,8 +12,8 @@ use crate::{Context, help};
 ///
 /// It reads journal and control record, locks and leases, triggers and columns, ranges, pending changes, intents, dead letters, the
 /// reverse feed, and what each store remembers of the other: a PostgreSQL that was restored or failed over, and a DynamoDB table that was
-/// restored or made anew, are noticed by that. It changes nothing, and may run beside anything. What it proposes, `repair
-/// --state` does.
+/// restored or created again, are noticed by that. It changes nothing, and may run beside anything. What it
+/// proposes, `repair --state` does.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!("  cargo xtask doctor\n  cargo xtask doctor --json | jq '.diagnosis.findings[] | {what, next}'"))]
 pub struct Args {}

@@ -13,7 +13,8 @@ use crate::{Context, help};
 /// Lists what a comparison found, or brings DynamoDB to what PostgreSQL says
 ///
 /// Both sides are compared first, whole, while writers go on; --last takes the findings of the newest recorded verdict
-/// instead. With --apply each key is marked as changed, so the relay writes its row anew under a fresh version, or a tombstone
+/// instead. With --apply each key is marked as changed, so the relay writes its row again under a fresh
+/// version, or a tombstone
 /// where there is no row. PostgreSQL is never changed. Then each key is read again from both stores: until that has shown
 /// that they agree it counts as unverified, also when this command was killed; run it again, and it begins with those. The
 /// recorded verdict stays what it was: run `validate` for a new one.
@@ -68,7 +69,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         return repair_state::state(context, stores, args.apply, &options).await;
     }
     let migration = context.migration(&stores)?;
-    // Nobody may be delivering yet, so what is pending is not waited for.
+    // No relay may be running yet, so what is pending is not waited for.
     let options = ValidateOptions { wait_for_pending: false, quality: false, ..options };
     let repairs = match args.last {
         true => repairs_of(&migration, &newest(&stores).await?).await?,

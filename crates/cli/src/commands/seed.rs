@@ -97,7 +97,8 @@ pub(super) async fn fill(context: &Context, source: &Source, rows: Rows) -> anyh
 ///
 /// They name tables as any script would, without a schema. 1. The role is called lockstep, as on the embedded stores, and
 /// schema lockstep has been created. 2. The default search path begins with the schema of the role's name. 3. A second
-/// `seed` would find no integration_logs there and fill new tables that nobody migrates. So the schema is said here.
+/// `seed` would find no integration_logs there and fill new tables that are not migrated. So the schema is
+/// said here.
 pub(super) fn connection(source: &Source) -> PgConnectOptions {
     (*source.pool().connect_options()).clone().options([("search_path", "public")])
 }

@@ -123,7 +123,8 @@ impl Context {
         Ok(measure_latency(&reads, rounds, cancel).await?)
     }
 
-    /// The same, and times queries on both stores so many times beside it: before the comparison, which would slow them.
+    /// The same, and times queries on both stores the given number of times beside it: before the comparison,
+    /// which would slow them.
     pub(super) async fn validate_and_time(
         &self,
         stores: &Stores,
@@ -151,7 +152,7 @@ impl Context {
         report.manifest.configuration_sha256 = Some(hash_of(&self.config)?);
         // A verdict of some days would pass the gates as one of all.
         if let (Some(epoch), true, false) = (report.epoch, report.is_whole(), cancel.is_cancelled()) {
-            // Whoever may see the journal may not see the rows.
+            // A reader of the journal may have no right to see the rows.
             let json = serde_json::to_value(report.clone().without_values())?;
             stores.source.record_verdict(lockstep_core::Epoch(epoch), report.verdict.is_consistent(), &json).await?;
         }

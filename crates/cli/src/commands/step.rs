@@ -87,7 +87,7 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
 }
 
 /// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by everybody, and its key is marked
-/// and written anew.
+/// and written again.
 async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) -> anyhow::Result<()> {
     let left = (until - Utc::now()).to_std().unwrap_or_default();
     context.ui.say(&format!(
@@ -162,7 +162,7 @@ pub(super) fn describe(step: &StepOutcome) -> String {
     };
     let parts: Vec<String> = pause.parts.iter().map(|part| format!("{} {:.0} ms", part.what, part.took_ms)).collect();
     format!(
-        "{} → {}: epoch {}, {tries}, nobody wrote for {:.0} ms of {} ms allowed ({})",
+        "{} → {}: epoch {}, {tries}, writes were paused for {:.0} ms of {} ms allowed ({})",
         step.from,
         step.phase,
         step.epoch,

@@ -25,8 +25,8 @@ use crate::{Context, help};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask validate              while a relay runs\n  \
-       cargo xtask validate --no-relay   nobody delivers: what is pending is a finding\n  \
-       cargo xtask validate --quiescent  nobody writes: counts must agree as well, nothing may be pending\n  \
+       cargo xtask validate --no-relay   no relay runs: what is pending is a finding\n  \
+       cargo xtask validate --quiescent  no application writes: counts must agree as well, nothing may be pending\n  \
        cargo xtask validate --rate 500   take at most 500 read units a second from DynamoDB\n  \
        cargo xtask validate --from 2026-01-01 --to 2026-02-01   only rows of January; no gate takes that verdict\n  \
        cargo xtask validate --sample 1000 --seed 7   a thousand rows and a thousand items of each table, in seconds\n  \
@@ -70,7 +70,8 @@ pub struct Args {
     /// Only rows before this day or moment
     #[arg(long, value_name = "DAY")]
     pub to: Option<Moment>,
-    /// Only so many rows and items of each table, chosen by chance, instead of all; no gate takes that verdict
+    /// Only this number of rows and items of each table, chosen by chance, instead of all; no gate takes that
+    /// verdict
     #[arg(long, value_name = "N", conflicts_with_all = ["quiescent", "restart"],
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub sample: Option<u64>,
@@ -80,7 +81,8 @@ pub struct Args {
     /// Only keys that changed since the newest full validation that found nothing, delivered or not
     ///
     /// That one must be of this phase, or of the one before the last step, and no older than a day. The verdict is as old as it,
-    /// because changes that somebody made in DynamoDB itself are captured by nobody and are seen by a full validation only.
+    /// because changes that are made in DynamoDB itself are not captured and are seen by a full validation
+    /// only.
     #[arg(long, conflicts_with_all = ["sample", "from", "to", "restart"])]
     pub incremental: bool,
     /// Only count rows and items, exactly, and compare nothing; no gate takes that for a verdict
@@ -92,7 +94,7 @@ pub struct Args {
     /// With --counts: each day by itself, where a table has a day
     #[arg(long, requires = "counts")]
     pub by_day: bool,
-    /// Begin anew, whatever an unfinished run has left
+    /// Begin again, whatever an unfinished run has left
     #[arg(long)]
     pub restart: bool,
 }

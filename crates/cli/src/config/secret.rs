@@ -1,4 +1,4 @@
-//! A URL whose password nobody gets to read.
+//! A URL whose password is never shown.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// The URL as it is, for the driver and nobody else.
+    /// The URL as it is, for the driver only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -56,7 +56,8 @@ pub fn mask_passwords(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (head, tail) = rest.split_at(at + 3);
         masked.push_str(head);
-        // A password may itself hold `/`, `?`, `#` or `@` if nobody encoded it, so it goes up to the last `@` of the word.
+        // A password may itself hold `/`, `?`, `#` or `@` if it was not encoded, so it goes up to the last
+        // `@` of the word.
         let word = &tail[..tail.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).unwrap_or(tail.len())];
         rest = tail;
         if let Some(end) = word.rfind('@') {

@@ -130,7 +130,7 @@ pub struct ValidateSection {
     pub scan_segments: usize,
     /// How long a difference may be on its way before it is given up as unsettled.
     pub settle_timeout_ms: u64,
-    /// By how much the counts may differ once nobody writes.
+    /// By how much the counts may differ once no application writes.
     pub count_tolerance: u64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,

@@ -149,7 +149,8 @@ pub(crate) fn counts(report: &CountReport) -> String {
     format!("{}\n{line}, with a tolerance of {}", table(&headers, rows), report.tolerance)
 }
 
-/// Live items of the target, where they were counted: an incremental pass does so only while nobody writes.
+/// Live items of the target, where they were counted: an incremental pass does so only while no application
+/// writes.
 pub(crate) fn target_count(report: &Report, table: &TableReport) -> Option<u64> {
     (!report.incremental || table.target_count > 0).then_some(table.target_count)
 }

@@ -37,7 +37,7 @@ impl Ui {
         }
     }
 
-    /// Says something that nobody should miss.
+    /// Says something that the operator must not miss.
     pub fn warn(&self, text: &str) {
         self.print(text);
     }

@@ -45,7 +45,7 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
     if rate > 0 {
         context.ui.say(&format!("Writers make {rate} changes a second from here on: inserts, updates, deletes, moved keys"));
     }
-    // Whoever is told to stop, or fails, stops the others through this.
+    // A task that is told to stop, or fails, stops the others through this.
     let cancel = context.cancel.child_token();
     let relay = BackgroundRelay::start(coordinator.clone(), cancel.clone());
     let mut story = Story {
