@@ -27,7 +27,7 @@ pub enum Error {
         output: String,
     },
 
-    /// The process runs as root, which PostgreSQL refuses, and there is nobody else to run it as.
+    /// The process runs as root, which PostgreSQL refuses, and there is no other account to run it as.
     #[error(
         "PostgreSQL refuses to run as root and neither user `postgres` nor `nobody` exists; create one: useradd --system postgres"
     )]

@@ -119,7 +119,7 @@ impl Dynamo {
         let address = listener.local_addr().map_err(bind_failed)?;
         let (shutdown, shut_down) = oneshot::channel();
         let task = runtime.spawn(serve_with_shutdown(listener, database, async move {
-            // An error says that the sender is gone, and with it whoever wanted the server.
+            // An error says that the sender is gone, and with it the owner of the server.
             let _ = shut_down.await;
         }));
         tracing::debug!(%address, path = ?options.path, started_ms = begun.elapsed().as_millis(), "an embedded DynamoDB runs");
@@ -186,7 +186,7 @@ impl Drop for Dynamo {
 /// the process that migrates. `started` is told the endpoint as soon as it answers.
 ///
 /// A process that [`DetachedDynamo::spawn`] starts prints that endpoint on a line of its own, and nothing after it: by then
-/// nobody may be left to read.
+/// its reader may be gone.
 ///
 /// ```no_run
 /// # use lockstep_embedded::{DynamoOptions, Error, serve_dynamo};

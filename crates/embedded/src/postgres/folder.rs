@@ -72,7 +72,7 @@ impl Folder {
         self.path.join("postgres.log")
     }
 
-    /// Leaves the folder to whoever wants it: no sweep, no watcher and no `Drop` will touch it.
+    /// Gives the folder up: no sweep, no watcher and no `Drop` will touch it.
     pub(super) fn keep(&mut self) -> Result<(), Error> {
         let lock = self.path.join(LOCK);
         fs::remove_file(&lock).map_err(Error::files("remove", &lock))?;
@@ -106,7 +106,8 @@ impl Drop for Folder {
     }
 }
 
-/// Takes the owner's lock. The file gets its name after the lock: a sweep that came between would find a lock to be had.
+/// Takes the owner's lock. The file gets its name after the lock: a sweep that came between would find the
+/// lock free.
 fn lock(folder: &Path) -> io::Result<File> {
     let unnamed = folder.join("owner.lock.new");
     let file = File::create_new(&unnamed)?;

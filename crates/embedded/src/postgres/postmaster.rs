@@ -21,7 +21,8 @@ const FAST_WITHIN: Duration = Duration::from_secs(15);
 const IMMEDIATE_WITHIN: Duration = Duration::from_secs(7);
 const POLL: Duration = Duration::from_millis(5);
 
-/// A running postmaster that we are the parent of. Until it is reaped its id is nobody else's, so signals are safe.
+/// A running postmaster that we are the parent of. Until it is reaped its id belongs to no other process, so
+/// signals are safe.
 #[derive(Debug)]
 pub(super) struct Postmaster {
     child: Child,

@@ -101,7 +101,7 @@ async fn a_kept_cluster_runs_on_until_its_removal_command() {
     let port = postgres.port();
     let kept = postgres.keep().await.expect("kept");
     let answer = sql(&kept.url, "SELECT 1");
-    // Before any assertion: nobody else would remove it.
+    // Before any assertion: nothing else would remove it.
     Command::new("sh").args(["-c", &kept.removal]).status().expect("runs");
     eventually("the postmaster ends", || !answers(port));
     assert!(!kept.data_dir.exists());
