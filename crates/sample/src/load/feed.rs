@@ -49,7 +49,7 @@ fn lines<R>(rows: impl Iterator<Item = R>, out: &mut Vec<u8>, append: fn(&mut Ve
     count
 }
 
-/// The chunks of one table that nobody has taken yet, shared by the connections.
+/// The chunks of one table that are not taken yet, shared by the connections.
 pub(super) struct Feed {
     history: History,
     shape: &'static Shape,
@@ -87,7 +87,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Generates chunks until none is left, or until nobody receives them.
+    /// Generates chunks until none is left, or until no connection receives them.
     fn generator(&self, sender: mpsc::Sender<Chunk>) -> tokio::task::JoinHandle<()> {
         let (history, shape, next) = (self.history, self.shape, Arc::clone(&self.next));
         tokio::task::spawn_blocking(move || {

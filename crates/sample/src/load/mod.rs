@@ -47,8 +47,8 @@ impl Loaded {
 
 /// Creates the tables where they are missing and, if the two that move are empty, loads `history` into them.
 ///
-/// Rows arrive over `connections` connections that belong to nobody else (a pool would be kept from its other users), each
-/// with a few chunks in memory. Nothing is visible until
+/// Rows arrive over `connections` connections that are used for nothing else (a pool would be kept from its
+/// other users), each with a few chunks in memory. Nothing is visible until
 /// all of them have everything; then indexes are built, identities set above the loaded ids, and statistics gathered.
 /// `progress` hears how many rows have gone since it last heard.
 ///

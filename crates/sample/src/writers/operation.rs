@@ -48,7 +48,7 @@ pub enum Operation {
         log_id: i64,
         /// The other one, except for its key.
         to: IntegrationLog,
-        /// In one transaction, so that nobody sees it gone.
+        /// In one transaction, so that no reader sees it gone.
         together: bool,
     },
     /// Inserts a payment.
@@ -82,7 +82,7 @@ pub enum Operation {
         payment_id: i64,
         /// The other one, except for its key.
         to: Payment,
-        /// In one transaction, so that nobody sees it gone.
+        /// In one transaction, so that no reader sees it gone.
         together: bool,
     },
     /// Inserts a payment and the log of its making in one transaction.

@@ -1,4 +1,4 @@
-//! So many operations a second, and no more.
+//! A fixed number of operations a second, and no more.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -67,7 +67,7 @@ pub async fn write_until(source: PgConnectOptions, options: WriterOptions, stop:
                 chooser.learn(&effect);
             }
             if writer.frozen {
-                // Whoever writes with SQL has to stop in DynamoOnly, or to go through a store.
+                // A writer that uses SQL has to stop in DynamoOnly, or to go through a store.
                 writer.stop.cancel();
             }
         }
