@@ -27,7 +27,7 @@ pub(crate) fn days(report: &Report) -> Markup {
                             (n, true) => { b { (n) " not with the same number of rows." } }
                             (n, false) => {
                                 (n) " not with the same number of rows. Not every row was counted on both sides at rest, so this \
-                                     is held against nobody."
+                                     is not counted as a finding."
                             }
                         }
                     }
@@ -86,7 +86,7 @@ fn of_table(name: &str, quality: &Quality) -> Markup {
                 @if sum.agrees() { "equal to the last digit in both stores. " }
                 @else {
                     b { (count(sum.groups_differing)) " differ. " }
-                    @if !quality.at_rest { "Not every row was added up on both sides at rest, so this is held against nobody. " }
+                    @if !quality.at_rest { "Not every row was added up on both sides at rest, so this is not counted as a finding. " }
                 }
                 "PostgreSQL " (total(&sum.source)) ", DynamoDB " (total(&sum.target)) "."
                 @if sum.groups_cut { " There were too many groups to compare each." }

@@ -18,7 +18,8 @@ pub(crate) fn coverage(report: &Report) -> Markup {
                 tbody { @for t in &report.tables { tr {
                     th scope="row" { (t.name) }
                     td { (count(t.source_count)) }
-                    // Only a whole scan counts the items; an incremental pass makes one while nobody writes.
+                    // Only a whole scan counts the items; an incremental pass makes one while no application
+                    // writes.
                     td { @if report.sample.is_none() && (!report.incremental || t.target_count > 0) { (count(t.target_count)) } @else { "–" } }
                     td { (count(t.compared)) }
                     td { (percent(t.compared, t.source_count)) }
