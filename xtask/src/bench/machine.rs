@@ -21,7 +21,7 @@ pub fn median_us(mut times: Vec<Duration>) -> f64 {
     times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }
 
-/// Processor time since the machine started, in ticks, of which so many went to others on the same host.
+/// Processor time since the machine started, in ticks, and how many of them went to others on the same host.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticks {
     stolen: u64,

@@ -53,7 +53,8 @@ impl ReplayReport {
     }
 }
 
-/// Sends `total` requests, taking the prepared ones in turn, over so many connections at once, one in flight on each.
+/// Sends `total` requests, taking the prepared ones in turn, over the given number of connections at once,
+/// one in flight on each.
 ///
 /// Each prepared request is a whole HTTP/1.1 request, head and body, of a connection that is kept open.
 ///

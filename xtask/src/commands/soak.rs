@@ -75,7 +75,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Consistent)
 }
 
-/// Builds the tests, and says where they are: once, so that whoever works in the checkout meanwhile changes nothing.
+/// Builds the tests, and says where they are: once, so that work in the checkout meanwhile changes nothing.
 async fn build() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

@@ -15,7 +15,8 @@ use crate::bench::validate::pages::Pages;
 const STATEMENTS: &[&[u8]] = &[br#""Statement":""#];
 const REQUESTS: &[&[u8]] = &[br#"{"PutRequest":{"Item":{"#, br#"{"DeleteRequest":{"Key":{"#];
 
-/// No needle is longer. So many bytes less one are carried from one read to the next: enough to find a needle that was cut.
+/// No needle is longer. This number of bytes less one is carried from one read to the next: enough to find a
+/// needle that was cut.
 pub(super) const NEEDLE_BYTES_MAX: usize = 25;
 
 /// An operation, as far as it matters here.

@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// A peer whose every segment holds so many bytes.
+    /// A peer whose every segment holds the given number of bytes.
     struct Segments<'a>(&'a [u8], usize);
 
     impl AsyncRead for Segments<'_> {

@@ -10,7 +10,7 @@ use super::NullTarget;
 use super::answers::{NEEDLE_BYTES_MAX, Operation};
 use super::http::{self, BUFFER_BYTES};
 
-/// Until the peer ends it, or says something that we do not understand; either way there is nobody to tell.
+/// Until the peer ends it, or says something that we do not understand; either way there is no peer to tell.
 pub(super) async fn converse(mut stream: TcpStream, target: Arc<NullTarget>) {
     // Without it an answer may wait for a delayed acknowledgement, and the measurement is of that.
     if stream.set_nodelay(true).is_ok() {

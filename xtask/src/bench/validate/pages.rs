@@ -1,7 +1,7 @@
 //! Scan pages made in advance: the items that the rows of a table should be, as DynamoDB would answer them.
 //!
-//! Each page says where the next one begins by a made-up key that carries its number, so whoever answers needs only find that
-//! number in a request, and no item is looked at twice.
+//! Each page says where the next one begins by a made-up key that carries its number, so the answering server
+//! needs only find that number in a request, and no item is looked at twice.
 
 use std::fmt::Write as _;
 
@@ -33,7 +33,8 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Makes the pages of every row there is, in so many segments. The first `spoiled` items get another value.
+    /// Makes the pages of every row there is, in the given number of segments. The first `spoiled` items get
+    /// another value.
     ///
     /// # Errors
     /// The source's; a row that cannot be held.
