@@ -25,7 +25,7 @@ pub enum Noted {
         /// What it holds since; `None` when it was deleted.
         state: Option<String>,
     },
-    /// Nobody knows what became of a write of it.
+    /// It is unknown what became of a write of it.
     Unknown,
     /// It was read, and was not what was acknowledged last.
     Wrong {

@@ -86,7 +86,7 @@ async fn run(options: InstanceOptions) {
         };
         say(&mut out, &answer.unwrap_or_else(|error| json!({ "error": error }))).await;
     }
-    // Nobody has anything more to say: the graceful end.
+    // The test has nothing more to say: the graceful end.
     instance.shutdown().await;
 }
 

@@ -1,5 +1,6 @@
 //! An application in a process of its own that writes without end: puts, updates, deletes, and operations over both tables, on rows
-//! that nobody else writes. It holds what it reads against what it was told before, and notes every acknowledgement in a
+//! that no other process writes. It holds what it reads against what it was told before, and notes every
+//! acknowledgement in a
 //! file before it writes again. Told `rest`, it answers and waits; `go` lets it go on; the end of its input ends it.
 
 use std::collections::BTreeMap;
@@ -88,7 +89,7 @@ struct Writer {
     logs: Store<IntegrationLogs>,
     rng: StdRng,
     ids: Vec<i64>,
-    /// The id that takes the place of one whose state nobody knows.
+    /// The id that takes the place of one whose state is unknown.
     next: i64,
     written: u64,
     /// What each row holds by the last write that was acknowledged.
@@ -120,7 +121,7 @@ impl Writer {
                     self.note(table, id, &Noted::Acknowledged { phase: *phase, state: state.clone() });
                     self.known.insert((table, id), state);
                 }
-                // Nobody may be told either way (I8): nobody looks at these rows again.
+                // No caller may be told either way (I8): no read looks at these rows again.
                 Err(error) if error.kind == Kind::Unknown => {
                     for table in [PAYMENTS, LOGS] {
                         self.note(table, id, &Noted::Unknown);

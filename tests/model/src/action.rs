@@ -80,7 +80,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it happens by itself once no fault occurs and nobody begins anything new. Only such actions heal.
+    /// Whether it happens by itself once no fault occurs and nothing new is begun. Only such actions heal.
     pub fn heals(self) -> bool {
         use Action as A;
         !matches!(

@@ -49,7 +49,7 @@ impl Model {
     }
 
     fn intend(&self, s: &State, steps: &mut Steps) {
-        // Whoever is behind now would be two behind after the flip.
+        // An instance that is behind now would be two behind after the flip.
         if s.left.steps == 0 || !self.all_have_followed(s) {
             return;
         }

@@ -119,10 +119,11 @@ impl Model {
         match s.where_truth_is() {
             Where::ToTarget => Some(change(Request::Enter(s.source.control.epoch))),
             Where::ToSource => Some(s.with(|x| self.copy_back(x))),
-            // Nobody has written there yet.
+            // No application has written there yet.
             Where::Target if !record.writes && record.epoch == s.target.since => Some(change(Request::Leave(record.epoch))),
             Where::Target if !record.writes => Some(change(Request::Open(record.epoch)).with(|x| x.source.pause_noted = false)),
-            // A pause may be under way that nobody would end: one of our own takes away what it starts from.
+            // A pause may be under way that no coordinator would end: one of our own takes away what it
+            // starts from.
             Where::Target if s.source.pause_noted && !self.is(Mutation::PauseNotOutrun) => Some(s.with(|x| {
                 x.source.pause_noted = false;
                 x.feed.epochs |= 1 << (record.epoch + 1);

@@ -75,7 +75,7 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             answer
         }
         Some(Effect::ApplyLate(gate)) => {
-            // Counted first, so that whoever sees the cut sees the count.
+            // Counted first, so that a test that sees the cut sees the count.
             happened();
             drop(reply);
             gate.pass().await;

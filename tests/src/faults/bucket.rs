@@ -1,4 +1,4 @@
-//! A token bucket: so many write units a second, with a second's worth in reserve.
+//! A token bucket: a number of write units a second, with a second's worth in reserve.
 
 use tokio::time::Instant;
 

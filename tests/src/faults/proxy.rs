@@ -97,7 +97,7 @@ impl FaultProxy {
         let _ = self.shared.counts.subscribe().wait_for(wanted).await.map(drop);
     }
 
-    /// Waits until the fault has happened so many times in all.
+    /// Waits until the fault has happened `times` times in all.
     pub async fn until_injected(&self, kind: FaultKind, times: u64) {
         self.until(|counts| counts.injected(kind) >= times).await;
     }

@@ -72,7 +72,7 @@ impl Rule {
         self
     }
 
-    /// At most so many times.
+    /// At most this number of times.
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
         self.limit = Some(count);

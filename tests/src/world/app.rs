@@ -66,8 +66,8 @@ impl World {
     }
 }
 
-/// A future that is dropped where it stands when it was polled so many times: a process that dies between two steps, for
-/// each number another two. `None` says that it was.
+/// A future that is dropped where it stands when it was polled a given number of times: a process that dies
+/// between two steps, for each number another two. `None` says that it was.
 pub struct CutShort<F> {
     future: Option<Pin<Box<F>>>,
     polls_left: usize,

@@ -40,7 +40,7 @@ impl World {
         self.connect_options().get_database().expect("a database of our own").to_owned()
     }
 
-    /// Runs SQL on the cluster while nobody is in this world's database.
+    /// Runs SQL on the cluster while no session is in this world's database.
     async fn away(&mut self, statements: &[String]) {
         let name = self.database();
         self.source.close().await;
@@ -67,7 +67,8 @@ impl World {
         TableBackup { items: self.everything(&binding.target_name).await }
     }
 
-    /// Makes a target table anew under the same name, as DynamoDB restores a backup: it is another table then.
+    /// Creates a target table again under the same name, as DynamoDB restores a backup: it is another table
+    /// then.
     pub async fn restore_table(&self, binding: &TableBinding, backup: &TableBackup) {
         self.drop_table(binding).await;
         let (target, name) = (&self.plain_target, &binding.target_name);

@@ -72,7 +72,7 @@ impl Fleet {
         self.shared.acknowledged[phase as usize].load(Ordering::Relaxed)
     }
 
-    /// Writes of which nobody can say how they ended.
+    /// Writes whose outcome is unknown.
     pub fn unknown(&self) -> u64 {
         self.shared.unknown.load(Ordering::Relaxed)
     }
@@ -94,7 +94,7 @@ impl Fleet {
         guard
     }
 
-    /// I7: every write that was acknowledged is in PostgreSQL. To be called while nobody writes.
+    /// I7: every write that was acknowledged is in PostgreSQL. Called while no application writes.
     ///
     /// # Panics
     /// When one is not.
@@ -135,7 +135,7 @@ struct Writer {
     shared: Arc<Shared>,
     rng: StdRng,
     ids: Vec<i64>,
-    /// The id that takes the place of one whose state nobody knows.
+    /// The id that takes the place of one whose state is unknown.
     next: i64,
     written: u64,
 }
@@ -177,7 +177,7 @@ impl Writer {
                 self.shared.acknowledged[outcome.control.phase as usize].fetch_add(1, Ordering::Relaxed);
                 self.shared.rows.lock().unwrap_or_else(PoisonError::into_inner).insert(id, state);
             }
-            // Nobody may be told either way (I8): nobody looks at that row again.
+            // No caller may be told either way (I8): no read looks at that row again.
             Err(error) if error.kind == Kind::Unknown => {
                 self.shared.unknown.fetch_add(1, Ordering::Relaxed);
                 self.shared.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);

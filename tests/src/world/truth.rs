@@ -25,7 +25,7 @@ impl World {
     /// Decides that the truth moves to the target, and no more.
     pub async fn decide_target(&self) -> Epoch {
         let mut transaction = self.source.begin("testing").await.expect("begins");
-        take_exclusive(&mut transaction, LOCK_TIMEOUT).await.expect("nobody writes");
+        take_exclusive(&mut transaction, LOCK_TIMEOUT).await.expect("no application writes");
         let epoch = flip_to_target(&mut transaction, &self.control()).await.expect("from HybridRead");
         transaction.commit().await.expect("commits");
         epoch
@@ -88,5 +88,5 @@ impl World {
 
 /// A PostgreSQL that is down: nothing listens there, and nothing can, for the port is reserved.
 pub fn nowhere() -> String {
-    "postgres://nobody:nothing@127.0.0.1:1/none".to_owned()
+    "postgres://absent:nothing@127.0.0.1:1/none".to_owned()
 }

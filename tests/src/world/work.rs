@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// Compares both stores, knowing that nobody writes.
+    /// Compares both stores, knowing that no application writes.
     pub async fn validate(&self) -> Report {
         let options = ValidateOptions {
             quiescent: true,
@@ -148,7 +148,8 @@ impl World {
         report
     }
 
-    /// Waits for what PostgreSQL still does for callers that are gone: whoever was cut short may have sent its COMMIT.
+    /// Waits for what PostgreSQL still does for callers that are gone: one that was cut short may have sent
+    /// its COMMIT.
     #[track_caller]
     pub fn until_nobody_writes(&self) -> impl Future<Output = ()> + '_ {
         let ended = "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()

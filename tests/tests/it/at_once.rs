@@ -62,7 +62,8 @@ async fn a_write_that_waits_for_a_step_goes_by_the_phase_after_it() {
     let (put, update) = (world.log_store(), world.log_store());
     assert!(matches!(put.put(&row(1, "u")).await.expect("written").target, Delivery::NotDue), "it knows the phase now");
     assert!(matches!(update.put(&row(2, "u")).await.expect("written").target, Delivery::NotDue), "and so does this one");
-    // The step has the barrier and has not committed: whoever read the phase before the barrier, would read the old one.
+    // The step has the barrier and has not committed: a write that read the phase before the barrier would
+    // read the old one.
     let mut flip = world.source.begin("flipping").await.expect("a transaction");
     take_exclusive(&mut flip, Duration::from_secs(5)).await.expect("the barrier");
     let epoch = flip_phase(&mut flip, Phase::DualWrite).await.expect("flipped");

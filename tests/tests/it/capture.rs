@@ -110,7 +110,7 @@ async fn truncate_is_refused_with_what_to_do() {
 /// Flips the phase as a step does, and commits or not.
 async fn flip(world: &World, to: Phase, commit: bool) -> Epoch {
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("no application writes");
     let epoch = flip_phase(&mut transaction, to).await.expect("flips");
     if commit { transaction.commit().await } else { transaction.rollback().await }.expect("ends");
     epoch

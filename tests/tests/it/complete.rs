@@ -59,7 +59,7 @@ async fn is_left_whole(world: &World) {
     assert_eq!(triggers, 0);
     assert_eq!(world.count(PAYMENTS).await, 40, "the tables stay");
     for sql in ["UPDATE payments SET loan_id = 9", "DELETE FROM integration_logs", "TRUNCATE payments"] {
-        let refused = world.try_sql(sql).await.expect_err("nobody would read it").to_string();
+        let refused = world.try_sql(sql).await.expect_err("no application would read it").to_string();
         assert!(refused.contains("its migration is complete"), "{refused}");
     }
     let record = world.control().record().await.expect("read").expect("a record");
@@ -127,7 +127,7 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
     let triggers = "ALTER TABLE payments ENABLE TRIGGER USER; ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_capture_payments; \
                     ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_truncate_payments";
     world.sql(triggers).await;
-    // As if nobody had seen that they were off.
+    // As if it had gone unnoticed that they were off.
     world
         .sql(
             "UPDATE lockstep.tables SET capture_mark = (SELECT string_agg(oid || ':' || xmin, ' ' ORDER BY tgname) FROM pg_trigger \

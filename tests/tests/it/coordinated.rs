@@ -128,7 +128,7 @@ async fn wherever_an_operation_is_cut_short_payment_and_log_agree() {
     let mut polls = 0;
     loop {
         polls += 1;
-        assert!(polls < 200, "an operation takes no more than so many awaits");
+        assert!(polls < 200, "an operation takes fewer than 200 awaits");
         if let Some(outcome) = CutShort::after(polls, settle(&app, &format!("at {polls}"))).await {
             outcome.expect("written");
             break;

@@ -1,4 +1,4 @@
-//! In DynamoOnly the source is written by the reverse feed and by nobody else.
+//! In DynamoOnly the source is written by the reverse feed and by nothing else.
 
 use lockstep_core::{Kind, Phase};
 use lockstep_integration_logs::IntegrationLogs;
@@ -52,7 +52,7 @@ async fn every_raw_write_is_refused_and_told_the_phase_and_what_to_do() {
         assert!(hint.contains("cargo xtask rollback"), "{hint}");
     }
     assert_eq!((world.count(LOGS).await, world.count(PAYMENTS).await), (1, 1));
-    // Tables that stay behind are nobody's business.
+    // Tables that stay behind are not guarded.
     world.sql("UPDATE customers SET country = 'DE' WHERE customer_id = 1").await;
     world.flip(Phase::HybridRead).await;
     world.sql("UPDATE integration_logs SET user_id = 'again'").await;
@@ -133,8 +133,8 @@ async fn writes_in_one_round_trip_are_refused_as_all_others() {
     let store = app.store::<IntegrationLogs>();
     store.put(&row(5, "knows the phase")).await.expect("it is the source's");
     let epoch = world.flip(Phase::DynamoOnly).await;
-    // The store believes in the phase before; whoever calls the functions himself may even know the present epoch.
-    // DynamoDB's record does not let anybody write yet, so a store waits, and then says so.
+    // The store believes in the phase before; a caller of the functions themselves may even know the present
+    // epoch. DynamoDB's record does not let anybody write yet, so a store waits, and then says so.
     let believes = store.put(&row(6, "u")).await.expect_err("the source is frozen");
     assert!(believes.kind == Kind::Busy && believes.message.contains("paused"), "{believes}");
     let deleted = store.delete(1).await.expect_err("the source is frozen");

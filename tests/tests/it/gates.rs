@@ -161,7 +161,7 @@ async fn a_target_that_is_gone_or_another_one_is_refused() {
     };
     check(&preparing().await, Some(PAYMENTS), "target table", "payments is gone", "run `doctor`");
     world.plain_target.create(PAYMENTS, &Payments::TARGET, false).await.expect("created");
-    check(&preparing().await, Some(PAYMENTS), "target is the one in use", "created anew", "run `doctor`");
+    check(&preparing().await, Some(PAYMENTS), "target is the one in use", "created again", "run `doctor`");
     let lost = coordinator.step(Phase::HybridRead, Some("no gate is asked"), &()).await.expect_err("history is lost");
     assert!(matches!(lost, Error::HistoryLost(_)), "{lost}");
 }

@@ -1,5 +1,5 @@
-//! I15: no session of ours sees fewer rows than there are, or rows that nobody captures. What cannot be seen is an error, never a
-//! deletion, and no verdict says consistent over it.
+//! I15: no session of ours sees fewer rows than there are, or rows that are not captured. What cannot be seen
+//! is an error, never a deletion, and no verdict says consistent over it.
 
 use std::time::Duration;
 

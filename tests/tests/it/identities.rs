@@ -50,7 +50,7 @@ async fn no_id_is_handed_out_twice_in_either_direction() {
                 id
             }
             1 | 2 => {
-                // One that nobody has: above everything, or left over in somebody's block.
+                // A free one: above everything, or left over in a process's block.
                 let free = (1..highest + 12).filter(|id| !used.contains(id)).collect::<Vec<_>>();
                 let id = free[rng.random_range(0..free.len())];
                 let chosen = crate::store::row(id, "chosen");

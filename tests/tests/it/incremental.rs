@@ -88,7 +88,7 @@ async fn what_was_delivered_since_is_looked_at_again_and_nothing_else_is() {
     // Not delivered yet: it is looked at, and lag is no drift.
     let lagging = incremental(&world).await;
     assert_eq!((changed(&lagging), lagging.findings_total()), (2, 0));
-    assert!(!lagging.verdict.is_consistent(), "nobody delivers what is pending");
+    assert!(!lagging.verdict.is_consistent(), "no relay delivers what is pending");
     world.relay_until_empty().await;
     assert_eq!(noted(&world).await, keys(&[(LOGS, 7), (PAYMENTS, 3)]));
     let clean = incremental(&world).await;
@@ -227,7 +227,7 @@ async fn what_could_not_be_read_stays_noted_and_is_never_clean() {
     let report = incremental(&world).await;
     assert_eq!((&report.verdict, changed(&report)), (&Verdict::Consistent, 10));
 
-    // Without a number of its own nobody notes what is delivered while it reads.
+    // Without a number of its own no relay notes what is delivered while it reads.
     let tables = world.tables();
     let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
     let options = ValidateOptions { incremental: true, ..at_rest() };
@@ -380,7 +380,7 @@ fn after_a_full_pass_an_incremental_one_finds_what_a_full_one_finds() {
     assert!(lost.get() > 0, "there was something to find");
 }
 
-/// What changes in DynamoOnly is captured by nobody, but has come back through the feed, once that is through.
+/// What changes in DynamoOnly is not captured, but has come back through the feed, once that is through.
 #[tokio::test]
 async fn in_dynamo_only_what_came_back_through_the_feed_is_looked_at_as_well() {
     let world = World::behind_proxy().await;

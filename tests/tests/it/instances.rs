@@ -150,7 +150,7 @@ async fn a_process_stopped_across_two_steps_is_refused_when_it_wakes_and_recover
     a.ask_until("read 1", |answer| answer["user_id"] == "new").await;
     assert_eq!(a.ask("phase").await["phase"], "PostgresOnly");
     for worker in [&mut b, &mut c] {
-        assert_eq!(worker.ask("read 1").await, json!({ "user_id": "new" }), "nobody else was held up");
+        assert_eq!(worker.ask("read 1").await, json!({ "user_id": "new" }), "no other instance was held up");
     }
     let rows = world.source.instances().await.expect("instances");
     assert!(rows.iter().all(|row| row.state == InstanceState::Live) && rows.len() == 3, "{rows:?}");
@@ -198,9 +198,9 @@ async fn a_killed_process_is_waited_for_one_lease_once_and_by_name() {
         said.contains("waiting for instance a (host") && said.contains(&pid) && said.contains("its lease of 1500 ms"),
         "{said}"
     );
-    assert!(!said.contains("instance b") && !said.contains("instance c"), "nobody waits for them: {said}");
+    assert!(!said.contains("instance b") && !said.contains("instance c"), "no step waits for them: {said}");
 
-    let second = coordinator.step(Phase::DualWrite, None, &()).await.expect("nobody to wait for");
+    let second = coordinator.step(Phase::DualWrite, None, &()).await.expect("no instance to wait for");
     assert!(second.instances.iter().all(|wait| wait.id != a.id), "it was given up once: {:?}", second.instances);
     // One that ends as it should is not waited for at all.
     drop(c.stdin);
@@ -272,11 +272,12 @@ async fn cut_off_from_postgresql_it_serves_for_one_lease_and_then_nothing_until_
     a.let_in(&world).await;
     a.ask_until("read 1", |answer| answer["user_id"] == "there").await;
     let after = world.source.instances().await.expect("instances");
-    assert_eq!((after.len(), after[0].id), (1, before[0].id), "nobody gave it up, so it is the same registration");
+    assert_eq!((after.len(), after[0].id), (1, before[0].id), "no step gave it up, so it is the same registration");
     assert!(after[0].renewals > before[0].renewals);
 }
 
-/// I9 with I6: whoever finishes the step of a dead coordinator waits for the instances as that one would have.
+/// I9 with I6: a coordinator that finishes the step of a dead coordinator waits for the instances as that one
+/// would have.
 #[tokio::test]
 async fn a_crash_after_the_flip_is_finished_only_when_the_leases_are_over() {
     let world = World::start().await;
@@ -287,7 +288,7 @@ async fn a_crash_after_the_flip_is_finished_only_when_the_leases_are_over() {
     let detail = json!({ "from": control.phase, "to": Phase::PostgresOnly, "epoch_before": control.epoch });
     world.source.journal_intent("the dead", "change phase", &detail).await.expect("journalled");
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("no application writes");
     flip_phase(&mut transaction, Phase::PostgresOnly).await.expect("flips");
     transaction.commit().await.expect("commits");
     let begun = Instant::now();
@@ -305,7 +306,7 @@ async fn a_step_does_not_begin_while_an_instance_is_behind() {
     let a = Worker::start(&world, "a").await;
     a.signal("-STOP").await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("no application writes");
     flip_phase(&mut transaction, Phase::PostgresOnly).await.expect("flips");
     transaction.commit().await.expect("commits");
     let (begun, notes) = (Instant::now(), Notes::default());
@@ -321,7 +322,8 @@ async fn a_step_does_not_begin_while_an_instance_is_behind() {
     assert!(notes.all().iter().any(|note| note.contains("waiting for instance a")), "{:?}", notes.all());
 }
 
-/// 1. A process is stopped inside a write transaction, and holds the barrier. 2. Nobody ends it. 3. No step is taken any more.
+/// 1. A process is stopped inside a write transaction, and holds the barrier. 2. No process ends it. 3. No
+/// step is taken any more.
 /// And I9: a crash of the server must not forget an intent whose effect is in the target.
 #[tokio::test]
 async fn sessions_end_what_is_left_open_and_keep_what_they_commit_whatever_the_database_says() {
@@ -350,7 +352,7 @@ async fn an_instance_that_cannot_start_says_what_to_do() {
     let error = Instance::start(&world.source, hasty).await.expect_err("no renewal fits in it");
     assert!(error.message.contains("at least 1000 ms"), "{error}");
     let endless = InstanceOptions { lease: LEASE_MAX + Duration::from_millis(1), ..InstanceOptions::default() };
-    let error = Instance::start(&world.source, endless).await.expect_err("nobody would know when it is over");
+    let error = Instance::start(&world.source, endless).await.expect_err("no coordinator would know when it is over");
     assert!(error.message.contains("at most 60000 ms"), "{error}");
 }
 
@@ -373,7 +375,7 @@ async fn an_instance_that_shuts_down_deregisters_and_serves_nothing_more() {
     assert_eq!(store.get(&key).await.expect_err("nothing is served").kind, Kind::Fenced);
     assert!(world.source.instances().await.expect("instances").is_empty());
     let outcome = within(Duration::from_secs(30), coordinator.step(Phase::PostgresOnly, None, &())).await.expect("steps");
-    assert!(outcome.instances.is_empty(), "nobody to wait for");
+    assert!(outcome.instances.is_empty(), "no instance to wait for");
     // The barrier, and not the lease, is what makes writes safe.
     assert_eq!(store.delete(1).await.expect("written").control.phase, Phase::PostgresOnly);
 }

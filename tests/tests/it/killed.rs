@@ -23,7 +23,7 @@ const REFUSED: i32 = 3;
 /// Exit code of a command that did not reach a store.
 const UNREACHED: i32 = 5;
 
-/// Makes whoever writes entry `n` of its step wait, before that entry is committed.
+/// Makes the process that writes entry `n` of its step wait, before that entry is committed.
 const STOPPER: &str = "
     CREATE TABLE public.stopper (after bigint NOT NULL, n bigint NOT NULL);
     INSERT INTO public.stopper VALUES (0, 0);
@@ -168,7 +168,7 @@ impl Stage {
             child.kill().await.expect("SIGKILL");
         }
         hold(&mut holder, false).await;
-        // The entry that it was at is committed, although nobody is there to hear of it.
+        // The entry that it was at is committed, although no process is there to hear of it.
         eventually("its entry is there", || async { self.entries().await >= n || over }).await;
         self.arm(0).await;
         ended.map(|status| status.code())

@@ -1,5 +1,5 @@
-//! A commit whose answer is lost, in every way of writing: what the caller is told is true, or that nobody knows (I8). And
-//! PostgreSQL away: what needs it says so, and reads of the target go on.
+//! A commit whose answer is lost, in every way of writing: what the caller is told is true, or that it is
+//! unknown (I8). And PostgreSQL away: what needs it says so, and reads of the target go on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,8 @@ enum Call {
 const CALLS: [Call; 4] = [Call::Put, Call::Batch, Call::UpdateStatus, Call::Coordinated];
 
 impl Call {
-    /// What commits it. One row, best effort, is one call: no transaction is left to be looked up, so nobody knows.
+    /// What commits it. One row, best effort, is one call: no transaction is left to be looked up, so it
+    /// stays unknown.
     fn commit(self, at_once: bool) -> (&'static str, Option<Told>) {
         match self {
             Self::Put if at_once => (r#"SELECT * FROM lockstep."upsert_integration_logs_"#, Some(Told::Unknown)),
@@ -156,7 +157,7 @@ async fn check_commits(writes: WriteOptions) {
         let n = next(&mut id).await;
         proxy.script(commit(SourceFault::LoseReply));
         proxy.script(SourceRule::new(SourceFault::Cut).on(LOOK_UP));
-        assert_eq!(call.make(&app, n).await, Told::Unknown, "{call:?}: nobody could be asked");
+        assert_eq!(call.make(&app, n).await, Told::Unknown, "{call:?}: no server could be asked");
         assert!(call.is_written(&world, n).await, "{call:?}");
 
         if lost.is_some() {
@@ -198,7 +199,7 @@ async fn check_everywhere(writes: WriteOptions, fault: impl Fn(u64) -> SourceRul
     let proxy = world.source_proxy();
     let injected = || proxy.injected(SourceFaultKind::Cut) + proxy.injected(SourceFaultKind::LoseReply);
     for n in 0.. {
-        assert!(n < 200, "a write takes no more than so many messages");
+        assert!(n < 200, "a write takes fewer than 200 messages");
         let (id, before) = (1_000 + n as i64, injected());
         proxy.script(fault(n).times(1));
         let told = Call::Put.make(&app, id).await;
@@ -232,7 +233,8 @@ async fn whichever_answer_is_lost_what_a_strict_write_says_is_true() {
     check_everywhere(strict(), |n| SourceRule::new(SourceFault::LoseReply).after(n)).await;
 }
 
-/// 1. The commit leaves. 2. PostgreSQL goes away. 3. Every question how it ended waits for a connection that nobody gives.
+/// 1. The commit leaves. 2. PostgreSQL goes away. 3. Every question how it ended waits for a connection that
+/// never comes.
 #[tokio::test]
 async fn a_caller_does_not_wait_for_ever_to_hear_how_its_commit_ended() {
     let (world, app) = world(strict()).await;

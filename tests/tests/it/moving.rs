@@ -48,7 +48,8 @@ async fn there_and_back_and_there_again_under_writers_loses_nothing() {
     let world = World::start().await;
     let coordinator = hybrid(&world, Duration::from_secs(20)).await;
     let fleet = Fleet::start(&world, LEASE).await;
-    // It knows of no DynamoDB: while the truth is there it serves by PostgreSQL's record, and holds nobody up.
+    // It knows of no DynamoDB: while the truth is there it serves by PostgreSQL's record, and holds no other
+    // instance up.
     let options = InstanceOptions { name: "of before".to_owned(), lease: LEASE };
     let of_source = Instance::start(&world.source, options).await.expect("registers");
     for round in 0..2 {
@@ -130,14 +131,14 @@ async fn an_instance_that_is_stopped_across_a_step_costs_its_lease_or_leaves_eve
     let now = world.source.control().await.expect("a phase");
     assert_eq!((now.phase, record.phase), (Phase::HybridRead, Phase::HybridRead), "it was undone on both sides");
     fleet.until_acknowledged(Phase::HybridRead, 30).await;
-    assert_eq!(fleet.acknowledged(Phase::DynamoOnly), 0, "nobody has written there");
+    assert_eq!(fleet.acknowledged(Phase::DynamoOnly), 0, "no application has written there");
     {
         let _rest = fleet.at_rest().await;
         world.assert_converged().await;
         assert!(world.record_verdict().await.verdict.is_consistent());
     }
     hasty.close().await;
-    // It has not moved yet, and whoever may wait longer gives it up.
+    // It has not moved yet, and a coordinator that may wait longer gives it up.
     let patient = world.coordinator_of(pausing(&world, Duration::from_secs(20))).await;
     paused(&step(&patient, Phase::DynamoOnly).await);
     patient.close().await;
@@ -227,7 +228,8 @@ async fn a_step_that_is_dropped_at_any_point_is_settled_and_writers_go_on() {
                 None => {}
             }
             dropped += 1;
-            // PostgreSQL may still be at the statement that was under way: an intent of which nobody has heard.
+            // PostgreSQL may still be at the statement that was under way: an intent that no coordinator has
+            // seen.
             eventually("I9: it is settled", || async {
                 coordinator.settle().await.expect("settled");
                 world.source.open_intents().await.expect("the journal").is_empty()
@@ -249,8 +251,9 @@ async fn a_step_that_is_dropped_at_any_point_is_settled_and_writers_go_on() {
     fleet.stop().await;
 }
 
-/// 1. The decision of a step back is sent, and whoever sent it dies. 2. Who settles finds writes paused, and is about to let them go on.
-/// 3. The decision arrives. Nobody can write until PostgreSQL has followed it.
+/// 1. The decision of a step back is sent, and its sender dies. 2. Who settles finds writes paused, and is
+/// about to let them go on.
+/// 3. The decision arrives. No application can write until PostgreSQL has followed it.
 #[tokio::test]
 async fn a_decision_that_arrives_while_its_step_is_settled_is_followed() {
     let world = World::behind_proxy().await;

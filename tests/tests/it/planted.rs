@@ -189,7 +189,7 @@ async fn a_key_that_never_comes_to_rest_is_unsettled_and_the_verdict_is_not_clea
     let coordinator = world.migrated_to(Phase::DualWrite).await;
     let tables = vec![world.payments_table()];
     let options = ValidateOptions { settle_timeout: Duration::from_millis(300), ..ValidateOptions::default() };
-    // Pending for as long as anybody looks: nobody delivers.
+    // Pending for as long as the pass looks: no relay runs.
     world.sql("UPDATE payments SET loan_id = 7 WHERE payment_id = 3").await;
     let report = validate_live(&world, &tables, options.clone()).await;
     incomplete(&report, &["1 key is still on the way"]);

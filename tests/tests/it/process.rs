@@ -179,7 +179,7 @@ async fn a_store_that_cannot_be_reached_ends_with_5_and_names_it() {
     no_source.env("LOCKSTEP_SOURCE__URL", "postgres://lockstep:secret@127.0.0.1:1/lockstep");
     let output = ended(no_source).await;
     check(&output, 5, &["connecting to PostgreSQL at 127.0.0.1:1", "LOCKSTEP_SOURCE__URL"]);
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("secret"), "the password is nobody's business");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("secret"), "the password is not shown");
     let mut no_target = command(&world, &MIGRATE);
     no_target.env("LOCKSTEP_TARGET__ENDPOINT_URL", "http://127.0.0.1:1");
     check(&ended(no_target).await, 5, &["DynamoDB", "http://127.0.0.1:1"]);

@@ -185,13 +185,13 @@ async fn check_logs(phase: Phase, store: &Store<IntegrationLogs>, model: &BTreeM
     }
     let (first_day, last_day) = (first.date_naive(), at(MOMENTS[5]).date_naive());
     let mut counts = Vec::new();
-    for service in SERVICES.into_iter().chain(["nobody"]) {
+    for service in SERVICES.into_iter().chain(["no-such-service"]) {
         for day in first_day.iter_days().take_while(|day| *day <= last_day) {
             let rows = of(&|log| log.service_name == service && log.log_timestamp.date_naive() == day);
             counts.push(DayCount { service_name: service.to_owned(), day, logs: rows.len() as u64 });
         }
     }
-    let services: Vec<&str> = SERVICES.into_iter().chain(["nobody"]).collect();
+    let services: Vec<&str> = SERVICES.into_iter().chain(["no-such-service"]).collect();
     assert_eq!(store.counts_by_service_and_day(&services, first_day, last_day).await.expect("counted"), counts, "{phase}");
 }
 
@@ -384,6 +384,6 @@ async fn a_stream_outlives_its_target_and_follows_the_phase() {
     same("the stream", &found, &wanted);
     assert_eq!(last, ReadFrom::Source(SourceCause::Error));
     stage.stand_in(Phase::DynamoOnly).await;
-    let error = stage.logs().by_application(2).first().await.expect_err("nobody else may answer");
+    let error = stage.logs().by_application(2).first().await.expect_err("no other store may answer");
     assert_eq!(error.side, lockstep_core::Side::Target);
 }

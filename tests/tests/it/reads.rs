@@ -220,7 +220,7 @@ async fn misses_and_errors_fall_back_and_are_counted_apart() {
 #[tokio::test]
 async fn while_postgres_does_not_answer_hits_are_marked_and_misses_are_errors() {
     let stage = hybrid(World::start().await, [1]).await;
-    // Nobody can ask how far the target is behind, while the phase is still known.
+    // No reader can ask how far the target is behind, while the phase is still known.
     let mut stranger = stage.world.stranger().await;
     lockstep_tests::world::run(&mut stranger, "BEGIN; LOCK TABLE lockstep.pending IN ACCESS EXCLUSIVE MODE").await;
     let store = watchful(&stage, WIDE);
@@ -258,7 +258,7 @@ async fn in_dynamo_only_the_target_alone_says_what_there_is() {
     assert_eq!(user_of(&store, 1).await, target("first"));
     assert_eq!(user_of(&store, 2).await, (None, ReadFrom::Target), "PostgreSQL is not the truth any more");
     stage.world.proxy().script(Rule::new(Fault::Throttle).on("GetItem").times(2));
-    assert_eq!(user_of(&store, 1).await, target("first"), "tried again, as there is nobody else");
+    assert_eq!(user_of(&store, 1).await, target("first"), "tried again, as there is no other store");
     stage.world.proxy().script(Rule::new(Fault::AccessDenied).on("GetItem"));
     assert_eq!(store.get(&key(1)).await.expect_err("denied").kind, Kind::Denied);
 }
@@ -343,7 +343,7 @@ async fn an_answer_that_came_after_its_phase_was_over_is_not_given_away() {
     let listing = tokio::spawn(async move { lister.by_application(1).page(some(9), None).await.expect("answered") });
     one.until_held(1).await;
     many.until_held(1).await;
-    // Back to where nobody writes the target; and a row changes.
+    // Back to where no store writes the target; and a row changes.
     stage.stand_in(Phase::PostgresOnly).await;
     stage.world.sql("UPDATE integration_logs SET user_id = 'second'").await;
     let later = source("second", SourceCause::Phase);

@@ -1,4 +1,5 @@
-//! The relay: exactly what was delivered leaves the set, nobody waits for anybody, and nothing stale is left to be read.
+//! The relay: exactly what was delivered leaves the set, no writer waits for another, and nothing stale is
+//! left to be read.
 
 use std::time::Duration;
 

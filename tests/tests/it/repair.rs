@@ -115,7 +115,7 @@ async fn an_item_where_no_row_belongs_is_reported_and_left_alone() {
     let world = World::start().await;
     migrated(&world).await;
     let mut item = world.live_at(&world.logs_table(), &log_of(1)).await;
-    item.insert("PK".to_owned(), text("nobody#2020-01-01"));
+    item.insert("PK".to_owned(), text("no-such#2020-01-01"));
     let put = world.plain_target.client().put_item().table_name(LOGS).set_item(Some(item));
     put.send().await.expect("put");
     let repairs = search(&world).await;

@@ -120,7 +120,7 @@ async fn only_what_still_means_the_same_is_resumed() {
     let resumed = run(&world, &ValidateOptions { quiescent: true, ..options.clone() }).await;
     assert_eq!((the(&resumed).rows_resumed, &resumed.verdict), (300, &Verdict::Consistent));
     assert_eq!(resumed.as_of(), first.as_of());
-    // Nobody had all rows at hand to judge them, so their sums are held against nobody.
+    // No one pass had all rows at hand to judge them, so their sums are no findings.
     let quality = the(&resumed).quality.as_ref().expect("judged");
     assert!(!quality.at_rest && quality.unchecked.iter().any(|what| what.starts_with("300 rows")), "{quality:?}");
 
@@ -150,8 +150,8 @@ async fn only_what_still_means_the_same_is_resumed() {
             std::fs::write(path, "").expect("cut");
         }
     }
-    let anew = run(&world, &options).await;
-    assert_eq!((the(&anew).rows_resumed, &anew.verdict), (0, &Verdict::Consistent));
+    let again = run(&world, &options).await;
+    assert_eq!((the(&again).rows_resumed, &again.verdict), (0, &Verdict::Consistent));
 }
 
 #[tokio::test]

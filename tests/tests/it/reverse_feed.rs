@@ -190,7 +190,7 @@ async fn a_row_that_refers_to_one_that_is_not_there_yet_waits_and_holds_up_nobod
         let migration = world.migration();
         let answer = drained(&migration, &migration.tables[1], Duration::from_millis(300)).await.expect("an answer");
         assert!(!answer.through && answer.waits_for.iter().any(|what| what.contains("foreign key")), "{answer:?}");
-        // Who it refers to comes, from whoever writes the tables that stay behind.
+        // Who it refers to comes, from the application that writes the tables that stay behind.
         world.sql("INSERT INTO loans SELECT 900001, application_id, customer_id, principal, currency, annual_rate FROM loans LIMIT 1").await;
         eventually("it is there", || async { world.count("payments WHERE payment_id = 102").await == 1 }).await;
         let answer = drained(&migration, &migration.tables[1], Duration::from_secs(20)).await.expect("an answer");
@@ -230,7 +230,7 @@ async fn drained_is_answered_only_when_every_write_before_the_question_has_come_
 #[tokio::test]
 async fn one_feed_at_a_time() {
     let (world, _) = dynamo_only(World::start().await).await;
-    let lock = world.source.lock_reverse_feed().await.expect("nobody feeds");
+    let lock = world.source.lock_reverse_feed().await.expect("no feed runs");
     let second = world.feed(FeedUntil::Drained, &CancellationToken::new()).await;
     assert!(matches!(&second, Err(Error::Store(e)) if e.kind == Kind::Busy && e.message.contains("reverse feed")), "{second:?}");
     lock.release().await;
@@ -270,7 +270,8 @@ async fn changes_that_went_round_lockstep_are_not_applied_but_reported() {
     let migration = world.migration();
     let told = status(&world.source, &world.target, &migration.tables).await.expect("a status");
     assert!(told.tables[0].reverse_alarm.as_ref().is_some_and(|alarm| alarm.contains("2 changes went round")), "{told:?}");
-    // Only a reverse backfill knows what is there, and a row without an item goes only when told so.
+    // Only a reverse backfill knows what is there, and a row without an item goes only when the operator says
+    // so.
     let cancel = CancellationToken::new();
     let kept = reverse_backfill(&migration, &migration.tables[0], false, &cancel).await.expect("reads");
     assert_eq!((kept.absent, kept.deleted), (1, 0), "{kept:?}");

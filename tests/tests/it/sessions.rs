@@ -1,4 +1,5 @@
-//! Sessions with the source: none is left inside a transaction that nobody knows of, and none is left at all after closing.
+//! Sessions with the source: none is left inside a forgotten transaction, and none is left at all after
+//! closing.
 
 use std::sync::Arc;
 use std::time::Duration;

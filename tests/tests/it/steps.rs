@@ -1,4 +1,5 @@
-//! Changing the phase: all tables at once, no transaction in two phases, whoever holds things up, whatever breaks off.
+//! Changing the phase: all tables at once, no transaction in two phases, whichever process holds things up,
+//! whatever breaks off.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -207,7 +208,7 @@ async fn a_crash_after_the_flip_is_finished() {
     world.migrated_to(Phase::PostgresOnly).await.close().await;
     intend(&world).await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("no application writes");
     flip_phase(&mut transaction, Phase::DualWrite).await.expect("flips");
     transaction.commit().await.expect("commits");
     let coordinator = world.coordinator().await;
@@ -222,7 +223,7 @@ async fn a_flip_still_under_way_at_recovery_is_waited_for() {
     world.migrated_to(Phase::PostgresOnly).await.close().await;
     intend(&world).await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("no application writes");
     flip_phase(&mut transaction, Phase::DualWrite).await.expect("flips");
     let waiting = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) \
                    OR EXISTS (SELECT 1 FROM lockstep.journal WHERE intent IS NOT NULL AND step = 'change phase')";

@@ -222,7 +222,7 @@ async fn wherever_a_strict_write_is_cut_short_both_stores_agree_in_the_end() {
     let mut polls = 0;
     while through < 3 {
         polls += 1;
-        assert!(polls < 200, "a write takes no more than so many awaits");
+        assert!(polls < 200, "a write takes fewer than 200 awaits");
         // Each moves the row, so that two keys are at stake.
         let change = move |p: &mut lockstep_payments::Payment| {
             p.transaction_reference = Some(polls.to_string());

@@ -89,7 +89,7 @@ async fn an_application_follows_the_truth_there_and_back_with_its_lease() {
         let outcome = logs.insert(&crate::store::row(0, "in the source")).await.expect("written");
         phases.push(outcome.control.phase);
         let there = world.truth_in_target().await;
-        // Nobody told it but the source: it is sent on, waits for nothing, and writes there.
+        // Only the source told it: it is sent on, waits for nothing, and writes there.
         let outcome = logs.insert(&crate::store::row(0, "in the target")).await.expect("written");
         assert_eq!((outcome.control.phase, outcome.control.epoch), (Phase::DynamoOnly, there), "round {round}");
         eventually("its lease is in the target and nowhere else", || async {

@@ -78,7 +78,7 @@ impl Writers {
         self.count(|noted| matches!(noted, Noted::Acknowledged { phase, .. } if *phase == of))
     }
 
-    /// Rows of which nobody can say what they hold.
+    /// Rows whose contents are unknown.
     pub(crate) fn unknown(&self) -> usize {
         self.count(|noted| *noted == Noted::Unknown)
     }
@@ -99,8 +99,8 @@ impl Writers {
         done
     }
 
-    /// I7: every write that was acknowledged is in PostgreSQL, but for those that another one followed. To be called while nobody
-    /// writes.
+    /// I7: every write that was acknowledged is in PostgreSQL, but for those that another one followed.
+    /// Called while no application writes.
     pub(crate) async fn assert_in_source(&self, world: &World) {
         let sql = "SELECT $1::text, payment_id, transaction_reference FROM payments UNION ALL SELECT $2::text, log_id, user_id FROM integration_logs";
         let found: Vec<(String, i64, Option<String>)> =

@@ -63,7 +63,7 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         done = back(&shared, &mut from_server, &mut to_client, &answered, &spoiled) => return done,
     };
     if let Some(late) = late {
-        // It belongs to the network now, and outlives whoever sent it.
+        // It belongs to the network now, and outlives its sender.
         drop((from_client, to_client));
         if let Some(tasks) = lock(&shared.late).as_mut() {
             tasks.spawn(apply_late(late, from_server, to_server));
@@ -103,7 +103,7 @@ async fn forth(
     spoiled: &watch::Sender<Option<Spoiled>>,
 ) -> io::Result<Option<Late>> {
     let mut statements = Statements::default();
-    // The greeting ends with a "ready" that nobody asked for.
+    // The greeting ends with a "ready" that the client did not ask for.
     let mut asked_for = 1_u64;
     // A statement that is refused is bound and not executed.
     let mut refusing = false;

@@ -117,7 +117,7 @@ pub(super) fn frame(kind: u8, body: &[u8]) -> Frame {
 mod tests {
     use super::*;
 
-    /// A reader that hands out so many bytes at a time.
+    /// A reader that hands out `piece` bytes at a time.
     async fn read_in_pieces(bytes: Vec<u8>, piece: usize) -> Vec<Frame> {
         let (mut near, far) = tokio::io::duplex(piece);
         let writing = tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut near, &bytes).await });

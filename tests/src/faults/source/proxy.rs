@@ -104,7 +104,7 @@ impl SourceProxy {
         self.shared.counts.borrow().get(&kind).copied().unwrap_or(0)
     }
 
-    /// Waits until a fault has happened so many times in all.
+    /// Waits until a fault has happened `times` times in all.
     pub async fn until_injected(&self, kind: SourceFaultKind, times: u64) {
         let reached = |counts: &BTreeMap<_, u64>| counts.get(&kind).is_some_and(|count| *count >= times);
         // The sender lives in `self`, so it cannot be gone.
@@ -152,7 +152,7 @@ async fn listen(
                     },
                     Command::CutAll => connections.shutdown().await,
                 }
-                // An error means that nobody waits any more.
+                // An error means that the waiting task is gone.
                 let _ = done.send(());
             }
             Some(ended) = connections.join_next() => ended.expect("no panic in a connection"),

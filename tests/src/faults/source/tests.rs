@@ -152,7 +152,7 @@ async fn while_it_is_down_connections_are_refused_and_then_welcome_again() {
     let (server, proxy, mut client) = world([]).await;
     proxy.down().await;
     assert!(!client.ask("SELECT 1").await);
-    let error = TcpStream::connect(proxy.address()).await.expect_err("nobody listens");
+    let error = TcpStream::connect(proxy.address()).await.expect_err("no server listens");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     proxy.down().await;
     proxy.up().await;

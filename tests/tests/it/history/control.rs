@@ -10,7 +10,7 @@ use lockstep_tests::world::rows::log_row;
 use super::*;
 
 const LEASE: Duration = Duration::from_millis(1_200);
-/// Longest that an application takes to serve again by a record that was made anew.
+/// Longest that an application takes to serve again by a record that was created again.
 const WELL_AGAIN: Duration = Duration::from_secs(20);
 
 async fn app(world: &World) -> App {
@@ -32,7 +32,8 @@ async fn insert(app: &App, token: &str) -> i64 {
     within(WELL_AGAIN, inserting).await
 }
 
-/// Ids that were handed out after the moment that the table goes back to are handed out once, whoever asks next.
+/// Ids that were handed out after the moment that the table goes back to are handed out once, whichever
+/// process asks next.
 async fn control_is_mended(how: &str, says: &str) {
     let world = World::start().await;
     world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
@@ -162,7 +163,7 @@ async fn is_not_settled_without_its_record(from: Phase, to: Phase, entry: &str) 
 
     let before = world.source.control().await.expect("a phase");
     for _ in 0..2 {
-        let refused = Coordinator::open(world.migration()).await.err().expect("nobody can say how to settle it");
+        let refused = Coordinator::open(world.migration()).await.err().expect("it is unknown how to settle it");
         let Error::Store(error) = &refused else { panic!("{refused:?}") };
         assert!(error.kind == Kind::Misconfigured && error.message.contains("control table was lost"), "{refused}");
     }
@@ -198,7 +199,7 @@ async fn a_step_there_that_died_after_writes_went_on_is_finished_only_once_a_los
     is_not_settled_without_its_record(Phase::HybridRead, Phase::DynamoOnly, outcome).await;
 }
 
-/// Without its leases nobody can say who still writes.
+/// Without its leases it is unknown which instance still writes.
 #[tokio::test]
 async fn the_way_back_is_refused_over_a_control_table_that_was_lost_or_set_back() {
     let world = World::start().await;

@@ -49,7 +49,7 @@ async fn a_step_of_a_dead_coordinator_is_named_and_settled() {
     let control = world.source.control().await.expect("a phase");
     let detail = serde_json::json!({ "from": control.phase, "to": Phase::DualWrite, "epoch_before": control.epoch });
     let IntentId(id) = world.source.journal_intent("the dead", "change phase", &detail).await.expect("journalled");
-    let alive = world.source.lock_coordinator().await.expect("nobody else");
+    let alive = world.source.lock_coordinator().await.expect("no other coordinator");
     let under_way = diagnosis(&world).await;
     assert!(under_way.sound && under_way.findings[0].what.contains("is under way"), "{under_way:?}");
     alive.release().await;

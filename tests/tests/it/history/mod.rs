@@ -1,4 +1,5 @@
-//! Stores that lose history: noticed by whoever starts and by whoever runs, explained, mended, and equal again.
+//! Stores that lose history: noticed by a process that starts and by one that runs, explained, mended, and
+//! equal again.
 //!
 //! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table did), `mending` (what a
 //! repair is made of).

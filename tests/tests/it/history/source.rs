@@ -121,7 +121,7 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     begun.store::<Payments>().put(&payment_row(2_001, 9, "begun meanwhile")).await.expect("written");
     begun.shutdown().await;
     let to_source: i64 = world.value("SELECT count(*) FROM payments WHERE payment_id = 2001").await;
-    assert_eq!(to_source, 0, "a source that was set back is written by nobody");
+    assert_eq!(to_source, 0, "a source that was set back is not written");
     let found = diagnosis(&world).await;
     assert!(found.findings[0].what.contains("the control records contradict each other"), "{found:?}");
     assert_eq!(lockstep_coordinator::remedies(&found.findings), [Remedy::FollowTarget, Remedy::ReverseBackfill]);

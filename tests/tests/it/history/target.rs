@@ -71,7 +71,7 @@ async fn a_mark_that_was_broken_off_is_no_loss() {
     world.assert_converged().await;
 }
 
-/// Whoever asks must not hold what it read first against what others have written since.
+/// A process that asks must not hold what it read first against what others have written since.
 #[tokio::test]
 async fn marks_that_others_make_meanwhile_are_no_loss() {
     let world = World::start().await;

@@ -153,7 +153,7 @@ async fn plant_one(world: &World, binding: &TableBinding, item: &Attributes, fau
         }
         Fault::WrongIndex => {
             item.get("GSI2PK")?;
-            set("GSI2PK", AttributeValue::S("LOAN#nobody".to_owned()));
+            set("GSI2PK", AttributeValue::S("LOAN#no-such".to_owned()));
             (FindingClass::Different, &["GSI2PK"])
         }
         Fault::ExtraIndex => {

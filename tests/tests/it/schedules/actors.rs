@@ -50,7 +50,7 @@ impl Actor {
         self.rng.random_range(SHARED)
     }
 
-    /// A row that nobody else writes.
+    /// A row that no other actor writes.
     fn own_id(&mut self) -> i64 {
         self.name as i64 * 100 + self.rng.random_range(1..4)
     }
@@ -82,7 +82,7 @@ impl Actor {
         }
     }
 
-    /// Writes through the stores, so many times.
+    /// Writes through the stores, `times` times.
     pub(crate) async fn apply(&mut self, app: &Migration, times: usize) {
         let (logs, payments) = (app.store::<IntegrationLogs>(), app.store::<Payments>());
         for _ in 0..times {
@@ -232,7 +232,7 @@ impl Actor {
         CutShort::after(polls, write).await
     }
 
-    /// Writes as a stranger, past everything, so many times.
+    /// Writes as a stranger, past everything, `times` times.
     pub(crate) async fn apply_raw(&mut self, times: usize) {
         for _ in 0..times {
             let id = self.shared_id();

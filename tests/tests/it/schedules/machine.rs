@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chaos::passing;
 
-/// Relays, and is killed again and again, after so many awaits at most. Never ends.
+/// Relays, and is killed again and again, after `polls_max` awaits at most. Never ends.
 pub(crate) async fn relay_for_ever(world: Arc<World>, seed: u64, polls_max: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let migration = world.migration();

@@ -5,7 +5,8 @@
 //! This file goes to and fro up to HybridRead, with stores that are not registered; `whole` goes through all phases, to
 //! DynamoOnly and back, with instances, of which one is stopped and killed.
 //!
-//! `LOCKSTEP_TEST_SEEDS=17` repeats a seed, `LOCKSTEP_TEST_SEEDS=1-50` runs so many; `cargo xtask soak` runs them for a night. What
+//! `LOCKSTEP_TEST_SEEDS=17` repeats a seed, `LOCKSTEP_TEST_SEEDS=1-50` runs all of these; `cargo xtask soak`
+//! runs them for a night. What
 //! a seed fixes is the program of each actor and the draws of each fault; which of them meet is the machine's choice.
 //!
 //! In reading order: `model`, `actors`, `network`, `machine` (what moves data and phases), `watch` (who looks); then `whole` and

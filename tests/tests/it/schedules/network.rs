@@ -10,7 +10,7 @@ use lockstep_tests::world::within;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Longest that a late message is under way: whoever waits for its locks cannot do what it waits for.
+/// Longest that a late message is under way: a session that waits for its locks cannot do what it waits for.
 const LATE: Duration = Duration::from_millis(150);
 /// What else is asked of the target and of its streams.
 const OTHERS: [&str; 6] = ["GetItem", "Query", "GetRecords", "GetShardIterator", "DescribeStream", "UpdateItem"];
@@ -76,7 +76,7 @@ async fn let_through(gate: &Gate) {
     }
 }
 
-/// PostgreSQL is away for a moment: every connection is lost, and whoever wants a new one waits.
+/// PostgreSQL is away for a moment: every connection is lost, and a client that wants a new one waits.
 pub(crate) async fn outage(world: &World) {
     world.source_proxy().down().await;
     tokio::time::sleep(LATE).await;

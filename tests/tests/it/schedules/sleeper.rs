@@ -15,7 +15,7 @@ use super::actors::acknowledged_in;
 use super::model::{Key, Model, State, Told};
 use crate::instances::Worker;
 
-/// Rows that it writes, and nobody else does.
+/// Rows that it writes, and no other actor does.
 const IDS: std::ops::Range<i64> = 901..904;
 /// Longest that it is stopped: longer than its lease.
 const ASLEEP_MS_MAX: u64 = 2_000;

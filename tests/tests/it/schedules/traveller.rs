@@ -33,8 +33,8 @@ pub(super) async fn feed_for_ever(world: Arc<World>, seed: u64) {
     }
 }
 
-/// Moves history, then goes from phase to phase, until the truth has been in the target and back so many times. About half
-/// of the coordinators die on the way.
+/// Moves history, then goes from phase to phase, until the truth has been in the target and back a number of
+/// times. About half of the coordinators die on the way.
 pub(super) async fn travel(world: Arc<World>, model: Arc<Model>, seed: u64, rounds: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut moved, mut is_there, mut rounds_left) = (false, false, rounds);

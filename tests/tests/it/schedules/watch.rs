@@ -19,8 +19,8 @@ use super::model::{Key, Model, State, Told};
 /// Pause between looks: those who are looked at need the machine as well.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Notes every change that commits, whoever makes it, and the phase it was made in, as a trigger sees it. The token is what
-/// the change wrote; a row deleted has none.
+/// Notes every change that commits, whichever session makes it, and the phase it was made in, as a trigger
+/// sees it. The token is what the change wrote; a row deleted has none.
 const AUDIT: &str = "
     CREATE TABLE audit (xid text, table_name text, id bigint, token text, epoch bigint);
     CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -82,7 +82,7 @@ async fn records(world: &World) -> (Control, Option<TargetRecord>) {
 async fn truth_now(world: &World, model: &Model) -> Option<(BTreeMap<Key, State>, u64)> {
     let before = records(world).await;
     let moment = model.moment();
-    // On its way, nobody writes and both stores have everything: it is looked for where it goes.
+    // On its way, no application writes and both stores have everything: it is looked for where it goes.
     let held = match truth(&before.0, before.1.as_ref()) {
         Truth::InTarget | Truth::ToTarget(_) => items(world).await,
         Truth::InSource | Truth::ToSource(..) => rows(world).await,
@@ -133,7 +133,7 @@ fn place(table: &str, item: &Attributes) -> String {
     format!("{table} {:?}", TargetKey::of(item).expect("every item has a key"))
 }
 
-/// I1: whatever differs between the stores is known. To be asked when nobody writes or delivers.
+/// I1: whatever differs between the stores is known. Asked when no application writes and no relay delivers.
 pub(crate) async fn check_known(world: &World) {
     let sql = "SELECT table_name, key::text FROM lockstep.pending UNION SELECT table_name, key::text FROM lockstep.intents";
     let open: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(world.strangers()).await.expect("the source reads");
