@@ -63,9 +63,25 @@ fn other_ways_to_mix_rows_up_are_refused() {
         ("S{hash(id) % 16}", None, vec!["id"], "only a part of it"),
         ("{service}", Some("{at}"), vec!["id"], "column `id` of the primary key is in no template"),
         ("{hash(a) % 16}{n}", None, vec!["n"], "not injective"),
+        ("{a:020}", None, vec!["a"], "only a part of it"),
+        ("{name:upper}", None, vec!["name"], "write partition = \"{name:upper}#{name:esc}\""),
     ] {
         let refused = checked(partition, sort, &key).expect_err(partition);
         assert!(refused.message.contains(part), "{partition}: {refused}");
+    }
+}
+
+#[test]
+fn the_template_that_is_the_cause_is_named() {
+    for (partition, sort, key, cause) in [
+        ("{n}", "{a}#{b}", vec!["a", "b"], "sort"),
+        ("{a}#{b}", "{n}", vec!["a", "b"], "partition"),
+        ("{service}#{name}", "{a}#{b}", vec!["a"], "sort"),
+        ("{a:upper}", "{n}", vec!["a"], "partition"),
+        ("{n}", "{at}", vec!["id"], "sort"),
+    ] {
+        let refused = checked(partition, Some(sort), &key).expect_err(partition);
+        assert_eq!(refused.template, cause, "{partition} {sort}: {refused}");
     }
 }
 

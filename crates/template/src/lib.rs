@@ -17,6 +17,7 @@ mod check;
 mod expiry;
 mod parse;
 mod render;
+mod reserved;
 
 use std::num::NonZeroU32;
 
@@ -24,6 +25,7 @@ pub use check::{Alphabet, Ambiguity, check};
 pub use expiry::{BadExpiry, Expiry};
 pub use parse::ParseError;
 pub use render::{Unfit, Value};
+pub use reserved::RESERVED_ATTRIBUTES;
 
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
