@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_tidy::manifest;
 
 /// What each crate of the product may need. `lockstep` is the package `lockstep-migrate`.
-const MAY_NEED: [(&str, &[&str]); 15] = [
+const MAY_NEED: [(&str, &[&str]); 16] = [
     ("lockstep-core", &[]),
     ("lockstep-postgres", &["lockstep-core"]),
     ("lockstep-dynamo", &["lockstep-core"]),
-    ("lockstep-migrate", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo"]),
+    (
+        "lockstep-migrate",
+        &["lockstep-core", "lockstep-postgres", "lockstep-dynamo", "lockstep-derive", "lockstep-template"],
+    ),
     ("lockstep-integration-logs", &["lockstep"]),
     ("lockstep-payments", &["lockstep"]),
     ("lockstep-validator", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo"]),
@@ -20,6 +23,7 @@ const MAY_NEED: [(&str, &[&str]); 15] = [
     ),
     ("lockstep-embedded", &[]),
     ("lockstep-template", &[]),
+    ("lockstep-derive", &["lockstep-template"]),
     (
         "lockstep-sample",
         &["lockstep-core", "lockstep-postgres", "lockstep", "lockstep-integration-logs", "lockstep-payments"],
