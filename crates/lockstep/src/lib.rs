@@ -3,8 +3,14 @@
 //!
 //! In reading order: [`migration`] (the handle that an application opens), [`store`] (what it reads and writes through),
 //! [`operation`] (one change over several tables), [`instance`] (who may serve by a phase, and until when), [`sweeper`]
-//! (undoes what strict writes left half-done).
+//! (undoes what strict writes left half-done). [`Table`](derive@Table) makes a table of a plain struct.
 
+// The derive names this crate as applications do; its tests are inside it.
+#[cfg(test)]
+extern crate self as lockstep;
+
+#[doc(hidden)]
+pub mod derived;
 pub mod instance;
 pub mod migration;
 pub mod operation;
@@ -26,6 +32,8 @@ pub use lockstep_core::{
     Json, KeyAttribute, KeyType, Kind, MigratableTable, PK, Phase, Reference, Result, Row, Rule, SK, Scaled, Side, SourceKey,
     TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version, fixed_width, parse_fixed_width, row, time_and_id,
 };
+// A table from a plain struct.
+pub use lockstep_derive::Table;
 // How to reach both stores; only this crate opens them.
 pub use lockstep_dynamo::TargetOptions;
 pub use lockstep_postgres::SourceOptions;
@@ -34,3 +42,8 @@ pub use lockstep_postgres::SourceOptions;
 #[doc = include_str!("../../../docs/add-your-own-table.md")]
 #[cfg(doctest)]
 pub struct AddYourOwnTable;
+
+/// Keeps the examples of docs/derive.md compiling.
+#[doc = include_str!("../../../docs/derive.md")]
+#[cfg(doctest)]
+pub struct Derive;
