@@ -25,7 +25,7 @@ pub enum Noted {
         /// What it holds since; `None` when it was deleted.
         state: Option<String>,
     },
-    /// Nobody knows what became of a write of it.
+    /// It is unknown what became of a write of it.
     Unknown,
     /// It was read, and was not what was acknowledged last.
     Wrong {
@@ -41,7 +41,9 @@ impl fmt::Display for Note {
         let Self { table, id, noted } = self;
         let or_nothing = |state: &Option<String>| state.clone().unwrap_or_else(|| NOTHING.to_owned());
         match noted {
-            Noted::Acknowledged { phase, state } => write!(f, "{table} {id} acknowledged {phase} {}", or_nothing(state)),
+            Noted::Acknowledged { phase, state } => {
+                write!(f, "{table} {id} acknowledged {phase} {}", or_nothing(state))
+            }
             Noted::Unknown => write!(f, "{table} {id} unknown"),
             Noted::Wrong { found } => write!(f, "{table} {id} reads {}", or_nothing(found)),
         }

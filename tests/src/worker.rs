@@ -1,5 +1,6 @@
-//! An application as small as can be, in a process of its own: it embeds one store under an instance, does what it is told
-//! line by line, and answers each line with one line of JSON. Between two lines it holds no transaction.
+//! An application as small as can be, in a process of its own: it embeds one store under an instance, does
+//! what it is told line by line, and answers each line with one line of JSON. Between two lines it holds no
+//! transaction.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,10 +28,15 @@ pub fn main() -> Option<ExitCode> {
     let what = arguments.next().filter(|what| [ARGUMENT, writer::ARGUMENT].contains(&what.as_str()))?;
     let name = arguments.next().expect("a name");
     let lease = Duration::from_millis(arguments.next().expect("a lease").parse().expect("milliseconds"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     match what.as_str() {
         ARGUMENT => runtime.block_on(run(InstanceOptions { name, lease })),
-        _ => runtime.block_on(writer::run(name.parse().expect("a number"), lease, &arguments.next().expect("a file"))),
+        _ => runtime.block_on(writer::run(
+            name.parse().expect("a number"),
+            lease,
+            &arguments.next().expect("a file"),
+        )),
     }
     Some(ExitCode::SUCCESS)
 }
@@ -61,11 +67,17 @@ fn variable(name: &str) -> String {
 }
 
 async fn run(options: InstanceOptions) {
-    let source = Source::connect(&source_options(&format!("worker {}", options.name), 3)).await.expect("the source answers");
+    let source = Source::connect(&source_options(&format!("worker {}", options.name), 3))
+        .await
+        .expect("the source answers");
     let target = Target::connect(target_options()).await;
     let instance = Instance::start_with(&source, &target, options).await.expect("registers");
     let table: Arc<IntegrationLogs> = Arc::default();
-    let binding = TableBinding { table: table.clone(), relation: LOGS.parse().expect("a name"), target_name: LOGS.to_owned() };
+    let binding = TableBinding {
+        table: table.clone(),
+        relation: LOGS.parse().expect("a name"),
+        target_name: LOGS.to_owned(),
+    };
     let store = Store::with_phase(source, target, table, binding, instance.phase());
     let mut out = tokio::io::stdout();
     say(&mut out, &json!({ "id": instance.id() })).await;
@@ -73,7 +85,10 @@ async fn run(options: InstanceOptions) {
     while let Some(line) = lines.next_line().await.expect("stdin is readable") {
         let words: Vec<&str> = line.split_whitespace().collect();
         let answer = match words[..] {
-            ["phase"] => instance.control().map(|c| json!({ "phase": c.phase, "epoch": c.epoch })).ok_or("fenced".to_owned()),
+            ["phase"] => instance
+                .control()
+                .map(|c| json!({ "phase": c.phase, "epoch": c.epoch }))
+                .ok_or("fenced".to_owned()),
             ["read", id] => {
                 let read = store.get(&key(id.parse().expect("a number"))).await;
                 read.map(|row| json!({ "user_id": row.and_then(|row| row.user_id) })).map_err(text)
@@ -86,7 +101,7 @@ async fn run(options: InstanceOptions) {
         };
         say(&mut out, &answer.unwrap_or_else(|error| json!({ "error": error }))).await;
     }
-    // Nobody has anything more to say: the graceful end.
+    // The test has nothing more to say: the graceful end.
     instance.shutdown().await;
 }
 

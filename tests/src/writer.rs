@@ -1,6 +1,7 @@
-//! An application in a process of its own that writes without end: puts, updates, deletes, and operations over both tables, on rows
-//! that nobody else writes. It holds what it reads against what it was told before, and notes every acknowledgement in a
-//! file before it writes again. Told `rest`, it answers and waits; `go` lets it go on; the end of its input ends it.
+//! An application in a process of its own that writes without end: puts, updates, deletes, and operations
+//! over both tables, on rows that no other process writes. It holds what it reads against what it was told
+//! before, and notes every acknowledgement in a file before it writes again. Told `rest`, it answers and
+//! waits; `go` lets it go on; the end of its input ends it.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -24,7 +25,8 @@ use crate::worker::{source_options, target_options};
 use crate::world::rows::{log_row, payment_row};
 use crate::world::{LOGS, PAYMENTS, sweeping_never};
 
-/// First argument of a process that is to be a writer; its number, its lease in milliseconds and its file follow.
+/// First argument of a process that is to be a writer; its number, its lease in milliseconds and its file
+/// follow.
 pub const ARGUMENT: &str = "writer-under-test";
 
 /// Rows that it changes.
@@ -88,7 +90,7 @@ struct Writer {
     logs: Store<IntegrationLogs>,
     rng: StdRng,
     ids: Vec<i64>,
-    /// The id that takes the place of one whose state nobody knows.
+    /// The id that takes the place of one whose state is unknown.
     next: i64,
     written: u64,
     /// What each row holds by the last write that was acknowledged.
@@ -108,7 +110,8 @@ impl Writer {
         let (told, rows): (Result<Phase, Error>, _) = match self.rng.random_range(0..6) {
             0 => (self.payments.delete(id).await.map(|done| done.control.phase), vec![(PAYMENTS, None)]),
             1 | 2 if is_there => {
-                let changed = self.payments.update(id, move |row| row.transaction_reference = Some(text.clone())).await;
+                let changed =
+                    self.payments.update(id, move |row| row.transaction_reference = Some(text.clone())).await;
                 (changed.map(|done| done.control.phase), only)
             }
             3 => (self.both(id, &text).await, vec![(PAYMENTS, Some(text.clone())), (LOGS, Some(text))]),
@@ -120,7 +123,7 @@ impl Writer {
                     self.note(table, id, &Noted::Acknowledged { phase: *phase, state: state.clone() });
                     self.known.insert((table, id), state);
                 }
-                // Nobody may be told either way (I8): nobody looks at these rows again.
+                // No caller may be told either way (I8): no read looks at these rows again.
                 Err(error) if error.kind == Kind::Unknown => {
                     for table in [PAYMENTS, LOGS] {
                         self.note(table, id, &Noted::Unknown);

@@ -55,7 +55,9 @@ pub fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    if matches!(&what, What::Bench(args) if args.what.needs_release()) && !bench::OPTIMISED {
+    if matches!(&what, What::Bench(args) if args.what.needs_release() && !args.unoptimised)
+        && !bench::OPTIMISED
+    {
         return bench::run_again_in_release().unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
             Exit::Infrastructure.into()

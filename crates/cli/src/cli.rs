@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, migrate, orphans, plan, relay, repair, report,
-    reverse_feed, rollback, seed, status, tables, test_operation, tune, validate,
+    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, init, migrate, orphans, plan,
+    relay, repair, report, reverse_feed, rights, rollback, seed, serve, status, tables, test_operation, tune,
+    validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -78,6 +79,8 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     #[allow(missing_docs)]
+    Init(init::Args),
+    #[allow(missing_docs)]
     Migrate(migrate::Args),
     #[allow(missing_docs)]
     Plan(plan::Args),
@@ -118,6 +121,12 @@ pub enum Command {
     #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
+    Serve(serve::Args),
+    #[allow(missing_docs)]
+    IamPolicy(rights::PolicyArgs),
+    #[allow(missing_docs)]
+    Grants(rights::GrantArgs),
+    #[allow(missing_docs)]
     #[command(hide = true)]
     DynamoServer(dynamo_server::Args),
 }
@@ -129,7 +138,9 @@ impl Command {
             Self::Migrate(args) => args.settings(),
             Self::Backfill(args) => args.settings(),
             Self::Validate(args) => args.settings(),
-            Self::Plan(_)
+            Self::Serve(args) => args.settings(),
+            Self::Init(_)
+            | Self::Plan(_)
             | Self::Seed(_)
             | Self::Status(_)
             | Self::Relay(_)
@@ -146,6 +157,8 @@ impl Command {
             | Self::TestOperation(_)
             | Self::Tables(_)
             | Self::Tune(_)
+            | Self::IamPolicy(_)
+            | Self::Grants(_)
             | Self::DynamoServer(_) => Vec::new(),
         }
     }

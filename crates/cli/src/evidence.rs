@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Config;
+use crate::files::write_private;
+use crate::ui::printable;
 
 /// How often the lag is looked at: it counts the pending set.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -71,8 +73,8 @@ async fn watch(source: Source, tables: Vec<TableBinding>, stop: CancellationToke
     }
 }
 
-/// SHA-256 of what is configured, as JSON with its keys in order. Secrets are masked before they are hashed: a hash of a
-/// password would let it be guessed.
+/// SHA-256 of what is configured, as JSON with its keys in order. Secrets are masked before they are hashed:
+/// a hash of a password would let it be guessed.
 pub(crate) fn hash_of(config: &Config) -> anyhow::Result<String> {
     // A value keeps its keys in order, whatever order the sections are in.
     let written = serde_json::to_value(config)?.to_string();
@@ -83,7 +85,10 @@ pub(crate) fn hash_of(config: &Config) -> anyhow::Result<String> {
 pub(crate) async fn write_page(path: &Path, report: &Report, source: &Source) -> anyhow::Result<()> {
     let timeline: Vec<Moment> = source.journal(JOURNAL_MAX).await?.into_iter().map(moment).collect();
     let page = html(&Page { report, timeline: &timeline, made_at: Utc::now() });
-    tokio::fs::write(path, page).await.with_context(|| format!("writing {}", path.display()))
+    // A viewer of pages turns text around as a terminal does.
+    let page = printable(&page);
+    write_private(path, |out| out.write_all(page.as_bytes()))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// An entry in words. Of its detail, what says how it went: the phases, a force's reason, counts; never keys.

@@ -106,9 +106,13 @@ fn of_kind(kind: Kind) -> Exit {
         Kind::Misconfigured => Exit::Usage,
         // A condition that protects data said no.
         Kind::Refused => Exit::Refused,
-        Kind::Throttled | Kind::Unavailable | Kind::Unknown | Kind::Invalid | Kind::Denied | Kind::Busy | Kind::Fenced => {
-            Exit::Infrastructure
-        }
+        Kind::Throttled
+        | Kind::Unavailable
+        | Kind::Unknown
+        | Kind::Invalid
+        | Kind::Denied
+        | Kind::Busy
+        | Kind::Fenced => Exit::Infrastructure,
     }
 }
 

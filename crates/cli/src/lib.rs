@@ -1,17 +1,20 @@
 //! Lockstep's command line: the one place where everything is put together.
 //!
-//! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this order: [`cli`]
-//! (what can be typed), [`config`] (what can be set), [`registry`] (which tables move), `stores` (where they are), [`exit`]
-//! (how a command ends), `ui`, `report` and `evidence` (what people and programs read), [`commands`] (one file each, and
-//! `commands/migrate` for the whole run), [`probes`] (what gates ask of the reference tables).
+//! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this
+//! order: [`cli`] (what can be typed), [`config`] (what can be set), [`registry`] (which tables move),
+//! `stores` (where they are), [`exit`] (how a command ends), `ui`, `report` and `evidence` (what people and
+//! programs read), [`commands`] (one file each, and `commands/migrate` for the whole run), [`probes`] (what
+//! gates ask of the reference tables).
 //!
 //! There is no logic of moving data here: the coordinator, the validator and the stores have it.
 
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod declared;
 mod evidence;
 pub mod exit;
+mod files;
 mod infrastructure;
 pub mod probes;
 pub mod program;
@@ -21,14 +24,14 @@ pub mod signals;
 pub mod stores;
 pub mod ui;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -37,8 +40,8 @@ use config::{Config, Inputs, Setting};
 use exit::{Exit, exit_of};
 use ui::Ui;
 
-/// Rows become many small allocations on one thread and are freed on another; the system's allocator spends a sixth of a
-/// backfill on that.
+/// Rows become many small allocations on one thread and are freed on another; the system's allocator spends a
+/// sixth of a backfill on that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -75,6 +78,9 @@ impl Startup {
     pub fn context(self, settings: Vec<Setting>) -> anyhow::Result<Context> {
         let Self { global, cancel, ui } = self;
         let config = Config::load(&Inputs::of_process(global.config, global.profile, settings))?;
+        for warning in config.warnings() {
+            ui.warn(&format!("warning: {warning}"));
+        }
         Ok(Context { config, json: global.json, cancel, ui })
     }
 }
@@ -88,12 +94,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Parses the arguments of this process; `Err` is the code to end with, once help or what is wrong has been printed.
+/// Parses the arguments of this process; `Err` is the code to end with, once help or what is wrong has been
+/// printed.
 ///
 /// # Errors
 /// For help, the version, and arguments that do not parse.
 pub fn parse<C: Parser>() -> Result<C, ExitCode> {
-    let parsed = program::help_of(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
+    let parsed =
+        program::help_of(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
     parsed.map_err(|error| {
         // Help and version are errors to clap, with code 0; that they could not be printed changes nothing.
         let _ = error.print();
@@ -101,8 +109,12 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
     })
 }
 
-/// Runs `work` with signals, logs and a runtime, and says how it ended. Other packages build a binary of their own on it.
-pub fn start<F: Future<Output = anyhow::Result<Exit>>>(global: Global, work: impl FnOnce(Startup) -> F) -> ExitCode {
+/// Runs `work` with signals, logs and a runtime, and says how it ended. Other packages build a binary of
+/// their own on it.
+pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
+    global: Global,
+    work: impl FnOnce(Startup) -> F,
+) -> ExitCode {
     let ui = Ui::stderr(global.quiet);
     let json = global.json;
     log_to(&ui, global.verbose);
@@ -124,7 +136,11 @@ pub fn start<F: Future<Output = anyhow::Result<Exit>>>(global: Global, work: imp
         if json {
             report::print_json(&report::error(&error, exit));
         }
-        ui.warn(&format!("{}: {}", if exit == Exit::Interrupted { "stopped" } else { "error" }, report::sentence(&error)));
+        ui.warn(&format!(
+            "{}: {}",
+            if exit == Exit::Interrupted { "stopped" } else { "error" },
+            report::sentence(&error)
+        ));
         exit
     });
     exit.into()
@@ -138,6 +154,16 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
     if let Command::DynamoServer(args) = command {
         // Before the configuration is read: it needs none, and a wrong one must not keep it from starting.
         return commands::dynamo_server::run(args, startup.cancel).await;
+    }
+    if let Command::Init(args) = command {
+        // It makes the configuration that others read.
+        let Startup { global, .. } = startup;
+        return commands::init::run(
+            args,
+            &Inputs::of_process(global.config, global.profile, Vec::new()),
+            global.json,
+        )
+        .await;
     }
     let context = startup.context(command.settings())?;
     match command {
@@ -161,7 +187,10 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tables(args) => commands::tables::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
-        Command::DynamoServer(_) => unreachable!("it was run above"),
+        Command::Serve(args) => Box::pin(commands::serve::run(context, args)).await,
+        Command::IamPolicy(args) => commands::rights::iam_policy(context, args).await,
+        Command::Grants(args) => commands::rights::grant(context, args).await,
+        Command::DynamoServer(_) | Command::Init(_) => unreachable!("it was run above"),
     }
 }
 
@@ -173,13 +202,43 @@ fn log_to(ui: &Ui, verbose: u8) {
         1 => "info,dynoxide=error,aws_config=warn,aws_smithy_runtime=warn,sqlx=warn",
         _ => "debug,dynoxide=info,hyper=info,aws_smithy_runtime=info",
     };
-    let said = ["LOCKSTEP_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok()?.parse().ok());
-    // By target and level only: filters by span would need a second engine of regular expressions in every build.
+    let said =
+        ["LOCKSTEP_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok()?.parse().ok());
+    // By target and level only: filters by span would need a second engine of regular expressions in every
+    // build.
     let filter: Targets = said.or_else(|| ours.parse().ok()).unwrap_or_default();
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(ui.clone())
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(verbose > 0);
+    // Without colours: what goes to a terminal is escaped as a whole, ours and what is in it.
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(ui.clone()).with_ansi(false).with_target(verbose > 0);
+    let filter = filter.and(filter_fn(|line| may_log(line.target(), *line.level())));
     // A program that embeds this one may log already.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+}
+
+/// Whether a line may be shown, whatever `RUST_LOG` says. Below INFO drivers show what they send: statements
+/// with keys in them, requests with items and with the headers that sign them, answers of providers of
+/// credentials.
+fn may_log(target: &str, level: Level) -> bool {
+    const DRIVERS: [&str; 9] =
+        ["sqlx", "aws_", "hyper", "h2", "rustls", "reqwest", "tower", "figment", "tokio_rustls"];
+    level <= Level::INFO || !DRIVERS.iter().any(|driver| target.starts_with(driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_never_log_what_they_send() {
+        for target in [
+            "sqlx::query",
+            "aws_smithy_runtime::client::http",
+            "aws_sigv4::http_request::sign",
+            "hyper_util::client",
+        ] {
+            assert!(!may_log(target, Level::DEBUG) && !may_log(target, Level::TRACE), "{target}");
+            assert!(may_log(target, Level::WARN));
+        }
+        assert!(may_log("lockstep_coordinator::relay", Level::TRACE));
+    }
 }

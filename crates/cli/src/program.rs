@@ -1,7 +1,8 @@
 //! How this program is called, so that what it advises can be typed as it stands.
 //!
-//! Texts are written once, with `cargo xtask`, which is what this checkout's readers type. Where another binary runs them, its name
-//! is put in place of that at the few points where text leaves the program: help, reports and messages.
+//! Texts are written once, with `cargo xtask`, which is what this checkout's readers type. Where another
+//! binary runs them, its name is put in place of that at the few points where text leaves the program: help,
+//! reports and messages.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -11,7 +12,8 @@ const WRITTEN: &str = "cargo xtask";
 
 static RUNNING: OnceLock<&'static str> = OnceLock::new();
 
-/// Says that this program is called `name`; the first call counts. Without one texts stay as they are written.
+/// Says that this program is called `name`; the first call counts. Without one texts stay as they are
+/// written.
 pub fn is_called(name: &'static str) {
     let _ = RUNNING.set(name);
 }
@@ -34,8 +36,11 @@ fn named<'a>(text: &'a str, name: &str) -> Cow<'a, str> {
 }
 
 fn renamed(mut command: clap::Command, name: &str) -> clap::Command {
-    let say = |text: Option<&clap::builder::StyledStr>| text.map(|text| named(&text.to_string(), name).into_owned());
-    let (about, long, after) = (say(command.get_about()), say(command.get_long_about()), say(command.get_after_help()));
+    let say = |text: Option<&clap::builder::StyledStr>| {
+        text.map(|text| named(&text.to_string(), name).into_owned())
+    };
+    let (about, long, after) =
+        (say(command.get_about()), say(command.get_long_about()), say(command.get_after_help()));
     if let Some(about) = about {
         command = command.about(about);
     }

@@ -1,7 +1,7 @@
 //! The one list of the tables that move.
 //!
-//! A third table is one line at the end of this file, and its crate in `Cargo.toml`; configuration, commands, checks and reports
-//! follow from it.
+//! A third table is one line at the end of this file, and its crate in `Cargo.toml`; configuration, commands,
+//! checks and reports follow from it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -46,8 +46,8 @@ impl<O: Default> TableSection<O> {
     }
 }
 
-// Written by hand, because serde cannot both flatten and refuse unknown keys: `source` and `target` are picked out, and the
-// rest goes to the options, which refuse what they do not know.
+// Written by hand, because serde cannot both flatten and refuse unknown keys: `source` and `target` are
+// picked out, and the rest goes to the options, which refuse what they do not know.
 impl<'de, O: Deserialize<'de>> Deserialize<'de> for TableSection<O> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(SectionVisitor(PhantomData))
@@ -65,9 +65,14 @@ impl<'de, O: Deserialize<'de>> Visitor<'de> for SectionVisitor<O> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TableSection<O>, A::Error> {
         let (mut source, mut target) = (None, None);
-        let options = O::deserialize(MapAccessDeserializer::new(Rest { map, source: &mut source, target: &mut target }))?;
+        let options = O::deserialize(MapAccessDeserializer::new(Rest {
+            map,
+            source: &mut source,
+            target: &mut target,
+        }))?;
         let missing = <A::Error as serde::de::Error>::missing_field;
-        let (source, target) = (source.ok_or_else(|| missing("source"))?, target.ok_or_else(|| missing("target"))?);
+        let (source, target) =
+            (source.ok_or_else(|| missing("source"))?, target.ok_or_else(|| missing("target"))?);
         Ok(TableSection { source, target, options })
     }
 }
@@ -83,7 +88,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Rest<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        // The seed is spent on the first key that is not ours, inside the inner map, which names the key in errors.
+        // The seed is spent on the first key that is not ours, inside the inner map, which names the key in
+        // errors.
         let mut seed = Some(seed);
         loop {
             match self.map.next_key_seed(Key(&mut seed))? {
@@ -122,7 +128,9 @@ impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for Key<'_, K> {
                 *self.0 = seed;
                 Ok(Picked::Target)
             }
-            (_, Some(seed)) => seed.deserialize(serde::de::value::StringDeserializer::new(key)).map(Picked::Other),
+            (_, Some(seed)) => {
+                seed.deserialize(serde::de::value::StringDeserializer::new(key)).map(Picked::Other)
+            }
             (_, None) => Err(serde::de::Error::custom("a key was asked for twice")),
         }
     }
@@ -148,6 +156,9 @@ macro_rules! tables {
         }
 
         impl Tables {
+            /// The names of all of them.
+            pub const SAMPLE: &'static [&'static str] = &[$(stringify!($name)),*];
+
             /// Every table with both its names, the target's after `prefix`.
             pub fn names(&self, prefix: &str) -> Vec<Names<'_>> {
                 vec![$(Names {
@@ -169,7 +180,8 @@ macro_rules! tables {
                 },)*])
             }
 
-            /// The canary reads of every table of `bindings`, through handles that write and read as `writer` does.
+            /// The canary reads of every table of `bindings`, through handles that write and read as `writer`
+            /// does.
             ///
             /// # Errors
             /// When the source does not answer.

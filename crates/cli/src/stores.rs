@@ -1,6 +1,7 @@
 //! The two stores of a run: those that are configured, or embedded ones that live as long as the run.
 
 use anyhow::Context as _;
+use lockstep_core::Kind;
 use lockstep_dynamo::Target;
 use lockstep_embedded::{DetachedDynamo, Dynamo, Postgres, PostgresOptions};
 use lockstep_postgres::Source;
@@ -34,8 +35,8 @@ enum EmbeddedDynamo {
     Detached(DetachedDynamo),
 }
 
-/// Stores that were left running, and how to reach and to remove them. The password is that of a throw-away cluster, and
-/// whoever asked for it to be kept needs it.
+/// Stores that were left running, and how to reach and to remove them. The password is that of a throw-away
+/// cluster, and the operator who asked for it to be kept needs it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Kept {
     /// For `LOCKSTEP_SOURCE__URL`.
@@ -51,11 +52,14 @@ impl Stores {
     ///
     /// # Errors
     /// When none are configured, or they do not answer.
-    pub async fn configured(config: &Config) -> anyhow::Result<Self> {
+    pub async fn configured(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
-                let source = Source::connect(&source).await?;
+                let source = Source::connect_as_operator(&source).await?;
+                config.declared.bind(&source, &config.target.table_prefix).await?;
                 let target = Target::connect(config.target_options()).await;
+                ui.say(&acts_on(config, &source, &target).await);
+                source.refuse_foreign_schemas().await?;
                 claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
             }
@@ -74,34 +78,56 @@ impl Stores {
     ///
     /// # Errors
     /// When none are configured.
-    pub async fn configured_lazily(config: &Config) -> anyhow::Result<Self> {
+    pub async fn configured_lazily(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
         match config.source_options().filter(|_| config.standing() == Ok(Standing::Configured)) {
             Some(source) => {
-                let source = Source::connect_lazily(&source)?;
+                let source = Source::connect_lazily_as_operator(&source)?;
+                match config.declared.bind(&source, &config.target.table_prefix).await {
+                    // What needs the tables says so.
+                    Err(error) if error.kind != lockstep_core::Kind::Misconfigured => {}
+                    bound => bound?,
+                }
                 let target = Target::connect(config.target_options()).await;
+                ui.say(&acts_on(config, &source, &target).await);
+                // One that does not answer is for the command to say.
+                if let Err(error) = source.refuse_foreign_schemas().await
+                    && error.kind == Kind::Misconfigured
+                {
+                    return Err(error.into());
+                }
                 claim(&source, &target).await?;
                 Ok(Self { source, target, embedded: None })
             }
-            None => Self::configured(config).await,
+            None => Self::configured(config, ui).await,
         }
     }
 
-    /// The configured stores, or embedded ones where none are. To be `kept`, DynamoDB runs in a process of its own.
+    /// The configured stores, or embedded ones where none are. To be `kept`, DynamoDB runs in a process of
+    /// its own.
     ///
     /// # Errors
     /// When they do not answer or do not start.
     pub async fn open(config: &Config, keep: bool, ui: &Ui) -> anyhow::Result<Self> {
         if config.standing()? == Standing::Configured {
             if keep {
-                return Err(Failure::usage("--keep is for the embedded stores; configured ones are never removed"));
+                return Err(Failure::usage(
+                    "--keep is for the embedded stores; configured ones are never removed",
+                ));
             }
-            return Self::configured(config).await;
+            return Self::configured(config, ui).await;
+        }
+        if !config.declared.is_empty() {
+            return Err(Failure::usage(
+                "the configuration declares tables, and no source to read them from: set source.url (LOCKSTEP_SOURCE__URL), and the \
+                 target; `cargo xtask dynamo-server --port 8000` serves an embedded one for a rehearsal",
+            ));
         }
         ui.say("No stores are configured: starting a throw-away PostgreSQL and an embedded DynamoDB …");
         let begun = std::time::Instant::now();
         let dynamo = async {
             anyhow::Ok(if keep {
-                let program = std::env::current_exe().context("looking for this program, to start the embedded DynamoDB")?;
+                let program = std::env::current_exe()
+                    .context("looking for this program, to start the embedded DynamoDB")?;
                 EmbeddedDynamo::Detached(DetachedDynamo::spawn(&program, ["dynamo-server"]).await?)
             } else {
                 EmbeddedDynamo::Ours(Dynamo::start().await?)
@@ -111,7 +137,7 @@ impl Stores {
         let (postgres, dynamo) = match (postgres, dynamo) {
             (Ok(postgres), Ok(dynamo)) => (postgres, dynamo),
             (Err(error), Ok(EmbeddedDynamo::Detached(dynamo))) => {
-                // Nobody would ever end it.
+                // No other process would ever end it.
                 dynamo.kill().await?;
                 return Err(error.into());
             }
@@ -125,9 +151,16 @@ impl Stores {
             embedded.endpoint_url(),
             seconds(begun.elapsed().as_secs_f64())
         ));
-        let source = Source::connect(&config.source_options_for(embedded.postgres.url().to_owned())).await?;
+        let source =
+            Source::connect_as_operator(&config.source_options_for(embedded.postgres.url().to_owned()))
+                .await?;
         let target = Target::connect(config.emulator_options_for(embedded.endpoint_url())).await;
         Ok(Self { source, target, embedded: Some(embedded) })
+    }
+
+    /// The same stores for another task of this process. Closing these closes nothing that is embedded.
+    pub fn share(&self) -> Self {
+        Self { source: self.source.clone(), target: self.target.clone(), embedded: None }
     }
 
     /// Whether the stores are this run's own.
@@ -171,6 +204,24 @@ async fn claim(source: &Source, target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a command is about to act on, in a line: an operator with two environments sees which one this is.
+async fn acts_on(config: &Config, source: &Source, target: &Target) -> String {
+    let names = config.tables.names(&config.target.table_prefix);
+    let tables: Vec<String> =
+        names.iter().map(|named| format!("{} → {}", named.source, named.target)).collect();
+    let account = match target.account().await {
+        Some(account) => format!(", account {account}"),
+        None => String::new(),
+    };
+    format!(
+        "PostgreSQL {}; DynamoDB {}{account}; tables {}, control table {}",
+        source.place(),
+        target.place(),
+        tables.join(", "),
+        config.control_table()
+    )
+}
+
 impl Embedded {
     fn endpoint_url(&self) -> &str {
         match &self.dynamo {
@@ -185,17 +236,43 @@ impl Kept {
     pub fn instructions(&self) -> String {
         let Self { source_url, endpoint_url, removal } = self;
         let program = std::env::var_os("CARGO").map_or_else(
-            || std::env::current_exe().unwrap_or_else(|_| std::path::PathBuf::from("xtask")).display().to_string(),
+            || {
+                std::env::current_exe()
+                    .unwrap_or_else(|_| std::path::PathBuf::from("xtask"))
+                    .display()
+                    .to_string()
+            },
             |_| "cargo xtask".to_owned(),
         );
+        let psql = psql(source_url);
         format!(
             "The stores are left running. To go on with them:\n\n  \
              export LOCKSTEP_SOURCE__URL='{source_url}'\n  \
              export LOCKSTEP_TARGET__ENDPOINT_URL={endpoint_url}\n  \
              export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n\n  \
              {program} status\n  {program} doctor\n  {program} validate\n  {program} rollback\n  {program} complete --help\n  \
-             psql \"$LOCKSTEP_SOURCE__URL\" -c 'SELECT * FROM lockstep.journal'\n\n\
+             {psql} -c 'SELECT * FROM lockstep.journal'\n\n\
              To remove them:\n\n  {removal}"
         )
+    }
+}
+
+/// How to start `psql` without its password among the arguments, which everyone on the machine can read.
+fn psql(url: &str) -> String {
+    let parts = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    let Some((Some((user, password)), place)) = parts.map(|(who, place)| (who.split_once(':'), place)) else {
+        return "psql".to_owned();
+    };
+    format!("PGPASSWORD='{password}' psql 'postgres://{user}@{place}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_kept_stores_is_no_argument_of_a_program() {
+        let shown = psql("postgres://postgres:s3cret@127.0.0.1:5433/lockstep");
+        assert_eq!(shown, "PGPASSWORD='s3cret' psql 'postgres://postgres@127.0.0.1:5433/lockstep'");
     }
 }

@@ -1,4 +1,5 @@
-//! Canary reads (R7): before reads move to the target, each kind of query that applications ask is asked of both stores.
+//! Canary reads (R7): before reads move to the target, each kind of query that applications ask is asked of
+//! both stores.
 
 use std::time::Duration;
 
@@ -25,15 +26,21 @@ pub(crate) struct Timed {
 }
 
 impl CanaryRead {
-    /// A read of `table`: `query` names its kind, `ask` asks and compares. It may be asked any number of times.
-    pub fn new<F>(table: &'static str, query: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    /// A read of `table`: `query` names its kind, `ask` asks and compares. It may be asked any number of
+    /// times.
+    pub fn new<F>(
+        table: &'static str,
+        query: &'static str,
+        ask: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = lockstep_core::Result<Comparison>> + Send + 'static,
     {
         Self { table, query, ask: Box::new(move || Box::pin(ask())), timed: None }
     }
 
-    /// The same read, which can also be asked of one store alone, to be timed. Each answers how many rows there were.
+    /// The same read, which can also be asked of one store alone, to be timed. Each answers how many rows
+    /// there were.
     #[must_use]
     pub fn timed<S, T>(
         mut self,
@@ -44,20 +51,21 @@ impl CanaryRead {
         S: Future<Output = lockstep_core::Result<u64>> + Send + 'static,
         T: Future<Output = lockstep_core::Result<u64>> + Send + 'static,
     {
-        let (source, target) = (Box::new(move || Box::pin(source()) as _), Box::new(move || Box::pin(target()) as _));
+        let (source, target) =
+            (Box::new(move || Box::pin(source()) as _), Box::new(move || Box::pin(target()) as _));
         self.timed = Some(Timed { source, target });
         self
     }
 }
 
-/// A row that is written all the time is read from one store before a write and from the other after it. That is no difference,
-/// and asked again it is soon met at rest; one that is, stays.
+/// A row that is written all the time is read from one store before a write and from the other after it. That
+/// is no difference, and asked again it is soon met at rest; one that is, stays.
 const TRIES_MAX: u32 = 15;
 /// Pause between them.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 impl CanaryRead {
-    /// Asks until both stores agree, or for so many times.
+    /// Asks until both stores agree, or `tries` times.
     async fn settled(&self, tries: u32) -> lockstep_core::Result<Comparison> {
         for _ in 1..tries {
             match (self.ask)().await {
@@ -86,7 +94,14 @@ pub(crate) async fn canary_gates(reads: &[CanaryRead]) -> Vec<GateResult> {
     for read in reads {
         let known = kinds.iter().position(|kind| (kind.table, kind.query) == (read.table, read.query));
         let at = known.unwrap_or_else(|| {
-            kinds.push(Kind { table: read.table, query: read.query, agreed: 0, being_written: 0, failed: None, asked: 0 });
+            kinds.push(Kind {
+                table: read.table,
+                query: read.query,
+                agreed: 0,
+                being_written: 0,
+                failed: None,
+                asked: 0,
+            });
             kinds.len() - 1
         });
         let kind = &mut kinds[at];
@@ -112,8 +127,13 @@ impl Kind {
         let name = format!("canary read: {}", self.query);
         let Self { agreed, being_written, asked, .. } = self;
         let gate = match self.failed {
-            Some((what, next)) => GateResult::fail(&name, format!("{} of {asked}: {what}", asked - agreed - being_written), next),
-            // What is written all the time cannot be compared as a whole; the verdict has compared each row of it by itself.
+            Some((what, next)) => GateResult::fail(
+                &name,
+                format!("{} of {asked}: {what}", asked - agreed - being_written),
+                next,
+            ),
+            // What is written all the time cannot be compared as a whole; the verdict has compared each row
+            // of it by itself.
             None if being_written > 0 => {
                 let rest = format!("{being_written} not to be told: what they read is being written");
                 GateResult::pass(&name, format!("both stores answer the same to {agreed} of {asked}; {rest}"))
@@ -135,7 +155,9 @@ mod tests {
             let asked = asked.clone();
             move || {
                 let n = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                async move { Ok(if n < 2 { Comparison::Differ("a row differs".to_owned()) } else { Comparison::Agree }) }
+                async move {
+                    Ok(if n < 2 { Comparison::Differ("a row differs".to_owned()) } else { Comparison::Agree })
+                }
             }
         });
         assert!(canary_gates(&[read]).await[0].passed);
@@ -158,9 +180,11 @@ mod tests {
             read("by day", Comparison::Agree),
         ];
         let gates = canary_gates(&reads).await;
-        let told: Vec<_> = gates.iter().map(|gate| (gate.name.as_str(), gate.passed, gate.detail.as_str())).collect();
+        let told: Vec<_> =
+            gates.iter().map(|gate| (gate.name.as_str(), gate.passed, gate.detail.as_str())).collect();
         assert_eq!(told.len(), 2, "{told:?}");
-        let mixed = "both stores answer the same to 1 of 2; 1 not to be told: what they read is being written";
+        let mixed =
+            "both stores answer the same to 1 of 2; 1 not to be told: what they read is being written";
         assert_eq!(told[0], ("canary read: by key", true, mixed));
         assert_eq!(told[1], ("canary read: by day", false, "1 of 3: a row differs"));
     }

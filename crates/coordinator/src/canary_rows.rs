@@ -1,4 +1,5 @@
-//! Which canary reads a table is asked: by key of some of its rows, and whatever else its [`CanaryQueries`] name of them.
+//! Which canary reads a table is asked: by key of some of its rows, and whatever else its [`CanaryQueries`]
+//! name of them.
 
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ const ROWS_MAX: usize = 50;
 /// How many rows are looked at in each part of a table until one is met that can be held.
 const LOOKED_AT: usize = 50;
 
-/// Makes the reads of one table: of its first row, its last one and one between, of those that can be held. None for a table that
-/// has no row, or is not there yet; that is for other gates to say. A table of whose rows none can be asked for gets one read, which
-/// fails with the reason: nothing passes unasked.
+/// Makes the reads of one table: of its first row, its last one and one between, of those that can be held.
+/// None for a table that has no row, or is not there yet; that is for other gates to say. A table of whose
+/// rows none can be asked for gets one read, which fails with the reason: nothing passes unasked.
 ///
 /// # Errors
 /// When the source does not answer.
@@ -43,8 +44,12 @@ pub async fn canary_reads_of<T: CanaryQueries>(
     Ok(reads)
 }
 
-/// The first row of a part that can be held, `None` for an empty part; else how many were looked at, and why the last cannot be.
-fn holdable<T: MigratableTable>(store: &Store<T>, part: &CopyChunk) -> std::result::Result<Option<T::Row>, (usize, String)> {
+/// The first row of a part that can be held, `None` for an empty part; else how many were looked at, and why
+/// the last cannot be.
+fn holdable<T: MigratableTable>(
+    store: &Store<T>,
+    part: &CopyChunk,
+) -> std::result::Result<Option<T::Row>, (usize, String)> {
     let mut why = None;
     for (nth, tuple) in part.tuples().enumerate() {
         let row = T::Row::from_fields(&mut Fields::of_copy(tuple));
@@ -66,7 +71,9 @@ fn nothing_to_ask(table: &'static str, looked_at: usize, reason: String) -> Cana
 
 fn reads_of<T: CanaryQueries>(store: &Store<T>, row: &T::Row) -> Vec<CanaryRead> {
     let mut reads = vec![by_key(store, T::key(row))];
-    reads.extend(T::canary_queries(store, row).into_iter().map(|(query, selection)| of_query(query, selection)));
+    reads.extend(
+        T::canary_queries(store, row).into_iter().map(|(query, selection)| of_query(query, selection)),
+    );
     reads
 }
 

@@ -25,8 +25,8 @@ use crate::step::{self, StepOutcome};
 /// How often the coordinator makes sure that it still has its lock.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
 
-/// The one process that may backfill and change the phase. Close it when done; dropping it gives the lock back as well,
-/// as soon as PostgreSQL notices.
+/// The one process that may backfill and change the phase. Close it when done; dropping it gives the lock
+/// back as well, as soon as PostgreSQL notices.
 pub struct Coordinator {
     migration: Arc<Migration>,
     progress: Arc<Progress>,
@@ -38,7 +38,8 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Creates schema `lockstep` if need be, takes the coordinator's lock, and finishes or undoes what a crash left.
+    /// Creates schema `lockstep` if need be, takes the coordinator's lock, and finishes or undoes what a
+    /// crash left.
     ///
     /// # Errors
     /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`Error::HistoryLost`].
@@ -59,9 +60,10 @@ impl Coordinator {
             // Capture that an older version installed knows nothing of DynamoOnly.
             migration.source.refresh_capture(binding).await?;
             migration.source.record_shape(binding).await?;
+            migration.source.note_expiry(binding).await?;
             let state = migration.source.table_state(binding.name()).await?;
             if state.is_some_and(|state| state.cold_open) {
-                // Whoever ran the cold load is gone. Its last requests may still be under way.
+                // The process that ran the cold load is gone. Its last requests may still be under way.
                 migration.source.end_cold(binding.name(), Some(migration.target.request_lifetime())).await?;
             }
         }
@@ -109,6 +111,7 @@ impl Coordinator {
         if !report.passed() {
             return Err(Error::Refused(report));
         }
+        self.take_no_table_too_late().await?;
         for binding in &self.migration.tables {
             self.capture(binding, observer).await?;
             self.target_table(binding, observer).await?;
@@ -117,15 +120,42 @@ impl Coordinator {
         Ok(report)
     }
 
+    /// Refuses a table that joins while others are past PostgresOnly: the phase is one for all, so the new
+    /// one would be read from a target that is half full, or frozen before it was moved.
+    async fn take_no_table_too_late(&self) -> Result<()> {
+        let phase = self.migration.source.control().await?.phase;
+        let contract = self.migration.source.contract().await?;
+        let new =
+            self.migration.tables.iter().map(TableBinding::name).filter(|name| contract.of(name).is_none());
+        let new: Vec<&str> = new.collect();
+        if phase == Phase::PostgresOnly || contract.tables.is_empty() || new.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} would join a migration that is in {phase}, and the phase is one for all its tables: take it out of the configuration, \
+             or go back to PostgresOnly and begin with it from there",
+            new.join(" and ")
+        );
+        Err(lockstep_core::Error::source(
+            lockstep_core::Kind::Refused,
+            "taking a table into the migration",
+            message,
+        )
+        .into())
+    }
+
     async fn capture(&self, binding: &TableBinding, observer: &dyn Observer) -> Result<()> {
         let source = &self.migration.source;
         let state = source.capture_state(binding).await?;
         if state == CaptureState::Absent {
             let step = format!("install capture on {}", binding.relation);
-            let id = source.journal_intent(&self.migration.actor, &step, &json!({ "table": binding.name() })).await?;
+            let id = source
+                .journal_intent(&self.migration.actor, &step, &json!({ "table": binding.name() }))
+                .await?;
             source.install_capture(binding, &source.fingerprint(binding).await?).await?;
             source.journal_outcome(&self.migration.actor, id, EntryKind::Done, &step, &json!({})).await?;
-            observer.note(&format!("capture is on for {}: every change from here on is known", binding.relation));
+            observer
+                .note(&format!("capture is on for {}: every change from here on is known", binding.relation));
             return Ok(());
         }
         Ok(state.require_on(binding.name())?)
@@ -134,29 +164,41 @@ impl Coordinator {
     async fn target_table(&self, binding: &TableBinding, observer: &dyn Observer) -> Result<()> {
         let (source, target) = (&self.migration.source, &self.migration.target);
         let name = &binding.target_name;
-        let adopted = source.table_state(binding.name()).await?.is_some_and(|state| state.target_name.is_some());
+        let adopted =
+            source.table_state(binding.name()).await?.is_some_and(|state| state.target_name.is_some());
         if adopted {
             if binding.table.expires()
                 && let Err(error) = target.ensure_expiry(name).await
             {
                 observer.note(&format!("{name} may keep its items for ever: {error}"));
             }
+            target.protect(name).await?;
             return Ok(());
         }
         let step = format!("create target table {name}");
-        let id = source.journal_intent(&self.migration.actor, &step, &json!({ "table": binding.name() })).await?;
+        let id =
+            source.journal_intent(&self.migration.actor, &step, &json!({ "table": binding.name() })).await?;
         let schema = binding.table.target();
         let there: TargetTable = match target.describe(name, &schema).await? {
             TableStanding::There(there) => {
                 if binding.table.expires() {
                     target.ensure_expiry(name).await?;
                 }
+                target.protect(name).await?;
                 there
             }
             TableStanding::Missing => target.create(name, &schema, binding.table.expires()).await?,
         };
         source.adopt_target(binding.name(), name, there.id.as_deref()).await?;
-        source.journal_outcome(&self.migration.actor, id, EntryKind::Done, &step, &json!({ "table_id": there.id })).await?;
+        source
+            .journal_outcome(
+                &self.migration.actor,
+                id,
+                EntryKind::Done,
+                &step,
+                &json!({ "table_id": there.id }),
+            )
+            .await?;
         observer.note(&format!("target table {name} is ACTIVE"));
         Ok(())
     }
@@ -174,6 +216,7 @@ impl Coordinator {
             source.capture_state(binding).await?.require_on(binding.name())?;
         }
         history::require_kept(&self.migration).await?;
+        source.require_contract(&self.migration.tables).await?;
         let step = "backfill";
         let id = source.journal_intent(&self.migration.actor, step, &json!({})).await?;
         let stop = cancel.child_token();
@@ -197,7 +240,8 @@ impl Coordinator {
         Ok(summaries)
     }
 
-    /// Forgets the plan of every table's backfill, so that the next one starts anew, possibly with another window.
+    /// Forgets the plan of every table's backfill, so that the next one starts over, possibly with another
+    /// window.
     ///
     /// # Errors
     /// The source's.
@@ -220,8 +264,8 @@ impl Coordinator {
     /// Takes all tables one phase forward or back, or leaves everything as it was and says why.
     ///
     /// # Errors
-    /// [`Error::Refused`] by a gate, unless `force` gives a reason, which the journal keeps; [`Error::BarrierBusy`] when a
-    /// write transaction stayed open; [`Error::NotAdjacent`].
+    /// [`Error::Refused`] by a gate, unless `force` gives a reason, which the journal keeps;
+    /// [`Error::BarrierBusy`] when a write transaction stayed open; [`Error::NotAdjacent`].
     ///
     /// # Cancel safety
     /// A step broken off is finished or undone by the next [`Coordinator::open`].
@@ -229,8 +273,9 @@ impl Coordinator {
         step::step(&self.migration, to, force, &self.rehearsal, observer).await
     }
 
-    /// Finishes or undoes a step whose future was dropped, as [`Coordinator::open`] does after a crash; says what was settled.
-    /// To be called by whoever drops one: in the midst of a step that moves the truth nobody can write.
+    /// Finishes or undoes a step whose future was dropped, as [`Coordinator::open`] does after a crash; says
+    /// what was settled. A caller that drops one calls this: in the middle of a step that moves the truth no
+    /// application can write.
     ///
     /// # Errors
     /// The stores'; then the next [`Coordinator::open`] does it.
@@ -246,7 +291,7 @@ impl Coordinator {
     }
 }
 
-/// Holds the lock until told to close, and says so when it is lost: whoever works under it must then stop.
+/// Holds the lock until told to close, and says so when it is lost: work under it must then stop.
 async fn keep(mut lock: CoordinatorLock, lost: CancellationToken, closing: CancellationToken) {
     loop {
         tokio::select! {

@@ -45,13 +45,14 @@ pub enum Error {
         /// As it is.
         now: String,
     },
-    /// A store has lost history: going on would take lost states for newer ones, or acknowledged ones for written.
+    /// A store has lost history: going on would take lost states for newer ones, or acknowledged ones for
+    /// written.
     #[error(
         "{}. Nothing is moved until this is mended: run `doctor`, which says what is safe and what to run",
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]
     HistoryLost(Vec<Loss>),
-    /// The barrier was not to be had.
+    /// The barrier could not be acquired.
     #[error(
         "the step to {to} did not get the barrier in {tries} tries of {lock_timeout_ms} ms: a write transaction is open for long \
          (look for old xact_start in pg_stat_activity). Nothing was changed; try again"
@@ -79,7 +80,7 @@ pub enum Error {
     },
     /// A step that moves the truth failed, and could not be undone or finished either.
     #[error(
-        "the step was given up ({why}), and could not be settled: {unsettled}. It may be that nobody can write until it is: run the \
+        "the step was given up ({why}), and could not be settled: {unsettled}. Applications may be unable to write until it is: run the \
          same command again as soon as both stores answer"
     )]
     Unsettled {
@@ -127,7 +128,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Refuses a source table that is not the one that was captured, or that hides rows.
 ///
 /// # Errors
-/// [`Error::SchemaChanged`]; [`Kind::Refused`](lockstep_core::Kind::Refused) where values were rewritten, or rows cannot be seen.
+/// [`Error::SchemaChanged`]; [`Kind::Refused`](lockstep_core::Kind::Refused) where values were rewritten, or
+/// rows cannot be seen.
 pub(crate) fn require_shape(binding: &TableBinding, captured: &str, now: &str) -> Result<()> {
     let shape = Shape::of(captured, now);
     let Some(wrong) = shape.wrong() else { return Ok(()) };
@@ -136,5 +138,10 @@ pub(crate) fn require_shape(binding: &TableBinding, captured: &str, now: &str) -
         return Err(Error::SchemaChanged { table: binding.name().to_owned(), captured, now });
     }
     let doing = format!("reading {}", binding.relation);
-    Err(lockstep_core::Error::source(lockstep_core::Kind::Refused, doing, format!("{wrong}; {}", shape.next())).into())
+    Err(lockstep_core::Error::source(
+        lockstep_core::Kind::Refused,
+        doing,
+        format!("{wrong}; {}", shape.next()),
+    )
+    .into())
 }

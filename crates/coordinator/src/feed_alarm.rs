@@ -2,7 +2,8 @@
 
 use lockstep_postgres::reverse::FeedStanding;
 
-/// Lag from which the feed is in danger: half of what streams keep, so that there is as long again to do something.
+/// Lag from which the feed is in danger: half of what streams keep, so that there is as long again to do
+/// something.
 const LAG_ALARM_S: f64 = lockstep_core::RETENTION.as_secs() as f64 / 2.0;
 
 /// Why a feed does not have everything, so that the way back is closed; `None` where it is open.
@@ -54,8 +55,15 @@ mod tests {
         check(hours(0.0), None);
         check(hours(11.9), None);
         check(hours(13.0), Some("13 h behind"));
-        let lost = FeedStanding { lost_at: Some(chrono::Utc::now()), lost_why: Some("trimmed".to_owned()), ..hours(0.0) };
+        let lost = FeedStanding {
+            lost_at: Some(chrono::Utc::now()),
+            lost_why: Some("trimmed".to_owned()),
+            ..hours(0.0)
+        };
         check(lost, Some("--backfill"));
-        check(FeedStanding { foreign_count: 2, foreign_why: Some("by hand".to_owned()), ..hours(0.0) }, Some("2 changes"));
+        check(
+            FeedStanding { foreign_count: 2, foreign_why: Some("by hand".to_owned()), ..hours(0.0) },
+            Some("2 changes"),
+        );
     }
 }

@@ -21,7 +21,8 @@ impl Default for ReverseFeedOptions {
                 idle_pause: Duration::from_millis(250),
                 page_every: Duration::from_millis(200),
                 list_every: Duration::from_secs(2),
-                // A page has at most a megabyte, so this is the memory that a table takes, and its connections.
+                // A page has at most a megabyte, so this is the memory that a table takes, and its
+                // connections.
                 pages_at_once: 4,
                 page_records: 1_000,
             },

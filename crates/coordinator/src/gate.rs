@@ -23,10 +23,21 @@ impl GateResult {
     }
 
     pub(crate) fn fail(name: &str, detail: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), table: None, passed: false, detail: detail.into(), next: Some(next.into()) }
+        Self {
+            name: name.to_owned(),
+            table: None,
+            passed: false,
+            detail: detail.into(),
+            next: Some(next.into()),
+        }
     }
 
-    pub(crate) fn check(name: &str, passed: bool, detail: impl Into<String>, next: impl Into<String>) -> Self {
+    pub(crate) fn check(
+        name: &str,
+        passed: bool,
+        detail: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
         if passed { Self::pass(name, detail) } else { Self::fail(name, detail, next) }
     }
 
@@ -60,7 +71,8 @@ impl GateReport {
     }
 }
 
-/// Whoever wants to see what happens while it happens. Called from the coordinator's task; it must not block.
+/// Receives gate results and notes while a command runs. Called from the coordinator's task; it must not
+/// block.
 pub trait Observer: Send + Sync {
     /// A gate has been decided.
     fn gate(&self, gate: &GateResult);

@@ -1,8 +1,9 @@
 //! A store that lost history is noticed, and nothing is moved until it is mended.
 //!
-//! A source that was restored to a moment, or failed over to a replica that lagged, hands out versions again that the target has
-//! seen: newer states would be refused as delivered. A target that was restored or made anew lacks what was acknowledged. In
-//! reading order: `loss` (what the stores say of each other, and what is lost by that; pure), `watch` (when to ask), this file (asking).
+//! A source that was restored to a moment, or failed over to a replica that lagged, hands out versions again
+//! that the target has seen: newer states would be refused as delivered. A target that was restored or
+//! created again lacks what was acknowledged. In reading order: `loss` (what the stores say of each other,
+//! and what is lost by that; pure), `watch` (when to ask), this file (asking).
 
 use std::time::Duration;
 
@@ -16,13 +17,14 @@ use crate::loss::{Found, Histories, TableHistory};
 use crate::options::Migration;
 use crate::watch::Ask;
 
-/// How old the newest mark may become while versions are handed out. What is lost in a shorter time than this shows only by the
-/// timeline of the source, or by the id of the target table.
+/// How old the newest mark may become while versions are handed out. What is lost in a shorter time than this
+/// shows only by the timeline of the source, or by the id of the target table.
 const MARK_CHANGED_EVERY: Duration = Duration::from_secs(5);
 /// The same while none are.
 const MARK_EVERY: Duration = Duration::from_secs(60);
 
-/// Asks both stores. A target that does not answer is no loss, and no error either: going back to PostgreSQL must not depend on it.
+/// Asks both stores. A target that does not answer is no loss, and no error either: going back to PostgreSQL
+/// must not depend on it.
 ///
 /// # Errors
 /// The source's.
@@ -30,7 +32,12 @@ pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBind
     look_for(Ask::Everything, source, target, bindings).await
 }
 
-async fn look_for(ask: Ask, source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Histories> {
+async fn look_for(
+    ask: Ask,
+    source: &Source,
+    target: &Target,
+    bindings: &[TableBinding],
+) -> Result<Histories> {
     if source.source_history().await?.is_none() {
         return Ok(Histories::default());
     }
@@ -38,17 +45,24 @@ async fn look_for(ask: Ask, source: &Source, target: &Target, bindings: &[TableB
     for binding in bindings {
         tables.extend(look_at(ask, source, target, binding).await?);
     }
-    // Others make marks meanwhile, and what is read first must not be held against what is newer. 1. We read that the source is at
-    // version 7. 2. It hands out 8, and a relay marks 8 in the target. 3. We read the mark: nothing is lost. So what the
-    // target is to have is read before the target, and what the source has made after it.
+    // Others make marks meanwhile, and what is read first must not be held against what is newer. 1. We read
+    // that the source is at version 7. 2. It hands out 8, and a relay marks 8 in the target. 3. We read the
+    // mark: nothing is lost. So what the target is to have is read before the target, and what the source has
+    // made after it.
     for table in &mut tables {
         table.known.marking = source.known_marks(&table.name).await?.marking;
     }
     Ok(Histories { source: source.source_history().await?, tables })
 }
 
-/// `None` before the table was adopted, and where another one was: that is a mistake of the configuration, which gates name.
-async fn look_at(ask: Ask, source: &Source, target: &Target, binding: &TableBinding) -> Result<Option<TableHistory>> {
+/// `None` before the table was adopted, and where another one was: that is a mistake of the configuration,
+/// which gates name.
+async fn look_at(
+    ask: Ask,
+    source: &Source,
+    target: &Target,
+    binding: &TableBinding,
+) -> Result<Option<TableHistory>> {
     let name = binding.name();
     let Some(state) = source.table_state(name).await? else { return Ok(None) };
     if state.target_name.as_deref() != Some(&binding.target_name) {
@@ -57,7 +71,9 @@ async fn look_at(ask: Ask, source: &Source, target: &Target, binding: &TableBind
     let known = source.known_marks(name).await?;
     let found = match found(ask, target, binding, known).await {
         Ok(found) => found,
-        Err(error) if error.kind.retry() != Retry::Never || error.kind == Kind::Denied => Found::Unknown(error.to_string()),
+        Err(error) if error.kind.retry() != Retry::Never || error.kind == Kind::Denied => {
+            Found::Unknown(error.to_string())
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(Some(TableHistory {
@@ -69,15 +85,24 @@ async fn look_at(ask: Ask, source: &Source, target: &Target, binding: &TableBind
     }))
 }
 
-async fn found(ask: Ask, target: &Target, binding: &TableBinding, known: KnownMarks) -> Result<Found, StoreError> {
+async fn found(
+    ask: Ask,
+    target: &Target,
+    binding: &TableBinding,
+    known: KnownMarks,
+) -> Result<Found, StoreError> {
     let (name, schema) = (&binding.target_name, binding.table.target());
     let mark = target.history_mark(name, &schema).await?;
     if ask == Ask::Mark && mark.is_some() {
         return Ok(Found::There { id: None, mark });
     }
     let is_newest = mark.as_ref().is_some_and(|mark| mark.number >= known.marked);
-    // None that was made anew or restored within five seconds has the newest mark.
-    let standing = if is_newest { target.describe_lately(name, &schema).await? } else { target.describe(name, &schema).await? };
+    // No table that was created again or restored within five seconds has the newest mark.
+    let standing = if is_newest {
+        target.describe_lately(name, &schema).await?
+    } else {
+        target.describe(name, &schema).await?
+    };
     Ok(match standing {
         TableStanding::Missing => Found::Gone,
         TableStanding::There(there) if !there.active => Found::Unknown(format!("{name} is not ACTIVE")),
@@ -95,7 +120,7 @@ pub(crate) async fn require_kept(migration: &Migration) -> Result<()> {
     Ok(())
 }
 
-/// Refuses where the marks tell of a loss, for whoever looks at the id of the target tables as well.
+/// Refuses where the marks tell of a loss, for a caller that looks at the id of the target tables as well.
 ///
 /// # Errors
 /// As for [`require_kept`].
@@ -131,11 +156,20 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
     }
     for binding in &migration.tables {
         let (name, target_name) = (binding.name(), &binding.target_name);
-        if source.table_state(name).await?.is_none_or(|state| state.target_name.as_deref() != Some(target_name)) {
+        if source
+            .table_state(name)
+            .await?
+            .is_none_or(|state| state.target_name.as_deref() != Some(target_name))
+        {
             continue;
         }
         let Some(begun) = source.begin_mark(name, changed_every, every).await? else { continue };
-        let mark = HistoryMark { number: begun.number, version: begun.version, server: begun.server, at: Utc::now() };
+        let mark = HistoryMark {
+            number: begun.number,
+            version: begun.version,
+            server: begun.server,
+            at: Utc::now(),
+        };
         let schema = binding.table.target();
         let set = Backoff::brief().retry(|| migration.target.set_history_mark(target_name, &schema, &mark));
         match set.await {
@@ -150,7 +184,7 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
 ///
 /// # Errors
 /// [`Error::HistoryLost`]; the source's.
-pub(crate) async fn turn(migration: &Migration) -> Result<()> {
+pub async fn turn(migration: &Migration) -> Result<()> {
     let Some(ask) = migration.watch.due() else { return Ok(()) };
     // Before the answer: others need not ask the same meanwhile.
     migration.watch.asked(ask);

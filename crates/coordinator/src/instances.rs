@@ -1,7 +1,7 @@
-//! Waiting for instances: a step is over when nobody serves by the phase before it any more (I6).
+//! Waiting for instances: a step is over when no instance serves by the phase before it any more (I6).
 //!
-//! An instance keeps its lease in the store that it takes for the truth. While the truth moves that may be either, or for a
-//! moment both; what it has acknowledged in one of them, it has acknowledged.
+//! An instance keeps its lease in the store that it takes for the truth. While the truth moves that may be
+//! either, or for a moment both; what it has acknowledged in one of them, it has acknowledged.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,12 +20,12 @@ use crate::options::Migration;
 const LOOK: Duration = Duration::from_millis(25);
 /// A wait shorter than this is not worth a person's attention.
 const NOTE_AFTER: Duration = Duration::from_millis(300);
-/// Leases after which an instance that renews and still does not acknowledge is contradicting itself: it reads the phase in
-/// the very statement that renews.
+/// Leases after which an instance that renews and still does not acknowledge is contradicting itself: it
+/// reads the phase in the very statement that renews.
 const LEASES_MAX: u32 = 3;
 
-/// A live instance, and when its newest renewal was seen, by our clock. Seen is later than done, and the first look comes
-/// after the flip: an instance that was told the old phase was told before that.
+/// A live instance, and when its newest renewal was seen, by our clock. Seen is later than done, and the
+/// first look comes after the flip: an instance that was told the old phase was told before that.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
     row: InstanceRow,
@@ -133,10 +133,11 @@ impl<'a> Leases<'a> {
         }
         rows.retain(|(_, row)| row.state == InstanceState::Live);
         if self.target.is_some() {
-            // Who keeps its lease in the source alone, while the truth is in the target, goes by what the source says: writes
-            // wait. It is told of no pause, and has none to acknowledge.
+            // Who keeps its lease in the source alone, while the truth is in the target, goes by what the
+            // source says: writes wait. It is told of no pause, and has none to acknowledge.
             let now = self.source.control().await?;
-            let there: Vec<i64> = rows.iter().filter(|(home, _)| *home == Home::Target).map(|(_, row)| row.id).collect();
+            let there: Vec<i64> =
+                rows.iter().filter(|(home, _)| *home == Home::Target).map(|(_, row)| row.id).collect();
             let waits = |row: &InstanceRow| !there.contains(&row.id) && row.has_acknowledged(now.epoch);
             rows.retain(|(home, row)| *home == Home::Target || now.phase != Phase::DynamoOnly || !waits(row));
         }
@@ -159,7 +160,8 @@ impl<'a> Leases<'a> {
     }
 }
 
-/// How long whoever is not registered may go by an epoch that is over: one lease, by clocks that are not ours.
+/// How long a reader that is not registered may go by an epoch that is over: one lease, by clocks that are
+/// not ours.
 pub(crate) fn unregistered(phase_lease: Duration) -> Duration {
     phase_lease + margin(phase_lease)
 }
@@ -167,22 +169,27 @@ pub(crate) fn unregistered(phase_lease: Duration) -> Duration {
 /// Who has not acknowledged `epoch`, for people.
 pub(crate) async fn behind(leases: &Leases<'_>, epoch: Epoch) -> String {
     let Ok(rows) = leases.live().await else { return "the instances could not be asked".to_owned() };
-    let names: Vec<String> = rows.iter().filter(|(_, row)| !row.has_acknowledged(epoch)).map(|(_, row)| row.title()).collect();
+    let names: Vec<String> =
+        rows.iter().filter(|(_, row)| !row.has_acknowledged(epoch)).map(|(_, row)| row.title()).collect();
     if names.is_empty() {
         return "the stores were slow".to_owned();
     }
     format!("{} did not acknowledge in time, and its lease is not over", names.join(", "))
 }
 
-/// Waits until no instance serves by a phase older than `epoch`, whose flip is committed. Also after a crash: the clock
-/// starts at our first look, which is late rather than early.
+/// Waits until no instance serves by a phase older than `epoch`, whose flip is committed. Also after a crash:
+/// the clock starts at our first look, which is late rather than early.
 ///
 /// # Errors
 /// [`Error::InstanceBehind`] for one that renews and does not acknowledge; the source's.
 ///
 /// # Cancel safety
 /// May be dropped and repeated.
-pub(crate) async fn wait(leases: &Leases<'_>, epoch: Epoch, observer: &dyn Observer) -> Result<Vec<InstanceWait>> {
+pub(crate) async fn wait(
+    leases: &Leases<'_>,
+    epoch: Epoch,
+    observer: &dyn Observer,
+) -> Result<Vec<InstanceWait>> {
     let begun = Instant::now();
     let mut watched: BTreeMap<(Home, i64), Watched> = BTreeMap::new();
     let (mut ended, mut noted): (Vec<InstanceWait>, bool) = (Vec::new(), false);
@@ -195,7 +202,7 @@ pub(crate) async fn wait(leases: &Leases<'_>, epoch: Epoch, observer: &dyn Obser
             let renewal_seen = before.map_or(seen, |before| before.renewal_seen);
             now_live.insert((home, row.id), Watched { row, renewal_seen });
         }
-        // Whoever has only moved its lease to the other store has not left.
+        // An instance that has only moved its lease to the other store has not left.
         let left = watched.iter().filter(|((_, id), _)| !now_live.keys().any(|(_, live)| live == id));
         ended.extend(left.map(|(_, gone)| gone.ended(InstanceEnd::Left, begun)));
         watched = now_live;
@@ -230,7 +237,8 @@ pub(crate) async fn wait(leases: &Leases<'_>, epoch: Epoch, observer: &dyn Obser
             noted = true;
             for (place, left) in &behind {
                 let row = &list[*place].row;
-                let known = row.epoch.map_or_else(|| "no epoch yet".to_owned(), |known| format!("epoch {known}"));
+                let known =
+                    row.epoch.map_or_else(|| "no epoch yet".to_owned(), |known| format!("epoch {known}"));
                 observer.note(&format!(
                     "waiting for {}: it has acknowledged {known} and not {epoch}; its lease is over in {:.1} s",
                     row.title(),
@@ -251,7 +259,14 @@ pub(crate) async fn wait(leases: &Leases<'_>, epoch: Epoch, observer: &dyn Obser
 impl Watched {
     fn ended(&self, end: InstanceEnd, begun: Instant) -> InstanceWait {
         let InstanceRow { id, name, host, pid, .. } = self.row.clone();
-        InstanceWait { id, name, host, pid, end, waited_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) }
+        InstanceWait {
+            id,
+            name,
+            host,
+            pid,
+            end,
+            waited_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
     }
 }
 
@@ -286,7 +301,8 @@ mod tests {
     fn check(instances: &[(Option<i64>, Duration)], expected: &Proceed) {
         let start = Instant::now();
         let now = start + Duration::from_secs(60);
-        let instances: Vec<Watched> = instances.iter().map(|(epoch, ago)| watched(*epoch, now - *ago)).collect();
+        let instances: Vec<Watched> =
+            instances.iter().map(|(epoch, ago)| watched(*epoch, now - *ago)).collect();
         assert_eq!(may_proceed(&instances, EPOCH, now), *expected);
     }
 

@@ -1,8 +1,8 @@
 //! The latency check (R28): the same typed queries timed on both stores.
 //!
-//! Each query is asked of one store and then of the other, and who comes first changes from round to round, so that neither
-//! finds what the other has warmed. The first round is not counted: it opens connections and makes plans. Timed is what an
-//! application waits for: the request, the answer, and its decoding into rows.
+//! Each query is asked of one store and then of the other, and who comes first changes from round to round,
+//! so that neither finds what the other has warmed. The first round is not counted: it opens connections and
+//! makes plans. Timed is what an application waits for: the request, the answer, and its decoding into rows.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,14 +21,19 @@ struct Samples {
     rows: u64,
 }
 
-/// Asks every read that can be timed `rounds` times of both stores; one entry for each kind of query of each table.
+/// Asks every read that can be timed `rounds` times of both stores; one entry for each kind of query of each
+/// table.
 ///
 /// # Errors
 /// Of a store that does not answer; [`Error::Interrupted`].
 ///
 /// # Cancel safety
 /// Reading has no effect.
-pub async fn measure_latency(reads: &[CanaryRead], rounds: usize, cancel: &CancellationToken) -> Result<Vec<QueryLatency>> {
+pub async fn measure_latency(
+    reads: &[CanaryRead],
+    rounds: usize,
+    cancel: &CancellationToken,
+) -> Result<Vec<QueryLatency>> {
     let mut measured: BTreeMap<(&str, &str), Samples> = BTreeMap::new();
     for round in 0..=rounds {
         for read in reads {
@@ -69,7 +74,7 @@ async fn clock(asked: impl Future<Output = lockstep_core::Result<u64>>) -> Resul
     Ok((begun.elapsed(), rows))
 }
 
-/// By nearest rank: the least sample that at least so many percent of all do not exceed.
+/// By nearest rank: the least sample that at least the given percentage of all do not exceed.
 fn percentiles(mut samples: Vec<Duration>) -> Percentiles {
     samples.sort_unstable();
     let at = |percent: usize| {

@@ -1,18 +1,23 @@
-//! The coordinator: plans, checks, moves history, delivers changes, and changes the phase of all tables at once.
+//! The coordinator: plans, checks, moves history, delivers changes, and changes the phase of all tables at
+//! once.
 //!
-//! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a *chunk* what one
-//! statement reads of it, the *watermark* the key up to which everything is settled; the *relay* delivers pending keys.
+//! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a *chunk*
+//! what one statement reads of it, the *watermark* the key up to which everything is settled; the *relay*
+//! delivers pending keys.
 //!
-//! Read the modules in this order. Values at the bottom: [`options`](Options), `gate`, `journal`, `loss`, `watch`, `rate`, `progress`,
-//! `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` (hours, units and dollars beforehand); `records` and `history` (what both stores say); then what works: `backfill`, `relay`,
-//! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary` and `canary_rows`, `latency` and `rehearsal`;
-//! `doctor`, `gates`, `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `mend` (what the doctor proposes), `status`.
-//! No module names one that comes after it and names it back: a test keeps that.
+//! Read the modules in this order. Values at the bottom: [`options`](Options), `gate`, `journal`, `loss`,
+//! `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` (hours,
+//! units and dollars beforehand); `records` and `history` (what both stores say); then what works:
+//! `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
+//! back); `test_operation`, `canary` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
+//! `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `mend` (what the doctor
+//! proposes), `status`. No module names one that comes after it and names it back: a test keeps that.
 //!
 //! This crate names no concrete table.
 
 mod backfill;
 mod canary;
+mod canary_bound;
 mod canary_rows;
 mod complete;
 mod coordinator;
@@ -49,19 +54,25 @@ mod watch;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
+pub use canary_bound::canary_reads_of_binding;
 pub use canary_rows::canary_reads_of;
-pub use complete::{Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge};
+pub use complete::{
+    Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge,
+};
 pub use coordinator::Coordinator;
 pub use doctor::{
-    AtWork, CaptureSeen, Diagnosis, Finding, Observation, Remedy, Severity, TableSeen, TargetSeen, VerdictSeen, examine, observe,
-    plan as remedies,
+    AtWork, CaptureSeen, Diagnosis, Finding, Observation, Remedy, Severity, TableSeen, TargetSeen,
+    VerdictSeen, examine, observe, plan as remedies,
 };
 pub use error::{Error, Result};
 pub use estimate::{
-    Assumptions, Estimate, ItemSample, Largest, LoadPathEstimate, Mean, PhaseEstimate, PlanOptions, Saving, TableFacts, estimate,
+    Assumptions, Estimate, ItemSample, Largest, LoadPathEstimate, Mean, PhaseEstimate, PlanOptions, Saving,
+    TableFacts, estimate,
 };
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
+pub use gates::ready;
+pub use history::turn as keep_history;
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
 pub use loss::{Found, Histories, Loss, TableHistory, losses};
@@ -76,10 +87,10 @@ pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
 pub use repair::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
 pub use reverse_feed::{
-    Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill, drained, keep_feeding,
-    reverse_backfill, reverse_feed,
+    Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill,
+    drained, keep_feeding, reverse_backfill, reverse_feed,
 };
-pub use status::{Status, TableStatus, status};
+pub use status::{Status, TableStatus, status, status_of_source};
 pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};
 pub use watch::Watch;
@@ -92,9 +103,14 @@ mod tests {
 
     fn assert_send<T: Send>(_: &T) {}
 
-    /// Whoever embeds this spawns these futures; that they can be is part of the interface. Compiling is the test.
+    /// An embedding application spawns these futures; that they can be is part of the interface. Compiling is
+    /// the test.
     #[allow(dead_code)]
-    fn long_running_calls_can_be_spawned(coordinator: &Coordinator, migration: &Migration, cancel: &CancellationToken) {
+    fn long_running_calls_can_be_spawned(
+        coordinator: &Coordinator,
+        migration: &Migration,
+        cancel: &CancellationToken,
+    ) {
         assert_send(&coordinator.backfill(cancel));
         assert_send(&coordinator.step(Phase::DualWrite, None, &()));
         assert_send(&coordinator.prepare(&()));

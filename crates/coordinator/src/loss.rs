@@ -96,7 +96,7 @@ pub enum Loss {
         /// Its name in the target.
         target_name: String,
     },
-    /// A target table was restored, or made anew, under the same name.
+    /// A target table was restored, or created again, under the same name.
     TargetReplaced {
         /// The table.
         table: String,
@@ -120,7 +120,8 @@ pub enum Loss {
     },
 }
 
-/// Everything that shows a loss; empty when both stores fit each other. What could not be asked shows nothing.
+/// Everything that shows a loss; empty when both stores fit each other. What could not be asked shows
+/// nothing.
 pub fn losses(source: &SourceHistory, tables: &[TableHistory]) -> Vec<Loss> {
     let mut losses = Vec::new();
     if let (Some(was), Some(is)) = (&source.known_server, &source.server)
@@ -129,7 +130,12 @@ pub fn losses(source: &SourceHistory, tables: &[TableHistory]) -> Vec<Loss> {
         losses.push(Loss::SourceServer { was: was.clone(), is: is.clone() });
     }
     if source.version < source.known_version {
-        losses.push(Loss::SourceVersion { table: None, seen: source.known_version, now: source.version, at: None });
+        losses.push(Loss::SourceVersion {
+            table: None,
+            seen: source.known_version,
+            now: source.version,
+            at: None,
+        });
     }
     for table in tables {
         losses.extend(of_table(source, table));
@@ -152,13 +158,25 @@ fn of_table(source: &SourceHistory, table: &TableHistory) -> Option<Loss> {
     }
     let number = mark.as_ref().map(|mark| mark.number);
     if number.unwrap_or(0) < table.known.marked {
-        return Some(Loss::TargetMark { table: name, target_name, known: table.known.marked, found: number, as_of });
+        return Some(Loss::TargetMark {
+            table: name,
+            target_name,
+            known: table.known.marked,
+            found: number,
+            as_of,
+        });
     }
     let mark = mark.as_ref()?;
     if mark.version > source.version {
-        return Some(Loss::SourceVersion { table: Some(name), seen: mark.version, now: source.version, at: as_of });
+        return Some(Loss::SourceVersion {
+            table: Some(name),
+            seen: mark.version,
+            now: source.version,
+            at: as_of,
+        });
     }
-    // Set back to before a mark, with nothing changed between: no version is handed out twice, but what it knows of itself is gone.
+    // Set back to before a mark, with nothing changed between: no version is handed out twice, but what it
+    // knows of itself is gone.
     (mark.number > table.known.marking).then_some(Loss::SourceMark {
         table: name,
         found: mark.number,
@@ -179,7 +197,9 @@ impl Loss {
     /// The table of a target that has.
     pub fn target_table(&self) -> Option<&str> {
         match self {
-            Self::TargetGone { table, .. } | Self::TargetReplaced { table, .. } | Self::TargetMark { table, .. } => Some(table),
+            Self::TargetGone { table, .. }
+            | Self::TargetReplaced { table, .. }
+            | Self::TargetMark { table, .. } => Some(table),
             Self::SourceServer { .. } | Self::SourceVersion { .. } | Self::SourceMark { .. } => None,
         }
     }
@@ -187,16 +207,22 @@ impl Loss {
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when =
-            |at: &Option<DateTime<Utc>>| at.map_or_else(String::new, |at| format!(" at {}", at.format("%Y-%m-%d %H:%M:%S UTC")));
+        let when = |at: &Option<DateTime<Utc>>| {
+            at.map_or_else(String::new, |at| format!(" at {}", at.format("%Y-%m-%d %H:%M:%S UTC")))
+        };
         match self {
             Self::SourceServer { was, is } => write!(
                 f,
                 "PostgreSQL was on system/timeline {was} and is on {is}: it was restored or failed over, and what was committed last may be missing"
             ),
             Self::SourceVersion { table, seen, now, at } => {
-                let who = table.as_ref().map_or_else(|| "it".to_owned(), |table| format!("{table} in DynamoDB"));
-                write!(f, "PostgreSQL was set back: {who} had seen version {seen}{}, and PostgreSQL is at {now} now", when(at))
+                let who =
+                    table.as_ref().map_or_else(|| "it".to_owned(), |table| format!("{table} in DynamoDB"));
+                write!(
+                    f,
+                    "PostgreSQL was set back: {who} had seen version {seen}{}, and PostgreSQL is at {now} now",
+                    when(at)
+                )
             }
             Self::SourceMark { table, found, known, at } => write!(
                 f,
@@ -216,7 +242,7 @@ impl fmt::Display for Loss {
             Self::TargetReplaced { target_name, as_of: None, .. } => {
                 write!(
                     f,
-                    "DynamoDB table {target_name} is another table than the one in use: it was made anew under the same name"
+                    "DynamoDB table {target_name} is another table than the one in use: it was created again under the same name"
                 )
             }
             Self::TargetMark { target_name, known, found, as_of, .. } => {
@@ -241,7 +267,12 @@ mod tests {
 
     fn source(known: i64, now: i64) -> SourceHistory {
         let server = Some("7/1".to_owned());
-        SourceHistory { known_server: server.clone(), server, known_version: Version(known), version: Version(now) }
+        SourceHistory {
+            known_server: server.clone(),
+            server,
+            known_version: Version(known),
+            version: Version(now),
+        }
     }
 
     fn table(marking: i64, marked: i64, found: Found) -> TableHistory {
@@ -292,10 +323,10 @@ mod tests {
         check(&source(90, 100), table(3, 3, Found::Gone), &["is gone"]);
         let another = |mark| Found::There { id: Some("other".to_owned()), mark };
         check(&source(90, 100), table(3, 3, another(Some(mark(2, 80)))), &["restored, as of about"]);
-        check(&source(90, 100), table(3, 3, another(None)), &["made anew"]);
+        check(&source(90, 100), table(3, 3, another(None)), &["created again"]);
         check(&source(90, 100), table(3, 3, there(Some(mark(2, 80)))), &["it has 2"]);
         check(&source(90, 100), table(3, 3, there(None)), &["it has none"]);
-        // Nobody could ask.
+        // The target could not be asked.
         check(&source(90, 100), table(3, 3, Found::Unknown("away".to_owned())), &[]);
     }
 }

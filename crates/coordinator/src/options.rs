@@ -37,7 +37,7 @@ pub struct Options {
     pub relay: RelayOptions,
     /// Changing the phase.
     pub steps: StepOptions,
-    /// The reverse feed that a step runs where nobody else does.
+    /// The reverse feed that a step runs where no other process does.
     pub reverse_feed: ReverseFeedOptions,
 }
 
@@ -83,10 +83,12 @@ impl Default for BackfillOptions {
             load_path: LoadPathChoice::Auto,
             readers: 4,
             requests_in_flight: 16,
-            // Enough that the last range to finish is a small part of the whole, few enough to read the list at a glance.
+            // Enough that the last range to finish is a small part of the whole, few enough to read the list
+            // at a glance.
             ranges_per_table: 64,
             chunk_bytes: 256 * 1024,
-            // Encoded rows take several times their bytes in PostgreSQL; this keeps the process well below 200 MB and two processors busy.
+            // Encoded rows take several times their bytes in PostgreSQL; this keeps the process well below
+            // 200 MB and two processors busy.
             queue_bytes_max: 4 * 1024 * 1024,
             write_units_per_s_max: None,
             errors_max: 1_000,
@@ -127,15 +129,17 @@ pub struct StepOptions {
     pub pending_age_max: Duration,
     /// Greatest age of the verdict at that step.
     pub verdict_age_max: Duration,
-    /// How long a store without an instance may go on with the phase it knows before it asks again; a step waits it out twice.
+    /// How long a store without an instance may go on with the phase it knows before it asks again; a step
+    /// waits it out twice.
     pub phase_lease: Duration,
     /// Longest that writes may wait while the truth moves; when it takes longer, everything is as it was.
     pub pause_max: Duration,
-    /// Longest wait before such a pause, while writers go on, until the reverse feed is through and little is pending.
+    /// Longest wait before such a pause, while writers go on, until the reverse feed is through and little is
+    /// pending.
     pub catch_up_max: Duration,
     /// How long the indexes of the target are given to show what was delivered last, inside the pause.
     pub index_settle: Duration,
-    /// After so long every lease is over that nobody knows of any more.
+    /// Time after which every lease is over, those that are not known any more included.
     pub lease_max: Duration,
 }
 

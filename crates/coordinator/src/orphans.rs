@@ -1,5 +1,5 @@
-//! Orphans: rows without an item and items without a row, neither of them pending (R17). Found by a whole comparison,
-//! repaired by marking them: the relay then brings the target to what the source says.
+//! Orphans: rows without an item and items without a row, neither of them pending (R17). Found by a whole
+//! comparison, repaired by marking them: the relay then brings the target to what the source says.
 
 use lockstep_validator::{FindingClass, ValidateOptions};
 use serde::Serialize;
@@ -45,15 +45,19 @@ pub struct Orphans {
 
 /// Looks for orphans in all tables. Writers may go on: what is on its way is no orphan.
 ///
-/// In a phase that does not write both stores a row without an item is only one that has not been copied yet, so nothing is
-/// looked for, and the search says so.
+/// In a phase that does not write both stores a row without an item is only one that has not been copied yet,
+/// so nothing is looked for, and the search says so.
 ///
 /// # Errors
 /// When the phase cannot be read.
 ///
 /// # Cancel safety
 /// Searching has no effect.
-pub async fn find_orphans(migration: &Migration, options: &ValidateOptions, cancel: &CancellationToken) -> Result<Orphans> {
+pub async fn find_orphans(
+    migration: &Migration,
+    options: &ValidateOptions,
+    cancel: &CancellationToken,
+) -> Result<Orphans> {
     let mut orphans = Orphans::default();
     let report = match search(migration, options, cancel).await? {
         Ok(report) => report,
@@ -81,7 +85,8 @@ pub async fn find_orphans(migration: &Migration, options: &ValidateOptions, canc
     Ok(orphans)
 }
 
-/// Marks orphans as pending; returns how many. A relay then puts what is missing, and a tombstone over what is extra.
+/// Marks orphans as pending; returns how many. A relay then puts what is missing, and a tombstone over what
+/// is extra.
 ///
 /// # Errors
 /// The source's.

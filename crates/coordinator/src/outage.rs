@@ -1,8 +1,9 @@
-//! Waiting for a store that is away, for as long as it takes, and telling of it: each cause once, and its end.
+//! Waiting for a store that is away, for as long as it takes, and telling of it: each cause once, and its
+//! end.
 //!
-//! What must keep running does not end with a failover, a password that is rotated, or an answer that nobody has seen before
-//! (I18): 1. A relay ends with the first error. 2. Pending grows over a weekend; in DynamoOnly, the day runs out for which streams
-//! keep a change. 3. It had been a matter of minutes.
+//! What must keep running does not end with a failover, a password that is rotated, or an answer that was
+//! never seen before (I18): 1. A relay ends with the first error. 2. Pending grows over a weekend; in
+//! DynamoOnly, the day runs out for which streams keep a change. 3. It had been a matter of minutes.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 /// What passes within this is not told of, unless a person has to act.
 const UNTOLD: Duration = Duration::from_secs(1);
 
-/// One outage after the other, of whoever runs until told to stop.
+/// One outage after the other, of a process that runs until told to stop.
 #[derive(Debug)]
 pub struct Outage {
     what: &'static str,
@@ -33,7 +34,8 @@ impl Outage {
         Self { what, since: None, told: HashSet::new(), pause: PAUSE_FIRST }
     }
 
-    /// The error of a store, if it is one that may pass by itself for whoever has `began_well`; everything else is handed back.
+    /// The error of a store, if it is one that may pass by itself for a process that `began_well`; everything
+    /// else is handed back.
     ///
     /// # Errors
     /// `error`, unchanged.
@@ -134,7 +136,10 @@ mod tests {
                 assert_eq!(passes(Kind::Denied, side, began_well), began_well);
             }
         }
-        assert!(passes(Kind::Misconfigured, Side::Target, true) && !passes(Kind::Misconfigured, Side::Source, true));
+        assert!(
+            passes(Kind::Misconfigured, Side::Target, true)
+                && !passes(Kind::Misconfigured, Side::Source, true)
+        );
         assert!(Outage::passing(Error::HistoryLost(Vec::new()), true).is_err());
     }
 }

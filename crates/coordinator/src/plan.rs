@@ -10,18 +10,20 @@ pub type Range = (Option<KeyBound>, Option<KeyBound>);
 
 /// Cuts a table at `bounds`, which are sorted and without duplicates; the last is its greatest key.
 ///
-/// Every key up to the last bound is in exactly one range. Keys after it appeared after the plan was made, so capture has
-/// them (I1): a backfill of a table that grows for ever ends all the same.
+/// Every key up to the last bound is in exactly one range. Keys after it appeared after the plan was made, so
+/// capture has them (I1): a backfill of a table that grows for ever ends all the same.
 pub fn split(bounds: &[KeyBound]) -> Vec<Range> {
     let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
     lowers.zip(bounds.iter().cloned().map(Some)).collect()
 }
 
-/// The load path. Each yields to whatever is in the target already, so that a process that was stopped in the middle and
-/// wakes hours later, with requests that it signs then, overwrites nothing.
+/// The load path. Each yields to whatever is in the target already, so that a process that was stopped in the
+/// middle and wakes hours later, with requests that it signs then, overwrites nothing.
 pub fn load_path(choice: LoadPathChoice, has_partiql: bool) -> LoadPath {
     if choice == LoadPathChoice::Cold {
-        tracing::warn!("load path `cold` is no more: it was no faster, and not safe from a process that slept; loading guarded");
+        tracing::warn!(
+            "load path `cold` is no more: it was no faster, and not safe from a process that slept; loading guarded"
+        );
     }
     if has_partiql { LoadPath::GuardedBatch } else { LoadPath::ConditionalPut }
 }
@@ -33,7 +35,8 @@ mod tests {
 
     fn holds(range: &Range, key: i64) -> bool {
         let number = |bound: &KeyBound| bound[0].parse::<i64>().expect("a number");
-        range.0.as_ref().is_none_or(|lower| key > number(lower)) && range.1.as_ref().is_none_or(|upper| key <= number(upper))
+        range.0.as_ref().is_none_or(|lower| key > number(lower))
+            && range.1.as_ref().is_none_or(|upper| key <= number(upper))
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! What is going on, for whoever watches: counters that any thread may read at any time.
+//! What is going on, for those who watch: counters that any thread may read at any time.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -39,11 +39,19 @@ pub struct TableProgress {
 impl Progress {
     /// Progress of `tables`, all at zero.
     pub fn new(tables: &[TableBinding]) -> Self {
-        Self { tables: tables.iter().map(|t| TableProgress { name: t.name(), ..TableProgress::default() }).collect() }
+        Self {
+            tables: tables
+                .iter()
+                .map(|t| TableProgress { name: t.name(), ..TableProgress::default() })
+                .collect(),
+        }
     }
 
     pub(crate) fn of(&self, name: &str) -> &TableProgress {
-        self.tables.iter().find(|table| table.name == name).expect("progress has every table of the migration")
+        self.tables
+            .iter()
+            .find(|table| table.name == name)
+            .expect("progress has every table of the migration")
     }
 }
 
@@ -103,7 +111,9 @@ impl TableProgress {
 
     /// Sets back what counts one run of the backfill.
     pub(crate) fn begin_run(&self) {
-        for counter in [&self.rows_read, &self.rows_written, &self.rows_present, &self.bytes_read, &self.dead_letters] {
+        for counter in
+            [&self.rows_read, &self.rows_written, &self.rows_present, &self.bytes_read, &self.dead_letters]
+        {
             counter.store(0, Relaxed);
         }
     }

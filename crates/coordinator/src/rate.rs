@@ -1,7 +1,8 @@
 //! How fast the target may be written: a budget, and closed-loop control below it (R11).
 //!
-//! Additive or proportional control would need to know the target's capacity; halving on a throttle and growing in calm
-//! finds it, as TCP does. Without a throttle there is no ceiling at all, so a target that keeps up is never held back.
+//! Additive or proportional control would need to know the target's capacity; halving on a throttle and
+//! growing in calm finds it, as TCP does. Without a throttle there is no ceiling at all, so a target that
+//! keeps up is never held back.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -78,9 +79,10 @@ impl Rate {
 
     /// A request that was sent at `sent_at` has been answered.
     ///
-    /// Slow answers to requests from before the last change say nothing of the new rate. 1. Sixteen requests are in flight,
-    /// and the target slows down. 2. The first slow answer halves the rate. 3. Fifteen more slow answers arrive over the
-    /// next seconds; halving for each would end at the floor, whatever the target can take.
+    /// Slow answers to requests from before the last change say nothing of the new rate. 1. Sixteen requests
+    /// are in flight, and the target slows down. 2. The first slow answer halves the rate. 3. Fifteen more
+    /// slow answers arrive over the next seconds; halving for each would end at the floor, whatever the
+    /// target can take.
     pub(crate) fn answered(&self, sent_at: Instant) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -112,7 +114,8 @@ impl State {
             (self.window_at, self.window_units) = (now, 0.0);
         }
         if let Some(limit) = self.limit() {
-            // A tenth of a second of saved-up budget: enough to keep requests in flight, too little for a burst that throttles.
+            // A tenth of a second of saved-up budget: enough to keep requests in flight, too little for a
+            // burst that throttles.
             let burst = (limit / 10.0).max(CEILING_MIN);
             self.tokens = (self.tokens + (now - self.refilled_at).as_secs_f64() * limit).min(burst);
             self.refilled_at = now;
@@ -132,7 +135,10 @@ impl State {
         if now - self.changed_at < HALVE_PAUSE && self.ceiling.is_some() {
             return;
         }
-        let current = self.limit().unwrap_or(f64::INFINITY).min(self.rate.max(self.window_units).max(2.0 * CEILING_MIN));
+        let current = self
+            .limit()
+            .unwrap_or(f64::INFINITY)
+            .min(self.rate.max(self.window_units).max(2.0 * CEILING_MIN));
         self.ceiling = Some((current / 2.0).max(CEILING_MIN));
         self.tokens = self.tokens.min(0.0);
         self.changed_at = now;
@@ -146,7 +152,8 @@ impl State {
         self.changed_at = now;
         let grown = ceiling * GROWTH;
         // Far above what is being used, the ceiling means nothing any more.
-        let useless = grown > 4.0 * self.rate.max(CEILING_MIN) || self.budget.is_some_and(|budget| grown > budget);
+        let useless =
+            grown > 4.0 * self.rate.max(CEILING_MIN) || self.budget.is_some_and(|budget| grown > budget);
         self.ceiling = if useless { None } else { Some(grown) };
     }
 }

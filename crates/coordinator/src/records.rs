@@ -31,7 +31,9 @@ pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
         Ok(Some(record)) => record,
         // Missing credentials are of this kind too, and do not keep a step back from being taken: so it must
         // be readable, and wrong.
-        Err(error) if error.kind == Kind::Misconfigured && control.foreign().await.is_ok() => return Err(error.into()),
+        Err(error) if error.kind == Kind::Misconfigured && control.foreign().await.is_ok() => {
+            return Err(error.into());
+        }
         Ok(None) | Err(_) => return Ok(()),
     };
     match record.completed_at {
@@ -48,26 +50,32 @@ pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
     }
 }
 
-/// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and would let raw
-/// writers through.
+/// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and
+/// would let raw writers through.
 pub(crate) async fn is_current(migration: &Migration, binding: &TableBinding) -> Result<bool> {
     let state = migration.source.table_state(binding.name()).await?;
     Ok(state.is_some_and(|state| state.capture_version == CAPTURE_VERSION))
 }
 
-/// What shows that a record of the right phase is older than what PostgreSQL remembers of it: `newest` is the newest epoch in which
-/// DynamoDB may have been written, `ids` are the tables whose counters are behind.
+/// What shows that a record of the right phase is older than what PostgreSQL remembers of it: `newest` is the
+/// newest epoch in which DynamoDB may have been written, `ids` are the tables whose counters are behind.
 pub(crate) fn how_set_back(record: &TargetRecord, newest: Option<Epoch>, ids: &[String]) -> Option<String> {
     // PostgreSQL is told of the epoch of a pause before DynamoDB is, so it may be one ahead.
     match (newest.filter(|newest| newest.0 > record.epoch.0 + 1), ids) {
         (None, []) => None,
-        (Some(newest), _) => Some(format!("it says epoch {}, and epoch {newest} has been there", record.epoch)),
+        (Some(newest), _) => {
+            Some(format!("it says epoch {}, and epoch {newest} has been there", record.epoch))
+        }
         (None, tables) => Some(format!("it would hand out ids of {} that are in use", tables.join(" and "))),
     }
 }
 
 /// Keeps a source table as it was captured until the transaction ends, or refuses.
-pub(crate) async fn hold_shape(transaction: &mut SourceTransaction, binding: &TableBinding, doing: &str) -> Result<()> {
+pub(crate) async fn hold_shape(
+    transaction: &mut SourceTransaction,
+    binding: &TableBinding,
+    doing: &str,
+) -> Result<()> {
     let shape = Shape::hold(transaction, binding).await?;
     let Some(wrong) = shape.wrong() else { return Ok(()) };
     let message = format!("{}: {wrong}; {}", binding.relation, shape.next());

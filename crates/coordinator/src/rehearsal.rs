@@ -1,4 +1,5 @@
-//! What is tried out before reads move to the target: reads of every kind, and a write a table that leaves nothing.
+//! What is tried out before reads move to the target: reads of every kind, and a write a table that leaves
+//! nothing.
 
 use futures::future::BoxFuture;
 
@@ -18,8 +19,8 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// The same, with the reads that `choose` makes. It is called when a step needs them, and not before: a way back must not
-    /// depend on rows that can be read.
+    /// The same, with the reads that `choose` makes. It is called when a step needs them, and not before: a
+    /// way back must not depend on rows that can be read.
     #[must_use]
     pub fn reading<F>(mut self, choose: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -44,7 +45,11 @@ impl Rehearsal {
                 Ok(reads) => gates.extend(canary_gates(&reads).await),
                 Err(error) => {
                     let next = "try again when PostgreSQL answers";
-                    gates.push(GateResult::fail("canary reads", format!("no rows to ask for: {error}"), next));
+                    gates.push(GateResult::fail(
+                        "canary reads",
+                        format!("no rows to ask for: {error}"),
+                        next,
+                    ));
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! The relay: delivers pending changes, continuously, with a lag that is always visible (R12, I1, I10).
 //!
-//! Read a batch of keys with their rows in one snapshot; write each under its version; take out of the set exactly what
-//! was delivered. A crash anywhere delivers again, which the guard makes harmless (I2). Several relays may run at once.
+//! Read a batch of keys with their rows in one snapshot; write each under its version; take out of the set
+//! exactly what was delivered. A crash anywhere delivers again, which the guard makes harmless (I2). Several
+//! relays may run at once.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -48,12 +49,12 @@ pub struct RelaySummary {
 
 /// Delivers pending changes of every table until told to stop. Needs no lock: it may run beside other relays.
 ///
-/// Until it is cancelled it waits for a store that is away, whatever the reason, and tells of it (I18). A missing right ends it only
-/// before it has once worked.
+/// Until it is cancelled it waits for a store that is away, whatever the reason, and tells of it (I18). A
+/// missing right ends it only before it has once worked.
 ///
 /// # Errors
-/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Until the set is empty: any failure of a store that
-/// lasts for minutes. Cancellation is not an error.
+/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Until the set is empty: any
+/// failure of a store that lasts for minutes. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not acknowledged is delivered again.
@@ -66,7 +67,8 @@ pub async fn relay(
     relay_in(KeyOrder::Ascending, migration, until, progress, cancel).await
 }
 
-/// As [`relay`], in that order: beside a relay that runs already, whoever needs the set to be empty soon goes the other way.
+/// As [`relay`], in that order: beside a relay that runs already, a caller that needs the set to be empty
+/// soon goes the other way.
 pub(crate) async fn relay_in(
     order: KeyOrder,
     migration: &Migration,
@@ -90,12 +92,16 @@ pub(crate) async fn relay_in(
             Ok(0) if until == RelayUntil::Empty => return Ok(summary),
             Ok(seen) => {
                 (began_well, _) = (true, outage.over());
-                if seen == 0 || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some()) {
-                    let _ = cancel.run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause)).await;
+                if seen == 0
+                    || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some())
+                {
+                    let _ = cancel
+                        .run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause))
+                        .await;
                 }
                 continue;
             }
-            // Whoever needs the set to be empty now has to know why it is not.
+            // A caller that needs the set to be empty now has to know why it is not.
             Err(error) if until == RelayUntil::Empty => return Err(error),
             Err(error) => Outage::passing(error, began_well || summary.delivered > 0)?,
         };
@@ -118,14 +124,24 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Goes once through all tables; returns how many keys it met.
-    async fn turn(&self, tables: &[&TableBinding], swept_at: &mut Option<Instant>, summary: &mut RelaySummary) -> Result<u64> {
+    async fn turn(
+        &self,
+        tables: &[&TableBinding],
+        swept_at: &mut Option<Instant>,
+        summary: &mut RelaySummary,
+    ) -> Result<u64> {
         let migration = self.migration;
         history::turn(migration).await?;
+        // 1. A relay with another target name delivers. 2. What it delivered leaves the pending set. 3. The
+        //    right table stays old.
+        migration.source.require_contract(&migration.tables).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
-            // The truth is in the target, and nothing is pending: a mark that somebody made would put an old row over it.
+            // The truth is in the target, and nothing is pending: a mark that somebody made would put an old
+            // row over it.
             return Ok(0);
         }
-        // What strict writes left half-done becomes pending first, so that no set is called empty over it (I10).
+        // What strict writes left half-done becomes pending first, so that no set is called empty over it
+        // (I10).
         if self.until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
             migration.source.sweep_intents(Duration::ZERO).await?;
             *swept_at = Some(Instant::now());
@@ -165,9 +181,15 @@ async fn open_for_changes(migration: &Migration, binding: &TableBinding) -> Resu
 }
 
 impl Run<'_> {
-    /// Goes once through the pending keys of a table; returns how many it met. A row that the target does not take now, for a
-    /// reason that says nothing of the row, stays pending and is the error in the end: it holds up none that the target takes.
-    async fn pass(&self, binding: &TableBinding, progress: &TableProgress, summary: &mut RelaySummary) -> Result<u64> {
+    /// Goes once through the pending keys of a table; returns how many it met. A row that the target does not
+    /// take now, for a reason that says nothing of the row, stays pending and is the error in the end: it
+    /// holds up none that the target takes.
+    async fn pass(
+        &self,
+        binding: &TableBinding,
+        progress: &TableProgress,
+        summary: &mut RelaySummary,
+    ) -> Result<u64> {
         let Self { migration, order, cancel, .. } = *self;
         let source = &migration.source;
         let captured = source.record_shape(binding).await?.unwrap_or_default();
@@ -176,7 +198,9 @@ impl Run<'_> {
             if cancel.is_cancelled() {
                 return Ok(seen);
             }
-            let batch = source.read_pending(binding, order, after.as_ref(), migration.options.relay.batch_keys as i64).await?;
+            let batch = source
+                .read_pending(binding, order, after.as_ref(), migration.options.relay.batch_keys as i64)
+                .await?;
             if measured_at.is_none_or(|at| at.elapsed() >= LAG_EVERY) {
                 let lag = source.lag(binding.name()).await?;
                 progress.pending.store(lag.keys as u64, Relaxed);
@@ -191,7 +215,8 @@ impl Run<'_> {
             let now = source.fingerprint(binding).await?;
             require_shape(binding, &captured, &now)?;
             let width = migration.options.relay.requests_in_flight.max(1);
-            // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to another thread.
+            // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to
+            // another thread.
             let mut deliveries = Vec::with_capacity(batch.rows.len());
             for row in &batch.rows {
                 deliveries.push(self.deliver(binding, progress, row).boxed());
@@ -236,13 +261,18 @@ impl Run<'_> {
 enum Fate {
     Delivered(Delivered),
     SetAside,
-    /// It could not be held, but is being changed right now: the next pass judges it anew.
+    /// It could not be held, but is being changed right now: the next pass judges it again.
     MarkedAgain,
 }
 
 impl Run<'_> {
     /// Writes the present state of one key: the row, or a tombstone where it is gone.
-    async fn deliver(&self, binding: &TableBinding, progress: &TableProgress, row: &PendingRow) -> Result<Fate> {
+    async fn deliver(
+        &self,
+        binding: &TableBinding,
+        progress: &TableProgress,
+        row: &PendingRow,
+    ) -> Result<Fate> {
         let done = || Fate::Delivered(Delivered { key: row.key.clone(), version: row.version });
         let item = match row.with_fields(|fields| binding.table.encode(fields)) {
             Some(Ok(item)) => item.at(row.version),
@@ -256,16 +286,19 @@ impl Run<'_> {
         match self.write(binding, progress, row, item).await {
             Ok(_) => Ok(done()),
             // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
-            Err(e) if e.kind == Kind::Invalid => self.set_aside(binding, progress, row, &Unholdable::because(e.message)).await,
+            Err(e) if e.kind == Kind::Invalid => {
+                self.set_aside(binding, progress, row, &Unholdable::because(e.message)).await
+            }
             Err(e) => Err(e.into()),
         }
     }
 
     /// Sets a row aside that the target cannot hold.
     ///
-    /// The target may hold an older state of it, which would be served as if it were the newest. 1. A row of 1 KB is in the
-    /// target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target would find the old 1 KB. So the old state
-    /// gives way to a tombstone under the new version; a read then misses and goes to the source.
+    /// The target may hold an older state of it, which would be served as if it were the newest. 1. A row of
+    /// 1 KB is in the target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target would
+    /// find the old 1 KB. So the old state gives way to a tombstone under the new version; a read then misses
+    /// and goes to the source.
     async fn set_aside(
         &self,
         binding: &TableBinding,
@@ -276,11 +309,16 @@ impl Run<'_> {
         if let Ok(key) = binding.table.target_key(&row.key) {
             self.write(binding, progress, row, tombstone(key, row.version)).await?;
         }
-        let moved = self.migration.source.set_aside_pending(binding.name(), &row.key, row.version, &reason.to_string()).await?;
+        let moved = self
+            .migration
+            .source
+            .set_aside_pending(binding.name(), &row.key, row.version, &reason.to_string())
+            .await?;
         Ok(if moved { Fate::SetAside } else { Fate::MarkedAgain })
     }
 
-    /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard answers (I8).
+    /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard
+    /// answers (I8).
     async fn write(
         &self,
         binding: &TableBinding,
@@ -288,14 +326,20 @@ impl Run<'_> {
         row: &PendingRow,
         item: Item,
     ) -> Result<Written, StoreError> {
-        // Whoever runs until told to stop tells of it after some seconds, and tries again with the next pass.
+        // A relay that runs until told to stop tells of it after some seconds, and tries again with the next
+        // pass.
         let mut away = match self.until {
             RelayUntil::Empty => Backoff::patient(),
             RelayUntil::Cancelled => Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10),
         };
         let mut throttled = Backoff::new(Duration::from_millis(25), Duration::from_secs(5), u32::MAX);
         loop {
-            let error = match self.migration.target.put_guarded(&binding.target_name, item.clone(), row.version).await {
+            let error = match self
+                .migration
+                .target
+                .put_guarded(&binding.target_name, item.clone(), row.version)
+                .await
+            {
                 Ok(written) => {
                     progress.add_capacity(written.capacity_units);
                     return Ok(written);
@@ -319,7 +363,13 @@ impl Run<'_> {
             };
             match self.cancel.run_until_cancelled(pause).await {
                 Some(paused) => paused?,
-                None => return Err(StoreError::target(Kind::Unavailable, "delivering, and told to stop", message)),
+                None => {
+                    return Err(StoreError::target(
+                        Kind::Unavailable,
+                        "delivering, and told to stop",
+                        message,
+                    ));
+                }
             }
             progress.pause(None);
         }

@@ -1,17 +1,21 @@
 //! Repair: what a comparison found is brought to what the source says (R27).
 //!
-//! There is no write path of its own. A key is marked as pending under a fresh version, and the relay delivers it like any
-//! other change: the present row, or a tombstone where there is none. So a repair that races with writers loses nothing, and
-//! one that is killed after its marks is finished by any relay. The source is never changed.
+//! There is no write path of its own. A key is marked as pending under a fresh version, and the relay
+//! delivers it like any other change: the present row, or a tombstone where there is none. So a repair that
+//! races with writers loses nothing, and one that is killed after its marks is finished by any relay. The
+//! source is never changed.
 //!
-//! What was repaired is not believed until it was read again. The journal has the keys of each batch before the first of
-//! them is marked, and the batch stays open in it until they were; a repair that is run again begins with those.
+//! What was repaired is not believed until it was read again. The journal has the keys of each batch before
+//! the first of them is marked, and the batch stays open in it until they were; a repair that is run again
+//! begins with those.
 
 use std::collections::BTreeMap;
 
 use lockstep_core::{AttributeValue, Error as StoreError, KeyType, Kind, Phase, TargetKey};
 use lockstep_postgres::{EntryKind, IntentId, TableBinding};
-use lockstep_validator::{FindingClass, Progress as Compared, Report, ValidateOptions, validate, validate_keys};
+use lockstep_validator::{
+    FindingClass, Progress as Compared, Report, ValidateOptions, validate, validate_keys,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -96,14 +100,19 @@ struct Batch {
     keys: Vec<Vec<String>>,
 }
 
-/// Compares both stores and says what of it can be repaired. Writers may go on: what is on its way is no finding.
+/// Compares both stores and says what of it can be repaired. Writers may go on: what is on its way is no
+/// finding.
 ///
 /// # Errors
 /// When the phase cannot be read.
 ///
 /// # Cancel safety
 /// Searching has no effect.
-pub async fn find_repairs(migration: &Migration, options: &ValidateOptions, cancel: &CancellationToken) -> Result<Repairs> {
+pub async fn find_repairs(
+    migration: &Migration,
+    options: &ValidateOptions,
+    cancel: &CancellationToken,
+) -> Result<Repairs> {
     match search(migration, options, cancel).await? {
         Ok(report) => repairs_of(migration, &report).await,
         Err(failure) => Ok(Repairs { failures: vec![failure], ..Repairs::default() }),
@@ -112,23 +121,30 @@ pub async fn find_repairs(migration: &Migration, options: &ValidateOptions, canc
 
 /// A whole comparison with long lists; or why there is none.
 ///
-/// In a phase that does not write both stores a row without an item is only one that has not been copied yet, so nothing is
-/// looked for.
+/// In a phase that does not write both stores a row without an item is only one that has not been copied yet,
+/// so nothing is looked for.
 pub(crate) async fn search(
     migration: &Migration,
     options: &ValidateOptions,
     cancel: &CancellationToken,
 ) -> Result<std::result::Result<Report, String>> {
+    migration.source.require_contract(&migration.tables).await?;
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
-        return Ok(Err(format!("in {phase} the stores need not hold the same; go to {} first", Phase::DualWrite)));
+        return Ok(Err(format!(
+            "in {phase} the stores need not hold the same; go to {} first",
+            Phase::DualWrite
+        )));
     }
     let options = ValidateOptions { findings_max: LISTED_MAX, quality: false, ..options.clone() };
     let progress = Compared::new(&migration.tables);
-    Ok(Ok(validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await))
+    Ok(Ok(
+        validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await
+    ))
 }
 
-/// What of a report can be repaired. The report may be an old one: what has been put right since is marked for nothing.
+/// What of a report can be repaired. The report may be an old one: what has been put right since is marked
+/// for nothing.
 ///
 /// # Errors
 /// The target's.
@@ -140,7 +156,9 @@ pub async fn repairs_of(migration: &Migration, report: &Report) -> Result<Repair
         for finding in &table.findings {
             let class = finding.class;
             let mut key = finding.source_key();
-            if let (None, Some(binding), Ok(parts)) = (&key, binding, serde_json::from_str::<Vec<String>>(&finding.key)) {
+            if let (None, Some(binding), Ok(parts)) =
+                (&key, binding, serde_json::from_str::<Vec<String>>(&finding.key))
+            {
                 key = name_item(migration, binding, &parts).await?;
             }
             match (key, class) {
@@ -168,7 +186,9 @@ pub async fn repairs_of(migration: &Migration, report: &Report) -> Result<Repair
 pub(crate) fn failures(report: &Report) -> Vec<String> {
     let incomplete = report.tables.iter().filter(|table| !table.complete);
     let mut failures: Vec<String> = incomplete
-        .map(|table| format!("{}: {}", table.name, table.failure.as_deref().unwrap_or("not compared to its end")))
+        .map(|table| {
+            format!("{}: {}", table.name, table.failure.as_deref().unwrap_or("not compared to its end"))
+        })
         .collect();
     if report.tables.is_empty() {
         failures.extend(report.verdict.reasons().iter().cloned());
@@ -187,8 +207,13 @@ fn next(class: FindingClass) -> &'static str {
     }
 }
 
-/// The source key of the item at a place, if that is where the row of its key belongs: then the row is written over it.
-async fn name_item(migration: &Migration, binding: &TableBinding, parts: &[String]) -> Result<Option<Vec<String>>> {
+/// The source key of the item at a place, if that is where the row of its key belongs: then the row is
+/// written over it.
+async fn name_item(
+    migration: &Migration,
+    binding: &TableBinding,
+    parts: &[String],
+) -> Result<Option<Vec<String>>> {
     let schema = binding.table.target();
     let typed = |text: &String, key_type| match key_type {
         KeyType::S => AttributeValue::S(text.clone()),
@@ -211,12 +236,12 @@ async fn name_item(migration: &Migration, binding: &TableBinding, parts: &[Strin
     Ok(belongs.and_then(|item| binding.table.key_of_item(&item).ok()))
 }
 
-/// Marks keys, delivers them and everything else that is pending, and reads them again. Begins with what earlier repairs left
-/// unverified.
+/// Marks keys, delivers them and everything else that is pending, and reads them again. Begins with what
+/// earlier repairs left unverified.
 ///
 /// # Errors
-/// [`Kind::Refused`] in a phase that does not write both stores; the stores'. What was marked by then is delivered by any
-/// relay, and stays open in the journal as unverified.
+/// [`Kind::Refused`] in a phase that does not write both stores; the stores'. What was marked by then is
+/// delivered by any relay, and stays open in the journal as unverified.
 ///
 /// # Cancel safety
 /// As for an error.
@@ -226,6 +251,7 @@ pub async fn repair(
     options: &ValidateOptions,
     cancel: &CancellationToken,
 ) -> Result<Repaired> {
+    migration.source.require_contract(&migration.tables).await?;
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
         let message = format!("in {phase} the relay has nothing to bring to the target; nothing was marked");
@@ -249,7 +275,8 @@ pub async fn repair(
     };
     tokio::select! {
         biased;
-        // Then the relay is dropped and not told to stop: it tries for minutes to reach a target that is down.
+        // Then the relay is dropped and not told to stop: it tries for minutes to reach a target that is
+        // down.
         repaired = batches => repaired,
         relayed = relay(migration, RelayUntil::Cancelled, &progress, cancel) => {
             relayed?;
@@ -259,15 +286,24 @@ pub async fn repair(
     }
 }
 
-/// Marks keys and leaves delivery to the relay that runs elsewhere; returns how many were marked. Journalled before.
-pub(crate) async fn mark(migration: &Migration, binding: &TableBinding, keys: Vec<Vec<String>>) -> Result<u64> {
+/// Marks keys and leaves delivery to the relay that runs elsewhere; returns how many were marked. Journalled
+/// before.
+pub(crate) async fn mark(
+    migration: &Migration,
+    binding: &TableBinding,
+    keys: Vec<Vec<String>>,
+) -> Result<u64> {
     let mut marked = 0;
     crate::history::require_kept(migration).await?;
     for keys in keys.chunks(BATCH) {
-        let intent = journal(migration, &Batch { table: binding.name().to_owned(), keys: keys.to_vec() }).await?;
+        let intent =
+            journal(migration, &Batch { table: binding.name().to_owned(), keys: keys.to_vec() }).await?;
         let of_batch = migration.source.mark_for_repair(binding, keys).await?;
         let detail = json!({ "marked": of_batch, "verified": 0 });
-        migration.source.journal_outcome(&migration.actor, intent, EntryKind::Done, REPAIR_KEYS, &detail).await?;
+        migration
+            .source
+            .journal_outcome(&migration.actor, intent, EntryKind::Done, REPAIR_KEYS, &detail)
+            .await?;
         marked += of_batch;
     }
     Ok(marked)
@@ -293,7 +329,9 @@ async fn journal(migration: &Migration, batch: &Batch) -> Result<IntentId> {
 /// Batches that were broken off before their keys were read again.
 async fn open_batches(migration: &Migration) -> Result<Vec<(IntentId, Batch)>> {
     let open = migration.source.open_intents().await?.into_iter().filter(|entry| entry.step == REPAIR_KEYS);
-    Ok(open.filter_map(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))).collect())
+    Ok(open
+        .filter_map(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?)))
+        .collect())
 }
 
 async fn one_batch(
@@ -307,9 +345,12 @@ async fn one_batch(
     let source = &migration.source;
     let Some(binding) = migration.tables.iter().find(|binding| binding.name() == batch.table) else {
         let detail = json!({ "why": "the table is not part of this migration any more" });
-        return Ok(source.journal_outcome(&migration.actor, intent, EntryKind::Undone, REPAIR_KEYS, &detail).await?);
+        return Ok(source
+            .journal_outcome(&migration.actor, intent, EntryKind::Undone, REPAIR_KEYS, &detail)
+            .await?);
     };
-    // Of a batch that was broken off nobody knows whether it was marked; marked twice is delivered twice, and harmless (I2).
+    // It is unknown whether a batch that was broken off was marked; marked twice is delivered twice, and
+    // harmless (I2).
     let marked = source.mark_for_repair(binding, &batch.keys).await?;
     repaired.marked += marked;
     let report = validate_keys(source, &migration.target, binding, &batch.keys, options, cancel).await;
@@ -319,10 +360,12 @@ async fn one_batch(
     let name = binding.name();
     let mut unverified: Vec<String> = Vec::new();
     match &report.failure {
-        Some(failure) => unverified.push(format!("{name}: {} keys were not read again: {failure}", batch.keys.len())),
-        None => {
-            unverified.extend(report.findings.iter().map(|finding| format!("{name} {}: still {}", finding.key, finding.class)))
+        Some(failure) => {
+            unverified.push(format!("{name}: {} keys were not read again: {failure}", batch.keys.len()))
         }
+        None => unverified.extend(
+            report.findings.iter().map(|finding| format!("{name} {}: still {}", finding.key, finding.class)),
+        ),
     }
     let verified = if report.complete { marked.saturating_sub(report.findings_total()) } else { 0 };
     repaired.verified += verified;

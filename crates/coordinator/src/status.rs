@@ -22,13 +22,16 @@ pub struct Status {
     pub epoch: Option<Epoch>,
     /// Since when.
     pub since: Option<DateTime<Utc>>,
-    /// In DynamoOnly: what DynamoDB's control record says, which decides there; `None` also where it did not answer.
+    /// In DynamoOnly: what DynamoDB's control record says, which decides there; `None` also where it did not
+    /// answer.
     pub target_record: Option<TargetRecord>,
-    /// After the way back: until when a write of DynamoOnly that was given up may still land. Reverse feed and relay must run.
+    /// After the way back: until when a write of DynamoOnly that was given up may still land. Reverse feed
+    /// and relay must run.
     pub late_until: Option<DateTime<Utc>>,
     /// Each table.
     pub tables: Vec<TableStatus>,
-    /// Registered instances of applications, with the epoch each has acknowledged and what is left of its lease.
+    /// Registered instances of applications, with the epoch each has acknowledged and what is left of its
+    /// lease.
     pub instances: Vec<InstanceRow>,
     /// Signs that a store has lost history; then nothing is moved, and `doctor` says what to do.
     pub lost: Vec<String>,
@@ -63,7 +66,7 @@ pub struct TableStatus {
     pub oldest_s: f64,
     /// Dead letters.
     pub dead_letters: i64,
-    /// Dead letters that nobody has acknowledged.
+    /// Dead letters that no operator has acknowledged.
     pub dead_letters_unacknowledged: i64,
     /// Changes that relays have delivered, over all runs.
     pub relayed: i64,
@@ -78,9 +81,22 @@ pub struct TableStatus {
 /// # Errors
 /// When a store does not answer.
 pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Status> {
+    read(source, Some(target), tables).await
+}
+
+/// The same, without a question to the target: for who knows that it does not answer, and would wait for
+/// that.
+///
+/// # Errors
+/// When the source does not answer.
+pub async fn status_of_source(source: &Source, tables: &[TableBinding]) -> Result<Status> {
+    read(source, None, tables).await
+}
+
+async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding]) -> Result<Status> {
     if !source.has_schema().await? {
         // Schema `lockstep` is gone as well where the migration is complete.
-        let target_record = target.control().record().await.ok().flatten();
+        let target_record = record_of(target).await;
         return Ok(Status {
             installed: false,
             phase: None,
@@ -107,12 +123,21 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
     let mut target_record = None;
     if control.phase == Phase::DynamoOnly {
         // The status of the source is worth showing while the target is away.
-        target_record = target.control().record().await.ok().flatten();
-        let there = target.control().instances().await.unwrap_or_default();
+        target_record = record_of(target).await;
+        let there = match target {
+            Some(target) => target.control().instances().await.unwrap_or_default(),
+            None => Vec::new(),
+        };
         instances.retain(|row| there.iter().all(|other| other.id != row.id));
         instances.extend(there);
     }
     let now = source.clock().await?;
+    let lost = match target {
+        Some(target) => {
+            history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect()
+        }
+        None => Vec::new(),
+    };
     Ok(Status {
         installed: true,
         phase: Some(control.phase),
@@ -123,12 +148,16 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
         late_until: late_until(&source.journal(LOOKED_BACK).await?).filter(|until| *until > now),
         tables: of_tables,
         instances,
-        lost: history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect(),
+        lost,
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict_age_s: verdict.as_ref().map(|v| v.age_s),
         journal: source.journal(10).await?,
     })
+}
+
+async fn record_of(target: Option<&Target>) -> Option<TargetRecord> {
+    target?.control().record().await.ok().flatten()
 }
 
 /// Entries of the journal in which the newest way back is looked for.
@@ -139,7 +168,12 @@ fn late_until(journal: &[Entry]) -> Option<DateTime<Utc>> {
     journal.iter().find_map(|entry| entry.detail.get("late_until")?.as_str()?.parse().ok())
 }
 
-async fn table(source: &Source, target: &Target, binding: &TableBinding, phase: Phase) -> Result<TableStatus> {
+async fn table(
+    source: &Source,
+    target: Option<&Target>,
+    binding: &TableBinding,
+    phase: Phase,
+) -> Result<TableStatus> {
     let name = binding.name();
     let ranges = source.ranges(name).await?;
     let lag = source.lag(name).await?;
@@ -150,17 +184,14 @@ async fn table(source: &Source, target: &Target, binding: &TableBinding, phase: 
         CaptureState::Absent => "absent".to_owned(),
         CaptureState::Broken(how) => how,
     };
-    let standing = match target.describe_lately(&binding.target_name, &binding.table.target()).await {
-        Ok(TableStanding::Missing) => "missing".to_owned(),
-        Ok(TableStanding::There(there)) if there.active && there.mismatches.is_empty() => "ACTIVE".to_owned(),
-        Ok(TableStanding::There(there)) if there.active => there.mismatches.join("; "),
-        Ok(TableStanding::There(_)) => "not ACTIVE".to_owned(),
-        // The status of the source is worth showing while the target is away.
-        Err(e) => e.to_string(),
+    let standing = match target {
+        Some(target) => described(target, binding).await,
+        None => "not asked".to_owned(),
     };
     let reverse_feed = source.reverse_standing(name).await?;
     // In other phases nothing is written that PostgreSQL has not.
-    let reverse_alarm = reverse_feed.as_ref().filter(|_| phase == Phase::DynamoOnly).and_then(feed_alarm::alarm);
+    let reverse_alarm =
+        reverse_feed.as_ref().filter(|_| phase == Phase::DynamoOnly).and_then(feed_alarm::alarm);
     Ok(TableStatus {
         name: name.to_owned(),
         capture,
@@ -176,4 +207,16 @@ async fn table(source: &Source, target: &Target, binding: &TableBinding, phase: 
         reverse_feed,
         reverse_alarm,
     })
+}
+
+/// Whether the target table is there, and as it must be.
+async fn described(target: &Target, binding: &TableBinding) -> String {
+    match target.describe_lately(&binding.target_name, &binding.table.target()).await {
+        Ok(TableStanding::Missing) => "missing".to_owned(),
+        Ok(TableStanding::There(there)) if there.active && there.mismatches.is_empty() => "ACTIVE".to_owned(),
+        Ok(TableStanding::There(there)) if there.active => there.mismatches.join("; "),
+        Ok(TableStanding::There(_)) => "not ACTIVE".to_owned(),
+        // The status of the source is worth showing while the target is away.
+        Err(e) => e.to_string(),
+    }
 }

@@ -1,9 +1,12 @@
-//! Changing the phase of all tables in one atomic step (R6, I5), and finishing or undoing what a crash left (I9).
+//! Changing the phase of all tables in one atomic step (R6, I5), and finishing or undoing what a crash left
+//! (I9).
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Doing, Epoch, Kind, Phase, Retry};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{CaptureState, Entry, EntryKind, IntentId, Source, flip_phase, read_control, take_exclusive};
+use lockstep_postgres::{
+    CaptureState, Contract, Entry, EntryKind, IntentId, Source, flip_phase, read_control, take_exclusive,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -29,16 +32,17 @@ pub struct StepOutcome {
     pub epoch: Epoch,
     /// Tries for the barrier; 0 when there was nothing to do.
     pub tries: u32,
-    /// How long the barrier was held, in milliseconds: the longest that a writer was kept waiting by the flip itself.
+    /// How long the barrier was held, in milliseconds: the longest that a writer was kept waiting by the flip
+    /// itself.
     pub barrier_held_ms: f64,
     /// The gates that were asked.
     pub gates: GateReport,
     /// The instances that it waited for, and how each wait ended.
     pub instances: Vec<InstanceWait>,
-    /// How long nobody could write, and over what; for a step that moves the truth.
+    /// How long no application could write, and over what; for a step that moves the truth.
     pub pause: Option<PauseSummary>,
-    /// After the way back: until when a request of DynamoOnly that everybody has given up may still land. Until then the
-    /// reverse feed and a relay must run.
+    /// After the way back: until when a request of DynamoOnly that everybody has given up may still land.
+    /// Until then the reverse feed and a relay must run.
     pub late_until: Option<DateTime<Utc>>,
 }
 
@@ -52,13 +56,18 @@ fn leases<'a>(intent: &Intent, migration: &'a Migration) -> Leases<'a> {
 pub(crate) enum Recovery {
     /// The flip has happened: wait for the instances, then record it.
     Finish,
-    /// It has not, and nobody is at it any more: record that.
+    /// It has not, and no process works on it any more: record that.
     Undo,
 }
 
-/// Decides by the control record alone, for the flip is one transaction. Ordinary steps and recovery both ask it.
+/// Decides by the control record alone, for the flip is one transaction. Ordinary steps and recovery both ask
+/// it.
 fn recover(intent: &Intent, control: &Control) -> Recovery {
-    if control.epoch > intent.epoch_before && control.phase == intent.to { Recovery::Finish } else { Recovery::Undo }
+    if control.epoch > intent.epoch_before && control.phase == intent.to {
+        Recovery::Finish
+    } else {
+        Recovery::Undo
+    }
 }
 
 /// Takes one step.
@@ -110,18 +119,21 @@ pub(crate) async fn step(
         }
     }
     let intent = Intent { from, to, epoch_before: control.epoch };
-    // What moves the truth cannot be forced: without a reverse feed there is no way back, and with records lost, no good one.
+    // What moves the truth cannot be forced: without a reverse feed there is no way back, and with records
+    // lost, no good one.
     if !gates.passed() && (force.is_none() || intent.moves_truth()) {
         let detail = json!({ "from": from, "to": to, "gates": gates });
         let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
         source.journal_outcome(&migration.actor, id, EntryKind::Refused, CHANGE_PHASE, &detail).await?;
         return Err(Error::Refused(gates));
     }
-    // Whoever is behind now would be two behind after the flip (I6). The step before has waited for everyone, so this only
-    // waits where something else changed the phase.
+    // An instance that is behind now would be two behind after the flip (I6). The step before has waited for
+    // everyone, so this only waits where something else changed the phase.
     let epoch = match from {
         // Pauses there are epochs of their own.
-        Phase::DynamoOnly => migration.target.control().record().await?.map_or(control.epoch, |record| record.epoch),
+        Phase::DynamoOnly => {
+            migration.target.control().record().await?.map_or(control.epoch, |record| record.epoch)
+        }
         _ => control.epoch,
     };
     instances::wait(&leases(&intent, migration), epoch, observer).await?;
@@ -131,7 +143,9 @@ pub(crate) async fn step(
     let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
     let taken = match (from, to) {
         // Apart: nested, they are deeper than the compiler looks by default.
-        (_, Phase::DynamoOnly) => Box::pin(moving::there(migration, id, &intent, observer)).await.map(Taken::from),
+        (_, Phase::DynamoOnly) => {
+            Box::pin(moving::there(migration, id, &intent, observer)).await.map(Taken::from)
+        }
         (Phase::DynamoOnly, _) => Box::pin(moving::back(migration, id, observer)).await.map(Taken::from),
         _ => open_and_flip(migration, &intent, observer).await,
     };
@@ -155,7 +169,11 @@ pub(crate) async fn step(
         }),
         (Ok(_), Some(error)) => Err(error),
         (Ok(_), None) => {
-            let error = lockstep_core::Error::source(Kind::Unknown, CHANGE_PHASE, "the flip did not happen; try again");
+            let error = lockstep_core::Error::source(
+                Kind::Unknown,
+                CHANGE_PHASE,
+                "the flip did not happen; try again",
+            );
             Err(Error::Store(error))
         }
         // Where not even the records can be read, the intent stays open, and the next coordinator settles it.
@@ -192,7 +210,8 @@ async fn open_and_flip(migration: &Migration, intent: &Intent, observer: &dyn Ob
     Ok(Taken { tries, held_ms, ..Taken::default() })
 }
 
-/// Flips phase and epoch under the exclusive barrier; returns the tries it took and how long the barrier was held.
+/// Flips phase and epoch under the exclusive barrier; returns the tries it took and how long the barrier was
+/// held.
 async fn flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -> Result<(u32, f64)> {
     let steps = &migration.options.steps;
     for tries in 1..=steps.lock_tries.max(1) {
@@ -210,7 +229,11 @@ async fn flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -
             Err(e) => return Err(e),
         }
     }
-    Err(Error::BarrierBusy { to: intent.to, tries: steps.lock_tries, lock_timeout_ms: steps.lock_timeout.as_millis() as u64 })
+    Err(Error::BarrierBusy {
+        to: intent.to,
+        tries: steps.lock_tries,
+        lock_timeout_ms: steps.lock_timeout.as_millis() as u64,
+    })
 }
 
 async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
@@ -218,12 +241,15 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
     let mut transaction = migration.source.begin(doing).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
     let held = std::time::Instant::now();
-    // From here on no write transaction is in flight anywhere (I5). What must hold at the flip is asked again.
+    // From here on no write transaction is in flight anywhere (I5). What must hold at the flip is asked
+    // again.
     let now = read_control(&mut transaction).await?;
     if now.epoch != intent.epoch_before || now.phase != intent.from {
         let message = format!("someone else changed the phase to {} meanwhile", now.phase);
         return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
     }
+    // A process of another build may know fewer tables: the phase would move one that it has not looked at.
+    Contract::read(&mut transaction).await?.require_all(&migration.tables)?;
     if intent.to > intent.from {
         for binding in &migration.tables {
             // On this very connection: the pool's others may all be waiting for the barrier that we hold.
@@ -249,11 +275,21 @@ struct Settled {
 }
 
 /// Settles an intent by what the control record says, and records the outcome.
-async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Taken, observer: &dyn Observer) -> Result<Settled> {
+async fn settle(
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    taken: &Taken,
+    observer: &dyn Observer,
+) -> Result<Settled> {
     let source = &migration.source;
-    let control =
-        if intent.moves_truth() { records(migration, id, intent).await? } else { source.control_behind_barrier().await? };
-    let mut detail = json!({ "from": intent.from, "to": intent.to, "phase": control.phase, "epoch": control.epoch });
+    let control = if intent.moves_truth() {
+        records(migration, id, intent).await?
+    } else {
+        source.control_behind_barrier().await?
+    };
+    let mut detail =
+        json!({ "from": intent.from, "to": intent.to, "phase": control.phase, "epoch": control.epoch });
     if let Some(pause) = &taken.pause {
         detail["pause"] = json!(pause);
     }
@@ -262,16 +298,19 @@ async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Ta
     match recover(intent, &control) {
         Recovery::Finish => {
             if intent.from == Phase::DynamoOnly {
-                let lifetime = chrono::Duration::from_std(migration.target.request_lifetime()).unwrap_or(chrono::Duration::MAX);
+                let lifetime = chrono::Duration::from_std(migration.target.request_lifetime())
+                    .unwrap_or(chrono::Duration::MAX);
                 late_until = Utc::now().checked_add_signed(lifetime);
                 detail["late_until"] = json!(late_until);
             }
-            // Registered instances say when they have followed. Stores without one go on with the phase they know for at most
-            // one lease, by their own clocks; waiting it out twice means that no reader is two phases behind when the next
-            // step begins (I6). After a crash this is waited again, from now: nobody knows how long the dead one waited.
+            // Registered instances say when they have followed. Stores without one go on with the phase they
+            // know for at most one lease, by their own clocks; waiting it out twice means that no reader is
+            // two phases behind when the next step begins (I6). After a crash this is waited again, from now:
+            // it is unknown how long the dead one waited.
             let unregistered = tokio::time::sleep(migration.options.steps.phase_lease * 2);
             let leases = leases(intent, migration);
-            let (instances, ()) = tokio::join!(instances::wait(&leases, control.epoch, observer), unregistered);
+            let (instances, ()) =
+                tokio::join!(instances::wait(&leases, control.epoch, observer), unregistered);
             for wait in instances? {
                 if !waited.iter().any(|known| known.id == wait.id) {
                     waited.push(wait);
@@ -281,13 +320,15 @@ async fn settle(migration: &Migration, id: IntentId, intent: &Intent, taken: &Ta
             source.journal_outcome(&migration.actor, id, EntryKind::Done, CHANGE_PHASE, &detail).await?;
             history::mark_now(migration).await?;
         }
-        Recovery::Undo => source.journal_outcome(&migration.actor, id, EntryKind::Undone, CHANGE_PHASE, &detail).await?,
+        Recovery::Undo => {
+            source.journal_outcome(&migration.actor, id, EntryKind::Undone, CHANGE_PHASE, &detail).await?
+        }
     }
     Ok(Settled { now: control, instances: waited, late_until })
 }
 
-/// Brings the records of both stores to an end of the step. Nobody may be able to write meanwhile, so it is tried for as long as
-/// that can help.
+/// Brings the records of both stores to an end of the step. Applications may be unable to write meanwhile, so
+/// it is tried for as long as that can help.
 async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
     let mut backoff = Backoff::patient();
     loop {
@@ -298,25 +339,41 @@ async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result
     }
 }
 
-/// Settles every step that a crash left open. The coordinator's lock is held, so nobody else is at it.
+/// Settles every step that a crash left open. The coordinator's lock is held, so no other process works on
+/// it.
 pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
     let source: &Source = &migration.source;
     let mut settled = Vec::new();
     for entry in source.open_intents().await? {
         let Entry { id, step, detail, .. } = entry;
         if [journal::REPAIR_KEYS, journal::REPAIR_STATE, journal::COMPLETE].contains(&step.as_str()) {
-            // Its keys have not been read again, or the stores not compared. `repair` does that, and until then it stays open here.
+            // Its keys have not been read again, or the stores not compared. `repair` does that, and until
+            // then it stays open here.
             continue;
         }
         let id = IntentId(id);
         match serde_json::from_value::<Intent>(detail.clone()) {
             Ok(intent) if step == CHANGE_PHASE => {
+                // It is settled for all tables, and in their places.
+                source.contract().await?.require_all(&migration.tables)?;
                 let Settled { now, .. } = settle(migration, id, &intent, &Taken::default(), &()).await?;
-                settled.push(format!("the step {} → {} was broken off; the phase is {}", intent.from, intent.to, now.phase));
+                settled.push(format!(
+                    "the step {} → {} was broken off; the phase is {}",
+                    intent.from, intent.to, now.phase
+                ));
             }
-            // Every other step of ours is repeated as a whole when the command runs again, so there is nothing to undo.
+            // Every other step of ours is repeated as a whole when the command runs again, so there is
+            // nothing to undo.
             _ => {
-                source.journal_outcome(&migration.actor, id, EntryKind::Undone, &step, &json!({ "why": "broken off" })).await?;
+                source
+                    .journal_outcome(
+                        &migration.actor,
+                        id,
+                        EntryKind::Undone,
+                        &step,
+                        &json!({ "why": "broken off" }),
+                    )
+                    .await?;
                 settled.push(format!("`{step}` was broken off and will be repeated"));
             }
         }

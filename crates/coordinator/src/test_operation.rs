@@ -1,8 +1,9 @@
 //! The coordinated check (R26): the parts of a write's way, each tried where no row can be.
 //!
-//! Capture is fired in a transaction that is rolled back, for a key that no row can have; DynamoDB is written at a place that no row
-//! has, below every version. So no row is read, locked, replaced or removed; no trigger of an application fires; no id, key or
-//! counter is taken; and what a crash leaves is passed over by every reader. What is not proven is said with the result.
+//! Capture is fired in a transaction that is rolled back, for a key that no row can have; DynamoDB is written
+//! at a place that no row has, below every version. So no row is read, locked, replaced or removed; no
+//! trigger of an application fires; no id, key or counter is taken; and what a crash leaves is passed over by
+//! every reader. What is not proven is said with the result.
 
 use lockstep_core::Phase;
 use lockstep_postgres::{CaptureProbe, EntryKind, TableBinding};
@@ -16,7 +17,8 @@ use crate::options::Migration;
 /// Name in the journal.
 const STEP: &str = "test operation";
 /// What a pass says nothing about.
-const NOT_PROVEN: &str = "whether constraints and triggers of the application accept a write: no row was written";
+const NOT_PROVEN: &str =
+    "whether constraints and triggers of the application accept a write: no row was written";
 
 /// One look at one store.
 #[derive(Clone, Debug, Serialize)]
@@ -44,8 +46,8 @@ pub struct TestReport {
     pub not_checked: Vec<String>,
 }
 
-/// Probes both stores for every table; journalled. A store that fails is a failed check and not an error, so that the probe is
-/// always taken out again.
+/// Probes both stores for every table; journalled. A store that fails is a failed check and not an error, so
+/// that the probe is always taken out again.
 ///
 /// # Errors
 /// The journal's.
@@ -54,10 +56,13 @@ pub struct TestReport {
 /// Broken off, it may leave its probe in the target, which every reader passes over and the next run removes.
 pub async fn test_operation(migration: &Migration) -> Result<TestReport> {
     let source = &migration.source;
+    source.require_contract(&migration.tables).await?;
     let phase = source.control().await?.phase;
     let tables: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
-    let id = source.journal_intent(&migration.actor, STEP, &json!({ "tables": tables, "phase": phase })).await?;
-    let mut report = TestReport { passed: false, phase, checks: Vec::new(), not_checked: vec![NOT_PROVEN.to_owned()] };
+    let id =
+        source.journal_intent(&migration.actor, STEP, &json!({ "tables": tables, "phase": phase })).await?;
+    let mut report =
+        TestReport { passed: false, phase, checks: Vec::new(), not_checked: vec![NOT_PROVEN.to_owned()] };
     let run = format!("{}-{:016x}", id.0, rand::random::<u64>());
     for binding in &migration.tables {
         report.capture(migration, binding).await;
@@ -84,7 +89,9 @@ impl TestReport {
             return self.note(binding, what, None, why);
         }
         let (passed, detail) = match migration.source.probe_capture(binding).await {
-            Ok(CaptureProbe::Captured) => (true, "a write and a deletion were marked, and rolled back".to_owned()),
+            Ok(CaptureProbe::Captured) => {
+                (true, "a write and a deletion were marked, and rolled back".to_owned())
+            }
             Ok(CaptureProbe::Off(state)) => match state.require_on(binding.name()) {
                 Err(error) => (false, error.message),
                 Ok(()) => (false, format!("the triggers are {state:?}")),
@@ -101,10 +108,22 @@ impl TestReport {
         match probe.put().await {
             Ok(()) => {
                 let there = probe.is_there().await;
-                self.look(binding, "written in DynamoDB", there, "read back as written", "it is not what was written");
+                self.look(
+                    binding,
+                    "written in DynamoDB",
+                    there,
+                    "read back as written",
+                    "it is not what was written",
+                );
                 let guarded = probe.is_guarded().await;
                 let bad = "the same version was written twice: an older state could replace a newer one";
-                self.look(binding, "guarded in DynamoDB", guarded, "a version that is no newer is refused", bad);
+                self.look(
+                    binding,
+                    "guarded in DynamoDB",
+                    guarded,
+                    "a version that is no newer is refused",
+                    bad,
+                );
             }
             Err(error) => self.note(binding, "written in DynamoDB", Some(false), error.to_string()),
         }
@@ -115,7 +134,14 @@ impl TestReport {
         self.look(binding, "removed in DynamoDB", gone, "nothing is left", "it is still there");
     }
 
-    fn look(&mut self, of: &TableBinding, what: &str, found: lockstep_core::Result<bool>, good: &str, bad: &str) {
+    fn look(
+        &mut self,
+        of: &TableBinding,
+        what: &str,
+        found: lockstep_core::Result<bool>,
+        good: &str,
+        bad: &str,
+    ) {
         match found {
             Ok(true) => self.note(of, what, Some(true), good),
             Ok(false) => self.note(of, what, Some(false), bad),

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 /// How often it is asked. A source that failed over takes longer than this to be back.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often the target tables are described as well. Between, what is gone, set back or made anew shows by its mark.
+/// How often the target tables are described as well. Between, what is gone, set back or created again shows
+/// by its mark.
 const DESCRIBED_EVERY: Duration = Duration::from_secs(60);
 
 /// What is asked of a target table.
@@ -13,11 +14,11 @@ const DESCRIBED_EVERY: Duration = Duration::from_secs(60);
 pub(crate) enum Ask {
     /// Its id and its mark.
     Everything,
-    /// Its mark, if it has one. Whoever makes a table anew loses the mark with it, or brings back an older one.
+    /// Its mark, if it has one. Creating a table again loses the mark with it, or brings back an older one.
     Mark,
 }
 
-/// When it was asked, by whoever works on the same migration in this process. Clones share it.
+/// When it was asked, by any task that works on the same migration in this process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Watch(Arc<Mutex<Asked>>);
 

@@ -32,7 +32,8 @@ pub enum Change {
     Purged,
 }
 
-/// What a page comes to: for each item the newest state only, in the order of the last record of each, and what was met.
+/// What a page comes to: for each item the newest state only, in the order of the last record of each, and
+/// what was met.
 #[derive(Debug, Default)]
 pub struct Folded {
     /// Items that changed.

@@ -15,8 +15,8 @@ pub struct Control {
     pub epoch: Epoch,
     /// Since when.
     pub changed_at: DateTime<Utc>,
-    /// Whether writes wait: only in DynamoOnly, around a flip. What PostgreSQL says of DynamoOnly is always "wait": there, the
-    /// target's record decides; see [`truth`](crate::truth()).
+    /// Whether writes wait: only in DynamoOnly, around a flip. What PostgreSQL says of DynamoOnly is always
+    /// "wait": there, the target's record decides; see [`truth`](crate::truth()).
     pub writes_paused: bool,
 }
 
@@ -43,7 +43,8 @@ pub struct TargetRecord {
     pub since: Epoch,
     /// When it was last changed, by the clock of who did; for people only.
     pub changed_at: DateTime<Utc>,
-    /// Since when the migration is complete: the truth is here for good. For applications nothing else changes.
+    /// Since when the migration is complete: the truth is here for good. For applications nothing else
+    /// changes.
     pub completed_at: Option<DateTime<Utc>>,
 }
 

@@ -1,12 +1,13 @@
 //! How a row and its item differ, field by field (R22).
 //!
-//! Masking is here as well, because it must not be forgotten anywhere: whoever shows a difference to others calls
-//! [`FieldDiff::masked`] first. What it leaves is the column, the path inside a document, and whether a side is NULL, absent
-//! or empty; never a value, unless the table says that the column holds nothing to hide.
+//! Masking is here as well, because it must not be forgotten anywhere: code that shows a difference to others
+//! calls [`FieldDiff::masked`] first. What it leaves is the column, the path inside a document, and whether a
+//! side is NULL, absent or empty; never a value, unless the table says that the column holds nothing to hide.
 
 use serde::{Deserialize, Serialize};
 
-/// Most characters of a value that are kept: enough to see what differs, too few to copy a document into every report.
+/// Most characters of a value that are kept: enough to see what differs, too few to copy a document into
+/// every report.
 const SHOWN_CHARS_MAX: usize = 160;
 /// Characters before the first difference of two long values that are kept, to see where it is.
 const CONTEXT_CHARS: usize = 24;
@@ -65,9 +66,10 @@ impl Difference {
     pub fn of(source: Option<&str>, target: Option<&str>) -> Self {
         let (source, target) = match (source, target) {
             (Some(source), Some(target)) => shown(source, target),
-            (source, target) => {
-                (source.map_or(FieldValue::Null, FieldValue::of), target.map_or(FieldValue::Absent, FieldValue::of))
-            }
+            (source, target) => (
+                source.map_or(FieldValue::Null, FieldValue::of),
+                target.map_or(FieldValue::Absent, FieldValue::of),
+            ),
         };
         Self { path: None, source, target }
     }
@@ -111,7 +113,8 @@ impl FieldDiff {
         }
     }
 
-    /// Without values. Names of members stay where they look like names; others may be data, and are masked as well.
+    /// Without values. Names of members stay where they look like names; others may be data, and are masked
+    /// as well.
     #[must_use]
     pub fn masked(self) -> Self {
         Self {
@@ -127,7 +130,8 @@ impl FieldDiff {
 pub(crate) fn shown(source: &str, target: &str) -> (FieldValue, FieldValue) {
     let same = source.chars().zip(target.chars()).take_while(|(a, b)| a == b).count();
     let from = if same + CONTEXT_CHARS > SHOWN_CHARS_MAX { same - CONTEXT_CHARS } else { 0 };
-    let one = |text: &str| if text.is_empty() { FieldValue::Empty } else { FieldValue::Value(cut(text, from)) };
+    let one =
+        |text: &str| if text.is_empty() { FieldValue::Empty } else { FieldValue::Value(cut(text, from)) };
     (one(source), one(target))
 }
 
@@ -162,7 +166,8 @@ impl Path {
         self.0.push_str(&format!("[{index}]"));
     }
 
-    /// A path that has become too long to read is masked whole from there: half a quoted name could not be told from data.
+    /// A path that has become too long to read is masked whole from there: half a quoted name could not be
+    /// told from data.
     pub(crate) fn into_text(self) -> String {
         if self.0.len() <= PATH_BYTES_MAX {
             self.0
@@ -172,7 +177,8 @@ impl Path {
     }
 }
 
-/// Whether a member is called something that a person would call a field, so that it can be shown and needs no quotes.
+/// Whether a member is called something that a person would call a field, so that it can be shown and needs
+/// no quotes.
 fn is_name(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

@@ -35,14 +35,17 @@ pub trait AnyTable: Send + Sync {
     /// Whether items of this table may expire.
     fn expires(&self) -> bool;
 
+    /// See [`MigratableTable::expiry`].
+    fn expiry(&self) -> String;
+
     /// Turns a source row into its item, without a version.
     ///
     /// # Errors
     /// When the row cannot be held; see [`MigratableTable::encode`].
     fn encode(&self, fields: &mut Fields<'_>) -> Result<Item, Unholdable>;
 
-    /// Turns a source row into its item, its source key as [`AnyTable::key_of_row`] gives it, and the time of its expiry as
-    /// [`AnyTable::expires_at`] does, decoding the row once.
+    /// Turns a source row into its item, its source key as [`AnyTable::key_of_row`] gives it, and the time of
+    /// its expiry as [`AnyTable::expires_at`] does, decoding the row once.
     ///
     /// # Errors
     /// As [`AnyTable::encode`].
@@ -54,7 +57,8 @@ pub trait AnyTable: Send + Sync {
     /// When no DynamoDB key can be formed; then nothing of that row can be in the target either.
     fn target_key(&self, key: &SourceKey) -> Result<TargetKey, Unholdable>;
 
-    /// A source key as capture wrote it, as one SQL literal a key column: spelled as [`AnyTable::key_of_row`] does.
+    /// A source key as capture wrote it, as one SQL literal a key column: spelled as [`AnyTable::key_of_row`]
+    /// does.
     ///
     /// # Errors
     /// When it is not a key of this table.
@@ -84,17 +88,22 @@ pub trait AnyTable: Send + Sync {
     /// When the item is not a row of this table.
     fn place_of_item(&self, attributes: &Attributes) -> Result<TargetKey, Unholdable>;
 
-    /// Compares a source row with an item, column by column, index and expiry attributes included. The values are as they
-    /// are; see [`FieldDiff::masked`].
+    /// Compares a source row with an item, column by column, index and expiry attributes included. The values
+    /// are as they are; see [`FieldDiff::masked`].
     ///
     /// # Errors
     /// Which side does not decode, and why.
-    fn differences(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<FieldDiff>, CompareError>;
+    fn differences(
+        &self,
+        fields: &mut Fields<'_>,
+        attributes: &Attributes,
+    ) -> Result<Vec<FieldDiff>, CompareError>;
 
     /// See [`MigratableTable::reveals`].
     fn reveals(&self, column: &str) -> bool;
 
-    /// Seconds since 1970 after which the row's item may be gone; `None` for never or where the row does not decode.
+    /// Seconds since 1970 after which the row's item may be gone; `None` for never or where the row does not
+    /// decode.
     fn expires_at(&self, fields: &mut Fields<'_>) -> Option<i64>;
 
     /// The names of all business rules.
@@ -107,10 +116,52 @@ pub trait AnyTable: Send + Sync {
     ///
     /// # Errors
     /// As [`AnyTable::encode`]; then the row is counted as unreadable.
-    fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable>;
+    fn encode_judged(
+        &self,
+        fields: &mut Fields<'_>,
+        judgement: &mut Judgement,
+    ) -> Result<EncodedRow, Unholdable>;
 
     /// Judges the row of a live item.
     fn judge_item(&self, item: &dyn ItemView, judgement: &mut Judgement);
+
+    /// Whether a source column of this type, as `format_type()` prints it, can be read as `column`.
+    fn accepts(&self, column: &ColumnSpec, sql_type: &str) -> bool {
+        (column.accepts)(sql_type)
+    }
+
+    /// Whether a column of the source may be absent from [`AnyTable::columns`]: PostgreSQL makes its value
+    /// again by itself.
+    fn omits(&self, _column: &str) -> bool {
+        false
+    }
+
+    /// The expression that a statement reads a column by; `name` is qualified and quoted.
+    fn selected(&self, _column: &ColumnSpec, name: &str) -> String {
+        name.to_owned()
+    }
+
+    /// The expression that a statement writes a column by, from its parameter, as `$3`.
+    fn parameter(&self, _column: &ColumnSpec, place: &str) -> String {
+        place.to_owned()
+    }
+
+    /// Whether the identity of a row is the source's primary key, and not another unique index.
+    fn is_keyed_by_primary_key(&self) -> bool {
+        true
+    }
+
+    /// Whether key expressions print as text what depends on settings of a session, so that a trigger needs
+    /// those of our own sessions.
+    fn key_needs_settings(&self) -> bool {
+        false
+    }
+
+    /// Whether applications write through a store handle, so that capture installs the functions that one
+    /// calls.
+    fn has_store(&self) -> bool {
+        true
+    }
 }
 
 /// A row whose type has been forgotten, on its way from an item to PostgreSQL.
@@ -137,8 +188,8 @@ impl<T: MigratableTable> AnyRow for RowOf<T> {
     }
 }
 
-/// An item without a version, the source key of its row as one SQL literal a key column, and the second since 1970 of its
-/// expiry, if it has one.
+/// An item without a version, the source key of its row as one SQL literal a key column, and the second since
+/// 1970 of its expiry, if it has one.
 pub type EncodedRow = (Item, Vec<String>, Option<i64>);
 
 /// One side of a comparison did not decode.
@@ -192,6 +243,10 @@ impl<T: MigratableTable> AnyTable for T {
         MigratableTable::expires(self)
     }
 
+    fn expiry(&self) -> String {
+        MigratableTable::expiry(self)
+    }
+
     fn encode(&self, fields: &mut Fields<'_>) -> Result<Item, Unholdable> {
         let row = T::Row::from_fields(fields)?;
         encode_row(self, &T::key(&row), row)
@@ -231,17 +286,24 @@ impl<T: MigratableTable> AnyTable for T {
         MigratableTable::target_key(self, &T::Key::from_item(attributes)?)
     }
 
-    fn differences(&self, fields: &mut Fields<'_>, attributes: &Attributes) -> Result<Vec<FieldDiff>, CompareError> {
+    fn differences(
+        &self,
+        fields: &mut Fields<'_>,
+        attributes: &Attributes,
+    ) -> Result<Vec<FieldDiff>, CompareError> {
         let row = T::Row::from_fields(fields).map_err(CompareError::Source)?;
         let expected = MigratableTable::encode(self, &row).map_err(CompareError::Source)?;
         let found = T::decode(attributes).map_err(CompareError::Target)?;
         let mut differing = row.differences(&found);
-        // Attributes that are not columns: keys, index keys, expiry. They are derived, so they must be equal to the letter.
+        // Attributes that are not columns: keys, index keys, expiry. They are derived, so they must be equal
+        // to the letter.
         let is_column = |name: &str| T::Row::COLUMNS.iter().any(|column| column.name == name);
         for (name, value) in expected.iter().filter(|(name, _)| !is_column(name)) {
             let found = attributes.get(*name);
             if found != Some(value) {
-                differing.push(Difference::of(Some(&text_of(value)), found.map(text_of).as_deref()).in_column(name));
+                differing.push(
+                    Difference::of(Some(&text_of(value)), found.map(text_of).as_deref()).in_column(name),
+                );
             }
         }
         let known = |name: &str| expected.get(name).is_some() || is_column(name) || is_bookkeeping(name);
@@ -273,7 +335,11 @@ impl<T: MigratableTable> AnyTable for T {
         MigratableTable::aggregates(self).iter().map(|aggregate| (aggregate.name, aggregate.by)).collect()
     }
 
-    fn encode_judged(&self, fields: &mut Fields<'_>, judgement: &mut Judgement) -> Result<EncodedRow, Unholdable> {
+    fn encode_judged(
+        &self,
+        fields: &mut Fields<'_>,
+        judgement: &mut Judgement,
+    ) -> Result<EncodedRow, Unholdable> {
         let encoded = T::Row::from_fields(fields).and_then(|row| {
             let key = T::key(&row);
             let literals = key.literals()?;
@@ -300,7 +366,8 @@ impl<T: MigratableTable> AnyTable for T {
             Ok(row) => {
                 let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
                 let day = T::DAY_COLUMN.and_then(|column| item.attribute(column));
-                let judged = judgement.judge(&row, self.rules(), MigratableTable::aggregates(self), expires_at_s);
+                let judged =
+                    judgement.judge(&row, self.rules(), MigratableTable::aggregates(self), expires_at_s);
                 let key = || T::key(&row).literals().map_or_else(|_| "[]".to_owned(), |key| json_of(&key));
                 judgement.count(judged, day.and_then(text_in), key);
             }

@@ -17,16 +17,17 @@ pub enum Kind {
     Unknown,
     /// A condition was not met; for a guarded write that is success.
     Refused,
-    /// This row or request can never succeed as it is. Of DynamoDB's answers only those that are about the item.
+    /// This row or request can never succeed as it is. Of DynamoDB's answers only those that are about the
+    /// item.
     Invalid,
     /// Credentials missing, expired, or without the permission.
     Denied,
     /// A table, role or setting is not as it must be; a person has to act.
     Misconfigured,
-    /// A lock was not to be had within its time-out.
+    /// Could not acquire a lock before the timeout.
     Busy,
-    /// This instance's lease is over, so it does not know the phase and serves nothing by it (R19). Nothing was done; it
-    /// recovers by itself as soon as the source answers.
+    /// This instance's lease is over, so it does not know the phase and serves nothing by it (R19). Nothing
+    /// was done; it recovers by itself as soon as the source answers.
     Fenced,
 }
 
@@ -42,9 +43,10 @@ pub enum Retry {
 }
 
 impl Kind {
-    /// Whether who runs until it is told to stop tries again after it. `began_well`: it has worked before. Then rights that are
-    /// missing, and a table that is not there, are outages like others: 1. A password is rotated, a role is edited, a region
-    /// fails over. 2. A relay that ends there leaves everything pending. 3. It was a matter of minutes.
+    /// Whether who runs until it is told to stop tries again after it. `began_well`: it has worked before.
+    /// Then rights that are missing, and a table that is not there, are outages like others: 1. A password is
+    /// rotated, a role is edited, a region fails over. 2. A relay that ends there leaves everything pending. 3.
+    /// It was a matter of minutes.
     pub fn may_pass(self, side: Side, began_well: bool) -> bool {
         match self {
             Self::Throttled | Self::Unavailable | Self::Unknown | Self::Busy | Self::Fenced => true,
@@ -131,7 +133,7 @@ impl Error {
                 None => e.message().to_owned(),
             },
             sqlx::Error::PoolTimedOut => {
-                "no connection was to be had in time: PostgreSQL does not answer, or every connection of the pool is \
+                "could not get a connection before the timeout: PostgreSQL does not answer, or every connection of the pool is \
                  busy, or the server takes no writes (a replica, as after a failover); check that the server is up, or raise \
                  source.connections_max"
                     .to_owned()
@@ -148,7 +150,8 @@ impl Error {
 
     /// Whether DynamoDB refused the request as invalid, whatever it was about.
     pub fn is_validation(&self) -> bool {
-        self.side == Side::Target && (self.kind == Kind::Invalid || self.message.starts_with("ValidationException"))
+        self.side == Side::Target
+            && (self.kind == Kind::Invalid || self.message.starts_with("ValidationException"))
     }
 
     /// The SQLSTATE, where PostgreSQL gave one.
@@ -158,15 +161,17 @@ impl Error {
     }
 }
 
-/// What an error of the driver means. Beside the server's own errors (see [`sqlstate`]) there is what happens to a connection.
+/// What an error of the driver means. Beside the server's own errors (see [`sqlstate`]) there is what happens
+/// to a connection.
 fn kind_of_sqlx(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::Database(e) => sqlstate::kind(e.code().as_deref().unwrap_or_default()),
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-            Kind::Unavailable
-        }
-        // What answers is no PostgreSQL, or was cut off: a server that hangs up while it is greeted, as it does when it goes down,
-        // or a pooler or a proxy that says something else.
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => Kind::Unavailable,
+        // What answers is no PostgreSQL, or was cut off: a server that hangs up while it is greeted, as it
+        // does when it goes down, or a pooler or a proxy that says something else.
         sqlx::Error::Protocol(_) => Kind::Unavailable,
         // A handshake that was cut off says nothing of certificates.
         sqlx::Error::Tls(cause) if is_cut_off(cause.as_ref()) => Kind::Unavailable,
@@ -211,10 +216,12 @@ mod tests {
         let hang_up = async {
             let (mut greeted, _) = server.accept().await.expect("a client");
             let mut request = [0; 8];
-            tokio::io::AsyncReadExt::read_exact(&mut greeted, &mut request).await.expect("it asks for encryption");
+            tokio::io::AsyncReadExt::read_exact(&mut greeted, &mut request)
+                .await
+                .expect("it asks for encryption");
         };
         let (connected, ()) = tokio::join!(PgConnection::connect(&url), hang_up);
-        let error = connected.expect_err("nobody answers");
+        let error = connected.expect_err("no server answers");
         assert_eq!(kind_of_sqlx(&error), Kind::Unavailable, "{error}");
     }
 }

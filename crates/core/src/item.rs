@@ -13,8 +13,8 @@ use crate::view::ItemView;
 pub const VERSION_ATTRIBUTE: &str = "_v";
 /// Present on a tombstone: the row was deleted at the item's version (I3).
 pub const DELETED_ATTRIBUTE: &str = "_deleted";
-/// Names the last writers of an item while the target is the truth, so that a lost reply can be looked up (I8). It is no part
-/// of the row.
+/// Names the last writers of an item while the target is the truth, so that a lost reply can be looked up
+/// (I8). It is no part of the row.
 pub const WRITERS_ATTRIBUTE: &str = "_w";
 /// Carries the expiry in seconds since 1970, where the table has one.
 pub const TTL_ATTRIBUTE: &str = "ttl";
@@ -82,7 +82,8 @@ impl Item {
         self.0.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Size as DynamoDB counts it (Developer Guide, "DynamoDB item sizes and formats"), an upper bound for numbers.
+    /// Size as DynamoDB counts it (Developer Guide, "DynamoDB item sizes and formats"), an upper bound for
+    /// numbers.
     pub fn bytes(&self) -> usize {
         self.0.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
     }
@@ -92,10 +93,12 @@ impl Item {
         self.bytes().div_ceil(WRITE_UNIT_BYTES).max(1)
     }
 
-    /// Write units of putting this item where there is none: the table's, and those of each index that it appears in.
+    /// Write units of putting this item where there is none: the table's, and those of each index that it
+    /// appears in.
     pub fn write_units_with(&self, indexes: &[Index]) -> usize {
         let has = |attribute: &KeyAttribute| self.get(attribute.name).is_some();
-        let appears = indexes.iter().filter(|index| has(&index.partition) && index.sort.as_ref().is_none_or(has));
+        let appears =
+            indexes.iter().filter(|index| has(&index.partition) && index.sort.as_ref().is_none_or(has));
         // Keys alone are of less than one unit.
         let of_index = |index: &Index| if index.whole_items { self.write_units() } else { 1 };
         self.write_units() + appears.map(of_index).sum::<usize>()
@@ -109,7 +112,9 @@ impl Item {
         // The version is added later; leave room for it.
         let bytes = self.bytes() + VERSION_ATTRIBUTE.len() + 12;
         if bytes > ITEM_BYTES_MAX {
-            return Err(Unholdable::because(format!("the item has {bytes} bytes; DynamoDB holds {ITEM_BYTES_MAX}")));
+            return Err(Unholdable::because(format!(
+                "the item has {bytes} bytes; DynamoDB holds {ITEM_BYTES_MAX}"
+            )));
         }
         Ok(())
     }
@@ -121,7 +126,9 @@ fn value_bytes(value: &AttributeValue) -> usize {
         // A byte per two digits, one for the sign, one more: never more than the text and two.
         AttributeValue::N(text) => text.len().div_ceil(2) + 2,
         AttributeValue::B(blob) => blob.as_ref().len(),
-        AttributeValue::M(map) => 3 + map.iter().map(|(name, value)| name.len() + value_bytes(value) + 1).sum::<usize>(),
+        AttributeValue::M(map) => {
+            3 + map.iter().map(|(name, value)| name.len() + value_bytes(value) + 1).sum::<usize>()
+        }
         AttributeValue::L(list) => 3 + list.iter().map(|value| value_bytes(value) + 1).sum::<usize>(),
         AttributeValue::Ss(set) | AttributeValue::Ns(set) => set.iter().map(String::len).sum(),
         _ => 1,
@@ -156,7 +163,12 @@ mod tests {
     #[test]
     fn the_units_of_an_item_count_each_index_that_it_appears_in() {
         let attribute = |name| KeyAttribute { name, key_type: KeyType::S };
-        let index = |name, partition, whole_items| Index { name, partition: attribute(partition), sort: None, whole_items };
+        let index = |name, partition, whole_items| Index {
+            name,
+            partition: attribute(partition),
+            sort: None,
+            whole_items,
+        };
         let indexes = [index("whole", "a", true), index("keys", "a", false), index("sparse", "absent", true)];
         let mut item = Item::default();
         item.push("a", AttributeValue::S("x".repeat(2_500)));

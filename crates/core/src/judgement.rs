@@ -1,8 +1,10 @@
-//! What the rows of one side come to: which business rules they break, what they add up to, how many there are a day (R25).
+//! What the rows of one side come to: which business rules they break, what they add up to, how many there
+//! are a day (R25).
 //!
-//! A pass judges each row while it has it at hand, so nothing is read for this. Everything adds up in any order: each worker
-//! has a [`Judgement`] of its own, and they are merged. Sums are exact integers at the values' scale, so two sides that hold
-//! the same rows have the same sums to the last digit. Memory is bounded by `GROUPS_MAX` and `KEYS_MAX`, not by rows.
+//! A pass judges each row while it has it at hand, so nothing is read for this. Everything adds up in any
+//! order: each worker has a [`Judgement`] of its own, and they are merged. Sums are exact integers at the
+//! values' scale, so two sides that hold the same rows have the same sums to the last digit. Memory is
+//! bounded by `GROUPS_MAX` and `KEYS_MAX`, not by rows.
 
 mod judged_row;
 
@@ -13,7 +15,8 @@ use rust_decimal::Decimal;
 
 use judged_row::JudgedRow;
 
-/// Most groups of one table that are added up one by one, all its sums together; what comes after is in the totals only.
+/// Most groups of one table that are added up one by one, all its sums together; what comes after is in the
+/// totals only.
 pub(crate) const GROUPS_MAX: usize = 100_000;
 /// Most keys that are named for a rule that is broken.
 pub(crate) const KEYS_MAX: usize = 10;
@@ -80,7 +83,9 @@ impl ExactSum {
 
     fn add(&mut self, other: Self) {
         let scale = self.scale.max(other.scale);
-        let at_scale = |sum: Self| 10_i128.checked_pow(scale - sum.scale).and_then(|power| sum.mantissa.checked_mul(power));
+        let at_scale = |sum: Self| {
+            10_i128.checked_pow(scale - sum.scale).and_then(|power| sum.mantissa.checked_mul(power))
+        };
         let added = at_scale(*self).zip(at_scale(other)).and_then(|(a, b)| a.checked_add(b));
         *self = match added {
             Some(mantissa) => Self { mantissa, scale, overflowed: self.overflowed || other.overflowed },
@@ -155,8 +160,8 @@ pub struct Judgement {
     pub groups_cut: bool,
     /// Rows of each UTC day, where the table has one.
     pub days: BTreeMap<String, u64>,
-    /// Rows whose expiry is not after this moment, in seconds since 1970, are in no sum and no day: their items may be gone
-    /// already. Both sides must be judged as of the same moment.
+    /// Rows whose expiry is not after this moment, in seconds since 1970, are in no sum and no day: their
+    /// items may be gone already. Both sides must be judged as of the same moment.
     pub as_of_s: i64,
     /// The last row's, whose memory serves for the next one.
     spare: JudgedRow,

@@ -9,8 +9,8 @@ use crate::column::Unholdable;
 use crate::item::{Attributes, Item, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
 use crate::view::ItemView;
 
-/// A row's key in the source: its primary key and every column the target key is derived from, as the JSON array that
-/// PostgreSQL built. It is what the pending set and the dead letters are keyed by.
+/// A row's key in the source: its primary key and every column the target key is derived from, as the JSON
+/// array that PostgreSQL built. It is what the pending set and the dead letters are keyed by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SourceKey(pub Vec<serde_json::Value>);
@@ -111,7 +111,8 @@ impl TargetSchema {
 
     /// Every attribute that is a key somewhere, each once.
     pub fn key_attributes(&self) -> Vec<KeyAttribute> {
-        let of_indexes = self.indexes.iter().flat_map(|index| std::iter::once(index.partition).chain(index.sort));
+        let of_indexes =
+            self.indexes.iter().flat_map(|index| std::iter::once(index.partition).chain(index.sort));
         let mut all: Vec<KeyAttribute> = Vec::new();
         for attribute in self.key().chain(of_indexes) {
             if !all.iter().any(|known| known.name == attribute.name) {
@@ -127,8 +128,11 @@ impl TargetSchema {
     /// Names the attribute: empty, or longer than DynamoDB allows.
     pub fn check_keys(&self, item: &Item) -> Result<(), Unholdable> {
         let partitions = std::iter::once(PK).chain(self.indexes.iter().map(|index| index.partition.name));
-        let sorts = std::iter::once(SK).chain(self.indexes.iter().filter_map(|index| index.sort).map(|sort| sort.name));
-        let limits = partitions.map(|name| (name, PARTITION_KEY_BYTES_MAX)).chain(sorts.map(|name| (name, SORT_KEY_BYTES_MAX)));
+        let sorts = std::iter::once(SK)
+            .chain(self.indexes.iter().filter_map(|index| index.sort).map(|sort| sort.name));
+        let limits = partitions
+            .map(|name| (name, PARTITION_KEY_BYTES_MAX))
+            .chain(sorts.map(|name| (name, SORT_KEY_BYTES_MAX)));
         for (name, bytes_max) in limits {
             if let Some(AttributeValue::S(text)) = item.get(name) {
                 check_length(text, bytes_max).map_err(|e| e.of(name))?;
@@ -146,13 +150,15 @@ const RESERVED_DIGITS: usize = 38;
 fn check_length(text: &str, bytes_max: usize) -> Result<(), Unholdable> {
     match text.len() {
         0 => Err(Unholdable::because("is empty, which a DynamoDB key may not be")),
-        n if n > bytes_max => Err(Unholdable::because(format!("has {n} bytes; a DynamoDB key of its kind holds {bytes_max}"))),
+        n if n > bytes_max => {
+            Err(Unholdable::because(format!("has {n} bytes; a DynamoDB key of its kind holds {bytes_max}")))
+        }
         _ => Ok(()),
     }
 }
 
-/// A sort key in the order of times, and of ids within a time: `{at}#{id}`, the id padded with zeros to 19 characters. One is made
-/// for each row, so it is put together by hand.
+/// A sort key in the order of times, and of ids within a time: `{at}#{id}`, the id padded with zeros to 19
+/// characters. One is made for each row, so it is put together by hand.
 pub fn time_and_id(at: &str, id: i64) -> String {
     let Ok(positive) = u64::try_from(id) else {
         // No identity is, but a column may hold it.
@@ -207,8 +213,9 @@ impl TargetKey {
     /// Checks the lengths of string keys, and that the place is none that Lockstep keeps for itself.
     ///
     /// # Errors
-    /// When a part is empty or too long, or the place is Lockstep's own: 1. A dictionary has the word `lockstep-history` as its
-    /// key. 2. Its row moves to the place of the table's mark. 3. The next mark makes a tombstone of it.
+    /// When a part is empty or too long, or the place is Lockstep's own: 1. A dictionary has the word
+    /// `lockstep-history` as its key. 2. Its row moves to the place of the table's mark. 3. The next mark
+    /// makes a tombstone of it.
     pub fn check(&self) -> Result<(), Unholdable> {
         if self.is_reserved() {
             return Err(Unholdable::because("is the place of an item of Lockstep's own").of(PK));
@@ -227,7 +234,9 @@ impl TargetKey {
         match &self.partition {
             AttributeValue::S(text) => RESERVED.iter().any(|start| text.starts_with(start)),
             // Each of them has 38 digits and is negative; no number that a column counts by comes near.
-            AttributeValue::N(text) => text.strip_prefix('-').is_some_and(|digits| digits.len() >= RESERVED_DIGITS),
+            AttributeValue::N(text) => {
+                text.strip_prefix('-').is_some_and(|digits| digits.len() >= RESERVED_DIGITS)
+            }
             _ => false,
         }
     }
@@ -272,7 +281,10 @@ mod tests {
 
     #[track_caller]
     fn check(id: i64) {
-        assert_eq!(time_and_id("2026-01-31T23:59:59.000001Z", id), format!("2026-01-31T23:59:59.000001Z#{id:019}"));
+        assert_eq!(
+            time_and_id("2026-01-31T23:59:59.000001Z", id),
+            format!("2026-01-31T23:59:59.000001Z#{id:019}")
+        );
     }
 
     #[test]

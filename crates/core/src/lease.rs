@@ -52,8 +52,8 @@ pub struct InstanceRow {
     pub renewals: i64,
     /// When it did last, by the source's clock.
     pub renewed_at: DateTime<Utc>,
-    /// What is left of its lease in milliseconds, by the source's clock; negative when it is over. For people: no decision
-    /// hangs on it, because that clock may be set.
+    /// What is left of its lease in milliseconds, by the source's clock; negative when it is over. For
+    /// people: no decision hangs on it, because that clock may be set.
     pub lease_left_ms: i64,
     /// See [`InstanceState`].
     pub state: InstanceState,

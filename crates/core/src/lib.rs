@@ -1,14 +1,15 @@
 //! Lockstep's core: what a table is, and how a row is captured, versioned and written so that none is lost.
 //!
-//! Words: *source* is PostgreSQL, *target* is DynamoDB, *truth* is the store whose answer counts in this phase. A
-//! *version* orders the states of one row. The *pending set* holds the keys whose newest state may not be in the target
-//! yet. A *tombstone* is a target item that says "deleted at version v". An *epoch* counts phase changes; the *barrier*
-//! is what makes a phase change atomic. The invariants I1…I11 are listed in ARCHITECTURE.md.
+//! Words: *source* is PostgreSQL, *target* is DynamoDB, *truth* is the store whose answer counts in this
+//! phase. A *version* orders the states of one row. The *pending set* holds the keys whose newest state may
+//! not be in the target yet. A *tombstone* is a target item that says "deleted at version v". An *epoch*
+//! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants I1…I11 are listed
+//! in ARCHITECTURE.md.
 //!
-//! Words only: no I/O, no clock, no runtime. Read the modules in this order: [`Phase`] and [`Version`]; [`Column`], [`Row`],
-//! [`FieldDiff`], [`Item`], the keys and [`ItemView`]; [`Judgement`]; [`MigratableTable`] and its object-safe twin
-//! [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth); [`InstanceRow`] (a lease); [`Window`];
-//! [`Change`] (what a stream says).
+//! Words only: no I/O, no clock, no runtime. Read the modules in this order: [`Phase`] and [`Version`];
+//! [`Column`], [`Row`], [`FieldDiff`], [`Item`], the keys and [`ItemView`]; [`Judgement`];
+//! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both
+//! [`truth`](mod@truth); [`InstanceRow`] (a lease); [`Window`]; [`Change`] (what a stream says).
 
 mod change;
 mod column;
@@ -29,17 +30,20 @@ mod view;
 mod window;
 
 pub use change::{Change, Folded, FoldedItem, RETENTION, Saved};
-pub use column::{Column, ColumnTypes, Json, Scaled, Unholdable, fixed_width, parse_fixed_width};
+pub use column::{Column, ColumnTypes, Json, Scaled, Unholdable, bind_text, fixed_width, parse_fixed_width};
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};
 pub use error::{Doing, Error, Kind, Result, Retry, Side, passwords_refused, read_only_refusals};
 pub use item::{
-    Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES, WRITERS_ATTRIBUTE,
-    attributes_bytes, is_bookkeeping, is_tombstone, version_of,
+    Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES,
+    WRITERS_ATTRIBUTE, attributes_bytes, is_bookkeeping, is_tombstone, version_of,
 };
 pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Total};
-pub use key::{Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_id};
+pub use key::{
+    Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place,
+    time_and_id,
+};
 pub use lease::{InstanceRow, InstanceState, Registration};
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};

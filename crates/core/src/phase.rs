@@ -77,7 +77,8 @@ impl FromStr for Phase {
 
     /// Accepts every phase's name and its aliases, whatever the case and with or without `-` and `_`.
     fn from_str(text: &str) -> Result<Self, UnknownPhase> {
-        let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+        let plain: String =
+            text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
         match plain.as_str() {
             "postgresonly" | "sqlonly" | "postgresqlonly" => Ok(Self::PostgresOnly),
             "dualwrite" => Ok(Self::DualWrite),

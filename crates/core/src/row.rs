@@ -45,7 +45,8 @@ pub trait Row: Sized + Clone + Send + Sync + std::fmt::Debug + PartialEq + 'stat
     /// Names the column that DynamoDB cannot hold.
     fn into_item(self, item: &mut Item) -> Result<(), Unholdable>;
 
-    /// The row as PostgreSQL would hold it in columns of these types; see [`Column::fitted`](crate::Column::fitted).
+    /// The row as PostgreSQL would hold it in columns of these types; see
+    /// [`Column::fitted`](crate::Column::fitted).
     ///
     /// # Errors
     /// Names the column whose value PostgreSQL would refuse.

@@ -13,16 +13,18 @@ use crate::view::ItemView;
 
 /// A table that Lockstep can move.
 ///
-/// The framework calls every method from many tasks at once and as often as it likes, so all of them must be pure: the
-/// same row gives the same keys on every machine and in every run. [`MigratableTable::layout`] names whatever
-/// configuration changes that, and a migration under way refuses to go on under another layout.
+/// The framework calls every method from many tasks at once and as often as it likes, so all of them must be
+/// pure: the same row gives the same keys on every machine and in every run. [`MigratableTable::layout`]
+/// names whatever configuration changes that, and a migration under way refuses to go on under another
+/// layout.
 pub trait MigratableTable: Send + Sync + 'static {
     /// One row of the source.
     type Row: Row;
     /// The primary key, then every other column that the target key is derived from.
     type Key: Row;
 
-    /// Name of the table in configuration, reports and control tables; also the default of both relations' names.
+    /// Name of the table in configuration, reports and control tables; also the default of both relations'
+    /// names.
     const NAME: &'static str;
     /// How many columns of [`MigratableTable::Key`], counted from the first, are the source's primary key.
     const PRIMARY_KEY_COLUMNS: usize = 1;
@@ -40,8 +42,8 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// When the key cannot be a DynamoDB key.
     fn target_key(&self, key: &Self::Key) -> Result<TargetKey, Unholdable>;
 
-    /// Adds the attributes that are the partition keys of indexes, to an item that has nothing else in it. An attribute left out
-    /// leaves the row out of that index.
+    /// Adds the attributes that are the partition keys of indexes, to an item that has nothing else in it. An
+    /// attribute left out leaves the row out of that index.
     ///
     /// # Errors
     /// When an index key cannot be formed.
@@ -50,6 +52,12 @@ pub trait MigratableTable: Send + Sync + 'static {
     /// Whether items of this table may expire, so that expiry is switched on for the target table.
     fn expires(&self) -> bool {
         false
+    }
+
+    /// Names every setting that decides when items expire. It is fixed once a migration has begun: a process
+    /// with another one would give items another end than the others do.
+    fn expiry(&self) -> String {
+        if self.expires() { "on".to_owned() } else { "off".to_owned() }
     }
 
     /// When DynamoDB may remove the item; `None` keeps it for ever.
@@ -62,9 +70,9 @@ pub trait MigratableTable: Send + Sync + 'static {
         String::new()
     }
 
-    /// Whether reports that are passed on may show the values of a column, or of an attribute that is derived from columns.
-    /// Everything is masked unless this says otherwise, and the default shows only what the source key consists of, because
-    /// a finding that cannot be looked up is of no use.
+    /// Whether reports that are passed on may show the values of a column, or of an attribute that is derived
+    /// from columns. Everything is masked unless this says otherwise, and the default shows only what the
+    /// source key consists of, because a finding that cannot be looked up is of no use.
     fn reveals(&self, column: &str) -> bool {
         Self::Key::COLUMNS.iter().any(|of_key| of_key.name == column)
     }
@@ -84,8 +92,9 @@ pub trait MigratableTable: Send + Sync + 'static {
         &[]
     }
 
-    /// The row as an item, without a version. Not to be replaced: what an item consists of is said by the methods above, and rows that
-    /// come from PostgreSQL are taken apart by them without passing through here.
+    /// The row as an item, without a version. Not to be replaced: what an item consists of is said by the
+    /// methods above, and rows that come from PostgreSQL are taken apart by them without passing through
+    /// here.
     ///
     /// # Errors
     /// When DynamoDB cannot hold the row; it is then dead-lettered, never altered to fit (R4).
@@ -102,11 +111,17 @@ pub trait MigratableTable: Send + Sync + 'static {
     }
 }
 
-/// [`MigratableTable::encode`] of a row that nobody needs any more, and whose key is at hand: its texts are moved, not copied.
-pub(crate) fn encode_row<T: MigratableTable + ?Sized>(table: &T, key: &T::Key, row: T::Row) -> Result<Item, Unholdable> {
+/// [`MigratableTable::encode`] of a row that the caller does not need any more, and whose key is at hand: its
+/// texts are moved, not copied.
+pub(crate) fn encode_row<T: MigratableTable + ?Sized>(
+    table: &T,
+    key: &T::Key,
+    row: T::Row,
+) -> Result<Item, Unholdable> {
     let key = table.target_key(key)?;
     key.check()?;
-    // What follows from the row is made before it is taken apart; that a column cannot be held is told first all the same.
+    // What follows from the row is made before it is taken apart; that a column cannot be held is told first
+    // all the same.
     let mut derived = Item::with_capacity(T::TARGET.indexes.len() + 1);
     let of_indexes = table.index_attributes(&row, &mut derived);
     if let Some(at) = table.expires_at(&row) {

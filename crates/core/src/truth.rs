@@ -1,8 +1,8 @@
 //! In which store the truth is, and how it moves from one to the other.
 //!
-//! The control record lives with the truth: in PostgreSQL up to HybridRead, in DynamoDB in DynamoOnly, so that an application
-//! needs only the store that it works on. Each move is *decided* by one write to the store that the truth leaves, and then
-//! *copied* to the other one. Epochs grow over both stores together.
+//! The control record lives with the truth: in PostgreSQL up to HybridRead, in DynamoDB in DynamoOnly, so
+//! that an application needs only the store that it works on. Each move is *decided* by one write to the
+//! store that the truth leaves, and then *copied* to the other one. Epochs grow over both stores together.
 //!
 //! # Which record wins
 //!
@@ -10,36 +10,38 @@
 //! |---|---|---|
 //! | not DynamoOnly, epoch *s* | nothing, or not DynamoOnly at an epoch ≤ *s* | in PostgreSQL |
 //! | not DynamoOnly, *s* | anything at an epoch > *s* | where DynamoDB says: PostgreSQL has lost history (`doctor`) |
-//! | not DynamoOnly, *s* | DynamoOnly at an epoch ≤ *s* | nobody knows: no order of our writes makes this (`doctor`) |
-//! | DynamoOnly, *s* | nothing, or an epoch < *s* | moving to DynamoDB: decided, not yet copied; nobody writes. Once somebody may have written there, it was lost (`doctor`) |
+//! | not DynamoOnly, *s* | DynamoOnly at an epoch ≤ *s* | not known: no order of our writes makes this (`doctor`) |
+//! | DynamoOnly, *s* | nothing, or an epoch < *s* | moving to DynamoDB: decided, not yet copied; no application writes. Once somebody may have written there, it was lost (`doctor`) |
 //! | DynamoOnly, *s* | DynamoOnly at an epoch ≥ *s* | in DynamoDB |
-//! | DynamoOnly, *s* | not DynamoOnly, > *s* | moving back to PostgreSQL: decided, not yet copied; nobody writes |
+//! | DynamoOnly, *s* | not DynamoOnly, > *s* | moving back to PostgreSQL: decided, not yet copied; no application writes |
 //! | no answer | DynamoOnly | in DynamoDB: the way back is decided here first, so it has not begun |
-//! | no answer | anything else | nobody can say until PostgreSQL answers |
+//! | no answer | anything else | unknown until PostgreSQL answers |
 //!
-//! Whoever reads only PostgreSQL reads in DynamoOnly: the truth is in DynamoDB since this epoch, do not write here. Pauses in
-//! DynamoDB raise its epoch further; PostgreSQL does not follow them.
+//! A reader of PostgreSQL alone reads in DynamoOnly: the truth is in DynamoDB since this epoch, do not write
+//! here. Pauses in DynamoDB raise its epoch further; PostgreSQL does not follow them.
 //!
 //! # What a crash leaves, and who mends it
 //!
-//! Between decision and copy nobody can write: on the way there PostgreSQL refuses and DynamoDB has no record that opens it;
-//! on the way back DynamoDB's record sends everyone to PostgreSQL, which still refuses. The next coordinator calls `mend`,
-//! which repeats the copy; both copies change nothing when they are repeated or come late. Before the decision there is
-//! nothing to mend but a pause, which the coordinator opens again or goes on from. A record that was lost after writes were let
-//! go on looks like one that was not copied yet, and only the journal tells one from the other.
+//! Between decision and copy no application can write: on the way there PostgreSQL refuses and DynamoDB has
+//! no record that opens it; on the way back DynamoDB's record sends everyone to PostgreSQL, which still
+//! refuses. The next coordinator calls `mend`, which repeats the copy; both copies change nothing when they
+//! are repeated or come late. Before the decision there is nothing to mend but a pause, which the coordinator
+//! opens again or goes on from. A record that was lost after writes were let go on looks like one that was
+//! not copied yet, and only the journal tells one from the other.
 //!
 //! # Writes that come late
 //!
-//! PostgreSQL's barrier cannot stop writes in DynamoOnly. What stops them is this: 1. A write holds a permit of its epoch, and an
-//! instance acknowledges a pause when no permit of an earlier epoch is out. 2. A request is sent only under a lease, waits
-//! for its answer no longer than the lease, and what is answered later is not acknowledged but unknown (I8). So every
-//! *acknowledged* write was in DynamoDB before the coordinator has seen the acknowledgement or waited the lease out, and with
-//! that before the reverse feed is drained (I7). 3. A request that was given up may still be applied later, at most until
-//! its signature expires. It is unacknowledged, and harmless where its item has moved on, for it names the version that it
-//! replaces. Where it has not, it leaves a *late state* of an old epoch in DynamoDB after the flip back: nobody was told of
-//! it, but the stores differ. So the reverse feed must stay open for the request lifetime after a flip back, and mark the
-//! key of each record that still comes in with a version below the new epoch as pending: the relay then puts the truth over
-//! it under a version that outranks it.
+//! PostgreSQL's barrier cannot stop writes in DynamoOnly. What stops them is this: 1. A write holds a permit
+//! of its epoch, and an instance acknowledges a pause when no permit of an earlier epoch is out. 2. A request
+//! is sent only under a lease, waits for its answer no longer than the lease, and what is answered later is
+//! not acknowledged but unknown (I8). So every *acknowledged* write was in DynamoDB before the coordinator
+//! has seen the acknowledgement or waited the lease out, and with that before the reverse feed is drained
+//! (I7). 3. A request that was given up may still be applied later, at most until its signature expires. It
+//! is unacknowledged, and harmless where its item has moved on, for it names the version that it replaces.
+//! Where it has not, it leaves a *late state* of an old epoch in DynamoDB after the flip back: no caller was
+//! told of it, but the stores differ. So the reverse feed must stay open for the request lifetime after a
+//! flip back, and mark the key of each record that still comes in with a version below the new epoch as
+//! pending: the relay then puts the truth over it under a version that outranks it.
 
 use crate::control::{Control, TargetRecord};
 use crate::phase::Phase;
@@ -54,7 +56,8 @@ pub enum Truth {
     InTarget,
     /// On its way to DynamoDB since this epoch: the coordinator's `mend` finishes the step.
     ToTarget(Epoch),
-    /// On its way back to PostgreSQL, which is to be in this phase and epoch: the coordinator's `mend` finishes the step.
+    /// On its way back to PostgreSQL, which is to be in this phase and epoch: the coordinator's `mend`
+    /// finishes the step.
     ToSource(Phase, Epoch),
     /// The records contradict each other: a store has lost history.
     Lost,

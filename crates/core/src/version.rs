@@ -18,9 +18,10 @@ impl Epoch {
 
     /// The value to which the version sequence is set when this epoch begins.
     ///
-    /// The sequence carries the epoch, rather than each writer reading it from the control table, because a sequence
-    /// has no snapshot. 1. A REPEATABLE READ transaction takes its snapshot. 2. The phase changes. 3. The transaction
-    /// writes; from the control table it would read the old epoch, and its newest state would lose against older ones.
+    /// The sequence carries the epoch, rather than each writer reading it from the control table, because a
+    /// sequence has no snapshot. 1. A REPEATABLE READ transaction takes its snapshot. 2. The phase changes. 3.
+    /// The transaction writes; from the control table it would read the old epoch, and its newest state would
+    /// lose against older ones.
     pub fn floor(self) -> i64 {
         self.0 << EPOCH_SHIFT
     }
@@ -32,7 +33,8 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// The number that orders the states of one row: `epoch << 40 | counter`. The target keeps the higher one (I2).
+/// The number that orders the states of one row: `epoch << 40 | counter`. The target keeps the higher one
+/// (I2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub i64);

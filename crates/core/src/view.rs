@@ -1,6 +1,7 @@
 //! Looking at an item wherever it is: decoded by the SDK, or still in the bytes of a page.
 //!
-//! Whatever reads items goes through here, so that there is one rule of what an item says, and not one for each form of it.
+//! Whatever reads items goes through here, so that there is one rule of what an item says, and not one for
+//! each form of it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 

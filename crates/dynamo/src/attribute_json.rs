@@ -1,7 +1,7 @@
 //! Reading the JSON of one attribute: `{"S":"text"}`, `{"N":"1.5"}`, `{"L":[{"BOOL":true}]}`.
 //!
-//! See `page_json` for what it is held to. What a column can be is borrowed; the rest, which only items that nobody of ours wrote
-//! can have, is read into the SDK's own type.
+//! See `page_json` for what it is held to. What a column can be is borrowed; the rest, which only items that
+//! another program wrote can have, is read into the SDK's own type.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -70,24 +70,36 @@ impl<'de> Visitor<'de> for OneValue {
                 "N" => map.next_value_seed(TextOrNull)?.map(Held::N),
                 "BOOL" => map.next_value::<Option<bool>>()?.map(Held::Bool),
                 "NULL" => map.next_value::<Option<bool>>()?.map(|is| Held::Other(AttributeValue::Null(is))),
-                "B" => map.next_value::<Option<Bytes>>()?.map(|Bytes(blob)| Held::Other(AttributeValue::B(blob))),
+                "B" => {
+                    map.next_value::<Option<Bytes>>()?.map(|Bytes(blob)| Held::Other(AttributeValue::B(blob)))
+                }
                 "M" => map.next_value::<Option<HashMap<String, Whole>>>()?.map(|members| {
-                    Held::Other(AttributeValue::M(members.into_iter().map(|(name, Whole(value))| (name, value)).collect()))
+                    Held::Other(AttributeValue::M(
+                        members.into_iter().map(|(name, Whole(value))| (name, value)).collect(),
+                    ))
                 }),
-                "L" => map
-                    .next_value::<Option<Vec<Whole>>>()?
-                    .map(|elements| Held::Other(AttributeValue::L(elements.into_iter().map(|Whole(value)| value).collect()))),
-                "SS" => map.next_value::<Option<Vec<String>>>()?.map(|set| Held::Other(AttributeValue::Ss(set))),
-                "NS" => map.next_value::<Option<Vec<String>>>()?.map(|set| Held::Other(AttributeValue::Ns(set))),
-                "BS" => map
-                    .next_value::<Option<Vec<Bytes>>>()?
-                    .map(|set| Held::Other(AttributeValue::Bs(set.into_iter().map(|Bytes(blob)| blob).collect()))),
+                "L" => map.next_value::<Option<Vec<Whole>>>()?.map(|elements| {
+                    Held::Other(AttributeValue::L(elements.into_iter().map(|Whole(value)| value).collect()))
+                }),
+                "SS" => {
+                    map.next_value::<Option<Vec<String>>>()?.map(|set| Held::Other(AttributeValue::Ss(set)))
+                }
+                "NS" => {
+                    map.next_value::<Option<Vec<String>>>()?.map(|set| Held::Other(AttributeValue::Ns(set)))
+                }
+                "BS" => map.next_value::<Option<Vec<Bytes>>>()?.map(|set| {
+                    Held::Other(AttributeValue::Bs(set.into_iter().map(|Bytes(blob)| blob).collect()))
+                }),
                 "__type" => {
                     map.next_value::<IgnoredAny>()?;
                     None
                 }
                 // DynamoDB has no other. To pass over it would be to call two items equal that may not be.
-                _ => return Err(A::Error::custom("an attribute is of a type that this program does not know")),
+                _ => {
+                    return Err(A::Error::custom(
+                        "an attribute is of a type that this program does not know",
+                    ));
+                }
             };
             if value.is_some() && found.is_some() {
                 return Err(A::Error::custom("an attribute has two types"));

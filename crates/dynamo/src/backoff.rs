@@ -55,8 +55,8 @@ impl Backoff {
     pub async fn pause(&mut self, error: Error) -> Result<()> {
         let Some(left) = self.tries_left.checked_sub(1) else { return Err(error) };
         self.tries_left = left;
-        // Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"): workers that were throttled together
-        // must not come back together.
+        // Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"): workers that were throttled
+        // together must not come back together.
         let pause = self.next.mul_f64(rand::rng().random_range(0.1..=1.0));
         self.next = (self.next * 2).min(self.longest);
         tracing::debug!(kind = ?error.kind, pause_ms = pause.as_millis() as u64, tries_left = left, "trying again: {error}");

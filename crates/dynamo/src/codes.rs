@@ -1,11 +1,12 @@
 //! What an answer of DynamoDB means, by its code: one table.
 //!
-//! Only what is on the list is acted on (I18). Whatever else comes back (a code of next year, the page of a proxy, a firewall or
-//! a load balancer) says nothing of the row that was sent: 1. A mesh answers one PutItem with a 429. 2. "Never seen it, so it is
-//! the row" puts a tombstone over a healthy item. So it is [`Kind::Unknown`]: nothing is known but that it is to be tried again.
+//! Only what is on the list is acted on (I18). Whatever else comes back (a code of next year, the page of a
+//! proxy, a firewall or a load balancer) says nothing of the row that was sent: 1. A mesh answers one PutItem
+//! with a 429. 2. "Never seen it, so it is the row" puts a tombstone over a healthy item. So it is
+//! [`Kind::Unknown`]: nothing is known but that it is to be tried again.
 //!
-//! Sources: Amazon DynamoDB Developer Guide, "Error handling with DynamoDB"; API Reference, "Common errors"; the SDK's own list
-//! of throttles and of transient errors.
+//! Sources: Amazon DynamoDB Developer Guide, "Error handling with DynamoDB"; API Reference, "Common errors";
+//! the SDK's own list of throttles and of transient errors.
 
 use lockstep_core::Kind;
 
@@ -54,15 +55,17 @@ const TABLE: &[(&str, Kind)] = &[
     ("ResourceNotFoundException", Kind::Misconfigured),
     ("TableNotFoundException", Kind::Misconfigured),
     ("UnknownOperationException", Kind::Misconfigured),
-    // It may have been carried out: DynamoDB says so of a 500, and a 503 may come from what stands before it, after the write.
+    // It may have been carried out: DynamoDB says so of a 500, and a 503 may come from what stands before it,
+    // after the write.
     ("InternalFailure", Kind::Unknown),
     ("InternalServerError", Kind::Unknown),
     ("ServiceUnavailable", Kind::Unknown),
     ("ServiceUnavailableException", Kind::Unknown),
 ];
 
-/// What DynamoDB says of an item that it will never take, in its own words and in lower case. Its ValidationException has many more
-/// that are about the request, the table or an index, and none of those makes a row one that cannot be held.
+/// What DynamoDB says of an item that it will never take, in its own words and in lower case. Its
+/// ValidationException has many more that are about the request, the table or an index, and none of those
+/// makes a row one that cannot be held.
 const OF_THE_ITEM: &[&str] = &[
     "item size",
     "size of hashkey",
@@ -120,8 +123,12 @@ pub(super) fn advise(code: &str, status: u16, message: &str) -> String {
                  HTTPS_PROXY, NO_PROXY and target.endpoint_url ({message})"
             );
         }
-        "ExpiredToken" | "ExpiredTokenException" => "; the credentials have expired: sign in again (for example `aws sso login`)",
-        "UnrecognizedClientException" | "InvalidSignatureException" => "; check the access key, its secret and the clock",
+        "ExpiredToken" | "ExpiredTokenException" => {
+            "; the credentials have expired: sign in again (for example `aws sso login`)"
+        }
+        "UnrecognizedClientException" | "InvalidSignatureException" => {
+            "; check the access key, its secret and the clock"
+        }
         "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => "; check this machine's clock",
         "AccessDeniedException" => "; the role lacks this permission on this table",
         "ResourceNotFoundException" => "; is the table there, in this region and account?",
@@ -154,10 +161,16 @@ mod tests {
                 "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty string \
                  value. Key: PK",
             ),
-            ("ValidationException", "One or more parameter values were invalid: An string set  may not be empty"),
+            (
+                "ValidationException",
+                "One or more parameter values were invalid: An string set  may not be empty",
+            ),
             ("ValidationException", "Nesting Levels have exceeded supported limits"),
             ("ValidationException", "Attempting to store more than 38 significant digits in a Number"),
-            ("ValidationException", "Number overflow. Attempting to store a number with magnitude larger than supported range"),
+            (
+                "ValidationException",
+                "Number overflow. Attempting to store a number with magnitude larger than supported range",
+            ),
         ];
         for (code, message) in invalid {
             assert_eq!(kind(code, 400, message), Kind::Invalid, "{message}");
@@ -181,30 +194,49 @@ mod tests {
         for status in [200, 301, 400, 401, 403, 404, 407, 408, 413, 418, 421, 429, 500, 502, 503, 504] {
             for code in ["", "SerializationException", "SomethingOfNextYearException", "ValidationError"] {
                 let kind = kind(code, status, "<html><body>Item size? Please log in</body></html>");
-                assert!(matches!(kind, Kind::Unknown | Kind::Throttled | Kind::Unavailable), "{code} {status}: {kind:?}");
+                assert!(
+                    matches!(kind, Kind::Unknown | Kind::Throttled | Kind::Unavailable),
+                    "{code} {status}: {kind:?}"
+                );
             }
         }
     }
 
     #[test]
     fn throttles_of_any_name_and_passing_refusals_are_outages() {
-        for code in ["ThrottledException", "Throttling", "TooManyRequestsException", "SlowDown", "EC2ThrottledException"] {
+        for code in [
+            "ThrottledException",
+            "Throttling",
+            "TooManyRequestsException",
+            "SlowDown",
+            "EC2ThrottledException",
+        ] {
             assert_eq!(kind(code, 400, ""), Kind::Throttled, "{code}");
         }
-        for code in ["ReplicatedWriteConflictException", "ExpiredTokenException", "RequestTimeTooSkewed", "RequestExpired"] {
+        for code in [
+            "ReplicatedWriteConflictException",
+            "ExpiredTokenException",
+            "RequestTimeTooSkewed",
+            "RequestExpired",
+        ] {
             assert_eq!(kind(code, 400, ""), Kind::Unavailable, "{code}");
         }
         assert_eq!(
             kind("InvalidSignatureException", 400, "Signature expired: 20260101T000000Z is now earlier"),
             Kind::Unavailable
         );
-        assert_eq!(kind("InvalidSignatureException", 400, "The request signature we calculated does not match"), Kind::Denied);
+        assert_eq!(
+            kind("InvalidSignatureException", 400, "The request signature we calculated does not match"),
+            Kind::Denied
+        );
         assert_eq!((kind("", 429, ""), kind("", 407, "")), (Kind::Throttled, Kind::Unavailable));
     }
 
     #[test]
     fn a_503_may_have_been_carried_out() {
-        for (code, status) in [("ServiceUnavailable", 503), ("", 503), ("InternalServerError", 500), ("", 502), ("", 504)] {
+        for (code, status) in
+            [("ServiceUnavailable", 503), ("", 503), ("InternalServerError", 500), ("", 502), ("", 504)]
+        {
             assert_eq!(kind(code, status, ""), Kind::Unknown, "{code} {status}");
         }
     }

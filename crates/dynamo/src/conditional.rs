@@ -35,20 +35,22 @@ impl Expected {
     fn condition(&self) -> (&'static str, &'static str, Option<AttributeValue>) {
         match self {
             Self::Absent => ("attribute_not_exists(#a)", PK, None),
-            Self::At(version) => ("#a = :a", VERSION_ATTRIBUTE, Some(AttributeValue::N(version.0.to_string()))),
+            Self::At(version) => {
+                ("#a = :a", VERSION_ATTRIBUTE, Some(AttributeValue::N(version.0.to_string())))
+            }
             Self::With(name, value) => ("#a = :a", name, Some(value.clone())),
         }
     }
 }
 
 impl Target {
-    /// Puts one item, or several of distinct places together. Sent again with the same `token`, a transaction that happened
-    /// says so again, for ten minutes (Developer Guide, "Idempotency"). `fence` is asked after the signature, right before it
-    /// leaves.
+    /// Puts one item, or several of distinct places together. Sent again with the same `token`, a transaction
+    /// that happened says so again, for ten minutes (Developer Guide, "Idempotency"). `fence` is asked after
+    /// the signature, right before it leaves.
     ///
     /// # Errors
-    /// [`Kind::Refused`] when one is not as expected, and nothing was put; [`Kind::Fenced`] when `fence` was shut, and nothing
-    /// was sent; [`Kind::Unknown`] when the answer was lost (I8).
+    /// [`Kind::Refused`] when one is not as expected, and nothing was put; [`Kind::Fenced`] when `fence` was
+    /// shut, and nothing was sent; [`Kind::Unknown`] when the answer was lost (I8).
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
@@ -93,7 +95,8 @@ impl Target {
             let built = built.build().map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
             items.push(TransactWriteItem::builder().put(built).build());
         }
-        let request = self.client.transact_write_items().set_transact_items(Some(items)).client_request_token(token);
+        let request =
+            self.client.transact_write_items().set_transact_items(Some(items)).client_request_token(token);
         let sent = request.customize().interceptor(fence.clone()).send().await;
         match sent {
             Ok(_) => Ok(()),

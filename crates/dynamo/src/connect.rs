@@ -13,16 +13,19 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::Owner;
 use super::Target;
+use super::clear::{NoTokenInClear, is_local};
 use super::payload_hash::PayloadHash;
 use super::streams::Listings;
 use super::tables::Described;
 
-/// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO, instance role.
+/// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO,
+/// instance role.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
     /// Another endpoint than AWS's, for example an emulator.
     pub endpoint_url: Option<String>,
-    /// Another endpoint for DynamoDB Streams, which is a service of its own; `None` for that of `endpoint_url`, or AWS's.
+    /// Another endpoint for DynamoDB Streams, which is a service of its own; `None` for that of
+    /// `endpoint_url`, or AWS's.
     pub streams_endpoint_url: Option<String>,
     /// The region.
     pub region: Option<String>,
@@ -34,13 +37,18 @@ pub struct TargetOptions {
     pub connect_timeout: Duration,
     /// Longest wait for the answer to one request; after that its outcome is unknown (I8).
     pub request_timeout: Duration,
-    /// How long after its last possible sending a request could still be carried out. A signed request expires 15 minutes after
-    /// its date (AWS General Reference, "Signature Version 4"), and a clock that is 15 minutes ahead is still taken, so a lost
-    /// one is dead after half an hour.
+    /// How long after its last possible sending a request could still be carried out. A signed request
+    /// expires 15 minutes after its date (AWS General Reference, "Signature Version 4"), and a clock that is
+    /// 15 minutes ahead is still taken, so a lost one is dead after half an hour.
     pub request_lifetime: Duration,
-    /// Name of the table that holds the control record while the truth is in DynamoDB. One for each migration: its name must
-    /// differ where two share an account and a region; see [`Target::belongs_to`].
+    /// Name of the table that holds the control record while the truth is in DynamoDB. One for each
+    /// migration: its name must differ where two share an account and a region; see [`Target::belongs_to`].
     pub control_table: String,
+    /// Whether tables that are made or adopted are protected from being deleted by one call.
+    pub deletion_protection: bool,
+    /// Whether they are backed up continuously, so that they can be restored as they were at any second of
+    /// the last 35 days.
+    pub point_in_time_recovery: bool,
 }
 
 impl Default for TargetOptions {
@@ -55,6 +63,8 @@ impl Default for TargetOptions {
             request_timeout: Duration::from_secs(10),
             request_lifetime: Duration::from_secs(30 * 60),
             control_table: "lockstep_control".to_owned(),
+            deletion_protection: false,
+            point_in_time_recovery: false,
         }
     }
 }
@@ -62,12 +72,13 @@ impl Default for TargetOptions {
 impl Target {
     /// Builds the client. Nothing is sent yet.
     ///
-    /// The SDK's own retries are off for both services: whoever calls decides by the kind of the error, because a lost reply is
-    /// not a failure (I8) and a throttle is a signal (R11). Providers of credentials keep theirs: a role is assumed again every
-    /// hour, and one 500 of STS would end a run of days.
+    /// The SDK's own retries are off for both services: the caller decides by the kind of the error, because
+    /// a lost reply is not a failure (I8) and a throttle is a signal (R11). Providers of credentials keep
+    /// theirs: a role is assumed again every hour, and one 500 of STS would end a run of days.
     pub async fn connect(options: TargetOptions) -> Self {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(options.connect_timeout).operation_attempt_timeout(options.request_timeout);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(options.connect_timeout)
+            .operation_attempt_timeout(options.request_timeout);
         // What runs on this machine is not behind a proxy, whatever the environment forgot to exempt.
         let local = options.endpoint_url.as_deref().is_some_and(is_local);
         let proxy = if local { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
@@ -88,16 +99,20 @@ impl Target {
             loader = loader.credentials_provider(Credentials::from_keys("lockstep", "lockstep", None));
         }
         let shared = loader.load().await;
+        // Where the STS of another endpoint than AWS's is cannot be known.
+        let identity = options.endpoint_url.is_none().then(|| aws_sdk_sts::Client::new(&shared));
         let config = aws_sdk_dynamodb::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        let config = config.interceptor(PayloadHash).build();
-        let streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        let mut streams = streams.interceptor(PayloadHash);
+        let config = config.interceptor(PayloadHash).interceptor(NoTokenInClear).build();
+        let streams =
+            aws_sdk_dynamodbstreams::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
+        let mut streams = streams.interceptor(PayloadHash).interceptor(NoTokenInClear);
         if let Some(url) = &options.streams_endpoint_url {
             streams = streams.endpoint_url(url);
         }
         let streams = streams.build();
         Self {
             client: aws_sdk_dynamodb::Client::from_conf(config),
+            identity,
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
             options,
             described: Described::default(),
@@ -107,13 +122,9 @@ impl Target {
     }
 }
 
-fn is_local(url: &str) -> bool {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
-}
-
-/// HTTPS by rustls on ring: the SDK's default back end needs cmake and minutes to build. As the SDK's own client does, it goes by
-/// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, for the services and for the providers of credentials.
+/// HTTPS by rustls on ring: the SDK's default back end needs cmake and minutes to build. As the SDK's own
+/// client does, it goes by `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, for the services and for
+/// the providers of credentials.
 fn http_client(proxy: ProxyConfig) -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder().proxy_config(proxy.clone());
@@ -148,7 +159,10 @@ mod tests {
             let (mut stream, _) = proxy.accept().await.expect("a client");
             let mut line = String::new();
             BufReader::new(&mut stream).read_line(&mut line).await.expect("a line");
-            stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await.expect("told");
+            stream
+                .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .expect("told");
             line
         };
         let (sent, line) = tokio::join!(client.list_tables().send(), asked);
@@ -161,7 +175,8 @@ mod tests {
     async fn streams_have_an_endpoint_of_their_own() {
         let dynamo = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let streams = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = |listener: &TcpListener| Some(format!("http://{}", listener.local_addr().expect("an address")));
+        let url =
+            |listener: &TcpListener| Some(format!("http://{}", listener.local_addr().expect("an address")));
         let options = TargetOptions {
             endpoint_url: url(&dynamo),
             streams_endpoint_url: url(&streams),

@@ -1,5 +1,5 @@
-//! Counting items by scanning: exact, unlike `ItemCount`, which is hours old. A scan that counts takes the read units of one
-//! that reads, and moves nothing.
+//! Counting items by scanning: exact, unlike `ItemCount`, which is hours old. A scan that counts takes the
+//! read units of one that reads, and moves nothing.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use lockstep_core::{Attributes, DELETED_ATTRIBUTE, Result, Window, fixed_width};
@@ -49,9 +49,12 @@ impl Target {
         start: Option<Attributes>,
     ) -> Result<CountPage> {
         let mut filter = "attribute_not_exists(#deleted)".to_owned();
-        let mut request = self.scan_segment(table, segment, start).expression_attribute_names("#deleted", DELETED_ATTRIBUTE);
+        let mut request = self
+            .scan_segment(table, segment, start)
+            .expression_attribute_names("#deleted", DELETED_ATTRIBUTE);
         if let Some(day) = what.day {
-            let bounds = [("#day >= :start", ":start", what.window.start), ("#day < :end", ":end", what.window.end)];
+            let bounds =
+                [("#day >= :start", ":start", what.window.start), ("#day < :end", ":end", what.window.end)];
             let mut named = what.by_day;
             for (condition, place, at) in bounds {
                 if let Some(text) = at.and_then(|at| fixed_width(at).ok()) {
@@ -80,7 +83,8 @@ impl Target {
         })
     }
 
-    /// About how many read units a strongly consistent scan of a table takes, by a size that may be six hours old.
+    /// About how many read units a strongly consistent scan of a table takes, by a size that may be six hours
+    /// old.
     ///
     /// # Errors
     /// The driver's.

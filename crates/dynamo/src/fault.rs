@@ -24,18 +24,29 @@ where
             status if (200..300).contains(&status) => (Kind::Unknown, "the answer broke off".to_owned()),
             status => (codes::kind("", status, ""), codes::advise("", status, "the answer broke off")),
         },
-        SdkError::ConstructionFailure(_) => (of_credentials(&error).unwrap_or(Kind::Misconfigured), with_causes(&error)),
+        SdkError::ConstructionFailure(_) => {
+            (of_credentials(&error).unwrap_or(Kind::Misconfigured), with_causes(&error))
+        }
         _ => (of_credentials(&error).unwrap_or_else(|| of_dispatch(&error)), with_causes(&error)),
     };
-    Error { side: lockstep_core::Side::Target, kind, doing: doing.into(), message, cause: Some(Box::new(error)) }
+    Error {
+        side: lockstep_core::Side::Target,
+        kind,
+        doing: doing.into(),
+        message,
+        cause: Some(Box::new(error)),
+    }
 }
 
-/// A provider that fails is an outage like another: STS throttles, IMDS restarts, and a minute later there are credentials. That
-/// there are none at all is for a person; whoever runs for long and has had some tries again all the same.
+/// A provider that fails is an outage like another: STS throttles, IMDS restarts, and a minute later there
+/// are credentials. That there are none at all is for a person; a long-running process that has had some
+/// tries again all the same.
 fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     let found = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
     match found {
-        Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => Some(Kind::Denied),
+        Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => {
+            Some(Kind::Denied)
+        }
         Some(_) => Some(Kind::Unavailable),
         None => chain(error)
             .any(|cause| {
@@ -46,11 +57,15 @@ fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     }
 }
 
-/// What happened between us and the endpoint. What failed before there was a connection sent nothing; what failed later may have.
+/// What happened between us and the endpoint. What failed before there was a connection sent nothing; what
+/// failed later may have.
 fn of_dispatch(error: &(dyn std::error::Error + 'static)) -> Kind {
     use std::io::ErrorKind;
     let refused = |kind: ErrorKind| {
-        matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
+        matches!(
+            kind,
+            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+        )
     };
     let before_sending = chain(error).any(|cause| {
         let text = cause.to_string().to_lowercase();
@@ -62,7 +77,9 @@ fn of_dispatch(error: &(dyn std::error::Error + 'static)) -> Kind {
     if before_sending { Kind::Unavailable } else { Kind::Unknown }
 }
 
-fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())
 }
 

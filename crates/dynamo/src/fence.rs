@@ -1,9 +1,11 @@
-//! Fences: a request that may leave only for as long as something is so is signed first, and asks right before it leaves.
+//! Fences: a request that may leave only for as long as something is so is signed first, and asks right
+//! before it leaves.
 //!
-//! "A lost request is dead after its signature" is true of requests, and not of a process that signs later. 1. A process finds
-//! its lease good, and is stopped before it signs. 2. Its lease is over, and a step goes back to PostgreSQL and waits out every
-//! signature. 3. The process wakes, signs, and writes what nothing looks at any more. Asked after signing, the lease was good
-//! at a moment at which the signature was there already; from then on the signature's end bounds when it can arrive.
+//! "A lost request is dead after its signature" is true of requests, and not of a process that signs later. 1.
+//! A process finds its lease good, and is stopped before it signs. 2. Its lease is over, and a step goes back
+//! to PostgreSQL and waits out every signature. 3. The process wakes, signs, and writes what nothing looks at
+//! any more. Asked after signing, the lease was good at a moment at which the signature was there already;
+//! from then on the signature's end bounds when it can arrive.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +32,8 @@ impl fmt::Debug for Fence {
 }
 
 impl Fence {
-    /// A fence that lets a request out while `is_open` says so. It is called on the task that sends, and must not block.
+    /// A fence that lets a request out while `is_open` says so. It is called on the task that sends, and must
+    /// not block.
     pub fn new(is_open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { is_open: Arc::new(is_open), was_shut: Arc::default() }
     }
@@ -97,7 +100,8 @@ mod tests {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             let mut read = vec![0; 16 * 1024];
             let length = stream.read(&mut read).await.expect("a request");
-            let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{}";
+            let answer =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{}";
             stream.write_all(answer.as_bytes()).await.expect("answered");
             String::from_utf8_lossy(&read[..length]).into_owned()
         });
@@ -114,13 +118,17 @@ mod tests {
     async fn a_lease_that_ends_after_the_signature_keeps_the_request_back() {
         let (target, served) = target().await;
         for puts in [vec![put()], vec![put(), put()]] {
-            let error = target.put_if(&puts, "token", &Fence::new(|| false)).await.expect_err("it must not leave");
+            let error =
+                target.put_if(&puts, "token", &Fence::new(|| false)).await.expect_err("it must not leave");
             assert_eq!(error.kind, Kind::Fenced, "nothing was sent, so it is not unknown: {error}");
         }
         assert!(!served.is_finished(), "no connection was made");
         // The same target, and a fence that is open: the first thing that arrives is signed.
         target.put_if(&[put()], "token", &Fence::new(|| true)).await.expect("sent");
         let request = served.await.expect("served").to_lowercase();
-        assert!(request.contains("putitem") && request.contains("authorization: aws4-hmac-sha256"), "{request}");
+        assert!(
+            request.contains("putitem") && request.contains("authorization: aws4-hmac-sha256"),
+            "{request}"
+        );
     }
 }

@@ -1,27 +1,31 @@
 //! History: rows as they were before anything changed, at version 0 and under the condition "absent".
 //!
-//! Version 0 with "absent" is enough in any order: a row that changed after capture has a pending key, so it reaches the
-//! target under a version above 0; whichever of the two comes second finds the other and yields, or overwrites as it
-//! should. A row deleted after capture leaves a tombstone, which is present, so history yields (I3).
+//! Version 0 with "absent" is enough in any order: a row that changed after capture has a pending key, so it
+//! reaches the target under a version above 0; whichever of the two comes second finds the other and yields,
+//! or overwrites as it should. A row deleted after capture leaves a tombstone, which is present, so history
+//! yields (I3).
 
 use std::fmt::Write as _;
 
-use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
+};
 use lockstep_core::{Error, Item, Kind, PK, Result, TargetKey, VERSION_ATTRIBUTE, Version};
 
 use super::{Target, codes, fault};
 
 /// Most items of one request, on every path (DynamoDB Developer Guide, "Quotas").
 pub const STATEMENTS_MAX: usize = 25;
-/// Most characters of one statement (DynamoDB Developer Guide, "Quotas"). One of a row with hundreds of columns is longer.
+/// Most characters of one statement (DynamoDB Developer Guide, "Quotas"). One of a row with hundreds of
+/// columns is longer.
 const STATEMENT_CHARACTERS_MAX: usize = 8_192;
 
 /// How history is put into the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadPath {
-    /// PartiQL `INSERT` in `BatchExecuteStatement`: put-if-absent for each item. Safe at any time. Reports of earlier versions
-    /// also know `cold_batch`, writes without a condition, which this version does not make.
+    /// PartiQL `INSERT` in `BatchExecuteStatement`: put-if-absent for each item. Safe at any time. Reports of
+    /// earlier versions also know `cold_batch`, writes without a condition, which this version does not make.
     #[serde(alias = "cold_batch")]
     GuardedBatch,
     /// Conditional `PutItem`, one request a row: safe at any time, for endpoints without PartiQL.
@@ -56,11 +60,17 @@ impl Target {
     /// Sends up to [`STATEMENTS_MAX`] items, each with another key, at version 0.
     ///
     /// # Errors
-    /// Of the request as a whole. [`Kind::Invalid`] of several items does not say which: send them one by one.
+    /// Of the request as a whole. [`Kind::Invalid`] of several items does not say which: send them one by
+    /// one.
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome; it may simply be repeated.
-    pub async fn insert_history(&self, path: LoadPath, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+    pub async fn insert_history(
+        &self,
+        path: LoadPath,
+        table: &str,
+        items: Vec<Item>,
+    ) -> Result<BatchOutcome> {
         debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
         match path {
             LoadPath::GuardedBatch => self.insert_guarded(table, items).await,
@@ -93,26 +103,42 @@ impl Target {
             use BatchStatementErrorCodeEnum as Code;
             match error.code {
                 Some(Code::DuplicateItem | Code::ConditionalCheckFailed) => outcome.present += 1,
-                Some(Code::ProvisionedThroughputExceeded | Code::ThrottlingError | Code::RequestLimitExceeded) => {
+                Some(
+                    Code::ProvisionedThroughputExceeded | Code::ThrottlingError | Code::RequestLimitExceeded,
+                ) => {
                     outcome.again.push((place, Kind::Throttled));
                 }
                 Some(Code::ItemCollectionSizeLimitExceeded) => {
-                    outcome.refused.push((place, error.message.unwrap_or_else(|| "refused without a reason".to_owned())));
+                    outcome.refused.push((
+                        place,
+                        error.message.unwrap_or_else(|| "refused without a reason".to_owned()),
+                    ));
                 }
-                Some(Code::ValidationError) if codes::is_of_the_item(error.message.as_deref().unwrap_or_default()) => {
+                Some(Code::ValidationError)
+                    if codes::is_of_the_item(error.message.as_deref().unwrap_or_default()) =>
+                {
                     outcome.refused.push((place, error.message.unwrap_or_default()));
                 }
                 // It is about the statement, and no row is to pay for it (I18).
                 Some(Code::ValidationError) => {
                     let message = format!("ValidationException: {}", error.message.unwrap_or_default());
-                    return Err(Error::target(Kind::Misconfigured, format!("inserting into {table}"), message));
+                    return Err(Error::target(
+                        Kind::Misconfigured,
+                        format!("inserting into {table}"),
+                        message,
+                    ));
                 }
                 Some(code @ (Code::AccessDenied | Code::ResourceNotFound)) => {
                     let kind = if code == Code::AccessDenied { Kind::Denied } else { Kind::Misconfigured };
                     let message = error.message.unwrap_or_default();
-                    return Err(Error::target(kind, format!("inserting into {table}"), format!("{}: {message}", code.as_str())));
+                    return Err(Error::target(
+                        kind,
+                        format!("inserting into {table}"),
+                        format!("{}: {message}", code.as_str()),
+                    ));
                 }
-                // An internal error or a conflict: it may have happened (I8), and put-if-absent may be repeated.
+                // An internal error or a conflict: it may have happened (I8), and put-if-absent may be
+                // repeated.
                 _ => outcome.again.push((place, Kind::Unknown)),
             }
         }
@@ -121,7 +147,8 @@ impl Target {
 
     async fn insert_one_by_one(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
         let mut outcome = BatchOutcome::default();
-        let sent = futures::future::join_all(items.into_iter().map(|item| self.insert_one(table, item))).await;
+        let sent =
+            futures::future::join_all(items.into_iter().map(|item| self.insert_one(table, item))).await;
         for (place, result) in sent.into_iter().enumerate() {
             match result {
                 Ok(Some(units)) => {
@@ -150,13 +177,16 @@ impl Target {
             .send()
             .await;
         match sent.map_err(|e| fault::error(format!("inserting into {table}"), e)) {
-            Ok(output) => Ok(Some(output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default())),
+            Ok(output) => {
+                Ok(Some(output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default()))
+            }
             Err(e) if e.kind == Kind::Refused => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// Whether the endpoint knows PartiQL; some servers that speak the protocol do not. `key` is any key of the table.
+    /// Whether the endpoint knows PartiQL; some servers that speak the protocol do not. `key` is any key of
+    /// the table.
     ///
     /// # Errors
     /// When the endpoint does not answer at all.
@@ -168,7 +198,13 @@ impl Target {
             parameters.push(sort.clone());
         }
         let probe = BatchStatementRequest::builder().statement(text).set_parameters(Some(parameters)).build();
-        match self.client.batch_execute_statement().statements(probe.expect("a statement was set")).send().await {
+        match self
+            .client
+            .batch_execute_statement()
+            .statements(probe.expect("a statement was set"))
+            .send()
+            .await
+        {
             Ok(_) => Ok(true),
             Err(e) => {
                 let error = fault::error("probing for PartiQL", e);
@@ -182,18 +218,20 @@ impl Target {
 fn is_too_long(table: &str, item: &Item) -> bool {
     let names: usize = item.iter().map(|(name, _)| name.chars().count() + "'':?,".len()).sum();
     // The version is added on the way.
-    "INSERT INTO \"\" VALUE {}".len() + table.len() + names + "'':?,".len() + VERSION_ATTRIBUTE.len() > STATEMENT_CHARACTERS_MAX
+    "INSERT INTO \"\" VALUE {}".len() + table.len() + names + "'':?,".len() + VERSION_ATTRIBUTE.len()
+        > STATEMENT_CHARACTERS_MAX
 }
 
 fn history(item: Item) -> Item {
     item.at(Version::HISTORY)
 }
 
-/// `INSERT INTO "t" VALUE {'a': ?, …}`: PartiQL's insert refuses a key that is there (Developer Guide, "PartiQL insert
-/// statements").
+/// `INSERT INTO "t" VALUE {'a': ?, …}`: PartiQL's insert refuses a key that is there (Developer Guide,
+/// "PartiQL insert statements").
 fn statement(table: &str, item: Item) -> BatchStatementRequest {
     let parts = history(item).into_parts();
-    let mut text = String::with_capacity(32 + table.len() + parts.iter().map(|(name, _)| name.len() + 5).sum::<usize>());
+    let mut text =
+        String::with_capacity(32 + table.len() + parts.iter().map(|(name, _)| name.len() + 5).sum::<usize>());
     let _ = write!(text, "INSERT INTO \"{table}\" VALUE {{");
     let mut parameters: Vec<AttributeValue> = Vec::with_capacity(parts.len());
     for (place, (name, value)) in parts.into_iter().enumerate() {
@@ -206,7 +244,11 @@ fn statement(table: &str, item: Item) -> BatchStatementRequest {
         parameters.push(value);
     }
     text.push('}');
-    BatchStatementRequest::builder().statement(text).set_parameters(Some(parameters)).build().expect("a statement was set")
+    BatchStatementRequest::builder()
+        .statement(text)
+        .set_parameters(Some(parameters))
+        .build()
+        .expect("a statement was set")
 }
 
 #[cfg(test)]
@@ -216,7 +258,9 @@ mod tests {
     #[test]
     fn a_statement_that_is_longer_than_dynamodb_takes_is_known_before_it_is_sent() {
         // Names live as long as the program; a test's may.
-        let name = |n: usize| -> &'static str { format!("{}_{n}", ["a", "another_column_with_a_long_name", "x"][n % 3]).leak() };
+        let name = |n: usize| -> &'static str {
+            format!("{}_{n}", ["a", "another_column_with_a_long_name", "x"][n % 3]).leak()
+        };
         for columns in [1, 100, 400, 700, 900] {
             let mut item = Item::default();
             for n in 0..columns {

@@ -1,7 +1,7 @@
 //! A cursor over JSON, for the plain kind of it that pages consist of.
 //!
-//! It must never accept what serde_json refuses, or read it as something else. The other way round does no harm: where it
-//! answers `None`, serde_json reads the same bytes again and judges them (see `plain_item`).
+//! It must never accept what serde_json refuses, or read it as something else. The other way round does no
+//! harm: where it answers `None`, serde_json reads the same bytes again and judges them (see `plain_item`).
 
 use std::borrow::Cow;
 
@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 pub(super) struct Cursor<'a> {
     text: &'a str,
     at: usize,
-    /// What a string with escapes says, while it is read. One buffer for all of them, so that none has to grow.
+    /// What a string with escapes says, while it is read. One buffer for all of them, so that none has to
+    /// grow.
     unescaped: String,
 }
 
@@ -47,12 +48,14 @@ impl<'a> Cursor<'a> {
 
     /// Goes behind exactly these bytes if they come next, with no white space before them.
     pub(super) fn passes_text(&mut self, text: &str) -> bool {
-        let is_next = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(text.as_bytes()));
+        let is_next =
+            self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(text.as_bytes()));
         self.at += if is_next { text.len() } else { 0 };
         is_next
     }
 
-    /// Whether a list or an object ends here with `end`; if not, there must be a comma, and another part behind it.
+    /// Whether a list or an object ends here with `end`; if not, there must be a comma, and another part
+    /// behind it.
     pub(super) fn is_last(&mut self, end: u8) -> Option<bool> {
         if self.passes(b',') {
             return Some(false);
@@ -159,7 +162,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where the first byte is, from `at` on, that a string does not have as it is: a quote, a backslash, a control character.
+/// Where the first byte is, from `at` on, that a string does not have as it is: a quote, a backslash, a
+/// control character.
 fn end_of_run(bytes: &[u8], mut at: usize) -> usize {
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let found = ends_of_runs(u64::from_le_bytes(*eight));
@@ -174,8 +178,8 @@ fn end_of_run(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Eight bytes at once: the highest bit of the first one that ends a run. Bits above that one say nothing, because what is
-/// subtracted there was borrowed from.
+/// Eight bytes at once: the highest bit of the first one that ends a run. Bits above that one say nothing,
+/// because what is subtracted there was borrowed from.
 fn ends_of_runs(eight: u64) -> u64 {
     const ONES: u64 = u64::MAX / 0xFF;
     let is_zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;

@@ -1,13 +1,15 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
-//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` (create, describe), `guarded` (versioned
-//! writes), `transact` (several together), `conditional` (writes where the target is the truth), `control` (phase, leases and
-//! id counters of that time), `history` (the three load paths), `mark` (what a table
-//! remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages
-//! that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
+//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` (create, describe),
+//! `guarded` (versioned writes), `transact` (several together), `conditional` (writes where the target is the
+//! truth), `control` (phase, leases and id counters of that time), `history` (the three load paths), `mark`
+//! (what a table remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`,
+//! `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages that the SDK
+//! does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
 
 mod attribute_json;
 mod backoff;
+mod clear;
 mod codes;
 mod conditional;
 mod connect;
@@ -24,10 +26,12 @@ mod page_json;
 mod payload_hash;
 mod plain_item;
 mod probe;
+mod protection;
 mod purge;
 mod query;
 mod raw_scan;
 mod read;
+mod rights;
 pub mod streams;
 mod tables;
 mod transact;
@@ -46,18 +50,25 @@ pub use page_item::PageItem;
 pub use page_json::PageEnd;
 pub use payload_hash::sha256_hex;
 pub use probe::TargetProbe;
+pub use protection::Protection;
 pub use purge::{Purge, PurgePage};
 pub use query::PartitionRange;
 pub use raw_scan::ScanBody;
 pub use read::{Page, READ_KEYS_MAX};
+pub use rights::{Request, Resources, Role, policy, requests};
 pub use tables::{TableStanding, TargetTable};
 pub use transact::TRANSACTION_ITEMS_MAX;
+
+/// Longest wait for the name of the account.
+const ACCOUNT_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// A handle on the target; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Target {
     client: aws_sdk_dynamodb::Client,
     streams: aws_sdk_dynamodbstreams::Client,
+    /// Where requests go to AWS.
+    identity: Option<aws_sdk_sts::Client>,
     options: TargetOptions,
     described: tables::Described,
     listings: streams::Listings,
@@ -76,6 +87,18 @@ impl Target {
             Some(url) => url.clone(),
             None => format!("AWS, region {}", self.region().unwrap_or_else(|| "unset".to_owned())),
         }
+    }
+
+    /// The account that requests are made in, for messages; `None` for an emulator, and where AWS does not
+    /// say within three seconds. It needs no right.
+    pub async fn account(&self) -> Option<String> {
+        let asked = self.identity.as_ref()?.get_caller_identity().send();
+        tokio::time::timeout(ACCOUNT_WITHIN, asked).await.ok()?.ok()?.account
+    }
+
+    /// Whether it was said to be an emulator, which has nothing to lose.
+    pub fn is_emulator(&self) -> bool {
+        self.options.emulator_credentials
     }
 
     /// The region in use.

@@ -1,13 +1,14 @@
 //! Marks: what a target table remembers of how far the source was; see `source/history.rs`.
 //!
-//! The mark is an item of the table itself and not of some table beside it: a table that was restored from a backup, or made anew,
-//! brings its own mark, or none, and shows so of which moment it is. It is a tombstone at version 0 in a place of its own, so every
-//! reader passes over it.
+//! The mark is an item of the table itself and not of some table beside it: a table that was restored from a
+//! backup, or created again, brings its own mark, or none, and shows so of which moment it is. It is a
+//! tombstone at version 0 in a place of its own, so every reader passes over it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, Utc};
 use lockstep_core::{
-    Attributes, DELETED_ATTRIBUTE, Error, ItemView, KeyType, Kind, Result, TargetKey, TargetSchema, VERSION_ATTRIBUTE, Version,
+    Attributes, DELETED_ATTRIBUTE, Error, ItemView, KeyType, Kind, Result, TargetKey, TargetSchema,
+    VERSION_ATTRIBUTE, Version,
 };
 use serde::Serialize;
 
@@ -58,7 +59,11 @@ impl Target {
         };
         let Some(item) = item else { return Ok(None) };
         let parsed = parse(&item).ok_or_else(|| {
-            Error::target(Kind::Misconfigured, format!("reading the history of {table}"), "its mark does not parse; see `doctor`")
+            Error::target(
+                Kind::Misconfigured,
+                format!("reading the history of {table}"),
+                "its mark does not parse; see `doctor`",
+            )
         });
         parsed.map(Some)
     }
@@ -70,7 +75,12 @@ impl Target {
     ///
     /// # Cancel safety
     /// Repeat it.
-    pub async fn set_history_mark(&self, table: &str, schema: &TargetSchema, mark: &HistoryMark) -> Result<()> {
+    pub async fn set_history_mark(
+        &self,
+        table: &str,
+        schema: &TargetSchema,
+        mark: &HistoryMark,
+    ) -> Result<()> {
         let mut sets = "SET #v = :zero, #d = :yes, #m = :m, #h = :h, #at = :at".to_owned();
         let number = |n: i64| AttributeValue::N(n.to_string());
         let mut request = self
@@ -88,14 +98,22 @@ impl Target {
             .expression_attribute_values(":yes", AttributeValue::Bool(true))
             .expression_attribute_values(":m", number(mark.number))
             .expression_attribute_values(":h", number(mark.version.0))
-            .expression_attribute_values(":at", AttributeValue::S(mark.at.to_rfc3339_opts(SecondsFormat::Millis, true)));
+            .expression_attribute_values(
+                ":at",
+                AttributeValue::S(mark.at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            );
         if let Some(server) = &mark.server {
             sets += ", #s = :s";
             request = request
                 .expression_attribute_names("#s", SERVER)
                 .expression_attribute_values(":s", AttributeValue::S(server.clone()));
         }
-        match request.update_expression(sets).send().await.map_err(|e| fault::error(format!("marking {table}"), e)) {
+        match request
+            .update_expression(sets)
+            .send()
+            .await
+            .map_err(|e| fault::error(format!("marking {table}"), e))
+        {
             Err(error) if error.kind == Kind::Refused => Ok(()),
             sent => sent.map(drop),
         }
@@ -123,8 +141,10 @@ impl Target {
     ) -> Result<(Version, Option<Attributes>)> {
         let request = self.scan_segment(table, segment, start).projection_expression("#v");
         let sent = request.expression_attribute_names("#v", VERSION_ATTRIBUTE).send().await;
-        let output = sent.map_err(|e| fault::error(format!("looking for the highest version in {table}"), e))?;
-        let highest = output.items().iter().filter_map(lockstep_core::version_of).max().unwrap_or(Version::HISTORY);
+        let output =
+            sent.map_err(|e| fault::error(format!("looking for the highest version in {table}"), e))?;
+        let highest =
+            output.items().iter().filter_map(lockstep_core::version_of).max().unwrap_or(Version::HISTORY);
         Ok((highest, output.last_evaluated_key.filter(|key| !key.is_empty())))
     }
 }

@@ -33,7 +33,11 @@ impl<'a> PageItem<'a> {
     /// Of a name that comes twice the last one counts.
     pub(super) fn put(&mut self, name: Cow<'a, str>, value: Held<'a>) {
         let bit = bit_of(&name);
-        let known = if self.names & bit == 0 { None } else { self.attributes.iter_mut().find(|(known, _)| *known == name) };
+        let known = if self.names & bit == 0 {
+            None
+        } else {
+            self.attributes.iter_mut().find(|(known, _)| *known == name)
+        };
         match known {
             Some((_, known)) => *known = value,
             None => {

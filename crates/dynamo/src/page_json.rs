@@ -1,8 +1,9 @@
 //! Reading the JSON of a scan's page, item by item, as the SDK would.
 //!
-//! "As the SDK would" is meant to the letter, for what decides about money is read here: the same bytes give the same items in
-//! both, or an error in both. A property test holds one against the other. Pages of plain items, which all of ours are, are read
-//! by hand (`plain_item`); what is anything else is judged here, by serde_json.
+//! "As the SDK would" is meant to the letter, for what decides about money is read here: the same bytes give
+//! the same items in both, or an error in both. A property test holds one against the other. Pages of plain
+//! items, which all of ours are, are read by hand (`plain_item`); what is anything else is judged here, by
+//! serde_json.
 
 use std::fmt;
 
@@ -28,8 +29,8 @@ impl ScanBody {
     /// Hands each item to `each`, in their order; it lives for that call only.
     ///
     /// # Errors
-    /// When the bytes are not a page, [`Kind::Unknown`]: something else than DynamoDB may have answered. Some items may have been
-    /// handed over by then.
+    /// When the bytes are not a page, [`Kind::Unknown`]: something else than DynamoDB may have answered. Some
+    /// items may have been handed over by then.
     pub fn read(&self, mut each: impl FnMut(&PageItem<'_>)) -> lockstep_core::Result<PageEnd> {
         let (text, mut handed_over) = (self.text()?, 0);
         if let Some(end) = read_plain(text, &mut handed_over, &mut each) {
@@ -39,7 +40,8 @@ impl ScanBody {
         read_any(text, Some(rest)).map_err(|e| self.no_page(&e))
     }
 
-    /// What the page says beside its items, which are passed over: for who asks for the next page before reading this one.
+    /// What the page says beside its items, which are passed over: for who asks for the next page before
+    /// reading this one.
     ///
     /// # Errors
     /// As [`read`](ScanBody::read). What is wrong with an item need not show.

@@ -1,7 +1,7 @@
 //! The hash of a request's body, which its signature covers (AWS General Reference, "Signature Version 4").
 //!
-//! The SDK computes it in portable Rust. On a processor without SHA instructions that was a quarter of the time of a whole
-//! backfill; ring's assembly takes about half of it, and is in the program already, for TLS.
+//! The SDK computes it in portable Rust. On a processor without SHA instructions that was a quarter of the
+//! time of a whole backfill; ring's assembly takes about half of it, and is in the program already, for TLS.
 
 use std::fmt::Write as _;
 

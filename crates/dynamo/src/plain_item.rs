@@ -1,9 +1,10 @@
-//! Reading a page of plain items by hand: items of strings, numbers, booleans and NULLs, written as DynamoDB writes them.
+//! Reading a page of plain items by hand: items of strings, numbers, booleans and NULLs, written as DynamoDB
+//! writes them.
 //!
-//! That is what every page of ours is. serde_json's traits take it apart twice, once into events and once into what they mean,
-//! which was most of what reading a page cost. Whatever is not plain (a list, a map, a set, bytes, a member that says nothing, and
-//! everything that is wrong) is not judged here: the page is read by serde_json, from its beginning, and what was handed over by
-//! then is not handed over again.
+//! That is what every page of ours is. serde_json's traits take it apart twice, once into events and once
+//! into what they mean, which was most of what reading a page cost. Whatever is not plain (a list, a map, a
+//! set, bytes, a member that says nothing, and everything that is wrong) is not judged here: the page is read
+//! by serde_json, from its beginning, and what was handed over by then is not handed over again.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -13,7 +14,11 @@ use super::page_item::PageItem;
 use super::page_json::{Consumed, PageEnd};
 
 /// Reads a whole page and counts what it hands over. `None` leaves it to serde_json.
-pub(super) fn read_plain(text: &str, handed_over: &mut usize, mut each: impl FnMut(&PageItem<'_>)) -> Option<PageEnd> {
+pub(super) fn read_plain(
+    text: &str,
+    handed_over: &mut usize,
+    mut each: impl FnMut(&PageItem<'_>),
+) -> Option<PageEnd> {
     let (mut json, mut item) = (Cursor::new(text), PageItem::default());
     let (mut end, mut has_items) = (PageEnd::default(), false);
     json.pass(b'{')?;
@@ -45,7 +50,11 @@ pub(super) fn read_plain(text: &str, handed_over: &mut usize, mut each: impl FnM
     json.is_at_end().then_some(end)
 }
 
-fn each_item<'a>(json: &mut Cursor<'a>, item: &mut PageItem<'a>, mut each: impl FnMut(&PageItem<'a>)) -> Option<()> {
+fn each_item<'a>(
+    json: &mut Cursor<'a>,
+    item: &mut PageItem<'a>,
+    mut each: impl FnMut(&PageItem<'a>),
+) -> Option<()> {
     json.pass(b'[')?;
     let mut is_over = json.passes(b']');
     while !is_over {
@@ -105,7 +114,10 @@ mod tests {
         assert_eq!(handed_over, by_hand.len());
         let mut by_serde = Vec::new();
         let known = read_any(text, Some(|item: &PageItem<'_>| by_serde.push(item.to_attributes())));
-        assert!(by_serde.starts_with(&by_hand), "what is handed over by hand is what serde_json hands over first: {text}");
+        assert!(
+            by_serde.starts_with(&by_hand),
+            "what is handed over by hand is what serde_json hands over first: {text}"
+        );
         [end.map(|end| (by_hand, end)), known.ok().map(|end| (by_serde, end))]
     }
 
@@ -117,7 +129,9 @@ mod tests {
         let [by_hand, by_serde] = both(whole);
         assert!(by_hand.is_some());
         assert_eq!(by_hand, by_serde);
-        for text in ["{}", " { } ", r#"{"Items":[]}"#, r#"{"LastEvaluatedKey":{}}"#, r#"{"Unheard":[{"of":null}]}"#] {
+        for text in
+            ["{}", " { } ", r#"{"Items":[]}"#, r#"{"LastEvaluatedKey":{}}"#, r#"{"Unheard":[{"of":null}]}"#]
+        {
             let [by_hand, by_serde] = both(text);
             assert!(by_hand.is_some(), "{text}");
             assert_eq!(by_hand, by_serde, "{text}");
@@ -127,12 +141,15 @@ mod tests {
     #[test]
     fn what_is_not_plain_is_left_to_serde_json() {
         let item = |value: &str| format!(r#"{{"Items":[{{"a":{{"S":"x"}}}},{{"a":{value}}}]}}"#);
-        let known = [r#"{"L":[]}"#, r#"{"M":{}}"#, r#"{"B":"AA=="}"#, r#"{"SS":["x"]}"#, r#"{"S":"x","N":null}"#];
+        let known =
+            [r#"{"L":[]}"#, r#"{"M":{}}"#, r#"{"B":"AA=="}"#, r#"{"SS":["x"]}"#, r#"{"S":"x","N":null}"#];
         for text in known.map(item) {
             let [by_hand, by_serde] = both(&text);
             assert!(by_hand.is_none() && by_serde.is_some(), "{text}");
         }
-        for text in [r#"{"S":7}"#, r#"{"X":"y"}"#, "{}", "null", r#"{"S":"x","S":"y"}"#, r#"{"S":"x"}} "#].map(item) {
+        for text in
+            [r#"{"S":7}"#, r#"{"X":"y"}"#, "{}", "null", r#"{"S":"x","S":"y"}"#, r#"{"S":"x"}} "#].map(item)
+        {
             assert_eq!(both(&text), [None, None], "{text}");
         }
     }

@@ -1,8 +1,9 @@
 //! A probe: a guarded write into a table, in a place that no row of it has, read back and taken out again.
 //!
-//! It is a tombstone below every version that a row can have. So every reader passes over it; a row that were there is newer, and
-//! is neither replaced nor removed; and a row that comes to be there replaces it as if nothing were there. It has no attributes of
-//! indexes, so no index holds it. The place does not change, so that what a crash left behind is removed by the next probe.
+//! It is a tombstone below every version that a row can have. So every reader passes over it; a row that were
+//! there is newer, and is neither replaced nor removed; and a row that comes to be there replaces it as if
+//! nothing were there. It has no attributes of indexes, so no index holds it. The place does not change, so
+//! that what a crash left behind is removed by the next probe.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Attributes, Error, KeyType, Kind, Result, TargetKey, TargetSchema, Version, tombstone};
@@ -63,7 +64,8 @@ impl TargetProbe<'_> {
         }
     }
 
-    /// Whether the same put, sent again, is refused: that is what keeps an older state from replacing a newer one.
+    /// Whether the same put, sent again, is refused: that is what keeps an older state from replacing a newer
+    /// one.
     ///
     /// # Errors
     /// The driver's.
@@ -88,9 +90,16 @@ impl TargetProbe<'_> {
     /// # Cancel safety
     /// Repeat it.
     pub async fn remove(&self) -> Result<()> {
-        let request = self.target.client.delete_item().table_name(self.table).set_key(Some(self.key.to_attributes()));
-        let request = request.condition_expression("attribute_exists(#p)").expression_attribute_names("#p", PROBE_ATTRIBUTE);
-        match request.send().await.map_err(|e| fault::error(format!("removing the probe of {}", self.table), e)) {
+        let request =
+            self.target.client.delete_item().table_name(self.table).set_key(Some(self.key.to_attributes()));
+        let request = request
+            .condition_expression("attribute_exists(#p)")
+            .expression_attribute_names("#p", PROBE_ATTRIBUTE);
+        match request
+            .send()
+            .await
+            .map_err(|e| fault::error(format!("removing the probe of {}", self.table), e))
+        {
             Err(error) if error.kind == Kind::Refused => Ok(()),
             sent => sent.map(drop),
         }
@@ -114,7 +123,9 @@ mod tests {
 
     #[test]
     fn the_place_is_a_key_that_dynamodb_holds_and_the_version_is_below_every_row() {
-        for (partition, sort) in [(KeyType::N, Some(KeyType::S)), (KeyType::S, None), (KeyType::N, Some(KeyType::N))] {
+        for (partition, sort) in
+            [(KeyType::N, Some(KeyType::S)), (KeyType::S, None), (KeyType::N, Some(KeyType::N))]
+        {
             let schema = TargetSchema { partition, sort, indexes: &[] };
             let key = place(&schema);
             key.check().expect_err("no row may be there");

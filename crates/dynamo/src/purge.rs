@@ -1,12 +1,14 @@
 //! Taking out of a target table what only a migration needs: tombstones, and the versions of items.
 //!
-//! Only once the migration is complete, and every request of before is dead. A tombstone outranks older states (I3): taken out
-//! while such a state could still arrive, it would let a deleted row come back.
+//! Only once the migration is complete, and every request of before is dead. A tombstone outranks older
+//! states (I3): taken out while such a state could still arrive, it would let a deleted row come back.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use lockstep_core::{Attributes, DELETED_ATTRIBUTE, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version, version_of};
+use lockstep_core::{
+    Attributes, DELETED_ATTRIBUTE, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version, version_of,
+};
 
 use super::{Target, fault};
 
@@ -39,14 +41,21 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn purge_page(&self, table: &str, what: Purge, below: Version, start: Option<Attributes>) -> Result<PurgePage> {
+    pub async fn purge_page(
+        &self,
+        table: &str,
+        what: Purge,
+        below: Version,
+        start: Option<Attributes>,
+    ) -> Result<PurgePage> {
         let filter = match what {
             Purge::Tombstones => "attribute_exists(#d)",
             Purge::Versions => "attribute_exists(#v) AND attribute_not_exists(#d)",
         };
         // Keys are all that is moved, and sort keys are there or not.
         let request = self.scan_segment(table, (0, 1), start).filter_expression(filter);
-        let request = request.projection_expression("#pk, #sk, #v").expression_attribute_names("#d", DELETED_ATTRIBUTE);
+        let request =
+            request.projection_expression("#pk, #sk, #v").expression_attribute_names("#d", DELETED_ATTRIBUTE);
         let request = request
             .expression_attribute_names("#v", VERSION_ATTRIBUTE)
             .expression_attribute_names("#pk", PK)
@@ -60,7 +69,8 @@ impl Target {
         })
     }
 
-    /// Takes one out, if it is still as it was seen; says whether it was. Repeated or late it changes nothing.
+    /// Takes one out, if it is still as it was seen; says whether it was. Repeated or late it changes
+    /// nothing.
     ///
     /// # Errors
     /// The driver's.
@@ -82,8 +92,12 @@ impl Target {
                 let names = [("#v", VERSION_ATTRIBUTE), ("#w", WRITERS_ATTRIBUTE), ("#d", DELETED_ATTRIBUTE)];
                 let names: HashMap<String, String> =
                     names.into_iter().map(|(place, name)| (place.to_owned(), name.to_owned())).collect();
-                let request =
-                    self.client.update_item().table_name(table).set_key(key).set_expression_attribute_names(Some(names));
+                let request = self
+                    .client
+                    .update_item()
+                    .table_name(table)
+                    .set_key(key)
+                    .set_expression_attribute_names(Some(names));
                 let request = request
                     .update_expression("REMOVE #v, #w")
                     .condition_expression("#v = :seen AND attribute_not_exists(#d)")

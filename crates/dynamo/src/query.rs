@@ -11,7 +11,8 @@ use super::{Page, Target, fault};
 /// One partition of a table or of one of its indexes, or a part of it.
 #[derive(Clone, Debug)]
 pub struct PartitionRange {
-    /// The index; `None` for the table itself, which is read strongly consistent. Indexes are eventually consistent, always.
+    /// The index; `None` for the table itself, which is read strongly consistent. Indexes are eventually
+    /// consistent, always.
     pub index: Option<Index>,
     /// The partition.
     pub partition: AttributeValue,
@@ -40,7 +41,11 @@ impl Target {
         if range.is_empty() {
             return Ok(Page::default());
         }
-        let request = self.query(table, range).scan_index_forward(ascending).set_limit(limit).set_exclusive_start_key(start);
+        let request = self
+            .query(table, range)
+            .scan_index_forward(ascending)
+            .set_limit(limit)
+            .set_exclusive_start_key(start);
         let output = request.send().await.map_err(|e| fault::error(format!("querying {table}"), e))?;
         Ok(Page {
             next: output.last_evaluated_key.filter(|key| !key.is_empty()),
@@ -97,7 +102,9 @@ impl Target {
             condition += bound;
             names.insert("#s".to_owned(), sort.to_owned());
             let ends = [(":from", &range.from), (":to", &range.to)];
-            let ends = ends.into_iter().filter_map(|(place, end)| Some((place.to_owned(), AttributeValue::S(end.clone()?))));
+            let ends = ends
+                .into_iter()
+                .filter_map(|(place, end)| Some((place.to_owned(), AttributeValue::S(end.clone()?))));
             values.extend(ends);
         }
         self.client

@@ -1,9 +1,9 @@
 //! A page of a scan as it came over the wire, for who reads whole tables.
 //!
-//! The SDK decodes a page on the thread that waits for it, into a map with a string of its own for each name and each text: that
-//! was four tenths of the processor time of a whole comparison. Here it sends the request, signs it, waits for it and reads
-//! its errors, as ever; but of an answer that is a page it hands over the bytes, and [`ScanBody::read`] reads them where the
-//! caller likes, borrowing what it can.
+//! The SDK decodes a page on the thread that waits for it, into a map with a string of its own for each name
+//! and each text: that was four tenths of the processor time of a whole comparison. Here it sends the
+//! request, signs it, waits for it and reads its errors, as ever; but of an answer that is a page it hands
+//! over the bytes, and [`ScanBody::read`] reads them where the caller likes, borrowing what it can.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -44,9 +44,15 @@ impl Target {
     ///
     /// # Cancel safety
     /// Reading has no effect.
-    pub async fn scan_body(&self, table: &str, segment: (usize, usize), start: Option<Attributes>) -> Result<ScanBody> {
+    pub async fn scan_body(
+        &self,
+        table: &str,
+        segment: (usize, usize),
+        start: Option<Attributes>,
+    ) -> Result<ScanBody> {
         let slot = Slot::default();
-        let request = self.scan_segment(table, segment, start).customize().interceptor(KeepBody(slot.clone()));
+        let request =
+            self.scan_segment(table, segment, start).customize().interceptor(KeepBody(slot.clone()));
         request.send().await.map_err(|e| fault::error(format!("scanning {table}"), e))?;
         match slot.0.get().and_then(SdkBody::try_clone) {
             Some(body) => Ok(ScanBody { body, table: table.to_owned() }),
@@ -66,8 +72,8 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// Has the body of a page kept instead of decoded. Whatever is not a page is decoded by the SDK, so that errors are what they
-/// always are.
+/// Has the body of a page kept instead of decoded. Whatever is not a page is decoded by the SDK, so that
+/// errors are what they always are.
 #[derive(Debug)]
 struct KeepBody(Slot);
 
@@ -101,13 +107,16 @@ impl DeserializeResponse for Kept {
         response: &HttpResponse,
         _config: &ConfigBag,
     ) -> std::result::Result<Output, OrchestratorError<ErasedError>> {
-        // The client sends each request once. If that ever changes, an error that comes after a page must not pass for one.
+        // The client sends each request once. If that ever changes, an error that comes after a page must not
+        // pass for one.
         if !response.status().is_success() {
             return Err(OrchestratorError::other("an error came where a page was expected"));
         }
         // By now the body is read to its end, and a clone shares its bytes.
-        let body =
-            response.body().try_clone().ok_or_else(|| OrchestratorError::other("the body of the answer is not in memory"))?;
+        let body = response
+            .body()
+            .try_clone()
+            .ok_or_else(|| OrchestratorError::other("the body of the answer is not in memory"))?;
         let _ = self.0.0.set(body);
         Ok(Output::erase(ScanOutput::builder().build()))
     }

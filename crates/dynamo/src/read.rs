@@ -9,8 +9,8 @@ use super::{Backoff, Target, fault};
 /// Most keys of one `BatchGetItem` (DynamoDB Developer Guide, "Quotas").
 pub const READ_KEYS_MAX: usize = 100;
 
-/// Most items of one page of a scan: about the megabyte that DynamoDB returns at once, for items of a kilobyte. Without a
-/// limit the embedded one reads the rest of the table for each page.
+/// Most items of one page of a scan: about the megabyte that DynamoDB returns at once, for items of a
+/// kilobyte. Without a limit the embedded one reads the rest of the table for each page.
 const PAGE_ITEMS_MAX: i32 = 1_000;
 
 /// One page of a scan.
@@ -30,27 +30,43 @@ impl Target {
     /// # Errors
     /// The driver's.
     pub async fn get(&self, table: &str, key: &TargetKey) -> Result<Option<Attributes>> {
-        let output =
-            self.client.get_item().table_name(table).set_key(Some(key.to_attributes())).consistent_read(true).send().await;
+        let output = self
+            .client
+            .get_item()
+            .table_name(table)
+            .set_key(Some(key.to_attributes()))
+            .consistent_read(true)
+            .send()
+            .await;
         Ok(output.map_err(|e| fault::error(format!("reading from {table}"), e))?.item)
     }
 
-    /// Reads up to [`READ_KEYS_MAX`] distinct keys, strongly consistent, in no particular order. What is throttled or
-    /// left unprocessed is asked for again.
+    /// Reads up to [`READ_KEYS_MAX`] distinct keys, strongly consistent, in no particular order. What is
+    /// throttled or left unprocessed is asked for again.
     ///
     /// # Errors
     /// The driver's, after `backoff` is used up.
-    pub async fn get_many(&self, table: &str, keys: &[TargetKey], mut backoff: Backoff) -> Result<Vec<Attributes>> {
+    pub async fn get_many(
+        &self,
+        table: &str,
+        keys: &[TargetKey],
+        mut backoff: Backoff,
+    ) -> Result<Vec<Attributes>> {
         let doing = || format!("reading from {table}");
         let mut found = Vec::with_capacity(keys.len());
         let mut wanted: Vec<Attributes> = keys.iter().map(TargetKey::to_attributes).collect();
         while !wanted.is_empty() {
-            let request = KeysAndAttributes::builder().set_keys(Some(wanted.clone())).consistent_read(true).build();
+            let request =
+                KeysAndAttributes::builder().set_keys(Some(wanted.clone())).consistent_read(true).build();
             let request = request.map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
             match self.client.batch_get_item().request_items(table, request).send().await {
                 Ok(output) => {
-                    let unprocessed =
-                        output.unprocessed_keys.unwrap_or_default().remove(table).map(|k| k.keys).unwrap_or_default();
+                    let unprocessed = output
+                        .unprocessed_keys
+                        .unwrap_or_default()
+                        .remove(table)
+                        .map(|k| k.keys)
+                        .unwrap_or_default();
                     found.extend(output.responses.unwrap_or_default().remove(table).unwrap_or_default());
                     if !unprocessed.is_empty() {
                         let error = Error::target(Kind::Throttled, doing(), "keys were left unprocessed");
@@ -74,7 +90,12 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn scan_page(&self, table: &str, segment: (usize, usize), start: Option<Attributes>) -> Result<Page> {
+    pub async fn scan_page(
+        &self,
+        table: &str,
+        segment: (usize, usize),
+        start: Option<Attributes>,
+    ) -> Result<Page> {
         let sent = self.scan_segment(table, segment, start).send().await;
         let output = sent.map_err(|e| fault::error(format!("scanning {table}"), e))?;
         Ok(Page {

@@ -5,16 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType, Projection, ProjectionType,
-    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
+    Projection, ProjectionType, TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
-use lockstep_core::{Error, KeyAttribute, Kind, PK, Result, TTL_ATTRIBUTE, TargetKey, TargetSchema, VERSION_ATTRIBUTE};
+use lockstep_core::{
+    Error, KeyAttribute, Kind, PK, Result, TTL_ATTRIBUTE, TargetKey, TargetSchema, VERSION_ATTRIBUTE,
+};
 
 use super::{Backoff, Target, fault};
 
-/// For how long who says so makes do with a description. It is of a moment ago in any case: DescribeTable is eventually consistent.
+/// For how long who says so makes do with a description. It is of a moment ago in any case: DescribeTable is
+/// eventually consistent.
 ///
-/// An emulator counts every item of every index each time, which holds up whoever reads or writes there.
+/// An emulator counts every item of every index each time, which holds up every reader and writer there.
 ///
 /// Source: Amazon DynamoDB API Reference, DescribeTable.
 const DESCRIBED_LATELY: Duration = Duration::from_secs(5);
@@ -69,7 +72,8 @@ impl Target {
         Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema)))
     }
 
-    /// As [`describe`](Target::describe), but one that was ACTIVE within the last five seconds is taken to be as it was.
+    /// As [`describe`](Target::describe), but one that was ACTIVE within the last five seconds is taken to be
+    /// as it was.
     ///
     /// # Errors
     /// As there.
@@ -96,22 +100,25 @@ impl Target {
         }
     }
 
-    /// Creates a table, on demand, and waits until it and its indexes are ACTIVE. With `ttl`, expiry is switched on.
+    /// Creates a table, on demand, and waits until it and its indexes are ACTIVE. With `ttl`, expiry is
+    /// switched on.
     ///
     /// # Errors
     /// The driver's; [`Kind::Unavailable`] when the table is not ACTIVE after about five minutes.
     pub async fn create(&self, table: &str, schema: &TargetSchema, ttl: bool) -> Result<TargetTable> {
         let doing = format!("creating {table} at {}", self.place());
         let definitions = schema.key_attributes().into_iter().map(|attribute| {
-            let definition =
-                AttributeDefinition::builder().attribute_name(attribute.name).attribute_type(attribute.key_type.scalar());
+            let definition = AttributeDefinition::builder()
+                .attribute_name(attribute.name)
+                .attribute_type(attribute.key_type.scalar());
             definition.build().expect("name and type were set")
         });
         let indexes: Vec<GlobalSecondaryIndex> = schema
             .indexes
             .iter()
             .map(|index| {
-                let projection = if index.whole_items { ProjectionType::All } else { ProjectionType::KeysOnly };
+                let projection =
+                    if index.whole_items { ProjectionType::All } else { ProjectionType::KeysOnly };
                 GlobalSecondaryIndex::builder()
                     .index_name(index.name)
                     .set_key_schema(Some(key_schema(std::iter::once(index.partition).chain(index.sort))))
@@ -128,6 +135,7 @@ impl Target {
             .set_key_schema(Some(key_schema(schema.key())))
             .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
             .billing_mode(BillingMode::PayPerRequest)
+            .set_deletion_protection_enabled(self.options.deletion_protection.then_some(true))
             .send()
             .await;
         if let Err(error) = created.map_err(|e| fault::error(&doing, e)) {
@@ -140,6 +148,7 @@ impl Target {
         if ttl {
             self.ensure_expiry(table).await?;
         }
+        self.protect(table).await?;
         Ok(there)
     }
 
@@ -148,13 +157,17 @@ impl Target {
         loop {
             match self.describe(table, schema).await? {
                 TableStanding::There(there) if there.active => return Ok(there),
-                _ => backoff.pause(Error::target(Kind::Unavailable, doing, "the table is not ACTIVE yet")).await?,
+                _ => {
+                    backoff
+                        .pause(Error::target(Kind::Unavailable, doing, "the table is not ACTIVE yet"))
+                        .await?
+                }
             }
         }
     }
 
-    /// Switches expiry on where it is not: a table that was made by hand, or by a run that ended between making it and this, would
-    /// keep its items for ever.
+    /// Switches expiry on where it is not: a table that was made by hand, or by a run that ended between
+    /// making it and this, would keep its items for ever.
     ///
     /// # Errors
     /// The driver's.
@@ -171,14 +184,27 @@ impl Target {
 
     async fn enable_ttl(&self, table: &str) -> Result<()> {
         let doing = format!("switching on expiry of {table}");
-        let now = self.client.describe_time_to_live().table_name(table).send().await.map_err(|e| fault::error(&doing, e))?;
+        let now = self
+            .client
+            .describe_time_to_live()
+            .table_name(table)
+            .send()
+            .await
+            .map_err(|e| fault::error(&doing, e))?;
         let status = now.time_to_live_description.and_then(|ttl| ttl.time_to_live_status);
         if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
             return Ok(());
         }
-        let specification = TimeToLiveSpecification::builder().enabled(true).attribute_name(TTL_ATTRIBUTE).build();
+        let specification =
+            TimeToLiveSpecification::builder().enabled(true).attribute_name(TTL_ATTRIBUTE).build();
         let specification = specification.map_err(|e| Error::target(Kind::Invalid, &doing, e.to_string()))?;
-        let sent = self.client.update_time_to_live().table_name(table).time_to_live_specification(specification).send().await;
+        let sent = self
+            .client
+            .update_time_to_live()
+            .table_name(table)
+            .time_to_live_specification(specification)
+            .send()
+            .await;
         sent.map_err(|e| fault::error(doing, e)).map(drop)
     }
 
@@ -188,7 +214,9 @@ impl Target {
     /// The driver's.
     pub async fn reach_streams(&self) -> Result<()> {
         let listed = self.streams.list_streams().limit(1).send().await;
-        listed.map(drop).map_err(|e| fault::error(format!("asking DynamoDB Streams at {}", self.streams_place()), e))
+        listed
+            .map(drop)
+            .map_err(|e| fault::error(format!("asking DynamoDB Streams at {}", self.streams_place()), e))
     }
 
     fn streams_place(&self) -> String {
@@ -248,26 +276,38 @@ fn standing(found: &TableDescription, schema: &TargetSchema) -> TableStanding {
 
 fn is_active(table: &TableDescription) -> bool {
     let mut indexes = table.global_secondary_indexes().iter();
-    table.table_status == Some(TableStatus::Active) && indexes.all(|index| index.index_status() == Some(&IndexStatus::Active))
+    table.table_status == Some(TableStatus::Active)
+        && indexes.all(|index| index.index_status() == Some(&IndexStatus::Active))
 }
 
 fn key_schema(attributes: impl Iterator<Item = KeyAttribute>) -> Vec<KeySchemaElement> {
     let types = [KeyType::Hash, KeyType::Range];
     let element = |(attribute, key_type): (KeyAttribute, KeyType)| {
-        KeySchemaElement::builder().attribute_name(attribute.name).key_type(key_type).build().expect("name and type were set")
+        KeySchemaElement::builder()
+            .attribute_name(attribute.name)
+            .key_type(key_type)
+            .build()
+            .expect("name and type were set")
     };
     attributes.zip(types).map(element).collect()
 }
 
 fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
     let mut wrong = Vec::new();
-    let names = |elements: &[KeySchemaElement]| elements.iter().map(|e| e.attribute_name.clone()).collect::<Vec<_>>();
+    let names =
+        |elements: &[KeySchemaElement]| elements.iter().map(|e| e.attribute_name.clone()).collect::<Vec<_>>();
     let type_of = |name: &str| {
-        let definition = found.attribute_definitions().iter().find(|definition| definition.attribute_name == name);
+        let definition =
+            found.attribute_definitions().iter().find(|definition| definition.attribute_name == name);
         definition.map(|definition| definition.attribute_type.clone())
     };
     if !found.replicas().is_empty() || found.multi_region_consistency().is_some() {
-        let regions = found.replicas().iter().filter_map(|replica| replica.region_name()).collect::<Vec<_>>().join(", ");
+        let regions = found
+            .replicas()
+            .iter()
+            .filter_map(|replica| replica.region_name())
+            .collect::<Vec<_>>()
+            .join(", ");
         wrong.push(format!(
             "it is a global table (replicas in {regions}): a condition holds in one region only and the last writer wins, so an \
              older state may win; remove the replicas until the migration is complete"
@@ -281,13 +321,19 @@ fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
     for attribute in schema.key_attributes() {
         match type_of(attribute.name) {
             Some(found) if found != attribute.key_type.scalar() => {
-                wrong.push(format!("{} is of type {}, it must be {:?}", attribute.name, found.as_str(), attribute.key_type));
+                wrong.push(format!(
+                    "{} is of type {}, it must be {:?}",
+                    attribute.name,
+                    found.as_str(),
+                    attribute.key_type
+                ));
             }
             _ => {}
         }
     }
     for index in schema.indexes {
-        let expected: Vec<String> = std::iter::once(index.partition).chain(index.sort).map(|a| a.name.to_owned()).collect();
+        let expected: Vec<String> =
+            std::iter::once(index.partition).chain(index.sort).map(|a| a.name.to_owned()).collect();
         match found.global_secondary_indexes().iter().find(|there| there.index_name() == Some(index.name)) {
             None => wrong.push(format!("index {} is missing", index.name)),
             Some(there) if names(there.key_schema()) != expected => {
@@ -310,18 +356,30 @@ mod tests {
 
     use super::*;
 
-    const SCHEMA: TargetSchema = TargetSchema { partition: lockstep_core::KeyType::S, sort: None, indexes: &[] };
+    const SCHEMA: TargetSchema =
+        TargetSchema { partition: lockstep_core::KeyType::S, sort: None, indexes: &[] };
 
     #[test]
     fn a_global_table_is_refused_and_a_stream_is_not_one() {
         let table = |replicas: Option<Vec<ReplicaDescription>>| {
             let stream = StreamSpecification::builder().stream_enabled(true).build().expect("a stream");
-            let key = KeySchemaElement::builder().attribute_name(PK).key_type(KeyType::Hash).build().expect("a key");
-            TableDescription::builder().key_schema(key).stream_specification(stream).set_replicas(replicas).build()
+            let key = KeySchemaElement::builder()
+                .attribute_name(PK)
+                .key_type(KeyType::Hash)
+                .build()
+                .expect("a key");
+            TableDescription::builder()
+                .key_schema(key)
+                .stream_specification(stream)
+                .set_replicas(replicas)
+                .build()
         };
         assert_eq!(mismatches(&table(None), &SCHEMA), Vec::<String>::new());
         let replica = ReplicaDescription::builder().region_name("eu-west-1").build();
         let wrong = mismatches(&table(Some(vec![replica])), &SCHEMA);
-        assert!(wrong.len() == 1 && wrong[0].contains("global table") && wrong[0].contains("eu-west-1"), "{wrong:?}");
+        assert!(
+            wrong.len() == 1 && wrong[0].contains("global table") && wrong[0].contains("eu-west-1"),
+            "{wrong:?}"
+        );
     }
 }

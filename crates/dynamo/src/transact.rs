@@ -12,12 +12,13 @@ pub const TRANSACTION_ITEMS_MAX: usize = 100;
 
 impl Target {
     /// Puts states of distinct keys, each under the guard of [`Target::put_guarded`], all of them or none.
-    /// [`Landed::Superseded`]: none was put, because the target has some of them already, or newer ones; put singly then,
-    /// and the guard decides for each. Repetition is harmless for the same reason: what landed before is found there.
+    /// [`Landed::Superseded`]: none was put, because the target has some of them already, or newer ones; put
+    /// singly then, and the guard decides for each. Repetition is harmless for the same reason: what landed
+    /// before is found there.
     ///
     /// # Errors
-    /// [`Kind::Unknown`] when the answer was lost (I8); [`Kind::Unavailable`] when another transaction was at one of the
-    /// items, and nothing was put.
+    /// [`Kind::Unknown`] when the answer was lost (I8); [`Kind::Unavailable`] when another transaction was at
+    /// one of the items, and nothing was put.
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
@@ -47,14 +48,22 @@ impl Target {
     }
 }
 
-/// Why DynamoDB cancelled the transaction, if it did. What will not pass by itself comes first, what passes last.
+/// Why DynamoDB cancelled the transaction, if it did. What will not pass by itself comes first, what passes
+/// last.
 pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Kind> {
     let SdkError::ServiceError(service) = error else { return None };
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = service.err() else { return None };
     let reasons = cancelled.cancellation_reasons();
-    let any = |wanted: &[&str]| reasons.iter().any(|reason| reason.code().is_some_and(|code| wanted.contains(&code)));
-    let of_an_item = |reason: &CancellationReason| codes::is_of_the_item(reason.message().unwrap_or_default());
-    let refused = reasons.iter().filter(|reason| reason.code() == Some("ValidationError")).map(of_an_item).collect::<Vec<_>>();
+    let any = |wanted: &[&str]| {
+        reasons.iter().any(|reason| reason.code().is_some_and(|code| wanted.contains(&code)))
+    };
+    let of_an_item =
+        |reason: &CancellationReason| codes::is_of_the_item(reason.message().unwrap_or_default());
+    let refused = reasons
+        .iter()
+        .filter(|reason| reason.code() == Some("ValidationError"))
+        .map(of_an_item)
+        .collect::<Vec<_>>();
     Some(if any(&["ItemCollectionSizeLimitExceeded"]) || refused.contains(&true) {
         Kind::Invalid
     } else if !refused.is_empty() {

@@ -19,7 +19,9 @@ pub enum Error {
     },
 
     /// The package manager was asked to install PostgreSQL and failed.
-    #[error("could not install PostgreSQL: `{command}` failed; run it by hand and try again. Its last words:\n{output}")]
+    #[error(
+        "could not install PostgreSQL: `{command}` failed; run it by hand and try again. Its last words:\n{output}"
+    )]
     Install {
         /// The command that failed.
         command: String,
@@ -27,7 +29,7 @@ pub enum Error {
         output: String,
     },
 
-    /// The process runs as root, which PostgreSQL refuses, and there is nobody else to run it as.
+    /// The process runs as root, which PostgreSQL refuses, and there is no other account to run it as.
     #[error(
         "PostgreSQL refuses to run as root and neither user `postgres` nor `nobody` exists; create one: useradd --system postgres"
     )]
@@ -103,7 +105,9 @@ pub enum Error {
     },
 
     /// The emulator's address could not be bound.
-    #[error("could not listen on 127.0.0.1:{port} for the embedded DynamoDB; choose another port, or 0 for a free one")]
+    #[error(
+        "could not listen on 127.0.0.1:{port} for the embedded DynamoDB; choose another port, or 0 for a free one"
+    )]
     DynamoBind {
         /// The port asked for; 0 is any free one.
         port: u16,
@@ -113,7 +117,9 @@ pub enum Error {
     },
 
     /// The emulator's file could not be opened.
-    #[error("could not open the embedded DynamoDB in {place}: {reason}; if the file is not one of its own, name another")]
+    #[error(
+        "could not open the embedded DynamoDB in {place}: {reason}; if the file is not one of its own, name another"
+    )]
     DynamoOpen {
         /// The file, or memory.
         place: String,
@@ -131,7 +137,9 @@ pub enum Error {
     },
 
     /// The runtime was shut down while the call waited for a thread.
-    #[error("the async runtime ended before the store had answered; keep it alive until the stores are stopped")]
+    #[error(
+        "the async runtime ended before the store had answered; keep it alive until the stores are stopped"
+    )]
     RuntimeEnded,
 }
 

@@ -38,7 +38,8 @@ impl Stores {
     /// Dropped before its end, whatever had come up is removed in the background.
     pub async fn start(options: StoresOptions) -> Result<Stores, Error> {
         let begun = Instant::now();
-        let (postgres, dynamo) = tokio::try_join!(Postgres::start(options.postgres), Dynamo::start_with(options.dynamo))?;
+        let (postgres, dynamo) =
+            tokio::try_join!(Postgres::start(options.postgres), Dynamo::start_with(options.dynamo))?;
         let started_in = begun.elapsed();
         tracing::debug!(started_in_ms = started_in.as_millis(), "both stores answer");
         Ok(Stores { postgres, dynamo, started_in })

@@ -1,23 +1,26 @@
 //! Where a log lives in the target, and why there.
 //!
-//! **Partition** `"{service}#{day}"`: the question asked most is "what did this service do between then and then". A day
-//! bounds the partition, so a range of days is a few queries of known number, and old days cool down and expire together.
-//! One busy service still is one hot partition today (1,000 write units a second); `write_shards` spreads it, at the price
-//! of as many queries per day. The shard comes from `log_id` and not from chance: the same row must always have the same
-//! key, or a retry would write it twice.
+//! **Partition** `"{service}#{day}"`: the question asked most is "what did this service do between then and
+//! then". A day bounds the partition, so a range of days is a few queries of known number, and old days cool
+//! down and expire together. One busy service still is one hot partition today (1,000 write units a second);
+//! `write_shards` spreads it, at the price of as many queries per day. The shard comes from `log_id` and not
+//! from chance: the same row must always have the same key, or a retry would write it twice.
 //!
-//! **Sort** `"{timestamp}#{id}"`: text order is time order because the timestamp has a fixed width. The id comes after it
-//! because two logs of one service may share a microsecond; padded, so that within it the order is that of insertion.
+//! **Sort** `"{timestamp}#{id}"`: text order is time order because the timestamp has a fixed width. The id
+//! comes after it because two logs of one service may share a microsecond; padded, so that within it the
+//! order is that of insertion.
 //!
-//! **Indexes** sort by the table's own `SK`: newest first and time ranges then work on each of them, with no further
-//! attribute to store and to bill. They hold keys only, and the items are then read from the table, strongly consistent. A
-//! log carries two documents that may be long, is written once and looked up seldom: a copy of it in each index would bill
-//! its size three times more for each write, and for as long as it is kept. `BY_ID` has the column `log_id` itself as its
-//! partition, with one item in each: it answers "by id" once PostgreSQL, which knew service and time for an id, is gone.
+//! **Indexes** sort by the table's own `SK`: newest first and time ranges then work on each of them, with no
+//! further attribute to store and to bill. They hold keys only, and the items are then read from the table,
+//! strongly consistent. A log carries two documents that may be long, is written once and looked up seldom: a
+//! copy of it in each index would bill its size three times more for each write, and for as long as it is
+//! kept. `BY_ID` has the column `log_id` itself as its partition, with one item in each: it answers "by id"
+//! once PostgreSQL, which knew service and time for an id, is gone.
 
 use chrono::NaiveDate;
 use lockstep::{
-    AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width, time_and_id,
+    AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width,
+    time_and_id,
 };
 
 use crate::row::{IntegrationLog, LogKey};
@@ -29,8 +32,12 @@ pub const BY_CORRELATION: Index = by("by_correlation", "GSI2PK");
 /// Index: the errors of a day, and nothing else: a log that succeeded lacks the attribute.
 pub const ERRORS_BY_DAY: Index = by("errors_by_day", "GSI3PK");
 /// Index: the key of the log with this id.
-pub const BY_ID: Index =
-    Index { name: "by_id", partition: KeyAttribute { name: "log_id", key_type: KeyType::N }, sort: None, whole_items: false };
+pub const BY_ID: Index = Index {
+    name: "by_id",
+    partition: KeyAttribute { name: "log_id", key_type: KeyType::N },
+    sort: None,
+    whole_items: false,
+};
 
 /// The target's key schema.
 pub(crate) const TARGET: TargetSchema = TargetSchema {
@@ -67,7 +74,11 @@ fn partition(service_name: &str, day: &str, shard: i64, write_shards: u32) -> St
 }
 
 /// Every partition of a service and a day.
-pub(crate) fn partitions(service_name: &str, day: NaiveDate, write_shards: u32) -> impl Iterator<Item = String> {
+pub(crate) fn partitions(
+    service_name: &str,
+    day: NaiveDate,
+    write_shards: u32,
+) -> impl Iterator<Item = String> {
     let day = day.to_string();
     (0..i64::from(write_shards)).map(move |shard| partition(service_name, &day, shard, write_shards))
 }

@@ -1,11 +1,12 @@
 //! `integration_logs`: every call the loan platform makes to another service, one row each (R1).
 //!
-//! Words: a *log* is one call. Its *service* is who was called; its *day* is the UTC day of `log_timestamp`. An *error* is
-//! a log whose `is_success` is false. A *write shard* is one of several partitions that one service's day is spread over.
+//! Words: a *log* is one call. Its *service* is who was called; its *day* is the UTC day of `log_timestamp`.
+//! An *error* is a log whose `is_success` is false. A *write shard* is one of several partitions that one
+//! service's day is spread over.
 //!
-//! Read the modules in this order: [`IntegrationLog`] and [`LogKey`] (row); where a log lives in the target and why (item);
-//! [`IntegrationLogs`] and its options (table); what applications ask (queries); how coordinated operations are logged
-//! ([`OperationLogs`]).
+//! Read the modules in this order: [`IntegrationLog`] and [`LogKey`] (row); where a log lives in the target
+//! and why (item); [`IntegrationLogs`] and its options (table); what applications ask (queries); how
+//! coordinated operations are logged ([`OperationLogs`]).
 //!
 //! ```
 //! use lockstep::MigratableTable;

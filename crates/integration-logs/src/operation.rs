@@ -43,7 +43,9 @@ impl LogSink for OperationLogs {
             status_code: None,
             is_success: event.stage != Stage::Failure,
             error_message: event.message.map(str::to_owned),
-            processing_time_ms: event.elapsed.map(|elapsed| i32::try_from(elapsed.as_millis()).unwrap_or(i32::MAX)),
+            processing_time_ms: event
+                .elapsed
+                .map(|elapsed| i32::try_from(elapsed.as_millis()).unwrap_or(i32::MAX)),
             log_timestamp: event.at,
             correlation_id: Some(event.correlation_id.to_owned()),
             user_id: self.user_id.clone(),

@@ -6,13 +6,16 @@
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use lockstep::store::query::{Partitions, TimeRange};
-use lockstep::{AttributeValue, CanaryQueries, Error, Kind, MigratableTable, Query, Result, Selection, Store};
+use lockstep::{
+    AttributeValue, CanaryQueries, Error, Kind, MigratableTable, Query, Result, Selection, Store,
+};
 
 use crate::item::{self, BY_APPLICATION, BY_CORRELATION, BY_ID, ERRORS_BY_DAY};
 use crate::row::IntegrationLog;
 use crate::table::IntegrationLogs;
 
-/// Most days of one [`LogQueries::by_service`]: each is a partition of its own, times the write shards. Ten years.
+/// Most days of one [`LogQueries::by_service`]: each is a partition of its own, times the write shards. Ten
+/// years.
 pub const DAYS_MAX: usize = 3_660;
 
 /// Counts asked for at once by [`LogQueries::counts_by_service_and_day`].
@@ -50,8 +53,9 @@ pub struct DayCount {
 /// # }
 /// ```
 pub trait LogQueries {
-    /// The log with an id. In the target an index finds its key, and the item is then read from the table: the index is
-    /// eventually consistent, the item is not. In DynamoOnly a log is found by id a moment after it was written.
+    /// The log with an id. In the target an index finds its key, and the item is then read from the table:
+    /// the index is eventually consistent, the item is not. In DynamoOnly a log is found by id a moment after
+    /// it was written.
     ///
     /// # Errors
     /// As for [`Selection::stream`].
@@ -63,25 +67,29 @@ pub trait LogQueries {
     /// The logs of a loan application. Eventually consistent in the target.
     fn by_application(&self, application_id: i32) -> Selection<IntegrationLogs>;
 
-    /// The logs of a service within a range of time. Strongly consistent in the target, which is read one day after the
-    /// other, all write shards of a day at once. Both ends of the range must be given, unless the table's expiry gives the first.
+    /// The logs of a service within a range of time. Strongly consistent in the target, which is read one day
+    /// after the other, all write shards of a day at once. Both ends of the range must be given, unless the
+    /// table's expiry gives the first.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] for a range that is open, or of more than [`DAYS_MAX`] days; the same in every phase.
+    /// [`Kind::Invalid`] for a range that is open, or of more than [`DAYS_MAX`] days; the same in every
+    /// phase.
     fn by_service(
         &self,
         service_name: &str,
         range: impl std::ops::RangeBounds<DateTime<Utc>>,
     ) -> Result<Selection<IntegrationLogs>>;
 
-    /// The errors of a UTC day, of all services. Eventually consistent in the target, which finds them by a sparse index.
+    /// The errors of a UTC day, of all services. Eventually consistent in the target, which finds them by a
+    /// sparse index.
     fn errors_of_day(&self, day: NaiveDate) -> Selection<IntegrationLogs>;
 
     /// The logs of one operation. Eventually consistent in the target.
     fn by_correlation(&self, correlation_id: &str) -> Selection<IntegrationLogs>;
 
-    /// How many logs each service wrote on each day, from `first_day` to `last_day`: by service in the order given, then by
-    /// day, days without a log included. Services must be named, because the target keeps no list of them. Strongly consistent.
+    /// How many logs each service wrote on each day, from `first_day` to `last_day`: by service in the order
+    /// given, then by day, days without a log included. Services must be named, because the target keeps no
+    /// list of them. Strongly consistent.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for more than [`DAYS_MAX`] days; otherwise as for [`Selection::count`].
@@ -104,7 +112,8 @@ impl LogQueries for Store<IntegrationLogs> {
 
     fn by_application(&self, application_id: i32) -> Selection<IntegrationLogs> {
         let partition = Partitions::one(AttributeValue::S(item::of_application(application_id)));
-        let query = Query::new("by_application", ORDER, partition).matching("application_id", &application_id);
+        let query =
+            Query::new("by_application", ORDER, partition).matching("application_id", &application_id);
         self.select(query.on(BY_APPLICATION).within(TIME, alive(self.table(), TimeRange::ALL)))
     }
 
@@ -116,13 +125,16 @@ impl LogQueries for Store<IntegrationLogs> {
         let range = alive(self.table(), TimeRange::of(range));
         let (days, nth_day) = range.days().ok_or_else(|| refused("both ends of the range must be given"))?;
         if days > DAYS_MAX {
-            return Err(refused(&format!("{days} days were asked for, at most {DAYS_MAX} can be; ask for a part of them")));
+            return Err(refused(&format!(
+                "{days} days were asked for, at most {DAYS_MAX} can be; ask for a part of them"
+            )));
         }
         let (service, write_shards) = (service_name.to_owned(), self.table().options.write_shards.get());
         let partitions = Partitions::groups(service_name, days, move |nth| {
             item::partitions(&service, nth_day(nth), write_shards).map(AttributeValue::S).collect()
         });
-        let query = Query::new("by_service", ORDER, partitions).matching("service_name", &service_name.to_owned());
+        let query =
+            Query::new("by_service", ORDER, partitions).matching("service_name", &service_name.to_owned());
         Ok(self.select(query.within(TIME, range)))
     }
 
@@ -134,7 +146,8 @@ impl LogQueries for Store<IntegrationLogs> {
 
     fn by_correlation(&self, correlation_id: &str) -> Selection<IntegrationLogs> {
         let partition = Partitions::one(AttributeValue::S(item::of_correlation(correlation_id)));
-        let query = Query::new("by_correlation", ORDER, partition).matching("correlation_id", &correlation_id.to_owned());
+        let query = Query::new("by_correlation", ORDER, partition)
+            .matching("correlation_id", &correlation_id.to_owned());
         self.select(query.on(BY_CORRELATION).within(TIME, alive(self.table(), TimeRange::ALL)))
     }
 
@@ -144,18 +157,25 @@ impl LogQueries for Store<IntegrationLogs> {
         first_day: NaiveDate,
         last_day: NaiveDate,
     ) -> Result<Vec<DayCount>> {
-        let days: Vec<NaiveDate> = first_day.iter_days().take_while(|day| *day <= last_day).take(DAYS_MAX + 1).collect();
+        let days: Vec<NaiveDate> =
+            first_day.iter_days().take_while(|day| *day <= last_day).take(DAYS_MAX + 1).collect();
         if days.len() > DAYS_MAX {
-            return Err(refused(&format!("more than {DAYS_MAX} days were asked for; ask for a part of them")));
+            return Err(refused(&format!(
+                "more than {DAYS_MAX} days were asked for; ask for a part of them"
+            )));
         }
-        let cells: Vec<(String, NaiveDate)> =
-            services.iter().flat_map(|service| days.iter().map(|day| ((*service).to_owned(), *day))).collect();
+        let cells: Vec<(String, NaiveDate)> = services
+            .iter()
+            .flat_map(|service| days.iter().map(|day| ((*service).to_owned(), *day)))
+            .collect();
         let counts = stream::iter(cells.into_iter().map(|(service_name, day)| {
             let range = TimeRange::day(day);
             let store = self.clone();
             async move {
                 let logs = match (range.from(), range.before()) {
-                    (Some(from), Some(before)) => store.by_service(&service_name, from..before)?.count().await?,
+                    (Some(from), Some(before)) => {
+                        store.by_service(&service_name, from..before)?.count().await?
+                    }
                     _ => 0,
                 };
                 Ok(DayCount { service_name, day, logs })

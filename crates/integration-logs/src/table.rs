@@ -13,9 +13,11 @@ use crate::row::{IntegrationLog, LogKey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IntegrationLogsOptions {
-    /// Over how many partitions one service's day is spread. It decides keys, so it is fixed once a migration has begun.
+    /// Over how many partitions one service's day is spread. It decides keys, so it is fixed once a migration
+    /// has begun.
     pub write_shards: NonZeroU32,
-    /// Days after `log_timestamp` that an item may be removed; none, or 0 where the file format has no null, keeps it.
+    /// Days after `log_timestamp` that an item may be removed; none, or 0 where the file format has no null,
+    /// keeps it.
     pub ttl_days: Option<u32>,
 }
 
@@ -41,7 +43,11 @@ impl MigratableTable for IntegrationLogs {
     const DAY_COLUMN: Option<&'static str> = Some("log_timestamp");
 
     fn key(row: &IntegrationLog) -> LogKey {
-        LogKey { log_id: row.log_id, service_name: row.service_name.clone(), log_timestamp: row.log_timestamp }
+        LogKey {
+            log_id: row.log_id,
+            service_name: row.service_name.clone(),
+            log_timestamp: row.log_timestamp,
+        }
     }
 
     fn target_key(&self, key: &LogKey) -> Result<TargetKey, Unholdable> {
@@ -54,6 +60,10 @@ impl MigratableTable for IntegrationLogs {
 
     fn expires(&self) -> bool {
         self.options.ttl_days.is_some_and(|days| days > 0)
+    }
+
+    fn expiry(&self) -> String {
+        format!("ttl_days={}", self.options.ttl_days.unwrap_or(0))
     }
 
     fn expires_at(&self, row: &IntegrationLog) -> Option<DateTime<Utc>> {
@@ -112,5 +122,8 @@ const RULES: &[Rule<IntegrationLog>] = &[
         name: "error_has_a_message",
         holds: |log| log.is_success || log.error_message.as_ref().is_some_and(|m| !m.is_empty()),
     },
-    Rule { name: "processing_time_is_not_negative", holds: |log| log.processing_time_ms.is_none_or(|ms| ms >= 0) },
+    Rule {
+        name: "processing_time_is_not_negative",
+        holds: |log| log.processing_time_ms.is_none_or(|ms| ms >= 0),
+    },
 ];

@@ -1,10 +1,18 @@
-//! Lockstep for applications: what a service names to live in a migration, and the only crate that it names. Nothing that can
-//! be named here flips a phase, drops, forgets or accepts anything: that is the coordinator's.
+//! Lockstep for applications: what a service names to live in a migration, and the only crate that it names.
+//! Nothing that can be named here flips a phase, drops, forgets or accepts anything: that is the
+//! coordinator's.
 //!
-//! In reading order: [`migration`] (the handle that an application opens), [`store`] (what it reads and writes through),
-//! [`operation`] (one change over several tables), [`instance`] (who may serve by a phase, and until when), [`sweeper`]
-//! (undoes what strict writes left half-done).
+//! In reading order: [`migration`] (the handle that an application opens), [`store`] (what it reads and
+//! writes through), [`operation`] (one change over several tables), [`instance`] (who may serve by a phase,
+//! and until when), [`sweeper`] (undoes what strict writes left half-done). [`Table`](derive@Table) makes a
+//! table of a plain struct.
 
+// The derive names this crate as applications do; its tests are inside it.
+#[cfg(test)]
+extern crate self as lockstep;
+
+#[doc(hidden)]
+pub mod derived;
 pub mod instance;
 pub mod migration;
 pub mod operation;
@@ -15,17 +23,21 @@ pub use instance::InstanceOptions;
 pub use migration::{Migration, MigrationOptions};
 pub use operation::{LogSink, Operation, OperationEvent, OperationOutcome, Stage};
 pub use store::{
-    Answer, CanaryQueries, Cursor, Delivery, Page, PrimaryKey, Query, ReadFrom, ReadOptions, Selection, Share, SourceCause,
-    Store, Swap, WriteCounts, WriteFailed, WriteMode, WriteOptions, WriteOutcome,
+    Answer, CanaryQueries, Cursor, Delivery, Page, PrimaryKey, Query, ReadFrom, ReadOptions, Selection,
+    Share, SourceCause, Store, Swap, WriteCounts, WriteFailed, WriteMode, WriteOptions, WriteOutcome,
 };
 pub use sweeper::SweeperOptions;
 
-// The words that a table crate and a service need: what a table is, and what can go wrong. Nothing here opens a store.
+// The words that a table crate and a service need: what a table is, and what can go wrong. Nothing here opens
+// a store.
 pub use lockstep_core::{
-    Aggregate, AnyTable, AttributeValue, Attributes, Column, ColumnSpec, Error, Fields, ITEM_BYTES_MAX, Index, Item, ItemView,
-    Json, KeyAttribute, KeyType, Kind, MigratableTable, PK, Phase, Reference, Result, Row, Rule, SK, Scaled, Side, SourceKey,
-    TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version, fixed_width, parse_fixed_width, row, time_and_id,
+    Aggregate, AnyTable, AttributeValue, Attributes, Column, ColumnSpec, Error, Fields, ITEM_BYTES_MAX,
+    Index, Item, ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, PK, Phase, Reference, Result,
+    Row, Rule, SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version,
+    fixed_width, parse_fixed_width, row, time_and_id,
 };
+// A table from a plain struct.
+pub use lockstep_derive::Table;
 // How to reach both stores; only this crate opens them.
 pub use lockstep_dynamo::TargetOptions;
 pub use lockstep_postgres::SourceOptions;
@@ -34,3 +46,8 @@ pub use lockstep_postgres::SourceOptions;
 #[doc = include_str!("../../../docs/add-your-own-table.md")]
 #[cfg(doctest)]
 pub struct AddYourOwnTable;
+
+/// Keeps the examples of docs/derive.md compiling.
+#[doc = include_str!("../../../docs/derive.md")]
+#[cfg(doctest)]
+pub struct Derive;

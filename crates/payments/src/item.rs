@@ -1,20 +1,23 @@
 //! Where a payment lives in the target, and why there.
 //!
-//! **Partition** `customer_id`, a number: payments are asked for by customer first, and no customer pays so often that one
-//! partition would be hot. A number needs no prefix, as nothing else shares the table.
+//! **Partition** `customer_id`, a number: payments are asked for by customer first, and no customer pays so
+//! often that one partition would be hot. A number needs no prefix, as nothing else shares the table.
 //!
-//! **Sort** `"{payment_date}#{payment_id}"`: date ranges and newest first are then one query. The id makes it unique, because
-//! a customer may pay twice for one date; padded, so that within a date the order is that of insertion.
+//! **Sort** `"{payment_date}#{payment_id}"`: date ranges and newest first are then one query. The id makes it
+//! unique, because a customer may pay twice for one date; padded, so that within a date the order is that of
+//! insertion.
 //!
-//! Customer and date are mutable columns, which is why they are part of [`PaymentKey`]: a payment whose customer or date is
-//! corrected moves, and capture marks the place it left as well as the one it went to.
+//! Customer and date are mutable columns, which is why they are part of [`PaymentKey`]: a payment whose
+//! customer or date is corrected moves, and capture marks the place it left as well as the one it went to.
 //!
-//! **Indexes** sort by the table's own `SK`, which begins with the date: "by status and date" needs no further attribute.
-//! `BY_ID` is the exception: its partition is the column `payment_id` itself and it has one item in each. It answers "by id"
-//! once PostgreSQL, which knew customer and date for an id, is gone; keys are all it needs.
+//! **Indexes** sort by the table's own `SK`, which begins with the date: "by status and date" needs no
+//! further attribute. `BY_ID` is the exception: its partition is the column `payment_id` itself and it has
+//! one item in each. It answers "by id" once PostgreSQL, which knew customer and date for an id, is gone;
+//! keys are all it needs.
 
 use lockstep::{
-    AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width, time_and_id,
+    AttributeValue, Index, Item, KeyAttribute, KeyType, SK, TargetKey, TargetSchema, Unholdable, fixed_width,
+    time_and_id,
 };
 
 use crate::row::{Payment, PaymentKey};
@@ -26,12 +29,19 @@ pub const BY_LOAN: Index = by("by_loan", "GSI2PK");
 /// Index: the payments made in one way, by date.
 pub const BY_METHOD: Index = by("by_method", "GSI3PK");
 /// Index: the key of the payment with this id.
-pub const BY_ID: Index =
-    Index { name: "by_id", partition: KeyAttribute { name: "payment_id", key_type: KeyType::N }, sort: None, whole_items: false };
+pub const BY_ID: Index = Index {
+    name: "by_id",
+    partition: KeyAttribute { name: "payment_id", key_type: KeyType::N },
+    sort: None,
+    whole_items: false,
+};
 
 /// The target's key schema.
-pub(crate) const TARGET: TargetSchema =
-    TargetSchema { partition: KeyType::N, sort: Some(KeyType::S), indexes: &[BY_STATUS, BY_LOAN, BY_METHOD, BY_ID] };
+pub(crate) const TARGET: TargetSchema = TargetSchema {
+    partition: KeyType::N,
+    sort: Some(KeyType::S),
+    indexes: &[BY_STATUS, BY_LOAN, BY_METHOD, BY_ID],
+};
 
 const fn by(name: &'static str, partition: &'static str) -> Index {
     Index {

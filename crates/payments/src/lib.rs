@@ -1,10 +1,12 @@
 //! `payments`: money received for loans, one row each (R2).
 //!
-//! Words: a *payment* belongs to a customer and a loan, both of which stay in PostgreSQL. Its *status* changes during its
-//! life; the date it counts for, `payment_date`, seldom does, but may: then its item moves.
+//! Words: a *payment* belongs to a customer and a loan, both of which stay in PostgreSQL. Its *status*
+//! changes during its life; the date it counts for, `payment_date`, seldom does, but may: then its item
+//! moves.
 //!
-//! Read the modules in this order: [`Payment`] and [`PaymentKey`] (row); where a payment lives in the target and why
-//! (item); [`Payments`] and its options (table); what applications ask (queries); changing a status (status).
+//! Read the modules in this order: [`Payment`] and [`PaymentKey`] (row); where a payment lives in the target
+//! and why (item); [`Payments`] and its options (table); what applications ask (queries); changing a status
+//! (status).
 //!
 //! ```
 //! use lockstep::MigratableTable;

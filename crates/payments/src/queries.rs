@@ -1,7 +1,8 @@
-//! What applications ask of the payments (R2), the same in every phase and newest first, that is by `payment_date`.
+//! What applications ask of the payments (R2), the same in every phase and newest first, that is by
+//! `payment_date`.
 //!
-//! Ties of a date are broken by `payment_id`, the higher first. A payment past its expiry is not answered; see
-//! [`lockstep::store::query`] for what holds of every query.
+//! Ties of a date are broken by `payment_id`, the higher first. A payment past its expiry is not answered;
+//! see [`lockstep::store::query`] for what holds of every query.
 
 use std::ops::RangeBounds;
 
@@ -30,8 +31,9 @@ const DATE: &str = "payment_date";
 /// }
 /// ```
 pub trait PaymentQueries {
-    /// The payment with an id. In the target an index finds its key, and the item is then read from the table: the index is
-    /// eventually consistent, the item is not. In DynamoOnly a payment is found by id a moment after it was written or moved.
+    /// The payment with an id. In the target an index finds its key, and the item is then read from the
+    /// table: the index is eventually consistent, the item is not. In DynamoOnly a payment is found by id a
+    /// moment after it was written or moved.
     ///
     /// # Errors
     /// As for [`Selection::stream`].
@@ -46,18 +48,21 @@ pub trait PaymentQueries {
     /// The payments for a loan. Eventually consistent in the target.
     fn by_loan(&self, loan_id: i64) -> Selection<Payments>;
 
-    /// The payments of a status within a range of dates; `..` for all. Eventually consistent in the target: a payment whose
-    /// status just changed may be seen under the old one for a moment.
+    /// The payments of a status within a range of dates; `..` for all. Eventually consistent in the target: a
+    /// payment whose status just changed may be seen under the old one for a moment.
     fn by_status(&self, status: &str, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments>;
 
-    /// The payments made in one way within a range of dates; `..` for all. Eventually consistent in the target.
+    /// The payments made in one way within a range of dates; `..` for all. Eventually consistent in the
+    /// target.
     fn by_method(&self, method: &str, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments>;
 }
 
 impl PaymentQueries for Store<Payments> {
     async fn by_id(&self, payment_id: i64) -> Result<Option<Payment>> {
         let partition = Partitions::one(AttributeValue::N(payment_id.to_string()));
-        self.select(Query::new("by_id", ORDER, partition).matching("payment_id", &payment_id).on(BY_ID)).first().await
+        self.select(Query::new("by_id", ORDER, partition).matching("payment_id", &payment_id).on(BY_ID))
+            .first()
+            .await
     }
 
     fn by_customer(&self, customer_id: i64, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments> {
@@ -72,12 +77,14 @@ impl PaymentQueries for Store<Payments> {
     }
 
     fn by_status(&self, status: &str, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments> {
-        let query = in_index("by_status", BY_STATUS, item::of_status(status)).matching("payment_status", &status.to_owned());
+        let query = in_index("by_status", BY_STATUS, item::of_status(status))
+            .matching("payment_status", &status.to_owned());
         self.select(query.within(DATE, alive(self.table(), dates)))
     }
 
     fn by_method(&self, method: &str, dates: impl RangeBounds<DateTime<Utc>>) -> Selection<Payments> {
-        let query = in_index("by_method", BY_METHOD, item::of_method(method)).matching("payment_method", &method.to_owned());
+        let query = in_index("by_method", BY_METHOD, item::of_method(method))
+            .matching("payment_method", &method.to_owned());
         self.select(query.within(DATE, alive(self.table(), dates)))
     }
 }

@@ -7,15 +7,21 @@ use crate::row::Payment;
 use crate::table::{Payments, STATUSES};
 
 impl Payments {
-    /// Changes the status of a payment from `from` to `to`, and says so in `updated_date`. Of several callers who expect the
-    /// same status exactly one changes it: the row is locked while it is compared, in every mode and phase.
+    /// Changes the status of a payment from `from` to `to`, and says so in `updated_date`. Of several callers
+    /// who expect the same status exactly one changes it: the row is locked while it is compared, in every
+    /// mode and phase.
     ///
     /// # Errors
     /// [`Kind::Invalid`] when `to` is not one of [`STATUSES`]; else as for [`Store::put`].
     ///
     /// # Cancel safety
     /// As for [`Store::put`].
-    pub async fn update_status(store: &Store<Self>, payment_id: i64, from: &str, to: &str) -> Result<Swap<Payment>> {
+    pub async fn update_status(
+        store: &Store<Self>,
+        payment_id: i64,
+        from: &str,
+        to: &str,
+    ) -> Result<Swap<Payment>> {
         if !STATUSES.contains(&to) {
             let message = format!("there is no such status; there are: {}", STATUSES.join(", "));
             return Err(Error::source(Kind::Invalid, "changing the status of a payment", message));

@@ -11,14 +11,16 @@ use crate::row::{Payment, PaymentKey};
 /// The statuses a payment may have.
 pub const STATUSES: [&str; 6] = ["Pending", "Processing", "Completed", "Failed", "Refunded", "Cancelled"];
 
-/// Seven years with as many leap days as seven years can have: a day too long breaks no retention rule, a day short does.
+/// Seven years with as many leap days as seven years can have: a day too long breaks no retention rule, a day
+/// short does.
 const SEVEN_YEARS_DAYS: u32 = 7 * 365 + 2;
 
 /// Settings of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaymentsOptions {
-    /// Days after `payment_date` that an item may be removed; none, or 0 where the file format has no null, keeps it.
+    /// Days after `payment_date` that an item may be removed; none, or 0 where the file format has no null,
+    /// keeps it.
     pub ttl_days: Option<u32>,
 }
 
@@ -44,7 +46,11 @@ impl MigratableTable for Payments {
     const DAY_COLUMN: Option<&'static str> = Some("payment_date");
 
     fn key(row: &Payment) -> PaymentKey {
-        PaymentKey { payment_id: row.payment_id, customer_id: row.customer_id, payment_date: row.payment_date }
+        PaymentKey {
+            payment_id: row.payment_id,
+            customer_id: row.customer_id,
+            payment_date: row.payment_date,
+        }
     }
 
     fn target_key(&self, key: &PaymentKey) -> Result<TargetKey, Unholdable> {

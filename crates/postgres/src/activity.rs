@@ -35,8 +35,8 @@ impl Activity {
 }
 
 impl Source {
-    /// What the statistics say of the relation of `binding`. They count since they were last reset, or since the server
-    /// started where they never were; a relation that has none counts as unused.
+    /// What the statistics say of the relation of `binding`. They count since they were last reset, or since
+    /// the server started where they never were; a relation that has none counts as unused.
     ///
     /// # Errors
     /// The driver's.
@@ -47,7 +47,7 @@ impl Source {
         let row = sqlx::query(
             "SELECT coalesce(s.n_tup_ins, 0) AS inserts, coalesce(s.n_tup_upd, 0) AS updates, coalesce(s.n_tup_del, 0) AS deletes,
                     coalesce(s.seq_scan, 0) + coalesce(s.idx_scan, 0) AS scans,
-                    extract(epoch FROM clock_timestamp() - coalesce(d.stats_reset, pg_catalog.pg_postmaster_start_time()))::float8
+                    extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(d.stats_reset, pg_catalog.pg_postmaster_start_time()))::float8
                         AS counted_for_s,
                     pg_catalog.pg_total_relation_size(s.relid) AS total_bytes
              FROM pg_catalog.pg_stat_user_tables s

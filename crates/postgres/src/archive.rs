@@ -1,8 +1,8 @@
 //! The end of a migration in the source: triggers and schema `lockstep` go, and a small record stays.
 //!
-//! The tables stay as well, until somebody drops them, and nobody reads them any more. 1. A script that everybody has forgotten goes on
-//! writing with SQL. 2. Nothing captures that, and nothing shows it. So where the capture triggers were, a guard stays that refuses
-//! each write with a sentence. It goes with its table.
+//! The tables stay as well, until somebody drops them, and no application reads them any more. 1. A forgotten
+//! script goes on writing with SQL. 2. Nothing captures that, and nothing shows it. So where the capture
+//! triggers were, a guard stays that refuses each write with a sentence. It goes with its table.
 
 use std::time::Duration;
 
@@ -38,21 +38,22 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn completed(&self) -> Result<Option<Completed>> {
-        let found = sqlx::query_as("SELECT completed_at, epoch, actor, journal_file FROM lockstep_archive.completed")
-            .fetch_optional(self.pool())
-            .await
-            .doing("looking for a migration that is complete");
+        let found =
+            sqlx::query_as("SELECT completed_at, epoch, actor, journal_file FROM lockstep_archive.completed")
+                .fetch_optional(self.pool())
+                .await
+                .doing("looking for a migration that is complete");
         match found {
             Err(error) if error.is_missing_table() => Ok(None),
             found => found,
         }
     }
 
-    /// Takes out the triggers and schema `lockstep`, and leaves the record, a copy of the journal, and the guards: all of it, or
-    /// nothing.
+    /// Takes out the triggers and schema `lockstep`, and leaves the record, a copy of the journal, and the
+    /// guards: all of it, or nothing.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when a lock was not to be had within `lock_timeout`; the driver's.
+    /// [`Kind::Busy`] when a lock could not be acquired within `lock_timeout`; the driver's.
     ///
     /// # Cancel safety
     /// Repeat it: where it is done already, nothing is done.
@@ -74,10 +75,12 @@ impl Source {
         let mut statements = vec![
             "CREATE SCHEMA IF NOT EXISTS lockstep_archive".to_owned(),
             "CREATE TABLE IF NOT EXISTS lockstep_archive.completed (
-                 singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), completed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                 singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+                     completed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
                  epoch bigint NOT NULL, actor text NOT NULL, journal_file text NOT NULL)"
                 .to_owned(),
-            // An earlier migration of other tables may be here as well: its journal stays, and this one's follows.
+            // An earlier migration of other tables may be here as well: its journal stays, and this one's
+            // follows.
             "CREATE TABLE IF NOT EXISTS lockstep_archive.journal (LIKE lockstep.journal)".to_owned(),
             "INSERT INTO lockstep_archive.journal SELECT * FROM lockstep.journal ORDER BY id".to_owned(),
             guard_function(),
@@ -117,7 +120,8 @@ impl Source {
     ) -> Result<i64> {
         sqlx::query_scalar(
             "INSERT INTO lockstep_archive.journal (id, at, actor, kind, intent, step, detail)
-             SELECT coalesce(max(id), 0) + 1, clock_timestamp(), $1, $2, $3, $4, $5 FROM lockstep_archive.journal RETURNING id",
+             SELECT coalesce(pg_catalog.max(id), 0) + 1, pg_catalog.clock_timestamp(), $1, $2, $3, $4, $5
+                 FROM lockstep_archive.journal RETURNING id",
         )
         .bind(actor)
         .bind(kind.name())
@@ -129,7 +133,8 @@ impl Source {
         .doing("writing the journal")
     }
 
-    /// Every entry of the journal, oldest first; of a migration that is complete where schema `lockstep` is gone.
+    /// Every entry of the journal, oldest first; of a migration that is complete where schema `lockstep` is
+    /// gone.
     ///
     /// # Errors
     /// The driver's.
@@ -150,8 +155,8 @@ impl Source {
     /// Drops a source table that a migration has left behind its guard; says whether it was there.
     ///
     /// # Errors
-    /// [`Kind::Refused`] for a table that has no guard: it is not one that was left, or was put there since; [`Kind::Busy`] when its
-    /// lock was not to be had; the driver's, as when something depends on it.
+    /// [`Kind::Refused`] for a table that has no guard: it is not one that was left, or was put there since;
+    /// [`Kind::Busy`] when its lock could not be acquired; the driver's, as when something depends on it.
     ///
     /// # Cancel safety
     /// Repeat it.
@@ -167,24 +172,32 @@ impl Source {
             return Err(Error::source(Kind::Refused, doing, message));
         }
         // Without CASCADE: what depends on it is somebody's, and PostgreSQL names it.
-        transaction.execute(AssertSqlSafe(format!("DROP TABLE {}", binding.relation.sql()))).await.doing(&doing)?;
+        transaction
+            .execute(AssertSqlSafe(format!("DROP TABLE {}", binding.relation.sql())))
+            .await
+            .doing(&doing)?;
         transaction.commit().await.doing(&doing)?;
         Ok(true)
     }
 }
 
 async fn is_there(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
-    let there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(binding.relation.sql()).fetch_one(connection);
+    let there = sqlx::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL")
+        .bind(binding.relation.sql())
+        .fetch_one(connection);
     there.await.doing("looking for a source table")
 }
 
 async fn is_guarded(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2)")
-        .bind(binding.relation.sql())
-        .bind(GUARD)
-        .fetch_one(connection)
-        .await
-        .doing("looking for the guard of a table")
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1)
+        AND tgname = $2)",
+    )
+    .bind(binding.relation.sql())
+    .bind(GUARD)
+    .fetch_one(connection)
+    .await
+    .doing("looking for the guard of a table")
 }
 
 fn guard_function() -> String {
@@ -193,7 +206,7 @@ fn guard_function() -> String {
      BEGIN
          RAISE EXCEPTION 'lockstep: % of %.% is refused: its migration is complete, and DynamoDB table % is the truth',
              TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[0]
-             USING HINT = 'Nobody reads this table any more. Write through the application, to DynamoDB.',
+             USING HINT = 'No application reads this table any more. Write through the application, to DynamoDB.',
                    ERRCODE = 'object_not_in_prerequisite_state';
      END $lockstep$"
         .to_owned()

@@ -1,8 +1,8 @@
 //! The barrier: what makes a phase change atomic (I5).
 //!
-//! Every transaction that writes a captured table holds the barrier shared until it ends: the library takes it first, and
-//! the capture trigger takes it for everyone else. A phase change holds it exclusive, so while the phase changes no write
-//! transaction is in flight, and none spans two phases. No clock is involved.
+//! Every transaction that writes a captured table holds the barrier shared until it ends: the library takes
+//! it first, and the capture trigger takes it for everyone else. A phase change holds it exclusive, so while
+//! the phase changes no write transaction is in flight, and none spans two phases. No clock is involved.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const REVERSE_FEED: (i32, i32) = (BARRIER.0, 3);
 /// # Cancel safety
 /// The transaction must be rolled back afterwards, as after any cancelled statement.
 pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
-    sqlx::query("SELECT pg_advisory_xact_lock_shared($1, $2)")
+    sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock_shared($1, $2)")
         .bind(BARRIER.0)
         .bind(BARRIER.1)
         .execute(transaction)
@@ -36,14 +36,14 @@ pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Takes the barrier exclusive until the transaction ends, waiting at most `lock_timeout`: while it waits, every new
-/// write transaction queues behind it, so this bound is also the longest stall an application sees.
+/// Takes the barrier exclusive until the transaction ends, waiting at most `lock_timeout`: while it waits,
+/// every new write transaction queues behind it, so this bound is also the longest stall an application sees.
 ///
 /// # Errors
 /// [`Kind::Busy`] when a write transaction stayed open for longer.
 pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Duration) -> Result<()> {
     limit_lock_waits(transaction, lock_timeout).await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
+    sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1, $2)")
         .bind(BARRIER.0)
         .bind(BARRIER.1)
         .execute(&mut *transaction)
@@ -61,8 +61,8 @@ pub(super) async fn limit_lock_waits(transaction: &mut PgConnection, longest: Du
     Ok(())
 }
 
-/// The right to run backfill and transitions: one process at a time. Held by a session, so it is free as soon as the
-/// process is gone, however it went.
+/// The right to run backfill and transitions: one process at a time. Held by a session, so it is free as soon
+/// as the process is gone, however it went.
 #[derive(Debug)]
 pub struct CoordinatorLock {
     connection: PgConnection,
@@ -98,7 +98,7 @@ impl Source {
         Ok((holder(&mut connection, COORDINATOR).await?, holder(&mut connection, REVERSE_FEED).await?))
     }
 
-    async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
+    pub(super) async fn lock_for(&self, what: &'static str, key: (i32, i32)) -> Result<CoordinatorLock> {
         let taking = format!("taking the {what}'s lock");
         let mut connection = PgConnection::connect_with(&self.pool().connect_options())
             .await
@@ -106,8 +106,8 @@ impl Source {
         // On a replica the lock of the same name is another one, and free.
         require_writer(&mut connection, &Told::default()).await.doing(&taking)?;
         // Or else a role's `idle_session_timeout` ends it, and the lock with it, between two looks.
-        super::make_a_session(&mut connection).await.doing(&taking)?;
-        let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
+        super::make_own_session(&mut connection).await.doing(&taking)?;
+        let got: bool = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_lock($1, $2)")
             .bind(key.0)
             .bind(key.1)
             .fetch_one(&mut connection)
@@ -128,7 +128,8 @@ impl Source {
 async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option<i32>> {
     sqlx::query_scalar(
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::int = $1 AND objid::int = $2
-             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1",
+             AND database = (SELECT oid FROM pg_database WHERE datname = pg_catalog.current_database())
+                 LIMIT 1",
     )
     .bind(key.0)
     .bind(key.1)
@@ -138,8 +139,13 @@ async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option
 }
 
 impl CoordinatorLock {
-    /// Fails when the session, and with it the lock, is gone. Whoever holds the lock calls it about once a second and
-    /// stops at the first error.
+    /// The session that holds it.
+    pub(super) fn session(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Fails when the session, and with it the lock, is gone. The holder of the lock calls it about once a
+    /// second and stops at the first error.
     ///
     /// # Errors
     /// The driver's.

@@ -22,7 +22,7 @@ impl SourceTransaction {
     /// Commits it.
     ///
     /// # Errors
-    /// The driver's. Unless PostgreSQL itself refused, nobody knows yet whether it was committed (I8).
+    /// The driver's. Unless PostgreSQL itself refused, it is not known yet whether it was committed (I8).
     pub async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
         PgTransactionManager::commit(&mut self).await?;
         self.keep();
@@ -47,11 +47,13 @@ impl SourceTransaction {
 }
 
 impl Drop for SourceTransaction {
-    /// One that was begun is rolled back by the pool. One of which nobody knows whether it was begun goes with its connection.
+    /// One that was begun is rolled back by the pool. One that may or may not have been begun goes with its
+    /// connection.
     ///
-    /// Or else: 1. A caller is dropped while its BEGIN is under way, or the statements with it fail. 2. The driver has counted no
-    /// transaction yet, so it rolls none back, and the connection goes back to the pool inside one, with whatever locks it
-    /// has. 3. The next to use it writes an intent or an acknowledgement there, hears that it is done, and it never commits.
+    /// Or else: 1. A caller is dropped while its BEGIN is under way, or the statements with it fail. 2. The
+    /// driver has counted no transaction yet, so it rolls none back, and the connection goes back to the pool
+    /// inside one, with whatever locks it has. 3. The next to use it writes an intent or an acknowledgement
+    /// there, hears that it is done, and it never commits.
     fn drop(&mut self) {
         match &mut self.session {
             Some(session) if self.begun => PgTransactionManager::start_rollback(session),
@@ -76,8 +78,11 @@ impl Source {
 
 /// Begins a transaction by the statements in `sql`.
 pub(super) async fn begin_with(sessions: &Sessions, sql: String, doing: &str) -> Result<SourceTransaction> {
-    let mut transaction = SourceTransaction { session: Some(sessions.take().await.doing(doing)?), begun: false };
-    PgTransactionManager::begin(&mut transaction, Some(AssertSqlSafe(sql).into_sql_str())).await.doing(doing)?;
+    let mut transaction =
+        SourceTransaction { session: Some(sessions.take().await.doing(doing)?), begun: false };
+    PgTransactionManager::begin(&mut transaction, Some(AssertSqlSafe(sql).into_sql_str()))
+        .await
+        .doing(doing)?;
     transaction.begun = true;
     Ok(transaction)
 }

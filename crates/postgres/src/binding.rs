@@ -17,14 +17,63 @@ pub struct Relation {
 impl FromStr for Relation {
     type Err = Error;
 
-    /// Reads `table` or `schema.table`. Names are taken as they are, case included.
+    /// Reads `table` or `schema.table`. Names are taken as they are, case included. One that has a dot in it
+    /// is put in double quotes, as SQL takes it: `"my.schema"."My.Table"`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (schema, name) = text.split_once('.').unwrap_or(("public", text));
-        if schema.is_empty() || name.is_empty() || name.contains('.') {
-            let message = format!("`{text}` is not of the form table or schema.table");
-            return Err(Error::source(Kind::Misconfigured, "reading a relation name", message));
+        let wrong = || {
+            let message = format!(
+                "`{text}` is not of the form table or schema.table; put a name with a dot in it in double quotes"
+            );
+            Error::source(Kind::Misconfigured, "reading a relation name", message)
+        };
+        let parts = parts(text).ok_or_else(wrong)?;
+        match parts.as_slice() {
+            [name] => Ok(Self { schema: "public".to_owned(), name: name.clone() }),
+            [schema, name] => Ok(Self { schema: schema.clone(), name: name.clone() }),
+            _ => Err(wrong()),
         }
-        Ok(Self { schema: schema.to_owned(), name: name.to_owned() })
+    }
+}
+
+/// The names between the dots of a qualified name, quoted or not; `None` where one is empty or a quote does
+/// not end.
+fn parts(text: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = match rest.strip_prefix('"') {
+            Some(quoted) => until_quote(quoted)?,
+            None => {
+                let end = rest.find('.').unwrap_or(rest.len());
+                (rest[..end].to_owned(), &rest[end..])
+            }
+        };
+        if part.is_empty() {
+            return None;
+        }
+        parts.push(part);
+        match after.strip_prefix('.') {
+            Some(more) => rest = more,
+            None => return after.is_empty().then_some(parts),
+        }
+    }
+}
+
+/// A quoted name up to its closing quote, and what comes after it. Two quotes are one of the name.
+fn until_quote(quoted: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None => return Some((name, rest)),
+        }
     }
 }
 
@@ -76,13 +125,25 @@ impl TableBinding {
 
     /// Every column, each qualified with `alias`.
     pub fn columns_sql(&self, alias: &str) -> String {
-        list(self.table.columns().iter().map(|c| format!("{alias}.{}", quote_identifier(c.name))))
+        let selected = |c| self.table.selected(c, &format!("{alias}.{}", quote_identifier(c.name)));
+        list(self.table.columns().iter().map(selected))
     }
 
-    /// The source key of a row called `alias`, as `jsonb`. Trigger, relay and stores all use this one expression.
+    /// The expression that writes column `at` of [`AnyTable::columns`](lockstep_core::AnyTable::columns) from
+    /// a parameter.
+    pub(crate) fn parameter_sql(&self, at: usize, parameter: usize) -> String {
+        self.table.parameter(&self.table.columns()[at], &format!("${parameter}"))
+    }
+
+    /// The source key of a row called `alias`, as `jsonb`. Trigger, relay and stores all use this one
+    /// expression.
     pub fn key_sql(&self, alias: &str) -> String {
-        let parts = self.table.key_columns().iter().map(|c| (c.key_expression)(&format!("{alias}.{}", quote_identifier(c.name))));
-        format!("jsonb_build_array({})", list(parts))
+        let parts = self
+            .table
+            .key_columns()
+            .iter()
+            .map(|c| (c.key_expression)(&format!("{alias}.{}", quote_identifier(c.name))));
+        format!("pg_catalog.jsonb_build_array({})", list(parts))
     }
 
     /// Names of the primary key's columns.
@@ -95,38 +156,48 @@ impl TableBinding {
         list(self.primary_key().map(|name| format!("{alias}.{}", quote_identifier(name))))
     }
 
-    /// The condition that source row `row` is the one named by the `jsonb` expression `key`: found by primary key, then
-    /// held against the whole key, so that a row whose key columns have moved on does not answer to its old key.
+    /// The condition that source row `row` is the one named by the `jsonb` expression `key`: found by primary
+    /// key, then held against the whole key, so that a row whose key columns have moved on does not answer to
+    /// its old key.
     pub fn row_of_key_sql(&self, row: &str, key: &str) -> String {
         format!("{} AND {} = {key}", self.row_of_primary_key_sql(row, key), self.key_sql(row))
     }
 
     /// The same by primary key alone: the row, whichever source key it has by now.
     pub(crate) fn row_of_primary_key_sql(&self, row: &str, key: &str) -> String {
-        let by_primary_key = self.table.key_columns()[..self.table.primary_key_columns()].iter().enumerate().map(|(i, c)| {
-            let cast = if c.sql_type == "timestamp with time zone" { "timestamp AT TIME ZONE 'UTC'" } else { c.sql_type };
-            format!("{row}.{} = ({key}->>{i})::{cast}", quote_identifier(c.name))
-        });
+        let by_primary_key =
+            self.table.key_columns()[..self.table.primary_key_columns()].iter().enumerate().map(|(i, c)| {
+                let cast = if c.sql_type == "timestamp with time zone" {
+                    "timestamp AT TIME ZONE 'UTC'"
+                } else {
+                    c.sql_type
+                };
+                format!("{row}.{} = ({key}->>{i})::{cast}", quote_identifier(c.name))
+            });
         by_primary_key.collect::<Vec<_>>().join(" AND ")
     }
 }
 
 /// The digest of a source key, a `jsonb` expression: what Lockstep's tables are keyed by.
 ///
-/// Not by the key itself: a btree holds 2,704 bytes, and a text in a key is as long as the application likes. Its own statement
-/// failed, because the trigger could not mark the row. Not by `md5` either: two keys of one `md5` can be made, and the second
-/// would be taken for the first. Spelled so that it is immutable and takes every byte that the database holds, also where
-/// that is no text of any encoding; and the same under every `standard_conforming_strings`.
+/// Not by the key itself: a btree holds 2,704 bytes, and a text in a key is as long as the application likes.
+/// Its own statement failed, because the trigger could not mark the row. Not by `md5` either: two keys of one
+/// `md5` can be made, and the second would be taken for the first. Spelled so that it is immutable and takes
+/// every byte that the database holds, also where that is no text of any encoding; and the same under every
+/// `standard_conforming_strings`.
 ///
-/// Two keys are the same if they print the same. A column type whose equal values print in several ways (`1.0`, `1.00`) has to
-/// print them in one in [`Column::key_expression`](lockstep_core::Column::key_expression).
+/// Two keys are the same if they print the same. A column type whose equal values print in several ways
+/// (`1.0`, `1.00`) has to print them in one in
+/// [`Column::key_expression`](lockstep_core::Column::key_expression).
 pub(crate) fn digest_sql(key: &str) -> String {
     text_digest_sql(&format!("({key})::text"))
 }
 
 /// The same of a `text` expression.
 pub(crate) fn text_digest_sql(text: &str) -> String {
-    format!("pg_catalog.sha256(pg_catalog.decode(pg_catalog.replace({text}, E'\\\\', E'\\\\\\\\'), 'escape'))")
+    format!(
+        "pg_catalog.sha256(pg_catalog.decode(pg_catalog.replace({text}, E'\\\\', E'\\\\\\\\'), 'escape'))"
+    )
 }
 
 /// Parts with commas between.
@@ -144,6 +215,13 @@ mod tests {
         assert_eq!(relation.sql(), "\"app\".\"pay\"\"ments\"");
         assert_eq!(quote_literal("o'clock"), "'o''clock'");
         assert!("a.b.c".parse::<Relation>().is_err());
+        let quoted: Relation = r#""My.Schema"."Or""ders""#.parse().expect("quoted");
+        assert_eq!((quoted.schema.as_str(), quoted.name.as_str()), ("My.Schema", "Or\"ders"));
+        assert!(
+            "\"a".parse::<Relation>().is_err()
+                && "\"a\"b".parse::<Relation>().is_err()
+                && "a.".parse::<Relation>().is_err()
+        );
         assert!("".parse::<Relation>().is_err());
     }
 }

@@ -1,21 +1,26 @@
-//! Writes in one round trip: functions in the source, one a table and kind of write, that do behind the barrier what a
-//! transaction of several statements would, and answer with the row and the versions of its marks.
+//! Writes in one round trip: functions in the source, one a table and kind of write, that do behind the
+//! barrier what a transaction of several statements would, and answer with the row and the versions of its
+//! marks.
 //!
-//! A statement by itself cannot: `RETURNING` is worked out before the capture trigger has marked the key. Inside a function
-//! each statement has a snapshot of its own, so the phase is read after the barrier was had, and the mark after the write.
+//! A statement by itself cannot: `RETURNING` is worked out before the capture trigger has marked the key.
+//! Inside a function each statement has a snapshot of its own, so the phase is read after the barrier was
+//! had, and the mark after the write.
 //!
-//! A function reads the row and its mark together, in one statement after the write and what its triggers and cascades did
-//! (I14). Because: 1. `RETURNING` says Pending. 2. An AFTER trigger makes the row Completed, and its mark newer. 3. Pending
-//! would leave under the newer version, and be acknowledged. A trigger that is deferred to the commit marks the key once more,
-//! so what left before it is not acknowledged, and a relay brings the rest.
+//! A function reads the row and its mark together, in one statement after the write and what its triggers and
+//! cascades did (I14). Because: 1. `RETURNING` says Pending. 2. An AFTER trigger makes the row Completed, and
+//! its mark newer. 3. Pending would leave under the newer version, and be acknowledged. A trigger that is
+//! deferred to the commit marks the key once more, so what left before it is not acknowledged, and a relay
+//! brings the rest.
 //!
-//! A function is named by a digest of its whole text, the columns in their order among it. Because: 1. A program of last week
-//! installs functions. 2. The next one has two text columns in another order; by a name alone it would call the same function
-//! by position, and swap their values. 3. As it is, it finds none of its own, goes the long way, which names columns, and
+//! A function is named by a digest of its whole text, the columns in their order among it. Because: 1. A
+//! program of last week installs functions. 2. The next one has two text columns in another order; by a name
+//! alone it would call the same function by position, and swap their values. 3. As it is, it finds none of
+//! its own, goes the long way, which names columns, and
 //! [`Source::refresh_capture`](super::Source::refresh_capture) adds its own beside the others.
 //!
-//! The caller says which epoch it believes in. Behind the barrier that is either right, or the call fails before it has
-//! written anything and is made again the long way. Functions are installed with capture and run with the caller's rights.
+//! The caller says which epoch it believes in. Behind the barrier that is either right, or the call fails
+//! before it has written anything and is made again the long way. Functions are installed with capture and
+//! run with the caller's rights.
 
 use lockstep_core::{Epoch, Error, Result, Version};
 use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity};
@@ -70,11 +75,11 @@ pub type Marked = Option<(Version, Option<Version>)>;
 
 /// What a call did.
 pub struct Called {
-    /// The row's columns as they are after all that the write set off, where there is a row still; the key that the write gave
-    /// it is at `key_at` of [`RowStatements`], and the key before it after that.
+    /// The row's columns as they are after all that the write set off, where there is a row still; the key
+    /// that the write gave it is at `key_at` of [`RowStatements`], and the key before it after that.
     pub row: PgRow,
-    /// The source key that the row has after all that; `None` where it is gone. Another one than the write gave it, or no row
-    /// where one was written, or a row where one was deleted, is the work of a trigger.
+    /// The source key that the row has after all that; `None` where it is gone. Another one than the write
+    /// gave it, or no row where one was written, or a row where one was deleted, is the work of a trigger.
     pub now: Option<String>,
     /// The transaction.
     pub id: TransactionId,
@@ -100,10 +105,12 @@ pub enum CallEnd {
     Lost(Error),
 }
 
-/// SQLSTATE of a call under an epoch that is over, or under a snapshot that would hide a later one. Class `LK` is nobody's.
+/// SQLSTATE of a call under an epoch that is over, or under a snapshot that would hide a later one. Class
+/// `LK` is not in use elsewhere.
 const STALE: &str = "LK001";
 
-/// The statement that calls: the write's own parameters, then epoch, whether marks and whether repairs are asked for.
+/// The statement that calls: the write's own parameters, then epoch, whether marks and whether repairs are
+/// asked for.
 pub fn call_sql(call: Call, binding: &TableBinding, statements: &RowStatements) -> String {
     let places = list((1..=parameters(call, binding).len() + 3).map(|place| format!("${place}")));
     let name = name_of(call, binding, &text_of(call, statements, binding));
@@ -176,7 +183,10 @@ fn read(row: PgRow) -> Result<CallEnd> {
 fn parameters(call: Call, binding: &TableBinding) -> Vec<&'static str> {
     match call {
         Call::Upsert | Call::Insert => binding.table.columns().iter().map(|column| column.sql_type).collect(),
-        Call::Delete => binding.table.key_columns()[..binding.table.primary_key_columns()].iter().map(|c| c.sql_type).collect(),
+        Call::Delete => binding.table.key_columns()[..binding.table.primary_key_columns()]
+            .iter()
+            .map(|c| c.sql_type)
+            .collect(),
     }
 }
 
@@ -186,7 +196,8 @@ pub(super) fn names(binding: &TableBinding, computed: &Computed) -> Vec<String> 
     Call::ALL.iter().map(|call| name_of(*call, binding, &text_of(*call, &statements, binding))).collect()
 }
 
-/// The statements that create the functions of a table. Those of other programs, with other columns, stay beside them.
+/// The statements that create the functions of a table. Those of other programs, with other columns, stay
+/// beside them.
 pub(super) fn functions(binding: &TableBinding, computed: &Computed) -> Vec<String> {
     let statements = RowStatements::new(binding, computed);
     let one = |call: &Call| {
@@ -198,18 +209,25 @@ pub(super) fn functions(binding: &TableBinding, computed: &Computed) -> Vec<Stri
     Call::ALL.iter().flat_map(one).collect()
 }
 
-/// Bytes of the table's name in the name of a function: with verb and digest below the 63 that PostgreSQL keeps of a name.
+/// Bytes of the table's name in the name of a function: with verb and digest below the 63 that PostgreSQL
+/// keeps of a name.
 const NAME_BYTES: usize = 36;
 
 fn name_of(call: Call, binding: &TableBinding, text: &str) -> String {
     let table = binding.name();
-    let short = (0..=table.len().min(NAME_BYTES)).rev().find(|at| table.is_char_boundary(*at)).map_or("", |at| &table[..at]);
+    let short = (0..=table.len().min(NAME_BYTES))
+        .rev()
+        .find(|at| table.is_char_boundary(*at))
+        .map_or("", |at| &table[..at]);
     format!("{}_{short}_{:016x}", call.verb(), digest(text))
 }
 
-/// FNV-1a, the same in every build and on every machine: programs of one version must find each other's functions.
+/// FNV-1a, the same in every build and on every machine: programs of one version must find each other's
+/// functions.
 fn digest(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// A function from its parameters on: all but its name.
@@ -218,7 +236,8 @@ fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> St
     let table = quote_literal(binding.name());
     let own = parameters(call, binding);
     let (believed, marks, repairs) = (own.len() + 1, own.len() + 2, own.len() + 3);
-    let columns = binding.table.columns().iter().map(|c| format!("OUT {} {}", quote_identifier(c.name), c.sql_type));
+    let columns =
+        binding.table.columns().iter().map(|c| format!("OUT {} {}", quote_identifier(c.name), c.sql_type));
     let places = list(binding.table.columns().iter().map(|column| quote_identifier(column.name)));
     let (write, old_key, now) = match call {
         Call::Upsert => (&statements.upsert, ", lockstep_old_key", "lockstep_key"),
@@ -233,13 +252,13 @@ fn text_of(call: Call, statements: &RowStatements, binding: &TableBinding) -> St
          #variable_conflict use_column
          BEGIN
              -- An expression costs less than a query. What it is put into, the write sets.
-             lockstep_key := pg_advisory_xact_lock_shared({class}, {barrier})::text;
+             lockstep_key := pg_catalog.pg_advisory_xact_lock_shared({class}, {barrier})::text;
              IF (SELECT c.epoch FROM lockstep.control c) IS DISTINCT FROM ${believed}
-                OR current_setting('transaction_isolation') <> 'read committed' THEN
+                OR pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
                  RAISE EXCEPTION 'lockstep: the phase is another than the caller believes' USING ERRCODE = '{STALE}';
              END IF;
              {write} INTO {places}, lockstep_key{old_key};
-             lockstep_xid := pg_current_xact_id_if_assigned()::text;
+             lockstep_xid := pg_catalog.pg_current_xact_id_if_assigned()::text;
              IF lockstep_key IS NULL THEN RETURN; END IF;
              lockstep_now := {now};
              IF ${marks} THEN

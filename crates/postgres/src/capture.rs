@@ -1,8 +1,9 @@
-//! Capture: triggers that put the key of every changed row into the pending set, in the same transaction (I1).
+//! Capture: triggers that put the key of every changed row into the pending set, in the same transaction
+//! (I1).
 //!
-//! `AFTER`, because of this. 1. T1 deletes row k and has not committed. 2. T2 inserts k; a `BEFORE` trigger would take
-//! version 10 now and then wait for T1. 3. T1's trigger takes version 11. 4. T2's row would be the newer one with the
-//! older version. An `AFTER` trigger runs once the row, or the unique check, has been won.
+//! `AFTER`, because of this. 1. T1 deletes row k and has not committed. 2. T2 inserts k; a `BEFORE` trigger
+//! would take version 10 now and then wait for T1. 3. T1's trigger takes version 11. 4. T2's row would be the
+//! newer one with the older version. An `AFTER` trigger runs once the row, or the unique check, has been won.
 
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
+use super::path::{lend, take_back};
 use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
 
-/// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in DynamoOnly, 3 finds a mark
-/// by the digest of its key.
-/// [`Source::refresh_capture`] brings a table to it; no step to DynamoOnly may be taken before.
+/// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in
+/// DynamoOnly, 3 finds a mark by the digest of its key. [`Source::refresh_capture`] brings a table to it; no
+/// step to DynamoOnly may be taken before.
 pub const CAPTURE_VERSION: i32 = 3;
 
 /// Whether every change of a table is being captured.
@@ -38,15 +40,16 @@ const LOCK_TRIES: u32 = 120;
 const LOCK_PAUSE: Duration = Duration::from_millis(700);
 
 impl Source {
-    /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or replaced. `fingerprint` is
-    /// that of the table as it was checked. What was changed while the triggers were off stays unknown: whoever installs them
-    /// again compares both stores.
+    /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or
+    /// replaced. `fingerprint` is that of the table as it was checked. What was changed while the triggers
+    /// were off stays unknown: a caller that installs them again compares both stores.
     ///
-    /// When this returns, each change is either visible to every later read or in the pending set: the table lock is
-    /// granted only once all earlier writers have ended.
+    /// When this returns, each change is either visible to every later read or in the pending set: the table
+    /// lock is granted only once all earlier writers have ended.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when the table lock was not to be had; [`Kind::Denied`] without the right to create triggers.
+    /// [`Kind::Busy`] when the table lock could not be acquired; [`Kind::Denied`] without the right to create
+    /// triggers.
     ///
     /// # Cancel safety
     /// Nothing is installed unless the one transaction has committed.
@@ -60,7 +63,11 @@ impl Source {
         for attempt in 1.. {
             match self.try_install(binding, fingerprint, &sql, &doing).await {
                 Err(error) if error.kind == Kind::Busy && attempt < LOCK_TRIES => {
-                    tracing::info!(table = binding.name(), attempt, "the table is locked by a long transaction; trying again");
+                    tracing::info!(
+                        table = binding.name(),
+                        attempt,
+                        "the table is locked by a long transaction; trying again"
+                    );
                     tokio::time::sleep(LOCK_PAUSE).await;
                 }
                 other => return other,
@@ -69,7 +76,13 @@ impl Source {
         unreachable!("the loop returns")
     }
 
-    async fn try_install(&self, binding: &TableBinding, fingerprint: &str, sql: &[String], doing: &str) -> Result<()> {
+    async fn try_install(
+        &self,
+        binding: &TableBinding,
+        fingerprint: &str,
+        sql: &[String],
+        doing: &str,
+    ) -> Result<()> {
         let mut transaction = self.begin(doing).await?;
         limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
         for statement in sql {
@@ -77,12 +90,13 @@ impl Source {
         }
         install_calls(&mut transaction, binding, doing).await?;
         let (mark, _) = read_triggers(&mut transaction, binding).await?;
-        // Installed again, over what somebody dropped or disabled: what was concluded before then is no longer true.
+        // Installed again, over what somebody dropped or disabled: what was concluded before then is no
+        // longer true.
         sqlx::query(
-            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version)
-             VALUES ($1, $2, $3, $4, $5, $6)
+            "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version, expiry)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (name) DO UPDATE SET capture_mark = excluded.capture_mark, capture_version = excluded.capture_version,
-                 fingerprint = excluded.fingerprint, captured_at = clock_timestamp()",
+                 fingerprint = excluded.fingerprint, captured_at = pg_catalog.clock_timestamp()",
         )
         .bind(binding.name())
         .bind(binding.relation.to_string())
@@ -90,15 +104,17 @@ impl Source {
         .bind(binding.table.layout())
         .bind(mark)
         .bind(CAPTURE_VERSION)
+        .bind(binding.table.expiry())
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
         transaction.commit().await.doing(doing)
     }
 
-    /// Gives a captured table the trigger functions of this version, if an earlier one installed them. The triggers stay as
-    /// they are, so capture has no gap and no lock is waited for. Functions that write in one round trip are added where this
-    /// program's are not there: an upgrade, or another order of columns. Says whether there was anything to do.
+    /// Gives a captured table the trigger functions of this version, if an earlier one installed them. The
+    /// triggers stay as they are, so capture has no gap and no lock is waited for. Functions that write in
+    /// one round trip are added where this program's are not there: an upgrade, or another order of columns.
+    /// Says whether there was anything to do.
     ///
     /// # Errors
     /// The driver's.
@@ -108,12 +124,14 @@ impl Source {
     pub async fn refresh_capture(&self, binding: &TableBinding) -> Result<bool> {
         let doing = format!("bringing the triggers of {} up to date", binding.relation);
         let mut transaction = self.begin(&doing).await?;
-        let older = sqlx::query("UPDATE lockstep.tables SET capture_version = $2 WHERE name = $1 AND capture_version < $2")
-            .bind(binding.name())
-            .bind(CAPTURE_VERSION)
-            .execute(&mut *transaction)
-            .await
-            .doing(&doing)?;
+        let older = sqlx::query(
+            "UPDATE lockstep.tables SET capture_version = $2 WHERE name = $1 AND capture_version < $2",
+        )
+        .bind(binding.name())
+        .bind(CAPTURE_VERSION)
+        .execute(&mut *transaction)
+        .await
+        .doing(&doing)?;
         let is_older = older.rows_affected() > 0;
         if is_older {
             for function in functions(binding) {
@@ -152,28 +170,42 @@ impl CaptureState {
                 .doing("reading the state of capture")?;
         let Some((recorded, relation)) = installed else { return Ok(Self::Absent) };
         if relation != binding.relation.to_string() {
-            return Ok(Self::Broken(format!("capture was installed on {relation}, not on {}", binding.relation)));
+            return Ok(Self::Broken(format!(
+                "capture was installed on {relation}, not on {}",
+                binding.relation
+            )));
         }
         let (mark, enabled) = read_triggers(connection, binding).await?;
         Ok(match enabled {
             0..=1 => Self::Broken("a capture trigger was dropped or disabled".to_owned()),
             // Disabled and enabled again leaves the same triggers, but another transaction has touched them.
-            _ if mark != recorded => Self::Broken("a capture trigger was replaced, or was disabled for a while".to_owned()),
+            _ if mark != recorded => {
+                Self::Broken("a capture trigger was replaced, or was disabled for a while".to_owned())
+            }
             _ => Self::On,
         })
     }
 }
 
 async fn install_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<()> {
+    if !binding.table.has_store() {
+        return Ok(());
+    }
     let computed = Computed::read(connection, binding).await?;
+    // A parameter may be of a type of the application's, which the row type names without a schema. Nothing
+    // is called here.
+    lend(connection).await?;
     for function in super::calls::functions(binding, &computed) {
         connection.execute(AssertSqlSafe(function)).await.doing(doing)?;
     }
-    Ok(())
+    take_back(connection).await
 }
 
 /// Whether a captured table lacks one of the functions that this program calls.
 async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<bool> {
+    if !binding.table.has_store() {
+        return Ok(false);
+    }
     let names = super::calls::names(binding, &Computed::read(connection, binding).await?);
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM lockstep.tables WHERE name = $1) AND EXISTS (
@@ -190,8 +222,9 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
 /// What identifies both triggers as they are, and how many of them are enabled always.
 async fn read_triggers(connection: &mut PgConnection, binding: &TableBinding) -> Result<(String, i64)> {
     sqlx::query_as(
-        "SELECT coalesce(string_agg(oid || ':' || xmin, ' ' ORDER BY tgname), ''), count(*) FILTER (WHERE tgenabled = 'A')
-         FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname IN ($2, $3)",
+        "SELECT coalesce(pg_catalog.string_agg(oid || ':' || xmin, ' '
+            ORDER BY tgname), ''), pg_catalog.count(*) FILTER (WHERE tgenabled = 'A')
+         FROM pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1) AND tgname IN ($2, $3)",
     )
     .bind(binding.relation.sql())
     .bind(trigger_name(binding))
@@ -206,7 +239,8 @@ pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
 }
 
 pub(super) fn trigger_name(binding: &TableBinding) -> String {
-    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is captured after them.
+    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is
+    // captured after them.
     format!("zz_lockstep_capture_{}", binding.name())
 }
 
@@ -214,21 +248,29 @@ pub(super) fn function_name(binding: &TableBinding) -> String {
     format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
 }
 
+/// What a key that is printed as text depends on, as our own sessions have it. Each application has its own
+/// `DateStyle`.
+const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = 'UTC' SET \"IntervalStyle\" = 'postgres' \
+                            SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'";
+
 /// The functions that the triggers call.
 ///
-/// In DynamoOnly they refuse everyone but the reverse feed. The phase is read without trusting the transaction's snapshot.
-/// Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The phase becomes DynamoOnly. 3. The transaction
-/// writes; by its snapshot it still may. A sequence has no snapshot: if `frozen_seq` knows of a later DynamoOnly than the
-/// control row, the row is locked, which fails such a transaction as one that cannot be serialised, and which a transaction
-/// after a flip that was rolled back passes. Before the first DynamoOnly the sequence is all that is read.
+/// In DynamoOnly they refuse everyone but the reverse feed. The phase is read without trusting the
+/// transaction's snapshot. Because: 1. A REPEATABLE READ transaction takes its snapshot in HybridRead. 2. The
+/// phase becomes DynamoOnly. 3. The transaction writes; by its snapshot it still may. A sequence has no
+/// snapshot: if `frozen_seq` knows of a later DynamoOnly than the control row, the row is locked, which fails
+/// such a transaction as one that cannot be serialised, and which a transaction after a flip that was rolled
+/// back passes. Before the first DynamoOnly the sequence is all that is read.
 ///
-/// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could be made by
-/// anyone; this table can be written only by who owns the schema, and no other session ever sees what is in it.
+/// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could
+/// be made by anyone; this table can be written only by who owns the schema, and no other session ever sees
+/// what is in it.
 fn functions(binding: &TableBinding) -> Vec<String> {
     let function = function_name(binding);
     let name = quote_literal(binding.name());
-    // Never the version that is there already. 1. A write takes version 11 and waits for the lock on the mark. 2. Who holds it
-    // (a retry of dead letters, which knows no row lock) marks the key at 12, and a relay delivers the old state at 12.
+    // Never the version that is there already. 1. A write takes version 11 and waits for the lock on the
+    // mark. 2. Who holds it (a retry of dead letters, which knows no row lock) marks the key at 12, and a
+    // relay delivers the old state at 12.
     // 3. Were the write to keep the 12, its newer state would be refused as delivered.
     let mark = |key: &str| {
         format!(
@@ -245,7 +287,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
     let capture = format!(
         // SECURITY DEFINER: the roles that write the table today need no new rights.
         "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
-         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lockstep$
+         SECURITY DEFINER SET search_path = pg_catalog, pg_temp{settings} AS $lockstep$
          DECLARE
              old_key jsonb;
              new_key jsonb;
@@ -253,14 +295,15 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              frozen_at bigint;
              out_of_date boolean;
          BEGIN
-             PERFORM pg_advisory_xact_lock_shared({class}, {barrier});
+             PERFORM pg_catalog.pg_advisory_xact_lock_shared({class}, {barrier});
              SELECT f.last_value INTO frozen_at FROM lockstep.frozen_seq f;
              IF frozen_at > 0 THEN
                  SELECT c.phase, c.epoch < frozen_at INTO phase_now, out_of_date FROM lockstep.control c;
                  IF out_of_date THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
              END IF;
              IF phase_now = '{frozen}' THEN
-                 IF EXISTS (SELECT FROM lockstep.reverse_writers w WHERE w.xid = pg_current_xact_id()) THEN RETURN NULL; END IF;
+                 IF EXISTS (SELECT FROM lockstep.reverse_writers w
+                     WHERE w.xid = pg_catalog.pg_current_xact_id()) THEN RETURN NULL; END IF;
                  PERFORM lockstep.refuse_frozen(TG_OP, TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
              END IF;
              IF TG_OP <> 'INSERT' THEN old_key := {old_key}; END IF;
@@ -273,6 +316,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              END IF;
              RETURN NULL;
          END $lockstep$",
+        settings = if binding.table.key_needs_settings() { KEY_SETTINGS } else { "" },
         mark_old = mark("old_key"),
         mark_new = mark("new_key"),
     );
@@ -329,9 +373,12 @@ impl CaptureState {
         let message = match self {
             Self::On => return Ok(()),
             Self::Absent => {
-                "capture is not installed; run `cargo xtask backfill` or `migrate`, which install it first".to_owned()
+                "capture is not installed; run `cargo xtask backfill` or `migrate`, which install it first"
+                    .to_owned()
             }
-            Self::Broken(how) => format!("{how}: changes made since may be unknown. Run `doctor`, which says how to mend it"),
+            Self::Broken(how) => {
+                format!("{how}: changes made since may be unknown. Run `doctor`, which says how to mend it")
+            }
         };
         Err(Error::source(Kind::Misconfigured, format!("checking capture of {table}"), message))
     }

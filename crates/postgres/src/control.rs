@@ -76,21 +76,26 @@ pub async fn read_migration_id(connection: &mut PgConnection) -> Result<Option<S
     if !plain {
         return Ok(None);
     }
-    sqlx::query_scalar("SELECT migration_id FROM ONLY lockstep.control").fetch_optional(connection).await.doing(READING_ID)
+    sqlx::query_scalar("SELECT migration_id FROM ONLY lockstep.control")
+        .fetch_optional(connection)
+        .await
+        .doing(READING_ID)
 }
 
 /// Phase and epoch of a row with the columns `phase`, `epoch` and `changed_at`.
 pub(crate) fn control_of_row(row: &PgRow) -> Result<Control> {
     let phase: String = row.get("phase");
-    let phase: Phase = phase.parse().map_err(|e| Error::source(Kind::Misconfigured, "reading the phase", format!("{e}")))?;
+    let phase: Phase =
+        phase.parse().map_err(|e| Error::source(Kind::Misconfigured, "reading the phase", format!("{e}")))?;
     let writes_paused = phase == Phase::DynamoOnly;
     Ok(Control { phase, epoch: Epoch(row.get("epoch")), changed_at: row.get("changed_at"), writes_paused })
 }
 
 /// Changes the phase inside `transaction`, which holds the barrier exclusive, and returns the new epoch.
 ///
-/// The epoch comes from the sequence and not from the table. 1. A step sets the sequence to epoch 5. 2. Its commit
-/// fails; the sequence, which knows no rollback, stays. 3. Versions of epoch 5 are handed out in the old phase.
+/// The epoch comes from the sequence and not from the table. 1. A step sets the sequence to epoch 5. 2. Its
+/// commit fails; the sequence, which knows no rollback, stays. 3. Versions of epoch 5 are handed out in the
+/// old phase.
 /// 4. Were the next step to use epoch 5 again, states of two phases would share an epoch. So it takes 6.
 ///
 /// # Errors
@@ -105,8 +110,10 @@ pub async fn flip_phase(transaction: &mut PgConnection, to: Phase) -> Result<Epo
 /// The driver's.
 pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, least: Epoch) -> Result<Epoch> {
     let doing = "changing the phase";
-    let last: i64 =
-        sqlx::query_scalar("SELECT last_value FROM lockstep.version_seq").fetch_one(&mut *transaction).await.doing(doing)?;
+    let last: i64 = sqlx::query_scalar("SELECT last_value FROM lockstep.version_seq")
+        .fetch_one(&mut *transaction)
+        .await
+        .doing(doing)?;
     let epoch = Epoch((last >> EPOCH_SHIFT) + 1).max(least);
     sqlx::query("SELECT pg_catalog.setval('lockstep.version_seq', $1)")
         .bind(epoch.floor())
@@ -115,19 +122,26 @@ pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, leas
         .doing(doing)?;
     if to == Phase::DynamoOnly {
         // For writers whose snapshot is older than this; see `capture`.
-        let freeze = sqlx::query("SELECT pg_catalog.setval('lockstep.frozen_seq', $1)").bind(epoch.0).execute(&mut *transaction);
+        let freeze = sqlx::query("SELECT pg_catalog.setval('lockstep.frozen_seq', $1)")
+            .bind(epoch.0)
+            .execute(&mut *transaction);
         freeze.await.doing(doing)?;
         // For the reverse feed, which has to know it long after this epoch is over; see `reverse`.
-        let note = sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1)").bind(epoch.0).execute(&mut *transaction);
+        let note = sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1)")
+            .bind(epoch.0)
+            .execute(&mut *transaction);
         note.await.doing(doing)?;
     }
-    sqlx::query("UPDATE lockstep.control SET phase = $1, epoch = $2, changed_at = clock_timestamp()")
-        .bind(to.name())
-        .bind(epoch.0)
-        .execute(&mut *transaction)
-        .await
-        .doing(doing)?;
-    sqlx::query("SELECT pg_notify($1, $2)")
+    sqlx::query(
+        "UPDATE lockstep.control SET phase = $1, epoch = $2,
+        changed_at = pg_catalog.clock_timestamp()",
+    )
+    .bind(to.name())
+    .bind(epoch.0)
+    .execute(&mut *transaction)
+    .await
+    .doing(doing)?;
+    sqlx::query("SELECT pg_catalog.pg_notify($1, $2)")
         .bind(PHASE_CHANNEL)
         .bind(format!("{} {}", to.name(), epoch.0))
         .execute(&mut *transaction)
@@ -158,8 +172,8 @@ impl Source {
 
     /// Phase and epoch, read behind the barrier: a phase change that is under way is waited for.
     ///
-    /// After a crash the dead coordinator's `COMMIT` may still be on its way. It holds the barrier until it is through, so
-    /// what is read here can no longer change by it.
+    /// After a crash the dead coordinator's `COMMIT` may still be on its way. It holds the barrier until it
+    /// is through, so what is read here can no longer change by it.
     ///
     /// # Errors
     /// See [`read_control`].
@@ -206,8 +220,9 @@ impl Source {
     pub async fn enable_relay(&self, name: &str) -> Result<()> {
         let doing = format!("opening {name} for changes");
         let done = sqlx::query(
-            "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at, clock_timestamp())
-             WHERE name = $1 AND NOT cold_open AND coalesce(cold_unsafe_until <= clock_timestamp(), true)",
+            "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
+                pg_catalog.clock_timestamp())
+             WHERE name = $1 AND NOT cold_open AND coalesce(cold_unsafe_until <= pg_catalog.clock_timestamp(), true)",
         )
         .bind(name)
         .execute(self.pool())
@@ -218,7 +233,9 @@ impl Source {
         }
         let message = match self.table_state(name).await? {
             None => "capture is not installed".to_owned(),
-            Some(TableState { cold_open: true, .. }) => "a cold load is not finished; run `backfill` to finish it".to_owned(),
+            Some(TableState { cold_open: true, .. }) => {
+                "a cold load is not finished; run `backfill` to finish it".to_owned()
+            }
             Some(state) => format!(
                 "a request of a cold load was lost and could still arrive until {}",
                 state.cold_unsafe_until.map_or_else(|| "soon".to_owned(), |at| at.to_rfc3339())
@@ -227,15 +244,16 @@ impl Source {
         Err(Error::source(Kind::Busy, doing, message))
     }
 
-    /// Notes that a cold load, which only earlier versions make, has ended: its requests that were lost can arrive for
-    /// `unsafe_for` longer (`None`: every one was answered).
+    /// Notes that a cold load, which only earlier versions make, has ended: its requests that were lost can
+    /// arrive for `unsafe_for` longer (`None`: every one was answered).
     ///
     /// # Errors
     /// The driver's.
     pub async fn end_cold(&self, name: &str, unsafe_for: Option<std::time::Duration>) -> Result<()> {
         sqlx::query(
             "UPDATE lockstep.tables SET cold_open = false,
-                 cold_unsafe_until = greatest(cold_unsafe_until, clock_timestamp() + make_interval(secs => $2)) WHERE name = $1",
+                 cold_unsafe_until = greatest(cold_unsafe_until,
+                     pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2)) WHERE name = $1",
         )
         .bind(name)
         .bind(unsafe_for.map(|d| d.as_secs_f64()))

@@ -1,4 +1,5 @@
-//! Reading rows fast: `COPY … TO STDOUT (FORMAT binary)`, in short statements (PostgreSQL documentation, "COPY").
+//! Reading rows fast: `COPY … TO STDOUT (FORMAT binary)`, in short statements (PostgreSQL documentation,
+//! "COPY").
 //!
 //! Nothing stays open between chunks: a snapshot held for hours would keep vacuum from working.
 
@@ -13,7 +14,8 @@ use super::{Source, TableBinding};
 use crate::window_conditions_sql;
 use crate::window_sql;
 
-/// A primary key as literals, one a column: the border of a range or the watermark within it. Opaque to everyone else.
+/// A primary key as literals, one a column: the border of a range or the watermark within it. Opaque to
+/// everyone else.
 pub type KeyBound = Vec<String>;
 
 /// A piece of one table in primary key order: after `after`, up to and including `until`.
@@ -27,8 +29,8 @@ pub struct RangeRead {
     pub rows_max: usize,
     /// Only rows of these days.
     pub window: Window,
-    /// About how many bytes the next chunk will have; zero where nobody knows. Memory for them is taken at once: grown as they
-    /// come, it would be copied several times over.
+    /// About how many bytes the next chunk will have; zero where it is unknown. Memory for them is taken at
+    /// once: grown as they come, it would be copied several times over.
     pub bytes_expected: usize,
 }
 
@@ -104,7 +106,11 @@ impl Source {
             }
         }
         conditions.extend(window_conditions_sql(&range.window, binding));
-        let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let filter = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", conditions.join(" AND "))
+        };
         let rows = format!(
             "SELECT {} FROM {} AS s{filter} ORDER BY {key} LIMIT {}",
             binding.columns_sql("s"),
@@ -114,18 +120,26 @@ impl Source {
         self.copy_out(&rows, &format!("reading {}", binding.relation), range.bytes_expected).await
     }
 
-    /// Reads `rows` rows chosen by chance, or all if there are no more: those with the smallest hash of their primary key
-    /// under `seed`. So every row has the same chance wherever it lies, unlike with `TABLESAMPLE`, which takes pages. Choosing
-    /// takes one pass over the primary key, and a day's window one over the table.
+    /// Reads `rows` rows chosen by chance, or all if there are no more: those with the smallest hash of their
+    /// primary key under `seed`. So every row has the same chance wherever it lies, unlike with
+    /// `TABLESAMPLE`, which takes pages. Choosing takes one pass over the primary key, and a day's window one
+    /// over the table.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn sample_rows(&self, binding: &TableBinding, window: &Window, rows: usize, seed: i64) -> Result<CopyChunk> {
+    pub async fn sample_rows(
+        &self,
+        binding: &TableBinding,
+        window: &Window,
+        rows: usize,
+        seed: i64,
+    ) -> Result<CopyChunk> {
         let key = binding.primary_key_sql("s");
         let same = binding.primary_key().map(quote_identifier).map(|name| format!("s.{name} = k.{name}"));
         let select = format!(
             "SELECT {columns} FROM (SELECT {key} FROM {relation} AS s{filter}
-                                    ORDER BY hashtextextended(ROW({key})::text, {seed}), {key} LIMIT {rows}) AS k
+                                    ORDER BY pg_catalog.hashtextextended(ROW({key})::text, {seed}), {key}
+                                        LIMIT {rows}) AS k
              JOIN {relation} AS s ON {same}",
             columns = binding.columns_sql("s"),
             relation = binding.relation.sql(),
@@ -135,20 +149,28 @@ impl Source {
         self.copy_out(&select, &format!("sampling {}", binding.relation), 0).await
     }
 
-    pub(super) async fn copy_out(&self, select: &str, doing: &str, bytes_expected: usize) -> Result<CopyChunk> {
+    pub(super) async fn copy_out(
+        &self,
+        select: &str,
+        doing: &str,
+        bytes_expected: usize,
+    ) -> Result<CopyChunk> {
         let (pool, copy) = (self.pool().clone(), format!("COPY ({select}) TO STDOUT (FORMAT binary)"));
-        // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the middle of a COPY back
-        // to its pool, and whoever gets it next reads the answer to another question.
+        // A task of its own, which goes on when the caller is cancelled: sqlx gives a connection in the
+        // middle of a COPY back to its pool, and its next user reads the answer to another question.
         let reading = tokio::spawn(async move {
             let mut connection = pool.acquire().await?;
             let copied = read_all(&mut connection, &copy, bytes_expected).await;
             if copied.is_err() {
-                // A COPY that fails leaves its connection as one that is dropped does: the end of the answer is unread.
+                // A COPY that fails leaves its connection as one that is dropped does: the end of the answer
+                // is unread.
                 drop(connection.detach());
             }
             copied
         });
-        let ended = |e: tokio::task::JoinError| Error::source(Kind::Unavailable, doing, format!("the reading task ended: {e}"));
+        let ended = |e: tokio::task::JoinError| {
+            Error::source(Kind::Unavailable, doing, format!("the reading task ended: {e}"))
+        };
         let bytes = reading.await.map_err(ended)?.doing(doing)?;
         if bytes.len() < HEADER_BYTES + 2 || !bytes.ends_with(&[0xFF, 0xFF]) {
             return Err(Error::source(Kind::Unavailable, doing, "the COPY stream ended early"));
@@ -156,14 +178,20 @@ impl Source {
         Ok(CopyChunk { bytes })
     }
 
-    /// Keys that cut the table into pieces of about equal size, by a sample of its pages; sorted, without duplicates, and
-    /// the last one is the table's greatest key at this moment, so that a backfill of a growing table ends.
+    /// Keys that cut the table into pieces of about equal size, by a sample of its pages; sorted, without
+    /// duplicates, and the last one is the table's greatest key at this moment, so that a backfill of a
+    /// growing table ends.
     ///
     /// Empty for an empty table.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn sample_bounds(&self, binding: &TableBinding, pieces: usize, rows_estimate: i64) -> Result<Vec<KeyBound>> {
+    pub async fn sample_bounds(
+        &self,
+        binding: &TableBinding,
+        pieces: usize,
+        rows_estimate: i64,
+    ) -> Result<Vec<KeyBound>> {
         let doing = format!("sampling the keys of {}", binding.relation);
         let key = binding.primary_key_sql("s");
         let texts = list(binding.primary_key().map(|name| format!("s.{}::text", quote_identifier(name))));
@@ -180,7 +208,8 @@ impl Source {
         let wanted = (pieces * 50) as f64;
         let percent = (100.0 * wanted / rows_estimate.max(1) as f64).clamp(0.001, 100.0);
         let sql = format!(
-            "WITH sample AS (SELECT {key}, row_number() OVER (ORDER BY {key}) AS n, count(*) OVER () AS total
+            "WITH sample AS (SELECT {key}, pg_catalog.row_number() OVER (ORDER BY {key}) AS n,
+                pg_catalog.count(*) OVER () AS total
                              FROM {relation} AS s TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1))
              SELECT ARRAY[{texts}] FROM sample AS s
              WHERE n % greatest(total / {pieces}, 1) = 0 AND ({key}) < ({}) ORDER BY {key}",

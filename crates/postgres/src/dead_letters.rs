@@ -1,7 +1,8 @@
-//! Dead letters: rows that can never be written as they are (R13). They block nobody, and no verdict overlooks them.
+//! Dead letters: rows that can never be written as they are (R13). They block no other row, and no verdict
+//! overlooks them.
 //!
-//! On the way back they are items that PostgreSQL can never hold; the reverse feed keeps those, and reads them again in case they
-//! change (`reverse_again`).
+//! On the way back they are items that PostgreSQL can never hold; the reverse feed keeps those, and reads
+//! them again in case they change (`reverse_again`).
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Fields, Kind, Result, SourceKey, Version};
@@ -34,7 +35,8 @@ pub struct DeadLetter {
     pub acknowledged_by: Option<String>,
 }
 
-/// What tells a state of row `s` from every other: each change makes a row elsewhere, or by another transaction.
+/// What tells a state of row `s` from every other: each change makes a row elsewhere, or by another
+/// transaction.
 const STATE: &str = "(s.xmin::text || s.ctid::text)";
 /// How often a row may move between being read and being set aside. Only writers and `VACUUM FULL` move one.
 const SET_ASIDE_TRIES: u32 = 20;
@@ -50,12 +52,15 @@ fn is_as_read(row: &PgRow, tuple: &[u8], columns: usize) -> bool {
 /// What happens to a row that is a dead letter already.
 const SET_ASIDE: &str = "DO UPDATE SET
     version = greatest(x.version, excluded.version), stage = excluded.stage, reason = excluded.reason,
-    attempts = x.attempts + 1, found_at = clock_timestamp(), acknowledged_at = NULL, acknowledged_by = NULL";
+    attempts = x.attempts + 1, found_at = pg_catalog.clock_timestamp(), acknowledged_at = NULL,
+        acknowledged_by = NULL";
 
 impl Source {
-    /// Sets aside a row of the backfill, if it still is as it was read: `tuple` is what [`CopyChunk::row`](super::CopyChunk::row)
-    /// gave. Says whether it is set aside. A row that was changed or deleted since was captured, and is the relay's. Or else:
-    /// 1. The backfill reads a row that cannot be held. 2. It is mended, and a relay delivers it. 3. It is set aside all the same,
+    /// Sets aside a row of the backfill, if it still is as it was read: `tuple` is what
+    /// [`CopyChunk::row`](super::CopyChunk::row) gave. Says whether it is set aside. A row that was changed
+    /// or deleted since was captured, and is the relay's. Or else:
+    /// 1. The backfill reads a row that cannot be held. 2. It is mended, and a relay delivers it. 3. It is
+    ///    set aside all the same,
     /// and once the dead letter is acknowledged, no comparison speaks of that key any more.
     ///
     /// A row that is set aside already stays as it is, acknowledgement included: a chunk may be read twice.
@@ -71,22 +76,31 @@ impl Source {
     ) -> Result<bool> {
         let doing = "setting a row aside";
         let types = binding.table.key_columns().iter().map(|column| column.sql_type);
-        let literals = primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal)));
+        let literals =
+            primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal)));
         let relation = binding.relation.sql();
         let this_row = format!("({}) = ({})", binding.primary_key_sql("s"), super::binding::list(literals));
-        let read = format!("SELECT {STATE} AS state, {} FROM {relation} AS s WHERE {this_row}", binding.columns_sql("s"));
+        let read = format!(
+            "SELECT {STATE} AS state, {} FROM {relation} AS s WHERE {this_row}",
+            binding.columns_sql("s")
+        );
         let insert = format!(
             "WITH found AS (SELECT {key} AS key FROM {relation} AS s WHERE {this_row} AND {STATE} = $4),
              aside AS (INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
                        SELECT $1, key, $2, 'backfill', $3 FROM found ON CONFLICT (table_name, {digest}) DO NOTHING)
-             SELECT count(*) FROM found",
+             SELECT pg_catalog.count(*) FROM found",
             key = binding.key_sql("s"),
             digest = digest_sql("key"),
         );
         for _ in 0..SET_ASIDE_TRIES {
-            let row =
-                sqlx::query(AssertSqlSafe(read.clone())).persistent(false).fetch_optional(self.pool()).await.doing(doing)?;
-            let Some(row) = row.filter(|row| is_as_read(row, tuple, binding.table.columns().len())) else { return Ok(false) };
+            let row = sqlx::query(AssertSqlSafe(read.clone()))
+                .persistent(false)
+                .fetch_optional(self.pool())
+                .await
+                .doing(doing)?;
+            let Some(row) = row.filter(|row| is_as_read(row, tuple, binding.table.columns().len())) else {
+                return Ok(false);
+            };
             let found: i64 = sqlx::query_scalar(AssertSqlSafe(insert.clone()))
                 .persistent(false)
                 .bind(binding.name())
@@ -100,20 +114,37 @@ impl Source {
                 return Ok(true);
             }
         }
-        Err(Error::source(Kind::Busy, doing, format!("a row of {} was written at every try; try again", binding.name())))
+        Err(Error::source(
+            Kind::Busy,
+            doing,
+            format!("a row of {} was written at every try; try again", binding.name()),
+        ))
     }
 
-    /// Moves a pending key to the dead letters, in one statement, unless it was marked again meanwhile. Says whether it was
-    /// moved: a key that an application's transaction has locked is being marked again, and is not waited for.
+    /// Moves a pending key to the dead letters, in one statement, unless it was marked again meanwhile. Says
+    /// whether it was moved: a key that an application's transaction has locked is being marked again, and is
+    /// not waited for.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn set_aside_pending(&self, table: &str, key: &SourceKey, version: Version, reason: &str) -> Result<bool> {
+    pub async fn set_aside_pending(
+        &self,
+        table: &str,
+        key: &SourceKey,
+        version: Version,
+        reason: &str,
+    ) -> Result<bool> {
         self.set_aside_text(table, &key.to_json(), version, reason).await
     }
 
     /// The same for a mark whose key may not read as one.
-    pub(super) async fn set_aside_text(&self, table: &str, key: &str, version: Version, reason: &str) -> Result<bool> {
+    pub(super) async fn set_aside_text(
+        &self,
+        table: &str,
+        key: &str,
+        version: Version,
+        reason: &str,
+    ) -> Result<bool> {
         let sql = format!(
             "WITH locked AS MATERIALIZED (
                  SELECT {of_key} AS digest FROM lockstep.pending
@@ -136,8 +167,8 @@ impl Source {
         Ok(done.rows_affected() == 1)
     }
 
-    // By `to_jsonb`, here and where they are counted: commands that only read also read the schema of an older Lockstep, which
-    // has no such columns.
+    // By `to_jsonb`, here and where they are counted: commands that only read also read the schema of an
+    // older Lockstep, which has no such columns.
 
     /// The dead letters of a table, at most `limit`, oldest first.
     ///
@@ -148,8 +179,10 @@ impl Source {
             "SELECT table_name, key::text AS key, version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
              FROM lockstep.dead_letters WHERE table_name = $1
              UNION ALL SELECT table_name, coalesce(key::text, place), 0, 'reverse-feed', why, found_at, (1 + tries)::int,
-                              (to_jsonb(a) ->> 'acknowledged_at')::timestamptz, to_jsonb(a) ->> 'acknowledged_by'
-             FROM lockstep.reverse_again a WHERE table_name = $1 AND (to_jsonb(a) ->> 'for_good')::boolean
+                              (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz,
+                                  pg_catalog.to_jsonb(a) ->> 'acknowledged_by'
+             FROM lockstep.reverse_again a WHERE table_name = $1
+                 AND (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean
              ORDER BY found_at, key LIMIT $2",
         )
         .bind(table)
@@ -159,16 +192,17 @@ impl Source {
         .doing("listing dead letters")
     }
 
-    /// How many dead letters a table has, and how many of them nobody has acknowledged.
+    /// How many dead letters a table has, and how many of them no operator has acknowledged.
     ///
     /// # Errors
     /// The driver's.
     pub async fn count_dead_letters(&self, table: &str) -> Result<(i64, i64)> {
         sqlx::query_as(
-            "SELECT count(*), count(*) FILTER (WHERE acknowledged_at IS NULL)
+            "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE acknowledged_at IS NULL)
              FROM (SELECT acknowledged_at FROM lockstep.dead_letters WHERE table_name = $1
-                   UNION ALL SELECT (to_jsonb(a) ->> 'acknowledged_at')::timestamptz FROM lockstep.reverse_again a
-                             WHERE table_name = $1 AND (to_jsonb(a) ->> 'for_good')::boolean) AS letters",
+                   UNION ALL SELECT (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz
+                       FROM lockstep.reverse_again a
+                             WHERE table_name = $1 AND (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean) AS letters",
         )
         .bind(table)
         .fetch_one(self.pool())
@@ -204,11 +238,13 @@ impl Source {
     pub async fn acknowledge_dead_letters(&self, table: &str, actor: &str) -> Result<u64> {
         self.migrate_schema().await?;
         let done: i64 = sqlx::query_scalar(
-            "WITH there AS (UPDATE lockstep.dead_letters SET acknowledged_at = clock_timestamp(), acknowledged_by = $2
+            "WITH there AS (UPDATE lockstep.dead_letters SET acknowledged_at = pg_catalog.clock_timestamp(),
+                acknowledged_by = $2
                             WHERE table_name = $1 AND acknowledged_at IS NULL RETURNING 1),
-                  back AS (UPDATE lockstep.reverse_again SET acknowledged_at = clock_timestamp(), acknowledged_by = $2
+                  back AS (UPDATE lockstep.reverse_again SET acknowledged_at = pg_catalog.clock_timestamp(),
+                      acknowledged_by = $2
                            WHERE table_name = $1 AND for_good AND acknowledged_at IS NULL RETURNING 1)
-             SELECT (SELECT count(*) FROM there) + (SELECT count(*) FROM back)",
+             SELECT (SELECT pg_catalog.count(*) FROM there) + (SELECT pg_catalog.count(*) FROM back)",
         )
         .bind(table)
         .bind(actor)
@@ -231,7 +267,11 @@ impl Source {
              ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
             digest_sql("key")
         );
-        let done = sqlx::query(AssertSqlSafe(sql)).bind(table).execute(&mut *transaction).await.doing("retrying dead letters")?;
+        let done = sqlx::query(AssertSqlSafe(sql))
+            .bind(table)
+            .execute(&mut *transaction)
+            .await
+            .doing("retrying dead letters")?;
         transaction.commit().await.doing("retrying dead letters")?;
         Ok(done.rows_affected())
     }

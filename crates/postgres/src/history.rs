@@ -1,10 +1,11 @@
 //! What the source remembers of its own history, so that a step back is noticed.
 //!
-//! A source that was set back forgets what it wrote about itself. So it also has each target table remember how far it was: a
-//! *mark* with a number that only grows. Each mark is made in three steps, so that a crash between them is not taken for a
-//! loss: 1. The source commits that mark n may be in the target from now on. 2. The target takes it. 3. The source commits
-//! that it has. Hence: a target that shows a mark above what the source knows it may show says that the source was set back; a target
-//! that shows a mark below what the source knows it has taken was set back itself.
+//! A source that was set back forgets what it wrote about itself. So it also has each target table remember
+//! how far it was: a *mark* with a number that only grows. Each mark is made in three steps, so that a crash
+//! between them is not taken for a loss: 1. The source commits that mark n may be in the target from now on. 2.
+//! The target takes it. 3. The source commits that it has. Hence: a target that shows a mark above what the
+//! source knows it may show says that the source was set back; a target that shows a mark below what the
+//! source knows it has taken was set back itself.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use super::Source;
 /// What the source says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct SourceHistory {
-    /// The server and timeline that this migration was last known to be on; `None` before the first mark, or where no server tells.
+    /// The server and timeline that this migration was last known to be on; `None` before the first mark, or
+    /// where no server tells.
     pub known_server: Option<String>,
     /// Those that it is on now; `None` where the server does not tell.
     pub server: Option<String>,
@@ -47,13 +49,15 @@ pub struct NewMark {
 }
 
 impl Source {
-    /// Which history of which server this is: its system identifier and its timeline. A source that was restored to a moment, or
-    /// failed over to a replica that lagged, is on another one. `None` where the server does not say.
+    /// Which history of which server this is: its system identifier and its timeline. A source that was
+    /// restored to a moment, or failed over to a replica that lagged, is on another one. `None` where the
+    /// server does not say.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn history(&self) -> Result<Option<String>> {
-        let sql = "SELECT (pg_control_system()).system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+        let sql = "SELECT (pg_catalog.pg_control_system()).system_identifier || '/'
+            || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)";
         match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
             Ok(history) => Ok(Some(history)),
             // Some services do not let anybody ask.
@@ -68,14 +72,21 @@ impl Source {
     /// When the server does not answer.
     pub async fn source_history(&self) -> Result<Option<SourceHistory>> {
         let found: Option<(Option<String>, i64, i64)> = none_where_missing(
-            sqlx::query_as("SELECT h.server, h.version, s.last_value FROM lockstep.history h, lockstep.version_seq s")
-                .fetch_optional(self.pool())
-                .await
-                .doing("reading the history of the source"),
+            sqlx::query_as(
+                "SELECT h.server, h.version, s.last_value FROM lockstep.history h, lockstep.version_seq s",
+            )
+            .fetch_optional(self.pool())
+            .await
+            .doing("reading the history of the source"),
         )?;
         let Some((known_server, known_version, version)) = found else { return Ok(None) };
         let server = self.history().await?;
-        Ok(Some(SourceHistory { known_server, server, known_version: Version(known_version), version: Version(version) }))
+        Ok(Some(SourceHistory {
+            known_server,
+            server,
+            known_version: Version(known_version),
+            version: Version(version),
+        }))
     }
 
     /// What the source knows of the marks in a target table.
@@ -83,20 +94,26 @@ impl Source {
     /// # Errors
     /// When the server does not answer.
     pub async fn known_marks(&self, table: &str) -> Result<KnownMarks> {
-        let found = sqlx::query_as("SELECT marking, marked FROM lockstep.history_marks WHERE table_name = $1")
-            .bind(table)
-            .fetch_optional(self.pool())
-            .await
-            .doing("reading the marks of a table");
+        let found =
+            sqlx::query_as("SELECT marking, marked FROM lockstep.history_marks WHERE table_name = $1")
+                .bind(table)
+                .fetch_optional(self.pool())
+                .await
+                .doing("reading the marks of a table");
         Ok(none_where_missing(found)?.unwrap_or_default())
     }
 
-    /// Begins a mark in a target table; from here on it may be there. `None` if the newest mark is younger than `changed_every`,
-    /// or says the same version and is younger than `every`.
+    /// Begins a mark in a target table; from here on it may be there. `None` if the newest mark is younger
+    /// than `changed_every`, or says the same version and is younger than `every`.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn begin_mark(&self, table: &str, changed_every: Duration, every: Duration) -> Result<Option<NewMark>> {
+    pub async fn begin_mark(
+        &self,
+        table: &str,
+        changed_every: Duration,
+        every: Duration,
+    ) -> Result<Option<NewMark>> {
         let server = self.history().await?;
         let begun: Option<(i64, i64)> = sqlx::query_as(
             // A sequence cannot be joined to what is updated.
@@ -105,10 +122,10 @@ impl Source {
                  UPDATE lockstep.history h SET server = coalesce(h.server, $4), version = greatest(h.version, (SELECT last_value FROM now))
                  RETURNING (SELECT last_value FROM now) AS last_value)
              INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
-             SELECT $1, 1, self.last_value, clock_timestamp() FROM self
+             SELECT $1, 1, self.last_value, pg_catalog.clock_timestamp() FROM self
              ON CONFLICT (table_name) DO UPDATE SET marking = m.marking + 1, version = excluded.version, marked_at = excluded.marked_at
-             WHERE m.marked < m.marking OR m.marked_at < excluded.marked_at - make_interval(secs => $3)
-                OR (m.version <> excluded.version AND m.marked_at < excluded.marked_at - make_interval(secs => $2))
+             WHERE m.marked < m.marking OR m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $3)
+                OR (m.version <> excluded.version AND m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $2))
              RETURNING marking, version",
         )
         .bind(table)
@@ -135,51 +152,65 @@ impl Source {
             .map(drop)
     }
 
-    /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next epoch be no lower than `least`: every
-    /// version from then on outranks the lost ones. Whatever was concluded from the lost history is forgotten: passes of the
-    /// validator, and that the cold load path is open.
+    /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next
+    /// epoch be no lower than `least`: every version from then on outranks the lost ones. Whatever was
+    /// concluded from the lost history is forgotten: passes of the validator, and that the cold load path is
+    /// open.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn accept_history(transaction: &mut PgConnection, server: Option<&str>, least: Epoch) -> Result<()> {
+    pub async fn accept_history(
+        transaction: &mut PgConnection,
+        server: Option<&str>,
+        least: Epoch,
+    ) -> Result<()> {
         let doing = "accepting the history of the source";
         sqlx::query("SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
             .bind((least.0 - 1) << EPOCH_SHIFT)
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
-        // What was noted as the highest version may be one that the sequence was set back from; the mark of the new epoch is above it.
+        // What was noted as the highest version may be one that the sequence was set back from; the mark of
+        // the new epoch is above it.
         sqlx::query("UPDATE lockstep.history SET server = $1, version = 0")
             .bind(server)
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
         sqlx::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
-        sqlx::query("UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at, clock_timestamp())")
-            .execute(transaction)
-            .await
-            .doing(doing)?;
+        sqlx::query(
+            "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
+            pg_catalog.clock_timestamp())",
+        )
+        .execute(transaction)
+        .await
+        .doing(doing)?;
         Ok(())
     }
 
-    /// Takes everything that was written since `from` for news from the target, inside `transaction`, which makes the source follow a
-    /// target that is the truth: what the source still meant to deliver is long overtaken.
+    /// Takes everything that was written since `from` for news from the target, inside `transaction`, which
+    /// makes the source follow a target that is the truth: what the source still meant to deliver is long
+    /// overtaken.
     ///
     /// # Errors
     /// The driver's.
     pub async fn follow_target(transaction: &mut PgConnection, from: Epoch, to: Epoch) -> Result<()> {
         let doing = "following the target";
-        sqlx::query("INSERT INTO lockstep.target_epochs SELECT generate_series($1::bigint, $2) ON CONFLICT DO NOTHING")
-            .bind(from.0)
-            .bind(to.0)
-            .execute(&mut *transaction)
-            .await
-            .doing(doing)?;
+        sqlx::query(
+            "INSERT INTO lockstep.target_epochs SELECT pg_catalog.generate_series($1::bigint, $2)
+                ON CONFLICT DO NOTHING",
+        )
+        .bind(from.0)
+        .bind(to.0)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
         for sql in [
             "DELETE FROM lockstep.pending",
             "DELETE FROM lockstep.intents",
             // The way back stays closed until the whole target was read.
-            "UPDATE lockstep.reverse_tables SET lost_at = clock_timestamp(), lost_why = 'PostgreSQL was set back'",
+            "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(),
+                lost_why = 'PostgreSQL was set back'",
         ] {
             sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
         }
@@ -204,13 +235,13 @@ impl Source {
         .map(drop)
     }
 
-    /// Gives every pending key, and every key of an open intent, a fresh version, inside `transaction`, which is behind the closed
-    /// barrier: so no writer is in flight that could have taken a lower one.
+    /// Gives every pending key, and every key of an open intent, a fresh version, inside `transaction`, which
+    /// is behind the closed barrier: so no writer is in flight that could have taken a lower one.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn mark_pending_anew(transaction: &mut PgConnection) -> Result<()> {
-        let doing = "marking pending keys anew";
+    pub async fn mark_pending_again(transaction: &mut PgConnection) -> Result<()> {
+        let doing = "marking pending keys again";
         for sql in [
             "UPDATE lockstep.pending SET version = pg_catalog.nextval('lockstep.version_seq')",
             "UPDATE lockstep.intents SET repair_version = pg_catalog.nextval('lockstep.version_seq')",

@@ -1,6 +1,9 @@
 //! What a source table looks like: its columns, its key, what hangs on it.
 
-use lockstep_core::{Doing, Error, Kind, Result, Window};
+use lockstep_core::{
+    ColumnSpec, DELETED_ATTRIBUTE, Doing, Error, Kind, Result, TTL_ATTRIBUTE, VERSION_ATTRIBUTE,
+    WRITERS_ATTRIBUTE, Window,
+};
 
 use crate::window_sql;
 use sqlx::Row as _;
@@ -22,7 +25,8 @@ pub struct SourceTable {
     pub rows_estimate: i64,
     /// Bytes of the table, its indexes not counted.
     pub bytes: i64,
-    /// One line a column and one for the key: what capture recorded, and what must not change under a migration.
+    /// One line a column and one for the key: what capture recorded, and what must not change under a
+    /// migration.
     pub fingerprint: String,
     /// What depends on the table.
     pub dependents: Vec<Dependent>,
@@ -37,35 +41,69 @@ pub struct Dependent {
     pub name: String,
 }
 
+/// Whether a row type reads a type of the source. One of schema `public` is printed with its schema for
+/// sessions with our own search path.
+fn accepts(binding: &TableBinding, spec: &ColumnSpec, sql_type: &str) -> bool {
+    let accepts = |sql_type| binding.table.accepts(spec, sql_type);
+    accepts(sql_type) || sql_type.strip_prefix("public.").is_some_and(accepts)
+}
+
+/// Attributes of an item that are no columns. An item with two of one name would hold whichever comes last.
+const OURS: [&str; 4] = [VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE, DELETED_ATTRIBUTE, TTL_ATTRIBUTE];
+
 impl SourceTable {
     /// What keeps `binding` from reading this table, one sentence each.
     pub fn mismatches(&self, binding: &TableBinding) -> Vec<String> {
         let mut found = Vec::new();
         for spec in binding.table.columns() {
+            // A declared table may keep such a column under another name, and has been asked already.
+            if binding.table.has_store() && OURS.contains(&spec.name) {
+                found.push(format!(
+                    "column `{}` is called as an attribute that Lockstep keeps in each item: rename the column, for applications by a \
+                     view in its place",
+                    spec.name
+                ));
+            }
             match self.columns.iter().find(|(name, ..)| name == spec.name) {
                 None => found.push(format!("column `{}` ({}) is missing", spec.name, spec.sql_type)),
-                Some((name, sql_type, _)) if !(spec.accepts)(sql_type) => {
-                    found.push(format!("column `{name}` is {sql_type}, the row type expects {}", spec.sql_type));
+                Some((name, sql_type, _)) if !accepts(binding, spec, sql_type) => {
+                    found.push(format!(
+                        "column `{name}` is {sql_type}, the row type expects {}",
+                        spec.sql_type
+                    ));
                 }
                 Some((name, _, true)) if !spec.nullable => {
-                    found.push(format!("column `{name}` allows NULL, the row type does not: add NOT NULL or use Option"));
+                    found.push(format!(
+                        "column `{name}` allows NULL, the row type does not: add NOT NULL or use Option"
+                    ));
                 }
                 Some(_) => {}
             }
         }
         for (name, sql_type, _) in &self.columns {
-            if !binding.table.columns().iter().any(|spec| spec.name == name) {
-                found.push(format!("column `{name}` ({sql_type}) is not in the row type and would be lost: add it"));
+            let known = binding.table.columns().iter().any(|spec| spec.name == name);
+            if !known && !binding.table.omits(name) {
+                found.push(format!(
+                    "column `{name}` ({sql_type}) is not in the row type and would be lost: add it"
+                ));
             }
         }
         let expected: Vec<&str> = binding.primary_key().collect();
-        if self.primary_key != expected {
-            let found_key = if self.primary_key.is_empty() { "none".to_owned() } else { self.primary_key.join(", ") };
-            found.push(format!("primary key is ({found_key}), the table crate expects ({})", expected.join(", ")));
+        if binding.table.is_keyed_by_primary_key() && self.primary_key != expected {
+            let found_key =
+                if self.primary_key.is_empty() { "none".to_owned() } else { self.primary_key.join(", ") };
+            found.push(format!(
+                "primary key is ({found_key}), the table crate expects ({})",
+                expected.join(", ")
+            ));
         }
-        if self.primary_key_deferrable {
-            // Two transactions could then hold the same key at once, and versions would no longer grow in commit order.
-            found.push("the primary key is DEFERRABLE: capture cannot order its changes; make it NOT DEFERRABLE".to_owned());
+        if binding.table.is_keyed_by_primary_key() && self.primary_key_deferrable {
+            // Two transactions could then hold the same key at once, and versions would no longer grow in
+            // commit order.
+            found.push(
+                "the primary key is DEFERRABLE: capture cannot order its changes; make it NOT DEFERRABLE"
+                    .to_owned(),
+            );
         }
         found
     }
@@ -79,7 +117,8 @@ impl Source {
     pub async fn describe(&self, binding: &TableBinding) -> Result<SourceTable> {
         let what = format!("describing {}", binding.relation);
         let class = sqlx::query(
-            "SELECT c.oid, c.relkind::text AS kind, greatest(c.reltuples, 0)::bigint AS rows, pg_table_size(c.oid) AS bytes
+            "SELECT c.oid, c.relkind::text AS kind, greatest(c.reltuples, 0)::bigint AS rows,
+                pg_catalog.pg_table_size(c.oid) AS bytes
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
         )
         .bind(&binding.relation.schema)
@@ -98,7 +137,9 @@ impl Source {
         let kind: String = class.get("kind");
         if kind != "r" {
             let what = match kind.as_str() {
-                "p" => "a partitioned table, which cannot be moved yet: its rows come and go with its partitions",
+                "p" => {
+                    "a partitioned table, which cannot be moved yet: its rows come and go with its partitions"
+                }
                 "f" => "a foreign table: its rows are written where no trigger of this server sees it",
                 "v" | "m" => "a view: name the table under it",
                 _ => "no table",
@@ -107,7 +148,8 @@ impl Source {
         }
         let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
         let columns = sqlx::query(
-            "SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable
+            "SELECT attname::text AS name, pg_catalog.format_type(atttypid, atttypmod) AS type,
+                NOT attnotnull AS nullable
              FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         )
         .bind(oid)
@@ -115,7 +157,8 @@ impl Source {
         .await
         .doing(&what)?;
         let key = sqlx::query(
-            "SELECT c.condeferrable AS deferrable, array_agg(a.attname::text ORDER BY k.position) AS columns
+            "SELECT c.condeferrable AS deferrable, pg_catalog.array_agg(a.attname::text
+                ORDER BY k.position) AS columns
              FROM pg_constraint c CROSS JOIN pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, position)
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
              WHERE c.conrelid = $1 AND c.contype = 'p' GROUP BY c.condeferrable",
@@ -126,7 +169,10 @@ impl Source {
         .doing(&what)?;
         Ok(SourceTable {
             oid: oid.0,
-            columns: columns.iter().map(|row| (row.get("name"), row.get("type"), row.get("nullable"))).collect(),
+            columns: columns
+                .iter()
+                .map(|row| (row.get("name"), row.get("type"), row.get("nullable")))
+                .collect(),
             primary_key: key.as_ref().map(|row| row.get("columns")).unwrap_or_default(),
             primary_key_deferrable: key.as_ref().is_some_and(|row| row.get("deferrable")),
             rows_estimate: class.get("rows"),
@@ -160,8 +206,8 @@ impl Source {
         Ok(rows.iter().map(|row| Dependent { kind: row.get("kind"), name: row.get("name") }).collect())
     }
 
-    /// Exact number of rows of each day in UTC, `yyyy-mm-dd`, of those in `window`; one number without a day where the table
-    /// has no day column.
+    /// Exact number of rows of each day in UTC, `yyyy-mm-dd`, of those in `window`; one number without a day
+    /// where the table has no day column.
     ///
     /// # Errors
     /// The driver's.
@@ -170,12 +216,16 @@ impl Source {
             return Ok(vec![(String::new(), self.count(binding, window).await?)]);
         };
         let sql = format!(
-            "SELECT coalesce(to_char(s.{} AT TIME ZONE 'UTC', 'YYYY-MM-DD'), ''), count(*) FROM {} AS s{} GROUP BY 1 ORDER BY 1",
+            "SELECT coalesce(pg_catalog.to_char(s.{} AT TIME ZONE 'UTC', 'YYYY-MM-DD'), ''),
+                pg_catalog.count(*) FROM {} AS s{} GROUP BY 1 ORDER BY 1",
             super::quote_identifier(column),
             binding.relation.sql(),
             window_sql(window, binding, "WHERE")
         );
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing("counting source rows by day")
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .fetch_all(self.pool())
+            .await
+            .doing("counting source rows by day")
     }
 
     /// Exact number of rows, optionally only those in `window` of the table's day column.
@@ -183,7 +233,14 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn count(&self, binding: &TableBinding, window: &Window) -> Result<i64> {
-        let sql = format!("SELECT count(*) FROM {} AS s{}", binding.relation.sql(), window_sql(window, binding, "WHERE"));
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing("counting source rows")
+        let sql = format!(
+            "SELECT pg_catalog.count(*) FROM {} AS s{}",
+            binding.relation.sql(),
+            window_sql(window, binding, "WHERE")
+        );
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .fetch_one(self.pool())
+            .await
+            .doing("counting source rows")
     }
 }

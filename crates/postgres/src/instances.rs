@@ -1,7 +1,8 @@
 //! Registered instances: who may serve by a phase, and until when (R19, I6).
 //!
-//! The order of the statements is what holds I6, and each says why. Clocks of different machines are never compared: an
-//! instance measures its lease by its own clock from before it asked, a step measures it by its own from after its flip.
+//! The order of the statements is what holds I6, and each says why. Clocks of different machines are never
+//! compared: an instance measures its lease by its own clock from before it asked, a step measures it by its
+//! own from after its flip.
 
 use crate::control_of_row;
 
@@ -18,15 +19,15 @@ const EXPIRED_KEPT: &str = "1 day";
 
 /// Makes an instance known, or known again. It has acknowledged nothing yet.
 ///
-/// This commits before the instance reads the phase ([`renew`]), and not in one transaction with it: 1. It reads the old
-/// phase. 2. A step flips, looks for instances and sees none. 3. The row is committed, and the instance serves by the old
-/// phase while the next step begins.
+/// This commits before the instance reads the phase ([`renew`]), and not in one transaction with it: 1. It
+/// reads the old phase. 2. A step flips, looks for instances and sees none. 3. The row is committed, and the
+/// instance serves by the old phase while the next step begins.
 pub async fn register(connection: &mut PgConnection, who: &Registration) -> Result<()> {
     sqlx::query(
         "INSERT INTO lockstep.instances (id, name, host, pid, started_at, lease_ms)
-         VALUES ($1, $2, coalesce(host(inet_client_addr()), 'local'), $3, $4, $5)
+         VALUES ($1, $2, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), $3, $4, $5)
          ON CONFLICT (id) DO UPDATE SET host = excluded.host, epoch = NULL, state = 'live',
-             renewals = lockstep.instances.renewals + 1, renewed_at = clock_timestamp()",
+             renewals = lockstep.instances.renewals + 1, renewed_at = pg_catalog.clock_timestamp()",
     )
     .bind(who.id)
     .bind(&who.name)
@@ -39,13 +40,14 @@ pub async fn register(connection: &mut PgConnection, who: &Registration) -> Resu
     Ok(())
 }
 
-/// Renews a lease, acknowledges `epoch`, and returns the phase; `None` where the instance is not registered any more: then
-/// the phase was not read either, for an instance that nobody waits for must not serve by it.
+/// Renews a lease, acknowledges `epoch`, and returns the phase; `None` where the instance is not registered
+/// any more: then the phase was not read either, for an instance that no step waits for must not serve by it.
 pub async fn renew(connection: &mut PgConnection, id: i64, epoch: Option<Epoch>) -> Result<Option<Control>> {
     let doing = "renewing this instance's lease";
     let renewed: Option<PgRow> = sqlx::query(
         "WITH renewed AS (
-             UPDATE lockstep.instances SET epoch = $2, renewals = renewals + 1, renewed_at = clock_timestamp()
+             UPDATE lockstep.instances SET epoch = $2, renewals = renewals + 1,
+                 renewed_at = pg_catalog.clock_timestamp()
              WHERE id = $1 AND state = 'live' RETURNING id)
          SELECT phase, epoch, changed_at FROM lockstep.control, renewed",
     )
@@ -74,8 +76,10 @@ impl Source {
     /// The driver's.
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
         let found = sqlx::query_as(
-            // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better match.
-            "SELECT *, lease_ms - (1000::float8 * extract(epoch FROM clock_timestamp() - renewed_at)::float8)::bigint AS lease_left_ms
+            // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better
+            // match.
+            "SELECT *, lease_ms - (1000::float8 * extract(epoch
+                FROM pg_catalog.clock_timestamp() - renewed_at)::float8)::bigint AS lease_left_ms
              FROM lockstep.instances ORDER BY state DESC, name, started_at, id",
         )
         .fetch_all(self.pool())
@@ -87,25 +91,30 @@ impl Source {
         }
     }
 
-    /// Notes that an instance's lease was waited out, unless it has renewed since `seen`; says whether it was noted. From
-    /// then on its renewals find nothing, and it has to register again before it is told the phase.
+    /// Notes that an instance's lease was waited out, unless it has renewed since `seen`; says whether it was
+    /// noted. From then on its renewals find nothing, and it has to register again before it is told the
+    /// phase.
     ///
     /// # Errors
     /// The driver's.
     pub async fn expire_instance(&self, seen: &InstanceRow) -> Result<bool> {
         let doing = "noting that a lease is over";
-        let noted = sqlx::query("UPDATE lockstep.instances SET state = 'expired' WHERE id = $1 AND renewals = $2")
-            .bind(seen.id)
-            .bind(seen.renewals)
-            .execute(self.pool())
-            .await
-            .doing(doing)?;
+        let noted =
+            sqlx::query("UPDATE lockstep.instances SET state = 'expired' WHERE id = $1 AND renewals = $2")
+                .bind(seen.id)
+                .bind(seen.renewals)
+                .execute(self.pool())
+                .await
+                .doing(doing)?;
         // Processes that were killed never come back for their rows.
-        sqlx::query("DELETE FROM lockstep.instances WHERE state = 'expired' AND renewed_at < clock_timestamp() - $1::interval")
-            .bind(EXPIRED_KEPT)
-            .execute(self.pool())
-            .await
-            .doing(doing)?;
+        sqlx::query(
+            "DELETE FROM lockstep.instances WHERE state = 'expired'
+                AND renewed_at < pg_catalog.clock_timestamp() - $1::interval",
+        )
+        .bind(EXPIRED_KEPT)
+        .execute(self.pool())
+        .await
+        .doing(doing)?;
         Ok(noted.rows_affected() == 1)
     }
 }

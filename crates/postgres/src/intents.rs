@@ -1,15 +1,16 @@
 //! Intents: a strict write puts into the target before it commits, and says so first (I9).
 //!
-//! A transaction of a strict write that ended without its commit may have left a *phantom* in the target: a state that no
-//! commit stands behind. Its intent, one row a key, is durable before the put leaves, on another connection; the
-//! transaction takes it out itself, so it goes with the commit or stays with the rollback. Whoever sweeps marks the keys
-//! of what was rolled back as pending, and the relay overwrites the phantom with the truth. Until then an open intent is
-//! part of the pending set (I1).
+//! A transaction of a strict write that ended without its commit may have left a *phantom* in the target: a
+//! state that no commit stands behind. Its intent, one row a key, is durable before the put leaves, on
+//! another connection; the transaction takes it out itself, so it goes with the commit or stays with the
+//! rollback. The sweeper marks the keys of what was rolled back as pending, and the relay overwrites the
+//! phantom with the truth. Until then an open intent is part of the pending set (I1).
 //!
-//! The mark is made under a *repair version* that the transaction itself reserved while it held the row, and not under a
-//! fresh one. 1. A writer changes the row and takes version 11, but has not marked the key yet. 2. A sweeper takes a fresh
-//! version 12, marks, and a relay delivers the old state at 12 and takes the mark out. 3. The writer marks at 11, commits,
-//! and its newer state is refused. A repair version outranks the phantom, and any later holder of the row outranks it.
+//! The mark is made under a *repair version* that the transaction itself reserved while it held the row, and
+//! not under a fresh one. 1. A writer changes the row and takes version 11, but has not marked the key yet. 2.
+//! A sweeper takes a fresh version 12, marks, and a relay delivers the old state at 12 and takes the mark
+//! out. 3. The writer marks at 11, commits, and its newer state is refused. A repair version outranks the
+//! phantom, and any later holder of the row outranks it.
 
 use std::time::Duration;
 
@@ -43,30 +44,42 @@ pub struct Mark {
     pub of: usize,
     /// The version of the state.
     pub version: Version,
-    /// The version under which the key is marked should the state turn out a phantom; reserved for strict writes only.
+    /// The version under which the key is marked should the state turn out a phantom; reserved for strict
+    /// writes only.
     pub repair: Option<Version>,
 }
 
-/// Longest wait for a key that an application has locked: below PostgreSQL's `deadlock_timeout` (1 s), so that of a sweep
-/// and an application that wait for each other it is never the application that is chosen to fail.
+/// Longest wait for a key that an application has locked: below PostgreSQL's `deadlock_timeout` (1 s), so
+/// that of a sweep and an application that wait for each other it is never the application that is chosen to
+/// fail.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's default: the
-/// phase must be read by a statement that starts after the barrier was had.
+/// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's
+/// default: the phase must be read by a statement that starts after the barrier was had.
 pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
     let mut transaction = begin_behind_barrier(&source.sessions, None).await?;
-    let row = sqlx::query("SELECT phase, epoch, changed_at, pg_current_xact_id()::text AS xid FROM lockstep.control")
-        .fetch_one(&mut *transaction)
-        .await
-        .doing("reading the phase")?;
+    let row = sqlx::query(
+        "SELECT phase, epoch, changed_at, pg_catalog.pg_current_xact_id()::text AS xid
+        FROM lockstep.control",
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .doing("reading the phase")?;
     let id = parse_xid(row.get("xid"))?;
     Ok((transaction, control_of_row(&row)?, id))
 }
 
-async fn begin_behind_barrier(sessions: &Sessions, lock_timeout: Option<Duration>) -> Result<SourceTransaction> {
+async fn begin_behind_barrier(
+    sessions: &Sessions,
+    lock_timeout: Option<Duration>,
+) -> Result<SourceTransaction> {
     let (class, object) = BARRIER;
-    let timeout = lock_timeout.map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis())).unwrap_or_default();
-    let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_advisory_xact_lock_shared({class}, {object})");
+    let timeout = lock_timeout
+        .map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis()))
+        .unwrap_or_default();
+    let sql = format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_catalog.pg_advisory_xact_lock_shared({class}, {object})"
+    );
     begin_with(sessions, sql, "beginning a write").await
 }
 
@@ -88,11 +101,13 @@ impl Left {
     }
 }
 
-/// Reads what this transaction left under those of `keys`, each with its number, that it marked. To be read after its last
-/// statement, never after the first, and never from what a statement returned: 1. `RETURNING` shows a row as it was written.
-/// 2. A trigger, a cascade or a later statement changes it, or takes it away, and marks its key under a newer version. 3. What
-/// was returned would leave under that version and be acknowledged. The rows are locked by this transaction, so no other one
-/// changes them meanwhile.
+/// Reads what this transaction left under those of `keys`, each with its number, that it marked. To be read
+/// after its last statement, never after the first, and never from what a statement returned: 1. `RETURNING`
+/// shows a row as it was written.
+/// 2. A trigger, a cascade or a later statement changes it, or takes it away, and marks its key under a newer
+///    version. 3. What
+/// was returned would leave under that version and be acknowledged. The rows are locked by this transaction,
+/// so no other one changes them meanwhile.
 ///
 /// # Errors
 /// The driver's.
@@ -135,9 +150,12 @@ pub async fn left_under(
     Ok(found)
 }
 
-/// Takes what the target holds by now out of the pending set, and this transaction's intents with it, inside the
-/// transaction: both are true when it commits, and neither when it does not.
-pub async fn settle_in_transaction(transaction: &mut PgConnection, held: &[(&MarkedKey, Version)]) -> Result<()> {
+/// Takes what the target holds by now out of the pending set, and this transaction's intents with it, inside
+/// the transaction: both are true when it commits, and neither when it does not.
+pub async fn settle_in_transaction(
+    transaction: &mut PgConnection,
+    held: &[(&MarkedKey, Version)],
+) -> Result<()> {
     let settled = match held {
         [(key, version)] => settle_one(transaction, key, *version).await,
         held => settle_many(transaction, held).await,
@@ -146,29 +164,37 @@ pub async fn settle_in_transaction(transaction: &mut PgConnection, held: &[(&Mar
 }
 
 /// Most strict writes are of one key, and a join costs half as much again as the deletes themselves.
-async fn settle_one(transaction: &mut PgConnection, key: &MarkedKey, version: Version) -> sqlx::Result<PgQueryResult> {
+async fn settle_one(
+    transaction: &mut PgConnection,
+    key: &MarkedKey,
+    version: Version,
+) -> sqlx::Result<PgQueryResult> {
     let same = format!("table_name = $1 AND {} = {}", digest_sql("key"), digest_sql("$2::jsonb"));
     let sql = format!(
         "WITH gone AS (DELETE FROM lockstep.pending WHERE {same} AND version = $3),
          cured AS (DELETE FROM lockstep.dead_letters WHERE {same} AND version < $3)
-         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()"
+         DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id()"
     );
     let settle = sqlx::query(AssertSqlSafe(sql));
     settle.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
 }
 
-async fn settle_many(transaction: &mut PgConnection, held: &[(&MarkedKey, Version)]) -> sqlx::Result<PgQueryResult> {
+async fn settle_many(
+    transaction: &mut PgConnection,
+    held: &[(&MarkedKey, Version)],
+) -> sqlx::Result<PgQueryResult> {
     let tables: Vec<&str> = held.iter().map(|(key, _)| key.table).collect();
     let keys: Vec<&str> = held.iter().map(|(key, _)| key.key.as_str()).collect();
     let versions: Vec<i64> = held.iter().map(|(_, version)| version.0).collect();
     let sql = format!(
         "WITH held AS MATERIALIZED (
-             SELECT t AS table_name, {of_held} AS digest, v AS version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS d (t, k, v)),
+             SELECT t AS table_name, {of_held} AS digest, v AS version FROM unnest($1::text[],
+                 $2::text[], $3::bigint[]) AS d (t, k, v)),
          gone AS (DELETE FROM lockstep.pending p USING held h
                   WHERE p.table_name = h.table_name AND {of_mark} = h.digest AND p.version = h.version),
          cured AS (DELETE FROM lockstep.dead_letters x USING held h
                    WHERE x.table_name = h.table_name AND {of_letter} = h.digest AND x.version < h.version)
-         DELETE FROM lockstep.intents WHERE xid = pg_current_xact_id()",
+         DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id()",
         of_held = digest_sql("k::jsonb"),
         of_mark = digest_sql("p.key"),
         of_letter = digest_sql("x.key"),
@@ -186,7 +212,8 @@ impl Source {
         let mut session = self.intents.take().await.doing(doing)?;
         sqlx::query(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
-             SELECT $1::text::xid8, t, k::jsonb, r FROM unnest($2::text[], $3::text[], $4::bigint[]) AS d (t, k, r)",
+             SELECT $1::text::xid8, t, k::jsonb, r FROM unnest($2::text[], $3::text[],
+                 $4::bigint[]) AS d (t, k, r)",
         )
         .bind(id.0.to_string())
         .bind(&tables)
@@ -205,7 +232,9 @@ impl Source {
     /// The driver's.
     pub async fn open_writes_age(&self) -> Result<(i64, f64)> {
         sqlx::query_as(
-            "SELECT count(*), greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(made_at)), 0))::float8 FROM lockstep.intents",
+            "SELECT pg_catalog.count(*), greatest(0, coalesce(extract(epoch
+                FROM pg_catalog.clock_timestamp() - pg_catalog.min(made_at)), 0))::float8
+                    FROM lockstep.intents",
         )
         .fetch_one(self.intents.pool())
         .await
@@ -222,7 +251,8 @@ impl Source {
         Ok(dropped.rows_affected())
     }
 
-    /// Marks the keys of transactions that are known to be rolled back, and drops their intents; returns how many keys.
+    /// Marks the keys of transactions that are known to be rolled back, and drops their intents; returns how
+    /// many keys.
     ///
     /// # Errors
     /// [`Kind::Busy`] when an application had one of the keys locked for too long; nothing was done then.
@@ -233,22 +263,26 @@ impl Source {
             "WITH settled AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
                               RETURNING table_name, key, repair_version)
              INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT table_name, key, max(repair_version) FROM settled GROUP BY table_name, key ORDER BY table_name, key
+             SELECT table_name, key, pg_catalog.max(repair_version) FROM settled GROUP BY table_name, key
+                 ORDER BY table_name, key
              ON CONFLICT (table_name, {}) DO UPDATE SET version = greatest(p.version, excluded.version)",
             digest_sql("key")
         );
-        let marked =
-            sqlx::query(AssertSqlSafe(sql)).bind(texts(ids)).execute(&mut *transaction).await.doing("settling an intent")?;
+        let marked = sqlx::query(AssertSqlSafe(sql))
+            .bind(texts(ids))
+            .execute(&mut *transaction)
+            .await
+            .doing("settling an intent")?;
         transaction.commit().await.doing("settling an intent")?;
         Ok(marked.rows_affected())
     }
 
-    /// Intents that are open: strict writes under way, and those whose end nobody has looked up yet.
+    /// Intents that are open: strict writes under way, and those whose end no sweeper has looked up yet.
     ///
     /// # Errors
     /// The driver's.
     pub async fn open_write_intents(&self) -> Result<i64> {
-        sqlx::query_scalar("SELECT count(*) FROM lockstep.intents")
+        sqlx::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.intents")
             .fetch_one(self.intents.pool())
             .await
             .doing("counting open intents")
@@ -256,7 +290,8 @@ impl Source {
 }
 
 pub(super) fn parse_xid(text: String) -> Result<TransactionId> {
-    let id = text.parse().map_err(|_| Error::source(Kind::Invalid, "reading a transaction's number", text))?;
+    let id =
+        text.parse().map_err(|_| Error::source(Kind::Invalid, "reading a transaction's number", text))?;
     Ok(TransactionId(id))
 }
 

@@ -69,8 +69,9 @@ impl Source {
         self.append(actor, EntryKind::Intent, step, detail).await.map(IntentId)
     }
 
-    /// Records how an intent ended. The first outcome stands: whoever settles an intent may meet the one that its owner sent with the last
-    /// of its life, and where both say that it was done, or both that nothing was changed, there is nothing to add.
+    /// Records how an intent ended. The first outcome stands: a coordinator that settles an intent may meet
+    /// the one that its owner sent with the last of its life, and where both say that it was done, or both
+    /// that nothing was changed, there is nothing to add.
     ///
     /// # Errors
     /// [`Kind::Refused`] where the opposite was recorded; the driver's.
@@ -130,14 +131,16 @@ impl Source {
     }
 
     async fn append(&self, actor: &str, kind: EntryKind, step: &str, detail: &Value) -> Result<i64> {
-        sqlx::query_scalar("INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, $2, $3, $4) RETURNING id")
-            .bind(actor)
-            .bind(kind.name())
-            .bind(step)
-            .bind(detail)
-            .fetch_one(self.pool())
-            .await
-            .doing("writing the journal")
+        sqlx::query_scalar(
+            "INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, $2, $3, $4) RETURNING id",
+        )
+        .bind(actor)
+        .bind(kind.name())
+        .bind(step)
+        .bind(detail)
+        .fetch_one(self.pool())
+        .await
+        .doing("writing the journal")
     }
 
     /// Whether a part of an intent was noted; its detail names the intent as `of`.
@@ -146,11 +149,26 @@ impl Source {
     /// The driver's.
     pub async fn was_noted(&self, intent: IntentId, step: &str) -> Result<bool> {
         sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM lockstep.journal WHERE id > $1 AND kind = 'note' AND step = $2 AND detail -> 'of' = to_jsonb($1))",
+            "SELECT EXISTS (SELECT FROM lockstep.journal WHERE id > $1 AND kind = 'note' AND step = $2
+                AND detail -> 'of' = pg_catalog.to_jsonb($1))",
         )
         .bind(intent.0)
         .bind(step)
         .fetch_one(self.pool())
+        .await
+        .doing("reading the journal")
+    }
+
+    /// The newest note that names this idempotency key; `None` where nothing was asked under it.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn noted_under(&self, idempotency_key: &str) -> Result<Option<Entry>> {
+        sqlx::query_as(
+            "SELECT * FROM lockstep.journal WHERE kind = 'note' AND detail ->> 'idempotency_key' = $1 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(idempotency_key)
+        .fetch_optional(self.pool())
         .await
         .doing("reading the journal")
     }

@@ -1,7 +1,7 @@
 //! What was delivered lately, for who must see that the target's indexes show it.
 //!
-//! Keys that are delivered are noted for the validator with the number of the newest pass (see `unverified`), each once for a
-//! number. Another number, which no pass has, has them noted anew from here on.
+//! Keys that are delivered are noted for the validator with the number of the newest pass (see `unverified`),
+//! each once for a number. Another number, which no pass has, has them noted again from here on.
 
 use lockstep_core::{Doing, Result};
 
@@ -11,15 +11,15 @@ use super::Source;
 const NOTED_FOR_H: i32 = 1;
 
 impl Source {
-    /// From now on each key that is delivered is noted with the number that this returns, or a later one. What was noted before
-    /// stays so for whoever goes on from an earlier pass.
+    /// From now on each key that is delivered is noted with the number that this returns, or a later one.
+    /// What was noted before stays so for a validation that goes on from an earlier pass.
     ///
     /// # Errors
     /// The driver's.
     pub async fn note_deliveries(&self) -> Result<i64> {
         sqlx::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
-                 noted_until = greatest(noted_until, clock_timestamp() + make_interval(hours => $1)) RETURNING number",
+                 noted_until = greatest(noted_until, pg_catalog.clock_timestamp() + pg_catalog.make_interval(hours => $1)) RETURNING number",
         )
         .bind(NOTED_FOR_H)
         .fetch_one(self.pool())
@@ -34,7 +34,7 @@ impl Source {
     pub async fn delivered_since(&self, table: &str, number: i64, limit: i64) -> Result<Vec<Vec<String>>> {
         sqlx::query_scalar(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
-            "SELECT ARRAY(SELECT e.value FROM jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
+            "SELECT ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
              FROM lockstep.unverified WHERE table_name = $1 AND pass >= $2 LIMIT $3",
         )
         .bind(table)

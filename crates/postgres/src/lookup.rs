@@ -21,7 +21,8 @@ pub struct KeyState {
 /// The version under which a key is pending, by its mark or by the open intent of a strict write.
 fn pending_sql(key: &str) -> String {
     format!(
-        "coalesce(p.version, (SELECT max(i.repair_version) FROM lockstep.intents i WHERE i.table_name = $1 AND {} = {}))",
+        "coalesce(p.version, (SELECT pg_catalog.max(i.repair_version) FROM lockstep.intents i
+            WHERE i.table_name = $1 AND {} = {}))",
         digest_sql("i.key"),
         digest_sql(key),
     )
@@ -51,17 +52,19 @@ impl KeyState {
     }
 }
 
-/// Source keys that are bound, and never spelled into a statement: a text that came from an item may hold what no statement can,
-/// as a NUL, and then PostgreSQL refuses the value and not the whole message.
+/// Source keys that are bound, and never spelled into a statement: a text that came from an item may hold
+/// what no statement can, as a NUL, and then PostgreSQL refuses the value and not the whole message.
 ///
 /// A relation with columns `n` and `key` whose parameters begin at `first`; [`bind_keys`] adds them.
 pub(super) fn keys_sql(binding: &TableBinding, first: usize) -> String {
     let columns = binding.table.key_columns();
     let names = (0..columns.len()).map(|at| format!("k{at}"));
     let places = (0..columns.len()).map(|at| format!("${}::text[]", first + 1 + at));
-    let parts = columns.iter().enumerate().map(|(at, c)| (c.key_expression)(&format!("u.k{at}::{}", c.sql_type)));
+    let parts =
+        columns.iter().enumerate().map(|(at, c)| (c.key_expression)(&format!("u.k{at}::{}", c.sql_type)));
     format!(
-        "(SELECT u.n, jsonb_build_array({}) AS key FROM unnest(${first}::int[], {}) AS u (n, {}))",
+        "(SELECT u.n, pg_catalog.jsonb_build_array({}) AS key FROM unnest(${first}::int[],
+            {}) AS u (n, {}))",
         list(parts),
         list(places),
         list(names)
@@ -82,11 +85,14 @@ pub(super) fn bind_keys<'a>(
             column.push(literal.as_str());
         }
     }
-    let added = arguments.add(numbers).and_then(|()| columns.into_iter().try_for_each(|column| arguments.add(column)));
+    let added = arguments
+        .add(numbers)
+        .and_then(|()| columns.into_iter().try_for_each(|column| arguments.add(column)));
     added.map_err(|error| Error::of_sqlx("binding keys", sqlx::Error::Encode(error)))
 }
 
-/// Whether PostgreSQL can have a key: no text of its own holds a NUL. One that cannot be said is of an item without a row.
+/// Whether PostgreSQL can have a key: no text of its own holds a NUL. One that cannot be said is of an item
+/// without a row.
 pub(super) fn is_sayable(key: &[String]) -> bool {
     key.iter().all(|literal| !literal.contains('\0'))
 }
@@ -94,7 +100,8 @@ pub(super) fn is_sayable(key: &[String]) -> bool {
 impl Source {
     /// Looks up source keys, given as one SQL literal a key column; the answer is in the order of `keys`.
     ///
-    /// A row is found only under its whole key: one whose key columns have moved on does not answer to its old key.
+    /// A row is found only under its whole key: one whose key columns have moved on does not answer to its
+    /// old key.
     ///
     /// # Errors
     /// The driver's.
@@ -105,7 +112,7 @@ impl Source {
         let columns = binding.table.key_columns();
         let sql = format!(
             "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, s.{first_key} IS NOT NULL AS exists, {row}
-             FROM generate_series(0, {last}) AS asked (n) LEFT JOIN {rows} AS k USING (n)
+             FROM pg_catalog.generate_series(0, {last}) AS asked (n) LEFT JOIN {rows} AS k USING (n)
              LEFT JOIN lockstep.pending p ON p.table_name = $1 AND {of_mark} = {digest}
              LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND {of_letter} = {digest}
              LEFT JOIN {relation} AS s ON {same_row} ORDER BY n",
@@ -124,18 +131,25 @@ impl Source {
         let mut arguments = PgArguments::default();
         arguments.add(binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, binding, keys.iter().enumerate().filter(|(_, key)| is_sayable(key)))?;
-        let found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;
+        let found =
+            sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;
         Ok(found.into_iter().map(KeyState::of).collect())
     }
 
-    /// Looks up the row of a primary key, with the standing of the key it has now; `None` when there is no such row. For
-    /// rows whose whole key cannot be formed.
+    /// Looks up the row of a primary key, with the standing of the key it has now; `None` when there is no
+    /// such row. For rows whose whole key cannot be formed.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn look_up_row(&self, binding: &TableBinding, primary_key: &KeyBound) -> Result<Option<KeyState>> {
+    pub async fn look_up_row(
+        &self,
+        binding: &TableBinding,
+        primary_key: &KeyBound,
+    ) -> Result<Option<KeyState>> {
         let types = binding.table.key_columns().iter().map(|column| column.sql_type);
-        let literals = list(primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal))));
+        let literals = list(
+            primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal))),
+        );
         let sql = format!(
             "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, true AS exists, {row}
              FROM {relation} AS s
@@ -165,7 +179,9 @@ impl Source {
     /// The driver's.
     pub async fn is_dead_letter(&self, binding: &TableBinding, primary_key: &KeyBound) -> Result<bool> {
         let types = binding.table.key_columns().iter().map(|column| column.sql_type);
-        let literals = list(primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal))));
+        let literals = list(
+            primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal))),
+        );
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM {} AS s JOIN lockstep.dead_letters x ON x.table_name = $1 AND {} = {}
                             WHERE ({}) = ({literals}))",
@@ -174,6 +190,10 @@ impl Source {
             digest_sql(&binding.key_sql("s")),
             binding.primary_key_sql("s"),
         );
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(binding.name()).fetch_one(self.pool()).await.doing("looking a dead letter up")
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(binding.name())
+            .fetch_one(self.pool())
+            .await
+            .doing("looking a dead letter up")
     }
 }

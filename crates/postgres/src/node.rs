@@ -1,7 +1,9 @@
 //! Whether the server behind a connection is one to work with: it must take writes.
 //!
-//! 1. The writer of a cluster fails over. 2. For seconds to minutes its name still leads to the old one, which is a replica now.
-//! 3. A pool that connects in that time keeps such connections for half an hour: every write fails there, and what it reads of
+//! 1. The writer of a cluster fails over. 2. For seconds to minutes its name still leads to the old one,
+//!    which is a replica now.
+//! 3. A pool that connects in that time keeps such connections for half an hour: every write fails there, and
+//!    what it reads of
 //! the phase may be old.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -52,11 +54,17 @@ pub(super) async fn require_writer(connection: &mut PgConnection, told: &Told) -
 
 async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     // In recovery it is on, whatever the settings say.
-    sqlx::query_scalar("SELECT current_setting('transaction_read_only') = 'off'").fetch_one(connection).await
+    sqlx::query_scalar("SELECT pg_catalog.current_setting('transaction_read_only') = 'off'")
+        .fetch_one(connection)
+        .await
 }
 
-/// Whether a connection of the pool still works. One in use a moment ago is not asked, unless another has just met a read-only node.
-pub(super) async fn is_there(connection: &mut PgConnection, known: PoolConnectionMetadata) -> Result<bool, sqlx::Error> {
+/// Whether a connection of the pool still works. One in use a moment ago is not asked, unless another has
+/// just met a read-only node.
+pub(super) async fn is_there(
+    connection: &mut PgConnection,
+    known: PoolConnectionMetadata,
+) -> Result<bool, sqlx::Error> {
     if connections_are_doubted() {
         return Ok(takes_writes(connection).await.unwrap_or(false));
     }

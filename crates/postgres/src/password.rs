@@ -1,4 +1,5 @@
-//! Where the password comes from, and keeping it fresh: secrets are rotated and tokens expire while a migration runs for days.
+//! Where the password comes from, and keeping it fresh: secrets are rotated and tokens expire while a
+//! migration runs for days.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -16,8 +17,8 @@ pub enum Password {
     InUrl,
     /// The first line of a file, read again when it changes: a mounted secret.
     File(PathBuf),
-    /// The first line that a shell command prints, for example a token of IAM. It is run again every ten minutes, and at once after
-    /// the server refused what it had printed.
+    /// The first line that a shell command prints, for example a token of IAM. It is run again every ten
+    /// minutes, and at once after the server refused what it had printed.
     Command(String),
 }
 
@@ -33,7 +34,8 @@ impl Password {
     /// The options with the password as it is now.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] for a file that cannot be read, [`Kind::Unavailable`] for a command that fails.
+    /// [`Kind::Misconfigured`] for a file that cannot be read, [`Kind::Unavailable`] for a command that
+    /// fails.
     pub(super) async fn apply(&self, options: PgConnectOptions) -> Result<PgConnectOptions> {
         Ok(match self.read().await? {
             Some(password) => options.password(&password),
@@ -68,7 +70,8 @@ impl Password {
 
     async fn refresh(&self, alive: &Weak<()>, pools: &[PgPool]) {
         let is_command = matches!(self, Self::Command(_));
-        let (mut refused, mut read_at, mut known, mut failing) = (passwords_refused(), None::<Instant>, None, false);
+        let (mut refused, mut read_at, mut known, mut failing) =
+            (passwords_refused(), None::<Instant>, None, false);
         while alive.strong_count() > 0 {
             let refused_now = passwords_refused();
             let due_after = if refused_now == refused { COMMAND_EVERY } else { COMMAND_AFTER_REFUSAL };
@@ -103,7 +106,8 @@ async fn run(command: &str) -> Result<String> {
     let mut shell = tokio::process::Command::new("sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(COMMAND_TIMEOUT, shell.output()).await;
-    let output = output.map_err(|_| failed(format!("it did not end within {} s", COMMAND_TIMEOUT.as_secs())))?;
+    let output =
+        output.map_err(|_| failed(format!("it did not end within {} s", COMMAND_TIMEOUT.as_secs())))?;
     let output = output.map_err(|e| failed(e.to_string()))?;
     if !output.status.success() {
         return Err(failed(format!("it ended with {}; run it by hand to see why", output.status)));

@@ -48,7 +48,8 @@ pub struct PendingBatch {
     pub read_at: DateTime<Utc>,
 }
 
-/// Which way the set is gone through, by the digests of its keys. Two relays that go different ways meet once, and deliver nothing twice on the way there.
+/// Which way the set is gone through, by the digests of its keys. Two relays that go different ways meet
+/// once, and deliver nothing twice on the way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOrder {
     /// From the first digest.
@@ -67,14 +68,15 @@ pub struct Delivered {
 }
 
 impl Source {
-    /// Reads up to `limit` pending keys after `after` in that order, each with the row it names, in one statement and so in one snapshot.
+    /// Reads up to `limit` pending keys after `after` in that order, each with the row it names, in one
+    /// statement and so in one snapshot.
     ///
-    /// Without `FOR UPDATE`, on purpose. Under READ COMMITTED PostgreSQL re-reads a locked pending row after a wait but
-    /// keeps the old snapshot for the joined row: new version, old image, written and acknowledged. For the same reason
-    /// this is one statement and not two.
+    /// Without `FOR UPDATE`, on purpose. Under READ COMMITTED PostgreSQL re-reads a locked pending row after
+    /// a wait but keeps the old snapshot for the joined row: new version, old image, written and
+    /// acknowledged. For the same reason this is one statement and not two.
     ///
-    /// A mark that does not read as a key of the table is set aside, and the rest is read: no trigger of ours made it, and the
-    /// changes behind it must not wait for it.
+    /// A mark that does not read as a key of the table is set aside, and the rest is read: no trigger of ours
+    /// made it, and the changes behind it must not wait for it.
     ///
     /// # Errors
     /// The driver's.
@@ -86,7 +88,9 @@ impl Source {
         limit: i64,
     ) -> Result<PendingBatch> {
         match self.try_read_pending(binding, order, after, limit).await {
-            Err(error) if error.kind == Kind::Invalid && super::unreadable::set_aside(self, binding).await? > 0 => {
+            Err(error)
+                if error.kind == Kind::Invalid && super::unreadable::set_aside(self, binding).await? > 0 =>
+            {
                 self.try_read_pending(binding, order, after, limit).await
             }
             read => read,
@@ -105,7 +109,8 @@ impl Source {
             KeyOrder::Descending => ("<", "DESC"),
         };
         let sql = format!(
-            "SELECT p.key::text AS key, p.version, s.{first_key} IS NOT NULL AS exists, {columns}, statement_timestamp() AS read_at
+            "SELECT p.key::text AS key, p.version, s.{first_key} IS NOT NULL AS exists, {columns},
+                pg_catalog.statement_timestamp() AS read_at
              FROM (SELECT key, version FROM lockstep.pending
                    WHERE table_name = $1 AND ($2::jsonb IS NULL OR {of_mark} {after_sql} {of_last})
                    ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
@@ -132,8 +137,14 @@ impl Source {
         let mut rows = Vec::with_capacity(found.len());
         for row in found {
             let key: String = row.get("key");
-            let key = SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing.clone(), e.to_string()))?;
-            rows.push(PendingRow { key, version: Version(row.get("version")), exists: row.get("exists"), row });
+            let key = SourceKey::parse(&key)
+                .map_err(|e| Error::source(Kind::Invalid, doing.clone(), e.to_string()))?;
+            rows.push(PendingRow {
+                key,
+                version: Version(row.get("version")),
+                exists: row.get("exists"),
+                row,
+            });
         }
         let next = if full { rows.last().map(|row| row.key.clone()) } else { None };
         Ok(PendingBatch { rows, next, read_at })
@@ -141,18 +152,24 @@ impl Source {
 
     /// Takes exactly what was delivered out of the set; returns how many keys left it.
     ///
-    /// A key that was marked again meanwhile keeps its newer mark, and its age starts at `read_at`, because everything
-    /// older has been delivered. `SKIP LOCKED`: an application's transaction may hold key a and want b while we hold b
-    /// and want a; a key that is locked is being marked again anyway.
+    /// A key that was marked again meanwhile keeps its newer mark, and its age starts at `read_at`, because
+    /// everything older has been delivered. `SKIP LOCKED`: an application's transaction may hold key a and
+    /// want b while we hold b and want a; a key that is locked is being marked again anyway.
     ///
     /// # Errors
     /// The driver's. Not having acknowledged is harmless: the keys are delivered again (I2).
-    pub async fn acknowledge(&self, table: &str, delivered: &[Delivered], read_at: DateTime<Utc>) -> Result<u64> {
+    pub async fn acknowledge(
+        &self,
+        table: &str,
+        delivered: &[Delivered],
+        read_at: DateTime<Utc>,
+    ) -> Result<u64> {
         let (keys, versions) = columns_of(delivered);
         let doing = "acknowledging delivered keys";
         let mut session = self.session(doing).await?;
         let sql = format!(
-            "WITH delivered AS MATERIALIZED (SELECT {of_delivered} AS digest, v AS version FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
+            "WITH delivered AS MATERIALIZED (SELECT {of_delivered} AS digest, v AS version
+                FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
              locked AS MATERIALIZED (
                  SELECT d.digest, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d ON {of_mark} = d.digest
                  WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),
@@ -161,7 +178,7 @@ impl Source {
                          WHERE p.table_name = $1 AND {of_mark} = l.digest AND NOT l.settled),
              cured AS (DELETE FROM lockstep.dead_letters x USING delivered d
                        WHERE x.table_name = $1 AND {of_letter} = d.digest AND x.version < d.version)
-             SELECT count(*) FROM gone",
+             SELECT pg_catalog.count(*) FROM gone",
             of_delivered = digest_sql("k::jsonb"),
             of_mark = digest_sql("p.key"),
             of_letter = digest_sql("x.key"),
@@ -199,7 +216,8 @@ impl Source {
     pub async fn lag(&self, table: &str) -> Result<Lag> {
         let (keys, oldest_s): (i64, f64) = sqlx::query_as(
             // An open intent is a mark to be: its key may be a phantom's (see `intents`).
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8
+            "SELECT pg_catalog.count(*), coalesce(extract(epoch
+                FROM pg_catalog.clock_timestamp() - pg_catalog.min(since)), 0)::float8
              FROM (SELECT marked_at AS since FROM lockstep.pending WHERE table_name = $1
                    UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1) AS open",
         )

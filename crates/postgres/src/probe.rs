@@ -1,9 +1,11 @@
-//! A probe: capture is seen to work in a transaction that is rolled back, and no row is read, locked or written for it.
+//! A probe: capture is seen to work in a transaction that is rolled back, and no row is read, locked or
+//! written for it.
 //!
-//! Why not a row of the table: every key that it could have, an application can have; and every trigger of an application that it
-//! fires may take a number from a sequence, which no rollback gives back. So the table's own capture function is fired by a relation
-//! that exists in this transaction only, and has the key columns alone, all of them NULL: no primary key holds NULL, so the mark that
-//! it makes is of a key that no row can have, and no writer ever waits for it.
+//! Why not a row of the table: every key that it could have, an application can have; and every trigger of an
+//! application that it fires may take a number from a sequence, which no rollback gives back. So the table's
+//! own capture function is fired by a relation that exists in this transaction only, and has the key columns
+//! alone, all of them NULL: no primary key holds NULL, so the mark that it makes is of a key that no row can
+//! have, and no writer ever waits for it.
 
 use std::time::Duration;
 
@@ -18,13 +20,15 @@ use super::{CaptureState, Source, TableBinding};
 
 /// Longest wait for a lock: for a step that is closing the barrier, or another probe.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The relation that exists inside the transaction only. Unlogged, because such a relation is in no publication.
+/// The relation that exists inside the transaction only. Unlogged, because such a relation is in no
+/// publication.
 const PROBE: &str = "lockstep.test_operation_probe";
 
 /// What a probe of capture found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureProbe {
-    /// A write and a deletion were each marked, the deletion under the higher version, and everything was rolled back.
+    /// A write and a deletion were each marked, the deletion under the higher version, and everything was
+    /// rolled back.
     Captured,
     /// The triggers of the table are not as they were installed, or were never.
     Off(CaptureState),
@@ -33,7 +37,8 @@ pub enum CaptureProbe {
 }
 
 impl Source {
-    /// Fires the capture function of a table inside a transaction, looks for its marks, and rolls everything back.
+    /// Fires the capture function of a table inside a transaction, looks for its marks, and rolls everything
+    /// back.
     ///
     /// # Errors
     /// The driver's: of a capture function that fails as well.
@@ -55,8 +60,11 @@ async fn probe(transaction: &mut PgConnection, binding: &TableBinding, doing: &s
     if state != CaptureState::On {
         return Ok(CaptureProbe::Off(state));
     }
-    let columns =
-        binding.table.key_columns().iter().map(|column| format!("{} {}", quote_identifier(column.name), column.sql_type));
+    let columns = binding
+        .table
+        .key_columns()
+        .iter()
+        .map(|column| format!("{} {}", quote_identifier(column.name), column.sql_type));
     let statements = [
         format!("CREATE UNLOGGED TABLE {PROBE} ({})", list(columns)),
         format!(
@@ -73,7 +81,10 @@ async fn probe(transaction: &mut PgConnection, binding: &TableBinding, doing: &s
     let Some(written) = mark(transaction, binding, doing).await? else {
         return Ok(CaptureProbe::Unmarked("a row that is written is not marked".to_owned()));
     };
-    transaction.execute(AssertSqlSafe(format!("DELETE FROM {PROBE} WHERE ctid IS NOT NULL"))).await.doing(doing)?;
+    transaction
+        .execute(AssertSqlSafe(format!("DELETE FROM {PROBE} WHERE ctid IS NOT NULL")))
+        .await
+        .doing(doing)?;
     Ok(match mark(transaction, binding, doing).await? {
         Some(deleted) if deleted > written => CaptureProbe::Captured,
         _ => CaptureProbe::Unmarked("a row that is deleted is not marked under a higher version".to_owned()),
@@ -93,5 +104,10 @@ async fn mark(transaction: &mut PgConnection, binding: &TableBinding, doing: &st
         digest_sql("p.key"),
         digest_sql(&binding.key_sql("s")),
     );
-    sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(binding.name()).fetch_optional(transaction).await.doing(doing)
+    sqlx::query_scalar(AssertSqlSafe(sql))
+        .persistent(false)
+        .bind(binding.name())
+        .fetch_optional(transaction)
+        .await
+        .doing(doing)
 }

@@ -75,11 +75,17 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn plan_ranges(&self, table: &str, window: &Window, ranges: &[(Option<KeyBound>, Option<KeyBound>)]) -> Result<()> {
+    pub async fn plan_ranges(
+        &self,
+        table: &str,
+        window: &Window,
+        ranges: &[(Option<KeyBound>, Option<KeyBound>)],
+    ) -> Result<()> {
         let doing = "storing the plan of a backfill";
         let mut transaction = self.begin(doing).await?;
         let planned = sqlx::query(
-            "UPDATE lockstep.tables SET planned_at = clock_timestamp(), window_start = $2, window_end = $3
+            "UPDATE lockstep.tables SET planned_at = pg_catalog.clock_timestamp(), window_start = $2,
+                window_end = $3
              WHERE name = $1 AND planned_at IS NULL",
         )
         .bind(table)
@@ -90,20 +96,23 @@ impl Source {
         .doing(doing)?;
         if planned.rows_affected() == 1 {
             for (number, (lower, upper)) in ranges.iter().enumerate() {
-                sqlx::query("INSERT INTO lockstep.ranges (table_name, number, lower, upper) VALUES ($1, $2, $3, $4)")
-                    .bind(table)
-                    .bind(number as i32)
-                    .bind(lower)
-                    .bind(upper)
-                    .execute(&mut *transaction)
-                    .await
-                    .doing(doing)?;
+                sqlx::query(
+                    "INSERT INTO lockstep.ranges (table_name, number, lower, upper) VALUES ($1, $2, $3, $4)",
+                )
+                .bind(table)
+                .bind(number as i32)
+                .bind(lower)
+                .bind(upper)
+                .execute(&mut *transaction)
+                .await
+                .doing(doing)?;
             }
         }
         transaction.commit().await.doing(doing)
     }
 
-    /// Forgets the plan of a table's backfill and its progress. What was written stays and is met again as present.
+    /// Forgets the plan of a table's backfill and its progress. What was written stays and is met again as
+    /// present.
     ///
     /// # Errors
     /// The driver's.
@@ -135,7 +144,8 @@ impl Source {
             .doing("reading the progress of a backfill")
     }
 
-    /// Moves the watermark of a range. Only forward: the engine calls it once everything up to `watermark` is settled.
+    /// Moves the watermark of a range. Only forward: the engine calls it once everything up to `watermark` is
+    /// settled.
     ///
     /// # Errors
     /// The driver's.

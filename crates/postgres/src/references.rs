@@ -18,8 +18,9 @@ pub struct Dangling {
 }
 
 impl Source {
-    /// Counts the rows that refer to a row that is not there, in one statement over both tables. NULL refers to nothing and
-    /// is no error. `None` where the table or the column referred to does not exist beside this one.
+    /// Counts the rows that refer to a row that is not there, in one statement over both tables. NULL refers
+    /// to nothing and is no error. `None` where the table or the column referred to does not exist beside
+    /// this one.
     ///
     /// # Errors
     /// The driver's.
@@ -33,7 +34,8 @@ impl Source {
         let doing = "checking references";
         let to = Relation { schema: binding.relation.schema.clone(), name: reference.to_table.to_owned() };
         let there: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped)",
+            "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1)
+                AND attname = $2 AND NOT attisdropped)",
         )
         .bind(to.sql())
         .bind(reference.to_column)
@@ -48,14 +50,16 @@ impl Source {
             "WITH dangling AS MATERIALIZED (
                  SELECT {key} AS key FROM {relation} AS s
                  WHERE s.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {to} AS t WHERE t.{to_column} = s.{column}){window})
-             SELECT (SELECT count(*) FROM dangling), ARRAY(SELECT key::text FROM dangling ORDER BY key LIMIT {keys_max})",
+             SELECT (SELECT pg_catalog.count(*) FROM dangling), ARRAY(SELECT key::text FROM dangling
+                 ORDER BY key LIMIT {keys_max})",
             key = binding.key_sql("s"),
             relation = binding.relation.sql(),
             to = to.sql(),
             to_column = quote_identifier(reference.to_column),
             window = window_sql(window, binding, "AND"),
         );
-        let (rows, keys): (i64, Vec<String>) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing(doing)?;
+        let (rows, keys): (i64, Vec<String>) =
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_one(self.pool()).await.doing(doing)?;
         Ok(Some(Dangling { rows: rows.unsigned_abs(), keys }))
     }
 }

@@ -1,9 +1,11 @@
-//! Marking keys as pending from outside, so that the relay brings the target to what the source says (R17, R27).
+//! Marking keys as pending from outside, so that the relay brings the target to what the source says (R17,
+//! R27).
 //!
-//! A fresh version is ordered with the changes of writers only while there are none. 1. A writer changes a row and takes
-//! version 11, but has not marked the key yet. 2. We mark at 12; a relay delivers the old state at 12 and takes the mark
-//! out. 3. The writer marks at 11, commits, and its newer state is refused. So such marks are made behind the closed
-//! barrier: every writer in flight has ended, and the next takes a higher version.
+//! A fresh version is ordered with the changes of writers only while there are none. 1. A writer changes a
+//! row and takes version 11, but has not marked the key yet. 2. We mark at 12; a relay delivers the old state
+//! at 12 and takes the mark out. 3. The writer marks at 11, commits, and its newer state is refused. So such
+//! marks are made behind the closed barrier: every writer in flight has ended, and the next takes a higher
+//! version.
 
 use std::time::Duration;
 
@@ -27,8 +29,8 @@ const LOCK_PAUSE_MAX: Duration = Duration::from_secs(2);
 const KEYS_MAX: usize = 500;
 
 impl Source {
-    /// Marks source keys, given as one SQL literal a key column, as pending under fresh versions; returns how many. A key
-    /// without a row becomes a tombstone.
+    /// Marks source keys, given as one SQL literal a key column, as pending under fresh versions; returns how
+    /// many. A key without a row becomes a tombstone.
     ///
     /// # Errors
     /// [`Kind::Busy`] when write transactions stayed open for too long; [`Kind::Refused`] in DynamoOnly.
@@ -56,17 +58,21 @@ impl Source {
             let sql = format!("SELECT k.key::text FROM {} AS k ORDER BY k.n", keys_sql(binding, 1));
             let mut arguments = PgArguments::default();
             bind_keys(&mut arguments, binding, keys.iter().enumerate())?;
-            let found: Vec<String> =
-                sqlx::query_scalar_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;
+            let found: Vec<String> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+                .fetch_all(self.pool())
+                .await
+                .doing(doing)?;
             for key in found {
-                named.push(SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?);
+                named.push(
+                    SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?,
+                );
             }
         }
         Ok(named)
     }
 
-    /// As [`Source::begin_alone`], where the source is the truth. In DynamoOnly a mark would have the relay put the row, which
-    /// may be behind, over the truth.
+    /// As [`Source::begin_alone`], where the source is the truth. In DynamoOnly a mark would have the relay
+    /// put the row, which may be behind, over the truth.
     pub(super) async fn begin_marking(&self) -> Result<SourceTransaction> {
         // Marks are found by digests, which the schema of an older Lockstep has none of.
         self.migrate_schema().await?;
@@ -75,7 +81,7 @@ impl Source {
         if now.phase == Phase::DynamoOnly {
             let message = "the phase is DynamoOnly: DynamoDB is the truth, and rows follow it through the reverse feed. To bring \
                            PostgreSQL to what it says, run `reverse-feed --backfill`";
-            return Err(Error::source(Kind::Refused, "marking keys to be written anew", message));
+            return Err(Error::source(Kind::Refused, "marking keys to be written again", message));
         }
         Ok(transaction)
     }
@@ -100,7 +106,11 @@ impl Source {
 }
 
 /// Marks keys under fresh versions. `connection` is behind the closed barrier.
-pub(super) async fn mark(connection: &mut PgConnection, binding: &TableBinding, keys: &[Vec<String>]) -> Result<u64> {
+pub(super) async fn mark(
+    connection: &mut PgConnection,
+    binding: &TableBinding,
+    keys: &[Vec<String>],
+) -> Result<u64> {
     let mut marked = 0;
     for keys in keys.chunks(KEYS_MAX) {
         let sql = format!(
@@ -114,7 +124,8 @@ pub(super) async fn mark(connection: &mut PgConnection, binding: &TableBinding, 
         let mut arguments = PgArguments::default();
         arguments.add(binding.name()).map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, binding, keys.iter().enumerate())?;
-        let done = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.doing(doing)?;
+        let done =
+            sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await.doing(doing)?;
         marked += done.rows_affected();
     }
     Ok(marked)

@@ -21,20 +21,23 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "rights", include_str!("rights.sql")),
     (11, "owner", include_str!("owner.sql")),
     (12, "digest", include_str!("digest.sql")),
+    (13, "settings", include_str!("settings.sql")),
+    (14, "contract", include_str!("contract.sql")),
 ];
 
-/// How often a migration is tried whose lock an application's transaction holds: with the pauses, about two minutes.
+/// How often a migration is tried whose lock an application's transaction holds: with the pauses, about two
+/// minutes.
 const LOCK_TRIES: u32 = 120;
 const LOCK_PAUSE: Duration = Duration::from_millis(700);
 
 impl Source {
     /// Creates or updates schema `lockstep`. Safe to repeat and to run from several processes at once.
     ///
-    /// Cancel safe: once begun it goes on to its end, and whoever asks next is not kept waiting.
+    /// Cancel safe: once begun it goes on to its end, and the next caller is not kept waiting.
     ///
     /// # Errors
-    /// [`Kind::Denied`] where the role may not create schemas, [`Kind::Misconfigured`] where a newer Lockstep was here, or where a
-    /// schema of that name is another role's.
+    /// [`Kind::Denied`] where the role may not create schemas, [`Kind::Misconfigured`] where a newer Lockstep
+    /// was here, or where a schema of that name is another role's.
     pub async fn migrate_schema(&self) -> Result<()> {
         self.refuse_foreign_schemas().await?;
         let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
@@ -48,9 +51,9 @@ impl Source {
             create_schemas: Cow::Borrowed(&[Cow::Borrowed("lockstep")]),
             ..Migrator::DEFAULT
         };
-        // The migrator holds an advisory lock of its session from its first statement to its last. A caller that goes away
-        // between them would give the session back to the pool with the lock in it, and whoever starts after that would wait
-        // until this process ends. So it goes on by itself.
+        // The migrator holds an advisory lock of its session from its first statement to its last. A caller
+        // that goes away between them would give the session back to the pool with the lock in it, and a
+        // process that starts after that would wait until this process ends. So it goes on by itself.
         let pool = self.pool().clone();
         let made = tokio::spawn(async move { run(&migrator, &pool).await }).await;
         made.map_err(|_| Error::source(Kind::Unavailable, DOING, "this process is ending"))?
@@ -61,17 +64,22 @@ impl Source {
     /// # Errors
     /// When the server does not answer.
     pub async fn has_schema(&self) -> Result<bool> {
-        sqlx::query_scalar("SELECT to_regclass('lockstep.control') IS NOT NULL")
+        sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.control') IS NOT NULL")
             .fetch_one(self.pool())
             .await
             .doing("looking for schema lockstep")
     }
 
-    /// Refuses schemas `lockstep` and `lockstep_archive` that are another role's, or in which another role has put something.
+    /// Refuses schemas `lockstep` and `lockstep_archive` that are another role's, or in which another role
+    /// has put something.
     ///
-    /// 1. The owner of the database makes schema `lockstep` before we do, and a view or a trigger in it. 2. We create what is not
+    /// 1. The owner of the database makes schema `lockstep` before we do, and a view or a trigger in it. 2.
+    ///    We create what is not
     /// there yet and read the rest. 3. What the view calls runs with the operator's rights.
-    async fn refuse_foreign_schemas(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] where there is such a thing, and the driver's.
+    pub async fn refuse_foreign_schemas(&self) -> Result<()> {
         let foreign: Option<(String, String)> = sqlx::query_as(
             "SELECT what, pg_catalog.pg_get_userbyid(owner)::text FROM (
                  SELECT 'schema ' || n.nspname AS what, n.nspowner AS owner, n.oid AS schema FROM pg_catalog.pg_namespace n
@@ -93,7 +101,7 @@ impl Source {
             "looking who owns schema lockstep",
             format!(
                 "{what} belongs to role {owner} and not to the role that source.url names: what is in it could run with your \
-                 rights. If Lockstep made it under {owner}, connect as {owner}; if nobody knows where it is from, look at it, \
+                 rights. If Lockstep made it under {owner}, connect as {owner}; if its origin is unknown, look at it, \
                  drop it, and begin again"
             ),
         ))
@@ -102,17 +110,21 @@ impl Source {
 
 const DOING: &str = "creating schema lockstep";
 
-/// Runs the migrations. One that waits in vain for the lock of a table is tried again, so that it is the migration that waits for
-/// a long transaction, and no writer behind it.
+/// Runs the migrations. One that waits in vain for the lock of a table is tried again, so that it is the
+/// migration that waits for a long transaction, and no writer behind it.
 async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
     for attempt in 1.. {
         let mut connection = pool.acquire().await.doing(DOING)?;
-        let error = match migrator.run_direct(None, &mut *connection, false).await {
+        // The first migration, as it was released, calls `setval` without its schema.
+        super::make_own_session(&mut connection).await.doing(DOING)?;
+        let made = migrator.run_direct(None, &mut *connection, false).await;
+        // After a failure the migrator leaves its advisory lock to the session, which takes it along, and an
+        // application's session must not keep our search path.
+        let _ = connection.close().await;
+        let error = match made {
             Ok(()) => return Ok(()),
             Err(error) => of_migrator(error),
         };
-        // After a failure the migrator leaves its advisory lock to the session, which takes it along.
-        let _ = connection.close().await;
         if error.kind != Kind::Busy || attempt >= LOCK_TRIES {
             return Err(error);
         }
@@ -125,6 +137,10 @@ async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
 fn of_migrator(error: MigrateError) -> Error {
     match error {
         MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => Error::of_sqlx(DOING, e),
-        other => Error::source(Kind::Misconfigured, DOING, format!("{other}; was it made by a newer version of Lockstep?")),
+        other => Error::source(
+            Kind::Misconfigured,
+            DOING,
+            format!("{other}; was it made by a newer version of Lockstep?"),
+        ),
     }
 }

@@ -6,11 +6,23 @@ use sqlx::postgres::PgConnection;
 
 use super::{TableBinding, quote_identifier};
 
-/// The sequence that gives a table its primary key, as SQL names it; `None` where no sequence does.
+/// The sequence that gives a table its primary key, as SQL names it; `None` where no sequence does. It is the
+/// column's own, or the one that its default calls: those of Hibernate, and those that were made by hand,
+/// belong to no column.
 pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) -> Result<Option<String>> {
     let mut columns = binding.primary_key();
     let (Some(column), None) = (columns.next(), columns.next()) else { return Ok(None) };
-    sqlx::query_scalar("SELECT pg_get_serial_sequence($1, $2)")
+    let sql = "SELECT coalesce(pg_catalog.pg_get_serial_sequence($1, $2), (
+            SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.relname)
+            FROM pg_catalog.pg_attribute a
+            JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            JOIN pg_catalog.pg_depend p ON p.objid = d.oid AND p.classid = 'pg_catalog.pg_attrdef'::regclass
+            JOIN pg_catalog.pg_class s ON s.oid = p.refobjid
+                AND p.refclassid = 'pg_catalog.pg_class'::regclass
+                AND s.relkind = 'S'
+            JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
+            WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attname = $2 ORDER BY s.oid LIMIT 1))";
+    sqlx::query_scalar(sql)
         .bind(binding.relation.sql())
         .bind(column)
         .fetch_one(connection)
@@ -19,24 +31,35 @@ pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) 
 }
 
 /// The highest id that was handed out or is in use; 0 where there is none.
-pub async fn highest_id(connection: &mut PgConnection, binding: &TableBinding, sequence: &str) -> Result<i64> {
+pub async fn highest_id(
+    connection: &mut PgConnection,
+    binding: &TableBinding,
+    sequence: &str,
+) -> Result<i64> {
     let sql = format!("SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM {sequence}");
     let doing = format!("looking for the highest id of {}", binding.name());
-    let handed_out: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(&doing)?;
+    let handed_out: i64 =
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(&doing)?;
     Ok(handed_out.max(highest_id_in_use(connection, binding).await?))
 }
 
 /// The highest id that is in use; 0 where there is none.
 pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBinding) -> Result<i64> {
     let column = quote_identifier(binding.primary_key().next().unwrap_or_default());
-    let sql = format!("SELECT greatest(max({column})::bigint, 0) FROM {}", binding.relation.sql());
+    let sql = format!("SELECT greatest(pg_catalog.max({column})::bigint, 0) FROM {}", binding.relation.sql());
     let doing = format!("looking for the highest id of {}", binding.name());
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.doing(&doing)
 }
 
-/// Makes sure that the sequence hands out nothing up to `highest`. Like every sequence it knows no rollback: a gap may stay.
+/// Makes sure that the sequence hands out nothing up to `highest`. Like every sequence it knows no rollback:
+/// a gap may stay.
 pub async fn raise_sequence(connection: &mut PgConnection, sequence: &str, highest: i64) -> Result<()> {
     let sql = format!("SELECT pg_catalog.setval($1::regclass, $2) FROM {sequence} WHERE last_value < $2");
-    sqlx::query(AssertSqlSafe(sql)).bind(sequence).bind(highest).execute(connection).await.doing("raising a sequence")?;
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(sequence)
+        .bind(highest)
+        .execute(connection)
+        .await
+        .doing("raising a sequence")?;
     Ok(())
 }

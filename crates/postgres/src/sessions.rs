@@ -1,9 +1,11 @@
-//! Sessions that writes take turns with, kept out of the pool for as long as they are in use again within a moment.
+//! Sessions that writes take turns with, kept out of the pool for as long as they are in use again within a
+//! moment.
 //!
-//! A pool asks each connection that comes back whether it still works. That round trip is not on the path of the caller
-//! who gave it back, but it is on the processor of the next one: beside a write of a quarter of a millisecond, half a write.
-//! A session whose last statement was answered needs no such question, and goes to the next write as it is. Any other (an
-//! error, a caller who went away) goes back to the pool, which asks, or is closed.
+//! A pool asks each connection that comes back whether it still works. That round trip is not on the path of
+//! the caller who gave it back, but it is on the processor of the next one: beside a write of a quarter of a
+//! millisecond, half a write. A session whose last statement was answered needs no such question, and goes to
+//! the next write as it is. Any other (an error, a caller who went away) goes back to the pool, which asks,
+//! or is closed.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +30,7 @@ pub(super) struct Sessions {
 struct Kept {
     /// The newest last; `None` once the pool is closed.
     idle: Mutex<Option<Vec<Idle>>>,
-    /// Few, so that others who want one of the pool do not wait for what nobody uses.
+    /// Few, so that others who want one of the pool do not wait for sessions that are not in use.
     most: usize,
 }
 
@@ -91,7 +93,9 @@ impl Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         // The pool's own way back is a task, and there may be no runtime any more.
-        for idle in self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).iter_mut().flat_map(std::mem::take) {
+        for idle in
+            self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).iter_mut().flat_map(std::mem::take)
+        {
             drop(idle.connection.detach());
         }
     }
@@ -106,8 +110,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Gives it to the next write as it is. Only for a session that is outside of any transaction and whose last statement
-    /// was answered.
+    /// Gives it to the next write as it is. Only for a session that is outside of any transaction and whose
+    /// last statement was answered.
     pub fn keep(mut self) {
         let mut connection = self.connection.take();
         self.kept.with(|idle| {

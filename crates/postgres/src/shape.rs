@@ -1,12 +1,15 @@
-//! Whether a relation is still what capture was installed on, and whether all of its rows can be seen (I13, I15).
+//! Whether a relation is still what capture was installed on, and whether all of its rows can be seen (I13,
+//! I15).
 //!
-//! What was captured is kept as one text, the *fingerprint*: a line for each column, one for the key, then a line that says
-//! which columns these are and when they were last rewritten, then one for each thing that hides rows or lets them be written
-//! past the triggers. The last kind is never part of what is captured: capture is not installed over it.
+//! What was captured is kept as one text, the *fingerprint*: a line for each column, one for the key, then a
+//! line that says which columns these are and when they were last rewritten, then one for each thing that
+//! hides rows or lets them be written past the triggers. The last kind is never part of what is captured:
+//! capture is not installed over it.
 //!
-//! Why names and types are not enough. 1. `validate` says consistent. 2. `ALTER COLUMN amount TYPE numeric(18,2) USING
-//! round(amount * 1.19, 2)` rewrites every row; no trigger fires, and the type is the one it was. 3. The step to DynamoOnly makes
-//! the amounts from before it the truth. Likewise a column that was dropped and added again, or two that swapped names.
+//! Why names and types are not enough. 1. `validate` says consistent. 2. `ALTER COLUMN amount TYPE
+//! numeric(18,2) USING round(amount * 1.19, 2)` rewrites every row; no trigger fires, and the type is the one
+//! it was. 3. The step to DynamoOnly makes the amounts from before it the truth. Likewise a column that was
+//! dropped and added again, or two that swapped names.
 
 use lockstep_core::{ColumnTypes, Doing, Error, Kind, Result};
 use sqlx::postgres::PgConnection;
@@ -20,52 +23,73 @@ const HIDES: &str = "\nlockstep hides: ";
 
 /// The fingerprint of the relation `$1`; no row where there is none.
 ///
-/// Of the shape: numbers of the columns with the expressions of generated ones and the labels of enums; the transactions that
-/// last changed a column; the file of the rows. A rewrite of values changes both of the latter. `VACUUM FULL` changes the file
-/// alone, `SET STATISTICS` the column alone, and neither changes a value.
+/// Names of schema `public` are left out: they are printed for sessions with our own search path, and were
+/// not for those before it.
+///
+/// Of the shape: numbers of the columns with the expressions of generated ones and the labels of enums; the
+/// transactions that last changed a column; the file of the rows. A rewrite of values changes both of the
+/// latter. `VACUUM FULL` changes the file alone, `SET STATISTICS` the column alone, and neither changes a
+/// value.
 const FINGERPRINT: &str = r"
-SELECT coalesce((SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
+                        || pg_catalog.regexp_replace(pg_catalog.format_type(a.atttypid, a.atttypmod),
+                            '^public\.', '')
                         || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, E'\n' ORDER BY a.attnum)
                  FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '')
-    || coalesce((SELECT E'\n' || pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), '')
+    || coalesce((SELECT E'\n' || pg_catalog.pg_get_constraintdef(k.oid) FROM pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'p'), '')
     || E'\nlockstep shape: '
-    || (SELECT md5(coalesce(string_agg(concat_ws(' ', a.attnum, a.attname,
-                   (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
+    || (SELECT pg_catalog.md5(coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attname,
+                   (SELECT pg_catalog.regexp_replace(pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+                       '\mpublic\.', '', 'g')
+                    FROM pg_attrdef d
                     WHERE a.attgenerated <> '' AND d.adrelid = a.attrelid AND d.adnum = a.attnum),
-                   (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = a.atttypid)),
+                   (SELECT pg_catalog.string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e
+                       WHERE e.enumtypid = a.atttypid)),
                    E'\n' ORDER BY a.attnum), ''))
-               || ' ' || md5(coalesce(string_agg(a.xmin::text, ' ' ORDER BY a.attnum), ''))
+               || ' ' || pg_catalog.md5(coalesce(pg_catalog.string_agg(a.xmin::text, ' '
+                   ORDER BY a.attnum), ''))
         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-    || ' ' || coalesce(pg_relation_filenode(c.oid), 0)
-    || coalesce((SELECT string_agg(E'\nlockstep hides: ' || translate(h.what, E'\n', ' '), '' ORDER BY h.what) FROM (
+    || ' ' || coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)
+    || coalesce((SELECT pg_catalog.string_agg(E'\nlockstep hides: ' || pg_catalog.translate(h.what, E'\n',
+        ' '), '' ORDER BY h.what) FROM (
          SELECT 'kind: it is ' || CASE c.relkind WHEN 'p' THEN 'a partitioned table' WHEN 'f' THEN 'a foreign table' WHEN 'v' THEN 'a view'
                     WHEN 'm' THEN 'a materialized view' ELSE 'a relation of kind ' || c.relkind::text END WHERE c.relkind <> 'r'
-         UNION ALL SELECT 'partition: it is a partition of ' || (SELECT string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
+         UNION ALL SELECT 'partition: it is a partition of '
+             || (SELECT pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
                     FROM pg_inherits i WHERE i.inhrelid = c.oid) WHERE c.relispartition
-         UNION ALL SELECT 'inheritance: it inherits from ' || string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
-                    FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition HAVING count(*) > 0
-         UNION ALL SELECT 'inheritance: rows of ' || string_agg(i.inhrelid::regclass::text, ', ' ORDER BY i.inhrelid)
+         UNION ALL SELECT 'inheritance: it inherits from '
+             || pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
+                    FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition
+                        HAVING pg_catalog.count(*) > 0
+         UNION ALL SELECT 'inheritance: rows of ' || pg_catalog.string_agg(i.inhrelid::regclass::text, ', '
+             ORDER BY i.inhrelid)
                     || ' are read through it, and no trigger of it captures them'
-                    FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind <> 'p' HAVING count(*) > 0
+                    FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind <> 'p'
+                        HAVING pg_catalog.count(*) > 0
          UNION ALL SELECT 'persistence: it is ' || CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED: a crash of the server empties it, and no trigger fires'
                     ELSE 'TEMPORARY: no other session sees its rows' END WHERE c.relpersistence <> 'p'
-         UNION ALL SELECT 'row security: role ' || quote_ident(current_user::text) || ' sees only the rows that '
-                    || coalesce((SELECT 'policy ' || string_agg(quote_ident(p.polname), ', policy ' ORDER BY p.polname)
+         UNION ALL SELECT 'row security: role ' || pg_catalog.quote_ident(current_user::text)
+             || ' sees only the rows that '
+                    || coalesce((SELECT 'policy ' || pg_catalog.string_agg(pg_catalog.quote_ident(p.polname),
+                        ', policy ' ORDER BY p.polname)
                                  FROM pg_policy p WHERE p.polrelid = c.oid), 'row level security without a policy') || ' shows to it'
-                    WHERE row_security_active(c.oid)
-         UNION ALL SELECT 'rule: rule ' || string_agg(quote_ident(r.rulename), ', ' ORDER BY r.rulename)
+                    WHERE pg_catalog.row_security_active(c.oid)
+         UNION ALL SELECT 'rule: rule ' || pg_catalog.string_agg(pg_catalog.quote_ident(r.rulename), ', '
+             ORDER BY r.rulename)
                     || ' rewrites what is written to it'
-                    FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D' HAVING count(*) > 0
+                    FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D'
+                        HAVING pg_catalog.count(*) > 0
        ) AS h (what)), '')
-FROM pg_class c WHERE c.oid = to_regclass($1)";
+FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)";
 
 /// How a relation stands to what was captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// It is the one that was captured, and all of its rows can be seen.
     Same,
-    /// Names and types are the same, but a statement about the table has changed values, or put another column in the place of
-    /// one, and no trigger saw it.
+    /// Names and types are the same, but a statement about the table has changed values, or put another
+    /// column in the place of one, and no trigger saw it.
     Rewritten,
     /// Its columns or its key are others.
     Changed,
@@ -118,7 +142,9 @@ impl Shape {
         if !now.hides.is_empty() {
             return Self::Hidden(now.hides);
         }
-        let (Some([columns, touched, file]), Some([columns_now, touched_now, file_now])) = (captured.shape, now.shape) else {
+        let (Some([columns, touched, file]), Some([columns_now, touched_now, file_now])) =
+            (captured.shape, now.shape)
+        else {
             // One of the two is of a Lockstep that recorded no shape.
             return if captured.columns == now.columns { Self::Same } else { Self::Changed };
         };
@@ -148,7 +174,9 @@ impl Shape {
     pub fn next(&self) -> &'static str {
         match self {
             Self::Same => "nothing",
-            Self::Rewritten => "run `doctor`, then `repair --state`, which takes the table as it is now and compares both stores",
+            Self::Rewritten => {
+                "run `doctor`, then `repair --state`, which takes the table as it is now and compares both stores"
+            }
             Self::Changed => "undo the change of the table, or end this migration and start again",
             Self::Hidden(_) => {
                 "let the role of this session see every row of an ordinary table: see docs/runbook.md, \"Source tables\""
@@ -175,9 +203,10 @@ impl Source {
     /// The driver's.
     pub async fn row_security(&self, binding: &TableBinding) -> Result<RowSecurity> {
         sqlx::query_as(
-            "SELECT current_user::text AS role, current_setting('session_replication_role') AS replication_role,
+            "SELECT current_user::text AS role, pg_catalog.current_setting('session_replication_role') AS replication_role,
                     ARRAY(SELECT p.polname::text FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
-                          WHERE c.oid = to_regclass($1) AND c.relrowsecurity ORDER BY 1) AS policies",
+                          WHERE c.oid = pg_catalog.to_regclass($1) AND c.relrowsecurity
+                              ORDER BY 1) AS policies",
         )
         .bind(binding.relation.sql())
         .fetch_one(self.pool())
@@ -185,16 +214,17 @@ impl Source {
         .doing("asking for row level security")
     }
 
-    /// The columns and the key of a relation as text, with its shape and what hides rows of it; empty when it is gone. Cheap
-    /// enough to ask after every read; compare it by [`Shape::of`].
+    /// The columns and the key of a relation as text, with its shape and what hides rows of it; empty when it
+    /// is gone. Cheap enough to ask after every read; compare it by [`Shape::of`].
     ///
-    /// It is asked for after a chunk was read and before anything of it is acknowledged: a column that was added before the
-    /// read is then seen, so no row with values in a column we do not know is ever settled.
+    /// It is asked for after a chunk was read and before anything of it is acknowledged: a column that was
+    /// added before the read is then seen, so no row with values in a column we do not know is ever settled.
     ///
     /// # Errors
     /// The driver's.
     pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
-        let found = sqlx::query_scalar(FINGERPRINT).bind(binding.relation.sql()).fetch_optional(self.pool()).await;
+        let found =
+            sqlx::query_scalar(FINGERPRINT).bind(binding.relation.sql()).fetch_optional(self.pool()).await;
         Ok(found.doing(DOING)?.unwrap_or_default())
     }
 
@@ -208,16 +238,19 @@ impl Source {
         Ok(Shape::of(captured.as_deref().unwrap_or(&now), &now))
     }
 
-    /// Records the shape of a captured table where that of the record is out of date and no value has changed: after an upgrade
-    /// from a Lockstep that recorded none, or after `VACUUM FULL`. What was captured, as it is recorded now.
+    /// Records the shape of a captured table where that of the record is out of date and no value has
+    /// changed: after an upgrade from a Lockstep that recorded none, or after `VACUUM FULL`. What was
+    /// captured, as it is recorded now.
     ///
-    /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET STATISTICS` of
-    /// tomorrow would be taken for one.
+    /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET
+    /// STATISTICS` of tomorrow would be taken for one.
     ///
     /// # Errors
     /// The driver's.
     pub async fn record_shape(&self, binding: &TableBinding) -> Result<Option<String>> {
-        let Some(captured) = self.table_state(binding.name()).await?.map(|state| state.fingerprint) else { return Ok(None) };
+        let Some(captured) = self.table_state(binding.name()).await?.map(|state| state.fingerprint) else {
+            return Ok(None);
+        };
         let now = self.fingerprint(binding).await?;
         if captured == now || Shape::of(&captured, &now) != Shape::Same {
             return Ok(Some(captured));
@@ -233,25 +266,30 @@ impl Source {
         Ok(Some(now))
     }
 
-    /// Takes a captured table as it is now for the one that was captured; every conclusion from before is void.
+    /// Takes a captured table as it is now for the one that was captured; every conclusion from before is
+    /// void.
     ///
     /// # Errors
     /// [`Kind::Refused`] where its columns are others, or rows of it cannot be seen.
     pub async fn take_shape(&self, binding: &TableBinding) -> Result<()> {
         let doing = format!("taking {} as it is now", binding.relation);
         let now = self.fingerprint(binding).await?;
-        let captured = self.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+        let captured =
+            self.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
         let shape = Shape::of(&captured, &now);
         if matches!(shape, Shape::Changed | Shape::Hidden(_)) {
             let wrong = shape.wrong().unwrap_or_default();
             return Err(Error::source(Kind::Refused, doing, format!("{wrong}; {}", shape.next())));
         }
-        sqlx::query("UPDATE lockstep.tables SET fingerprint = $2, captured_at = clock_timestamp() WHERE name = $1")
-            .bind(binding.name())
-            .bind(&now)
-            .execute(self.pool())
-            .await
-            .doing(&doing)?;
+        sqlx::query(
+            "UPDATE lockstep.tables SET fingerprint = $2, captured_at = pg_catalog.clock_timestamp()
+            WHERE name = $1",
+        )
+        .bind(binding.name())
+        .bind(&now)
+        .execute(self.pool())
+        .await
+        .doing(&doing)?;
         Ok(())
     }
 }
@@ -259,21 +297,27 @@ impl Source {
 const DOING: &str = "reading the columns of a table";
 
 impl Shape {
-    /// Reads the shape inside a transaction, after which no statement can change it until that ends: `ALTER TABLE` waits for
-    /// our lock, and we for one that is under way.
+    /// Reads the shape inside a transaction, after which no statement can change it until that ends: `ALTER
+    /// TABLE` waits for our lock, and we for one that is under way.
     ///
     /// # Errors
     /// [`Kind::Busy`] when such a statement holds the table for longer than `lock_timeout`.
     pub async fn hold(transaction: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
         super::barrier::limit_lock_waits(transaction, HELD_UP_FOR).await?;
         let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", binding.relation.sql());
-        sqlx::query(sqlx::AssertSqlSafe(lock)).persistent(false).execute(&mut *transaction).await.doing(DOING)?;
-        let captured: Option<String> = sqlx::query_scalar("SELECT fingerprint FROM lockstep.tables WHERE name = $1")
-            .bind(binding.name())
-            .fetch_optional(&mut *transaction)
+        sqlx::query(sqlx::AssertSqlSafe(lock))
+            .persistent(false)
+            .execute(&mut *transaction)
             .await
             .doing(DOING)?;
-        let now = sqlx::query_scalar(FINGERPRINT).bind(binding.relation.sql()).fetch_optional(transaction).await;
+        let captured: Option<String> =
+            sqlx::query_scalar("SELECT fingerprint FROM lockstep.tables WHERE name = $1")
+                .bind(binding.name())
+                .fetch_optional(&mut *transaction)
+                .await
+                .doing(DOING)?;
+        let now =
+            sqlx::query_scalar(FINGERPRINT).bind(binding.relation.sql()).fetch_optional(transaction).await;
         let now: String = now.doing(DOING)?.unwrap_or_default();
         Ok(Self::of(&captured.unwrap_or_default(), &now))
     }
@@ -285,8 +329,9 @@ impl Shape {
 /// The driver's.
 pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding) -> Result<ColumnTypes> {
     let types: Vec<(String, String)> = sqlx::query_as(
-        "SELECT attname::text, format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END
-         FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+        "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) || CASE WHEN attnotnull
+            THEN ' not null' ELSE '' END
+         FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped",
     )
     .bind(binding.relation.sql())
     .fetch_all(connection)

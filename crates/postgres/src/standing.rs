@@ -1,4 +1,4 @@
-//! How far the target is behind, asked by whoever reads it: cheap enough for every second of every instance.
+//! How far the target is behind, asked by its readers: cheap enough for every second of every instance.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 
-/// Most pending keys that one question counts. The set has no index on age, on purpose, as it churns; a set of this size
-/// takes milliseconds to look through, and one that is larger is behind whatever its age.
+/// Most pending keys that one question counts. The set has no index on age, on purpose, as it churns; a set
+/// of this size takes milliseconds to look through, and one that is larger is behind whatever its age.
 const LOOKED_AT_MAX: i64 = 50_000;
 
 /// What a reader of the target needs to know of one table.
@@ -15,7 +15,7 @@ const LOOKED_AT_MAX: i64 = 50_000;
 pub struct Standing {
     /// How long the oldest pending key has waited.
     pub oldest: Oldest,
-    /// Whether rows are set aside that nobody has acknowledged: the target does not have them.
+    /// Whether rows are set aside that no operator has acknowledged: the target does not have them.
     pub dead_letters: bool,
 }
 
@@ -26,7 +26,7 @@ pub enum Oldest {
     None,
     /// This old.
     Age(Duration),
-    /// There are so many that nobody looked.
+    /// There are too many for their age to be looked up.
     TooMany,
 }
 
@@ -37,7 +37,8 @@ impl Source {
     /// The driver's.
     pub async fn standing(&self, table: &str) -> Result<Standing> {
         let (keys, oldest_s, dead_letters): (i64, f64, bool) = sqlx::query_as(
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(marked_at)), 0)::float8,
+            "SELECT pg_catalog.count(*), coalesce(extract(epoch
+                FROM pg_catalog.clock_timestamp() - pg_catalog.min(marked_at)), 0)::float8,
                     EXISTS (SELECT 1 FROM lockstep.dead_letters WHERE table_name = $1 AND acknowledged_at IS NULL)
              FROM (SELECT marked_at FROM lockstep.pending WHERE table_name = $1
                    -- A mark to be: its key may be a phantom's.
@@ -50,7 +51,9 @@ impl Source {
         .doing("asking how far the target is behind")?;
         let oldest = match keys {
             0 => Oldest::None,
-            1..=LOOKED_AT_MAX => Oldest::Age(Duration::try_from_secs_f64(oldest_s.max(0.0)).unwrap_or(Duration::MAX)),
+            1..=LOOKED_AT_MAX => {
+                Oldest::Age(Duration::try_from_secs_f64(oldest_s.max(0.0)).unwrap_or(Duration::MAX))
+            }
             _ => Oldest::TooMany,
         };
         Ok(Standing { oldest, dead_letters })

@@ -10,7 +10,8 @@ use super::binding::{TableBinding, list, quote_identifier};
 pub struct Computed {
     /// `GENERATED ALWAYS AS (…)`: no statement sets them.
     generated: Vec<String>,
-    /// `GENERATED ALWAYS AS IDENTITY`: only an insert sets them, and only where it overrides the system's value.
+    /// `GENERATED ALWAYS AS IDENTITY`: only an insert sets them, and only where it overrides the system's
+    /// value.
     identity: Vec<String>,
 }
 
@@ -22,14 +23,15 @@ impl Computed {
     pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
         let found: Vec<(String, bool)> = sqlx::query_as(
             "SELECT attname::text, attgenerated <> '' FROM pg_attribute
-             WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+             WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped
                AND (attgenerated <> '' OR attidentity = 'a') ORDER BY attnum",
         )
         .bind(binding.relation.sql())
         .fetch_all(connection)
         .await
         .doing("reading which columns PostgreSQL computes")?;
-        let (generated, identity): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, generated)| *generated);
+        let (generated, identity): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|(_, generated)| *generated);
         let names = |of: Vec<(String, bool)>| of.into_iter().map(|(name, _)| name).collect();
         Ok(Self { generated: names(generated), identity: names(identity) })
     }
@@ -44,7 +46,8 @@ impl Computed {
     }
 }
 
-/// Each returns the row's columns, then its source key as text; the upsert also the key that the row had before, if any.
+/// Each returns the row's columns, then its source key as text; the upsert also the key that the row had
+/// before, if any.
 pub struct RowStatements {
     /// Inserts or updates by primary key.
     pub upsert: String,
@@ -67,7 +70,8 @@ pub struct RowStatements {
 impl RowStatements {
     /// Builds them for a table. What is read does not depend on `computed`.
     ///
-    /// An upsert overrides the system's value: a key that is `GENERATED ALWAYS AS IDENTITY` is the caller's, as any other.
+    /// An upsert overrides the system's value: a key that is `GENERATED ALWAYS AS IDENTITY` is the caller's,
+    /// as any other.
     pub fn new(binding: &TableBinding, computed: &Computed) -> Self {
         let relation = binding.relation.sql();
         let columns: Vec<&str> = binding.table.columns().iter().map(|column| column.name).collect();
@@ -76,23 +80,42 @@ impl RowStatements {
         let names = list(given().map(|(_, name)| quote_identifier(name)));
         let places = list(given().map(|(place, _)| format!("${}", place + 1)));
         // Of an insert that leaves the key to PostgreSQL.
-        let others = || columns.iter().enumerate().filter(|(_, name)| !key.contains(*name) && computed.is_settable(name));
+        let others = || {
+            columns.iter().enumerate().filter(|(_, name)| !key.contains(*name) && computed.is_settable(name))
+        };
         let returned = format!("{}, {}::text", binding.columns_sql("s"), binding.key_sql("s"));
         let assigned = |value: &dyn Fn(usize, &str) -> String| {
-            let set = |(place, name): (usize, &&str)| format!("{} = {}", quote_identifier(name), value(place, name));
+            let set = |(place, name): (usize, &&str)| {
+                format!("{} = {}", quote_identifier(name), value(place, name))
+            };
             // A table of nothing but its key: its row is the same as before.
-            if others().next().is_none() { list(columns.iter().enumerate().take(1).map(set)) } else { list(others().map(set)) }
+            if others().next().is_none() {
+                list(columns.iter().enumerate().take(1).map(set))
+            } else {
+                list(others().map(set))
+            }
         };
         let of_key = |first: usize| {
-            let parts = key.iter().enumerate().map(|(i, name)| format!("s.{} = ${}", quote_identifier(name), first + i));
+            let parts = key
+                .iter()
+                .enumerate()
+                .map(|(i, name)| format!("s.{} = ${}", quote_identifier(name), first + i));
             parts.collect::<Vec<_>>().join(" AND ")
         };
         // A sub-select in RETURNING sees the row as it was before the statement.
         let old_key = binding.key_sql("o");
-        let same_row = key.iter().map(|name| format!("o.{0} = s.{0}", quote_identifier(name))).collect::<Vec<_>>().join(" AND ");
+        let same_row = key
+            .iter()
+            .map(|name| format!("o.{0} = s.{0}", quote_identifier(name)))
+            .collect::<Vec<_>>()
+            .join(" AND ");
         let excluded = assigned(&|_, name| format!("excluded.{}", quote_identifier(name)));
-        let whole_key =
-            binding.table.key_columns().iter().enumerate().map(|(i, c)| format!("s.{} = ${}", quote_identifier(c.name), i + 1));
+        let whole_key = binding
+            .table
+            .key_columns()
+            .iter()
+            .enumerate()
+            .map(|(i, c)| format!("s.{} = ${}", quote_identifier(c.name), i + 1));
         let whole_key = whole_key.collect::<Vec<_>>().join(" AND ");
         let select = format!("SELECT {returned} FROM {relation} AS s WHERE {}", of_key(1));
         Self {
@@ -125,5 +148,8 @@ impl RowStatements {
 /// The key columns compared with their own places among all columns.
 fn key_places(columns: &[&str], key: &[&str]) -> String {
     let place = |name: &str| columns.iter().position(|column| *column == name).map_or(0, |place| place + 1);
-    key.iter().map(|name| format!("s.{} = ${}", quote_identifier(name), place(name))).collect::<Vec<_>>().join(" AND ")
+    key.iter()
+        .map(|name| format!("s.{} = ${}", quote_identifier(name), place(name)))
+        .collect::<Vec<_>>()
+        .join(" AND ")
 }

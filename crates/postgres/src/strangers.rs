@@ -1,4 +1,5 @@
-//! What other roles can do to a migration: locks of ours that they hold, and code of theirs that our writes would run.
+//! What other roles can do to a migration: locks of ours that they hold, and code of theirs that our writes
+//! would run.
 
 use lockstep_core::{Doing, Result};
 
@@ -11,23 +12,26 @@ pub struct ForeignHolder {
     pub pid: i32,
     /// Its role.
     pub role: String,
-    /// Whether it holds the barrier: then no write goes on, or no step. Otherwise it keeps a coordinator or a feed out.
+    /// Whether it holds the barrier: then no write goes on, or no step. Otherwise it keeps a coordinator or a
+    /// feed out.
     pub barrier: bool,
 }
 
 impl Source {
-    /// Sessions of other roles that hold an advisory lock of ours as no application does: exclusive. The barrier is taken shared by
-    /// every write, and exclusive by the operator alone; the other locks are the operator's.
+    /// Sessions of other roles that hold an advisory lock of ours as no application does: exclusive. The
+    /// barrier is taken shared by every write, and exclusive by the operator alone; the other locks are the
+    /// operator's.
     ///
     /// # Errors
     /// The driver's.
     pub async fn foreign_holders(&self) -> Result<Vec<ForeignHolder>> {
         sqlx::query_as(
-            "SELECT l.pid, a.usename::text AS role, bool_or(l.objid::int = $2) AS barrier
+            "SELECT l.pid, a.usename::text AS role, pg_catalog.bool_or(l.objid::int = $2) AS barrier
              FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
              WHERE l.locktype = 'advisory' AND l.granted AND l.classid::int = $1 AND l.objsubid = 2
                  AND (l.mode = 'ExclusiveLock' OR l.objid::int <> $2) AND a.usename <> current_user
-                 AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+                 AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                     WHERE d.datname = pg_catalog.current_database())
              GROUP BY l.pid, a.usename ORDER BY l.pid",
         )
         .bind(BARRIER.0)
@@ -37,7 +41,8 @@ impl Source {
         .doing("asking which other roles hold locks of Lockstep")
     }
 
-    /// Triggers on a table whose function is neither ours, nor the table owner's, nor a superuser's: `name (role)`.
+    /// Triggers on a table whose function is neither ours, nor the table owner's, nor a superuser's: `name
+    /// (role)`.
     ///
     /// # Errors
     /// The driver's.

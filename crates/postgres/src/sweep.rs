@@ -43,17 +43,20 @@ impl Source {
     /// The driver's.
     pub async fn fate_of(&self, id: TransactionId) -> Result<TransactionFate> {
         // A number from the future is of another history of this source.
-        let status: Option<String> =
-            sqlx::query_scalar("SELECT CASE WHEN $1::text::xid8 < pg_current_xact_id() THEN pg_xact_status($1::text::xid8) END")
-                .bind(id.0.to_string())
-                .fetch_one(self.intents.pool())
-                .await
-                .doing("asking how a transaction ended")?;
+        let status: Option<String> = sqlx::query_scalar(
+            "SELECT CASE WHEN $1::text::xid8 < pg_catalog.pg_current_xact_id()
+                THEN pg_catalog.pg_xact_status($1::text::xid8) END",
+        )
+        .bind(id.0.to_string())
+        .fetch_one(self.intents.pool())
+        .await
+        .doing("asking how a transaction ended")?;
         Ok(fate(status.as_deref()))
     }
 
-    /// Settles the intents that are at least `age_min` old, as far as their transactions have ended: the whole compensation
-    /// there is. It may be repeated, run anywhere, and beside others like it; it never changes a source row.
+    /// Settles the intents that are at least `age_min` old, as far as their transactions have ended: the
+    /// whole compensation there is. It may be repeated, run anywhere, and beside others like it; it never
+    /// changes a source row.
     ///
     /// # Errors
     /// The driver's.
@@ -62,9 +65,11 @@ impl Source {
     /// Every step is one transaction.
     pub async fn sweep_intents(&self, age_min: Duration) -> Result<Swept> {
         let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
-            "SELECT xid::text, n, CASE WHEN xid < pg_current_xact_id() THEN pg_xact_status(xid) END
-             FROM (SELECT xid, count(*) AS n FROM lockstep.intents WHERE made_at <= clock_timestamp() - make_interval(secs => $1)
-                   GROUP BY xid ORDER BY min(made_at) LIMIT $2) AS open",
+            "SELECT xid::text, n, CASE WHEN xid < pg_catalog.pg_current_xact_id()
+                THEN pg_catalog.pg_xact_status(xid) END
+             FROM (SELECT xid, pg_catalog.count(*) AS n FROM lockstep.intents
+                 WHERE made_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)
+                   GROUP BY xid ORDER BY pg_catalog.min(made_at) LIMIT $2) AS open",
         )
         .bind(age_min.as_secs_f64())
         .bind(SWEEP_MAX)

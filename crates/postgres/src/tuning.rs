@@ -28,11 +28,14 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn tune(&self, tuning: Tuning) -> Result<()> {
-        sqlx::query("UPDATE lockstep.tuning SET write_units_per_s_max = $1, changed_at = clock_timestamp()")
-            .bind(tuning.write_units_per_s_max)
-            .execute(self.pool())
-            .await
-            .doing("changing the tuning")?;
+        sqlx::query(
+            "UPDATE lockstep.tuning SET write_units_per_s_max = $1,
+            changed_at = pg_catalog.clock_timestamp()",
+        )
+        .bind(tuning.write_units_per_s_max)
+        .execute(self.pool())
+        .await
+        .doing("changing the tuning")?;
         Ok(())
     }
 }

@@ -1,22 +1,26 @@
-//! What was delivered since a pass of the validator began, so that the next pass need not read everything (R24).
+//! What was delivered since a pass of the validator began, so that the next pass need not read everything
+//! (R24).
 //!
-//! A trigger on the pending set notes each key whose mark is taken out, in the same statement, with the number of the newest
-//! pass that it sees. What a pass may conclude from it:
+//! A trigger on the pending set notes each key whose mark is taken out, in the same statement, with the
+//! number of the newest pass that it sees. What a pass may conclude from it:
 //!
-//! 1. A pass takes its number n behind the closed barrier and commits, and only then reads. So each write transaction ended
-//!    before n, or sees it.
-//! 2. Outside of write transactions a mark is taken out only after its state, or a newer one, is in the target. Strict writes
-//!    take theirs out inside, maybe before their put has landed, but commit only after it has.
-//! 3. So if a key was noted with a number below n, or not at all, then its state was in the target before n was committed, and
-//!    whatever pass n reads of that item is that state or a newer one.
-//! 4. Hence, of a table on which pass n agreed, only keys noted with n or more, those pending, and those of open intents can
-//!    have changed since. Notes below n may be forgotten.
+//! 1. A pass takes its number n behind the closed barrier and commits, and only then reads. So each write
+//!    transaction ended before n, or sees it.
+//! 2. Outside of write transactions a mark is taken out only after its state, or a newer one, is in the
+//!    target. Strict writes take theirs out inside, maybe before their put has landed, but commit only after
+//!    it has.
+//! 3. So if a key was noted with a number below n, or not at all, then its state was in the target before n
+//!    was committed, and whatever pass n reads of that item is that state or a newer one.
+//! 4. Hence, of a table on which pass n agreed, only keys noted with n or more, those pending, and those of
+//!    open intents can have changed since. Notes below n may be forgotten.
 //!
-//! Without the barrier: 1. A strict write takes its mark out, before n. 2. Pass n reads row and item, both old, and is content.
-//! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and nobody looks again.
+//! Without the barrier: 1. A strict write takes its mark out, before n. 2. Pass n reads row and item, both
+//! old, and is content.
+//! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and no pass
+//! looks again.
 //!
-//! In DynamoOnly nothing is marked. There the reverse feed remembers what it took (`reverse_places`), in the transaction that
-//! changes the row.
+//! In DynamoOnly nothing is marked. There the reverse feed remembers what it took (`reverse_places`), in the
+//! transaction that changes the row.
 //!
 //! A mark and its note change in one statement, so at every moment a changed key is in one of the three sets;
 //! [`Source::changed_keys`] reads all three in one snapshot.
@@ -27,10 +31,10 @@ use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 use super::Source;
 use super::binding::digest_sql;
 
-/// For how many hours keys are noted after the newest pass began. Nobody may go on from a full pass of half that age: the rest
-/// is for clocks that are set back.
+/// For how many hours keys are noted after the newest pass began. No validation may go on from a full pass of
+/// half that age: the rest is for clocks that are set back.
 const NOTED_FOR_H: i32 = 48;
-/// Notes forgotten in one statement: whoever wants to note one of them again waits for no longer.
+/// Notes forgotten in one statement: a relay that notes one of them again waits for no longer.
 const FORGOTTEN_AT_ONCE: i64 = 1_000;
 
 /// A full pass of a table that found nothing.
@@ -60,22 +64,25 @@ pub struct ChangedKey {
 }
 
 impl Source {
-    /// Begins a pass: from now on whatever is delivered is noted with its number, or a later one. `None` where schema
-    /// `lockstep` is not there, or of before this.
+    /// Begins a pass: from now on whatever is delivered is noted with its number, or a later one. `None`
+    /// where schema `lockstep` is not there, or of before this.
     ///
     /// # Errors
     /// [`Kind::Busy`] when write transactions stayed open for too long.
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
         let is_there: bool =
-            sqlx::query_scalar("SELECT to_regclass('lockstep.passes') IS NOT NULL").fetch_one(self.pool()).await.doing(doing)?;
+            sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.passes') IS NOT NULL")
+                .fetch_one(self.pool())
+                .await
+                .doing(doing)?;
         if !is_there {
             return Ok(None);
         }
         let mut transaction = self.begin_alone().await?;
         let number = sqlx::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
-                 noted_until = greatest(noted_until, clock_timestamp() + make_interval(hours => $1)) RETURNING number",
+                 noted_until = greatest(noted_until, pg_catalog.clock_timestamp() + pg_catalog.make_interval(hours => $1)) RETURNING number",
         )
         .bind(NOTED_FOR_H)
         .fetch_one(&mut *transaction)
@@ -122,11 +129,17 @@ impl Source {
         Ok(())
     }
 
-    /// Records until when changes have been looked at since a full pass; nothing if that is not the newest any more.
+    /// Records until when changes have been looked at since a full pass; nothing if that is not the newest
+    /// any more.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn record_verified(&self, table: &str, full_as_of: DateTime<Utc>, verified_as_of: DateTime<Utc>) -> Result<()> {
+    pub async fn record_verified(
+        &self,
+        table: &str,
+        full_as_of: DateTime<Utc>,
+        verified_as_of: DateTime<Utc>,
+    ) -> Result<()> {
         sqlx::query(
             "UPDATE lockstep.verified SET verified_as_of = greatest(verified_as_of, $3) WHERE table_name = $1 AND as_of = $2",
         )
@@ -154,7 +167,8 @@ impl Source {
 
     /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys.
     ///
-    /// A key that is locked is being noted again, and stays: nobody waits here, so nobody can wait for us in a circle.
+    /// A key that is locked is being noted again, and stays: no session waits here, so none can wait for us
+    /// in a circle.
     ///
     /// # Errors
     /// The driver's. What is left over is only looked at once more.
@@ -183,15 +197,22 @@ impl Source {
         }
     }
 
-    /// The next `limit` keys after `after`, in the order of their digests, that may have changed since they were verified: noted, pending, or of open intents;
-    /// `fed`, also those whose items came back through the reverse feed.
+    /// The next `limit` keys after `after`, in the order of their digests, that may have changed since they
+    /// were verified: noted, pending, or of open intents; `fed`, also those whose items came back through the
+    /// reverse feed.
     ///
-    /// Pages are of several snapshots. A key that changed before the first one is in one of the three sets all the time until a
-    /// pass that read it forgets it, so it is on its page whenever that is read.
+    /// Pages are of several snapshots. A key that changed before the first one is in one of the three sets
+    /// all the time until a pass that read it forgets it, so it is on its page whenever that is read.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn changed_keys(&self, table: &str, after: Option<&SourceKey>, limit: i64, fed: bool) -> Result<Vec<ChangedKey>> {
+    pub async fn changed_keys(
+        &self,
+        table: &str,
+        after: Option<&SourceKey>,
+        limit: i64,
+        fed: bool,
+    ) -> Result<Vec<ChangedKey>> {
         let doing = "reading which keys have changed";
         let (digest, of_last) = (digest_sql("key"), digest_sql("$2::jsonb"));
         let part = |set: &str| {
@@ -207,7 +228,7 @@ impl Source {
         let changed = sets.iter().map(|set| part(set)).collect::<Vec<_>>().join(" UNION ");
         let sql = format!(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
-            "SELECT key::text, ARRAY(SELECT e.value FROM jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
+            "SELECT key::text, ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
              FROM (SELECT key FROM ({changed}) AS changed ORDER BY {digest} LIMIT $3) AS page ORDER BY {of_page}",
             of_page = digest_sql("page.key"),
         );
@@ -219,7 +240,8 @@ impl Source {
             .await
             .doing(doing)?;
         let parsed = rows.into_iter().map(|(key, literals)| {
-            let key = SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
+            let key =
+                SourceKey::parse(&key).map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))?;
             Ok(ChangedKey { key, literals })
         });
         parsed.collect()

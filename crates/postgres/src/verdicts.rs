@@ -43,7 +43,8 @@ impl Source {
     /// The driver's.
     pub async fn latest_verdict(&self) -> Result<Option<VerdictRow>> {
         sqlx::query_as(
-            "SELECT at, extract(epoch FROM clock_timestamp() - at)::float8 AS age_s, epoch, consistent, report
+            "SELECT at, extract(epoch FROM pg_catalog.clock_timestamp() - at)::float8 AS age_s, epoch,
+                consistent, report
              FROM lockstep.verdicts ORDER BY id DESC LIMIT 1",
         )
         .fetch_optional(self.pool())
@@ -56,6 +57,9 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
-        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(self.pool()).await.doing("reading the source's clock")
+        sqlx::query_scalar("SELECT pg_catalog.clock_timestamp()")
+            .fetch_one(self.pool())
+            .await
+            .doing("reading the source's clock")
     }
 }

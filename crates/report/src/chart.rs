@@ -49,7 +49,10 @@ pub(crate) fn paired(title: &str, points: &[(&str, u64, u64)]) -> Markup {
         let differs = if source == target { "" } else { " differs" };
         let one = |x: f64, number: u64, class: &str| {
             let top = y(number);
-            format!(r#"<rect x="{x:.2}" y="{top:.2}" width="{bar:.2}" height="{:.2}" class="{class}{differs}"/>"#, height - top)
+            format!(
+                r#"<rect x="{x:.2}" y="{top:.2}" width="{bar:.2}" height="{:.2}" class="{class}{differs}"/>"#,
+                height - top
+            )
         };
         format!(
             "<g><title>{label}: source {}, target {}</title>{}{}</g>",
@@ -89,9 +92,9 @@ pub(crate) fn lines(title: &str, series: &[(&str, Vec<(f64, f64)>)], unit: &str)
     let end = points().map(|(x, _)| *x).fold(1.0, f64::max);
     let most = points().map(|(_, y)| *y).fold(1.0, f64::max);
     let drawn = series.iter().enumerate().map(|(nth, (_, points))| {
-        let path = points
-            .iter()
-            .map(|(x, y)| format!("{:.1},{:.1}", LEFT + x / end * (WIDTH - LEFT), height - y / most * (height - 12.0)));
+        let path = points.iter().map(|(x, y)| {
+            format!("{:.1},{:.1}", LEFT + x / end * (WIDTH - LEFT), height - y / most * (height - 12.0))
+        });
         let path = path.collect::<Vec<_>>().join(" ");
         format!(r#"<polyline points="{path}" class="line line{}"/>"#, nth % 3)
     });

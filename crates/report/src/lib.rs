@@ -1,11 +1,12 @@
 //! The report as one page that can be sent to an auditor (R29).
 //!
-//! One file, no script and nothing from a network: what is in it is what was seen. It knows the validator's report and
-//! nothing of stores; what else it shows is given to it as plain values. Every value is escaped, and values are masked
-//! before they come here.
+//! One file, no script and nothing from a network: what is in it is what was seen. It knows the validator's
+//! report and nothing of stores; what else it shows is given to it as plain values. Every value is escaped,
+//! and values are masked before they come here.
 //!
-//! Read the modules in this order: [`Page`] here; `page` (the whole, in the order of reading); `tables` (coverage and
-//! findings); `quality`; `evidence` (latency, timeline, lag, manifest); `chart` (the drawings); `text` (numbers and moments).
+//! Read the modules in this order: [`Page`] here; `page` (the whole, in the order of reading); `tables`
+//! (coverage and findings); `quality`; `evidence` (latency, timeline, lag, manifest); `chart` (the drawings);
+//! `text` (numbers and moments).
 
 mod chart;
 mod evidence;

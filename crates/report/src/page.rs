@@ -17,7 +17,7 @@ pub(crate) fn page(page: &Page<'_>) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                // Whatever a name in it says, a reader's browser asks nobody and runs nothing.
+                // Whatever a name in it says, a reader's browser asks no server and runs nothing.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
                 title { "Lockstep: " (report.verdict.label()) ", " (moment(report.started_at)) }
                 style { (PreEscaped(STYLE)) }
@@ -53,9 +53,15 @@ fn verdict(report: &Report) -> Markup {
         Verdict::Consistent if report.is_whole() => {
             ("good", "✓", "Consistent", "Every row of both stores was compared, and they agree.")
         }
-        Verdict::Consistent => ("good", "✓", "Consistent as far as it was compared", "What was compared agrees."),
-        Verdict::Inconsistent { .. } => ("bad", "✕", "Not consistent", "The stores differ, or something was left undone."),
-        Verdict::Incomplete { .. } => ("open", "!", "Not shown to be consistent", "Not everything was compared."),
+        Verdict::Consistent => {
+            ("good", "✓", "Consistent as far as it was compared", "What was compared agrees.")
+        }
+        Verdict::Inconsistent { .. } => {
+            ("bad", "✕", "Not consistent", "The stores differ, or something was left undone.")
+        }
+        Verdict::Incomplete { .. } => {
+            ("open", "!", "Not shown to be consistent", "Not everything was compared.")
+        }
     };
     let sum = |of: fn(&TableReport) -> u64| -> u64 { report.tables.iter().map(of).sum() };
     let resumed = sum(|table| table.rows_resumed);

@@ -7,7 +7,10 @@ use crate::chart;
 use crate::text::count;
 
 pub(crate) fn days(report: &Report) -> Markup {
-    let with_days = report.tables.iter().filter_map(|t| Some((&t.name, t.quality.as_ref().filter(|q| !q.days.is_empty())?)));
+    let with_days = report
+        .tables
+        .iter()
+        .filter_map(|t| Some((&t.name, t.quality.as_ref().filter(|q| !q.days.is_empty())?)));
     let with_days: Vec<(&String, &Quality)> = with_days.collect();
     html! {
         @if !with_days.is_empty() {
@@ -27,7 +30,7 @@ pub(crate) fn days(report: &Report) -> Markup {
                             (n, true) => { b { (n) " not with the same number of rows." } }
                             (n, false) => {
                                 (n) " not with the same number of rows. Not every row was counted on both sides at rest, so this \
-                                     is held against nobody."
+                                     is not counted as a finding."
                             }
                         }
                     }
@@ -38,7 +41,8 @@ pub(crate) fn days(report: &Report) -> Markup {
 }
 
 pub(crate) fn quality(report: &Report) -> Markup {
-    let rated: Vec<(&String, &Quality)> = report.tables.iter().filter_map(|t| Some((&t.name, t.quality.as_ref()?))).collect();
+    let rated: Vec<(&String, &Quality)> =
+        report.tables.iter().filter_map(|t| Some((&t.name, t.quality.as_ref()?))).collect();
     html! {
         @if !rated.is_empty() {
             section class="breaks" {
@@ -86,7 +90,7 @@ fn of_table(name: &str, quality: &Quality) -> Markup {
                 @if sum.agrees() { "equal to the last digit in both stores. " }
                 @else {
                     b { (count(sum.groups_differing)) " differ. " }
-                    @if !quality.at_rest { "Not every row was added up on both sides at rest, so this is held against nobody. " }
+                    @if !quality.at_rest { "Not every row was added up on both sides at rest, so this is not counted as a finding. " }
                 }
                 "PostgreSQL " (total(&sum.source)) ", DynamoDB " (total(&sum.target)) "."
                 @if sum.groups_cut { " There were too many groups to compare each." }

@@ -18,7 +18,8 @@ pub(crate) fn coverage(report: &Report) -> Markup {
                 tbody { @for t in &report.tables { tr {
                     th scope="row" { (t.name) }
                     td { (count(t.source_count)) }
-                    // Only a whole scan counts the items; an incremental pass makes one while nobody writes.
+                    // Only a whole scan counts the items; an incremental pass makes one while no application
+                    // writes.
                     td { @if report.sample.is_none() && (!report.incremental || t.target_count > 0) { (count(t.target_count)) } @else { "–" } }
                     td { (count(t.compared)) }
                     td { (percent(t.compared, t.source_count)) }
@@ -50,8 +51,11 @@ fn classes(t: &TableReport) -> [(&'static str, u64, &'static str); 8] {
 }
 
 pub(crate) fn findings(report: &Report) -> Markup {
-    let listed: Vec<(&str, &Finding)> =
-        report.tables.iter().flat_map(|t| t.findings.iter().map(|finding| (t.name.as_str(), finding))).collect();
+    let listed: Vec<(&str, &Finding)> = report
+        .tables
+        .iter()
+        .flat_map(|t| t.findings.iter().map(|finding| (t.name.as_str(), finding)))
+        .collect();
     let unlisted = report.findings_total().saturating_sub(listed.len() as u64);
     html! {
         section {

@@ -8,11 +8,9 @@ use serde_json::json;
 use crate::{Moment, Page, html};
 
 fn report(verdict: &str, text: &str) -> Report {
-    let field =
-        json!({ "column": "amount", "path": "$.a", "source": { "is": "masked" }, "target": { "is": "value", "value": text } });
+    let field = json!({ "column": "amount", "path": "$.a", "source": { "is": "masked" }, "target": { "is": "value", "value": text } });
     let finding = json!({ "class": "different", "key": text, "is_source_key": true, "columns": [text], "fields": [field] });
-    let side =
-        json!({ "rows": 2, "unreadable": 0, "rows_broken": 1, "rules": [{ "rule": "positive", "rows": 1, "keys": [text] }] });
+    let side = json!({ "rows": 2, "unreadable": 0, "rows_broken": 1, "rules": [{ "rule": "positive", "rows": 1, "keys": [text] }] });
     let total = json!({ "rows": 2, "sum": "3.50" });
     let sum = json!({
         "name": "amount", "by": ["currency"], "source": total, "target": total, "totals_agree": true, "groups": 1, "groups_differing": 1,
@@ -64,11 +62,15 @@ fn page(verdict: &str, text: &str) -> String {
 
 #[test]
 fn the_verdict_comes_first_and_is_the_reports() {
-    for (verdict, word) in
-        [("consistent", "Consistent"), ("inconsistent", "Not consistent"), ("incomplete", "Not shown to be consistent")]
-    {
+    for (verdict, word) in [
+        ("consistent", "Consistent"),
+        ("inconsistent", "Not consistent"),
+        ("incomplete", "Not shown to be consistent"),
+    ] {
         let page = page(verdict, "x");
-        let at = page.find(&format!("<p class=\"word\">{word}</p>")).unwrap_or_else(|| panic!("{word} is not in it"));
+        let at = page
+            .find(&format!("<p class=\"word\">{word}</p>"))
+            .unwrap_or_else(|| panic!("{word} is not in it"));
         assert!(at < page.find("<h2>").expect("a section"), "before everything else");
     }
 }
@@ -76,7 +78,10 @@ fn the_verdict_comes_first_and_is_the_reports() {
 #[test]
 fn it_asks_nobody_and_runs_nothing() {
     let page = page("consistent", "x").to_lowercase();
-    for loads in ["<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import", "http://", "https://", "onload"] {
+    for loads in [
+        "<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import", "http://", "https://",
+        "onload",
+    ] {
         assert!(!page.contains(loads), "{loads}");
     }
 }

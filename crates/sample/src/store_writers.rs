@@ -11,11 +11,12 @@ use lockstep_postgres::Source;
 use tokio_util::sync::CancellationToken;
 
 use super::writers::{
-    Chooser, Counts, Effect, Ids, Known, NewIds, Operation, Outcome, Pace, WriterOptions, move_log, move_payment, reinsert_log,
-    reinsert_payment, touch_log, touch_payment,
+    Chooser, Counts, Effect, Ids, Known, NewIds, Operation, Outcome, Pace, WriterOptions, move_log,
+    move_payment, reinsert_log, reinsert_payment, touch_log, touch_payment,
 };
 
-/// Ids that store writers choose start here, far above what the sequences reach: the caller of a store names the key.
+/// Ids that store writers choose start here, far above what the sequences reach: the caller of a store names
+/// the key.
 pub const IDS_FROM: i64 = 1 << 40;
 /// Rows that were there before the migration and are written to, per table.
 const KNOWN: usize = 2_000;
@@ -77,11 +78,16 @@ impl Application {
     async fn known(&self) -> Known {
         let some = async |id: &'static str, table: &'static str| {
             let sql = format!("SELECT {id} FROM {table} TABLESAMPLE BERNOULLI (5) LIMIT {KNOWN}");
-            let found: Vec<i64> =
-                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(self.source.pool()).await.unwrap_or_default();
+            let found: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+                .fetch_all(self.source.pool())
+                .await
+                .unwrap_or_default();
             Ids::new(found)
         };
-        Known { logs: some("log_id", "public.integration_logs").await, payments: some("payment_id", "public.payments").await }
+        Known {
+            logs: some("log_id", "public.integration_logs").await,
+            payments: some("payment_id", "public.payments").await,
+        }
     }
 
     async fn perform(&mut self, operation: &Operation) -> Option<Effect> {
@@ -89,13 +95,15 @@ impl Application {
         for attempt in 1..=TRIES {
             let failure = match self.execute(operation).await {
                 Ok(effect) => {
-                    let outcome = if effect.rows == 0 { Outcome::Missed } else { Outcome::Done { rows: effect.rows } };
+                    let outcome =
+                        if effect.rows == 0 { Outcome::Missed } else { Outcome::Done { rows: effect.rows } };
                     self.counts.operations.record(operation.kind(), outcome, started.elapsed());
                     return Some(effect);
                 }
                 Err(error) => error,
             };
-            // Every operation here may be repeated as it is: keys are given, and values do not depend on what was there.
+            // Every operation here may be repeated as it is: keys are given, and values do not depend on what
+            // was there.
             if failure.kind.retry() == Retry::Never {
                 let outcome = Outcome::Refused(failure.to_string());
                 self.counts.operations.record(operation.kind(), outcome, started.elapsed());
@@ -119,14 +127,21 @@ impl Application {
                     self.put_log(log, &mut effect).await?;
                 }
             }
-            Operation::TouchLog { log_id, to } => self.update_log(*log_id, |log| touch_log(log, to), &mut effect).await?,
+            Operation::TouchLog { log_id, to } => {
+                self.update_log(*log_id, |log| touch_log(log, to), &mut effect).await?
+            }
             Operation::TouchLogs { log_ids, to } => {
                 for log_id in log_ids {
                     self.update_log(*log_id, |log| touch_log(log, to), &mut effect).await?;
                 }
             }
             Operation::MoveLog { log_id, service_name, log_timestamp } => {
-                self.update_log(*log_id, |log| move_log(log, service_name.as_deref(), *log_timestamp), &mut effect).await?;
+                self.update_log(
+                    *log_id,
+                    |log| move_log(log, service_name.as_deref(), *log_timestamp),
+                    &mut effect,
+                )
+                .await?;
             }
             Operation::DeleteLog { log_id } => self.delete_log(*log_id, &mut effect).await?,
             Operation::ReinsertLog { log_id, to, .. } => {
@@ -146,7 +161,12 @@ impl Application {
                 self.update_payment(*payment_id, |payment| touch_payment(payment, to), &mut effect).await?;
             }
             Operation::MovePayment { payment_id, customer_id, payment_date } => {
-                self.update_payment(*payment_id, |p| move_payment(p, *customer_id, *payment_date), &mut effect).await?;
+                self.update_payment(
+                    *payment_id,
+                    |p| move_payment(p, *customer_id, *payment_date),
+                    &mut effect,
+                )
+                .await?;
             }
             Operation::DeletePayment { payment_id } => self.delete_payment(*payment_id, &mut effect).await?,
             Operation::ReinsertPayment { payment_id, to, .. } => {

@@ -46,7 +46,12 @@ impl Source {
 }
 
 fn history() -> History {
-    History { seed: 11, base_day: NaiveDate::from_ymd_opt(2026, 3, 31).expect("a day"), logs: 3_456, payments: 1_234 }
+    History {
+        seed: 11,
+        base_day: NaiveDate::from_ymd_opt(2026, 3, 31).expect("a day"),
+        logs: 3_456,
+        payments: 1_234,
+    }
 }
 
 async fn all<T: MigratableTable>(connection: &mut PgConnection) -> Vec<T::Row> {
@@ -84,14 +89,22 @@ async fn what_is_loaded_is_what_was_generated_and_is_loaded_once() {
     assert_eq!(heard.into_inner(), history.logs + history.payments);
 
     let mut connection = source.connect().await;
-    check(&all::<IntegrationLogs>(&mut connection).await, (0..history.log_chunks()).flat_map(|n| history.chunk_of_logs(n)));
-    check(&all::<Payments>(&mut connection).await, (0..history.payment_chunks()).flat_map(|n| history.chunk_of_payments(n)));
+    check(
+        &all::<IntegrationLogs>(&mut connection).await,
+        (0..history.log_chunks()).flat_map(|n| history.chunk_of_logs(n)),
+    );
+    check(
+        &all::<Payments>(&mut connection).await,
+        (0..history.payment_chunks()).flat_map(|n| history.chunk_of_payments(n)),
+    );
 
     // Again: nothing is added, and identities stay where they are.
     assert_eq!(source.load(&History { logs: 9, ..history }).await, Loaded::Present(rows));
-    let next = number(&mut connection, "SELECT nextval(pg_get_serial_sequence('integration_logs', 'log_id'))").await;
+    let next =
+        number(&mut connection, "SELECT nextval(pg_get_serial_sequence('integration_logs', 'log_id'))").await;
     assert_eq!(next, 3_457);
-    let next = number(&mut connection, "SELECT nextval(pg_get_serial_sequence('payments', 'payment_id'))").await;
+    let next =
+        number(&mut connection, "SELECT nextval(pg_get_serial_sequence('payments', 'payment_id'))").await;
     assert_eq!(next, 1_235);
     let orphans = "SELECT count(*) FROM integration_logs WHERE application_id NOT IN (SELECT application_id FROM applications)";
     assert_eq!(number(&mut connection, orphans).await, 0);
@@ -124,7 +137,8 @@ async fn two_writers_do_everything_and_break_no_rule() {
     let total = counts.total();
     assert_eq!((total.refused, total.unknown, total.given_up), (0, 0, 0), "{counts:?}");
     assert!(total.done > 500, "{counts:?}");
-    let done: BTreeSet<Kind> = counts.by_kind.iter().filter(|(_, tally)| tally.done > 0).map(|(kind, _)| *kind).collect();
+    let done: BTreeSet<Kind> =
+        counts.by_kind.iter().filter(|(_, tally)| tally.done > 0).map(|(kind, _)| *kind).collect();
     assert!(done.iter().eq(Kind::ALL), "{done:?}");
 
     let mut connection = source.connect().await;

@@ -1,9 +1,10 @@
 //! Whether templates keep rows apart.
 //!
-//! The rule: read a key from its front, part by part. A part can be told from what follows if it has a fixed width, if the literal after
-//! it begins with a character that it cannot contain, or if nothing follows. The same from the back. If all parts but one can be told,
-//! the one that is left is what remains. So each part is known again, and with the columns of the primary key among them, so is the
-//! row: two rows cannot share a key. What the rule cannot follow is refused.
+//! The rule: read a key from its front, part by part. A part can be told from what follows if it has a fixed
+//! width, if the literal after it begins with a character that it cannot contain, or if nothing follows. The
+//! same from the back. If all parts but one can be told, the one that is left is what remains. So each part
+//! is known again, and with the columns of the primary key among them, so is the row: two rows cannot share a
+//! key. What the rule cannot follow is refused.
 
 use std::fmt;
 
@@ -26,6 +27,8 @@ pub enum Alphabet {
 /// Why templates do not keep rows apart, and what does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ambiguity {
+    /// The template that is the cause: `partition` or `sort`.
+    pub template: &'static str,
     /// The whole sentence.
     pub message: String,
 }
@@ -48,30 +51,34 @@ pub fn check(
     primary_key: &[&str],
     alphabet: impl Fn(&str) -> Alphabet,
 ) -> Result<(), Ambiguity> {
-    let both = [("partition", Some(partition)), ("sort", sort)];
     let read = |template: &Template| Reading::of(template, &alphabet);
-    let told: Vec<(&str, &Template, Reading)> =
-        both.into_iter().filter_map(|(what, template)| Some((what, template?, read(template?)))).collect();
+    let first = ("partition", partition, read(partition));
+    let told: Vec<(&'static str, &Template, Reading)> =
+        std::iter::once(first).chain(sort.map(|sort| ("sort", sort, read(sort)))).collect();
     for column in primary_key {
-        if told.iter().any(|(_, _, reading)| reading.known.iter().any(|known| known == column)) {
+        let is_known = |reading: &Reading| reading.known.iter().any(|known| known == column);
+        if told.iter().any(|(_, _, reading)| is_known(reading)) {
             continue;
         }
+        let mut naming = told.iter().filter(|(_, template, _)| template.columns().contains(column));
         if let Some((what, template, (first, last))) =
-            told.iter().find_map(|(what, template, reading)| Some((what, template, reading.mixed?)))
-            && template.columns().contains(column)
+            naming.clone().find_map(|(what, template, reading)| Some((*what, *template, reading.mixed?)))
         {
-            return Err(Ambiguity { message: mixed(what, template, first, last, &alphabet) });
+            return Err(Ambiguity { template: what, message: mixed(what, template, first, last, &alphabet) });
         }
-        let (what, template, _) = told.last().map_or(("partition", partition, None), |(what, t, _)| (*what, *t, Some(())));
-        let lossy = told.iter().any(|(_, template, _)| template.columns().contains(column));
-        let why = if lossy {
-            format!(
-                "the key does not determine column `{column}` of the primary key, because only a part of it is in the templates"
-            )
-        } else {
-            format!("column `{column}` of the primary key is in no template, so two rows could share a place")
+        let (last, template) = sort.map_or(("partition", partition), |sort| ("sort", sort));
+        let mends = |better: &String| better.parse().is_ok_and(|better| is_known(&read(&better)));
+        let plain = format!("{}#{{{column}}}", template.text());
+        let escaped = format!("{}#{{{column}:esc}}", template.text());
+        let better = if mends(&plain) || !mends(&escaped) { plain } else { escaped };
+        let (cause, why) = match naming.next() {
+            Some((cause, _, _)) => {
+                (*cause, "is not determined, because only a part of it is in the templates")
+            }
+            None => (last, "is in no template, so two rows could share a place"),
         };
-        return Err(Ambiguity { message: format!("{why}; write {what} = \"{}#{{{column}}}\"", template.text()) });
+        let message = format!("column `{column}` of the primary key {why}; write {last} = \"{better}\"");
+        return Err(Ambiguity { template: cause, message });
     }
     Ok(())
 }
@@ -92,15 +99,18 @@ impl Reading {
         let open = told_before..parts.len().saturating_sub(told_after).max(told_before);
         let mixed = (open.len() > 1).then(|| (open.start, open.end - 1));
         let is_known = |i: usize| mixed.is_none() || !open.contains(&i);
-        let known = parts.iter().enumerate().filter(|(i, _)| is_known(*i)).filter_map(|(_, part)| lossless(part));
+        let told = parts.iter().enumerate().filter(|(i, _)| is_known(*i));
+        let known = told.filter_map(|(_, part)| lossless(part, alphabet));
         Self { known: known.map(ToOwned::to_owned).collect(), mixed }
     }
 }
 
 /// The column of which a part shows everything.
-fn lossless(part: &Part) -> Option<&str> {
+fn lossless<'a>(part: &'a Part, alphabet: &impl Fn(&str) -> Alphabet) -> Option<&'a str> {
     match part {
-        Part::Column { name, form: Form::Plain | Form::Padded(_) | Form::Escaped } => Some(name),
+        Part::Column { name, form: Form::Plain | Form::Escaped } => Some(name),
+        // The texts "7" and "07" are two rows, and padded they are one key.
+        Part::Column { name, form: Form::Padded(_) } if alphabet(name) == Alphabet::Integer => Some(name),
         _ => None,
     }
 }
@@ -127,7 +137,9 @@ fn ends_by_itself(parts: &[Part], i: usize, alphabet: &impl Fn(&str) -> Alphabet
     }
     match parts.get(i + 1) {
         None => true,
-        Some(Part::Literal(text)) => text.chars().next().is_some_and(|c| !may_contain(&parts[i], c, alphabet)),
+        Some(Part::Literal(text)) => {
+            text.chars().next().is_some_and(|c| !may_contain(&parts[i], c, alphabet))
+        }
         Some(_) => false,
     }
 }
@@ -139,7 +151,9 @@ fn begins_by_itself(parts: &[Part], i: usize, alphabet: &impl Fn(&str) -> Alphab
     }
     match i.checked_sub(1).and_then(|before| parts.get(before)) {
         None => true,
-        Some(Part::Literal(text)) => text.chars().next_back().is_some_and(|c| !may_contain(&parts[i], c, alphabet)),
+        Some(Part::Literal(text)) => {
+            text.chars().next_back().is_some_and(|c| !may_contain(&parts[i], c, alphabet))
+        }
         Some(_) => false,
     }
 }
@@ -159,7 +173,13 @@ fn may_contain(part: &Part, c: char, alphabet: &impl Fn(&str) -> Alphabet) -> bo
 }
 
 /// The sentence about two columns that run into each other.
-fn mixed(what: &str, template: &Template, first: usize, last: usize, alphabet: &impl Fn(&str) -> Alphabet) -> String {
+fn mixed(
+    what: &str,
+    template: &Template,
+    first: usize,
+    last: usize,
+    alphabet: &impl Fn(&str) -> Alphabet,
+) -> String {
     let name = |i: usize| match &template.parts()[i] {
         Part::Column { name, .. } | Part::Shard { name, .. } => name.as_str(),
         Part::Literal(_) => "",
@@ -175,12 +195,17 @@ fn mixed(what: &str, template: &Template, first: usize, last: usize, alphabet: &
     };
     let escaped = format!("{{{}:esc}}", name(first));
     let better = template.text().replacen(&format!("{{{}}}", name(first)), &escaped, 1);
-    let better = if between.is_empty() { better.replacen(&escaped, &format!("{escaped}#"), 1) } else { better };
+    let better =
+        if between.is_empty() { better.replacen(&escaped, &format!("{escaped}#"), 1) } else { better };
     let mends = better.parse::<Template>().is_ok_and(|better| Reading::of(&better, alphabet).mixed.is_none());
     let advice = if mends {
         format!("write `{better}`, or put one of the two into the other template")
     } else {
-        format!("put `{}` and `{}` into different templates, or write `:esc` after each column", name(first), name(last))
+        format!(
+            "put `{}` and `{}` into different templates, or write `:esc` after each column",
+            name(first),
+            name(last)
+        )
     };
     format!("{what} template `{}` is not injective: {example}; {advice}", template.text())
 }

@@ -63,9 +63,25 @@ fn other_ways_to_mix_rows_up_are_refused() {
         ("S{hash(id) % 16}", None, vec!["id"], "only a part of it"),
         ("{service}", Some("{at}"), vec!["id"], "column `id` of the primary key is in no template"),
         ("{hash(a) % 16}{n}", None, vec!["n"], "not injective"),
+        ("{a:020}", None, vec!["a"], "only a part of it"),
+        ("{name:upper}", None, vec!["name"], "write partition = \"{name:upper}#{name:esc}\""),
     ] {
         let refused = checked(partition, sort, &key).expect_err(partition);
         assert!(refused.message.contains(part), "{partition}: {refused}");
+    }
+}
+
+#[test]
+fn the_template_that_is_the_cause_is_named() {
+    for (partition, sort, key, cause) in [
+        ("{n}", "{a}#{b}", vec!["a", "b"], "sort"),
+        ("{a}#{b}", "{n}", vec!["a", "b"], "partition"),
+        ("{service}#{name}", "{a}#{b}", vec!["a"], "sort"),
+        ("{a:upper}", "{n}", vec!["a"], "partition"),
+        ("{n}", "{at}", vec!["id"], "sort"),
+    ] {
+        let refused = checked(partition, Some(sort), &key).expect_err(partition);
+        assert_eq!(refused.template, cause, "{partition} {sort}: {refused}");
     }
 }
 
@@ -92,7 +108,9 @@ fn part() -> impl Strategy<Value = &'static str> {
 type Row = (String, String, i64, i64, bool);
 
 fn row() -> impl Strategy<Value = Row> {
-    let text = prop::sample::select(vec!["", "#", "a", "a#", "#a", "x#", "%23", "%", "A", "/", "-1", "1", "a#b", "b#a", "12"]);
+    let text = prop::sample::select(vec![
+        "", "#", "a", "a#", "#a", "x#", "%23", "%", "A", "/", "-1", "1", "a#b", "b#a", "12",
+    ]);
     let number = prop::sample::select(vec![-12_i64, -1, 0, 1, 2, 11, 12, 112]);
     (text.clone(), text, number.clone(), number, any::<bool>())
         .prop_map(|(a, b, n, id, paid)| (a.to_owned(), b.to_owned(), n, id, paid))

@@ -18,7 +18,11 @@ pub struct BadExpiry(String);
 
 impl fmt::Display for BadExpiry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is no expiry; write a column and how long after it, as in `created_at + 90d` (w, d, h, m or s)", self.0)
+        write!(
+            f,
+            "`{}` is no expiry; write a column and how long after it, as in `created_at + 90d` (w, d, h, m or s)",
+            self.0
+        )
     }
 }
 
@@ -29,9 +33,11 @@ impl FromStr for Expiry {
 
     fn from_str(text: &str) -> Result<Self, BadExpiry> {
         let bad = || BadExpiry(text.to_owned());
-        let (column, after) = text.rsplit_once('+').map_or((text, "0s"), |(column, after)| (column, after.trim()));
+        let (column, after) =
+            text.rsplit_once('+').map_or((text, "0s"), |(column, after)| (column, after.trim()));
         let column = column.trim();
-        let number_bytes = after.len().checked_sub(1).filter(|at| after.is_char_boundary(*at)).ok_or_else(bad)?;
+        let number_bytes =
+            after.len().checked_sub(1).filter(|at| after.is_char_boundary(*at)).ok_or_else(bad)?;
         let (number, unit) = after.split_at(number_bytes);
         let seconds = match unit {
             "w" => 7 * 86_400,

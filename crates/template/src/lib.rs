@@ -1,4 +1,5 @@
-//! Key templates: how the columns of a row become a DynamoDB key, and the proof that two rows never share one.
+//! Key templates: how the columns of a row become a DynamoDB key, and the proof that two rows never share
+//! one.
 //!
 //! ```text
 //! LOAN#{loan_id}                        literals and columns
@@ -9,14 +10,16 @@
 //! {{literal braces}}
 //! ```
 //!
-//! Read the modules in this order: [`Template`] (what is written), `parse`, `render` (from values to text), [`check`] (the rule that
-//! refuses templates under which two rows could share a place), [`Expiry`] (`created_at + 90d`). Nothing here knows DynamoDB or
-//! PostgreSQL, so that the derive and the configuration share it.
+//! Read the modules in this order: [`Template`] (what is written), `parse`, `render` (from values to text),
+//! [`check`] (the rule that refuses templates under which two rows could share a place), [`Expiry`]
+//! (`created_at + 90d`). Nothing here knows DynamoDB or PostgreSQL, so that the derive and the configuration
+//! share it.
 
 mod check;
 mod expiry;
 mod parse;
 mod render;
+mod reserved;
 
 use std::num::NonZeroU32;
 
@@ -24,6 +27,7 @@ pub use check::{Alphabet, Ambiguity, check};
 pub use expiry::{BadExpiry, Expiry};
 pub use parse::ParseError;
 pub use render::{Unfit, Value};
+pub use reserved::RESERVED_ATTRIBUTES;
 
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +98,8 @@ impl Template {
         columns
     }
 
-    /// The column that the template is nothing but, written as it is. Such a key may keep the column's own type.
+    /// The column that the template is nothing but, written as it is. Such a key may keep the column's own
+    /// type.
     pub fn bare_column(&self) -> Option<&str> {
         match self.parts.as_slice() {
             [Part::Column { name, form: Form::Plain }] => Some(name),

@@ -28,8 +28,11 @@ impl FromStr for Template {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let error =
-            |at: usize, message: String| ParseError { template: text.to_owned(), at: text[..at].chars().count() + 1, message };
+        let error = |at: usize, message: String| ParseError {
+            template: text.to_owned(),
+            at: text[..at].chars().count() + 1,
+            message,
+        };
         let mut parts: Vec<Part> = Vec::new();
         let mut literal = String::new();
         let mut at = 0;
@@ -41,7 +44,10 @@ impl FromStr for Template {
                 return Err(error(at, "`}` closes nothing; write `}}` for the character itself".to_owned()));
             } else if next == '{' {
                 let Some(length) = text[at..].find('}') else {
-                    return Err(error(at, "`{` is never closed; write `{{` for the character itself".to_owned()));
+                    return Err(error(
+                        at,
+                        "`{` is never closed; write `{{` for the character itself".to_owned(),
+                    ));
                 };
                 if !literal.is_empty() {
                     parts.push(Part::Literal(std::mem::take(&mut literal)));
@@ -91,8 +97,10 @@ fn form(text: &str) -> Result<Form, String> {
         "lower" => Ok(Form::Lower),
         "esc" => Ok(Form::Escaped),
         _ => {
-            let width =
-                text.strip_prefix('0').and_then(|digits| digits.parse::<u8>().ok()).filter(|width| (1..=40).contains(width));
+            let width = text
+                .strip_prefix('0')
+                .and_then(|digits| digits.parse::<u8>().ok())
+                .filter(|width| (1..=40).contains(width));
             width.map(Form::Padded).ok_or_else(|| {
                 format!("`{text}` is no form; there are `date`, `upper`, `lower`, `esc`, and `020` for 20 digits (01 to 040)")
             })
@@ -122,7 +130,10 @@ mod tests {
 
     #[test]
     fn every_form_is_read() {
-        assert_eq!(parsed("LOAN#{loan_id}"), [Part::Literal("LOAN#".to_owned()), column_as("loan_id", Form::Plain)]);
+        assert_eq!(
+            parsed("LOAN#{loan_id}"),
+            [Part::Literal("LOAN#".to_owned()), column_as("loan_id", Form::Plain)]
+        );
         assert_eq!(
             parsed("{at:date}{n:020}{t:esc}{t:upper}{t:lower}"),
             [

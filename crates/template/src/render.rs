@@ -73,7 +73,9 @@ fn put(key: &mut String, value: Value<'_>, form: Form) -> Result<(), String> {
     };
     match form {
         Form::Plain => key.push_str(text),
-        Form::Date => key.push_str(date(text).ok_or("is no date or time of the years 0001 to 9999, so it has no day for a key")?),
+        Form::Date => key.push_str(
+            date(text).ok_or("is no date or time of the years 0001 to 9999, so it has no day for a key")?,
+        ),
         Form::Padded(width) => pad(key, text, usize::from(width))?,
         Form::Upper => key.extend(text.chars().flat_map(char::to_uppercase)),
         Form::Lower => key.extend(text.chars().flat_map(char::to_lowercase)),
@@ -85,7 +87,10 @@ fn put(key: &mut String, value: Value<'_>, form: Form) -> Result<(), String> {
 /// `yyyy-mm-dd` at the front of a text.
 fn date(text: &str) -> Option<&str> {
     let day = text.get(..10)?;
-    let is_day = day.bytes().enumerate().all(|(i, byte)| if i == 4 || i == 7 { byte == b'-' } else { byte.is_ascii_digit() });
+    let is_day = day
+        .bytes()
+        .enumerate()
+        .all(|(i, byte)| if i == 4 || i == 7 { byte == b'-' } else { byte.is_ascii_digit() });
     let ends = text[10..].chars().next().is_none_or(|next| !next.is_ascii_digit());
     (is_day && ends).then_some(day)
 }
@@ -146,7 +151,10 @@ mod tests {
         assert_eq!(text("D#{at:date}", at), "D#2026-11-28");
         assert_eq!(text("{id:06}", Value::Integer(42)), "000042");
         assert_eq!(text("{id:06}", Value::Integer(-42)), "-00042");
-        assert_eq!(text("{id:030}", Value::Text("123456789012345678901234")), "000000123456789012345678901234");
+        assert_eq!(
+            text("{id:030}", Value::Text("123456789012345678901234")),
+            "000000123456789012345678901234"
+        );
         assert_eq!(text("{t:upper}{t:lower}", Value::Text("aBß")), "ABSSabß");
         assert_eq!(text("{t:esc}#", Value::Text("a#b%c-d ä")), "a%23b%25c-d ä#");
         assert_eq!(text("{hash(id) % 4}", Value::Integer(-1)), "3");
@@ -155,7 +163,10 @@ mod tests {
     #[test]
     fn a_shard_never_changes() {
         // Rows lie in the target under these.
-        assert_eq!(text("{hash(t) % 1000}", Value::Text("lockstep")), (xxh3_64(b"lockstep") % 1000).to_string());
+        assert_eq!(
+            text("{hash(t) % 1000}", Value::Text("lockstep")),
+            (xxh3_64(b"lockstep") % 1000).to_string()
+        );
         assert_eq!(xxh3_64(b""), 0x2D06_8005_38D3_94C2, "the published value of XXH3");
     }
 

@@ -21,7 +21,8 @@ use crate::tally::Outcome;
 use crate::target_pass::target_pass;
 use crate::tasks::{Stopped, compute};
 
-/// How often what was read is made durable. Less often where that takes long: a tenth of the time is enough for it.
+/// How often what was read is made durable. Less often where that takes long: a tenth of the time is enough
+/// for it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
 impl TableRun {
@@ -35,7 +36,8 @@ impl TableRun {
         if self.options.incremental {
             return compare_changed(self).await;
         }
-        let Kept { ledger, begun } = keep::open(self, rows_estimate).await.map_err(|e| nothing(e.to_string()))?;
+        let Kept { ledger, begun } =
+            keep::open(self, rows_estimate).await.map_err(|e| nothing(e.to_string()))?;
         self.speak_as_of(begun, begun.as_of);
         let ledger = Arc::new(ledger);
         self.count_resumed(&ledger);
@@ -51,7 +53,8 @@ impl TableRun {
             (source, target, compared)
         };
         let ((source, target, compared), recheck) = tokio::join!(passes, recheck(self, queue));
-        let rows = format!("{} of {} rows were compared", self.tally.compared(), self.progress().rows_expected());
+        let rows =
+            format!("{} of {} rows were compared", self.tally.compared(), self.progress().rows_expected());
         let failures = [
             source.err().map(|e| ("not every row was read", e)),
             target.err().map(|e| ("not every item was read", e)),
@@ -62,7 +65,11 @@ impl TableRun {
         let failures = failures.into_iter().flatten().filter(|(_, e)| !matches!(e, Stopped::RecheckEnded));
         let failures: Vec<String> = failures.map(|(what, e)| format!("{what}: {e}")).collect();
         if !failures.is_empty() {
-            let kept = if ledger.is_kept() { "; what was read is kept, and the same command goes on from there" } else { "" };
+            let kept = if ledger.is_kept() {
+                "; what was read is kept, and the same command goes on from there"
+            } else {
+                ""
+            };
             return Err(format!("{}; {rows}{kept}", failures.join("; ")));
         }
         // Compared to the end: what is kept would only make the next run older.
@@ -73,7 +80,11 @@ impl TableRun {
 
     /// Compares what a sample chooses.
     async fn compare_sample(self: &Arc<Self>, chosen: Sample) -> Result<(), String> {
-        let now = self.reader.ask(|| self.reader.source.clock()).await.map_err(|e| format!("nothing was compared: {e}"))?;
+        let now = self
+            .reader
+            .ask(|| self.reader.source.clock())
+            .await
+            .map_err(|e| format!("nothing was compared: {e}"))?;
         self.speak_as_of(Begun { as_of: now, pass: None }, now);
         let (sender, queue) = mpsc::channel(BATCH);
         let sampling = async {
@@ -82,7 +93,9 @@ impl TableRun {
         };
         let (sampled, recheck) = tokio::join!(sampling, recheck(self, queue));
         match (sampled, recheck) {
-            (Err(Stopped::RecheckEnded) | Ok(()), Err(e)) => Err(format!("not everything that was chosen was read: {e}")),
+            (Err(Stopped::RecheckEnded) | Ok(()), Err(e)) => {
+                Err(format!("not everything that was chosen was read: {e}"))
+            }
             (Err(e), _) => Err(format!("the sample could not be drawn: {e}")),
             (Ok(()), Ok(())) => self.check_source().await,
         }
@@ -107,7 +120,8 @@ impl TableRun {
             // It waits for the disk, which is no work for rayon's threads.
             let done = tokio::task::spawn_blocking(move || ledger.checkpoint()).await;
             let done = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            // Without it the run only loses what it could have resumed from; the passes notice a full disk by themselves.
+            // Without it the run only loses what it could have resumed from; the passes notice a full disk by
+            // themselves.
             if let Err(error) = done {
                 tracing::warn!(table = self.binding.name(), "progress could not be kept: {error}");
             }
@@ -133,7 +147,11 @@ impl TableRun {
     }
 
     /// Holds what both passes saw against each other.
-    async fn compare_ledger(self: &Arc<Self>, ledger: &Arc<Ledger>, suspects: &Suspects) -> Result<(), Stopped> {
+    async fn compare_ledger(
+        self: &Arc<Self>,
+        ledger: &Arc<Ledger>,
+        suspects: &Suspects,
+    ) -> Result<(), Stopped> {
         self.settle_asides(ledger, suspects).await?;
         self.tally.count_buckets(ledger.buckets() as u64, 0);
         // Both passes are at their end, and this is called once.
@@ -145,7 +163,8 @@ impl TableRun {
             self.tally.count_compared(difference.equal, difference.expired);
             self.tally.count_buckets(0, difference.buckets_differing);
             for (names, of_row) in [(difference.rows, true), (difference.items, false)] {
-                let subjects = names.iter().map(|name| Subject::from_name(name).ok_or_else(|| self.garbled()));
+                let subjects =
+                    names.iter().map(|name| Subject::from_name(name).ok_or_else(|| self.garbled()));
                 let raised = subjects.map(|subject| subject.map(|subject| Suspect { subject, of_row }));
                 suspects.raise(raised.collect::<Result<_, _>>()?).await?;
             }
@@ -154,23 +173,31 @@ impl TableRun {
     }
 
     /// Looks at what has no place in a bucket, one after the other: a whole table may be of that kind.
-    async fn settle_asides(self: &Arc<Self>, ledger: &Arc<Ledger>, suspects: &Suspects) -> Result<(), Stopped> {
+    async fn settle_asides(
+        self: &Arc<Self>,
+        ledger: &Arc<Ledger>,
+        suspects: &Suspects,
+    ) -> Result<(), Stopped> {
         for side in [Side::Source, Side::Target] {
             let (sender, mut asides) = mpsc::channel(BATCH);
             let ledger = Arc::clone(ledger);
             // Not on rayon's threads: it waits for the recheck, which needs them.
             let reading = tokio::task::spawn_blocking(move || {
-                // Nobody may be listening any more; then the rest is of no use.
+                // The receiver may be gone; then the rest is of no use.
                 ledger.asides(side, |name| drop(sender.blocking_send(name)))
             });
             while let Some(name) = asides.recv().await {
                 let found = match Aside::from_name(&name).ok_or_else(|| self.garbled())? {
                     Aside::Unholdable(primary_key) => {
-                        suspects.raise(vec![Suspect { subject: Subject::Row { primary_key }, of_row: true }]).await?;
+                        suspects
+                            .raise(vec![Suspect { subject: Subject::Row { primary_key }, of_row: true }])
+                            .await?;
                         continue;
                     }
                     Aside::Nameless(column) => finding_at(None, FindingClass::Undecodable, vec![column]),
-                    Aside::Foreign(place) => finding_at(place.map(TargetKey::from).as_ref(), FindingClass::Foreign, Vec::new()),
+                    Aside::Foreign(place) => {
+                        finding_at(place.map(TargetKey::from).as_ref(), FindingClass::Foreign, Vec::new())
+                    }
                 };
                 self.settle(Outcome::Found(found), side == Side::Source);
             }
@@ -185,7 +212,10 @@ impl TableRun {
         self.check_source().await?;
         let (reader, binding) = (&self.reader, &self.binding);
         let described = reader.ask(|| reader.source.describe(binding)).await.map_err(|e| e.to_string())?;
-        let counted = reader.ask(|| reader.source.count(binding, &self.options.window)).await.map_err(|e| e.to_string())?;
+        let counted = reader
+            .ask(|| reader.source.count(binding, &self.options.window))
+            .await
+            .map_err(|e| e.to_string())?;
         self.tally.count_source(counted.unsigned_abs());
         self.progress().rows_expected.store(counted.unsigned_abs(), Ordering::Relaxed);
         Ok(described.rows_estimate.max(counted))

@@ -1,7 +1,9 @@
-//! Counts of both sides, exact, without comparing anything (R20): quick to ask for, and a first sign that something is wrong.
+//! Counts of both sides, exact, without comparing anything (R20): quick to ask for, and a first sign that
+//! something is wrong.
 //!
-//! While writers go on the two counts are of different moments; what is pending says by how much they may differ at least. So
-//! a difference is no proof of anything by itself, and equal counts are no proof that rows are equal.
+//! While writers go on the two counts are of different moments; what is pending says by how much they may
+//! differ at least. So a difference is no proof of anything by itself, and equal counts are no proof that
+//! rows are equal.
 
 use std::collections::BTreeMap;
 
@@ -35,9 +37,10 @@ pub struct TableCount {
     pub source_count: u64,
     /// Live items of the target; tombstones are none.
     pub target_count: u64,
-    /// Keys waiting for delivery when counting began: by so many the counts may differ with nothing wrong, and no excuse.
+    /// Keys waiting for delivery when counting began: the counts may differ by this number with nothing
+    /// wrong; it is no excuse.
     pub pending: u64,
-    /// Rows that the target cannot hold as they are: so many fewer it may have.
+    /// Rows that the target cannot hold as they are: it may have fewer items by this number.
     pub dead_letters: u64,
     /// Whether the counts agree within the tolerance, each day's as well.
     pub agrees: bool,
@@ -59,8 +62,9 @@ pub struct DayCounts {
     pub target_count: u64,
 }
 
-/// Counts rows and live items of every table, those of the window, with the options' bounds on requests and read units.
-/// `by_day` counts each day by itself where a table has a day column; it moves the days of all items, and costs the same.
+/// Counts rows and live items of every table, those of the window, with the options' bounds on requests and
+/// read units. `by_day` counts each day by itself where a table has a day column; it moves the days of all
+/// items, and costs the same.
 ///
 /// # Errors
 /// A store's, after it has failed for longer than a failover takes.
@@ -75,11 +79,22 @@ pub async fn count(
     by_day: bool,
 ) -> Result<CountReport> {
     let reader = Reader::new(source, target, options);
-    let tables = try_join_all(tables.iter().map(|binding| one_table(&reader, binding, options, by_day))).await?;
-    Ok(CountReport { agrees: tables.iter().all(|table| table.agrees), tolerance: options.count_tolerance, tables })
+    reader.ask(|| source.require_contract(tables)).await?;
+    let tables =
+        try_join_all(tables.iter().map(|binding| one_table(&reader, binding, options, by_day))).await?;
+    Ok(CountReport {
+        agrees: tables.iter().all(|table| table.agrees),
+        tolerance: options.count_tolerance,
+        tables,
+    })
 }
 
-async fn one_table(reader: &Reader, binding: &TableBinding, options: &ValidateOptions, by_day: bool) -> Result<TableCount> {
+async fn one_table(
+    reader: &Reader,
+    binding: &TableBinding,
+    options: &ValidateOptions,
+    by_day: bool,
+) -> Result<TableCount> {
     let (source, name) = (&reader.source, binding.name());
     let pending = reader.ask(|| source.lag(name)).await?.keys.unsigned_abs();
     let (dead_letters, _) = reader.ask(|| source.count_dead_letters(name)).await?;
@@ -92,7 +107,8 @@ async fn one_table(reader: &Reader, binding: &TableBinding, options: &ValidateOp
         Ok(vec![(String::new(), all)])
     };
     let (days, target) = tokio::try_join!(days, count_target(reader, binding, options, by_day))?;
-    let days: BTreeMap<String, u64> = days.into_iter().map(|(day, rows)| (day, rows.unsigned_abs())).collect();
+    let days: BTreeMap<String, u64> =
+        days.into_iter().map(|(day, rows)| (day, rows.unsigned_abs())).collect();
     let mut counted = TableCount {
         name: name.to_owned(),
         source_count: days.values().sum(),
@@ -113,12 +129,16 @@ fn side_by_side(source: &BTreeMap<String, u64>, target: &BTreeMap<String, u64>) 
     days.dedup();
     let of = |side: &BTreeMap<String, u64>, day: &String| side.get(day).copied().unwrap_or(0);
     days.into_iter()
-        .map(|day| DayCounts { day: day.clone(), source_count: of(source, day), target_count: of(target, day) })
+        .map(|day| DayCounts {
+            day: day.clone(),
+            source_count: of(source, day),
+            target_count: of(target, day),
+        })
         .collect()
 }
 
-/// Whether all counts of a table agree. Each day for itself: a row too few on one and an item too many on another cancel out
-/// in the sum. Pure.
+/// Whether all counts of a table agree. Each day for itself: a row too few on one and an item too many on
+/// another cancel out in the sum. Pure.
 fn agrees(table: &TableCount, tolerance: u64) -> bool {
     let pairs = table.days.iter().map(|day| (day.source_count, day.target_count));
     pairs.chain([(table.source_count, table.target_count)]).all(|(source, target)| {
@@ -133,7 +153,11 @@ mod tests {
 
     #[test]
     fn every_day_must_agree_and_only_dead_letters_excuse_a_gap() {
-        let day = |source_count, target_count| DayCounts { day: "2099-03-04".to_owned(), source_count, target_count };
+        let day = |source_count, target_count| DayCounts {
+            day: "2099-03-04".to_owned(),
+            source_count,
+            target_count,
+        };
         let of = |source_count, target_count, dead_letters, days| TableCount {
             source_count,
             target_count,

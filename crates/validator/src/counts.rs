@@ -1,8 +1,8 @@
 //! Counts of both sides, held against each other (R20).
 //!
-//! They mean something only at rest. 1. The source is counted. 2. A row is written to both stores. 3. The target is
-//! counted: one more, and nothing is wrong. So the caller says whether writers are stopped. And a pass that was stopped
-//! has not counted to the end.
+//! They mean something only at rest. 1. The source is counted. 2. A row is written to both stores. 3. The
+//! target is counted: one more, and nothing is wrong. So the caller says whether writers are stopped. And a
+//! pass that was stopped has not counted to the end.
 
 use crate::options::ValidateOptions;
 use crate::table_report::TableReport;

@@ -1,6 +1,8 @@
 //! One row against one item. Pure: no store, no clock.
 
-use lockstep_core::{AnyTable, Attributes, CompareError, FieldDiff, FieldValue, Fields, PK, SK, Unholdable, is_tombstone};
+use lockstep_core::{
+    AnyTable, Attributes, CompareError, FieldDiff, FieldValue, Fields, PK, SK, Unholdable, is_tombstone,
+};
 use lockstep_postgres::KeyState;
 
 /// A source row.
@@ -50,7 +52,12 @@ pub(crate) enum Class {
 }
 
 /// Compares. `now_s` is in seconds since 1970 and decides about expiry only.
-pub(crate) fn classify(table: &dyn AnyTable, row: Option<SourceRow<'_>>, item: Option<&Attributes>, now_s: i64) -> Class {
+pub(crate) fn classify(
+    table: &dyn AnyTable,
+    row: Option<SourceRow<'_>>,
+    item: Option<&Attributes>,
+    now_s: i64,
+) -> Class {
     let live = item.filter(|item| !is_tombstone(item));
     match (row, live) {
         (None, None) => Class::Absent,
@@ -72,17 +79,28 @@ pub(crate) fn classify(table: &dyn AnyTable, row: Option<SourceRow<'_>>, item: O
     }
 }
 
-/// What differs between a row and its item, or which attribute does not decode and why: without values, unless `unmasked`
-/// or the table reveals them.
-pub(crate) fn explain(table: &dyn AnyTable, row: &SourceRow<'_>, item: &Attributes, unmasked: bool) -> Vec<FieldDiff> {
+/// What differs between a row and its item, or which attribute does not decode and why: without values,
+/// unless `unmasked` or the table reveals them.
+pub(crate) fn explain(
+    table: &dyn AnyTable,
+    row: &SourceRow<'_>,
+    item: &Attributes,
+    unmasked: bool,
+) -> Vec<FieldDiff> {
     let fields = match row.fields(|fields| table.differences(fields, item)) {
         Ok(fields) => fields,
         Err(CompareError::Source(_)) => Vec::new(),
         // Reasons never hold values.
         Err(CompareError::Target(Unholdable { column, reason })) => {
-            vec![FieldDiff { column, path: None, source: FieldValue::Masked, target: FieldValue::Unreadable(reason) }]
+            vec![FieldDiff {
+                column,
+                path: None,
+                source: FieldValue::Masked,
+                target: FieldValue::Unreadable(reason),
+            }]
         }
     };
-    let shown = |field: FieldDiff| if unmasked || table.reveals(&field.column) { field } else { field.masked() };
+    let shown =
+        |field: FieldDiff| if unmasked || table.reveals(&field.column) { field } else { field.masked() };
     fields.into_iter().map(shown).collect()
 }

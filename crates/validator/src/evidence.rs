@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The version of the report's JSON. Fields are added without a change of it; a field that is renamed or means something
-/// else raises it.
+/// The version of the report's JSON. Fields are added without a change of it; a field that is renamed or
+/// means something else raises it.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// What was compared, and with what.
@@ -39,8 +39,9 @@ pub struct ManifestTable {
     pub digests: Option<Digests>,
 }
 
-/// What all rows of both sides come down to, in any order: the sum of the hashes of all rows, modulo 2¹²⁸, each XXH3-128 of
-/// the row as its item, under a seed. The same rows under the same seed have the same digest.
+/// What all rows of both sides come down to, in any order: the sum of the hashes of all rows, modulo 2¹²⁸,
+/// each XXH3-128 of the row as its item, under a seed. The same rows under the same seed have the same
+/// digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digests {
     /// The seed, in hexadecimal.
@@ -51,8 +52,8 @@ pub struct Digests {
     pub source: String,
     /// Live items in the target's digest.
     pub target_rows: u64,
-    /// The target's digest, in hexadecimal. Of consistent sides it may still differ from the source's where a document is
-    /// written in two ways, or a row is past its expiry.
+    /// The target's digest, in hexadecimal. Of consistent sides it may still differ from the source's where a
+    /// document is written in two ways, or a row is past its expiry.
     pub target: String,
 }
 

@@ -1,8 +1,9 @@
-//! The incremental pass: only keys that changed since the full pass are looked at, whether they were delivered or not (R24).
+//! The incremental pass: only keys that changed since the full pass are looked at, whether they were
+//! delivered or not (R24).
 //!
-//! They go to the recheck, as every suspect does: what it does not find equal, it reads until it is settled. So a key that is
-//! pending is lag, and drift only when it is not pending any more. A key that changed and went away is looked at as well: its
-//! item must be gone, too.
+//! They go to the recheck, as every suspect does: what it does not find equal, it reads until it is settled.
+//! So a key that is pending is lag, and drift only when it is not pending any more. A key that changed and
+//! went away is looked at as well: its item must be gone, too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,19 +36,25 @@ pub(crate) async fn compare_changed(run: &Arc<TableRun>) -> Result<(), String> {
     };
     let (read, recheck) = tokio::join!(reading, recheck(run, queue));
     match (read, recheck) {
-        (Err(Stopped::RecheckEnded) | Ok(()), Err(e)) => return Err(format!("not every key that changed was compared: {e}")),
+        (Err(Stopped::RecheckEnded) | Ok(()), Err(e)) => {
+            return Err(format!("not every key that changed was compared: {e}"));
+        }
         (Err(e), _) => return Err(format!("not every key that changed was read: {e}")),
         (Ok(()), Ok(())) => {}
     }
     if run.options.quiescent {
-        // At rest both sides can be counted: what was put into the target round everybody shows there, if nowhere else.
+        // At rest both sides can be counted: what was put into the target round everybody shows there, if
+        // nowhere else.
         let counted = count_target(&run.reader, &run.binding, &run.options, false).await;
         let counted = counted.map_err(|e| format!("the items were not counted: {e}"))?;
         run.tally.count_target(counted.items, 0);
         run.tally.count_read_units(counted.read_units);
     }
     let reader = &run.reader;
-    let now = reader.ask(|| identity(&reader.source, &reader.target, &run.binding)).await.map_err(|e| e.to_string())?;
+    let now = reader
+        .ask(|| identity(&reader.source, &reader.target, &run.binding))
+        .await
+        .map_err(|e| e.to_string())?;
     if now.as_ref() != Some(&full.identity) {
         return Err("capture, columns, layout, the target table or the history of the source changed meanwhile; run a full pass"
             .to_owned());
@@ -60,11 +67,14 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
     let reader = &run.reader;
     let now = reader.ask(|| reader.source.clock()).await.map_err(|e| e.to_string())?;
     // It takes no part in what is decided here.
-    let control = Control { phase: run.phase, epoch: Epoch(run.epoch), changed_at: now, writes_paused: false };
-    let point = reader.ask(|| starting_point(&reader.source, &reader.target, &run.binding, &control, is_known(run))).await;
+    let control =
+        Control { phase: run.phase, epoch: Epoch(run.epoch), changed_at: now, writes_paused: false };
+    let point = reader
+        .ask(|| starting_point(&reader.source, &reader.target, &run.binding, &control, is_known(run)))
+        .await;
     let full = point.map_err(|e| e.to_string())??;
     if run.options.pass.is_none() {
-        return Err("the pass could not begin, so nobody notes what is delivered during it; end write transactions that stay open and try again".to_owned());
+        return Err("the pass could not begin, so what is delivered during it is not noted; end write transactions that stay open and try again".to_owned());
     }
     run.speak_as_of(Begun { as_of: full.as_of, pass: run.options.pass }, now);
     Ok(full)
@@ -82,8 +92,11 @@ async fn raise(run: &TableRun, suspects: &Suspects) -> Result<(), Stopped> {
     // What is expected here is what has changed, and that is known page by page.
     run.progress().rows_expected.store(0, Ordering::Relaxed);
     loop {
-        let page =
-            reader.ask(|| reader.source.changed_keys(name, after.as_ref(), PAGE_KEYS, run.phase == Phase::DynamoOnly)).await?;
+        let page = reader
+            .ask(|| {
+                reader.source.changed_keys(name, after.as_ref(), PAGE_KEYS, run.phase == Phase::DynamoOnly)
+            })
+            .await?;
         run.tally.count_changed(page.len() as u64);
         run.progress().rows_expected.fetch_add(page.len() as u64, Ordering::Relaxed);
         run.progress().source_rows.fetch_add(page.len() as u64, Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! The ledger of a table: a new one, or the one that an earlier part of the same run has left.
 //!
-//! What may go on with another's prints. Every print was made after `as_of`, and everything that a print depends on is in
-//! the *identity*: columns, layout, window, segments, which target table, since when capture has been on, and the epoch. Under
-//! the same identity a print still says what row or item was at some moment since `as_of`. If a row changed after that, it is
-//! pending or was delivered (I1), and its two prints differ or say the same of an older moment; what differs is read again.
-//! What cannot be seen is a divergence that began after both prints of a key were made. That holds for a run in one piece
-//! too, and it is why the report says as of when it speaks: a run that rests for a day and goes on speaks of yesterday.
+//! What may go on with another's prints. Every print was made after `as_of`, and everything that a print
+//! depends on is in the *identity*: columns, layout, window, segments, which target table, since when capture
+//! has been on, and the epoch. Under the same identity a print still says what row or item was at some moment
+//! since `as_of`. If a row changed after that, it is pending or was delivered (I1), and its two prints differ
+//! or say the same of an older moment; what differs is read again. What cannot be seen is a divergence that
+//! began after both prints of a key were made. That holds for a run in one piece too, and it is why the
+//! report says as of when it speaks: a run that rests for a day and goes on speaks of yesterday.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute};
 use crate::{source_pass, target_pass};
 
-/// An unfinished run older than this is begun anew: no gate takes a verdict as old as it would be.
+/// An unfinished run older than this is begun again: no gate takes a verdict as old as it would be.
 const RESUMED_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often, and how long after each other, a folder is asked for: half a second is plenty for a chunk.
@@ -31,7 +32,8 @@ pub(crate) struct Kept {
     pub(crate) begun: Begun,
 }
 
-/// Opens the ledger of a table of about `rows_estimate` rows. Before anything is read: the time it brings is the oldest.
+/// Opens the ledger of a table of about `rows_estimate` rows. Before anything is read: the time it brings is
+/// the oldest.
 pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Stopped> {
     let reader = &run.reader;
     let now = reader.ask(|| reader.source.clock()).await?;
@@ -49,7 +51,7 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
                     Err(error) => {
                         tracing::warn!(
                             table = run.binding.name(),
-                            "an unfinished run does not read back, so it begins anew: {error}"
+                            "an unfinished run does not read back, so it begins again: {error}"
                         );
                         take(run).await?
                     }
@@ -101,7 +103,8 @@ fn resumable(run: &TableRun, folder: &Folder, identity: &str, now: DateTime<Utc>
 /// What prints and pieces depend on, as one text; never shown.
 fn identity(run: &TableRun, state: Option<&TableState>) -> String {
     let (binding, options) = (&run.binding, &run.options);
-    let columns: Vec<_> = binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
+    let columns: Vec<_> =
+        binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
     let capture = state.map(|state| (state.captured_at, columns_of(&state.fingerprint), &state.target_id));
     let all = (
         (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.place()),

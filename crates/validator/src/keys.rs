@@ -17,9 +17,10 @@ use crate::suspect::{Subject, Suspect, Suspects};
 use crate::table_report::TableReport;
 use crate::table_run::TableRun;
 
-/// Compares the rows and items of these source keys, one SQL literal a key column, as the recheck of a whole validation does:
-/// what is on its way is waited for, and only what has settled is a finding. Nothing else of the table is looked at, so this
-/// is a report of these keys and no verdict on the table; `complete` says whether all of them were read again.
+/// Compares the rows and items of these source keys, one SQL literal a key column, as the recheck of a whole
+/// validation does: what is on its way is waited for, and only what has settled is a finding. Nothing else of
+/// the table is looked at, so this is a report of these keys and no verdict on the table; `complete` says
+/// whether all of them were read again.
 ///
 /// # Cancel safety
 /// Reading has no effect.
@@ -33,6 +34,9 @@ pub async fn validate_keys(
 ) -> TableReport {
     let options = ValidateOptions { quiescent: false, ..options.clone() };
     let reader = Reader::new(source, target, &options);
+    if let Err(error) = reader.ask(|| reader.source.require_contract(std::slice::from_ref(binding))).await {
+        return failed(binding, error.to_string());
+    }
     let control = match reader.ask(|| reader.source.control()).await {
         Ok(control) => control,
         Err(error) => return failed(binding, error.to_string()),
@@ -51,7 +55,10 @@ async fn compare(run: &Arc<TableRun>, keys: &[Vec<String>], then: &Control) -> R
     let named = reader.ask(|| reader.source.source_keys(binding, keys)).await.map_err(|e| e.to_string())?;
     let mut suspects = Vec::with_capacity(keys.len());
     for (key, named) in keys.iter().zip(named) {
-        let place = binding.table.target_key(&named).map_err(|reason| format!("a key has no place in the target: {reason}"))?;
+        let place = binding
+            .table
+            .target_key(&named)
+            .map_err(|reason| format!("a key has no place in the target: {reason}"))?;
         suspects.push(Suspect { subject: Subject::Key { key: key.clone(), place }, of_row: true });
     }
     let (sender, queue) = mpsc::channel(BATCH);

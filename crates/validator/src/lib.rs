@@ -1,22 +1,24 @@
 //! The validator: every row of both stores compared, field by field, while writers go on.
 //!
-//! Words: the *source pass* reads every row once, the *target pass* every item once; each makes a *print* of what it reads
-//! and adds it to the *ledger*, whose *buckets* are sums. Where two buckets differ, their entries are compared one by one.
-//! A *suspect* is a key on which the two stores did not agree when the passes came by. A suspect that is still in
-//! disagreement when it has *settled*, that is, when nothing of it is on its way any more, is a *finding*. A *verdict* is
-//! what all of that comes to; it never says consistent while something was not compared, failed, or waits
-//! unacknowledged (I11).
+//! Words: the *source pass* reads every row once, the *target pass* every item once; each makes a *print* of
+//! what it reads and adds it to the *ledger*, whose *buckets* are sums. Where two buckets differ, their
+//! entries are compared one by one. A *suspect* is a key on which the two stores did not agree when the
+//! passes came by. A suspect that is still in disagreement when it has *settled*, that is, when nothing of it
+//! is on its way any more, is a *finding*. A *verdict* is what all of that comes to; it never says consistent
+//! while something was not compared, failed, or waits unacknowledged (I11).
 //!
-//! There is no write path to rows or items here. Findings are repaired by the relay, and the verdict is recorded by the caller.
-//! Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass may go on from.
+//! There is no write path to rows or items here. Findings are repaired by the relay, and the verdict is
+//! recorded by the caller. Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass
+//! may go on from.
 //!
-//! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile); [`Report`] in `report`,
-//! `evidence` `table_report` and [`decide`] in `verdict` (what comes out); `diff` and `counts` (what two stores are to be, pure); `pace`,
-//! `reader` and `tasks` (how stores are asked and processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is
-//! compared), `keep` (what survives us); `source_pass` and `target_pass`, or `sample` or `incremental` instead of
-//! them; `recheck`; `quality`;
-//! and the composition, `table_run` (what the passes of one table share) and `comparison` (one table to its end), `run` for all, and `keys` for single ones;
-//! `verified` (what a later pass goes on from); `count` (only counts).
+//! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile);
+//! [`Report`] in `report`, `evidence` `table_report` and [`decide`] in `verdict` (what comes out); `diff` and
+//! `counts` (what two stores are to be, pure); `pace`, `reader` and `tasks` (how stores are asked and
+//! processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is compared), `keep` (what
+//! survives us); `source_pass` and `target_pass`, or `sample` or `incremental` instead of them; `recheck`;
+//! `quality`; and the composition, `table_run` (what the passes of one table share) and `comparison` (one
+//! table to its end), `run` for all, and `keys` for single ones; `verified` (what a later pass goes on from);
+//! `count` (only counts).
 //!
 //! ```no_run
 //! # use lockstep_dynamo::Target;
@@ -81,7 +83,8 @@ pub use keys::validate_keys;
 pub use options::{Kept, Sample, ValidateOptions};
 pub use progress::{Progress, ProgressSnapshot, TableProgress};
 pub use quality::{
-    DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck, SumTotal, rate,
+    DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck,
+    SumTotal, rate,
 };
 pub use report::Report;
 pub use run::validate;

@@ -1,7 +1,7 @@
 //! Names: how the ledger writes down what is to be found again.
 //!
-//! They are JSON and are read back by serde_json (`suspect`). One is made for each row and each item of a table, so they are
-//! written by hand.
+//! They are JSON and are read back by serde_json (`suspect`). One is made for each row and each item of a
+//! table, so they are written by hand.
 
 /// A place as it is written: type and text of each part.
 pub(crate) type Borrowed<'a> = ((char, &'a str), Option<(char, &'a str)>);
@@ -46,7 +46,8 @@ fn list<T>(out: &mut Vec<u8>, parts: impl Iterator<Item = T>, mut write: impl Fn
 
 fn string(out: &mut Vec<u8>, text: &str) {
     // All of them are looked at, without a way out in between, so that many are looked at in one step.
-    let has_escapes = text.bytes().fold(false, |has, byte| has | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    let has_escapes =
+        text.bytes().fold(false, |has, byte| has | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
     if has_escapes {
         return serde_json::to_writer(out, text).expect("strings are JSON");
     }

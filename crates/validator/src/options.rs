@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 /// Settings of one validation.
 #[derive(Clone, Debug)]
 pub struct ValidateOptions {
-    /// Only rows and items of these days; a table without a day column is compared whole. A report of a window says so.
+    /// Only rows and items of these days; a table without a day column is compared whole. A report of a
+    /// window says so.
     pub window: Window,
-    /// Workers of each pass of each table. Also the most connections to the source used at once, and half the most
-    /// requests to the target in flight, all tables together.
+    /// Workers of each pass of each table. Also the most connections to the source used at once, and half the
+    /// most requests to the target in flight, all tables together.
     pub parallel: usize,
     /// Most source rows of one chunk. Large rows make chunks smaller by themselves.
     pub chunk_rows: usize,
@@ -20,39 +21,47 @@ pub struct ValidateOptions {
     pub scan_segments: usize,
     /// How long a suspect may be on its way before it is given up as unsettled.
     pub settle_timeout: Duration,
-    /// Whether someone delivers pending keys, so that waiting for them makes sense. If not, a suspect that is pending is
-    /// counted as pending at once, and the verdict is not consistent.
+    /// Whether someone delivers pending keys, so that waiting for them makes sense. If not, a suspect that is
+    /// pending is counted as pending at once, and the verdict is not consistent.
     pub wait_for_pending: bool,
-    /// Whether the caller has stopped all writers and the pending set has drained. Only then are counts of both sides
-    /// comparable, and only then must nothing be pending at the end. While writers go on something always is; with
-    /// `wait_for_pending` its number is then shown and held against nobody (see [`decide`](crate::decide)).
+    /// Whether the caller has stopped all writers and the pending set has drained. Only then are counts of
+    /// both sides comparable, and only then must nothing be pending at the end. While writers go on something
+    /// always is; with `wait_for_pending` its number is then shown and not counted as a finding (see
+    /// [`decide`](crate::decide)).
     pub quiescent: bool,
     /// By how much the counts of a table may differ when quiescent, dead letters and expired rows aside.
     pub count_tolerance: u64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
-    /// About how much memory a table may take while it is compared, in bytes. What there is more goes to files; rows and
-    /// pages under way come on top with `parallel`.
+    /// About how much memory a table may take while it is compared, in bytes. What there is more goes to
+    /// files; rows and pages under way come on top with `parallel`.
     pub memory_bytes: usize,
-    /// Most read units a second taken from the target, all tables together, on average; `None` takes what it gives.
+    /// Most read units a second taken from the target, all tables together, on average; `None` takes what it
+    /// gives.
     pub read_units_per_s_max: Option<f64>,
-    /// Where an unfinished run is kept, so that it goes on after its process was killed; `None` keeps nothing.
+    /// Where an unfinished run is kept, so that it goes on after its process was killed; `None` keeps
+    /// nothing.
     pub kept: Option<Kept>,
-    /// The number of this pass ([`begin`](crate::begin)), so that a later one can go on from it; `None` where none will.
+    /// The number of this pass ([`begin`](crate::begin)), so that a later one can go on from it; `None` where
+    /// none will.
     pub pass: Option<i64>,
     /// Only the keys that changed since the full pass, instead of everything.
     pub incremental: bool,
-    /// Whether the caller has seen the reverse feed through after the last write to the target. Only then does the source know
-    /// every item that changed in DynamoOnly, and only when `quiescent` does it stay so: an incremental pass wants both there.
+    /// Whether the caller has seen the reverse feed through after the last write to the target. Only then
+    /// does the source know every item that changed in DynamoOnly, and only when `quiescent` does it stay so:
+    /// an incremental pass wants both there.
     pub fed_through: bool,
-    /// Only so many rows and items, chosen by chance, instead of all of them. A report of a sample says so.
+    /// Only this number of rows and items, chosen by chance, instead of all of them. A report of a sample
+    /// says so.
     pub sample: Option<Sample>,
-    /// Whether findings show values that the table does not reveal. Such a report is for who may read the rows anyway.
+    /// Whether findings show values that the table does not reveal. Such a report is for who may read the
+    /// rows anyway.
     pub unmasked: bool,
-    /// Whether the passes also judge the data itself: business rules, sums, daily counts, references. It costs decoding each
-    /// item, and one statement a reference. A sample is too little to judge by.
+    /// Whether the passes also judge the data itself: business rules, sums, daily counts, references. It
+    /// costs decoding each item, and one statement a reference. A sample is too little to judge by.
     pub quality: bool,
-    /// The seed of the digests, to compute those of an earlier report again; `None` takes one that nobody can know before.
+    /// The seed of the digests, to compute those of an earlier report again; `None` takes one that cannot be
+    /// known before.
     pub digest_seed: Option<u64>,
 }
 
@@ -68,14 +77,15 @@ pub struct Sample {
 /// Where and how an unfinished run is kept.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// A folder; each table has one of its own in it. Nobody else should be able to write there.
+    /// A folder; each table has one of its own in it. No other account should be able to write there.
     pub folder: PathBuf,
-    /// Whether to begin anew, whatever an earlier run has left.
+    /// Whether to begin again, whatever an earlier run has left.
     pub restart: bool,
 }
 
 impl ValidateOptions {
-    /// What the bytes of one chunk aim at, so that those under way and what they are decoded to stay within the memory.
+    /// What the bytes of one chunk aim at, so that those under way and what they are decoded to stay within
+    /// the memory.
     pub(crate) fn chunk_bytes(&self) -> usize {
         (self.memory_bytes / 64 / self.parallel.max(1)).clamp(64 << 10, 4 << 20)
     }

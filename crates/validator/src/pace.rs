@@ -1,7 +1,7 @@
 //! A rate that is kept on average: what was taken is paid for by waiting before the next request.
 //!
-//! What a request costs is known once it is answered, so it is paid for afterwards. Those in flight at once may together
-//! take more than the rate for a moment; whoever comes next waits for all of them.
+//! What a request costs is known once it is answered, so it is paid for afterwards. Those in flight at once
+//! may together take more than the rate for a moment; the next request waits for all of them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Pace {
     }
 }
 
-/// When the next request may go. Time that nobody used is not saved up.
+/// When the next request may go. Time that no request used is not saved up.
 fn next(free_at: Instant, now: Instant, units: f64, units_per_s: f64) -> Instant {
     free_at.max(now) + Duration::try_from_secs_f64(units / units_per_s).unwrap_or(Duration::ZERO)
 }

@@ -1,12 +1,13 @@
 //! Prints: what a row and an item come down to, so that a million of each are compared as numbers.
 //!
-//! A row is printed as the item that it should be, an item as it is, attribute for attribute, without its version. So two
-//! equal prints mean equal attributes, index and expiry attributes included, and with them equal rows (R4). The reverse
-//! does not hold: a document may be written in two ways. Such a pair is a suspect like any other, and the recheck compares
-//! it by meaning. Numbers are the exception that pays: DynamoDB gives `10.50` back as `10.5`, so they are printed by value.
+//! A row is printed as the item that it should be, an item as it is, attribute for attribute, without its
+//! version. So two equal prints mean equal attributes, index and expiry attributes included, and with them
+//! equal rows (R4). The reverse does not hold: a document may be written in two ways. Such a pair is a
+//! suspect like any other, and the recheck compares it by meaning. Numbers are the exception that pays:
+//! DynamoDB gives `10.50` back as `10.5`, so they are printed by value.
 //!
-//! The hash is XXH3 with 128 bits under a seed of this run: for n rows it takes one pair to collide for a difference to be
-//! overlooked, which n²/2¹²⁹ bounds: at a billion rows, one in 10²⁰.
+//! The hash is XXH3 with 128 bits under a seed of this run: for n rows it takes one pair to collide for a
+//! difference to be overlooked, which n²/2¹²⁹ bounds: at a billion rows, one in 10²⁰.
 
 use lockstep_core::{Attribute, AttributeValue, PK, SK, is_bookkeeping};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -34,7 +35,8 @@ impl Printer {
 
     /// Prints attributes in any order.
     pub(crate) fn print<'a>(&mut self, attributes: impl Iterator<Item = (&'a str, Attribute<'a>)>) -> Print {
-        // A sum takes its terms in any order, so nothing has to be sorted. Names are distinct, so no term comes twice.
+        // A sum takes its terms in any order, so nothing has to be sorted. Names are distinct, so no term
+        // comes twice.
         let (mut place, mut state) = (0_u128, 0_u128);
         for (name, value) in attributes {
             if is_bookkeeping(name) {
@@ -49,7 +51,8 @@ impl Printer {
                 place = place.wrapping_add(term);
             }
         }
-        // Hashed once more: the ledger adds up states, and sums of sums would not tell which attribute belongs to which row.
+        // Hashed once more: the ledger adds up states, and sums of sums would not tell which attribute
+        // belongs to which row.
         let whole = |sum: u128| xxh3_128_with_seed(&sum.to_le_bytes(), self.seed);
         Print { place: whole(place), state: whole(state) }
     }
@@ -70,10 +73,18 @@ fn other(out: &mut Vec<u8>, value: &AttributeValue) {
         AttributeValue::Null(_) => out.push(b'0'),
         AttributeValue::B(blob) => tagged(out, b'B', |out| bytes(out, blob.as_ref())),
         AttributeValue::L(list) => tagged(out, b'L', |out| each(out, list.iter().map(of))),
-        AttributeValue::M(map) => tagged(out, b'M', |out| set(out, map.iter().map(|(name, value)| entry(name, value)))),
-        AttributeValue::Ss(strings) => tagged(out, b's', |out| set(out, strings.iter().map(|s| s.as_bytes().to_vec()))),
-        AttributeValue::Ns(numbers) => tagged(out, b'n', |out| set(out, numbers.iter().map(|digits| number_of(digits)))),
-        AttributeValue::Bs(blobs) => tagged(out, b'b', |out| set(out, blobs.iter().map(|blob| blob.as_ref().to_vec()))),
+        AttributeValue::M(map) => {
+            tagged(out, b'M', |out| set(out, map.iter().map(|(name, value)| entry(name, value))))
+        }
+        AttributeValue::Ss(strings) => {
+            tagged(out, b's', |out| set(out, strings.iter().map(|s| s.as_bytes().to_vec())))
+        }
+        AttributeValue::Ns(numbers) => {
+            tagged(out, b'n', |out| set(out, numbers.iter().map(|digits| number_of(digits))))
+        }
+        AttributeValue::Bs(blobs) => {
+            tagged(out, b'b', |out| set(out, blobs.iter().map(|blob| blob.as_ref().to_vec())))
+        }
         // A type that the SDK does not know is in no item of ours; that it is there is already a difference.
         _ => out.push(b'!'),
     }
@@ -126,7 +137,8 @@ fn number_of(digits: &str) -> Vec<u8> {
     out
 }
 
-/// A decimal number by value: its sign, its digits without zeros at either end, and where the point is among them.
+/// A decimal number by value: its sign, its digits without zeros at either end, and where the point is among
+/// them.
 fn number(out: &mut Vec<u8>, written: &str) {
     // Nearly every number is a whole one: what follows, in short.
     if let [b'1'..=b'9', rest @ ..] = written.as_bytes()
@@ -145,8 +157,8 @@ fn number(out: &mut Vec<u8>, written: &str) {
         None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
     };
     let (whole, fraction) = magnitude.split_once('.').unwrap_or((magnitude, ""));
-    let is_number =
-        !(whole.is_empty() && fraction.is_empty()) && whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
+    let is_number = !(whole.is_empty() && fraction.is_empty())
+        && whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
     let (Ok(exponent), true) = (exponent, is_number) else {
         // Not a number, so it equals only itself.
         return tagged(out, b'x', |out| text(out, written));
@@ -157,7 +169,8 @@ fn number(out: &mut Vec<u8>, written: &str) {
     if leading == total {
         return out.push(b'0');
     }
-    let trailing = fraction.bytes().rev().chain(whole.bytes().rev()).take_while(|digit| *digit == b'0').count();
+    let trailing =
+        fraction.bytes().rev().chain(whole.bytes().rev()).take_while(|digit| *digit == b'0').count();
     out.push(if is_negative { b'-' } else { b'+' });
     // Of the first digit that counts.
     let power = exponent + whole.len() as i64 - leading as i64;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lockstep_postgres::TableBinding;
 use serde::Serialize;
 
-/// Progress of a validation, shared between it and whoever shows it.
+/// Progress of a validation, shared between it and the code that shows it.
 #[derive(Debug)]
 pub struct Progress {
     tables: Vec<TableProgress>,
@@ -15,7 +15,8 @@ pub struct Progress {
 impl Progress {
     /// Counters at zero for `tables`.
     pub fn new(tables: &[TableBinding]) -> Arc<Self> {
-        let tables = tables.iter().map(|binding| TableProgress { name: binding.name(), ..TableProgress::default() });
+        let tables =
+            tables.iter().map(|binding| TableProgress { name: binding.name(), ..TableProgress::default() });
         Arc::new(Self { tables: tables.collect() })
     }
 

@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use crate::options::ValidateOptions;
 use crate::pace::Pace;
 
-/// A store that fails for longer is down, and the verdict says so: longer than a failover of either store usually takes would
-/// make `validate` look hung.
+/// A store that fails for longer is down, and the verdict says so: longer than a failover of either store
+/// usually takes would make `validate` look hung.
 const DOWN_AFTER: Duration = Duration::from_secs(15);
 /// A store that throttles is alive: on-demand capacity doubles within minutes (DynamoDB Developer Guide).
 const THROTTLED_AFTER: Duration = Duration::from_secs(300);
@@ -54,7 +54,10 @@ impl Reader {
     }
 
     /// Asks the source something, again and again if need be.
-    pub(crate) async fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl FnMut() -> F) -> Result<T> {
+    pub(crate) async fn ask<T, F: Future<Output = Result<T>>>(
+        &self,
+        question: impl FnMut() -> F,
+    ) -> Result<T> {
         insist(&self.source_slots, question).await
     }
 
@@ -64,13 +67,21 @@ impl Reader {
     }
 
     /// Looks up any number of keys, in their order.
-    pub(crate) async fn look_up(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<Vec<KeyState>> {
+    pub(crate) async fn look_up(
+        &self,
+        binding: &TableBinding,
+        keys: &[Vec<String>],
+    ) -> Result<Vec<KeyState>> {
         let parts = keys.chunks(LOOK_UP_KEYS_MAX).map(|part| self.ask(|| self.source.look_up(binding, part)));
         Ok(try_join_all(parts).await?.into_iter().flatten().collect())
     }
 
     /// Looks up the row of a primary key.
-    pub(crate) async fn look_up_row(&self, binding: &TableBinding, primary_key: &KeyBound) -> Result<Option<KeyState>> {
+    pub(crate) async fn look_up_row(
+        &self,
+        binding: &TableBinding,
+        primary_key: &KeyBound,
+    ) -> Result<Option<KeyState>> {
         self.ask(|| self.source.look_up_row(binding, primary_key)).await
     }
 
@@ -87,7 +98,8 @@ impl Reader {
         }
         let parts = wanted.chunks(READ_KEYS_MAX).map(async |part: &[TargetKey]| {
             self.pace.wait().await;
-            let items = insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())).await?;
+            let items =
+                insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())).await?;
             // A strongly consistent read of up to 4 KB is one unit, and larger items are rare.
             self.pace.pay(part.len() as f64);
             Ok::<_, lockstep_core::Error>(items)
@@ -99,21 +111,35 @@ impl Reader {
             }
         }
         if wanted.len() == places.len() {
-            return Ok(names.iter().map(|name| distinct.get_mut(name.as_str()).and_then(Option::take)).collect());
+            return Ok(names
+                .iter()
+                .map(|name| distinct.get_mut(name.as_str()).and_then(Option::take))
+                .collect());
         }
         Ok(names.iter().map(|name| distinct.get(name.as_str()).cloned().flatten()).collect())
     }
 
     /// One page of a segment.
-    pub(crate) async fn page(&self, table: &str, segment: (usize, usize), start: Option<&Attributes>) -> Result<Page> {
+    pub(crate) async fn page(
+        &self,
+        table: &str,
+        segment: (usize, usize),
+        start: Option<&Attributes>,
+    ) -> Result<Page> {
         self.pace.wait().await;
-        let page = insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
+        let page =
+            insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
     }
 
-    /// One page of a segment, as it came. Whoever reads it pays for it.
-    pub(crate) async fn body(&self, table: &str, segment: (usize, usize), start: Option<&Attributes>) -> Result<ScanBody> {
+    /// One page of a segment, as it came. The caller pays for it.
+    pub(crate) async fn body(
+        &self,
+        table: &str,
+        segment: (usize, usize),
+        start: Option<&Attributes>,
+    ) -> Result<ScanBody> {
         self.pace.wait().await;
         insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await
     }
@@ -132,14 +158,20 @@ impl Reader {
         start: Option<&Attributes>,
     ) -> Result<CountPage> {
         self.pace.wait().await;
-        let page = insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned())).await?;
+        let page =
+            insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
+                .await?;
         self.pace.pay(page.capacity_units);
         Ok(page)
     }
 }
 
-/// Tries until there is an answer, a reason not to try again, or no patience left. The slot is given back during pauses.
-async fn insist<T, F: Future<Output = Result<T>>>(slots: &Semaphore, mut question: impl FnMut() -> F) -> Result<T> {
+/// Tries until there is an answer, a reason not to try again, or no patience left. The slot is given back
+/// during pauses.
+async fn insist<T, F: Future<Output = Result<T>>>(
+    slots: &Semaphore,
+    mut question: impl FnMut() -> F,
+) -> Result<T> {
     let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
     let mut failing_since = None;
     loop {

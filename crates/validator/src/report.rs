@@ -53,8 +53,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether all rows of all days were compared. A verdict of a window is good for that window only, one of a sample for
-    /// what it chose, so no gate may take it for more.
+    /// Whether all rows of all days were compared. A verdict of a window is good for that window only, one of
+    /// a sample for what it chose, so no gate may take it for more.
     pub fn is_whole(&self) -> bool {
         self.window_start.is_none() && self.window_end.is_none() && self.sample.is_none()
     }

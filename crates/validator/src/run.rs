@@ -21,15 +21,17 @@ use crate::verdict::decide;
 
 /// Compares every row of every table with its item and every item with its row, while writers go on.
 ///
-/// Called by operators and gates whenever they want to know; any number of validations may run at once. It writes nothing,
-/// neither to the stores nor to Lockstep's own tables, so recording the verdict is the caller's. All tables are compared at
-/// the same time and share [`ValidateOptions::parallel`]'s bounds; memory is bounded by chunks and suspects, not by rows.
+/// Called by operators and gates whenever they want to know; any number of validations may run at once. It
+/// writes nothing, neither to the stores nor to Lockstep's own tables, so recording the verdict is the
+/// caller's. All tables are compared at the same time and share [`ValidateOptions::parallel`]'s bounds;
+/// memory is bounded by chunks and suspects, not by rows.
 ///
-/// It never fails: a store that does, a bug that panics, and a cancelled `cancel` all end in a verdict that is not
-/// consistent and says, by table, what was not compared.
+/// It never fails: a store that does, a bug that panics, and a cancelled `cancel` all end in a verdict that
+/// is not consistent and says, by table, what was not compared.
 ///
 /// # Cancel safety
-/// Dropped before its end, its tasks are stopped; nothing is left behind. Prefer `cancel`, which still reports.
+/// Dropped before its end, its tasks are stopped; nothing is left behind. Prefer `cancel`, which still
+/// reports.
 pub async fn validate(
     source: &Source,
     target: &Target,
@@ -40,9 +42,13 @@ pub async fn validate(
 ) -> Report {
     let (started_at, begun) = (Utc::now(), Instant::now());
     // The counts of a sample are not those of the tables.
-    let options = &ValidateOptions { quiescent: options.quiescent && options.sample.is_none(), ..options.clone() };
+    let options =
+        &ValidateOptions { quiescent: options.quiescent && options.sample.is_none(), ..options.clone() };
     let reader = Reader::new(source, target, options);
-    let control = cancel.run_until_cancelled(control(&reader)).await.unwrap_or_else(|| Err(CANCELLED.to_owned()));
+    let control = cancel
+        .run_until_cancelled(control(&reader, tables))
+        .await
+        .unwrap_or_else(|| Err(CANCELLED.to_owned()));
     let mut obstacles = Vec::new();
     let reports = match &control {
         Err(obstacle) => {
@@ -50,7 +56,8 @@ pub async fn validate(
             tables.iter().map(untouched).collect()
         }
         Ok(control) => {
-            let reports = tables.iter().map(|binding| one_table(&reader, binding, options, control, progress, cancel));
+            let reports =
+                tables.iter().map(|binding| one_table(&reader, binding, options, control, progress, cancel));
             let reports = join_all(reports).await;
             obstacles.extend(cancel.run_until_cancelled(changed_since(&reader, control)).await.flatten());
             reports
@@ -85,10 +92,16 @@ pub async fn validate(
 const CANCELLED: &str = "it was cancelled";
 
 /// Phase and epoch, or why there is nothing to validate.
-async fn control(reader: &Reader) -> Result<Control, String> {
+async fn control(reader: &Reader, tables: &[TableBinding]) -> Result<Control, String> {
     match reader.ask(|| reader.source.has_schema()).await {
-        Ok(true) => reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string()),
-        Ok(false) => Err("nothing to validate: no migration here (the source has no schema `lockstep`)".to_owned()),
+        Ok(true) => {
+            // What agrees with another table or under other keys says nothing of the migration.
+            reader.ask(|| reader.source.require_contract(tables)).await.map_err(|e| e.to_string())?;
+            reader.ask(|| reader.source.control()).await.map_err(|e| e.to_string())
+        }
+        Ok(false) => {
+            Err("nothing to validate: no migration here (the source has no schema `lockstep`)".to_owned())
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -103,7 +116,8 @@ async fn one_table(
 ) -> TableReport {
     let run = TableRun::new(reader, binding, options, control, progress);
     let all = async {
-        let (compared, references) = tokio::join!(run.compare(), run.judge.references(reader, binding, options));
+        let (compared, references) =
+            tokio::join!(run.compare(), run.judge.references(reader, binding, options));
         let mut report = run.close(compared).await;
         report.quality = run.judge.close(binding, report.complete, references, options);
         report
@@ -134,7 +148,12 @@ fn manifest(tables: &[TableBinding], reports: &[TableReport], options: &Validate
         source: binding.relation.to_string(),
         target: binding.target_name.clone(),
         layout: binding.table.layout(),
-        columns: binding.table.columns().iter().map(|column| format!("{} {}", column.name, column.sql_type)).collect(),
+        columns: binding
+            .table
+            .columns()
+            .iter()
+            .map(|column| format!("{} {}", column.name, column.sql_type))
+            .collect(),
         scan_segments: options.scan_segments as u64,
         digests: report.digests.clone(),
     };
@@ -152,9 +171,12 @@ fn untouched(binding: &TableBinding) -> TableReport {
 
 /// A step that was taken meanwhile: what was compared before it is no verdict on the phase after it.
 async fn changed_since(reader: &Reader, then: &Control) -> Option<String> {
-    match control(reader).await {
+    match control(reader, &[]).await {
         Ok(now) if now.epoch == then.epoch => None,
-        Ok(now) => Some(format!("the phase changed from {} to {} during the validation; validate again", then.phase, now.phase)),
+        Ok(now) => Some(format!(
+            "the phase changed from {} to {} during the validation; validate again",
+            then.phase, now.phase
+        )),
         Err(error) => Some(format!("whether the phase changed meanwhile is not known: {error}")),
     }
 }

@@ -1,12 +1,14 @@
 //! A sample: some rows looked up in the target, some items looked up in the source.
 //!
-//! Rows are chosen by a hash of their primary key under the seed, and those with the smallest are taken: every row has the same
-//! chance, wherever it is in the table and however dense its keys are, and the same seed takes the same rows while they
-//! are there. It takes one pass over the primary key's index. Items are chosen in two steps: segments of a scan cut the
-//! target into equal parts of its hash range, some of them are drawn by the seed and read whole; of what they hold, the
-//! smallest by hash are taken. So every item has the same chance as well, and a few pages are read and not the table.
+//! Rows are chosen by a hash of their primary key under the seed, and those with the smallest are taken:
+//! every row has the same chance, wherever it is in the table and however dense its keys are, and the same
+//! seed takes the same rows while they are there. It takes one pass over the primary key's index. Items are
+//! chosen in two steps: segments of a scan cut the target into equal parts of its hash range, some of them
+//! are drawn by the seed and read whole; of what they hold, the smallest by hash are taken. So every item has
+//! the same chance as well, and a few pages are read and not the table.
 //!
-//! What was chosen goes to the recheck, as every suspect does: what it does not find equal, it reads until it is settled.
+//! What was chosen goes to the recheck, as every suspect does: what it does not find equal, it reads until it
+//! is settled.
 
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -62,7 +64,12 @@ async fn rows(run: &Arc<TableRun>, sample: Sample, suspects: &Suspects) -> Resul
     Ok(places)
 }
 
-async fn items(run: &Arc<TableRun>, sample: Sample, seen: &HashSet<Vec<u8>>, suspects: &Suspects) -> Result<(), Stopped> {
+async fn items(
+    run: &Arc<TableRun>,
+    sample: Sample,
+    seen: &HashSet<Vec<u8>>,
+    suspects: &Suspects,
+) -> Result<(), Stopped> {
     let (segments, drawn) = draw(run.progress().rows_expected(), sample, run.options.scan_segments);
     // The greatest of the smallest is on top.
     let mut smallest: BinaryHeap<(u128, Vec<u8>)> = BinaryHeap::with_capacity(sample.rows + 1);
@@ -76,10 +83,14 @@ async fn items(run: &Arc<TableRun>, sample: Sample, seen: &HashSet<Vec<u8>>, sus
             for item in &page.items {
                 let place = TargetKey::of(item);
                 let Some(known) = place.as_ref().filter(|_| version_of(item).is_some()) else {
-                    run.settle(Outcome::Found(finding_at(place.as_ref(), FindingClass::Foreign, Vec::new())), false);
+                    run.settle(
+                        Outcome::Found(finding_at(place.as_ref(), FindingClass::Foreign, Vec::new())),
+                        false,
+                    );
                     continue;
                 };
-                if is_tombstone(item) || !is_within(&run.options.window, run.binding.table.day_column(), item) {
+                if is_tombstone(item) || !is_within(&run.options.window, run.binding.table.day_column(), item)
+                {
                     continue;
                 }
                 let name = name_of(known);
@@ -100,7 +111,7 @@ async fn items(run: &Arc<TableRun>, sample: Sample, seen: &HashSet<Vec<u8>>, sus
     suspects.raise(subjects.map(|subject| Suspect { subject, of_row: false }).collect()).await
 }
 
-/// Into how many segments to cut, and which of them to read, for a target of about so many items.
+/// Into how many segments to cut, and which of them to read, for a target of about `items` items.
 fn draw(items: u64, sample: Sample, scan_segments: usize) -> (u64, Vec<u64>) {
     let wanted = (sample.rows as u64).max(1);
     let per_segment = wanted.div_ceil(SEGMENTS_DRAWN);

@@ -1,7 +1,8 @@
 //! The source pass: every row is read once and entered into the ledger.
 //!
-//! It reads the rows there were when it began, each as it is when its chunk is read. What is inserted behind its back, or
-//! changed after it came by, is pending then (I1), and so it is the relay's to deliver and nothing is overlooked.
+//! It reads the rows there were when it began, each as it is when its chunk is read. What is inserted behind
+//! its back, or changed after it came by, is pending then (I1), and so it is the relay's to deliver and
+//! nothing is overlooked.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -24,13 +25,16 @@ type Pieces = Mutex<VecDeque<(usize, Piece)>>;
 
 /// Cuts the table into pieces, which together are all rows there are now.
 pub(crate) async fn pieces(run: &TableRun, rows_estimate: i64) -> lockstep_core::Result<Vec<Piece>> {
-    let bounds = run.reader.ask(|| run.reader.source.sample_bounds(&run.binding, PIECES, rows_estimate)).await?;
+    let bounds =
+        run.reader.ask(|| run.reader.source.sample_bounds(&run.binding, PIECES, rows_estimate)).await?;
     let mut after = None;
-    let piece = |until: Vec<String>| Piece { after: after.replace(until.clone()), until: Some(until), done: false };
+    let piece =
+        |until: Vec<String>| Piece { after: after.replace(until.clone()), until: Some(until), done: false };
     Ok(bounds.into_iter().map(piece).collect())
 }
 
-/// Reads every row that is left of the pieces. Rows that the target cannot hold have no place in a bucket and are set aside.
+/// Reads every row that is left of the pieces. Rows that the target cannot hold have no place in a bucket and
+/// are set aside.
 pub(crate) async fn source_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Result<(), Stopped> {
     let pieces = Arc::new(Pieces::new(ledger.pass(Side::Source).left().into()));
     let mut workers = JoinSet::new();
@@ -87,7 +91,11 @@ fn enter(
         match run.judge.encode(binding, tuple, &mut judgement) {
             Ok((item, key, expires_at_s)) => batch.entries.push(Entry {
                 print: printer.print(item.iter().map(|(name, value)| (*name, value.into()))),
-                standing: if expires_at_s.is_some_and(|at_s| at_s <= now_s) { Standing::Expired } else { Standing::Live },
+                standing: if expires_at_s.is_some_and(|at_s| at_s <= now_s) {
+                    Standing::Expired
+                } else {
+                    Standing::Live
+                },
                 name: name_of_row(&key, &item),
             }),
             Err(reason) => batch.aside.push(match binding.bound_of(tuple) {

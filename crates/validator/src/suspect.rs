@@ -186,7 +186,10 @@ pub(crate) fn place_of(item: &Item) -> TargetKey {
 /// A finding about an item whose source key is not known.
 pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns: Vec<String>) -> Found {
     let key = array(&place.map(parts_of).unwrap_or_default());
-    Found { finding: Finding { class, key, is_source_key: false, columns, fields: Vec::new() }, compared: false }
+    Found {
+        finding: Finding { class, key, is_source_key: false, columns, fields: Vec::new() },
+        compared: false,
+    }
 }
 
 fn parts_of(place: &TargetKey) -> Vec<String> {

@@ -11,8 +11,8 @@ use crate::quality::Quality;
 
 /// What was found of one table.
 ///
-/// The classes exclude each other: a source row ends in one of `equal`, `missing`, `different`, `undecodable`, `expired`
-/// and `unsettled`, or it is pending or a dead letter, or it went away meanwhile.
+/// The classes exclude each other: a source row ends in one of `equal`, `missing`, `different`,
+/// `undecodable`, `expired` and `unsettled`, or it is pending or a dead letter, or it went away meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableReport {
     /// The table.
@@ -23,13 +23,15 @@ pub struct TableReport {
     pub target_count: u64,
     /// Tombstones of the target.
     pub tombstones: u64,
-    /// Keys waiting for delivery at the end; at least as many as the suspects that were not compared because they waited.
+    /// Keys waiting for delivery at the end; at least as many as the suspects that were not compared because
+    /// they waited.
     pub pending: u64,
     /// Dead letters at the end.
     pub dead_letters: u64,
-    /// Those of them that nobody has acknowledged.
+    /// Those of them that no operator has acknowledged.
     pub dead_letters_unacknowledged: u64,
-    /// Source rows that were compared to the end: equal, missing, different, expired, or with an item that does not decode.
+    /// Source rows that were compared to the end: equal, missing, different, expired, or with an item that
+    /// does not decode.
     pub compared: u64,
     /// Rows whose item says the same.
     pub equal: u64,
@@ -51,13 +53,14 @@ pub struct TableReport {
     /// Buckets whose sums differed, so that their entries were compared one by one.
     #[serde(default)]
     pub buckets_differing: u64,
-    /// When the oldest reading may have been made, by the source's clock: what went wrong before it, and was not put right
-    /// since, was found; what went wrong later may have been overlooked. Of a run that went on after it was killed, this is
-    /// the beginning of the first part. `None` where nothing was read.
+    /// When the oldest reading may have been made, by the source's clock: what went wrong before it, and was
+    /// not put right since, was found; what went wrong later may have been overlooked. Of a run that went on
+    /// after it was killed, this is the beginning of the first part. `None` where nothing was read.
     #[serde(default)]
     pub as_of: Option<DateTime<Utc>>,
-    /// Until when changes were looked at. Of a full pass this is [`TableReport::as_of`]. Of an incremental one it is when that
-    /// began, while `as_of` stays with the full pass: what is not captured, nobody has looked for since.
+    /// Until when changes were looked at. Of a full pass this is [`TableReport::as_of`]. Of an incremental
+    /// one it is when that began, while `as_of` stays with the full pass: what is not captured, no pass has
+    /// looked for since.
     #[serde(default)]
     pub verified_as_of: Option<DateTime<Utc>>,
     /// The number of the pass whose readings these are.
@@ -75,10 +78,11 @@ pub struct TableReport {
     /// Items that a sample chose.
     #[serde(default)]
     pub items_sampled: u64,
-    /// Read units that the scan took, where the endpoint tells; of an earlier part of this run it is not known.
+    /// Read units that the scan took, where the endpoint tells; of an earlier part of this run it is not
+    /// known.
     #[serde(default)]
     pub read_units: f64,
-    /// What the data itself is worth; `None` where nobody asked, or the run was broken off.
+    /// What the data itself is worth; `None` where it was not asked for, or the run was broken off.
     #[serde(default)]
     pub quality: Option<Quality>,
     /// What both sides come down to; `None` where they were not read to the end.
@@ -104,14 +108,15 @@ impl TableReport {
     }
 }
 
-/// One key on which the stores disagree. Of row values it holds what the table reveals, unless more was asked for (R36).
+/// One key on which the stores disagree. Of row values it holds what the table reveals, unless more was asked
+/// for (R36).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What is wrong.
     pub class: FindingClass,
     /// The source key as a JSON array of literals; of an item that has none, its target key.
     pub key: String,
-    /// Whether `key` is a whole source key, so that the relay can write it anew.
+    /// Whether `key` is a whole source key, so that the relay can write it again.
     #[serde(default)]
     pub is_source_key: bool,
     /// Columns and attributes that differ or do not decode.

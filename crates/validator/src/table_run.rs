@@ -84,8 +84,8 @@ impl TableRun {
         self.spool(std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not read back"))
     }
 
-    /// Checks what every conclusion rests on: each change is captured (I1), and no column is unknown to the row type. At the
-    /// start, and again at the end, because both must have held all the time.
+    /// Checks what every conclusion rests on: each change is captured (I1), and no column is unknown to the
+    /// row type. At the start, and again at the end, because both must have held all the time.
     pub(crate) async fn check_source(&self) -> Result<(), String> {
         let (reader, binding) = (&self.reader, &self.binding);
         let capture = reader.ask(|| reader.source.capture_state(binding)).await.map_err(|e| e.to_string())?;

@@ -41,9 +41,10 @@ pub(crate) enum Outcome {
     Equal,
     /// The row is past its expiry and its item is gone.
     Expired,
-    /// There is nothing to compare any more, or the key is a dead letter, which is counted where they are kept.
+    /// There is nothing to compare any more, or the key is a dead letter, which is counted where they are
+    /// kept.
     Aside,
-    /// It waits for delivery, and nobody delivers.
+    /// It waits for delivery, and no relay delivers.
     Pending,
     /// The stores disagree, or could not be compared.
     Found(Found),
@@ -97,7 +98,8 @@ impl Tally {
         self.buckets_differing.fetch_add(differing, Ordering::Relaxed);
     }
 
-    /// Counts what became of a suspect. `of_row`: it was a source row that made it one, so it counts as compared.
+    /// Counts what became of a suspect. `of_row`: it was a source row that made it one, so it counts as
+    /// compared.
     pub(crate) fn settle(&self, outcome: Outcome, of_row: bool, progress: &TableProgress) {
         let add = |counter: &AtomicU64| {
             counter.fetch_add(1, Ordering::Relaxed);

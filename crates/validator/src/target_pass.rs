@@ -34,12 +34,20 @@ pub(crate) async fn target_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Re
     join(workers).await
 }
 
-async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>, segments: usize) -> Result<(), Stopped> {
+async fn work(
+    run: Arc<TableRun>,
+    ledger: Arc<Ledger>,
+    pieces: Arc<Pieces>,
+    segments: usize,
+) -> Result<(), Stopped> {
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    // Workers without a segment leave the processors idle: then the target reads the next page while one is entered here.
+    // Workers without a segment leave the processors idle: then the target reads the next page while one is
+    // entered here.
     let looks_ahead = segments < run.options.parallel;
     while let Some((segment, piece)) = next() {
-        let page = async |start: Option<&Attributes>| run.reader.body(&run.binding.target_name, (segment, segments), start).await;
+        let page = async |start: Option<&Attributes>| {
+            run.reader.body(&run.binding.target_name, (segment, segments), start).await
+        };
         let mut asked = Some(page(piece.after.as_ref().and_then(start_of).as_ref()).await?);
         while let Some(body) = asked.take() {
             let ahead = if looks_ahead { Some(body.end()?) } else { None };
@@ -131,7 +139,8 @@ fn enter(run: &TableRun, ledger: &Ledger, body: &ScanBody, piece: usize) -> Resu
     Ok(Entered { counted, end })
 }
 
-/// Whether an item's day is in the window. An item whose day cannot be read is: better looked at than overlooked.
+/// Whether an item's day is in the window. An item whose day cannot be read is: better looked at than
+/// overlooked.
 pub(crate) fn is_within(window: &Window, day_column: Option<&str>, item: &dyn ItemView) -> bool {
     if window.is_whole() {
         return true;

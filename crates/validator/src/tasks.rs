@@ -18,7 +18,9 @@ pub(crate) enum Stopped {
     #[error("the next page begins at a key that is not one of this table")]
     Cursor,
     /// A file of the ledger failed.
-    #[error("a file in {folder} cannot be used: {error}; make room there, or name another folder ({setting})")]
+    #[error(
+        "a file in {folder} cannot be used: {error}; make room there, or name another folder ({setting})"
+    )]
     Spool {
         /// Where it is.
         folder: String,
@@ -31,7 +33,7 @@ pub(crate) enum Stopped {
     #[error("a worker panicked; this is a bug of Lockstep: {0}")]
     Panicked(String),
     /// The recheck ended before the pass that feeds it; the recheck says why.
-    #[error("nobody rechecks suspects any more")]
+    #[error("suspects are not rechecked any more")]
     RecheckEnded,
 }
 
@@ -45,7 +47,7 @@ pub(crate) enum Stopped {
 pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, receive) = oneshot::channel();
     rayon::spawn(move || {
-        // Nobody may be waiting any more; then the result is of no use.
+        // The caller may be gone; then the result is of no use.
         let _ = send.send(catch_unwind(AssertUnwindSafe(work)));
     });
     match receive.await.expect("a job sends its result before it ends") {

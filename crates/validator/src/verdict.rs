@@ -58,12 +58,14 @@ impl fmt::Display for Verdict {
 
 /// Decides. The single place where a report turns into a verdict (R29).
 ///
-/// `obstacles` are what kept the validation as a whole from being one, for example that the phase changed under it.
+/// `obstacles` are what kept the validation as a whole from being one, for example that the phase changed
+/// under it.
 ///
-/// Consistent means: every table was compared to the end, and nothing is missing, different, extra, undecodable or
-/// unsettled, no dead letter waits for acknowledgement, and nothing is pending. The last has one exception. While writers go on
-/// and somebody delivers (`wait_for_pending`, not `quiescent`), keys are always pending; each of them changed after it was
-/// compared, or was waited for, and is known (I1), so their number at the end is a measure of lag and not of drift.
+/// Consistent means: every table was compared to the end, and nothing is missing, different, extra,
+/// undecodable or unsettled, no dead letter waits for acknowledgement, and nothing is pending. The last has
+/// one exception. While writers go on and somebody delivers (`wait_for_pending`, not `quiescent`), keys are
+/// always pending; each of them changed after it was compared, or was waited for, and is known (I1), so their
+/// number at the end is a measure of lag and not of drift.
 pub fn decide(tables: &[TableReport], options: &ValidateOptions, obstacles: &[String]) -> Verdict {
     let mut wrong = Vec::new();
     let mut open = obstacles.to_vec();
@@ -71,7 +73,8 @@ pub fn decide(tables: &[TableReport], options: &ValidateOptions, obstacles: &[St
         open.push("no table was compared".to_owned());
     }
     for table in tables {
-        let of_table = |list: &mut Vec<String>, reason: String| list.push(format!("{}: {reason}", table.name));
+        let of_table =
+            |list: &mut Vec<String>, reason: String| list.push(format!("{}: {reason}", table.name));
         for (count, what) in [
             (table.missing, "missing in the target"),
             (table.different, "different in the target"),
@@ -88,24 +91,34 @@ pub fn decide(tables: &[TableReport], options: &ValidateOptions, obstacles: &[St
         }
         if table.dead_letters_unacknowledged > 0 {
             let count = table.dead_letters_unacknowledged;
-            of_table(&mut wrong, format!("{} unacknowledged dead {}", count, if count == 1 { "letter" } else { "letters" }));
+            of_table(
+                &mut wrong,
+                format!("{} unacknowledged dead {}", count, if count == 1 { "letter" } else { "letters" }),
+            );
         }
         if let Some(disagreement) = counts::disagreement(table, options) {
             of_table(&mut wrong, disagreement);
         }
         if table.unsettled > 0 {
-            let reason = format!("{} still on the way when the settle time-out was over", keys(table.unsettled));
+            let reason =
+                format!("{} still on the way when the settle time-out was over", keys(table.unsettled));
             of_table(&mut open, reason);
         }
         if let Some(quality) = &table.quality {
             for sum in quality.sums.iter().filter(|sum| quality.at_rest && !sum.agrees()) {
-                of_table(&mut wrong, format!("the sums of `{}` differ, in {} groups", sum.name, sum.groups_differing));
+                of_table(
+                    &mut wrong,
+                    format!("the sums of `{}` differ, in {} groups", sum.name, sum.groups_differing),
+                );
             }
             quality.failures.iter().for_each(|failure| of_table(&mut open, failure.clone()));
         }
         let unaccounted = counts::unaccounted(table, options);
         if unaccounted > 0 {
-            of_table(&mut open, format!("{unaccounted} of {} counted rows were not compared", table.source_count));
+            of_table(
+                &mut open,
+                format!("{unaccounted} of {} counted rows were not compared", table.source_count),
+            );
         }
         match &table.failure {
             Some(failure) => of_table(&mut open, failure.clone()),

@@ -1,19 +1,22 @@
 //! What a later pass goes on from: the newest full pass of each table that found nothing (R24).
 //!
-//! A full pass takes its number first ([`begin`]); from then on the source notes each key that is delivered. Why nothing falls
-//! between is written in `lockstep_core`'s `source/unverified.rs`. What an incremental pass needs besides is that nothing else
-//! has changed that the full pass rested on: its *identity*, and the meaning of the pending set.
+//! A full pass takes its number first ([`begin`]); from then on the source notes each key that is delivered.
+//! Why nothing falls between is written in `lockstep_core`'s `source/unverified.rs`. What an incremental pass
+//! needs besides is that nothing else has changed that the full pass rested on: its *identity*, and the
+//! meaning of the pending set.
 //!
-//! A step between phases changes the control record and the version sequence, and no row and no item. So a full pass is as
-//! good after one step as before it, as long as both phases have their truth in the source: there, what changes is captured. More
-//! than one epoch may have been in DynamoOnly and back, so it is not believed.
+//! A step between phases changes the control record and the version sequence, and no row and no item. So a
+//! full pass is as good after one step as before it, as long as both phases have their truth in the source:
+//! there, what changes is captured. More than one epoch may have been in DynamoOnly and back, so it is not
+//! believed.
 //!
-//! In DynamoOnly items change without being captured, but come back through the reverse feed, and the source remembers which. Once
-//! everybody has stopped writing and the feed is through, it knows them all; while the feed is behind it does not, and nothing
-//! is gone on from. The full pass must be of a phase before, with just as many epochs between as there are steps.
+//! In DynamoOnly items change without being captured, but come back through the reverse feed, and the source
+//! remembers which. Once everybody has stopped writing and the feed is through, it knows them all; while the
+//! feed is behind it does not, and nothing is gone on from. The full pass must be of a phase before, with
+//! just as many epochs between as there are steps.
 //!
-//! Changes of the target that were made round everybody are in no set. An incremental pass does not see them, whatever is done;
-//! that is why its report keeps the `as_of` of the full pass, by which gates measure age.
+//! Changes of the target that were made round everybody are in no set. An incremental pass does not see them,
+//! whatever is done; that is why its report keeps the `as_of` of the full pass, by which gates measure age.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{Control, Kind, Phase, Result};
@@ -24,11 +27,13 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::report::Report;
 use crate::table_report::TableReport;
 
-/// A full pass older than this is not gone on from: half of the time for which the source notes what is delivered.
+/// A full pass older than this is not gone on from: half of the time for which the source notes what is
+/// delivered.
 const FULL_PASS_AGE_MAX: TimeDelta = TimeDelta::hours(24);
 
-/// Begins a pass, before anything of it is read; its number goes into [`ValidateOptions::pass`](crate::ValidateOptions::pass).
-/// `None` where nobody could go on from it, as while a write transaction stays open for a minute.
+/// Begins a pass, before anything of it is read; its number goes into
+/// [`ValidateOptions::pass`](crate::ValidateOptions::pass). `None` where no later pass could go on from it,
+/// as while a write transaction stays open for a minute.
 ///
 /// # Errors
 /// The source's.
@@ -43,7 +48,8 @@ pub async fn begin(source: &Source) -> Result<Option<i64>> {
     }
 }
 
-/// The full pass that an incremental one of this table may go on from now, or why there is none, with what to do.
+/// The full pass that an incremental one of this table may go on from now, or why there is none, with what to
+/// do.
 ///
 /// # Errors
 /// A store's.
@@ -80,7 +86,7 @@ fn refusal(
     };
     let epochs = epoch - full.epoch;
     let is_near = match phase {
-        // The only way there in so many epochs.
+        // The only way there in that number of epochs.
         Phase::DynamoOnly => epochs == steps_to_dynamo_only(then),
         _ => (0..=1).contains(&epochs),
     };
@@ -95,7 +101,11 @@ fn refusal(
     // A clock that went back says nothing of an age.
     let age = now - full.as_of;
     (age < TimeDelta::zero() || age > FULL_PASS_AGE_MAX).then(|| {
-        format!("its full pass is of {}, and none older than {} h is gone on from", full.as_of, FULL_PASS_AGE_MAX.num_hours())
+        format!(
+            "its full pass is of {}, and none older than {} h is gone on from",
+            full.as_of,
+            FULL_PASS_AGE_MAX.num_hours()
+        )
     })
 }
 
@@ -103,14 +113,22 @@ fn steps_to_dynamo_only(from: Phase) -> i64 {
     std::iter::successors(from.next(), |phase| phase.next()).map(|_| 1).sum()
 }
 
-/// What a full pass rests on besides rows and items; `None` where that cannot be said, as when the target table is not the
-/// one that was adopted, or the source does not tell its timeline.
-pub(crate) async fn identity(source: &Source, target: &Target, binding: &TableBinding) -> Result<Option<String>> {
+/// What a full pass rests on besides rows and items; `None` where that cannot be said, as when the target
+/// table is not the one that was adopted, or the source does not tell its timeline.
+pub(crate) async fn identity(
+    source: &Source,
+    target: &Target,
+    binding: &TableBinding,
+) -> Result<Option<String>> {
     let there = target.describe_lately(&binding.target_name, &binding.table.target()).await?;
     identity_of(source, there, binding).await
 }
 
-async fn identity_of(source: &Source, there: TableStanding, binding: &TableBinding) -> Result<Option<String>> {
+async fn identity_of(
+    source: &Source,
+    there: TableStanding,
+    binding: &TableBinding,
+) -> Result<Option<String>> {
     let Some(state) = source.table_state(binding.name()).await? else { return Ok(None) };
     // A source that lost history has lost notes as well, and the target may hold what it forgot.
     let Some(history) = source.history().await? else { return Ok(None) };
@@ -119,21 +137,29 @@ async fn identity_of(source: &Source, there: TableStanding, binding: &TableBindi
     if state.target_id.is_some() && there.id != state.target_id {
         return Ok(None);
     }
-    let columns: Vec<_> = binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
+    let columns: Vec<_> =
+        binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
     let capture = (state.captured_at, columns_of(&state.fingerprint), history);
-    let all = (binding.relation.sql(), columns, binding.table.layout(), capture, &binding.target_name, &there.id);
+    let all =
+        (binding.relation.sql(), columns, binding.table.layout(), capture, &binding.target_name, &there.id);
     Ok(Some(format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))))
 }
 
-/// Records what a report means for passes after it. Called once, by whoever made it, when it has come to its end.
+/// Records what a report means for passes after it. Called once, by its maker, when it has come to its end.
 ///
-/// A full pass that found nothing in a table is gone on from. One that agreed, full or incremental, lets the notes of before it
-/// be forgotten. Whatever else found something takes away what there was to go on from: an item that was changed round
-/// everybody is in no set, and an incremental pass would bless it.
+/// A full pass that found nothing in a table is gone on from. One that agreed, full or incremental, lets the
+/// notes of before it be forgotten. Whatever else found something takes away what there was to go on from: an
+/// item that was changed round everybody is in no set, and an incremental pass would bless it.
 ///
 /// # Errors
-/// The source's. Not having recorded costs the next pass more reading, and nothing else, unless something was found.
-pub async fn record(source: &Source, target: &Target, tables: &[TableBinding], report: &Report) -> Result<()> {
+/// The source's. Not having recorded costs the next pass more reading, and nothing else, unless something was
+/// found.
+pub async fn record(
+    source: &Source,
+    target: &Target,
+    tables: &[TableBinding],
+    report: &Report,
+) -> Result<()> {
     let (Some(phase), Some(epoch)) = (report.phase, report.epoch) else { return Ok(()) };
     for (binding, table) in tables.iter().zip(&report.tables) {
         if table.findings_total() > 0 {
@@ -142,8 +168,13 @@ pub async fn record(source: &Source, target: &Target, tables: &[TableBinding], r
             }
             continue;
         }
-        let TableReport { complete: true, pass: Some(pass), as_of: Some(as_of), verified_as_of: Some(verified_as_of), .. } =
-            *table
+        let TableReport {
+            complete: true,
+            pass: Some(pass),
+            as_of: Some(as_of),
+            verified_as_of: Some(verified_as_of),
+            ..
+        } = *table
         else {
             continue;
         };
@@ -194,7 +225,8 @@ mod tests {
             let said = refused(&of, identity, phase, epoch, now);
             assert!(said.contains(reason), "{said:?} for {reason}");
         }
-        let fed = |epoch| refusal(&of, Some("same"), (Phase::DynamoOnly, epoch, true), now).unwrap_or_default();
+        let fed =
+            |epoch| refusal(&of, Some("same"), (Phase::DynamoOnly, epoch, true), now).unwrap_or_default();
         assert_eq!(fed(9), "", "through HybridRead");
         assert!(fed(8).contains("more than one step") && fed(10).contains("more than one step"));
         let from_dynamo_only = FullPass { phase: Phase::DynamoOnly.name().to_owned(), ..of };

@@ -59,7 +59,11 @@ struct Event {
     error: Option<String>,
 }
 
-async fn record_event(State(app): State<App>, Path(id): Path<i32>, Json(event): Json<Event>) -> Result<Response, Failed> {
+async fn record_event(
+    State(app): State<App>,
+    Path(id): Path<i32>,
+    Json(event): Json<Event>,
+) -> Result<Response, Failed> {
     let row = IntegrationLog {
         // PostgreSQL's to give.
         log_id: 0,
@@ -93,7 +97,8 @@ struct Order {
 /// The payment and the log of its success become visible together, or neither does.
 async fn take_payment(State(app): State<App>, Json(order): Json<Order>) -> Result<Response, Failed> {
     let now = Utc::now().trunc_subsecs(6);
-    let amount = Scaled::new(order.amount).map_err(|reason| Failed(StatusCode::BAD_REQUEST, reason.to_string()))?;
+    let amount =
+        Scaled::new(order.amount).map_err(|reason| Failed(StatusCode::BAD_REQUEST, reason.to_string()))?;
     let row = Payment {
         payment_id: 0,
         customer_id: order.customer_id,
@@ -111,11 +116,14 @@ async fn take_payment(State(app): State<App>, Json(order): Json<Order>) -> Resul
     let number = app.operations.fetch_add(1, Ordering::Relaxed);
     let correlation_id = format!("payment-{}-{number}", now.timestamp_micros());
     let payments = app.payments.clone();
-    let (payment, _outcome) =
-        Operation::run(&app.migration, app.sink.clone(), "take payment", &correlation_id, async |operation| {
-            operation.insert(&payments, &row).await
-        })
-        .await?;
+    let (payment, _outcome) = Operation::run(
+        &app.migration,
+        app.sink.clone(),
+        "take payment",
+        &correlation_id,
+        async |operation| operation.insert(&payments, &row).await,
+    )
+    .await?;
     let body = json!({ "payment": view::payment(&payment), "correlation_id": correlation_id });
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
@@ -172,7 +180,9 @@ impl From<Error> for Failed {
             Kind::Invalid | Kind::Refused => StatusCode::BAD_REQUEST,
             // It may have happened: the caller must look before it tries again (I8).
             Kind::Unknown => StatusCode::GATEWAY_TIMEOUT,
-            Kind::Throttled | Kind::Unavailable | Kind::Busy | Kind::Fenced => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Throttled | Kind::Unavailable | Kind::Busy | Kind::Fenced => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Kind::Denied | Kind::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, error.to_string())

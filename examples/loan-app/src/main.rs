@@ -1,4 +1,5 @@
-//! A loan platform's service that lives through a migration: it writes and asks its stores, and never learns the phase.
+//! A loan platform's service that lives through a migration: it writes and asks its stores, and never learns
+//! the phase.
 //!
 //! Modules in reading order: `stores` (what embedding Lockstep costs), `app` (routes), `view` (rows as JSON).
 
@@ -20,8 +21,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A small loan service on Lockstep's stores
 ///
-/// Without settings it starts a throw-away PostgreSQL and an embedded DynamoDB, and prints how to migrate them while it runs.
-/// With LOCKSTEP_SOURCE__URL (and LOCKSTEP_TARGET__ENDPOINT_URL for an emulator) it works on those.
+/// Without settings it starts a throw-away PostgreSQL and an embedded DynamoDB, and prints how to migrate
+/// them while it runs. With LOCKSTEP_SOURCE__URL (and LOCKSTEP_TARGET__ENDPOINT_URL for an emulator) it works
+/// on those.
 #[derive(Debug, Parser)]
 struct Args {
     /// Port on 127.0.0.1

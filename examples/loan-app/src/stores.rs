@@ -49,7 +49,10 @@ pub(crate) fn source_options(url: &str) -> SourceOptions {
 pub(crate) async fn start_embedded() -> anyhow::Result<Stores> {
     let stores = Stores::start(StoresOptions::default()).await?;
     let source = Source::connect(&source_options(stores.postgres.url())).await?;
-    sqlx::raw_sql(include_str!("schema.sql")).execute(source.pool()).await.context("creating the platform's tables")?;
+    sqlx::raw_sql(include_str!("schema.sql"))
+        .execute(source.pool())
+        .await
+        .context("creating the platform's tables")?;
     // On a source of your own the first `cargo xtask` command does this.
     source.migrate_schema().await?;
     source.close().await;
@@ -61,7 +64,7 @@ pub(crate) fn how_to_migrate(stores: &Stores) -> String {
     format!(
         "\nTo keep it busy, in another terminal:\n\n  examples/loan-app/load.sh\n\nTo migrate it meanwhile, in a third:\n\n  \
          export LOCKSTEP_SOURCE__URL='{}'\n  export LOCKSTEP_TARGET__ENDPOINT_URL={}\n  \
-         export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n  cargo xtask migrate\n",
+         export LOCKSTEP_TARGET__EMULATOR_CREDENTIALS=true\n  cargo xtask migrate --to DynamoOnly\n",
         stores.postgres.url(),
         stores.dynamo.endpoint_url()
     )

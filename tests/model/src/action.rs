@@ -80,7 +80,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it happens by itself once no fault occurs and nobody begins anything new. Only such actions heal.
+    /// Whether it happens by itself once no fault occurs and nothing new is begun. Only such actions heal.
     pub fn heals(self) -> bool {
         use Action as A;
         !matches!(
@@ -114,11 +114,15 @@ impl Action {
     pub fn file(self) -> &'static str {
         use Action as A;
         match self {
-            A::TakeSnapshot(_) | A::WriteRow(_) | A::Mark(_) | A::TakeVersionBeforeTheRow(_) => "crates/postgres/src/capture.rs",
+            A::TakeSnapshot(_) | A::WriteRow(_) | A::Mark(_) | A::TakeVersionBeforeTheRow(_) => {
+                "crates/postgres/src/capture.rs"
+            }
             A::Begin(_) => "crates/postgres/src/intents.rs",
             A::RecordIntent(_) | A::GiveUp(_) | A::RollBack(_) => "crates/lockstep/src/store/strict.rs",
             A::Put(..) | A::PutRefused(..) | A::PutDelayed(..) => "crates/lockstep/src/store/deliver.rs",
-            A::Commit(_) | A::CommitAnswerLost(_) | A::CommitFails(_) => "crates/lockstep/src/store/commit.rs",
+            A::Commit(_) | A::CommitAnswerLost(_) | A::CommitFails(_) => {
+                "crates/lockstep/src/store/commit.rs"
+            }
             A::AcknowledgeInline(_) => "crates/lockstep/src/store/best_effort.rs",
             A::WriterDies(_) => "crates/lockstep/src/store/transaction.rs",
             A::Sweep(_) => "crates/postgres/src/sweep.rs",
@@ -126,7 +130,9 @@ impl Action {
             A::PutExactly(_) | A::PutExactlyDelayed(_) => "crates/lockstep/src/store/target_truth/send.rs",
             A::Fenced(_) => "crates/lockstep/src/store/target_truth/permit.rs",
             A::LateArrives => "crates/dynamo/src/fault.rs",
-            A::RelayReads | A::RelayReadsMarks | A::RelayLocksMark(_) | A::RelayAcknowledges => "crates/postgres/src/pending.rs",
+            A::RelayReads | A::RelayReadsMarks | A::RelayLocksMark(_) | A::RelayAcknowledges => {
+                "crates/postgres/src/pending.rs"
+            }
             A::RelayPuts(_) | A::RelayPutDelayed(_) | A::RelayDies => "crates/coordinator/src/relay.rs",
             A::BackfillReads | A::BackfillDies => "crates/coordinator/src/backfill/range.rs",
             A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/dynamo/src/history.rs",
@@ -137,14 +143,18 @@ impl Action {
             A::LeaseOver(_) => "crates/lockstep/src/instance/known.rs",
             A::OpenBarrier | A::LookBehindBarrier => "crates/coordinator/src/moving/there.rs",
             A::Announce | A::Decide | A::CopyBack => "crates/coordinator/src/truth/flip.rs",
-            A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => "crates/dynamo/src/control/record.rs",
+            A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => {
+                "crates/dynamo/src/control/record.rs"
+            }
             A::NotePause => "crates/coordinator/src/moving/back.rs",
             A::GiveUpStep => "crates/coordinator/src/moving/pause.rs",
             A::Mend => "crates/coordinator/src/moving/recover.rs",
             A::Finish => "crates/coordinator/src/instances.rs",
             A::CommitFlip | A::DeadCommitLands | A::DeadCommitFails => "crates/postgres/src/control.rs",
             A::CloseBarrier => "crates/postgres/src/barrier.rs",
-            A::Intend(_) | A::CoordinatorDies | A::CoordinatorDiesCommitting | A::Recover => "crates/coordinator/src/step.rs",
+            A::Intend(_) | A::CoordinatorDies | A::CoordinatorDiesCommitting | A::Recover => {
+                "crates/coordinator/src/step.rs"
+            }
         }
     }
 

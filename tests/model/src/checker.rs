@@ -145,9 +145,10 @@ pub fn check(model: &Model) -> Report {
 
 /// The first state from which healing does not end well (I10).
 ///
-/// Healing is deterministic: in each state the first of the steps that heal. So the states form a forest with one way out
-/// of each; whether a state heals is whether the end of its way is converged, and a way that comes back to itself never
-/// heals. Requests that are still late are not waited for; the state after each arrival was visited as well.
+/// Healing is deterministic: in each state the first of the steps that heal. So the states form a forest with
+/// one way out of each; whether a state heals is whether the end of its way is converged, and a way that
+/// comes back to itself never heals. Requests that are still late are not waited for; the state after each
+/// arrival was visited as well.
 fn unhealed(seen: &Seen) -> Option<u32> {
     const UNDER_WAY: u8 = 1;
     const HEALED: u8 = 2;

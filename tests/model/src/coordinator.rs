@@ -1,5 +1,5 @@
-//! The coordinator: one step at a time, and what recovery makes of one that was broken off. Its parts to DynamoOnly and back are
-//! in `moving`.
+//! The coordinator: one step at a time, and what recovery makes of one that was broken off. Its parts to
+//! DynamoOnly and back are in `moving`.
 
 use crate::action::Action;
 use crate::model::{Model, Steps};
@@ -25,9 +25,16 @@ impl Model {
                 });
                 steps.push((Action::CommitFlip, next));
             }
-            Stage::Settled if self.all_have_followed(s) => steps.push((Action::Finish, s.with(|x| self.finish(x)))),
+            Stage::Settled if self.all_have_followed(s) => {
+                steps.push((Action::Finish, s.with(|x| self.finish(x))))
+            }
             Stage::Settled | Stage::Dead => {}
-            Stage::Closed | Stage::Flipped | Stage::Announced | Stage::Noted | Stage::Paused | Stage::Decided => {
+            Stage::Closed
+            | Stage::Flipped
+            | Stage::Announced
+            | Stage::Noted
+            | Stage::Paused
+            | Stage::Decided => {
                 self.moves(s, steps);
             }
         }
@@ -38,7 +45,10 @@ impl Model {
             });
             steps.push((Action::CoordinatorDies, dead));
             if matches!(s.coordinator.at, Stage::Flipping | Stage::Decided) {
-                steps.push((Action::CoordinatorDiesCommitting, dead.with(|x| x.coordinator.commit_in_flight = true)));
+                steps.push((
+                    Action::CoordinatorDiesCommitting,
+                    dead.with(|x| x.coordinator.commit_in_flight = true),
+                ));
             }
             if let Some(request) = self.next_request(s) {
                 let sent = dead.with(|x| x.coordinator.request_in_flight = Some(request));
@@ -49,7 +59,7 @@ impl Model {
     }
 
     fn intend(&self, s: &State, steps: &mut Steps) {
-        // Whoever is behind now would be two behind after the flip.
+        // An instance that is behind now would be two behind after the flip.
         if s.left.steps == 0 || !self.all_have_followed(s) {
             return;
         }
@@ -73,10 +83,15 @@ impl Model {
         self.nobody_writes(s) && !s.coordinator.commit_in_flight
     }
 
-    /// The sequence is moved at once, and stays moved should the flip never be committed. The target may have counted further.
+    /// The sequence is moved at once, and stays moved should the flip never be committed. The target may have
+    /// counted further.
     pub(crate) fn next_epoch(&self, s: &State) -> State {
         s.with(|x| {
-            let last = if self.is(Mutation::EpochReused) { s.source.control.epoch } else { epoch_of(s.source.sequence) };
+            let last = if self.is(Mutation::EpochReused) {
+                s.source.control.epoch
+            } else {
+                epoch_of(s.source.sequence)
+            };
             x.source.sequence = (last.max(s.target.control.epoch) + 1) * EPOCH;
             x.coordinator.at = Stage::Flipping;
         })
@@ -87,7 +102,8 @@ impl Model {
         s.source.control = Control { phase: to, epoch: epoch_of(s.source.sequence), writes: true };
         if to == Phase::DynamoOnly {
             let epoch = 1 << s.source.control.epoch;
-            s.feed.epochs = if self.is(Mutation::FeedSkipsEarlierEpochs) { epoch } else { s.feed.epochs | epoch };
+            s.feed.epochs =
+                if self.is(Mutation::FeedSkipsEarlierEpochs) { epoch } else { s.feed.epochs | epoch };
         }
     }
 

@@ -28,7 +28,8 @@ impl Model {
             steps.push((Action::Fenced(n), s.with(|x| end(x, n, Outcome::Failed))));
             return;
         }
-        let floor = if self.is(Mutation::VersionBelowEpoch) { NONE } else { s.instances[n].knows.epoch * EPOCH };
+        let floor =
+            if self.is(Mutation::VersionBelowEpoch) { NONE } else { s.instances[n].knows.epoch * EPOCH };
         let version = |read: Version| read.max(floor) + 1;
         let unchanged = w.op.keys().iter().all(|&key| s.target.versions[key] == w.versions[key]);
         let next = s.with(|x| {
@@ -69,7 +70,9 @@ impl Model {
     /// Instances follow the phase, or lose their lease.
     pub(crate) fn instances(&self, s: &State, steps: &mut Steps) {
         if !self.scope.leases {
-            let all = s.with(|x| x.instances.iter_mut().for_each(|instance| instance.knows = served(s, instance.knows)));
+            let all = s.with(|x| {
+                x.instances.iter_mut().for_each(|instance| instance.knows = served(s, instance.knows))
+            });
             if all != *s {
                 steps.push((Action::Refresh(0), all));
             }
@@ -80,7 +83,10 @@ impl Model {
             if instance.knows == served && instance.lease {
                 continue;
             }
-            steps.push((Action::Refresh(n), s.with(|x| x.instances[n] = Instance { knows: served, lease: true })));
+            steps.push((
+                Action::Refresh(n),
+                s.with(|x| x.instances[n] = Instance { knows: served, lease: true }),
+            ));
             if instance.lease {
                 steps.push((Action::LeaseOver(n), s.with(|x| x.instances[n].lease = false)));
             }
@@ -90,7 +96,9 @@ impl Model {
     /// Whether a step need not wait for anybody.
     pub(crate) fn all_have_followed(&self, s: &State) -> bool {
         self.is(Mutation::NoWaitForInstances)
-            || s.instances.iter().all(|instance| !instance.lease || instance.knows == served(s, instance.knows))
+            || s.instances
+                .iter()
+                .all(|instance| !instance.lease || instance.knows == served(s, instance.knows))
     }
 }
 
@@ -106,7 +114,9 @@ fn served(s: &State, knows: Control) -> Control {
         return at_target;
     }
     match at_source.phase {
-        Phase::DynamoOnly if at_target.phase == Phase::DynamoOnly && at_target.epoch >= at_source.epoch => at_target,
+        Phase::DynamoOnly if at_target.phase == Phase::DynamoOnly && at_target.epoch >= at_source.epoch => {
+            at_target
+        }
         Phase::DynamoOnly => Control { writes: false, ..at_source },
         _ => at_source,
     }

@@ -1,7 +1,9 @@
 //! What must hold in every state, and once faults have stopped.
 
 use crate::model::Model;
-use crate::state::{At, BackfillAt, GONE, KEYS, Key, NONE, Outcome, Phase, RelayAt, Stage, State, Where, bit};
+use crate::state::{
+    At, BackfillAt, GONE, KEYS, Key, NONE, Outcome, Phase, RelayAt, Stage, State, Where, bit,
+};
 
 /// The invariants of the protocol, and two about locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +28,8 @@ pub enum Claim {
     JournalFirst,
     /// I10.
     Convergence,
-    /// No writer waits for a lock that only an answer of the network frees, but for one of another strict write.
+    /// No writer waits for a lock that only an answer of the network frees, but for one of another strict
+    /// write.
     NobodyWaitsForTheNetwork,
     /// No circle of waiting with the relay in it.
     NoDeadlock,
@@ -46,8 +49,8 @@ impl State {
             || self.feed.held.is_some_and(|record| usize::from(record.0) == key)
     }
 
-    /// Whether the target is the truth, by the source's record. Once that is decided otherwise both stores have everything,
-    /// until the source follows.
+    /// Whether the target is the truth, by the source's record. Once that is decided otherwise both stores
+    /// have everything, until the source follows.
     pub fn target_is_truth(&self) -> bool {
         self.source.control.phase == Phase::DynamoOnly
     }

@@ -1,11 +1,13 @@
 //! A small-scope model of the whole protocol, and a checker that visits every state of it.
 //!
-//! Words as everywhere: *source*, *target*, *truth*, *version*, *pending set*, *tombstone*, *epoch*, *barrier*. Besides: a
-//! *scope* says how much may happen, a *mutation* leaves one rule of the protocol out, an *action* is what happens at once,
-//! and *healing* is what goes on by itself when no fault occurs and nobody begins anything new.
+//! Words as everywhere: *source*, *target*, *truth*, *version*, *pending set*, *tombstone*, *epoch*, *barrier*.
+//! Besides: a *scope* says how much may happen, a *mutation* leaves one rule of the protocol out, an *action*
+//! is what happens at once, and *healing* is what goes on by itself when no fault occurs and nothing new is
+//! begun.
 //!
-//! Read `state`, then `action`, then `invariants`; the actions themselves are in `stores`, `writers`, `dynamo_only`,
-//! `movers`, `coordinator` and `moving` (the truth, to DynamoOnly and back). See `docs/model.md`.
+//! Read `state`, then `action`, then `invariants`; the actions themselves are in `stores`, `writers`,
+//! `dynamo_only`, `movers`, `coordinator` and `moving` (the truth, to DynamoOnly and back). See
+//! `docs/model.md`.
 
 pub mod action;
 pub mod checker;

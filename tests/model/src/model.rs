@@ -37,8 +37,8 @@ impl Model {
         starts
     }
 
-    /// Everything that can happen in `s`. Who comes first is who goes on when no fault occurs, so the order is also the
-    /// schedule of healing: who holds locks, then who waits for them.
+    /// Everything that can happen in `s`. Who comes first is who goes on when no fault occurs, so the order
+    /// is also the schedule of healing: who holds locks, then who waits for them.
     pub fn steps(&self, s: &State, steps: &mut Steps) {
         steps.clear();
         self.instances(s, steps);

@@ -5,7 +5,8 @@ use crate::model::{Model, Steps};
 use crate::mutation::Mutation;
 use crate::state::*;
 
-const IDLE: Relay = Relay { at: RelayAt::Idle, keys: 0, versions: [NONE; KEYS], rows: [GONE; KEYS], delivered: 0, locked: 0 };
+const IDLE: Relay =
+    Relay { at: RelayAt::Idle, keys: 0, versions: [NONE; KEYS], rows: [GONE; KEYS], delivered: 0, locked: 0 };
 
 impl Model {
     pub(crate) fn relay(&self, s: &State, steps: &mut Steps) {
@@ -45,8 +46,14 @@ impl Model {
             for key in (0..KEYS).filter(|key| keys & bit(*key) == 0) {
                 (versions[key], rows[key]) = (NONE, GONE);
             }
-            x.relay =
-                Relay { at: RelayAt::Delivering, keys, versions, rows, delivered: 0, locked: if locking { keys } else { 0 } };
+            x.relay = Relay {
+                at: RelayAt::Delivering,
+                keys,
+                versions,
+                rows,
+                delivered: 0,
+                locked: if locking { keys } else { 0 },
+            };
             if self.is(Mutation::ForUpdateJoined) {
                 (x.relay.at, x.relay.versions) = (RelayAt::HasRows, [NONE; KEYS]);
             }
@@ -103,7 +110,8 @@ impl Model {
         let b = s.backfill;
         if b.at == BackfillAt::NotBegun && !s.target_is_truth() {
             let next = s.with(|x| {
-                let left = (0..KEYS).filter(|key| s.source.rows[*key] != GONE).fold(0, |mask, key| mask | bit(key));
+                let left =
+                    (0..KEYS).filter(|key| s.source.rows[*key] != GONE).fold(0, |mask, key| mask | bit(key));
                 let at = if early { BackfillAt::Done } else { BackfillAt::Delivering };
                 x.backfill = Backfill { at, rows: s.source.rows, left };
             });
@@ -139,8 +147,9 @@ impl Model {
     }
 
     pub(crate) fn feed(&self, s: &State, steps: &mut Steps) {
-        // In DynamoOnly it writes the source, behind the barrier like everyone. After the way back what arrives is a write
-        // that was never acknowledged: its key is marked, behind the closed barrier, since the feed has no row lock.
+        // In DynamoOnly it writes the source, behind the barrier like everyone. After the way back what
+        // arrives is a write that was never acknowledged: its key is marked, behind the closed barrier, since
+        // the feed has no row lock.
         let alone = self.nobody_writes(s) || self.is(Mutation::FeedMarksBesideWriters);
         let may = !self.barrier_is_closed(s) && (s.target_is_truth() || alone);
         if let Some(record) = s.feed.held {
@@ -173,7 +182,8 @@ impl Model {
 
     fn apply(&self, s: &mut State, (key, version, value): (u8, Version, Value)) {
         let (key, any) = (usize::from(key), self.is(Mutation::FeedTakesAnyEpoch));
-        let earlier = epoch_of(version) < s.source.control.epoch && !self.is(Mutation::FeedBelievesEarlierRecords);
+        let earlier =
+            epoch_of(version) < s.source.control.epoch && !self.is(Mutation::FeedBelievesEarlierRecords);
         if !s.target_is_truth() && !any {
             s.source.pending[key] = s.next_version();
         } else if earlier && !any {

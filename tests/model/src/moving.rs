@@ -1,5 +1,5 @@
-//! Moving the truth: to DynamoOnly, back from it, and what either leaves to be mended. Each move is decided by one write to the store
-//! that the truth leaves, and then copied to the other one.
+//! Moving the truth: to DynamoOnly, back from it, and what either leaves to be mended. Each move is decided
+//! by one write to the store that the truth leaves, and then copied to the other one.
 
 use crate::action::Action;
 use crate::model::{Model, Steps};
@@ -45,7 +45,9 @@ impl Model {
             Stage::Intended if s.backfill.at == BackfillAt::Done && self.may_close(s) => {
                 steps.push((Action::CloseBarrier, s.with(at(Stage::Closed))));
             }
-            Stage::Closed if self.nothing_open(s) => steps.push((Action::LookBehindBarrier, self.next_epoch(s))),
+            Stage::Closed if self.nothing_open(s) => {
+                steps.push((Action::LookBehindBarrier, self.next_epoch(s)))
+            }
             // What is pending is delivered now; an open intent can be settled with the barrier open only.
             Stage::Closed => steps.push((Action::OpenBarrier, s.with(at(Stage::Intended)))),
             Stage::Flipped => steps.push((Action::Announce, s.with(|x| request(x, Stage::Announced)))),
@@ -55,7 +57,9 @@ impl Model {
             _ => {}
         }
         // The bound is missed, or a request is refused for good.
-        if matches!(s.coordinator.at, Stage::Flipped | Stage::Announced | Stage::Noted | Stage::Paused) && s.left.faults > 0 {
+        if matches!(s.coordinator.at, Stage::Flipped | Stage::Announced | Stage::Noted | Stage::Paused)
+            && s.left.faults > 0
+        {
             let next = s.with(|x| {
                 x.left.faults -= 1;
                 x.coordinator.at = Stage::Dead;
@@ -78,7 +82,8 @@ impl Model {
             Stage::Announced => self.all_have_followed(s).then_some(Request::Open(epoch)),
             Stage::Noted => Some(Request::Pause(epoch)),
             Stage::Paused => {
-                let drained = s.unread().is_empty() && s.feed.held.is_none() || self.is(Mutation::FlipBackUndrained);
+                let drained =
+                    s.unread().is_empty() && s.feed.held.is_none() || self.is(Mutation::FlipBackUndrained);
                 let stopped = self.all_have_followed(s) || self.is(Mutation::FlipBackOverLeases);
                 (drained && stopped).then_some(Request::Leave(epoch))
             }
@@ -97,7 +102,9 @@ impl Model {
                 Control { phase: Phase::DynamoOnly, epoch, writes: false }
             }
             Request::Open(epoch) if now.epoch == epoch && paused => Control { writes: true, ..now },
-            Request::Pause(epoch) if now.epoch == epoch && now.writes => Control { epoch: epoch + 1, writes: unpaused, ..now },
+            Request::Pause(epoch) if now.epoch == epoch && now.writes => {
+                Control { epoch: epoch + 1, writes: unpaused, ..now }
+            }
             Request::Leave(epoch) if now.epoch == epoch && paused => {
                 Control { phase: Phase::HybridRead, epoch: epoch + 1, writes: false }
             }
@@ -119,15 +126,22 @@ impl Model {
         match s.where_truth_is() {
             Where::ToTarget => Some(change(Request::Enter(s.source.control.epoch))),
             Where::ToSource => Some(s.with(|x| self.copy_back(x))),
-            // Nobody has written there yet.
-            Where::Target if !record.writes && record.epoch == s.target.since => Some(change(Request::Leave(record.epoch))),
-            Where::Target if !record.writes => Some(change(Request::Open(record.epoch)).with(|x| x.source.pause_noted = false)),
-            // A pause may be under way that nobody would end: one of our own takes away what it starts from.
-            Where::Target if s.source.pause_noted && !self.is(Mutation::PauseNotOutrun) => Some(s.with(|x| {
-                x.source.pause_noted = false;
-                x.feed.epochs |= 1 << (record.epoch + 1);
-                x.target.control.epoch += 1;
-            })),
+            // No application has written there yet.
+            Where::Target if !record.writes && record.epoch == s.target.since => {
+                Some(change(Request::Leave(record.epoch)))
+            }
+            Where::Target if !record.writes => {
+                Some(change(Request::Open(record.epoch)).with(|x| x.source.pause_noted = false))
+            }
+            // A pause may be under way that no coordinator would end: one of our own takes away what it
+            // starts from.
+            Where::Target if s.source.pause_noted && !self.is(Mutation::PauseNotOutrun) => {
+                Some(s.with(|x| {
+                    x.source.pause_noted = false;
+                    x.feed.epochs |= 1 << (record.epoch + 1);
+                    x.target.control.epoch += 1;
+                }))
+            }
             Where::Target | Where::Source | Where::Lost => None,
         }
     }

@@ -10,7 +10,8 @@ pub enum Mutation {
     HistoryOverwrites,
     /// A delete removes the item and leaves no tombstone.
     NoTombstone,
-    /// The relay's rows are of an older snapshot than its marks, as `FOR UPDATE` joined with the row makes them.
+    /// The relay's rows are of an older snapshot than its marks, as `FOR UPDATE` joined with the row makes
+    /// them.
     ForUpdateJoined,
     /// The relay keeps the pending rows locked during its network calls.
     LockedDuringCalls,

@@ -13,7 +13,8 @@ pub struct Scope {
     pub rows: [Value; KEYS],
     /// What each writer may do; an empty choice is `NOTHING`.
     pub writers: [&'static [Option<Op>]; WRITERS],
-    /// Where steps go to, in this order, one after the other; a step that is given up is begun again. Empty: anywhere near.
+    /// Where steps go to, in this order, one after the other; a step that is given up is begun again. Empty:
+    /// anywhere near.
     pub route: &'static [Phase],
     /// What may go wrong, and how many steps there are.
     pub left: Left,
@@ -170,8 +171,19 @@ impl Scope {
                 stream_len: 0,
             },
             writers: ops.map(writer),
-            relay: Relay { at: RelayAt::Idle, keys: 0, versions: [NONE; KEYS], rows: [GONE; KEYS], delivered: 0, locked: 0 },
-            backfill: Backfill { at: if loaded { BackfillAt::Done } else { BackfillAt::NotBegun }, rows: [GONE; KEYS], left: 0 },
+            relay: Relay {
+                at: RelayAt::Idle,
+                keys: 0,
+                versions: [NONE; KEYS],
+                rows: [GONE; KEYS],
+                delivered: 0,
+                locked: 0,
+            },
+            backfill: Backfill {
+                at: if loaded { BackfillAt::Done } else { BackfillAt::NotBegun },
+                rows: [GONE; KEYS],
+                left: 0,
+            },
             coordinator: Coordinator {
                 at: Stage::Idle,
                 to: self.phase,

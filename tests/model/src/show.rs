@@ -27,7 +27,8 @@ impl fmt::Display for State {
             match w.outcome {
                 Outcome::NotYet if w.at == At::Done => {}
                 Outcome::NotYet => {
-                    let versions: Vec<String> = w.op.keys().iter().map(|key| version(w.versions[*key])).collect();
+                    let versions: Vec<String> =
+                        w.op.keys().iter().map(|key| version(w.versions[*key])).collect();
                     write!(f, "  writer {n}: {:?} {:?} {:?} {}", w.mode, w.op, w.at, versions.join(","))?;
                 }
                 outcome => write!(f, "  writer {n}: {outcome:?}")?,
@@ -37,15 +38,24 @@ impl fmt::Display for State {
             }
         }
         if self.relay.at != RelayAt::Idle {
-            let batch = |key: usize| format!("{}@{}", value(self.relay.rows[key]), version(self.relay.versions[key]));
-            let keys: Vec<String> = (0..KEYS).filter(|key| self.relay.keys & bit(*key) != 0).map(batch).collect();
+            let batch =
+                |key: usize| format!("{}@{}", value(self.relay.rows[key]), version(self.relay.versions[key]));
+            let keys: Vec<String> =
+                (0..KEYS).filter(|key| self.relay.keys & bit(*key) != 0).map(batch).collect();
             write!(f, "  relay: {}", keys.join(","))?;
         }
         for (key, v, state) in self.unread() {
             write!(f, "  stream: {key} {}@{}", value(*state), version(*v))?;
         }
         if let Some(late) = self.late {
-            write!(f, "  late: {} {}@{} if {:?}", late.key, value(late.value), version(late.version), late.guard)?;
+            write!(
+                f,
+                "  late: {} {}@{} if {:?}",
+                late.key,
+                value(late.value),
+                version(late.version),
+                late.guard
+            )?;
         }
         if self.source.journal_open || self.coordinator.at != Stage::Idle {
             write!(f, "  step to {:?}: {:?}", self.coordinator.to, self.coordinator.at)?;

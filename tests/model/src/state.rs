@@ -1,4 +1,5 @@
-//! One state of the whole system, small and by value: two rows, each of another table, two instances, one raw writer.
+//! One state of the whole system, small and by value: two rows, each of another table, two instances, one raw
+//! writer.
 
 /// A row. Row 0 and row 1 are of two tables, so a write of both is a coordinated one.
 pub type Key = usize;
@@ -262,7 +263,8 @@ pub struct Coordinator {
     pub commit_in_flight: bool,
     /// A change of the target's record that a dead coordinator has sent.
     pub request_in_flight: Option<Request>,
-    /// The last step was undone, which waits for nobody: the next one waits for who has followed it before it begins.
+    /// The last step was undone, which waits for no instance: the next one waits for those that have followed
+    /// it before it begins.
     pub undone: bool,
 }
 
@@ -317,7 +319,7 @@ pub enum Stage {
     Decided,
     /// All is done but waiting for instances and the outcome in the journal.
     Settled,
-    /// Crashed, or given up: whoever comes next settles it by the records.
+    /// Crashed, or given up: the next coordinator settles it by the records.
     Dead,
 }
 

@@ -10,7 +10,10 @@ impl State {
     /// `nextval` of the version sequence.
     pub fn next_version(&mut self) -> Version {
         self.source.sequence += 1;
-        assert!(!self.source.sequence.is_multiple_of(EPOCH), "a scope with more versions in one epoch than the model counts");
+        assert!(
+            !self.source.sequence.is_multiple_of(EPOCH),
+            "a scope with more versions in one epoch than the model counts"
+        );
         self.source.sequence
     }
 
@@ -21,7 +24,10 @@ impl State {
 
     /// Whether another writer's transaction has marked the row, and so has its mark locked.
     pub fn mark_is_locked(&self, key: Key, but: usize) -> bool {
-        self.writers.iter().enumerate().any(|(n, w)| n != but && w.in_transaction() && w.marks & bit(key) != 0)
+        self.writers
+            .iter()
+            .enumerate()
+            .any(|(n, w)| n != but && w.in_transaction() && w.marks & bit(key) != 0)
     }
 
     /// What of the stream the reverse feed has not read.
@@ -82,7 +88,8 @@ impl Model {
         if value == GONE && self.is(Mutation::NoTombstone) {
             s.target.versions[key] = NONE;
         }
-        // The feed skips what came from the source by its epoch; left out here, it needs no place in the model's stream.
+        // The feed skips what came from the source by its epoch; left out here, it needs no place in the
+        // model's stream.
         let of_feed = s.feed.epochs >> epoch_of(version) & 1 == 1 || self.is(Mutation::FeedTakesAnyEpoch);
         let ended = self.is(Mutation::FeedEndsAtFlipBack) && !s.target_is_truth();
         if s.feed.on && of_feed && !ended {
@@ -101,7 +108,8 @@ impl Model {
             n.late = None;
             let key = usize::from(late.key);
             let landed = self.arrive(n, key, late.guard, late.version, late.value);
-            // A write of unknown outcome turns out to have happened, if the target is the truth, or is to be before it is mended.
+            // A write of unknown outcome turns out to have happened, if the target is the truth, or is to be
+            // before it is mended.
             if let (true, Guard::Exactly(_), Some(writer)) = (landed, late.guard, late.writer) {
                 n.truth.maybe = Some(late.value);
                 n.writers[usize::from(writer)].took_effect |= s.target_is_truth();

@@ -263,12 +263,20 @@ impl Model {
     pub(crate) fn sweeper(&self, s: &State, steps: &mut Steps) {
         for (n, w) in s.writers.iter().enumerate() {
             let keys = || (0..KEYS).filter(|key| w.intents & bit(*key) != 0);
-            if w.intents == 0 || w.at != At::Done || self.barrier_is_closed(s) || keys().any(|key| s.mark_is_locked(key, n)) {
+            if w.intents == 0
+                || w.at != At::Done
+                || self.barrier_is_closed(s)
+                || keys().any(|key| s.mark_is_locked(key, n))
+            {
                 continue;
             }
             let next = s.with(|x| {
                 for key in keys() {
-                    let version = if self.is(Mutation::SweepAtFreshVersion) { x.next_version() } else { w.repairs[key] };
+                    let version = if self.is(Mutation::SweepAtFreshVersion) {
+                        x.next_version()
+                    } else {
+                        w.repairs[key]
+                    };
                     x.source.pending[key] = s.source.pending[key].max(version);
                 }
                 (x.writers[n].intents, x.writers[n].repairs) = (0, [NONE; KEYS]);

@@ -13,10 +13,11 @@ use super::partial::Split;
 use super::proxy::{Shared, lock};
 use super::rules::Effect;
 
-/// Sees one call through. The connection it came on waits at the other end of `reply`, and is cut if that is dropped.
+/// Sees one call through. The connection it came on waits at the other end of `reply`, and is cut if that is
+/// dropped.
 ///
-/// Runs in a task of the proxy's own, not of the connection's: a request on the wire does not vanish because its sender gave
-/// up waiting, and a test of late writes depends on that.
+/// Runs in a task of the proxy's own, not of the connection's: a request on the wire does not vanish because
+/// its sender gave up waiting, and a test of late writes depends on that.
 pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<Answer>) {
     let injection = lock(&shared.script).decide(&call, Instant::now());
     let fault = injection.as_ref().map(|injection| injection.kind);
@@ -75,7 +76,7 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             answer
         }
         Some(Effect::ApplyLate(gate)) => {
-            // Counted first, so that whoever sees the cut sees the count.
+            // Counted first, so that a test that sees the cut sees the count.
             happened();
             drop(reply);
             gate.pass().await;

@@ -28,8 +28,9 @@ pub(super) enum Refusal {
     NothingFound,
 }
 
-/// The code of a throttled statement in a batch: `BatchStatementErrorCodeEnum::ProvisionedThroughputExceeded`. Unlike the
-/// exception of a whole call it has no `Exception` at its end.
+/// The code of a throttled statement in a batch:
+/// `BatchStatementErrorCodeEnum::ProvisionedThroughputExceeded`. Unlike the exception of a whole call it has
+/// no `Exception` at its end.
 pub(super) const STATEMENT_THROTTLED: &str = "ProvisionedThroughputExceeded";
 
 /// The sentence DynamoDB says when it throttles.
@@ -42,18 +43,35 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
     let bad = StatusCode::BAD_REQUEST;
     let (status, family, code, message) = match refusal {
         Refusal::Page(status) => return page(status),
-        Refusal::NothingFound => return json(StatusCode::OK, r#"{"Items":[],"Count":0,"ScannedCount":0}"#.into()),
-        Refusal::Code(code) => (bad, DYNAMODB, code, "(injected)"),
-        Refusal::Statement => (bad, COMMON, "ValidationException", "Statement wasn't well formed, can't be processed (injected)"),
-        Refusal::Throttled => (bad, DYNAMODB, "ProvisionedThroughputExceededException", THROTTLED),
-        Refusal::ServerError => {
-            (StatusCode::INTERNAL_SERVER_ERROR, DYNAMODB, "InternalServerError", "Internal server error (injected)")
+        Refusal::NothingFound => {
+            return json(StatusCode::OK, r#"{"Items":[],"Count":0,"ScannedCount":0}"#.into());
         }
-        Refusal::UnknownOperation => (bad, COMMON, "UnknownOperationException", "Unknown operation (injected)"),
-        Refusal::ExpiredToken => (bad, COMMON, "ExpiredTokenException", "The security token included in the request is expired"),
+        Refusal::Code(code) => (bad, DYNAMODB, code, "(injected)"),
+        Refusal::Statement => (
+            bad,
+            COMMON,
+            "ValidationException",
+            "Statement wasn't well formed, can't be processed (injected)",
+        ),
+        Refusal::Throttled => (bad, DYNAMODB, "ProvisionedThroughputExceededException", THROTTLED),
+        Refusal::ServerError => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            DYNAMODB,
+            "InternalServerError",
+            "Internal server error (injected)",
+        ),
+        Refusal::UnknownOperation => {
+            (bad, COMMON, "UnknownOperationException", "Unknown operation (injected)")
+        }
+        Refusal::ExpiredToken => {
+            (bad, COMMON, "ExpiredTokenException", "The security token included in the request is expired")
+        }
         Refusal::AccessDenied => (bad, COMMON, "AccessDeniedException", "User is not authorized (injected)"),
     };
-    json(status, serde_json::json!({ "__type": format!("{family}#{code}"), "message": message }).to_string().into())
+    json(
+        status,
+        serde_json::json!({ "__type": format!("{family}#{code}"), "message": message }).to_string().into(),
+    )
 }
 
 /// What a proxy says that wants a password, or a mesh that has nowhere to go.

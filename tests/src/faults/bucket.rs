@@ -1,4 +1,4 @@
-//! A token bucket: so many write units a second, with a second's worth in reserve.
+//! A token bucket: a number of write units a second, with a second's worth in reserve.
 
 use tokio::time::Instant;
 
@@ -23,7 +23,8 @@ impl Bucket {
         }
         self.filled_at = Some(now);
         let mut taken = 0;
-        // A hundred items at most in one call, so counting down is cheap, and exact where a division would need casts.
+        // A hundred items at most in one call, so counting down is cheap, and exact where a division would
+        // need casts.
         let cost = f64::from(u32::try_from(cost).unwrap_or(u32::MAX));
         while taken < items && self.units >= cost {
             self.units -= cost;
@@ -47,6 +48,10 @@ mod tests {
         assert_eq!(bucket.take(25, 1, start), 0);
         assert_eq!(bucket.take(25, 1, start + Duration::from_millis(500)), 5);
         assert_eq!(bucket.take(25, 1, start + Duration::from_secs(60)), 10);
-        assert_eq!(bucket.take(1, 20, start + Duration::from_secs(120)), 0, "a transaction too large never fits");
+        assert_eq!(
+            bucket.take(1, 20, start + Duration::from_secs(120)),
+            0,
+            "a transaction too large never fits"
+        );
     }
 }

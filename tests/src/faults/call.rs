@@ -15,14 +15,15 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(parts: Parts, body: Bytes) -> Self {
-        // `X-Amz-Target: DynamoDB_20120810.PutItem`; a request without it gets an empty operation, which no rule names.
+        // `X-Amz-Target: DynamoDB_20120810.PutItem`; a request without it gets an empty operation, which no
+        // rule names.
         let target = parts.headers.get("x-amz-target").and_then(|value| value.to_str().ok());
         let operation = target.and_then(|target| target.rsplit('.').next()).unwrap_or_default().to_owned();
         Call { operation, parts, body }
     }
 
-    /// Whether the call is about `table`. Batches and PartiQL carry the name as a key of an object or inside a
-    /// statement, so there it may stand anywhere, as a whole word.
+    /// Whether the call is about `table`. Batches and PartiQL carry the name as a key of an object or inside
+    /// a statement, so there it may stand anywhere, as a whole word.
     pub(super) fn names(&self, table: &str) -> bool {
         if table.is_empty() {
             return false;
@@ -37,7 +38,8 @@ impl Call {
         })
     }
 
-    /// The first table the call names, for the record. Cheap and good enough for the requests our own code sends.
+    /// The first table the call names, for the record. Cheap and good enough for the requests our own code
+    /// sends.
     pub(super) fn table(&self) -> Option<String> {
         let (opening, closing) = match self.operation.as_str() {
             "BatchWriteItem" | "BatchGetItem" => ("\"RequestItems\":{\"", "\""),
@@ -57,7 +59,11 @@ impl Call {
             "PutItem" | "UpdateItem" | "DeleteItem" => (1, 1),
             "ExecuteStatement" => (usize::from(!self.selects(|body| body.get("Statement"))), 1),
             "BatchWriteItem" => (self.count(|body| body.get("RequestItems")), 1),
-            "BatchExecuteStatement" if self.selects(|body| body.get("Statements")?.get(0)?.get("Statement")) => (0, 1),
+            "BatchExecuteStatement"
+                if self.selects(|body| body.get("Statements")?.get(0)?.get("Statement")) =>
+            {
+                (0, 1)
+            }
             "BatchExecuteStatement" => (self.count(|body| body.get("Statements")), 1),
             "TransactWriteItems" => (self.count(|body| body.get("TransactItems")), 2),
             "ExecuteTransaction" => (self.count(|body| body.get("TransactStatements")), 2),
@@ -89,7 +95,8 @@ impl Call {
         self.is_partiql() || matches!(self.operation.as_str(), "BatchWriteItem" | "BatchGetItem")
     }
 
-    /// The entries of a list, or of all the lists of an object (the requests of a batch stand under their tables).
+    /// The entries of a list, or of all the lists of an object (the requests of a batch stand under their
+    /// tables).
     fn count(&self, list: impl Fn(&Value) -> Option<&Value>) -> usize {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         match list(&body) {
@@ -143,12 +150,18 @@ mod tests {
     fn a_read_writes_nothing() {
         check("GetItem", r#"{"TableName":"logs","Key":{}}"#, "logs", (0, 1));
         check("ExecuteStatement", r#"{"Statement":"SELECT * FROM \"logs\""}"#, "logs", (0, 1));
-        check("BatchExecuteStatement", r#"{"Statements":[{"Statement":"select * from \"logs\""}]}"#, "logs", (0, 1));
+        check(
+            "BatchExecuteStatement",
+            r#"{"Statements":[{"Statement":"select * from \"logs\""}]}"#,
+            "logs",
+            (0, 1),
+        );
     }
 
     #[test]
     fn a_batch_writes_all_its_items() {
-        let body = r#"{"RequestItems":{"logs":[{"PutRequest":{}},{"DeleteRequest":{}}],"pay":[{"PutRequest":{}}]}}"#;
+        let body =
+            r#"{"RequestItems":{"logs":[{"PutRequest":{}},{"DeleteRequest":{}}],"pay":[{"PutRequest":{}}]}}"#;
         check("BatchWriteItem", body, "logs", (3, 1));
         assert!(call("BatchWriteItem", body).names("pay"));
     }

@@ -13,8 +13,8 @@ pub struct Counts {
     injected: BTreeMap<(FaultKind, String), u64>,
     /// Requests the emulator answered (a duplicate counts twice).
     pub forwarded: u64,
-    /// Requests the emulator could not be asked, or whose answer could not be understood; their connections were cut. Not
-    /// a fault that anybody scripted: a test whose emulator stays up asserts zero.
+    /// Requests the emulator could not be asked, or whose answer could not be understood; their connections
+    /// were cut. Not a fault that anybody scripted: a test whose emulator stays up asserts zero.
     pub upstream_failures: u64,
 }
 
@@ -29,8 +29,8 @@ impl Counts {
         self.seen.values().sum()
     }
 
-    /// How often the fault happened. A fault counts when it has happened: a lost reply once the write is applied, a
-    /// duplicate after the second, a delay when the request stands at the gate.
+    /// How often the fault happened. A fault counts when it has happened: a lost reply once the write is
+    /// applied, a duplicate after the second, a delay when the request stands at the gate.
     pub fn injected(&self, kind: FaultKind) -> u64 {
         self.injected.iter().filter(|((fault, _), _)| *fault == kind).map(|(_, count)| count).sum()
     }

@@ -2,16 +2,17 @@
 
 use super::gate::Gate;
 
-/// One way for a call to fail. Faults that make sense for some operations only (see [`Fault::fits`]) leave the others alone.
+/// One way for a call to fail. Faults that make sense for some operations only (see [`Fault::fits`]) leave
+/// the others alone.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// The whole call is refused with `ProvisionedThroughputExceededException`; nothing is applied.
     Throttle,
-    /// So many statements of a `BatchExecuteStatement` are withheld and answered with a throttling error each, in their
-    /// places; the others are applied. The call itself is a 200.
+    /// This number of statements of a `BatchExecuteStatement` are withheld and answered with a throttling
+    /// error each, in their places; the others are applied. The call itself is a 200.
     ThrottleStatements(usize),
-    /// So many requests of a `BatchWriteItem` or keys of a `BatchGetItem` come back as unprocessed. When that is all of
-    /// them the call is refused as throttled, as the real one does.
+    /// This number of requests of a `BatchWriteItem` or keys of a `BatchGetItem` come back as unprocessed.
+    /// When that is all of them the call is refused as throttled, as the real one does.
     Unprocessed(usize),
     /// `InternalServerError`, status 500; nothing is applied.
     ServerError,
@@ -19,11 +20,11 @@ pub enum Fault {
     Unavailable,
     /// The request is applied, then the connection is cut: the client cannot know.
     LoseReply,
-    /// The request is held at the gate, then goes on and is answered as usual. It belongs to the network, not to its sender:
-    /// when the sender gives up meanwhile, it is applied all the same.
+    /// The request is held at the gate, then goes on and is answered as usual. It belongs to the network, not
+    /// to its sender: when the sender gives up meanwhile, it is applied all the same.
     Delay(Gate),
-    /// The connection is cut at once, but the request is still on its way: it is applied when the gate lets it, long after
-    /// the sender gave up and perhaps wrote something newer.
+    /// The connection is cut at once, but the request is still on its way: it is applied when the gate lets
+    /// it, long after the sender gave up and perhaps wrote something newer.
     AnswerThenApplyLate(Gate),
     /// The request is applied twice, one after the other; the first answer is given.
     Duplicate,
@@ -33,22 +34,26 @@ pub enum Fault {
     ExpiredToken,
     /// `AccessDeniedException`.
     AccessDenied,
-    /// At most so many write units a second, with a second's worth in reserve; an item counts as one unit whatever its size,
-    /// two in a transaction. What is over the rate is throttled the way the operation does it: in part if it is a batch.
+    /// At most this number of write units a second, with a second's worth in reserve; an item counts as one
+    /// unit whatever its size, two in a transaction. What is over the rate is throttled the way the operation
+    /// does it: in part if it is a batch.
     WriteUnits(u32),
     /// The page of a proxy, a firewall or a load balancer, with this HTTP status; nothing is applied.
     Page(u16),
-    /// The request is applied, and answered with such a page all the same: a 503 of a mesh that lost the answer.
+    /// The request is applied, and answered with such a page all the same: a 503 of a mesh that lost the
+    /// answer.
     PageAfter(u16),
-    /// The whole call is refused with this code (`ReplicatedWriteConflictException`, `RequestTimeTooSkewed`, …), status 400; nothing
-    /// is applied.
+    /// The whole call is refused with this code (`ReplicatedWriteConflictException`, `RequestTimeTooSkewed`,
+    /// …), status 400; nothing is applied.
     Code(&'static str),
-    /// At most so many calls a second, with a second's worth in reserve, as DescribeStream and GetRecords have it; what is over the
-    /// rate is refused with `LimitExceededException`.
+    /// At most this number of calls a second, with a second's worth in reserve, as DescribeStream and
+    /// GetRecords have it; what is over the rate is refused with `LimitExceededException`.
     Calls(u32),
-    /// A statement of more than so many characters is refused, and its batch with it, as DynamoDB does above 8,192.
+    /// A statement of more characters than this is refused, and its batch with it, as DynamoDB does above
+    /// 8,192.
     LongStatements(usize),
-    /// A statement with more than so many parameters is refused, and its batch with it: an endpoint with half of PartiQL.
+    /// A statement with more parameters than this is refused, and its batch with it: an endpoint with half of
+    /// PartiQL.
     FewParameters(usize),
     /// A query of an index is answered with nothing: the index has not caught up.
     EmptyIndex,
@@ -115,7 +120,9 @@ impl Fault {
             }
             Fault::EmptyIndex => operation == "Query",
             Fault::Unprocessed(_) => matches!(operation, "BatchWriteItem" | "BatchGetItem"),
-            Fault::NoPartiQl => matches!(operation, "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction"),
+            Fault::NoPartiQl => {
+                matches!(operation, "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction")
+            }
             _ => true,
         }
     }

@@ -20,7 +20,11 @@ struct Inner {
 impl Gate {
     /// A closed gate.
     pub fn new() -> Self {
-        Gate(Arc::new(Inner { permits: Semaphore::new(0), held: watch::Sender::new(0), done: watch::Sender::new(0) }))
+        Gate(Arc::new(Inner {
+            permits: Semaphore::new(0),
+            held: watch::Sender::new(0),
+            done: watch::Sender::new(0),
+        }))
     }
 
     /// Lets `count` requests through: those waiting in the order they came, then the next to come.
@@ -38,8 +42,8 @@ impl Gate {
         reached(&self.0.held, count).await;
     }
 
-    /// Waits until `count` requests in all went through the gate and came back from the emulator: they are applied, unless
-    /// the emulator refused them or was gone.
+    /// Waits until `count` requests in all went through the gate and came back from the emulator: they are
+    /// applied, unless the emulator refused them or was gone.
     pub async fn until_done(&self, count: u64) {
         reached(&self.0.done, count).await;
     }

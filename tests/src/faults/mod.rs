@@ -1,10 +1,12 @@
 //! A proxy that makes a DynamoDB emulator fail in the ways the real one does.
 //!
-//! An emulator answers at once, never throttles and never loses a reply; what we claim about lost, late, repeated and
-//! partly refused writes would go untested. So tests put a [`FaultProxy`] between the AWS SDK and the emulator and script it:
+//! An emulator answers at once, never throttles and never loses a reply; what we claim about lost, late,
+//! repeated and partly refused writes would go untested. So tests put a [`FaultProxy`] between the AWS SDK
+//! and the emulator and script it:
 //!
 //! - a **call** is one request as it came in: operation, table, body;
-//! - a **rule** says which calls ([`Rule::on`], [`Rule::table`]), which of those ([`Rule::times`], [`Rule::every`], …), and the fault;
+//! - a **rule** says which calls ([`Rule::on`], [`Rule::table`]), which of those ([`Rule::times`],
+//!   [`Rule::every`], …), and the fault;
 //! - a **fault** is what goes wrong; [`FaultKind`] is its data-free twin, for counting;
 //! - a **gate** is where a request waits until the test lets it go on: tests order events, they never sleep;
 //! - **counts** prove that the fault did happen: a test of a fault that never fired proves nothing.
@@ -21,10 +23,10 @@
 //! # }
 //! ```
 //!
-//! Modules in reading order: [`fault`] and [`rules`] (what a test writes), `call` (what a request asks), `answers` and
-//! `partial` (what is said instead), `bucket` (the rate limit), `gate`, `counts`, then `upstream`, `act` and `proxy`, which
-//! do the work. Decisions are pure (`rules`, `partial`); only the last three touch a socket. [`source`] is the same idea
-//! between sqlx and PostgreSQL.
+//! Modules in reading order: [`fault`] and [`rules`] (what a test writes), `call` (what a request asks),
+//! `answers` and `partial` (what is said instead), `bucket` (the rate limit), `gate`, `counts`, then
+//! `upstream`, `act` and `proxy`, which do the work. Decisions are pure (`rules`, `partial`); only the last
+//! three touch a socket. [`source`] is the same idea between sqlx and PostgreSQL.
 
 mod act;
 mod answers;

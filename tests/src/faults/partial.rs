@@ -1,8 +1,9 @@
 //! A batch of which only a part goes on.
 //!
-//! [`split`] takes requests out of a batch, evenly spread rather than off its end (a caller that assumes "the first `n` went
-//! through" must be caught), and [`Split::merge`] puts them back into the answer as refused. Bodies pass through a JSON value,
-//! which changes the order of keys and nothing else: DynamoDB's numbers are strings on the wire.
+//! [`split`] takes requests out of a batch, evenly spread rather than off its end (a caller that assumes "the
+//! first `n` went through" must be caught), and [`Split::merge`] puts them back into the answer as refused.
+//! Bodies pass through a JSON value, which changes the order of keys and nothing else: DynamoDB's numbers are
+//! strings on the wire.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -25,36 +26,38 @@ enum Withheld {
     Requests { field: &'static str, by_table: Map<String, Value> },
 }
 
-/// Withholds `count` requests of a batch. `None` if there is nothing to split: not a batch, or not one that we understand;
-/// the emulator will say what is wrong with it.
+/// Withholds `count` requests of a batch. `None` if there is nothing to split: not a batch, or not one that
+/// we understand; the emulator will say what is wrong with it.
 pub(super) fn split(operation: &str, body: &[u8], count: usize) -> Option<Split> {
     let mut body: Map<String, Value> = serde_json::from_slice(body).ok()?;
     match operation {
         "BatchExecuteStatement" => {
             let statements = body.get_mut("Statements")?.as_array_mut()?;
-            let out: Vec<bool> = (0..statements.len()).map(|at| is_withheld(at, statements.len(), count)).collect();
+            let out: Vec<bool> =
+                (0..statements.len()).map(|at| is_withheld(at, statements.len(), count)).collect();
             take(statements, &mut out.iter().copied());
             let forward = (!statements.is_empty()).then(|| to_bytes(&body));
             Some(Split { forward, withheld: Withheld::Statements(out) })
         }
         "BatchWriteItem" => split_requests(body, count, "UnprocessedItems", |table| table.as_array_mut()),
-        "BatchGetItem" => {
-            split_requests(body, count, "UnprocessedKeys", |table| table.get_mut("Keys").and_then(Value::as_array_mut))
-        }
+        "BatchGetItem" => split_requests(body, count, "UnprocessedKeys", |table| {
+            table.get_mut("Keys").and_then(Value::as_array_mut)
+        }),
         _ => None,
     }
 }
 
 impl Split {
-    /// The answer to the whole batch, from the emulator's answer to the part that was forwarded. `None` if that answer is not
-    /// what such a batch is answered with.
+    /// The answer to the whole batch, from the emulator's answer to the part that was forwarded. `None` if
+    /// that answer is not what such a batch is answered with.
     pub(super) fn merge(self, answer: &[u8]) -> Option<Bytes> {
         let mut answer: Map<String, Value> = serde_json::from_slice(answer).ok()?;
         match self.withheld {
             Withheld::Statements(out) => {
                 let given = answer.get_mut("Responses")?.as_array_mut()?;
                 let mut given = std::mem::take(given).into_iter();
-                let responses = out.into_iter().map(|withheld| if withheld { Some(throttled()) } else { given.next() });
+                let responses =
+                    out.into_iter().map(|withheld| if withheld { Some(throttled()) } else { given.next() });
                 let responses = responses.collect::<Option<Vec<Value>>>()?;
                 if given.next().is_some() {
                     return None;
@@ -74,8 +77,8 @@ impl Split {
         Some(to_bytes(&answer))
     }
 
-    /// The answer when everything was withheld: all statements throttled one by one. Batches of items have none, they are
-    /// refused as a whole.
+    /// The answer when everything was withheld: all statements throttled one by one. Batches of items have
+    /// none, they are refused as a whole.
     pub(super) fn all_withheld(self) -> Option<Bytes> {
         match self.withheld {
             Withheld::Statements(_) => self.merge(br#"{"Responses":[]}"#),
@@ -158,10 +161,15 @@ mod tests {
         let body = json!({ "Statements": (0..5).map(|n| json!({ "Statement": n.to_string() })).collect::<Vec<_>>() });
         let split = split("BatchExecuteStatement", body.to_string().as_bytes(), 2).expect("a batch");
         let forward = parse(split.forward.as_ref().expect("three go on"));
-        let went_on: Vec<&str> =
-            forward["Statements"].as_array().expect("a list").iter().filter_map(|s| s["Statement"].as_str()).collect();
+        let went_on: Vec<&str> = forward["Statements"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|s| s["Statement"].as_str())
+            .collect();
         assert_eq!(went_on, ["0", "1", "3"]);
-        let upstream = json!({ "Responses": went_on.iter().map(|n| json!({ "TableName": n })).collect::<Vec<_>>() });
+        let upstream =
+            json!({ "Responses": went_on.iter().map(|n| json!({ "TableName": n })).collect::<Vec<_>>() });
         let merged = parse(&split.merge(upstream.to_string().as_bytes()).expect("an answer"));
         for (at, response) in merged["Responses"].as_array().expect("a list").iter().enumerate() {
             if [2, 4].contains(&at) {

@@ -24,7 +24,8 @@ use super::upstream::{BODY_BYTES_MAX, BoxError, Upstream};
 
 /// A proxy between the AWS SDK and an emulator. Without rules it forwards what it is sent.
 ///
-/// Requests held at a gate when the proxy goes, stopped or dropped, are lost on the way: they are never applied.
+/// Requests held at a gate when the proxy goes, stopped or dropped, are lost on the way: they are never
+/// applied.
 #[derive(Debug)]
 pub struct FaultProxy {
     shared: Arc<Shared>,
@@ -45,13 +46,15 @@ pub(super) struct Shared {
 }
 
 impl FaultProxy {
-    /// Listens on a free port of 127.0.0.1 and forwards to the emulator at `upstream_url` (`http://127.0.0.1:8000`).
+    /// Listens on a free port of 127.0.0.1 and forwards to the emulator at `upstream_url`
+    /// (`http://127.0.0.1:8000`).
     ///
     /// # Errors
     ///
     /// If the address is not one of plain HTTP, or no port is free.
     pub async fn start(upstream_url: &str) -> io::Result<FaultProxy> {
-        let upstream = Upstream::new(upstream_url).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let upstream = Upstream::new(upstream_url)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let shared = Arc::new(Shared {
             upstream,
             script: Mutex::default(),
@@ -91,13 +94,14 @@ impl FaultProxy {
         self.shared.counts.borrow().seen(operation)
     }
 
-    /// Waits until the counts are as `wanted`: how a test waits for something to have happened, instead of sleeping.
+    /// Waits until the counts are as `wanted`: how a test waits for something to have happened, instead of
+    /// sleeping.
     pub async fn until(&self, wanted: impl FnMut(&Counts) -> bool) {
         // The sender lives in `self`, so it cannot be gone.
         let _ = self.shared.counts.subscribe().wait_for(wanted).await.map(drop);
     }
 
-    /// Waits until the fault has happened so many times in all.
+    /// Waits until the fault has happened `times` times in all.
     pub async fn until_injected(&self, kind: FaultKind, times: u64) {
         self.until(|counts| counts.injected(kind) >= times).await;
     }
@@ -112,7 +116,8 @@ impl FaultProxy {
         lock(&self.shared.recorder).kept.clone()
     }
 
-    /// Stops listening, cuts all connections, drops the calls under way, and returns when all of that is done.
+    /// Stops listening, cuts all connections, drops the calls under way, and returns when all of that is
+    /// done.
     pub async fn stop(mut self) {
         self.stop.take();
         if let Err(error) = (&mut self.listener).await
@@ -154,7 +159,8 @@ async fn listen(socket: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::
 
 /// One connection of a client, one call after the other.
 async fn converse(stream: TcpStream, shared: Arc<Shared>) {
-    // Without it, an answer in two segments may wait 40 ms for the client's delayed acknowledgement. Only speed is at stake.
+    // Without it, an answer in two segments may wait 40 ms for the client's delayed acknowledgement. Only
+    // speed is at stake.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| answer(Arc::clone(&shared), request));
     // An error is how a connection is cut: by us on purpose, or by the client.
@@ -188,7 +194,8 @@ fn no_panic(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// No code panics while it holds one of these locks, and if it did, a half-done count is no reason to fail another test.
+/// No code panics while it holds one of these locks, and if it did, a half-done count is no reason to fail
+/// another test.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

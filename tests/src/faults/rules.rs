@@ -13,8 +13,9 @@ use super::partial::{self, Split};
 
 /// A fault and the calls it happens to: all of them, unless the rule is narrowed.
 ///
-/// A call is tried against the rules in the order they were scripted, and the first that applies decides. A rule counts the
-/// calls that it was tried against and that match its operation and table; those taken by an earlier rule it never sees.
+/// A call is tried against the rules in the order they were scripted, and the first that applies decides. A
+/// rule counts the calls that it was tried against and that match its operation and table; those taken by an
+/// earlier rule it never sees.
 #[derive(Debug)]
 pub struct Rule {
     fault: Fault,
@@ -43,12 +44,25 @@ impl Rule {
     /// If a partial fault withholds nothing: such a rule would count as fired without doing anything.
     #[track_caller]
     pub fn new(fault: Fault) -> Self {
-        assert!(!matches!(fault, Fault::ThrottleStatements(0) | Fault::Unprocessed(0)), "{fault:?} withholds nothing");
+        assert!(
+            !matches!(fault, Fault::ThrottleStatements(0) | Fault::Unprocessed(0)),
+            "{fault:?} withholds nothing"
+        );
         let bucket = match fault {
             Fault::WriteUnits(per_second) | Fault::Calls(per_second) => Some(Bucket::new(per_second)),
             _ => None,
         };
-        Rule { fault, operations: Vec::new(), table: None, after: 0, pick: Pick::All, limit: None, bucket, matched: 0, fired: 0 }
+        Rule {
+            fault,
+            operations: Vec::new(),
+            table: None,
+            after: 0,
+            pick: Pick::All,
+            limit: None,
+            bucket,
+            matched: 0,
+            fired: 0,
+        }
     }
 
     /// Only this operation (`PutItem`); said again, that one too.
@@ -72,7 +86,7 @@ impl Rule {
         self
     }
 
-    /// At most so many times.
+    /// At most this number of times.
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
         self.limit = Some(count);
@@ -99,8 +113,8 @@ impl Rule {
         self
     }
 
-    /// Each matching call with probability `p`. The draws follow from the seed; which call gets which draw follows from the
-    /// order of arrival.
+    /// Each matching call with probability `p`. The draws follow from the seed; which call gets which draw
+    /// follows from the order of arrival.
     ///
     /// # Panics
     ///
@@ -172,7 +186,9 @@ impl Rule {
                 let over = call.statements().iter().any(|(_, parameters)| parameters > most);
                 return over.then_some(Effect::Refuse(Refusal::Statement));
             }
-            Fault::EmptyIndex => return call.asks_an_index().then_some(Effect::Refuse(Refusal::NothingFound)),
+            Fault::EmptyIndex => {
+                return call.asks_an_index().then_some(Effect::Refuse(Refusal::NothingFound));
+            }
         })
     }
 
@@ -183,7 +199,10 @@ impl Rule {
         let bucket = self.bucket.as_mut()?;
         if in_parts {
             let over = items - bucket.take(items, cost, now);
-            return (over > 0).then(|| partial::split(&call.operation, &call.body, over)).flatten().map(Effect::Withhold);
+            return (over > 0)
+                .then(|| partial::split(&call.operation, &call.body, over))
+                .flatten()
+                .map(Effect::Withhold);
         }
         let applied = items == 0 || bucket.take(1, items * cost, now) == 1;
         (!applied).then_some(Effect::Refuse(Refusal::Throttled))
@@ -290,7 +309,10 @@ mod tests {
         let two = call("BatchWriteItem", r#"{"RequestItems":{"logs":[1,2]}}"#);
         assert!(script.decide(&two, now).is_none(), "two of three units");
         let effect = script.decide(&two, now).map(|injection| injection.effect);
-        assert!(matches!(effect, Some(Effect::Withhold(split)) if split.forward.is_some()), "one of two goes on");
+        assert!(
+            matches!(effect, Some(Effect::Withhold(split)) if split.forward.is_some()),
+            "one of two goes on"
+        );
         let effect = script.decide(&put("logs"), now).map(|injection| injection.effect);
         assert!(matches!(effect, Some(Effect::Refuse(Refusal::Throttled))));
         assert!(script.decide(&call("GetItem", "{}"), now).is_none(), "reads are free");

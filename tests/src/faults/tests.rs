@@ -42,7 +42,10 @@ impl Upstream {
         Upstream { url, bodies, _tasks: tasks }
     }
 
-    async fn answer(seen: Arc<Mutex<Vec<Value>>>, request: Request<Incoming>) -> hyper::Result<Response<Full<Bytes>>> {
+    async fn answer(
+        seen: Arc<Mutex<Vec<Value>>>,
+        request: Request<Incoming>,
+    ) -> hyper::Result<Response<Full<Bytes>>> {
         let trace = request.headers().get("x-trace").cloned();
         let body = request.into_body().collect().await?.to_bytes();
         let body: Value = serde_json::from_slice(&body).expect("JSON");
@@ -51,7 +54,9 @@ impl Upstream {
         seen.push(body);
         let answer = json!({ "Number": seen.len(), "Responses": vec![json!({}); statements] });
         let mut answer = Response::new(Full::new(Bytes::from(answer.to_string())));
-        answer.headers_mut().extend(trace.map(|trace| (hyper::header::HeaderName::from_static("x-trace"), trace)));
+        answer
+            .headers_mut()
+            .extend(trace.map(|trace| (hyper::header::HeaderName::from_static("x-trace"), trace)));
         Ok(answer)
     }
 
@@ -114,7 +119,10 @@ async fn without_rules_everything_goes_through_unchanged() {
     assert_eq!((world.proxy.seen("PutItem"), world.proxy.counts().seen_in_all()), (1, 2));
     let recorded = world.proxy.recorded();
     assert_eq!(recorded.len(), 1, "no more is kept than was asked for");
-    assert_eq!((recorded[0].table.as_deref(), &recorded[0].body[..]), (Some("logs"), put(1).to_string().as_bytes()));
+    assert_eq!(
+        (recorded[0].table.as_deref(), &recorded[0].body[..]),
+        (Some("logs"), put(1).to_string().as_bytes())
+    );
 }
 
 /// A refusal reaches the client as status and code, and the emulator not at all.
@@ -249,7 +257,8 @@ async fn an_emulator_that_is_gone_is_counted_apart_from_faults() {
 #[tokio::test]
 async fn a_stopped_proxy_answers_nobody_and_applies_nothing_late() {
     let gate = Gate::new();
-    let World { upstream, proxy, client } = World::new([Rule::new(Fault::AnswerThenApplyLate(gate.clone()))]).await;
+    let World { upstream, proxy, client } =
+        World::new([Rule::new(Fault::AnswerThenApplyLate(gate.clone()))]).await;
     let url = proxy.endpoint_url();
     let request = || Request::post(&url).body(Full::default()).expect("a request");
     assert!(client.request(request()).await.is_err());

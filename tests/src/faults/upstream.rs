@@ -39,10 +39,12 @@ impl Upstream {
 
     /// Forwards a call, with another body if one is given, and reads the whole answer.
     ///
-    /// Headers go on as they came, the signature included: a changed body no longer matches it, and emulators do not look.
+    /// Headers go on as they came, the signature included: a changed body no longer matches it, and emulators
+    /// do not look.
     pub(super) async fn forward(&self, call: &Call, body: Option<Bytes>) -> Result<Answer, BoxError> {
         let path = call.parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let uri = Uri::builder().scheme("http").authority(self.authority.clone()).path_and_query(path).build()?;
+        let uri =
+            Uri::builder().scheme("http").authority(self.authority.clone()).path_and_query(path).build()?;
         let mut request = Request::new(Full::new(body.unwrap_or_else(|| call.body.clone())));
         *request.method_mut() = call.parts.method.clone();
         *request.uri_mut() = uri;

@@ -14,7 +14,8 @@ use lockstep_postgres::{Source, SourceOptions};
 
 use super::{LOGS, PAYMENTS, World};
 
-/// A sweeper that sweeps once, when there is nothing yet: what a test leaves half-done stays so until the test sweeps.
+/// A sweeper that sweeps once, when there is nothing yet: what a test leaves half-done stays so until the
+/// test sweeps.
 pub fn sweeping_never() -> SweeperOptions {
     SweeperOptions { every_ms: 3_600_000, age_ms_min: 3_600_000 }
 }
@@ -39,7 +40,8 @@ impl World {
         Migration::start(source, self.target.clone(), tables, writes, sweeper)
     }
 
-    /// An application in a process of its own, as far as the product can tell: it connects by itself and is registered.
+    /// An application in a process of its own, as far as the product can tell: it connects by itself and is
+    /// registered.
     pub async fn registered_app(
         &self,
         source: SourceOptions,
@@ -66,8 +68,8 @@ impl World {
     }
 }
 
-/// A future that is dropped where it stands when it was polled so many times: a process that dies between two steps, for
-/// each number another two. `None` says that it was.
+/// A future that is dropped where it stands when it was polled a given number of times: a process that dies
+/// between two steps, for each number another two. `None` says that it was.
 pub struct CutShort<F> {
     future: Option<Pin<Box<F>>>,
     polls_left: usize,

@@ -1,5 +1,5 @@
-//! Stores that are set back to what they were: the source as a database is, with everything that Lockstep wrote about itself; a
-//! target table as DynamoDB restores it, or in place.
+//! Stores that are set back to what they were: the source as a database is, with everything that Lockstep
+//! wrote about itself; a target table as DynamoDB restores it, or in place.
 
 use lockstep_core::{Attributes, TargetKey};
 use lockstep_postgres::TableBinding;
@@ -33,14 +33,18 @@ impl World {
     pub async fn restore_source(&mut self, backup: SourceBackup) {
         let name = self.database();
         let database = backup.database;
-        self.away(&[format!("DROP DATABASE {name} WITH (FORCE)"), format!("ALTER DATABASE {database} RENAME TO {name}")]).await;
+        self.away(&[
+            format!("DROP DATABASE {name} WITH (FORCE)"),
+            format!("ALTER DATABASE {database} RENAME TO {name}"),
+        ])
+        .await;
     }
 
     fn database(&self) -> String {
         self.connect_options().get_database().expect("a database of our own").to_owned()
     }
 
-    /// Runs SQL on the cluster while nobody is in this world's database.
+    /// Runs SQL on the cluster while no session is in this world's database.
     async fn away(&mut self, statements: &[String]) {
         let name = self.database();
         self.source.close().await;
@@ -52,14 +56,18 @@ impl World {
             done.unwrap_or_else(|error| panic!("{sql}: {error}"));
         };
         run(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
-        run(format!("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")).await;
+        run(format!(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'"
+        ))
+        .await;
         for sql in statements {
             run(sql.clone()).await;
         }
         run(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
         admin.close().await.expect("closes");
         self.source = connect_source(self.source_options().url, &self.options).await;
-        self.strangers = PgPoolOptions::new().max_connections(12).connect(&self.url).await.expect("strangers connect");
+        self.strangers =
+            PgPoolOptions::new().max_connections(12).connect(&self.url).await.expect("strangers connect");
     }
 
     /// Copies a target table as it is now.
@@ -67,7 +75,8 @@ impl World {
         TableBackup { items: self.everything(&binding.target_name).await }
     }
 
-    /// Makes a target table anew under the same name, as DynamoDB restores a backup: it is another table then.
+    /// Creates a target table again under the same name, as DynamoDB restores a backup: it is another table
+    /// then.
     pub async fn restore_table(&self, binding: &TableBinding, backup: &TableBackup) {
         self.drop_table(binding).await;
         let (target, name) = (&self.plain_target, &binding.target_name);
@@ -77,7 +86,13 @@ impl World {
 
     /// Deletes a target table.
     pub async fn drop_table(&self, binding: &TableBinding) {
-        self.plain_target.client().delete_table().table_name(&binding.target_name).send().await.expect("deleted");
+        self.plain_target
+            .client()
+            .delete_table()
+            .table_name(&binding.target_name)
+            .send()
+            .await
+            .expect("deleted");
     }
 
     /// Sets a target table back in place, as some servers that speak DynamoDB's protocol can.
@@ -85,7 +100,14 @@ impl World {
         let name = &binding.target_name;
         for item in self.everything(name).await {
             let key = TargetKey::of(&item).expect("every item has a key").to_attributes();
-            self.plain_target.client().delete_item().table_name(name).set_key(Some(key)).send().await.expect("deleted");
+            self.plain_target
+                .client()
+                .delete_item()
+                .table_name(name)
+                .set_key(Some(key))
+                .send()
+                .await
+                .expect("deleted");
         }
         self.put_all(name, &backup.items).await;
     }

@@ -1,5 +1,5 @@
-//! The one PostgreSQL of a test process. Starting it costs more than a second, so all tests share it; each has a database of
-//! its own in it, and advisory locks, phases and journals are a database's own.
+//! The one PostgreSQL of a test process. Starting it costs more than a second, so all tests share it; each
+//! has a database of its own in it, and advisory locks, phases and journals are a database's own.
 
 use lockstep_embedded::{Postgres, PostgresOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -24,7 +24,8 @@ async fn start() -> Postgres {
     let mut connection = PgConnection::connect(cluster.url()).await.expect("the cluster answers");
     create(&mut connection, &format!("CREATE DATABASE {TEMPLATE}")).await;
     connection.close().await.expect("closes");
-    let mut template = PgConnection::connect(&url_of(&cluster, TEMPLATE)).await.expect("the template answers");
+    let mut template =
+        PgConnection::connect(&url_of(&cluster, TEMPLATE)).await.expect("the template answers");
     lockstep_sample::load::create_tables(&mut template).await.expect("the sample's tables");
     // A database that someone is connected to cannot be a template.
     template.close().await.expect("closes");

@@ -1,4 +1,5 @@
-//! DynamoOnly as an application makes it: the phase set past every gate, and items written under versions of its epoch.
+//! DynamoOnly as an application makes it: the phase set past every gate, and items written under versions of
+//! its epoch.
 
 use std::sync::Arc;
 
@@ -34,7 +35,10 @@ impl World {
     pub async fn delete_item<T: MigratableTable>(&self, table: &T, key: &T::Key, epoch: Epoch) -> Version {
         let key = table.target_key(key).expect("a key");
         let version = self.next_version(T::NAME, &key, epoch).await;
-        self.plain_target.put_guarded(T::NAME, tombstone(key, version), version).await.expect("the emulator writes");
+        self.plain_target
+            .put_guarded(T::NAME, tombstone(key, version), version)
+            .await
+            .expect("the emulator writes");
         version
     }
 
@@ -45,7 +49,11 @@ impl World {
     }
 
     /// Runs the reverse feed of both tables.
-    pub async fn feed(&self, until: FeedUntil, cancel: &CancellationToken) -> lockstep_coordinator::Result<FeedSummary> {
+    pub async fn feed(
+        &self,
+        until: FeedUntil,
+        cancel: &CancellationToken,
+    ) -> lockstep_coordinator::Result<FeedSummary> {
         let migration = self.migration();
         let progress = Arc::new(FeedProgress::new(&migration.tables));
         reverse_feed(&migration, &migration.options.reverse_feed, until, &progress, cancel).await

@@ -1,4 +1,5 @@
-//! Three applications that write without end, each its own rows, and hold every answer against what they were told before.
+//! Three applications that write without end, each its own rows, and hold every answer against what they were
+//! told before.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,7 +54,8 @@ impl Fleet {
         let mut applications = Vec::new();
         for number in 1..=APPLICATIONS {
             let writes = WriteOptions { inline_timeout_ms: 3_000, ..WriteOptions::default() };
-            let app = world.registered_app(world.source_options(), writes, ReadOptions::default(), lease).await;
+            let app =
+                world.registered_app(world.source_options(), writes, ReadOptions::default(), lease).await;
             let writer = Writer {
                 payments: app.store::<Payments>(),
                 shared: Arc::clone(&shared),
@@ -72,7 +74,7 @@ impl Fleet {
         self.shared.acknowledged[phase as usize].load(Ordering::Relaxed)
     }
 
-    /// Writes of which nobody can say how they ended.
+    /// Writes whose outcome is unknown.
     pub fn unknown(&self) -> u64 {
         self.shared.unknown.load(Ordering::Relaxed)
     }
@@ -94,13 +96,14 @@ impl Fleet {
         guard
     }
 
-    /// I7: every write that was acknowledged is in PostgreSQL. To be called while nobody writes.
+    /// I7: every write that was acknowledged is in PostgreSQL. Called while no application writes.
     ///
     /// # Panics
     /// When one is not.
     pub async fn assert_in_source(&self, world: &World) {
         let sql = "SELECT payment_id, transaction_reference FROM payments";
-        let found: Vec<(i64, Option<String>)> = sqlx::query_as(sql).fetch_all(world.strangers()).await.expect("rows");
+        let found: Vec<(i64, Option<String>)> =
+            sqlx::query_as(sql).fetch_all(world.strangers()).await.expect("rows");
         let found: BTreeMap<i64, Option<String>> = found.into_iter().collect();
         for (id, expected) in self.shared.rows.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let row = found.get(id).cloned().flatten();
@@ -135,7 +138,7 @@ struct Writer {
     shared: Arc<Shared>,
     rng: StdRng,
     ids: Vec<i64>,
-    /// The id that takes the place of one whose state nobody knows.
+    /// The id that takes the place of one whose state is unknown.
     next: i64,
     written: u64,
 }
@@ -159,7 +162,9 @@ impl Writer {
         if let Ok(found) = self.payments.get(&key).await {
             let found = found.and_then(|row| row.transaction_reference);
             if found != expected {
-                self.wrong(format!("I7: payment {id} was acknowledged as {expected:?} and reads as {found:?}"));
+                self.wrong(format!(
+                    "I7: payment {id} was acknowledged as {expected:?} and reads as {found:?}"
+                ));
             }
         }
         self.written += 1;
@@ -168,7 +173,10 @@ impl Writer {
             0 => (self.payments.delete(id).await, None),
             1 | 2 if expected.is_some() => {
                 let set = text.clone();
-                (self.payments.update(id, move |row| row.transaction_reference = Some(set.clone())).await, Some(text))
+                (
+                    self.payments.update(id, move |row| row.transaction_reference = Some(set.clone())).await,
+                    Some(text),
+                )
             }
             _ => (self.payments.put(&row(id, &text)).await, Some(text)),
         };
@@ -177,7 +185,7 @@ impl Writer {
                 self.shared.acknowledged[outcome.control.phase as usize].fetch_add(1, Ordering::Relaxed);
                 self.shared.rows.lock().unwrap_or_else(PoisonError::into_inner).insert(id, state);
             }
-            // Nobody may be told either way (I8): nobody looks at that row again.
+            // No caller may be told either way (I8): no read looks at that row again.
             Err(error) if error.kind == Kind::Unknown => {
                 self.shared.unknown.fetch_add(1, Ordering::Relaxed);
                 self.shared.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);

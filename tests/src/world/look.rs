@@ -33,17 +33,19 @@ impl World {
     /// # Errors
     /// PostgreSQL's.
     pub async fn try_value(&self, sql: &str) -> Result<bool, sqlx::Error> {
-        let found: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(self.strangers()).await?;
+        let found: Option<bool> =
+            sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(self.strangers()).await?;
         Ok(found.unwrap_or(false))
     }
 
     /// Pending keys of a table, as PostgreSQL prints them, and their versions.
     pub async fn pending(&self, table: &str) -> BTreeMap<String, Version> {
-        let rows: Vec<(String, i64)> = sqlx::query_as("SELECT key::text, version FROM lockstep.pending WHERE table_name = $1")
-            .bind(table)
-            .fetch_all(self.strangers())
-            .await
-            .expect("the pending set is there");
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT key::text, version FROM lockstep.pending WHERE table_name = $1")
+                .bind(table)
+                .fetch_all(self.strangers())
+                .await
+                .expect("the pending set is there");
         rows.into_iter().map(|(key, version)| (key, Version(version))).collect()
     }
 

@@ -1,9 +1,10 @@
 //! One pair of stores, and what a test does with it.
 //!
-//! In reading order: this file (the stores), `app` (an application's handle), `cluster` (the one PostgreSQL of the process), `rows` (SQL that writes rows),
-//! `look` (what is in the stores), `work` (backfill, relay, steps), `truth` (moved past every gate),
-//! `fleet` (applications that write and check without end),
-//! `backup` (stores set back), `dynamo_only` (items as applications write them there, the reverse feed), `wait` (bounded waiting), `naive` (the independent checker).
+//! In reading order: this file (the stores), `app` (an application's handle), `cluster` (the one PostgreSQL
+//! of the process), `rows` (SQL that writes rows), `look` (what is in the stores), `work` (backfill, relay,
+//! steps), `truth` (moved past every gate), `fleet` (applications that write and check without end), `backup`
+//! (stores set back), `dynamo_only` (items as applications write them there, the reverse feed), `wait`
+//! (bounded waiting), `naive` (the independent checker).
 
 mod app;
 mod backup;
@@ -119,19 +120,32 @@ impl World {
             true => Some(FaultProxy::start(dynamo.endpoint_url()).await.expect("the proxy starts")),
             false => None,
         };
-        let endpoint = proxy.as_ref().map_or_else(|| dynamo.endpoint_url().to_owned(), FaultProxy::endpoint_url);
+        let endpoint =
+            proxy.as_ref().map_or_else(|| dynamo.endpoint_url().to_owned(), FaultProxy::endpoint_url);
         let source_proxy = match options.source_proxied {
             true => Some(SourceProxy::start(address_of(&url)).await.expect("the proxy starts")),
             false => None,
         };
-        let product_url = source_proxy.as_ref().map_or_else(|| url.clone(), |proxy| at_address(&url, proxy.address()));
+        let product_url =
+            source_proxy.as_ref().map_or_else(|| url.clone(), |proxy| at_address(&url, proxy.address()));
         let source = connect_source(product_url, &options).await;
         let target = Target::connect(target_options(endpoint, &options)).await;
         // Checkers are no product: what they ask of a busy machine may take its time.
         let patient = WorldOptions { request_timeout: Duration::from_secs(30), ..options.clone() };
         let plain_target = Target::connect(target_options(dynamo.endpoint_url().to_owned(), &patient)).await;
-        let strangers = PgPoolOptions::new().max_connections(12).connect(&url).await.expect("strangers connect");
-        Self { source, target, plain_target, dynamo: Some(dynamo), url, proxy, source_proxy, strangers, options }
+        let strangers =
+            PgPoolOptions::new().max_connections(12).connect(&url).await.expect("strangers connect");
+        Self {
+            source,
+            target,
+            plain_target,
+            dynamo: Some(dynamo),
+            url,
+            proxy,
+            source_proxy,
+            strangers,
+            options,
+        }
     }
 
     /// The URL of the source, with its password.
@@ -164,7 +178,10 @@ impl World {
 
     /// How the product reaches the source: through the proxy, if there is one.
     pub fn source_options(&self) -> SourceOptions {
-        let url = self.source_proxy.as_ref().map_or_else(|| self.url.clone(), |proxy| at_address(&self.url, proxy.address()));
+        let url = self
+            .source_proxy
+            .as_ref()
+            .map_or_else(|| self.url.clone(), |proxy| at_address(&self.url, proxy.address()));
         source_options(url, &self.options)
     }
 
@@ -221,7 +238,10 @@ impl World {
     /// # Errors
     /// PostgreSQL's.
     pub async fn try_sql(&self, sql: &str) -> Result<u64, sqlx::Error> {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.strangers).await.map(|done| done.rows_affected())
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&self.strangers)
+            .await
+            .map(|done| done.rows_affected())
     }
 
     /// The strangers' pool, for queries that return something.

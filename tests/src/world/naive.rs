@@ -1,9 +1,11 @@
-//! The naive checker: both sides read whole, put into maps, compared. It shares nothing with the validator but the codecs.
+//! The naive checker: both sides read whole, put into maps, compared. It shares nothing with the validator
+//! but the codecs.
 
 use std::collections::BTreeMap;
 
 use lockstep_core::{
-    AnyTable, Attributes, Fields, MigratableTable, Row, TargetKey, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE, is_tombstone, version_of,
+    AnyTable, Attributes, Fields, MigratableTable, Row, TargetKey, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,
+    is_tombstone, version_of,
 };
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
@@ -16,8 +18,12 @@ impl World {
     ///
     /// A row that the target cannot hold must have no live item, and be a dead letter.
     pub async fn disagreements(&self) -> Vec<String> {
-        let mut wrong: Vec<String> =
-            self.differences().await.into_iter().map(|(table, place, what)| format!("{table}: {place} {what}")).collect();
+        let mut wrong: Vec<String> = self
+            .differences()
+            .await
+            .into_iter()
+            .map(|(table, place, what)| format!("{table}: {place} {what}"))
+            .collect();
         wrong.extend(self.uncounted_dead_letters(&IntegrationLogs::default()).await);
         wrong.extend(self.uncounted_dead_letters(&Payments::default()).await);
         wrong
@@ -50,7 +56,10 @@ impl World {
             };
             match T::decode(&item) {
                 Err(reason) => differ(&place, format!("does not decode: {reason}")),
-                Ok(found) => row.differing(&found).iter().for_each(|column| differ(&place, format!("differs in {column}"))),
+                Ok(found) => row
+                    .differing(&found)
+                    .iter()
+                    .for_each(|column| differ(&place, format!("differs in {column}"))),
             }
             // Attributes that are no columns are derived, so they are equal to the letter.
             let is_derived = |name: &str| {
@@ -68,17 +77,24 @@ impl World {
 
     async fn uncounted_dead_letters<T: MigratableTable>(&self, table: &T) -> Option<String> {
         let (_, unholdable) = self.rows(table).await;
-        let dead_letters: i64 =
-            self.value(&format!("SELECT count(*) FROM lockstep.dead_letters WHERE table_name = '{}'", T::NAME)).await;
-        (dead_letters != unholdable)
-            .then(|| format!("{}: {unholdable} rows cannot be held, but there are {dead_letters} dead letters", T::NAME))
+        let dead_letters: i64 = self
+            .value(&format!("SELECT count(*) FROM lockstep.dead_letters WHERE table_name = '{}'", T::NAME))
+            .await;
+        (dead_letters != unholdable).then(|| {
+            format!(
+                "{}: {unholdable} rows cannot be held, but there are {dead_letters} dead letters",
+                T::NAME
+            )
+        })
     }
 
-    /// Every row that the target can hold, by where it belongs, with the item it should be; and how many it cannot hold.
+    /// Every row that the target can hold, by where it belongs, with the item it should be; and how many it
+    /// cannot hold.
     async fn rows<T: MigratableTable>(&self, table: &T) -> (BTreeMap<String, (T::Row, Attributes)>, i64) {
         let columns: Vec<&str> = AnyTable::columns(table).iter().map(|column| column.name).collect();
         let sql = format!("SELECT {} FROM {}", columns.join(", "), T::NAME);
-        let found = sqlx::query(AssertSqlSafe(sql)).fetch_all(self.strangers()).await.expect("the source reads");
+        let found =
+            sqlx::query(AssertSqlSafe(sql)).fetch_all(self.strangers()).await.expect("the source reads");
         let (mut rows, mut unholdable) = (BTreeMap::new(), 0);
         for found in &found {
             let row = Fields::of_query(found, 0, T::Row::from_fields);

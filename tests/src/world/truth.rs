@@ -25,7 +25,7 @@ impl World {
     /// Decides that the truth moves to the target, and no more.
     pub async fn decide_target(&self) -> Epoch {
         let mut transaction = self.source.begin("testing").await.expect("begins");
-        take_exclusive(&mut transaction, LOCK_TIMEOUT).await.expect("nobody writes");
+        take_exclusive(&mut transaction, LOCK_TIMEOUT).await.expect("no application writes");
         let epoch = flip_to_target(&mut transaction, &self.control()).await.expect("from HybridRead");
         transaction.commit().await.expect("commits");
         epoch
@@ -47,7 +47,9 @@ impl World {
         let record = self.control().record().await.expect("read").expect("a record");
         let paused = self.control().pause_writes(record.epoch).await.expect("paused");
         let tables = self.tables();
-        flip_to_source(&self.source, &self.control(), &tables, paused, LOCK_TIMEOUT).await.expect("moved back")
+        flip_to_source(&self.source, &self.control(), &tables, paused, LOCK_TIMEOUT)
+            .await
+            .expect("moved back")
     }
 
     /// A world in DynamoOnly, with capture on and history moved.
@@ -82,11 +84,13 @@ impl World {
 
     /// An application that PostgreSQL is down for.
     pub async fn app_without_source(&self, lease: Duration) -> Migration {
-        Migration::connect(self.production(&nowhere(), lease)).await.expect("DynamoDB says that the truth is there")
+        Migration::connect(self.production(&nowhere(), lease))
+            .await
+            .expect("DynamoDB says that the truth is there")
     }
 }
 
 /// A PostgreSQL that is down: nothing listens there, and nothing can, for the port is reserved.
 pub fn nowhere() -> String {
-    "postgres://nobody:nothing@127.0.0.1:1/none".to_owned()
+    "postgres://absent:nothing@127.0.0.1:1/none".to_owned()
 }

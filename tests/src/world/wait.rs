@@ -16,7 +16,11 @@ const LOOK: Duration = Duration::from_millis(5);
 #[track_caller]
 pub fn within<T>(limit: Duration, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = Location::caller();
-    async move { tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("took more than {limit:?} at {caller}")) }
+    async move {
+        tokio::time::timeout(limit, future)
+            .await
+            .unwrap_or_else(|_| panic!("took more than {limit:?} at {caller}"))
+    }
 }
 
 /// Looks again and again until `holds` says yes.
@@ -24,7 +28,10 @@ pub fn within<T>(limit: Duration, future: impl Future<Output = T>) -> impl Futur
 /// # Panics
 /// When it does not within `PATIENCE`, at the caller's place.
 #[track_caller]
-pub fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) -> impl Future<Output = ()> {
+pub fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    mut holds: impl FnMut() -> F,
+) -> impl Future<Output = ()> {
     let caller = Location::caller();
     async move {
         let deadline = Instant::now() + PATIENCE;

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    BackfillOptions, BackfillSummary, Coordinator, GateResult, Migration, Observer, Options, Progress, RelayOptions,
-    RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, Watch, relay,
+    BackfillOptions, BackfillSummary, Coordinator, GateResult, Migration, Observer, Options, Progress,
+    RelayOptions, RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, Watch, relay,
 };
 use lockstep_core::Phase;
 use lockstep_dynamo::streams::FollowOptions;
@@ -43,7 +43,11 @@ impl World {
             tables: self.tables(),
             actor: "test".to_owned(),
             options: Options {
-                backfill: BackfillOptions { ranges_per_table: 8, chunk_bytes: 16 * 1024, ..BackfillOptions::default() },
+                backfill: BackfillOptions {
+                    ranges_per_table: 8,
+                    chunk_bytes: 16 * 1024,
+                    ..BackfillOptions::default()
+                },
                 relay: RelayOptions { idle_pause: Duration::from_millis(10), ..RelayOptions::default() },
                 steps: StepOptions {
                     lock_pause: Duration::from_millis(50),
@@ -121,12 +125,14 @@ impl World {
             let cancel = CancellationToken::new();
             let relayed = relay(&migration, RelayUntil::Empty, &progress, &cancel);
             let relayed = tokio::time::timeout(PATIENCE, relayed).await;
-            let relayed = relayed.unwrap_or_else(|_| panic!("the pending set did not empty within {PATIENCE:?} (at {caller})"));
+            let relayed = relayed.unwrap_or_else(|_| {
+                panic!("the pending set did not empty within {PATIENCE:?} (at {caller})")
+            });
             relayed.unwrap_or_else(|error| panic!("the relay failed: {error} (at {caller})"))
         }
     }
 
-    /// Compares both stores, knowing that nobody writes.
+    /// Compares both stores, knowing that no application writes.
     pub async fn validate(&self) -> Report {
         let options = ValidateOptions {
             quiescent: true,
@@ -136,7 +142,8 @@ impl World {
         };
         let tables = self.tables();
         let progress = lockstep_validator::Progress::new(&tables);
-        validate(&self.source, &self.plain_target, &tables, &options, &progress, &CancellationToken::new()).await
+        validate(&self.source, &self.plain_target, &tables, &options, &progress, &CancellationToken::new())
+            .await
     }
 
     /// Validates and records the verdict for the gates, as the command does.
@@ -148,7 +155,8 @@ impl World {
         report
     }
 
-    /// Waits for what PostgreSQL still does for callers that are gone: whoever was cut short may have sent its COMMIT.
+    /// Waits for what PostgreSQL still does for callers that are gone: one that was cut short may have sent
+    /// its COMMIT.
     #[track_caller]
     pub fn until_nobody_writes(&self) -> impl Future<Output = ()> + '_ {
         let ended = "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
@@ -156,7 +164,8 @@ impl World {
         eventually("every transaction has ended", move || self.value::<bool>(ended))
     }
 
-    /// I10: with faults gone, the pending set empties and both stores agree, by the validator and by the naive checker.
+    /// I10: with faults gone, the pending set empties and both stores agree, by the validator and by the
+    /// naive checker.
     ///
     /// # Panics
     /// When they do not, with what is wrong, at the caller's place.

@@ -1,5 +1,5 @@
-//! Writing a row in one round trip: only while what the store believes of the phase is so, and never otherwise than the long
-//! way would have done it.
+//! Writing a row in one round trip: only while what the store believes of the phase is so, and never
+//! otherwise than the long way would have done it.
 
 use std::time::Duration;
 
@@ -23,7 +23,10 @@ async fn who_believes_in_a_phase_that_is_over_writes_under_the_present_one() {
     let world = World::start().await;
     let coordinator = world.migrated_to(Phase::PostgresOnly).await;
     let store = world.log_store();
-    assert!(matches!(store.put(&row(1, "u")).await.expect("written").target, Delivery::NotDue), "it knows the phase now");
+    assert!(
+        matches!(store.put(&row(1, "u")).await.expect("written").target, Delivery::NotDue),
+        "it knows the phase now"
+    );
     // Behind the store's back and within its lease: a step by itself would wait for that.
     let mut flip = world.source.begin("flipping").await.expect("a transaction");
     let epoch = flip_phase(&mut flip, Phase::DualWrite).await.expect("flipped");
@@ -60,9 +63,16 @@ async fn a_write_that_waits_for_a_step_goes_by_the_phase_after_it() {
     let world = World::start().await;
     let coordinator = world.migrated_to(Phase::PostgresOnly).await;
     let (put, update) = (world.log_store(), world.log_store());
-    assert!(matches!(put.put(&row(1, "u")).await.expect("written").target, Delivery::NotDue), "it knows the phase now");
-    assert!(matches!(update.put(&row(2, "u")).await.expect("written").target, Delivery::NotDue), "and so does this one");
-    // The step has the barrier and has not committed: whoever read the phase before the barrier, would read the old one.
+    assert!(
+        matches!(put.put(&row(1, "u")).await.expect("written").target, Delivery::NotDue),
+        "it knows the phase now"
+    );
+    assert!(
+        matches!(update.put(&row(2, "u")).await.expect("written").target, Delivery::NotDue),
+        "and so does this one"
+    );
+    // The step has the barrier and has not committed: a write that read the phase before the barrier would
+    // read the old one.
     let mut flip = world.source.begin("flipping").await.expect("a transaction");
     take_exclusive(&mut flip, Duration::from_secs(5)).await.expect("the barrier");
     let epoch = flip_phase(&mut flip, Phase::DualWrite).await.expect("flipped");
@@ -89,7 +99,8 @@ async fn a_default_of_repeatable_read_is_no_way_round_the_barrier() {
     let alter = "ALTER DATABASE %I SET default_transaction_isolation = ''repeatable read''";
     world.sql(&format!("DO $$ BEGIN EXECUTE format('{alter}', current_database()); END $$")).await;
     let source = world.another_source().await;
-    let shown: String = sqlx::query_scalar("SHOW transaction_isolation").fetch_one(source.pool()).await.expect("shown");
+    let shown: String =
+        sqlx::query_scalar("SHOW transaction_isolation").fetch_one(source.pool()).await.expect("shown");
     assert_eq!(shown, "read committed", "sessions of ours set it");
     // A session that does not is refused by the function, before anything is written.
     let mut session = source.pool().begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.expect("begun");

@@ -1,4 +1,5 @@
-//! The backfill: whatever the target does it is slower and nothing is lost, and what is finished is never read again.
+//! The backfill: whatever the target does it is slower and nothing is lost, and what is finished is never
+//! read again.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -31,7 +32,11 @@ async fn history_moves_whole_and_each_row_is_read_once() {
     let summaries = backfill(&coordinator).await;
     for (table, rows) in [(LOGS, 1_700), (PAYMENTS, 300)] {
         let summary = of(&summaries, table);
-        assert_eq!((summary.rows_read, summary.rows_written, summary.rows_present), (rows, rows, 0), "{table}");
+        assert_eq!(
+            (summary.rows_read, summary.rows_written, summary.rows_present),
+            (rows, rows, 0),
+            "{table}"
+        );
         assert_eq!((summary.load_path, summary.dead_letters), (LoadPath::GuardedBatch, 0));
         assert!(summary.ranges > 1, "{table} is cut into ranges");
         assert_eq!(rows_read(&world, table).await, rows as i64);
@@ -54,9 +59,12 @@ async fn check(fault: Fault, operation: &str, every: u64) {
     let settled: u64 = summaries.iter().map(|summary| summary.rows_written + summary.rows_present).sum();
     assert_eq!(settled, 1_100, "{kind:?}");
     let progress = coordinator.progress();
-    let (throttles, lost): (u64, u64) =
-        progress.tables.iter().fold((0, 0), |(t, l), table| (t + table.throttles(), l + table.lost_replies()));
-    let throttling = matches!(kind, FaultKind::Throttle | FaultKind::ThrottleStatements | FaultKind::WriteUnits);
+    let (throttles, lost): (u64, u64) = progress
+        .tables
+        .iter()
+        .fold((0, 0), |(t, l), table| (t + table.throttles(), l + table.lost_replies()));
+    let throttling =
+        matches!(kind, FaultKind::Throttle | FaultKind::ThrottleStatements | FaultKind::WriteUnits);
     assert_eq!(throttles > 0, throttling, "{kind:?}: {throttles} throttles counted");
     let loses = matches!(kind, FaultKind::LoseReply | FaultKind::Unavailable | FaultKind::ServerError);
     assert_eq!(lost > 0, loses, "{kind:?}: {lost} lost replies counted");
@@ -115,11 +123,17 @@ async fn a_late_write_of_history_does_not_undo_a_newer_state() {
     world.sql(&logs(1, 20)).await;
     let coordinator = world.prepared().await;
     let gate = Gate::new();
-    world
-        .proxy()
-        .script(Rule::new(Fault::AnswerThenApplyLate(gate.clone())).on("BatchExecuteStatement").table(LOGS).after(1).times(1));
+    world.proxy().script(
+        Rule::new(Fault::AnswerThenApplyLate(gate.clone()))
+            .on("BatchExecuteStatement")
+            .table(LOGS)
+            .after(1)
+            .times(1),
+    );
     backfill(&coordinator).await;
-    world.sql("UPDATE integration_logs SET user_id = 'newer'; DELETE FROM integration_logs WHERE log_id > 10").await;
+    world
+        .sql("UPDATE integration_logs SET user_id = 'newer'; DELETE FROM integration_logs WHERE log_id > 10")
+        .await;
     world.relay_until_empty().await;
     gate.open();
     within(Duration::from_secs(10), gate.until_done(1)).await;
@@ -147,7 +161,9 @@ async fn what_is_behind_a_watermark_is_never_read_again() {
     world.sql(&logs(1, 4_000)).await;
     let coordinator = world.prepared().await;
     let (gate, cancel) = (Gate::new(), CancellationToken::new());
-    world.proxy().script(Rule::new(Fault::Delay(gate.clone())).on("BatchExecuteStatement").table(LOGS).after(90));
+    world
+        .proxy()
+        .script(Rule::new(Fault::Delay(gate.clone())).on("BatchExecuteStatement").table(LOGS).after(90));
     let (broken_off, ()) = tokio::join!(coordinator.backfill(&cancel), async {
         gate.until_held(1).await;
         cancel.cancel();
@@ -158,14 +174,25 @@ async fn what_is_behind_a_watermark_is_never_read_again() {
     gate.open();
     let before = world.source.ranges(LOGS).await.expect("ranges");
     let settled = rows_read(&world, LOGS).await;
-    assert!(before.iter().any(|range| range.done) && before.iter().any(|range| !range.done), "it was broken off midway");
+    assert!(
+        before.iter().any(|range| range.done) && before.iter().any(|range| !range.done),
+        "it was broken off midway"
+    );
     let coordinator = world.coordinator().await;
     let summaries = backfill(&coordinator).await;
     let summary = of(&summaries, LOGS);
     assert_eq!(summary.ranges_resumed, before.iter().filter(|range| range.done).count() as u64);
-    assert_eq!((summary.rows_resumed, summary.rows_read), (settled as u64, 4_000 - settled as u64), "I4: read once in all");
+    assert_eq!(
+        (summary.rows_resumed, summary.rows_read),
+        (settled as u64, 4_000 - settled as u64),
+        "I4: read once in all"
+    );
     for (then, now) in before.iter().zip(world.source.ranges(LOGS).await.expect("ranges")) {
-        assert!(now.done && (!then.done || now.rows_read == then.rows_read), "range {} was read again", then.number);
+        assert!(
+            now.done && (!then.done || now.rows_read == then.rows_read),
+            "range {} was read again",
+            then.number
+        );
     }
     world.assert_converged().await;
 }
@@ -186,7 +213,11 @@ async fn a_coordinator_that_is_dropped_midway_is_taken_over() {
     world.proxy().clear();
     gate.open();
     let next = world.coordinator().await;
-    assert!(next.recovered().iter().any(|what| what.contains("`backfill` was broken off")), "{:?}", next.recovered());
+    assert!(
+        next.recovered().iter().any(|what| what.contains("`backfill` was broken off")),
+        "{:?}",
+        next.recovered()
+    );
     backfill(&next).await;
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
     world.assert_converged().await;
@@ -201,7 +232,8 @@ async fn writers_who_go_on_meanwhile_lose_nothing() {
     world.sql("SELECT setval(pg_get_serial_sequence('payments', 'payment_id'), 500)").await;
     let stop = CancellationToken::new();
     let options = |seed| WriterOptions { seed, per_second: NonZeroU32::new(300).expect("not zero") };
-    let writers = [1, 2].map(|seed| tokio::spawn(write_until(world.connect_options(), options(seed), stop.clone())));
+    let writers =
+        [1, 2].map(|seed| tokio::spawn(write_until(world.connect_options(), options(seed), stop.clone())));
     let coordinator = world.prepared().await;
     backfill(&coordinator).await;
     stop.cancel();
@@ -218,7 +250,9 @@ async fn a_second_coordinator_is_refused_while_the_first_works() {
     let world = World::start().await;
     let first = world.prepared().await;
     match Coordinator::open(world.migration()).await {
-        Err(Error::Store(e)) => assert!(e.kind == Kind::Busy && e.message.contains("another Lockstep coordinator"), "{e}"),
+        Err(Error::Store(e)) => {
+            assert!(e.kind == Kind::Busy && e.message.contains("another Lockstep coordinator"), "{e}")
+        }
         other => panic!("two coordinators: {:?}", other.map(|_| ())),
     }
     first.close().await;

@@ -88,7 +88,8 @@ async fn of_many_who_change_the_same_status_exactly_one_does() {
     assert_eq!(won.len(), 1, "exactly one wins");
     assert_eq!(world.value::<String>("SELECT payment_status FROM payments").await, won[0]);
     assert!(matches!(Payments::update_status(&settle, 404, "Pending", "Failed").await, Ok(Swap::NotFound)));
-    let unknown = Payments::update_status(&settle, 1, "Pending", "Vanished").await.expect_err("no such status");
+    let unknown =
+        Payments::update_status(&settle, 1, "Pending", "Vanished").await.expect_err("no such status");
     assert_eq!(unknown.kind, Kind::Invalid);
     world.assert_converged().await;
 }

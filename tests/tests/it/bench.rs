@@ -1,4 +1,5 @@
-//! What the benchmarks measure is what they say: the prepared pages hold the rows, and the comparison reads all of them.
+//! What the benchmarks measure is what they say: the prepared pages hold the rows, and the comparison reads
+//! all of them.
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ async fn prepared_pages_agree_with_the_rows_but_for_what_was_spoiled() {
     world.sql(&logs(1, 5_300)).await;
     for (segments, spoiled) in [(8, 0), (2, 7)] {
         let source = worker::connect(world.url()).await.expect("connects");
-        let pages = Arc::new(Pages::prepare(&source, &worker::binding(), segments, spoiled).await.expect("pages"));
+        let pages =
+            Arc::new(Pages::prepare(&source, &worker::binding(), segments, spoiled).await.expect("pages"));
         assert_eq!(pages.items, 5_300);
         let requests = pages.requests();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -27,7 +29,10 @@ async fn prepared_pages_agree_with_the_rows_but_for_what_was_spoiled() {
         let serving = tokio::spawn(NullTarget::new().replaying(Arc::clone(&pages)).serve(listener, stopped));
         let compared = compare(world.url(), &format!("http://{address}")).await.expect("compares");
         let all = 5_300;
-        assert_eq!((compared.rows, compared.items, compared.equal, compared.findings), (all, all, all - spoiled, spoiled));
+        assert_eq!(
+            (compared.rows, compared.items, compared.equal, compared.findings),
+            (all, all, all - spoiled, spoiled)
+        );
         assert!(compared.buckets_differing <= spoiled && compared.buckets >= 4_096);
         let raw = replay(address, &requests, 2, requests.len()).await.expect("replays");
         assert_eq!((raw.requests, raw.refused), (6, 0));

@@ -1,5 +1,6 @@
-//! I16: until completion, what one store accepts the other can hold. What cannot be held is refused to its writer as PostgreSQL
-//! would refuse it; what comes round the writers is set aside by name, and the rows after it follow.
+//! I16: until completion, what one store accepts the other can hold. What cannot be held is refused to its
+//! writer as PostgreSQL would refuse it; what comes round the writers is set aside by name, and the rows
+//! after it follow.
 
 use std::time::Duration;
 
@@ -56,8 +57,7 @@ fn refused_payments() -> Vec<(&'static str, Payment)> {
 }
 
 /// Columns of the source are narrower than the row struct says.
-const NARROW: &str =
-    "ALTER TABLE integration_logs ALTER COLUMN status_code TYPE varchar(5), ALTER COLUMN correlation_id SET NOT NULL";
+const NARROW: &str = "ALTER TABLE integration_logs ALTER COLUMN status_code TYPE varchar(5), ALTER COLUMN correlation_id SET NOT NULL";
 
 #[track_caller]
 fn refused<R: std::fmt::Debug>(outcome: Result<WriteOutcome<R>, Error>, what: &str) {
@@ -89,21 +89,41 @@ async fn what_postgresql_would_refuse_is_refused_to_the_writer_and_nothing_is_wr
     for (code, row) in refused_payments() {
         refused(payments.put(&row).await, code);
         let sink = std::sync::Arc::new(OperationLogs::of("payments"));
-        let together = Operation::run(&app, sink, "Settle", "op", async |operation| operation.put(&payments, &row).await);
+        let together = Operation::run(&app, sink, "Settle", "op", async |operation| {
+            operation.put(&payments, &row).await
+        });
         assert!(together.await.is_err(), "{code}");
     }
     let after = (world.items(LOGS).await, world.items(PAYMENTS).await);
     let of_operations = after.0.iter().filter(|item| !before.0.contains(item)).count();
     assert_eq!(after.1, before.1);
-    assert!(after.0.len() >= before.0.len() && of_operations <= 2 * refused_payments().len(), "only what operations log");
+    assert!(
+        after.0.len() >= before.0.len() && of_operations <= 2 * refused_payments().len(),
+        "only what operations log"
+    );
     // PostgreSQL says the same of each of them, and takes what is as deep as a writer may have it.
-    for (text, code) in [(deep(150_000), "54001"), (r#"["\u0000"]"#.to_owned(), "22P05"), ("1e999999".to_owned(), "22003")] {
-        let error = sqlx::query("SELECT $1::text::jsonb").bind(text).execute(world.strangers()).await.expect_err(code);
-        assert_eq!(error.into_database_error().and_then(|e| e.code().map(|c| c.into_owned())).as_deref(), Some(code));
+    for (text, code) in
+        [(deep(150_000), "54001"), (r#"["\u0000"]"#.to_owned(), "22P05"), ("1e999999".to_owned(), "22003")]
+    {
+        let error = sqlx::query("SELECT $1::text::jsonb")
+            .bind(text)
+            .execute(world.strangers())
+            .await
+            .expect_err(code);
+        assert_eq!(
+            error.into_database_error().and_then(|e| e.code().map(|c| c.into_owned())).as_deref(),
+            Some(code)
+        );
     }
     for text in [deep(6_000), "[1e131071, 1e-16383]".to_owned()] {
-        sqlx::query("SELECT $1::text::jsonb").bind(&text).execute(world.strangers()).await.expect("PostgreSQL takes it");
-        logs.put(&IntegrationLog { response_data: document(&text), ..correlated(901, "u") }).await.expect("so do we");
+        sqlx::query("SELECT $1::text::jsonb")
+            .bind(&text)
+            .execute(world.strangers())
+            .await
+            .expect("PostgreSQL takes it");
+        logs.put(&IntegrationLog { response_data: document(&text), ..correlated(901, "u") })
+            .await
+            .expect("so do we");
     }
     app.shutdown().await;
 }
@@ -119,7 +139,8 @@ async fn a_short_text_is_padded_as_its_column_pads_it_and_the_way_back_stays_ope
     }
     let app = world.app_without_source(Duration::from_secs(10)).await;
     let store = app.store::<Payments>();
-    let put = store.put(&Payment { currency: "US".to_owned(), ..payment_row(50, 1, "r") }).await.expect("taken");
+    let put =
+        store.put(&Payment { currency: "US".to_owned(), ..payment_row(50, 1, "r") }).await.expect("taken");
     assert_eq!(put.row.expect("the row").currency, "US ", "as PostgreSQL would have returned it");
     let updated = store.update(7, |payment| payment.currency = "X  ".to_owned()).await.expect("taken");
     assert_eq!(updated.row.expect("the row").currency, "X  ");
@@ -156,7 +177,8 @@ async fn what_postgresql_cannot_hold_is_set_aside_by_name_and_the_feed_goes_on()
     world.feed_until_drained().await;
     let epoch = world.flip(Phase::DynamoOnly).await;
     let table = IntegrationLogs::default();
-    let noise: String = (0..1_000_u64).map(|n| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    let noise: String =
+        (0..1_000_u64).map(|n| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
     let bad: Vec<IntegrationLog> = refused_logs()
         .into_iter()
         .filter(|(code, _)| *code != "23502")
@@ -172,16 +194,26 @@ async fn what_postgresql_cannot_hold_is_set_aside_by_name_and_the_feed_goes_on()
     beside_a_feed(&world, eventually("the rows after them follow", || world.value::<bool>(&there))).await;
     let letters = world.source.dead_letters(LOGS, 100).await.expect("lists");
     assert_eq!(letters.len(), bad.len(), "{letters:?}");
-    assert!(letters.iter().all(|letter| letter.stage == "reverse-feed" && letter.reason.contains("SQLSTATE")), "{letters:?}");
+    assert!(
+        letters.iter().all(|letter| letter.stage == "reverse-feed" && letter.reason.contains("SQLSTATE")),
+        "{letters:?}"
+    );
     let found = diagnosis(&world).await;
-    assert!(found.findings.iter().any(|f| f.what.contains(&format!("{} rows cannot be held", bad.len()))), "{found:?}");
+    assert!(
+        found.findings.iter().any(|f| f.what.contains(&format!("{} rows cannot be held", bad.len()))),
+        "{found:?}"
+    );
     let migration = world.migration();
     let binding = world.logs_table();
-    let through =
-        async || beside_a_feed(&world, drained(&migration, &binding, Duration::from_secs(8))).await.expect("the stores answer");
+    let through = async || {
+        beside_a_feed(&world, drained(&migration, &binding, Duration::from_secs(8)))
+            .await
+            .expect("the stores answer")
+    };
     let waits = through().await;
     assert!(!waits.through && waits.waits_for[0].contains("PostgreSQL would not have"), "{waits:?}");
-    let acknowledged = world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
+    let acknowledged =
+        world.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
     assert_eq!(acknowledged, bad.len() as u64);
     let now = through().await;
     assert!(now.through, "{now:?}");

@@ -28,12 +28,14 @@ async fn every_kind_of_change_marks_exactly_its_keys() {
     let world = captured().await;
     let (a, b) = (log_key(1, "a"), log_key(1, "b"));
     check(&world, LOGS, &log(1, "a"), &[log_key(1, "a")]).await;
-    check(&world, LOGS, "UPDATE integration_logs SET user_id = 'u' WHERE log_id = 1", &[log_key(1, "a")]).await;
+    check(&world, LOGS, "UPDATE integration_logs SET user_id = 'u' WHERE log_id = 1", &[log_key(1, "a")])
+        .await;
     check(&world, LOGS, "UPDATE integration_logs SET service_name = 'b'", &[a.clone(), b.clone()]).await;
     check(&world, LOGS, "UPDATE integration_logs SET log_id = 2", &[b.clone(), log_key(2, "b")]).await;
     check(&world, LOGS, "UPDATE integration_logs SET user_id = 'v' WHERE log_id = 404", &[]).await;
-    let upsert =
-        |service: &str| format!("{} ON CONFLICT (log_id) DO UPDATE SET service_name = excluded.service_name", log(2, service));
+    let upsert = |service: &str| {
+        format!("{} ON CONFLICT (log_id) DO UPDATE SET service_name = excluded.service_name", log(2, service))
+    };
     check(&world, LOGS, &upsert("c"), &[log_key(2, "b"), log_key(2, "c")]).await;
     check(&world, LOGS, &format!("{} ON CONFLICT DO NOTHING", log(2, "z")), &[]).await;
     check(&world, LOGS, "DELETE FROM integration_logs", &[log_key(2, "c")]).await;
@@ -41,7 +43,8 @@ async fn every_kind_of_change_marks_exactly_its_keys() {
     check(&world, LOGS, &reinsert, &[log_key(3, "d")]).await;
     check(&world, LOGS, &format!("BEGIN; {}; ROLLBACK", log(4, "e")), &[]).await;
     check(&world, PAYMENTS, &payment(1, 7), &[payment_key(1, 7)]).await;
-    check(&world, PAYMENTS, "UPDATE payments SET customer_id = 8", &[payment_key(1, 7), payment_key(1, 8)]).await;
+    check(&world, PAYMENTS, "UPDATE payments SET customer_id = 8", &[payment_key(1, 7), payment_key(1, 8)])
+        .await;
     check(&world, PAYMENTS, "UPDATE payments SET payment_status = 'Failed'", &[payment_key(1, 8)]).await;
 }
 
@@ -50,7 +53,9 @@ async fn copy_and_replica_sessions_are_captured_as_well() {
     let world = captured().await;
     let mut stranger = world.stranger().await;
     let mut copy = stranger
-        .copy_in_raw("COPY integration_logs (log_id, log_type, service_name, is_success, log_timestamp) FROM STDIN")
+        .copy_in_raw(
+            "COPY integration_logs (log_id, log_type, service_name, is_success, log_timestamp) FROM STDIN",
+        )
         .await
         .expect("copies");
     copy.send(format!("1\tCheck\tcopied\ttrue\t{AT}\n").as_bytes()).await.expect("sends");
@@ -81,10 +86,21 @@ async fn sessions_of_other_settings_mark_the_same_key() {
 async fn a_role_without_any_right_on_schema_lockstep_still_writes() {
     let world = captured().await;
     let role = format!("teller_{}", world.url().rsplit_once('/').expect("a URL").1);
-    world.sql(&format!("CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON integration_logs TO {role}")).await;
+    world
+        .sql(&format!(
+            "CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON integration_logs TO {role}"
+        ))
+        .await;
     let mut teller = world.stranger().await;
-    run(&mut teller, &format!("SET ROLE {role}; {}; UPDATE integration_logs SET service_name = 'b'", log(1, "a"))).await;
-    let peek = sqlx::raw_sql("SELECT * FROM lockstep.pending").execute(&mut teller).await.expect_err("no right to look");
+    run(
+        &mut teller,
+        &format!("SET ROLE {role}; {}; UPDATE integration_logs SET service_name = 'b'", log(1, "a")),
+    )
+    .await;
+    let peek = sqlx::raw_sql("SELECT * FROM lockstep.pending")
+        .execute(&mut teller)
+        .await
+        .expect_err("no right to look");
     assert!(peek.to_string().contains("permission denied"), "{peek}");
     let marked: Vec<String> = world.pending(LOGS).await.into_keys().collect();
     assert_eq!(marked, [log_key(1, "a"), log_key(1, "b")]);
@@ -96,9 +112,14 @@ async fn a_role_without_any_right_on_schema_lockstep_still_writes() {
 async fn truncate_is_refused_with_what_to_do() {
     let world = captured().await;
     world.sql(&payment(1, 7)).await;
-    for how in ["TRUNCATE payments", "TRUNCATE customers CASCADE", "SET session_replication_role = replica; TRUNCATE payments"] {
+    for how in [
+        "TRUNCATE payments",
+        "TRUNCATE customers CASCADE",
+        "SET session_replication_role = replica; TRUNCATE payments",
+    ] {
         let mut stranger = world.stranger().await;
-        let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(how.to_owned())).execute(&mut stranger).await.expect_err(how);
+        let refused =
+            sqlx::raw_sql(sqlx::AssertSqlSafe(how.to_owned())).execute(&mut stranger).await.expect_err(how);
         let refused = refused.into_database_error().expect("PostgreSQL's");
         assert!(refused.message().contains("lockstep: TRUNCATE of public.payments is refused"), "{refused}");
         let hint = refused.downcast_ref::<sqlx::postgres::PgDatabaseError>().hint().unwrap_or_default();
@@ -110,7 +131,7 @@ async fn truncate_is_refused_with_what_to_do() {
 /// Flips the phase as a step does, and commits or not.
 async fn flip(world: &World, to: Phase, commit: bool) -> Epoch {
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("no application writes");
     let epoch = flip_phase(&mut transaction, to).await.expect("flips");
     if commit { transaction.commit().await } else { transaction.rollback().await }.expect("ends");
     epoch
@@ -124,7 +145,11 @@ async fn a_snapshot_from_before_a_flip_gets_versions_of_the_new_epoch() {
     assert_eq!(read_control(&mut old).await.expect("a phase").epoch, Epoch::FIRST, "the snapshot is taken");
     let epoch = flip(&world, Phase::DualWrite, true).await;
     run(&mut old, &log(1, "a")).await;
-    assert_eq!(read_control(&mut old).await.expect("a phase").epoch, Epoch::FIRST, "it still sees the old epoch");
+    assert_eq!(
+        read_control(&mut old).await.expect("a phase").epoch,
+        Epoch::FIRST,
+        "it still sees the old epoch"
+    );
     run(&mut old, "COMMIT").await;
     assert_eq!(world.pending(LOGS).await[&log_key(1, "a")].epoch(), epoch);
 }
@@ -151,7 +176,8 @@ async fn versions_of_one_key_grow_in_the_order_of_commits() {
     let version = "SELECT version FROM lockstep.pending";
     let (mut first, mut second) = (world.stranger().await, world.stranger().await);
     run(&mut first, "BEGIN; DELETE FROM integration_logs WHERE log_id = 1").await;
-    let waiter: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut second).await.expect("a backend");
+    let waiter: i32 =
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut second).await.expect("a backend");
     let inserting = tokio::spawn(async move {
         run(&mut second, &format!("BEGIN; {}", log(1, "a"))).await;
         let version: i64 = sqlx::query_scalar(version).fetch_one(&mut second).await.expect("its own mark");

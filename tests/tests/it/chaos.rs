@@ -1,5 +1,5 @@
-//! Everything at once, by a seed: writers by both ways, relays, a backfill, steps to and fro, and a network that fails. Then
-//! the network heals, and I10 must hold without anyone's help.
+//! Everything at once, by a seed: writers by both ways, relays, a backfill, steps to and fro, and a network
+//! that fails. Then the network heals, and I10 must hold without anyone's help.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ fn misbehave(world: &World, seed: u64, late: &Gate) {
     for (n, (fault, p)) in faults.into_iter().enumerate() {
         let throttles = matches!(fault, Fault::Throttle);
         let rule = Rule::new(fault).on("PutItem").probability(p, seed * 100 + n as u64);
-        // Each throttled batch halves the speed of the backfill, and minutes would prove no more than seconds.
+        // Each throttled batch halves the speed of the backfill, and minutes would prove no more than
+        // seconds.
         world.proxy().script(if throttles { rule } else { rule.on("BatchExecuteStatement") });
     }
     world.proxy().script(Rule::new(Fault::ThrottleStatements(5)).after(9).times(1));
@@ -58,7 +59,9 @@ fn store_writer(world: &World, seed: u64, stop: &CancellationToken) -> JoinHandl
             let text = format!("{seed}-{written}");
             let done = match rng.random_range(0..6) {
                 0 => logs
-                    .update(id, |log: &mut IntegrationLog| log.service_name = format!("moved-{}", written % 3))
+                    .update(id, |log: &mut IntegrationLog| {
+                        log.service_name = format!("moved-{}", written % 3)
+                    })
                     .await
                     .map(drop),
                 1 => payments.update(id, |p: &mut Payment| p.customer_id = 1 + written % 40).await.map(drop),
@@ -72,8 +75,14 @@ fn store_writer(world: &World, seed: u64, stop: &CancellationToken) -> JoinHandl
                     .map(drop),
                     read => read.map(drop),
                 },
-                4 => payments.update(id, |p: &mut Payment| p.transaction_reference = Some(text.clone())).await.map(drop),
-                _ => logs.update(id, |log: &mut IntegrationLog| log.user_id = Some(text.clone())).await.map(drop),
+                4 => payments
+                    .update(id, |p: &mut Payment| p.transaction_reference = Some(text.clone()))
+                    .await
+                    .map(drop),
+                _ => logs
+                    .update(id, |log: &mut IntegrationLog| log.user_id = Some(text.clone()))
+                    .await
+                    .map(drop),
             };
             done.unwrap_or_else(|error| assert_ne!(error.kind.retry(), Retry::Never, "{error}"));
             written += 1;
@@ -163,9 +172,13 @@ async fn check(seed: u64) {
     late.open();
     let held_late = counts.injected(FaultKind::AnswerThenApplyLate);
     within(Duration::from_secs(20), late.until_done(held_late)).await;
-    for kind in
-        [FaultKind::LoseReply, FaultKind::Throttle, FaultKind::Unavailable, FaultKind::Duplicate, FaultKind::AnswerThenApplyLate]
-    {
+    for kind in [
+        FaultKind::LoseReply,
+        FaultKind::Throttle,
+        FaultKind::Unavailable,
+        FaultKind::Duplicate,
+        FaultKind::AnswerThenApplyLate,
+    ] {
         assert!(counts.injected(kind) > 0, "{kind:?} never happened with seed {seed}");
     }
     world.assert_converged().await;

@@ -1,10 +1,13 @@
-//! The real command on rows that checks have stumbled over: ids at both ends, rows that cannot be held, acknowledged dead letters.
+//! The real command on rows that checks have stumbled over: ids at both ends, rows that cannot be held,
+//! acknowledged dead letters.
 
 use std::sync::Arc;
 
 use lockstep::store::{CanaryQueries, Store, WriteOptions, Writer};
 use lockstep_coordinator::{Migration, canary_reads_of, measure_latency, test_operation};
-use lockstep_core::{AttributeValue, Item, KeyType, MigratableTable, Phase, TargetKey, TargetSchema, Unholdable};
+use lockstep_core::{
+    AttributeValue, Item, KeyType, MigratableTable, Phase, TargetKey, TargetSchema, Unholdable,
+};
 use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payments};
@@ -129,7 +132,9 @@ impl CanaryQueries for Notes {}
 async fn a_third_table_with_a_key_of_texts_is_asked_timed_and_probed() {
     let world = World::start().await;
     world.sql("CREATE TABLE \"Notes\" (\"Shelf\" text, \"order\" text, body text, PRIMARY KEY (\"Shelf\", \"order\"))").await;
-    world.sql("INSERT INTO \"Notes\" SELECT 'ü''\"' || i % 3, 'n' || i, 'x' FROM generate_series(1, 40) AS i").await;
+    world
+        .sql("INSERT INTO \"Notes\" SELECT 'ü''\"' || i % 3, 'n' || i, 'x' FROM generate_series(1, 40) AS i")
+        .await;
     let relation = "public.Notes".parse().expect("a name");
     let binding = TableBinding { table: Arc::new(Notes), relation, target_name: "notes".to_owned() };
     let migration = Migration { tables: vec![binding.clone()], ..world.migration() };

@@ -1,5 +1,5 @@
-//! The cold load path of earlier versions wrote without a condition. There is none any more: a configuration that asks for it
-//! is taken for the guarded one, and what an earlier version broke off is waited out.
+//! The cold load path of earlier versions wrote without a condition. There is none any more: a configuration
+//! that asks for it is taken for the guarded one, and what an earlier version broke off is waited out.
 
 use lockstep_coordinator::{LoadPathChoice, Migration};
 use lockstep_core::{Kind, Phase};
@@ -21,11 +21,16 @@ async fn a_load_that_wakes_up_after_the_rows_have_moved_on_overwrites_nothing() 
     world.sql(&logs(1, 20)).await;
     let coordinator = world.coordinator_of(cold(&world)).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
-    // The first request of the load is on its way until long after everything in it was changed and delivered.
+    // The first request of the load is on its way until long after everything in it was changed and
+    // delivered.
     let gate = Gate::new();
-    world
-        .proxy()
-        .script(Rule::new(Fault::AnswerThenApplyLate(gate.clone())).table(LOGS).times(1).on("BatchExecuteStatement").after(1));
+    world.proxy().script(
+        Rule::new(Fault::AnswerThenApplyLate(gate.clone()))
+            .table(LOGS)
+            .times(1)
+            .on("BatchExecuteStatement")
+            .after(1),
+    );
     let summaries = backfill(&coordinator).await;
     assert!(summaries.iter().all(|summary| summary.load_path == LoadPath::GuardedBatch), "{summaries:?}");
     gate.until_held(1).await;
@@ -47,7 +52,10 @@ async fn a_cold_load_that_an_earlier_version_broke_off_keeps_changes_away_until_
     world.prepared().await.close().await;
     world.sql("UPDATE lockstep.tables SET cold_open = true").await;
     let refused = world.source.enable_relay(LOGS).await.expect_err("it is not finished");
-    assert!(refused.kind == Kind::Busy && refused.message.contains("a cold load is not finished"), "{refused}");
+    assert!(
+        refused.kind == Kind::Busy && refused.message.contains("a cold load is not finished"),
+        "{refused}"
+    );
     let coordinator = world.prepared().await;
     backfill(&coordinator).await;
     let refused = world.source.enable_relay(LOGS).await.expect_err("I8: a request of it could still arrive");

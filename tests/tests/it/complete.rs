@@ -1,9 +1,12 @@
-//! The end of a migration: refused unless both stores are proven equal, resumed wherever it was broken off, and nothing lost by it.
+//! The end of a migration: refused unless both stores are proven equal, resumed wherever it was broken off,
+//! and nothing lost by it.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lockstep_coordinator::{Archive, Completion, Coordinator, Error, PurgeOptions, PurgeProgress, complete, drop_source, purge};
+use lockstep_coordinator::{
+    Archive, Completion, Coordinator, Error, PurgeOptions, PurgeProgress, complete, drop_source, purge,
+};
 use lockstep_core::{Epoch, Kind, MigratableTable, Phase, is_tombstone, version_of};
 use lockstep_dynamo::Purge;
 use lockstep_payments::Payments;
@@ -21,7 +24,8 @@ struct Kept(Mutex<Vec<String>>);
 
 impl Archive for Kept {
     fn keep(&self, _epoch: Epoch, journal: &[Entry]) -> std::io::Result<String> {
-        *self.0.lock().expect("no panic") = journal.iter().map(|entry| format!("{} {}", entry.kind, entry.step)).collect();
+        *self.0.lock().expect("no panic") =
+            journal.iter().map(|entry| format!("{} {}", entry.kind, entry.step)).collect();
         Ok("memory".to_owned())
     }
 }
@@ -49,7 +53,10 @@ async fn dynamo_only() -> World {
 
 async fn completed(world: &World, kept: &Kept) -> Result<Completion, Error> {
     let migration = world.migration();
-    within(Duration::from_secs(60), async { complete(&migration, &options(), kept, &(), &Cancel::new()).await }).await
+    within(Duration::from_secs(60), async {
+        complete(&migration, &options(), kept, &(), &Cancel::new()).await
+    })
+    .await
 }
 
 async fn is_left_whole(world: &World) {
@@ -59,20 +66,23 @@ async fn is_left_whole(world: &World) {
     assert_eq!(triggers, 0);
     assert_eq!(world.count(PAYMENTS).await, 40, "the tables stay");
     for sql in ["UPDATE payments SET loan_id = 9", "DELETE FROM integration_logs", "TRUNCATE payments"] {
-        let refused = world.try_sql(sql).await.expect_err("nobody would read it").to_string();
+        let refused = world.try_sql(sql).await.expect_err("no application would read it").to_string();
         assert!(refused.contains("its migration is complete"), "{refused}");
     }
     let record = world.control().record().await.expect("read").expect("a record");
     assert!(record.completed_at.is_some() && record.phase == Phase::DynamoOnly, "{record:?}");
     assert_eq!(world.source.completed().await.expect("asked").expect("remembered").epoch, record.epoch.0);
-    let refused = Coordinator::open(world.migration()).await.err().expect("nothing is moved any more").to_string();
+    let refused =
+        Coordinator::open(world.migration()).await.err().expect("nothing is moved any more").to_string();
     assert!(refused.contains("the migration is complete since"), "{refused}");
 }
 
 #[tokio::test]
 async fn applications_go_on_over_the_end_and_without_postgresql_after_it() {
     let world = dynamo_only().await;
-    let app = lockstep::migration::Migration::connect(world.production(world.url(), LEASE)).await.expect("connects");
+    let app = lockstep::migration::Migration::connect(world.production(world.url(), LEASE))
+        .await
+        .expect("connects");
     let store = app.store::<Payments>();
     store.put(&payment_row(5, 6, "before")).await.expect("written");
     let kept = Kept::default();
@@ -100,7 +110,8 @@ async fn applications_go_on_over_the_end_and_without_postgresql_after_it() {
     assert!(completion.report.is_some_and(|report| report.verdict.is_consistent()));
     let journal = kept.0.lock().expect("no panic").clone();
     assert!(
-        journal.iter().any(|entry| entry == "done complete") && journal.iter().any(|entry| entry == "done change phase"),
+        journal.iter().any(|entry| entry == "done complete")
+            && journal.iter().any(|entry| entry == "done change phase"),
         "{journal:?}"
     );
     is_left_whole(&world).await;
@@ -118,7 +129,10 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
     world.sql(&payments(1, 10)).await;
     world.migrated_to(Phase::DualWrite).await.close().await;
     let refused = completed(&world, &Kept::default()).await.expect_err("PostgreSQL is the truth").to_string();
-    assert!(refused.contains("phase is DynamoOnly") && refused.contains("advance --to DynamoOnly"), "{refused}");
+    assert!(
+        refused.contains("phase is DynamoOnly") && refused.contains("advance --to DynamoOnly"),
+        "{refused}"
+    );
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite);
 
     let world = dynamo_only().await;
@@ -127,7 +141,7 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
     let triggers = "ALTER TABLE payments ENABLE TRIGGER USER; ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_capture_payments; \
                     ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_truncate_payments";
     world.sql(triggers).await;
-    // As if nobody had seen that they were off.
+    // As if it had gone unnoticed that they were off.
     world
         .sql(
             "UPDATE lockstep.tables SET capture_mark = (SELECT string_agg(oid || ':' || xmin, ' ' ORDER BY tgname) FROM pg_trigger \
@@ -135,8 +149,13 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
         )
         .await;
     let brief = ValidateOptions { settle_timeout: Duration::from_millis(300), ..options() };
-    let refused = complete(&world.migration(), &brief, &Kept::default(), &(), &Cancel::new()).await.expect_err("they differ");
-    assert!(matches!(&refused, Error::Refused(_)) && refused.to_string().contains("last verdict"), "{refused}");
+    let refused = complete(&world.migration(), &brief, &Kept::default(), &(), &Cancel::new())
+        .await
+        .expect_err("they differ");
+    assert!(
+        matches!(&refused, Error::Refused(_)) && refused.to_string().contains("last verdict"),
+        "{refused}"
+    );
     let record = world.control().record().await.expect("read").expect("a record");
     assert!(record.completed_at.is_none() && world.source.has_schema().await.expect("asked"));
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
@@ -158,7 +177,13 @@ async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
             ended = None;
             continue;
         }
-        match world.control().record().await.expect("read").is_some_and(|record| record.completed_at.is_some()) {
+        match world
+            .control()
+            .record()
+            .await
+            .expect("read")
+            .is_some_and(|record| record.completed_at.is_some())
+        {
             true => after += 1,
             false => before += 1,
         }
@@ -172,14 +197,19 @@ async fn broken_off_anywhere_it_is_begun_again_or_comes_to_its_end() {
 #[tokio::test]
 async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
     let world = dynamo_only().await;
-    let app = lockstep::migration::Migration::connect(world.production(world.url(), LEASE)).await.expect("connects");
+    let app = lockstep::migration::Migration::connect(world.production(world.url(), LEASE))
+        .await
+        .expect("connects");
     let store = app.store::<Payments>();
     for id in 1..=10 {
         store.delete(id).await.expect("deleted");
     }
     let (migration, progress) = (world.migration(), PurgeProgress::default());
     let of = |what| PurgeOptions { what, writes_per_s_max: None };
-    let early = purge(&migration, of(Purge::Tombstones), &progress, &Cancel::new()).await.expect_err("not complete").to_string();
+    let early = purge(&migration, of(Purge::Tombstones), &progress, &Cancel::new())
+        .await
+        .expect_err("not complete")
+        .to_string();
     assert!(early.contains("not complete"), "{early}");
     let last = completed(&world, &Kept::default()).await.expect("both stores hold the same").epoch;
     // What it deletes before it knows is of before as well.
@@ -200,8 +230,10 @@ async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
     assert_eq!(purged.iter().map(|table| table.purged).sum::<u64>(), 10, "{purged:?}");
     let tombstones = world.items(PAYMENTS).await.iter().filter(|item| is_tombstone(item)).count();
     assert_eq!((tombstones, world.live_items(PAYMENTS).await), (1, 29), "the one of after stays");
-    let needed =
-        purge(&migration, of(Purge::Versions), &progress, &Cancel::new()).await.expect_err("an application lives").to_string();
+    let needed = purge(&migration, of(Purge::Versions), &progress, &Cancel::new())
+        .await
+        .expect_err("an application lives")
+        .to_string();
     assert!(needed.contains("need the versions"), "{needed}");
     app.shutdown().await;
     // Broken off, and gone on with.
@@ -213,7 +245,10 @@ async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
     for table in [LOGS, PAYMENTS] {
         let items = world.items(table).await;
         let live: Vec<_> = items.iter().filter(|item| !is_tombstone(item)).collect();
-        assert!(!live.is_empty() && live.iter().all(|item| version_of(item).is_none() && !item.contains_key("_w")));
+        assert!(
+            !live.is_empty()
+                && live.iter().all(|item| version_of(item).is_none() && !item.contains_key("_w"))
+        );
     }
 }
 
@@ -238,7 +273,10 @@ async fn source_tables_are_dropped_only_after_the_end_behind_their_guard_and_wit
     assert!(another.contains("it does not carry the guard"), "{another}");
     world.sql("DROP TABLE payments; ALTER TABLE kept RENAME TO payments").await;
     let dropped = drop_source(&migration, yes, &()).await.expect("dropped");
-    assert_eq!((dropped.dropped, dropped.gone), (vec!["public.payments".to_owned()], vec!["public.integration_logs".to_owned()]));
+    assert_eq!(
+        (dropped.dropped, dropped.gone),
+        (vec!["public.payments".to_owned()], vec!["public.integration_logs".to_owned()])
+    );
     let again = drop_source(&migration, yes, &()).await.expect("nothing is left");
     assert_eq!((again.dropped.len(), again.gone.len()), (0, 2));
     let journal: i64 = world
@@ -261,7 +299,8 @@ async fn the_commands_ask_refuse_and_come_to_the_end() {
         let mut command = command(world, arguments);
         command.env("LOCKSTEP_CLEANUP__BACKUP_CHECK", check.unwrap_or_default());
         let output = ended(command).await;
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!said.contains("panicked"), "{said}");
         (output.status.code(), said)
     };
@@ -285,5 +324,8 @@ async fn the_commands_ask_refuse_and_come_to_the_end() {
     }
     let journal = std::fs::read_to_string(file).expect("the journal is a file");
     assert!(journal.lines().next().is_some_and(|head| head.contains("lockstep journal")), "{journal}");
-    assert!(journal.lines().last().is_some_and(|last| last.contains("\"done\"") && last.contains("\"complete\"")), "{journal}");
+    assert!(
+        journal.lines().last().is_some_and(|last| last.contains("\"done\"") && last.contains("\"complete\"")),
+        "{journal}"
+    );
 }

@@ -22,7 +22,8 @@ async fn settle(app: &Migration, status: &str) -> Result<OperationOutcome> {
     let (sink, status) = (Arc::new(OperationLogs::of("payments")), status.to_owned());
     let done = Operation::run(app, sink, "Settle", "op-1", async |operation| {
         let settled = operation.update(&payments, 1, |p| p.payment_status.clone_from(&status)).await?;
-        settled.ok_or_else(|| Error::source(Kind::Invalid, "settling a payment", "there is no such payment"))?;
+        settled
+            .ok_or_else(|| Error::source(Kind::Invalid, "settling a payment", "there is no such payment"))?;
         operation.insert(&logs, &crate::store::row(0, "beside")).await
     });
     done.await.map(|(_, outcome)| outcome)
@@ -51,7 +52,10 @@ async fn a_payment_and_its_logs_go_in_one_transaction_of_each_store() {
         ("OperationStart OperationSuccess".into(), "Completed".into())
     );
     assert_eq!(world.proxy().seen("TransactWriteItems"), 1);
-    assert_eq!((world.pending(LOGS).await.len(), world.pending(PAYMENTS).await.len(), world.intents().await), (0, 0, 0));
+    assert_eq!(
+        (world.pending(LOGS).await.len(), world.pending(PAYMENTS).await.len(), world.intents().await),
+        (0, 0, 0)
+    );
     world.assert_converged().await;
 }
 
@@ -98,7 +102,9 @@ async fn a_lost_operation_is_undone_in_all_its_tables() {
     world.sql(&payment(1, 1)).await;
     world.relay_until_empty().await;
     let late = Gate::new();
-    world.proxy().script(Rule::new(Fault::AnswerThenApplyLate(late.clone())).on("TransactWriteItems").times(1));
+    world
+        .proxy()
+        .script(Rule::new(Fault::AnswerThenApplyLate(late.clone())).on("TransactWriteItems").times(1));
     assert!(failed(settle(&app, "Completed").await).1);
     late.open();
     late.until_done(1).await;
@@ -120,7 +126,8 @@ async fn a_best_effort_operation_is_deferred_while_the_target_is_away() {
     world.assert_converged().await;
 }
 
-/// Each turn dies at a later await, until one gets through. In PostgreSQL a success log and its payment are there together.
+/// Each turn dies at a later await, until one gets through. In PostgreSQL a success log and its payment are
+/// there together.
 #[tokio::test]
 async fn wherever_an_operation_is_cut_short_payment_and_log_agree() {
     let (world, app) = world(strict()).await;
@@ -128,7 +135,7 @@ async fn wherever_an_operation_is_cut_short_payment_and_log_agree() {
     let mut polls = 0;
     loop {
         polls += 1;
-        assert!(polls < 200, "an operation takes no more than so many awaits");
+        assert!(polls < 200, "an operation takes fewer than 200 awaits");
         if let Some(outcome) = CutShort::after(polls, settle(&app, &format!("at {polls}"))).await {
             outcome.expect("written");
             break;
@@ -156,10 +163,14 @@ async fn seen(app: &Migration) -> [(Option<String>, ReadFrom); 2] {
     let (payments, logs) = (app.store::<Payments>(), app.store::<IntegrationLogs>());
     let payment = payments.get_marked(&Payments::key(&payment_row(1, 1, ""))).await.expect("read");
     let log = logs.get_marked(&IntegrationLogs::key(&log_row(1, ""))).await.expect("read");
-    [(payment.value.and_then(|p| p.transaction_reference), payment.from), (log.value.and_then(|log| log.user_id), log.from)]
+    [
+        (payment.value.and_then(|p| p.transaction_reference), payment.from),
+        (log.value.and_then(|log| log.user_id), log.from),
+    ]
 }
 
-/// Read your writes over two tables: what an operation could not bring to the target is read from the source, in both.
+/// Read your writes over two tables: what an operation could not bring to the target is read from the source,
+/// in both.
 #[tokio::test]
 async fn after_a_deferred_operation_its_own_application_sees_all_of_it_in_both_tables() {
     let world = World::behind_proxy().await;
@@ -188,13 +199,20 @@ async fn after_a_deferred_operation_its_own_application_sees_all_of_it_in_both_t
     assert!(matches!(write("second").await, Delivery::Deferred(_)));
     let deferred = ReadFrom::Source(SourceCause::Deferred);
     assert_eq!(seen(&app).await, both("second", deferred));
-    assert_eq!(seen(&other).await, both("first", ReadFrom::Target), "another may read what is within the bound");
-    let of_customer = app.store::<Payments>().by_customer(1, ..).page(some(10), None).await.expect("answered");
-    let of_operation = app.store::<IntegrationLogs>().by_correlation("op-1").page(some(10), None).await.expect("answered");
+    assert_eq!(
+        seen(&other).await,
+        both("first", ReadFrom::Target),
+        "another may read what is within the bound"
+    );
+    let of_customer =
+        app.store::<Payments>().by_customer(1, ..).page(some(10), None).await.expect("answered");
+    let of_operation =
+        app.store::<IntegrationLogs>().by_correlation("op-1").page(some(10), None).await.expect("answered");
     assert_eq!((of_customer.from, of_operation.from), (deferred, deferred), "a query may have any key in it");
 
     world.proxy().clear();
     world.relay_until_empty().await;
-    eventually("both keys leave the set", || async { seen(&app).await == both("second", ReadFrom::Target) }).await;
+    eventually("both keys leave the set", || async { seen(&app).await == both("second", ReadFrom::Target) })
+        .await;
     world.assert_converged().await;
 }

@@ -20,7 +20,9 @@ fn of<'a>(report: &'a CountReport, name: &str) -> &'a lockstep_validator::TableC
 async fn moved() -> World {
     let world = World::start().await;
     world.sql(&logs(1, 90)).await;
-    world.sql("UPDATE integration_logs SET log_timestamp = log_timestamp + interval '1 day' WHERE log_id > 60").await;
+    world
+        .sql("UPDATE integration_logs SET log_timestamp = log_timestamp + interval '1 day' WHERE log_id > 60")
+        .await;
     world.sql(&payments(1, 40)).await;
     backfill(&world.prepared().await).await;
     world.sql("DELETE FROM integration_logs WHERE log_id = 1").await;
@@ -30,21 +32,36 @@ async fn moved() -> World {
 
 async fn lose(world: &World, table: &str, is_lost: impl Fn(&Attributes) -> bool) {
     let items = world.items(table).await;
-    let key = TargetKey::of(items.iter().find(|item| is_lost(item)).expect("an item")).expect("a key").to_attributes();
-    world.plain_target.client().delete_item().table_name(table).set_key(Some(key)).send().await.expect("deleted");
+    let key = TargetKey::of(items.iter().find(|item| is_lost(item)).expect("an item"))
+        .expect("a key")
+        .to_attributes();
+    world
+        .plain_target
+        .client()
+        .delete_item()
+        .table_name(table)
+        .set_key(Some(key))
+        .send()
+        .await
+        .expect("deleted");
 }
 
 #[tokio::test]
 async fn rows_and_live_items_are_counted_whole_by_window_and_by_day() {
     let world = moved().await;
-    let sides = |table: &lockstep_validator::TableCount| (table.source_count, table.target_count, table.agrees);
+    let sides =
+        |table: &lockstep_validator::TableCount| (table.source_count, table.target_count, table.agrees);
     for scan_segments in [1, 4] {
         let options = ValidateOptions { scan_segments, ..ValidateOptions::default() };
         let report = counted(&world, &options, false).await;
-        assert_eq!((sides(of(&report, LOGS)), sides(of(&report, PAYMENTS))), ((89, 89, true), (40, 40, true)));
+        assert_eq!(
+            (sides(of(&report, LOGS)), sides(of(&report, PAYMENTS))),
+            ((89, 89, true), (40, 40, true))
+        );
         assert!(report.agrees && of(&report, LOGS).days.is_empty(), "a tombstone is no item");
         let by_day = counted(&world, &options, true).await;
-        let days: Vec<_> = of(&by_day, LOGS).days.iter().map(|d| (d.day.as_str(), d.source_count, d.target_count)).collect();
+        let days: Vec<_> =
+            of(&by_day, LOGS).days.iter().map(|d| (d.day.as_str(), d.source_count, d.target_count)).collect();
         assert_eq!(days, [("2099-03-04", 59, 59), ("2099-03-05", 30, 30)]);
         let window = Window { start: parse_fixed_width("2099-03-05T00:00:00.000000Z").ok(), end: None };
         let report = counted(&world, &ValidateOptions { window, ..options }, false).await;
@@ -55,7 +72,11 @@ async fn rows_and_live_items_are_counted_whole_by_window_and_by_day() {
     let report = counted(&world, &ValidateOptions::default(), true).await;
     assert_eq!((sides(of(&report, LOGS)), report.agrees), ((89, 88, false), false));
     assert_eq!(of(&report, LOGS).days.iter().filter(|day| day.source_count != day.target_count).count(), 1);
-    assert!(counted(&world, &ValidateOptions { count_tolerance: 1, ..ValidateOptions::default() }, true).await.agrees);
+    assert!(
+        counted(&world, &ValidateOptions { count_tolerance: 1, ..ValidateOptions::default() }, true)
+            .await
+            .agrees
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! R13: rows that the target cannot hold are set aside with a reason; everything else moves, and no verdict overlooks them.
+//! R13: rows that the target cannot hold are set aside with a reason; everything else moves, and no verdict
+//! overlooks them.
 
 use lockstep_coordinator::{Coordinator, Error, Migration, Progress, RelayUntil, relay};
 use lockstep_core::{Phase, SourceKey};
@@ -34,7 +35,12 @@ async fn reasons(world: &World, table: &str) -> Vec<(String, String)> {
     let letters = world.source.dead_letters(table, 100).await.expect("lists");
     let mut reasons: Vec<_> = letters
         .into_iter()
-        .map(|letter| (letter.key.trim_start_matches('[').split(',').next().unwrap_or_default().to_owned(), letter.reason))
+        .map(|letter| {
+            (
+                letter.key.trim_start_matches('[').split(',').next().unwrap_or_default().to_owned(),
+                letter.reason,
+            )
+        })
         .collect();
     reasons.sort();
     reasons
@@ -81,11 +87,18 @@ async fn a_backfill_sets_aside_what_cannot_be_held_and_moves_the_rest() {
     assert!(world.disagreements().await.is_empty());
 
     let verdict = world.validate().await.verdict;
-    assert!(verdict.reasons().iter().any(|r| r.contains("6 unacknowledged dead letters")), "I11: {verdict:?}");
+    assert!(
+        verdict.reasons().iter().any(|r| r.contains("6 unacknowledged dead letters")),
+        "I11: {verdict:?}"
+    );
     for table in [LOGS, PAYMENTS] {
         world.source.acknowledge_dead_letters(table, "an operator").await.expect("acknowledges");
     }
-    assert_eq!(world.validate().await.verdict.reasons(), [] as [String; 0], "accepted, and nothing else is wrong");
+    assert_eq!(
+        world.validate().await.verdict.reasons(),
+        [] as [String; 0],
+        "accepted, and nothing else is wrong"
+    );
 }
 
 #[tokio::test]
@@ -99,7 +112,11 @@ async fn a_relay_sets_the_same_rows_aside_for_the_same_reasons() {
     assert_eq!(world.relay_until_empty().await.dead_letters, 10);
     check(&reasons(&world, LOGS).await, &LOG_REASONS);
     check(&reasons(&world, PAYMENTS).await, &PAYMENT_REASONS);
-    assert_eq!((world.live_items(LOGS).await, world.live_items(PAYMENTS).await), (24, 2), "no stale state is left to be read");
+    assert_eq!(
+        (world.live_items(LOGS).await, world.live_items(PAYMENTS).await),
+        (24, 2),
+        "no stale state is left to be read"
+    );
     assert!(world.disagreements().await.is_empty(), "{:#?}", world.disagreements().await);
 }
 
@@ -111,7 +128,11 @@ async fn a_mended_row_that_is_tried_again_is_no_dead_letter_any_more() {
     backfill(&world.prepared().await).await;
     world.sql("UPDATE payments SET payment_amount = 1 WHERE payment_id = 1").await;
     world.relay_until_empty().await;
-    assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (1, 1), "mended, so delivered, so cured");
+    assert_eq!(
+        world.source.count_dead_letters(PAYMENTS).await.expect("counts"),
+        (1, 1),
+        "mended, so delivered, so cured"
+    );
     assert_eq!(world.source.retry_dead_letters(PAYMENTS).await.expect("marks"), 1);
     assert_eq!(world.relay_until_empty().await.dead_letters, 1, "still NaN");
     world.sql("DELETE FROM payments WHERE payment_id = 2").await;
@@ -128,7 +149,9 @@ async fn too_many_dead_letters_stop_the_run_and_a_higher_bound_resumes_it() {
     let coordinator = world.coordinator_of(migration).await;
     coordinator.prepare(&()).await.expect("nothing refuses");
     match coordinator.backfill(&CancellationToken::new()).await {
-        Err(Error::TooManyErrors { table, found, allowed }) => assert!(table == PAYMENTS && found > allowed && allowed == 10),
+        Err(Error::TooManyErrors { table, found, allowed }) => {
+            assert!(table == PAYMENTS && found > allowed && allowed == 10)
+        }
         other => panic!("a run that only sets rows aside is a mistake of ours: {other:?}"),
     }
     coordinator.close().await;
@@ -164,8 +187,10 @@ async fn a_dead_letter_excuses_nothing_of_a_row_that_can_be_held() {
         ))
         .await;
     assert!(world.validate().await.verdict.is_consistent());
-    let place = world.payments_table().table.target_key(&SourceKey::parse(&key).expect("a key")).expect("a place");
-    let remove = world.plain_target.client().delete_item().table_name(PAYMENTS).set_key(Some(place.to_attributes()));
+    let place =
+        world.payments_table().table.target_key(&SourceKey::parse(&key).expect("a key")).expect("a place");
+    let remove =
+        world.plain_target.client().delete_item().table_name(PAYMENTS).set_key(Some(place.to_attributes()));
     remove.send().await.expect("removed by hand");
     assert!(!world.validate().await.verdict.is_consistent(), "the letter is about another state of the row");
 }
@@ -177,17 +202,31 @@ async fn a_row_that_was_mended_after_it_was_read_is_not_set_aside() {
     world.sql("UPDATE payments SET payment_amount = 'NaN' WHERE payment_id = 2").await;
     world.prepared().await.close().await;
     let (binding, key) = (world.payments_table(), vec!["2".to_owned()]);
-    let read = RangeRead { after: Some(vec!["1".to_owned()]), until: Some(key.clone()), rows_max: 1, ..RangeRead::default() };
+    let read = RangeRead {
+        after: Some(vec!["1".to_owned()]),
+        until: Some(key.clone()),
+        rows_max: 1,
+        ..RangeRead::default()
+    };
     let chunk = world.source.read_chunk(&binding, &read).await.expect("reads");
     let tuple = chunk.tuples().next().expect("the row");
     world.sql("UPDATE payments SET payment_amount = 1 WHERE payment_id = 2").await;
     world.relay_until_empty().await;
-    assert!(!world.source.set_aside_history(&binding, &key, tuple, "NaN").await.expect("asks"), "the relay has delivered it");
+    assert!(
+        !world.source.set_aside_history(&binding, &key, tuple, "NaN").await.expect("asks"),
+        "the relay has delivered it"
+    );
     assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (0, 0));
     let chunk = world.source.read_chunk(&binding, &read).await.expect("reads");
     let tuple = chunk.tuples().next().expect("the row");
-    assert!(world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"), "as it was read");
-    assert!(world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"), "and again");
+    assert!(
+        world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"),
+        "as it was read"
+    );
+    assert!(
+        world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"),
+        "and again"
+    );
     assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (1, 1));
 }
 
@@ -213,12 +252,21 @@ async fn a_byte_that_is_no_utf_8_costs_its_row_and_no_other() {
     coordinator.prepare(&()).await.expect("nothing refuses");
     let set_aside: u64 = backfill(&coordinator).await.iter().map(|summary| summary.dead_letters).sum();
     assert_eq!((set_aside, world.live_items(LOGS).await), (1, 29));
-    run(&mut stranger, &format!("{}; UPDATE integration_logs SET status_code = 'é' WHERE log_id IN (9, 10)", spoil(8))).await;
+    run(
+        &mut stranger,
+        &format!("{}; UPDATE integration_logs SET status_code = 'é' WHERE log_id IN (9, 10)", spoil(8)),
+    )
+    .await;
     let progress = Progress::new(&migration.tables);
-    let relayed = relay(&migration, RelayUntil::Empty, &progress, &CancellationToken::new()).await.expect("the others go on");
+    let relayed = relay(&migration, RelayUntil::Empty, &progress, &CancellationToken::new())
+        .await
+        .expect("the others go on");
     assert_eq!((relayed.dead_letters, relayed.delivered), (1, 2));
     let letters = migration.source.dead_letters(LOGS, 10).await.expect("lists");
-    assert!(letters.len() == 2 && letters.iter().all(|letter| letter.reason.contains("not UTF-8")), "{letters:?}");
+    assert!(
+        letters.len() == 2 && letters.iter().all(|letter| letter.reason.contains("not UTF-8")),
+        "{letters:?}"
+    );
     migration.source.acknowledge_dead_letters(LOGS, "an operator").await.expect("acknowledges");
     let options = ValidateOptions { quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
     let progress = lockstep_validator::Progress::new(&migration.tables);

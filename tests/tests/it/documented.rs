@@ -35,9 +35,12 @@ fn every_line_about_a_failure_names_a_test() {
     }
 }
 
-/// The commands of a document, without `cargo xtask`: those that begin with it, and `NAME --flag` of a command called NAME.
+/// The commands of a document, without `cargo xtask`: those that begin with it, and `NAME --flag` of a
+/// command called NAME.
 fn shown(text: &str, names: &[String]) -> Vec<String> {
-    let is_short = |span: &String| span.split_once(" --").is_some_and(|(name, _)| names.iter().any(|known| known == name));
+    let is_short = |span: &String| {
+        span.split_once(" --").is_some_and(|(name, _)| names.iter().any(|known| known == name))
+    };
     let mut found: Vec<String> = markdown::commands(text, "").into_iter().filter(is_short).collect();
     let whole = markdown::commands(text, "cargo xtask ");
     found.extend(whole.iter().map(|command| command.trim_start_matches("cargo xtask ").to_owned()));

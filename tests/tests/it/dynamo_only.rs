@@ -21,7 +21,8 @@ const LEASE: Duration = Duration::from_secs(10);
 const CONTROL: &str = "lockstep_control";
 
 async fn stage() -> (World, Migration) {
-    let world = World::behind_proxy().await.dynamo_only(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
+    let world =
+        World::behind_proxy().await.dynamo_only(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
     let app = world.app_without_source(LEASE).await;
     (world, app)
 }
@@ -57,7 +58,10 @@ async fn all<T: MigratableTable>(selection: Selection<T>) -> Vec<T::Row> {
 /// The live rows of an id, wherever they are.
 async fn living(world: &World, payment_id: i64) -> Vec<Payment> {
     let items = world.items(PAYMENTS).await;
-    let rows = items.iter().filter(|item| !is_tombstone(item)).map(|item| Payments::decode(item).expect("a payment"));
+    let rows = items
+        .iter()
+        .filter(|item| !is_tombstone(item))
+        .map(|item| Payments::decode(item).expect("a payment"));
     rows.filter(|row| row.payment_id == payment_id).collect()
 }
 
@@ -83,7 +87,12 @@ async fn every_call_works_with_postgres_down() {
     assert_eq!(found.payment_status, "Processing");
     assert_eq!(payments.get(&Payments::key(&found)).await.expect("read"), Some(found.clone()));
 
-    applied(&payments.put(&Payment { payment_status: "Refunded".to_owned(), ..found.clone() }).await.expect("written"));
+    applied(
+        &payments
+            .put(&Payment { payment_status: "Refunded".to_owned(), ..found.clone() })
+            .await
+            .expect("written"),
+    );
     applied(&payments.delete(id).await.expect("written"));
     assert!(!payments.delete(id).await.expect("nothing to delete").found);
     assert!(!payments.update(id, |_| panic!("nothing to change")).await.expect("nothing to change").found);
@@ -113,13 +122,21 @@ async fn of_many_who_expect_the_same_state_one_changes_it_and_no_update_is_lost(
     let (world, app) = stage().await;
     let payments = app.store::<Payments>();
     let races = (0..8).map(|_| Payments::update_status(&payments, 1, "Pending", "Completed"));
-    let won = futures::future::join_all(races).await.into_iter().filter(|s| s.as_ref().expect("settled").is_changed()).count();
+    let won = futures::future::join_all(races)
+        .await
+        .into_iter()
+        .filter(|s| s.as_ref().expect("settled").is_changed())
+        .count();
     assert_eq!(won, 1);
     let amount = async || living(&world, 2).await[0].loan_id;
     let before = amount().await;
     let adding = (0..12).map(|_| payments.update(2, |p| p.loan_id += 1));
     let added = futures::future::join_all(adding).await.into_iter().filter(|outcome| outcome.is_ok()).count();
-    assert_eq!(amount().await, before + i64::try_from(added).expect("few"), "I7: acknowledged, each of them and no more");
+    assert_eq!(
+        amount().await,
+        before + i64::try_from(added).expect("few"),
+        "I7: acknowledged, each of them and no more"
+    );
     assert!(app.write_counts().target_races_lost > 0 && added > 1, "{:?}", app.write_counts());
 }
 
@@ -141,7 +158,8 @@ async fn a_row_that_moves_leaves_a_tombstone_and_is_found_where_the_index_is_sil
     assert_eq!(renamed.kind, Kind::Invalid);
 }
 
-/// 1. Two put the same id under two target keys. 2. Neither sees the other's row. 3. There must not be two rows.
+/// 1. Two put the same id under two target keys. 2. Neither sees the other's row. 3. There must not be two
+///    rows.
 #[tokio::test]
 async fn two_puts_of_one_id_under_two_keys_make_one_row() {
     let (world, app) = stage().await;
@@ -166,16 +184,27 @@ async fn two_puts_of_one_id_under_two_keys_make_one_row() {
 async fn a_lost_reply_is_told_right_and_nothing_happens_twice() {
     let (world, app) = stage().await;
     let payments = app.store::<Payments>();
-    let version = async || version_of(&world.live_at(&world.payments_table(), &payment_key(1, 2)).await).expect("a version").0;
+    let version = async || {
+        version_of(&world.live_at(&world.payments_table(), &payment_key(1, 2)).await).expect("a version").0
+    };
     world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem").table(PAYMENTS).times(1));
-    assert!(Payments::update_status(&payments, 1, "Pending", "Processing").await.expect("looked up").is_changed());
+    assert!(
+        Payments::update_status(&payments, 1, "Pending", "Processing").await.expect("looked up").is_changed()
+    );
     let first = version().await;
     assert_eq!(app.write_counts().target_looked_up, 1);
 
     // Cut off before it arrives, it arrives after the second try.
     let gate = Gate::new();
-    world.proxy().script(Rule::new(Fault::AnswerThenApplyLate(gate.clone())).on("PutItem").table(PAYMENTS).times(1));
-    assert!(Payments::update_status(&payments, 1, "Processing", "Completed").await.expect("sent again").is_changed());
+    world
+        .proxy()
+        .script(Rule::new(Fault::AnswerThenApplyLate(gate.clone())).on("PutItem").table(PAYMENTS).times(1));
+    assert!(
+        Payments::update_status(&payments, 1, "Processing", "Completed")
+            .await
+            .expect("sent again")
+            .is_changed()
+    );
     let second = version().await;
     gate.open();
     gate.until_done(1).await;
@@ -202,7 +231,8 @@ async fn where_nobody_can_say_the_answer_is_unknown() {
     assert_eq!(app.write_counts().unknown, 1);
     world.proxy().clear();
     world.proxy().script(Rule::new(Fault::Throttle).on("PutItem").table(PAYMENTS));
-    let error = payments.update(1, |p| p.loan_id = 10).await.expect_err("throttled for as long as it was tried");
+    let error =
+        payments.update(1, |p| p.loan_id = 10).await.expect_err("throttled for as long as it was tried");
     assert!(matches!(error.kind, Kind::Throttled | Kind::Unavailable), "{error}");
     assert_eq!(living(&world, 1).await[0].loan_id, 9);
 }

@@ -1,4 +1,4 @@
-//! In DynamoOnly the source is written by the reverse feed and by nobody else.
+//! In DynamoOnly the source is written by the reverse feed and by nothing else.
 
 use lockstep_core::{Kind, Phase};
 use lockstep_integration_logs::IntegrationLogs;
@@ -45,14 +45,19 @@ async fn every_raw_write_is_refused_and_told_the_phase_and_what_to_do() {
     ] {
         let (message, hint) = message_of(world.try_sql(sql).await.expect_err(sql));
         let table = if sql.contains(PAYMENTS) { PAYMENTS } else { LOGS };
-        for text in [&format!("public.{table}"), "integration_logs, payments", "DynamoOnly", &format!("epoch {epoch}")] {
+        for text in [
+            &format!("public.{table}"),
+            "integration_logs, payments",
+            "DynamoOnly",
+            &format!("epoch {epoch}"),
+        ] {
             assert!(message.contains(text), "{sql}: `{text}` is not in: {message}");
         }
         assert!(message.ends_with(&format!("DynamoDB table {table} is the truth")), "{message}");
         assert!(hint.contains("cargo xtask rollback"), "{hint}");
     }
     assert_eq!((world.count(LOGS).await, world.count(PAYMENTS).await), (1, 1));
-    // Tables that stay behind are nobody's business.
+    // Tables that stay behind are not guarded.
     world.sql("UPDATE customers SET country = 'DE' WHERE customer_id = 1").await;
     world.flip(Phase::HybridRead).await;
     world.sql("UPDATE integration_logs SET user_id = 'again'").await;
@@ -66,7 +71,9 @@ async fn a_transaction_whose_snapshot_is_older_than_the_flip_is_refused_as_well(
     run(&mut stranger, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM payments").await;
     world.flip(Phase::DynamoOnly).await;
     let late = sqlx::raw_sql(sqlx::AssertSqlSafe(log(2, "late"))).execute(&mut stranger).await;
-    let sqlx::Error::Database(error) = late.expect_err("its snapshot says HybridRead") else { panic!("not PostgreSQL's") };
+    let sqlx::Error::Database(error) = late.expect_err("its snapshot says HybridRead") else {
+        panic!("not PostgreSQL's")
+    };
     assert_eq!(error.code().as_deref(), Some("40001"), "{error}");
     run(&mut stranger, "ROLLBACK").await;
     assert_eq!(world.count(LOGS).await, 1);
@@ -80,7 +87,8 @@ async fn a_flip_that_was_rolled_back_refuses_nobody() {
     flip_phase(&mut transaction, Phase::DynamoOnly).await.expect("flips");
     transaction.rollback().await.expect("rolls back");
     world.sql(&log(2, "b")).await;
-    let serializable = format!("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM payments; {}; COMMIT", log(3, "c"));
+    let serializable =
+        format!("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM payments; {}; COMMIT", log(3, "c"));
     world.sql(&serializable).await;
     world.assert_converged().await;
 }
@@ -96,9 +104,13 @@ async fn nobody_passes_for_the_feed_without_rights_on_its_table() {
     let attempt = async |sql: String| {
         let mut app = world.stranger().await;
         run(&mut app, "SET ROLE frozen_app; BEGIN").await;
-        message_of(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut app).await.expect_err("it is not the feed")).0
+        message_of(
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut app).await.expect_err("it is not the feed"),
+        )
+        .0
     };
-    let forged = attempt("INSERT INTO lockstep.reverse_writers VALUES (pg_current_xact_id())".to_owned()).await;
+    let forged =
+        attempt("INSERT INTO lockstep.reverse_writers VALUES (pg_current_xact_id())".to_owned()).await;
     assert!(forged.contains("permission denied for table reverse_writers"), "{forged}");
     let plain = attempt(log(2, "plain")).await;
     assert!(plain.contains("DynamoOnly"), "{plain}");
@@ -133,8 +145,8 @@ async fn writes_in_one_round_trip_are_refused_as_all_others() {
     let store = app.store::<IntegrationLogs>();
     store.put(&row(5, "knows the phase")).await.expect("it is the source's");
     let epoch = world.flip(Phase::DynamoOnly).await;
-    // The store believes in the phase before; whoever calls the functions himself may even know the present epoch.
-    // DynamoDB's record does not let anybody write yet, so a store waits, and then says so.
+    // The store believes in the phase before; a caller of the functions themselves may even know the present
+    // epoch. DynamoDB's record does not let anybody write yet, so a store waits, and then says so.
     let believes = store.put(&row(6, "u")).await.expect_err("the source is frozen");
     assert!(believes.kind == Kind::Busy && believes.message.contains("paused"), "{believes}");
     let deleted = store.delete(1).await.expect_err("the source is frozen");

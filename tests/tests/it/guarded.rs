@@ -1,10 +1,13 @@
-//! I2 and I3 against a real store: whatever the order, the repetition and the path, the highest version stays.
+//! I2 and I3 against a real store: whatever the order, the repetition and the path, the highest version
+//! stays.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::future::join_all;
-use lockstep_core::{Attributes, Item, MigratableTable, Scaled, TargetKey, Version, is_tombstone, tombstone, version_of};
+use lockstep_core::{
+    Attributes, Item, MigratableTable, Scaled, TargetKey, Version, is_tombstone, tombstone, version_of,
+};
 use lockstep_dynamo::{LoadPath, Target, TargetOptions};
 use lockstep_embedded::Dynamo;
 use lockstep_payments::{Payment, Payments};
@@ -23,15 +26,21 @@ struct Schedule {
 }
 
 fn schedule() -> impl Strategy<Value = Schedule> {
-    proptest::collection::vec(proptest::collection::vec(any::<bool>(), 1..5), 1..4).prop_flat_map(|mut states| {
-        // History is of rows that exist.
-        states.iter_mut().for_each(|of_key| of_key[0] = true);
-        let every: Vec<(usize, usize)> =
-            states.iter().enumerate().flat_map(|(key, of_key)| (0..of_key.len()).map(move |n| (key, n))).collect();
-        let one = (proptest::sample::select(every), any::<bool>()).prop_map(|((key, n), by_put)| (key, n, by_put));
-        let deliveries = proptest::collection::vec(proptest::collection::vec(one, 1..4), 1..8);
-        deliveries.prop_map(move |deliveries| Schedule { states: states.clone(), deliveries })
-    })
+    proptest::collection::vec(proptest::collection::vec(any::<bool>(), 1..5), 1..4).prop_flat_map(
+        |mut states| {
+            // History is of rows that exist.
+            states.iter_mut().for_each(|of_key| of_key[0] = true);
+            let every: Vec<(usize, usize)> = states
+                .iter()
+                .enumerate()
+                .flat_map(|(key, of_key)| (0..of_key.len()).map(move |n| (key, n)))
+                .collect();
+            let one = (proptest::sample::select(every), any::<bool>())
+                .prop_map(|((key, n), by_put)| (key, n, by_put));
+            let deliveries = proptest::collection::vec(proptest::collection::vec(one, 1..4), 1..8);
+            deliveries.prop_map(move |deliveries| Schedule { states: states.clone(), deliveries })
+        },
+    )
 }
 
 fn payment(payment_id: i64, version: usize) -> Payment {
@@ -64,7 +73,10 @@ async fn deliver(target: &Target, payment_id: i64, version: usize, exists: bool,
     match (version, exists) {
         (0, _) => {
             let path = if by_put { LoadPath::ConditionalPut } else { LoadPath::GuardedBatch };
-            let outcome = target.insert_history(path, Payments::NAME, vec![item(payment_id, 0)]).await.expect("answers");
+            let outcome = target
+                .insert_history(path, Payments::NAME, vec![item(payment_id, 0)])
+                .await
+                .expect("answers");
             assert_eq!((outcome.written + outcome.present, outcome.again.len()), (1, 0), "{outcome:?}");
         }
         (_, true) => {
@@ -74,7 +86,10 @@ async fn deliver(target: &Target, payment_id: i64, version: usize, exists: bool,
         }
         (_, false) => {
             let version = Version(version as i64);
-            target.put_guarded(Payments::NAME, tombstone(key(payment_id), version), version).await.expect("answers");
+            target
+                .put_guarded(Payments::NAME, tombstone(key(payment_id), version), version)
+                .await
+                .expect("answers");
         }
     }
 }

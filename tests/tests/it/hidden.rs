@@ -1,9 +1,11 @@
-//! I15: no session of ours sees fewer rows than there are, or rows that nobody captures. What cannot be seen is an error, never a
-//! deletion, and no verdict says consistent over it.
+//! I15: no session of ours sees fewer rows than there are, or rows that are not captured. What cannot be seen
+//! is an error, never a deletion, and no verdict says consistent over it.
 
 use std::time::Duration;
 
-use lockstep_coordinator::{Coordinator, Error, Migration, Progress, RelaySummary, RelayUntil, Remedy, relay};
+use lockstep_coordinator::{
+    Coordinator, Error, Migration, Progress, RelaySummary, RelayUntil, Remedy, relay,
+};
 use lockstep_core::{Kind, Phase};
 use lockstep_postgres::{Source, SourceOptions};
 use lockstep_tests::World;
@@ -30,7 +32,8 @@ async fn owner(world: &World) -> (String, Migration) {
     (role, Migration { source, ..world.migration() })
 }
 
-const POLICY: &str = "ALTER TABLE payments ENABLE ROW LEVEL SECURITY; ALTER TABLE payments FORCE ROW LEVEL SECURITY;
+const POLICY: &str =
+    "ALTER TABLE payments ENABLE ROW LEVEL SECURITY; ALTER TABLE payments FORCE ROW LEVEL SECURITY;
                       CREATE POLICY tenant ON payments USING (payment_id <= 10) WITH CHECK (true)";
 
 /// Why nothing may be prepared.
@@ -72,7 +75,8 @@ async fn stands_still(migration: &Migration, words: &str) {
         ("the relay", relayed(migration).await.expect_err("it stands still").to_string()),
         ("a step", {
             let coordinator = Coordinator::open(migration.clone()).await.expect("a coordinator");
-            let refused = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("refused").to_string();
+            let refused =
+                coordinator.step(Phase::HybridRead, None, &()).await.expect_err("refused").to_string();
             coordinator.close().await;
             refused
         }),
@@ -110,7 +114,10 @@ async fn what_lets_rows_past_the_triggers_is_refused_before_anything() {
             "CREATE TABLE payments_2026 (PRIMARY KEY (payment_id)) INHERITS (payments)",
             "rows of payments_2026 are read through it",
         ),
-        ("CREATE TABLE money (payment_id bigint NOT NULL); ALTER TABLE payments INHERIT money", "it inherits from money"),
+        (
+            "CREATE TABLE money (payment_id bigint NOT NULL); ALTER TABLE payments INHERIT money",
+            "it inherits from money",
+        ),
         ("ALTER TABLE payments SET UNLOGGED", "UNLOGGED"),
         ("CREATE RULE elsewhere AS ON DELETE TO payments DO INSTEAD NOTHING", "rule elsewhere"),
         (
@@ -158,7 +165,10 @@ async fn a_policy_that_comes_later_hides_nothing_and_deletes_nothing() {
     world.sql(POLICY).await;
     world.sql("UPDATE payments SET loan_id = 2 WHERE payment_id = 30").await;
     let error = relayed(&migration).await.expect_err("a row it cannot see is no deletion");
-    assert!(error.to_string().contains("row-level security") || error.to_string().contains("policy tenant"), "{error}");
+    assert!(
+        error.to_string().contains("row-level security") || error.to_string().contains("policy tenant"),
+        "{error}"
+    );
     assert_eq!(world.live_items(PAYMENTS).await, 40, "no tombstone was written");
     for incremental in [true, false] {
         let report = compared(&migration, incremental).await;
@@ -183,8 +193,14 @@ async fn a_backfill_stops_at_a_policy_that_comes_under_way() {
     let coordinator = Coordinator::open(migration).await.expect("a coordinator");
     coordinator.prepare(&()).await.expect("nothing refuses");
     world.sql(POLICY).await;
-    let refused = coordinator.backfill(&CancellationToken::new()).await.expect_err("half of the rows are not all of them");
-    assert!(matches!(&refused, Error::Store(e) if matches!(e.kind, Kind::Denied | Kind::Refused)), "{refused:?}");
+    let refused = coordinator
+        .backfill(&CancellationToken::new())
+        .await
+        .expect_err("half of the rows are not all of them");
+    assert!(
+        matches!(&refused, Error::Store(e) if matches!(e.kind, Kind::Denied | Kind::Refused)),
+        "{refused:?}"
+    );
     assert_eq!(world.live_items(PAYMENTS).await, 0);
     world.sql("ALTER TABLE payments DISABLE ROW LEVEL SECURITY").await;
     backfill(&coordinator).await;
@@ -266,16 +282,22 @@ async fn a_migration_that_recorded_no_shape_goes_on_and_records_it() {
     world.sql(&payments(1, 20)).await;
     world.migrated_to(Phase::DualWrite).await.close().await;
     let shapes = "SELECT count(*) FROM lockstep.tables WHERE fingerprint LIKE '%lockstep shape: %'";
-    world.sql("UPDATE lockstep.tables SET fingerprint = split_part(fingerprint, E'\\nlockstep shape', 1)").await;
+    world
+        .sql("UPDATE lockstep.tables SET fingerprint = split_part(fingerprint, E'\\nlockstep shape', 1)")
+        .await;
     assert_eq!(world.value::<i64>(shapes).await, 0);
     assert!(compared(&world.migration(), false).await.verdict.is_consistent(), "where the older part agrees");
     world.sql("UPDATE payments SET loan_id = 2 WHERE payment_id = 7").await;
     world.assert_converged().await;
     assert_eq!(world.value::<i64>(shapes).await, 2, "the relay has recorded it");
-    world.sql("UPDATE lockstep.tables SET fingerprint = split_part(fingerprint, E'\\nlockstep shape', 1)").await;
+    world
+        .sql("UPDATE lockstep.tables SET fingerprint = split_part(fingerprint, E'\\nlockstep shape', 1)")
+        .await;
     world.stepped_to(Phase::HybridRead).await;
     assert_eq!(world.value::<i64>(shapes).await, 2, "the coordinator has recorded it");
-    world.sql("ALTER TABLE payments ALTER COLUMN payment_amount TYPE numeric(18,2) USING payment_amount + 1").await;
+    world
+        .sql("ALTER TABLE payments ALTER COLUMN payment_amount TYPE numeric(18,2) USING payment_amount + 1")
+        .await;
     assert!(!world.validate().await.verdict.is_consistent());
 }
 
@@ -287,7 +309,10 @@ async fn a_row_security_that_does_not_apply_to_us_is_told_and_no_hindrance() {
     let coordinator = world.coordinator().await;
     let report = coordinator.prepare(&()).await.expect("a superuser sees every row");
     let told = report.results.iter().find(|gate| gate.detail.contains("policy tenant"));
-    assert!(told.is_some_and(|gate| gate.passed && gate.detail.contains("DynamoDB knows no policies")), "{told:?}");
+    assert!(
+        told.is_some_and(|gate| gate.passed && gate.detail.contains("DynamoDB knows no policies")),
+        "{told:?}"
+    );
     backfill(&coordinator).await;
     coordinator.close().await;
     world.live_at(&world.payments_table(), &payment_key(20, 21)).await;

@@ -20,11 +20,13 @@ async fn app(world: &World, id_block: u32) -> Migration {
 }
 
 async fn insert(app: &Migration) -> i64 {
-    let outcome = app.store::<IntegrationLogs>().insert(&crate::store::row(0, "counted")).await.expect("written");
+    let outcome =
+        app.store::<IntegrationLogs>().insert(&crate::store::row(0, "counted")).await.expect("written");
     outcome.row.expect("the row with its key").log_id
 }
 
-/// A random schedule of two processes that insert, callers who choose ids, and round trips in which PostgreSQL counts.
+/// A random schedule of two processes that insert, callers who choose ids, and round trips in which
+/// PostgreSQL counts.
 #[tokio::test]
 async fn no_id_is_handed_out_twice_in_either_direction() {
     let seed = rand::random::<u64>();
@@ -41,16 +43,21 @@ async fn no_id_is_handed_out_twice_in_either_direction() {
                 // The way back, and there again; both twice, as after a crash.
                 let mut connection = world.source.pool().acquire().await.expect("a connection");
                 for _ in 0..2 {
-                    raise_source_sequences(&mut connection, &world.control(), &world.tables()).await.expect("raised");
+                    raise_source_sequences(&mut connection, &world.control(), &world.tables())
+                        .await
+                        .expect("raised");
                 }
-                let id: i64 = world.value("SELECT nextval(pg_get_serial_sequence('integration_logs', 'log_id'))").await;
+                let id: i64 =
+                    world.value("SELECT nextval(pg_get_serial_sequence('integration_logs', 'log_id'))").await;
                 for _ in 0..2 {
-                    seed_identities(&mut connection, &world.control(), &world.tables()).await.expect("seeded");
+                    seed_identities(&mut connection, &world.control(), &world.tables())
+                        .await
+                        .expect("seeded");
                 }
                 id
             }
             1 | 2 => {
-                // One that nobody has: above everything, or left over in somebody's block.
+                // A free one: above everything, or left over in a process's block.
                 let free = (1..highest + 12).filter(|id| !used.contains(id)).collect::<Vec<_>>();
                 let id = free[rng.random_range(0..free.len())];
                 let chosen = crate::store::row(id, "chosen");
@@ -73,13 +80,22 @@ async fn ids_that_were_never_seeded_are_refused_and_a_sequence_is_only_raised() 
     world.migrated_to(lockstep_core::Phase::HybridRead).await.close().await;
     let control = world.control();
     control.create().await.expect("a control table");
-    assert_eq!(control.take_ids("integration_logs", 10).await.expect_err("not seeded").kind, Kind::Misconfigured);
+    assert_eq!(
+        control.take_ids("integration_logs", 10).await.expect_err("not seeded").kind,
+        Kind::Misconfigured
+    );
     assert_eq!(control.raise_ids("integration_logs", 10, false).await.expect("nothing to raise"), None);
     world.sql(&lockstep_tests::world::rows::log(500, "a")).await;
     let mut connection = world.source.pool().acquire().await.expect("a connection");
-    let seed = async |connection: &mut _| seed_identities(connection, &control, &world.tables()).await.expect("seeded");
+    let seed = async |connection: &mut _| {
+        seed_identities(connection, &control, &world.tables()).await.expect("seeded")
+    };
     seed(&mut connection).await;
-    assert_eq!(control.next_id("integration_logs").await.expect("read"), Some(501), "above a row that was given its id");
+    assert_eq!(
+        control.next_id("integration_logs").await.expect("read"),
+        Some(501),
+        "above a row that was given its id"
+    );
     let block = control.take_ids("integration_logs", 10).await.expect("taken");
     assert_eq!((block.first, block.end), (501, 511));
     seed(&mut connection).await;

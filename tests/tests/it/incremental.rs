@@ -1,4 +1,5 @@
-//! After a full pass, looking at what changed since is as good as another full pass, as far as what is captured goes.
+//! After a full pass, looking at what changed since is as good as another full pass, as far as what is
+//! captured goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +12,9 @@ use lockstep_tests::World;
 use lockstep_tests::faults::{Fault as NetworkFault, Gate, Rule};
 use lockstep_tests::world::rows::{log_row, logs, payment, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill, eventually, within};
-use lockstep_validator::{CancellationToken, FindingClass, Kept, Progress, Report, ValidateOptions, Verdict, validate};
+use lockstep_validator::{
+    CancellationToken, FindingClass, Kept, Progress, Report, ValidateOptions, Verdict, validate,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -49,7 +52,8 @@ fn changed(report: &Report) -> u64 {
 /// First parts of the keys that are noted, by table.
 async fn noted(world: &World) -> BTreeSet<(String, String)> {
     let sql = "SELECT table_name, key->>0 FROM lockstep.unverified";
-    let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(world.strangers()).await.expect("there are notes");
+    let rows: Vec<(String, String)> =
+        sqlx::query_as(sql).fetch_all(world.strangers()).await.expect("there are notes");
     rows.into_iter().collect()
 }
 
@@ -64,7 +68,8 @@ async fn lose(world: &World, ids: &BTreeSet<(String, String)>) -> BTreeSet<Expec
         let key = binding.table.key_of_item(item).map(|key| key[0].clone()).unwrap_or_default();
         !lockstep_core::is_tombstone(item) && ids.contains(&(binding.name().to_owned(), key))
     };
-    let lost: Vec<_> = items.iter().filter(|(b, i)| is_one(b, i)).map(|(b, i)| (b, i, Fault::Dropped)).collect();
+    let lost: Vec<_> =
+        items.iter().filter(|(b, i)| is_one(b, i)).map(|(b, i)| (b, i, Fault::Dropped)).collect();
     plant(world, &lost).await
 }
 
@@ -88,7 +93,7 @@ async fn what_was_delivered_since_is_looked_at_again_and_nothing_else_is() {
     // Not delivered yet: it is looked at, and lag is no drift.
     let lagging = incremental(&world).await;
     assert_eq!((changed(&lagging), lagging.findings_total()), (2, 0));
-    assert!(!lagging.verdict.is_consistent(), "nobody delivers what is pending");
+    assert!(!lagging.verdict.is_consistent(), "no relay delivers what is pending");
     world.relay_until_empty().await;
     assert_eq!(noted(&world).await, keys(&[(LOGS, 7), (PAYMENTS, 3)]));
     let clean = incremental(&world).await;
@@ -106,7 +111,8 @@ async fn what_was_delivered_since_is_looked_at_again_and_nothing_else_is() {
     world.relay_until_empty().await;
     let mut expected = lose(&world, &noted(&world).await).await;
     let items = items_of(&world).await;
-    let of_nine = items.iter().find(|(b, item)| b.name() == LOGS && item["log_id"].as_n().is_ok_and(|n| n == "9"));
+    let of_nine =
+        items.iter().find(|(b, item)| b.name() == LOGS && item["log_id"].as_n().is_ok_and(|n| n == "9"));
     let (binding, item) = of_nine.expect("an item");
     expected.extend(plant(&world, &[(binding, item, Fault::Resurrected)]).await);
     assert_eq!(expected.len(), 2);
@@ -127,18 +133,30 @@ async fn what_was_delivered_since_is_looked_at_again_and_nothing_else_is() {
 async fn what_nobody_captured_is_found_by_a_full_pass_only_and_takes_the_base_away() {
     let world = verified().await;
     let items = items_of(&world).await;
-    let of = |id: &str| items.iter().find(|(b, i)| b.name() == PAYMENTS && i["payment_id"].as_n().is_ok_and(|n| n == id));
+    let of = |id: &str| {
+        items.iter().find(|(b, i)| b.name() == PAYMENTS && i["payment_id"].as_n().is_ok_and(|n| n == id))
+    };
     let [overwritten, unseen] = ["11", "12"].map(|id| of(id).expect("an item"));
-    let planted = plant(&world, &[(&overwritten.0, &overwritten.1, Fault::Cent), (&unseen.0, &unseen.1, Fault::Cent)]).await;
+    let planted =
+        plant(&world, &[(&overwritten.0, &overwritten.1, Fault::Cent), (&unseen.0, &unseen.1, Fault::Cent)])
+            .await;
     assert_eq!(planted.len(), 2);
     // Changed afterwards, the relay writes the truth over it.
     world.sql("UPDATE payments SET transaction_reference = 'later' WHERE payment_id = 11").await;
     world.relay_until_empty().await;
-    assert_eq!(incremental(&world).await.verdict, Verdict::Consistent, "that is its limit, and docs/validation.md says so");
+    assert_eq!(
+        incremental(&world).await.verdict,
+        Verdict::Consistent,
+        "that is its limit, and docs/validation.md says so"
+    );
     assert_eq!(full(&world).await.findings_total(), 1);
     // Now it is known, and no incremental pass may bless it.
     let Verdict::Incomplete { reasons } = incremental(&world).await.verdict else { panic!("blessed") };
-    assert!(reasons.iter().any(|reason| reason.contains("payments: no full pass has found it clean yet; run `validate`")));
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason.contains("payments: no full pass has found it clean yet; run `validate`"))
+    );
 }
 
 #[tokio::test]
@@ -148,7 +166,8 @@ async fn every_way_to_write_is_noted() {
     let strict = world.app(WriteOptions { dual_write: WriteMode::Strict, ..WriteOptions::default() });
     strict.store::<IntegrationLogs>().put(&log_row(201, "strict")).await.expect("written");
     strict.store::<IntegrationLogs>().delete(5).await.expect("deleted");
-    let best_effort = world.app(WriteOptions { dual_write: WriteMode::BestEffort, ..WriteOptions::default() });
+    let best_effort =
+        world.app(WriteOptions { dual_write: WriteMode::BestEffort, ..WriteOptions::default() });
     best_effort.store::<IntegrationLogs>().put(&log_row(202, "best effort")).await.expect("written");
     let payments = best_effort.store::<Payments>();
     payments.update(20, |payment| payment.customer_id = 999).await.expect("moved");
@@ -205,7 +224,11 @@ async fn a_resumed_full_pass_counts_from_its_first_part() {
     assert_eq!(resumed.verdict, Verdict::Consistent);
     let base = world.source.full_pass(LOGS).await.expect("asked").expect("it came to its end");
     let of_logs = resumed.tables.iter().find(|table| table.name == LOGS).expect("logs");
-    assert_eq!((base.pass, of_logs.pass, of_logs.rows_resumed), (1, Some(1), 120), "its own second number is 2");
+    assert_eq!(
+        (base.pass, of_logs.pass, of_logs.rows_resumed),
+        (1, Some(1), 120),
+        "its own second number is 2"
+    );
     assert_eq!(noted(&world).await, keys(&[(LOGS, 6)]), "some of its readings are from before that");
     let expected = lose(&world, &keys(&[(LOGS, 6)])).await;
     assert_eq!(found(&incremental(&world).await), expected);
@@ -219,7 +242,10 @@ async fn what_could_not_be_read_stays_noted_and_is_never_clean() {
     let before = world.source.full_pass(PAYMENTS).await.expect("asked").expect("there").verified_as_of;
     world.proxy().script(Rule::new(NetworkFault::AccessDenied).on("BatchGetItem"));
     let Verdict::Incomplete { reasons } = incremental(&world).await.verdict else { panic!("I11") };
-    assert!(reasons.iter().any(|reason| reason.contains("not every key that changed was compared")), "{reasons:?}");
+    assert!(
+        reasons.iter().any(|reason| reason.contains("not every key that changed was compared")),
+        "{reasons:?}"
+    );
     world.proxy().clear();
     assert_eq!(noted(&world).await.len(), 10);
     let after = world.source.full_pass(PAYMENTS).await.expect("asked").expect("there").verified_as_of;
@@ -227,7 +253,7 @@ async fn what_could_not_be_read_stays_noted_and_is_never_clean() {
     let report = incremental(&world).await;
     assert_eq!((&report.verdict, changed(&report)), (&Verdict::Consistent, 10));
 
-    // Without a number of its own nobody notes what is delivered while it reads.
+    // Without a number of its own no relay notes what is delivered while it reads.
     let tables = world.tables();
     let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
     let options = ValidateOptions { incremental: true, ..at_rest() };
@@ -270,7 +296,12 @@ async fn a_step_is_followed_by_a_look_at_what_was_written_since() {
     world.sql(&payments(1, 20)).await;
     let run = async |arguments: &[&str], code: i32| {
         let output = ended(command(&world, arguments)).await;
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         serde_json::from_slice::<Value>(&output.stdout).expect("JSON alone")
     };
     run(&["migrate", "--json", "--quiet", "--live-writes=0", "--through=DualWrite"], 0).await;
@@ -280,14 +311,21 @@ async fn a_step_is_followed_by_a_look_at_what_was_written_since() {
     // The row alone: no gate has written any.
     assert_eq!((&check["verdict"], &check["tables"][0]["keys_changed"]), (&"consistent".into(), &1.into()));
     let back = run(&["rollback", "--json", "--quiet"], 0).await;
-    assert_eq!(back["post_check"], Value::Null, "two steps after the full pass there is nothing to go on from");
+    assert_eq!(
+        back["post_check"],
+        Value::Null,
+        "two steps after the full pass there is nothing to go on from"
+    );
 
     run(&["validate", "--json", "--quiet"], 0).await;
     world.sql("UPDATE integration_logs SET user_id = 'v' WHERE log_id = 8").await;
     world.relay_until_empty().await;
     lose(&world, &keys(&[(LOGS, 8)])).await;
     let forward = run(&["advance", "--json", "--quiet", "--force", "a canary may meet it"], 1).await;
-    assert_eq!((&forward["phase"], &forward["post_check"]["tables"][0]["missing"]), (&"HybridRead".into(), &1.into()));
+    assert_eq!(
+        (&forward["phase"], &forward["post_check"]["tables"][0]["missing"]),
+        (&"HybridRead".into(), &1.into())
+    );
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead, "the step stands");
 }
 
@@ -317,7 +355,8 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-/// Runs it, and returns what an incremental pass and a full one find at its end, with the naive checker's number.
+/// Runs it, and returns what an incremental pass and a full one find at its end, with the naive checker's
+/// number.
 async fn run(program: &[Happens]) -> (BTreeSet<Expected>, BTreeSet<Expected>, usize) {
     let world = World::start().await;
     world.sql(&payments(1, 18)).await;
@@ -327,9 +366,10 @@ async fn run(program: &[Happens]) -> (BTreeSet<Expected>, BTreeSet<Expected>, us
     let mut delivered: BTreeMap<i64, bool> = BTreeMap::new();
     for step in program {
         let sql = match *step {
-            Happens::Changes(id) => {
-                (id, format!("UPDATE payments SET transaction_reference = random()::text WHERE payment_id = {id}"))
-            }
+            Happens::Changes(id) => (
+                id,
+                format!("UPDATE payments SET transaction_reference = random()::text WHERE payment_id = {id}"),
+            ),
             Happens::MovesCustomer(id) => {
                 (id, format!("UPDATE payments SET customer_id = customer_id + 100 WHERE payment_id = {id}"))
             }
@@ -341,7 +381,8 @@ async fn run(program: &[Happens]) -> (BTreeSet<Expected>, BTreeSet<Expected>, us
                 continue;
             }
             Happens::IsLost(n) => {
-                let ids: Vec<i64> = delivered.iter().filter(|(_, delivered)| **delivered).map(|(id, _)| *id).collect();
+                let ids: Vec<i64> =
+                    delivered.iter().filter(|(_, delivered)| **delivered).map(|(id, _)| *id).collect();
                 if !ids.is_empty() {
                     lose(&world, &keys(&[(PAYMENTS, ids[n % ids.len()])])).await;
                 }
@@ -369,7 +410,12 @@ async fn run(program: &[Happens]) -> (BTreeSet<Expected>, BTreeSet<Expected>, us
 fn after_a_full_pass_an_incremental_one_finds_what_a_full_one_finds() {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let lost = std::cell::Cell::new(0);
-    let config = ProptestConfig { cases: 8, failure_persistence: None, max_shrink_iters: 20, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: 8,
+        failure_persistence: None,
+        max_shrink_iters: 20,
+        ..ProptestConfig::default()
+    };
     proptest!(config, |(program in proptest::collection::vec(happens(), 5..40))| {
         let (incremental, full, wrong) = runtime.block_on(run(&program));
         prop_assert_eq!(&incremental, &full);
@@ -380,7 +426,7 @@ fn after_a_full_pass_an_incremental_one_finds_what_a_full_one_finds() {
     assert!(lost.get() > 0, "there was something to find");
 }
 
-/// What changes in DynamoOnly is captured by nobody, but has come back through the feed, once that is through.
+/// What changes in DynamoOnly is not captured, but has come back through the feed, once that is through.
 #[tokio::test]
 async fn in_dynamo_only_what_came_back_through_the_feed_is_looked_at_as_well() {
     let world = World::behind_proxy().await;
@@ -401,7 +447,9 @@ async fn in_dynamo_only_what_came_back_through_the_feed_is_looked_at_as_well() {
     world.feed_until_drained().await;
 
     let fed = || ValidateOptions { incremental: true, fed_through: true, quiescent: true, ..at_rest() };
-    let Verdict::Incomplete { reasons } = incremental(&world).await.verdict else { panic!("the feed may be behind") };
+    let Verdict::Incomplete { reasons } = incremental(&world).await.verdict else {
+        panic!("the feed may be behind")
+    };
     assert!(reasons.iter().all(|reason| reason.contains("DynamoOnly")), "{reasons:?}");
     let clean = compared(&world, fed()).await;
     assert_eq!(
@@ -409,10 +457,12 @@ async fn in_dynamo_only_what_came_back_through_the_feed_is_looked_at_as_well() {
         (&Verdict::Consistent, 4),
         "one before the step; then one that moved, with its old key, and a new one"
     );
-    // Looked at as often as one looks. That these are on their way back to the source is all that anybody can know.
+    // Looked at as often as one looks. That these are on their way back to the source is all that anybody can
+    // know.
     let lost = lose(&world, &keys(&[(LOGS, 8), (LOGS, 500)])).await;
     let report = compared(&world, fed()).await;
-    let keys_of = |of: &BTreeSet<Expected>| of.iter().map(|(_, _, key, _)| key.clone()).collect::<BTreeSet<_>>();
+    let keys_of =
+        |of: &BTreeSet<Expected>| of.iter().map(|(_, _, key, _)| key.clone()).collect::<BTreeSet<_>>();
     assert_eq!((keys_of(&found(&report)), lost.len()), (keys_of(&lost), 2));
     assert!(!report.verdict.is_consistent());
 }

@@ -1,5 +1,5 @@
-//! Instances: processes that are stopped, killed or cut off serve by no phase that is over, and hold no step up for longer
-//! than a lease.
+//! Instances: processes that are stopped, killed or cut off serve by no phase that is over, and hold no step
+//! up for longer than a lease.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -51,7 +51,8 @@ impl Worker {
     }
 
     async fn three(world: &World) -> [Self; 3] {
-        let (a, b, c) = tokio::join!(Self::start(world, "a"), Self::start(world, "b"), Self::start(world, "c"));
+        let (a, b, c) =
+            tokio::join!(Self::start(world, "a"), Self::start(world, "b"), Self::start(world, "c"));
         [a, b, c]
     }
 
@@ -60,7 +61,10 @@ impl Worker {
     }
 
     pub(crate) async fn answer(&mut self) -> Value {
-        let line = within(Duration::from_secs(60), self.stdout.next_line()).await.expect("readable").expect("an answer");
+        let line = within(Duration::from_secs(60), self.stdout.next_line())
+            .await
+            .expect("readable")
+            .expect("an answer");
         serde_json::from_str(&line).expect("JSON")
     }
 
@@ -96,7 +100,9 @@ impl Worker {
     async fn lock_out(&self, world: &World, pattern: &str) {
         world.sql(&format!("ALTER ROLE {} NOLOGIN", self.role)).await;
         let Self { role, .. } = self;
-        let gone = format!("NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE usename = '{role}' AND query ILIKE '{pattern}')");
+        let gone = format!(
+            "NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE usename = '{role}' AND query ILIKE '{pattern}')"
+        );
         eventually("its sessions are gone", || async {
             world
                 .sql(&format!(
@@ -138,10 +144,15 @@ async fn a_process_stopped_across_two_steps_is_refused_when_it_wakes_and_recover
     assert_eq!(end_of(&first, &a).0, InstanceEnd::LeaseOver);
     assert_eq!([end_of(&first, &b).0, end_of(&first, &c).0], [InstanceEnd::Acknowledged; 2]);
     let second = coordinator.step(Phase::PostgresOnly, None, &()).await.expect("nothing to wait for");
-    assert!(second.instances.iter().all(|wait| wait.id != a.id), "it was given up once: {:?}", second.instances);
+    assert!(
+        second.instances.iter().all(|wait| wait.id != a.id),
+        "it was given up once: {:?}",
+        second.instances
+    );
     world.sql("UPDATE integration_logs SET user_id = 'new' WHERE log_id = 1").await;
 
-    // It wakes where it can reach the target and nothing else: what it knows says that the target may be read.
+    // It wakes where it can reach the target and nothing else: what it knows says that the target may be
+    // read.
     a.lock_out(&world, "%").await;
     a.tell("read 1").await;
     a.signal("-CONT").await;
@@ -150,7 +161,7 @@ async fn a_process_stopped_across_two_steps_is_refused_when_it_wakes_and_recover
     a.ask_until("read 1", |answer| answer["user_id"] == "new").await;
     assert_eq!(a.ask("phase").await["phase"], "PostgresOnly");
     for worker in [&mut b, &mut c] {
-        assert_eq!(worker.ask("read 1").await, json!({ "user_id": "new" }), "nobody else was held up");
+        assert_eq!(worker.ask("read 1").await, json!({ "user_id": "new" }), "no other instance was held up");
     }
     let rows = world.source.instances().await.expect("instances");
     assert!(rows.iter().all(|row| row.state == InstanceState::Live) && rows.len() == 3, "{rows:?}");
@@ -170,7 +181,11 @@ async fn a_stopped_process_writes_nothing_under_the_phase_that_it_knew() {
     }
     let now = world.source.control().await.expect("a phase");
     a.signal("-CONT").await;
-    assert_eq!(a.answer().await, json!({ "phase": "PostgresOnly", "epoch": now.epoch }), "I5: it asked behind the barrier");
+    assert_eq!(
+        a.answer().await,
+        json!({ "phase": "PostgresOnly", "epoch": now.epoch }),
+        "I5: it asked behind the barrier"
+    );
     assert_eq!(world.item(&world.logs_table(), &log_key(2, "a")).await, None, "it left the target alone");
     assert_eq!(b.ask("write 3 after").await["epoch"], json!(now.epoch));
     let stale: i64 = world
@@ -195,21 +210,31 @@ async fn a_killed_process_is_waited_for_one_lease_once_and_by_name() {
     assert_eq!(end_of(&outcome, &b).0, InstanceEnd::Acknowledged);
     let said = notes.all().join("\n");
     assert!(
-        said.contains("waiting for instance a (host") && said.contains(&pid) && said.contains("its lease of 1500 ms"),
+        said.contains("waiting for instance a (host")
+            && said.contains(&pid)
+            && said.contains("its lease of 1500 ms"),
         "{said}"
     );
-    assert!(!said.contains("instance b") && !said.contains("instance c"), "nobody waits for them: {said}");
+    assert!(!said.contains("instance b") && !said.contains("instance c"), "no step waits for them: {said}");
 
-    let second = coordinator.step(Phase::DualWrite, None, &()).await.expect("nobody to wait for");
-    assert!(second.instances.iter().all(|wait| wait.id != a.id), "it was given up once: {:?}", second.instances);
+    let second = coordinator.step(Phase::DualWrite, None, &()).await.expect("no instance to wait for");
+    assert!(
+        second.instances.iter().all(|wait| wait.id != a.id),
+        "it was given up once: {:?}",
+        second.instances
+    );
     // One that ends as it should is not waited for at all.
     drop(c.stdin);
     assert!(c.child.wait().await.expect("it ends").success());
-    let status = lockstep_coordinator::status(&world.source, &world.target, &world.tables()).await.expect("status");
+    let status =
+        lockstep_coordinator::status(&world.source, &world.target, &world.tables()).await.expect("status");
     let listed: Vec<_> = status.instances.iter().map(|row| (row.name.as_str(), row.state)).collect();
     assert_eq!(listed, [("b", InstanceState::Live), ("a", InstanceState::Expired)]);
     let b_row = &status.instances[0];
-    assert_eq!((b_row.epoch, b_row.pid), (status.epoch.map(|epoch| epoch.0), i64::from(b.child.id().expect("it runs"))));
+    assert_eq!(
+        (b_row.epoch, b_row.pid),
+        (status.epoch.map(|epoch| epoch.0), i64::from(b.child.id().expect("it runs")))
+    );
     assert!(b_row.lease_left_ms > 0 && b_row.lease_left_ms <= b_row.lease_ms, "{b_row:?}");
     let journal = serde_json::to_string(&world.source.journal(20).await.expect("the journal")).expect("JSON");
     assert!(journal.contains("lease_over"), "the journal keeps whom a step waited for");
@@ -240,8 +265,10 @@ async fn a_phase_is_heard_of_well_within_a_second_and_polled_when_nothing_is_hea
         assert!(waited < LEASE, "polling takes a third of a lease at most: {waited:?}");
         assert_eq!(a.ask("phase").await, json!({ "phase": to, "epoch": outcome.epoch }));
     }
-    let listening =
-        format!("SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE usename = '{}' AND query ILIKE 'LISTEN%')", a.role);
+    let listening = format!(
+        "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE usename = '{}' AND query ILIKE 'LISTEN%')",
+        a.role
+    );
     assert!(!world.value::<bool>(&listening).await, "nothing could be heard");
     a.let_in(&world).await;
     eventually("it listens again", || world.value::<bool>(&listening)).await;
@@ -263,7 +290,11 @@ async fn cut_off_from_postgresql_it_serves_for_one_lease_and_then_nothing_until_
         }
         assert_eq!(answer, json!({ "user_id": "there" }), "from the target, while the lease lasts");
         // The lease began before; the rest is for an answer's way through two pipes of a busy machine.
-        assert!(begun.elapsed() <= LEASE + Duration::from_millis(250), "I6: served after its lease: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() <= LEASE + Duration::from_millis(250),
+            "I6: served after its lease: {:?}",
+            begun.elapsed()
+        );
         served += 1;
     };
     refused(&over);
@@ -272,11 +303,16 @@ async fn cut_off_from_postgresql_it_serves_for_one_lease_and_then_nothing_until_
     a.let_in(&world).await;
     a.ask_until("read 1", |answer| answer["user_id"] == "there").await;
     let after = world.source.instances().await.expect("instances");
-    assert_eq!((after.len(), after[0].id), (1, before[0].id), "nobody gave it up, so it is the same registration");
+    assert_eq!(
+        (after.len(), after[0].id),
+        (1, before[0].id),
+        "no step gave it up, so it is the same registration"
+    );
     assert!(after[0].renewals > before[0].renewals);
 }
 
-/// I9 with I6: whoever finishes the step of a dead coordinator waits for the instances as that one would have.
+/// I9 with I6: a coordinator that finishes the step of a dead coordinator waits for the instances as that one
+/// would have.
 #[tokio::test]
 async fn a_crash_after_the_flip_is_finished_only_when_the_leases_are_over() {
     let world = World::start().await;
@@ -287,17 +323,22 @@ async fn a_crash_after_the_flip_is_finished_only_when_the_leases_are_over() {
     let detail = json!({ "from": control.phase, "to": Phase::PostgresOnly, "epoch_before": control.epoch });
     world.source.journal_intent("the dead", "change phase", &detail).await.expect("journalled");
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("no application writes");
     flip_phase(&mut transaction, Phase::PostgresOnly).await.expect("flips");
     transaction.commit().await.expect("commits");
     let begun = Instant::now();
     let coordinator = world.coordinator().await;
     assert!(begun.elapsed() >= LEASE, "I6: recovered after {:?}", begun.elapsed());
-    assert!(coordinator.recovered()[0].contains("the phase is PostgresOnly"), "{:?}", coordinator.recovered());
+    assert!(
+        coordinator.recovered()[0].contains("the phase is PostgresOnly"),
+        "{:?}",
+        coordinator.recovered()
+    );
     assert_eq!(world.source.instances().await.expect("instances")[0].state, InstanceState::Expired);
 }
 
-/// Someone flips past the coordinator, which the protocol knows nothing of: the next step must still not leave anyone behind.
+/// Someone flips past the coordinator, which the protocol knows nothing of: the next step must still not
+/// leave anyone behind.
 #[tokio::test]
 async fn a_step_does_not_begin_while_an_instance_is_behind() {
     let world = World::start().await;
@@ -305,7 +346,7 @@ async fn a_step_does_not_begin_while_an_instance_is_behind() {
     let a = Worker::start(&world, "a").await;
     a.signal("-STOP").await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("no application writes");
     flip_phase(&mut transaction, Phase::PostgresOnly).await.expect("flips");
     transaction.commit().await.expect("commits");
     let (begun, notes) = (Instant::now(), Notes::default());
@@ -321,7 +362,8 @@ async fn a_step_does_not_begin_while_an_instance_is_behind() {
     assert!(notes.all().iter().any(|note| note.contains("waiting for instance a")), "{:?}", notes.all());
 }
 
-/// 1. A process is stopped inside a write transaction, and holds the barrier. 2. Nobody ends it. 3. No step is taken any more.
+/// 1. A process is stopped inside a write transaction, and holds the barrier. 2. No process ends it. 3. No
+/// step is taken any more.
 /// And I9: a crash of the server must not forget an intent whose effect is in the target.
 #[tokio::test]
 async fn sessions_end_what_is_left_open_and_keep_what_they_commit_whatever_the_database_says() {
@@ -344,13 +386,16 @@ async fn instance(world: &World, lease: Duration) -> Instance {
 #[tokio::test]
 async fn an_instance_that_cannot_start_says_what_to_do() {
     let world = World::start().await;
-    let error = Instance::start(&world.source, InstanceOptions::default()).await.expect_err("nothing is installed");
+    let error =
+        Instance::start(&world.source, InstanceOptions::default()).await.expect_err("nothing is installed");
     assert!(error.kind == Kind::Misconfigured && error.message.contains("cargo xtask backfill"), "{error}");
     let hasty = InstanceOptions { lease: Duration::from_millis(10), ..InstanceOptions::default() };
     let error = Instance::start(&world.source, hasty).await.expect_err("no renewal fits in it");
     assert!(error.message.contains("at least 1000 ms"), "{error}");
-    let endless = InstanceOptions { lease: LEASE_MAX + Duration::from_millis(1), ..InstanceOptions::default() };
-    let error = Instance::start(&world.source, endless).await.expect_err("nobody would know when it is over");
+    let endless =
+        InstanceOptions { lease: LEASE_MAX + Duration::from_millis(1), ..InstanceOptions::default() };
+    let error =
+        Instance::start(&world.source, endless).await.expect_err("no coordinator would know when it is over");
     assert!(error.message.contains("at most 60000 ms"), "{error}");
 }
 
@@ -372,13 +417,16 @@ async fn an_instance_that_shuts_down_deregisters_and_serves_nothing_more() {
     instance.shutdown().await;
     assert_eq!(store.get(&key).await.expect_err("nothing is served").kind, Kind::Fenced);
     assert!(world.source.instances().await.expect("instances").is_empty());
-    let outcome = within(Duration::from_secs(30), coordinator.step(Phase::PostgresOnly, None, &())).await.expect("steps");
-    assert!(outcome.instances.is_empty(), "nobody to wait for");
+    let outcome = within(Duration::from_secs(30), coordinator.step(Phase::PostgresOnly, None, &()))
+        .await
+        .expect("steps");
+    assert!(outcome.instances.is_empty(), "no instance to wait for");
     // The barrier, and not the lease, is what makes writes safe.
     assert_eq!(store.delete(1).await.expect("written").control.phase, Phase::PostgresOnly);
 }
 
-/// 1. A reader asks under HybridRead. 2. Its answer is late, and the phase changes meanwhile. 3. Given away, the answer would
+/// 1. A reader asks under HybridRead. 2. Its answer is late, and the phase changes meanwhile. 3. Given away,
+///    the answer would
 /// be one of a phase that may be two behind by then.
 #[tokio::test]
 async fn an_answer_that_comes_in_another_phase_is_not_given_away() {

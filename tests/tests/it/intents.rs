@@ -35,7 +35,11 @@ async fn a_write_under_way_is_left_alone_by_the_sweeper() {
     let write = standing(&world, &app, &gate).await;
     assert_eq!(world.intents().await, 1, "I9: durable before the put arrives");
     assert_eq!(sweep(&world).await, Swept { waiting: 1, ..Swept::default() });
-    assert_eq!(world.source.lag(LOGS).await.expect("measured").keys, 1, "I11: an open intent is part of what is pending");
+    assert_eq!(
+        world.source.lag(LOGS).await.expect("measured").keys,
+        1,
+        "I11: an open intent is part of what is pending"
+    );
     gate.open();
     write.await.expect("the write ends well");
     assert_eq!((world.pending(LOGS).await.len(), world.intents().await), (0, 0));
@@ -127,8 +131,8 @@ async fn a_key_that_an_application_has_locked_waits_for_the_next_sweep() {
     world.assert_converged().await;
 }
 
-/// Or else: 1. A write takes a version, and waits for its mark. 2. Who holds the mark takes a higher version. 3. The write must not
-/// end under that same version: a relay may have delivered the old state under it.
+/// Or else: 1. A write takes a version, and waits for its mark. 2. Who holds the mark takes a higher version. 3.
+/// The write must not end under that same version: a relay may have delivered the old state under it.
 #[tokio::test]
 async fn two_states_never_share_a_version_however_their_marks_wait() {
     let (world, app) = world(strict()).await;
@@ -137,8 +141,9 @@ async fn two_states_never_share_a_version_however_their_marks_wait() {
     let (mut holder, mut writer) = (world.stranger().await, world.stranger().await);
     run(&mut holder, "BEGIN").await;
     run(&mut holder, "UPDATE lockstep.pending SET marked_at = marked_at").await;
-    let write =
-        tokio::spawn(async move { run(&mut writer, "UPDATE integration_logs SET user_id = 'new' WHERE log_id = 1").await });
+    let write = tokio::spawn(async move {
+        run(&mut writer, "UPDATE integration_logs SET user_id = 'new' WHERE log_id = 1").await
+    });
     eventually("the write waits for the mark", || world.is_held_up()).await;
     run(&mut holder, "UPDATE lockstep.pending SET version = nextval('lockstep.version_seq')").await;
     let higher = Version(world.value("SELECT last_value FROM lockstep.version_seq").await);
@@ -158,9 +163,13 @@ async fn no_put_leaves_before_its_intent_is_durable_or_ever_without_one() {
     run(&mut holder, "BEGIN; LOCK TABLE lockstep.intents IN EXCLUSIVE MODE").await;
     let store = app.store::<IntegrationLogs>();
     let write = tokio::spawn(async move { store.put(&row(2, "u")).await });
-    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+    let waiting =
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
                    AND query LIKE 'INSERT INTO lockstep.intents%'";
-    eventually("the intent waits", || async { world.value::<bool>(&format!("SELECT EXISTS ({waiting})")).await }).await;
+    eventually("the intent waits", || async {
+        world.value::<bool>(&format!("SELECT EXISTS ({waiting})")).await
+    })
+    .await;
     world.sql(&format!("SELECT pg_terminate_backend(pid) FROM ({waiting}) AS waits")).await;
     write.await.expect("no panic").expect_err("without an intent nothing is written");
     run(&mut holder, "ROLLBACK").await;

@@ -1,5 +1,6 @@
-//! The command is killed without a word at every entry that a step makes in the journal, in every step, in both directions,
-//! while three application processes write. The next command finishes or undoes, and nothing that was acknowledged is lost.
+//! The command is killed without a word at every entry that a step makes in the journal, in every step, in
+//! both directions, while three application processes write. The next command finishes or undoes, and nothing
+//! that was acknowledged is lost.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const REFUSED: i32 = 3;
 /// Exit code of a command that did not reach a store.
 const UNREACHED: i32 = 5;
 
-/// Makes whoever writes entry `n` of its step wait, before that entry is committed.
+/// Makes the process that writes entry `n` of its step wait, before that entry is committed.
 const STOPPER: &str = "
     CREATE TABLE public.stopper (after bigint NOT NULL, n bigint NOT NULL);
     INSERT INTO public.stopper VALUES (0, 0);
@@ -48,7 +49,12 @@ struct Step {
 impl Step {
     fn arguments(self) -> Vec<String> {
         let way = if self.to > self.from { "advance" } else { "rollback" };
-        let mut arguments = vec![way.to_owned(), "--quiet".to_owned(), "--no-post-check".to_owned(), format!("--to={}", self.to)];
+        let mut arguments = vec![
+            way.to_owned(),
+            "--quiet".to_owned(),
+            "--no-post-check".to_owned(),
+            format!("--to={}", self.to),
+        ];
         if self.from == Phase::DynamoOnly {
             arguments.push("--no-wait".to_owned());
         }
@@ -93,7 +99,9 @@ impl Stage {
 
     /// The next step waits at its entry `n`; 0 for at none.
     async fn arm(&self, n: i64) {
-        let sql = format!("UPDATE public.stopper SET after = coalesce((SELECT max(id) FROM lockstep.journal), 0), n = {n}");
+        let sql = format!(
+            "UPDATE public.stopper SET after = coalesce((SELECT max(id) FROM lockstep.journal), 0), n = {n}"
+        );
         self.world.sql(&sql).await;
     }
 
@@ -115,8 +123,9 @@ impl Stage {
         self.writers.assert_in_source(&self.world).await;
     }
 
-    /// Takes a step to its end. A gate may refuse it: it was undone in an epoch in which there is no verdict yet, or canary
-    /// reads met rows that were being changed. Then what it asks for is done, and it is taken again.
+    /// Takes a step to its end. A gate may refuse it: it was undone in an epoch in which there is no verdict
+    /// yet, or canary reads met rows that were being changed. Then what it asks for is done, and it is taken
+    /// again.
     async fn whole(&self, step: Step) {
         for _ in 0..TRIES_MAX {
             let output = ended(step.command(&self.world)).await;
@@ -133,8 +142,9 @@ impl Stage {
         panic!("{step:?} was refused {TRIES_MAX} times");
     }
 
-    /// Kills a step when its entry `n` is as good as durable and nothing that follows it has happened; says whether there was
-    /// such an entry. A step that a gate refuses has not come to its end: what the gate asks for is done, and it is taken again.
+    /// Kills a step when its entry `n` is as good as durable and nothing that follows it has happened; says
+    /// whether there was such an entry. A step that a gate refuses has not come to its end: what the gate
+    /// asks for is done, and it is taken again.
     async fn killed(&self, step: Step, n: i64) -> bool {
         for _ in 0..TRIES_MAX {
             match self.killed_or_ended(step, n).await {
@@ -168,7 +178,7 @@ impl Stage {
             child.kill().await.expect("SIGKILL");
         }
         hold(&mut holder, false).await;
-        // The entry that it was at is committed, although nobody is there to hear of it.
+        // The entry that it was at is committed, although no process is there to hear of it.
         eventually("its entry is there", || async { self.entries().await >= n || over }).await;
         self.arm(0).await;
         ended.map(|status| status.code())
@@ -189,11 +199,16 @@ async fn round(stage: &Stage, there: Step, n: i64) -> bool {
         let killed = stage.killed(step, n).await;
         any |= killed;
         let before = stage.writers.acknowledged(step.from) + stage.writers.acknowledged(step.to);
-        if stage.phase().await != step.to || !stage.world.source.open_intents().await.expect("the journal").is_empty() {
+        if stage.phase().await != step.to
+            || !stage.world.source.open_intents().await.expect("the journal").is_empty()
+        {
             stage.whole(step).await;
         }
         assert_eq!(stage.phase().await, step.to, "{step:?}, killed at {n}");
-        assert!(stage.world.source.open_intents().await.expect("the journal").is_empty(), "I9: {step:?}, killed at {n}");
+        assert!(
+            stage.world.source.open_intents().await.expect("the journal").is_empty(),
+            "I9: {step:?}, killed at {n}"
+        );
         eventually("writers go on", || async {
             stage.writers.acknowledged(step.from) + stage.writers.acknowledged(step.to) > before + 5
         })

@@ -1,5 +1,5 @@
-//! A commit whose answer is lost, in every way of writing: what the caller is told is true, or that nobody knows (I8). And
-//! PostgreSQL away: what needs it says so, and reads of the target go on.
+//! A commit whose answer is lost, in every way of writing: what the caller is told is true, or that it is
+//! unknown (I8). And PostgreSQL away: what needs it says so, and reads of the target go on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,10 +45,13 @@ enum Call {
 const CALLS: [Call; 4] = [Call::Put, Call::Batch, Call::UpdateStatus, Call::Coordinated];
 
 impl Call {
-    /// What commits it. One row, best effort, is one call: no transaction is left to be looked up, so nobody knows.
+    /// What commits it. One row, best effort, is one call: no transaction is left to be looked up, so it
+    /// stays unknown.
     fn commit(self, at_once: bool) -> (&'static str, Option<Told>) {
         match self {
-            Self::Put if at_once => (r#"SELECT * FROM lockstep."upsert_integration_logs_"#, Some(Told::Unknown)),
+            Self::Put if at_once => {
+                (r#"SELECT * FROM lockstep."upsert_integration_logs_"#, Some(Told::Unknown))
+            }
             _ => ("COMMIT", None),
         }
     }
@@ -66,7 +69,9 @@ impl Call {
             Self::Batch => {
                 let rows = [0, 1, 2].map(|n| log_row(id * 10 + n, "u"));
                 let outcomes = logs.put_batch(&rows).await;
-                let told = outcomes.iter().map(|outcome| outcome.as_ref().map_or_else(|e| told_by(e), |_| Told::Written));
+                let told = outcomes
+                    .iter()
+                    .map(|outcome| outcome.as_ref().map_or_else(|e| told_by(e), |_| Told::Written));
                 let told: Vec<Told> = told.collect();
                 assert!(told.iter().all(|one| *one == told[0]), "one transaction: {told:?}");
                 told[0]
@@ -75,7 +80,12 @@ impl Call {
             Self::Coordinated => {
                 let (sink, name) = (Arc::new(OperationLogs::of("payments")), format!("op-{id}"));
                 let change = |p: &mut lockstep_payments::Payment| p.payment_status = "Completed".to_owned();
-                told(Operation::run(app, sink, "Settle", &name, async |o| o.update(&payments, id, change).await.map(drop)).await)
+                told(
+                    Operation::run(app, sink, "Settle", &name, async |o| {
+                        o.update(&payments, id, change).await.map(drop)
+                    })
+                    .await,
+                )
             }
         }
     }
@@ -93,9 +103,14 @@ impl Call {
             }
             Self::UpdateStatus => settled().await == 1,
             Self::Coordinated => {
-                let logged = format!("integration_logs WHERE correlation_id = 'op-{id}' AND log_type = 'OperationSuccess'");
+                let logged = format!(
+                    "integration_logs WHERE correlation_id = 'op-{id}' AND log_type = 'OperationSuccess'"
+                );
                 let both = (settled().await, count(logged).await);
-                assert!(both == (0, 0) || both == (1, 1), "a payment without its log, or a log without its payment: {both:?}");
+                assert!(
+                    both == (0, 0) || both == (1, 1),
+                    "a payment without its log, or a log without its payment: {both:?}"
+                );
                 both.0 == 1
             }
         }
@@ -156,7 +171,7 @@ async fn check_commits(writes: WriteOptions) {
         let n = next(&mut id).await;
         proxy.script(commit(SourceFault::LoseReply));
         proxy.script(SourceRule::new(SourceFault::Cut).on(LOOK_UP));
-        assert_eq!(call.make(&app, n).await, Told::Unknown, "{call:?}: nobody could be asked");
+        assert_eq!(call.make(&app, n).await, Told::Unknown, "{call:?}: no server could be asked");
         assert!(call.is_written(&world, n).await, "{call:?}");
 
         if lost.is_some() {
@@ -198,7 +213,7 @@ async fn check_everywhere(writes: WriteOptions, fault: impl Fn(u64) -> SourceRul
     let proxy = world.source_proxy();
     let injected = || proxy.injected(SourceFaultKind::Cut) + proxy.injected(SourceFaultKind::LoseReply);
     for n in 0.. {
-        assert!(n < 200, "a write takes no more than so many messages");
+        assert!(n < 200, "a write takes fewer than 200 messages");
         let (id, before) = (1_000 + n as i64, injected());
         proxy.script(fault(n).times(1));
         let told = Call::Put.make(&app, id).await;
@@ -219,7 +234,8 @@ async fn check_everywhere(writes: WriteOptions, fault: impl Fn(u64) -> SourceRul
 
 #[tokio::test]
 async fn wherever_the_connection_is_cut_what_a_best_effort_write_says_is_true() {
-    check_everywhere(WriteOptions::default(), |n| SourceRule::new(SourceFault::Cut).any_frame().after(n)).await;
+    check_everywhere(WriteOptions::default(), |n| SourceRule::new(SourceFault::Cut).any_frame().after(n))
+        .await;
 }
 
 #[tokio::test]
@@ -232,7 +248,8 @@ async fn whichever_answer_is_lost_what_a_strict_write_says_is_true() {
     check_everywhere(strict(), |n| SourceRule::new(SourceFault::LoseReply).after(n)).await;
 }
 
-/// 1. The commit leaves. 2. PostgreSQL goes away. 3. Every question how it ended waits for a connection that nobody gives.
+/// 1. The commit leaves. 2. PostgreSQL goes away. 3. Every question how it ended waits for a connection that
+/// never comes.
 #[tokio::test]
 async fn a_caller_does_not_wait_for_ever_to_hear_how_its_commit_ended() {
     let (world, app) = world(strict()).await;
@@ -251,7 +268,11 @@ async fn a_caller_does_not_wait_for_ever_to_hear_how_its_commit_ended() {
 
 #[tokio::test]
 async fn while_postgres_is_down_reads_of_the_target_go_on_and_the_rest_says_what_is_wrong() {
-    let options = WorldOptions { connect_timeout: Duration::from_secs(1), source_proxied: true, ..WorldOptions::default() };
+    let options = WorldOptions {
+        connect_timeout: Duration::from_secs(1),
+        source_proxied: true,
+        ..WorldOptions::default()
+    };
     let world = World::with(options).await;
     let coordinator = world.migrated_to(Phase::HybridRead).await;
     coordinator.close().await;
@@ -271,7 +292,10 @@ async fn while_postgres_is_down_reads_of_the_target_go_on_and_the_rest_says_what
     assert!(answer.from.is_degraded() && logs.reads().counts().target_alone >= 2);
     let no_such = IntegrationLogs::key(&log_row(404, "u"));
     let errors = [
-        within(BOUND, logs.get(&no_such)).await.map(drop).expect_err("only PostgreSQL could say that there is none"),
+        within(BOUND, logs.get(&no_such))
+            .await
+            .map(drop)
+            .expect_err("only PostgreSQL could say that there is none"),
         within(BOUND, logs.put(&log_row(2, "u"))).await.map(drop).expect_err("PostgreSQL decides"),
         within(BOUND, logs.delete(1)).await.map(drop).expect_err("PostgreSQL decides"),
     ];
@@ -281,8 +305,10 @@ async fn while_postgres_is_down_reads_of_the_target_go_on_and_the_rest_says_what
     }
 
     world.source_proxy().up().await;
-    eventually("the mark goes", || async { logs.get_marked(&key).await.is_ok_and(|answer| answer.from == ReadFrom::Target) })
-        .await;
+    eventually("the mark goes", || async {
+        logs.get_marked(&key).await.is_ok_and(|answer| answer.from == ReadFrom::Target)
+    })
+    .await;
     logs.put(&log_row(2, "u")).await.expect("written");
     app.shutdown().await;
     world.assert_converged().await;

@@ -1,5 +1,5 @@
-//! What Lockstep must withstand, on real stores. Each test is named as what it claims; the invariants are those of
-//! ARCHITECTURE.md.
+//! What Lockstep must withstand, on real stores. Each test is named as what it claims; the invariants are
+//! those of ARCHITECTURE.md.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
@@ -14,9 +14,11 @@ mod chaos;
 mod checks;
 mod cold;
 mod complete;
+mod contract;
 mod coordinated;
 mod counts;
 mod dead_letters;
+mod declared;
 mod documented;
 mod dynamo_only;
 mod frozen;
@@ -38,6 +40,7 @@ mod orphans;
 mod owned;
 mod plan;
 mod planted;
+mod poolers;
 mod process;
 mod quality;
 mod queries;
@@ -47,9 +50,11 @@ mod repair;
 mod resume;
 mod reverse_feed;
 mod reverse_order;
+mod rights;
 mod roles;
 mod sample;
 mod schedules;
+mod serve;
 mod sessions;
 mod stage;
 mod steps;

@@ -1,5 +1,5 @@
-//! To DynamoOnly and back under writers: nothing that was acknowledged is lost, a pause is bounded, and what does not fit in it
-//! leaves everything as it was.
+//! To DynamoOnly and back under writers: nothing that was acknowledged is lost, a pause is bounded, and what
+//! does not fit in it leaves everything as it was.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const CONTROL: &str = "lockstep_control";
 /// A migration whose pauses may last so long.
 fn pausing(world: &World, pause_max: Duration) -> Migration {
     let mut migration = world.migration();
-    migration.options.steps = StepOptions { pause_max, catch_up_max: Duration::from_secs(20), ..migration.options.steps };
+    migration.options.steps =
+        StepOptions { pause_max, catch_up_max: Duration::from_secs(20), ..migration.options.steps };
     migration
 }
 
@@ -48,7 +49,8 @@ async fn there_and_back_and_there_again_under_writers_loses_nothing() {
     let world = World::start().await;
     let coordinator = hybrid(&world, Duration::from_secs(20)).await;
     let fleet = Fleet::start(&world, LEASE).await;
-    // It knows of no DynamoDB: while the truth is there it serves by PostgreSQL's record, and holds nobody up.
+    // It knows of no DynamoDB: while the truth is there it serves by PostgreSQL's record, and holds no other
+    // instance up.
     let options = InstanceOptions { name: "of before".to_owned(), lease: LEASE };
     let of_source = Instance::start(&world.source, options).await.expect("registers");
     for round in 0..2 {
@@ -56,7 +58,8 @@ async fn there_and_back_and_there_again_under_writers_loses_nothing() {
         paused(&step(&coordinator, Phase::DynamoOnly).await);
         fleet.until_acknowledged(Phase::DynamoOnly, 100).await;
         if round == 0 {
-            let refused = world.try_sql(&payment(9_001, 1)).await.expect_err("the source is frozen").to_string();
+            let refused =
+                world.try_sql(&payment(9_001, 1)).await.expect_err("the source is frozen").to_string();
             assert!(refused.contains("DynamoOnly"), "{refused}");
         }
         {
@@ -90,7 +93,10 @@ async fn there_and_back_and_there_again_under_writers_loses_nothing() {
 #[track_caller]
 fn missed(error: &Error, why: &str) {
     let told = error.to_string();
-    assert!(matches!(error, Error::PauseMissed { .. }) && told.contains(why) && told.contains("as it was"), "{told}");
+    assert!(
+        matches!(error, Error::PauseMissed { .. }) && told.contains(why) && told.contains("as it was"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -128,16 +134,20 @@ async fn an_instance_that_is_stopped_across_a_step_costs_its_lease_or_leaves_eve
     missed(&error, "instance stopped");
     let record = world.control().record().await.expect("read").expect("it was told");
     let now = world.source.control().await.expect("a phase");
-    assert_eq!((now.phase, record.phase), (Phase::HybridRead, Phase::HybridRead), "it was undone on both sides");
+    assert_eq!(
+        (now.phase, record.phase),
+        (Phase::HybridRead, Phase::HybridRead),
+        "it was undone on both sides"
+    );
     fleet.until_acknowledged(Phase::HybridRead, 30).await;
-    assert_eq!(fleet.acknowledged(Phase::DynamoOnly), 0, "nobody has written there");
+    assert_eq!(fleet.acknowledged(Phase::DynamoOnly), 0, "no application has written there");
     {
         let _rest = fleet.at_rest().await;
         world.assert_converged().await;
         assert!(world.record_verdict().await.verdict.is_consistent());
     }
     hasty.close().await;
-    // It has not moved yet, and whoever may wait longer gives it up.
+    // It has not moved yet, and a coordinator that may wait longer gives it up.
     let patient = world.coordinator_of(pausing(&world, Duration::from_secs(20))).await;
     paused(&step(&patient, Phase::DynamoOnly).await);
     patient.close().await;
@@ -152,15 +162,23 @@ async fn an_instance_that_is_stopped_across_a_step_costs_its_lease_or_leaves_eve
     hasty.close().await;
     let record = world.control().record().await.expect("read").expect("a record");
     assert_eq!((record.phase, record.writes), (Phase::DynamoOnly, Writes::Open));
-    assert!(record.epoch > record.since, "PostgreSQL does not follow pauses; the feed takes what is written after one");
+    assert!(
+        record.epoch > record.since,
+        "PostgreSQL does not follow pauses; the feed takes what is written after one"
+    );
     fleet.until_acknowledged(Phase::DynamoOnly, 30).await;
-    // It is told to write while it is stopped, and wakes when the truth has left: it asks, and writes where the truth is.
+    // It is told to write while it is stopped, and wakes when the truth has left: it asks, and writes where
+    // the truth is.
     stopped.tell("write 3 late").await;
     let patient = world.coordinator_of(pausing(&world, Duration::from_secs(20))).await;
     paused(&step(&patient, Phase::HybridRead).await);
     stopped.signal("-CONT").await;
     let answer = stopped.answer().await;
-    assert!(answer["phase"] == "HybridRead" || answer["error"].as_str().is_some_and(|why| why.starts_with("Fenced")), "{answer}");
+    assert!(
+        answer["phase"] == "HybridRead"
+            || answer["error"].as_str().is_some_and(|why| why.starts_with("Fenced")),
+        "{answer}"
+    );
     fleet.until_acknowledged(Phase::HybridRead, 30).await;
     {
         let _rest = fleet.at_rest().await;
@@ -227,14 +245,18 @@ async fn a_step_that_is_dropped_at_any_point_is_settled_and_writers_go_on() {
                 None => {}
             }
             dropped += 1;
-            // PostgreSQL may still be at the statement that was under way: an intent of which nobody has heard.
+            // PostgreSQL may still be at the statement that was under way: an intent that no coordinator has
+            // seen.
             eventually("I9: it is settled", || async {
                 coordinator.settle().await.expect("settled");
                 world.source.open_intents().await.expect("the journal").is_empty()
             })
             .await;
             let before = fleet.acknowledged(from) + fleet.acknowledged(to);
-            eventually("writers go on", || async { fleet.acknowledged(from) + fleet.acknowledged(to) > before + 3 }).await;
+            eventually("writers go on", || async {
+                fleet.acknowledged(from) + fleet.acknowledged(to) > before + 3
+            })
+            .await;
             polls += 1 + polls / 3;
         }
         println!("{to}: dropped {dropped} times, at last after {polls} polls");
@@ -249,8 +271,9 @@ async fn a_step_that_is_dropped_at_any_point_is_settled_and_writers_go_on() {
     fleet.stop().await;
 }
 
-/// 1. The decision of a step back is sent, and whoever sent it dies. 2. Who settles finds writes paused, and is about to let them go on.
-/// 3. The decision arrives. Nobody can write until PostgreSQL has followed it.
+/// 1. The decision of a step back is sent, and its sender dies. 2. Who settles finds writes paused, and is
+/// about to let them go on.
+/// 3. The decision arrives. No application can write until PostgreSQL has followed it.
 #[tokio::test]
 async fn a_decision_that_arrives_while_its_step_is_settled_is_followed() {
     let world = World::behind_proxy().await;
@@ -258,7 +281,9 @@ async fn a_decision_that_arrives_while_its_step_is_settled_is_followed() {
     step(&coordinator, Phase::DynamoOnly).await;
     let (decision, opening) = (Gate::new(), Gate::new());
     // The first change of the record is the pause.
-    world.proxy().script(Rule::new(Fault::Delay(decision.clone())).on("PutItem").table(CONTROL).after(1).times(1));
+    world
+        .proxy()
+        .script(Rule::new(Fault::Delay(decision.clone())).on("PutItem").table(CONTROL).after(1).times(1));
     tokio::select! {
         done = coordinator.step(Phase::HybridRead, None, &()) => panic!("its decision is held: {done:?}"),
         () = decision.until_held(1) => {}
@@ -286,7 +311,10 @@ async fn the_way_back_is_refused_while_records_are_lost_or_sides_differ() {
     let coordinator = hybrid(&world, Duration::from_secs(20)).await;
     step(&coordinator, Phase::DynamoOnly).await;
     world.source.lose_reverse(LOGS, "a shard", "trimmed").await.expect("noted");
-    let error = coordinator.step(Phase::HybridRead, Some("I know better"), &()).await.expect_err("PostgreSQL lacks writes");
+    let error = coordinator
+        .step(Phase::HybridRead, Some("I know better"), &())
+        .await
+        .expect_err("PostgreSQL lacks writes");
     assert!(matches!(&error, Error::Refused(gates) if gates.refusals().contains("--backfill")), "{error}");
     world.sql("UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL").await;
 
@@ -297,15 +325,22 @@ async fn the_way_back_is_refused_while_records_are_lost_or_sides_differ() {
              CREATE TRIGGER meddle BEFORE INSERT OR UPDATE ON payments FOR EACH ROW EXECUTE FUNCTION public.meddle()",
         )
         .await;
-    let app = world.registered_app(world.source_options(), Default::default(), Default::default(), LEASE).await;
+    let app =
+        world.registered_app(world.source_options(), Default::default(), Default::default(), LEASE).await;
     let store = app.store::<lockstep_payments::Payments>();
-    store.update(7_i64, |row| row.transaction_reference = Some("meddled with".to_owned())).await.expect("written");
+    store
+        .update(7_i64, |row| row.transaction_reference = Some("meddled with".to_owned()))
+        .await
+        .expect("written");
     let error = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("they differ");
     assert!(error.to_string().contains("1 keys of payments differ"), "{error}");
     let record = world.control().record().await.expect("read").expect("a record");
     assert_eq!((record.phase, record.writes), (Phase::DynamoOnly, Writes::Open), "writes go on");
     world.sql("DROP TRIGGER meddle ON payments").await;
-    store.update(7_i64, |row| row.transaction_reference = Some("left alone".to_owned())).await.expect("written");
+    store
+        .update(7_i64, |row| row.transaction_reference = Some("left alone".to_owned()))
+        .await
+        .expect("written");
     step(&coordinator, Phase::HybridRead).await;
     app.shutdown().await;
     world.assert_converged().await;
@@ -317,7 +352,11 @@ async fn nothing_is_relayed_and_nothing_repaired_in_dynamo_only() {
     let coordinator = hybrid(&world, Duration::from_secs(20)).await;
     step(&coordinator, Phase::DynamoOnly).await;
     let key = vec!["7".to_owned(), "8".to_owned(), "2099-03-04 05:06:07.000008+00".to_owned()];
-    let error = world.source.mark_for_repair(&world.payments_table(), &[key]).await.expect_err("the row is not the truth");
+    let error = world
+        .source
+        .mark_for_repair(&world.payments_table(), &[key])
+        .await
+        .expect_err("the row is not the truth");
     assert!(error.kind == Kind::Refused && error.message.contains("reverse-feed --backfill"), "{error}");
     let items = world.items(PAYMENTS).await;
     world.sql("INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '[7, 8, \"2099-03-04T05:06:07.000008\"]', 1 << 62)").await;

@@ -1,5 +1,5 @@
-//! I18: what is not understood is not acted on. An answer that is on no list, and a store that is away for whatever reason, change
-//! no data and end nothing for good.
+//! I18: what is not understood is not acted on. An answer that is on no list, and a store that is away for
+//! whatever reason, change no data and end nothing for good.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,8 @@ impl Relaying {
         let stop = cancel.clone();
         let progress = Arc::new(Progress::new(&migration.tables));
         let of_task = Arc::clone(&progress);
-        let task = tokio::spawn(async move { relay(&migration, RelayUntil::Cancelled, &of_task, &stop).await });
+        let task =
+            tokio::spawn(async move { relay(&migration, RelayUntil::Cancelled, &of_task, &stop).await });
         Self { task, progress, cancel }
     }
 
@@ -69,7 +70,10 @@ async fn set_user(world: &World, user: &str) {
 }
 
 async fn until_user(world: &World, user: &str) {
-    eventually(&format!("{user} is delivered"), || async { user_of(world, 1).await.as_deref() == Some(user) }).await;
+    eventually(&format!("{user} is delivered"), || async {
+        user_of(world, 1).await.as_deref() == Some(user)
+    })
+    .await;
 }
 
 async fn no_dead_letters(world: &World) {
@@ -132,8 +136,10 @@ async fn a_relay_outlives_what_nobody_understands_and_delivers_every_other_row()
     world.proxy().until_injected(FaultKind::AccessDenied, 3).await;
     relaying.runs();
     world.proxy().clear();
-    eventually("all is delivered", || async { world.live_items(LOGS).await == 41 && world.live_items(PAYMENTS).await == 5 })
-        .await;
+    eventually("all is delivered", || async {
+        world.live_items(LOGS).await == 41 && world.live_items(PAYMENTS).await == 5
+    })
+    .await;
     relaying.stop().await;
     no_dead_letters(&world).await;
     world.assert_converged().await;
@@ -147,7 +153,8 @@ async fn a_relay_whose_rights_were_never_there_says_so_at_once() {
     world.proxy().script(Rule::new(Fault::AccessDenied).on("PutItem").table(LOGS));
     let (migration, cancel) = (world.migration(), CancellationToken::new());
     let progress = Progress::new(&migration.tables);
-    let ended = relay(&migration, RelayUntil::Cancelled, &progress, &cancel).await.expect_err("it has no rights");
+    let ended =
+        relay(&migration, RelayUntil::Cancelled, &progress, &cancel).await.expect_err("it has no rights");
     assert!(ended.to_string().contains("AccessDenied"), "{ended}");
     no_dead_letters(&world).await;
 }
@@ -231,7 +238,9 @@ async fn a_password_that_is_changed_while_the_relay_runs_is_read_again() {
         set_user(&world, "before").await;
         until_user(&world, "before").await;
         world.sql(&format!("ALTER ROLE {role} PASSWORD 'new'")).await;
-        world.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'")).await;
+        world
+            .sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"))
+            .await;
         set_user(&world, "after").await;
         relaying.until_it_waits().await;
         std::fs::write(&file, "new\n").expect("a file");
@@ -258,7 +267,9 @@ async fn a_reverse_feed_outlives_a_source_that_is_away_and_a_target_that_nobody_
     let epoch = world.flip(Phase::DynamoOnly).await;
     let (table, cancel) = (IntegrationLogs::default(), CancellationToken::new());
     let fed = |user: &'static str| {
-        let sql = format!("SELECT coalesce((SELECT user_id FROM integration_logs WHERE log_id = 1), '') = '{user}'");
+        let sql = format!(
+            "SELECT coalesce((SELECT user_id FROM integration_logs WHERE log_id = 1), '') = '{user}'"
+        );
         let world = &world;
         async move {
             eventually(user, || async { world.value::<bool>(&sql).await }).await;
@@ -275,7 +286,9 @@ async fn a_reverse_feed_outlives_a_source_that_is_away_and_a_target_that_nobody_
         fed("away").await;
         world.proxy().script(Rule::new(Fault::Page(407)).on("GetRecords").times(3));
         world.proxy().script(Rule::new(Fault::AccessDenied).on("GetRecords").times(3));
-        world.proxy().script(Rule::new(Fault::Code("SomethingOfNextYearException")).on("GetRecords").times(3));
+        world
+            .proxy()
+            .script(Rule::new(Fault::Code("SomethingOfNextYearException")).on("GetRecords").times(3));
         world.put_item(&table, &log_row(1, "refused"), epoch).await;
         fed("refused").await;
         assert_eq!(world.proxy().counts().injected(FaultKind::AccessDenied), 3);
@@ -292,7 +305,9 @@ async fn a_backfill_behind_a_proxy_that_wants_a_password_sets_no_row_aside() {
     let world = World::behind_proxy().await;
     world.sql(&format!("{}; {}", logs(1, 300), payments(1, 100))).await;
     let coordinator = world.prepared().await;
-    for (fault, times) in [(Fault::Page(407), 4), (Fault::Page(429), 4), (Fault::Page(413), 4), (Fault::Page(503), 4)] {
+    for (fault, times) in
+        [(Fault::Page(407), 4), (Fault::Page(429), 4), (Fault::Page(413), 4), (Fault::Page(503), 4)]
+    {
         world.proxy().script(Rule::new(fault).on("BatchExecuteStatement").after(2).times(times));
     }
     backfill(&coordinator).await;
@@ -310,7 +325,10 @@ async fn check_half_partiql(fault: Fault) {
     world.proxy().script(Rule::new(fault));
     backfill(&coordinator).await;
     let refused = world.proxy().counts().injected(kind);
-    assert!((1..40).contains(&refused), "{kind:?}: it is noticed once, by the batches under way, and not asked again: {refused}");
+    assert!(
+        (1..40).contains(&refused),
+        "{kind:?}: it is noticed once, by the batches under way, and not asked again: {refused}"
+    );
     no_dead_letters(&world).await;
     world.proxy().clear();
     world.assert_converged().await;
@@ -327,7 +345,8 @@ async fn a_503_that_comes_after_the_write_makes_nothing_happen_twice() {
     let world = World::behind_proxy().await.dynamo_only(&payments(1, 3)).await;
     let app = world.app(WriteOptions::default());
     let store = app.store::<Payments>();
-    let before = store.get(&Payments::key(&payment_row(1, 2, "r"))).await.expect("read").expect("a row").loan_id;
+    let before =
+        store.get(&Payments::key(&payment_row(1, 2, "r"))).await.expect("read").expect("a row").loan_id;
     world.proxy().script(Rule::new(Fault::PageAfter(503)).on("PutItem").table(PAYMENTS).times(1));
     let mut runs = 0;
     let updated = store
@@ -368,7 +387,11 @@ async fn writes_wait_until_the_index_shows_what_was_delivered_last() {
     world.sql("UPDATE payments SET customer_id = customer_id + 100 WHERE payment_id <= 5").await;
     world.proxy().script(Rule::new(Fault::EmptyIndex).times(30));
     world.step_to(&coordinator, Phase::DynamoOnly).await;
-    assert_eq!(world.proxy().counts().injected(FaultKind::EmptyIndex), 30, "it was looked at until it showed them");
+    assert_eq!(
+        world.proxy().counts().injected(FaultKind::EmptyIndex),
+        30,
+        "it was looked at until it showed them"
+    );
     let app = world.app_of(world.source.clone(), WriteOptions::default(), sweeping_never());
     let store = app.store::<Payments>();
     for id in 1..=5 {

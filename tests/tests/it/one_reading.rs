@@ -1,5 +1,6 @@
-//! The image that leaves under a version is the row as it is after all that a write set off: triggers, cascades, later statements
-//! (I14); what PostgreSQL does instead of a write is committed in every phase, and what it computes itself is left to it.
+//! The image that leaves under a version is the row as it is after all that a write set off: triggers,
+//! cascades, later statements (I14); what PostgreSQL does instead of a write is committed in every phase, and
+//! what it computes itself is left to it.
 
 use std::sync::Arc;
 
@@ -42,7 +43,11 @@ async fn world(mode: WriteMode, objects: &[&str]) -> (World, Migration) {
 /// Every key was delivered by its writer, and as it is: no relay has come by.
 async fn assert_delivered(world: &World, app: &Migration) {
     app.store::<Payments>().writer().settled().await;
-    assert_eq!((world.pending(PAYMENTS).await.len(), world.pending(LOGS).await.len()), (0, 0), "delivered by the writer");
+    assert_eq!(
+        (world.pending(PAYMENTS).await.len(), world.pending(LOGS).await.len()),
+        (0, 0),
+        "delivered by the writer"
+    );
     let wrong = world.disagreements().await;
     assert!(wrong.is_empty(), "I14: {}", wrong.join("\n"));
 }
@@ -54,9 +59,18 @@ async fn a_trigger_that_changes_the_row_just_written_is_in_the_item() {
         let store = app.store::<Payments>();
         let put = store.put(&payment_row(101, 1, "mine")).await.expect("put");
         applied(&put);
-        assert_eq!(put.row.expect("a row").transaction_reference.as_deref(), Some("REF-101"), "the row as it is");
+        assert_eq!(
+            put.row.expect("a row").transaction_reference.as_deref(),
+            Some("REF-101"),
+            "the row as it is"
+        );
         applied(&store.insert(&payment_row(0, 2, "mine")).await.expect("inserted"));
-        applied(&store.update(101, |p| p.transaction_reference = Some("again".to_owned())).await.expect("updated"));
+        applied(
+            &store
+                .update(101, |p| p.transaction_reference = Some("again".to_owned()))
+                .await
+                .expect("updated"),
+        );
         for outcome in store.put_batch(&[payment_row(3, 3, "mine"), payment_row(4, 4, "mine")]).await {
             applied(&outcome.expect("put"));
         }
@@ -79,7 +93,8 @@ async fn a_row_that_a_trigger_puts_back_is_no_tombstone() {
         applied(&store.put(&payment_row(2, 2, "b")).await.expect("put"));
         applied(&store.delete(1).await.expect("deleted, and put back"));
         let sink = Arc::new(OperationLogs::of("payments"));
-        let done = Operation::run(&app, sink, "Forget", "op-1", async |operation| operation.delete(&store, 2).await);
+        let done =
+            Operation::run(&app, sink, "Forget", "op-1", async |operation| operation.delete(&store, 2).await);
         assert!(done.await.expect("the same, the long way").0);
         assert_eq!(world.count(PAYMENTS).await, 2);
         assert_delivered(&world, &app).await;
@@ -166,7 +181,8 @@ async fn what_a_deferred_trigger_does_at_the_commit_stays_pending_for_the_relay(
             outcome.expect("put the long way");
         }
         store.writer().settled().await;
-        let pending: Vec<String> = world.pending(PAYMENTS).await.into_keys().map(|key| key[..2].to_owned()).collect();
+        let pending: Vec<String> =
+            world.pending(PAYMENTS).await.into_keys().map(|key| key[..2].to_owned()).collect();
         assert_eq!(pending, ["[1", "[3"], "changed after they left");
         world.assert_converged().await;
     }
@@ -202,7 +218,8 @@ async fn what_a_trigger_does_instead_of_a_write_is_committed_in_every_phase() {
         assert!(!store.delete(deleted).await.expect("kept").found);
         assert!(!store.put(&payment_row(1000 + elsewhere, 1, "mine")).await.expect("elsewhere").found);
         for (id, status) in [(deleted, "Deleted"), (elsewhere, "Elsewhere")] {
-            let found: String = world.value(&format!("SELECT payment_status FROM payments WHERE payment_id = {id}")).await;
+            let found: String =
+                world.value(&format!("SELECT payment_status FROM payments WHERE payment_id = {id}")).await;
             assert_eq!(found, status, "in {phase:?}");
         }
         store.writer().settled().await;
@@ -236,11 +253,13 @@ async fn columns_that_postgresql_computes_are_left_to_it_and_read_back() {
         assert_eq!(put.row.expect("a row").transaction_reference, Some(format!("REF-{id}")));
         let put = store.put(&payment_row(id, 2, "mine")).await.expect("replaced");
         assert_eq!(put.row.expect("a row").customer_id, 2);
-        let inserted = store.insert(&payment_row(0, 3, "mine")).await.expect("PostgreSQL's id").row.expect("a row");
+        let inserted =
+            store.insert(&payment_row(0, 3, "mine")).await.expect("PostgreSQL's id").row.expect("a row");
         assert_eq!(inserted.transaction_reference, Some(format!("REF-{}", inserted.payment_id)));
         let changed = store.update(id, |p| p.payment_status = "Completed".to_owned()).await.expect("updated");
         assert!(changed.found);
-        for outcome in store.put_batch(&[payment_row(id, 4, "mine"), payment_row(200 + id, 5, "mine")]).await {
+        for outcome in store.put_batch(&[payment_row(id, 4, "mine"), payment_row(200 + id, 5, "mine")]).await
+        {
             assert!(outcome.expect("the long way").found);
         }
         assert!(store.delete(id).await.expect("deleted").found);
@@ -251,14 +270,16 @@ async fn columns_that_postgresql_computes_are_left_to_it_and_read_back() {
     // The functions that a coordinator installs are those that a store calls.
     assert_eq!(functions.split(", ").count(), 3, "{functions}");
     for function in functions.split(", ") {
-        let calls: i64 = world.value(&format!("SELECT count(*) FROM pg_proc WHERE proname = '{function}'")).await;
+        let calls: i64 =
+            world.value(&format!("SELECT count(*) FROM pg_proc WHERE proname = '{function}'")).await;
         assert_eq!(calls, 1);
     }
     coordinator.close().await;
 }
 
 lockstep::row! {
-    /// The row of the logs with two columns of one type the other way round, and all columns in another order.
+    /// The row of the logs with two columns of one type the other way round, and all columns in another
+    /// order.
     pub struct SwappedLog {
         pub service_name: String,
         pub log_type: String,
@@ -308,7 +329,11 @@ impl MigratableTable for SwappedLogs {
     const TARGET: TargetSchema = IntegrationLogs::TARGET;
 
     fn key(row: &SwappedLog) -> LogKey {
-        LogKey { log_id: row.log_id, service_name: row.service_name.clone(), log_timestamp: row.log_timestamp }
+        LogKey {
+            log_id: row.log_id,
+            service_name: row.service_name.clone(),
+            log_timestamp: row.log_timestamp,
+        }
     }
 
     fn target_key(&self, key: &LogKey) -> Result<TargetKey, Unholdable> {
@@ -316,12 +341,17 @@ impl MigratableTable for SwappedLogs {
     }
 
     fn index_attributes(&self, row: &SwappedLog, item: &mut Item) -> Result<(), Unholdable> {
-        let as_before = IntegrationLog { service_name: row.service_name.clone(), is_success: true, ..row_of(row) };
+        let as_before =
+            IntegrationLog { service_name: row.service_name.clone(), is_success: true, ..row_of(row) };
         self.0.index_attributes(&as_before, item)
     }
 
     fn expires(&self) -> bool {
         self.0.expires()
+    }
+
+    fn expiry(&self) -> String {
+        self.0.expiry()
     }
 
     fn expires_at(&self, row: &SwappedLog) -> Option<DateTime<Utc>> {
@@ -351,14 +381,23 @@ async fn programs_with_their_columns_in_another_order_do_not_call_each_others_fu
     let old = world.log_store();
     // During a rolling upgrade both are at work: first without functions for the new one, then with.
     for id in [10, 20] {
-        let new = Store::new(world.source.clone(), world.target.clone(), Arc::new(SwappedLogs::default()), swapped.clone());
+        let new = Store::new(
+            world.source.clone(),
+            world.target.clone(),
+            Arc::new(SwappedLogs::default()),
+            swapped.clone(),
+        );
         applied(&old.put(&row(id, "u")).await.expect("written"));
         applied(&new.put(&SwappedLog::of(row(id + 1, "u"))).await.expect("written"));
         let inserted = new.insert(&SwappedLog::of(row(0, "u"))).await.expect("written").row.expect("a row");
         assert_eq!((inserted.log_type.as_str(), inserted.service_name.as_str()), ("Check", "a"));
-        assert!(new.delete(id).await.expect("deleted").found && old.delete(inserted.log_id).await.expect("deleted").found);
-        let wrong: i64 =
-            world.value("SELECT count(*) FROM integration_logs WHERE (log_type, service_name) <> ('Check', 'a')").await;
+        assert!(
+            new.delete(id).await.expect("deleted").found
+                && old.delete(inserted.log_id).await.expect("deleted").found
+        );
+        let wrong: i64 = world
+            .value("SELECT count(*) FROM integration_logs WHERE (log_type, service_name) <> ('Check', 'a')")
+            .await;
         assert_eq!(wrong, 0, "values were swapped");
         assert_eq!(
             world.source.refresh_capture(&swapped).await.expect("asked"),
@@ -366,7 +405,9 @@ async fn programs_with_their_columns_in_another_order_do_not_call_each_others_fu
             "once, and then there is nothing to do"
         );
     }
-    let both: i64 = world.value("SELECT count(*) FROM pg_proc WHERE proname ~ '^(upsert|insert|delete)_integration_logs'").await;
+    let both: i64 = world
+        .value("SELECT count(*) FROM pg_proc WHERE proname ~ '^(upsert|insert|delete)_integration_logs'")
+        .await;
     assert_eq!(both, 6);
     old.writer().settled().await;
     world.assert_converged().await;

@@ -48,7 +48,8 @@ async fn taken_by_another(world: &World, completes: bool) -> Attributes {
 
 async fn item(world: &World) -> Attributes {
     let key = Attributes::from([(PK.to_owned(), string("CONTROL")), (SK.to_owned(), string("CONTROL"))]);
-    let request = world.plain_target.client().get_item().table_name(world.control().table()).consistent_read(true);
+    let request =
+        world.plain_target.client().get_item().table_name(world.control().table()).consistent_read(true);
     request.set_key(Some(key)).send().await.expect("read").item.expect("a record")
 }
 
@@ -96,7 +97,10 @@ async fn an_instance_beside_a_foreign_control_table_stays_with_its_own_postgresq
     let options = InstanceOptions { name: "ours".to_owned(), lease: Duration::from_secs(5) };
     let instance = Instance::start_with(&world.source, &world.target, options).await.expect("it starts");
     let now = world.source.control().await.expect("a phase");
-    assert_eq!(instance.control().map(|known| (known.phase, known.epoch)), Some((Phase::DualWrite, now.epoch)));
+    assert_eq!(
+        instance.control().map(|known| (known.phase, known.epoch)),
+        Some((Phase::DualWrite, now.epoch))
+    );
     assert!(world.control().instances().await.expect("read").is_empty(), "no lease in the table of another");
     instance.shutdown().await;
     assert_eq!(item(&world).await, theirs);
@@ -107,7 +111,10 @@ async fn the_completion_of_another_migration_completes_nothing_here() {
     let world = moving(Phase::DualWrite).await;
     let refusal = async || {
         let (migration, cancel) = (world.migration(), CancellationToken::new());
-        complete(&migration, &ValidateOptions::default(), &Kept, &(), &cancel).await.expect_err("not ours").to_string()
+        complete(&migration, &ValidateOptions::default(), &Kept, &(), &cancel)
+            .await
+            .expect_err("not ours")
+            .to_string()
     };
     let theirs = taken_by_another(&world, true).await;
     let refused = refusal().await;
@@ -118,10 +125,18 @@ async fn the_completion_of_another_migration_completes_nothing_here() {
     // One that an earlier version made says not whose it is: then it counts what the source itself says.
     let mut unnamed = theirs;
     unnamed.remove("owner");
-    let put = world.plain_target.client().put_item().table_name(world.control().table()).set_item(Some(unnamed.clone()));
+    let put = world
+        .plain_target
+        .client()
+        .put_item()
+        .table_name(world.control().table())
+        .set_item(Some(unnamed.clone()));
     put.send().await.expect("put");
     let refused = refusal().await;
-    assert!(refused.contains("PostgreSQL says DualWrite") && refused.contains("target.control_table"), "{refused}");
+    assert!(
+        refused.contains("PostgreSQL says DualWrite") && refused.contains("target.control_table"),
+        "{refused}"
+    );
     is_as_it_was(&world, Phase::DualWrite).await;
     assert_eq!(item(&world).await, unnamed);
 }

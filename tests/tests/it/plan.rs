@@ -21,7 +21,9 @@ async fn a_plan_tells_units_hours_and_dollars_and_leaves_both_stores_as_they_wer
 
     let plan = plan(&world, &["--write-units-per-s", "100", "--source-month-usd", "1400"]).await;
 
-    let of = |name: &str| plan["tables"].as_array().expect("tables").iter().find(|t| t["name"] == name).expect("it").clone();
+    let of = |name: &str| {
+        plan["tables"].as_array().expect("tables").iter().find(|t| t["name"] == name).expect("it").clone()
+    };
     assert_eq!(of("integration_logs")["rows"], 1_000.0);
     assert_eq!(of("payments")["rows"], 300.0);
     assert!(of("payments")["sample"]["item_bytes"]["value"].as_f64() > Some(50.0), "{plan}");
@@ -30,7 +32,10 @@ async fn a_plan_tells_units_hours_and_dollars_and_leaves_both_stores_as_they_wer
     assert!(units > 1_300.0, "a unit a row and those of indexes: {plan}");
     let hours = guarded["hours_at_limit"].as_f64().expect("a limit was given");
     assert!((hours - units / 100.0 / 3_600.0).abs() < 1e-9, "{plan}");
-    assert!((guarded["usd"]["value"].as_f64().expect("a number") - units * 0.625 / 1e6).abs() < 1e-9, "{plan}");
+    assert!(
+        (guarded["usd"]["value"].as_f64().expect("a number") - units * 0.625 / 1e6).abs() < 1e-9,
+        "{plan}"
+    );
     assert_eq!(plan["phases"].as_array().map(Vec::len), Some(4));
     assert_eq!(plan["saving"]["source_month_usd"], 1_400.0);
 

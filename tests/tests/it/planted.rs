@@ -1,5 +1,6 @@
-//! A validator that overlooks what was planted would bless anything; one that finds what is not there would be switched off.
-//! Both are tried here: each class of fault alone, any of them together, and none at all while writers go on.
+//! A validator that overlooks what was planted would bless anything; one that finds what is not there would
+//! be switched off. Both are tried here: each class of fault alone, any of them together, and none at all
+//! while writers go on.
 
 #[path = "planted/plant.rs"]
 pub(crate) mod plant;
@@ -49,15 +50,20 @@ async fn each_class_of_fault_is_found_and_named_and_nothing_else_is() {
         };
         let of_table = items.iter().filter(|(binding, _)| binding.name() == table_of(fault));
         let start = next.entry(table_of(fault)).or_default();
-        let chosen: Vec<_> = of_table.enumerate().skip(*start).filter(|(_, (_, item))| suits(item)).take(3).collect();
+        let chosen: Vec<_> =
+            of_table.enumerate().skip(*start).filter(|(_, (_, item))| suits(item)).take(3).collect();
         *start = chosen.last().expect("enough items").0 + 1;
         faults.extend(chosen.into_iter().map(|(_, (binding, item))| (binding, item, fault)));
     }
     let expected = plant(&world, &faults).await;
     assert_eq!(expected.len(), 3 * ALL.len());
-    for class in
-        [FindingClass::Missing, FindingClass::Different, FindingClass::Extra, FindingClass::Undecodable, FindingClass::Foreign]
-    {
+    for class in [
+        FindingClass::Missing,
+        FindingClass::Different,
+        FindingClass::Extra,
+        FindingClass::Undecodable,
+        FindingClass::Foreign,
+    ] {
         assert!(expected.iter().any(|planted| planted.1 == class), "{class}");
     }
     check(&world, &expected).await;
@@ -67,7 +73,12 @@ async fn each_class_of_fault_is_found_and_named_and_nothing_else_is() {
 fn whatever_is_planted_together_is_found_to_the_last_one() {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let plants = proptest::collection::vec((any::<Index>(), proptest::sample::select(ALL.to_vec())), 0..25);
-    let config = ProptestConfig { cases: 5, failure_persistence: None, max_shrink_iters: 20, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: 5,
+        failure_persistence: None,
+        max_shrink_iters: 20,
+        ..ProptestConfig::default()
+    };
     proptest!(config, |(plants in plants, seed in 0..1_000_u64)| {
         runtime.block_on(async {
             let world = World::start().await;
@@ -86,22 +97,28 @@ fn whatever_is_planted_together_is_found_to_the_last_one() {
 async fn what_expired_is_counted_and_is_neither_missing_nor_an_excuse() {
     let world = World::start().await;
     world.sql(&logs(1, 20)).await;
-    world.sql("UPDATE integration_logs SET log_timestamp = now() - interval '200 days' WHERE log_id <= 4").await;
+    world
+        .sql("UPDATE integration_logs SET log_timestamp = now() - interval '200 days' WHERE log_id <= 4")
+        .await;
     lockstep_tests::world::backfill(&world.prepared().await).await;
     let items = items_of(&world).await;
     let of = |id: i64| {
-        let found = items.iter().find(|(_, item)| item.get("log_id") == Some(&AttributeValue::N(id.to_string())));
+        let found =
+            items.iter().find(|(_, item)| item.get("log_id") == Some(&AttributeValue::N(id.to_string())));
         let (binding, item) = found.expect("an item");
         (binding, item)
     };
-    // Removed as the target's own expiry does; not yet removed (2); buried, which expiry does not do (3); different (4).
+    // Removed as the target's own expiry does; not yet removed (2); buried, which expiry does not do (3);
+    // different (4).
     let dropped = plant(&world, &[(of(1).0, of(1).1, Fault::Dropped)]).await;
     let report = world.validate().await;
-    let logs_of = |report: &Report| report.tables.iter().find(|table| table.name == LOGS).expect("logs").clone();
+    let logs_of =
+        |report: &Report| report.tables.iter().find(|table| table.name == LOGS).expect("logs").clone();
     assert_eq!((logs_of(&report).expired, logs_of(&report).missing), (1, 0), "{dropped:?}");
     assert_eq!(report.verdict, Verdict::Consistent);
 
-    let wrong = plant(&world, &[(of(3).0, of(3).1, Fault::Buried), (of(4).0, of(4).1, Fault::WrongType)]).await;
+    let wrong =
+        plant(&world, &[(of(3).0, of(3).1, Fault::Buried), (of(4).0, of(4).1, Fault::WrongType)]).await;
     let report = world.validate().await;
     assert_eq!(logs_of(&report).expired, 1);
     assert_eq!(found(&report), wrong);
@@ -122,7 +139,8 @@ fn store_writer(world: &Arc<World>, stop: &CancellationToken) -> JoinHandle<u64>
         let mut written = 0;
         while !stop.is_cancelled() {
             let id = 1 + written % 40;
-            let changed = store.update(id, |payment: &mut Payment| payment.customer_id = 1 + written % 50).await;
+            let changed =
+                store.update(id, |payment: &mut Payment| payment.customer_id = 1 + written % 50).await;
             // Others delete: then there is nothing to change.
             if let Ok(Some(payment)) = store.get_source(id).await
                 && written % 5 == 0
@@ -152,16 +170,27 @@ async fn writers_cause_no_false_finding_and_hide_no_true_one() {
     let relay = relaying(&world, &stop);
     let tables = world.tables();
     for _ in 0..4 {
-        let report = validate_live(&world, &tables, ValidateOptions { scan_segments: 2, ..ValidateOptions::default() }).await;
+        let report = validate_live(
+            &world,
+            &tables,
+            ValidateOptions { scan_segments: 2, ..ValidateOptions::default() },
+        )
+        .await;
         assert_eq!(report.verdict, Verdict::Consistent, "{:?}", found(&report));
     }
     // Of a row that none of the writers ever makes: their ids come from the sequence.
     let items = items_of(&world).await;
     let is_live = |item| !lockstep_core::is_tombstone(item);
-    let (binding, item) = items.iter().find(|(b, item)| b.name() == PAYMENTS && is_live(item)).expect("a payment");
+    let (binding, item) =
+        items.iter().find(|(b, item)| b.name() == PAYMENTS && is_live(item)).expect("a payment");
     let strange = plant(&world, &[(binding, item, Fault::Extra)]).await;
     for _ in 0..2 {
-        let report = validate_live(&world, &tables, ValidateOptions { scan_segments: 2, ..ValidateOptions::default() }).await;
+        let report = validate_live(
+            &world,
+            &tables,
+            ValidateOptions { scan_segments: 2, ..ValidateOptions::default() },
+        )
+        .await;
         assert_eq!(found(&report), strange);
         assert!(matches!(report.verdict, Verdict::Inconsistent { .. }));
     }
@@ -188,8 +217,9 @@ async fn a_key_that_never_comes_to_rest_is_unsettled_and_the_verdict_is_not_clea
     world.sql(&payments(1, 30)).await;
     let coordinator = world.migrated_to(Phase::DualWrite).await;
     let tables = vec![world.payments_table()];
-    let options = ValidateOptions { settle_timeout: Duration::from_millis(300), ..ValidateOptions::default() };
-    // Pending for as long as anybody looks: nobody delivers.
+    let options =
+        ValidateOptions { settle_timeout: Duration::from_millis(300), ..ValidateOptions::default() };
+    // Pending for as long as the pass looks: no relay runs.
     world.sql("UPDATE payments SET loan_id = 7 WHERE payment_id = 3").await;
     let report = validate_live(&world, &tables, options.clone()).await;
     incomplete(&report, &["1 key is still on the way"]);
@@ -197,7 +227,11 @@ async fn a_key_that_never_comes_to_rest_is_unsettled_and_the_verdict_is_not_clea
     world.relay_until_empty().await;
 
     // Never twice the same: between any two readings its item is another one.
-    let item = world.items(PAYMENTS).await.into_iter().find(|item| item["payment_id"].as_n().is_ok_and(|id| id == "5"));
+    let item = world
+        .items(PAYMENTS)
+        .await
+        .into_iter()
+        .find(|item| item["payment_id"].as_n().is_ok_and(|id| id == "5"));
     let (stop, item) = (CancellationToken::new(), item.expect("an item"));
     let rewriting = tokio::spawn({
         let (world, stop) = (Arc::clone(&world), stop.clone());
@@ -233,7 +267,10 @@ async fn a_target_that_fails_half_way_leaves_the_verdict_incomplete() {
     incomplete(&report, &["integration_logs: not every item was read"]);
     assert!(report.tables.iter().any(|table| table.name == PAYMENTS && table.complete));
     world.proxy().clear();
-    assert_eq!(validate_live(&world, &world.tables(), ValidateOptions::default()).await.verdict, Verdict::Consistent);
+    assert_eq!(
+        validate_live(&world, &world.tables(), ValidateOptions::default()).await.verdict,
+        Verdict::Consistent
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The real command as a process: killed without a word at any moment, it goes on where it was; told nonsense, it says what.
+//! The real command as a process: killed without a word at any moment, it goes on where it was; told
+//! nonsense, it says what.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -63,7 +64,11 @@ async fn killed_at_any_moment_the_same_command_finishes_and_reads_nothing_again(
         world.sql("UPDATE integration_logs SET user_id = 'between' WHERE log_id % 11 = 0; DELETE FROM payments WHERE payment_id % 97 = 0").await;
         let ranges = world.source.ranges(LOGS).await.expect("ranges");
         for (then, now) in std::iter::zip(&done_before, &ranges) {
-            assert!(!then.done || (now.done && now.rows_read == then.rows_read), "range {} was read again", then.number);
+            assert!(
+                !then.done || (now.done && now.rows_read == then.rows_read),
+                "range {} was read again",
+                then.number
+            );
         }
         done_before = ranges;
     }
@@ -96,7 +101,9 @@ async fn killed_at_any_moment_the_same_command_finishes_and_reads_nothing_again(
     }
     let recovered = report["recovered"].as_array().expect("what was recovered");
     assert!(
-        recovered.iter().any(|what| what.as_str().is_some_and(|what| what.contains("PostgresOnly → DualWrite"))),
+        recovered
+            .iter()
+            .any(|what| what.as_str().is_some_and(|what| what.contains("PostgresOnly → DualWrite"))),
         "{recovered:?}"
     );
     world.assert_converged().await;
@@ -161,15 +168,27 @@ async fn wrong_use_and_wrong_configuration_end_with_2() {
     let mut not_a_number = command(&world, &MIGRATE);
     not_a_number.env("LOCKSTEP_BACKFILL__READERS", "many");
     check(&ended(not_a_number).await, 2, &["readers", "many"]);
-    check(&ended(command(&world, &["relay", "--until-empty"])).await, 2, &["never installed", "run `backfill`"]);
+    check(
+        &ended(command(&world, &["relay", "--until-empty"])).await,
+        2,
+        &["never installed", "run `backfill`"],
+    );
 }
 
 #[tokio::test]
 async fn a_refusing_gate_ends_with_3_and_says_what_next() {
     let world = World::start().await;
-    check(&ended(command(&world, &["advance"])).await, 3, &["integration_logs", "payments", "never started", "run `backfill`"]);
+    check(
+        &ended(command(&world, &["advance"])).await,
+        3,
+        &["integration_logs", "payments", "never started", "run `backfill`"],
+    );
     world.sql("ALTER TABLE payments RENAME TO paid").await;
-    check(&ended(command(&world, &MIGRATE)).await, 3, &["there is no table public.payments", "tables.*.source"]);
+    check(
+        &ended(command(&world, &MIGRATE)).await,
+        3,
+        &["there is no table public.payments", "tables.*.source"],
+    );
 }
 
 #[tokio::test]
@@ -179,7 +198,7 @@ async fn a_store_that_cannot_be_reached_ends_with_5_and_names_it() {
     no_source.env("LOCKSTEP_SOURCE__URL", "postgres://lockstep:secret@127.0.0.1:1/lockstep");
     let output = ended(no_source).await;
     check(&output, 5, &["connecting to PostgreSQL at 127.0.0.1:1", "LOCKSTEP_SOURCE__URL"]);
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("secret"), "the password is nobody's business");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("secret"), "the password is not shown");
     let mut no_target = command(&world, &MIGRATE);
     no_target.env("LOCKSTEP_TARGET__ENDPOINT_URL", "http://127.0.0.1:1");
     check(&ended(no_target).await, 5, &["DynamoDB", "http://127.0.0.1:1"]);

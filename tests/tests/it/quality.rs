@@ -1,4 +1,5 @@
-//! Quality (R25): rules, references and sums, from the passes of an ordinary comparison; and what a report shows of all that.
+//! Quality (R25): rules, references and sums, from the passes of an ordinary comparison; and what a report
+//! shows of all that.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Attributes, Phase};
@@ -55,7 +56,10 @@ async fn rules_references_and_sums_of_both_sides_come_from_one_comparison() {
     let dangling: Vec<_> = found.references.iter().map(|of| of.dangling).collect();
     assert_eq!(dangling, [Some(0), Some(0)]);
     let of_logs = &quality(&report, LOGS).references[0];
-    assert_eq!((of_logs.dangling, of_logs.keys.len(), of_logs.to.as_str()), (Some(4), 4, "applications.application_id"));
+    assert_eq!(
+        (of_logs.dangling, of_logs.keys.len(), of_logs.to.as_str()),
+        (Some(4), 4, "applications.application_id")
+    );
     assert_eq!(found.rating, Some(QualityRating::Poor), "38 of 40 have no problem");
 
     let sum = &found.sums[0];
@@ -79,7 +83,11 @@ async fn one_cent_in_one_row_is_a_sum_that_differs_and_shows_no_amount() {
     assert!(reasons.contains("the sums of `payment_amount` differ, in 1 groups"), "{reasons}");
     let sum = &quality(&report, PAYMENTS).sums[0];
     assert_eq!((sum.totals_agree, sum.groups_differing), (false, 1));
-    assert_eq!((&sum.source.sum, &sum.differing[0].target.sum), (&None, &None), "their difference is the row's");
+    assert_eq!(
+        (&sum.source.sum, &sum.differing[0].target.sum),
+        (&None, &None),
+        "their difference is the row's"
+    );
 }
 
 #[tokio::test]
@@ -118,7 +126,12 @@ async fn no_form_of_a_masked_report_contains_a_planted_secret() {
     migrated(&world).await;
     let secret = |n: u32| format!("Geheim-{n}-4929 1234");
     for n in 1..=4_u32 {
-        world.sql(&format!("UPDATE payments SET transaction_reference = '{}' WHERE payment_id = {n}", secret(n))).await;
+        world
+            .sql(&format!(
+                "UPDATE payments SET transaction_reference = '{}' WHERE payment_id = {n}",
+                secret(n)
+            ))
+            .await;
     }
     world
         .sql(&format!(
@@ -130,10 +143,18 @@ async fn no_form_of_a_masked_report_contains_a_planted_secret() {
     world.relay_until_empty().await;
     let of_payments = world.payments_table();
     let text = |n: u32| AttributeValue::S(secret(n));
-    tamper(&world, &of_payments, &payment_of(1), |item| drop(item.insert("transaction_reference".to_owned(), text(10)))).await;
-    tamper(&world, &of_payments, &payment_of(2), |item| drop(item.insert("GSI3PK".to_owned(), text(11)))).await;
-    tamper(&world, &of_payments, &payment_of(3), |item| drop(item.insert("payment_status".to_owned(), text(12)))).await;
-    tamper(&world, &of_payments, &payment_of(4), |item| drop(item.insert("surprise".to_owned(), text(13)))).await;
+    tamper(&world, &of_payments, &payment_of(1), |item| {
+        drop(item.insert("transaction_reference".to_owned(), text(10)))
+    })
+    .await;
+    tamper(&world, &of_payments, &payment_of(2), |item| drop(item.insert("GSI3PK".to_owned(), text(11))))
+        .await;
+    tamper(&world, &of_payments, &payment_of(3), |item| {
+        drop(item.insert("payment_status".to_owned(), text(12)))
+    })
+    .await;
+    tamper(&world, &of_payments, &payment_of(4), |item| drop(item.insert("surprise".to_owned(), text(13))))
+        .await;
     tamper(&world, &of_payments, &payment_of(8), |item| {
         item.insert("payment_amount".to_owned(), AttributeValue::N("492912.34".to_owned()));
     })
@@ -174,5 +195,8 @@ async fn no_form_of_a_masked_report_contains_a_planted_secret() {
     let (_, unmasked) = command(&world, &["validate", "--no-relay", "--unmasked"]).await;
     assert!(unmasked.contains(&secret(10)) && unmasked.contains("492912.34"), "{unmasked}");
     let (_, recorded) = command(&world, &["report", "--json"]).await;
-    assert!(!recorded.contains("Geheim") && !recorded.contains("492912.34"), "what is recorded is masked all the same");
+    assert!(
+        !recorded.contains("Geheim") && !recorded.contains("492912.34"),
+        "what is recorded is masked all the same"
+    );
 }

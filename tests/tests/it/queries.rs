@@ -46,7 +46,9 @@ fn a_log(log_id: i64, rng: &mut StdRng) -> IntegrationLog {
         application_id: rng.random_bool(0.7).then(|| rng.random_range(1..=APPLICATIONS)),
         log_type: "Check".to_owned(),
         service_name: (*SERVICES.choose(rng).expect("there are some")).to_owned(),
-        request_data: rng.random_bool(0.5).then(|| Json::parse(&format!(r#"{{"n": {log_id}}}"#)).expect("JSON")),
+        request_data: rng
+            .random_bool(0.5)
+            .then(|| Json::parse(&format!(r#"{{"n": {log_id}}}"#)).expect("JSON")),
         response_data: None,
         status_code: None,
         is_success: rng.random_bool(0.8),
@@ -63,7 +65,8 @@ fn a_payment(payment_id: i64, rng: &mut StdRng) -> Payment {
         payment_id,
         customer_id: rng.random_range(1..=4),
         loan_id: rng.random_range(1..=3),
-        payment_amount: lockstep_core::Scaled::new(rust_decimal::Decimal::new(payment_id * 10, 2)).expect("fits"),
+        payment_amount: lockstep_core::Scaled::new(rust_decimal::Decimal::new(payment_id * 10, 2))
+            .expect("fits"),
         currency: "EUR".to_owned(),
         payment_date: moment(rng),
         payment_method: (*METHODS.choose(rng).expect("there are some")).to_owned(),
@@ -75,7 +78,8 @@ fn a_payment(payment_id: i64, rng: &mut StdRng) -> Payment {
     }
 }
 
-/// Rows by id, in both stores: some copied as history, some changed, moved or deleted after it, and delivered.
+/// Rows by id, in both stores: some copied as history, some changed, moved or deleted after it, and
+/// delivered.
 async fn filled<T: MigratableTable>(
     stage: &Stage,
     store: &Store<T>,
@@ -107,13 +111,18 @@ async fn filled<T: MigratableTable>(
 }
 
 /// The model's answer: the rows that `keep` says, by time and then id, both falling.
-fn expected<R: Clone, K: Ord>(model: &BTreeMap<i64, R>, keep: impl Fn(&R) -> bool, order: impl Fn(&R) -> K) -> Vec<R> {
+fn expected<R: Clone, K: Ord>(
+    model: &BTreeMap<i64, R>,
+    keep: impl Fn(&R) -> bool,
+    order: impl Fn(&R) -> K,
+) -> Vec<R> {
     let mut rows: Vec<R> = model.values().filter(|row| keep(row)).cloned().collect();
     rows.sort_by_key(|row| std::cmp::Reverse(order(row)));
     rows
 }
 
-/// A selection answers exactly these rows: as a stream, in pages of several sizes, as a count; and from the store that is due.
+/// A selection answers exactly these rows: as a stream, in pages of several sizes, as a count; and from the
+/// store that is due.
 async fn check<T: MigratableTable>(what: &str, phase: Phase, selection: Selection<T>, expected: &[T::Row]) {
     let answers: Vec<_> = selection.stream_marked().try_collect().await.expect("answered");
     let due = match phase {
@@ -130,7 +139,10 @@ async fn check<T: MigratableTable>(what: &str, phase: Phase, selection: Selectio
         let (mut rows, mut cursor, mut pages) = (Vec::new(), None::<Cursor>, 0);
         loop {
             let page = selection.page(limit, cursor.as_ref()).await.expect("answered");
-            assert!(page.rows.len() == limit.get() || page.next.is_none(), "{what}: a page is short, but not the last");
+            assert!(
+                page.rows.len() == limit.get() || page.next.is_none(),
+                "{what}: a page is short, but not the last"
+            );
             rows.extend(page.rows);
             pages += 1;
             // Through an HTTP API it travels as text.
@@ -143,26 +155,43 @@ async fn check<T: MigratableTable>(what: &str, phase: Phase, selection: Selectio
         same(&format!("{what} in pages of {limit} in {phase}"), &rows, expected);
     }
     assert_eq!(selection.count().await.expect("counted"), expected.len() as u64, "{what} counted in {phase}");
-    assert_eq!(selection.first().await.expect("answered").as_ref(), expected.first(), "first of {what} in {phase}");
+    assert_eq!(
+        selection.first().await.expect("answered").as_ref(),
+        expected.first(),
+        "first of {what} in {phase}"
+    );
 }
 
 #[track_caller]
 fn same<R: PartialEq + Debug>(what: &str, rows: &[R], expected: &[R]) {
     let first = rows.iter().zip(expected).position(|(row, expected)| row != expected);
-    assert!(rows == expected, "{what}: {} rows, expected {}, first difference at {first:?}", rows.len(), expected.len());
+    assert!(
+        rows == expected,
+        "{what}: {} rows, expected {}, first difference at {first:?}",
+        rows.len(),
+        expected.len()
+    );
 }
 
 async fn check_logs(phase: Phase, store: &Store<IntegrationLogs>, model: &BTreeMap<i64, IntegrationLog>) {
-    let of = |keep: &dyn Fn(&IntegrationLog) -> bool| expected(model, keep, |log| (log.log_timestamp, log.log_id));
+    let of =
+        |keep: &dyn Fn(&IntegrationLog) -> bool| expected(model, keep, |log| (log.log_timestamp, log.log_id));
     for id in [1, 2, 3, 50, 99, 100_000] {
         assert_eq!(store.by_id(id).await.expect("answered").as_ref(), model.get(&id), "log {id} in {phase}");
     }
     for id in 1..=APPLICATIONS {
-        check("by_application", phase, store.by_application(id), &of(&|log| log.application_id == Some(id))).await;
+        check("by_application", phase, store.by_application(id), &of(&|log| log.application_id == Some(id)))
+            .await;
     }
     for n in 0..OPERATIONS {
         let id = format!("op-{n}");
-        check("by_correlation", phase, store.by_correlation(&id), &of(&|log| log.correlation_id.as_ref() == Some(&id))).await;
+        check(
+            "by_correlation",
+            phase,
+            store.by_correlation(&id),
+            &of(&|log| log.correlation_id.as_ref() == Some(&id)),
+        )
+        .await;
     }
     for day in [1, 2, 4, 5, 20] {
         let day = NaiveDate::from_ymd_opt(2099, 1, day).expect("a day");
@@ -174,31 +203,50 @@ async fn check_logs(phase: Phase, store: &Store<IntegrationLogs>, model: &BTreeM
         for (from, to) in [(0, 1), (1, 4), (2, 5), (4, 8)] {
             let (from, to) = (at(MOMENTS[from]), at(MOMENTS[to]));
             let half_open = of(&|log| log.service_name == service && (from..to).contains(&log.log_timestamp));
-            check("by_service", phase, store.by_service(service, from..to).expect("a range"), &half_open).await;
+            check("by_service", phase, store.by_service(service, from..to).expect("a range"), &half_open)
+                .await;
         }
         let all = of(&|log| log.service_name == service);
-        check("by_service, closed", phase, store.by_service(service, first..=last).expect("a range"), &all).await;
+        check("by_service, closed", phase, store.by_service(service, first..=last).expect("a range"), &all)
+            .await;
         // Bounds between two microseconds are moved to the next one, on both sides.
-        let (from, to) = (at(MOMENTS[2]) - TimeDelta::nanoseconds(1), at(MOMENTS[3]) + TimeDelta::nanoseconds(1));
+        let (from, to) =
+            (at(MOMENTS[2]) - TimeDelta::nanoseconds(1), at(MOMENTS[3]) + TimeDelta::nanoseconds(1));
         let within = of(&|log| log.service_name == service && (from..to).contains(&log.log_timestamp));
-        check("by_service, between microseconds", phase, store.by_service(service, from..to).expect("a range"), &within).await;
+        check(
+            "by_service, between microseconds",
+            phase,
+            store.by_service(service, from..to).expect("a range"),
+            &within,
+        )
+        .await;
     }
     let (first_day, last_day) = (first.date_naive(), at(MOMENTS[5]).date_naive());
     let mut counts = Vec::new();
-    for service in SERVICES.into_iter().chain(["nobody"]) {
+    for service in SERVICES.into_iter().chain(["no-such-service"]) {
         for day in first_day.iter_days().take_while(|day| *day <= last_day) {
             let rows = of(&|log| log.service_name == service && log.log_timestamp.date_naive() == day);
             counts.push(DayCount { service_name: service.to_owned(), day, logs: rows.len() as u64 });
         }
     }
-    let services: Vec<&str> = SERVICES.into_iter().chain(["nobody"]).collect();
-    assert_eq!(store.counts_by_service_and_day(&services, first_day, last_day).await.expect("counted"), counts, "{phase}");
+    let services: Vec<&str> = SERVICES.into_iter().chain(["no-such-service"]).collect();
+    assert_eq!(
+        store.counts_by_service_and_day(&services, first_day, last_day).await.expect("counted"),
+        counts,
+        "{phase}"
+    );
 }
 
 async fn check_payments(phase: Phase, store: &Store<Payments>, model: &BTreeMap<i64, Payment>) {
-    let of = |keep: &dyn Fn(&Payment) -> bool| expected(model, keep, |payment| (payment.payment_date, payment.payment_id));
+    let of = |keep: &dyn Fn(&Payment) -> bool| {
+        expected(model, keep, |payment| (payment.payment_date, payment.payment_id))
+    };
     for id in [1, 2, 3, 50, 99, 100_000] {
-        assert_eq!(store.by_id(id).await.expect("answered").as_ref(), model.get(&id), "payment {id} in {phase}");
+        assert_eq!(
+            store.by_id(id).await.expect("answered").as_ref(),
+            model.get(&id),
+            "payment {id} in {phase}"
+        );
     }
     for loan in 1..=3 {
         check("by_loan", phase, store.by_loan(loan), &of(&|payment| payment.loan_id == loan)).await;
@@ -207,7 +255,8 @@ async fn check_payments(phase: Phase, store: &Store<Payments>, model: &BTreeMap<
     for customer in 1..=4 {
         let rows = of(&|payment| payment.customer_id == customer);
         check("by_customer", phase, store.by_customer(customer, ..), &rows).await;
-        let rows = of(&|payment| payment.customer_id == customer && (from..=to).contains(&payment.payment_date));
+        let rows =
+            of(&|payment| payment.customer_id == customer && (from..=to).contains(&payment.payment_date));
         check("by_customer, dates", phase, store.by_customer(customer, from..=to), &rows).await;
     }
     for status in STATUSES {
@@ -278,11 +327,22 @@ async fn a_row_past_its_expiry_is_answered_by_neither_store_in_no_phase() {
         let only = std::slice::from_ref(&young);
         check("by_application", phase, store.by_application(1), only).await;
         check("by_correlation", phase, store.by_correlation("op"), only).await;
-        check("by_service", phase, store.by_service("a", DateTime::UNIX_EPOCH..now).expect("clipped to what lives"), only).await;
+        check(
+            "by_service",
+            phase,
+            store.by_service("a", DateTime::UNIX_EPOCH..now).expect("clipped to what lives"),
+            only,
+        )
+        .await;
         assert_eq!(store.by_id(1).await.expect("answered"), None, "{phase}");
         assert_eq!(store.get(&IntegrationLogs::key(&old)).await.expect("answered"), None, "{phase}");
-        assert_eq!(store.get(&IntegrationLogs::key(&young)).await.expect("answered").as_ref(), Some(&young), "{phase}");
-        let counts = store.counts_by_service_and_day(&["a"], old.log_timestamp.date_naive(), now.date_naive()).await;
+        assert_eq!(
+            store.get(&IntegrationLogs::key(&young)).await.expect("answered").as_ref(),
+            Some(&young),
+            "{phase}"
+        );
+        let counts =
+            store.counts_by_service_and_day(&["a"], old.log_timestamp.date_naive(), now.date_naive()).await;
         assert_eq!(counts.expect("counted").iter().map(|count| count.logs).sum::<u64>(), 1, "{phase}");
     }
     assert_eq!(store.get_source(1).await.expect("answered"), Some(old), "the source keeps it");
@@ -295,10 +355,12 @@ async fn a_range_that_no_store_could_answer_is_refused_in_every_phase() {
         stage.stand_in(phase).await;
         let store = stage.logs();
         let from = at(MOMENTS[0]);
-        let too_long = store.by_service("a", from..from + TimeDelta::days(DAYS_MAX as i64 + 1)).expect_err("too long");
+        let too_long =
+            store.by_service("a", from..from + TimeDelta::days(DAYS_MAX as i64 + 1)).expect_err("too long");
         let open = store.by_service("a", from..).expect_err("open");
         assert_eq!((too_long.kind, open.kind), (Kind::Invalid, Kind::Invalid));
-        let page = store.by_application(1).page(NonZeroUsize::MIN, Some(&"c0ffee".parse().expect("any text"))).await;
+        let page =
+            store.by_application(1).page(NonZeroUsize::MIN, Some(&"c0ffee".parse().expect("any text"))).await;
         assert_eq!(page.expect_err("no cursor").kind, Kind::Invalid);
     }
 }
@@ -313,12 +375,22 @@ async fn a_cursor_is_good_in_every_phase_and_for_no_other_query() {
     // Each page in another phase, and so from another store.
     for phase in Phase::ALL.into_iter().cycle().take(200) {
         stage.stand_in(phase).await;
-        let page = stage.logs().by_service("a", from..=to).expect("a range").page(stage::some(3), cursor.as_ref()).await;
+        let page = stage
+            .logs()
+            .by_service("a", from..=to)
+            .expect("a range")
+            .page(stage::some(3), cursor.as_ref())
+            .await;
         let page = page.expect("answered");
         found.extend(page.rows);
         cursor = page.next;
         let Some(cursor) = &cursor else { break };
-        let other = stage.logs().by_service("b", from..=to).expect("a range").page(stage::some(3), Some(cursor)).await;
+        let other = stage
+            .logs()
+            .by_service("b", from..=to)
+            .expect("a range")
+            .page(stage::some(3), Some(cursor))
+            .await;
         assert_eq!(other.expect_err("of another query").kind, Kind::Invalid);
     }
     same("pages of all phases", &found, &rows);
@@ -329,7 +401,8 @@ async fn a_query_whose_target_fails_half_way_goes_on_in_postgres_without_duplica
     let stage = Stage::start(World::behind_proxy().await, 2).await;
     let model = filled(&stage, &stage.logs(), 16, 260, a_log).await;
     let by_service = expected(&model, |log| log.service_name == "a", |log| (log.log_timestamp, log.log_id));
-    let by_application = expected(&model, |log| log.application_id == Some(1), |log| (log.log_timestamp, log.log_id));
+    let by_application =
+        expected(&model, |log| log.application_id == Some(1), |log| (log.log_timestamp, log.log_id));
     stage.stand_in(Phase::HybridRead).await;
     let (from, to) = (at(MOMENTS[0]), at(MOMENTS[8]));
     let mut fell = 0;
@@ -340,8 +413,12 @@ async fn a_query_whose_target_fails_half_way_goes_on_in_postgres_without_duplica
         // In pages: every page falls back on its own, and the next one may be answered by the target again.
         let (mut rows, mut cursor) = (Vec::new(), None);
         loop {
-            let page =
-                store.by_service("a", from..=to).expect("a range").page(stage::some(9), cursor.as_ref()).await.expect("answered");
+            let page = store
+                .by_service("a", from..=to)
+                .expect("a range")
+                .page(stage::some(9), cursor.as_ref())
+                .await
+                .expect("answered");
             rows.extend(page.rows);
             cursor = page.next;
             if cursor.is_none() {
@@ -384,6 +461,6 @@ async fn a_stream_outlives_its_target_and_follows_the_phase() {
     same("the stream", &found, &wanted);
     assert_eq!(last, ReadFrom::Source(SourceCause::Error));
     stage.stand_in(Phase::DynamoOnly).await;
-    let error = stage.logs().by_application(2).first().await.expect_err("nobody else may answer");
+    let error = stage.logs().by_application(2).first().await.expect_err("no other store may answer");
     assert_eq!(error.side, lockstep_core::Side::Target);
 }

@@ -1,4 +1,5 @@
-//! The read policy: who answers in HybridRead and why, that it is marked and counted, and what shadow reads find.
+//! The read policy: who answers in HybridRead and why, that it is marked and counted, and what shadow reads
+//! find.
 
 use std::time::Duration;
 
@@ -79,8 +80,16 @@ async fn an_instance_reads_its_deferred_writes_from_postgres_until_they_have_arr
     assert!(matches!(outcome.target, Delivery::Deferred(_)), "{outcome:?}");
     assert_eq!(user_of(&store, 1).await, source("second", SourceCause::Deferred));
     assert_eq!(user_of(&store, 2).await, target("first"), "other keys are not concerned");
-    assert_eq!(asked(&store).await, ReadFrom::Source(SourceCause::Deferred), "a query may have any key in it");
-    assert_eq!(user_of(&other, 1).await, target("first"), "another instance may read what is within the bound");
+    assert_eq!(
+        asked(&store).await,
+        ReadFrom::Source(SourceCause::Deferred),
+        "a query may have any key in it"
+    );
+    assert_eq!(
+        user_of(&other, 1).await,
+        target("first"),
+        "another instance may read what is within the bound"
+    );
     // It stays so however often the source is asked, while the key is pending.
     for _ in 0..20 {
         assert_eq!(user_of(&store, 1).await, source("second", SourceCause::Deferred));
@@ -100,7 +109,11 @@ async fn a_deleted_key_whose_tombstone_is_deferred_is_not_seen_again() {
     let store = watchful(&stage, WIDE);
     stage.world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem").times(1));
     store.delete(1).await.expect("PostgreSQL decides");
-    assert_eq!(user_of(&store, 1).await, (None, ReadFrom::Source(SourceCause::Deferred)), "a lost reply is deferred too (I8)");
+    assert_eq!(
+        user_of(&store, 1).await,
+        (None, ReadFrom::Source(SourceCause::Deferred)),
+        "a lost reply is deferred too (I8)"
+    );
     stage.world.proxy().clear();
     stage.relay().await;
     let gone = (None, ReadFrom::Source(SourceCause::Miss));
@@ -132,7 +145,8 @@ async fn a_phantom_of_a_strict_write_is_not_met_by_its_own_instance() {
     assert_eq!(user_of(&store, 1).await, source("first", SourceCause::Deferred));
     stage.world.source.sweep_intents(Duration::ZERO).await.expect("swept");
     stage.relay().await;
-    eventually("the truth is back in the target", || async { user_of(&store, 1).await == target("first") }).await;
+    eventually("the truth is back in the target", || async { user_of(&store, 1).await == target("first") })
+        .await;
 }
 
 #[tokio::test]
@@ -142,12 +156,16 @@ async fn reads_step_back_while_the_pending_set_is_too_old_and_return_by_themselv
     assert_eq!(user_of(&store, 1).await, target("first"));
     // A stranger changes another row, and no relay runs.
     stage.world.sql(&rows::log(2, "b")).await;
-    eventually("the store steps back", || async { user_of(&store, 1).await == source("first", SourceCause::Stale) }).await;
+    eventually("the store steps back", || async {
+        user_of(&store, 1).await == source("first", SourceCause::Stale)
+    })
+    .await;
     assert_eq!(asked(&store).await, ReadFrom::Source(SourceCause::Stale));
     assert!(store.reads().counts().source_stale >= 2);
     assert!(ReadFrom::Source(SourceCause::Stale).is_degraded());
     stage.relay().await;
-    eventually("the store returns to the target", || async { user_of(&store, 1).await == target("first") }).await;
+    eventually("the store returns to the target", || async { user_of(&store, 1).await == target("first") })
+        .await;
     eventually("queries too", || async { asked(&store).await == ReadFrom::Target }).await;
 }
 
@@ -155,7 +173,8 @@ async fn reads_step_back_while_the_pending_set_is_too_old_and_return_by_themselv
 async fn an_idle_instance_asks_before_it_trusts_the_target() {
     let stage = hybrid(World::start().await, [1]).await;
     stage.world.sql(&rows::log(2, "b")).await;
-    let pending_for = "SELECT extract(epoch FROM clock_timestamp() - min(marked_at)) > 0.05 FROM lockstep.pending";
+    let pending_for =
+        "SELECT extract(epoch FROM clock_timestamp() - min(marked_at)) > 0.05 FROM lockstep.pending";
     eventually("the mark is old", || async { stage.world.value::<bool>(pending_for).await }).await;
     // Its first read: what is not known yet is asked for, and not taken to be fresh.
     let store = watchful(&stage, 50);
@@ -177,7 +196,10 @@ async fn a_canary_is_the_same_key_for_every_instance_and_the_share_can_be_turned
                 }
             }
             let counts = store.reads().counts();
-            assert_eq!((counts.target, counts.source_canary), (canaries.len() as u64, 200 - canaries.len() as u64));
+            assert_eq!(
+                (counts.target, counts.source_canary),
+                (canaries.len() as u64, 200 - canaries.len() as u64)
+            );
             canaries
         }
     };
@@ -185,7 +207,10 @@ async fn a_canary_is_the_same_key_for_every_instance_and_the_share_can_be_turned
     assert!((25..=75).contains(&quarter.len()), "{} of 200 at 25 %", quarter.len());
     assert_eq!(canaries(25.0).await, quarter, "sticky, on another handle as well");
     let half = canaries(50.0).await;
-    assert!(quarter.iter().all(|log_id| half.contains(log_id)) && half.len() > quarter.len(), "raising adds keys");
+    assert!(
+        quarter.iter().all(|log_id| half.contains(log_id)) && half.len() > quarter.len(),
+        "raising adds keys"
+    );
     assert_eq!((canaries(0.0).await.len(), canaries(100.0).await.len()), (0, 200));
     let store = watchful(&stage, WIDE);
     assert_eq!(asked(&store).await, ReadFrom::Target);
@@ -206,7 +231,10 @@ async fn misses_and_errors_fall_back_and_are_counted_apart() {
     stage.world.proxy().script(Rule::new(Fault::Throttle).on("GetItem").on("Query"));
     assert_eq!(user_of(&store, 1).await, source("first", SourceCause::Error));
     assert_eq!(asked(&store).await, ReadFrom::Source(SourceCause::Error));
-    assert_eq!(store.by_application(1).count_marked().await.expect("counted").from, ReadFrom::Source(SourceCause::Error));
+    assert_eq!(
+        store.by_application(1).count_marked().await.expect("counted").from,
+        ReadFrom::Source(SourceCause::Error)
+    );
     let counts = store.reads().counts();
     assert_eq!((counts.source_miss, counts.source_error, counts.target), (3, 3, 0), "{counts:?}");
     // What does not decode is an error as well.
@@ -220,15 +248,17 @@ async fn misses_and_errors_fall_back_and_are_counted_apart() {
 #[tokio::test]
 async fn while_postgres_does_not_answer_hits_are_marked_and_misses_are_errors() {
     let stage = hybrid(World::start().await, [1]).await;
-    // Nobody can ask how far the target is behind, while the phase is still known.
+    // No reader can ask how far the target is behind, while the phase is still known.
     let mut stranger = stage.world.stranger().await;
-    lockstep_tests::world::run(&mut stranger, "BEGIN; LOCK TABLE lockstep.pending IN ACCESS EXCLUSIVE MODE").await;
+    lockstep_tests::world::run(&mut stranger, "BEGIN; LOCK TABLE lockstep.pending IN ACCESS EXCLUSIVE MODE")
+        .await;
     let store = watchful(&stage, WIDE);
     let alone = (Some("first".to_owned()), ReadFrom::TargetAlone);
     assert_eq!(user_of(&store, 1).await, alone);
     assert_eq!(asked(&store).await, ReadFrom::TargetAlone);
     stage.world.sql("ALTER TABLE integration_logs RENAME TO elsewhere").await;
-    let error = store.get(&key(404)).await.expect_err("I8: only PostgreSQL could say that there is no such row");
+    let error =
+        store.get(&key(404)).await.expect_err("I8: only PostgreSQL could say that there is no such row");
     assert_eq!(error.side, lockstep_core::Side::Source);
     assert_eq!(user_of(&store, 1).await, alone);
     assert!(store.reads().counts().target_alone >= 3);
@@ -258,7 +288,7 @@ async fn in_dynamo_only_the_target_alone_says_what_there_is() {
     assert_eq!(user_of(&store, 1).await, target("first"));
     assert_eq!(user_of(&store, 2).await, (None, ReadFrom::Target), "PostgreSQL is not the truth any more");
     stage.world.proxy().script(Rule::new(Fault::Throttle).on("GetItem").times(2));
-    assert_eq!(user_of(&store, 1).await, target("first"), "tried again, as there is nobody else");
+    assert_eq!(user_of(&store, 1).await, target("first"), "tried again, as there is no other store");
     stage.world.proxy().script(Rule::new(Fault::AccessDenied).on("GetItem"));
     assert_eq!(store.get(&key(1)).await.expect_err("denied").kind, Kind::Denied);
 }
@@ -280,7 +310,8 @@ async fn shadow_reads_agree_until_an_item_is_tampered_with_and_leave_pending_key
     stage.world.sql("UPDATE integration_logs SET user_id = 'second' WHERE log_id = 2").await;
     assert!(store.get(&key(2)).await.expect("answered").is_some());
     assert_eq!(store.by_application(1).stream().count().await, 3);
-    eventually("both are left out", || async { store.reads().shadow_summary().total().not_comparable == 2 }).await;
+    eventually("both are left out", || async { store.reads().shadow_summary().total().not_comparable == 2 })
+        .await;
     stage.relay().await;
     tamper(&stage, 1).await;
     everything().await;
@@ -293,10 +324,25 @@ async fn shadow_reads_agree_until_an_item_is_tampered_with_and_leave_pending_key
     assert_eq!(store.compare(&key(3)).await.expect("compared"), Comparison::Agree);
     // Missing and extra.
     let place = IntegrationLogs::default().target_key(&key(3)).expect("a key").to_attributes();
-    stage.world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(place)).send().await.expect("deleted");
+    stage
+        .world
+        .plain_target
+        .client()
+        .delete_item()
+        .table_name(LOGS)
+        .set_key(Some(place))
+        .send()
+        .await
+        .expect("deleted");
     tamper(&stage, 9).await;
-    assert_eq!(store.compare(&key(3)).await.expect("compared"), Comparison::Differ("a row is missing in the target".to_owned()));
-    assert_eq!(store.compare(&key(9)).await.expect("compared"), Comparison::Differ("a row is in the target only".to_owned()));
+    assert_eq!(
+        store.compare(&key(3)).await.expect("compared"),
+        Comparison::Differ("a row is missing in the target".to_owned())
+    );
+    assert_eq!(
+        store.compare(&key(9)).await.expect("compared"),
+        Comparison::Differ("a row is in the target only".to_owned())
+    );
     assert!(matches!(store.by_application(1).compare(2).await.expect("compared"), Comparison::Differ(_)));
 }
 
@@ -340,10 +386,11 @@ async fn an_answer_that_came_after_its_phase_was_over_is_not_given_away() {
     stage.world.proxy().script(Rule::new(Fault::Delay(many.clone())).on("Query").times(1));
     let (reader, lister) = (store.clone(), store.clone());
     let reading = tokio::spawn(async move { user_of(&reader, 1).await });
-    let listing = tokio::spawn(async move { lister.by_application(1).page(some(9), None).await.expect("answered") });
+    let listing =
+        tokio::spawn(async move { lister.by_application(1).page(some(9), None).await.expect("answered") });
     one.until_held(1).await;
     many.until_held(1).await;
-    // Back to where nobody writes the target; and a row changes.
+    // Back to where no store writes the target; and a row changes.
     stage.stand_in(Phase::PostgresOnly).await;
     stage.world.sql("UPDATE integration_logs SET user_id = 'second'").await;
     let later = source("second", SourceCause::Phase);
@@ -352,6 +399,9 @@ async fn an_answer_that_came_after_its_phase_was_over_is_not_given_away() {
     many.open();
     assert_eq!(reading.await.expect("no panic"), later, "I6");
     let page = listing.await.expect("no panic");
-    assert!(page.rows.len() == 2 && page.rows.iter().all(|log| log.user_id.as_deref() == Some("second")), "I6");
+    assert!(
+        page.rows.len() == 2 && page.rows.iter().all(|log| log.user_id.as_deref() == Some("second")),
+        "I6"
+    );
     assert_eq!(page.from, ReadFrom::Source(SourceCause::Phase));
 }

@@ -1,4 +1,5 @@
-//! The relay: exactly what was delivered leaves the set, nobody waits for anybody, and nothing stale is left to be read.
+//! The relay: exactly what was delivered leaves the set, no writer waits for another, and nothing stale is
+//! left to be read.
 
 use std::time::Duration;
 
@@ -18,10 +19,12 @@ async fn a_key_bumped_between_reading_and_acknowledging_stays_pending() {
     let world = World::start().await;
     world.prepared().await.close().await;
     world.sql(&logs(1, 3)).await;
-    let batch = world.source.read_pending(&world.logs_table(), KeyOrder::Ascending, None, 10).await.expect("reads");
+    let batch =
+        world.source.read_pending(&world.logs_table(), KeyOrder::Ascending, None, 10).await.expect("reads");
     world.sql("UPDATE integration_logs SET user_id = 'newer' WHERE log_id = 2").await;
     let bumped = world.pending(LOGS).await[&log_key(2, "service-2")];
-    let read: Vec<Delivered> = batch.rows.iter().map(|row| Delivered { key: row.key.clone(), version: row.version }).collect();
+    let read: Vec<Delivered> =
+        batch.rows.iter().map(|row| Delivered { key: row.key.clone(), version: row.version }).collect();
     assert_eq!(world.source.acknowledge(LOGS, &read, batch.read_at).await.expect("acknowledges"), 2);
     let left = world.pending(LOGS).await;
     assert_eq!(left.into_iter().collect::<Vec<_>>(), [(log_key(2, "service-2"), bumped)]);
@@ -98,7 +101,8 @@ async fn a_locked_key_whose_row_cannot_be_held_does_not_hold_up_the_others() {
     let (migration, cancel) = (world.migration(), CancellationToken::new());
     let progress = Progress::new(&migration.tables);
     let (relayed, ()) = tokio::join!(relay(&migration, RelayUntil::Cancelled, &progress, &cancel), async {
-        let delivered = eventually("the others are delivered", || async { world.pending(LOGS).await.len() == 1 });
+        let delivered =
+            eventually("the others are delivered", || async { world.pending(LOGS).await.len() == 1 });
         let in_time = tokio::time::timeout(Duration::from_secs(5), delivered).await;
         run(&mut application, "COMMIT").await;
         cancel.cancel();
@@ -137,7 +141,10 @@ async fn a_row_that_outgrew_its_item_is_set_aside_and_its_old_state_is_not_serve
     assert_eq!(world.relay_until_empty().await.dead_letters, 1);
     world.tombstone_at(&table, &key).await;
     let letters = world.source.dead_letters(LOGS, 10).await.expect("lists");
-    assert_eq!((letters.len(), letters[0].key.as_str(), letters[0].stage.as_str()), (1, key.as_str(), "relay"));
+    assert_eq!(
+        (letters.len(), letters[0].key.as_str(), letters[0].stage.as_str()),
+        (1, key.as_str(), "relay")
+    );
     assert!(letters[0].reason.contains("DynamoDB holds 409600"), "{}", letters[0].reason);
     assert!(!world.validate().await.verdict.is_consistent(), "I11: a dead letter waits");
     world.sql("UPDATE integration_logs SET error_message = 'short again'").await;
@@ -153,12 +160,20 @@ async fn the_age_of_a_key_that_was_bumped_starts_where_it_was_read() {
     world.prepared().await.close().await;
     world.sql(&log(1, "a")).await;
     world.sql("UPDATE lockstep.pending SET marked_at = now() - interval '1 hour'").await;
-    let batch = world.source.read_pending(&world.logs_table(), KeyOrder::Ascending, None, 10).await.expect("reads");
+    let batch =
+        world.source.read_pending(&world.logs_table(), KeyOrder::Ascending, None, 10).await.expect("reads");
     world.sql("UPDATE integration_logs SET user_id = 'newer'").await;
-    assert!(world.source.lag(LOGS).await.expect("a lag").oldest_s > 3_000.0, "a bump does not make a key younger");
-    let read: Vec<Delivered> = batch.rows.iter().map(|row| Delivered { key: row.key.clone(), version: row.version }).collect();
+    assert!(
+        world.source.lag(LOGS).await.expect("a lag").oldest_s > 3_000.0,
+        "a bump does not make a key younger"
+    );
+    let read: Vec<Delivered> =
+        batch.rows.iter().map(|row| Delivered { key: row.key.clone(), version: row.version }).collect();
     world.source.acknowledge(LOGS, &read, DateTime::UNIX_EPOCH).await.expect("acknowledges");
-    assert!(world.source.lag(LOGS).await.expect("a lag").oldest_s > 3_000.0, "nor does a clock that is not the source's");
+    assert!(
+        world.source.lag(LOGS).await.expect("a lag").oldest_s > 3_000.0,
+        "nor does a clock that is not the source's"
+    );
     world.source.acknowledge(LOGS, &read, batch.read_at).await.expect("acknowledges");
     assert!(world.source.lag(LOGS).await.expect("a lag").oldest_s < 600.0, "delivering what was older does");
 }
@@ -168,7 +183,9 @@ async fn a_changed_schema_stops_the_relay_before_anything_is_acknowledged() {
     let world = World::start().await;
     world.prepared().await.close().await;
     world.sql(&log(1, "a")).await;
-    world.sql("ALTER TABLE integration_logs ADD COLUMN region text; UPDATE integration_logs SET region = 'EU'").await;
+    world
+        .sql("ALTER TABLE integration_logs ADD COLUMN region text; UPDATE integration_logs SET region = 'EU'")
+        .await;
     let migration = world.migration();
     let progress = Progress::new(&migration.tables);
     let stopped = relay(&migration, RelayUntil::Empty, &progress, &CancellationToken::new()).await;

@@ -1,4 +1,5 @@
-//! Repair (R27): whatever is wrong in the target is brought to what the source says, by the relay, and read again.
+//! Repair (R27): whatever is wrong in the target is brought to what the source says, by the relay, and read
+//! again.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -75,16 +76,27 @@ async fn every_class_of_difference_is_repaired_and_the_next_verdict_is_consisten
         item.insert("created_date".to_owned(), text("2099-03-04T05:06:07.000009Z"));
     })
     .await;
-    tamper(&world, &of_logs, &log_of(5), |item| drop(item.insert("request_data".to_owned(), text("{\"n\": ")))).await;
-    tamper(&world, &of_payments, &payment_of(6), |item| drop(item.insert("GSI1PK".to_owned(), text("STATUS#Lost")))).await;
+    tamper(&world, &of_logs, &log_of(5), |item| {
+        drop(item.insert("request_data".to_owned(), text("{\"n\": ")))
+    })
+    .await;
+    tamper(&world, &of_payments, &payment_of(6), |item| {
+        drop(item.insert("GSI1PK".to_owned(), text("STATUS#Lost")))
+    })
+    .await;
     let put = world.plain_target.client().put_item().table_name(PAYMENTS).set_item(Some(resurrected));
     put.send().await.expect("put");
     tamper(&world, &of_logs, &log_of(8), |item| drop(item.remove("_v"))).await;
-    let made_up = MigratableTable::encode(&IntegrationLogs::default(), &crate::store::row(99, "made up")).expect("fits");
+    let made_up = MigratableTable::encode(&IntegrationLogs::default(), &crate::store::row(99, "made up"))
+        .expect("fits");
     world.plain_target.put_guarded(LOGS, made_up.at(Version(7)), Version(7)).await.expect("put");
 
     let repairs = search(&world).await;
-    assert_eq!((repairs.unrepairable.len(), repairs.unlisted, repairs.failures.len()), (0, 0, 0), "{repairs:?}");
+    assert_eq!(
+        (repairs.unrepairable.len(), repairs.unlisted, repairs.failures.len()),
+        (0, 0, 0),
+        "{repairs:?}"
+    );
     let mut classes: BTreeMap<FindingClass, usize> = BTreeMap::new();
     for found in &repairs.repairable {
         *classes.entry(found.class).or_default() += 1;
@@ -99,14 +111,23 @@ async fn every_class_of_difference_is_repaired_and_the_next_verdict_is_consisten
     assert_eq!(classes, BTreeMap::from(expected), "{repairs:?}");
 
     let rows_before: i64 = world.count(LOGS).await + world.count(PAYMENTS).await;
-    let done = repair(&world.migration(), &repairs.repairable, &options(), &CancellationToken::new()).await.expect("repaired");
+    let done = repair(&world.migration(), &repairs.repairable, &options(), &CancellationToken::new())
+        .await
+        .expect("repaired");
     assert_eq!((done.marked, done.verified, done.unverified.len()), (9, 9, 0), "{done:?}");
-    assert_eq!(world.count(LOGS).await + world.count(PAYMENTS).await, rows_before, "the source is never changed");
+    assert_eq!(
+        world.count(LOGS).await + world.count(PAYMENTS).await,
+        rows_before,
+        "the source is never changed"
+    );
     world.tombstone_at(&of_payments, &payment_of(7)).await;
     assert!(search(&world).await.repairable.is_empty());
     world.assert_converged().await;
     let journal = world.source.journal(4).await.expect("the journal");
-    assert_eq!(journal.iter().map(|entry| entry.kind.as_str()).collect::<Vec<_>>(), ["done", "intent", "done", "intent"]);
+    assert_eq!(
+        journal.iter().map(|entry| entry.kind.as_str()).collect::<Vec<_>>(),
+        ["done", "intent", "done", "intent"]
+    );
     assert!(journal[1].detail["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{:?}", journal[1]);
 }
 
@@ -115,7 +136,7 @@ async fn an_item_where_no_row_belongs_is_reported_and_left_alone() {
     let world = World::start().await;
     migrated(&world).await;
     let mut item = world.live_at(&world.logs_table(), &log_of(1)).await;
-    item.insert("PK".to_owned(), text("nobody#2020-01-01"));
+    item.insert("PK".to_owned(), text("no-such#2020-01-01"));
     let put = world.plain_target.client().put_item().table_name(LOGS).set_item(Some(item));
     put.send().await.expect("put");
     let repairs = search(&world).await;
@@ -153,7 +174,9 @@ async fn a_repair_among_writers_loses_nothing() {
     })
     .await;
     let options = ValidateOptions { settle_timeout: Duration::from_secs(20), ..options() };
-    let done = repair(&world.migration(), &repairs.repairable, &options, &CancellationToken::new()).await.expect("repaired");
+    let done = repair(&world.migration(), &repairs.repairable, &options, &CancellationToken::new())
+        .await
+        .expect("repaired");
     stop.cancel();
     raw.await.expect("the writer ends");
     assert!(store.await.expect("the writer ends") > 40);
@@ -211,6 +234,7 @@ async fn where_the_source_does_not_feed_the_target_nothing_is_marked() {
     world.prepared().await.close().await;
     let repairs = search(&world).await;
     assert!(repairs.repairable.is_empty() && repairs.failures[0].contains("DualWrite"), "{repairs:?}");
-    let refused = repair(&world.migration(), &[], &options(), &CancellationToken::new()).await.expect_err("refused");
+    let refused =
+        repair(&world.migration(), &[], &options(), &CancellationToken::new()).await.expect_err("refused");
     assert!(refused.to_string().contains("nothing was marked"), "{refused}");
 }

@@ -1,4 +1,5 @@
-//! A full comparison that was broken off goes on where it was, comes to the same verdict, and says how old its eyes are.
+//! A full comparison that was broken off goes on where it was, comes to the same verdict, and says how old
+//! its eyes are.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{log, logs, payments};
 use lockstep_tests::world::{LOGS, backfill, eventually, within};
-use lockstep_validator::{CancellationToken, Kept, Progress, Report, TableReport, ValidateOptions, Verdict, validate};
+use lockstep_validator::{
+    CancellationToken, Kept, Progress, Report, TableReport, ValidateOptions, Verdict, validate,
+};
 use serde_json::Value;
 
 use crate::process::{command, ended};
@@ -27,7 +30,9 @@ async fn killed_in_the_middle_it_resumes_and_comes_to_the_same_verdict() {
     backfill(&world.prepared().await).await;
     // One item lost, one item without a row.
     let items = world.items(LOGS).await;
-    let of = |id: i64| items.iter().find(|item| item["log_id"].as_n().is_ok_and(|n| *n == id.to_string())).expect("an item");
+    let of = |id: i64| {
+        items.iter().find(|item| item["log_id"].as_n().is_ok_and(|n| *n == id.to_string())).expect("an item")
+    };
     let client = world.plain_target.client();
     let lost = lockstep_core::TargetKey::of(of(17)).expect("a key").to_attributes();
     client.delete_item().table_name(LOGS).set_key(Some(lost)).send().await.expect("deleted");
@@ -70,7 +75,11 @@ async fn killed_in_the_middle_it_resumes_and_comes_to_the_same_verdict() {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Report = serde_json::from_slice(&output.stdout).expect("a report");
     let of_logs = report.tables.iter().find(|table| table.name == LOGS).expect("logs");
-    assert_eq!((of_logs.missing, of_logs.extra, of_logs.different, of_logs.undecodable), (1, 1, 0, 0), "{of_logs:?}");
+    assert_eq!(
+        (of_logs.missing, of_logs.extra, of_logs.different, of_logs.undecodable),
+        (1, 1, 0, 0),
+        "{of_logs:?}"
+    );
     assert_eq!((of_logs.rows_resumed, of_logs.complete), (2_500, true));
     // Two pages of logs and one of payments were left, where one run reads four.
     assert_eq!(world.proxy().seen("Scan") - scans, 3);
@@ -120,15 +129,25 @@ async fn only_what_still_means_the_same_is_resumed() {
     let resumed = run(&world, &ValidateOptions { quiescent: true, ..options.clone() }).await;
     assert_eq!((the(&resumed).rows_resumed, &resumed.verdict), (300, &Verdict::Consistent));
     assert_eq!(resumed.as_of(), first.as_of());
-    // Nobody had all rows at hand to judge them, so their sums are held against nobody.
+    // No one pass had all rows at hand to judge them, so their sums are no findings.
     let quality = the(&resumed).quality.as_ref().expect("judged");
-    assert!(!quality.at_rest && quality.unchecked.iter().any(|what| what.starts_with("300 rows")), "{quality:?}");
+    assert!(
+        !quality.at_rest && quality.unchecked.iter().any(|what| what.starts_with("300 rows")),
+        "{quality:?}"
+    );
 
-    // Asked to forget it; asked something else; and after a step, when it would be a verdict on another phase.
+    // Asked to forget it; asked something else; and after a step, when it would be a verdict on another
+    // phase.
     broken_off(&world, &options).await;
-    assert_eq!(the(&run(&world, &ValidateOptions { kept: kept(true), ..options.clone() }).await).rows_resumed, 0);
+    assert_eq!(
+        the(&run(&world, &ValidateOptions { kept: kept(true), ..options.clone() }).await).rows_resumed,
+        0
+    );
     broken_off(&world, &options).await;
-    assert_eq!(the(&run(&world, &ValidateOptions { scan_segments: 3, ..options.clone() }).await).rows_resumed, 0);
+    assert_eq!(
+        the(&run(&world, &ValidateOptions { scan_segments: 3, ..options.clone() }).await).rows_resumed,
+        0
+    );
     broken_off(&world, &options).await;
     let seeded = ValidateOptions { digest_seed: Some(7), ..options.clone() };
     let whole = run(&world, &seeded).await;
@@ -150,8 +169,8 @@ async fn only_what_still_means_the_same_is_resumed() {
             std::fs::write(path, "").expect("cut");
         }
     }
-    let anew = run(&world, &options).await;
-    assert_eq!((the(&anew).rows_resumed, &anew.verdict), (0, &Verdict::Consistent));
+    let again = run(&world, &options).await;
+    assert_eq!((the(&again).rows_resumed, &again.verdict), (0, &Verdict::Consistent));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The reverse feed on real stores: what is written to the target in DynamoOnly is in the source, whatever happens meanwhile.
+//! The reverse feed on real stores: what is written to the target in DynamoOnly is in the source, whatever
+//! happens meanwhile.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +21,11 @@ use rust_decimal::Decimal;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) fn log_row(log_id: i64, service_name: &str, user_id: &str) -> IntegrationLog {
-    IntegrationLog { service_name: service_name.to_owned(), processing_time_ms: Some(3), ..rows::log_row(log_id, user_id) }
+    IntegrationLog {
+        service_name: service_name.to_owned(),
+        processing_time_ms: Some(3),
+        ..rows::log_row(log_id, user_id)
+    }
 }
 
 pub(crate) fn log_at(log_id: i64, service_name: &str) -> LogKey {
@@ -66,7 +71,11 @@ async fn change(world: &World, epoch: Epoch, rng: &mut StdRng, times: u32) {
     for n in 0..times {
         let id = rng.random_range(1..60);
         match rng.random_range(0..6) {
-            0 | 1 => drop(world.put_item(&of_logs, &log_row(id, &format!("service-{}", id % 5), &format!("u{n}")), epoch).await),
+            0 | 1 => drop(
+                world
+                    .put_item(&of_logs, &log_row(id, &format!("service-{}", id % 5), &format!("u{n}")), epoch)
+                    .await,
+            ),
             2 => drop(world.put_item(&of_payments, &payment_row(id, 1 + id % 40, i64::from(n)), epoch).await),
             3 => drop(world.delete_item(&of_logs, &log_at(id, &format!("service-{}", id % 5)), epoch).await),
             // Moves to another place and back.
@@ -81,7 +90,13 @@ async fn change(world: &World, epoch: Epoch, rng: &mut StdRng, times: u32) {
             }
             _ => {
                 let row = payment_row(id, 1, 0);
-                world.delete_item(&of_payments, &<Payments as lockstep_core::MigratableTable>::key(&row), epoch).await;
+                world
+                    .delete_item(
+                        &of_payments,
+                        &<Payments as lockstep_core::MigratableTable>::key(&row),
+                        epoch,
+                    )
+                    .await;
             }
         }
     }
@@ -112,7 +127,8 @@ async fn a_feed_that_began_before_the_step_reads_what_came_from_the_source_and_c
     lockstep_tests::world::backfill(&coordinator).await;
     world.sql("UPDATE integration_logs SET user_id = 'relayed' WHERE log_id % 2 = 0; DELETE FROM integration_logs WHERE log_id > 50").await;
     world.relay_until_empty().await;
-    let before: String = world.value("SELECT string_agg(xmin::text, ',' ORDER BY log_id) FROM integration_logs").await;
+    let before: String =
+        world.value("SELECT string_agg(xmin::text, ',' ORDER BY log_id) FROM integration_logs").await;
     let first = world.feed_until_drained().await;
     assert!(first.tables[0].records >= 60 && first.tables[0].applied == 0, "{first:?}");
     // The same records, read for the first time after the step, are as old.
@@ -120,7 +136,12 @@ async fn a_feed_that_began_before_the_step_reads_what_came_from_the_source_and_c
     let epoch = world.flip(Phase::DynamoOnly).await;
     let second = world.feed_until_drained().await;
     assert!(second.tables[0].records >= 60 && second.tables[0].applied == 0, "{second:?}");
-    assert_eq!(world.value::<String>("SELECT string_agg(xmin::text, ',' ORDER BY log_id) FROM integration_logs").await, before);
+    assert_eq!(
+        world
+            .value::<String>("SELECT string_agg(xmin::text, ',' ORDER BY log_id) FROM integration_logs")
+            .await,
+        before
+    );
     world.put_item(&IntegrationLogs::default(), &log_row(1, "service-1", "news"), epoch).await;
     assert_eq!(world.feed_until_drained().await.tables[0].applied, 1);
     world.assert_fed().await;
@@ -141,8 +162,12 @@ async fn columns_that_postgresql_computes_are_left_to_it() {
 
 #[tokio::test]
 async fn aborted_at_any_moment_and_behind_faults_the_feed_converges() {
-    let world =
-        World::with(WorldOptions { proxied: true, request_timeout: Duration::from_millis(500), ..WorldOptions::default() }).await;
+    let world = World::with(WorldOptions {
+        proxied: true,
+        request_timeout: Duration::from_millis(500),
+        ..WorldOptions::default()
+    })
+    .await;
     let (world, epoch) = dynamo_only(world).await;
     let seed: u64 = rand::random();
     println!("seed {seed}");
@@ -151,7 +176,8 @@ async fn aborted_at_any_moment_and_behind_faults_the_feed_converges() {
     world.proxy().script(Rule::new(Fault::Throttle).on("GetShardIterator").times(3));
     for _ in 0..8 {
         change(&world, epoch, &mut rng, 20).await;
-        let before: i64 = world.value("SELECT coalesce(sum(applied), 0)::bigint FROM lockstep.reverse_tables").await;
+        let before: i64 =
+            world.value("SELECT coalesce(sum(applied), 0)::bigint FROM lockstep.reverse_tables").await;
         let some_more = before + rng.random_range(0..12);
         let cancel = CancellationToken::new();
         // Dropped in the midst of whatever it does, as soon as it has done a little.
@@ -186,14 +212,23 @@ async fn a_row_that_refers_to_one_that_is_not_there_yet_waits_and_holds_up_nobod
     world.put_item(&table, &payment_row(103, 2, 300), epoch).await;
     let cancel = CancellationToken::new();
     let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), async {
-        eventually("the others are there", || async { world.count("payments WHERE payment_id IN (101, 103)").await == 2 }).await;
+        eventually("the others are there", || async {
+            world.count("payments WHERE payment_id IN (101, 103)").await == 2
+        })
+        .await;
         let migration = world.migration();
-        let answer = drained(&migration, &migration.tables[1], Duration::from_millis(300)).await.expect("an answer");
-        assert!(!answer.through && answer.waits_for.iter().any(|what| what.contains("foreign key")), "{answer:?}");
-        // Who it refers to comes, from whoever writes the tables that stay behind.
+        let answer =
+            drained(&migration, &migration.tables[1], Duration::from_millis(300)).await.expect("an answer");
+        assert!(
+            !answer.through && answer.waits_for.iter().any(|what| what.contains("foreign key")),
+            "{answer:?}"
+        );
+        // Who it refers to comes, from the application that writes the tables that stay behind.
         world.sql("INSERT INTO loans SELECT 900001, application_id, customer_id, principal, currency, annual_rate FROM loans LIMIT 1").await;
-        eventually("it is there", || async { world.count("payments WHERE payment_id = 102").await == 1 }).await;
-        let answer = drained(&migration, &migration.tables[1], Duration::from_secs(20)).await.expect("an answer");
+        eventually("it is there", || async { world.count("payments WHERE payment_id = 102").await == 1 })
+            .await;
+        let answer =
+            drained(&migration, &migration.tables[1], Duration::from_secs(20)).await.expect("an answer");
         assert!(answer.through && answer.markers > 0, "{answer:?}");
         cancel.cancel();
     });
@@ -205,17 +240,22 @@ async fn a_row_that_refers_to_one_that_is_not_there_yet_waits_and_holds_up_nobod
 async fn drained_is_answered_only_when_every_write_before_the_question_has_come_through() {
     let (world, epoch) = dynamo_only(World::start().await).await;
     let migration = world.migration();
-    let nobody_feeds = drained(&migration, &migration.tables[0], Duration::from_millis(200)).await.expect("an answer");
-    assert!(!nobody_feeds.through && nobody_feeds.waits_for[0].contains("does a reverse feed run?"), "{nobody_feeds:?}");
+    let nobody_feeds =
+        drained(&migration, &migration.tables[0], Duration::from_millis(200)).await.expect("an answer");
+    assert!(
+        !nobody_feeds.through && nobody_feeds.waits_for[0].contains("does a reverse feed run?"),
+        "{nobody_feeds:?}"
+    );
     let cancel = CancellationToken::new();
     let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), async {
         let mut rng = StdRng::seed_from_u64(5);
         for _ in 0..4 {
             change(&world, epoch, &mut rng, 25).await;
             for binding in &migration.tables {
-                let answer = within(Duration::from_secs(20), drained(&migration, binding, Duration::from_secs(20)))
-                    .await
-                    .expect("an answer");
+                let answer =
+                    within(Duration::from_secs(20), drained(&migration, binding, Duration::from_secs(20)))
+                        .await
+                        .expect("an answer");
                 assert!(answer.through, "{answer:?}");
             }
             world.assert_fed().await;
@@ -230,9 +270,12 @@ async fn drained_is_answered_only_when_every_write_before_the_question_has_come_
 #[tokio::test]
 async fn one_feed_at_a_time() {
     let (world, _) = dynamo_only(World::start().await).await;
-    let lock = world.source.lock_reverse_feed().await.expect("nobody feeds");
+    let lock = world.source.lock_reverse_feed().await.expect("no feed runs");
     let second = world.feed(FeedUntil::Drained, &CancellationToken::new()).await;
-    assert!(matches!(&second, Err(Error::Store(e)) if e.kind == Kind::Busy && e.message.contains("reverse feed")), "{second:?}");
+    assert!(
+        matches!(&second, Err(Error::Store(e)) if e.kind == Kind::Busy && e.message.contains("reverse feed")),
+        "{second:?}"
+    );
     lock.release().await;
 }
 
@@ -245,8 +288,16 @@ async fn a_stream_is_switched_on_once_and_one_of_another_kind_is_refused() {
     let again = world.target.enable_stream(LOGS).await.expect("the same");
     assert_eq!(first.arn(), again.arn());
     assert_eq!(again.shards().await.expect("lists").len(), 1);
-    let keys_only = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::KeysOnly).build();
-    let update = world.target.client().update_table().table_name(PAYMENTS).stream_specification(keys_only.expect("built"));
+    let keys_only = StreamSpecification::builder()
+        .stream_enabled(true)
+        .stream_view_type(StreamViewType::KeysOnly)
+        .build();
+    let update = world
+        .target
+        .client()
+        .update_table()
+        .table_name(PAYMENTS)
+        .stream_specification(keys_only.expect("built"));
     update.send().await.expect("another's stream");
     let refused = world.target.enable_stream(PAYMENTS).await.expect_err("it has no images");
     assert!(refused.kind == Kind::Misconfigured && refused.message.contains("KEYS_ONLY"), "{refused}");
@@ -258,19 +309,34 @@ async fn changes_that_went_round_lockstep_are_not_applied_but_reported() {
     let table = IntegrationLogs::default();
     world.put_item(&table, &log_row(1, "service-1", "guarded"), epoch).await;
     world.feed_until_drained().await;
-    let key = lockstep_core::MigratableTable::target_key(&table, &log_at(1, "service-1")).expect("a key").to_attributes();
+    let key = lockstep_core::MigratableTable::target_key(&table, &log_at(1, "service-1"))
+        .expect("a key")
+        .to_attributes();
     let client = world.plain_target.client();
     let edit = client.update_item().table_name(LOGS).set_key(Some(key)).update_expression("SET user_id = :u");
-    edit.expression_attribute_values(":u", AttributeValue::S("by hand".to_owned())).send().await.expect("edits");
-    let key = lockstep_core::MigratableTable::target_key(&table, &log_at(2, "service-2")).expect("a key").to_attributes();
+    edit.expression_attribute_values(":u", AttributeValue::S("by hand".to_owned()))
+        .send()
+        .await
+        .expect("edits");
+    let key = lockstep_core::MigratableTable::target_key(&table, &log_at(2, "service-2"))
+        .expect("a key")
+        .to_attributes();
     client.delete_item().table_name(LOGS).set_key(Some(key)).send().await.expect("removes");
     let fed = world.feed_until_drained().await;
     assert_eq!(fed.tables[0].standing.as_ref().map(|s| s.foreign_count), Some(2), "{fed:?}");
-    assert_eq!(world.count("integration_logs WHERE log_id = 2 OR user_id = 'guarded'").await, 2, "neither was applied");
+    assert_eq!(
+        world.count("integration_logs WHERE log_id = 2 OR user_id = 'guarded'").await,
+        2,
+        "neither was applied"
+    );
     let migration = world.migration();
     let told = status(&world.source, &world.target, &migration.tables).await.expect("a status");
-    assert!(told.tables[0].reverse_alarm.as_ref().is_some_and(|alarm| alarm.contains("2 changes went round")), "{told:?}");
-    // Only a reverse backfill knows what is there, and a row without an item goes only when told so.
+    assert!(
+        told.tables[0].reverse_alarm.as_ref().is_some_and(|alarm| alarm.contains("2 changes went round")),
+        "{told:?}"
+    );
+    // Only a reverse backfill knows what is there, and a row without an item goes only when the operator says
+    // so.
     let cancel = CancellationToken::new();
     let kept = reverse_backfill(&migration, &migration.tables[0], false, &cancel).await.expect("reads");
     assert_eq!((kept.absent, kept.deleted), (1, 0), "{kept:?}");
@@ -294,8 +360,20 @@ async fn what_the_stream_has_lost_closes_the_way_back_until_the_whole_target_was
     for table in [LOGS, PAYMENTS] {
         use aws_sdk_dynamodb::types::StreamSpecification;
         let off = StreamSpecification::builder().stream_enabled(false).build().expect("built");
-        world.plain_target.client().update_table().table_name(table).stream_specification(off).send().await.expect("ends");
-        world.sql(&format!("UPDATE lockstep.reverse_tables SET stream = 'an earlier one' WHERE table_name = '{table}'")).await;
+        world
+            .plain_target
+            .client()
+            .update_table()
+            .table_name(table)
+            .stream_specification(off)
+            .send()
+            .await
+            .expect("ends");
+        world
+            .sql(&format!(
+                "UPDATE lockstep.reverse_tables SET stream = 'an earlier one' WHERE table_name = '{table}'"
+            ))
+            .await;
     }
     let migration = world.migration();
     world.feed_until_drained().await;
@@ -323,7 +401,9 @@ async fn a_feed_that_is_begun_only_after_the_step_says_that_it_has_missed_someth
     let why = fed.tables[0].standing.as_ref().and_then(|standing| standing.lost_why.clone());
     assert!(why.as_ref().is_some_and(|why| why.contains("only after the step")), "{fed:?}");
     let migration = world.migration();
-    reverse_backfill(&migration, &migration.tables[0], false, &CancellationToken::new()).await.expect("reads");
+    reverse_backfill(&migration, &migration.tables[0], false, &CancellationToken::new())
+        .await
+        .expect("reads");
     let mended = world.feed_until_drained().await;
     assert_eq!(mended.tables[0].standing.as_ref().and_then(|standing| standing.lost_at), None, "{mended:?}");
     world.assert_fed().await;
@@ -390,7 +470,8 @@ async fn a_write_of_one_dynamo_only_that_lands_in_the_next_is_the_truth() {
 }
 
 #[tokio::test]
-async fn a_record_of_one_dynamo_only_that_is_read_again_in_the_next_puts_back_nothing_that_the_source_wrote_since() {
+async fn a_record_of_one_dynamo_only_that_is_read_again_in_the_next_puts_back_nothing_that_the_source_wrote_since()
+ {
     let (world, first) = dynamo_only(World::start().await).await;
     let table = IntegrationLogs::default();
     world.put_item(&table, &log_row(1, "service-1", "of the first"), first).await;
@@ -423,7 +504,9 @@ async fn a_reverse_backfill_reads_what_landed_late_as_well() {
     world.put_item(&table, &log_row(3, "service-3", "late"), first).await;
     world.delete_item(&table, &log_at(4, "service-4"), first).await;
     let migration = world.migration();
-    let done = reverse_backfill(&migration, &migration.tables[0], false, &CancellationToken::new()).await.expect("reads");
+    let done = reverse_backfill(&migration, &migration.tables[0], false, &CancellationToken::new())
+        .await
+        .expect("reads");
     assert_eq!((done.upserted, done.deleted), (1, 1), "{done:?}");
     world.assert_fed().await;
 }

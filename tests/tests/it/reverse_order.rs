@@ -1,5 +1,5 @@
-//! Items of one row live in different shards, so their records come in any order but their own. Whatever it is, the row is in
-//! the end what the target says.
+//! Items of one row live in different shards, so their records come in any order but their own. Whatever it
+//! is, the row is in the end what the target says.
 
 use std::collections::VecDeque;
 
@@ -41,19 +41,24 @@ impl Shards {
     async fn write(&mut self, at: usize, user_id: Option<&str>) {
         let table = IntegrationLogs::default();
         let version = match user_id {
-            Some(user_id) => self.world.put_item(&table, &log_row(1, SERVICES[at], user_id), self.epoch).await,
+            Some(user_id) => {
+                self.world.put_item(&table, &log_row(1, SERVICES[at], user_id), self.epoch).await
+            }
             None => self.world.delete_item(&table, &log_at(1, SERVICES[at]), self.epoch).await,
         };
         let key = table.target_key(&log_at(1, SERVICES[at])).expect("a key");
         let new = match user_id {
-            Some(user_id) => MigratableTable::encode(&table, &log_row(1, SERVICES[at], user_id)).expect("fits").at(version),
+            Some(user_id) => {
+                MigratableTable::encode(&table, &log_row(1, SERVICES[at], user_id)).expect("fits").at(version)
+            }
             None => tombstone(key.clone(), version),
         };
         self.record(at, Some(new.into_attributes()), false);
     }
 
     fn record(&mut self, at: usize, new: Option<Attributes>, expired: bool) {
-        let key = IntegrationLogs::default().target_key(&log_at(1, SERVICES[at])).expect("a key").to_attributes();
+        let key =
+            IntegrationLogs::default().target_key(&log_at(1, SERVICES[at])).expect("a key").to_attributes();
         let old = std::mem::replace(&mut self.items[at], new.clone());
         self.queues[at].push_back(StreamRecord { sequence: String::new(), at: None, key, old, new, expired });
     }
@@ -63,7 +68,14 @@ impl Shards {
         let from = (self.page > 0).then(|| self.page.to_string());
         self.page += 1;
         let (to, folded) = (self.page.to_string(), changes_of(records));
-        let page = Page { shard, from: from.as_deref(), to: Some(&to), finished: false, newest_at: None, folded: &folded };
+        let page = Page {
+            shard,
+            from: from.as_deref(),
+            to: Some(&to),
+            finished: false,
+            newest_at: None,
+            folded: &folded,
+        };
         self.world.source.apply_reverse(&self.table, page).await.expect("applies");
     }
 
@@ -138,13 +150,18 @@ async fn expiry_is_retention_and_what_is_written_after_it_counts_from_one_again(
         shards.write(0, Some(user)).await;
     }
     let key = IntegrationLogs::default().target_key(&log_at(1, "a")).expect("a key").to_attributes();
-    let removed = shards.world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(key)).send().await;
+    let removed =
+        shards.world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(key)).send().await;
     removed.expect("as DynamoDB's expiry does");
     shards.record(0, None, true);
     // All in one page: the row has the last state that was written before it expired.
     let records: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
     shards.deliver("one", &records).await;
-    assert_eq!(shards.world.count("integration_logs WHERE user_id = 'three'").await, 1, "the source keeps the row");
+    assert_eq!(
+        shards.world.count("integration_logs WHERE user_id = 'three'").await,
+        1,
+        "the source keeps the row"
+    );
     let standing = shards.world.source.reverse_standing(LOGS).await.expect("reads").expect("is there");
     assert_eq!((standing.expired, standing.foreign_count), (1, 0));
     // Nothing is at its place, so its version is lower than the one that was applied.
@@ -170,9 +187,16 @@ async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
     }
     // Another feed has gone on: this one is behind.
     let folded = changes_of(&records);
-    let page =
-        Page { shard: "one", from: Some("elsewhere"), to: Some("further"), finished: false, newest_at: None, folded: &folded };
-    let behind = shards.world.source.apply_reverse(&shards.table, page).await.expect_err("it does not follow");
+    let page = Page {
+        shard: "one",
+        from: Some("elsewhere"),
+        to: Some("further"),
+        finished: false,
+        newest_at: None,
+        folded: &folded,
+    };
+    let behind =
+        shards.world.source.apply_reverse(&shards.table, page).await.expect_err("it does not follow");
     assert!(behind.message.contains("another reverse feed"), "{behind}");
     // The answer to a commit was lost, and the page comes again.
     let page = Page { to: Some("1"), ..page };
@@ -185,8 +209,14 @@ async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over
     shards.epoch = Epoch(shards.epoch.0 + 1);
     shards.write(0, Some("early")).await;
     let folded = changes_of(shards.queues[0].make_contiguous());
-    let page = Page { shard: "one", from: None, to: Some("1"), finished: false, newest_at: None, folded: &folded };
-    let early = shards.world.source.apply_reverse(&shards.table, page).await.expect_err("the flip is still under way");
+    let page =
+        Page { shard: "one", from: None, to: Some("1"), finished: false, newest_at: None, folded: &folded };
+    let early = shards
+        .world
+        .source
+        .apply_reverse(&shards.table, page)
+        .await
+        .expect_err("the flip is still under way");
     assert_eq!(early.kind, lockstep_core::Kind::Busy);
     assert_eq!(shards.world.count("lockstep.reverse_shards").await, 0, "its position is not saved");
     shards.world.flip(Phase::DynamoOnly).await;

@@ -1,5 +1,5 @@
-//! Rights: the grants of docs/runbook.md are enough for an application, in every phase; and who never heard of Lockstep needs
-//! none.
+//! Rights: the grants of docs/runbook.md are enough for an application, in every phase; and who never heard
+//! of Lockstep needs none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,16 @@ const RUNBOOK: &str = include_str!("../../../docs/runbook.md");
 
 /// The statements that the runbook gives for the role `app`.
 pub(crate) fn grants(role: &str) -> String {
-    let block = RUNBOOK.split("```sql").find(|block| block.contains("GRANT USAGE ON SCHEMA lockstep")).expect("the grants");
+    let block = RUNBOOK
+        .split("```sql")
+        .find(|block| block.contains("GRANT USAGE ON SCHEMA lockstep"))
+        .expect("the grants");
     let (grants, _) = block.split_once("```").expect("a block ends");
-    assert_eq!(grants.matches(" TO app;").count(), grants.matches("GRANT ").count(), "each is to the application's role");
+    assert_eq!(
+        grants.matches(" TO app;").count(),
+        grants.matches("GRANT ").count(),
+        "each is to the application's role"
+    );
     grants.replace(" TO app;", &format!(" TO {role};"))
 }
 
@@ -42,7 +49,12 @@ pub(crate) async fn role(world: &World, name: &str) -> (String, SourceOptions) {
 }
 
 async fn application(world: &World, source: &SourceOptions, mode: WriteMode) -> Migration {
-    let writes = WriteOptions { dual_write: mode, hybrid_read: mode, strict_attempts_max: 1, ..WriteOptions::default() };
+    let writes = WriteOptions {
+        dual_write: mode,
+        hybrid_read: mode,
+        strict_attempts_max: 1,
+        ..WriteOptions::default()
+    };
     let reads = ReadOptions { shadow_percent: Share::ALL, ..ReadOptions::default() };
     world.registered_app(source.clone(), writes, reads, Duration::from_secs(10)).await
 }
@@ -60,7 +72,12 @@ async fn everything(app: &Migration, source: &SourceOptions, id: i64) {
         outcome.expect("put_batch");
     }
     payments.put(&payment_row(id, 1, "r")).await.expect("put");
-    assert!(Payments::update_status(&payments, id, "Pending", "Completed").await.expect("update_status").is_changed());
+    assert!(
+        Payments::update_status(&payments, id, "Pending", "Completed")
+            .await
+            .expect("update_status")
+            .is_changed()
+    );
     let sink = Arc::new(OperationLogs::of("payments"));
     let operation = Operation::run(app, sink, "Settle", "op", async |operation| {
         operation.update(&payments, id, |p| p.customer_id = 2).await?;
@@ -69,7 +86,9 @@ async fn everything(app: &Migration, source: &SourceOptions, id: i64) {
     operation.await.expect("a coordinated operation");
     let key = IntegrationLogs::key(&log_row(id, "v"));
     assert!(logs.get(&key).await.expect("get").is_some());
-    assert!(logs.get(&IntegrationLogs::key(&log_row(404, "v"))).await.expect("a miss asks PostgreSQL").is_none());
+    assert!(
+        logs.get(&IntegrationLogs::key(&log_row(404, "v"))).await.expect("a miss asks PostgreSQL").is_none()
+    );
     assert!(logs.get_source(id).await.expect("get_source").is_some());
     logs.compare(&key).await.expect("compare");
     logs.by_correlation("op").page(some(10), None).await.expect("a query");
@@ -101,7 +120,11 @@ async fn the_grants_of_the_runbook_are_enough_for_an_application_in_every_phase(
                     world.proxy().script(Rule::new(fault).on("PutItem").times(1));
                     failed(app.store::<IntegrationLogs>().put(&log_row(id, "undone")).await);
                 }
-                assert_eq!((world.intents().await, world.pending(LOGS).await.len()), (0, 1), "settled by the application itself");
+                assert_eq!(
+                    (world.intents().await, world.pending(LOGS).await.len()),
+                    (0, 1),
+                    "settled by the application itself"
+                );
             }
             app.shutdown().await;
         }
@@ -125,7 +148,10 @@ async fn a_stranger_with_rights_on_the_tables_alone_writes_as_ever_and_is_captur
         lockstep_tests::world::run(&mut stranger, &sql).await;
     }
     let pending = world.pending(LOGS).await;
-    assert_eq!(pending.keys().cloned().collect::<Vec<_>>(), [log_key(1, "a"), log_key(1, "b"), log_key(2, "a")]);
+    assert_eq!(
+        pending.keys().cloned().collect::<Vec<_>>(),
+        [log_key(1, "a"), log_key(1, "b"), log_key(2, "a")]
+    );
     let looked = sqlx::raw_sql("SELECT * FROM lockstep.pending").execute(&mut stranger).await;
     let refused = looked.expect_err("it has no right to look").into_database_error().expect("PostgreSQL's");
     assert_eq!(refused.code().as_deref(), Some("42501"));

@@ -1,5 +1,5 @@
-//! A sample is drawn from everything there is, row for row with the same chance, and what it looks at it judges as a full
-//! comparison does. What it says is never taken for a verdict on everything.
+//! A sample is drawn from everything there is, row for row with the same chance, and what it looks at it
+//! judges as a full comparison does. What it says is never taken for a verdict on everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,8 @@ async fn a_sample_of_everything_finds_everything_once() {
     let world = World::start().await;
     moved(&world, 3, 90, 60).await;
     let items = items_of(&world).await;
-    let faults: Vec<_> = items.iter().step_by(11).zip(ALL).map(|((binding, item), fault)| (binding, item, fault)).collect();
+    let faults: Vec<_> =
+        items.iter().step_by(11).zip(ALL).map(|((binding, item), fault)| (binding, item, fault)).collect();
     let expected = plant(&world, &faults).await;
     assert!(expected.len() > 6);
     // Cut into segments, and scanned whole as an emulator is.
@@ -52,7 +53,11 @@ async fn a_small_sample_looks_at_as_many_as_asked_of_both_sides() {
     let report = sampled(&world, Sample { rows: 20, seed: 1 }, 1).await;
     assert_eq!(report.verdict, Verdict::Consistent);
     for table in &report.tables {
-        assert_eq!((table.rows_sampled, table.items_sampled, table.equal, table.compared), (20, 20, 20, 20), "{table:?}");
+        assert_eq!(
+            (table.rows_sampled, table.items_sampled, table.equal, table.compared),
+            (20, 20, 20, 20),
+            "{table:?}"
+        );
         assert_eq!((&table.quality, &table.digests), (&None, &None), "too little to judge by");
     }
     // Extras are in the target only; a sample of rows alone would never meet one.
@@ -72,7 +77,8 @@ async fn every_row_has_the_same_chance_and_a_seed_takes_the_same_rows() {
     world.sql("UPDATE payments SET payment_id = payment_id * 1000 WHERE payment_id > 100").await;
     let binding = world.payments_table();
     let keys = async |rows, seed| {
-        let chunk = world.source.sample_rows(&binding, &Window::default(), rows, seed).await.expect("a sample");
+        let chunk =
+            world.source.sample_rows(&binding, &Window::default(), rows, seed).await.expect("a sample");
         chunk.tuples().map(|tuple| binding.bound_of(tuple).expect("a key")).collect::<BTreeSet<_>>()
     };
     assert_eq!(keys(30, 7).await, keys(30, 7).await);
@@ -84,8 +90,12 @@ async fn every_row_has_the_same_chance_and_a_seed_takes_the_same_rows() {
         assert_eq!(chosen.len(), 30);
         chosen.into_iter().for_each(|key| *times.entry(key).or_default() += 1);
     }
-    // 40 each, give or take six standard deviations of under six; by chance, but by the same chance in every run.
+    // 40 each, give or take six standard deviations of under six; by chance, but by the same chance in every
+    // run.
     assert!(times.len() == 150 && times.values().all(|times| (6..=74).contains(times)), "{times:?}");
     let front: u32 = times.iter().filter(|(key, _)| key[0].len() <= 3).map(|(_, times)| times).sum();
-    assert!((3_700..=4_300).contains(&front), "two thirds of the rows are in front, and of 6,000 they were taken {front} times");
+    assert!(
+        (3_700..=4_300).contains(&front),
+        "two thirds of the rows are in front, and of 6,000 they were taken {front} times"
+    );
 }

@@ -1,4 +1,5 @@
-//! Sessions with the source: none is left inside a transaction that nobody knows of, and none is left at all after closing.
+//! Sessions with the source: none is left inside a forgotten transaction, and none is left at all after
+//! closing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,9 @@ use lockstep_tests::world::{LOGS, eventually, run};
 
 use crate::store::{applied, row};
 
-/// Or else: 1. A sweep waits for the barrier until its lock time-out. 2. Its BEGIN went out with that wait, so the session is inside a
-/// failed transaction, which the driver never counted. 3. Every later intent on that session fails.
+/// Or else: 1. A sweep waits for the barrier until its lock time-out. 2. Its BEGIN went out with that wait,
+/// so the session is inside a failed transaction, which the driver never counted. 3. Every later intent on
+/// that session fails.
 #[tokio::test]
 async fn a_session_that_failed_while_it_began_is_not_used_again() {
     let world = World::start().await;
@@ -24,8 +26,10 @@ async fn a_session_that_failed_while_it_began_is_not_used_again() {
     world.sql(&log(1, "u")).await;
     let mut phantom = world.stranger().await;
     run(&mut phantom, "BEGIN").await;
-    let xid: String =
-        sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&mut phantom).await.expect("a transaction's number");
+    let xid: String = sqlx::query_scalar("SELECT pg_current_xact_id()::text")
+        .fetch_one(&mut phantom)
+        .await
+        .expect("a transaction's number");
     run(&mut phantom, "ROLLBACK").await;
     let key = log_key(1, "u");
     let repair = "nextval('lockstep.version_seq') + ((SELECT epoch FROM lockstep.control) << 40)";
@@ -57,11 +61,16 @@ async fn who_is_cut_short_while_beginning_leaves_no_transaction() {
     let mut step = world.stranger().await;
     run(&mut step, &format!("SELECT pg_advisory_lock({class}, {object})")).await;
     let store = world.log_store();
-    let write = tokio::spawn(async move { store.update(1, |row| row.user_id = Some("late".to_owned())).await.map(drop) });
+    let write =
+        tokio::spawn(
+            async move { store.update(1, |row| row.user_id = Some("late".to_owned())).await.map(drop) },
+        );
     let ours = "application_name = 'lockstep under test' AND datname = current_database()";
     eventually("the write waits for the barrier", || async {
         world
-            .value::<bool>(&format!("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {ours} AND wait_event = 'advisory')"))
+            .value::<bool>(&format!(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {ours} AND wait_event = 'advisory')"
+            ))
             .await
     })
     .await;
@@ -70,7 +79,9 @@ async fn who_is_cut_short_while_beginning_leaves_no_transaction() {
     run(&mut step, &format!("SELECT pg_advisory_unlock({class}, {object})")).await;
     eventually("no session of ours is in a transaction", || async {
         world
-            .value::<bool>(&format!("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE {ours} AND xact_start IS NOT NULL)"))
+            .value::<bool>(&format!(
+                "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE {ours} AND xact_start IS NOT NULL)"
+            ))
             .await
     })
     .await;
@@ -83,9 +94,15 @@ async fn many_writers_take_turns_with_few_sessions_and_closing_leaves_none() {
     let world = World::start().await;
     world.migrated_to(Phase::HybridRead).await.close().await;
     let name = "few sessions".to_owned();
-    let options = SourceOptions { connections_max: 4, application_name: name.clone(), ..world.source_options() };
+    let options =
+        SourceOptions { connections_max: 4, application_name: name.clone(), ..world.source_options() };
     let source = Source::connect(&options).await.expect("connects");
-    let store = Store::<IntegrationLogs>::new(source.clone(), world.target.clone(), Arc::default(), world.logs_table());
+    let store = Store::<IntegrationLogs>::new(
+        source.clone(),
+        world.target.clone(),
+        Arc::default(),
+        world.logs_table(),
+    );
     let writes: FuturesUnordered<_> = (1..=64)
         .map(|id| {
             let store = store.clone();
@@ -94,8 +111,9 @@ async fn many_writers_take_turns_with_few_sessions_and_closing_leaves_none() {
         .collect();
     writes.for_each(|outcome| async move { applied(&outcome.expect("written")) }).await;
     let sessions = || async {
-        let sql =
-            format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}' AND datname = current_database()");
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}' AND datname = current_database()"
+        );
         world.value::<i64>(&sql).await
     };
     assert!((1..=8).contains(&sessions().await), "as many as allowed, and those for intents");
@@ -114,7 +132,12 @@ fn the_last_handle_may_be_dropped_without_a_runtime() {
         let world = World::start().await;
         world.migrated_to(Phase::PostgresOnly).await.close().await;
         let source = world.another_source().await;
-        let store = Store::<IntegrationLogs>::new(source.clone(), world.target.clone(), Arc::default(), world.logs_table());
+        let store = Store::<IntegrationLogs>::new(
+            source.clone(),
+            world.target.clone(),
+            Arc::default(),
+            world.logs_table(),
+        );
         store.put(&row(1, "u")).await.expect("written");
         (world, source)
     });

@@ -1,4 +1,5 @@
-//! A world whose tables may be sharded, put into any phase at once: for tests of reading, which no step needs to precede.
+//! A world whose tables may be sharded, put into any phase at once: for tests of reading, which no step needs
+//! to precede.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -24,7 +25,9 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn start(world: World, write_shards: u32) -> Self {
         let write_shards = NonZeroU32::new(write_shards).expect("not zero");
-        let table = IntegrationLogs { options: IntegrationLogsOptions { write_shards, ..IntegrationLogsOptions::default() } };
+        let table = IntegrationLogs {
+            options: IntegrationLogsOptions { write_shards, ..IntegrationLogsOptions::default() },
+        };
         let logs = TableBinding { table: Arc::new(table), ..world.logs_table() };
         let migration = Migration { tables: vec![logs, world.payments_table()], ..world.migration() };
         let coordinator = world.coordinator_of(migration.clone()).await;
@@ -32,7 +35,8 @@ impl Stage {
         Self { world, coordinator, migration, table }
     }
 
-    /// A new handle: it asks for the phase afresh. It writes best effort, so that a put that fails is deferred.
+    /// A new handle: it asks for the phase afresh. It writes best effort, so that a put that fails is
+    /// deferred.
     pub(crate) fn logs(&self) -> Store<IntegrationLogs> {
         self.logs_written(WriteMode::BestEffort)
     }
@@ -63,7 +67,9 @@ impl Stage {
     /// Puts the control record into a phase, past every gate.
     pub(crate) async fn stand_in(&self, phase: Phase) {
         let Epoch(epoch) = self.world.source.control().await.expect("a phase").epoch;
-        self.world.sql(&format!("UPDATE lockstep.control SET phase = '{phase}', epoch = {}", epoch + 1)).await;
+        self.world
+            .sql(&format!("UPDATE lockstep.control SET phase = '{phase}', epoch = {}", epoch + 1))
+            .await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Changing the phase: all tables at once, no transaction in two phases, whoever holds things up, whatever breaks off.
+//! Changing the phase: all tables at once, no transaction in two phases, whichever process holds things up,
+//! whatever breaks off.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,7 +55,8 @@ async fn an_open_transaction_delays_the_step_and_not_the_application() {
     let mut writer = world.stranger().await;
     let (outcome, (), (slowest, written)) = tokio::join!(
         async {
-            let outcome = coordinator.step(Phase::DualWrite, None, &notes).await.expect("the step succeeds in the end");
+            let outcome =
+                coordinator.step(Phase::DualWrite, None, &notes).await.expect("the step succeeds in the end");
             done.store(true, Ordering::Release);
             outcome
         },
@@ -93,7 +95,10 @@ async fn a_step_that_never_gets_the_barrier_gives_up_and_changes_nothing() {
     let mut holder = world.stranger().await;
     run(&mut holder, &format!("BEGIN; {}", log(1, "held"))).await;
     let busy = coordinator.step(Phase::DualWrite, None, &()).await.expect_err("the barrier is taken");
-    assert!(busy.to_string().contains("in 2 tries of 50 ms") && busy.to_string().contains("pg_stat_activity"), "{busy}");
+    assert!(
+        busy.to_string().contains("in 2 tries of 50 ms") && busy.to_string().contains("pg_stat_activity"),
+        "{busy}"
+    );
     let control = world.source.control().await.expect("a phase");
     assert_eq!((control.phase, control.epoch), (Phase::PostgresOnly, Epoch::FIRST));
     assert_eq!(world.source.journal(1).await.expect("the journal")[0].kind, "undone");
@@ -158,7 +163,9 @@ async fn stores_that_share_the_pool_do_not_keep_the_flip_from_its_connections() 
             while !stop.load(Ordering::Acquire) {
                 let begun = Instant::now();
                 store
-                    .update(id, |log: &mut lockstep_integration_logs::IntegrationLog| log.user_id = Some("u".to_owned()))
+                    .update(id, |log: &mut lockstep_integration_logs::IntegrationLog| {
+                        log.user_id = Some("u".to_owned())
+                    })
                     .await
                     .expect("written");
                 slowest = slowest.max(begun.elapsed());
@@ -197,7 +204,11 @@ async fn a_crash_between_intent_and_flip_is_undone() {
     intend(&world).await;
     let coordinator = world.coordinator().await;
     assert_eq!(outcome(&world).await, "undone");
-    assert!(coordinator.recovered()[0].contains("the phase is PostgresOnly"), "{:?}", coordinator.recovered());
+    assert!(
+        coordinator.recovered()[0].contains("the phase is PostgresOnly"),
+        "{:?}",
+        coordinator.recovered()
+    );
     assert_eq!(coordinator.step(Phase::DualWrite, None, &()).await.expect("again").phase, Phase::DualWrite);
 }
 
@@ -207,7 +218,7 @@ async fn a_crash_after_the_flip_is_finished() {
     world.migrated_to(Phase::PostgresOnly).await.close().await;
     intend(&world).await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("no application writes");
     flip_phase(&mut transaction, Phase::DualWrite).await.expect("flips");
     transaction.commit().await.expect("commits");
     let coordinator = world.coordinator().await;
@@ -222,7 +233,7 @@ async fn a_flip_still_under_way_at_recovery_is_waited_for() {
     world.migrated_to(Phase::PostgresOnly).await.close().await;
     intend(&world).await;
     let mut transaction = world.source.pool().begin().await.expect("begins");
-    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("nobody writes");
+    take_exclusive(&mut transaction, Duration::from_millis(300)).await.expect("no application writes");
     flip_phase(&mut transaction, Phase::DualWrite).await.expect("flips");
     let waiting = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) \
                    OR EXISTS (SELECT 1 FROM lockstep.journal WHERE intent IS NOT NULL AND step = 'change phase')";
@@ -241,7 +252,8 @@ async fn an_outcome_still_under_way_at_recovery_stands_and_its_opposite_is_refus
     world.migrated_to(Phase::PostgresOnly).await.close().await;
     let id = intend(&world).await;
     let mut dead = world.stranger().await;
-    let refused = "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ('the dead', 'refused'";
+    let refused =
+        "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ('the dead', 'refused'";
     run(&mut dead, &format!("BEGIN; {refused}, {}, 'change phase', '{{}}')", id.0)).await;
     let (coordinator, ()) = tokio::join!(world.coordinator(), async {
         eventually("the outcome waits", || world.is_held_up()).await;
@@ -249,9 +261,13 @@ async fn an_outcome_still_under_way_at_recovery_stands_and_its_opposite_is_refus
     });
     coordinator.close().await;
     assert_eq!(outcome(&world).await, "refused");
-    let opposite = world.source.journal_outcome("another", id, EntryKind::Done, "change phase", &json!({})).await;
+    let opposite =
+        world.source.journal_outcome("another", id, EntryKind::Done, "change phase", &json!({})).await;
     let error = opposite.expect_err("it was not done");
-    assert!(error.kind == Kind::Refused && error.message.contains("the dead has recorded it as refused"), "{error}");
+    assert!(
+        error.kind == Kind::Refused && error.message.contains("the dead has recorded it as refused"),
+        "{error}"
+    );
     assert_eq!(outcome(&world).await, "refused");
 }
 

@@ -1,4 +1,5 @@
-//! The store handle: PostgreSQL decides, the target follows at once or later, and reads are right in every phase.
+//! The store handle: PostgreSQL decides, the target follows at once or later, and reads are right in every
+//! phase.
 
 use lockstep::store::{Delivery, WriteOutcome};
 use lockstep_core::{Json, Kind, MigratableTable, Phase, Version, tombstone, version_of};
@@ -39,7 +40,10 @@ async fn in_postgres_only_writes_are_captured_and_the_target_is_left_alone() {
     world.migrated_to(Phase::PostgresOnly).await.close().await;
     let store = world.log_store();
     let outcome = store.put(&row(1, "first")).await.expect("written");
-    assert!(matches!(outcome.target, Delivery::NotDue) && outcome.control.phase == Phase::PostgresOnly, "{outcome:?}");
+    assert!(
+        matches!(outcome.target, Delivery::NotDue) && outcome.control.phase == Phase::PostgresOnly,
+        "{outcome:?}"
+    );
     let outcome = store.update(1, |log| log.user_id = Some("second".to_owned())).await.expect("written");
     assert_eq!(outcome.row.expect("the row as it is").user_id.as_deref(), Some("second"));
     assert_eq!(store.get(&key(1)).await.expect("read").expect("a row").user_id.as_deref(), Some("second"));
@@ -87,7 +91,8 @@ async fn an_update_that_moves_the_row_leaves_a_tombstone_where_it_was() {
     world.live_at(&table, &log_key(1, "b")).await;
     store.writer().settled().await;
     assert!(world.pending(LOGS).await.is_empty(), "both keys were acknowledged");
-    // A put that replaces a row elsewhere knows nothing of the old place: that key stays pending, and the relay delivers it.
+    // A put that replaces a row elsewhere knows nothing of the old place: that key stays pending, and the
+    // relay delivers it.
     store.put(&row(1, "u")).await.expect("written");
     world.assert_converged().await;
     world.tombstone_at(&table, &log_key(1, "b")).await;
@@ -108,7 +113,10 @@ async fn while_the_target_is_away_writes_are_deferred_and_arrive_later() {
     world.proxy().clear();
     world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem").times(1));
     deferred(&store.put(&row(3, "u")).await.expect("PostgreSQL decides"));
-    assert!(world.pending(LOGS).await.contains_key(&log_key(3, "a")), "I8: not known to have arrived, so it stays pending");
+    assert!(
+        world.pending(LOGS).await.contains_key(&log_key(3, "a")),
+        "I8: not known to have arrived, so it stays pending"
+    );
     world.assert_converged().await;
 }
 
@@ -118,7 +126,10 @@ async fn a_row_that_no_item_can_hold_is_written_to_postgres_and_left_to_the_rela
     world.migrated_to(Phase::DualWrite).await.close().await;
     let store = world.log_store();
     applied(&store.put(&row(1, "u")).await.expect("written"));
-    let outcome = store.update(1, |log| log.error_message = Some("x".repeat(420_000))).await.expect("PostgreSQL decides");
+    let outcome = store
+        .update(1, |log| log.error_message = Some("x".repeat(420_000)))
+        .await
+        .expect("PostgreSQL decides");
     assert_eq!(deferred(&outcome), Kind::Invalid);
     assert_eq!(world.relay_until_empty().await.dead_letters, 1);
     world.tombstone_at(&world.logs_table(), &log_key(1, "a")).await;
@@ -129,7 +140,8 @@ async fn a_row_that_no_item_can_hold_is_written_to_postgres_and_left_to_the_rela
 /// Makes the target say something else than the source, under a higher version.
 async fn tamper(world: &World, log_id: i64) {
     let high = Version(i64::MAX >> 1);
-    let item = MigratableTable::encode(&IntegrationLogs::default(), &row(log_id, "from the target")).expect("fits");
+    let item =
+        MigratableTable::encode(&IntegrationLogs::default(), &row(log_id, "from the target")).expect("fits");
     world.plain_target.put_guarded(LOGS, item.at(high), high).await.expect("tampered");
 }
 
@@ -153,7 +165,11 @@ async fn reads_come_from_the_store_of_the_phase_and_fall_back_to_postgres() {
     let high = Version(i64::MAX >> 1);
     let place = IntegrationLogs::default().target_key(&key(2)).expect("a key");
     world.plain_target.put_guarded(LOGS, tombstone(place, high), high).await.expect("tampered");
-    assert_eq!(read_by(&world, 2).await.as_deref(), Some("from the source"), "a tombstone is a miss, and a miss falls back");
+    assert_eq!(
+        read_by(&world, 2).await.as_deref(),
+        Some("from the source"),
+        "a tombstone is a miss, and a miss falls back"
+    );
     world.sql(&lockstep_tests::world::rows::log(3, "a")).await;
     assert!(store.get(&key(3)).await.expect("read").is_some(), "not delivered yet, and found all the same");
     assert_eq!(read_by(&world, 404).await, None);
@@ -170,10 +186,14 @@ async fn a_store_follows_the_phase_within_its_lease() {
     world.step_to(&coordinator, Phase::HybridRead).await;
     tamper(&world, 1).await;
     // One handle all along: it asks again when its lease is over.
-    let reads_target =
-        || async { store.get(&key(1)).await.expect("read").expect("a row").user_id.as_deref() == Some("from the target") };
+    let reads_target = || async {
+        store.get(&key(1)).await.expect("read").expect("a row").user_id.as_deref() == Some("from the target")
+    };
     lockstep_tests::world::eventually("the handle reads the target", reads_target).await;
     world.step_to(&coordinator, Phase::DualWrite).await;
-    lockstep_tests::world::eventually("the handle reads PostgreSQL again", || async { !reads_target().await }).await;
+    lockstep_tests::world::eventually("the handle reads PostgreSQL again", || async {
+        !reads_target().await
+    })
+    .await;
     assert!(matches!(store.delete(1).await.expect("deleted").control.phase, Phase::DualWrite));
 }

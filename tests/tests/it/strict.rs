@@ -16,7 +16,12 @@ use crate::store::{applied, deferred, row};
 
 /// Strict in DualWrite as well, with short pauses.
 pub(crate) fn strict() -> WriteOptions {
-    WriteOptions { dual_write: WriteMode::Strict, retry_delay_ms: 1, retry_delay_ms_max: 5, ..WriteOptions::default() }
+    WriteOptions {
+        dual_write: WriteMode::Strict,
+        retry_delay_ms: 1,
+        retry_delay_ms_max: 5,
+        ..WriteOptions::default()
+    }
 }
 
 /// A world in DualWrite and an application in it that writes strictly.
@@ -67,7 +72,8 @@ async fn a_refused_put_is_a_clean_failure_and_nothing_is_left_of_it() {
     assert_eq!((world.pending(LOGS).await.len(), world.intents().await), (0, 0));
     // A row that no item can hold fails before anything has left.
     world.proxy().clear();
-    let outcome = store.put(&IntegrationLog { error_message: Some("x".repeat(420_000)), ..row(2, "u") }).await;
+    let outcome =
+        store.put(&IntegrationLog { error_message: Some("x".repeat(420_000)), ..row(2, "u") }).await;
     assert_eq!(failed(outcome), (Kind::Invalid, false));
     assert_eq!((world.count(LOGS).await, world.intents().await), (0, 0));
     let counts = app.write_counts();
@@ -91,11 +97,18 @@ async fn a_phantom_of_a_lost_put_is_overwritten_with_the_truth() {
     applied(&store.put(&row(2, "old image")).await.expect("written"));
     world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem"));
     assert_eq!(failed(store.put(&row(1, "phantom")).await), (Kind::Unavailable, true));
-    assert_eq!(failed(store.update(2, |log| log.service_name = "b".to_owned()).await), (Kind::Unavailable, true));
+    assert_eq!(
+        failed(store.update(2, |log| log.service_name = "b".to_owned()).await),
+        (Kind::Unavailable, true)
+    );
     world.proxy().clear();
     let phantom = version_of(&world.live_at(&table, &log_key(1, "a")).await).expect("a version");
     assert_eq!(world.count(LOGS).await, 1);
-    assert_eq!((world.pending(LOGS).await.len(), world.intents().await), (3, 0), "I1: both keys of the move, and the new row");
+    assert_eq!(
+        (world.pending(LOGS).await.len(), world.intents().await),
+        (3, 0),
+        "I1: both keys of the move, and the new row"
+    );
     world.relay_until_empty().await;
     assert!(world.tombstone_at(&table, &log_key(1, "a")).await > phantom, "I2");
     world.live_at(&table, &log_key(2, "a")).await;
@@ -113,10 +126,14 @@ async fn a_put_that_arrives_long_after_its_repair_changes_nothing() {
     assert!(failed(store.update(1, |log| log.user_id = Some("phantom".to_owned())).await).1);
     assert!(failed(store.put(&row(2, "phantom")).await).1);
     world.relay_until_empty().await;
-    let repaired = (world.live_at(&table, &log_key(1, "a")).await, world.tombstone_at(&table, &log_key(2, "a")).await);
+    let repaired =
+        (world.live_at(&table, &log_key(1, "a")).await, world.tombstone_at(&table, &log_key(2, "a")).await);
     late.open();
     late.until_done(2).await;
-    assert_eq!((world.live_at(&table, &log_key(1, "a")).await, world.tombstone_at(&table, &log_key(2, "a")).await), repaired);
+    assert_eq!(
+        (world.live_at(&table, &log_key(1, "a")).await, world.tombstone_at(&table, &log_key(2, "a")).await),
+        repaired
+    );
     world.assert_converged().await;
 }
 
@@ -167,7 +184,8 @@ async fn a_transaction_that_dies_between_put_and_commit_leaves_no_phantom() {
     let (store, gate) = (app.store::<IntegrationLogs>(), Gate::new());
     applied(&store.put(&row(1, "old image")).await.expect("written"));
     world.proxy().script(Rule::new(Fault::Delay(gate.clone())).on("PutItem").times(1));
-    let write = tokio::spawn(async move { store.update(1, |log| log.user_id = Some("phantom".to_owned())).await });
+    let write =
+        tokio::spawn(async move { store.update(1, |log| log.user_id = Some("phantom".to_owned())).await });
     gate.until_held(1).await;
     let killed: i64 = world
         .value(
@@ -178,7 +196,10 @@ async fn a_transaction_that_dies_between_put_and_commit_leaves_no_phantom() {
     assert_eq!(killed, 1);
     gate.open();
     failed(write.await.expect("no panic"));
-    assert_eq!(world.value::<String>("SELECT user_id FROM integration_logs WHERE log_id = 1").await, "old image");
+    assert_eq!(
+        world.value::<String>("SELECT user_id FROM integration_logs WHERE log_id = 1").await,
+        "old image"
+    );
     world.assert_converged().await;
 }
 
@@ -211,8 +232,8 @@ async fn more_writers_than_connections_do_not_wait_for_each_other_for_ever() {
     assert_eq!(world.count(LOGS).await, writes);
 }
 
-/// I9, I10: wherever the process dies, what it leaves is settled without anyone's help, and nothing it had acknowledged is
-/// lost. Each turn dies at a later await than the one before, until one gets through.
+/// I9, I10: wherever the process dies, what it leaves is settled without anyone's help, and nothing it had
+/// acknowledged is lost. Each turn dies at a later await than the one before, until one gets through.
 #[tokio::test]
 async fn wherever_a_strict_write_is_cut_short_both_stores_agree_in_the_end() {
     let (world, app) = world(strict()).await;
@@ -222,7 +243,7 @@ async fn wherever_a_strict_write_is_cut_short_both_stores_agree_in_the_end() {
     let mut polls = 0;
     while through < 3 {
         polls += 1;
-        assert!(polls < 200, "a write takes no more than so many awaits");
+        assert!(polls < 200, "a write takes fewer than 200 awaits");
         // Each moves the row, so that two keys are at stake.
         let change = move |p: &mut lockstep_payments::Payment| {
             p.transaction_reference = Some(polls.to_string());
@@ -232,7 +253,8 @@ async fn wherever_a_strict_write_is_cut_short_both_stores_agree_in_the_end() {
         if let Some(outcome) = cut {
             applied(&outcome.expect("written"));
             through += 1;
-            let now: String = world.value("SELECT transaction_reference FROM payments WHERE payment_id = 1").await;
+            let now: String =
+                world.value("SELECT transaction_reference FROM payments WHERE payment_id = 1").await;
             assert_eq!(now, polls.to_string(), "I7: acknowledged");
         }
         if polls % 5 == 0 {

@@ -1,4 +1,5 @@
-//! The coordinated check (R26): it proves the way of a write where no row can be, and leaves nothing, in every phase.
+//! The coordinated check (R26): it proves the way of a write where no row can be, and leaves nothing, in
+//! every phase.
 
 use std::sync::Arc;
 
@@ -34,14 +35,25 @@ async fn everything(world: &World) -> Vec<String> {
     ] {
         found.push(world.value::<String>(sql).await);
     }
-    for table in world.plain_target.client().list_tables().send().await.expect("lists").table_names.unwrap_or_default() {
-        let scan = world.plain_target.client().scan().table_name(&table).consistent_read(true).send().await.expect("scans");
+    for table in
+        world.plain_target.client().list_tables().send().await.expect("lists").table_names.unwrap_or_default()
+    {
+        let scan = world
+            .plain_target
+            .client()
+            .scan()
+            .table_name(&table)
+            .consistent_read(true)
+            .send()
+            .await
+            .expect("scans");
         // Marks of history are set by steps; a probe is a mark as well, but of no number.
         let mut items: Vec<String> = scan
             .items()
             .iter()
             .map(|item| {
-                let mut parts: Vec<String> = item.iter().map(|(name, value)| format!("{name}={}", shown(value))).collect();
+                let mut parts: Vec<String> =
+                    item.iter().map(|(name, value)| format!("{name}={}", shown(value))).collect();
                 parts.sort();
                 parts.join(" ")
             })
@@ -55,7 +67,8 @@ async fn everything(world: &World) -> Vec<String> {
 /// A value, the entries of a map in order.
 fn shown(value: &AttributeValue) -> String {
     let AttributeValue::M(map) = value else { return format!("{value:?}") };
-    let mut parts: Vec<String> = map.iter().map(|(name, value)| format!("{name}: {}", shown(value))).collect();
+    let mut parts: Vec<String> =
+        map.iter().map(|(name, value)| format!("{name}: {}", shown(value))).collect();
     parts.sort();
     parts.join(", ")
 }
@@ -102,7 +115,10 @@ async fn nothing_is_touched_taken_or_left_in_any_phase_of_postgresql() {
             ]
         };
         assert_eq!(outcomes(&report), [of(LOGS), of(PAYMENTS)].concat(), "{phase}");
-        assert!(report.not_checked.iter().any(|why| why.contains("no row was written")), "it says what it does not prove");
+        assert!(
+            report.not_checked.iter().any(|why| why.contains("no row was written")),
+            "it says what it does not prove"
+        );
         assert_eq!(everything(&world).await, before, "{phase}");
     }
     coordinator.close().await;
@@ -149,7 +165,8 @@ async fn hybrid_read_wants_a_passed_test_operation() {
         Err(Error::Refused(report)) => report,
         other => panic!("not refused: {other:?}"),
     };
-    let refused: Vec<_> = report.results.iter().filter(|gate| !gate.passed).map(|gate| gate.table.as_deref()).collect();
+    let refused: Vec<_> =
+        report.results.iter().filter(|gate| !gate.passed).map(|gate| gate.table.as_deref()).collect();
     assert_eq!(refused, [Some(LOGS), Some(PAYMENTS)], "{}", report.refusals());
     assert!(report.refusals().contains("test operation: written in DynamoDB"), "{}", report.refusals());
     assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite);
@@ -175,7 +192,8 @@ async fn hybrid_read_wants_canary_reads_that_agree() {
     let store = world.log_store();
     let row = store.get_source(20).await.expect("read").expect("a row");
     let tampered = Version(i64::MAX >> 1);
-    let other = lockstep_integration_logs::IntegrationLog { status_code: Some("418".to_owned()), ..row.clone() };
+    let other =
+        lockstep_integration_logs::IntegrationLog { status_code: Some("418".to_owned()), ..row.clone() };
     let put = async |row, version: Version| {
         let item = MigratableTable::encode(&IntegrationLogs::default(), row).expect("holdable").at(version);
         world.plain_target.put_guarded(LOGS, item, version).await.expect("put")
@@ -191,12 +209,23 @@ async fn hybrid_read_wants_canary_reads_that_agree() {
         Err(Error::Refused(report)) => report,
         other => panic!("not refused: {other:?}"),
     };
-    let refused: Vec<&str> = report.results.iter().filter(|gate| !gate.passed).map(|gate| gate.name.as_str()).collect();
-    assert!(refused.contains(&"canary read: by key") && refused.iter().all(|name| name.starts_with("canary")), "{refused:?}");
-    assert!(report.refusals().contains("status_code") && !report.refusals().contains("418"), "{}", report.refusals());
+    let refused: Vec<&str> =
+        report.results.iter().filter(|gate| !gate.passed).map(|gate| gate.name.as_str()).collect();
+    assert!(
+        refused.contains(&"canary read: by key") && refused.iter().all(|name| name.starts_with("canary")),
+        "{refused:?}"
+    );
+    assert!(
+        report.refusals().contains("status_code") && !report.refusals().contains("418"),
+        "{}",
+        report.refusals()
+    );
     put(&row, Version(tampered.0 + 1)).await;
     let outcome = coordinator.step(Phase::HybridRead, None, &()).await.expect("nothing refuses any more");
-    assert!(outcome.gates.results.iter().filter(|gate| gate.name.starts_with("canary")).count() == 4, "one of each kind");
+    assert!(
+        outcome.gates.results.iter().filter(|gate| gate.name.starts_with("canary")).count() == 4,
+        "one of each kind"
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Where the truth is: moved by a decision and its copy, mended after a crash between them, and followed by instances.
+//! Where the truth is: moved by a decision and its copy, mended after a crash between them, and followed by
+//! instances.
 
 use std::time::Duration;
 
@@ -30,9 +31,13 @@ async fn a_move_that_was_decided_is_finished_whichever_way_it_went() {
     let world = World::start().await;
     world.migrated_to(Phase::HybridRead).await.close().await;
     let (control, tables) = (world.control(), world.tables());
-    let mended = async || mend(&world.source, &control, &tables, LOCK_TIMEOUT, false).await.expect("mended").is_some();
+    let mended =
+        async || mend(&world.source, &control, &tables, LOCK_TIMEOUT, false).await.expect("mended").is_some();
     assert!(!mended().await && control.record().await.expect("no table yet").is_none());
-    assert_eq!(copy_to_target(&world.source, &control).await.expect_err("nothing was decided").kind, Kind::Refused);
+    assert_eq!(
+        copy_to_target(&world.source, &control).await.expect_err("nothing was decided").kind,
+        Kind::Refused
+    );
 
     let there = world.decide_target().await;
     assert_eq!(source_says(&world).await, (Phase::DynamoOnly, there));
@@ -68,10 +73,14 @@ async fn what_a_dead_coordinator_sent_changes_nothing_when_it_arrives_late() {
     assert_eq!(record(&world).await, now, "writes stay paused");
     assert_eq!(control.open_writes(there).await.expect_err("the epoch is over").kind, Kind::Refused);
     control.open_writes(paused).await.expect("the step gives up");
-    assert_eq!(control.leave(paused, Phase::HybridRead).await.expect_err("writes are open").kind, Kind::Refused);
+    assert_eq!(
+        control.leave(paused, Phase::HybridRead).await.expect_err("writes are open").kind,
+        Kind::Refused
+    );
     let paused = control.pause_writes(paused).await.expect("paused");
     let tables = world.tables();
-    let back = flip_to_source(&world.source, &control, &tables, paused, LOCK_TIMEOUT).await.expect("moved back");
+    let back =
+        flip_to_source(&world.source, &control, &tables, paused, LOCK_TIMEOUT).await.expect("moved back");
     control.enter(there).await.expect("changes nothing");
     assert_eq!(control.open_writes(paused).await.expect_err("the truth has left").kind, Kind::Refused);
     let now = record(&world).await;
@@ -89,9 +98,13 @@ async fn an_application_follows_the_truth_there_and_back_with_its_lease() {
         let outcome = logs.insert(&crate::store::row(0, "in the source")).await.expect("written");
         phases.push(outcome.control.phase);
         let there = world.truth_in_target().await;
-        // Nobody told it but the source: it is sent on, waits for nothing, and writes there.
+        // Only the source told it: it is sent on, waits for nothing, and writes there.
         let outcome = logs.insert(&crate::store::row(0, "in the target")).await.expect("written");
-        assert_eq!((outcome.control.phase, outcome.control.epoch), (Phase::DynamoOnly, there), "round {round}");
+        assert_eq!(
+            (outcome.control.phase, outcome.control.epoch),
+            (Phase::DynamoOnly, there),
+            "round {round}"
+        );
         eventually("its lease is in the target and nowhere else", || async {
             let (here, there) = (world.source.instances().await, world.control().instances().await);
             here.expect("read").is_empty() && there.expect("read").len() == 1
@@ -103,10 +116,13 @@ async fn an_application_follows_the_truth_there_and_back_with_its_lease() {
         })
         .await;
         let tables = world.tables();
-        let back = flip_to_source(&world.source, &world.control(), &tables, paused, LOCK_TIMEOUT).await.expect("moved back");
+        let back = flip_to_source(&world.source, &world.control(), &tables, paused, LOCK_TIMEOUT)
+            .await
+            .expect("moved back");
         eventually("its lease is in the source and nowhere else", || async {
             let (here, there) = (world.source.instances().await, world.control().instances().await);
-            there.expect("read").is_empty() && here.expect("read").iter().any(|row| row.has_acknowledged(back))
+            there.expect("read").is_empty()
+                && here.expect("read").iter().any(|row| row.has_acknowledged(back))
         })
         .await;
     }
@@ -120,7 +136,8 @@ async fn an_application_follows_the_truth_there_and_back_with_its_lease() {
 async fn a_pause_waits_for_the_write_under_way_and_lets_none_begin() {
     let world = World::behind_proxy().await.dynamo_only(&payment(1, 1)).await;
     let writes = WriteOptions { inline_timeout_ms: 30_000, ..WriteOptions::default() };
-    let app = Migration::connect(world.production(&nowhere(), LEASE).writes(writes)).await.expect("connected");
+    let app =
+        Migration::connect(world.production(&nowhere(), LEASE).writes(writes)).await.expect("connected");
     let payments = app.store::<Payments>();
     let (epoch, gate) = (record(&world).await.epoch, Gate::new());
     world.proxy().script(Rule::new(Fault::Delay(gate.clone())).on("PutItem").table(PAYMENTS).times(1));
@@ -130,8 +147,17 @@ async fn a_pause_waits_for_the_write_under_way_and_lets_none_begin() {
     };
     gate.until_held(1).await;
     let paused = world.control().pause_writes(epoch).await.expect("paused");
-    let renewed =
-        async || world.control().instances().await.expect("read").into_iter().next().expect("it is registered").renewals;
+    let renewed = async || {
+        world
+            .control()
+            .instances()
+            .await
+            .expect("read")
+            .into_iter()
+            .next()
+            .expect("it is registered")
+            .renewals
+    };
     let begun = renewed().await;
     eventually("it has heard of the pause", || async { renewed().await > begun + 3 }).await;
     let rows = world.control().instances().await.expect("read");
@@ -157,7 +183,8 @@ async fn a_pause_waits_for_the_write_under_way_and_lets_none_begin() {
     assert!(world.control().instances().await.expect("read").is_empty());
 }
 
-/// I7, I8: a write that is answered when the lease is over may come after everything was drained, so it is not acknowledged.
+/// I7, I8: a write that is answered when the lease is over may come after everything was drained, so it is
+/// not acknowledged.
 #[tokio::test]
 async fn a_write_is_not_acknowledged_after_the_lease_and_none_is_sent() {
     let world = World::behind_proxy().await.dynamo_only(&payment(1, 1)).await;
@@ -207,7 +234,12 @@ async fn whoever_was_given_up_writes_nothing_until_it_has_registered_again() {
         now[0].id == rows[0].id && now[0].state == InstanceState::Live && now[0].epoch.is_some()
     })
     .await;
-    assert!(Payments::update_status(&app.store(), 1, "Pending", "Processing").await.expect("written").is_changed());
+    assert!(
+        Payments::update_status(&app.store(), 1, "Pending", "Processing")
+            .await
+            .expect("written")
+            .is_changed()
+    );
     app.shutdown().await;
 }
 
@@ -215,11 +247,13 @@ async fn whoever_was_given_up_writes_nothing_until_it_has_registered_again() {
 async fn with_postgres_down_an_application_starts_only_where_the_truth_is_in_the_target() {
     let world = World::start().await;
     world.migrated_to(Phase::HybridRead).await.close().await;
-    let error = Migration::connect(world.production(&nowhere(), LEASE)).await.err().expect("PostgreSQL is down");
+    let error =
+        Migration::connect(world.production(&nowhere(), LEASE)).await.err().expect("PostgreSQL is down");
     assert!(error.kind == Kind::Unavailable && error.message.contains("source.url"), "{error}");
     world.truth_in_target().await;
     world.app_without_source(LEASE).await.shutdown().await;
     world.truth_in_source().await;
-    let error = Migration::connect(world.production(&nowhere(), LEASE)).await.err().expect("PostgreSQL is down");
+    let error =
+        Migration::connect(world.production(&nowhere(), LEASE)).await.err().expect("PostgreSQL is down");
     assert_eq!(error.kind, Kind::Unavailable, "{error}");
 }

@@ -35,7 +35,8 @@ impl Writers {
     /// Starts them, each registered under a lease.
     pub(crate) async fn start(world: &World, lease: Duration) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let files: Vec<PathBuf> = (1..=WRITERS).map(|number| folder.path().join(number.to_string())).collect();
+        let files: Vec<PathBuf> =
+            (1..=WRITERS).map(|number| folder.path().join(number.to_string())).collect();
         let mut processes = Vec::new();
         for (number, file) in (1..).zip(&files) {
             let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep-under-test"))
@@ -58,13 +59,15 @@ impl Writers {
         Self { processes: Mutex::new(processes), files, _folder: folder }
     }
 
-    /// What was noted so far, each writer's in its order. A line that is being written is left for the next time.
+    /// What was noted so far, each writer's in its order. A line that is being written is left for the next
+    /// time.
     fn notes(&self) -> Vec<Note> {
         let read = |file| std::fs::read_to_string(file).unwrap_or_default();
         let whole = |text: String| text.rfind('\n').map_or(String::new(), |end| text[..end].to_owned());
         let texts: Vec<String> = self.files.iter().map(read).map(whole).collect();
         let notes: Vec<Note> = texts.iter().flat_map(|text| text.lines()).map(Note::parse).collect();
-        let wrong: Vec<&Note> = notes.iter().filter(|note| matches!(note.noted, Noted::Wrong { .. })).collect();
+        let wrong: Vec<&Note> =
+            notes.iter().filter(|note| matches!(note.noted, Noted::Wrong { .. })).collect();
         assert!(wrong.is_empty(), "I7: not what was acknowledged last: {wrong:?}");
         notes
     }
@@ -78,7 +81,7 @@ impl Writers {
         self.count(|noted| matches!(noted, Noted::Acknowledged { phase, .. } if *phase == of))
     }
 
-    /// Rows of which nobody can say what they hold.
+    /// Rows whose contents are unknown.
     pub(crate) fn unknown(&self) -> usize {
         self.count(|noted| *noted == Noted::Unknown)
     }
@@ -99,8 +102,8 @@ impl Writers {
         done
     }
 
-    /// I7: every write that was acknowledged is in PostgreSQL, but for those that another one followed. To be called while nobody
-    /// writes.
+    /// I7: every write that was acknowledged is in PostgreSQL, but for those that another one followed.
+    /// Called while no application writes.
     pub(crate) async fn assert_in_source(&self, world: &World) {
         let sql = "SELECT $1::text, payment_id, transaction_reference FROM payments UNION ALL SELECT $2::text, log_id, user_id FROM integration_logs";
         let found: Vec<(String, i64, Option<String>)> =

@@ -16,8 +16,8 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every file below `folder` whose name ends with `.extension`, sorted, as paths from the root with `/` between.
-/// Build output and hidden folders are left out. An absent folder has no files.
+/// Every file below `folder` whose name ends with `.extension`, sorted, as paths from the root with `/`
+/// between. Build output and hidden folders are left out. An absent folder has no files.
 pub fn below(folder: &str, extension: &str) -> Vec<String> {
     let mut found = Vec::new();
     walk(folder, extension, &mut found);

@@ -7,8 +7,8 @@ use crate::{files, rust};
 /// For each module of a crate, the modules of the same crate that it names.
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// The imports between the top-level modules of the crate whose sources are in `source`, tests left out. A name that
-/// `lib.rs` re-exports counts as the module that it comes from.
+/// The imports between the top-level modules of the crate whose sources are in `source`, tests left out. A
+/// name that `lib.rs` re-exports counts as the module that it comes from.
 pub fn graph(source: &str) -> Graph {
     let lib = rust::parts(&files::read(&format!("{source}/lib.rs"))).code;
     let modules = declared(&lib);
@@ -63,8 +63,8 @@ fn without_tests(code: &str) -> String {
     code.split("#[cfg(test)]\nmod tests {").next().unwrap_or(code).to_owned()
 }
 
-/// The names that come right after `prefix`, those of a group in braces included. A longer path that ends with `prefix`
-/// (`super::super::` for `super::`) is another one.
+/// The names that come right after `prefix`, those of a group in braces included. A longer path that ends
+/// with `prefix` (`super::super::` for `super::`) is another one.
 fn first_names(code: &str, prefix: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, _) in code.match_indices(prefix) {

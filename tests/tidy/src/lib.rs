@@ -1,8 +1,10 @@
-//! Reads the repository as text: what the tests of `tests/claims` need to hold the promises of ARCHITECTURE.md.
+//! Reads the repository as text: what the tests of `tests/claims` need to hold the promises of
+//! ARCHITECTURE.md.
 //!
-//! In reading order: [`files`] (which files there are), [`rust`] (code, literals and comments of one file), [`imports`] (which
-//! module names which), [`cycles`] (which imports close a circle), [`manifest`] (what a `Cargo.toml` depends on), [`markdown`]
-//! (links and headings), [`lists`] (what is tolerated today, and may only become less).
+//! In reading order: [`files`] (which files there are), [`rust`] (code, literals and comments of one file),
+//! [`imports`] (which module names which), [`cycles`] (which imports close a circle), [`manifest`] (what a
+//! `Cargo.toml` depends on), [`markdown`] (links and headings), [`lists`] (what is tolerated today, and may
+//! only become less).
 
 pub mod cycles;
 pub mod files;

@@ -1,8 +1,10 @@
-//! What is tolerated today, in `tests/tidy/lists`, one entry a line. Lists may only become shorter and numbers only fall.
+//! What is tolerated today, in `tests/tidy/lists`, one entry a line. Lists may only become shorter and
+//! numbers only fall.
 //!
-//! After a change that makes something better, `LOCKSTEP_TIDY_BLESS=1 cargo test -p lockstep-tidy` takes out what is no longer
-//! needed and lowers the numbers. It never adds an entry and never raises a number. `LOCKSTEP_TIDY_BLESS=raise` also sets numbers
-//! that are above theirs, for a merge of branches from before a rule; a reviewer sees the raised number.
+//! After a change that makes something better, `LOCKSTEP_TIDY_BLESS=1 cargo test -p lockstep-tidy` takes out
+//! what is no longer needed and lowers the numbers. It never adds an entry and never raises a number.
+//! `LOCKSTEP_TIDY_BLESS=raise` also sets numbers that are above theirs, for a merge of branches from before a
+//! rule; a reviewer sees the raised number.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Takes a file of Rust apart into code, string literals and comments. It is no parser: it knows where texts and comments
-//! begin and end, which is all that the claims need.
+//! Takes a file of Rust apart into code, string literals and comments. It is no parser: it knows where texts
+//! and comments begin and end, which is all that the claims need.
 
 /// One literal or comment, and the line it begins in, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,25 +1,22 @@
 //! `bench backfill`: end to end into a target that accepts and discards, beside the limits of the same run.
 
-use std::net::SocketAddr;
-
 use anyhow::Context;
 use bytes::Bytes;
 use lockstep_embedded::{Postgres, PostgresOptions};
 use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use super::capture_cost::{self, CaptureCost};
 use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
+use super::served::Served;
 use super::worker::{self, Measured};
 use super::{limits, rows};
 use lockstep_sample::generate::History;
 
 /// Requests kept for the replay.
 const CAPTURED_REQUESTS: usize = 400;
-/// Rows of the plain loop, and requests of the replay: enough for some seconds of either, or else the best of them would be the
-/// best moment of the machine, and that of the backfill its average.
+/// Rows of the plain loop, and requests of the replay: enough for some seconds of either, or else the best of
+/// them would be the best moment of the machine, and that of the backfill its average.
 const LOOP_ROWS: usize = 20_000;
 const REPLAYED: u64 = 20_000;
 /// Inserts of each kind that capture is judged by.
@@ -40,7 +37,14 @@ pub struct SizeReport {
     pub raw_replay_rows_per_s: f64,
     /// Rows a second of one `PutItem` after the other.
     pub sdk_loop_rows_per_s: f64,
-    /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the platform tells.
+    /// The guarded path as a part of the raw `COPY`.
+    pub of_raw_copy: f64,
+    /// As a part of the replay.
+    pub of_raw_replay: f64,
+    /// As a multiple of the plain loop.
+    pub times_sdk_loop: f64,
+    /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the
+    /// platform tells.
     pub stolen: Option<f64>,
 }
 
@@ -60,8 +64,9 @@ pub struct Report {
 /// # Errors
 /// The stores'.
 pub async fn run(sizes: &[u64], rounds: u32, seed: u64, json: bool) -> anyhow::Result<()> {
-    let null = Null::start(CAPTURED_REQUESTS).await?;
-    let history = History { seed, base_day: chrono::Utc::now().date_naive(), logs: LOOP_ROWS as u64, payments: 0 };
+    let null = Served::start(NullTarget::new().capture(CAPTURED_REQUESTS)).await?;
+    let history =
+        History { seed, base_day: chrono::Utc::now().date_naive(), logs: LOOP_ROWS as u64, payments: 0 };
     let (mut reports, mut capture) = (Vec::new(), None);
     let mut prepared = Prepared::default();
     for (place, rows) in sizes.iter().enumerate() {
@@ -86,7 +91,13 @@ pub async fn run(sizes: &[u64], rounds: u32, seed: u64, json: bool) -> anyhow::R
     Ok(())
 }
 
-async fn measure(url: &str, null: &Null, prepared: &mut Prepared, history: &History, rounds: u32) -> anyhow::Result<SizeReport> {
+async fn measure(
+    url: &str,
+    null: &Served,
+    prepared: &mut Prepared,
+    history: &History,
+    rounds: u32,
+) -> anyhow::Result<SizeReport> {
     let begun = Ticks::now();
     let mut guarded: Option<Measured> = None;
     let (mut copy, mut replay, mut sdk_loop) = (None, None, None);
@@ -104,13 +115,18 @@ async fn measure(url: &str, null: &Null, prepared: &mut Prepared, history: &Hist
     }
     let none = "a round was measured";
     let guarded = guarded.context(none)?;
+    let (copy, replay, sdk_loop) = (copy.context(none)?, replay.context(none)?, sdk_loop.context(none)?);
+    let rate = guarded.rows_per_s();
     Ok(SizeReport {
         rows: guarded.rows,
         bytes_per_row: guarded.bytes as f64 / guarded.rows as f64,
         guarded,
-        raw_copy_rows_per_s: copy.context(none)?,
-        raw_replay_rows_per_s: replay.context(none)?,
-        sdk_loop_rows_per_s: sdk_loop.context(none)?,
+        raw_copy_rows_per_s: copy,
+        raw_replay_rows_per_s: replay,
+        sdk_loop_rows_per_s: sdk_loop,
+        of_raw_copy: rate / copy,
+        of_raw_replay: rate / replay,
+        times_sdk_loop: rate / sdk_loop,
         stolen: machine::stolen_since(begun),
     })
 }
@@ -123,31 +139,46 @@ struct Prepared {
 
 impl Prepared {
     fn add(&mut self, captured: Vec<Bytes>) {
-        self.requests.extend(captured.into_iter().filter(|r| memchr::memmem::find(r, b"BatchExecuteStatement").is_some()));
+        self.requests.extend(
+            captured.into_iter().filter(|r| memchr::memmem::find(r, b"BatchExecuteStatement").is_some()),
+        );
     }
 
     /// Rows that each carries, on average.
     fn per_request(&self) -> f64 {
-        let items = self.requests.iter().map(|r| memchr::memmem::find_iter(r, b"\"Statement\":\"").count()).sum::<usize>();
+        let items = self
+            .requests
+            .iter()
+            .map(|r| memchr::memmem::find_iter(r, b"\"Statement\":\"").count())
+            .sum::<usize>();
         items as f64 / self.requests.len().max(1) as f64
     }
 }
 
 fn print(report: &Report) {
-    println!("backfill into a null target, rows a second, the best of {} rounds, ratios of this one run", report.rounds);
+    println!(
+        "backfill into a null target, rows a second, the best of {} rounds, ratios of this one run",
+        report.rounds
+    );
     for size in &report.sizes {
         println!("\n{} rows of {:.0} bytes", size.rows, size.bytes_per_row);
         let (name, measured) = ("guarded batch", size.guarded);
-        let memory = measured.peak_kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{:.0} MB", kib as f64 / 1024.0));
+        let memory = measured
+            .peak_kib
+            .map_or_else(|| "unknown".to_owned(), |kib| format!("{:.0} MB", kib as f64 / 1024.0));
         let rate = measured.rows_per_s();
         println!(
             "  {name:<14} {rate:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of raw replay   {:>6.1} x the plain loop   peak memory {memory}",
-            rate / size.raw_copy_rows_per_s,
-            rate / size.raw_replay_rows_per_s,
-            rate / size.sdk_loop_rows_per_s,
+            size.of_raw_copy, size.of_raw_replay, size.times_sdk_loop,
         );
-        println!("  raw COPY       {:>9.0} rows/s   (one connection, binary, discarded)", size.raw_copy_rows_per_s);
-        println!("  raw replay     {:>9.0} rows/s   (prepared guarded requests, nothing computed)", size.raw_replay_rows_per_s);
+        println!(
+            "  raw COPY       {:>9.0} rows/s   (one connection, binary, discarded)",
+            size.raw_copy_rows_per_s
+        );
+        println!(
+            "  raw replay     {:>9.0} rows/s   (prepared guarded requests, nothing computed)",
+            size.raw_replay_rows_per_s
+        );
         println!("  plain SDK loop {:>9.0} rows/s   (one PutItem after the other)", size.sdk_loop_rows_per_s);
         machine::print(size.stolen);
     }
@@ -158,33 +189,4 @@ fn print(report: &Report) {
         capture.captured_us,
         capture.plain_us
     );
-}
-
-/// The null target, served by this process, which is not the measured one.
-struct Null {
-    url: String,
-    address: SocketAddr,
-    captured: std::sync::Arc<super::null_target::Captured>,
-    stop: oneshot::Sender<()>,
-    serving: tokio::task::JoinHandle<super::null_target::NullTotals>,
-}
-
-impl Null {
-    async fn start(capture: usize) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("opening a port for the null target")?;
-        let address = listener.local_addr()?;
-        let target = NullTarget::new().capture(capture);
-        let captured = target.captured();
-        let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(target.serve(listener, async move {
-            // Dropping the sender stops it as well.
-            let _ = stopped.await;
-        }));
-        Ok(Self { url: format!("http://{address}"), address, captured, stop, serving })
-    }
-
-    async fn stop(self) {
-        let _ = self.stop.send(());
-        let _ = self.serving.await;
-    }
 }

@@ -1,4 +1,5 @@
-//! What a careful engineer would write without Lockstep: the same statements and requests, and nothing around them.
+//! What a careful engineer would write without Lockstep: the same statements and requests, and nothing around
+//! them.
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use lockstep_core::{Fields, MigratableTable, Row as _, Version};
@@ -23,7 +24,11 @@ impl Bare {
         sqlx::raw_sql("CREATE TABLE IF NOT EXISTS public.bench_intents (id bigint GENERATED ALWAYS AS IDENTITY, key text)")
             .execute(&mut beside)
             .await?;
-        Ok(Self { writes: PgConnection::connect(url).await?, beside, target: worker::target(endpoint_url).await })
+        Ok(Self {
+            writes: PgConnection::connect(url).await?,
+            beside,
+            target: worker::target(endpoint_url).await,
+        })
     }
 
     /// One statement, one commit.

@@ -39,8 +39,8 @@ fn insert_into(table: &str) -> String {
     )
 }
 
-/// Measures `inserts` of each kind in turn, one statement and one commit each, so that whatever else the machine does meets
-/// both alike.
+/// Measures `inserts` of each kind in turn, one statement and one commit each, so that whatever else the
+/// machine does meets both alike.
 ///
 /// # Errors
 /// The source's.

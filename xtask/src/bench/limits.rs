@@ -1,5 +1,5 @@
-//! The limits a backfill is held against, each measured in the same run: the best that either store's end allows, and the
-//! plain loop that one would write first.
+//! The limits a backfill is held against, each measured in the same run: the best that either store's end
+//! allows, and the plain loop that one would write first.
 
 use std::time::Instant;
 
@@ -22,7 +22,8 @@ use lockstep_sample::generate::History;
 pub async fn raw_copy(source_url: &str, rows: u64) -> anyhow::Result<f64> {
     let source = worker::connect(source_url).await?;
     let started = Instant::now();
-    let mut stream = source.pool().copy_out_raw("COPY public.integration_logs TO STDOUT (FORMAT binary)").await?;
+    let mut stream =
+        source.pool().copy_out_raw("COPY public.integration_logs TO STDOUT (FORMAT binary)").await?;
     let mut bytes = 0_usize;
     while let Some(part) = stream.try_next().await? {
         bytes += part.len();
@@ -31,18 +32,24 @@ pub async fn raw_copy(source_url: &str, rows: u64) -> anyhow::Result<f64> {
     Ok(rows as f64 / started.elapsed().as_secs_f64())
 }
 
-/// Rows a second of sending prepared requests of `items_per_request` over plain connections, nothing computed.
+/// Rows a second of sending prepared requests of `items_per_request` over plain connections, nothing
+/// computed.
 ///
 /// # Errors
 /// When the null target refuses.
-pub async fn raw_replay(address: SocketAddr, requests: &[Bytes], items_per_request: f64, total: u64) -> anyhow::Result<f64> {
+pub async fn raw_replay(
+    address: SocketAddr,
+    requests: &[Bytes],
+    items_per_request: f64,
+    total: u64,
+) -> anyhow::Result<f64> {
     let report = replay(address, requests, 8, total as usize).await.context("replaying prepared requests")?;
     anyhow::ensure!(report.refused == 0, "{} prepared requests were refused", report.refused);
     Ok(report.requests_per_s() * items_per_request)
 }
 
-/// Rows a second of one `PutItem` after the other, by the SDK as it comes: the loop that one would write first. The rows are
-/// in memory already, which flatters it.
+/// Rows a second of one `PutItem` after the other, by the SDK as it comes: the loop that one would write
+/// first. The rows are in memory already, which flatters it.
 ///
 /// # Errors
 /// The target's.
@@ -54,7 +61,9 @@ pub async fn sdk_loop(endpoint_url: &str, history: &History, rows: usize) -> any
         .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
         .endpoint_url(endpoint_url)
         .region(aws_sdk_dynamodb::config::Region::new("us-east-1"))
-        .credentials_provider(aws_sdk_dynamodb::config::Credentials::new("bench", "bench", None, None, "bench"))
+        .credentials_provider(aws_sdk_dynamodb::config::Credentials::new(
+            "bench", "bench", None, None, "bench",
+        ))
         .http_client(http_client);
     let client = aws_sdk_dynamodb::Client::from_conf(config.build());
     let table = IntegrationLogs::default();

@@ -1,8 +1,9 @@
 //! What the machine itself did to the numbers.
 //!
-//! A virtual machine gets the processor time that its host has left. On a busy host that is half as much in one second as in
-//! the next, and a single reading of two things then compares two moments instead. So everything is measured in rounds, each
-//! thing once a round, and the best of each counts: what was taken away can only have made a reading worse.
+//! A virtual machine gets the processor time that its host has left. On a busy host that is half as much in
+//! one second as in the next, and a single reading of two things then compares two moments instead. So
+//! everything is measured in rounds, each thing once a round, and the best of each counts: what was taken
+//! away can only have made a reading worse.
 
 use std::fs;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub fn median_us(mut times: Vec<Duration>) -> f64 {
     times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }
 
-/// Processor time since the machine started, in ticks, of which so many went to others on the same host.
+/// Processor time since the machine started, in ticks, and how many of them went to others on the same host.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticks {
     stolen: u64,

@@ -1,8 +1,10 @@
 //! Benchmarks: ratios against limits measured in the same run, never absolute claims.
 //!
-//! In reading order: [`machine`] (why everything is measured in rounds), [`backfill`] (what is measured and printed), [`rows`],
-//! [`process`] and [`worker`] (the measured process), [`limits`] (what the machine can do at best, and a plain loop at worst),
-//! [`capture_cost`], [`null_target`] and [`replay`]; [`writes`] and its bare twins; [`validate`] and its prepared pages.
+//! In reading order: [`machine`] (why everything is measured in rounds), [`backfill`] (what is measured and
+//! printed), [`rows`], [`process`] and [`worker`] (the measured process), [`limits`] (what the machine can do
+//! at best, and a plain loop at worst), [`capture_cost`], [`null_target`] and [`replay`]; [`writes`] and its
+//! bare twins; [`validate`] and its prepared pages; [`relay`], [`reverse`], [`units`] (what users pay) and
+//! [`scale`].
 
 pub mod backfill;
 mod bare;
@@ -11,8 +13,14 @@ pub mod limits;
 pub mod machine;
 pub mod null_target;
 pub mod process;
+pub mod relay;
 pub mod replay;
+pub mod reverse;
 pub mod rows;
+pub mod scale;
+mod served;
+mod stage;
+pub mod units;
 pub mod validate;
 pub mod worker;
 pub mod writes;

@@ -1,11 +1,12 @@
 //! A target that accepts every write and keeps none.
 //!
-//! On a machine of two cores whatever plays the target takes its CPU from what is measured. An emulator takes several times
-//! what we do, so a backfill into it measures the emulator. This one speaks just enough of DynamoDB to accept writes, and does
-//! next to nothing with them: no HTTP library, no JSON parser, one buffer per connection, answers written in advance. What is
-//! left is our own speed, SDK included.
+//! On a machine of two cores whatever plays the target takes its CPU from what is measured. An emulator takes
+//! several times what we do, so a backfill into it measures the emulator. This one speaks just enough of
+//! DynamoDB to accept writes, and does next to nothing with them: no HTTP library, no JSON parser, one buffer
+//! per connection, answers written in advance. What is left is our own speed, SDK included.
 //!
-//! It never refuses, throttles or forgets a reply, and reads find nothing but prepared scan pages: do not test correctness against it.
+//! It never refuses, throttles or forgets a reply, and reads find nothing but prepared scan pages: do not
+//! test correctness against it.
 //!
 //! ```no_run
 //! # use xtask::bench::null_target::NullTarget;
@@ -26,6 +27,7 @@ mod serve;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -45,6 +47,7 @@ pub struct NullTarget {
     answers: Answers,
     counters: Arc<NullCounters>,
     captured: Arc<Captured>,
+    latency: Duration,
 }
 
 impl NullTarget {
@@ -53,7 +56,8 @@ impl NullTarget {
         Self::default()
     }
 
-    /// Describes tables otherwise: the function is given a table's name, and returns the JSON of a `TableDescription`.
+    /// Describes tables otherwise: the function is given a table's name, and returns the JSON of a
+    /// `TableDescription`.
     #[must_use]
     pub fn describe_with(mut self, describe: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         self.answers.describe = Box::new(describe);
@@ -64,6 +68,13 @@ impl NullTarget {
     #[must_use]
     pub fn replaying(mut self, pages: Arc<Pages>) -> Self {
         self.answers.pages = Some(pages);
+        self
+    }
+
+    /// Thinks for so long before each answer, as a network does; the connections do not wait for each other.
+    #[must_use]
+    pub fn answering_after(mut self, latency: Duration) -> Self {
+        self.latency = latency;
         self
     }
 
@@ -84,9 +95,11 @@ impl NullTarget {
         Arc::clone(&self.captured)
     }
 
-    /// Serves until `shutdown` is ready, then cuts all connections, and returns the totals when all of that is done.
+    /// Serves until `shutdown` is ready, then cuts all connections, and returns the totals when all of that
+    /// is done.
     ///
-    /// A request it cannot read (chunked, without a length, too long a header) costs its sender the connection.
+    /// A request it cannot read (chunked, without a length, too long a header) costs its sender the
+    /// connection.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future) -> NullTotals {
         let target = Arc::new(self);
         let mut connections = JoinSet::new();
@@ -121,14 +134,16 @@ pub struct NullCounters {
 pub struct NullTotals {
     /// Requests of any kind.
     pub requests: u64,
-    /// Items written: one for each single write, statement, or request in a batch. A transaction counts as one.
+    /// Items written: one for each single write, statement, or request in a batch. A transaction counts as
+    /// one.
     pub items: u64,
     /// Bytes of request bodies.
     pub body_bytes: u64,
 }
 
 impl NullCounters {
-    /// The counts now. Each only grows; they are read one after the other, so while requests arrive they may be a request apart.
+    /// The counts now. Each only grows; they are read one after the other, so while requests arrive they may
+    /// be a request apart.
     pub fn totals(&self) -> NullTotals {
         NullTotals {
             requests: self.requests.load(Relaxed),
@@ -157,9 +172,11 @@ impl Captured {
         std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reserves room for one request; without capturing, one load. A request that then breaks off leaves its room unused.
+    /// Reserves room for one request; without capturing, one load. A request that then breaks off leaves its
+    /// room unused.
     fn reserve(&self) -> bool {
-        self.room.load(Relaxed) > 0 && self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1)).is_ok()
+        self.room.load(Relaxed) > 0
+            && self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1)).is_ok()
     }
 
     fn keep(&self, request: Vec<u8>) {

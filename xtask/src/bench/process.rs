@@ -1,4 +1,5 @@
-//! A measured process: this program once more, doing one thing and nothing else, so that its time and its memory are its own.
+//! A measured process: this program once more, doing one thing and nothing else, so that its time and its
+//! memory are its own.
 
 use std::process::Stdio;
 
@@ -34,7 +35,8 @@ pub async fn measured<T: DeserializeOwned>(arguments: &[&str], source_url: &str)
 /// # Errors
 /// When it was started by hand.
 pub fn source_url() -> anyhow::Result<String> {
-    std::env::var(SOURCE_URL).with_context(|| format!("{SOURCE_URL} is not set; this command is part of `bench`"))
+    std::env::var(SOURCE_URL)
+        .with_context(|| format!("{SOURCE_URL} is not set; this command is part of `bench`"))
 }
 
 /// Greatest resident memory of this process so far in KiB (`VmHWM`), on Linux.

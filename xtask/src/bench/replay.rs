@@ -1,8 +1,9 @@
 //! The limit: prepared requests, replayed over bare TCP.
 //!
-//! A backfill cannot be faster than its own requests go over the wire when nothing makes them: no rows read, no items built, no
-//! signatures. That rate, on the same machine against the same target, is what ours is compared with. The requests are those
-//! that the SDK sent, captured by the [null target](super::null_target); their signatures are old, and it does not look.
+//! A backfill cannot be faster than its own requests go over the wire when nothing makes them: no rows read,
+//! no items built, no signatures. That rate, on the same machine against the same target, is what ours is
+//! compared with. The requests are those that the SDK sent, captured by the [null
+//! target](super::null_target); their signatures are old, and it does not look.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
@@ -22,7 +23,8 @@ use super::null_target::http::{self, BUFFER_BYTES};
 pub struct ReplayReport {
     /// Requests sent and answered.
     pub requests: u64,
-    /// Of those, the ones whose answer was not a 2xx. Unless this is zero, the rates are of refusals and no limit at all.
+    /// Of those, the ones whose answer was not a 2xx. Unless this is zero, the rates are of refusals and no
+    /// limit at all.
     pub refused: u64,
     /// Bytes sent, heads included.
     pub request_bytes: u64,
@@ -53,18 +55,25 @@ impl ReplayReport {
     }
 }
 
-/// Sends `total` requests, taking the prepared ones in turn, over so many connections at once, one in flight on each.
+/// Sends `total` requests, taking the prepared ones in turn, over the given number of connections at once,
+/// one in flight on each.
 ///
 /// Each prepared request is a whole HTTP/1.1 request, head and body, of a connection that is kept open.
 ///
 /// # Errors
 ///
-/// If there is nothing to send or nothing to send it over, or a connection fails: a partial measurement is none.
+/// If there is nothing to send or nothing to send it over, or a connection fails: a partial measurement is
+/// none.
 ///
 /// # Cancel safety
 ///
 /// Dropped, it drops its connections; the requests in flight may or may not have been served.
-pub async fn replay(address: SocketAddr, requests: &[Bytes], connections: usize, total: usize) -> Result<ReplayReport> {
+pub async fn replay(
+    address: SocketAddr,
+    requests: &[Bytes],
+    connections: usize,
+    total: usize,
+) -> Result<ReplayReport> {
     if requests.is_empty() || connections == 0 || total == 0 {
         return Err(Error::new(ErrorKind::InvalidInput, "a replay needs requests, connections and a total"));
     }

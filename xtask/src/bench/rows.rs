@@ -1,4 +1,5 @@
-//! Rows of about 600 bytes, all alike, made where they are needed: the sample's rows differ too much to count by.
+//! Rows of about 600 bytes, all alike, made where they are needed: the sample's rows differ too much to count
+//! by.
 
 use lockstep_core::Doing;
 use sqlx::Connection;
@@ -23,9 +24,21 @@ const INSERT: &str = "INSERT INTO public.integration_logs
 pub async fn create(source_url: &str, rows: u64) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(source_url).await?;
     load::create_tables(&mut connection).await?;
-    sqlx::query(INSERT).bind(rows as i64).execute(&mut connection).await.doing("making rows")?;
+    add(&mut connection, rows).await?;
     load::create_indexes(&mut connection).await?;
-    sqlx::raw_sql("ANALYZE public.integration_logs").execute(&mut connection).await.doing("gathering statistics")?;
+    sqlx::raw_sql("ANALYZE public.integration_logs")
+        .execute(&mut connection)
+        .await
+        .doing("gathering statistics")?;
     connection.close().await?;
+    Ok(())
+}
+
+/// Adds `rows` logs in one commit.
+///
+/// # Errors
+/// The source's.
+pub async fn add(connection: &mut PgConnection, rows: u64) -> anyhow::Result<()> {
+    sqlx::query(INSERT).bind(rows as i64).execute(connection).await.doing("making rows")?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use lockstep_postgres::{Source, SourceOptions, TableBinding};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::process;
+use super::{process, scale};
 
 /// What a worker measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -47,26 +47,28 @@ pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Measu
     process::measured(&["bench", "worker", endpoint_url, "guarded"], source_url).await
 }
 
+/// The same, with that number of workers.
+///
+/// # Errors
+/// When it cannot be started, or fails.
+pub async fn spawn_lanes(source_url: &str, endpoint_url: &str, workers: usize) -> anyhow::Result<Measured> {
+    process::measured(
+        &["bench", "worker", endpoint_url, "guarded", "--lanes", &workers.to_string()],
+        source_url,
+    )
+    .await
+}
+
 /// The measured process itself: backfills `integration_logs` and prints [`Measured`] as JSON.
 ///
 /// # Errors
 /// The stores'.
-pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
+pub async fn run(endpoint_url: &str, path: &str, lanes: Option<usize>) -> anyhow::Result<()> {
     let source = connect(&process::source_url()?).await?;
-    let target = target(endpoint_url).await;
-    let binding = binding();
-    source.migrate_schema().await?;
-    // The null target describes no tables, so they are adopted without a look.
-    if source.table_state(binding.name()).await?.is_none() {
-        source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
-        source.adopt_target(binding.name(), &binding.target_name, None).await?;
-    }
     anyhow::ensure!(path == "guarded", "no load path is called `{path}`");
-    let load_path = LoadPathChoice::Guarded;
-    let options = Options { backfill: BackfillOptions { load_path, ..BackfillOptions::default() }, ..Options::default() };
-    let migration =
-        Migration { source, target, tables: vec![binding], actor: "bench".to_owned(), options, watch: Watch::default() };
-    let coordinator = Coordinator::open(migration).await?;
+    let bounds = lanes.map_or_else(BackfillOptions::default, scale::options);
+    let backfill = BackfillOptions { load_path: LoadPathChoice::Guarded, ..bounds };
+    let coordinator = coordinator(source, endpoint_url, binding(), backfill).await?;
     coordinator.restart_backfill().await?;
     let started = Instant::now();
     let done = coordinator.backfill(&CancellationToken::new()).await?;
@@ -76,6 +78,35 @@ pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
     let bytes = done.iter().map(|table| table.bytes_read).sum();
     println!("{}", serde_json::to_string(&Measured { rows, bytes, seconds, peak_kib: process::peak_kib() })?);
     Ok(())
+}
+
+/// A coordinator of that table and the null target, with capture on.
+///
+/// # Errors
+/// The stores'.
+pub async fn coordinator(
+    source: Source,
+    endpoint_url: &str,
+    binding: TableBinding,
+    backfill: BackfillOptions,
+) -> anyhow::Result<Coordinator> {
+    let target = target(endpoint_url).await;
+    source.migrate_schema().await?;
+    // The null target describes no tables, so they are adopted without a look.
+    if source.table_state(binding.name()).await?.is_none() {
+        source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
+        source.adopt_target(binding.name(), &binding.target_name, None).await?;
+    }
+    let options = Options { backfill, ..Options::default() };
+    let migration = Migration {
+        source,
+        target,
+        tables: vec![binding],
+        actor: "bench".to_owned(),
+        options,
+        watch: Watch::default(),
+    };
+    Ok(Coordinator::open(migration).await?)
 }
 
 /// The table of the benchmark.

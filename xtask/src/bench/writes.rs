@@ -1,26 +1,18 @@
-//! `bench writes`: what the store handle costs a caller, beside the same work done bare, both in turn in one run.
+//! `bench writes`: what the store handle costs a caller, beside the same work done bare, both in turn in one
+//! run.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use lockstep::migration::{Migration, Tables};
 use lockstep::operation::Operation;
-use lockstep::store::{Store, WriteOptions};
-use lockstep::sweeper::SweeperOptions;
-use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil, Watch};
 use lockstep_core::{MigratableTable, Phase};
 use lockstep_embedded::{Dynamo, Postgres, PostgresOptions};
-use lockstep_integration_logs::{IntegrationLog, IntegrationLogs, OperationLogs};
-use lockstep_payments::{Payment, Payments};
+use lockstep_integration_logs::{IntegrationLogs, OperationLogs};
 use serde::Serialize;
 
-use super::bare::Bare;
 use super::machine::{self, Ticks, median_us};
-use super::worker;
-use lockstep_cli::registry;
-use lockstep_sample::generate::History;
-use lockstep_sample::load;
+use super::stage::Stage;
 
 /// Calls before the measured ones: plans, caches and connections are warm then.
 const WARM_UP: usize = 200;
@@ -42,6 +34,18 @@ pub struct Pair {
     pub ratio_max: f64,
 }
 
+/// Everything measured.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Calls of each kind.
+    pub calls: usize,
+    /// Each kind of call and its twin.
+    pub pairs: Vec<Pair>,
+    /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the
+    /// platform tells.
+    pub stolen: Option<f64>,
+}
+
 /// Measures `calls` of each kind and prints what was seen, as text or as JSON.
 ///
 /// # Errors
@@ -50,11 +54,24 @@ pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
     let begun = Ticks::now();
     let postgres = Postgres::start(PostgresOptions::default()).await?;
     let dynamo = Dynamo::start().await?;
-    let bench = Bench::prepare(postgres.url(), dynamo.endpoint_url()).await?;
-    let mut pairs = vec![bench.insert("put-free insert, PostgresOnly", "the same INSERT, captured", calls, 1.35, false).await?];
+    let bench = Stage::prepare(postgres.url(), dynamo.endpoint_url()).await?;
+    let mut pairs = vec![
+        bench
+            .insert("put-free insert, PostgresOnly", "the same INSERT, captured", calls, 1.35, false)
+            .await?,
+    ];
     bench.step(Phase::DualWrite).await?;
-    pairs
-        .push(bench.insert("best-effort insert, DualWrite", "the same INSERT, captured, then PutItem", calls, 1.35, true).await?);
+    pairs.push(
+        bench
+            .insert(
+                "best-effort insert, DualWrite",
+                "the same INSERT, captured, then PutItem",
+                calls,
+                1.35,
+                true,
+            )
+            .await?,
+    );
     bench.step(Phase::HybridRead).await?;
     pairs.push(bench.strict(calls).await?);
     pairs.push(bench.coordinated(calls / 2).await?);
@@ -63,7 +80,8 @@ pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
     pairs.push(bench.get(calls * 2).await?);
     bench.migration.shutdown().await;
     if json {
-        println!("{}", serde_json::to_string_pretty(&pairs)?);
+        let report = Report { calls, pairs, stolen: machine::stolen_since(begun) };
+        println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&pairs);
         machine::print(machine::stolen_since(begun));
@@ -76,70 +94,16 @@ pub async fn run(calls: usize, json: bool) -> anyhow::Result<()> {
 fn print(pairs: &[Pair]) {
     println!("calls of the store handle, medians, ratios of this one run");
     for Pair { what, twin, ours_us, bare_us, ratio, ratio_max } in pairs {
-        println!("  {what:<32} {ours_us:>7.0} µs   {ratio:>5.2} of {bare_us:>6.0} µs (at most {ratio_max:.2})   bare: {twin}");
+        println!(
+            "  {what:<32} {ours_us:>7.0} µs   {ratio:>5.2} of {bare_us:>6.0} µs (at most {ratio_max:.2})   bare: {twin}"
+        );
     }
-    println!("The inline put is on the caller's path: a write returns when the target has it, or after the inline time-out.");
+    println!(
+        "The inline put is on the caller's path: a write returns when the target has it, or after the inline time-out."
+    );
 }
 
-struct Bench {
-    coordinator: Coordinator,
-    migration: Migration,
-    logs: Store<IntegrationLogs>,
-    payments: Store<Payments>,
-    log: IntegrationLog,
-    payment: Payment,
-    url: String,
-    endpoint_url: String,
-}
-
-impl Bench {
-    async fn prepare(url: &str, endpoint_url: &str) -> anyhow::Result<Self> {
-        let history = History { seed: 1, base_day: chrono::Utc::now().date_naive(), logs: 1_000, payments: 200 };
-        load::load(&url.parse()?, &history, std::num::NonZeroUsize::MIN, |_| ()).await?;
-        let (source, target) = (worker::connect(url).await?, worker::target(endpoint_url).await);
-        let tables = registry::Tables::default().bindings("")?;
-        let actor = "bench".to_owned();
-        let moved = Moved {
-            source: source.clone(),
-            target: target.clone(),
-            tables,
-            actor,
-            options: Options::default(),
-            watch: Watch::default(),
-        };
-        let coordinator = Coordinator::open(moved).await?;
-        let cancel = tokio_util::sync::CancellationToken::new();
-        coordinator.prepare(&()).await?;
-        coordinator.backfill(&cancel).await?;
-        let tables = Tables::default().add(IntegrationLogs::default(), IntegrationLogs::NAME, IntegrationLogs::NAME)?.add(
-            Payments::default(),
-            Payments::NAME,
-            Payments::NAME,
-        )?;
-        let migration = Migration::start(source, target, tables, WriteOptions::default(), SweeperOptions::default());
-        let (logs, payments) = (migration.store(), migration.store());
-        let log = history.chunk_of_logs(0).next().context("a log")?;
-        let payment = history.chunk_of_payments(0).next().context("a payment")?;
-        let (url, endpoint_url) = (url.to_owned(), endpoint_url.to_owned());
-        Ok(Self { coordinator, migration, logs, payments, log, payment, url, endpoint_url })
-    }
-
-    async fn step(&self, to: Phase) -> anyhow::Result<()> {
-        self.deliver().await?;
-        // The gates are measured elsewhere; here only the phase is wanted.
-        self.coordinator.step(to, Some("bench writes"), &()).await?;
-        Ok(())
-    }
-
-    async fn deliver(&self) -> anyhow::Result<()> {
-        self.coordinator.relay(RelayUntil::Empty, &tokio_util::sync::CancellationToken::new()).await?;
-        Ok(())
-    }
-
-    async fn bare(&self) -> anyhow::Result<Bare> {
-        Bare::connect(&self.url, &self.endpoint_url).await
-    }
-
+impl Stage {
     async fn insert(
         &self,
         what: &'static str,
@@ -161,7 +125,10 @@ impl Bench {
         let mut bare = self.bare().await?;
         let ours = async || Ok(self.logs.insert(&self.log).await.map(drop)?);
         let twin = "BEGIN, INSERT, a one-row commit beside it, PutItem, COMMIT";
-        measure("strict insert, HybridRead", twin, calls, 1.2, ours, async || bare.insert_strictly(&self.log).await).await
+        measure("strict insert, HybridRead", twin, calls, 1.2, ours, async || {
+            bare.insert_strictly(&self.log).await
+        })
+        .await
     }
 
     async fn coordinated(&self, calls: usize) -> anyhow::Result<Pair> {
@@ -187,7 +154,10 @@ impl Bench {
             anyhow::ensure!(self.logs.get(&key).await?.is_some(), "the row is not there");
             Ok(())
         };
-        measure("get, HybridRead", "GetItem, strongly consistent", calls, 1.1, ours, async || bare.get(&key).await).await
+        measure("get, HybridRead", "GetItem, strongly consistent", calls, 1.1, ours, async || {
+            bare.get(&key).await
+        })
+        .await
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::process::Command;
 
 /// Runs every check of this checkout, as the workflow does: formatting, tidy, clippy, documentation, tests
 ///
-/// The checks are in `.ci/run`, which needs nothing but cargo; tools that are not installed are named and left out. Takes about
-/// half an hour on two cores when nothing is built yet.
+/// The checks are in `.ci/run`, which needs nothing but cargo; tools that are not installed are named and
+/// left out. Takes about half an hour on two cores when nothing is built yet.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask ci                all of them\n  \

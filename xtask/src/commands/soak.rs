@@ -19,10 +19,11 @@ const SEEDS: &str = "LOCKSTEP_TEST_SEEDS";
 
 /// Runs random schedules with faults, one seed after the other, until one fails
 ///
-/// Each seed is two schedules of the test suite, on stores of their own: applications, strangers, relays, feeds, steps through
-/// all phases, while both networks fail and processes are stopped and killed. A model says what may be seen; once the networks
-/// are well, everybody must write again and both stores agree. The first seed that fails ends the run, with what failed and the
-/// command that repeats it. Builds the tests once, from this checkout.
+/// Each seed is two schedules of the test suite, on stores of their own: applications, strangers, relays,
+/// feeds, steps through all phases, while both networks fail and processes are stopped and killed. A model
+/// says what may be seen; once the networks are well, everybody must write again and both stores agree. The
+/// first seed that fails ends the run, with what failed and the command that repeats it. Builds the tests
+/// once, from this checkout.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask soak                     without an end, from a seed of the clock\n  \
@@ -50,17 +51,25 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let mut seeds = 0;
     for seed in first.. {
         context.ui.say(&format!("seed {seed}"));
-        let output =
-            Command::new(&tests).arg(TESTS).env(SEEDS, seed.to_string()).stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = Command::new(&tests)
+            .arg(TESTS)
+            .env(SEEDS, seed.to_string())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
         let output = context.unless_cancelled(output).await?.context("starting the tests")?;
         seeds += 1;
         if !output.status.success() {
-            let again = format!("{SEEDS}={seed} cargo test -p lockstep-tests --test it {TESTS} -- --nocapture");
-            let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            let again =
+                format!("{SEEDS}={seed} cargo test -p lockstep-tests --test it {TESTS} -- --nocapture");
+            let told = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
             if context.json {
                 print_json(&json!({ "seeds": seeds, "failed": seed, "again": again, "output": told }));
             } else {
-                print(&format!("{told}\nseed {seed} failed, the {seeds}. of this run. To repeat it:\n  {again}"));
+                print(&format!(
+                    "{told}\nseed {seed} failed, the {seeds}. of this run. To repeat it:\n  {again}"
+                ));
             }
             return Ok(Exit::NotConsistent);
         }
@@ -75,11 +84,21 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Consistent)
 }
 
-/// Builds the tests, and says where they are: once, so that whoever works in the checkout meanwhile changes nothing.
+/// Builds the tests, and says where they are: once, so that work in the checkout meanwhile changes nothing.
 async fn build() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["test", "--quiet", "--package", "lockstep-tests", "--test", "it", "--no-run", "--message-format", "json"])
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "lockstep-tests",
+            "--test",
+            "it",
+            "--no-run",
+            "--message-format",
+            "json",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -88,10 +107,11 @@ async fn build() -> anyhow::Result<PathBuf> {
         .await
         .context("starting cargo; `soak` needs the checkout that it was built from")?;
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
-        let is_ours = message["target"]["name"] == "it" && message["target"]["kind"] == json!(["test"]);
-        message["executable"].as_str().filter(|_| is_ours).map(PathBuf::from)
-    });
+    let built =
+        messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
+            let is_ours = message["target"]["name"] == "it" && message["target"]["kind"] == json!(["test"]);
+            message["executable"].as_str().filter(|_| is_ours).map(PathBuf::from)
+        });
     built.filter(|_| output.status.success()).ok_or_else(|| anyhow!("the tests do not build; see above"))
 }
 

@@ -8,15 +8,16 @@ use crate::{Context, help};
 
 /// Takes all tables to the next phase, in one atomic step
 ///
-/// Gates are checked first, for every table, and reported one by one; one refusal leaves everything as it was. Then the
-/// step waits until no write transaction is open, for at most source.lock_timeout_ms at a time, and flips the phase. A
-/// relay should be running. The steps to HybridRead and DynamoOnly need a fresh clean verdict: run `validate` before each.
+/// Gates are checked first, for every table, and reported one by one; one refusal leaves everything as it
+/// was. Then the step waits until no write transaction is open, for at most source.lock_timeout_ms at a time,
+/// and flips the phase. A relay should be running. The steps to HybridRead and DynamoOnly need a fresh clean
+/// verdict: run `validate` before each.
 ///
-/// The step to DynamoOnly begins the reverse feed, and stops writes for at most steps.pause_ms_max; when that is not enough,
-/// everything is as it was. Keep `reverse-feed` running after it.
+/// The step to DynamoOnly begins the reverse feed, and stops writes for at most steps.pause_ms_max; when that
+/// is not enough, everything is as it was. Keep `reverse-feed` running after it.
 ///
-/// After the last step it compares every key that changed since the newest full validation, if that found nothing; the exit
-/// code is that of what it finds. The step stands either way.
+/// After the last step it compares every key that changed since the newest full validation, if that found
+/// nothing; the exit code is that of what it finds. The step stands either way.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask advance                  one phase forward\n  \
@@ -38,7 +39,7 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// When a gate refuses, the barrier is not to be had, or a store fails.
+/// When a gate refuses, the barrier cannot be acquired, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let asked = Asked { to: args.to, force: args.force, post_check: !args.no_post_check, wait: false };
     step::run(context, Direction::Forward, asked).await

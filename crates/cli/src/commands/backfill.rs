@@ -13,19 +13,21 @@ use crate::{Context, help};
 
 /// Moves the history of every table; resumes where an earlier run stopped
 ///
-/// Checks that everything is as it must be, switches capture on so that every later change is known, creates the target
-/// tables, and copies what is there: all tables in parallel, ranges of each in parallel and in random order, in bounded
-/// memory. Progress is kept in the source, so a run that was killed is resumed by running it again, and finished ranges are
-/// not read again. Changes made meanwhile are delivered by `relay`, which may run beside this.
+/// Checks that everything is as it must be, switches capture on so that every later change is known, creates
+/// the target tables, and copies what is there: all tables in parallel, ranges of each in parallel and in
+/// random order, in bounded memory. Progress is kept in the source, so a run that was killed is resumed by
+/// running it again, and finished ranges are not read again. Changes made meanwhile are delivered by `relay`,
+/// which may run beside this.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask backfill\n  \
        cargo xtask backfill --write-units-per-s-max 1000     spend at most 1,000 write units a second\n  \
        cargo xtask backfill --window-start 2026-01-01        only rows of this year\n  \
-       cargo xtask backfill --restart                        plan anew and read everything again"
+       cargo xtask backfill --restart                        make a new plan and read everything again"
 ))]
 pub struct Args {
-    /// How history goes in: auto or guarded, which are the same; cold, of earlier versions, is taken for guarded
+    /// How history goes in: auto or guarded, which are the same; cold, of earlier versions, is taken for
+    /// guarded
     #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold"])]
     pub load_path: Option<String>,
     /// Most write units a second over all tables; 0 takes what the target gives
@@ -37,7 +39,8 @@ pub struct Args {
     /// Only rows before this day or moment
     #[arg(long, value_name = "DAY")]
     pub window_end: Option<Moment>,
-    /// Forget the plan and the progress of earlier runs; rows that are in the target already are met as present
+    /// Forget the plan and the progress of earlier runs; rows that are in the target already are met as
+    /// present
     #[arg(long)]
     pub restart: bool,
 }
@@ -63,7 +66,7 @@ impl Args {
 /// # Errors
 /// When a gate refuses, a store fails, or it is told to stop.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let summaries = until_moved(&context, &stores, args.restart).await?;
     if context.json {
         print_json(&json!({ "tables": summaries }));
@@ -74,9 +77,13 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Consistent)
 }
 
-/// Moves history, however often a store goes away meanwhile: the next try goes on where this one stopped. What fails before history
-/// is on its way ends it at once.
-async fn until_moved(context: &Context, stores: &Stores, restart: bool) -> anyhow::Result<Vec<BackfillSummary>> {
+/// Moves history, however often a store goes away meanwhile: the next try goes on where this one stopped.
+/// What fails before history is on its way ends it at once.
+async fn until_moved(
+    context: &Context,
+    stores: &Stores,
+    restart: bool,
+) -> anyhow::Result<Vec<BackfillSummary>> {
     let (mut outage, mut began_well) = (Outage::new("the backfill"), false);
     loop {
         let moved = async {
@@ -92,9 +99,11 @@ async fn until_moved(context: &Context, stores: &Stores, restart: bool) -> anyho
         };
         let error = match error.downcast::<lockstep_coordinator::Error>() {
             // Its lock was lost, with the session that held it.
-            Ok(lockstep_coordinator::Error::Interrupted) => {
-                lockstep_core::Error::source(lockstep_core::Kind::Unavailable, "holding the coordinator's lock", "it was lost")
-            }
+            Ok(lockstep_coordinator::Error::Interrupted) => lockstep_core::Error::source(
+                lockstep_core::Kind::Unavailable,
+                "holding the coordinator's lock",
+                "it was lost",
+            ),
             Ok(error) => Outage::passing(error, began_well)?,
             Err(error) => return Err(error),
         };

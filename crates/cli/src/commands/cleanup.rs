@@ -14,9 +14,10 @@ use crate::{Context, help};
 
 /// Drops what a completed migration has left in PostgreSQL
 ///
-/// Only after `complete`, and only when the command in cleanup.backup_check, which is run now, ends with 0: it is to prove that there is a
-/// backup that can be restored. What it said is kept in lockstep_archive.journal. A table without the guard that `complete` left is not
-/// touched, and one that something else depends on is not dropped: PostgreSQL says what depends on it.
+/// Only after `complete`, and only when the command in cleanup.backup_check, which is run now, ends with 0:
+/// it is to prove that there is a backup that can be restored. What it said is kept in
+/// lockstep_archive.journal. A table without the guard that `complete` left is not touched, and one that
+/// something else depends on is not dropped: PostgreSQL says what depends on it.
 ///
 /// Broken off at any point, the same command goes on.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,12 +42,13 @@ const SAID_MAX: usize = 2_000;
 /// # Errors
 /// When the migration is not complete, the backup check does not pass, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let Some(check) = context.config.cleanup.backup_check.clone().filter(|check| !check.trim().is_empty()) else {
+    let Some(check) = context.config.cleanup.backup_check.clone().filter(|check| !check.trim().is_empty())
+    else {
         return Err(Failure::usage(
             "cleanup.backup_check is not set: name a command that ends with 0 only if there is a backup of the source tables that can be restored",
         ));
     };
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let database = stores.source.database().await?;
     let tables: Vec<String> = context.tables()?.iter().map(|binding| binding.relation.to_string()).collect();
     confirm(args.yes, &database, &format!("drop {} for good", tables.join(" and ")))?;
@@ -65,7 +67,7 @@ fn names(of: &[String]) -> String {
     if of.is_empty() { "nothing".to_owned() } else { of.join(", ") }
 }
 
-/// Runs the check in a shell; what it says goes to stderr as well, for whoever watches.
+/// Runs the check in a shell; what it says goes to stderr as well, for the operator who watches.
 async fn passes(check: &str) -> Result<String, String> {
     let run = Command::new("sh").arg("-c").arg(check).stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = run.map_err(|error| format!("it could not be started: {error}"))?;

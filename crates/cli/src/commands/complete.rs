@@ -18,15 +18,18 @@ use crate::{Context, help};
 
 /// Ends a migration that stands in DynamoOnly: there is no way back afterwards
 ///
-/// The reverse feed is seen through, both stores are compared whole, and every finding refuses. The journal is written to a file.
-/// Then one write to DynamoDB's control record completes the migration; after it only tidying is left: the reverse feed ends, triggers and
-/// schema lockstep leave PostgreSQL, with a copy of the journal in schema lockstep_archive. The tables stay, with a guard that refuses
-/// every write to them; `cleanup --drop-source` drops them.
+/// The reverse feed is seen through, both stores are compared whole, and every finding refuses. The journal
+/// is written to a file. Then one write to DynamoDB's control record completes the migration; after it only
+/// tidying is left: the reverse feed ends, triggers and schema lockstep leave PostgreSQL, with a copy of the
+/// journal in schema lockstep_archive. The tables stay, with a guard that refuses every write to them;
+/// `cleanup --drop-source` drops them.
 ///
-/// Applications go on as they are, and with versions: they are what an update is conditional on. The control table stays for them.
+/// Applications go on as they are, and with versions: they are what an update is conditional on. The control
+/// table stays for them.
 ///
-/// --purge takes out of DynamoDB what only a migration needs: tombstones, and, when no application uses a Lockstep store any more, the
-/// versions. It waits for nobody: until no request of before the completion can arrive it refuses, and is to be run again.
+/// --purge takes out of DynamoDB what only a migration needs: tombstones, and, when no application uses a
+/// Lockstep store any more, the versions. It does not wait: while a request from before the completion can
+/// still arrive it refuses; run it again later.
 ///
 /// Broken off at any point, the same command goes on.
 #[derive(Clone, Debug, clap::Args)]
@@ -64,7 +67,7 @@ pub enum What {
 /// # Errors
 /// When a gate refuses, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let database = stores.source.database().await?;
     confirm(args.yes, &database, "complete the migration: there is no way back to PostgreSQL afterwards")?;
     let migration = context.migration(&stores)?;
@@ -84,7 +87,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         purged.push((*what, done?));
     }
     if context.json {
-        let purged: Vec<_> = purged.iter().map(|(what, tables)| json!({ "what": what, "tables": tables })).collect();
+        let purged: Vec<_> =
+            purged.iter().map(|(what, tables)| json!({ "what": what, "tables": tables })).collect();
         print_json(&json!({ "completion": completion, "purged": purged }));
     } else {
         print(&told(&completion, &purged));
@@ -121,7 +125,12 @@ fn told(completion: &Completion, purged: &[(Purge, Vec<Purged>)]) -> String {
                 Purge::Tombstones => "tombstones taken out",
                 Purge::Versions => "items without a version now",
             };
-            text += &format!("\n{}: {} {what}, of {} items looked at", table.table, count(table.purged), count(table.looked_at));
+            text += &format!(
+                "\n{}: {} {what}, of {} items looked at",
+                table.table,
+                count(table.purged),
+                count(table.looked_at)
+            );
         }
     }
     text

@@ -12,9 +12,10 @@ use crate::{Context, help};
 
 /// Lists rows that could not be moved, retries or accepts them
 ///
-/// A row that DynamoDB cannot hold (over 400 KB, NaN, infinity, years past 9999) is set aside with its reason. It blocks
-/// nobody, and no verdict is "consistent" while one of them is not acknowledged. Mend the row in PostgreSQL, which captures
-/// the change by itself, or --retry after the table crate has learnt to hold it, or --acknowledge that it stays behind.
+/// A row that DynamoDB cannot hold (over 400 KB, NaN, infinity, years past 9999) is set aside with its
+/// reason. It blocks no other row, and no verdict is "consistent" while one of them is not acknowledged. Mend
+/// the row in PostgreSQL, which captures the change by itself, or --retry after the table crate has learnt to
+/// hold it, or --acknowledge that it stays behind.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask dead-letters                               all of them\n  \
@@ -41,13 +42,16 @@ pub struct Args {
 /// # Errors
 /// When the source does not answer, or there is no such table.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let tables: Vec<TableBinding> =
-        context.tables()?.into_iter().filter(|t| args.table.as_deref().is_none_or(|name| name == t.name())).collect();
-    if let (true, Some(name)) = (tables.is_empty(), &args.table) {
-        let known: Vec<&str> = context.config.tables.names("").iter().map(|names| names.name).collect();
+    let known: Vec<&str> = context.config.names().iter().map(|names| names.name).collect();
+    if let Some(name) = args.table.as_deref().filter(|name| !known.contains(name)) {
         return Err(Failure::usage(format!("there is no table {name}; there are: {}", known.join(", "))));
     }
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
+    let tables: Vec<TableBinding> = context
+        .tables()?
+        .into_iter()
+        .filter(|t| args.table.as_deref().is_none_or(|name| name == t.name()))
+        .collect();
     let (mut letters, mut acknowledged, mut retried): (Vec<DeadLetter>, u64, u64) = (Vec::new(), 0, 0);
     for binding in &tables {
         if context.cancel.is_cancelled() {

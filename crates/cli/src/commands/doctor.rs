@@ -10,10 +10,10 @@ use crate::{Context, help};
 
 /// Says what state a migration is in, what is safe to do now, and what to run next
 ///
-/// It reads journal and control record, locks and leases, triggers and columns, ranges, pending changes, intents, dead letters, the
-/// reverse feed, and what each store remembers of the other: a PostgreSQL that was restored or failed over, and a DynamoDB table that was
-/// restored or made anew, are noticed by that. It changes nothing, and may run beside anything. What it proposes, `repair
-/// --state` does.
+/// It reads journal and control record, locks and leases, triggers and columns, ranges, pending changes,
+/// intents, dead letters, the reverse feed, and what each store remembers of the other: a PostgreSQL that was
+/// restored or failed over, and a DynamoDB table that was restored or created again, are noticed by that. It
+/// changes nothing, and may run beside anything. What it proposes, `repair --state` does.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!("  cargo xtask doctor\n  cargo xtask doctor --json | jq '.diagnosis.findings[] | {what, next}'"))]
 pub struct Args {}
@@ -23,7 +23,7 @@ pub struct Args {}
 /// # Errors
 /// When PostgreSQL stops answering half way. One that does not answer at all is a finding.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured_lazily(&context.config).await?;
+    let stores = Stores::configured_lazily(&context.config, &context.ui).await?;
     let tables = context.tables()?;
     let observing = observe(&stores.source, &stores.target, &tables);
     let seen = context.unless_cancelled(observing).await??;
@@ -52,7 +52,10 @@ pub(super) fn text(diagnosis: &Diagnosis) -> String {
             Severity::Attention => "look at",
         };
         let table = finding.table.as_ref().map(|table| format!("{table}: ")).unwrap_or_default();
-        text += &format!("\n\n{severity}  {table}{}\n  means  {}\n  do     {}", finding.what, finding.means, finding.next);
+        text += &format!(
+            "\n\n{severity}  {table}{}\n  means  {}\n  do     {}",
+            finding.what, finding.means, finding.next
+        );
         if let Some(remedy) = &finding.remedy {
             text += &format!("\n  `repair --state` will  {remedy}");
         }

@@ -11,8 +11,8 @@ use crate::report::print;
 
 /// Serves an embedded DynamoDB until it is ended
 ///
-/// Prints its endpoint on a line of its own. For `migrate --keep` and for tests; it verifies no signature, so it listens on
-/// this machine only.
+/// Prints its endpoint on a line of its own. For `migrate --keep` and for tests; it verifies no signature, so
+/// it listens on this machine only.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!("  cargo xtask dynamo-server --port 8000"))]
 pub struct Args {

@@ -1,13 +1,15 @@
 //! The journal of a migration as a file: one entry a line, as JSON.
 
-use std::fs::File;
-use std::io::{BufWriter, Error, ErrorKind, Write};
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use lockstep_coordinator::Archive;
 use lockstep_core::Epoch;
 use lockstep_postgres::Entry;
 use serde_json::json;
+
+use crate::files::write_private;
+use crate::ui::printable_json;
 
 /// Marks the first line of such a file.
 const FORMAT: &str = "lockstep journal";
@@ -22,21 +24,16 @@ impl Archive for JournalFile {
     fn keep(&self, epoch: Epoch, journal: &[Entry]) -> std::io::Result<String> {
         let default = || PathBuf::from(format!("lockstep-journal-{}-{epoch}.jsonl", self.database));
         let path = std::path::absolute(self.path.clone().unwrap_or_else(default))?;
-        let head = json!({ "format": FORMAT, "database": self.database, "epoch": epoch, "entries": journal.len() });
+        let head =
+            json!({ "format": FORMAT, "database": self.database, "epoch": epoch, "entries": journal.len() });
         is_ours(&path, &self.database)?;
-        // Whole or not at all, also when the machine stops.
-        let beside = path.with_extension("jsonl.part");
-        let mut out = BufWriter::new(File::create(&beside)?);
-        writeln!(out, "{head}")?;
-        for entry in journal {
-            serde_json::to_writer(&mut out, entry)?;
-            writeln!(out)?;
-        }
-        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&beside, &path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
+        write_private(&path, |out| {
+            writeln!(out, "{head}")?;
+            for entry in journal {
+                writeln!(out, "{}", printable_json(&serde_json::to_string(entry)?))?;
+            }
+            Ok(())
+        })?;
         Ok(path.display().to_string())
     }
 }
@@ -47,7 +44,8 @@ fn is_ours(path: &Path, database: &str) -> std::io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         read => read?,
     };
-    let head: Option<serde_json::Value> = text.lines().next().and_then(|line| serde_json::from_str(line).ok());
+    let head: Option<serde_json::Value> =
+        text.lines().next().and_then(|line| serde_json::from_str(line).ok());
     if head.is_some_and(|head| head["format"] == FORMAT && head["database"] == database) {
         return Ok(());
     }

@@ -11,9 +11,10 @@ use crate::{Context, help};
 
 /// Lists rows without an item and items without a row, or repairs them
 ///
-/// Crashes and lost replies are undone by themselves; this finds what somebody did to a store behind Lockstep's back. Both
-/// sides are compared whole, while writers go on. With --repair each is handed to the relay, which makes DynamoDB say what
-/// PostgreSQL says: a missing item is put, an extra one gives way to a tombstone. PostgreSQL is never changed.
+/// Crashes and lost replies are undone by themselves; this finds what somebody did to a store behind
+/// Lockstep's back. Both sides are compared whole, while writers go on. With --repair each is handed to the
+/// relay, which makes DynamoDB say what PostgreSQL says: a missing item is put, an extra one gives way to a
+/// tombstone. PostgreSQL is never changed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask orphans            list them\n  \
@@ -33,19 +34,25 @@ const LISTED_MAX: usize = 100;
 /// # Errors
 /// When a store does not answer, or Lockstep was never installed.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     if !stores.source.has_schema().await? {
-        return Err(Failure::usage("Lockstep was never installed in this source, so there are no orphans; run `backfill` first"));
+        return Err(Failure::usage(
+            "Lockstep was never installed in this source, so there are no orphans; run `backfill` first",
+        ));
     }
     let migration = context.migration(&stores)?;
-    let options = ValidateOptions { wait_for_pending: false, quality: false, ..context.config.validate_options() };
+    let options =
+        ValidateOptions { wait_for_pending: false, quality: false, ..context.config.validate_options() };
     let orphans = find_orphans(&migration, &options, &context.cancel).await?;
     let marked = if args.repair { repair_orphans(&migration, &orphans.found).await? } else { 0 };
     if context.json {
         print_json(&json!({ "orphans": orphans, "marked": marked }));
     } else {
         print(&text(&orphans.found));
-        print(&format!("{} only in PostgreSQL, {} only in DynamoDB", orphans.only_in_source, orphans.only_in_target));
+        print(&format!(
+            "{} only in PostgreSQL, {} only in DynamoDB",
+            orphans.only_in_source, orphans.only_in_target
+        ));
         for failure in &orphans.failures {
             print(&format!("not compared: {failure}"));
         }

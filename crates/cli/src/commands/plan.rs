@@ -10,10 +10,11 @@ use crate::{Context, help};
 
 /// Tells hours, write units and dollars before anything begins
 ///
-/// Looks at some rows of each table and at PostgreSQL's statistics, and tells for each way of copying history how long it takes and
-/// what it costs, and what each phase costs a month at the rate at which the tables are used now. Numbers that come from a sample
-/// carry their band. Prices, and what PostgreSQL costs today, are set in `[plan]` of the configuration. Nothing is written, in
-/// either store, and DynamoDB is not asked for anything.
+/// Looks at some rows of each table and at PostgreSQL's statistics, and tells for each way of copying history
+/// how long it takes and what it costs, and what each phase costs a month at the rate at which the tables are
+/// used now. Numbers that come from a sample carry their band. Prices, and what PostgreSQL costs today, are
+/// set in `[plan]` of the configuration. Nothing is written, in either store, and DynamoDB is not asked for
+/// anything.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask plan\n  \
@@ -38,7 +39,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let mut options = context.config.plan.clone();
     if let Some(usd) = args.source_month_usd {
         if !usd.is_finite() || usd < 0.0 {
-            return Err(Failure::usage(format!("--source-month-usd {usd}: write an amount of dollars, 0 or more")));
+            return Err(Failure::usage(format!(
+                "--source-month-usd {usd}: write an amount of dollars, 0 or more"
+            )));
         }
         options.source_month_usd = usd;
     }
@@ -48,7 +51,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         write_units_per_s_max: args.write_units_per_s.filter(|units| *units > 0).or(configured),
         canary_percent: context.config.reads.canary_percent.into(),
     };
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let tables = context.tables()?;
     let estimate = context.unless_cancelled(estimate(&stores.source, &tables, &assumptions)).await??;
     if context.json {
@@ -63,10 +66,13 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 fn text(estimate: &Estimate) -> String {
     let mut text = tables(estimate);
     text += "\n\nHistory, once:\n";
-    let headers = ["load path", "write units", "of indexes", "dollars", "new tables", "at quota", "at the limit"];
+    let headers =
+        ["load path", "write units", "of indexes", "dollars", "new tables", "at quota", "at the limit"];
     let rows = estimate.load_paths.iter().map(|path| {
-        let name = if path.available { path.path.to_owned() } else { format!("{} (not built yet)", path.path) };
-        let [new, quota] = [path.hours_new_table, path.hours_at_quota].map(|hours| hours_of(path, Some(hours)));
+        let name =
+            if path.available { path.path.to_owned() } else { format!("{} (not built yet)", path.path) };
+        let [new, quota] =
+            [path.hours_new_table, path.hours_at_quota].map(|hours| hours_of(path, Some(hours)));
         vec![
             name,
             mean(path.write_units, 0),
@@ -89,7 +95,8 @@ fn text(estimate: &Estimate) -> String {
     });
     text += &table(&["phase", "write units/s", "read units/s", "dollars a month"], rows);
     if let Some(saving) = &estimate.saving {
-        let (word, percent) = if saving.percent >= 0.0 { ("less", saving.percent) } else { ("more", -saving.percent) };
+        let (word, percent) =
+            if saving.percent >= 0.0 { ("less", saving.percent) } else { ("more", -saving.percent) };
         let met = if saving.percent >= saving.goal_percent { "met" } else { "missed" };
         text += &format!(
             "\nafterwards {:.2} dollars a month instead of {:.2}: {percent:.0} % {word}; the goal of {:.0} % less is {met}",
@@ -104,7 +111,8 @@ fn text(estimate: &Estimate) -> String {
 }
 
 fn tables(estimate: &Estimate) -> String {
-    let headers = ["table", "rows", "item bytes", "units a row", "with indexes", "writes/s", "reads/s", "counted over"];
+    let headers =
+        ["table", "rows", "item bytes", "units a row", "with indexes", "writes/s", "reads/s", "counted over"];
     let rows = estimate.tables.iter().map(|t| {
         vec![
             t.name.clone(),

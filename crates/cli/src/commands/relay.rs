@@ -13,9 +13,10 @@ use crate::{Context, help};
 
 /// Delivers captured changes to DynamoDB, until interrupted or until none are left
 ///
-/// Keep one running from the moment capture is on until the migration has ended: it is what brings the writes of others
-/// (scripts, other services, psql) and deferred writes of applications to the target. Several may run beside each other and
-/// beside everything else. It may be killed at any time: what was not delivered stays pending.
+/// Keep one running from the moment capture is on until the migration has ended: it is what brings the writes
+/// of others (scripts, other services, psql) and deferred writes of applications to the target. Several may
+/// run beside each other and beside everything else. It may be killed at any time: what was not delivered
+/// stays pending.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask relay                 until Ctrl-C, which ends it with code 0\n  \
@@ -32,10 +33,12 @@ pub struct Args {
 /// # Errors
 /// When capture was never installed, a store fails for good, or it is stopped before the set was empty.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let migration = context.migration(&stores)?;
     if !stores.source.has_schema().await? {
-        return Err(Failure::usage("Lockstep was never installed in this source, so nothing is captured; run `backfill` first"));
+        return Err(Failure::usage(
+            "Lockstep was never installed in this source, so nothing is captured; run `backfill` first",
+        ));
     }
     // An older version of Lockstep may have made it.
     stores.source.migrate_schema().await?;
@@ -51,7 +54,11 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if context.json {
         print_json(&summary);
     } else {
-        print(&format!("{} changes delivered, {} rows set aside", count(summary.delivered), count(summary.dead_letters)));
+        print(&format!(
+            "{} changes delivered, {} rows set aside",
+            count(summary.delivered),
+            count(summary.dead_letters)
+        ));
     }
     stores.close(false).await?;
     // To be stopped is how a relay without an end ends.

@@ -12,16 +12,18 @@ use crate::{Context, help};
 
 /// Lists what a comparison found, or brings DynamoDB to what PostgreSQL says
 ///
-/// Both sides are compared first, whole, while writers go on; --last takes the findings of the newest recorded verdict
-/// instead. With --apply each key is marked as changed, so the relay writes its row anew under a fresh version, or a tombstone
-/// where there is no row. PostgreSQL is never changed. Then each key is read again from both stores: until that has shown
-/// that they agree it counts as unverified, also when this command was killed; run it again, and it begins with those. The
-/// recorded verdict stays what it was: run `validate` for a new one.
+/// Both sides are compared first, whole, while writers go on; --last takes the findings of the newest
+/// recorded verdict instead. With --apply each key is marked as changed, so the relay writes its row again
+/// under a fresh version, or a tombstone where there is no row. PostgreSQL is never changed. Then each key is
+/// read again from both stores: until that has shown that they agree it counts as unverified, also when this
+/// command was killed; run it again, and it begins with those. The recorded verdict stays what it was: run
+/// `validate` for a new one.
 ///
-/// With --state it mends the migration itself, as `doctor` proposes: after a store lost history a new epoch begins, above every version
-/// that was seen; triggers are installed again; a restored target table is taken over and filled; steps of a dead coordinator are
-/// settled. Where PostgreSQL may be the one that forgot, what differs is only listed, for you to decide: --take-target KEY brings a row
-/// back from DynamoDB, --apply lets PostgreSQL stand.
+/// With --state it mends the migration itself, as `doctor` proposes: after a store lost history a new epoch
+/// begins, above every version that was seen; triggers are installed again; a restored target table is taken
+/// over and filled; steps of a dead coordinator are settled. Where PostgreSQL may be the one that forgot,
+/// what differs is only listed, for you to decide: --take-target KEY brings a row back from DynamoDB, --apply
+/// lets PostgreSQL stand.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask repair                    list what there is to repair\n  \
@@ -45,8 +47,8 @@ pub struct Args {
     /// Mend the state of the migration instead of rows: list what `doctor` proposes, or do it with --apply
     #[arg(long, conflicts_with_all = ["max", "last", "take_target"])]
     pub state: bool,
-    /// The other way round: write the rows of findings to PostgreSQL as DynamoDB has them, where PostgreSQL has forgotten them. One
-    /// source key as it is listed, or `all`; may be given several times
+    /// The other way round: write the rows of findings to PostgreSQL as DynamoDB has them, where PostgreSQL
+    /// has forgotten them. One source key as it is listed, or `all`; may be given several times
     #[arg(long, value_name = "KEY")]
     pub take_target: Vec<String>,
 }
@@ -57,9 +59,10 @@ const LISTED_MAX: usize = 100;
 /// Runs it.
 ///
 /// # Errors
-/// When a store does not answer, or Lockstep was never installed, or there is no verdict to take findings from.
+/// When a store does not answer, or Lockstep was never installed, or there is no verdict to take findings
+/// from.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage("Lockstep was never installed in this source; run `backfill` first"));
     }
@@ -68,7 +71,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         return repair_state::state(context, stores, args.apply, &options).await;
     }
     let migration = context.migration(&stores)?;
-    // Nobody may be delivering yet, so what is pending is not waited for.
+    // No relay may be running yet, so what is pending is not waited for.
     let options = ValidateOptions { wait_for_pending: false, quality: false, ..options };
     let repairs = match args.last {
         true => repairs_of(&migration, &newest(&stores).await?).await?,
@@ -76,7 +79,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     };
     context.check_cancelled()?;
     if args.apply && !args.take_target.is_empty() {
-        let chosen: Vec<Repairable> = repairs.repairable.iter().filter(|r| is_chosen(&args.take_target, r)).cloned().collect();
+        let chosen: Vec<Repairable> =
+            repairs.repairable.iter().filter(|r| is_chosen(&args.take_target, r)).cloned().collect();
         return repair_state::take(context, stores, &repairs, &chosen).await;
     }
     let within: &[Repairable] = &repairs.repairable[..repairs.repairable.len().min(args.max as usize)];
@@ -95,7 +99,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     stores.close(false).await?;
     context.check_cancelled()?;
     let left = repairs.repairable.len() - repaired.as_ref().map_or(0, |_| within.len());
-    let nothing_left = left == 0 && repairs.unrepairable.is_empty() && repairs.unlisted == 0 && repairs.failures.is_empty();
+    let nothing_left =
+        left == 0 && repairs.unrepairable.is_empty() && repairs.unlisted == 0 && repairs.failures.is_empty();
     let all_verified = repaired.is_none_or(|repaired| repaired.unverified.is_empty());
     Ok(if nothing_left && all_verified { Exit::Consistent } else { Exit::NotConsistent })
 }
@@ -106,7 +111,9 @@ fn is_chosen(keys: &[String], finding: &Repairable) -> bool {
 
 async fn newest(stores: &Stores) -> anyhow::Result<Report> {
     let Some(verdict) = stores.source.latest_verdict().await? else {
-        return Err(Failure::usage("no verdict was recorded yet; run `validate`, or `repair` without --last"));
+        return Err(Failure::usage(
+            "no verdict was recorded yet; run `validate`, or `repair` without --last",
+        ));
     };
     Ok(serde_json::from_value(verdict.report)?)
 }
@@ -116,13 +123,15 @@ pub(super) fn listed(repairs: &Repairs) -> String {
         true => "There is nothing that the relay could repair.".to_owned(),
         false => {
             let rows = repairs.repairable.iter().take(LISTED_MAX);
-            let rows = rows.map(|r| vec![r.table.clone(), r.class.to_string(), r.key.join(", "), r.columns.join(", ")]);
+            let rows = rows
+                .map(|r| vec![r.table.clone(), r.class.to_string(), r.key.join(", "), r.columns.join(", ")]);
             table(&["table", "finding", "key", "columns"], rows)
         }
     };
     text += &format!("\n{} to repair", repairs.repairable.len());
     for other in &repairs.unrepairable {
-        text += &format!("\n  not by the relay: {} {} {}: {}", other.table, other.class, other.key, other.next);
+        text +=
+            &format!("\n  not by the relay: {} {} {}: {}", other.table, other.class, other.key, other.next);
     }
     if repairs.unlisted > 0 {
         text += &format!("\n  {} more are not listed; repair these, and look again", repairs.unlisted);
@@ -135,7 +144,8 @@ pub(super) fn listed(repairs: &Repairs) -> String {
 
 pub(super) fn told(repaired: &Repaired) -> String {
     let Repaired { resumed, marked, verified, unverified } = repaired;
-    let mut text = format!("{marked} keys marked and delivered; {verified} of them read again, and both stores agree");
+    let mut text =
+        format!("{marked} keys marked and delivered; {verified} of them read again, and both stores agree");
     if *resumed > 0 {
         text += &format!("\n  {resumed} of them were left by a repair that was broken off");
     }

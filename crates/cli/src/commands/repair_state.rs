@@ -1,6 +1,9 @@
-//! `repair --state`: what the doctor proposes, done. `repair --take-target`: what PostgreSQL forgot, brought back.
+//! `repair --state`: what the doctor proposes, done. `repair --take-target`: what PostgreSQL forgot, brought
+//! back.
 
-use lockstep_coordinator::{Mended, Repairable, Repairs, examine, mend, observe, planned_remedies, take_target};
+use lockstep_coordinator::{
+    Mended, Repairable, Repairs, examine, mend, observe, planned_remedies, take_target,
+};
 use lockstep_validator::ValidateOptions;
 use serde_json::json;
 
@@ -12,7 +15,12 @@ use crate::report::{print, print_json};
 use crate::stores::Stores;
 
 /// Lists what the doctor proposes, or does it.
-pub(super) async fn state(context: Context, stores: Stores, apply: bool, options: &ValidateOptions) -> anyhow::Result<Exit> {
+pub(super) async fn state(
+    context: Context,
+    stores: Stores,
+    apply: bool,
+    options: &ValidateOptions,
+) -> anyhow::Result<Exit> {
     let migration = context.migration(&stores)?;
     let exit = if apply {
         let mended = mend(&migration, options, &context.ui, &context.cancel).await?;
@@ -29,7 +37,8 @@ pub(super) async fn state(context: Context, stores: Stores, apply: bool, options
             print_json(&json!({ "diagnosis": diagnosis, "remedies": remedies }));
         } else {
             print(&doctor::text(&diagnosis));
-            let what: Vec<String> = remedies.iter().enumerate().map(|(n, remedy)| format!("\n  {}. {remedy}", n + 1)).collect();
+            let what: Vec<String> =
+                remedies.iter().enumerate().map(|(n, remedy)| format!("\n  {}. {remedy}", n + 1)).collect();
             print(&match what.is_empty() {
                 true => "\n`repair --state` has nothing to do.".to_owned(),
                 false => format!("\n`repair --state --apply` will, in this order:{}", what.concat()),
@@ -48,7 +57,11 @@ fn exit_of(mended: &Mended) -> Exit {
         let decided = mended.repaired.marked >= found.repairable.len() as u64;
         decided && found.unrepairable.is_empty() && found.failures.is_empty()
     });
-    if sound && compared && mended.repaired.unverified.is_empty() { Exit::Consistent } else { Exit::NotConsistent }
+    if sound && compared && mended.repaired.unverified.is_empty() {
+        Exit::Consistent
+    } else {
+        Exit::NotConsistent
+    }
 }
 
 fn done(mended: &Mended) -> String {
@@ -72,7 +85,12 @@ fn done(mended: &Mended) -> String {
 }
 
 /// Writes rows to PostgreSQL as DynamoDB has them.
-pub(super) async fn take(context: Context, stores: Stores, repairs: &Repairs, chosen: &[Repairable]) -> anyhow::Result<Exit> {
+pub(super) async fn take(
+    context: Context,
+    stores: Stores,
+    repairs: &Repairs,
+    chosen: &[Repairable],
+) -> anyhow::Result<Exit> {
     let taken = take_target(&context.migration(&stores)?, chosen).await?;
     if context.json {
         print_json(&json!({ "findings": repairs, "taken": taken }));

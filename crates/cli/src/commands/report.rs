@@ -12,10 +12,10 @@ use crate::{Context, help};
 
 /// Shows the newest recorded verdict, or writes it as a page to send
 ///
-/// Nothing is compared: this is what the last `validate` saw, with the journal since. The page is one HTML file that asks no
-/// network and runs no script: verdict, coverage and findings of each table, rows by day, quality of the data, latency where
-/// it was measured, the timeline of the migration, and a manifest by which the evidence can be computed again. Values are
-/// never recorded, so none are in it.
+/// Nothing is compared: this is what the last `validate` saw, with the journal since. The page is one HTML
+/// file that asks no network and runs no script: verdict, coverage and findings of each table, rows by day,
+/// quality of the data, latency where it was measured, the timeline of the migration, and a manifest by which
+/// the evidence can be computed again. Values are never recorded, so none are in it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask report                     the newest verdict, in the terminal\n  \
@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// When nothing was validated yet, a store does not answer, or the file cannot be written.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let verdict = match stores.source.has_schema().await? {
         true => stores.source.latest_verdict().await?,
         false => None,
@@ -48,7 +48,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if context.json {
         print_json(&report);
     } else if let Some(path) = &args.html {
-        print(&format!("{} written; the verdict is {:.0} s old: {}", path.display(), verdict.age_s, report.verdict));
+        print(&format!(
+            "{} written; the verdict is {:.0} s old: {}",
+            path.display(),
+            verdict.age_s,
+            report.verdict
+        ));
     } else {
         print(&validation(&report));
     }

@@ -13,13 +13,15 @@ use crate::{Context, help};
 
 /// Brings what is written to DynamoDB back to PostgreSQL, until interrupted or until it has caught up
 ///
-/// In DynamoOnly PostgreSQL is not written by applications. This feed keeps it level, through DynamoDB Streams, so that one can
-/// go back without losing a write. Start it before the step to DynamoOnly and keep it running until the migration is
-/// completed: streams keep a change for 24 hours. It switches the streams on if need be. One may run at a time; it may be
-/// killed at any time, and goes on where it was. `status` shows how far behind it is.
+/// In DynamoOnly PostgreSQL is not written by applications. This feed keeps it level, through DynamoDB
+/// Streams, so that one can go back without losing a write. Start it before the step to DynamoOnly and keep
+/// it running until the migration is completed: streams keep a change for 24 hours. It switches the streams
+/// on if need be. One may run at a time; it may be killed at any time, and goes on where it was. `status`
+/// shows how far behind it is.
 ///
-/// If it did not run for a day, what the streams have lost is read from the tables themselves with --backfill. Rows that have
-/// no item at all are left then, since expiry looks the same, unless --delete-absent says otherwise.
+/// If it did not run for a day, what the streams have lost is read from the tables themselves with --backfill.
+/// Rows that have no item at all are left then, since expiry looks the same, unless --delete-absent says
+/// otherwise.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask reverse-feed                   until Ctrl-C, which ends it with code 0\n  \
@@ -48,9 +50,10 @@ struct Report {
 /// Runs it.
 ///
 /// # Errors
-/// When capture was never installed, another feed runs, a store fails for good, or it is stopped before it had caught up.
+/// When capture was never installed, another feed runs, a store fails for good, or it is stopped before it
+/// had caught up.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let migration = context.migration(&stores)?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage(
@@ -66,7 +69,13 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let mut backfilled = Vec::new();
     if args.backfill {
         for binding in &migration.tables {
-            let read = lockstep_coordinator::reverse_backfill(&migration, binding, args.delete_absent, &context.cancel).await?;
+            let read = lockstep_coordinator::reverse_backfill(
+                &migration,
+                binding,
+                args.delete_absent,
+                &context.cancel,
+            )
+            .await?;
             context.ui.say(&format!(
                 "  {}: {} items read, {} rows upserted, {} deleted, {} without an item left",
                 read.name,
@@ -85,7 +94,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     });
     let until = if args.until_empty { FeedUntil::Drained } else { FeedUntil::Cancelled };
     let options = context.config.reverse_feed_options();
-    let fed = lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &context.cancel).await;
+    let fed =
+        lockstep_coordinator::reverse_feed(&migration, &options, until, &progress, &context.cancel).await;
     board.close().await;
     let report = Report { feed: fed?, backfilled };
     if context.json {
@@ -112,12 +122,20 @@ fn sample(table: &FeedTableProgress) -> Sample {
 
 fn text(feed: &FeedSummary) -> String {
     let lines = feed.tables.iter().map(|table| {
-        let mut line =
-            format!("{}: {} records read, {} rows brought back", table.name, count(table.records), count(table.applied));
+        let mut line = format!(
+            "{}: {} records read, {} rows brought back",
+            table.name,
+            count(table.records),
+            count(table.applied)
+        );
         if let Some(standing) = &table.standing {
             line += &format!(", {} behind", seconds(standing.lag_s));
             if standing.again > 0 {
-                line += &format!(", {} rows wait ({})", standing.again, standing.again_why.as_deref().unwrap_or_default());
+                line += &format!(
+                    ", {} rows wait ({})",
+                    standing.again,
+                    standing.again_why.as_deref().unwrap_or_default()
+                );
             }
         }
         line

@@ -8,13 +8,14 @@ use crate::{Context, help};
 
 /// Takes all tables to the previous phase, in one atomic step
 ///
-/// Possible at once as long as PostgreSQL is the truth, that is, up to HybridRead: nothing is copied back, because nothing
-/// was missing there. Capture stays on, so going forward again later needs no new backfill; a relay brings the target up to
-/// date.
+/// Possible at once as long as PostgreSQL is the truth, that is, up to HybridRead: nothing is copied back,
+/// because nothing was missing there. Capture stays on, so going forward again later needs no new backfill; a
+/// relay brings the target up to date.
 ///
-/// From DynamoOnly it brings back everything that was written there: it waits until the reverse feed is through, stops writes for
-/// at most steps.pause_ms_max, sees the feed through once more, compares what changed, and moves the truth. If any of that is
-/// not as it must be, everything is as it was. Afterwards it goes on feeding for target.request_lifetime_s.
+/// From DynamoOnly it brings back everything that was written there: it waits until the reverse feed is
+/// through, stops writes for at most steps.pause_ms_max, sees the feed through once more, compares what
+/// changed, and moves the truth. If any of that is not as it must be, everything is as it was. Afterwards it
+/// goes on feeding for target.request_lifetime_s.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask rollback                    one phase back\n  \
@@ -30,7 +31,8 @@ pub struct Args {
     /// Do not look afterwards at what was written since the newest full validation
     #[arg(long)]
     pub no_post_check: bool,
-    /// After the way back from DynamoOnly, do not go on feeding: you keep `reverse-feed` and `relay` running yourself
+    /// After the way back from DynamoOnly, do not go on feeding: you keep `reverse-feed` and `relay` running
+    /// yourself
     #[arg(long)]
     pub no_wait: bool,
 }
@@ -38,8 +40,9 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// When a gate refuses, the barrier is not to be had, or a store fails.
+/// When a gate refuses, the barrier cannot be acquired, or a store fails.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let asked = Asked { to: args.to, force: args.force, post_check: !args.no_post_check, wait: !args.no_wait };
+    let asked =
+        Asked { to: args.to, force: args.force, post_check: !args.no_post_check, wait: !args.no_wait };
     step::run(context, Direction::Back, asked).await
 }

@@ -22,9 +22,9 @@ const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero")
 
 /// Puts the sample's schema and rows into the configured source
 ///
-/// A small loan platform: seven tables, of which integration_logs and payments move. Rows are made from the seed alone, the
-/// same on every machine and on the same day, with NULLs, Unicode, JSON of many sizes and several currencies. Tables that
-/// exist are kept; if the two that move hold rows already, none are added.
+/// A small loan platform: seven tables, of which integration_logs and payments move. Rows are made from the
+/// seed alone, the same on every machine and on the same day, with NULLs, Unicode, JSON of many sizes and
+/// several currencies. Tables that exist are kept; if the two that move hold rows already, none are added.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask seed                                    100,000 logs and 20,000 payments\n  \
@@ -56,13 +56,15 @@ pub struct Rows {
 /// # Errors
 /// When the source does not answer or refuses.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let begun = Instant::now();
     let loaded = fill(&context, &stores.source, args.rows).await?;
     let (fresh, rows) = (matches!(loaded, Loaded::Fresh(_)), loaded.rows());
     if context.json {
         let duration_s = begun.elapsed().as_secs_f64();
-        print_json(&json!({ "seeded": fresh, "logs": rows.logs, "payments": rows.payments, "duration_s": duration_s }));
+        print_json(
+            &json!({ "seeded": fresh, "logs": rows.logs, "payments": rows.payments, "duration_s": duration_s }),
+        );
     } else {
         print(&describe(&loaded));
     }
@@ -95,9 +97,10 @@ pub(super) async fn fill(context: &Context, source: &Source, rows: Rows) -> anyh
 
 /// How the sample's own loaders and writers connect to `source`.
 ///
-/// They name tables as any script would, without a schema. 1. The role is called lockstep, as on the embedded stores, and
-/// schema lockstep has been created. 2. The default search path begins with the schema of the role's name. 3. A second
-/// `seed` would find no integration_logs there and fill new tables that nobody migrates. So the schema is said here.
+/// They name tables as any script would, without a schema. 1. The role is called lockstep, as on the embedded
+/// stores, and schema lockstep has been created. 2. The default search path begins with the schema of the
+/// role's name. 3. A second `seed` would find no integration_logs there and fill new tables that are not
+/// migrated. So the schema is said here.
 pub(super) fn connection(source: &Source) -> PgConnectOptions {
     (*source.pool().connect_options()).clone().options([("search_path", "public")])
 }

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use lockstep::store::Writer;
-use lockstep_coordinator::{Coordinator, Migration, Progress, Rehearsal, StepOutcome, Watch, measure_latency};
+use lockstep_coordinator::{
+    CanaryRead, Coordinator, Migration, Observer, Progress, Rehearsal, StepOutcome, Watch,
+    canary_reads_of_binding, measure_latency,
+};
 use lockstep_core::Phase;
-use lockstep_postgres::TableBinding;
+use lockstep_dynamo::Target;
+use lockstep_postgres::{Source, TableBinding};
 use lockstep_validator::{QueryLatency, Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
-use crate::config::actor;
+use crate::config::{Config, actor};
 use crate::evidence::{LagWatch, hash_of};
 use crate::exit::Failure;
 use crate::stores::Stores;
@@ -19,7 +23,7 @@ use crate::ui::{Board, Counter, Sample, Ui};
 impl Context {
     /// The tables of this configuration.
     pub(super) fn tables(&self) -> anyhow::Result<Vec<TableBinding>> {
-        Ok(self.config.tables.bindings(&self.config.target.table_prefix)?)
+        Ok(self.config.bindings()?)
     }
 
     /// The migration of this configuration on `stores`.
@@ -43,21 +47,40 @@ impl Context {
         Ok(coordinator)
     }
 
-    /// What writes as an application with these settings would.
-    pub(super) fn writer(&self, stores: &Stores) -> Writer {
+    /// What reads as an application with these settings would.
+    fn reader(&self, stores: &Stores) -> Writer {
         Writer::new(stores.source.clone(), stores.target.clone(), self.config.writes.clone())
     }
 
-    /// The same, with what it tries out before it moves reads to the target (R7, R26). Nothing is read for it before that step.
+    /// What writes as one: its triggers find their names where they do in the application.
+    pub(super) fn writer(&self, stores: &Stores) -> Writer {
+        Writer::new(stores.source.for_application(), stores.target.clone(), self.config.writes.clone())
+    }
+
+    /// The same, with what it tries out before it moves reads to the target (R7, R26). Nothing is read for it
+    /// before that step.
     pub(super) async fn stepping_coordinator(&self, stores: &Stores) -> anyhow::Result<Coordinator> {
-        let coordinator = self.coordinator(stores).await?;
+        Ok(self.rehearsing(self.coordinator(stores).await?, stores))
+    }
+
+    /// A coordinator with what it tries out before it moves reads to the target.
+    pub(super) fn rehearsing(&self, coordinator: Coordinator, stores: &Stores) -> Coordinator {
         let bindings = coordinator.migration().tables.clone();
-        let chooses = Arc::new((self.config.tables.clone(), bindings, stores.source.clone(), self.writer(stores)));
+        let chooses = Arc::new((
+            self.config.clone(),
+            bindings,
+            stores.source.clone(),
+            stores.target.clone(),
+            self.reader(stores),
+        ));
         let rehearsal = Rehearsal::default().writing().reading(move || {
             let chooses = chooses.clone();
-            async move { chooses.0.canary_reads(&chooses.1, &chooses.2, &chooses.3).await }
+            async move {
+                let (config, bindings, source, target, writer) = &*chooses;
+                canary_reads(config, bindings, source, target, writer).await
+            }
         });
-        Ok(coordinator.with_rehearsal(rehearsal))
+        coordinator.with_rehearsal(rehearsal)
     }
 
     /// Runs `work` unless the command is told to stop first; only for work that may be dropped at any point.
@@ -68,15 +91,17 @@ impl Context {
         self.cancel.run_until_cancelled(work).await.ok_or_else(|| Failure::interrupted(RESUME))
     }
 
-    /// Takes a step, unless the command is told to stop first, by `cancel`; then what there is of it is undone or finished.
+    /// Takes a step, unless the command is told to stop first, by `cancel`; then what there is of it is
+    /// undone or finished.
     pub(super) async fn step(
         &self,
         coordinator: &Coordinator,
         to: Phase,
         force: Option<&str>,
+        observer: &dyn Observer,
         cancel: &CancellationToken,
     ) -> anyhow::Result<StepOutcome> {
-        if let Some(taken) = cancel.run_until_cancelled(coordinator.step(to, force, &self.ui)).await {
+        if let Some(taken) = cancel.run_until_cancelled(coordinator.step(to, force, observer)).await {
             return Ok(taken?);
         }
         self.ui.say("Settling the step that was under way …");
@@ -92,12 +117,22 @@ impl Context {
     }
 
     /// Why an incremental validation cannot begin now, one sentence a table; empty when it can.
-    pub(super) async fn refusals_of_incremental(&self, stores: &Stores, fed_through: bool) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn refusals_of_incremental(
+        &self,
+        stores: &Stores,
+        fed_through: bool,
+    ) -> anyhow::Result<Vec<String>> {
         let control = stores.source.control().await?;
         let mut refusals = Vec::new();
         for binding in self.tables()? {
-            let point =
-                lockstep_validator::starting_point(&stores.source, &stores.target, &binding, &control, fed_through).await?;
+            let point = lockstep_validator::starting_point(
+                &stores.source,
+                &stores.target,
+                &binding,
+                &control,
+                fed_through,
+            )
+            .await?;
             refusals.extend(point.err());
         }
         Ok(refusals)
@@ -114,16 +149,23 @@ impl Context {
     }
 
     /// Times queries on both stores, unless `rounds` is 0.
-    async fn latency(&self, stores: &Stores, rounds: usize, cancel: &CancellationToken) -> anyhow::Result<Vec<QueryLatency>> {
+    async fn latency(
+        &self,
+        stores: &Stores,
+        rounds: usize,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Vec<QueryLatency>> {
         if rounds == 0 {
             return Ok(Vec::new());
         }
         self.ui.say(&format!("Timing the same queries on both stores, {rounds} times each"));
-        let reads = self.config.tables.canary_reads(&self.tables()?, &stores.source, &self.writer(stores)).await?;
+        let (tables, writer) = (self.tables()?, self.reader(stores));
+        let reads = canary_reads(&self.config, &tables, &stores.source, &stores.target, &writer).await?;
         Ok(measure_latency(&reads, rounds, cancel).await?)
     }
 
-    /// The same, and times queries on both stores so many times beside it: before the comparison, which would slow them.
+    /// The same, and times queries on both stores the given number of times beside it: before the comparison,
+    /// which would slow them.
     pub(super) async fn validate_and_time(
         &self,
         stores: &Stores,
@@ -143,7 +185,9 @@ impl Context {
         let pass = if is_whole { lockstep_validator::begin(&stores.source).await? } else { None };
         let options = &ValidateOptions { pass, ..options.clone() };
         let lag = LagWatch::start(stores.source.clone(), tables.clone());
-        let mut report = lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel).await;
+        let mut report =
+            lockstep_validator::validate(&stores.source, &stores.target, &tables, options, &progress, cancel)
+                .await;
         board.close().await;
         lockstep_validator::record(&stores.source, &stores.target, &tables, &report).await?;
         report.latency = latency;
@@ -151,12 +195,34 @@ impl Context {
         report.manifest.configuration_sha256 = Some(hash_of(&self.config)?);
         // A verdict of some days would pass the gates as one of all.
         if let (Some(epoch), true, false) = (report.epoch, report.is_whole(), cancel.is_cancelled()) {
-            // Whoever may see the journal may not see the rows.
+            // A reader of the journal may have no right to see the rows.
             let json = serde_json::to_value(report.clone().without_values())?;
-            stores.source.record_verdict(lockstep_core::Epoch(epoch), report.verdict.is_consistent(), &json).await?;
+            stores
+                .source
+                .record_verdict(lockstep_core::Epoch(epoch), report.verdict.is_consistent(), &json)
+                .await?;
         }
         Ok(report)
     }
+}
+
+/// The canary reads of every table: through store handles, or of declared tables, which have none, through
+/// the table itself.
+async fn canary_reads(
+    config: &Config,
+    bindings: &[TableBinding],
+    source: &Source,
+    target: &Target,
+    writer: &Writer,
+) -> lockstep_core::Result<Vec<CanaryRead>> {
+    if config.declared.is_empty() {
+        return config.tables.canary_reads(bindings, source, writer).await;
+    }
+    let mut reads = Vec::new();
+    for binding in bindings {
+        reads.extend(canary_reads_of_binding(binding, source, target).await?);
+    }
+    Ok(reads)
 }
 
 /// What an interrupted command says.

@@ -13,10 +13,11 @@ use crate::{Context, help};
 
 /// Shows where the migration stands
 ///
-/// Phase and epoch, and for each table: whether its changes are captured, how far its history has come, how many changes
-/// wait for delivery and for how long, its dead letters, and how far behind its reverse feed is; the instances of applications, each with the epoch it has
-/// acknowledged and what is left of its lease. Also what a crash left open, the newest verdict, and the last entries of the
-/// journal. It only reads, and may run beside anything.
+/// Phase and epoch, and for each table: whether its changes are captured, how far its history has come, how
+/// many changes wait for delivery and for how long, its dead letters, and how far behind its reverse feed is;
+/// the instances of applications, each with the epoch it has acknowledged and what is left of its lease. Also
+/// what a crash left open, the newest verdict, and the last entries of the journal. It only reads, and may
+/// run beside anything.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!("  cargo xtask status\n  cargo xtask status --json | jq '.tables[] | {name, pending}'"))]
 pub struct Args {}
@@ -26,7 +27,7 @@ pub struct Args {}
 /// # Errors
 /// When a store does not answer.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let tables = context.tables()?;
     let status = lockstep_coordinator::status(&stores.source, &stores.target, &tables);
     let status = context.unless_cancelled(status).await??;
@@ -62,9 +63,15 @@ fn text(status: &Status) -> String {
         ("verdict", verdict),
     ]);
     if let Some(record) = &status.target_record {
-        let writes = if record.control().writes_paused { "wait: a step is under way, or was broken off" } else { "go on" };
-        text +=
-            &format!("\nthe truth is in DynamoDB: its record says {} in epoch {}; writes {writes}", record.phase, record.epoch);
+        let writes = if record.control().writes_paused {
+            "wait: a step is under way, or was broken off"
+        } else {
+            "go on"
+        };
+        text += &format!(
+            "\nthe truth is in DynamoDB: its record says {} in epoch {}; writes {writes}",
+            record.phase, record.epoch
+        );
     }
     if let Some(until) = status.late_until {
         text += &format!(
@@ -72,7 +79,8 @@ fn text(status: &Status) -> String {
             until.format("%H:%M:%S UTC")
         );
     }
-    let headers = ["table", "capture", "target", "ranges", "rows", "relayed", "pending", "oldest", "dead letters"];
+    let headers =
+        ["table", "capture", "target", "ranges", "rows", "relayed", "pending", "oldest", "dead letters"];
     let rows = status.tables.iter().map(|t| {
         vec![
             t.name.clone(),
@@ -103,7 +111,13 @@ fn text(status: &Status) -> String {
         text += "\njournal, newest first:";
     }
     for entry in &status.journal {
-        text += &format!("\n  {} {:8} {} — {}", entry.at.format("%Y-%m-%d %H:%M:%S"), entry.kind, entry.step, entry.actor);
+        text += &format!(
+            "\n  {} {:8} {} — {}",
+            entry.at.format("%Y-%m-%d %H:%M:%S"),
+            entry.kind,
+            entry.step,
+            entry.actor
+        );
     }
     text
 }
@@ -121,7 +135,8 @@ fn reverse_feed(status: &Status) -> String {
             feed.shards_open
         );
         if feed.again > 0 {
-            text += &format!(", {} rows wait ({})", feed.again, feed.again_why.as_deref().unwrap_or_default());
+            text +=
+                &format!(", {} rows wait ({})", feed.again, feed.again_why.as_deref().unwrap_or_default());
         }
         if let Some(alarm) = &table.reverse_alarm {
             text += &format!("\n  ALARM: {alarm}");

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use lockstep_coordinator::{Coordinator, FeedProgress, Progress, RelayUntil, StepOutcome, keep_feeding, relay};
+use lockstep_coordinator::{
+    Coordinator, FeedProgress, Observer, Progress, RelayUntil, StepOutcome, keep_feeding, relay,
+};
 use lockstep_core::{Epoch, Phase};
 use lockstep_validator::{Report, ValidateOptions};
 use serde_json::json;
@@ -38,7 +40,11 @@ impl Direction {
         match to.cmp(&from) {
             Ordering::Equal => Some(Vec::new()),
             way if way == ahead => Some(
-                std::iter::successors(self.next(from), |phase| if *phase == to { None } else { self.next(*phase) }).collect(),
+                std::iter::successors(
+                    self.next(from),
+                    |phase| if *phase == to { None } else { self.next(*phase) },
+                )
+                .collect(),
             ),
             _ => None,
         }
@@ -59,12 +65,16 @@ pub(super) struct Asked {
 
 /// Takes the steps, looks at what was written since, and reports.
 pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     let coordinator = context.stepping_coordinator(&stores).await?;
-    let result = walk(&context, &coordinator, way, asked.to, asked.force.as_deref()).await;
+    let result = walk(&context, &coordinator, way, asked.to, asked.force.as_deref(), &context.ui).await;
     coordinator.close().await;
     let (steps, phase, epoch) = result?;
-    let check = if asked.post_check && !steps.is_empty() { post_check(&context, &stores, phase).await? } else { None };
+    let check = if asked.post_check && !steps.is_empty() {
+        post_check(&context, &stores, phase).await?
+    } else {
+        None
+    };
     if context.json {
         print_json(&json!({ "phase": phase, "epoch": epoch, "steps": steps, "post_check": check }));
     } else {
@@ -76,18 +86,22 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
     }
     let late_until = steps.iter().filter_map(|step| step.late_until).max();
     if phase == Phase::DynamoOnly && !steps.is_empty() {
-        context.ui.say("PostgreSQL follows only while a reverse feed runs: keep `cargo xtask reverse-feed` running.");
+        context.ui.say(
+            "PostgreSQL follows only while a reverse feed runs: keep `cargo xtask reverse-feed` running.",
+        );
     } else if let Some(until) = late_until.filter(|_| asked.wait) {
         feed_until(&context, &stores, until).await?;
     } else if let Some(until) = late_until {
-        context.ui.warn(&format!("Keep `cargo xtask reverse-feed` and `cargo xtask relay` running until {until}."));
+        context
+            .ui
+            .warn(&format!("Keep `cargo xtask reverse-feed` and `cargo xtask relay` running until {until}."));
     }
     stores.close(false).await?;
     Ok(check.map_or(Exit::Consistent, |check| exit_of_verdict(&check.verdict)))
 }
 
-/// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by everybody, and its key is marked
-/// and written anew.
+/// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by everybody,
+/// and its key is marked and written again.
 async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) -> anyhow::Result<()> {
     let left = (until - Utc::now()).to_std().unwrap_or_default();
     context.ui.say(&format!(
@@ -109,9 +123,13 @@ async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) ->
     context.check_cancelled()
 }
 
-/// Compares what was written since the newest full validation, where there is one to go on from and both stores are written
-/// (R7). The steps stand, whatever it finds.
-async fn post_check(context: &Context, stores: &Stores, phase: Phase) -> anyhow::Result<Option<Report>> {
+/// Compares what was written since the newest full validation, where there is one to go on from and both
+/// stores are written (R7). The steps stand, whatever it finds.
+pub(super) async fn post_check(
+    context: &Context,
+    stores: &Stores,
+    phase: Phase,
+) -> anyhow::Result<Option<Report>> {
     if phase == Phase::PostgresOnly {
         return Ok(None);
     }
@@ -125,18 +143,22 @@ async fn post_check(context: &Context, stores: &Stores, phase: Phase) -> anyhow:
     context.validate(stores, &options, &context.cancel).await.map(Some)
 }
 
-async fn walk(
+/// Takes one step after the other, and tells the observer.
+pub(super) async fn walk(
     context: &Context,
     coordinator: &Coordinator,
     way: Direction,
     to: Option<Phase>,
     force: Option<&str>,
+    observer: &dyn Observer,
 ) -> anyhow::Result<(Vec<StepOutcome>, Phase, Epoch)> {
     let control = coordinator.migration().source.control().await?;
     let from = control.phase;
     let to = match to.or(way.next(from)) {
         Some(to) => to,
-        None => return Err(Failure::usage(format!("the phase is {from}: there is no step further that way"))),
+        None => {
+            return Err(Failure::usage(format!("the phase is {from}: there is no step further that way")));
+        }
     };
     let path = way.path(from, to).ok_or_else(|| {
         let other = if way == Direction::Forward { "rollback" } else { "advance" };
@@ -145,7 +167,7 @@ async fn walk(
     let mut steps = Vec::new();
     for to in path {
         context.ui.say(&format!("Step to {to}:"));
-        steps.push(context.step(coordinator, to, force, &context.cancel).await?);
+        steps.push(context.step(coordinator, to, force, observer, &context.cancel).await?);
     }
     let control = coordinator.migration().source.control().await?;
     Ok((steps, control.phase, control.epoch))
@@ -160,9 +182,10 @@ pub(super) fn describe(step: &StepOutcome) -> String {
             step.from, step.phase, step.epoch, step.barrier_held_ms
         );
     };
-    let parts: Vec<String> = pause.parts.iter().map(|part| format!("{} {:.0} ms", part.what, part.took_ms)).collect();
+    let parts: Vec<String> =
+        pause.parts.iter().map(|part| format!("{} {:.0} ms", part.what, part.took_ms)).collect();
     format!(
-        "{} → {}: epoch {}, {tries}, nobody wrote for {:.0} ms of {} ms allowed ({})",
+        "{} → {}: epoch {}, {tries}, writes were paused for {:.0} ms of {} ms allowed ({})",
         step.from,
         step.phase,
         step.epoch,

@@ -1,6 +1,8 @@
-//! `tables`: what Lockstep would create in DynamoDB, for those who create tables by other means. Reads the configuration only.
+//! `tables`: what Lockstep would create in DynamoDB, for those who create tables by other means. Reads the
+//! configuration only.
 
 use clap::ValueEnum;
+use lockstep_postgres::Source;
 
 use crate::exit::Exit;
 use crate::infrastructure::{Blueprint, aws_cli, cloudformation, terraform};
@@ -9,9 +11,9 @@ use crate::{Context, help};
 
 /// Prints the DynamoDB tables as Terraform, CloudFormation or commands
 ///
-/// Every table that moves and the control table: keys, indexes, expiry, stream, deletion protection, point-in-time recovery. Tables
-/// that were made from it before the migration begins are adopted as they stand, after they have been checked. No store is asked
-/// for anything.
+/// Every table that moves and the control table: keys, indexes, expiry, stream, deletion protection,
+/// point-in-time recovery. Tables that were made from it before the migration begins are adopted as they
+/// stand, after they have been checked. No store is asked for anything.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask tables --format terraform > dynamodb.tf\n  \
@@ -39,8 +41,13 @@ pub enum Format {
 ///
 /// # Errors
 /// For a configuration in which a source is no relation's name.
-#[allow(clippy::unused_async)] // as every command is called
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    if let (false, Some(source)) = (context.config.declared.is_empty(), context.config.source_options()) {
+        // Their keys follow from the schema.
+        let source = Source::connect_as_operator(&source).await?;
+        context.config.declared.bind(&source, &context.config.target.table_prefix).await?;
+        source.close().await;
+    }
     let tables = Blueprint::all(&context.tables()?, context.config.control_table());
     match args.format {
         Format::Cloudformation => print_json(&cloudformation(&tables)),

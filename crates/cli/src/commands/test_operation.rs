@@ -9,10 +9,11 @@ use crate::{Context, help};
 
 /// Tries the way of a write in both stores, for each table, and leaves nothing
 ///
-/// In PostgreSQL the capture of each table is fired in a transaction that is rolled back, for a key that no row can have. In
-/// DynamoDB a guarded write is made in a place that no row has, read back, made again (which must be refused) and removed. No row
-/// is read, changed or locked, no trigger of an application fires, and no id or counter is taken. Whether the application's own
-/// constraints and triggers accept a write is not proven by it. The step to HybridRead runs it as a gate.
+/// In PostgreSQL the capture of each table is fired in a transaction that is rolled back, for a key that no
+/// row can have. In DynamoDB a guarded write is made in a place that no row has, read back, made again (which
+/// must be refused) and removed. No row is read, changed or locked, no trigger of an application fires, and
+/// no id or counter is taken. Whether the application's own constraints and triggers accept a write is not
+/// proven by it. The step to HybridRead runs it as a gate.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!("  cargo xtask test-operation\n  cargo xtask test-operation --json | jq '.checks'"))]
 pub struct Args {}
@@ -22,7 +23,7 @@ pub struct Args {}
 /// # Errors
 /// When the source does not answer, or Lockstep was never installed.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage(
             "Lockstep was never installed in this source, so there is nothing to test; run `backfill` first",

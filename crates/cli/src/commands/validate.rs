@@ -14,19 +14,20 @@ use crate::{Context, help};
 
 /// Compares every row of both sides, field by field
 ///
-/// Writers may go on: a difference is looked at again until it has settled, so lag is not drift. Changes that wait for
-/// delivery are delivered by a relay, which must be running beside this, or the verdict cannot be consistent; with --no-relay
-/// what is pending is counted at once instead of waited for. The verdict is recorded, and the step to HybridRead asks for a
-/// fresh one. For each field that differs the report says where: the column, the path inside a document, and whether a side is
-/// NULL, absent or empty. Values are masked, except those the table's crate says hold nothing to hide; --unmasked shows all.
+/// Writers may go on: a difference is looked at again until it has settled, so lag is not drift. Changes that
+/// wait for delivery are delivered by a relay, which must be running beside this, or the verdict cannot be
+/// consistent; with --no-relay what is pending is counted at once instead of waited for. The verdict is
+/// recorded, and the step to HybridRead asks for a fresh one. For each field that differs the report says
+/// where: the column, the path inside a document, and whether a side is NULL, absent or empty. Values are
+/// masked, except those the table's crate says hold nothing to hide; --unmasked shows all.
 ///
-/// What was read is kept in `validate.folder`, so a run that was killed, or whose store failed, is resumed by running it
-/// again; its report then speaks as of the beginning of the first part.
+/// What was read is kept in `validate.folder`, so a run that was killed, or whose store failed, is resumed by
+/// running it again; its report then speaks as of the beginning of the first part.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask validate              while a relay runs\n  \
-       cargo xtask validate --no-relay   nobody delivers: what is pending is a finding\n  \
-       cargo xtask validate --quiescent  nobody writes: counts must agree as well, nothing may be pending\n  \
+       cargo xtask validate --no-relay   no relay runs: what is pending is a finding\n  \
+       cargo xtask validate --quiescent  no application writes: counts must agree as well, nothing may be pending\n  \
        cargo xtask validate --rate 500   take at most 500 read units a second from DynamoDB\n  \
        cargo xtask validate --from 2026-01-01 --to 2026-02-01   only rows of January; no gate takes that verdict\n  \
        cargo xtask validate --sample 1000 --seed 7   a thousand rows and a thousand items of each table, in seconds\n  \
@@ -70,7 +71,8 @@ pub struct Args {
     /// Only rows before this day or moment
     #[arg(long, value_name = "DAY")]
     pub to: Option<Moment>,
-    /// Only so many rows and items of each table, chosen by chance, instead of all; no gate takes that verdict
+    /// Only this number of rows and items of each table, chosen by chance, instead of all; no gate takes that
+    /// verdict
     #[arg(long, value_name = "N", conflicts_with_all = ["quiescent", "restart"],
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub sample: Option<u64>,
@@ -79,20 +81,21 @@ pub struct Args {
     pub seed: i64,
     /// Only keys that changed since the newest full validation that found nothing, delivered or not
     ///
-    /// That one must be of this phase, or of the one before the last step, and no older than a day. The verdict is as old as it,
-    /// because changes that somebody made in DynamoDB itself are captured by nobody and are seen by a full validation only.
+    /// That one must be of this phase, or of the one before the last step, and no older than a day. The
+    /// verdict is as old as it, because changes that are made in DynamoDB itself are not captured and are
+    /// seen by a full validation only.
     #[arg(long, conflicts_with_all = ["sample", "from", "to", "restart"])]
     pub incremental: bool,
     /// Only count rows and items, exactly, and compare nothing; no gate takes that for a verdict
     ///
-    /// Both sides must agree within validate.count_tolerance. What is pending is shown, and excuses nothing: let the relay
-    /// catch up, or stop the writers. What the scan will take of DynamoDB is said before.
+    /// Both sides must agree within validate.count_tolerance. What is pending is shown, and excuses nothing:
+    /// let the relay catch up, or stop the writers. What the scan will take of DynamoDB is said before.
     #[arg(long, conflicts_with_all = ["quiescent", "no_relay", "sample", "restart", "incremental"])]
     pub counts: bool,
     /// With --counts: each day by itself, where a table has a day
     #[arg(long, requires = "counts")]
     pub by_day: bool,
-    /// Begin anew, whatever an unfinished run has left
+    /// Begin again, whatever an unfinished run has left
     #[arg(long)]
     pub restart: bool,
 }
@@ -136,7 +139,7 @@ fn seed(text: &str) -> Result<u64, String> {
 /// # Errors
 /// When a store does not answer, or it is told to stop.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
-    let stores = Stores::configured(&context.config).await?;
+    let stores = Stores::configured(&context.config, &context.ui).await?;
     if !stores.source.has_schema().await? {
         return Err(Failure::usage(
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
@@ -174,7 +177,9 @@ async fn run_counts(context: &Context, stores: Stores, args: &Args) -> anyhow::R
         units += stores.target.scan_units_estimate(&binding.target_name).await?;
     }
     // DynamoDB knows the size of a table as it was hours ago.
-    context.ui.say(&format!("Counting takes about {units:.0} read units of DynamoDB, by sizes that are some hours old"));
+    context.ui.say(&format!(
+        "Counting takes about {units:.0} read units of DynamoDB, by sizes that are some hours old"
+    ));
     let options = args.options(context);
     let counting = lockstep_validator::count(&stores.source, &stores.target, &tables, &options, args.by_day);
     let report = context.unless_cancelled(counting).await??;

@@ -13,12 +13,29 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
             problems.push(format!("`{key}` ({}) {must}", origin(figment, key)));
         }
     };
-    let Config { source, target, tables, backfill, relay, steps, writes, reads, validate, migrate: _, plan, cleanup: _ } = config;
+    let Config {
+        source,
+        target,
+        tables: _,
+        declared: _,
+        backfill,
+        relay,
+        steps,
+        writes,
+        reads,
+        validate,
+        serve,
+        migrate: _,
+        plan,
+        cleanup: _,
+    } = config;
 
     if let Some(url) = &source.url {
         let scheme = url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
         require(scheme, "source.url", "must begin with postgres:// or postgresql://");
     }
+    let verified = !source.require_verified_tls || !super::transport::source_is_unverified(config);
+    require(verified, "source.url", "must have sslmode=verify-full, as source.require_verified_tls is set");
     require(
         source.password_file.is_none() || source.password_command.is_none(),
         "source.password_command",
@@ -38,6 +55,12 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "is for endpoints of emulators: set target.endpoint_url as well, or use real credentials",
     );
 
+    require(
+        serve.listen.parse::<std::net::SocketAddr>().is_ok(),
+        "serve.listen",
+        "must be an address and a port, such as 127.0.0.1:7420 or [::1]:7420",
+    );
+    require((1..=100_000).contains(&serve.sample_rows), "serve.sample_rows", "must be 1 to 100000");
     let amounts = [
         ("plan.write_units_million_usd", plan.write_units_million_usd),
         ("plan.read_units_million_usd", plan.read_units_million_usd),
@@ -67,7 +90,11 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         &format!("must not be below backfill.chunk_bytes ({})", backfill.chunk_bytes),
     );
     if let (Some(start), Some(end)) = (backfill.window_start, backfill.window_end) {
-        require(start < end, "backfill.window_end", &format!("must be after backfill.window_start ({start})"));
+        require(
+            start < end,
+            "backfill.window_end",
+            &format!("must be after backfill.window_start ({start})"),
+        );
     }
 
     // Behind it PostgreSQL ends transactions that do nothing, and a strict write waits inside its own.
@@ -117,28 +144,39 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     require(
         steps.pause_ms_max <= PAUSE_MS_MAX,
         "steps.pause_ms_max",
-        &format!("must be {PAUSE_MS_MAX} or less: PostgreSQL ends the transaction that holds the barrier after 30 s"),
+        &format!(
+            "must be {PAUSE_MS_MAX} or less: PostgreSQL ends the transaction that holds the barrier after 30 s"
+        ),
     );
     require(steps.pending_keys_max >= 0, "steps.pending_keys_max", "must be 0 or more");
 
-    for named in tables.names(&target.table_prefix) {
+    for named in config.names() {
+        require(
+            config.declared.is_empty() || lockstep_declared::is_name(named.name),
+            &format!("tables.{}", named.name),
+            "must be called by 1 to 40 of a-z 0-9 _; what the table itself is called goes into `source`",
+        );
         if let Err(error) = named.source.parse::<lockstep_postgres::Relation>() {
             require(false, &format!("tables.{}.source", named.name), &error.message);
         }
-        let legal = named.target.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        let legal =
+            named.target.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
         require(
             legal && (3..=255).contains(&named.target.len()),
             &format!("tables.{}.target", named.name),
-            &format!("makes the table name `{}`; DynamoDB allows 3 to 255 of a-z A-Z 0-9 _ - .", named.target),
+            &format!(
+                "makes the table name `{}`; DynamoDB allows 3 to 255 of a-z A-Z 0-9 _ - .",
+                named.target
+            ),
         );
     }
     if let Some(control) = &target.control_table {
         let legal = control.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-        let free = tables.names(&target.table_prefix).iter().all(|named| named.target != *control);
+        let free = config.names().iter().all(|named| named.target != *control);
         let must = "must be 3 to 255 of a-z A-Z 0-9 _ - . and no table's target";
         require(legal && free && (3..=255).contains(&control.len()), "target.control_table", must);
     }
-    let names: Vec<_> = tables.names(&target.table_prefix);
+    let names: Vec<_> = config.names();
     for (n, one) in names.iter().enumerate() {
         if let Some(other) = names[..n].iter().find(|other| other.target == one.target) {
             let must = format!("is also the target of {}; two tables cannot share one", other.name);

@@ -3,7 +3,7 @@
 use figment::Figment;
 use figment::error::Kind;
 
-use super::layers::ENVIRONMENT;
+use super::layers::{DECLARED, ENVIRONMENT};
 use super::mask_passwords;
 
 /// What is wrong with the configuration, one sentence each. No password is in it.
@@ -40,7 +40,8 @@ pub(super) fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
 /// Where the value of `key` came from, for messages.
 pub(super) fn origin(figment: &Figment, key: &str) -> String {
     let path: Vec<&str> = key.split('.').collect();
-    match figment.find_metadata(key) {
+    let declared = || figment.find_metadata(&key.replacen("tables", DECLARED, 1));
+    match figment.find_metadata(key).or_else(declared) {
         Some(metadata) => place(metadata, &path),
         None => "default".to_owned(),
     }
@@ -55,7 +56,11 @@ fn place(metadata: &figment::Metadata, path: &[&str]) -> String {
 }
 
 fn sentence(figment: &Figment, error: &figment::Error) -> String {
-    let path: Vec<&str> = error.path.iter().map(String::as_str).collect();
+    let mut path: Vec<&str> = error.path.iter().map(String::as_str).collect();
+    if path.first() == Some(&DECLARED) {
+        // As it was written.
+        path[0] = "tables";
+    }
     let key = path.join(".");
     let from = match &error.metadata {
         Some(metadata) => place(metadata, &path),

@@ -7,7 +7,10 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use lockstep_declared::Declaration;
+
 use super::{Config, ConfigError, ENV_PREFIX, FILE, explain};
+use crate::registry::Tables;
 
 /// The environment's name in messages.
 pub(super) const ENVIRONMENT: &str = "the environment";
@@ -47,7 +50,8 @@ impl Inputs {
     /// The inputs of this process.
     pub fn of_process(file: Option<PathBuf>, profile: Option<String>, flags: Vec<Setting>) -> Self {
         // What is not Unicode cannot be ours.
-        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self { file, folder: Some(PathBuf::from(".")), profile, environment: environment.collect(), flags }
     }
 
@@ -63,15 +67,38 @@ impl Inputs {
     }
 }
 
+/// Refuses a file that others can write, where commands from it are run.
+pub(super) fn refuse_writable_by_others(inputs: &Inputs) -> Result<(), ConfigError> {
+    #[cfg(unix)]
+    if let Some(path) = inputs.path()? {
+        let failed = |error| ConfigError::one(format!("could not look at {}: {error}", path.display()));
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).map_err(failed)?.permissions());
+        if mode & 0o002 != 0 {
+            return Err(ConfigError::one(format!(
+                "{} can be written by everyone on this machine, and commands that it names are run: chmod o-w it",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Puts the layers over the `defaults`.
 pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, ConfigError> {
     let mut figment = defaults.clone();
+    let mut declares = false;
     match (inputs.path()?, &inputs.profile) {
         (Some(path), profile) => {
-            let (file, profiles) = read(&path)?;
+            let (mut file, mut profiles) = read(&path)?;
+            declares = std::iter::once(&file).chain(profiles.values()).any(Layer::declares_tables);
+            if declares {
+                std::iter::once(&mut file).chain(profiles.values_mut()).for_each(Layer::move_tables);
+            }
             figment = figment.merge(file);
             for layer in profiles.values() {
-                // Also those that are not chosen today: their mistakes would otherwise wait for the day they are.
+                // Also those that are not chosen today: their mistakes would otherwise wait for the day they
+                // are.
                 let layered = defaults.clone().merge(layer);
                 layered.extract::<Config>().map_err(|error| explain::explain(&layered, error))?;
             }
@@ -87,14 +114,19 @@ pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, Conf
         }
         (None, None) => {}
     }
-    Ok(figment.merge(environment(&inputs.environment)).merge(flags(&inputs.flags)))
+    let mut over = [environment(&inputs.environment), flags(&inputs.flags)];
+    if declares {
+        over.iter_mut().for_each(Layer::move_tables);
+    }
+    Ok(over.into_iter().fold(figment, Figment::merge))
 }
 
 /// The sections of a file, and its profiles.
 fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>), ConfigError> {
     let place = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::one(format!("could not read {place}: {error}")))?;
-    let mut sections: Dict = Toml::from_str(&text).map_err(|error| ConfigError::one(format!("{place} is not TOML: {error}")))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::one(format!("could not read {place}: {error}")))?;
+    let mut sections = sections(&place.to_string(), &text)?;
     let mut profiles = BTreeMap::new();
     match sections.remove("profile") {
         None => {}
@@ -109,9 +141,26 @@ fn read(path: &Path) -> Result<(Layer, BTreeMap<String, Layer>), ConfigError> {
                 profiles.insert(name, Layer { metadata, values });
             }
         }
-        Some(_) => return Err(ConfigError::one(format!("profile in {place} must hold tables: [profile.NAME.source] and so on"))),
+        Some(_) => {
+            return Err(ConfigError::one(format!(
+                "profile in {place} must hold tables: [profile.NAME.source] and so on"
+            )));
+        }
     }
     Ok((Layer { metadata: Metadata::named(place.to_string()), values: sections }, profiles))
+}
+
+fn sections(place: &str, text: &str) -> Result<Dict, ConfigError> {
+    Toml::from_str(text).map_err(|error| ConfigError::one(format!("{place} is not TOML: {error}")))
+}
+
+/// Puts one text over the `defaults`.
+pub(super) fn over(defaults: Figment, text: &str) -> Result<Figment, ConfigError> {
+    let mut layer = Layer { metadata: Metadata::named("the text"), values: sections("the text", text)? };
+    if layer.declares_tables() {
+        layer.move_tables();
+    }
+    Ok(defaults.merge(layer))
 }
 
 fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a String>) -> ConfigError {
@@ -121,7 +170,8 @@ fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a Strin
 }
 
 fn environment(variables: &[(String, String)]) -> Layer {
-    let metadata = Metadata::named(ENVIRONMENT).interpolater(|_, keys| format!("{ENV_PREFIX}{}", keys.join("__").to_uppercase()));
+    let metadata = Metadata::named(ENVIRONMENT)
+        .interpolater(|_, keys| format!("{ENV_PREFIX}{}", keys.join("__").to_uppercase()));
     let settings = variables.iter().filter_map(|(name, value)| {
         let key = name.strip_prefix(ENV_PREFIX)?.to_lowercase();
         // Every key is in a section; LOCKSTEP_PROFILE and LOCKSTEP_LOG are other things.
@@ -153,6 +203,28 @@ impl Layer {
             }
         }
         Self { metadata, values }
+    }
+}
+
+/// Where declared tables are told from the sample's, which have settings of their own under the same name.
+pub(super) const DECLARED: &str = "declared";
+
+impl Layer {
+    /// Whether it has a table that is not the sample's, or says of one what only a declaration says.
+    fn declares_tables(&self) -> bool {
+        let Some(Value::Dict(_, tables)) = self.values.get("tables") else { return false };
+        tables.iter().any(|(name, section)| {
+            let says =
+                |section: &Dict| section.keys().any(|key| Declaration::OWN_KEYS.contains(&key.as_str()));
+            !Tables::SAMPLE.contains(&name.as_str()) || section.as_dict().is_some_and(says)
+        })
+    }
+
+    /// Takes all its tables for declared ones.
+    fn move_tables(&mut self) {
+        if let Some(tables) = self.values.remove("tables") {
+            self.values.insert(DECLARED.to_owned(), tables);
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Configuration: the only place that reads files and the environment.
 //!
-//! Five layers, later ones win: defaults; `lockstep.toml` (or `--config FILE`); the table `[profile.NAME]` of that file, if a
-//! profile is chosen; environment variables `LOCKSTEP_SECTION__KEY`; flags. Unknown keys are refused in every layer, because a
-//! misspelt bound is no bound. Every message names the key and where its value came from, and none shows a password.
+//! Five layers, later ones win: defaults; `lockstep.toml` (or `--config FILE`); the table `[profile.NAME]` of
+//! that file, if a profile is chosen; environment variables `LOCKSTEP_SECTION__KEY`; flags. Unknown keys are
+//! refused in every layer, because a misspelt bound is no bound. Every message names the key and where its
+//! value came from, and none shows a password.
 //!
-//! In reading order: [`sections`] (what can be set), [`layers`] (where it comes from), `check` (what no type can say),
-//! `explain` (errors as sentences), [`SecretUrl`].
+//! In reading order: [`sections`] (what can be set), [`layers`] (where it comes from), `check` (what no type
+//! can say), `explain` (errors as sentences), [`SecretUrl`].
 
 mod check;
 mod explain;
@@ -13,6 +14,7 @@ pub mod layers;
 mod moment;
 mod secret;
 pub mod sections;
+mod transport;
 mod values;
 
 #[cfg(test)]
@@ -27,11 +29,14 @@ use figment::Figment;
 use figment::providers::Serialized;
 use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_coordinator::PlanOptions;
+use lockstep_postgres::TableBinding;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::Tables;
+use crate::declared::Declared;
+use crate::registry::{Names, Tables};
 use sections::{
-    BackfillSection, CleanupSection, MigrateSection, RelaySection, SourceSection, StepsSection, TargetSection, ValidateSection,
+    BackfillSection, CleanupSection, MigrateSection, RelaySection, ServeSection, SourceSection, StepsSection,
+    TargetSection, ValidateSection,
 };
 
 /// The file that is read when `--config` names none, in the working directory.
@@ -49,6 +54,10 @@ pub struct Config {
     pub target: TargetSection,
     /// The tables that move, one section each.
     pub tables: Tables,
+    /// The tables that a file declares, written as `[tables.NAME]` as well; where there are any, these move
+    /// and no others.
+    #[serde(default, skip_serializing_if = "Declared::is_empty")]
+    pub declared: Declared,
     /// Moving history.
     pub backfill: BackfillSection,
     /// Delivering changes.
@@ -63,6 +72,8 @@ pub struct Config {
     pub validate: ValidateSection,
     /// The whole run.
     pub migrate: MigrateSection,
+    /// The daemon.
+    pub serve: ServeSection,
     /// What a plan rests on.
     pub plan: PlanOptions,
     /// What is left when a migration is complete.
@@ -88,7 +99,45 @@ impl Config {
         let figment = layers::gather(defaults, inputs)?;
         let config: Self = figment.extract().map_err(|error| explain::explain(&figment, error))?;
         check::check(&config, &figment)?;
+        if config.cleanup.backup_check.is_some() || config.source.password_command.is_some() {
+            layers::refuse_writable_by_others(inputs)?;
+        }
         Ok(config)
+    }
+
+    /// Reads one text over the defaults, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn of_text(text: &str) -> Result<Self, ConfigError> {
+        let defaults = Figment::from(Serialized::defaults(Config::default()));
+        let figment = layers::over(defaults, text)?;
+        let config: Self = figment.extract().map_err(|error| explain::explain(&figment, error))?;
+        check::check(&config, &figment)?;
+        Ok(config)
+    }
+
+    /// Every table that moves, with both its names.
+    pub fn names(&self) -> Vec<Names<'_>> {
+        let prefix = &self.target.table_prefix;
+        if self.declared.is_empty() { self.tables.names(prefix) } else { self.declared.names(prefix) }
+    }
+
+    /// Every table that moves, bound to both its relations.
+    ///
+    /// # Errors
+    /// For a source that is no relation's name; of declared tables, where the source was not reached.
+    pub fn bindings(&self) -> lockstep_core::Result<Vec<TableBinding>> {
+        if self.declared.is_empty() {
+            self.tables.bindings(&self.target.table_prefix)
+        } else {
+            self.declared.bindings()
+        }
+    }
+
+    /// What a person should know of the way to both stores, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        transport::warnings(self)
     }
 
     /// Whether stores are configured.
@@ -109,6 +158,9 @@ impl Config {
 
 /// Who is at work, for the journal: user and process.
 pub fn actor() -> String {
-    let user = ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "unknown".to_owned());
+    let user = ["LOGNAME", "USER"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok())
+        .unwrap_or_else(|| "unknown".to_owned());
     format!("{user} (pid {})", std::process::id())
 }

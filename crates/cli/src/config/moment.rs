@@ -18,8 +18,9 @@ impl FromStr for Moment {
         if let Ok(day) = NaiveDate::from_str(text) {
             return Ok(Self(day.and_time(NaiveTime::MIN).and_utc()));
         }
-        let at = DateTime::parse_from_rfc3339(text)
-            .map_err(|_| format!("`{text}` is not a moment: write \"2026-01-31\" or \"2026-01-31T12:00:00Z\", in quotes"))?;
+        let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
+            format!("`{text}` is not a moment: write \"2026-01-31\" or \"2026-01-31T12:00:00Z\", in quotes")
+        })?;
         Ok(Self(at.to_utc()))
     }
 }

@@ -1,17 +1,18 @@
-//! A URL whose password nobody gets to read.
+//! A URL whose password is never shown.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A URL that may carry a password. Shown and serialised, the password is masked; only [`SecretUrl::expose`] has it.
+/// A URL that may carry a password. Shown and serialised, the password is masked; only [`SecretUrl::expose`]
+/// has it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// The URL as it is, for the driver and nobody else.
+    /// The URL as it is, for the driver only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -56,8 +57,10 @@ pub fn mask_passwords(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (head, tail) = rest.split_at(at + 3);
         masked.push_str(head);
-        // A password may itself hold `/`, `?`, `#` or `@` if nobody encoded it, so it goes up to the last `@` of the word.
-        let word = &tail[..tail.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).unwrap_or(tail.len())];
+        // A password may itself hold `/`, `?`, `#` or `@` if it was not encoded, so it goes up to the last
+        // `@` of the word.
+        let word = &tail
+            [..tail.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).unwrap_or(tail.len())];
         rest = tail;
         if let Some(end) = word.rfind('@') {
             let user = word[..end].split(':').next().unwrap_or_default();
@@ -79,7 +82,9 @@ fn mask_parameter(text: &str) -> String {
     for part in parts {
         masked.push_str(PARAMETER);
         masked.push_str("***");
-        let end = part.find(|c: char| c.is_whitespace() || matches!(c, '&' | '"' | '\'' | '`')).unwrap_or(part.len());
+        let end = part
+            .find(|c: char| c.is_whitespace() || matches!(c, '&' | '"' | '\'' | '`'))
+            .unwrap_or(part.len());
         masked.push_str(&part[end..]);
     }
     masked

@@ -1,4 +1,5 @@
-//! What can be set, section by section. Units are in the names; defaults are those of the crates that use them.
+//! What can be set, section by section. Units are in the names; defaults are those of the crates that use
+//! them.
 
 use std::path::PathBuf;
 
@@ -19,8 +20,11 @@ pub struct SourceSection {
     pub url: Option<SecretUrl>,
     /// A file whose first line is the password; it is read again when it changes.
     pub password_file: Option<PathBuf>,
-    /// A shell command that prints the password, for example a token of IAM; it is run again before one expires.
+    /// A shell command that prints the password, for example a token of IAM; it is run again before one
+    /// expires.
     pub password_command: Option<String>,
+    /// Whether a source beyond this machine is refused without `sslmode=verify-full`; else it is warned of.
+    pub require_verified_tls: bool,
     /// Most connections held at once.
     pub connections_max: u32,
     /// Longest wait for a connection.
@@ -35,7 +39,8 @@ pub struct SourceSection {
 pub struct TargetSection {
     /// Another endpoint than AWS's.
     pub endpoint_url: Option<String>,
-    /// Another endpoint for DynamoDB Streams, which is a service of its own; unset: that of `endpoint_url`, or AWS's.
+    /// Another endpoint for DynamoDB Streams, which is a service of its own; unset: that of `endpoint_url`,
+    /// or AWS's.
     pub streams_endpoint_url: Option<String>,
     /// The region.
     pub region: Option<String>,
@@ -48,6 +53,10 @@ pub struct TargetSection {
     pub control_table: Option<String>,
     /// Whether to sign with made-up keys, which emulators accept.
     pub emulator_credentials: bool,
+    /// Whether tables are protected from being deleted by one call.
+    pub deletion_protection: bool,
+    /// Whether tables are backed up continuously.
+    pub point_in_time_recovery: bool,
     /// Longest wait for the answer to one request.
     pub request_timeout_ms: u64,
     /// Longest wait for a connection.
@@ -112,7 +121,8 @@ pub struct StepsSection {
     pub phase_lease_ms: u64,
     /// Longest that writes may wait while the truth moves to DynamoDB or back.
     pub pause_ms_max: u64,
-    /// Longest wait before that, while writers go on, until the reverse feed is through and little is pending.
+    /// Longest wait before that, while writers go on, until the reverse feed is through and little is
+    /// pending.
     pub catch_up_s_max: u64,
     /// How long the target's indexes are given to show what was delivered last, inside the pause.
     pub index_settle_ms: u64,
@@ -130,7 +140,7 @@ pub struct ValidateSection {
     pub scan_segments: usize,
     /// How long a difference may be on its way before it is given up as unsettled.
     pub settle_timeout_ms: u64,
-    /// By how much the counts may differ once nobody writes.
+    /// By how much the counts may differ once no application writes.
     pub count_tolerance: u64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
@@ -142,6 +152,31 @@ pub struct ValidateSection {
     pub folder: String,
 }
 
+/// `[serve]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeSection {
+    /// Address and port that the daemon listens on.
+    pub listen: String,
+    /// Names that it goes by besides its addresses.
+    pub hosts: Vec<String>,
+    /// A file whose first line is the token that allows to act.
+    pub operate_token_file: Option<PathBuf>,
+    /// A file whose first line is the token that allows to look only.
+    pub read_token_file: Option<PathBuf>,
+    /// How often a sample of rows is compared, in seconds; 0 never.
+    pub sample_every_s: u64,
+    /// Rows and items of each table in one sample.
+    pub sample_rows: usize,
+    /// Who is told of alerts.
+    pub webhook_url: Option<String>,
+    /// A file whose first line signs what the webhook is sent.
+    pub webhook_secret_file: Option<PathBuf>,
+}
+
+/// Where the daemon listens if nothing is said.
+pub const LISTEN: &str = "127.0.0.1:7420";
+
 /// `[cleanup]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -151,11 +186,11 @@ pub struct CleanupSection {
 }
 
 /// `[migrate]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MigrateSection {
-    /// The phase to stop in.
-    pub through: Phase,
+    /// The phase to stop in; unset: DynamoOnly on the embedded stores, DualWrite on configured ones.
+    pub through: Option<Phase>,
     /// Writes a second made meanwhile; unset: 100 on the embedded stores, none on configured ones.
     pub live_writes_per_s: Option<u32>,
 }
@@ -185,6 +220,7 @@ impl Default for SourceSection {
             url: None,
             password_file: None,
             password_command: None,
+            require_verified_tls: false,
             connections_max: 16,
             connect_timeout_ms: 5_000,
             lock_timeout_ms: ms(steps.lock_timeout),
@@ -203,6 +239,8 @@ impl Default for TargetSection {
             table_prefix: String::new(),
             control_table: None,
             emulator_credentials: options.emulator_credentials,
+            deletion_protection: options.deletion_protection,
+            point_in_time_recovery: options.point_in_time_recovery,
             request_timeout_ms: ms(options.request_timeout),
             connect_timeout_ms: ms(options.connect_timeout),
             request_lifetime_s: options.request_lifetime.as_secs(),
@@ -273,9 +311,18 @@ impl Default for ValidateSection {
     }
 }
 
-impl Default for MigrateSection {
+impl Default for ServeSection {
     fn default() -> Self {
-        Self { through: Phase::DynamoOnly, live_writes_per_s: None }
+        Self {
+            listen: LISTEN.to_owned(),
+            hosts: Vec::new(),
+            operate_token_file: None,
+            read_token_file: None,
+            sample_every_s: 300,
+            sample_rows: 200,
+            webhook_url: None,
+            webhook_secret_file: None,
+        }
     }
 }
 

@@ -15,7 +15,8 @@ fn file(text: &str) -> (tempfile::TempDir, Inputs) {
 }
 
 fn with_environment(variables: &[(&str, &str)]) -> Inputs {
-    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let environment =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Inputs { environment, ..Inputs::default() }
 }
 
@@ -41,7 +42,9 @@ fn the_example_parses_to_exactly_the_defaults_and_names_every_key() {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             match value {
                 serde_json::Value::Object(_) => sections.push((path, value)),
-                _ if EXAMPLE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} ="))) => {}
+                _ if EXAMPLE
+                    .lines()
+                    .any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} ="))) => {}
                 _ => missing.push(path),
             }
         }
@@ -59,8 +62,11 @@ fn later_layers_win() {
     inputs.environment = vec![("LOCKSTEP_SOURCE__CONNECTIONS_MAX".to_owned(), "40".to_owned())];
     inputs.flags = Setting::of("migrate.through", Some("DualWrite")).into_iter().collect();
     let config = Config::load(&inputs).expect("right");
-    assert_eq!((config.source.connections_max, config.source.connect_timeout_ms, config.source.lock_timeout_ms), (40, 3, 2));
-    assert_eq!((config.backfill.readers, config.migrate.through), (2, Phase::DualWrite));
+    assert_eq!(
+        (config.source.connections_max, config.source.connect_timeout_ms, config.source.lock_timeout_ms),
+        (40, 3, 2)
+    );
+    assert_eq!((config.backfill.readers, config.migrate.through), (2, Some(Phase::DualWrite)));
     assert_eq!(config.tables.payments.source, "public.payments", "what no layer names keeps its default");
 }
 
@@ -96,11 +102,19 @@ fn an_unknown_key_is_refused_with_its_name_its_origin_and_a_suggestion() {
     refused(&inputs, &["`backfill.reader`", "test.toml", "did you mean `readers`"]);
     let (_folder, inputs) = file("[tables.payments]\nttl_day = 3");
     refused(&inputs, &["`tables.payments.ttl_day`", "test.toml", "`ttl_days`"]);
-    let (_folder, inputs) = file("[tables.loans]\nsource = \"x\"");
-    refused(&inputs, &["`tables.loans`", "integration_logs, payments"]);
+    let (_folder, inputs) = file("[tables.loans]\nsorce = \"x\"");
+    refused(&inputs, &["`tables.loans.sorce`", "test.toml", "did you mean `source`"]);
+    let (_folder, inputs) =
+        file("[tables.loans]\nindexes.by_owner = { partition = \"{o}\", project = \"all\" }");
+    refused(&inputs, &["`tables.loans.indexes.by_owner.project`", "`projection`"]);
+    let (_folder, inputs) = file("[tables.Loans]\nsource = \"x\"");
+    refused(&inputs, &["`tables.Loans`", "a-z 0-9 _"]);
     let (_folder, inputs) = file("[profile.unused.backfill]\nreader = 3");
     refused(&inputs, &["`backfill.reader`", "profile unused"]);
-    refused(&with_environment(&[("LOCKSTEP_SOURCE__URI", "x")]), &["LOCKSTEP_SOURCE__URI", "did you mean `url`"]);
+    refused(
+        &with_environment(&[("LOCKSTEP_SOURCE__URI", "x")]),
+        &["LOCKSTEP_SOURCE__URI", "did you mean `url`"],
+    );
 }
 
 #[test]
@@ -111,9 +125,18 @@ fn a_wrong_value_is_refused_with_its_key_and_its_origin() {
     refused(&inputs, &["`tables.integration_logs.write_shards`", "test.toml"]);
     let (_folder, inputs) = file("[migrate]\nthrough = \"Both\"");
     refused(&inputs, &["`migrate.through`", "test.toml", "unknown phase `Both`"]);
-    refused(&with_environment(&[("LOCKSTEP_BACKFILL__READERS", "-1")]), &["`backfill.readers`", "LOCKSTEP_BACKFILL__READERS"]);
-    refused(&with_environment(&[("LOCKSTEP_BACKFILL__LOAD_PATH", "fast")]), &["`backfill.load_path`", "auto, guarded, cold"]);
-    refused(&with_environment(&[("LOCKSTEP_BACKFILL__WINDOW_START", "x")]), &["LOCKSTEP_BACKFILL__WINDOW_START", "2026-01-31"]);
+    refused(
+        &with_environment(&[("LOCKSTEP_BACKFILL__READERS", "-1")]),
+        &["`backfill.readers`", "LOCKSTEP_BACKFILL__READERS"],
+    );
+    refused(
+        &with_environment(&[("LOCKSTEP_BACKFILL__LOAD_PATH", "fast")]),
+        &["`backfill.load_path`", "auto, guarded, cold"],
+    );
+    refused(
+        &with_environment(&[("LOCKSTEP_BACKFILL__WINDOW_START", "x")]),
+        &["LOCKSTEP_BACKFILL__WINDOW_START", "2026-01-31"],
+    );
 }
 
 #[test]
@@ -121,14 +144,22 @@ fn what_no_type_can_say_is_checked_all_at_once() {
     let (_folder, mut inputs) =
         file("[source]\nconnections_max = 4\n[target]\nemulator_credentials = true\ntable_prefix = \"a b\"");
     inputs.environment = vec![("LOCKSTEP_RELAY__BATCH_KEYS".to_owned(), "0".to_owned())];
-    let parts =
-        ["`source.connections_max` (", "test.toml", "`target.emulator_credentials`", "a bpayments", "LOCKSTEP_RELAY__BATCH_KEYS"];
+    let parts = [
+        "`source.connections_max` (",
+        "test.toml",
+        "`target.emulator_credentials`",
+        "a bpayments",
+        "LOCKSTEP_RELAY__BATCH_KEYS",
+    ];
     refused(&inputs, &parts);
     refused(
         &with_environment(&[("LOCKSTEP_TABLES__PAYMENTS__TARGET", "integration_logs")]),
         &["tables.payments.target", "is also the target of integration_logs"],
     );
-    refused(&with_environment(&[("LOCKSTEP_BACKFILL__READERS", "90")]), &["source.connections_max", "default", "readers (90)"]);
+    refused(
+        &with_environment(&[("LOCKSTEP_BACKFILL__READERS", "90")]),
+        &["source.connections_max", "default", "readers (90)"],
+    );
 }
 
 #[test]
@@ -145,8 +176,12 @@ fn how_stores_write_and_read_can_be_set_and_is_checked() {
     refused(&inputs, &["`reads.canary_percent`", "test.toml", "0 to 100"]);
     let (_folder, inputs) = file("[reads]\ncanary = 1");
     refused(&inputs, &["`reads.canary`", "test.toml"]);
-    let (_folder, inputs) = file("[writes]\ninline_timeout_ms = 60000\nretry_delay_ms = 500\nbatch_rows_max = 0");
-    refused(&inputs, &["`writes.inline_timeout_ms` (", "`writes.retry_delay_ms_max`", "`writes.batch_rows_max`"]);
+    let (_folder, inputs) =
+        file("[writes]\ninline_timeout_ms = 60000\nretry_delay_ms = 500\nbatch_rows_max = 0");
+    refused(
+        &inputs,
+        &["`writes.inline_timeout_ms` (", "`writes.retry_delay_ms_max`", "`writes.batch_rows_max`"],
+    );
 }
 
 #[test]
@@ -164,4 +199,21 @@ fn a_file_that_is_not_there_or_not_toml_is_named_and_no_message_shows_a_password
     refused(&inputs, &["[profile.prod]", "it has: none"]);
     let folder = Inputs { folder: Some(Path::new("/nowhere").to_owned()), ..Inputs::default() };
     assert!(Config::load(&folder).is_ok(), "the default file need not be there");
+}
+
+#[test]
+fn a_file_that_declares_tables_moves_exactly_those() {
+    let (_folder, mut inputs) =
+        file("[tables.payments]\nsource = \"shop.Payments\"\npartition = \"{id}\"\n[tables.orders]\n");
+    inputs.environment = vec![("LOCKSTEP_TABLES__ORDERS__TARGET".to_owned(), "moved_orders".to_owned())];
+    let config = Config::load(&inputs).expect("right");
+    let names: Vec<_> =
+        config.names().into_iter().map(|one| (one.name, one.source.to_owned(), one.target)).collect();
+    let expected = [("orders", "orders", "moved_orders"), ("payments", "shop.Payments", "payments")];
+    assert_eq!(names, expected.map(|(name, source, target)| (name, source.to_owned(), target.to_owned())));
+    assert!(config.bindings().is_err(), "no source was reached");
+    let (_folder, inputs) = file("[tables.payments]\nsource = \"shop.payments\"");
+    let names: Vec<&str> =
+        Config::load(&inputs).expect("right").names().iter().map(|names| names.name).collect();
+    assert_eq!(names, ["integration_logs", "payments"], "the sample's tables are moved as ever");
 }

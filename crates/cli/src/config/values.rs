@@ -45,6 +45,8 @@ impl Config {
             request_timeout: Duration::from_millis(target.request_timeout_ms),
             request_lifetime: Duration::from_secs(target.request_lifetime_s),
             control_table: self.control_table(),
+            deletion_protection: target.deletion_protection,
+            point_in_time_recovery: target.point_in_time_recovery,
         }
     }
 
@@ -129,8 +131,8 @@ impl Config {
         }
     }
 
-    /// Whether the target is an emulator. Ours reads its whole table for each page of a segment, so a scan in segments takes
-    /// it quadratic time.
+    /// Whether the target is an emulator. Ours reads its whole table for each page of a segment, so a scan in
+    /// segments takes it quadratic time.
     fn is_emulated(&self) -> bool {
         self.target.emulator_credentials || self.standing() != Ok(Standing::Configured)
     }

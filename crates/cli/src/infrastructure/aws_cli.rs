@@ -50,7 +50,8 @@ pub(super) fn request(table: &Blueprint) -> Value {
         request["GlobalSecondaryIndexes"] = indexes.collect();
     }
     if table.stream {
-        request["StreamSpecification"] = json!({ "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" });
+        request["StreamSpecification"] =
+            json!({ "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" });
     }
     request
 }

@@ -1,7 +1,7 @@
 //! The tables that Lockstep would create, as files for those who create tables by other means (R41).
 //!
-//! What is printed is what Lockstep makes, with a stream switched on beforehand, and protected: deletion protection and
-//! point-in-time recovery are on. A table made from it is adopted as it stands.
+//! What is printed is what Lockstep makes, with a stream switched on beforehand, and protected: deletion
+//! protection and point-in-time recovery are on. A table made from it is adopted as it stands.
 
 mod aws_cli;
 mod cloudformation;

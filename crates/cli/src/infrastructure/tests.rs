@@ -11,7 +11,8 @@ const BY_OWNER: &[Index] = &[Index {
 
 fn documents() -> Vec<Blueprint> {
     let schema = TargetSchema { partition: KeyType::S, sort: Some(KeyType::S), indexes: BY_OWNER };
-    let control = Blueprint { name: "shop-control".to_owned(), schema: CONTROL_SCHEMA, expires: false, stream: false };
+    let control =
+        Blueprint { name: "shop-control".to_owned(), schema: CONTROL_SCHEMA, expires: false, stream: false };
     vec![Blueprint { name: "9-shop.documents".to_owned(), schema, expires: true, stream: true }, control]
 }
 

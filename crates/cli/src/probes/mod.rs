@@ -1,3 +1,4 @@
-//! Handles on the stores of the sample's tables, for the live writers of `migrate`. No check and no gate is here.
+//! Handles on the stores of the sample's tables, for the live writers of `migrate`. No check and no gate is
+//! here.
 
 pub mod handles;

@@ -35,7 +35,7 @@ pub(crate) struct MigrateReport {
     pub(crate) steps: Vec<StepOutcome>,
     /// What an earlier run had left and this one settled.
     pub(crate) recovered: Vec<String>,
-    /// What was written meanwhile; `None` where nobody of ours wrote.
+    /// What was written meanwhile; `None` where no writer of ours ran.
     pub(crate) live_writes: Option<LiveWrites>,
     /// The stores that were left running.
     pub(crate) kept: Option<Kept>,
@@ -126,7 +126,7 @@ pub(crate) struct MigrateTable {
     pub(crate) pending: u64,
     /// Dead letters.
     pub(crate) dead_letters: u64,
-    /// Those that nobody has acknowledged.
+    /// Those that no operator has acknowledged.
     pub(crate) dead_letters_unacknowledged: u64,
     /// Rows without an item.
     pub(crate) missing: u64,
@@ -207,7 +207,8 @@ impl MigrateReport {
             cells.insert(2, t.target_count.map_or_else(not_counted, count));
             cells
         });
-        let stages: Vec<String> = self.stages.iter().map(|s| format!("{} {}", s.name, seconds(s.duration_s))).collect();
+        let stages: Vec<String> =
+            self.stages.iter().map(|s| format!("{} {}", s.name, seconds(s.duration_s))).collect();
         let mut text = table(&headers, rows);
         for t in &self.tables {
             text += &format!(
@@ -231,19 +232,28 @@ impl MigrateReport {
         text += &format!("\n  {}: {}", seconds(self.duration_s), stages.join(", "));
         for step in &self.steps {
             if let Some(pause) = &step.pause {
-                text += &format!("\n  {} → {}: nobody wrote for {:.0} ms", step.from, step.phase, pause.took_ms);
+                text += &format!(
+                    "\n  {} → {}: writes were paused for {:.0} ms",
+                    step.from, step.phase, pause.took_ms
+                );
             }
         }
         if self.legs.len() > 1 {
-            let legs =
-                self.legs.iter().map(|leg| format!("{} {}", leg.to, if leg.consistent { "agrees" } else { "DOES NOT AGREE" }));
+            let legs = self.legs.iter().map(|leg| {
+                format!("{} {}", leg.to, if leg.consistent { "agrees" } else { "DOES NOT AGREE" })
+            });
             text += &format!("\n  legs: {}", legs.collect::<Vec<_>>().join(", "));
         }
         if self.phase == Phase::DynamoOnly {
             text += "\n  PostgreSQL follows through the reverse feed. Back: `cargo xtask rollback`, which loses nothing that was \
                      written meanwhile. For good: `cargo xtask complete`";
         }
-        text += &format!("\nPhase: {} (epoch {})\n{}", self.phase, self.epoch, verdict_line(&self.verdict, self.incremental));
+        text += &format!(
+            "\nPhase: {} (epoch {})\n{}",
+            self.phase,
+            self.epoch,
+            verdict_line(&self.verdict, self.incremental)
+        );
         text
     }
 }

@@ -12,6 +12,8 @@ use std::io::Write;
 
 use lockstep_validator::{CountReport, Report, TableReport, Verdict};
 use serde::Serialize;
+
+use crate::ui::{printable, printable_json};
 use serde_json::{Value, json};
 
 use crate::config::mask_passwords;
@@ -25,14 +27,18 @@ const SHOWN_MAX: usize = 10;
 /// Prints `report` as JSON, alone on stdout.
 pub fn print_json(report: &impl Serialize) {
     match serde_json::to_string_pretty(report) {
-        Ok(text) => print(&text),
+        Ok(text) => write(&printable_json(&text)),
         Err(error) => tracing::error!("a report could not be written as JSON: {error}"),
     }
 }
 
 /// Prints to stdout. A reader who went away is no reason to fail: the work is done.
 pub fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", spoken(text));
+    write(&printable(&spoken(text)));
+}
+
+fn write(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// An error and what caused it, as one line, without passwords and without saying anything twice.
@@ -84,11 +90,31 @@ pub(crate) fn verdict_line(verdict: &Verdict, incremental: bool) -> String {
 
 /// A validation, for people.
 pub(crate) fn validation(report: &Report) -> String {
-    let headers = ["table", "source", "target", "equal", "missing", "different", "extra", "other", "pending", "dead letters"];
+    let headers = [
+        "table",
+        "source",
+        "target",
+        "equal",
+        "missing",
+        "different",
+        "extra",
+        "other",
+        "pending",
+        "dead letters",
+    ];
     let rows = report.tables.iter().map(|t| {
         let other = t.undecodable + t.unsettled;
-        let numbers =
-            [t.source_count, t.target_count, t.equal, t.missing, t.different, t.extra, other, t.pending, t.dead_letters];
+        let numbers = [
+            t.source_count,
+            t.target_count,
+            t.equal,
+            t.missing,
+            t.different,
+            t.extra,
+            other,
+            t.pending,
+            t.dead_letters,
+        ];
         let mut cells: Vec<String> = std::iter::once(t.name.clone()).chain(numbers.map(count)).collect();
         cells[2] = target_count(report, t).map_or_else(not_counted, count);
         cells
@@ -96,10 +122,19 @@ pub(crate) fn validation(report: &Report) -> String {
     let mut text = table(&headers, rows);
     for t in &report.tables {
         for finding in t.findings.iter().take(SHOWN_MAX) {
-            let columns = if finding.columns.is_empty() { String::new() } else { format!(" ({})", finding.columns.join(", ")) };
+            let columns = if finding.columns.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", finding.columns.join(", "))
+            };
             text += &format!("\n  {} {} {}{columns}", t.name, finding.class, finding.key);
             for field in &finding.fields {
-                text += &format!("\n      {}: {} in PostgreSQL, {} in DynamoDB", field.place(), field.source, field.target);
+                text += &format!(
+                    "\n      {}: {} in PostgreSQL, {} in DynamoDB",
+                    field.place(),
+                    field.source,
+                    field.target
+                );
             }
         }
     }
@@ -111,9 +146,17 @@ pub(crate) fn validation(report: &Report) -> String {
         }
     }
     if !report.latency.is_empty() {
-        let headers = ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
+        let headers =
+            ["table", "query", "times", "PostgreSQL p50", "p95", "p99", "DynamoDB p50", "p95", "p99"];
         let rows = report.latency.iter().map(|q| {
-            let both = [q.source.p50_ms, q.source.p95_ms, q.source.p99_ms, q.target.p50_ms, q.target.p95_ms, q.target.p99_ms];
+            let both = [
+                q.source.p50_ms,
+                q.source.p95_ms,
+                q.source.p99_ms,
+                q.target.p50_ms,
+                q.target.p95_ms,
+                q.target.p99_ms,
+            ];
             let first = [q.table.clone(), q.query.clone(), count(q.samples)];
             first.into_iter().chain(both.map(|ms| format!("{ms:.2} ms"))).collect()
         });
@@ -121,10 +164,16 @@ pub(crate) fn validation(report: &Report) -> String {
     }
     let resumed: u64 = report.tables.iter().map(|t| t.rows_resumed).sum();
     let as_of = report.as_of().map(|at| format!(", as of {}", at.format("%F %T UTC"))).unwrap_or_default();
-    let resumed = if resumed > 0 { format!(", {} rows of them read by an earlier part", count(resumed)) } else { String::new() };
+    let resumed = if resumed > 0 {
+        format!(", {} rows of them read by an earlier part", count(resumed))
+    } else {
+        String::new()
+    };
     let line = match scope(report) {
         None => verdict_line(&report.verdict, report.incremental),
-        Some(scope) if report.verdict.is_consistent() => format!("Verdict: CONSISTENT as far as it was compared: {scope}"),
+        Some(scope) if report.verdict.is_consistent() => {
+            format!("Verdict: CONSISTENT as far as it was compared: {scope}")
+        }
         Some(scope) => format!("{}\n  ({scope})", verdict_line(&report.verdict, report.incremental)),
     };
     format!("{text}\n{line}, in {}{as_of}{}{resumed}", seconds(report.duration_s), carried_on(report))
@@ -136,12 +185,19 @@ pub(crate) fn counts(report: &CountReport) -> String {
     let mut rows = Vec::new();
     for t in &report.tables {
         let numbers = [t.source_count, t.target_count, t.pending, t.dead_letters].map(count);
-        let all = [t.name.clone(), "all".to_owned()].into_iter().chain(numbers).chain([format!("{:.1}", t.read_units)]);
+        let all = [t.name.clone(), "all".to_owned()]
+            .into_iter()
+            .chain(numbers)
+            .chain([format!("{:.1}", t.read_units)]);
         rows.push(all.collect());
         for day in t.days.iter().filter(|day| day.source_count != day.target_count).take(SHOWN_MAX) {
             let numbers = [day.source_count, day.target_count].map(count);
             rows.push(
-                [String::new(), day.day.clone()].into_iter().chain(numbers).chain([(); 3].map(|()| String::new())).collect(),
+                [String::new(), day.day.clone()]
+                    .into_iter()
+                    .chain(numbers)
+                    .chain([(); 3].map(|()| String::new()))
+                    .collect(),
             );
         }
     }
@@ -149,7 +205,8 @@ pub(crate) fn counts(report: &CountReport) -> String {
     format!("{}\n{line}, with a tolerance of {}", table(&headers, rows), report.tolerance)
 }
 
-/// Live items of the target, where they were counted: an incremental pass does so only while nobody writes.
+/// Live items of the target, where they were counted: an incremental pass does so only while no application
+/// writes.
 pub(crate) fn target_count(report: &Report, table: &TableReport) -> Option<u64> {
     (!report.incremental || table.target_count > 0).then_some(table.target_count)
 }
@@ -172,13 +229,17 @@ fn carried_on(report: &Report) -> String {
 fn scope(report: &Report) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(sample) = report.sample {
-        let (rows, items) = report.tables.iter().fold((0, 0), |(r, i), t| (r + t.rows_sampled, i + t.items_sampled));
+        let (rows, items) =
+            report.tables.iter().fold((0, 0), |(r, i), t| (r + t.rows_sampled, i + t.items_sampled));
         let equal: u64 = report.tables.iter().map(|t| t.equal).sum();
         let rate = 100.0 * equal as f64 / rows.max(1) as f64;
         let extra: u64 = report.tables.iter().map(|t| t.extra).sum();
         let (rows, items, seed) = (count(rows), count(items), sample.seed);
-        let without = if extra > 0 { format!(", {} of the items without a row", count(extra)) } else { String::new() };
-        parts.push(format!("{rows} rows and {items} items, chosen by seed {seed} ({rate:.2} % of the rows equal{without})"));
+        let without =
+            if extra > 0 { format!(", {} of the items without a row", count(extra)) } else { String::new() };
+        parts.push(format!(
+            "{rows} rows and {items} items, chosen by seed {seed} ({rate:.2} % of the rows equal{without})"
+        ));
     }
     let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
     parts.extend(day(report.window_start).map(|from| format!("from {from}")));

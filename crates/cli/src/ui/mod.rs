@@ -1,12 +1,15 @@
 //! What people see while a command works. All of it goes to stderr; stdout has the report alone.
 //!
-//! In reading order: `text` (numbers as words), `rates` (from counters to rates, pure), `board` (one line or bar a table).
+//! In reading order: `text` (numbers as words), `rates` (from counters to rates, pure), `printable` (what a
+//! terminal may be sent), `board` (one line or bar a table).
 
 mod board;
+mod printable;
 mod rates;
 mod text;
 
 pub use board::Board;
+pub use printable::{printable, printable_cell, printable_json};
 pub use rates::{Counter, Sample};
 pub use text::{count, seconds};
 
@@ -37,7 +40,7 @@ impl Ui {
         }
     }
 
-    /// Says something that nobody should miss.
+    /// Says something that the operator must not miss.
     pub fn warn(&self, text: &str) {
         self.print(text);
     }
@@ -49,6 +52,7 @@ impl Ui {
 
     fn print(&self, text: &str) {
         let text = crate::program::spoken(text);
+        let text = printable(&text);
         // A reader who went away must not end the migration, as the panic of `eprintln!` would.
         let print = || drop(writeln!(std::io::stderr(), "{text}"));
         match &self.bars {

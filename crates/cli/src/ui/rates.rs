@@ -41,7 +41,8 @@ pub(super) struct Rates {
     units_per_s: f64,
 }
 
-/// Weight of what is older than this many seconds falls to a third: steady enough to read, quick enough to show a stall.
+/// Weight of what is older than this many seconds falls to a third: steady enough to read, quick enough to
+/// show a stall.
 const MEMORY_S: f64 = 3.0;
 
 impl Rates {
@@ -54,11 +55,14 @@ impl Rates {
             }
             let first = self.rows_per_s == 0.0 && self.bytes_per_s == 0.0;
             let weight = if first { 1.0 } else { 1.0 - (-passed_s / MEMORY_S).exp() };
-            let rate = |old: f64, now: u64, before: u64| old + weight * (now.saturating_sub(before) as f64 / passed_s - old);
+            let rate = |old: f64, now: u64, before: u64| {
+                old + weight * (now.saturating_sub(before) as f64 / passed_s - old)
+            };
             let own = |sample: &Sample| sample.done.now.saturating_sub(sample.done.before);
             self.rows_per_s = rate(self.rows_per_s, own(sample), own(last));
             self.bytes_per_s = rate(self.bytes_per_s, sample.bytes.unwrap_or(0), last.bytes.unwrap_or(0));
-            self.units_per_s = rate(self.units_per_s, sample.capacity_units.unwrap_or(0), last.capacity_units.unwrap_or(0));
+            self.units_per_s =
+                rate(self.units_per_s, sample.capacity_units.unwrap_or(0), last.capacity_units.unwrap_or(0));
         }
         self.last = Some((at_s, sample.clone()));
     }
@@ -87,7 +91,8 @@ impl Rates {
             parts.push(format!("ceiling {} WU/s", short(ceiling as f64)));
         }
         if let Some((pending, oldest_ms)) = sample.lag {
-            let age = if pending == 0 { String::new() } else { format!(" ({})", seconds(oldest_ms as f64 / 1e3)) };
+            let age =
+                if pending == 0 { String::new() } else { format!(" ({})", seconds(oldest_ms as f64 / 1e3)) };
             parts.push(format!("lag {}{age}", count(pending)));
         }
         if let Some(eta_s) = self.eta_s(sample.done) {
@@ -104,7 +109,13 @@ mod tests {
 
     fn sample(now: u64, before: u64) -> Sample {
         let done = Counter { now, end: 10_000, before };
-        Sample { done, bytes: Some(now * 600), capacity_units: Some(now), lag: Some((3, 1_500)), ..Sample::default() }
+        Sample {
+            done,
+            bytes: Some(now * 600),
+            capacity_units: Some(now),
+            lag: Some((3, 1_500)),
+            ..Sample::default()
+        }
     }
 
     #[test]
@@ -114,7 +125,10 @@ mod tests {
             rates.update(second as f64, &sample(second * 1_000, 0));
         }
         let line = rates.line(&sample(4_000, 0));
-        assert_eq!(line, "4,000 of 10,000 rows · 1000 rows/s · 0.6 MB/s · 4000 WU (1000/s) · lag 3 (1.5 s) · ETA 6.0 s");
+        assert_eq!(
+            line,
+            "4,000 of 10,000 rows · 1000 rows/s · 0.6 MB/s · 4000 WU (1000/s) · lag 3 (1.5 s) · ETA 6.0 s"
+        );
     }
 
     #[test]

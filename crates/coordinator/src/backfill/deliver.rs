@@ -20,15 +20,16 @@ impl TableRun {
     pub(super) async fn deliver(&self, mut batch: Batch) -> Result<RangeProgress> {
         let mut done = RangeProgress::default();
         let mut items = batch.take_items();
-        // A target that is away ends the run after minutes, resumable; one that throttles is waited for without end,
-        // visibly, because it is there and takes some.
+        // A target that is away ends the run after minutes, resumable; one that throttles is waited for
+        // without end, visibly, because it is there and takes some.
         let mut away = Backoff::patient();
         let mut throttled = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), u32::MAX);
         loop {
             self.shared.rate.acquire(batch.units).await;
             let permit = self.shared.requests.acquire().await.map_err(|_| Error::Interrupted)?;
             let sent_at = Instant::now();
-            let answer = self.migration.target.insert_history(self.path_now(), &self.binding.target_name, items).await;
+            let answer =
+                self.migration.target.insert_history(self.path_now(), &self.binding.target_name, items).await;
             self.shared.rate.answered(sent_at);
             drop(permit);
             let (places, kind) = match answer {
@@ -46,16 +47,19 @@ impl TableRun {
                         Kind::Throttled
                     };
                     if outcome.written + outcome.present > 0 {
-                        (away, throttled) =
-                            (Backoff::patient(), Backoff::new(Duration::from_millis(50), Duration::from_secs(5), u32::MAX));
+                        (away, throttled) = (
+                            Backoff::patient(),
+                            Backoff::new(Duration::from_millis(50), Duration::from_secs(5), u32::MAX),
+                        );
                     }
                     (outcome.again.into_iter().map(|(place, _)| place).collect::<Vec<_>>(), kind)
                 }
                 Err(error)
-                    if error.is_validation() && (error.kind == Kind::Invalid || batch.len() > 1 || self.may_go_singly()) =>
+                    if error.is_validation()
+                        && (error.kind == Kind::Invalid || batch.len() > 1 || self.may_go_singly()) =>
                 {
-                    // The target refuses the request and does not say for which row: ask row by row. Or it is no row's fault, and
-                    // an endpoint with half of PartiQL takes them one by one.
+                    // The target refuses the request and does not say for which row: ask row by row. Or it is
+                    // no row's fault, and an endpoint with half of PartiQL takes them one by one.
                     done += self.deliver_singly(&mut batch, error).await?;
                     (Vec::new(), Kind::Invalid)
                 }
@@ -152,7 +156,8 @@ impl TableRun {
     }
 
     async fn set_aside(&self, batch: &Batch, place: usize, reason: &str) -> Result<()> {
-        let key = batch.key(&self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
+        let key =
+            batch.key(&self.binding, place).map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
         self.set_aside_key(&key, batch.tuple(place), reason).await
     }
 }

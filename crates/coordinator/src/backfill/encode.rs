@@ -20,8 +20,9 @@ pub(super) struct Encoded {
     pub(super) last_key: Option<KeyBound>,
 }
 
-/// Rows of one request. The bytes stay with it, so that a row can be encoded again for a retry: the first sending
-/// consumes the items, and keeping a copy of each would cost more than encoding the few that are sent twice.
+/// Rows of one request. The bytes stay with it, so that a row can be encoded again for a retry: the first
+/// sending consumes the items, and keeping a copy of each would cost more than encoding the few that are sent
+/// twice.
 pub(super) struct Batch {
     chunk: Arc<CopyChunk>,
     rows: Vec<Range<usize>>,

@@ -1,7 +1,8 @@
 //! The backfill: history moves in ranges, in any order, by many workers, and resumes where it was (R10).
 //!
-//! In reading order: this file (one run over all tables), `range` (one range: read, hand on, keep the watermark),
-//! `encode` (bytes to items, on rayon), `deliver` (one batch into the target), `watermark`; `rate` is beside this folder.
+//! In reading order: this file (one run over all tables), `range` (one range: read, hand on, keep the
+//! watermark), `encode` (bytes to items, on rayon), `deliver` (one batch into the target), `watermark`;
+//! `rate` is beside this folder.
 
 mod deliver;
 mod encode;
@@ -162,7 +163,8 @@ async fn table(
     let fingerprint = state.map(|state| state.fingerprint).unwrap_or_default();
     let mut open: Vec<RangeRow> = ranges.iter().filter(|range| !range.done).cloned().collect();
     let ranges_resumed = ranges.len() - open.len();
-    // In random order: neighbouring keys often share a DynamoDB partition, and workers side by side would heat it up.
+    // In random order: neighbouring keys often share a DynamoDB partition, and workers side by side would
+    // heat it up.
     open.shuffle(&mut rand::rng());
 
     let run = Arc::new(TableRun {
@@ -175,7 +177,8 @@ async fn table(
         all_progress: all_progress.clone(),
         cancel: cancel.clone(),
     });
-    // A task a range, as many at once as there are readers: encoding, serialising and signing use every processor.
+    // A task a range, as many at once as there are readers: encoding, serialising and signing use every
+    // processor.
     let mut tasks = JoinSet::new();
     let mut waiting = open.into_iter();
     for range in waiting.by_ref().take(migration.options.backfill.readers.max(1)) {
@@ -204,22 +207,32 @@ async fn table(
 
 async fn choose_path(migration: &Migration, binding: &TableBinding) -> Result<LoadPath> {
     let probe = binding.table.target().unused_key();
-    let has_partiql = Backoff::patient().retry(|| migration.target.has_partiql(&binding.target_name, &probe)).await?;
+    let has_partiql =
+        Backoff::patient().retry(|| migration.target.has_partiql(&binding.target_name, &probe)).await?;
     Ok(plan::load_path(migration.options.backfill.load_path, has_partiql))
 }
 
 /// Makes the plan, unless an earlier run made it: then its ranges, and its window, stand.
-async fn plan_once(migration: &Migration, binding: &TableBinding, window: &Window, rows_estimate: i64) -> Result<()> {
+async fn plan_once(
+    migration: &Migration,
+    binding: &TableBinding,
+    window: &Window,
+    rows_estimate: i64,
+) -> Result<()> {
     let source = &migration.source;
     if let Some(state) = source.table_state(binding.name()).await?
         && state.planned_at.is_some()
     {
         let planned = Window { start: state.window_start, end: state.window_end };
         if planned != *window {
-            let message = "the plan was made for another window of days; run `backfill --restart` to plan anew";
-            return Err(
-                StoreError::source(Kind::Misconfigured, format!("resuming the backfill of {}", binding.name()), message).into()
-            );
+            let message =
+                "the plan was made for another window of days; run `backfill --restart` to make a new plan";
+            return Err(StoreError::source(
+                Kind::Misconfigured,
+                format!("resuming the backfill of {}", binding.name()),
+                message,
+            )
+            .into());
         }
         return Ok(());
     }
@@ -236,7 +249,9 @@ impl TableRun {
 
     /// Sets a row aside, if it still is as it was read, and stops the run when there are too many.
     async fn set_aside_key(&self, key: &KeyBound, tuple: &[u8], reason: &str) -> Result<()> {
-        let aside = Backoff::brief().retry(|| self.migration.source.set_aside_history(&self.binding, key, tuple, reason)).await?;
+        let aside = Backoff::brief()
+            .retry(|| self.migration.source.set_aside_history(&self.binding, key, tuple, reason))
+            .await?;
         if !aside {
             return Ok(());
         }

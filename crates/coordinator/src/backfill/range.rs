@@ -98,12 +98,17 @@ impl TableRun {
     }
 
     async fn deliver_chunk(&self, encoded: super::encode::Encoded, bytes: usize) -> Result<RangeProgress> {
-        let mut sum = RangeProgress { rows_read: encoded.rows as i64, bytes_read: bytes as i64, ..RangeProgress::default() };
+        let mut sum = RangeProgress {
+            rows_read: encoded.rows as i64,
+            bytes_read: bytes as i64,
+            ..RangeProgress::default()
+        };
         for (key, tuple, reason) in &encoded.unholdable {
             self.set_aside_key(key, tuple, &reason.to_string()).await?;
             sum.dead_letters += 1;
         }
-        let mut batches: FuturesUnordered<_> = encoded.batches.into_iter().map(|batch| self.deliver(batch)).collect();
+        let mut batches: FuturesUnordered<_> =
+            encoded.batches.into_iter().map(|batch| self.deliver(batch)).collect();
         while let Some(done) = batches.next().await {
             sum += done?;
         }
@@ -117,7 +122,10 @@ impl TableRun {
         self.progress().rows_present.fetch_add(settled.progress.rows_present as u64, Relaxed);
         if let Some(advance) = watermark.settle(settled.number, settled.progress) {
             let key: Option<&KeyBound> = advance.key.as_ref();
-            self.migration.source.move_watermark(self.binding.name(), range.number, key, false, advance.progress).await?;
+            self.migration
+                .source
+                .move_watermark(self.binding.name(), range.number, key, false, advance.progress)
+                .await?;
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The contiguous watermark of one range (I4): it never passes a chunk that is not settled, in whatever order they settle.
+//! The contiguous watermark of one range (I4): it never passes a chunk that is not settled, in whatever order
+//! they settle.
 
 use std::collections::VecDeque;
 
@@ -33,9 +34,12 @@ impl Watermark {
         self.first + self.open.len() as u64 - 1
     }
 
-    /// Notes that every row of a chunk is acknowledged or dead-lettered; says how far the watermark moves, if it moves.
+    /// Notes that every row of a chunk is acknowledged or dead-lettered; says how far the watermark moves, if
+    /// it moves.
     pub(crate) fn settle(&mut self, number: u64, progress: RangeProgress) -> Option<Advance> {
-        let place = number.checked_sub(self.first).expect("I4: a chunk behind the watermark was settled again") as usize;
+        let place = number
+            .checked_sub(self.first)
+            .expect("I4: a chunk behind the watermark was settled again") as usize;
         let chunk = self.open.get_mut(place).expect("I4: a chunk was settled that was never read");
         assert!(chunk.settled.replace(progress).is_none(), "I4: a chunk was settled twice");
         let mut advance = None;

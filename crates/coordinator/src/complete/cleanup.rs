@@ -1,6 +1,7 @@
 //! Dropping the source tables: the one thing that nothing undoes.
 //!
-//! Only after completion, and only right after somebody else has said that there is a backup: a command of the operator's that ends with 0.
+//! Only after completion, and only right after somebody else has said that there is a backup: a command of
+//! the operator's that ends with 0.
 
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_postgres::EntryKind;
@@ -26,8 +27,8 @@ pub struct Dropped {
 /// Drops every source table of a migration that is complete, if `backed_up` says yes now.
 ///
 /// # Errors
-/// [`Kind::Refused`] where the migration is not complete, both stores do not say the same of it, there is no backup, or a table is not one
-/// that was left; the source's, as when something depends on a table.
+/// [`Kind::Refused`] where the migration is not complete, both stores do not say the same of it, there is no
+/// backup, or a table is not one that was left; the source's, as when something depends on a table.
 ///
 /// # Cancel safety
 /// Run it again: what is gone is gone, and the backup is checked again.
@@ -39,7 +40,8 @@ pub async fn drop_source(
     let source = &migration.source;
     let refused = |message: String| StoreError::source(Kind::Refused, "dropping the source tables", message);
     let record = migration.target.control().record().await?;
-    let (Some(completed), Some(record)) = (source.completed().await?, record.filter(|record| record.completed_at.is_some()))
+    let (Some(completed), Some(record)) =
+        (source.completed().await?, record.filter(|record| record.completed_at.is_some()))
     else {
         return Err(refused("the migration is not complete; `complete` comes first".to_owned()).into());
     };
@@ -53,16 +55,32 @@ pub async fn drop_source(
         return Err(refused(message).into());
     }
     let tables: Vec<String> = migration.tables.iter().map(|binding| binding.relation.to_string()).collect();
-    let id = source.archive_entry(&migration.actor, EntryKind::Intent, None, STEP, &json!({ "tables": tables })).await?;
+    let id = source
+        .archive_entry(&migration.actor, EntryKind::Intent, None, STEP, &json!({ "tables": tables }))
+        .await?;
     let backup = match backed_up().await {
         Ok(said) => said,
         Err(why) => {
-            source.archive_entry(&migration.actor, EntryKind::Refused, Some(id), STEP, &json!({ "backup_check": why })).await?;
+            source
+                .archive_entry(
+                    &migration.actor,
+                    EntryKind::Refused,
+                    Some(id),
+                    STEP,
+                    &json!({ "backup_check": why }),
+                )
+                .await?;
             return Err(refused(format!("the backup check did not pass: {why}; nothing was dropped")).into());
         }
     };
     source
-        .archive_entry(&migration.actor, EntryKind::Note, None, "backup check", &json!({ "passed": true, "said": backup }))
+        .archive_entry(
+            &migration.actor,
+            EntryKind::Note,
+            None,
+            "backup check",
+            &json!({ "passed": true, "said": backup }),
+        )
         .await?;
     let mut dropped = Dropped::default();
     for binding in &migration.tables {

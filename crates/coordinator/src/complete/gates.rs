@@ -10,12 +10,15 @@ use crate::gates::state_is_whole;
 use crate::options::Migration;
 
 /// Checks everything but the comparison; returns the record as it was.
-pub(super) async fn check(migration: &Migration, observer: &dyn Observer) -> Result<(GateReport, Option<TargetRecord>)> {
+pub(super) async fn check(
+    migration: &Migration,
+    observer: &dyn Observer,
+) -> Result<(GateReport, Option<TargetRecord>)> {
     let mut gates = Collector::new(observer);
     let source = migration.source.control().await?;
     let record = migration.target.control().record().await?;
-    let in_target =
-        truth(&source, record.as_ref()) == Truth::InTarget && record.is_some_and(|record| record.writes == Writes::Open);
+    let in_target = truth(&source, record.as_ref()) == Truth::InTarget
+        && record.is_some_and(|record| record.writes == Writes::Open);
     gates.add(GateResult::check(
         "phase is DynamoOnly",
         in_target,
@@ -41,17 +44,17 @@ pub(super) async fn check(migration: &Migration, observer: &dyn Observer) -> Res
     for binding in &migration.tables {
         let (all, unacknowledged) = migration.source.count_dead_letters(binding.name()).await?;
         let detail = format!("{all} dead letters, {unacknowledged} not acknowledged");
-        let next =
-            "each of these rows is in one store only: look at them with `dead-letters`, and `--acknowledge` what may be left";
+        let next = "each of these rows is in one store only: look at them with `dead-letters`, and `--acknowledge` what may be left";
         gates.add(GateResult::check("dead letters", unacknowledged == 0, detail, next).of(binding.name()));
     }
     Ok((gates.report, record))
 }
 
-/// The comparison as a gate. It must be clean: nobody compares again.
+/// The comparison as a gate. It must be clean: no comparison follows it.
 pub(super) fn verdict(report: &Report) -> GateResult {
     let consistent = report.verdict.is_consistent();
-    let found = if consistent { "both stores hold the same".to_owned() } else { report.verdict.reasons().join("; ") };
+    let found =
+        if consistent { "both stores hold the same".to_owned() } else { report.verdict.reasons().join("; ") };
     let next = "`validate --unmasked` shows what differs; `reverse-feed --backfill` brings PostgreSQL to what DynamoDB says";
     GateResult::check("last verdict", consistent, found, next)
 }

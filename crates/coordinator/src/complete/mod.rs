@@ -1,16 +1,17 @@
 //! Completing a migration: there is no way back from here, and applications go on with DynamoDB alone.
 //!
-//! What is decided where: one write to the control record in DynamoDB completes the migration. Before it, everything is as it was, and a run
-//! that is broken off is begun again. After it, everything left to do is tidying, and a run goes on with what it finds not done: in
-//! the source all of it is one transaction.
+//! What is decided where: one write to the control record in DynamoDB completes the migration. Before it,
+//! everything is as it was, and a run that is broken off is begun again. After it, everything left to do is
+//! tidying, and a run goes on with what it finds not done: in the source all of it is one transaction.
 //!
-//! For applications nothing changes. The record still says DynamoOnly, and says besides since when the migration is complete. Their
-//! stores go on as before, versions included: a version is not only what a migration orders by, but what an update is
-//! conditional on, so without it one of two updates at once would be lost. The control table stays for the same reason: it has their
-//! leases, their ids, and the places of their rows.
+//! For applications nothing changes. The record still says DynamoOnly, and says besides since when the
+//! migration is complete. Their stores go on as before, versions included: a version is not only what a
+//! migration orders by, but what an update is conditional on, so without it one of two updates at once would
+//! be lost. The control table stays for the same reason: it has their leases, their ids, and the places of
+//! their rows.
 //!
-//! In reading order: `gates` (whether it may be done), this file (doing it), `purge` (taking out what only a migration needs), `cleanup` (the source
-//! tables).
+//! In reading order: `gates` (whether it may be done), this file (doing it), `purge` (taking out what only a
+//! migration needs), `cleanup` (the source tables).
 
 mod cleanup;
 mod gates;
@@ -39,8 +40,9 @@ use crate::records;
 /// Longest wait for a reverse feed of another process to see that it is over.
 const FEED_ENDS_WITHIN: Duration = Duration::from_secs(15);
 
-/// Keeps what the journal says, somewhere outside of both stores, durably; says where. Called before the decision, and again
-/// by a run that is begun again: what it kept before may be written over by the same, and longer.
+/// Keeps what the journal says, somewhere outside of both stores, durably; says where. Called before the
+/// decision, and again by a run that is begun again: what it kept before may be written over by the same, and
+/// longer.
 pub trait Archive: Send + Sync {
     /// Keeps these lines.
     ///
@@ -67,7 +69,8 @@ pub struct Completion {
 /// Completes a migration that is in DynamoOnly, or goes on with what an earlier run left.
 ///
 /// # Errors
-/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock was not to be had; [`Kind::Misconfigured`] where
+/// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock could not be acquired; [`Kind::Misconfigured`]
+/// where
 /// the control table is another migration's; [`Kind::Refused`] where only DynamoDB says that it is complete;
 /// the stores'.
 ///
@@ -82,17 +85,30 @@ pub async fn complete(
 ) -> Result<Completion> {
     records::claim(&migration.source, &migration.target).await?;
     let control = migration.target.control();
-    if let Some((record, since)) = control.record().await?.and_then(|record| Some((record, record.completed_at?))) {
+    if let Some((record, since)) =
+        control.record().await?.and_then(|record| Some((record, record.completed_at?)))
+    {
         require_decided_here(migration).await?;
         observer.note(&format!(
             "the migration is complete since {}; going on with what is left to do",
             since.format("%Y-%m-%d %H:%M:%S UTC")
         ));
         let journal_file = tidy(migration, &record, archive, observer).await?;
-        return Ok(Completion { epoch: record.epoch, resumed: true, gates: None, report: None, journal_file });
+        return Ok(Completion {
+            epoch: record.epoch,
+            resumed: true,
+            gates: None,
+            report: None,
+            journal_file,
+        });
     }
     if !migration.source.has_schema().await? {
-        return Err(StoreError::source(Kind::Misconfigured, COMPLETE, "Lockstep was never installed in this source").into());
+        return Err(StoreError::source(
+            Kind::Misconfigured,
+            COMPLETE,
+            "Lockstep was never installed in this source",
+        )
+        .into());
     }
     let lock = migration.source.lock_coordinator().await?;
     let proven = prove(migration, options, archive, observer, cancel).await;
@@ -105,7 +121,13 @@ pub async fn complete(
     };
     let journal_file = tidy(migration, &record, archive, observer).await;
     lock.release().await;
-    Ok(Completion { epoch: record.epoch, resumed: false, gates: Some(gates), report: Some(report), journal_file: journal_file? })
+    Ok(Completion {
+        epoch: record.epoch,
+        resumed: false,
+        gates: Some(gates),
+        report: Some(report),
+        journal_file: journal_file?,
+    })
 }
 
 /// Refuses to tidy up in a source that does not itself stand where the completion was decided.
@@ -144,7 +166,9 @@ async fn prove(
     let (gates, record) = gates::check(migration, observer).await?;
     let id = intent(migration).await?;
     let Some(record) = record.filter(|_| gates.passed()) else {
-        source.journal_outcome(&migration.actor, id, EntryKind::Refused, COMPLETE, &json!({ "gates": gates })).await?;
+        source
+            .journal_outcome(&migration.actor, id, EntryKind::Refused, COMPLETE, &json!({ "gates": gates }))
+            .await?;
         return Err(Error::Refused(gates));
     };
     let feed = Feed::begin(migration, id).await?;
@@ -153,7 +177,15 @@ async fn prove(
     match decided {
         Ok((report, record)) => Ok((gates, report, record)),
         Err(Error::Refused(refused)) => {
-            source.journal_outcome(&migration.actor, id, EntryKind::Refused, COMPLETE, &json!({ "gates": refused })).await?;
+            source
+                .journal_outcome(
+                    &migration.actor,
+                    id,
+                    EntryKind::Refused,
+                    COMPLETE,
+                    &json!({ "gates": refused }),
+                )
+                .await?;
             Err(Error::Refused(refused))
         }
         Err(error) => Err(error),
@@ -191,13 +223,16 @@ async fn with_feed(
     let mut gates = GateReport::default();
     gates.results.push(verdict);
     let json = json!(report.clone().without_values());
-    source.record_verdict(Epoch(report.epoch.unwrap_or_default()), report.verdict.is_consistent(), &json).await?;
+    source
+        .record_verdict(Epoch(report.epoch.unwrap_or_default()), report.verdict.is_consistent(), &json)
+        .await?;
     if !gates.passed() {
         return Err(Error::Refused(gates));
     }
     let kept = keep(migration, archive, Epoch(record.epoch.0 + 1)).await?;
     observer.note(&format!("the journal is in {kept}"));
-    // Should the feed still read a write of the new epoch, it must not take it for one of a store that lost history.
+    // Should the feed still read a write of the new epoch, it must not take it for one of a store that lost
+    // history.
     source.note_target_epoch(Epoch(record.epoch.0 + 1)).await?;
     let completed = control.complete(record.epoch).await?;
     observer.note("the migration is complete: there is no way back from here");
@@ -213,7 +248,12 @@ async fn keep(migration: &Migration, archive: &dyn Archive, epoch: Epoch) -> Res
 }
 
 /// Whatever is left to do once it is decided. Each part is done already, or is done now.
-async fn tidy(migration: &Migration, record: &TargetRecord, archive: &dyn Archive, observer: &dyn Observer) -> Result<String> {
+async fn tidy(
+    migration: &Migration,
+    record: &TargetRecord,
+    archive: &dyn Archive,
+    observer: &dyn Observer,
+) -> Result<String> {
     let source = &migration.source;
     if let (Some(done), false) = (source.completed().await?, source.has_schema().await?) {
         return Ok(done.journal_file);
@@ -233,7 +273,10 @@ async fn tidy(migration: &Migration, record: &TargetRecord, archive: &dyn Archiv
     let steps = &migration.options.steps;
     let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
     loop {
-        match source.archive(&migration.tables, record.epoch, &migration.actor, &journal_file, steps.lock_timeout).await {
+        match source
+            .archive(&migration.tables, record.epoch, &migration.actor, &journal_file, steps.lock_timeout)
+            .await
+        {
             Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
             done => break done?,
         }

@@ -1,7 +1,8 @@
-//! Taking out of the target what only a migration needs, page by page, at a bounded rate, and resumed where it stopped.
+//! Taking out of the target what only a migration needs, page by page, at a bounded rate, and resumed where
+//! it stopped.
 //!
-//! Only what is older than the completion: tombstones of before it outrank only requests of before it, and those are dead once the
-//! request lifetime is over. A tombstone that an application makes later stays.
+//! Only what is older than the completion: tombstones of before it outrank only requests of before it, and
+//! those are dead once the request lifetime is over. A tombstone that an application makes later stays.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -56,8 +57,8 @@ pub struct Purged {
 /// Purges every table of a migration that is complete.
 ///
 /// # Errors
-/// [`Kind::Refused`] where it is not complete, while a request of before could still arrive, and, for versions, while an application
-/// holds a lease; [`Error::Interrupted`] when cancelled; the target's.
+/// [`Kind::Refused`] where it is not complete, while a request of before could still arrive, and, for
+/// versions, while an application holds a lease; [`Error::Interrupted`] when cancelled; the target's.
 ///
 /// # Cancel safety
 /// Run it again: it goes on with the page where it stopped.
@@ -68,7 +69,8 @@ pub async fn purge(
     cancel: &CancellationToken,
 ) -> Result<Vec<Purged>> {
     let (record, since) = completed(migration).await?;
-    let alive = migration.target.control().instances().await?.into_iter().filter(|row| row.lease_left_ms > 0).count();
+    let alive =
+        migration.target.control().instances().await?.into_iter().filter(|row| row.lease_left_ms > 0).count();
     may_begin(options.what, since, Utc::now(), migration.target.request_lifetime(), alive)?;
     let rate = Rate::new(options.writes_per_s_max);
     let mut purged = Vec::new();
@@ -81,7 +83,9 @@ pub async fn purge(
 async fn completed(migration: &Migration) -> Result<(Epoch, DateTime<Utc>)> {
     records::claim(&migration.source, &migration.target).await?;
     let record = migration.target.control().record().await?;
-    record.and_then(|record| Some((record.epoch, record.completed_at?))).ok_or_else(|| refused("the migration is not complete"))
+    record
+        .and_then(|record| Some((record.epoch, record.completed_at?)))
+        .ok_or_else(|| refused("the migration is not complete"))
 }
 
 fn refused(message: impl Into<String>) -> Error {
@@ -89,7 +93,13 @@ fn refused(message: impl Into<String>) -> Error {
 }
 
 /// Whether it may begin now. Pure.
-fn may_begin(what: Purge, since: DateTime<Utc>, now: DateTime<Utc>, request_lifetime: Duration, alive: usize) -> Result<()> {
+fn may_begin(
+    what: Purge,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+    request_lifetime: Duration,
+    alive: usize,
+) -> Result<()> {
     let lifetime = chrono::Duration::from_std(request_lifetime).unwrap_or(chrono::Duration::MAX);
     let from = since.checked_add_signed(lifetime).unwrap_or(DateTime::<Utc>::MAX_UTC);
     if now < from {
@@ -123,15 +133,21 @@ async fn table(
         Purge::Versions => Version(i64::MAX),
     };
     let cursor = control.purge_cursor(binding.name(), options.what).await?;
-    let mut done = Purged { table: binding.name().to_owned(), looked_at: 0, purged: 0, resumed: cursor.is_some() };
+    let mut done =
+        Purged { table: binding.name().to_owned(), looked_at: 0, purged: 0, resumed: cursor.is_some() };
     let mut start = cursor.map(|key| key.to_attributes());
     loop {
         if cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let page = Backoff::patient().retry(|| target.purge_page(name, options.what, below, start.clone())).await?;
-        let all = page.found.iter().map(|(key, version)| Ok(one(migration, name, options.what, key, *version, rate)));
-        let gone: Vec<bool> = stream::iter(all).try_buffer_unordered(REQUESTS_IN_FLIGHT).try_collect().await?;
+        let page =
+            Backoff::patient().retry(|| target.purge_page(name, options.what, below, start.clone())).await?;
+        let all = page
+            .found
+            .iter()
+            .map(|(key, version)| Ok(one(migration, name, options.what, key, *version, rate)));
+        let gone: Vec<bool> =
+            stream::iter(all).try_buffer_unordered(REQUESTS_IN_FLIGHT).try_collect().await?;
         let gone = gone.into_iter().filter(|gone| *gone).count() as u64;
         (done.looked_at, done.purged) = (done.looked_at + page.looked_at, done.purged + gone);
         progress.looked_at.fetch_add(page.looked_at, Relaxed);
@@ -145,7 +161,14 @@ async fn table(
     }
 }
 
-async fn one(migration: &Migration, name: &str, what: Purge, key: &TargetKey, version: Version, rate: &Rate) -> Result<bool> {
+async fn one(
+    migration: &Migration,
+    name: &str,
+    what: Purge,
+    key: &TargetKey,
+    version: Version,
+    rate: &Rate,
+) -> Result<bool> {
     rate.acquire(1.0).await;
     Ok(Backoff::patient().retry(|| migration.target.purge_one(name, what, key, version)).await?)
 }
@@ -159,7 +182,10 @@ mod tests {
         let (since, lifetime) = (DateTime::UNIX_EPOCH, Duration::from_secs(900));
         let at = |s: i64| since + chrono::Duration::seconds(s);
         let says = |what, now, alive| {
-            may_begin(what, since, now, lifetime, alive).err().map(|error| error.to_string()).unwrap_or_default()
+            may_begin(what, since, now, lifetime, alive)
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
         };
         assert!(says(Purge::Tombstones, at(899), 0).contains("could still arrive"));
         assert_eq!(says(Purge::Tombstones, at(900), 3), "");

@@ -1,4 +1,4 @@
-//! From what is seen to what it means. Pure: it asks nobody, and reads no clock.
+//! From what is seen to what it means. Pure: it asks no store, and reads no clock.
 
 use lockstep_core::{Epoch, Phase};
 use lockstep_postgres::ForeignHolder;
@@ -12,7 +12,8 @@ use super::truth::{self, phase};
 use super::words::{next, safe, state};
 use crate::journal;
 
-/// Age from which something waits because nobody is at it, in seconds. A relay takes a fraction of a second.
+/// Age from which something waits because no process is working on it, in seconds. A relay takes a fraction
+/// of a second.
 pub(super) const WAITS_S: f64 = 60.0;
 
 /// Says what an observation means.
@@ -72,7 +73,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     if writes > 0 && oldest_s > WAITS_S {
         findings.push(Finding::attention(
             format!(
-                "{writes} keys of strict writes wait for {oldest_s:.0} s to be settled: their process died, and nobody sweeps"
+                "{writes} keys from interrupted strict writes have been unresolved for {oldest_s:.0} s: their process died and no sweeper is running"
             ),
             "DynamoDB may show a state of them that was never committed; they count as pending",
             "cargo xtask relay",
@@ -82,14 +83,19 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
         && !verdict.consistent
         && verdict.epoch == epoch.0
     {
-        let (what, next) = ("the newest verdict is NOT consistent", "cargo xtask repair, then cargo xtask validate");
+        let (what, next) =
+            ("the newest verdict is NOT consistent", "cargo xtask repair, then cargo xtask validate");
         findings.push(match phase {
             Phase::HybridRead => Finding::broken(
                 what,
                 "DynamoDB answers reads, and may answer wrong",
                 "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair",
             ),
-            _ => Finding::attention(what, "reads are answered by the truth; the step to HybridRead is refused", next),
+            _ => Finding::attention(
+                what,
+                "reads are answered by the truth; the step to HybridRead is refused",
+                next,
+            ),
         });
     }
     if let Some(epoch) = truth::epoch(seen) {
@@ -97,7 +103,10 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     }
     // While a store has lost history, or the truth is between two stores, a feed would refuse.
     let ours = seen.foreign_control_table.is_none();
-    let feeds = phase == Phase::DynamoOnly && ours && truth::finding(seen).is_none() && seen.histories.losses().is_empty();
+    let feeds = phase == Phase::DynamoOnly
+        && ours
+        && truth::finding(seen).is_none()
+        && seen.histories.losses().is_empty();
     if feeds && seen.at_work.reverse_feed.is_none() {
         findings.push(Finding::attention(
             "no reverse feed runs",
@@ -130,8 +139,14 @@ fn foreign_holder(holder: &ForeignHolder) -> Finding {
     let (pid, role) = (holder.pid, &holder.role);
     Finding::broken(
         format!("PostgreSQL backend {pid} of role {role} holds a lock of Lockstep, and is none of ours"),
-        if holder.barrier { "every write to the tables waits for it" } else { "no command that needs this lock can begin" },
-        format!("end it with SELECT pg_terminate_backend({pid}), and take CONNECT from roles that need it not"),
+        if holder.barrier {
+            "every write to the tables waits for it"
+        } else {
+            "no command that needs this lock can begin"
+        },
+        format!(
+            "end it with SELECT pg_terminate_backend({pid}), and take CONNECT from roles that need it not"
+        ),
     )
 }
 
@@ -175,7 +190,9 @@ fn open_step(seen: &Observation, name: &str, by: &str) -> Option<Finding> {
 
 fn instances(seen: &Observation, epoch: Epoch, findings: &mut Vec<Finding>) {
     use lockstep_core::InstanceState;
-    for row in seen.instances.iter().filter(|row| row.state == InstanceState::Live && !row.has_acknowledged(epoch)) {
+    for row in
+        seen.instances.iter().filter(|row| row.state == InstanceState::Live && !row.has_acknowledged(epoch))
+    {
         let finding = if row.lease_left_ms > 0 {
             Finding::attention(
                 format!("{} has not acknowledged epoch {epoch} yet", row.title()),
@@ -200,16 +217,21 @@ fn after_the_end(seen: &Observation) -> Option<Finding> {
     let done = seen.completed.as_ref().is_some_and(|completed| completed.epoch == record.epoch.0);
     let finding = Finding::broken(
         "DynamoDB says that the migration is complete, and this PostgreSQL knows nothing of it",
-        "it is another database, or one that was restored to before the migration; nobody reads its tables any more",
+        "it is another database, or one that was restored to before the migration; no application reads its tables any more",
         "check source.url. Applications need nothing of it",
     );
     Some(match (done, seen.left.is_empty()) {
         (false, _) => finding,
-        (true, true) => {
-            Finding::attention("the migration is complete", "nothing of it is left in PostgreSQL but its record", "nothing")
-        }
+        (true, true) => Finding::attention(
+            "the migration is complete",
+            "nothing of it is left in PostgreSQL but its record",
+            "nothing",
+        ),
         (true, false) => {
-            let left = format!("{}: there until dropped, behind a guard that refuses every write", seen.left.join(", "));
+            let left = format!(
+                "{}: there until dropped, behind a guard that refuses every write",
+                seen.left.join(", ")
+            );
             Finding::attention("the migration is complete", left, "nothing")
         }
     })

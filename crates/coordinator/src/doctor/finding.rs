@@ -52,7 +52,11 @@ impl Finding {
         Self { severity: Severity::Broken, table: None, what, means, next, remedy: None }
     }
 
-    pub(super) fn attention(what: impl Into<String>, means: impl Into<String>, next: impl Into<String>) -> Self {
+    pub(super) fn attention(
+        what: impl Into<String>,
+        means: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
         Self { severity: Severity::Attention, ..Self::broken(what, means, next) }
     }
 

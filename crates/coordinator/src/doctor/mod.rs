@@ -1,8 +1,9 @@
 //! The doctor: says in plain words what state a migration is in, what is safe to do, and what to run next.
 //!
-//! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state` can do), `finding`
-//! (what a finding is), `examine` (from observations to findings; pure), `table` (of one table), `history` (its part about lost history), `truth` (what
-//! the two control records say together), `words` (state, safety, what comes next).
+//! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state`
+//! can do), `finding` (what a finding is), `examine` (from observations to findings; pure), `table` (of one
+//! table), `history` (its part about lost history), `truth` (what the two control records say together),
+//! `words` (state, safety, what comes next).
 
 mod examine;
 mod finding;

@@ -35,7 +35,8 @@ pub struct Observation {
     pub foreign_holders: Vec<lockstep_postgres::ForeignHolder>,
     /// Steps without an outcome.
     pub open_steps: Vec<Entry>,
-    /// Whether a step among them, which moves the truth, came so far that DynamoDB may have been written as the truth.
+    /// Whether a step among them, which moves the truth, came so far that DynamoDB may have been written as
+    /// the truth.
     pub target_written: bool,
     /// Open intents of strict writes, and the age of the oldest in seconds.
     pub open_writes: (i64, f64),
@@ -106,7 +107,7 @@ pub struct TableSeen {
     pub ranges: (u64, u64),
     /// Pending keys, and the age of the oldest in seconds.
     pub pending: (i64, f64),
-    /// Dead letters, and how many nobody has acknowledged.
+    /// Dead letters, and how many are not acknowledged.
     pub dead_letters: (i64, i64),
     /// Whether a cold load was broken off, or a request of it could still arrive.
     pub cold_open: bool,

@@ -64,7 +64,8 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     }
     if control.phase == Phase::DynamoOnly {
         seen.newest_target_epoch = source.newest_target_epoch().await?;
-        let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx("asking for ids", error))?;
+        let mut connection =
+            source.pool().acquire().await.map_err(|error| StoreError::of_sqlx("asking for ids", error))?;
         seen.ids_set_back = set_back(&mut connection, &target.control(), tables).await.unwrap_or_default();
     }
     let verdict = source.latest_verdict().await?;
@@ -92,7 +93,16 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
         CaptureState::Broken(how) => CaptureSeen::Broken(how),
     };
     if let Some(state) = source.table_state(name).await? {
-        let TableState { relation, fingerprint, layout, target_name, planned_at, cold_open, cold_unsafe_until, .. } = state;
+        let TableState {
+            relation,
+            fingerprint,
+            layout,
+            target_name,
+            planned_at,
+            cold_open,
+            cold_unsafe_until,
+            ..
+        } = state;
         if relation != seen.relation {
             seen.capture = CaptureSeen::Elsewhere(relation);
         }

@@ -10,7 +10,8 @@ use super::finding::Finding;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Remedy {
-    /// Make DynamoDB's control record and its id counters anew. Before steps are settled: the record decides how.
+    /// Recreate DynamoDB's control record and its id counters. Before steps are settled: the record decides
+    /// how.
     RemakeControl,
     /// Finish or undo what a dead coordinator left open.
     SettleSteps,
@@ -19,7 +20,8 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
-    /// Take a source table as it is now for the one that was captured, in DynamoOnly, where nothing is copied from it.
+    /// Take a source table as it is now for the one that was captured, in DynamoOnly, where nothing is copied
+    /// from it.
     TakeShape {
         /// The table.
         table: String,
@@ -29,17 +31,20 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
-    /// Make PostgreSQL say DynamoOnly again, after it was set back, and take everything that DynamoDB holds for news.
+    /// Make PostgreSQL say DynamoOnly again, after it was set back, and take everything that DynamoDB holds
+    /// for news.
     FollowTarget,
     /// Read the whole target into the source.
     ReverseBackfill,
-    /// Begin a new epoch above everything that the target has seen, in DualWrite at most, and take the present history for the right one.
+    /// Begin a new epoch above everything that the target has seen, in DualWrite at most, and take the
+    /// present history for the right one.
     RaiseEpoch,
     /// Copy history, which knows what is there already.
     Backfill,
     /// Compare both stores whole, and bring DynamoDB to what PostgreSQL says.
     Compare,
-    /// Compare both stores whole, and only list what differs: what DynamoDB has more may be the only copy of what PostgreSQL forgot.
+    /// Compare both stores whole, and only list what differs: what DynamoDB has more may be the only copy of
+    /// what PostgreSQL forgot.
     List,
 }
 
@@ -51,7 +56,7 @@ impl fmt::Display for Remedy {
             Self::TakeShape { table } => write!(f, "take the source table of {table} as it is now for the one that was captured"),
             Self::AdoptTarget { table } => write!(f, "take the target table of {table} that is there now for the one in use (it is made if it is missing)"),
             Self::RemakeControl => f.write_str(
-                "make DynamoDB's control record anew, in an epoch above all that it has counted, with ids far above all that were handed out, \
+                "recreate DynamoDB's control record, in an epoch above all that it has counted, with ids far above all that were handed out, \
                  when every lease that was lost with it is over",
             ),
             Self::FollowTarget => f.write_str("make PostgreSQL say DynamoOnly again, and take everything that DynamoDB has had since for news"),
@@ -72,7 +77,8 @@ impl fmt::Display for Remedy {
 /// What to do about findings, in order, each once.
 pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
     let mut plan: Vec<Remedy> = findings.iter().filter_map(|finding| finding.remedy.clone()).collect();
-    // Whatever was off or lost, what was concluded before is no longer true; a new epoch ends every verdict of the one before.
+    // Whatever was off or lost, what was concluded before is no longer true; a new epoch ends every verdict
+    // of the one before.
     if plan.iter().any(|remedy| matches!(remedy, Remedy::Recapture { .. } | Remedy::AdoptTarget { .. })) {
         plan.extend([Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare]);
     } else if plan.contains(&Remedy::RaiseEpoch) {
@@ -82,7 +88,9 @@ pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
         plan.push(Remedy::ReverseBackfill);
     }
     // Where the source forgot something, it is not for us to say that it is right.
-    if findings.iter().any(|finding| finding.remedy == Some(Remedy::RaiseEpoch)) && plan.contains(&Remedy::Compare) {
+    if findings.iter().any(|finding| finding.remedy == Some(Remedy::RaiseEpoch))
+        && plan.contains(&Remedy::Compare)
+    {
         plan.retain(|remedy| *remedy != Remedy::Compare);
         plan.push(Remedy::List);
     }

@@ -31,7 +31,9 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
     if let TargetSeen::Unknown(error) = &table.target {
         let means = match phase {
             Phase::DynamoOnly => "nothing can be read or written until it answers; nothing is lost",
-            Phase::HybridRead => "reads are answered by PostgreSQL; strict writes fail and leave nothing, others are deferred",
+            Phase::HybridRead => {
+                "reads are answered by PostgreSQL; strict writes fail and leave nothing, others are deferred"
+            }
             _ => "writes go on and are deferred",
         };
         add(Finding::broken(
@@ -50,7 +52,7 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
                 "what was changed meanwhile is unknown to everybody: DynamoDB may have older states, or rows that are deleted",
                 "install the triggers again, and compare both stores whole",
             );
-            // The schema first: with a column that nobody knows, installing again would bless it.
+            // The schema first: with an unknown column, installing again would bless it.
             add(if table.fingerprint_changed || !table.hidden.is_empty() || phase == Phase::DynamoOnly {
                 broken
             } else {
@@ -82,7 +84,10 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
     }
     if let Some(adopted) = &table.adopted_another {
         add(Finding::broken(
-            format!("this migration writes to DynamoDB table {adopted}, and {} is configured", table.target_name),
+            format!(
+                "this migration writes to DynamoDB table {adopted}, and {} is configured",
+                table.target_name
+            ),
             "nothing is moved until they agree",
             format!("set tables.{name}.target back"),
         ));
@@ -109,7 +114,11 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
 fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     if !table.hidden.is_empty() {
         add(Finding::broken(
-            format!("not every row of {} can be seen, or is captured: {}", table.relation, table.hidden.join("; ")),
+            format!(
+                "not every row of {} can be seen, or is captured: {}",
+                table.relation,
+                table.hidden.join("; ")
+            ),
             "a row that cannot be seen would be taken for a deleted one, so backfill, relay, comparisons and steps stop; what \
              applications write is captured all the same",
             "undo it, or run with a role that sees every row: docs/runbook.md, \"Source tables\"",
@@ -138,7 +147,9 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
     let (keys, oldest_s) = table.pending;
     if keys > 0 && oldest_s > WAITS_S && phase != Phase::PostgresOnly {
         add(Finding::attention(
-            format!("{keys} changes wait for delivery, the oldest for {oldest_s:.0} s: no relay seems to be at work"),
+            format!(
+                "{keys} changes wait for delivery, the oldest for {oldest_s:.0} s: no relay seems to be at work"
+            ),
             "nothing is lost; DynamoDB is that far behind",
             "cargo xtask relay",
         ));
@@ -150,11 +161,15 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
                 "DynamoDB has them, and PostgreSQL lacks them or has what they were before: a step back and `complete` are refused",
             ),
             _ => (
-                "rows cannot be held by DynamoDB, and nobody has looked at them",
+                "rows cannot be held by DynamoDB, and no operator has acknowledged them",
                 "they are in PostgreSQL only; the step to HybridRead is refused",
             ),
         };
-        add(Finding::attention(format!("{} {what}", table.dead_letters.1), means, "cargo xtask dead-letters"));
+        add(Finding::attention(
+            format!("{} {what}", table.dead_letters.1),
+            means,
+            "cargo xtask dead-letters",
+        ));
     }
     if table.cold_open && seen.at_work.coordinator.is_none() {
         add(Finding::attention(

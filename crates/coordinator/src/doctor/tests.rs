@@ -42,12 +42,25 @@ fn with_table(phase: Phase, table: TableSeen) -> Observation {
 
 fn open(step: &str) -> Entry {
     let (kind, detail) = ("intent".to_owned(), serde_json::json!({}));
-    Entry { id: 1, at: DateTime::UNIX_EPOCH, actor: "the dead".to_owned(), kind, intent: None, step: step.to_owned(), detail }
+    Entry {
+        id: 1,
+        at: DateTime::UNIX_EPOCH,
+        actor: "the dead".to_owned(),
+        kind,
+        intent: None,
+        step: step.to_owned(),
+        detail,
+    }
 }
 
 fn lost(phase: Phase, now: i64, found: Found) -> Observation {
     let server = Some("7/1".to_owned());
-    let source = SourceHistory { known_server: server.clone(), server, known_version: Version(1), version: Version(now) };
+    let source = SourceHistory {
+        known_server: server.clone(),
+        server,
+        known_version: Version(1),
+        version: Version(now),
+    };
     let known = KnownMarks { marking: 3, marked: 3 };
     let name = "payments".to_owned();
     let of_table = TableHistory { name: name.clone(), target_name: name, known, known_id: None, found };
@@ -66,7 +79,12 @@ fn check(seen: &Observation, sound: bool, says: &[&str], remedies: &[Remedy]) ->
     }
     assert_eq!(plan(&said.findings), remedies);
     assert!(!said.next.is_empty(), "it always says what to run");
-    assert_eq!(said.next.iter().any(|next| next.contains("repair --state")), !remedies.is_empty(), "{:?}", said.next);
+    assert_eq!(
+        said.next.iter().any(|next| next.contains("repair --state")),
+        !remedies.is_empty(),
+        "{:?}",
+        said.next
+    );
     said
 }
 
@@ -74,7 +92,11 @@ fn check(seen: &Observation, sound: bool, says: &[&str], remedies: &[Remedy]) ->
 fn a_migration_without_faults_is_sound_in_every_phase_and_what_comes_next_is_said() {
     for phase in Phase::ALL {
         let said = check(&seen(phase), true, &[], &[]);
-        assert!(said.state.contains(phase.name()) && said.state.contains("Nothing is wrong"), "{}", said.state);
+        assert!(
+            said.state.contains(phase.name()) && said.state.contains("Nothing is wrong"),
+            "{}",
+            said.state
+        );
     }
     let never = Observation { tables: vec![TableSeen::default()], ..Observation::default() };
     assert!(check(&never, true, &[], &[]).state.contains("never installed"));
@@ -82,8 +104,12 @@ fn a_migration_without_faults_is_sound_in_every_phase_and_what_comes_next_is_sai
 
 #[test]
 fn a_source_that_is_away_or_is_another_one_is_said_so() {
-    let away =
-        Observation { source_error: Some("refused".to_owned()), installed: false, control: None, ..seen(Phase::DualWrite) };
+    let away = Observation {
+        source_error: Some("refused".to_owned()),
+        installed: false,
+        control: None,
+        ..seen(Phase::DualWrite)
+    };
     check(&away, false, &["PostgreSQL does not answer"], &[]);
     let another = Observation { installed: false, control: None, ..seen(Phase::DualWrite) };
     check(&another, false, &["was written by a migration"], &[]);
@@ -99,11 +125,17 @@ fn a_target_that_is_away_is_no_loss() {
 
 #[test]
 fn a_source_that_lost_history_is_outranked_and_what_differs_is_only_listed() {
-    let mark = lockstep_dynamo::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let mark = lockstep_dynamo::HistoryMark {
+        number: 3,
+        version: Version(9),
+        server: None,
+        at: DateTime::UNIX_EPOCH,
+    };
     let found = Found::There { id: None, mark: Some(mark) };
     let remedies = [Remedy::RaiseEpoch, Remedy::List];
     check(&lost(Phase::DualWrite, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
-    let said = check(&lost(Phase::HybridRead, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
+    let said =
+        check(&lost(Phase::HybridRead, 5, found.clone()), false, &["PostgreSQL was set back"], &remedies);
     assert!(said.safe.iter().any(|safe| safe.contains("NOT safe")), "{:?}", said.safe);
     // There the source is not the truth, and no epoch of it outranks anything.
     let follows = [Remedy::FollowTarget, Remedy::ReverseBackfill];
@@ -114,19 +146,35 @@ fn a_source_that_lost_history_is_outranked_and_what_differs_is_only_listed() {
 #[test]
 fn a_target_that_lost_history_is_filled_and_compared_unless_it_was_the_truth() {
     let table = || "payments".to_owned();
-    let remedies = [Remedy::AdoptTarget { table: table() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare];
+    let remedies =
+        [Remedy::AdoptTarget { table: table() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare];
     check(&lost(Phase::HybridRead, 5, Found::Gone), false, &["is gone"], &remedies);
-    check(&lost(Phase::DualWrite, 5, Found::There { id: None, mark: None }), false, &["was set back"], &remedies);
+    check(
+        &lost(Phase::DualWrite, 5, Found::There { id: None, mark: None }),
+        false,
+        &["was set back"],
+        &remedies,
+    );
     check(&lost(Phase::DynamoOnly, 5, Found::Gone), false, &["is gone"], &[]);
 }
 
 #[test]
 fn triggers_that_were_off_are_put_back_unless_the_columns_are_unknown() {
     let broken = TableSeen { capture: CaptureSeen::Broken("dropped".to_owned()), ..table() };
-    let remedies = [Remedy::Recapture { table: "payments".to_owned() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare];
+    let remedies = [
+        Remedy::Recapture { table: "payments".to_owned() },
+        Remedy::RaiseEpoch,
+        Remedy::Backfill,
+        Remedy::Compare,
+    ];
     check(&with_table(Phase::HybridRead, broken.clone()), false, &["not all captured"], &remedies);
     let and_changed = TableSeen { fingerprint_changed: true, ..broken };
-    check(&with_table(Phase::DualWrite, and_changed), false, &["not all captured", "columns or the key"], &[]);
+    check(
+        &with_table(Phase::DualWrite, and_changed),
+        false,
+        &["not all captured", "columns or the key"],
+        &[],
+    );
     let elsewhere = TableSeen { capture: CaptureSeen::Elsewhere("public.paid".to_owned()), ..table() };
     check(&with_table(Phase::DualWrite, elsewhere), false, &["installed on public.paid"], &[]);
 }
@@ -142,10 +190,20 @@ fn the_record_of_another_migration_is_told_of_and_nothing_is_proposed() {
 
 #[test]
 fn where_the_source_lost_something_as_well_nothing_of_the_target_is_overwritten_unasked() {
-    let mark = lockstep_dynamo::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let mark = lockstep_dynamo::HistoryMark {
+        number: 3,
+        version: Version(9),
+        server: None,
+        at: DateTime::UNIX_EPOCH,
+    };
     let mut both = lost(Phase::DualWrite, 5, Found::There { id: None, mark: Some(mark) });
     both.tables[0].capture = CaptureSeen::Broken("dropped".to_owned());
-    let remedies = [Remedy::Recapture { table: "payments".to_owned() }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::List];
+    let remedies = [
+        Remedy::Recapture { table: "payments".to_owned() },
+        Remedy::RaiseEpoch,
+        Remedy::Backfill,
+        Remedy::List,
+    ];
     check(&both, false, &["set back", "not all captured"], &remedies);
 }
 
@@ -167,7 +225,8 @@ fn what_was_left_open_is_under_way_dead_or_to_be_run_again() {
 #[test]
 fn what_waits_is_named_with_the_command_that_serves_it() {
     let waits = TableSeen { pending: (3, 120.0), dead_letters: (2, 1), cold_open: true, ..table() };
-    let said = check(&with_table(Phase::DualWrite, waits), true, &["no relay", "cannot be held", "cold load"], &[]);
+    let said =
+        check(&with_table(Phase::DualWrite, waits), true, &["no relay", "cannot be held", "cold load"], &[]);
     for command in ["relay", "dead-letters", "backfill"] {
         assert!(said.next.iter().any(|next| next.contains(command)), "{command} in {:?}", said.next);
     }
@@ -191,7 +250,12 @@ fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_mor
     check(&with(Phase::HybridRead, record(Phase::HybridRead, 6)), false, &["contradict"], &raises);
     check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 3)), false, &["contradict"], &[]);
     check(&with(Phase::HybridRead, record(Phase::HybridRead, 3)), true, &[], &[]);
-    check(&with(Phase::DynamoOnly, record(Phase::HybridRead, 5)), false, &["was not told"], &[Remedy::SettleSteps]);
+    check(
+        &with(Phase::DynamoOnly, record(Phase::HybridRead, 5)),
+        false,
+        &["was not told"],
+        &[Remedy::SettleSteps],
+    );
     check(&with(Phase::DynamoOnly, None), false, &["the control table was lost"], &[Remedy::RemakeControl]);
     let remembers = |newest, ids: &[&str]| Observation {
         newest_target_epoch: Some(Epoch(newest)),
@@ -200,10 +264,16 @@ fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_mor
     };
     check(&remembers(5, &[]), true, &[], &[]);
     check(&remembers(6, &[]), false, &["epoch 6 has been there"], &[Remedy::RemakeControl]);
-    let said = check(&remembers(4, &["payments"]), false, &["ids of payments that are in use"], &[Remedy::RemakeControl]);
+    let said = check(
+        &remembers(4, &["payments"]),
+        false,
+        &["ids of payments that are in use"],
+        &[Remedy::RemakeControl],
+    );
     assert!(said.safe[0].contains("NOT safe"), "{:?}", said.safe);
     let at_work = AtWork { coordinator: Some(7), reverse_feed: Some(8) };
-    let moving = Observation { open_steps: vec![open("change phase")], at_work, ..with(Phase::DynamoOnly, None) };
+    let moving =
+        Observation { open_steps: vec![open("change phase")], at_work, ..with(Phase::DynamoOnly, None) };
     check(&moving, true, &["is under way"], &[]);
 }
 
@@ -219,10 +289,16 @@ fn a_control_table_that_was_lost_under_a_dead_step_is_made_anew_before_the_step_
     let both = [Remedy::RemakeControl, Remedy::SettleSteps];
     let said = check(&dead(true, None), false, &["the control table was lost", "it died"], &both);
     assert!(said.safe[0].contains("NOT safe"), "{:?}", said.safe);
-    check(&dead(true, record(Phase::DynamoOnly, 3)), false, &["the control table was lost", "it died"], &both);
-    let set_back = Observation { newest_target_epoch: Some(Epoch(6)), ..dead(true, record(Phase::DynamoOnly, 4)) };
+    check(
+        &dead(true, record(Phase::DynamoOnly, 3)),
+        false,
+        &["the control table was lost", "it died"],
+        &both,
+    );
+    let set_back =
+        Observation { newest_target_epoch: Some(Epoch(6)), ..dead(true, record(Phase::DynamoOnly, 4)) };
     check(&set_back, false, &["epoch 6 has been there", "it died"], &both);
-    // Decided and not copied yet: nobody has written there.
+    // Decided and not copied yet: no application has written there.
     check(&dead(false, None), false, &["it died"], &[Remedy::SettleSteps]);
     check(&dead(true, record(Phase::DynamoOnly, 4)), false, &["it died"], &[Remedy::SettleSteps]);
     check(&dead(true, record(Phase::HybridRead, 5)), false, &["it died"], &[Remedy::SettleSteps]);
@@ -232,19 +308,30 @@ fn a_control_table_that_was_lost_under_a_dead_step_is_made_anew_before_the_step_
 
 #[test]
 fn a_source_that_was_set_back_before_dynamo_only_is_judged_by_what_dynamodb_says() {
-    let mark = lockstep_dynamo::HistoryMark { number: 3, version: Version(9), server: None, at: DateTime::UNIX_EPOCH };
+    let mark = lockstep_dynamo::HistoryMark {
+        number: 3,
+        version: Version(9),
+        server: None,
+        at: DateTime::UNIX_EPOCH,
+    };
     let lost = lost(Phase::HybridRead, 5, Found::There { id: None, mark: Some(mark) });
     let lost = Observation { target_record: record(Phase::DynamoOnly, 6), ..lost };
-    let said = check(&lost, false, &["contradict", "PostgreSQL was set back"], &[Remedy::FollowTarget, Remedy::ReverseBackfill]);
+    let said = check(
+        &lost,
+        false,
+        &["contradict", "PostgreSQL was set back"],
+        &[Remedy::FollowTarget, Remedy::ReverseBackfill],
+    );
     assert!(!said.safe.iter().any(|safe| safe.contains("PostgreSQL is the truth")), "{:?}", said.safe);
 }
 
 #[test]
 fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
-    let target_record =
-        record(Phase::DynamoOnly, 5).map(|record| TargetRecord { completed_at: Some(DateTime::UNIX_EPOCH), ..record });
+    let target_record = record(Phase::DynamoOnly, 5)
+        .map(|record| TargetRecord { completed_at: Some(DateTime::UNIX_EPOCH), ..record });
     // Its marks are gone already, and that is no loss.
-    let tidying = Observation { target_record, ..lost(Phase::DynamoOnly, 5, Found::There { id: None, mark: None }) };
+    let tidying =
+        Observation { target_record, ..lost(Phase::DynamoOnly, 5, Found::There { id: None, mark: None }) };
     let said = check(&tidying, true, &["PostgreSQL still has"], &[]);
     assert!(said.state.starts_with("Complete since") && said.next[0].contains("complete"), "{said:?}");
     let completed = Completed {
@@ -255,10 +342,12 @@ fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
     };
     let tables = vec![TableSeen::default()];
     let left = vec!["public.payments".to_owned()];
-    let over = Observation { target_record, completed: Some(completed), left, tables, ..Observation::default() };
+    let over =
+        Observation { target_record, completed: Some(completed), left, tables, ..Observation::default() };
     let said = check(&over, true, &["the migration is complete"], &[]);
     assert!(said.state.starts_with("Complete since") && said.next[0].contains("cleanup"), "{said:?}");
-    let dropped = check(&Observation { left: Vec::new(), ..over.clone() }, true, &["the migration is complete"], &[]);
+    let dropped =
+        check(&Observation { left: Vec::new(), ..over.clone() }, true, &["the migration is complete"], &[]);
     assert_eq!(dropped.next, ["nothing has to be done"]);
     check(&Observation { completed: None, ..over }, false, &["knows nothing of it"], &[]);
 }

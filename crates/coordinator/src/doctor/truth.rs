@@ -50,14 +50,14 @@ pub(super) fn finding(seen: &Observation) -> Option<Finding> {
             Finding::broken(
                 "PostgreSQL says DynamoOnly, writes were let go on there, and DynamoDB has no control record of it: the control table was lost",
                 "applications cannot know the phase, and write nothing; what they wrote is in the target tables",
-                "do not restore it from a backup, which knows nothing of ids that were handed out since: it is made anew",
+                "do not restore it from a backup, which knows nothing of ids that were handed out since: it is created again",
             )
             .mended_by(Remedy::RemakeControl),
         ),
         Truth::ToSource(..) => Some(
             Finding::broken(
                 "DynamoDB says that the truth went back to PostgreSQL, and PostgreSQL was not told",
-                "nobody can write until it is; nothing is lost",
+                "no application can write until it is; nothing is lost",
                 "any command that steps finishes it; so does cargo xtask repair --state --apply",
             )
             .mended_by(Remedy::SettleSteps),
@@ -89,8 +89,9 @@ fn lost(epoch: Epoch, record: TargetRecord) -> Finding {
         );
     }
     if record.holds_truth() {
-        let means = "PostgreSQL was set back to before DynamoOnly, and would take writes that nobody reads. DynamoDB is the truth and has lost nothing";
-        let next = "let nobody start an application before this is mended: PostgreSQL is made to follow DynamoDB again";
+        let means = "PostgreSQL was set back to before DynamoOnly, and would take writes that no application reads. DynamoDB is the truth and has lost nothing";
+        let next =
+            "do not start an application before this is mended: PostgreSQL is made to follow DynamoDB again";
         return Finding::broken(what, means, next).mended_by(Remedy::FollowTarget);
     }
     let means = "PostgreSQL was set back to before the truth came back to it: it is the truth, and what it forgot is lost to it";

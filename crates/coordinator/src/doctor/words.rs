@@ -43,11 +43,18 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
     match (seen.control, phase(seen)) {
         (None, Phase::PostgresOnly) => {}
         (_, Phase::DynamoOnly) if remedies.contains(&Remedy::RemakeControl) => {
-            safe.push("Applications are NOT safe to run before this is mended: an id could be handed out twice.".to_owned());
+            safe.push(
+                "Applications are NOT safe to run before this is mended: an id could be handed out twice."
+                    .to_owned(),
+            );
         }
-        (_, Phase::DynamoOnly) => safe.push("Applications may go on: what they write is kept in DynamoDB.".to_owned()),
+        (_, Phase::DynamoOnly) => {
+            safe.push("Applications may go on: what they write is kept in DynamoDB.".to_owned())
+        }
         (_, phase) => {
-            safe.push("Applications may go on writing: PostgreSQL is the truth and takes every write.".to_owned());
+            safe.push(
+                "Applications may go on writing: PostgreSQL is the truth and takes every write.".to_owned(),
+            );
             let doubtful = remedies.iter().any(|remedy| *remedy != Remedy::SettleSteps);
             if phase == Phase::HybridRead && doubtful {
                 safe.push("Reads from DynamoDB are NOT safe: they may show what PostgreSQL does not have. `repair --state --apply` sends them to PostgreSQL first.".to_owned());
@@ -70,7 +77,8 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
 /// What to run, in this order.
 pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]) -> Vec<String> {
     let mut next: Vec<String> = Vec::new();
-    let unmended = findings.iter().filter(|finding| finding.severity == Severity::Broken && finding.remedy.is_none());
+    let unmended =
+        findings.iter().filter(|finding| finding.severity == Severity::Broken && finding.remedy.is_none());
     next.extend(unmended.map(|finding| finding.next.clone()));
     if !remedies.is_empty() {
         next.push("cargo xtask repair --state (lists what it would do), then with --apply".to_owned());
@@ -79,7 +87,9 @@ pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]
         next.push("cargo xtask repair: look at each finding; what is only in DynamoDB may be what PostgreSQL forgot. `repair --take-target` brings it back, `repair --apply` lets PostgreSQL stand".to_owned());
     }
     if remedies.contains(&Remedy::RaiseEpoch) {
-        next.push("cargo xtask relay beside it; then cargo xtask validate, and cargo xtask advance".to_owned());
+        next.push(
+            "cargo xtask relay beside it; then cargo xtask validate, and cargo xtask advance".to_owned(),
+        );
     }
     next.extend(
         findings

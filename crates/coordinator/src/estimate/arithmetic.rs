@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::{Mean, PlanOptions, TableFacts};
 
-/// Write units a second that a new on-demand table takes at once (Developer Guide, "On-demand capacity mode").
+/// Write units a second that a new on-demand table takes at once (Developer Guide, "On-demand capacity
+/// mode").
 pub(super) const NEW_TABLE_UNITS_PER_S: f64 = 4_000.0;
 /// Write units a second that an account's default quota grants one table.
 pub(super) const TABLE_QUOTA_UNITS_PER_S: f64 = 40_000.0;
@@ -75,7 +76,11 @@ fn band(tables: &[TableFacts], of: impl Fn(&TableFacts) -> f64) -> f64 {
 }
 
 /// Every load path, with `limit` the configured write units a second of all tables, if any.
-pub(super) fn load_paths(tables: &[TableFacts], prices: &PlanOptions, limit: Option<u64>) -> Vec<LoadPathEstimate> {
+pub(super) fn load_paths(
+    tables: &[TableFacts],
+    prices: &PlanOptions,
+    limit: Option<u64>,
+) -> Vec<LoadPathEstimate> {
     let units = Mean {
         value: sum(tables, |t| t.rows * t.sample.units.value),
         plus_minus: band(tables, |t| t.rows * t.sample.units.plus_minus),
@@ -84,8 +89,11 @@ pub(super) fn load_paths(tables: &[TableFacts], prices: &PlanOptions, limit: Opt
         value: sum(tables, |t| t.rows * t.sample.item_bytes.value),
         plus_minus: band(tables, |t| t.rows * t.sample.item_bytes.plus_minus),
     };
-    // Tables are copied beside each other, so the slowest decides; an index takes what its table takes, beside it.
-    let slowest = |rate: f64| tables.iter().map(|t| t.rows * t.sample.table_units.value / rate / 3_600.0).fold(0.0, f64::max);
+    // Tables are copied beside each other, so the slowest decides; an index takes what its table takes,
+    // beside it.
+    let slowest = |rate: f64| {
+        tables.iter().map(|t| t.rows * t.sample.table_units.value / rate / 3_600.0).fold(0.0, f64::max)
+    };
     let scaled = |mean: Mean, by: f64| Mean { value: mean.value * by, plus_minus: mean.plus_minus * by };
     vec![
         LoadPathEstimate {
@@ -137,7 +145,12 @@ pub(super) fn phases(tables: &[TableFacts], prices: &PlanOptions, canary_percent
         of(Some(Phase::DualWrite), delivered, 0.0, 0.0),
         of(Some(Phase::HybridRead), delivered, reads * canary_percent / 100.0, 0.0),
         // Conditions on unique values and the mark of the write make a write of the truth a transaction.
-        of(Some(Phase::DynamoOnly), alone + sum(tables, |t| t.writes_per_s * t.sample.table_units.value), reads, streams),
+        of(
+            Some(Phase::DynamoOnly),
+            alone + sum(tables, |t| t.writes_per_s * t.sample.table_units.value),
+            reads,
+            streams,
+        ),
         of(None, alone, reads, 0.0),
     ]
 }

@@ -31,7 +31,10 @@ fn a_thousand_million_rows_of_three_units_cost_what_the_price_list_says() {
     assert_eq!(guarded.write_units, Mean { value: 3e9, plus_minus: 5e8 });
     assert_eq!(guarded.index_units, 2e9);
     assert!((guarded.usd.value - 1_875.0).abs() < 1e-6, "{guarded:?}");
-    assert!((guarded.hours_new_table - 69.44).abs() < 0.01 && (guarded.hours_at_quota - 6.944).abs() < 0.001, "{guarded:?}");
+    assert!(
+        (guarded.hours_new_table - 69.44).abs() < 0.01 && (guarded.hours_at_quota - 6.944).abs() < 0.001,
+        "{guarded:?}"
+    );
     assert!((guarded.hours_at_limit.expect("a limit is set") - 83.33).abs() < 0.01, "{guarded:?}");
     let import = &paths[1];
     assert!((import.usd.value - 150.0).abs() < 1e-9, "{import:?}");
@@ -46,8 +49,9 @@ fn bands_of_unlike_tables_add_up_as_squares() {
 
 #[test]
 fn transactions_double_the_tables_share_and_not_that_of_its_indexes() {
-    let of =
-        |coordinated_percent| phases(&[table(0.0, 100.0)], &PlanOptions { coordinated_percent, ..PlanOptions::default() }, 50.0);
+    let of = |coordinated_percent| {
+        phases(&[table(0.0, 100.0)], &PlanOptions { coordinated_percent, ..PlanOptions::default() }, 50.0)
+    };
     assert_eq!(of(0.0)[0].write_units_per_s, 300.0);
     assert_eq!(of(100.0)[0].write_units_per_s, 400.0);
     assert_eq!(of(50.0)[0].write_units_per_s, 350.0);

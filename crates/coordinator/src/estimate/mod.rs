@@ -73,7 +73,11 @@ pub struct Assumptions {
 ///
 /// # Cancel safety
 /// It only reads.
-pub async fn estimate(source: &Source, tables: &[TableBinding], assumptions: &Assumptions) -> Result<Estimate> {
+pub async fn estimate(
+    source: &Source,
+    tables: &[TableBinding],
+    assumptions: &Assumptions,
+) -> Result<Estimate> {
     let options = &assumptions.options;
     let mut facts = Vec::new();
     for binding in tables {
@@ -95,7 +99,8 @@ async fn facts_of(source: &Source, binding: &TableBinding, sample_rows: usize) -
     let described = source.describe(binding).await?;
     let parts = source.some_rows(binding, sample_rows).await?;
     let sample = sample::look(&binding.table, parts.iter().flat_map(|part| part.tuples()));
-    // A table that was never analysed has no estimate; if the sample had room for more rows, it has all of them.
+    // A table that was never analysed has no estimate; if the sample had room for more rows, it has all of
+    // them.
     let rows = if described.rows_estimate > 0 {
         described.rows_estimate
     } else {
@@ -131,7 +136,8 @@ fn warnings(facts: &TableFacts) -> Vec<String> {
         ));
     }
     for largest in sample.largest.iter().filter(|_| sample.rows >= SAMPLE_ROWS_MIN) {
-        let place = if largest.of == "table" { "the table".to_owned() } else { format!("index {}", largest.of) };
+        let place =
+            if largest.of == "table" { "the table".to_owned() } else { format!("index {}", largest.of) };
         let hot = units_per_s * largest.share;
         if hot > PARTITION_UNITS_PER_S {
             told.push(format!(

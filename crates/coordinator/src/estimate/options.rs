@@ -1,4 +1,5 @@
-//! What DynamoDB asks for, in US dollars. PlanOptions differ by region and change: the configuration sets them.
+//! What DynamoDB asks for, in US dollars. PlanOptions differ by region and change: the configuration sets
+//! them.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +21,13 @@ pub struct PlanOptions {
     pub as_of: String,
     /// Where they were read.
     pub read_at: String,
-    /// What PostgreSQL costs a month today: instance, storage, input and output. 0: not known, and nothing is compared.
+    /// What PostgreSQL costs a month today: instance, storage, input and output. 0: not known, and nothing is
+    /// compared.
     pub source_month_usd: f64,
     /// By how many percent of that the bill is to fall.
     pub saving_goal_percent: f64,
-    /// Share of writes that are made in coordinated operations, in percent: DynamoDB counts a transaction twice.
+    /// Share of writes that are made in coordinated operations, in percent: DynamoDB counts a transaction
+    /// twice.
     pub coordinated_percent: f64,
     /// Rows looked at in each of three parts of a table.
     pub sample_rows: usize,

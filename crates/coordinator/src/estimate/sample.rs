@@ -10,7 +10,8 @@ use serde::Serialize;
 pub struct Mean {
     /// The mean.
     pub value: f64,
-    /// Nineteen times of twenty the mean over all rows is not further away than this, for rows chosen at random.
+    /// Nineteen times of twenty the mean over all rows is not further away than this, for rows chosen at
+    /// random.
     pub plus_minus: f64,
 }
 
@@ -67,8 +68,9 @@ pub struct ItemSample {
 pub(super) fn look<'a>(table: &TableHandle, tuples: impl Iterator<Item = &'a [u8]>) -> ItemSample {
     let indexes = table.target().indexes;
     let (mut bytes, mut of_table, mut of_all) = (Moments::default(), Moments::default(), Moments::default());
-    let names: Vec<(String, &str)> =
-        std::iter::once(("table".to_owned(), PK)).chain(indexes.iter().map(|i| (i.name.to_owned(), i.partition.name))).collect();
+    let names: Vec<(String, &str)> = std::iter::once(("table".to_owned(), PK))
+        .chain(indexes.iter().map(|i| (i.name.to_owned(), i.partition.name)))
+        .collect();
     let mut partitions: Vec<HashMap<String, usize>> = vec![HashMap::new(); names.len()];
     let (mut rows, mut unholdable) = (0, 0);
     for tuple in tuples {

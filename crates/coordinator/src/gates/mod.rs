@@ -5,4 +5,5 @@ mod readiness;
 mod source_tables;
 
 pub(crate) use preflight::preflight;
+pub use readiness::ready;
 pub(crate) use readiness::{readiness, state_is_whole};

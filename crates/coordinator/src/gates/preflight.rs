@@ -52,7 +52,11 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
     let source_table = match migration.source.describe(binding).await {
         Ok(found) => found,
         Err(e) if e.kind == Kind::Misconfigured => {
-            return Ok(vec![GateResult::fail("source table", e.message, "check tables.*.source and the database in source.url")]);
+            return Ok(vec![GateResult::fail(
+                "source table",
+                e.message,
+                "check tables.*.source and the database in source.url",
+            )]);
         }
         Err(e) => return Err(e.into()),
     };
@@ -80,14 +84,18 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
             "put the setting back: rows already written have their keys by it",
         ));
         gates.push(match migration.source.capture_state(binding).await? {
-            CaptureState::Broken(how) => {
-                GateResult::fail("capture", how, "changes may be unknown: run `doctor`, which says how to mend it")
-            }
+            CaptureState::Broken(how) => GateResult::fail(
+                "capture",
+                how,
+                "changes may be unknown: run `doctor`, which says how to mend it",
+            ),
             CaptureState::On => GateResult::pass("capture", "on"),
             CaptureState::Absent => GateResult::pass("capture", "to be installed"),
         });
     }
-    let adopted = state.as_ref().and_then(|state| state.target_name.as_deref().map(|name| (name, state.target_id.as_deref())));
+    let adopted = state
+        .as_ref()
+        .and_then(|state| state.target_name.as_deref().map(|name| (name, state.target_id.as_deref())));
     gates.extend(target_gates(migration, binding, adopted).await?);
     Ok(gates)
 }
@@ -95,13 +103,21 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
 fn source_gates(table: &SourceTable, binding: &TableBinding) -> Vec<GateResult> {
     let mismatches = table.mismatches(binding);
     let matches = if mismatches.is_empty() {
-        GateResult::pass("source table", format!("{} has {} columns as expected", binding.relation, table.columns.len()))
+        GateResult::pass(
+            "source table",
+            format!("{} has {} columns as expected", binding.relation, table.columns.len()),
+        )
     } else {
-        GateResult::fail("source table", mismatches.join("; "), "change the table or its crate so that they agree")
+        GateResult::fail(
+            "source table",
+            mismatches.join("; "),
+            "change the table or its crate so that they agree",
+        )
     };
     let dependents = table.dependents.iter().map(|d| format!("{} {}", d.kind, d.name)).collect::<Vec<_>>();
     let found = if dependents.is_empty() { "nothing".to_owned() } else { dependents.join(", ") };
-    // Listed, not refused: up to HybridRead the source is written as before, so nothing that hangs on it breaks.
+    // Listed, not refused: up to HybridRead the source is written as before, so nothing that hangs on it
+    // breaks.
     vec![matches, GateResult::pass("what depends on it", found)]
 }
 
@@ -116,14 +132,24 @@ async fn target_gates(
         && known != name
     {
         let next = format!("set tables.{}.target back", binding.name());
-        return Ok(vec![GateResult::fail("target table", format!("this migration writes to {known}, not to {name}"), next)]);
+        return Ok(vec![GateResult::fail(
+            "target table",
+            format!("this migration writes to {known}, not to {name}"),
+            next,
+        )]);
     }
     let there = match Backoff::brief().retry(|| migration.target.describe(name, &schema)).await? {
         TableStanding::Missing if adopted.is_some() => {
             let next = "run `doctor`, which says how to mend it";
-            return Ok(vec![GateResult::fail("target table", format!("{name} is gone, with all that was written to it"), next)]);
+            return Ok(vec![GateResult::fail(
+                "target table",
+                format!("{name} is gone, with all that was written to it"),
+                next,
+            )]);
         }
-        TableStanding::Missing => return Ok(vec![GateResult::pass("target table", format!("{name} will be created"))]),
+        TableStanding::Missing => {
+            return Ok(vec![GateResult::pass("target table", format!("{name} will be created"))]);
+        }
         TableStanding::There(there) => there,
     };
     let mut gates = vec![if there.mismatches.is_empty() {
@@ -143,7 +169,8 @@ async fn target_gates(
     ));
     let next = format!("empty {name}, or choose another name with tables.{}.target", binding.name());
     match adopted {
-        // Items of another migration may carry higher versions than ours: they would win against newer states.
+        // Items of another migration may carry higher versions than ours: they would win against newer
+        // states.
         None => {
             let empty = Backoff::brief().retry(|| migration.target.is_empty(name)).await?;
             let found = if empty { "empty" } else { "it holds items that this migration did not write" };
@@ -151,7 +178,11 @@ async fn target_gates(
         }
         Some((_, id)) => {
             let same = id.is_none() || there.id.is_none() || there.id.as_deref() == id;
-            let found = if same { "the table this migration wrote to" } else { "a table of that name was created anew" };
+            let found = if same {
+                "the table this migration wrote to"
+            } else {
+                "a table of that name was created again"
+            };
             let next_same = "what was written may be gone: run `doctor`, which says how to mend it";
             gates.push(GateResult::check("target is the one in use", same, found, next_same));
             let foreign = Backoff::brief().retry(|| migration.target.has_foreign_items(name)).await?;

@@ -7,7 +7,7 @@ use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
 use chrono::{DateTime, Utc};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::feed_alarm::closed;
 use crate::journal::REPAIR_STATE;
 use crate::options::Migration;
@@ -33,8 +33,12 @@ pub(crate) async fn readiness(
         return Ok(gates.report);
     }
     if to < from {
-        // Going back is always right: PostgreSQL is the truth, capture stays on, and the target only stops being read.
-        gates.add(GateResult::pass("way back", "PostgreSQL is the truth and capture stays on; no new backfill will be needed"));
+        // Going back is always right: PostgreSQL is the truth, capture stays on, and the target only stops
+        // being read.
+        gates.add(GateResult::pass(
+            "way back",
+            "PostgreSQL is the truth and capture stays on; no new backfill will be needed",
+        ));
         return Ok(gates.report);
     }
     let preflight = super::preflight(migration, observer).await?;
@@ -68,6 +72,11 @@ pub(crate) async fn readiness(
             for gate in frozen_source(migration, binding).await? {
                 gates.add(gate.of(binding.name()));
             }
+            if !migration.target.is_emulator()
+                && let Some(missing) = migration.target.protection(&binding.target_name).await?.missing()
+            {
+                observer.note(&format!("WARNING: {} is to be the truth, and {missing}", binding.target_name));
+            }
         }
         let detail = "DynamoOnly → HybridRead through the reverse feed, which is begun and seen through before the step";
         gates.add(GateResult::pass("way back", detail));
@@ -75,13 +84,35 @@ pub(crate) async fn readiness(
     Ok(gates.report)
 }
 
+/// What a step to `to` would be asked now, without taking it. What a step tries out by writing is not among
+/// it.
+///
+/// # Errors
+/// [`Error::NotAdjacent`]; the stores'.
+pub async fn ready(migration: &Migration, to: Phase) -> Result<GateReport> {
+    let control = migration.source.control().await?;
+    if control.phase.next() != Some(to) && control.phase.previous() != Some(to) {
+        return Err(Error::NotAdjacent { from: control.phase, to });
+    }
+    readiness(migration, control.phase, to, control.epoch, &()).await
+}
+
 /// What must hold of the source before it is frozen.
 async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
     let current = is_current(migration, binding).await?;
-    let detail = if current { "they know DynamoOnly" } else { "those of an older Lockstep would let raw writers through" };
-    let triggers =
-        GateResult::check("triggers are of this version", current, detail, "run `backfill`, which brings them up to date");
-    // A row that refers to one of ours is refused until the feed has brought ours, and holds up its deletion after.
+    let detail = if current {
+        "they know DynamoOnly"
+    } else {
+        "those of an older Lockstep would let raw writers through"
+    };
+    let triggers = GateResult::check(
+        "triggers are of this version",
+        current,
+        detail,
+        "run `backfill`, which brings them up to date",
+    );
+    // A row that refers to one of ours is refused until the feed has brought ours, and holds up its deletion
+    // after.
     let depending = migration.source.describe(binding).await?.dependents;
     let ours = |name: &str| {
         let of_table = |table: &TableBinding| {
@@ -91,14 +122,18 @@ async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<
         };
         migration.tables.iter().any(of_table)
     };
-    let inbound: Vec<&str> =
-        depending.iter().filter(|d| d.kind == "foreign key" && !ours(&d.name)).map(|d| d.name.as_str()).collect();
+    let inbound: Vec<&str> = depending
+        .iter()
+        .filter(|d| d.kind == "foreign key" && !ours(&d.name))
+        .map(|d| d.name.as_str())
+        .collect();
     let detail = if inbound.is_empty() { "none".to_owned() } else { inbound.join(", ") };
     let next = "drop these constraints first: PostgreSQL follows a moment behind in DynamoOnly, so they would refuse rows";
     Ok(vec![triggers, GateResult::check("foreign keys from other tables", inbound.is_empty(), detail, next)])
 }
 
-/// Without the record nobody can say who still has a lease to write there, nor which ids were handed out: a step back over a lost one
+/// Without the record it is unknown which instance still has a lease to write there, nor which ids were
+/// handed out: a step back over a lost one
 /// would have to take the phase, the leases and the counters for what they were never seen to be.
 async fn control_table(migration: &Migration) -> Result<GateResult> {
     let (source, control) = (&migration.source, migration.target.control());
@@ -106,7 +141,8 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
     let wrong = match (truth(&now, record.as_ref()), record) {
         (Truth::InTarget, Some(record)) => {
             let doing = "asking for ids";
-            let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(doing, error))?;
+            let mut connection =
+                source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(doing, error))?;
             let behind = set_back(&mut connection, &control, &migration.tables).await?;
             let how = how_set_back(&record, source.newest_target_epoch().await?, &behind);
             how.map(|how| format!("it was set back: {how}"))
@@ -115,15 +151,26 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
     };
     let next = "run `doctor`, then `repair --state`";
     let ok = "its record is the newest, and its ids are free";
-    Ok(GateResult::check("DynamoDB's control table", wrong.is_none(), wrong.unwrap_or_else(|| ok.to_owned()), next))
+    Ok(GateResult::check(
+        "DynamoDB's control table",
+        wrong.is_none(),
+        wrong.unwrap_or_else(|| ok.to_owned()),
+        next,
+    ))
 }
 
 /// What must hold before the truth goes back. How far the feed is, is seen later.
 async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
     let captured = migration.source.capture_state(binding).await?;
     let next = "end this migration; changes would not be known after the step";
-    let mut gates = vec![GateResult::check("capture is on", captured == CaptureState::On, format!("{captured:?}"), next)];
-    let captured = migration.source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+    let mut gates =
+        vec![GateResult::check("capture is on", captured == CaptureState::On, format!("{captured:?}"), next)];
+    let captured = migration
+        .source
+        .table_state(binding.name())
+        .await?
+        .map(|state| state.fingerprint)
+        .unwrap_or_default();
     gates.push(super::source_tables::is_captured(&captured, &migration.source.fingerprint(binding).await?));
     let standing = migration.source.reverse_standing(binding.name()).await?;
     gates.push(match standing.as_ref().map(closed) {
@@ -138,7 +185,8 @@ async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<Gat
     let ranges = migration.source.ranges(table).await?;
     let state = migration.source.table_state(table).await?;
     let planned = state.as_ref().is_some_and(|state| state.planned_at.is_some());
-    let windowed = state.as_ref().is_some_and(|state| state.window_start.is_some() || state.window_end.is_some());
+    let windowed =
+        state.as_ref().is_some_and(|state| state.window_start.is_some() || state.window_end.is_some());
     let open = ranges.iter().filter(|range| !range.done).count();
     let detail = match (planned, open) {
         (false, _) => "never started".to_owned(),
@@ -148,7 +196,11 @@ async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<Gat
     let done = planned && open == 0;
     if done && windowed && to >= Phase::HybridRead {
         let next = "run `backfill --restart` without a window";
-        return Ok(GateResult::fail("backfill", "only a window of days was backfilled; reads would miss the rest", next));
+        return Ok(GateResult::fail(
+            "backfill",
+            "only a window of days was backfilled; reads would miss the rest",
+            next,
+        ));
     }
     Ok(GateResult::check("backfill", done, detail, "run `backfill`"))
 }
@@ -158,7 +210,12 @@ async fn drained(migration: &Migration, table: &str) -> Result<GateResult> {
     let steps = &migration.options.steps;
     let passed = lag.keys <= steps.pending_keys_max && lag.oldest_s <= steps.pending_age_max.as_secs_f64();
     let detail = format!("{} keys pending, the oldest for {:.1} s", lag.keys, lag.oldest_s);
-    Ok(GateResult::check("pending set is drained", passed, detail, "run `relay` beside the application until the lag is small"))
+    Ok(GateResult::check(
+        "pending set is drained",
+        passed,
+        detail,
+        "run `relay` beside the application until the lag is small",
+    ))
 }
 
 async fn no_dead_letters(migration: &Migration, table: &str) -> Result<GateResult> {
@@ -174,26 +231,40 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
     let Some(verdict) = migration.source.latest_verdict().await? else {
         return Ok(GateResult::fail(name, "nothing has been validated yet", "run `validate`"));
     };
-    let windowed = ["window_start", "window_end"].iter().any(|bound| verdict.report.get(bound).is_some_and(|at| !at.is_null()));
+    let windowed = ["window_start", "window_end"]
+        .iter()
+        .any(|bound| verdict.report.get(bound).is_some_and(|at| !at.is_null()));
     if windowed {
-        return Ok(GateResult::fail(name, "the newest verdict is of a window of days only", "run `validate` without a window"));
+        return Ok(GateResult::fail(
+            name,
+            "the newest verdict is of a window of days only",
+            "run `validate` without a window",
+        ));
     }
-    let not_in_it: Vec<&str> =
-        migration.tables.iter().map(|binding| binding.name()).filter(|name| !is_of(&verdict.report, name)).collect();
+    let not_in_it: Vec<&str> = migration
+        .tables
+        .iter()
+        .map(|binding| binding.name())
+        .filter(|name| !is_of(&verdict.report, name))
+        .collect();
     if verdict.consistent && !not_in_it.is_empty() {
         // It was made before they were part of the migration.
         let detail = format!("the newest verdict says nothing of {}", not_in_it.join(", "));
         return Ok(GateResult::fail(name, detail, "run `validate` with all tables configured"));
     }
     let word = if verdict.consistent { "consistent" } else { "not consistent" };
-    // It speaks as of its oldest reading, and a run that was killed and resumed may have begun long before it ended.
+    // It speaks as of its oldest reading, and a run that was killed and resumed may have begun long before it
+    // ended.
     let as_of = |table: &serde_json::Value| table.get("as_of")?.as_str()?.parse::<DateTime<Utc>>().ok();
     let tables = verdict.report.get("tables").and_then(serde_json::Value::as_array);
     let oldest = tables.into_iter().flatten().filter_map(as_of).min().unwrap_or(verdict.at);
     let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
     let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
     let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
-    let next = format!("run `validate` in this phase; a verdict counts for {} s and within its epoch", age_max.as_secs());
+    let next = format!(
+        "run `validate` in this phase; a verdict counts for {} s and within its epoch",
+        age_max.as_secs()
+    );
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
 }
 

@@ -1,7 +1,8 @@
-//! Whether a source table can be moved whole: every row is seen, and every write of one passes the triggers (I15).
+//! Whether a source table can be moved whole: every row is seen, and every write of one passes the triggers
+//! (I15).
 //!
-//! Asked before anything is installed and again before each step forward. Between, the fingerprint of the table tells backfill,
-//! relay, comparisons and the flip itself; see `shape` in the source.
+//! Asked before anything is installed and again before each step forward. Between, the fingerprint of the
+//! table tells backfill, relay, comparisons and the flip itself; see `shape` in the source.
 
 use lockstep_postgres::{Shape, SourceTable, TableBinding, hides};
 
@@ -10,7 +11,11 @@ use crate::gate::GateResult;
 use crate::options::Migration;
 
 /// The gates of one table.
-pub(super) async fn gates(migration: &Migration, binding: &TableBinding, table: &SourceTable) -> Result<Vec<GateResult>> {
+pub(super) async fn gates(
+    migration: &Migration,
+    binding: &TableBinding,
+    table: &SourceTable,
+) -> Result<Vec<GateResult>> {
     let hidden = hides(&table.fingerprint);
     let mut gates: Vec<GateResult> = hidden.iter().map(|way| seen_by(way)).collect();
     let security = migration.source.row_security(binding).await?;
@@ -18,7 +23,7 @@ pub(super) async fn gates(migration: &Migration, binding: &TableBinding, table: 
         let policies = match &security.policies[..] {
             [] => "every row".to_owned(),
             some => format!(
-                "every row; policy {} does not apply to role {}, and DynamoDB knows no policies: whoever may read the target table \
+                "every row; policy {} does not apply to role {}, and DynamoDB knows no policies: a role that may read the target table \
                  reads all of it",
                 some.join(", "),
                 security.role
@@ -29,7 +34,10 @@ pub(super) async fn gates(migration: &Migration, binding: &TableBinding, table: 
     if security.replication_role != "origin" {
         gates.push(GateResult::fail(
             "triggers of the application fire",
-            format!("the sessions of role {} have session_replication_role = {}", security.role, security.replication_role),
+            format!(
+                "the sessions of role {} have session_replication_role = {}",
+                security.role, security.replication_role
+            ),
             "ALTER ROLE … RESET session_replication_role, in this database too (see \\drds in psql)",
         ));
     }
@@ -41,7 +49,9 @@ const SEEN: &str = "all rows are seen and captured";
 fn seen_by(way: &str) -> GateResult {
     let (kind, sentence) = way.split_once(": ").unwrap_or(("", way));
     let next = match kind {
-        "row security" => "use a role with BYPASSRLS, or the owner of a table without FORCE ROW LEVEL SECURITY",
+        "row security" => {
+            "use a role with BYPASSRLS, or the owner of a table without FORCE ROW LEVEL SECURITY"
+        }
         "inheritance" => "ALTER TABLE … NO INHERIT …, or move the rows into one table first",
         "partition" | "kind" => {
             "move the rows into an ordinary table first: partitioned, foreign and other relations cannot be moved yet"

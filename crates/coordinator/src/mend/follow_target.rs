@@ -1,4 +1,5 @@
-//! DynamoOnly, and PostgreSQL was set back: it is made to say DynamoOnly again, and to take everything that DynamoDB holds.
+//! DynamoOnly, and PostgreSQL was set back: it is made to say DynamoOnly again, and to take everything that
+//! DynamoDB holds.
 
 use lockstep_postgres::{KnownMarks, Source, flip_phase_at_least, read_control, take_exclusive};
 
@@ -17,7 +18,9 @@ pub(super) async fn follow(migration: &Migration) -> Result<()> {
     let steps = &migration.options.steps;
     let histories = history::look(&migration.source, &migration.target, &migration.tables).await?;
     let record = migration.target.control().record().await?.filter(TargetRecord::holds_truth);
-    let record = record.ok_or_else(|| StoreError::target(Kind::Refused, DOING, "DynamoDB does not say that it is the truth"))?;
+    let record = record.ok_or_else(|| {
+        StoreError::target(Kind::Refused, DOING, "DynamoDB does not say that it is the truth")
+    })?;
     let server = migration.source.history().await?;
     steps.while_busy(|| try_follow(migration, &histories, &record, server.as_deref())).await?;
     let detail = json!({ "epoch": record.epoch, "server": server, "lost": histories.losses() });
@@ -35,7 +38,10 @@ async fn try_follow(
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
     let now = read_control(&mut transaction).await?;
     if now.epoch > record.epoch {
-        let message = format!("PostgreSQL is in epoch {}, above DynamoDB's {}: it was not set back", now.epoch, record.epoch);
+        let message = format!(
+            "PostgreSQL is in epoch {}, above DynamoDB's {}: it was not set back",
+            now.epoch, record.epoch
+        );
         return Err(StoreError::source(Kind::Refused, DOING, message));
     }
     for table in &histories.tables {
@@ -43,18 +49,21 @@ async fn try_follow(
             Found::There { mark: Some(mark), .. } => mark.number,
             _ => table.known.marked,
         };
-        let marks = KnownMarks { marking: table.known.marking.max(found), marked: found.min(table.known.marked) };
+        let marks =
+            KnownMarks { marking: table.known.marking.max(found), marked: found.min(table.known.marked) };
         Source::accept_marks(&mut transaction, &table.name, marks).await?;
     }
     Source::accept_history(&mut transaction, server, Epoch::FIRST).await?;
     if now.phase != Phase::DynamoOnly {
         let epoch = flip_phase_at_least(&mut transaction, Phase::DynamoOnly, record.epoch).await?;
         if epoch != record.epoch {
-            let message = format!("PostgreSQL would begin epoch {epoch}, and DynamoDB is in {}", record.epoch);
+            let message =
+                format!("PostgreSQL would begin epoch {epoch}, and DynamoDB is in {}", record.epoch);
             return Err(StoreError::source(Kind::Refused, DOING, message));
         }
     }
-    // Whatever was written since the moment that PostgreSQL remembers is news to it, whoever wrote it then.
+    // Whatever was written since the moment that PostgreSQL remembers is news to it, whichever process wrote
+    // it then.
     Source::follow_target(&mut transaction, now.epoch, record.epoch).await?;
     transaction.commit().await.doing(DOING)
 }

@@ -1,9 +1,10 @@
 //! Mending the state of a migration: what the doctor proposes is carried out, under the coordinator's lock.
 //!
-//! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it was. 3. What is still wrong
-//! after a crash is found again by the next run, which goes on under the same entry of the journal; until then no step forward is taken. In
-//! reading order: `remedies` (one function each), `follow_target` and `remake_control` (the largest of them), this file (all of them, then the comparison), `take_target` (the
-//! other way round).
+//! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
+//! was. 3. What is still wrong after a crash is found again by the next run, which goes on under the same
+//! entry of the journal; until then no step forward is taken. In reading order: `remedies` (one function
+//! each), `follow_target` and `remake_control` (the largest of them), this file (all of them, then the
+//! comparison), `take_target` (the other way round).
 
 mod follow_target;
 mod remake_control;
@@ -68,8 +69,8 @@ pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec
     Ok(remedies)
 }
 
-/// Whether it is done again by a run that goes on, although nothing shows any more that it has to be: what it waits for, or
-/// looks at, may still be ahead.
+/// Whether it is done again by a run that goes on, although nothing shows any more that it has to be: what it
+/// waits for, or looks at, may still be ahead.
 fn is_repeated(remedy: &Remedy) -> bool {
     is_long(remedy) || *remedy == Remedy::RemakeControl
 }
@@ -87,7 +88,8 @@ async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
 /// Mends what the doctor finds and can mend, and then copies and compares as far as the plan says.
 ///
 /// # Errors
-/// [`Kind::Busy`] when a coordinator is at work; [`Kind::Refused`] for a state that nobody may decide; the stores'.
+/// [`Kind::Busy`] when a coordinator is at work; [`Kind::Refused`] for a state that only a person may decide;
+/// the stores'.
 ///
 /// # Cancel safety
 /// Run it again.
@@ -130,7 +132,8 @@ pub async fn mend(
         Some((id, _)) => id,
         None => {
             let mut detail = json!(Planned { remedies: remedies.clone() });
-            detail["findings"] = json!(diagnosis.findings.iter().map(|finding| &finding.what).collect::<Vec<_>>());
+            detail["findings"] =
+                json!(diagnosis.findings.iter().map(|finding| &finding.what).collect::<Vec<_>>());
             source.journal_intent(&migration.actor, REPAIR_STATE, &detail).await?
         }
     };
@@ -183,11 +186,12 @@ async fn copy_and_compare(
         mended.backfilled = copied?;
         mended.done.push(Remedy::Backfill);
     }
-    // In PostgresOnly the stores need not hold the same; the step to HybridRead asks for a verdict all the same.
+    // In PostgresOnly the stores need not hold the same; the step to HybridRead asks for a verdict all the
+    // same.
     if !migration.source.control().await?.phase.writes_both() {
         return Ok(());
     }
-    // Nobody may be delivering, so what is pending is not waited for: it is on its way.
+    // No relay may be running, so what is pending is not waited for: it is on its way.
     let options = ValidateOptions { wait_for_pending: false, quality: false, ..options.clone() };
     if remedies.contains(&Remedy::List) {
         observer.note(&Remedy::List.to_string());

@@ -1,9 +1,12 @@
-//! DynamoOnly, and DynamoDB's control table was lost or set back: it is made anew from what PostgreSQL remembers.
+//! DynamoOnly, and DynamoDB's control table was lost or set back: it is created again from what PostgreSQL
+//! remembers.
 //!
-//! Nothing that was written is in it alone. *Phase and epoch*: PostgreSQL is told of each epoch before anybody may write in it.
-//! *Ids*: the reverse feed brings every row that was written, and what was taken and not used yet is passed over. *Places*: a row
-//! without one is found by its index. *Leases* nobody knows any more. 1. An application renews, and the table is lost. 2. The table is
-//! made anew, and the truth goes back to PostgreSQL; no lease is known that would have to be waited for. 3. Under its lease the
+//! Nothing that was written is in it alone. *Phase and epoch*: PostgreSQL is told of each epoch before
+//! anybody may write in it. *Ids*: the reverse feed brings every row that was written, and what was taken and
+//! not used yet is passed over. *Places*: a row without one is found by its index. *Leases* are not known any
+//! more. 1. An application renews, and the table is lost. 2. The table is created again, and the truth goes
+//! back to PostgreSQL; no lease is known that would have to be waited for.
+//! 3. Under its lease the
 //! application writes DynamoDB, and tells its caller that it did. So the longest lease is waited out first.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord};
@@ -17,9 +20,10 @@ use crate::gate::Observer;
 use crate::moving::Feed;
 use crate::options::Migration;
 
-const DOING: &str = "making the control table anew";
+const DOING: &str = "creating the control table again";
 
-/// Makes it anew: first the ids, so that whoever still has a lease takes none that is in use, and the record last.
+/// Creates it again: first the ids, so that an instance that still has a lease takes none that is in use, and
+/// the record last.
 pub(super) async fn remake(migration: &Migration, id: IntentId, observer: &dyn Observer) -> Result<()> {
     let (source, control, steps) = (&migration.source, migration.target.control(), &migration.options.steps);
     if source.control_behind_barrier().await?.phase != Phase::DynamoOnly {
@@ -34,7 +38,10 @@ pub(super) async fn remake(migration: &Migration, id: IntentId, observer: &dyn O
     let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
     seed_identities_again(&mut connection, &control, &migration.tables).await?;
     drop(connection);
-    observer.note(&format!("waiting {} s: every lease that was lost with the table is over then", steps.lease_max.as_secs()));
+    observer.note(&format!(
+        "waiting {} s: every lease that was lost with the table is over then",
+        steps.lease_max.as_secs()
+    ));
     tokio::time::sleep(steps.lease_max).await;
 
     let now = source.control_behind_barrier().await?;
@@ -49,5 +56,7 @@ pub(super) async fn remake(migration: &Migration, id: IntentId, observer: &dyn O
     let epoch = Epoch(newest.0 + 2);
     source.note_target_epoch(epoch).await?;
     control.enter_again(epoch, now.epoch).await?;
-    Ok(source.journal_note(&migration.actor, "make the control table anew", &json!({ "epoch": epoch })).await?)
+    Ok(source
+        .journal_note(&migration.actor, "create the control table again", &json!({ "epoch": epoch }))
+        .await?)
 }

@@ -3,7 +3,9 @@
 use futures::future::try_join_all;
 use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, Version};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{IntentId, KnownMarks, Shape, Source, TableBinding, flip_phase, read_control, take_exclusive};
+use lockstep_postgres::{
+    IntentId, KnownMarks, Shape, Source, TableBinding, flip_phase, read_control, take_exclusive,
+};
 use lockstep_validator::ValidateOptions;
 use serde_json::json;
 
@@ -48,12 +50,14 @@ fn binding<'a>(migration: &'a Migration, table: &str) -> Result<&'a TableBinding
     })
 }
 
-/// Installs the triggers again. From then on everything is captured; the comparison that follows finds what was not.
+/// Installs the triggers again. From then on everything is captured; the comparison that follows finds what
+/// was not.
 async fn recapture(migration: &Migration, binding: &TableBinding) -> Result<()> {
     let source = &migration.source;
     let fingerprint = source.fingerprint(binding).await?;
-    let captured = source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
-    // Values that were rewritten are found by the comparison that follows, as is what nobody captured.
+    let captured =
+        source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+    // Values that were rewritten are found by the comparison that follows, as is what was not captured.
     if Shape::of(&captured, &fingerprint) != Shape::Rewritten {
         require_shape(binding, &captured, &fingerprint)?;
     }
@@ -76,25 +80,36 @@ async fn adopt(migration: &Migration, binding: &TableBinding) -> Result<()> {
     Ok(())
 }
 
-/// Begins a new epoch above everything that the target has seen, and takes the present history for the right one.
+/// Begins a new epoch above everything that the target has seen, and takes the present history for the right
+/// one.
 ///
-/// In DualWrite at most: what the target holds is in doubt, so reads go to the truth until a verdict of the new epoch lets them back.
-/// Whatever is pending is pending under a fresh version from then on. 1. A key was marked at version 7 before the moment that the
-/// source was restored to. 2. In the time that is lost it was delivered at 9. 3. Under its 7 the row of now would be refused.
+/// In DualWrite at most: what the target holds is in doubt, so reads go to the truth until a verdict of the
+/// new epoch lets them back. Whatever is pending is pending under a fresh version from then on. 1. A key was
+/// marked at version 7 before the moment that the source was restored to. 2. In the time that is lost it was
+/// delivered at 9. 3. Under its 7 the row of now would be refused.
 async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn Observer) -> Result<()> {
     let (source, steps) = (&migration.source, &migration.options.steps);
     let histories = history::look(source, &migration.target, &migration.tables).await?;
     let mut highest = Version::HISTORY;
     for table in &histories.tables {
         if let Found::Unknown(why) = &table.found {
-            return Err(StoreError::target(Kind::Unavailable, format!("asking what {} has seen", table.name), why.clone()).into());
+            return Err(StoreError::target(
+                Kind::Unavailable,
+                format!("asking what {} has seen", table.name),
+                why.clone(),
+            )
+            .into());
         }
         if let Found::There { mark: Some(mark), .. } = &table.found {
             highest = highest.max(mark.version);
         }
     }
     for binding in &migration.tables {
-        if histories.tables.iter().any(|table| table.name == binding.name() && !matches!(table.found, Found::Gone)) {
+        if histories
+            .tables
+            .iter()
+            .any(|table| table.name == binding.name() && !matches!(table.found, Found::Gone))
+        {
             observer.note(&format!("looking for the highest version in {}", binding.target_name));
             highest = highest.max(highest_version(migration, binding, options.scan_segments).await?);
         }
@@ -102,14 +117,18 @@ async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn 
     // What DynamoDB's record has counted since the truth was last there.
     let record = migration.target.control().record().await?;
     if record.is_some_and(|record| record.holds_truth()) {
-        return Err(
-            StoreError::target(Kind::Refused, "raising the epoch", "DynamoDB says that it is the truth; run `doctor`").into()
-        );
+        return Err(StoreError::target(
+            Kind::Refused,
+            "raising the epoch",
+            "DynamoDB says that it is the truth; run `doctor`",
+        )
+        .into());
     }
     let counted = record.map_or(Epoch::FIRST, |record| record.epoch);
     let least = Epoch(highest.epoch().max(counted).0 + 1);
     let server = source.history().await?;
-    let (phase, epoch) = steps.while_busy(|| try_raise(migration, &histories, server.as_deref(), least)).await?;
+    let (phase, epoch) =
+        steps.while_busy(|| try_raise(migration, &histories, server.as_deref(), least)).await?;
     let detail = json!({ "phase": phase, "epoch": epoch, "server": server, "highest_version_in_target": highest, "lost": histories.losses() });
     source.journal_note(&migration.actor, "accept history", &detail).await?;
     // As after every flip: readers of the phase before are over when this returns.
@@ -144,7 +163,7 @@ async fn try_raise(
     }
     let phase = now.phase.min(Phase::DualWrite);
     let epoch = flip_phase(&mut transaction, phase).await?;
-    Source::mark_pending_anew(&mut transaction).await?;
+    Source::mark_pending_again(&mut transaction).await?;
     transaction.commit().await.doing(doing)?;
     Ok((phase, epoch))
 }
@@ -155,7 +174,13 @@ async fn highest_version(migration: &Migration, binding: &TableBinding, segments
     let of_segment = |segment| async move {
         let (mut highest, mut start) = (Version::HISTORY, None);
         loop {
-            let page = || migration.target.highest_version_page(&binding.target_name, (segment, segments), start.clone());
+            let page = || {
+                migration.target.highest_version_page(
+                    &binding.target_name,
+                    (segment, segments),
+                    start.clone(),
+                )
+            };
             let (of_page, next) = Backoff::patient().retry(page).await?;
             highest = highest.max(of_page);
             start = next;

@@ -1,4 +1,5 @@
-//! Bringing back what PostgreSQL forgot: the row is made from its item, for each finding that somebody has decided so.
+//! Bringing back what PostgreSQL forgot: the row is made from its item, for each finding that somebody has
+//! decided so.
 
 use lockstep_core::{Error as StoreError, Kind, SourceKey, TargetKey, is_tombstone};
 use lockstep_postgres::{EntryKind, TableBinding};
@@ -22,7 +23,8 @@ pub struct Taken {
     pub left: Vec<String>,
 }
 
-/// Writes the rows of these findings to PostgreSQL as DynamoDB has them. They are captured like any other write.
+/// Writes the rows of these findings to PostgreSQL as DynamoDB has them. They are captured like any other
+/// write.
 ///
 /// # Errors
 /// [`Kind::Refused`] where PostgreSQL is not the truth; [`crate::Error::HistoryLost`]; the stores'.
@@ -32,7 +34,12 @@ pub struct Taken {
 pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Result<Taken> {
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
-        return Err(StoreError::source(Kind::Refused, "taking rows from DynamoDB", format!("not in {phase}")).into());
+        return Err(StoreError::source(
+            Kind::Refused,
+            "taking rows from DynamoDB",
+            format!("not in {phase}"),
+        )
+        .into());
     }
     crate::history::require_kept(migration).await?;
     let mut taken = Taken::default();
@@ -50,7 +57,8 @@ pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Resu
                 taken.left.push(format!("{name}: it has no place in DynamoDB"));
                 continue;
             };
-            let item = migration.target.get(&binding.target_name, &place).await?.filter(|item| !is_tombstone(item));
+            let item =
+                migration.target.get(&binding.target_name, &place).await?.filter(|item| !is_tombstone(item));
             let Some(item) = item else {
                 taken.left.push(format!("{name}: its item is gone by now"));
                 continue;
@@ -70,7 +78,11 @@ pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Resu
     Ok(taken)
 }
 
-async fn place_of(migration: &Migration, binding: &TableBinding, key: &[String]) -> Result<Option<TargetKey>> {
+async fn place_of(
+    migration: &Migration,
+    binding: &TableBinding,
+    key: &[String],
+) -> Result<Option<TargetKey>> {
     let named: Vec<SourceKey> = migration.source.source_keys(binding, &[key.to_vec()]).await?;
     Ok(named.first().and_then(|key| binding.table.target_key(key).ok()))
 }

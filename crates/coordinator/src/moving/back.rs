@@ -1,10 +1,11 @@
 //! DynamoOnly → HybridRead: PostgreSQL is the truth again, and has every write that was made meanwhile.
 //!
-//! In four parts: 1. The reverse feed is seen through, and what came through it is compared, while writers go on. 2. Writes are paused in
-//! DynamoDB's record; no barrier reaches them there, so every instance acknowledges, or its lease is over. 3. The feed is seen
-//! through past the pause, on every shard; nothing was lost; source and target hold the same. 4. The truth moves: decided
-//! in DynamoDB, copied to PostgreSQL, whose sequences of ids are set above the counters first. Until the decision, writes
-//! are let go on when something is not as it must be.
+//! In four parts: 1. The reverse feed is seen through, and what came through it is compared, while writers go
+//! on. 2. Writes are paused in DynamoDB's record; no barrier reaches them there, so every instance
+//! acknowledges, or its lease is over. 3. The feed is seen through past the pause, on every shard; nothing
+//! was lost; source and target hold the same. 4. The truth moves: decided in DynamoDB, copied to PostgreSQL,
+//! whose sequences of ids are set above the counters first. Until the decision, writes are let go on when
+//! something is not as it must be.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord, Writes};
 use lockstep_postgres::IntentId;
@@ -22,7 +23,7 @@ use crate::options::Migration;
 
 const DOING: &str = "moving the truth back to PostgreSQL";
 
-/// Takes the step. After an error whoever called looks at the records, and settles by them.
+/// Takes the step. After an error the caller looks at the records, and settles by them.
 pub(crate) async fn back(migration: &Migration, id: IntentId, observer: &dyn Observer) -> Result<Moved> {
     let feed = Feed::begin(migration, id).await?;
     let moved = with_feed(migration, id, &feed, observer).await;
@@ -30,7 +31,12 @@ pub(crate) async fn back(migration: &Migration, id: IntentId, observer: &dyn Obs
     moved
 }
 
-async fn with_feed(migration: &Migration, id: IntentId, feed: &Feed, observer: &dyn Observer) -> Result<Moved> {
+async fn with_feed(
+    migration: &Migration,
+    id: IntentId,
+    feed: &Feed,
+    observer: &dyn Observer,
+) -> Result<Moved> {
     let (steps, control) = (&migration.options.steps, migration.target.control());
     // All of that again in the pause; what takes long, takes long here.
     feed.see_through(migration, steps.catch_up_max).await?;
@@ -41,7 +47,9 @@ async fn with_feed(migration: &Migration, id: IntentId, feed: &Feed, observer: &
     // Before anybody may write under it: if the pause is given up, writes go on in its epoch.
     migration.source.note_target_epoch(Epoch(open.epoch.0 + 1)).await?;
     let mut pause = Pause::begin(Phase::HybridRead, steps.pause_max);
-    let paused = pause.within("DynamoDB to pause writes", async { Ok(control.pause_writes(open.epoch).await?) }).await?;
+    let paused = pause
+        .within("DynamoDB to pause writes", async { Ok(control.pause_writes(open.epoch).await?) })
+        .await?;
     let instances = stopped(migration, paused, &mut pause, observer).await?;
     if let Some(why) = feed.missing(migration, pause.left()).await? {
         return Err(pause.missed(why));
@@ -67,8 +75,13 @@ async fn open_record(migration: &Migration) -> Result<TargetRecord> {
     })
 }
 
-/// Waits until nobody writes any more, requests under way included.
-async fn stopped(migration: &Migration, paused: Epoch, pause: &mut Pause, observer: &dyn Observer) -> Result<Vec<InstanceWait>> {
+/// Waits until no application writes any more, requests under way included.
+async fn stopped(
+    migration: &Migration,
+    paused: Epoch,
+    pause: &mut Pause,
+    observer: &dyn Observer,
+) -> Result<Vec<InstanceWait>> {
     let leases = Leases::of_both(migration);
     let others = tokio::time::sleep(instances::unregistered(migration.options.steps.phase_lease));
     let both = async { tokio::join!(instances::wait(&leases, paused, observer), others).0 };
@@ -89,7 +102,11 @@ pub(crate) async fn nothing_lost(migration: &Migration) -> Result<()> {
             Some(standing) => feed_alarm::closed(standing),
         };
         if let Some(why) = why {
-            return Err(Error::Store(StoreError::source(Kind::Refused, DOING, format!("{}: {why}", binding.name()))));
+            return Err(Error::Store(StoreError::source(
+                Kind::Refused,
+                DOING,
+                format!("{}: {why}", binding.name()),
+            )));
         }
     }
     Ok(())

@@ -24,7 +24,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Begins a feed before anything that it must not miss, and runs it here where nobody else does.
+    /// Begins a feed before anything that it must not miss, and runs it here where no other process does.
     pub(crate) async fn begin(migration: &Migration, id: IntentId) -> Result<Self> {
         note(migration, id, "begin the reverse feed").await?;
         let mut streams = Vec::with_capacity(migration.tables.len());
@@ -43,8 +43,8 @@ impl Feed {
         Ok(Self { streams, standby, stop: stop.drop_guard() })
     }
 
-    /// Waits until everything that was written before this call has come through, for at most `within`. It also proves
-    /// that the way from the target to the source is open from end to end.
+    /// Waits until everything that was written before this call has come through, for at most `within`. It
+    /// also proves that the way from the target to the source is open from end to end.
     pub(crate) async fn see_through(&self, migration: &Migration, within: Duration) -> Result<()> {
         match self.missing(migration, within).await? {
             None => Ok(()),
@@ -65,8 +65,13 @@ impl Feed {
             return Ok(Some("the reverse feed has ended".to_owned()));
         }
         let missing = drained.into_iter().find(|table| !table.through);
-        Ok(missing
-            .map(|table| format!("the reverse feed is not through after {} ms: {}", table.took_ms, table.waits_for.join("; "))))
+        Ok(missing.map(|table| {
+            format!(
+                "the reverse feed is not through after {} ms: {}",
+                table.took_ms,
+                table.waits_for.join("; ")
+            )
+        }))
     }
 
     /// Stops ours.

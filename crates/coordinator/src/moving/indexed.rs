@@ -1,9 +1,9 @@
 //! Whether the index by primary key shows what was delivered lately.
 //!
-//! In DynamoOnly it is how a row is found of which there is no place yet, and it follows its table without a bound: mostly within
-//! a second, later where it throttles. 1. A row is delivered. 2. The truth moves. 3. It is updated by its id, the index does not
-//! show it yet, and the answer is "no such row"; or it is put under another key, and lives twice. So it is not waited for some
-//! time but looked at, before the pause and in it.
+//! In DynamoOnly it is how a row is found of which there is no place yet, and it follows its table without a
+//! bound: mostly within a second, later where it throttles. 1. A row is delivered. 2. The truth moves. 3. It
+//! is updated by its id, the index does not show it yet, and the answer is "no such row"; or it is put under
+//! another key, and lives twice. So it is not waited for some time but looked at, before the pause and in it.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -17,7 +17,8 @@ use lockstep_postgres::TableBinding;
 use crate::error::{Error, Result};
 use crate::options::Migration;
 
-/// Most keys of a table that are looked at. An index that lags shows none of what is new, so more would tell no more.
+/// Most keys of a table that are looked at. An index that lags shows none of what is new, so more would tell
+/// no more.
 const KEYS_MAX: i64 = 2_000;
 /// Keys that are looked up in one statement.
 const KEYS_AT_ONCE: usize = 200;
@@ -36,7 +37,8 @@ impl Indexed {
         Ok(Self { since: migration.source.note_deliveries().await?, missing: AtomicUsize::new(0) })
     }
 
-    /// Sees, while writers go on, that the indexes keep up with what was delivered since the newest pass of the validator.
+    /// Sees, while writers go on, that the indexes keep up with what was delivered since the newest pass of
+    /// the validator.
     ///
     /// # Errors
     /// [`Kind::Refused`] where they do not `within`; the stores'.
@@ -44,7 +46,8 @@ impl Indexed {
         match tokio::time::timeout(within, self.wait(migration, 0)).await {
             Ok(seen) => seen,
             Err(_) => {
-                let message = format!("{}; everything is as it was. Try again when it has caught up", self.why());
+                let message =
+                    format!("{}; everything is as it was. Try again when it has caught up", self.why());
                 Err(Error::Store(StoreError::target(Kind::Refused, "waiting for the indexes", message)))
             }
         }
@@ -62,7 +65,9 @@ impl Indexed {
 
     fn why(&self) -> String {
         let missing = self.missing.load(SeqCst);
-        format!("the index by primary key does not show {missing} of the rows that were delivered last: it throttles, or lags")
+        format!(
+            "the index by primary key does not show {missing} of the rows that were delivered last: it throttles, or lags"
+        )
     }
 
     async fn wait(&self, migration: &Migration, since: i64) -> Result<()> {
@@ -96,14 +101,20 @@ fn by_primary_key(binding: &TableBinding) -> Option<Index> {
 /// Where a row is, and what it is found by.
 type Place = (lockstep_core::AttributeValue, TargetKey, Vec<String>);
 
-/// Where the rows of these keys are. Those that are gone, that no item can hold, or whose items have expired, are nowhere; those that
-/// are pending again will be noted again.
-async fn places(migration: &Migration, binding: &TableBinding, index: &Index, keys: &[Vec<String>]) -> Result<Vec<Place>> {
+/// Where the rows of these keys are. Those that are gone, that no item can hold, or whose items have expired,
+/// are nowhere; those that are pending again will be noted again.
+async fn places(
+    migration: &Migration,
+    binding: &TableBinding,
+    index: &Index,
+    keys: &[Vec<String>],
+) -> Result<Vec<Place>> {
     let states = migration.source.look_up(binding, keys).await?;
     let now_s = Utc::now().timestamp();
     let settled = states.iter().zip(keys).filter(|(state, _)| state.pending.is_none() && !state.dead_letter);
     let found = settled.filter_map(|(state, literals)| {
-        let (item, _, expires_at_s) = state.with_fields(|fields| binding.table.encode_keyed(fields).ok()).flatten()?;
+        let (item, _, expires_at_s) =
+            state.with_fields(|fields| binding.table.encode_keyed(fields).ok()).flatten()?;
         if expires_at_s.is_some_and(|at_s| at_s <= now_s) {
             return None;
         }
@@ -114,7 +125,12 @@ async fn places(migration: &Migration, binding: &TableBinding, index: &Index, ke
 }
 
 /// Those that the index does not show, and that have not changed meanwhile.
-async fn not_shown(migration: &Migration, binding: &TableBinding, index: &Index, unseen: Vec<Place>) -> Result<Vec<Place>> {
+async fn not_shown(
+    migration: &Migration,
+    binding: &TableBinding,
+    index: &Index,
+    unseen: Vec<Place>,
+) -> Result<Vec<Place>> {
     let look = |place: Place| async move {
         let range = PartitionRange { index: Some(*index), partition: place.0.clone(), from: None, to: None };
         let ask = || migration.target.query_page(&binding.target_name, &range, true, None, None);

@@ -1,7 +1,7 @@
 //! Whether source and target hold the same of every key that came back through the feed.
 //!
-//! Before a pause everything that was taken since the step to DynamoOnly is compared, while writers go on. In the pause only what
-//! was taken since, and what did not agree then: that may have been lag.
+//! Before a pause everything that was taken since the step to DynamoOnly is compared, while writers go on. In
+//! the pause only what was taken since, and what did not agree then: that may have been lag.
 
 use chrono::Utc;
 use futures::stream::{self, TryStreamExt};
@@ -50,7 +50,8 @@ impl Level {
         Ok(Self { tables })
     }
 
-    /// Compares the rest, while nobody writes and the feed is through; says what differs, if anything.
+    /// Compares the rest, while no application writes and the feed is through; says what differs, if
+    /// anything.
     pub(super) async fn settle(self, migration: &Migration) -> Result<Option<String>> {
         for (table, since, unequal) in self.tables {
             let (_, unequal) = compare(migration, &table, Some(&since), unequal).await?;
@@ -96,7 +97,8 @@ async fn compare(
 async fn batches(migration: &Migration, table: &FedTable, taken: Vec<Taken>) -> Result<Vec<Taken>> {
     let pieces: Vec<Vec<Taken>> = taken.chunks(READ_KEYS_MAX).map(<[Taken]>::to_vec).collect();
     let compared = pieces.into_iter().map(|piece| Ok(batch(migration, table, piece)));
-    let found: Vec<Vec<Taken>> = stream::iter(compared).try_buffer_unordered(BATCHES_IN_FLIGHT).try_collect().await?;
+    let found: Vec<Vec<Taken>> =
+        stream::iter(compared).try_buffer_unordered(BATCHES_IN_FLIGHT).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -105,7 +107,7 @@ async fn batch(migration: &Migration, table: &FedTable, taken: Vec<Taken>) -> Re
     let binding = table.binding();
     let places: Vec<_> = taken.iter().filter_map(|taken| key_of_place(&taken.place)).collect();
     let items = migration.target.get_many(&binding.target_name, &places, Backoff::brief()).await?;
-    // A key without a place in the target is nobody's.
+    // A key without a place in the target belongs to no item.
     let keyed: Vec<(Taken, Vec<String>)> = taken
         .into_iter()
         .filter_map(|taken| binding.table.literals_of_key(&taken.key).ok().map(|literals| (taken, literals)))

@@ -1,12 +1,14 @@
-//! Moving the truth: the steps to DynamoOnly and back from it, and finishing or undoing what a crash left of them.
+//! Moving the truth: the steps to DynamoOnly and back from it, and finishing or undoing what a crash left of
+//! them.
 //!
-//! Words: writes are *paused* from the moment the store that is the truth takes none until the one that will be does. A pause
-//! is bounded; when the bound is missed everything is as it was. Each part of a step is noted in the journal before it
-//! begins, and every part can be repeated (I9). What the two records of the truth may say, and what each combination means,
-//! is in `lockstep_core::truth`.
+//! Words: writes are *paused* from the moment the store that is the truth takes none until the one that will
+//! be does. A pause is bounded; when the bound is missed everything is as it was. Each part of a step is
+//! noted in the journal before it begins, and every part can be repeated (I9). What the two records of the
+//! truth may say, and what each combination means, is in `lockstep_core::truth`.
 //!
-//! In reading order: `pause` (the bound), `feed` (a reverse feed while a step needs one), `level` (source and target hold the
-//! same), `indexed` (the target's indexes show what was delivered last), `there` (HybridRead → DynamoOnly), `back` (the other way), `recover` (after a crash, or a reply that was lost).
+//! In reading order: `pause` (the bound), `feed` (a reverse feed while a step needs one), `level` (source and
+//! target hold the same), `indexed` (the target's indexes show what was delivered last), `there` (HybridRead
+//! → DynamoOnly), `back` (the other way), `recover` (after a crash, or a reply that was lost).
 
 mod back;
 mod feed;

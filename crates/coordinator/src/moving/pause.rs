@@ -1,4 +1,4 @@
-//! The time for which nobody writes, and its bound.
+//! The time for which no application writes, and its bound.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,11 @@ impl Pause {
     ///
     /// # Errors
     /// The part's; [`Error::PauseMissed`] when it takes too long. It is dropped then.
-    pub(crate) async fn within<T>(&mut self, what: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn within<T>(
+        &mut self,
+        what: &'static str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let done = tokio::time::timeout(self.left(), work).await;
         let done = done.unwrap_or_else(|_| Err(self.missed(format!("it was still waiting: {what}"))))?;
         self.ended(what);
@@ -95,7 +99,8 @@ mod tests {
     async fn a_part_that_takes_longer_than_is_left_misses_the_bound_and_says_over_what() {
         let mut pause = Pause::begin(Phase::DynamoOnly, Duration::from_millis(20));
         pause.within("a look", async { Ok(()) }).await.expect("in time");
-        let missed = pause.within("the rest", std::future::pending::<Result<()>>()).await.expect_err("too long");
+        let missed =
+            pause.within("the rest", std::future::pending::<Result<()>>()).await.expect_err("too long");
         let told = missed.to_string();
         assert!(told.contains("DynamoOnly") && told.contains("the rest") && told.contains("20 ms"), "{told}");
         let summary = pause.end();

@@ -1,12 +1,14 @@
 //! Settling a step that was broken off: by a crash, a bound that was missed, a reply that was lost.
 //!
-//! The records decide, and the journal says what they may not be. Before writes were let go on in DynamoDB, a step there is undone, for
-//! that needs to wait for nobody; before the decision a step back is undone; everything later is finished.
+//! The records decide, and the journal says what they may not be. Before writes were let go on in DynamoDB, a
+//! step there is undone, for that needs to wait for no instance; before the decision a step back is undone;
+//! everything later is finished.
 //!
-//! Where writes were let go on, DynamoDB may have what nobody else has. 1. A step back dies, and the control table is lost. 2. PostgreSQL
-//! says DynamoOnly, and nothing else says anything, as in a step there that was decided and not copied. 3. Undone as such, the
-//! truth goes back to PostgreSQL, and what the feed has not brought is gone. So that is done only where the journal shows that nobody has
-//! written, and is refused otherwise until the table is made anew.
+//! Where writes were let go on, DynamoDB may have what no other store has. 1. A step back dies, and the
+//! control table is lost. 2. PostgreSQL says DynamoOnly, and nothing else says anything, as in a step there
+//! that was decided and not copied. 3. Undone as such, the truth goes back to PostgreSQL, and what the feed
+//! has not brought is gone. So that is done only where the journal shows that no application has written, and
+//! is refused otherwise until the table is created again.
 
 use lockstep_core::{Control, Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
 use lockstep_postgres::{Entry, IntentId, Source};
@@ -19,7 +21,8 @@ use crate::options::Migration;
 
 use super::{OPEN, STOP, part};
 
-/// So many requests of one dead coordinator can arrive late: a pause, a permission to go on, a decision.
+/// Number of requests of one dead coordinator that can arrive late: a pause, a permission to go on, a
+/// decision.
 const LOOKS_MAX: usize = 4;
 
 /// What to do with a truth that both records say is in DynamoDB.
@@ -37,7 +40,8 @@ enum InTarget {
 
 fn in_target(record: &TargetRecord, written: bool, may_pause: bool) -> InTarget {
     match record.writes {
-        // Each pause after the first is an epoch of its own. A table that was set back may be in the first one again.
+        // Each pause after the first is an epoch of its own. A table that was set back may be in the first
+        // one again.
         Writes::Paused if record.epoch == record.since && !written => InTarget::GoBack,
         Writes::Paused => InTarget::LetGoOn,
         Writes::Open if may_pause => InTarget::OutrunPause,
@@ -45,8 +49,8 @@ fn in_target(record: &TargetRecord, written: bool, may_pause: bool) -> InTarget 
     }
 }
 
-/// Whether DynamoDB may have been written as the truth when the step `id` from `from` was broken off: before a step back it was, and in a
-/// step there it is from the note on that is made before writes are let go on.
+/// Whether DynamoDB may have been written as the truth when the step `id` from `from` was broken off: before
+/// a step back it was, and in a step there it is from the note on that is made before writes are let go on.
 ///
 /// # Errors
 /// The source's.
@@ -54,28 +58,34 @@ pub(crate) async fn may_be_written(source: &Source, id: IntentId, from: Phase) -
     Ok(from == Phase::DynamoOnly || source.was_noted(id, &part(OPEN)).await?)
 }
 
-/// Brings both records to an end of the step `id` from `from`, and says what PostgreSQL's says then. Repeated, it changes nothing more
-/// than once.
+/// Brings both records to an end of the step `id` from `from`, and says what PostgreSQL's says then.
+/// Repeated, it changes nothing more than once.
 ///
 /// # Errors
-/// The stores': then nobody may write, and it is to be repeated. [`Kind::Misconfigured`] where a record was lost.
+/// The stores': then applications may be unable to write, and the caller repeats it. [`Kind::Misconfigured`]
+/// where a record was lost.
 pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
     let (source, control, tables) = (&migration.source, migration.target.control(), &migration.tables);
     // A feed's transaction holds the barrier now and then, and never for long.
     let steps = &migration.options.steps;
     let written = may_be_written(source, id, from).await?;
     for _ in 0..LOOKS_MAX {
-        while let Some(did) = steps.while_busy(|| mend(source, &control, tables, steps.lock_timeout, written)).await? {
+        while let Some(did) =
+            steps.while_busy(|| mend(source, &control, tables, steps.lock_timeout, written)).await?
+        {
             tracing::info!("{did}");
         }
         match look(migration, id, from, written).await {
-            // A request of who is gone has arrived meanwhile: what is to be done is another thing now. Were it a decision, it would
-            // have to be copied first.
-            Err(Error::Store(error)) if error.kind == Kind::Refused => tracing::debug!("looked at again: {error}"),
+            // A request of who is gone has arrived meanwhile: what is to be done is another thing now. Were
+            // it a decision, it would have to be copied first.
+            Err(Error::Store(error)) if error.kind == Kind::Refused => {
+                tracing::debug!("looked at again: {error}")
+            }
             done => return done,
         }
     }
-    let message = "DynamoDB's control record is changed again and again by somebody else; is another Lockstep at work?";
+    let message =
+        "DynamoDB's control record is changed again and again by somebody else; is another Lockstep at work?";
     Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)))
 }
 
@@ -87,7 +97,10 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
         (Truth::InSource, _) => return Ok(now),
         (Truth::InTarget, Some(record)) => record,
         (_, there) => {
-            let message = format!("PostgreSQL says {} in epoch {}, and DynamoDB says {there:?} since", now.phase, now.epoch);
+            let message = format!(
+                "PostgreSQL says {} in epoch {}, and DynamoDB says {there:?} since",
+                now.phase, now.epoch
+            );
             return Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)));
         }
     };
@@ -96,8 +109,9 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
         InTarget::Leave => return Ok(now),
         InTarget::LetGoOn => control.open_writes(record.epoch).await?,
         InTarget::OutrunPause => {
-            // 1. A pause is sent and its sender dies. 2. Writes go on, and the step is called undone. 3. The pause arrives, and
-            // nobody is there to let writes go on. A pause of our own takes away what it starts from.
+            // 1. A pause is sent and its sender dies. 2. Writes go on, and the step is called undone. 3. The
+            //    pause arrives, and
+            // no coordinator is there to let writes go on. A pause of our own takes away what it starts from.
             source.note_target_epoch(Epoch(record.epoch.0 + 1)).await?;
             let paused = control.pause_writes(record.epoch).await?;
             control.open_writes(paused).await?;
@@ -110,22 +124,24 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
     Ok(source.control_behind_barrier().await?)
 }
 
-/// Nobody has written DynamoDB as the truth, so PostgreSQL has everything.
+/// No application has written DynamoDB as the truth, so PostgreSQL has everything.
 async fn copy_back(migration: &Migration) -> Result<()> {
     let steps = &migration.options.steps;
     let (source, control) = (&migration.source, migration.target.control());
-    let copied = steps.while_busy(|| copy_to_source(source, &control, &migration.tables, steps.lock_timeout)).await;
+    let copied =
+        steps.while_busy(|| copy_to_source(source, &control, &migration.tables, steps.lock_timeout)).await;
     Ok(copied.map_err(|error| match error.kind {
         Kind::Busy => {
             let message =
-                "a transaction is open for long (see pg_stat_activity), and nobody can write until the truth is back; try again";
+                "a transaction is open for long (see pg_stat_activity), and no application can write until the truth is back; try again";
             StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message)
         }
         _ => error,
     })?)
 }
 
-/// Whether one of `open` is a step in which DynamoDB may have been written as the truth: its record says so, or was lost.
+/// Whether one of `open` is a step in which DynamoDB may have been written as the truth: its record says so,
+/// or was lost.
 ///
 /// # Errors
 /// The source's.

@@ -1,13 +1,17 @@
 //! HybridRead → DynamoOnly: PostgreSQL stops being written.
 //!
-//! In five parts: 1. The reverse feed is begun, and seen through, so that the way back is open before there is anything to bring back.
-//! 2. The barrier is closed: nobody writes. What is pending is delivered, within the bound. 3. The truth moves: decided in
-//! PostgreSQL, copied to DynamoDB, where writes still wait. 4. Ids are counted on from PostgreSQL's, and every instance has
-//! acknowledged the phase or its lease is over. 5. Writes go on. Until then everything can be undone, because nobody has
-//! written: what takes too long is, and so is what a crash leaves.
+//! In five parts: 1. The reverse feed is begun, and seen through, so that the way back is open before there
+//! is anything to bring back.
+//! 2. The barrier is closed: no application writes. What is pending is delivered, within the bound. 3. The
+//! truth moves: decided in PostgreSQL, copied to DynamoDB, where writes still wait. 4. Ids are counted on
+//! from PostgreSQL's, and every instance has acknowledged the phase or its lease is over. 5. Writes go on.
+//! Until then everything can be undone, because no application has written: what takes too long is, and so is
+//! what a crash leaves.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
-use lockstep_postgres::{CaptureState, IntentId, KeyOrder, SourceTransaction, read_control, take_exclusive};
+use lockstep_postgres::{
+    CaptureState, Contract, IntentId, KeyOrder, SourceTransaction, read_control, take_exclusive,
+};
 use std::time::{Duration, Instant};
 
 use crate::truth::{copy_to_target, flip_to_target, seed_identities};
@@ -26,15 +30,20 @@ use crate::records::{hold_shape, is_current};
 use crate::relay::{RelayUntil, relay_in};
 
 const DOING: &str = "moving the truth to DynamoDB";
-/// So many pending keys are delivered in a pause without being noticed.
-const FEW: i64 = 50;
+/// Number of pending keys that can be delivered inside the pause in a few milliseconds.
+const PENDING_KEYS_IN_PAUSE_MAX: i64 = 50;
 /// How often it is looked at how many there are.
 const LOOK: Duration = Duration::from_millis(50);
 /// They will not become fewer when they have not for so long: writers go on.
 const NO_FEWER: Duration = Duration::from_secs(1);
 
-/// Takes the step. After an error whoever called looks at the records, and settles by them.
-pub(crate) async fn there(migration: &Migration, id: IntentId, intent: &Intent, observer: &dyn Observer) -> Result<Moved> {
+/// Takes the step. After an error the caller looks at the records, and settles by them.
+pub(crate) async fn there(
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    observer: &dyn Observer,
+) -> Result<Moved> {
     note(migration, id, "make the control table").await?;
     migration.target.control().create().await?;
     let feed = Feed::begin(migration, id).await?;
@@ -43,12 +52,18 @@ pub(crate) async fn there(migration: &Migration, id: IntentId, intent: &Intent, 
     moved
 }
 
-async fn with_feed(migration: &Migration, id: IntentId, intent: &Intent, feed: &Feed, observer: &dyn Observer) -> Result<Moved> {
+async fn with_feed(
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    feed: &Feed,
+    observer: &dyn Observer,
+) -> Result<Moved> {
     let steps = &migration.options.steps;
     // A record of an earlier DynamoOnly that is still unread would be taken for news in this one.
     feed.see_through(migration, steps.catch_up_max).await?;
     let indexed = Indexed::begin(migration).await?;
-    // So that little is left to be delivered once nobody writes.
+    // So that little is left to be delivered once no application writes.
     relay_most(migration).await?;
     indexed.approach(migration, steps.catch_up_max).await?;
     note(migration, id, "stop writes and move the truth").await?;
@@ -78,8 +93,8 @@ async fn with_feed(migration: &Migration, id: IntentId, intent: &Intent, feed: &
     Err(Error::BarrierBusy { to: intent.to, tries: steps.lock_tries, lock_timeout_ms })
 }
 
-/// Closes the barrier, empties the pending set behind it, and decides. An error leaves everything as it was, unless the
-/// commit was sent: the record tells.
+/// Closes the barrier, empties the pending set behind it, and decides. An error leaves everything as it was,
+/// unless the commit was sent: the record tells.
 async fn close_and_decide(migration: &Migration, intent: &Intent) -> Result<(Pause, Epoch)> {
     let mut transaction = migration.source.begin(DOING).await?;
     // Writers queue behind who waits for the barrier.
@@ -97,13 +112,19 @@ async fn close_and_decide(migration: &Migration, intent: &Intent) -> Result<(Pau
     Ok((pause, epoch))
 }
 
-/// What must hold at the flip, asked on the connection that holds the barrier: the pool's others may be waiting for it.
+/// What must hold at the flip, asked on the connection that holds the barrier: the pool's others may be
+/// waiting for it.
 async fn check(transaction: &mut SourceTransaction, migration: &Migration, intent: &Intent) -> Result<()> {
     let refused = |kind, message: String| Error::Store(StoreError::source(kind, DOING, message));
     let now = read_control(transaction).await?;
     if now.epoch != intent.epoch_before || now.phase != intent.from {
-        return Err(refused(Kind::Refused, format!("someone else changed the phase to {} meanwhile", now.phase)));
+        return Err(refused(
+            Kind::Refused,
+            format!("someone else changed the phase to {} meanwhile", now.phase),
+        ));
     }
+    // What a process does not know it has not drained: after the flip nothing would ever deliver it (I7).
+    Contract::read(transaction).await?.require_all(&migration.tables)?;
     for binding in &migration.tables {
         let name = binding.name();
         let state = CaptureState::read(transaction, binding).await?;
@@ -115,8 +136,12 @@ async fn check(transaction: &mut SourceTransaction, migration: &Migration, inten
             return Err(refused(Kind::Refused, format!("the triggers of {name} are of an older Lockstep")));
         }
         if migration.source.lag(name).await?.keys > 0 {
-            // An open intent of a strict write that was rolled back: it can only be settled with the barrier open.
-            return Err(refused(Kind::Busy, format!("a strict write of {name} was broken off and is not settled yet")));
+            // An open intent of a strict write that was rolled back: it can only be settled with the barrier
+            // open.
+            return Err(refused(
+                Kind::Busy,
+                format!("a strict write of {name} was broken off and is not settled yet"),
+            ));
         }
         let (_, unacknowledged) = migration.source.count_dead_letters(name).await?;
         if unacknowledged > 0 {
@@ -140,7 +165,7 @@ async fn relay_most(migration: &Migration) -> Result<()> {
             if keys < fewest {
                 (fewest, fewest_at) = (keys, Instant::now());
             }
-            if keys <= FEW {
+            if keys <= PENDING_KEYS_IN_PAUSE_MAX {
                 break;
             }
             tokio::time::sleep(LOOK).await;
@@ -166,7 +191,7 @@ async fn pending(migration: &Migration) -> Result<i64> {
     Ok(keys)
 }
 
-/// From the decision to the first write: nobody writes, so everything can still be undone.
+/// From the decision to the first write: no application writes, so everything can still be undone.
 async fn finish(
     migration: &Migration,
     id: IntentId,
@@ -180,11 +205,13 @@ async fn finish(
         note(migration, id, "tell DynamoDB").await?;
         copy_to_target(source, &control).await?;
         note(migration, id, "count ids on").await?;
-        let mut connection = source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
+        let mut connection =
+            source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(DOING, error))?;
         Ok::<_, Error>(seed_identities(&mut connection, &control, &migration.tables).await?)
     };
-    // What was delivered last may not be in the indexes yet, by which rows without a place are found: it must show, and what was
-    // not noted is given some time. And whoever reads without an instance goes by HybridRead for one lease.
+    // What was delivered last may not be in the indexes yet, by which rows without a place are found: it must
+    // show, and what was not noted is given some time. And a reader without an instance goes by HybridRead
+    // for one lease.
     let others = tokio::time::sleep(steps.index_settle.max(instances::unregistered(steps.phase_lease)));
     let leases = Leases::of_both(migration);
     let waited = async {

@@ -9,7 +9,8 @@ use lockstep_postgres::reverse::{FedTable, Found};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Reads them until told to stop: at once when there are new ones, and every so often those that PostgreSQL refused.
+/// Reads them until told to stop: at once when there are new ones, and every so often those that PostgreSQL
+/// refused.
 pub(super) async fn settle_again(
     source: &Source,
     target: &Target,

@@ -1,8 +1,10 @@
-//! The reverse backfill: the whole target is read into the source, when the stream no longer has what was missed.
+//! The reverse backfill: the whole target is read into the source, when the stream no longer has what was
+//! missed.
 //!
-//! It runs beside the feed and under the same guard, so whichever of them comes second with an older state yields. First every
-//! item: those of any DynamoOnly are upserted. Then every row: where its place holds a tombstone it is deleted; where its place
-//! holds nothing, its item has expired, or was removed by hand, and it is only deleted when that is asked for.
+//! It runs beside the feed and under the same guard, so whichever of them comes second with an older state
+//! yields. First every item: those of any DynamoOnly are upserted. Then every row: where its place holds a
+//! tombstone it is deleted; where its place holds nothing, its item has expired, or was removed by hand, and
+//! it is only deleted when that is asked for.
 
 use chrono::Utc;
 use lockstep_core::{Fields, TargetKey, Version, is_tombstone, place, version_of};
@@ -43,7 +45,7 @@ pub struct ReverseBackfill {
 /// The stores'; [`Error::Interrupted`] when cancelled: run it again.
 ///
 /// # Cancel safety
-/// It may be broken off at any point; it begins anew then.
+/// It may be broken off at any point; it begins again then.
 pub async fn reverse_backfill(
     migration: &Migration,
     binding: &TableBinding,
@@ -52,11 +54,13 @@ pub async fn reverse_backfill(
 ) -> Result<ReverseBackfill> {
     crate::history::require_kept(migration).await?;
     let table = migration.source.fed_table(binding).await?;
-    // The stream first: what is written from here on is in it, and what was written before is in what is read here.
+    // The stream first: what is written from here on is in it, and what was written before is in what is read
+    // here.
     let stream = migration.target.enable_stream(&binding.target_name).await?;
     migration.source.open_reverse(&table, stream.arn()).await?;
     let begun = migration.source.clock().await?;
-    let foreign = migration.source.reverse_standing(binding.name()).await?.map_or(0, |standing| standing.foreign_count);
+    let foreign =
+        migration.source.reverse_standing(binding.name()).await?.map_or(0, |standing| standing.foreign_count);
     let mut done = ReverseBackfill { name: binding.name(), ..ReverseBackfill::default() };
     items(migration, &table, &mut done, cancel).await?;
     rows(migration, &table, delete_absent, &mut done, cancel).await?;
@@ -64,7 +68,12 @@ pub async fn reverse_backfill(
     Ok(done)
 }
 
-async fn items(migration: &Migration, table: &FedTable, done: &mut ReverseBackfill, cancel: &CancellationToken) -> Result<()> {
+async fn items(
+    migration: &Migration,
+    table: &FedTable,
+    done: &mut ReverseBackfill,
+    cancel: &CancellationToken,
+) -> Result<()> {
     let mut start = None;
     loop {
         stop_if(cancel)?;
@@ -109,8 +118,9 @@ async fn rows(
         }
         match last {
             Some(tuple) if read == range.rows_max => {
-                let bound =
-                    binding.bound_of(tuple).map_err(|reason| lockstep_core::Error::unholdable(binding.name(), &reason))?;
+                let bound = binding
+                    .bound_of(tuple)
+                    .map_err(|reason| lockstep_core::Error::unholdable(binding.name(), &reason))?;
                 range.after = Some(bound);
             }
             _ => return Ok(()),

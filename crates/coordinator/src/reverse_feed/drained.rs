@@ -1,13 +1,15 @@
 //! Whether everything that was written before now has come through.
 //!
-//! An answer without records proves nothing: DynamoDB gives such answers in the midst of a shard. So markers are written, and
-//! waited for. 1. A marker is written after every write that matters. 2. Within a shard, records are in the order in which
-//! its partition took the writes. 3. So a shard that has shown a marker of this round has shown everything before it. Which
-//! shard a marker goes to is not ours to choose; markers are spread over the hashes of their keys, and more of them are
-//! written until every shard has shown one, or is closed and was read to its end. A shard that split meanwhile is closed, and
-//! its children have to show one as well; one that is closed and has no child yet is waited for, as its child may be listed late.
+//! An answer without records proves nothing: DynamoDB gives such answers in the midst of a shard. So markers
+//! are written, and waited for. 1. A marker is written after every write that matters. 2. Within a shard,
+//! records are in the order in which its partition took the writes. 3. So a shard that has shown a marker of
+//! this round has shown everything before it. Which shard a marker goes to is not ours to choose; markers are
+//! spread over the hashes of their keys, and more of them are written until every shard has shown one, or is
+//! closed and was read to its end. A shard that split meanwhile is closed, and its children have to show one
+//! as well; one that is closed and has no child yet is waited for, as its child may be listed late.
 //!
-//! Who asks must have made sure that nothing more is written, requests under way included: leases are over or acknowledged.
+//! Who asks must have made sure that nothing more is written, requests under way included: leases are over or
+//! acknowledged.
 
 use std::time::Duration;
 
@@ -27,12 +29,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const MARKERS_EVERY: Duration = Duration::from_millis(500);
 /// Markers of one go: with eight a shard, one of a thousand shards is missed in three goes.
 const MARKERS_PER_SHARD: usize = 8;
-/// Most markers of a round. A shard that none of so many has met holds a single hot key; then the answer is no.
+/// Most markers of a round. A shard that none of this number has met holds a single hot key; then the answer
+/// is no.
 const MARKERS_MAX: u32 = 20_000;
 const REQUESTS_IN_FLIGHT: usize = 64;
 /// How often shards are listed: DynamoDB answers ten such questions a second, for everybody together.
 const LIST_EVERY: Duration = Duration::from_secs(1);
-/// So many markers are taken away at once.
+/// Number of markers that are taken away at once.
 const FEW_MARKERS: u32 = 64;
 
 /// How far the feed of a table is through.
@@ -50,14 +53,15 @@ pub struct Drained {
     pub took_ms: u64,
 }
 
-/// Waits, for at most `within`, until everything that was written to a table before this call has been applied by its feed,
-/// which runs here or elsewhere.
+/// Waits, for at most `within`, until everything that was written to a table before this call has been
+/// applied by its feed, which runs here or elsewhere.
 ///
 /// # Errors
 /// The stores'. That it is not through in time is no error but an answer.
 ///
 /// # Cancel safety
-/// Markers may be left behind; they are tombstones, which every reader passes over, and the next round overwrites them.
+/// Markers may be left behind; they are tombstones, which every reader passes over, and the next round
+/// overwrites them.
 pub async fn drained(migration: &Migration, binding: &TableBinding, within: Duration) -> Result<Drained> {
     let stream = migration.target.enable_stream(&binding.target_name).await?;
     drained_of(migration, binding, &stream, within).await
@@ -89,8 +93,10 @@ pub(crate) async fn drained_of(
             continue;
         }
         if Instant::now() >= ends {
-            let of_shards =
-                missing.shards.iter().map(|shard| format!("shard {shard} has not come so far; does a reverse feed run?"));
+            let of_shards = missing
+                .shards
+                .iter()
+                .map(|shard| format!("shard {shard} has not come so far; does a reverse feed run?"));
             break (false, of_shards.chain(missing.others).collect(), shards.len());
         }
         let due = written_at.is_none_or(|at| at.elapsed() >= MARKERS_EVERY);
@@ -110,7 +116,7 @@ pub(crate) async fn drained_of(
     if markers <= FEW_MARKERS {
         remove(migration, binding, markers).await;
     } else {
-        // Nobody waits for that in a pause.
+        // No writer waits for that in a pause.
         let (migration, binding) = (migration.clone(), binding.clone());
         tokio::spawn(async move { remove(&migration, &binding, markers).await });
     }
@@ -126,14 +132,20 @@ struct Missing {
 }
 
 /// What has not come through yet.
-async fn missing(migration: &Migration, binding: &TableBinding, shards: &[Shard], round: &str) -> Result<Missing> {
+async fn missing(
+    migration: &Migration,
+    binding: &TableBinding,
+    shards: &[Shard],
+    round: &str,
+) -> Result<Missing> {
     let source = &migration.source;
     let read = source.reverse_shards(binding.name()).await?;
     let through = |shard: &&Shard| match read.get(&shard.id) {
         Some((finished, marker)) => *finished || marker.as_deref() == Some(round),
         None => false,
     };
-    let open = shards.iter().filter(|shard| read.get(&shard.id).is_none_or(|(finished, _)| !finished)).count();
+    let open =
+        shards.iter().filter(|shard| read.get(&shard.id).is_none_or(|(finished, _)| !finished)).count();
     let finished = read.iter().filter(|(_, (finished, _))| *finished).map(|(id, _)| id.clone()).collect();
     let mut others: Vec<String> = Vec::new();
     for shard in childless(shards, &finished) {
@@ -149,8 +161,13 @@ async fn missing(migration: &Migration, binding: &TableBinding, shards: &[Shard]
     Ok(Missing { shards, others, open })
 }
 
-/// The shards as they were at `since` or later, and when that was; `None` where there is no answer until `ends`.
-async fn list(stream: &TableStream, since: Instant, ends: Instant) -> StoreResult<Option<(Instant, Vec<Shard>)>> {
+/// The shards as they were at `since` or later, and when that was; `None` where there is no answer until
+/// `ends`.
+async fn list(
+    stream: &TableStream,
+    since: Instant,
+    ends: Instant,
+) -> StoreResult<Option<(Instant, Vec<Shard>)>> {
     let shards = || async {
         stream.shards_since(since).await.map_err(|error| match error {
             StreamError::Store(error) => error,
@@ -165,19 +182,33 @@ async fn list(stream: &TableStream, since: Instant, ends: Instant) -> StoreResul
     }
 }
 
-async fn write(migration: &Migration, binding: &TableBinding, numbers: std::ops::Range<u32>, round: &str) -> Result<()> {
+async fn write(
+    migration: &Migration,
+    binding: &TableBinding,
+    numbers: std::ops::Range<u32>,
+    round: &str,
+) -> Result<()> {
     let schema = &binding.table.target();
     let (target, table) = (&migration.target, &binding.target_name);
     let put = |number| Backoff::brief().retry(move || target.put_marker(table, schema, number, round));
-    stream::iter(numbers).map(|number| Ok(put(number))).try_buffer_unordered(REQUESTS_IN_FLIGHT).try_collect::<Vec<()>>().await?;
+    stream::iter(numbers)
+        .map(|number| Ok(put(number)))
+        .try_buffer_unordered(REQUESTS_IN_FLIGHT)
+        .try_collect::<Vec<()>>()
+        .await?;
     Ok(())
 }
 
 /// Takes the markers away. One that stays is a tombstone, and the next round takes it up.
 async fn remove(migration: &Migration, binding: &TableBinding, markers: u32) {
     let schema = binding.table.target();
-    let gone = stream::iter(0..markers).map(|number| migration.target.remove_marker(&binding.target_name, &schema, number));
-    let failed = gone.buffer_unordered(REQUESTS_IN_FLIGHT).filter(|gone| std::future::ready(gone.is_err())).count().await;
+    let gone = stream::iter(0..markers)
+        .map(|number| migration.target.remove_marker(&binding.target_name, &schema, number));
+    let failed = gone
+        .buffer_unordered(REQUESTS_IN_FLIGHT)
+        .filter(|gone| std::future::ready(gone.is_err()))
+        .count()
+        .await;
     if failed > 0 {
         tracing::debug!(table = binding.name(), failed, "markers were left behind");
     }

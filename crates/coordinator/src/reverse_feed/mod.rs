@@ -1,9 +1,10 @@
 //! The reverse feed: PostgreSQL follows DynamoDB in DynamoOnly, so that there is a way back (R5, I7).
 //!
-//! One task a table follows its stream, shards in parallel, parents before children; each page becomes rows and a position in
-//! one transaction. It may be killed at any time: what was not saved comes again. In reading order: `progress`,
-//! `sink` (pages to rows), `again` (items read once more), `table` (one table's task), this file (all of them), `drained`
-//! (whether everything written before now has come through), `backfill` (when the stream has lost its history).
+//! One task a table follows its stream, shards in parallel, parents before children; each page becomes rows
+//! and a position in one transaction. It may be killed at any time: what was not saved comes again. In
+//! reading order: `progress`, `sink` (pages to rows), `again` (items read once more), `table` (one table's
+//! task), this file (all of them), `drained` (whether everything written before now has come through),
+//! `backfill` (when the stream has lost its history).
 
 mod again;
 mod backfill;
@@ -77,15 +78,15 @@ pub struct FeedTableSummary {
 
 /// Feeds every table until told to stop. One process at a time.
 ///
-/// It may be started in any phase: before DynamoOnly it finds nothing that is news, and that is how it is started *before*
-/// the step, so that no record can be missed.
+/// It may be started in any phase: before DynamoOnly it finds nothing that is news, and that is how it is
+/// started *before* the step, so that no record can be missed.
 ///
-/// Once every table was fed it waits for a store that is away, whatever the reason, tells of it, and goes on from what was saved
-/// (I18): a stream keeps what is missed for a day.
+/// Once every table was fed it waits for a store that is away, whatever the reason, tells of it, and goes on
+/// from what was saved (I18): a stream keeps what is missed for a day.
 ///
 /// # Errors
-/// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what fails before it has once worked; what no
-/// retry can mend. Cancellation is not an error.
+/// [`lockstep_core::Kind::Busy`] when another feed runs; [`Error::HistoryLost`]; what fails before it has
+/// once worked; what no retry can mend. Cancellation is not an error.
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
@@ -159,6 +160,7 @@ async fn feed_once(
     opened: &Arc<Opened>,
     cancel: &CancellationToken,
 ) -> Result<()> {
+    migration.source.require_contract(&migration.tables).await?;
     history::turn(migration).await?;
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();
@@ -220,7 +222,8 @@ async fn run(
         }
     };
     tokio::pin!(through);
-    // Told to stop, a table ends with the page it is at; one that waits for a store that is away is not waited for.
+    // Told to stop, a table ends with the page it is at; one that waits for a store that is away is not
+    // waited for.
     let late = async {
         stop.cancelled().await;
         tokio::time::sleep(STOP_WITHIN).await;

@@ -1,4 +1,4 @@
-//! What the feed is doing, for whoever watches.
+//! What the feed is doing, for those who watch.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -25,11 +25,19 @@ pub struct FeedTableProgress {
 impl FeedProgress {
     /// Progress of `tables`, all at zero.
     pub fn new(tables: &[TableBinding]) -> Self {
-        Self { tables: tables.iter().map(|t| FeedTableProgress { name: t.name(), ..FeedTableProgress::default() }).collect() }
+        Self {
+            tables: tables
+                .iter()
+                .map(|t| FeedTableProgress { name: t.name(), ..FeedTableProgress::default() })
+                .collect(),
+        }
     }
 
     pub(super) fn of(&self, name: &str) -> &FeedTableProgress {
-        self.tables.iter().find(|table| table.name == name).expect("progress has every table of the migration")
+        self.tables
+            .iter()
+            .find(|table| table.name == name)
+            .expect("progress has every table of the migration")
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) async fn feed(
 ) -> Result<()> {
     let (source, target) = (&migration.source, &migration.target);
     let table = source.fed_table(binding).await?;
-    // Whoever switched it on did so a moment ago. Were it switched off and on since, its shards would be closed, as at any time,
-    // or gone.
+    // It was switched on a moment ago. Were it switched off and on since, its shards would be closed, as at
+    // any time, or gone.
     let mut stream = target.enable_stream_lately(&binding.target_name).await?;
     let mut listed = stream.shards().await;
     if listed.is_err() {
@@ -37,7 +37,11 @@ pub(super) async fn feed(
     // Fails here, with its name, if the role may not read it.
     listed.map_err(|error| match error {
         lockstep_dynamo::streams::StreamError::Store(error) => error,
-        other => lockstep_core::Error::target(lockstep_core::Kind::Unavailable, "listing shards", other.to_string()),
+        other => lockstep_core::Error::target(
+            lockstep_core::Kind::Unavailable,
+            "listing shards",
+            other.to_string(),
+        ),
     })?;
     opened();
     let noted = Notify::new();

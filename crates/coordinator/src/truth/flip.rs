@@ -1,5 +1,5 @@
-//! The two flips, each a decision and its copy. They move the truth and nothing else: what must hold before is the
-//! coordinator's to check.
+//! The two flips, each a decision and its copy. They move the truth and nothing else: what must hold before
+//! is the coordinator's to check.
 
 use std::time::Duration;
 
@@ -12,15 +12,17 @@ use super::raise_source_sequences;
 
 const DOING: &str = "moving the truth";
 
-/// Decides inside `transaction`, which holds the barrier exclusive, that the truth moves to the target; with its commit it is
-/// decided. Returns the epoch. Then [`copy_to_target`].
+/// Decides inside `transaction`, which holds the barrier exclusive, that the truth moves to the target; with
+/// its commit it is decided. Returns the epoch. Then [`copy_to_target`].
 ///
 /// # Errors
-/// [`Kind::Refused`] unless the phase is HybridRead and both records agree that the truth is in the source; the drivers'.
+/// [`Kind::Refused`] unless the phase is HybridRead and both records agree that the truth is in the source;
+/// the drivers'.
 pub async fn flip_to_target(transaction: &mut PgConnection, control: &TargetControl) -> Result<Epoch> {
     let (now, there) = (read_control(transaction).await?, control.record().await?);
     if now.phase != Phase::HybridRead || truth(&now, there.as_ref()) != Truth::InSource {
-        let message = format!("the phase is {} in epoch {}, and the target says {there:?}", now.phase, now.epoch);
+        let message =
+            format!("the phase is {} in epoch {}, and the target says {there:?}", now.phase, now.epoch);
         return Err(Error::source(Kind::Refused, DOING, message));
     }
     // It may have counted further than the source's sequence.
@@ -39,7 +41,8 @@ pub async fn flip_to_target(transaction: &mut PgConnection, control: &TargetCont
 pub async fn copy_to_target(source: &Source, control: &TargetControl) -> Result<Epoch> {
     let decided = source.control_behind_barrier().await?;
     if decided.phase != Phase::DynamoOnly {
-        let message = format!("the phase is {} in epoch {}: nothing was decided", decided.phase, decided.epoch);
+        let message =
+            format!("the phase is {} in epoch {}: nothing was decided", decided.phase, decided.epoch);
         return Err(Error::source(Kind::Refused, DOING, message));
     }
     control.create().await?;
@@ -47,12 +50,12 @@ pub async fn copy_to_target(source: &Source, control: &TargetControl) -> Result<
     Ok(decided.epoch)
 }
 
-/// Decides that the truth moves back to the source, from the pause of `paused`, and makes the source follow. `tables` are
-/// those whose ids go on in the source.
+/// Decides that the truth moves back to the source, from the pause of `paused`, and makes the source follow.
+/// `tables` are those whose ids go on in the source.
 ///
 /// # Errors
-/// [`Kind::Refused`] when the target's record has moved on; [`Kind::Busy`] when the barrier was not to be had. An error after
-/// the decision leaves the copy to be repeated.
+/// [`Kind::Refused`] when the target's record has moved on; [`Kind::Busy`] when the barrier could not be
+/// acquired. An error after the decision leaves the copy to be repeated.
 ///
 /// # Cancel safety
 /// Repeat it, or [`mend`].
@@ -68,11 +71,11 @@ pub async fn flip_to_source(
     Ok(epoch)
 }
 
-/// Makes the source's record follow a decision of [`flip_to_source`]: sequences of ids first, so that none is repeated, then
-/// versions, then the phase. Repeated, it changes nothing.
+/// Makes the source's record follow a decision of [`flip_to_source`]: sequences of ids first, so that none is
+/// repeated, then versions, then the phase. Repeated, it changes nothing.
 ///
 /// # Errors
-/// [`Kind::Busy`] when the barrier was not to be had within `lock_timeout`; the drivers'.
+/// [`Kind::Busy`] when the barrier could not be acquired within `lock_timeout`; the drivers'.
 ///
 /// # Cancel safety
 /// Repeat it.
@@ -93,9 +96,10 @@ pub async fn copy_to_source(
     transaction.commit().await.doing(DOING)
 }
 
-/// Finishes a move that was decided and not copied; says what it did. After it the records agree, unless a store has lost
-/// history. `written` says that the target may have been written as the truth since PostgreSQL's record says so: then the truth
-/// is not on its way there, and a record that is missing was lost.
+/// Finishes a move that was decided and not copied; says what it did. After it the records agree, unless a
+/// store has lost history. `written` says that the target may have been written as the truth since
+/// PostgreSQL's record says so: then the truth is not on its way there, and a record that is missing was
+/// lost.
 ///
 /// # Errors
 /// [`Kind::Misconfigured`] when the records contradict each other, or the target's was lost; the drivers'.
@@ -121,7 +125,9 @@ pub async fn mend(
         }
         Truth::ToTarget(_) => {
             copy_to_target(source, control).await?;
-            Ok(Some("the truth had been moved to DynamoDB; its control record follows now, and writes wait to be opened"))
+            Ok(Some(
+                "the truth had been moved to DynamoDB; its control record follows now, and writes wait to be opened",
+            ))
         }
         Truth::ToSource(..) => {
             copy_to_source(source, control, tables, lock_timeout).await?;

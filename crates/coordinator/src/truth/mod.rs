@@ -1,7 +1,7 @@
 //! Moving the truth from one store to the other: the two flips, and the ids that go with them.
 //!
-//! Which record wins, and what a crash leaves, is said in [`lockstep_core::truth`](mod@lockstep_core::truth). Only this crate
-//! moves the truth: an application can name nothing here.
+//! Which record wins, and what a crash leaves, is said in [`lockstep_core::truth`](mod@lockstep_core::truth).
+//! Only this crate moves the truth: an application can name nothing here.
 
 mod flip;
 mod identities;

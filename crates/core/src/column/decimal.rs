@@ -12,8 +12,8 @@ use crate::view::Attribute;
 
 /// A decimal of a `numeric(p, SCALE)` column.
 ///
-/// DynamoDB normalises numbers (`10.50` comes back as `10.5`), so the scale comes from the type and not from the value.
-/// Values are kept at exactly `SCALE` digits after the point; up to 28 digits in all.
+/// DynamoDB normalises numbers (`10.50` comes back as `10.5`), so the scale comes from the type and not from
+/// the value. Values are kept at exactly `SCALE` digits after the point; up to 28 digits in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scaled<const SCALE: u32>(Decimal);
@@ -29,7 +29,9 @@ impl<const SCALE: u32> Scaled<SCALE> {
         if scaled == value && scaled.scale() == SCALE {
             Ok(Self(scaled))
         } else {
-            Err(Unholdable::because(format!("does not fit a decimal of 28 digits with {SCALE} after the point")))
+            Err(Unholdable::because(format!(
+                "does not fit a decimal of 28 digits with {SCALE} after the point"
+            )))
         }
     }
 
@@ -65,7 +67,9 @@ impl<const SCALE: u32> Column for Scaled<SCALE> {
     fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
         let text = number(attribute)?;
         let parsed = Decimal::from_str_exact(text).or_else(|_| Decimal::from_scientific(text));
-        parsed.map_err(|_| Unholdable::because("does not parse as a decimal of 28 digits")).and_then(Self::new)
+        parsed
+            .map_err(|_| Unholdable::because("does not parse as a decimal of 28 digits"))
+            .and_then(Self::new)
     }
 
     fn bind(&self, arguments: &mut PgArguments) {
@@ -85,8 +89,8 @@ impl<const SCALE: u32> Column for Scaled<SCALE> {
     }
 }
 
-/// PostgreSQL's binary numeric: digit count, weight of the first digit, sign, display scale, then base-10,000 digits
-/// (`numeric_send` in PostgreSQL's `numeric.c`).
+/// PostgreSQL's binary numeric: digit count, weight of the first digit, sign, display scale, then base-10,000
+/// digits (`numeric_send` in PostgreSQL's `numeric.c`).
 fn from_binary(bytes: &[u8]) -> Result<Decimal, Unholdable> {
     let malformed = || Unholdable::because("malformed numeric from PostgreSQL");
     let mut words = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
@@ -101,7 +105,10 @@ fn from_binary(bytes: &[u8]) -> Result<Decimal, Unholdable> {
     let too_wide = || Unholdable::because("has more than 28 digits");
     let mut mantissa: i128 = 0;
     for _ in 0..count {
-        mantissa = mantissa.checked_mul(10_000).and_then(|m| m.checked_add(i128::from(word().ok()?))).ok_or_else(too_wide)?;
+        mantissa = mantissa
+            .checked_mul(10_000)
+            .and_then(|m| m.checked_add(i128::from(word().ok()?)))
+            .ok_or_else(too_wide)?;
     }
     // The last digit stands for 10,000^(weight - count + 1); bring that to the display scale.
     let exponent = 4 * (i32::from(weight) - i32::from(count) + 1);

@@ -1,7 +1,8 @@
-//! JSON documents, compared by meaning without recursion: in time and stack that grow with their size and not with their depth.
+//! JSON documents, compared by meaning without recursion: in time and stack that grow with their size and not
+//! with their depth.
 //!
-//! PostgreSQL takes a document that is thousands of arrays deep. Taken apart level by level, each level would be parsed once for
-//! every level above it, and each would be a frame on the stack.
+//! PostgreSQL takes a document that is thousands of arrays deep. Taken apart level by level, each level would
+//! be parsed once for every level above it, and each would be a frame on the stack.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -67,7 +68,8 @@ impl Documents {
                     continue;
                 }
                 b'{' | b'[' => {
-                    let parts = if byte == b'{' { Parts::Object(BTreeMap::new()) } else { Parts::Array(Vec::new()) };
+                    let parts =
+                        if byte == b'{' { Parts::Object(BTreeMap::new()) } else { Parts::Array(Vec::new()) };
                     open.push(Open { from: at, parts, name: None });
                     at += 1;
                     continue;
@@ -88,7 +90,8 @@ impl Documents {
                 }
                 _ => {
                     let from = at;
-                    let ends = |byte: &u8| matches!(byte, b',' | b':' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
+                    let ends =
+                        |byte: &u8| matches!(byte, b',' | b':' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
                     at += bytes[at..].iter().position(ends).unwrap_or(bytes.len() - at);
                     (from, Parts::None)
                 }
@@ -99,7 +102,9 @@ impl Documents {
             let place = values.len() - 1;
             match open.last_mut() {
                 Some(Open { parts: Parts::Array(elements), .. }) => elements.push(place),
-                Some(Open { parts: Parts::Object(members), name, .. }) => drop(members.insert(name.take()?, place)),
+                Some(Open { parts: Parts::Object(members), name, .. }) => {
+                    members.insert(name.take()?, place);
+                }
                 _ if whole => return None,
                 _ => whole = true,
             }
@@ -137,10 +142,12 @@ impl Document<'_> {
 
 fn meaning(text: &str, parts: &Parts, values: &[Value<'_>]) -> Meaning {
     match parts {
-        Parts::Array(elements) => Meaning::Array(elements.iter().map(|place| values[*place].meaning).collect()),
-        Parts::Object(members) => {
-            Meaning::Object(members.iter().map(|(name, place)| (name.clone(), values[*place].meaning)).collect())
+        Parts::Array(elements) => {
+            Meaning::Array(elements.iter().map(|place| values[*place].meaning).collect())
         }
+        Parts::Object(members) => Meaning::Object(
+            members.iter().map(|(name, place)| (name.clone(), values[*place].meaning)).collect(),
+        ),
         Parts::None => match text.as_bytes().first() {
             Some(b'"') => Meaning::Text(unescaped(text)),
             Some(b'-' | b'0'..=b'9') => Meaning::Number(super::json::normal_number(text)),
@@ -172,7 +179,8 @@ mod tests {
 
     use super::super::{Column, Json};
 
-    /// Far deeper than a stack of frames would hold, and large enough that work for each level of each level would not end.
+    /// Far deeper than a stack of frames would hold, and large enough that work for each level of each level
+    /// would not end.
     #[test]
     fn documents_a_hundred_thousand_levels_deep_are_compared_in_bounded_time_and_stack() {
         let deep = |open: &str, within: &str, close: &str| {
@@ -181,7 +189,8 @@ mod tests {
         };
         let begun = Instant::now();
         for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[1,{\"b\":[0],\"a\":", "}]")] {
-            let (a, same, other) = (deep(open, "1", close), deep(open, " 1.0 ", close), deep(open, "2", close));
+            let (a, same, other) =
+                (deep(open, "1", close), deep(open, " 1.0 ", close), deep(open, "2", close));
             assert!(a.same(&same) && !a.same(&other));
             assert_eq!(a.difference(&same), None);
             let found = a.difference(&other).expect("they differ");

@@ -1,10 +1,12 @@
 //! What PostgreSQL would make of a value, asked where it is not there to be asked (I16).
 //!
-//! In DynamoOnly a row is acknowledged once DynamoDB has it, and PostgreSQL follows through the reverse feed. 1. A partner sends a
-//! text with a NUL in it; DynamoDB takes it. 2. PostgreSQL refuses the row, for good. 3. The way back is closed over a row that
-//! its writer believes in. So the writer hears what PostgreSQL would have said, before anything is sent.
+//! In DynamoOnly a row is acknowledged once DynamoDB has it, and PostgreSQL follows through the reverse feed. 1.
+//! A partner sends a text with a NUL in it; DynamoDB takes it. 2. PostgreSQL refuses the row, for good. 3.
+//! The way back is closed over a row that its writer believes in. So the writer hears what PostgreSQL would
+//! have said, before anything is sent.
 //!
-//! What a row alone does not tell is not asked: CHECK and foreign key constraints, unique values, the width of an index.
+//! What a row alone does not tell is not asked: CHECK and foreign key constraints, unique values, the width
+//! of an index.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +15,15 @@ use super::Unholdable;
 /// Ends the type of a column that may not be NULL.
 pub(super) const NOT_NULL: &str = " not null";
 
-/// Levels that a document may have: PostgreSQL parses one by recursion, and its default `max_stack_depth` ends at some more.
+/// Levels that a document may have: PostgreSQL parses one by recursion, and its default `max_stack_depth`
+/// ends at some more.
 const DEPTH_MAX: usize = 6_000;
 /// Digits before and after the point of a `numeric`.
 const WHOLE_DIGITS_MAX: i64 = 131_072;
 const FRACTION_DIGITS_MAX: i64 = 16_383;
 
-/// Types of the columns of a source table, as `format_type()` prints them, with ` not null` where a column may not be NULL.
+/// Types of the columns of a source table, as `format_type()` prints them, with ` not null` where a column
+/// may not be NULL.
 ///
 /// A row struct says `String` of `text`, `character varying(20)` and `character(3)` alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,9 +57,13 @@ fn bounds(sql_type: &str) -> Option<(u32, u32)> {
 /// A text in a column of this type.
 pub(super) fn text(mut value: String, sql_type: &str) -> Result<String, Unholdable> {
     if value.contains('\0') {
-        return Err(Unholdable::because("holds a NUL character, which no text of PostgreSQL can hold (SQLSTATE 22021)"));
+        return Err(Unholdable::because(
+            "holds a NUL character, which no text of PostgreSQL can hold (SQLSTATE 22021)",
+        ));
     }
-    let Some((longest, _)) = bounds(sql_type).filter(|_| sql_type.starts_with("character")) else { return Ok(value) };
+    let Some((longest, _)) = bounds(sql_type).filter(|_| sql_type.starts_with("character")) else {
+        return Ok(value);
+    };
     let longest = usize::try_from(longest).unwrap_or(usize::MAX);
     let length = value.chars().count();
     if length > longest {
@@ -63,7 +71,9 @@ pub(super) fn text(mut value: String, sql_type: &str) -> Result<String, Unholdab
         let end = value.char_indices().nth(longest).map_or(value.len(), |(end, _)| end);
         if value[end..].chars().any(|c| c != ' ') {
             let type_name = sql_type.trim_end_matches(NOT_NULL);
-            return Err(Unholdable::because(format!("has {length} characters and is too long for {type_name} (SQLSTATE 22001)")));
+            return Err(Unholdable::because(format!(
+                "has {length} characters and is too long for {type_name} (SQLSTATE 22001)"
+            )));
         }
         value.truncate(end);
     } else if !sql_type.starts_with("character varying") {
@@ -74,8 +84,11 @@ pub(super) fn text(mut value: String, sql_type: &str) -> Result<String, Unholdab
 
 /// A decimal, printed without an exponent, in a column of this type.
 pub(super) fn digits(printed: &str, sql_type: &str) -> Result<(), Unholdable> {
-    let Some((precision, scale)) = bounds(sql_type).filter(|_| sql_type.starts_with("numeric")) else { return Ok(()) };
-    let whole = printed.trim_start_matches('-').split('.').next().unwrap_or_default().trim_start_matches('0').len();
+    let Some((precision, scale)) = bounds(sql_type).filter(|_| sql_type.starts_with("numeric")) else {
+        return Ok(());
+    };
+    let whole =
+        printed.trim_start_matches('-').split('.').next().unwrap_or_default().trim_start_matches('0').len();
     if whole > usize::try_from(precision.saturating_sub(scale)).unwrap_or(usize::MAX) {
         let type_name = sql_type.trim_end_matches(NOT_NULL);
         return Err(Unholdable::because(format!(
@@ -98,8 +111,9 @@ pub(super) fn document(text: &str) -> Result<(), Unholdable> {
             b'[' | b'{' => {
                 depth += 1;
                 if depth > DEPTH_MAX {
-                    let reason =
-                        format!("is nested deeper than {DEPTH_MAX} levels, which PostgreSQL cannot parse (SQLSTATE 54001)");
+                    let reason = format!(
+                        "is nested deeper than {DEPTH_MAX} levels, which PostgreSQL cannot parse (SQLSTATE 54001)"
+                    );
                     return Err(Unholdable::because(reason));
                 }
             }
@@ -124,12 +138,17 @@ fn string(bytes: &[u8], mut at: usize) -> Result<usize, Unholdable> {
         let digits = bytes.get(at + 2..at + 6).and_then(|digits| std::str::from_utf8(digits).ok());
         digits.and_then(|digits| u16::from_str_radix(digits, 16).ok())
     };
-    let half = || Unholdable::because("holds half of a surrogate pair, which no jsonb can hold (SQLSTATE 22P02)");
+    let half =
+        || Unholdable::because("holds half of a surrogate pair, which no jsonb can hold (SQLSTATE 22P02)");
     while let Some(byte) = bytes.get(at) {
         match (byte, bytes.get(at + 1)) {
             (b'"', _) => return Ok(at + 1),
             (b'\\', Some(b'u')) => match unit(at) {
-                Some(0) => return Err(Unholdable::because("holds \\u0000, which no jsonb can hold (SQLSTATE 22P05)")),
+                Some(0) => {
+                    return Err(Unholdable::because(
+                        "holds \\u0000, which no jsonb can hold (SQLSTATE 22P05)",
+                    ));
+                }
                 Some(0xD800..=0xDBFF) => {
                     let follows = bytes.get(at + 6) == Some(&b'\\') && bytes.get(at + 7) == Some(&b'u');
                     match unit(at + 6).filter(|_| follows) {
@@ -149,14 +168,17 @@ fn string(bytes: &[u8], mut at: usize) -> Result<usize, Unholdable> {
 
 /// A number inside a document, which becomes a `numeric` without a declared precision.
 fn number(text: &str) -> Result<(), Unholdable> {
-    let out_of_range = || Unholdable::because("holds a number that is out of the range of numeric (SQLSTATE 22003)");
+    let out_of_range =
+        || Unholdable::because("holds a number that is out of the range of numeric (SQLSTATE 22003)");
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i64 = exponent.parse::<i32>().map_err(|_| out_of_range())?.into();
-    let (whole, fraction) = mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa.trim_start_matches('-'), ""));
+    let (whole, fraction) =
+        mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa.trim_start_matches('-'), ""));
     if fraction.len() as i64 - exponent > FRACTION_DIGITS_MAX {
         return Err(out_of_range());
     }
-    // Digits before the point of the number itself: leading zeros are none, whichever side of the point they are on.
+    // Digits before the point of the number itself: leading zeros are none, whichever side of the point they
+    // are on.
     let significant = format!("{whole}{fraction}");
     let leading = significant.len() - significant.trim_start_matches('0').len();
     let before = whole.len() as i64 - leading as i64 + exponent;

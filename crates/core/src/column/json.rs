@@ -16,8 +16,8 @@ use crate::view::Attribute;
 
 /// A JSON document.
 ///
-/// In DynamoDB it is a string, not a map: a map could not hold numbers over 38 digits, more than 32 levels, or the
-/// difference between `1.0` and `1.00`, all of which `jsonb` allows; and it costs more bytes and time.
+/// In DynamoDB it is a string, not a map: a map could not hold numbers over 38 digits, more than 32 levels,
+/// or the difference between `1.0` and `1.00`, all of which `jsonb` allows; and it costs more bytes and time.
 /// Equality (`==`) is of the text; [`Column::same`] is of the meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json(String);
@@ -61,8 +61,11 @@ impl Column for Json {
         let Some((1, text)) = present(field)?.split_first().map(|(version, text)| (*version, text)) else {
             return Err(Unholdable::because("jsonb in an unknown binary version"));
         };
-        // Not parsed again: PostgreSQL printed it from its parsed form, and parsing cost a twentieth of a backfill.
-        std::str::from_utf8(text).map(|text| Self(text.to_owned())).map_err(|_| Unholdable::because("jsonb is not UTF-8"))
+        // Not parsed again: PostgreSQL printed it from its parsed form, and parsing cost a twentieth of a
+        // backfill.
+        std::str::from_utf8(text)
+            .map(|text| Self(text.to_owned()))
+            .map_err(|_| Unholdable::because("jsonb is not UTF-8"))
     }
 
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
@@ -127,7 +130,8 @@ fn read<'a>(a: &'a str, b: &'a str) -> Option<(Document<'a>, Document<'a>)> {
     Some((documents.read(a)?, documents.read(b)?))
 }
 
-/// Walks to the first difference of two documents that differ: in order of names inside an object, of places in an array.
+/// Walks to the first difference of two documents that differ: in order of names inside an object, of places
+/// in an array.
 fn first_difference(a: &str, b: &str, path: &mut Path) -> (FieldValue, FieldValue) {
     let Some((a, b)) = read(a, b) else { return shown_in(a.trim(), b.trim()) };
     let (mut at_a, mut at_b) = (a.root(), b.root());
@@ -139,7 +143,9 @@ fn first_difference(a: &str, b: &str, path: &mut Path) -> (FieldValue, FieldValu
         let (in_a, in_b) = match (a.parts(at_a), b.parts(at_b)) {
             (Parts::Object(of_a), Parts::Object(of_b)) => {
                 let mut names = of_a.keys().chain(of_b.keys().filter(|name| !of_a.contains_key(*name)));
-                let Some(name) = names.find(|name| differ(of_a.get(*name).copied(), of_b.get(*name).copied())) else {
+                let Some(name) =
+                    names.find(|name| differ(of_a.get(*name).copied(), of_b.get(*name).copied()))
+                else {
                     return shown_in(a.text(at_a), b.text(at_b));
                 };
                 path.enter_member(name);
@@ -147,7 +153,9 @@ fn first_difference(a: &str, b: &str, path: &mut Path) -> (FieldValue, FieldValu
             }
             (Parts::Array(of_a), Parts::Array(of_b)) => {
                 let mut places = 0..of_a.len().max(of_b.len());
-                let Some(index) = places.find(|index| differ(of_a.get(*index).copied(), of_b.get(*index).copied())) else {
+                let Some(index) =
+                    places.find(|index| differ(of_a.get(*index).copied(), of_b.get(*index).copied()))
+                else {
                     return shown_in(a.text(at_a), b.text(at_b));
                 };
                 path.enter_element(index);
@@ -182,8 +190,8 @@ fn shown_in(a: &str, b: &str) -> (FieldValue, FieldValue) {
     }
 }
 
-/// Equality as `jsonb` sees it: order of members and white space do not matter, numbers compare by value and to any
-/// precision, a repeated member counts once, the last.
+/// Equality as `jsonb` sees it: order of members and white space do not matter, numbers compare by value and
+/// to any precision, a repeated member counts once, the last.
 fn same_meaning(a: &str, b: &str) -> bool {
     match read(a, b) {
         Some((a, b)) => a.meaning(a.root()) == b.meaning(b.root()),
@@ -198,7 +206,8 @@ pub(super) fn normal_number(text: &str) -> (bool, String, i64) {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
     let trimmed = digits.trim_end_matches('0');
-    let power = exponent.parse::<i64>().unwrap_or(i64::MAX / 2) - fraction.len() as i64 + (digits.len() - trimmed.len()) as i64;
+    let power = exponent.parse::<i64>().unwrap_or(i64::MAX / 2) - fraction.len() as i64
+        + (digits.len() - trimmed.len()) as i64;
     match trimmed.trim_start_matches('0') {
         "" => (false, String::new(), 0),
         significant => (negative, significant.to_owned(), power),
@@ -241,7 +250,13 @@ mod tests {
     #[test]
     fn the_first_difference_of_two_documents_has_a_path() {
         let deep = |zip: &str| format!(r#"{{"customer":{{"address":[1,2,{{"zip":{zip},"x":1.0}}]}}}}"#);
-        differ(&deep("\"10115\""), &deep("\"10117\""), "$.customer.address[2].zip", value("\"10115\""), value("\"10117\""));
+        differ(
+            &deep("\"10115\""),
+            &deep("\"10117\""),
+            "$.customer.address[2].zip",
+            value("\"10115\""),
+            value("\"10117\""),
+        );
         differ(&deep("1.50"), &deep("1.51"), "$.customer.address[2].zip", value("1.50"), value("1.51"));
         differ(r#"{"a":1}"#, r#"{"a":1.0,"b":null}"#, "$.b", FieldValue::Absent, FieldValue::Null);
         differ(r#"{"a":null}"#, r#"{"a":""}"#, "$.a", FieldValue::Null, FieldValue::Empty);

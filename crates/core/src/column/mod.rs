@@ -1,7 +1,7 @@
 //! One column, four forms: PostgreSQL's binary field, a Rust value, a DynamoDB attribute, a bound parameter.
 //!
-//! [`Column`] is implemented by the Rust types a row struct may use. The [`row!`](crate::row) macro composes them, so a
-//! table crate names types and gets both conversions.
+//! [`Column`] is implemented by the Rust types a row struct may use. The [`row!`](crate::row) macro composes
+//! them, so a table crate names types and gets both conversions.
 
 mod decimal;
 mod document;
@@ -21,7 +21,8 @@ use sqlx::postgres::PgArguments;
 use crate::difference::Difference;
 use crate::view::Attribute;
 
-/// Why a value cannot be carried from one form to another. A row with such a value is dead-lettered (R13), never altered.
+/// Why a value cannot be carried from one form to another. A row with such a value is dead-lettered (R13),
+/// never altered.
 ///
 /// The text never holds the value itself: reasons are logged, values are not (R36).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
@@ -69,13 +70,15 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     /// When the value has no counterpart in Rust (`NaN`, `infinity`) or the bytes are not of this type.
     fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable>;
 
-    /// The DynamoDB attribute, `None` for NULL: NULL is absence, so that it stays distinct from the empty string.
+    /// The DynamoDB attribute, `None` for NULL: NULL is absence, so that it stays distinct from the empty
+    /// string.
     ///
     /// # Errors
     /// When DynamoDB cannot hold the value.
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable>;
 
-    /// [`Column::to_attribute`] of a value that nobody needs any more, so that texts can be moved.
+    /// [`Column::to_attribute`] of a value that the caller does not need any more, so that texts can be
+    /// moved.
     ///
     /// # Errors
     /// The same.
@@ -103,8 +106,9 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
         (!self.same(other)).then(|| as_texts(self, other))
     }
 
-    /// The value as a column of this type, as `format_type()` prints it, would hold it: `character(3)` pads with blanks. Where
-    /// DynamoDB is the truth and PostgreSQL follows, a write is held to that before anything of it is sent (I16).
+    /// The value as a column of this type, as `format_type()` prints it, would hold it: `character(3)` pads
+    /// with blanks. Where DynamoDB is the truth and PostgreSQL follows, a write is held to that before
+    /// anything of it is sent (I16).
     ///
     /// # Errors
     /// When PostgreSQL would refuse the value.
@@ -128,8 +132,8 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
         Err(Unholdable::because(format!("{} columns cannot be part of a primary key", Self::SQL_TYPE)))
     }
 
-    /// The SQL expression that puts column `name` (already qualified and quoted) into a source key, the same in every
-    /// session whatever its settings.
+    /// The SQL expression that puts column `name` (already qualified and quoted) into a source key, the same
+    /// in every session whatever its settings.
     fn key_expression(name: &str) -> String {
         name.to_owned()
     }
@@ -231,7 +235,9 @@ fn present(field: Option<&[u8]>) -> Result<&[u8], Unholdable> {
 /// A field of exactly `N` bytes.
 fn exactly<const N: usize>(field: Option<&[u8]>) -> Result<[u8; N], Unholdable> {
     let bytes = present(field)?;
-    bytes.try_into().map_err(|_| Unholdable::because(format!("expected {N} bytes from PostgreSQL, got {}", bytes.len())))
+    bytes
+        .try_into()
+        .map_err(|_| Unholdable::because(format!("expected {N} bytes from PostgreSQL, got {}", bytes.len())))
 }
 
 fn wrong_attribute(expected: &str, got: Option<Attribute<'_>>) -> Unholdable {
@@ -258,6 +264,12 @@ fn number(attribute: Option<Attribute<'_>>) -> Result<&str, Unholdable> {
         Some(Attribute::N(digits)) => Ok(digits),
         other => Err(wrong_attribute("a number", other)),
     }
+}
+
+/// Adds a text, or NULL, as the next parameter of a statement. For columns that travel as PostgreSQL's own
+/// text.
+pub fn bind_text(arguments: &mut PgArguments, text: Option<String>) {
+    bind_value(arguments, text);
 }
 
 fn bind_value<'q, V>(arguments: &mut PgArguments, value: V)

@@ -90,12 +90,14 @@ impl Column for String {
 
     fn accepts(sql_type: &str) -> bool {
         // `character(n)` comes padded with blanks and is kept so: the round trip must not change a byte.
-        sql_type == "text" || sql_type.starts_with("character")
+        // An array of them is printed alike, with brackets behind it.
+        sql_type == "text" || (sql_type.starts_with("character") && !sql_type.ends_with("[]"))
     }
 
     fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
         let text = std::str::from_utf8(present(field)?);
-        text.map(str::to_owned).map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
+        text.map(str::to_owned)
+            .map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
     }
 
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {

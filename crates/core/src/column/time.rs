@@ -13,14 +13,17 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// RFC 3339 in UTC with six digits, always 27 characters, so that text order is time order.
 ///
 /// # Errors
-/// When the year is not one of 0001 to 9999: the width, and with it the order of keys, would break, and PostgreSQL prints
-/// year 0 as 1 BC, so that the key of a changed row could not be read back.
+/// When the year is not one of 0001 to 9999: the width, and with it the order of keys, would break, and
+/// PostgreSQL prints year 0 as 1 BC, so that the key of a changed row could not be read back.
 pub fn fixed_width(at: DateTime<Utc>) -> Result<String, Unholdable> {
     let year = at.year();
     if !(1..=9999).contains(&year) {
-        return Err(Unholdable::because("year is outside 0001 to 9999, which a fixed-width timestamp cannot hold"));
+        return Err(Unholdable::because(
+            "year is outside 0001 to 9999, which a fixed-width timestamp cannot hold",
+        ));
     }
-    // Written by hand: chrono's formatter interprets its pattern each time and was a fifth of the cost of encoding a row.
+    // Written by hand: chrono's formatter interprets its pattern each time and was a fifth of the cost of
+    // encoding a row.
     let mut out = *b"0000-00-00T00:00:00.000000Z";
     let mut put = |from: usize, digits: usize, mut value: u32| {
         for slot in out[from..from + digits].iter_mut().rev() {
@@ -57,16 +60,17 @@ pub fn parse_fixed_width(text: &str) -> Result<DateTime<Utc>, Unholdable> {
 /// Reads what [`fixed_width`] writes, and nothing else.
 fn read_plain(text: &[u8]) -> Option<DateTime<Utc>> {
     let number = |from: usize, digits: usize| {
-        text.get(from..from + digits)?
-            .iter()
-            .try_fold(0_u32, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0')))
+        text.get(from..from + digits)?.iter().try_fold(0_u32, |number, byte| {
+            byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0'))
+        })
     };
     let punctuation = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.')];
     if punctuation.iter().any(|(at, byte)| text.get(*at) != Some(byte)) {
         return None;
     }
     let day = NaiveDate::from_ymd_opt(number(0, 4)?.cast_signed(), number(5, 2)?, number(8, 2)?)?;
-    day.and_hms_micro_opt(number(11, 2)?, number(14, 2)?, number(17, 2)?, number(20, 6)?).map(|naive| naive.and_utc())
+    day.and_hms_micro_opt(number(11, 2)?, number(14, 2)?, number(17, 2)?, number(20, 6)?)
+        .map(|naive| naive.and_utc())
 }
 
 impl Column for DateTime<Utc> {
@@ -121,7 +125,8 @@ impl Column for DateTime<Utc> {
     }
 
     fn key_expression(name: &str) -> String {
-        // Two sessions with different TimeZone settings would print one instant in two ways: two keys for one row.
+        // Two sessions with different TimeZone settings would print one instant in two ways: two keys for one
+        // row.
         format!("({name} AT TIME ZONE 'UTC')")
     }
 }

@@ -1,6 +1,7 @@
 //! What an error of PostgreSQL means, by its SQLSTATE: one table (PostgreSQL documentation, appendix A).
 //!
-//! A code that is not in it is an outage (I18): it is tried again and told of, and nothing is concluded from it.
+//! A code that is not in it is an outage (I18): it is tried again and told of, and nothing is concluded from
+//! it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -59,7 +60,9 @@ const TABLE: &[(&str, Kind)] = &[
 
 /// The meaning of a SQLSTATE.
 pub(super) fn kind(code: &str) -> Kind {
-    let known = |exact: bool| TABLE.iter().find(|(known, _)| if exact { *known == code } else { code.starts_with(known) });
+    let known = |exact: bool| {
+        TABLE.iter().find(|(known, _)| if exact { *known == code } else { code.starts_with(known) })
+    };
     known(true).or_else(|| known(false)).map_or(Kind::Unavailable, |(_, kind)| *kind)
 }
 
@@ -69,14 +72,16 @@ pub(super) fn advise(code: &str) -> &'static str {
         "25006" => {
             "; this node takes no writes: after a failover it passes, else point source.url at the writer, or look whether its disk is full"
         }
-        "28P01" => "; was the password changed? source.password_file and source.password_command are read again by themselves",
+        "28P01" => {
+            "; was the password changed? source.password_file and source.password_command are read again by themselves"
+        }
         "53300" => "; raise max_connections, or lower source.connections_max",
         _ => "",
     }
 }
 
-/// Of the process: how often a node said that it takes no writes, and how often a password was refused. Whoever keeps connections looks
-/// at these, wherever the error came up.
+/// Of the process: how often a node said that it takes no writes, and how often a password was refused. A
+/// pool of connections looks at these, wherever the error came up.
 static READ_ONLY: AtomicU64 = AtomicU64::new(0);
 static PASSWORDS: AtomicU64 = AtomicU64::new(0);
 
@@ -106,8 +111,9 @@ mod tests {
     #[test]
     fn every_way_for_a_server_to_be_away_is_an_outage() {
         let away = [
-            "08000", "08003", "08006", "08P01", "25006", "25P03", "25P04", "26000", "53000", "53100", "53200", "53300", "57000",
-            "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "58000", "58030", "XX000", "XX001",
+            "08000", "08003", "08006", "08P01", "25006", "25P03", "25P04", "26000", "53000", "53100",
+            "53200", "53300", "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "58000",
+            "58030", "XX000", "XX001",
         ];
         for code in away {
             assert_eq!(kind(code), Kind::Unavailable, "{code}");

@@ -3,8 +3,8 @@
 use super::{Aggregate, ExactSum, Group, Judgement, Total};
 use crate::table::Rule;
 
-/// What a row comes to, before it is known whether it counts: a row is judged before it is encoded, which takes it apart, and
-/// one that cannot be encoded counts as unreadable and as nothing else.
+/// What a row comes to, before it is known whether it counts: a row is judged before it is encoded, which
+/// takes it apart, and one that cannot be encoded counts as unreadable and as nothing else.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JudgedRow {
     /// The rules that it breaks.
@@ -39,7 +39,8 @@ impl Judgement {
         judged
     }
 
-    /// Counts a row that was judged; `key` names it as a JSON array, and is asked for only if it breaks a rule.
+    /// Counts a row that was judged; `key` names it as a JSON array, and is asked for only if it breaks a
+    /// rule.
     pub(crate) fn count(&mut self, mut judged: JudgedRow, day: Option<&str>, key: impl FnOnce() -> String) {
         self.rows += 1;
         if !judged.broken.is_empty() {
@@ -56,14 +57,24 @@ impl Judgement {
         }
         for (name, group, one) in &mut judged.sums {
             self.totals.entry(name).or_default().add(*one);
-            // Nearly every row is of a group that is known: its name was only looked up, and its memory serves for the next one.
+            // Nearly every row is of a group that is known: its name was only looked up, and its memory
+            // serves for the next one.
             *group = self.add_to_group((name, std::mem::take(group)), *one).unwrap_or_default();
         }
         self.spare = judged;
     }
 
+    /// Counts a row of a table that has neither rules nor sums; `day` is a timestamp of fixed width.
+    pub fn count_row(&mut self, expires_at_s: Option<i64>, day: Option<&str>) {
+        self.rows += 1;
+        let is_past = expires_at_s.is_some_and(|at_s| at_s <= self.as_of_s);
+        if let Some(day) = day.filter(|_| !is_past) {
+            self.count_day(day);
+        }
+    }
+
     /// Counts a row that cannot be read or held.
-    pub(crate) fn count_unreadable(&mut self) {
+    pub fn count_unreadable(&mut self) {
         self.unreadable += 1;
     }
 
@@ -82,7 +93,12 @@ mod tests {
 
     #[test]
     fn a_row_counts_only_once_it_is_counted_and_one_past_its_expiry_is_in_no_sum() {
-        let aggregate = Aggregate { name: "n", by: &["n"], group: |row: &u64, group| group.push(&row.to_string()), value: None };
+        let aggregate = Aggregate {
+            name: "n",
+            by: &["n"],
+            group: |row: &u64, group| group.push(&row.to_string()),
+            value: None,
+        };
         let rules = [Rule { name: "is_small", holds: |row: &u64| *row < 10 }];
         let aggregates = std::slice::from_ref(&aggregate);
         let mut judgement = Judgement::as_of(100);

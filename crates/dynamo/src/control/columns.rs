@@ -1,4 +1,5 @@
-//! Types of the source's columns, for writers who cannot ask PostgreSQL: what it could not hold is refused to them (I16).
+//! Types of the source's columns, for writers who cannot ask PostgreSQL: what it could not hold is refused to
+//! them (I16).
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -26,7 +27,8 @@ impl TargetControl {
         let doing = format!("recording the columns of {table}");
         Backoff::brief()
             .retry(|| async {
-                let request = self.target.client.put_item().table_name(&self.table).set_item(Some(item.clone()));
+                let request =
+                    self.target.client.put_item().table_name(&self.table).set_item(Some(item.clone()));
                 request.send().await.map(drop).map_err(|e| fault::error(&doing, e))
             })
             .await
@@ -40,7 +42,9 @@ impl TargetControl {
         let partition = partition(table);
         let item = Backoff::brief().retry(|| self.read(&partition, SORT)).await?.unwrap_or_default();
         let types = item.get(TYPES).and_then(|types| types.as_m().ok()).into_iter().flatten();
-        Ok(ColumnTypes::new(types.filter_map(|(column, sql_type)| Some((column.clone(), sql_type.as_s().ok()?.clone())))))
+        Ok(ColumnTypes::new(
+            types.filter_map(|(column, sql_type)| Some((column.clone(), sql_type.as_s().ok()?.clone()))),
+        ))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Counters of identity keys: ids are handed out in blocks, and none is handed out twice.
 //!
-//! A counter is the next id that nobody has. It only grows, under a condition or by an addition, so a request that is applied
-//! late or twice makes a gap and never a repetition.
+//! A counter is the next free id. It only grows, under a condition or by an addition, so a
+//! request that is applied late or twice makes a gap and never a repetition.
 
 use lockstep_core::{Error, Kind, Result, Retry};
 
@@ -11,7 +11,7 @@ use crate::{Backoff, fault};
 const NEXT: &str = "next";
 const SORT: &str = "IDS";
 
-/// Ids that belong to whoever took them: from `first` up to and without `end`.
+/// Ids that belong to the process that took them: from `first` up to and without `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdBlock {
     /// The least.
@@ -21,7 +21,7 @@ pub struct IdBlock {
 }
 
 impl TargetControl {
-    /// The next id of a table that nobody has; `None` where it was never seeded.
+    /// The next free id of a table; `None` where it was never seeded.
     ///
     /// # Errors
     /// The driver's.
@@ -37,7 +37,12 @@ impl TargetControl {
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let (doing, size) = (format!("taking ids for {table}"), i64::from(size.max(1)));
         let sent = Backoff::brief().retry(|| async {
-            let request = self.target.client.update_item().table_name(&self.table).set_key(Some(key(&partition(table), SORT)));
+            let request = self
+                .target
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key(&partition(table), SORT)));
             let request = request
                 .update_expression("ADD #n :size")
                 // An overflow would begin again below.
@@ -65,8 +70,8 @@ impl TargetControl {
         }
     }
 
-    /// Makes sure that no id below `next` is handed out any more. With `create`, also where there is no counter yet;
-    /// returns the counter, `None` where there is none.
+    /// Makes sure that no id below `next` is handed out any more. With `create`, also where there is no
+    /// counter yet; returns the counter, `None` where there is none.
     ///
     /// # Errors
     /// The driver's.
@@ -78,7 +83,12 @@ impl TargetControl {
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let mut backoff = Backoff::brief();
         loop {
-            let request = self.target.client.update_item().table_name(&self.table).set_key(Some(key(&partition(table), SORT)));
+            let request = self
+                .target
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key(&partition(table), SORT)));
             let request = request
                 .update_expression("SET #n = :next")
                 .condition_expression(condition)

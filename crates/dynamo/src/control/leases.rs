@@ -1,11 +1,13 @@
-//! Leases while the truth is in the target: the same rows and the same rules as in PostgreSQL; see `source/instances.rs` for
-//! why each step is in its place.
+//! Leases while the truth is in the target: the same rows and the same rules as in PostgreSQL; see
+//! `source/instances.rs` for why each step is in its place.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, Utc};
-use lockstep_core::{Attributes, Epoch, InstanceRow, InstanceState, Kind, Registration, Result, SK, TargetRecord};
+use lockstep_core::{
+    Attributes, Epoch, InstanceRow, InstanceState, Kind, Registration, Result, SK, TargetRecord,
+};
 
 use super::{TargetControl, key, number, number_at, text, text_at};
 
@@ -29,14 +31,15 @@ impl TargetControl {
         item.insert("lease_ms".to_owned(), number(who.lease.as_millis()));
         item.insert("state".to_owned(), text("live"));
         item.insert("renewed_at".to_owned(), stamp(Utc::now()));
-        // Higher than any count before: whoever waits takes another number for another renewal.
+        // Higher than any count before: a waiting coordinator takes another number for another renewal.
         item.insert("renewals".to_owned(), number(Utc::now().timestamp_micros()));
         let sent = self.target.client.put_item().table_name(&self.table).set_item(Some(item)).send().await;
         sent.map(drop).map_err(|e| fault::error("registering this instance", e))
     }
 
-    /// Renews a lease, acknowledges `epoch`, and then reads the record; `None` where the instance is not registered any
-    /// more: then the record was not read either, for an instance that nobody waits for must not serve by it.
+    /// Renews a lease, acknowledges `epoch`, and then reads the record; `None` where the instance is not
+    /// registered any more: then the record was not read either, for an instance that no step waits for must
+    /// not serve by it.
     pub async fn renew(&self, id: i64, epoch: Option<Epoch>) -> Result<Option<Option<TargetRecord>>> {
         let mut sets = "SET renewed_at = :now, renewals = renewals + :one".to_owned();
         let mut values = HashMap::from([
@@ -100,7 +103,9 @@ impl TargetControl {
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
                 rows.sort_by(|a, b| {
-                    let of = |row: &InstanceRow| (row.state == InstanceState::Expired, row.name.clone(), row.started_at, row.id);
+                    let of = |row: &InstanceRow| {
+                        (row.state == InstanceState::Expired, row.name.clone(), row.started_at, row.id)
+                    };
                     of(a).cmp(&of(b))
                 });
                 return Ok(rows);
@@ -108,9 +113,9 @@ impl TargetControl {
         }
     }
 
-    /// Notes that an instance's lease was waited out, unless it has renewed since `seen`; says whether it was noted. From
-    /// then on its renewals find nothing, and it has to register again before it is told the phase. One that was over a day
-    /// ago is forgotten.
+    /// Notes that an instance's lease was waited out, unless it has renewed since `seen`; says whether it was
+    /// noted. From then on its renewals find nothing, and it has to register again before it is told the
+    /// phase. One that was over a day ago is forgotten.
     ///
     /// # Errors
     /// The driver's.
@@ -120,8 +125,9 @@ impl TargetControl {
         let place = Some(key(INSTANCES, &seen.id.to_string()));
         if seen.state == InstanceState::Expired && seen.lease_left_ms < -EXPIRED_KEPT_MS {
             let request = self.target.client.delete_item().table_name(&self.table).set_key(place);
-            let sent =
-                request.condition_expression("renewals = :seen").expression_attribute_values(":seen", number(seen.renewals));
+            let sent = request
+                .condition_expression("renewals = :seen")
+                .expression_attribute_values(":seen", number(seen.renewals));
             return settled(sent.send().await.map(drop).map_err(|e| fault::error(doing, e)));
         }
         let request = self.target.client.update_item().table_name(&self.table).set_key(place);

@@ -1,9 +1,9 @@
 //! The control table: what an application must know of its migration while PostgreSQL may be down.
 //!
-//! A small table of its own, so that streams, scans and validation of the target tables never meet it. Everything in it is
-//! read strongly consistent. In reading order: `record` (phase, epoch, whether writes wait), `owner` (whose
-//! it is), `leases` (who serves by it), `ids` (counters of identity keys), `columns` (what PostgreSQL can
-//! hold), `places` (where the row of an id lives), `purges` (how far one has come).
+//! A small table of its own, so that streams, scans and validation of the target tables never meet it.
+//! Everything in it is read strongly consistent. In reading order: `record` (phase, epoch, whether writes
+//! wait), `owner` (whose it is), `leases` (who serves by it), `ids` (counters of identity keys), `columns`
+//! (what PostgreSQL can hold), `places` (where the row of an id lives), `purges` (how far one has come).
 
 mod columns;
 mod ids;
@@ -23,7 +23,8 @@ use lockstep_core::{Attributes, Error, KeyType, Kind, PK, Result, SK, TargetSche
 use super::{TableStanding, Target, fault};
 
 /// Key schema of every control table.
-pub const CONTROL_SCHEMA: TargetSchema = TargetSchema { partition: KeyType::S, sort: Some(KeyType::S), indexes: &[] };
+pub const CONTROL_SCHEMA: TargetSchema =
+    TargetSchema { partition: KeyType::S, sort: Some(KeyType::S), indexes: &[] };
 
 /// A handle on the control table; cheap to clone.
 #[derive(Clone, Debug)]
@@ -82,7 +83,11 @@ impl TargetControl {
     }
 
     fn damaged(&self, what: &str) -> Error {
-        Error::target(Kind::Misconfigured, format!("reading {}", self.table), format!("{what} does not parse; see `doctor`"))
+        Error::target(
+            Kind::Misconfigured,
+            format!("reading {}", self.table),
+            format!("{what} does not parse; see `doctor`"),
+        )
     }
 }
 

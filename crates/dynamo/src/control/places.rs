@@ -1,12 +1,13 @@
 //! Places: where the row of a primary key lives, written in one transaction with the item itself.
 //!
-//! The target key of a row may contain more than its primary key, and the index that finds it by primary key is eventually
-//! consistent. 1. Two writers put the same id under two dates. 2. Neither finds the other's row. 3. The target holds two
-//! rows of one id. So whatever makes a row, or moves one, writes its place as well, under the condition that the place is as
-//! it was read: of two, one is cancelled and looks again. The place is also how a row is found that the index does not show yet.
+//! The target key of a row may contain more than its primary key, and the index that finds it by primary key
+//! is eventually consistent. 1. Two writers put the same id under two dates. 2. Neither finds the other's
+//! row. 3. The target holds two rows of one id. So whatever makes a row, or moves one, writes its place as
+//! well, under the condition that the place is as it was read: of two, one is cancelled and looks again. The
+//! place is also how a row is found that the index does not show yet.
 //!
-//! A place stays when its row is deleted, so that its id is not handed out again. It may be out of date once the source was
-//! written again; then its item is dead or gone, and the index says where the row went.
+//! A place stays when its row is deleted, so that its id is not handed out again. It may be out of date once
+//! the source was written again; then its item is dead or gone, and the index says where the row went.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Attributes, PK, Result, SK, TargetKey};
@@ -47,9 +48,16 @@ impl TargetControl {
         parsed.ok_or_else(|| self.damaged("a place"))
     }
 
-    /// The put that says that the row of `id` is at `key` now, if the place is still as it was `read`. `writer` must differ
-    /// from write to write.
-    pub fn put_place(&self, table: &str, id: &str, key: &TargetKey, read: Option<&Place>, writer: &str) -> ConditionalPut {
+    /// The put that says that the row of `id` is at `key` now, if the place is still as it was `read`.
+    /// `writer` must differ from write to write.
+    pub fn put_place(
+        &self,
+        table: &str,
+        id: &str,
+        key: &TargetKey,
+        read: Option<&Place>,
+        writer: &str,
+    ) -> ConditionalPut {
         let mut place = self.place_key(table, id);
         let mut parts = Attributes::from([(PK.to_owned(), key.partition.clone())]);
         parts.extend(key.sort.clone().map(|sort| (SK.to_owned(), sort)));

@@ -1,7 +1,8 @@
 //! The control record: phase and epoch while the truth is in the target, and whether writes wait.
 //!
-//! Every change names the epoch and state that it starts from, and each pause is an epoch of its own. So a request that is
-//! applied long after it was given up finds another epoch or another state, and changes nothing.
+//! Every change names the epoch and state that it starts from, and each pause is an epoch of its own. So a
+//! request that is applied long after it was given up finds another epoch or another state, and changes
+//! nothing.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use lockstep_core::{Attributes, Epoch, Error, Kind, Phase, Result, Retry, TargetRecord, Writes};
@@ -24,7 +25,8 @@ impl TargetControl {
         Ok(Some(parsed))
     }
 
-    /// The truth is in the target since `epoch`, and writes wait. Repeated, or with an older epoch, it changes nothing.
+    /// The truth is in the target since `epoch`, and writes wait. Repeated, or with an older epoch, it
+    /// changes nothing.
     ///
     /// # Errors
     /// The driver's.
@@ -35,8 +37,9 @@ impl TargetControl {
         self.begin(epoch, Writes::Paused, epoch).await
     }
 
-    /// The truth is in the target since the epoch `since`, and the record of it was lost or set back: writes go on in `epoch`, which
-    /// must be above every one that the lost record may have had. Repeated, or with an older epoch, it changes nothing.
+    /// The truth is in the target since the epoch `since`, and the record of it was lost or set back: writes
+    /// go on in `epoch`, which must be above every one that the lost record may have had. Repeated, or with
+    /// an older epoch, it changes nothing.
     ///
     /// # Errors
     /// The driver's.
@@ -48,8 +51,16 @@ impl TargetControl {
     }
 
     async fn begin(&self, epoch: Epoch, writes: Writes, since: Epoch) -> Result<()> {
-        let record = TargetRecord { phase: Phase::DynamoOnly, epoch, writes, since, changed_at: Utc::now(), completed_at: None };
-        let condition = "(attribute_not_exists(epoch) OR epoch < :before) AND attribute_not_exists(completed_at)";
+        let record = TargetRecord {
+            phase: Phase::DynamoOnly,
+            epoch,
+            writes,
+            since,
+            changed_at: Utc::now(),
+            completed_at: None,
+        };
+        let condition =
+            "(attribute_not_exists(epoch) OR epoch < :before) AND attribute_not_exists(completed_at)";
         match self.change(record, condition, Before { epoch, writes: None }).await {
             Err(error) if error.kind == Kind::Refused => Ok(()),
             done => done,
@@ -69,8 +80,8 @@ impl TargetControl {
         self.step(open, Before { epoch, writes: Some(Writes::Paused) }).await
     }
 
-    /// Makes writes wait; returns the epoch that instances acknowledge once they have stopped. Writes that were under way are
-    /// through when each has acknowledged or its lease is over.
+    /// Makes writes wait; returns the epoch that instances acknowledge once they have stopped. Writes that
+    /// were under way are through when each has acknowledged or its lease is over.
     ///
     /// # Errors
     /// [`Kind::Refused`] when the record has moved on.
@@ -79,13 +90,14 @@ impl TargetControl {
     /// Repeat it.
     pub async fn pause_writes(&self, epoch: Epoch) -> Result<Epoch> {
         let now = self.expect(epoch).await?;
-        let paused = TargetRecord { epoch: Epoch(epoch.0 + 1), writes: Writes::Paused, changed_at: Utc::now(), ..now };
+        let paused =
+            TargetRecord { epoch: Epoch(epoch.0 + 1), writes: Writes::Paused, changed_at: Utc::now(), ..now };
         self.step(paused, Before { epoch, writes: Some(Writes::Open) }).await?;
         Ok(paused.epoch)
     }
 
-    /// The truth goes back to PostgreSQL, from the pause of `epoch`; returns the epoch in which it does. This is the
-    /// decision: from here on the step can only be finished.
+    /// The truth goes back to PostgreSQL, from the pause of `epoch`; returns the epoch in which it does. This
+    /// is the decision: from here on the step can only be finished.
     ///
     /// # Errors
     /// [`Kind::Refused`] when the record has moved on.
@@ -99,8 +111,9 @@ impl TargetControl {
         Ok(left.epoch)
     }
 
-    /// The migration is complete, and the truth stays here for good: no pause and no way back follow. An epoch of its own, so that
-    /// what was written before is told from what comes after. Returns the record as it is then.
+    /// The migration is complete, and the truth stays here for good: no pause and no way back follow. An
+    /// epoch of its own, so that what was written before is told from what comes after. Returns the record as
+    /// it is then.
     ///
     /// # Errors
     /// [`Kind::Refused`] when the record has moved on.
@@ -113,7 +126,8 @@ impl TargetControl {
             return Ok(now);
         }
         let at = Utc::now();
-        let completed = TargetRecord { epoch: Epoch(epoch.0 + 1), changed_at: at, completed_at: Some(at), ..now };
+        let completed =
+            TargetRecord { epoch: Epoch(epoch.0 + 1), changed_at: at, completed_at: Some(at), ..now };
         self.step(completed, Before { epoch, writes: Some(Writes::Open) }).await?;
         Ok(completed)
     }
@@ -126,7 +140,8 @@ impl TargetControl {
     }
 
     async fn step(&self, record: TargetRecord, before: Before) -> Result<()> {
-        let condition = "epoch = :before AND writes = :writes AND phase = :truth AND attribute_not_exists(completed_at)";
+        let condition =
+            "epoch = :before AND writes = :writes AND phase = :truth AND attribute_not_exists(completed_at)";
         match self.change(record, condition, before).await {
             Err(error) if error.kind == Kind::Refused => {
                 // An earlier try whose answer was lost may have done it (I8).
@@ -134,7 +149,11 @@ impl TargetControl {
                 let same = |found: &TargetRecord| {
                     (found.phase, found.epoch, found.writes) == (record.phase, record.epoch, record.writes)
                 };
-                if found.as_ref().is_some_and(same) { Ok(()) } else { Err(self.moved_on(found, before.epoch)) }
+                if found.as_ref().is_some_and(same) {
+                    Ok(())
+                } else {
+                    Err(self.moved_on(found, before.epoch))
+                }
             }
             done => done,
         }
@@ -149,7 +168,10 @@ impl TargetControl {
         item.insert("epoch".to_owned(), number(record.epoch));
         item.insert("writes".to_owned(), text(name(record.writes)));
         item.insert("since".to_owned(), number(record.since));
-        item.insert("changed_at".to_owned(), text(record.changed_at.to_rfc3339_opts(SecondsFormat::Micros, true)));
+        item.insert(
+            "changed_at".to_owned(),
+            text(record.changed_at.to_rfc3339_opts(SecondsFormat::Micros, true)),
+        );
         if let Some(at) = record.completed_at {
             item.insert("completed_at".to_owned(), text(at.to_rfc3339_opts(SecondsFormat::Micros, true)));
         }

@@ -68,7 +68,8 @@ fn a_provider_of_credentials_that_fails_is_an_outage_and_none_at_all_is_for_a_pe
 #[test]
 fn a_time_out_before_the_connection_is_not_one_after_the_request() {
     let of = |text: &str| {
-        let failed = SdkError::<PutItemError>::dispatch_failure(ConnectorError::timeout(text.to_owned().into()));
+        let failed =
+            SdkError::<PutItemError>::dispatch_failure(ConnectorError::timeout(text.to_owned().into()));
         super::error("writing", failed).kind
     };
     assert_eq!(of("HTTP connect timeout occurred after 3.1s"), Kind::Unavailable);

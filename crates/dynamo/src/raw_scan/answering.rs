@@ -1,4 +1,5 @@
-//! A server that gives every request one answer, to the byte: what the SDK makes of it is what ours must make of it.
+//! A server that gives every request one answer, to the byte: what the SDK makes of it is what ours must make
+//! of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,7 +39,8 @@ impl Answering {
         let shared = Arc::clone(&answer);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // Head and body are two writes: the second would wait for the first to be acknowledged, 40 ms.
+                // Head and body are two writes: the second would wait for the first to be acknowledged, 40
+                // ms.
                 stream.set_nodelay(true).expect("a socket option");
                 tokio::spawn(converse(stream, Arc::clone(&shared)));
             }
@@ -47,7 +49,8 @@ impl Answering {
             endpoint_url: Some(format!("http://{address}")),
             region: Some("us-east-1".to_owned()),
             emulator_credentials: true,
-            // What is read is compared, not how fast: a machine that stands still for a while must not be an error.
+            // What is read is compared, not how fast: a machine that stands still for a while must not be an
+            // error.
             connect_timeout: PATIENCE,
             request_timeout: PATIENCE,
             ..TargetOptions::default()
@@ -83,6 +86,8 @@ async fn converse(mut stream: TcpStream, answer: Arc<Mutex<Answer>>) -> std::io:
 fn is_whole(received: &[u8]) -> bool {
     let text = String::from_utf8_lossy(received);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:").map(str::trim)?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("content-length:").map(str::trim)?.parse().ok());
     body.len() >= length.unwrap_or(0)
 }

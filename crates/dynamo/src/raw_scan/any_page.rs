@@ -80,7 +80,10 @@ impl Style {
         for c in text.chars() {
             let plain = Value::from(c.to_string()).to_string();
             match self.draw(4) {
-                0 => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+                0 => c
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
                 1 if c == '/' => out.push_str("\\/"),
                 _ => out.push_str(&plain[1..plain.len() - 1]),
             }
@@ -89,8 +92,10 @@ impl Style {
     }
 
     fn list<T>(&mut self, parts: &[T], mut write: impl FnMut(&mut Self, &T) -> String) -> String {
-        let parts: Vec<String> =
-            parts.iter().map(|part| format!("{}{}{}", self.space(), write(self, part), self.space())).collect();
+        let parts: Vec<String> = parts
+            .iter()
+            .map(|part| format!("{}{}{}", self.space(), write(self, part), self.space()))
+            .collect();
         format!("[{}]", parts.join(","))
     }
 
@@ -101,7 +106,13 @@ impl Style {
             if self.draw(8) == 0 {
                 members.push(format!("{}:{{\"S\":\"not this one\"}}", self.text(name)));
             }
-            members.push(format!("{}{}:{}{}", self.text(name), self.space(), self.space(), self.value(value)));
+            members.push(format!(
+                "{}{}:{}{}",
+                self.text(name),
+                self.space(),
+                self.space(),
+                self.value(value)
+            ));
         }
         format!("{{{}{}}}", self.space(), members.join(","))
     }
@@ -140,5 +151,7 @@ pub(super) fn page(items: &[Attributes], style: &mut Style) -> String {
         1 => "\"LastEvaluatedKey\":null,".to_owned(),
         _ => format!("\"LastEvaluatedKey\":{{\"PK\":{{\"S\":{}}}}},", style.text("p\"k")),
     };
-    format!("{{\"Count\":{count},{key}\"Items\":{items},\"ConsumedCapacity\":{{\"CapacityUnits\":{count}.5}}}}")
+    format!(
+        "{{\"Count\":{count},{key}\"Items\":{items},\"ConsumedCapacity\":{{\"CapacityUnits\":{count}.5}}}}"
+    )
 }

@@ -24,9 +24,15 @@ async fn by_us(server: &Answering, answer: Answer) -> Result<Page> {
     Ok(Page { items, next: end.next, capacity_units: end.capacity_units })
 }
 
-/// Both, as something that can be compared: items, the next key and the units, or the kind of the error and what it says.
-async fn both(server: &Answering, answer: Answer) -> [std::result::Result<(Vec<Attributes>, Option<Attributes>, f64), Kind>; 2] {
-    let known = |page: Result<Page>| page.map(|page| (page.items, page.next, page.capacity_units)).map_err(|error| error.kind);
+/// Both, as something that can be compared: items, the next key and the units, or the kind of the error and
+/// what it says.
+async fn both(
+    server: &Answering,
+    answer: Answer,
+) -> [std::result::Result<(Vec<Attributes>, Option<Attributes>, f64), Kind>; 2] {
+    let known = |page: Result<Page>| {
+        page.map(|page| (page.items, page.next, page.capacity_units)).map_err(|error| error.kind)
+    };
     [known(by_the_sdk(server, answer.clone()).await), known(by_us(server, answer).await)]
 }
 
@@ -117,7 +123,8 @@ async fn what_is_no_page_is_an_error_of_the_same_kind() {
         "null".to_owned(),
         "<html>".to_owned(),
     ];
-    let deep = |levels: usize| format!("{}{}{}", r#"{"L":["#.repeat(levels), r#"{"S":"x"}"#, "]}".repeat(levels));
+    let deep =
+        |levels: usize| format!("{}{}{}", r#"{"L":["#.repeat(levels), r#"{"S":"x"}"#, "]}".repeat(levels));
     let attributes = attributes.iter().map(|attribute| page_of(attribute)).chain([page_of(&deep(200))]);
     for body in attributes.chain(pages) {
         let [sdk, ours] = both(&server, Answer::page(body.as_str())).await;

@@ -7,8 +7,8 @@ use lockstep_core::{Attributes, Error};
 
 /// One shard, as the stream lists it.
 ///
-/// Whether it is closed is not taken from here: the embedded emulator gives an open shard an ending sequence number as
-/// well. A shard is closed when reading it comes to an end.
+/// Whether it is closed is not taken from here: the embedded emulator gives an open shard an ending sequence
+/// number as well. A shard is closed when reading it comes to an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Its id.
@@ -63,17 +63,19 @@ pub enum StreamError {
 /// One table's stream. Called by one task a shard, all of them in parallel.
 #[async_trait]
 pub trait StreamApi: Send + Sync {
-    /// Every shard that the stream still has, closed ones included, as of a second ago at most. A new one may be missing for a
-    /// moment.
+    /// Every shard that the stream still has, closed ones included, as of a second ago at most. A new one may
+    /// be missing for a moment.
     async fn shards(&self) -> Result<Vec<Shard>, StreamError>;
 
     /// An iterator over a shard, from after `position`, or from its oldest record.
     ///
     /// # Errors
-    /// [`StreamError::Trimmed`] when that position is no longer there; [`StreamError::Gone`] when the shard is not.
+    /// [`StreamError::Trimmed`] when that position is no longer there; [`StreamError::Gone`] when the shard
+    /// is not.
     async fn iterator(&self, shard: &str, position: Option<&str>) -> Result<String, StreamError>;
 
-    /// Up to `limit` records and the iterator to go on with. Asking again with the same iterator gives the same records.
+    /// Up to `limit` records and the iterator to go on with. Asking again with the same iterator gives the
+    /// same records.
     ///
     /// # Errors
     /// [`StreamError::Expired`] and [`StreamError::Trimmed`].

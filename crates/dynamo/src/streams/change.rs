@@ -21,7 +21,9 @@ pub fn change_of(record: &StreamRecord) -> Change {
         Some(new) if is_mark(new) => Change::Purged,
         Some(new) if round_of(new).is_some() => Change::Marker(round_of(new).unwrap_or_default().to_owned()),
         Some(new) => match (version_of(new), old.and_then(version_of)) {
-            (None, _) => Change::Foreign("an item without a version was written by something else than Lockstep"),
+            (None, _) => {
+                Change::Foreign("an item without a version was written by something else than Lockstep")
+            }
             (Some(version), Some(before)) if version <= before => {
                 Change::Foreign("an item was changed without a new version, by something else than Lockstep")
             }
@@ -41,7 +43,9 @@ pub fn changes_of(records: &[StreamRecord]) -> Folded {
     for (at, record) in records.iter().enumerate() {
         let change = change_of(record);
         match &change {
-            Change::Purged if record.old.as_ref().or(record.new.as_ref()).is_none_or(is_none_of_a_row) => continue,
+            Change::Purged if record.old.as_ref().or(record.new.as_ref()).is_none_or(is_none_of_a_row) => {
+                continue;
+            }
             Change::Marker(round) => {
                 folded.marker = Some(round.clone());
                 continue;
@@ -61,8 +65,8 @@ pub fn changes_of(records: &[StreamRecord]) -> Folded {
                 item.gone_before |= std::mem::take(&mut item.gone_after);
                 item.change = Some(kept_image(change, item.change.take()));
             }
-            // Its versions begin anew: 1. A row at version 7 expires. 2. It is put again, and as nothing is there it gets
-            // version 1. 3. Held against the 7, its newest state would be refused.
+            // Its versions begin at 1 again: 1. A row at version 7 expires. 2. It is put again, and as
+            // nothing is there it gets version 1. 3. Held against the 7, its newest state would be refused.
             _ if record.new.is_none() => item.gone_after = true,
             _ => {}
         }

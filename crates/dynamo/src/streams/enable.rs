@@ -10,11 +10,11 @@ use super::TableStream;
 const REFUSALS_MAX: u32 = 3;
 
 impl Target {
-    /// Switches the stream of a table on, with new and old images, unless it is on, and waits until the table is ACTIVE
-    /// again. Safe to repeat: a stream that is on stays the one it is.
+    /// Switches the stream of a table on, with new and old images, unless it is on, and waits until the table
+    /// is ACTIVE again. Safe to repeat: a stream that is on stays the one it is.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] where the table has a stream of another kind: whoever reads it must be asked first.
+    /// [`Kind::Misconfigured`] where the table has a stream of another kind: its readers must be asked first.
     ///
     /// # Cancel safety
     /// The stream may be on or not.
@@ -24,8 +24,13 @@ impl Target {
         let mut refusals_left = REFUSALS_MAX;
         loop {
             let found = self.ask_for_description(table).await?;
-            let found = found
-                .ok_or_else(|| Error::target(Kind::Misconfigured, &doing, "there is no such table in this region and account"))?;
+            let found = found.ok_or_else(|| {
+                Error::target(
+                    Kind::Misconfigured,
+                    &doing,
+                    "there is no such table in this region and account",
+                )
+            })?;
             let active = found.table_status == Some(TableStatus::Active);
             match stream_of(&found) {
                 Some((arn, StreamViewType::NewAndOldImages)) if active => {
@@ -36,7 +41,7 @@ impl Target {
                 Some((_, other)) => {
                     let message = format!(
                         "{table} has a stream of {}, and Lockstep needs one of new and old images; a table has only one. End it \
-                         (UpdateTable, StreamEnabled=false) if nobody reads it, and try again",
+                         (UpdateTable, StreamEnabled=false) if no program reads it, and try again",
                         other.as_str()
                     );
                     return Err(Error::target(Kind::Misconfigured, doing, message));
@@ -47,16 +52,24 @@ impl Target {
                         backoff.pause(error).await?;
                         continue;
                     }
-                    // Of two who switch it on at once, one is told that the table has an enabled stream already: look again.
+                    // Of two who switch it on at once, one is told that the table has an enabled stream
+                    // already: look again.
                     Err(error) if error.is_validation() && refusals_left > 0 => refusals_left -= 1,
                     Err(error) => return Err(error),
                 },
             }
-            backoff.pause(Error::target(Kind::Unavailable, &doing, "the table is not ACTIVE with its stream yet")).await?;
+            backoff
+                .pause(Error::target(
+                    Kind::Unavailable,
+                    &doing,
+                    "the table is not ACTIVE with its stream yet",
+                ))
+                .await?;
         }
     }
 
-    /// As [`enable_stream`](Target::enable_stream), but one that was on within the last five seconds is taken to be on.
+    /// As [`enable_stream`](Target::enable_stream), but one that was on within the last five seconds is taken
+    /// to be on.
     ///
     /// # Errors
     /// As there.
@@ -71,13 +84,19 @@ impl Target {
     }
 
     async fn ask_for_stream(&self, table: &str, doing: &str) -> Result<()> {
-        let wanted =
-            StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages).build();
+        let wanted = StreamSpecification::builder()
+            .stream_enabled(true)
+            .stream_view_type(StreamViewType::NewAndOldImages)
+            .build();
         let wanted = wanted.map_err(|e| Error::target(Kind::Invalid, doing, e.to_string()))?;
         let sent = self.client.update_table().table_name(table).stream_specification(wanted).send().await;
         match sent.map_err(|e| fault::error(doing, e)) {
             // Somebody else, or an earlier request whose answer was lost, is switching it on: look again.
-            Err(error) if error.kind == Kind::Unknown || error.message.starts_with("ResourceInUseException") => Ok(()),
+            Err(error)
+                if error.kind == Kind::Unknown || error.message.starts_with("ResourceInUseException") =>
+            {
+                Ok(())
+            }
             other => other.map(drop),
         }
     }

@@ -39,8 +39,9 @@ pub trait Sink: Send + Sync {
     /// What was saved, by shard. Called once, before anything else.
     async fn saved(&self) -> Result<HashMap<String, Saved>>;
 
-    /// Takes a page and saves its position, both or neither. Called for one page of a shard at a time, for shards in
-    /// parallel; never for a child before its parent was taken to the end. After a crash pages come again.
+    /// Takes a page and saves its position, both or neither. Called for one page of a shard at a time, for
+    /// shards in parallel; never for a child before its parent was taken to the end. After a crash pages come
+    /// again.
     async fn take(&self, shard: &Shard, page: ShardPage) -> Result<()>;
 
     /// Told that records of a shard are gone which were not taken. What is still there follows.
@@ -54,14 +55,21 @@ pub trait Sink: Send + Sync {
 ///
 /// # Cancel safety
 /// It may be dropped at any point: what the sink has not saved comes again.
-pub async fn follow(stream: &dyn StreamApi, sink: &dyn Sink, options: FollowOptions, cancel: &CancellationToken) -> Result<()> {
+pub async fn follow(
+    stream: &dyn StreamApi,
+    sink: &dyn Sink,
+    options: FollowOptions,
+    cancel: &CancellationToken,
+) -> Result<()> {
     let mut saved = sink.saved().await?;
-    let mut finished: HashSet<String> = saved.iter().filter(|(_, s)| s.finished).map(|(id, _)| id.clone()).collect();
+    let mut finished: HashSet<String> =
+        saved.iter().filter(|(_, s)| s.finished).map(|(id, _)| id.clone()).collect();
     let room = Semaphore::new(options.pages_at_once.max(1));
     let mut running: FuturesUnordered<BoxFuture<'_, Result<Option<String>>>> = FuturesUnordered::new();
     let mut started: HashSet<String> = HashSet::new();
     // A shard that was cut off from us for longer than the retention is listed no more.
-    let mut unseen: HashSet<String> = saved.iter().filter(|(_, s)| !s.finished).map(|(id, _)| id.clone()).collect();
+    let mut unseen: HashSet<String> =
+        saved.iter().filter(|(_, s)| !s.finished).map(|(id, _)| id.clone()).collect();
     loop {
         let shards = list(stream).await?;
         for gone in unseen.drain().filter(|id| !shards.iter().any(|shard| shard.id == *id)) {
@@ -71,7 +79,10 @@ pub async fn follow(stream: &dyn StreamApi, sink: &dyn Sink, options: FollowOpti
             if started.insert(shard.id.clone()) {
                 let position = saved.remove(&shard.id).and_then(|saved| saved.position);
                 let reader = ShardReader::new(stream, shard.id.clone(), position, &options);
-                running.push(read_shard(stream, reader, shard.clone(), sink, &room, options.idle_pause, cancel).boxed());
+                running.push(
+                    read_shard(stream, reader, shard.clone(), sink, &room, options.idle_pause, cancel)
+                        .boxed(),
+                );
             }
         }
         tokio::select! {

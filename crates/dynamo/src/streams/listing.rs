@@ -1,8 +1,10 @@
-//! Listing shards, seldom: DynamoDB answers ten DescribeStream a second, for all who ask together, with a hundred shards each.
+//! Listing shards, seldom: DynamoDB answers ten DescribeStream a second, for all who ask together, with a
+//! hundred shards each.
 //!
-//! So whoever shares a handle on the target shares its listings as well, and all of them together ask no more than five times a
-//! second: the other five are those of another process. 1. A step looks every few milliseconds how far the feeds are. 2. Each look
-//! listed the shards, as the feeds did themselves. 3. DynamoDB throttled them all, and the step failed.
+//! So tasks that share a handle on the target share its listings as well, and all of them together ask no
+//! more than five times a second: the other five are those of another process. 1. A step looks every few
+//! milliseconds how far the feeds are. 2. Each look listed the shards, as the feeds did themselves. 3.
+//! DynamoDB throttled them all, and the step failed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +25,7 @@ pub(super) struct Listed {
     pub(super) shards: Vec<Shard>,
 }
 
-/// The newest listing of one stream. Whoever holds it lists, and the others wait for what comes of it.
+/// The newest listing of one stream. The task that holds it lists, and the others wait for what comes of it.
 pub(super) type Slot = Arc<tokio::sync::Mutex<Option<Listed>>>;
 
 /// The listings of all streams. Cheap to clone.
@@ -72,8 +74,9 @@ mod tests {
             listings.turn().await;
             calls.push(begun.elapsed());
         }
-        let most =
-            calls.iter().map(|at| calls.iter().filter(|call| **call >= *at && **call < *at + Duration::from_secs(1)).count());
+        let most = calls.iter().map(|at| {
+            calls.iter().filter(|call| **call >= *at && **call < *at + Duration::from_secs(1)).count()
+        });
         assert!(most.max().expect("some") <= 10, "{calls:?}");
         assert!(calls.last().expect("some") < &Duration::from_secs(10), "and they are made");
     }

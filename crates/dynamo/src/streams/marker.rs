@@ -13,8 +13,8 @@ pub(super) fn round_of(item: &Attributes) -> Option<&str> {
     item.get(MARKER_ATTRIBUTE)?.as_s().ok().map(String::as_str)
 }
 
-/// Where marker number `number` lives. The place does not change from round to round, so that what a crash left behind is
-/// overwritten and never piles up; numbers spread over all partitions as their hashes do.
+/// Where marker number `number` lives. The place does not change from round to round, so that what a crash
+/// left behind is overwritten and never piles up; numbers spread over all partitions as their hashes do.
 fn place(schema: &TargetSchema, number: u32) -> TargetKey {
     let part = |key_type: KeyType| match key_type {
         KeyType::S => AttributeValue::S(format!("lockstep-marker#{number}")),
@@ -29,10 +29,17 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn put_marker(&self, table: &str, schema: &TargetSchema, number: u32, round: &str) -> Result<()> {
+    pub async fn put_marker(
+        &self,
+        table: &str,
+        schema: &TargetSchema,
+        number: u32,
+        round: &str,
+    ) -> Result<()> {
         let mut item = tombstone(place(schema, number), Version::HISTORY);
         item.push(MARKER_ATTRIBUTE, AttributeValue::S(round.to_owned()));
-        let sent = self.client.put_item().table_name(table).set_item(Some(item.into_attributes())).send().await;
+        let sent =
+            self.client.put_item().table_name(table).set_item(Some(item.into_attributes())).send().await;
         sent.map(drop).map_err(|e| fault::error(format!("writing a marker to {table}"), e))
     }
 

@@ -9,7 +9,7 @@ use super::super::Backoff;
 use super::api::{StreamApi, StreamError, StreamRecord};
 use super::follow::FollowOptions;
 
-/// About half a minute; then whoever follows tells of it, and begins again from what was saved.
+/// About half a minute; then the follower tells of it, and begins again from what was saved.
 const TRIES_MAX: u32 = 14;
 
 /// What one read of a shard gave.
@@ -40,7 +40,12 @@ pub(super) struct ShardReader<'a> {
 }
 
 impl<'a> ShardReader<'a> {
-    pub(super) fn new(stream: &'a dyn StreamApi, shard: String, position: Option<String>, options: &FollowOptions) -> Self {
+    pub(super) fn new(
+        stream: &'a dyn StreamApi,
+        shard: String,
+        position: Option<String>,
+        options: &FollowOptions,
+    ) -> Self {
         let (limit, every) = (options.page_records, options.page_every);
         Self { stream, shard, position, iterator: None, limit, every, asked_at: None }
     }
@@ -50,7 +55,8 @@ impl<'a> ShardReader<'a> {
         (self.position, self.iterator) = (None, None);
     }
 
-    /// The next page. What was throttled or lost is asked for again; a position moves only with the records before it.
+    /// The next page. What was throttled or lost is asked for again; a position moves only with the records
+    /// before it.
     pub(super) async fn next(&mut self) -> Result<ShardPage, StreamError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), TRIES_MAX);
         // One that throttles is there, and takes some.
@@ -59,12 +65,20 @@ impl<'a> ShardReader<'a> {
             match self.read().await {
                 // Iterators live for 15 minutes, so a slow sink, or a process that was stopped, meets this.
                 Err(StreamError::Expired) => {
-                    let error = Error::target(Kind::Unavailable, "reading a stream", StreamError::Expired.to_string());
+                    let error = Error::target(
+                        Kind::Unavailable,
+                        "reading a stream",
+                        StreamError::Expired.to_string(),
+                    );
                     self.iterator = None;
                     backoff.pause(error).await?;
                 }
-                Err(StreamError::Store(error)) if error.kind == Kind::Throttled => throttled.pause(error).await?,
-                Err(StreamError::Store(error)) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
+                Err(StreamError::Store(error)) if error.kind == Kind::Throttled => {
+                    throttled.pause(error).await?
+                }
+                Err(StreamError::Store(error)) if error.kind.retry() != Retry::Never => {
+                    backoff.pause(error).await?
+                }
                 other => return other,
             }
         }
@@ -87,6 +101,12 @@ impl<'a> ShardReader<'a> {
         }
         let finished = page.next.is_none();
         self.iterator = page.next;
-        Ok(ShardPage { shard: self.shard.clone(), from, to: self.position.clone(), records: page.records, finished })
+        Ok(ShardPage {
+            shard: self.shard.clone(),
+            from,
+            to: self.position.clone(),
+            records: page.records,
+            finished,
+        })
     }
 }

@@ -13,12 +13,12 @@ use super::api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
 use super::convert::attributes;
 use super::listing::{FRESH_FOR, Listed, Listings};
 
-/// Who DynamoDB says has removed an expired item (Developer Guide, "DynamoDB Streams and Time to Live"). In some partitions the name
-/// goes on (`.cn`).
+/// Who DynamoDB says has removed an expired item (Developer Guide, "DynamoDB Streams and Time to Live"). In
+/// some partitions the name goes on (`.cn`).
 const EXPIRY_PRINCIPAL: &str = "dynamodb.amazonaws.com";
 
-/// Whether an item was past its expiry when it was removed: then it makes no difference who was quicker, nor whether a replica's
-/// expiry, or an emulator, says who it was.
+/// Whether an item was past its expiry when it was removed: then it makes no difference who was quicker, nor
+/// whether a replica's expiry, or an emulator, says who it was.
 fn was_over(old: &Attributes, at: Option<DateTime<Utc>>) -> bool {
     let expires_at_s: Option<i64> = old.get(TTL_ATTRIBUTE).and_then(|at| at.as_n().ok()?.parse().ok());
     expires_at_s.zip(at).is_some_and(|(expires_at_s, at)| expires_at_s <= at.timestamp())
@@ -35,7 +35,12 @@ pub struct TableStream {
 
 impl TableStream {
     pub(super) fn new(target: &Target, table: &str, arn: String) -> Self {
-        Self { client: target.streams.clone(), table: table.to_owned(), arn, listings: target.listings.clone() }
+        Self {
+            client: target.streams.clone(),
+            table: table.to_owned(),
+            arn,
+            listings: target.listings.clone(),
+        }
     }
 
     /// Which stream: one that was ended and begun again is another.
@@ -43,7 +48,8 @@ impl TableStream {
         &self.arn
     }
 
-    /// Every shard that the stream had at `since` or later, and when it was asked. It is asked only if nobody has asked since, and
+    /// Every shard that the stream had at `since` or later, and when it was asked. It is asked only if no
+    /// task has asked since, and
     /// only a few times a second, so it may take as long; dropped, it can be asked again.
     pub async fn shards_since(&self, since: Instant) -> Result<(Instant, Vec<Shard>), StreamError> {
         let slot = self.listings.of(&self.arn);
@@ -61,7 +67,13 @@ impl TableStream {
         let (mut shards, mut after) = (Vec::new(), None);
         loop {
             self.listings.turn().await;
-            let page = self.client.describe_stream().stream_arn(&self.arn).set_exclusive_start_shard_id(after).send().await;
+            let page = self
+                .client
+                .describe_stream()
+                .stream_arn(&self.arn)
+                .set_exclusive_start_shard_id(after)
+                .send()
+                .await;
             let page = page.map_err(|e| self.error(e))?.stream_description;
             let page = page.ok_or_else(|| self.broken("no description of the stream"))?;
             for shard in page.shards.unwrap_or_default() {
@@ -94,13 +106,18 @@ impl TableStream {
 
     fn record(&self, record: Record) -> Result<StreamRecord, Error> {
         let image = record.dynamodb.ok_or_else(|| self.broken("a record without its change"))?;
-        let at = image.approximate_creation_date_time.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
+        let at = image
+            .approximate_creation_date_time
+            .and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
         let old = image.old_image.map(attributes).transpose()?;
         let new = image.new_image.map(attributes).transpose()?;
-        let by_dynamodb =
-            record.user_identity.is_some_and(|by| by.principal_id.is_some_and(|id| id.starts_with(EXPIRY_PRINCIPAL)));
+        let by_dynamodb = record
+            .user_identity
+            .is_some_and(|by| by.principal_id.is_some_and(|id| id.starts_with(EXPIRY_PRINCIPAL)));
         Ok(StreamRecord {
-            sequence: image.sequence_number.ok_or_else(|| self.broken("a record without a sequence number"))?,
+            sequence: image
+                .sequence_number
+                .ok_or_else(|| self.broken("a record without a sequence number"))?,
             at,
             key: attributes(image.keys.unwrap_or_default())?,
             expired: by_dynamodb || (new.is_none() && old.as_ref().is_some_and(|old| was_over(old, at))),
@@ -126,15 +143,32 @@ impl StreamApi for TableStream {
             Some(_) => ShardIteratorType::AfterSequenceNumber,
             None => ShardIteratorType::TrimHorizon,
         };
-        let request = self.client.get_shard_iterator().stream_arn(&self.arn).shard_id(shard).shard_iterator_type(start);
-        let answer = request.set_sequence_number(position.map(str::to_owned)).send().await.map_err(|e| self.error(e))?;
+        let request =
+            self.client.get_shard_iterator().stream_arn(&self.arn).shard_id(shard).shard_iterator_type(start);
+        let answer = request
+            .set_sequence_number(position.map(str::to_owned))
+            .send()
+            .await
+            .map_err(|e| self.error(e))?;
         Ok(answer.shard_iterator.ok_or_else(|| self.broken("no iterator"))?)
     }
 
     async fn records(&self, iterator: &str, limit: usize) -> Result<RecordsPage, StreamError> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let page = self.client.get_records().shard_iterator(iterator).limit(limit).send().await.map_err(|e| self.error(e))?;
-        let records = page.records.unwrap_or_default().into_iter().map(|record| self.record(record)).collect::<Result<_, _>>()?;
+        let page = self
+            .client
+            .get_records()
+            .shard_iterator(iterator)
+            .limit(limit)
+            .send()
+            .await
+            .map_err(|e| self.error(e))?;
+        let records = page
+            .records
+            .unwrap_or_default()
+            .into_iter()
+            .map(|record| self.record(record))
+            .collect::<Result<_, _>>()?;
         Ok(RecordsPage { records, next: page.next_shard_iterator })
     }
 }
@@ -182,14 +216,16 @@ mod tests {
     async fn whoever_asks_for_the_shards_within_a_second_shares_one_question() {
         let server = Answering::start().await;
         let stream = TableStream::new(&server.target, "t", "arn".to_owned());
-        let one = |id: &str| Answer::page(format!(r#"{{"StreamDescription":{{"Shards":[{{"ShardId":"{id}"}}]}}}}"#));
+        let one = |id: &str| {
+            Answer::page(format!(r#"{{"StreamDescription":{{"Shards":[{{"ShardId":"{id}"}}]}}}}"#))
+        };
         server.answer(one("first"));
         let begun = Instant::now();
         let (_, listed) = stream.shards_since(begun).await.expect("listed");
         server.answer(one("second"));
         let other = stream.clone();
         assert_eq!(other.shards().await.expect("shared"), listed);
-        let (_, later) = other.shards_since(Instant::now()).await.expect("listed anew");
+        let (_, later) = other.shards_since(Instant::now()).await.expect("listed again");
         assert_eq!(later[0].id, "second");
     }
 }

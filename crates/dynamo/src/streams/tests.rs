@@ -1,4 +1,5 @@
-//! A stream whose shards split, roll, expire and are trimmed at will: the embedded emulator has one shard for ever.
+//! A stream whose shards split, roll, expire and are trimmed at will: the embedded emulator has one shard for
+//! ever.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -64,7 +65,11 @@ impl State {
         let nth = self.written.entry(key).or_default();
         *nth += 1;
         let record = record(key, *nth, self.sequence);
-        let shard = self.shards.iter_mut().find(|s| !s.closed && s.keys.contains(&key)).expect("every key has an open shard");
+        let shard = self
+            .shards
+            .iter_mut()
+            .find(|s| !s.closed && s.keys.contains(&key))
+            .expect("every key has an open shard");
         shard.records.push(record);
     }
 
@@ -79,14 +84,23 @@ impl State {
             let id = format!("shard-{}", self.shards.len());
             // A stream lists its shards in no order that one may rely on.
             let place = self.rng.random_range(0..=self.shards.len());
-            let shard = FakeShard { id, parent: Some(parent.clone()), keys, records: Vec::new(), trimmed: 0, closed: false };
+            let shard = FakeShard {
+                id,
+                parent: Some(parent.clone()),
+                keys,
+                records: Vec::new(),
+                trimmed: 0,
+                closed: false,
+            };
             self.shards.insert(place, shard);
         }
     }
 
     fn fault(&mut self) -> std::result::Result<(), StreamError> {
         match self.rng.random_range(0..12) {
-            0 if self.faults => Err(StreamError::Store(Error::target(Kind::Throttled, "faking", "slow down"))),
+            0 if self.faults => {
+                Err(StreamError::Store(Error::target(Kind::Throttled, "faking", "slow down")))
+            }
             1 if self.faults => Err(StreamError::Store(Error::target(Kind::Unknown, "faking", "no answer"))),
             _ => Ok(()),
         }
@@ -97,17 +111,37 @@ fn record(key: u32, nth: u32, sequence: u32) -> StreamRecord {
     let key = Attributes::from([("PK".to_owned(), AttributeValue::N(key.to_string()))]);
     let mut new = key.clone();
     new.insert("_v".to_owned(), AttributeValue::N(nth.to_string()));
-    StreamRecord { sequence: format!("{sequence:05}"), at: None, key, old: None, new: Some(new), expired: false }
+    StreamRecord {
+        sequence: format!("{sequence:05}"),
+        at: None,
+        key,
+        old: None,
+        new: Some(new),
+        expired: false,
+    }
 }
 
 struct FakeStream(Mutex<State>);
 
 impl FakeStream {
     fn new(seed: u64, to_write: u32, faults: bool) -> Self {
-        let root =
-            FakeShard { id: "shard-0".to_owned(), parent: None, keys: 0..KEYS, records: Vec::new(), trimmed: 0, closed: false };
+        let root = FakeShard {
+            id: "shard-0".to_owned(),
+            parent: None,
+            keys: 0..KEYS,
+            records: Vec::new(),
+            trimmed: 0,
+            closed: false,
+        };
         let (shards, written) = (vec![root], BTreeMap::new());
-        Self(Mutex::new(State { rng: StdRng::seed_from_u64(seed), shards, to_write, written, sequence: 0, faults }))
+        Self(Mutex::new(State {
+            rng: StdRng::seed_from_u64(seed),
+            shards,
+            to_write,
+            written,
+            sequence: 0,
+            faults,
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,17 +155,24 @@ impl StreamApi for FakeStream {
         let mut state = self.state();
         state.go_on();
         state.fault()?;
-        let there = state.shards.iter().filter(|s| !(s.closed && s.trimmed > 0 && s.trimmed == s.records.len()));
+        let there =
+            state.shards.iter().filter(|s| !(s.closed && s.trimmed > 0 && s.trimmed == s.records.len()));
         Ok(there.map(|s| Shard { id: s.id.clone(), parent: s.parent.clone() }).collect())
     }
 
-    async fn iterator(&self, shard: &str, position: Option<&str>) -> std::result::Result<String, StreamError> {
+    async fn iterator(
+        &self,
+        shard: &str,
+        position: Option<&str>,
+    ) -> std::result::Result<String, StreamError> {
         let mut state = self.state();
         state.fault()?;
         let shard = state.shards.iter().find(|s| s.id == shard).expect("a shard that was listed");
         let at = match position {
             None => shard.trimmed,
-            Some(position) => shard.records.iter().position(|r| r.sequence == position).map_or(0, |at| at + 1),
+            Some(position) => {
+                shard.records.iter().position(|r| r.sequence == position).map_or(0, |at| at + 1)
+            }
         };
         if at < shard.trimmed {
             return Err(StreamError::Trimmed);
@@ -158,7 +199,8 @@ impl StreamApi for FakeStream {
     }
 }
 
-/// Remembers what was delivered; fails now and then, before or after it has saved, as a process that is killed does.
+/// Remembers what was delivered; fails now and then, before or after it has saved, as a process that is
+/// killed does.
 struct Memory {
     saved: Mutex<HashMap<String, Saved>>,
     delivered: Mutex<Vec<(String, u32)>>,
@@ -194,7 +236,8 @@ impl Sink for Memory {
         let distinct = {
             let mut delivered = self.delivered.lock().expect("no panic");
             for record in &page.records {
-                let nth = lockstep_core::version_of(record.new.as_ref().expect("an image")).expect("a version").0;
+                let nth =
+                    lockstep_core::version_of(record.new.as_ref().expect("an image")).expect("a version").0;
                 delivered.push((lockstep_core::place(&record.key), nth as u32));
             }
             let mut distinct = delivered.clone();
@@ -202,7 +245,8 @@ impl Sink for Memory {
             distinct.dedup();
             distinct.len()
         };
-        // Killed between the effect and the position, which a database makes impossible: then it all comes again.
+        // Killed between the effect and the position, which a database makes impossible: then it all comes
+        // again.
         self.crash()?;
         let saved = Saved { position: page.to, finished: page.finished };
         let before = self.saved.lock().expect("no panic").insert(shard.id.clone(), saved).unwrap_or_default();
@@ -221,11 +265,15 @@ impl Sink for Memory {
 }
 
 fn paused<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
     runtime.block_on(test)
 }
 
-/// Follows until everything was delivered, beginning anew after every crash.
+/// Follows until everything was delivered, beginning again after every crash.
 async fn follow_to_the_end(stream: &FakeStream, sink: &Memory) {
     for _ in 0..10_000 {
         match follow(stream, sink, OPTIONS, &sink.enough.1).await {
@@ -299,7 +347,8 @@ fn a_shard_that_went_unfinished_is_reported() {
 
 #[test]
 fn a_child_waits_for_its_parent_unless_that_was_trimmed() {
-    let shard = |id: &str, parent: Option<&str>| Shard { id: id.to_owned(), parent: parent.map(str::to_owned) };
+    let shard =
+        |id: &str, parent: Option<&str>| Shard { id: id.to_owned(), parent: parent.map(str::to_owned) };
     let shards = [shard("c", Some("b")), shard("b", Some("a")), shard("d", Some("trimmed"))];
     let ids = |finished: &[&str]| {
         let finished = finished.iter().map(|id| (*id).to_owned()).collect();
@@ -307,7 +356,8 @@ fn a_child_waits_for_its_parent_unless_that_was_trimmed() {
     };
     assert_eq!(ids(&[]), ["b", "d"]);
     assert_eq!(ids(&["b"]), ["c", "d"]);
-    let leaves = |finished: &[&str]| childless(&shards, &finished.iter().map(|id| (*id).to_owned()).collect()).len();
+    let leaves =
+        |finished: &[&str]| childless(&shards, &finished.iter().map(|id| (*id).to_owned()).collect()).len();
     assert_eq!((leaves(&["b"]), leaves(&["b", "c"])), (0, 1));
 }
 
@@ -334,7 +384,11 @@ fn check(versions: &[(Option<i64>, bool)], expected: &str) {
             Some(Change::Deleted(version, old)) => format!("deleted {version} of {}", old.is_some()),
             _ => "nothing".to_owned(),
         };
-        format!("{}{change}{}", if item.gone_before { "gone, " } else { "" }, if item.gone_after { ", gone" } else { "" })
+        format!(
+            "{}{change}{}",
+            if item.gone_before { "gone, " } else { "" },
+            if item.gone_after { ", gone" } else { "" }
+        )
     });
     let items = items.collect::<Vec<_>>().join("; ");
     assert_eq!(format!("{items} expired {} foreign {}", folded.expired, folded.foreign), expected);

@@ -36,7 +36,11 @@ impl StreamApi for Vanishing {
         Ok(is_listed.then(|| Shard { id: "a".to_owned(), parent: None }).into_iter().collect())
     }
 
-    async fn iterator(&self, _shard: &str, _position: Option<&str>) -> std::result::Result<String, StreamError> {
+    async fn iterator(
+        &self,
+        _shard: &str,
+        _position: Option<&str>,
+    ) -> std::result::Result<String, StreamError> {
         Ok("iterator".to_owned())
     }
 
@@ -81,11 +85,16 @@ impl Sink for Told {
     }
 }
 
-async fn followed(answers: Vec<std::result::Result<RecordsPage, StreamError>>, listed: u32, pages_max: u32) -> (Vanishing, Told) {
+async fn followed(
+    answers: Vec<std::result::Result<RecordsPage, StreamError>>,
+    listed: u32,
+    pages_max: u32,
+) -> (Vanishing, Told) {
     let (answers, asked_at) = (Mutex::new(answers), Mutex::default());
     let stream = Vanishing { listings: AtomicU32::new(0), listed, answers, asked_at };
     let sink = Told { pages_max, ..Told::default() };
-    let ended = tokio::time::timeout(Duration::from_secs(600), follow(&stream, &sink, OPTIONS, &sink.enough)).await;
+    let ended =
+        tokio::time::timeout(Duration::from_secs(600), follow(&stream, &sink, OPTIONS, &sink.enough)).await;
     ended.expect("it goes on").expect("and does not fail");
     (stream, sink)
 }
@@ -93,7 +102,10 @@ async fn followed(answers: Vec<std::result::Result<RecordsPage, StreamError>>, l
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_went_after_it_was_listed_is_reported_and_the_feed_goes_on() {
     let (_, sink) = followed(vec![Err(StreamError::Gone)], 1, 0).await;
-    assert_eq!(*sink.lost.lock().expect("no panic"), ["a: the shard was trimmed before it was read to its end"]);
+    assert_eq!(
+        *sink.lost.lock().expect("no panic"),
+        ["a: the shard was trimmed before it was read to its end"]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,8 +23,8 @@ pub struct DetachedDynamo {
 }
 
 impl DetachedDynamo {
-    /// Starts `program` with `arguments` in a process group of its own (a Ctrl-C does not reach it) and returns when it has
-    /// printed its endpoint, as [`serve_dynamo`](crate::serve_dynamo) describes.
+    /// Starts `program` with `arguments` in a process group of its own (a Ctrl-C does not reach it) and
+    /// returns when it has printed its endpoint, as [`serve_dynamo`](crate::serve_dynamo) describes.
     ///
     /// # Errors
     ///
@@ -33,7 +33,10 @@ impl DetachedDynamo {
     /// # Cancel safety
     ///
     /// Dropped before its end, the process is started all the same and runs on.
-    pub async fn spawn<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Result<DetachedDynamo, Error> {
+    pub async fn spawn<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<DetachedDynamo, Error> {
         let mut command = Command::new(program);
         command.args(arguments).process_group(0);
         // Nothing that a reader of our own output would wait for, and nothing of the terminal's.
@@ -43,7 +46,11 @@ impl DetachedDynamo {
             let mut process = command.spawn().map_err(Error::spawn(program))?;
             match endpoint_of(&mut process) {
                 Ok(endpoint_url) => {
-                    tracing::debug!(pid = process.id(), endpoint_url, "an embedded DynamoDB runs in its own process");
+                    tracing::debug!(
+                        pid = process.id(),
+                        endpoint_url,
+                        "an embedded DynamoDB runs in its own process"
+                    );
                     Ok(DetachedDynamo { endpoint_url, process })
                 }
                 Err(reason) => {
@@ -79,16 +86,17 @@ impl DetachedDynamo {
     pub async fn kill(mut self) -> Result<(), Error> {
         blocking(move || {
             let killed = self.process.kill().and_then(|()| self.process.wait());
-            killed
-                .map(drop)
-                .map_err(|error| Error::DynamoServer { what: "in its own process could not be ended", reason: error.to_string() })
+            killed.map(drop).map_err(|error| Error::DynamoServer {
+                what: "in its own process could not be ended",
+                reason: error.to_string(),
+            })
         })
         .await
     }
 }
 
-/// Reads on a thread: a pipe cannot be read with a deadline otherwise. The caller kills a process that is silent, and
-/// that ends the thread.
+/// Reads on a thread: a pipe cannot be read with a deadline otherwise. The caller kills a process that is
+/// silent, and that ends the thread.
 fn endpoint_of(process: &mut Child) -> Result<String, String> {
     let pipe = process.stdout.take().ok_or("it has no output")?;
     let (sender, receiver) = mpsc::channel();

@@ -1,5 +1,5 @@
-//! The embedded DynamoDB: `dynoxide`, which keeps its items in SQLite, served over HTTP, so that all traffic goes through
-//! the real SDK.
+//! The embedded DynamoDB: `dynoxide`, which keeps its items in SQLite, served over HTTP, so that all traffic
+//! goes through the real SDK.
 
 mod detached;
 
@@ -28,7 +28,8 @@ use crate::{Error, blocking};
 
 /// Requests run one at a time in the store itself; the second thread parses the next one meanwhile.
 const THREADS: usize = 2;
-/// How long a stop waits for requests under way. Each takes milliseconds, so what is left then is a client that stalls.
+/// How long a stop waits for requests under way. Each takes milliseconds, so what is left then is a client
+/// that stalls.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// How to start an embedded DynamoDB. The default is one in memory on a free port.
@@ -36,8 +37,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub struct DynamoOptions {
     /// The SQLite file that holds the items, made if it does not exist; in memory by default.
     ///
-    /// What was answered survives a SIGKILL of the process that serves it, not a crash of the machine: nothing waits for
-    /// the disk.
+    /// What was answered survives a SIGKILL of the process that serves it, not a crash of the machine:
+    /// nothing waits for the disk.
     pub path: Option<PathBuf>,
     /// The port on 127.0.0.1; a free one by default.
     pub port: Option<u16>,
@@ -47,8 +48,9 @@ pub struct DynamoOptions {
 ///
 /// Any access key, secret and region will do: signatures must be there, and are not verified.
 ///
-/// It runs on two threads of its own. A request occupies a thread until the store has answered, so on the runtime of the
-/// migration it would hold up the migration. Dropped, it breaks off at once, connections and all, and does not wait.
+/// It runs on two threads of its own. A request occupies a thread until the store has answered, so on the
+/// runtime of the migration it would hold up the migration. Dropped, it breaks off at once, connections and
+/// all, and does not wait.
 #[derive(Debug)]
 pub struct Dynamo {
     endpoint_url: String,
@@ -78,7 +80,8 @@ impl Dynamo {
         Dynamo::start_with(DynamoOptions::default()).await
     }
 
-    /// Starts one whose items are in the file at `path`, on a free port; with the items that are there already.
+    /// Starts one whose items are in the file at `path`, on a free port; with the items that are there
+    /// already.
     ///
     /// # Errors
     ///
@@ -115,11 +118,12 @@ impl Dynamo {
             .enable_all()
             .build()
             .map_err(Error::spawn("the threads of the embedded DynamoDB"))?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port))).map_err(bind_failed)?;
+        let listener =
+            runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port))).map_err(bind_failed)?;
         let address = listener.local_addr().map_err(bind_failed)?;
         let (shutdown, shut_down) = oneshot::channel();
         let task = runtime.spawn(serve_with_shutdown(listener, database, async move {
-            // An error says that the sender is gone, and with it whoever wanted the server.
+            // An error says that the sender is gone, and with it the owner of the server.
             let _ = shut_down.await;
         }));
         tracing::debug!(%address, path = ?options.path, started_ms = begun.elapsed().as_millis(), "an embedded DynamoDB runs");
@@ -137,8 +141,8 @@ impl Dynamo {
         self.address.port()
     }
 
-    /// Takes no more connections, lets requests under way end (for at most five seconds), and closes the store; a file can
-    /// be opened by another one afterwards.
+    /// Takes no more connections, lets requests under way end (for at most five seconds), and closes the
+    /// store; a file can be opened by another one afterwards.
     ///
     /// # Errors
     ///
@@ -182,11 +186,11 @@ impl Drop for Dynamo {
     }
 }
 
-/// Serves an embedded DynamoDB until `shutdown` is ready: the body of a process of its own, for stores that must outlive
-/// the process that migrates. `started` is told the endpoint as soon as it answers.
+/// Serves an embedded DynamoDB until `shutdown` is ready: the body of a process of its own, for stores that
+/// must outlive the process that migrates. `started` is told the endpoint as soon as it answers.
 ///
-/// A process that [`DetachedDynamo::spawn`] starts prints that endpoint on a line of its own, and nothing after it: by then
-/// nobody may be left to read.
+/// A process that [`DetachedDynamo::spawn`] starts prints that endpoint on a line of its own, and nothing
+/// after it: by then its reader may be gone.
 ///
 /// ```no_run
 /// # use lockstep_embedded::{DynamoOptions, Error, serve_dynamo};
@@ -218,15 +222,16 @@ fn open(options: &DynamoOptions) -> Result<Database, Error> {
     let Some(path) = &options.path else { return open_nameless() };
     let database = open_file(path)?;
     let failed = |reason: String| Error::DynamoOpen { place: path.display().to_string(), reason };
-    // SQLite would wait for the disk at each write: nearly twice the time on a fast disk, many times that on a slow one.
-    // The operating system keeps what a killed process had written; only a crash of the machine loses it.
+    // SQLite would wait for the disk at each write: nearly twice the time on a fast disk, many times that on
+    // a slow one. The operating system keeps what a killed process had written; only a crash of the machine
+    // loses it.
     database.enable_bulk_loading().map_err(|error| failed(error.to_string()))?;
     Ok(database)
 }
 
-/// In memory, in a file system of SQLite's own: nothing is left behind however we end, and no write is a system call.
-/// SQLite's better-known memory store would do, but its page cache is then the whole store and is walked at each commit: at
-/// 30,000 items a fifth of the time went there.
+/// In memory, in a file system of SQLite's own: nothing is left behind however we end, and no write is a
+/// system call. SQLite's better-known memory store would do, but its page cache is then the whole store and
+/// is walked at each commit: at 30,000 items a fifth of the time went there.
 fn open_nameless() -> Result<Database, Error> {
     // The slash makes it one store for all connections of this process, so each has a name of its own.
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -242,9 +247,9 @@ fn open_file(path: &std::path::Path) -> Result<Database, Error> {
     Ok(database)
 }
 
-/// Each write to a table with a stream asks for the newest record of that stream, and each reader for those after one. Without an
-/// index every one of them goes through all records that there are: after 20,000, a write took a millisecond, and a relay beside it
-/// could not keep up with the writers.
+/// Each write to a table with a stream asks for the newest record of that stream, and each reader for those
+/// after one. Without an index every one of them goes through all records that there are: after 20,000, a
+/// write took a millisecond, and a relay beside it could not keep up with the writers.
 const STREAM_INDEX: &str = "CREATE INDEX IF NOT EXISTS lockstep_stream_order
     ON _stream_records (table_name, CAST(sequence_number AS INTEGER), shard_id)";
 

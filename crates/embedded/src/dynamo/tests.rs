@@ -49,7 +49,8 @@ fn no_record_of_a_stream_is_looked_for_among_all_of_them() {
     ] {
         let plan = |row: &rusqlite::Row<'_>| row.get::<_, String>("detail");
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {asked}")).expect("parses");
-        let plan: Vec<String> = statement.query_map([], plan).expect("explained").collect::<Result<_, _>>().expect("read");
+        let plan: Vec<String> =
+            statement.query_map([], plan).expect("explained").collect::<Result<_, _>>().expect("read");
         assert!(plan.len() == 1 && plan[0].contains("lockstep_stream_order"), "{asked}: {plan:?}");
     }
 }
@@ -95,7 +96,8 @@ async fn a_drop_breaks_connections_off() {
 async fn a_file_that_is_no_store_is_refused_with_its_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("notes.txt");
-    std::fs::write(&path, "not a database, but long enough to be taken for one at first sight".repeat(50)).expect("written");
+    std::fs::write(&path, "not a database, but long enough to be taken for one at first sight".repeat(50))
+        .expect("written");
     let refused = Dynamo::start_at(&path).await.expect_err("not a store");
     assert!(refused.to_string().contains("notes.txt"), "{refused}");
 }

@@ -28,8 +28,8 @@ impl Account {
         ["postgres", "nobody"].into_iter().find_map(look_up).ok_or(Error::NoAccount)
     }
 
-    /// A command that will run as this user, away from our working directory and terminal, in its own process group: a
-    /// Ctrl-C on the terminal is for the owner, which stops PostgreSQL in order.
+    /// A command that will run as this user, away from our working directory and terminal, in its own process
+    /// group: a Ctrl-C on the terminal is for the owner, which stops PostgreSQL in order.
     pub(super) fn command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").process_group(0).stdin(Stdio::null()).env("LC_ALL", "C");

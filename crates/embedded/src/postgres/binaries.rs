@@ -13,15 +13,15 @@ const OLDEST_MAJOR: u32 = 13;
 
 /// Folders with one folder per version in them, and what comes between the version and the programs.
 const VERSIONED: &[(&str, &str, &str)] = &[
-    ("/usr/lib/postgresql", "", "bin"),                          // Debian, Ubuntu
-    ("/usr", "pgsql-", "bin"),                                   // PostgreSQL's own rpm packages
-    ("/opt/homebrew/opt", "postgresql", "bin"),                  // Homebrew on Apple silicon
-    ("/usr/local/opt", "postgresql", "bin"),                     // Homebrew on Intel
-    ("/home/linuxbrew/.linuxbrew/opt", "postgresql", "bin"),     // Homebrew on Linux
-    ("/opt/local/lib", "postgresql", "bin"),                     // MacPorts
+    ("/usr/lib/postgresql", "", "bin"),                      // Debian, Ubuntu
+    ("/usr", "pgsql-", "bin"),                               // PostgreSQL's own rpm packages
+    ("/opt/homebrew/opt", "postgresql", "bin"),              // Homebrew on Apple silicon
+    ("/usr/local/opt", "postgresql", "bin"),                 // Homebrew on Intel
+    ("/home/linuxbrew/.linuxbrew/opt", "postgresql", "bin"), // Homebrew on Linux
+    ("/opt/local/lib", "postgresql", "bin"),                 // MacPorts
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"), // Postgres.app
-    ("/usr/local", "pgsql", "bin"),                              // from source
-    ("/usr/libexec", "postgresql", ""),                          // Alpine
+    ("/usr/local", "pgsql", "bin"),                          // from source
+    ("/usr/libexec", "postgresql", ""),                      // Alpine
 ];
 
 /// A folder with `initdb` and `postgres` of a version that will do.
@@ -31,13 +31,14 @@ pub(super) struct Binaries {
     pub(super) major: u32,
 }
 
-/// What the search came to when nothing would do: the servers that were seen, each with the reason it was passed over.
+/// What the search came to when nothing would do: the servers that were seen, each with the reason it was
+/// passed over.
 #[derive(Debug, Default)]
 pub(super) struct Rejected(pub(super) Vec<String>);
 
 impl Binaries {
-    /// Finds a server that `account` may run: in `given` and nowhere else if there is one, otherwise on `PATH`, by
-    /// `pg_config`, and then in the usual versioned folders, the newest version first.
+    /// Finds a server that `account` may run: in `given` and nowhere else if there is one, otherwise on
+    /// `PATH`, by `pg_config`, and then in the usual versioned folders, the newest version first.
     pub(super) fn find(given: Option<&Path>, account: Account) -> Result<Binaries, Rejected> {
         let mut rejected = Rejected::default();
         let candidates = given.map_or_else(candidates, |folder| vec![folder.to_owned()]);
@@ -50,7 +51,9 @@ impl Binaries {
             };
             match major_of(&folder, account) {
                 Ok(major) if major >= OLDEST_MAJOR => return Ok(Binaries { folder, major }),
-                Ok(major) => rejected.0.push(format!("{} is version {major}, needed is {OLDEST_MAJOR}", folder.display())),
+                Ok(major) => rejected
+                    .0
+                    .push(format!("{} is version {major}, needed is {OLDEST_MAJOR}", folder.display())),
                 Err(reason) => rejected.0.push(format!("{}: {reason}", folder.display())),
             }
         }
@@ -100,8 +103,11 @@ fn versioned() -> Vec<PathBuf> {
 
 /// Asks the server itself, as the user that will run it: a server in root's home is of no use to `postgres`.
 fn major_of(folder: &Path, account: Account) -> Result<u32, String> {
-    let output =
-        account.command(folder.join("postgres")).arg("--version").output().map_err(|error| format!("cannot be run ({error})"))?;
+    let output = account
+        .command(folder.join("postgres"))
+        .arg("--version")
+        .output()
+        .map_err(|error| format!("cannot be run ({error})"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     first_number(&text).ok_or_else(|| format!("does not tell its version ({})", text.trim()))
 }

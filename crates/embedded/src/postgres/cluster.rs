@@ -21,14 +21,16 @@ use crate::{Error, error::last_lines};
 
 /// The database of a cluster.
 pub(super) const NAME: &str = "lockstep";
-/// Its superuser. Not called like the schema of Lockstep's own tables: `"$user"` comes first in the search path, and unqualified
-/// names would then be looked for, and created, among them.
+/// Its superuser. Not called like the schema of Lockstep's own tables: `"$user"` comes first in the search
+/// path, and unqualified names would then be looked for, and created, among them.
 pub(super) const ROLE: &str = "lockstep_owner";
 
-/// Ports are taken between our look and PostgreSQL's bind so rarely that several times in a row is another fault.
+/// Ports are taken between our look and PostgreSQL's bind so rarely that several times in a row is another
+/// fault.
 const PORTS_TRIED: usize = 8;
 
-/// How long the children of a killed postmaster are given to notice. A busy one looks up at the end of its statement.
+/// How long the children of a killed postmaster are given to notice. A busy one looks up at the end of its
+/// statement.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 
 /// A cluster, running or crashed. Dropped, it is stopped and removed.
@@ -79,13 +81,15 @@ impl Cluster {
 
     /// Stops the postmaster as a power cut would, but for what the operating system had in hand.
     pub(super) fn crash(&mut self) -> Result<(), Error> {
-        let postmaster = self.postmaster.as_mut().ok_or_else(|| Error::NotRunning { data_dir: self.folder.data() })?;
+        let postmaster =
+            self.postmaster.as_mut().ok_or_else(|| Error::NotRunning { data_dir: self.folder.data() })?;
         postmaster.stop_immediate(&mut self.folder)?;
         self.postmaster = None;
         Ok(())
     }
 
-    /// Starts the postmaster on the data directory and the port it had, after a crash by us or by somebody else.
+    /// Starts the postmaster on the data directory and the port it had, after a crash by us or by somebody
+    /// else.
     pub(super) fn start_again(&mut self) -> Result<u32, Error> {
         if let Some(postmaster) = &mut self.postmaster
             && postmaster.is_running()
@@ -133,11 +137,18 @@ impl Cluster {
             .and_then(|()| self.account.hand_over(&password_file));
         written.map_err(Error::files("write", &password_file))?;
 
-        // The C locale compares bytes, as DynamoDB does. The time zone stays the one initdb finds on the machine:
-        // whatever assumes UTC shall fail on a developer's desk, not later.
+        // The C locale compares bytes, as DynamoDB does. The time zone stays the one initdb finds on the
+        // machine: whatever assumes UTC shall fail on a developer's desk, not later.
         let program = self.binaries.program("initdb");
         let mut initdb = self.account.command(&program);
-        initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username", ROLE]);
+        initdb.args([
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--auth=scram-sha-256",
+            "--username",
+            ROLE,
+        ]);
         initdb.arg("--pwfile").arg(&password_file).arg("--pgdata").arg(self.folder.data());
         initdb.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = initdb.spawn().map_err(Error::spawn(&program))?;
@@ -210,7 +221,8 @@ impl Drop for Cluster {
     }
 }
 
-/// Finds a server, or installs one where that needs no answer. An installation may bring the user `postgres` with it.
+/// Finds a server, or installs one where that needs no answer. An installation may bring the user `postgres`
+/// with it.
 fn find_or_install(options: &PostgresOptions) -> Result<(Account, Binaries), Error> {
     let given: Option<&Path> = options.binaries.as_deref();
     let account = Account::choose()?;

@@ -1,12 +1,13 @@
 //! The folder of one cluster: made, locked, watched over, and removed.
 //!
-//! Three lines of defence against folders that stay for ever, each for the case that the one before cannot see:
+//! Three lines of defence against folders that stay for ever, each for the case that the one before cannot
+//! see:
 //!
 //! 1. `Drop` removes the folder when the owner ends in order, by a panic too.
 //! 2. The watcher removes it when the owner is killed.
-//! 3. When the watcher went as well (the machine, or the whole container, stopped), the next start sweeps it. The owner
-//!    holds a lock on `owner.lock`, so a lock that can be had is an owner that is dead. A process id would not do: ids are
-//!    used again, and two containers that share `/tmp` do not know each other's.
+//! 3. When the watcher went as well (the machine, or the whole container, stopped), the next start sweeps it.
+//!    The owner holds a lock on `owner.lock`, so a lock that can be had is an owner that is dead. A process
+//!    id would not do: ids are used again, and two containers that share `/tmp` do not know each other's.
 
 use std::{
     fs::{self, File},
@@ -33,9 +34,11 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes a folder in `parent`, with a data directory that belongs to `account`, after sweeping what dead owners left.
+    /// Makes a folder in `parent`, with a data directory that belongs to `account`, after sweeping what dead
+    /// owners left.
     ///
-    /// The folder itself stays ours, so that nothing PostgreSQL's user does can lead us astray when we remove it.
+    /// The folder itself stays ours, so that nothing PostgreSQL's user does can lead us astray when we remove
+    /// it.
     pub(super) fn create(parent: &Path, account: Account) -> Result<Folder, Error> {
         let folder = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", process::id()))
@@ -47,10 +50,12 @@ impl Folder {
         let data = folder.path().join("data");
         if account != Account::Own {
             // The other user must pass through, and see nothing else.
-            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).map_err(Error::files("open", folder.path()))?;
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))
+                .map_err(Error::files("open", folder.path()))?;
         }
         fs::create_dir(&data).map_err(Error::files("make", &data))?;
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(Error::files("close", &data))?;
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700))
+            .map_err(Error::files("close", &data))?;
         account.hand_over(&data).map_err(Error::files("change the owner of", &data))?;
 
         let watcher = Watcher::spawn(folder.path())?;
@@ -72,7 +77,7 @@ impl Folder {
         self.path.join("postgres.log")
     }
 
-    /// Leaves the folder to whoever wants it: no sweep, no watcher and no `Drop` will touch it.
+    /// Gives the folder up: no sweep, no watcher and no `Drop` will touch it.
     pub(super) fn keep(&mut self) -> Result<(), Error> {
         let lock = self.path.join(LOCK);
         fs::remove_file(&lock).map_err(Error::files("remove", &lock))?;
@@ -106,7 +111,8 @@ impl Drop for Folder {
     }
 }
 
-/// Takes the owner's lock. The file gets its name after the lock: a sweep that came between would find a lock to be had.
+/// Takes the owner's lock. The file gets its name after the lock: a sweep that came between would find the
+/// lock free.
 fn lock(folder: &Path) -> io::Result<File> {
     let unnamed = folder.join("owner.lock.new");
     let file = File::create_new(&unnamed)?;
@@ -115,9 +121,11 @@ fn lock(folder: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes the folders in `parent` whose owner is dead. Best effort: what cannot be removed is none of our business.
+/// Removes the folders in `parent` whose owner is dead. Best effort: what cannot be removed is none of our
+/// business.
 ///
-/// A postmaster that still runs in such a folder ends by itself, within a minute, when it finds its data directory gone.
+/// A postmaster that still runs in such a folder ends by itself, within a minute, when it finds its data
+/// directory gone.
 fn sweep(parent: &Path, ours: &File) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     let Ok(our_user) = ours.metadata().map(|metadata| metadata.uid()) else { return };
@@ -127,7 +135,8 @@ fn sweep(parent: &Path, ours: &File) {
         }
         let folder = entry.path();
         let lock = folder.join(LOCK);
-        // Only plain files of our own: the temporary folder is everybody's, and a name in it promises nothing.
+        // Only plain files of our own: the temporary folder is everybody's, and a name in it promises
+        // nothing.
         let is_ours = fs::symlink_metadata(&lock).is_ok_and(|lock| lock.is_file() && lock.uid() == our_user);
         let owner_is_dead = is_ours && File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok());
         if owner_is_dead {

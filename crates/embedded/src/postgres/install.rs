@@ -57,8 +57,10 @@ pub(super) fn if_possible(is_root: bool) -> Result<bool, Error> {
     if !is_root || Manager::of_this_machine() != Manager::Apt {
         return Ok(false);
     }
-    // Whoever owns the machine is to see it.
-    tracing::warn!("this machine has no PostgreSQL server: installing one with apt-get, which can take a minute");
+    // The owner of the machine must see it.
+    tracing::warn!(
+        "this machine has no PostgreSQL server: installing one with apt-get, which can take a minute"
+    );
     let _no_default_cluster = NoDefaultCluster::ask(Path::new("/etc/postgresql-common/createcluster.d"));
     apt_get(&["update", "-q"])?;
     apt_get(&["install", "-q", "-y", "--no-install-recommends", "postgresql"])?;
@@ -82,8 +84,10 @@ fn apt_get(arguments: &[&str]) -> Result<(), Error> {
     })
 }
 
-/// While it lives, Debian's packages install the server without making and starting a cluster on port 5432: nobody
-/// asked for one, and it would outlive us. Best effort; with a file of our own, so that no setting of theirs changes.
+/// While it lives, Debian's packages install the server without making and starting a cluster on port 5432:
+/// the user
+/// did not ask for one, and it would outlive us. Best effort; with a file of our own, so that no setting of
+/// theirs changes.
 struct NoDefaultCluster {
     file: PathBuf,
 }
@@ -116,7 +120,9 @@ mod tests {
 
     #[test]
     fn every_machine_gets_one_command_to_type() {
-        for manager in [Manager::Apt, Manager::Dnf, Manager::Apk, Manager::Pacman, Manager::Brew, Manager::None] {
+        for manager in
+            [Manager::Apt, Manager::Dnf, Manager::Apk, Manager::Pacman, Manager::Brew, Manager::None]
+        {
             let command = command_for(manager);
             assert!(command.contains("postgresql") && !command.contains('\n'), "{manager:?}: {command}");
         }

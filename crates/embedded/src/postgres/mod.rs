@@ -28,17 +28,18 @@ use cluster::{Cluster, NAME, ROLE};
 /// How to start a cluster. The default is right for runs, tests and most benches.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Whether what is committed survives a crash of the *machine* (`fsync`, `full_page_writes`). Off by default: the
-    /// cluster is thrown away anyway, and what is committed survives a crash of PostgreSQL either way. On for benches
-    /// that shall say something about a real server.
+    /// Whether what is committed survives a crash of the *machine* (`fsync`, `full_page_writes`). Off by
+    /// default: the cluster is thrown away anyway, and what is committed survives a crash of PostgreSQL
+    /// either way. On for benches that shall say something about a real server.
     pub durable: bool,
-    /// The folder with PostgreSQL's programs. By default they are looked for on `PATH`, by `pg_config`, and in the usual
-    /// places, the newest version first.
+    /// The folder with PostgreSQL's programs. By default they are looked for on `PATH`, by `pg_config`, and
+    /// in the usual places, the newest version first.
     pub binaries: Option<PathBuf>,
-    /// Whether to install PostgreSQL where there is none and that needs no answer: as root, with apt. On by default.
+    /// Whether to install PostgreSQL where there is none and that needs no answer: as root, with apt. On by
+    /// default.
     pub install: bool,
-    /// The folder in which the cluster's folder is made; the system's temporary folder by default. When this process is
-    /// root, the user `postgres` must be able to pass through it.
+    /// The folder in which the cluster's folder is made; the system's temporary folder by default. When this
+    /// process is root, the user `postgres` must be able to pass through it.
     pub parent: Option<PathBuf>,
 }
 
@@ -51,8 +52,8 @@ impl Default for PostgresOptions {
 /// A throw-away PostgreSQL cluster with one superuser and one database, both named `lockstep`.
 ///
 /// It is removed by [`stop`](Postgres::stop), when this value is dropped (at once, by blocking for some ten
-/// milliseconds), and when this process ends in any other way, SIGKILL included. Only [`keep`](Postgres::keep) lets it
-/// outlive this process.
+/// milliseconds), and when this process ends in any other way, SIGKILL included. Only
+/// [`keep`](Postgres::keep) lets it outlive this process.
 pub struct Postgres {
     url: String,
     data_dir: PathBuf,
@@ -79,12 +80,13 @@ pub struct KeptPostgres {
 impl Postgres {
     /// Creates a cluster and starts it, on a free port of 127.0.0.1, with a fresh random password.
     ///
-    /// As root it runs as the user `postgres`, or `nobody`. It takes one to two seconds, nearly all of it `initdb`.
+    /// As root it runs as the user `postgres`, or `nobody`. It takes one to two seconds, nearly all of it
+    /// `initdb`.
     ///
     /// # Errors
     ///
-    /// [`Error::NoBinaries`], [`Error::Install`] and [`Error::NoAccount`] are for the operator to mend; the others say what
-    /// PostgreSQL or the system said. Nothing is left behind.
+    /// [`Error::NoBinaries`], [`Error::Install`] and [`Error::NoAccount`] are for the operator to mend; the
+    /// others say what PostgreSQL or the system said. Nothing is left behind.
     ///
     /// # Cancel safety
     ///
@@ -115,7 +117,8 @@ impl Postgres {
         &self.data_dir
     }
 
-    /// The port on 127.0.0.1. It stays the same over [`crash`](Postgres::crash) and [`start_again`](Postgres::start_again).
+    /// The port on 127.0.0.1. It stays the same over [`crash`](Postgres::crash) and
+    /// [`start_again`](Postgres::start_again).
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -125,8 +128,8 @@ impl Postgres {
         Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
     }
 
-    /// Kills PostgreSQL with everything it has in hand (an immediate shutdown): connections break, open transactions are
-    /// lost, what was committed is recovered at the next start.
+    /// Kills PostgreSQL with everything it has in hand (an immediate shutdown): connections break, open
+    /// transactions are lost, what was committed is recovered at the next start.
     ///
     /// # Errors
     ///
@@ -145,13 +148,13 @@ impl Postgres {
         .await
     }
 
-    /// Starts PostgreSQL after a crash, on the same data directory and port, and returns when it has recovered. The crash may
-    /// be somebody else's, as SIGKILL to the postmaster.
+    /// Starts PostgreSQL after a crash, on the same data directory and port, and returns when it has
+    /// recovered. The crash may be somebody else's, as SIGKILL to the postmaster.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyRunning`] if it runs; [`Error::NotReady`] with the end of its log if it cannot, which includes that
-    /// somebody else took the port meanwhile. It may be tried again.
+    /// [`Error::AlreadyRunning`] if it runs; [`Error::NotReady`] with the end of its log if it cannot, which
+    /// includes that somebody else took the port meanwhile. It may be tried again.
     ///
     /// # Cancel safety
     ///

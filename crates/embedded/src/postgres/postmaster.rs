@@ -13,7 +13,8 @@ use std::{
 use super::{account::Account, binaries::Binaries, folder::Folder};
 use crate::{Error, error::last_lines};
 
-/// Recovery after a crash replays at most what was written since the last checkpoint, a gigabyte of log by default.
+/// Recovery after a crash replays at most what was written since the last checkpoint, a gigabyte of log by
+/// default.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A fast shutdown writes a checkpoint.
 const FAST_WITHIN: Duration = Duration::from_secs(15);
@@ -21,7 +22,8 @@ const FAST_WITHIN: Duration = Duration::from_secs(15);
 const IMMEDIATE_WITHIN: Duration = Duration::from_secs(7);
 const POLL: Duration = Duration::from_millis(5);
 
-/// A running postmaster that we are the parent of. Until it is reaped its id is nobody else's, so signals are safe.
+/// A running postmaster that we are the parent of. Until it is reaped its id belongs to no other process, so
+/// signals are safe.
 #[derive(Debug)]
 pub(super) struct Postmaster {
     child: Child,
@@ -60,11 +62,19 @@ pub(super) fn free_port() -> Result<u16, Error> {
 
 impl Postmaster {
     /// Starts the postmaster on `port` and returns when it takes connections. On failure nothing runs.
-    pub(super) fn start(binaries: &Binaries, account: Account, folder: &mut Folder, port: u16) -> Result<Postmaster, Failure> {
+    pub(super) fn start(
+        binaries: &Binaries,
+        account: Account,
+        folder: &mut Folder,
+        port: u16,
+    ) -> Result<Postmaster, Failure> {
         let program = binaries.program("postgres");
         let log_path = folder.log();
-        let mut log =
-            File::options().append(true).create(true).read(true).open(&log_path).map_err(Error::files("open", &log_path))?;
+        // A statement that fails is in it, with its values: for the cluster's own account alone.
+        let mut options = File::options();
+        options.append(true).create(true).read(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut log = options.open(&log_path).map_err(Error::files("open", &log_path))?;
         let log_begins = log.seek(SeekFrom::End(0)).map_err(Error::files("read", &log_path))?;
         let to_log = || log.try_clone().map_err(Error::files("open", &log_path));
 
@@ -88,7 +98,9 @@ impl Postmaster {
         let error = Error::NotReady { data_dir: folder.data(), what, log: last_lines(&said) };
         Err(match said {
             said if said.contains("Address already in use") => Failure::PortTaken(error),
-            said if said.contains("shared memory block") && said.contains("still in use") => Failure::EndingStill(error),
+            said if said.contains("shared memory block") && said.contains("still in use") => {
+                Failure::EndingStill(error)
+            }
             _ => Failure::Other(error),
         })
     }
@@ -108,8 +120,8 @@ impl Postmaster {
         self.stop(folder, &[("INT", FAST_WITHIN), ("QUIT", IMMEDIATE_WITHIN), ("KILL", IMMEDIATE_WITHIN)])
     }
 
-    /// Stops it at once, as a crash would: the next start has to recover. Unlike SIGKILL it leaves no shared memory
-    /// behind that would refuse that next start.
+    /// Stops it at once, as a crash would: the next start has to recover. Unlike SIGKILL it leaves no shared
+    /// memory behind that would refuse that next start.
     pub(super) fn stop_immediate(&mut self, folder: &mut Folder) -> Result<(), Error> {
         self.stop(folder, &[("QUIT", IMMEDIATE_WITHIN), ("KILL", IMMEDIATE_WITHIN)])
     }
@@ -137,7 +149,11 @@ impl Postmaster {
     }
 
     fn stop(&mut self, folder: &mut Folder, signals: &[(&str, Duration)]) -> Result<(), Error> {
-        let waiting = |source| Error::Files { action: "wait for the postmaster of", path: folder.path().into(), source };
+        let waiting = |source| Error::Files {
+            action: "wait for the postmaster of",
+            path: folder.path().into(),
+            source,
+        };
         let mut ended = self.child.try_wait().map_err(waiting)?;
         for (signal, within) in signals {
             if ended.is_some() {
@@ -177,5 +193,8 @@ fn wait_within(child: &mut Child, within: Duration) -> io::Result<Option<ExitSta
 fn read_from(log: &mut File, begin: u64) -> String {
     let mut bytes = Vec::new();
     let read = log.seek(SeekFrom::Start(begin)).and_then(|_| log.read_to_end(&mut bytes));
-    read.map_or_else(|error| format!("(cannot be read: {error})"), |_| String::from_utf8_lossy(&bytes).into_owned())
+    read.map_or_else(
+        |error| format!("(cannot be read: {error})"),
+        |_| String::from_utf8_lossy(&bytes).into_owned(),
+    )
 }

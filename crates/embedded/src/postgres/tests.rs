@@ -12,7 +12,8 @@ use std::{
 
 use super::{account::Account, binaries::Binaries, *};
 
-/// The environment variable that turns `owner_process` from nothing into the owner of a cluster in that folder.
+/// The environment variable that turns `owner_process` from nothing into the owner of a cluster in that
+/// folder.
 const OWNER_PARENT: &str = "LOCKSTEP_EMBEDDED_TEST_PARENT";
 
 #[tokio::test]
@@ -20,7 +21,10 @@ async fn a_cluster_answers_and_is_removed_after_stop() {
     let postgres = Postgres::start(PostgresOptions::default()).await.expect("starts");
     assert_eq!(sql(postgres.url(), "SELECT 1"), Ok("1".to_owned()));
     assert_eq!(
-        sql(postgres.url(), "SELECT current_user, current_database(), current_setting('fsync'), current_setting('wal_level')"),
+        sql(
+            postgres.url(),
+            "SELECT current_user, current_database(), current_setting('fsync'), current_setting('wal_level')"
+        ),
         Ok("lockstep_owner|lockstep|off|replica".to_owned())
     );
     let (data_dir, port) = (postgres.data_dir().to_owned(), postgres.port());
@@ -51,7 +55,10 @@ async fn what_was_committed_survives_a_crash() {
     postgres.start_again().await.expect("starts again");
     assert_ne!(postgres.pid(), Some(first));
     assert!(matches!(postgres.start_again().await, Err(Error::AlreadyRunning { .. })));
-    assert_eq!(sql(postgres.url(), "SELECT count(*), current_setting('fsync') FROM t"), Ok("1000|on".to_owned()));
+    assert_eq!(
+        sql(postgres.url(), "SELECT count(*), current_setting('fsync') FROM t"),
+        Ok("1000|on".to_owned())
+    );
 
     postgres.crash().await.expect("crashes again");
     let data_dir = postgres.data_dir().to_owned();
@@ -66,7 +73,8 @@ async fn a_postmaster_killed_by_somebody_else_can_be_started_again() {
     let url = postgres.url().to_owned();
     let busy = thread::spawn(move || sql(&url, "SELECT pg_sleep(600)"));
     eventually("the client is busy", || {
-        sql(postgres.url(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == Ok("1".to_owned())
+        sql(postgres.url(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+            == Ok("1".to_owned())
     });
 
     let pid = postgres.pid().expect("runs").to_string();
@@ -101,7 +109,7 @@ async fn a_kept_cluster_runs_on_until_its_removal_command() {
     let port = postgres.port();
     let kept = postgres.keep().await.expect("kept");
     let answer = sql(&kept.url, "SELECT 1");
-    // Before any assertion: nobody else would remove it.
+    // Before any assertion: nothing else would remove it.
     Command::new("sh").args(["-c", &kept.removal]).status().expect("runs");
     eventually("the postmaster ends", || !answers(port));
     assert!(!kept.data_dir.exists());
@@ -157,7 +165,8 @@ fn an_owner_killed_while_it_creates_its_cluster_leaves_nothing() {
     owner.leaves_nothing();
 }
 
-/// Not a test by itself, and nothing unless `Owner` starts it as a process of its own, which never ends by its own will.
+/// Not a test by itself, and nothing unless `Owner` starts it as a process of its own, which never ends by
+/// its own will.
 #[tokio::test]
 async fn owner_process() {
     let Some(parent) = std::env::var_os(OWNER_PARENT) else { return };
@@ -176,7 +185,8 @@ struct Owner {
 impl Owner {
     fn start() -> Owner {
         let parent = tempfile::tempdir().expect("a folder");
-        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).expect("opened to PostgreSQL's user");
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755))
+            .expect("opened to PostgreSQL's user");
         let process = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "postgres::tests::owner_process", "--nocapture"])
             .env(OWNER_PARENT, parent.path())
@@ -190,7 +200,9 @@ impl Owner {
     fn until_it_runs(&self) -> u16 {
         let stdout = self.process.lock().expect("unpoisoned").stdout.take().expect("piped");
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        let port = lines.find_map(|line| line.strip_prefix("port=").map(str::to_owned)).expect("the owner's cluster runs");
+        let port = lines
+            .find_map(|line| line.strip_prefix("port=").map(str::to_owned))
+            .expect("the owner's cluster runs");
         port.parse().expect("a port")
     }
 
@@ -205,7 +217,9 @@ impl Owner {
 
     #[track_caller]
     fn leaves_nothing(&self) {
-        eventually("the folder is removed", || fs::read_dir(self.parent.path()).expect("read").next().is_none());
+        eventually("the folder is removed", || {
+            fs::read_dir(self.parent.path()).expect("read").next().is_none()
+        });
     }
 }
 
@@ -231,7 +245,8 @@ fn answers(port: u16) -> bool {
 fn sql(url: &str, statement: &str) -> Result<String, String> {
     let account = Account::choose().expect("somebody to run it");
     let psql = Binaries::find(None, account).expect("a server").program("psql");
-    let output = Command::new(psql).args(["-X", "-A", "-t", "-c", statement, url]).output().expect("psql runs");
+    let output =
+        Command::new(psql).args(["-X", "-A", "-t", "-c", statement, url]).output().expect("psql runs");
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }

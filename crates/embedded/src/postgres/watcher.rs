@@ -1,8 +1,9 @@
 //! The shell that outlives the owner by the second it takes to clean up after it.
 //!
-//! A process cannot clean up after its own SIGKILL, and PostgreSQL, which runs in a process group of its own, does not
-//! notice that its owner went. So a shell waits on a pipe whose other end only the owner holds. It ignores the signals
-//! a terminal sends, and reads until the owner dismisses it or the pipe closes. The pipe closes however the owner ends.
+//! A process cannot clean up after its own SIGKILL, and PostgreSQL, which runs in a process group of its own,
+//! does not notice that its owner went. So a shell waits on a pipe whose other end only the owner holds. It
+//! ignores the signals a terminal sends, and reads until the owner dismisses it or the pipe closes. The pipe
+//! closes however the owner ends.
 
 use std::{
     io::Write,
@@ -13,8 +14,8 @@ use std::{
 
 use crate::Error;
 
-/// Reads `watch <pid>`, `watch` (nothing to stop) and `dismiss`. At the end of the pipe it stops what it watches and
-/// removes the folder, in rounds, because a program that is dying may still write into it.
+/// Reads `watch <pid>`, `watch` (nothing to stop) and `dismiss`. At the end of the pipe it stops what it
+/// watches and removes the folder, in rounds, because a program that is dying may still write into it.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 folder=$1 pid=
@@ -45,7 +46,8 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts a watcher over `folder`. It runs as this process's user, who may signal PostgreSQL and remove the folder.
+    /// Starts a watcher over `folder`. It runs as this process's user, who may signal PostgreSQL and remove
+    /// the folder.
     pub(super) fn spawn(folder: &Path) -> Result<Watcher, Error> {
         let process = Command::new("/bin/sh")
             .arg("-c")
@@ -67,7 +69,8 @@ impl Watcher {
         self.say(&format!("watch {pid}\n"));
     }
 
-    /// Nothing runs any more. Say so as soon as a process is reaped: from then on its id may become another's.
+    /// Nothing runs any more. Say so as soon as a process is reaped: from then on its id may become
+    /// another's.
     pub(super) fn unwatch(&mut self) {
         self.say("watch\n");
     }
@@ -84,7 +87,8 @@ impl Watcher {
         }
     }
 
-    /// A watcher that somebody killed is no reason to stop working; the next start sweeps the folder if it comes to that.
+    /// A watcher that somebody killed is no reason to stop working; the next start sweeps the folder if it
+    /// comes to that.
     fn say(&mut self, line: &str) {
         let Some(pipe) = &mut self.process.stdin else { return };
         if let Err(error) = pipe.write_all(line.as_bytes()) {

@@ -20,8 +20,17 @@ pub(super) fn text() -> impl Strategy<Value = String> {
 }
 
 pub(super) fn timestamp() -> impl Strategy<Value = DateTime<Utc>> {
-    let edge = prop::sample::select(vec![*ERA_US.start(), *ERA_US.end(), -1, 0, 1, 946_684_800_000_000, 951_782_400_000_000]);
-    prop_oneof![4 => ERA_US, 1 => edge].prop_map(|us| DateTime::from_timestamp_micros(us).expect("within chrono's range"))
+    let edge = prop::sample::select(vec![
+        *ERA_US.start(),
+        *ERA_US.end(),
+        -1,
+        0,
+        1,
+        946_684_800_000_000,
+        951_782_400_000_000,
+    ]);
+    prop_oneof![4 => ERA_US, 1 => edge]
+        .prop_map(|us| DateTime::from_timestamp_micros(us).expect("within chrono's range"))
 }
 
 pub(super) fn id() -> impl Strategy<Value = i64> {
@@ -54,13 +63,19 @@ pub(super) fn json() -> impl Strategy<Value = Json> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(", "))),
             prop::collection::vec((text(), inner.clone()), 0..4).prop_map(|members| {
-                let members: Vec<_> = members.iter().map(|(name, value)| format!("{}: {value}", quoted(name))).collect();
+                let members: Vec<_> =
+                    members.iter().map(|(name, value)| format!("{}: {value}", quoted(name))).collect();
                 format!("{{{}}}", members.join(", "))
             }),
-            (1..90_usize, inner).prop_map(|(depth, value)| format!("{}{value}{}", "[".repeat(depth), "]".repeat(depth))),
+            (1..90_usize, inner).prop_map(|(depth, value)| format!(
+                "{}{value}{}",
+                "[".repeat(depth),
+                "]".repeat(depth)
+            )),
         ]
     });
-    // serde_json reads 128 levels; deeper documents are refused when they are read, before any table sees them.
+    // serde_json reads 128 levels; deeper documents are refused when they are read, before any table sees
+    // them.
     document.prop_filter_map("nested too deep to be read", |text| Json::parse(&text).ok())
 }
 
@@ -71,24 +86,27 @@ fn quoted(text: &str) -> String {
 /// A row whose every column is hostile.
 pub(super) fn log() -> impl Strategy<Value = IntegrationLog> {
     let who = (id(), option::of(any::<i32>()), text(), text(), option::of(text()), option::of(text()));
-    let what = (option::of(json()), option::of(json()), option::of(text()), any::<bool>(), option::of(text()));
-    (who, what, option::of(any::<i32>()), timestamp()).prop_map(|(who, what, processing_time_ms, log_timestamp)| {
-        let (log_id, application_id, log_type, service_name, correlation_id, user_id) = who;
-        let (request_data, response_data, status_code, is_success, error_message) = what;
-        IntegrationLog {
-            log_id,
-            application_id,
-            log_type,
-            service_name,
-            request_data,
-            response_data,
-            status_code,
-            is_success,
-            error_message,
-            processing_time_ms,
-            log_timestamp,
-            correlation_id,
-            user_id,
-        }
-    })
+    let what =
+        (option::of(json()), option::of(json()), option::of(text()), any::<bool>(), option::of(text()));
+    (who, what, option::of(any::<i32>()), timestamp()).prop_map(
+        |(who, what, processing_time_ms, log_timestamp)| {
+            let (log_id, application_id, log_type, service_name, correlation_id, user_id) = who;
+            let (request_data, response_data, status_code, is_success, error_message) = what;
+            IntegrationLog {
+                log_id,
+                application_id,
+                log_type,
+                service_name,
+                request_data,
+                response_data,
+                status_code,
+                is_success,
+                error_message,
+                processing_time_ms,
+                log_timestamp,
+                correlation_id,
+                user_id,
+            }
+        },
+    )
 }

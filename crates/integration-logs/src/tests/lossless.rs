@@ -35,7 +35,11 @@ fn printed(log: &IntegrationLog) -> String {
         "" => seconds,
         fraction => format!("{seconds}.{fraction}"),
     };
-    format!("[{}, {}, \"{at}\"]", log.log_id, serde_json::to_string(&log.service_name).expect("a string serialises"))
+    format!(
+        "[{}, {}, \"{at}\"]",
+        log.log_id,
+        serde_json::to_string(&log.service_name).expect("a string serialises")
+    )
 }
 
 proptest! {

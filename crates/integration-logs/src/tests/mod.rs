@@ -51,7 +51,10 @@ fn keys_are_as_required() {
     check(&item, "log_id", "42");
     check(&item, TTL_ATTRIBUTE, "1777679999");
     // 90 days after 2026-01-31 is 2026-05-01.
-    assert_eq!(chrono::DateTime::from_timestamp(1_777_679_999, 0).expect("in range").to_rfc3339(), "2026-05-01T23:59:59+00:00");
+    assert_eq!(
+        chrono::DateTime::from_timestamp(1_777_679_999, 0).expect("in range").to_rfc3339(),
+        "2026-05-01T23:59:59+00:00"
+    );
 }
 
 #[test]
@@ -77,7 +80,10 @@ fn expiry_may_be_moved_and_may_be_off() {
         assert_eq!(encode(&options(off), &log()).get(TTL_ATTRIBUTE), None, "{off}");
     }
     // The date would be beyond what a timestamp holds; keeping the item is the safe reading.
-    let last = IntegrationLog { log_timestamp: parse_fixed_width("9999-12-31T23:59:59.999999Z").expect("a timestamp"), ..log() };
+    let last = IntegrationLog {
+        log_timestamp: parse_fixed_width("9999-12-31T23:59:59.999999Z").expect("a timestamp"),
+        ..log()
+    };
     assert!(MigratableTable::encode(&options(r#"{"ttl_days": 4294967295}"#), &last).is_ok());
 }
 
@@ -98,11 +104,25 @@ fn key_parts_too_long_for_dynamodb_are_named() {
 #[test]
 fn rules_name_what_is_wrong() {
     let broken = |log: &IntegrationLog| -> Vec<&str> {
-        IntegrationLogs::default().rules().iter().filter(|rule| !(rule.holds)(log)).map(|rule| rule.name).collect()
+        IntegrationLogs::default()
+            .rules()
+            .iter()
+            .filter(|rule| !(rule.holds)(log))
+            .map(|rule| rule.name)
+            .collect()
     };
     assert_eq!(broken(&log()), Vec::<&str>::new());
-    assert_eq!(broken(&IntegrationLog { error_message: Some(String::new()), ..log() }), ["error_has_a_message"]);
-    assert_eq!(broken(&IntegrationLog { error_message: None, is_success: true, ..log() }), Vec::<&str>::new());
-    assert_eq!(broken(&IntegrationLog { processing_time_ms: Some(-1), ..log() }), ["processing_time_is_not_negative"]);
+    assert_eq!(
+        broken(&IntegrationLog { error_message: Some(String::new()), ..log() }),
+        ["error_has_a_message"]
+    );
+    assert_eq!(
+        broken(&IntegrationLog { error_message: None, is_success: true, ..log() }),
+        Vec::<&str>::new()
+    );
+    assert_eq!(
+        broken(&IntegrationLog { processing_time_ms: Some(-1), ..log() }),
+        ["processing_time_is_not_negative"]
+    );
     assert_eq!(broken(&IntegrationLog { service_name: " ".to_owned(), ..log() }), ["service_is_named"]);
 }

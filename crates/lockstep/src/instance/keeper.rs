@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, Error, Kind, Phase, Registration, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::instances::{deregister, register, renew};
-use lockstep_postgres::{read_control, read_migration_id};
+use lockstep_postgres::{connect_own, read_control, read_migration_id};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Notify;
@@ -15,20 +15,21 @@ use tokio_util::sync::CancellationToken;
 use super::known::Known;
 use super::moment::Moment;
 
-/// Longest pause between renewals. Each also polls the phase, so this bounds how late a phase is seen when notifications are
-/// lost (R19: within a second).
+/// Longest pause between renewals. Each also polls the phase, so this bounds how late a phase is seen when
+/// notifications are lost (R19: within a second).
 const POLL: Duration = Duration::from_secs(1);
-/// The same while the truth is in the target, which notifies nobody.
+/// The same while the truth is in the target, which sends no notification.
 const POLL_TARGET: Duration = Duration::from_millis(300);
 /// The same while writes wait: for as long as the poll takes, longer.
 const POLL_PAUSED: Duration = Duration::from_millis(25);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(200);
-/// Renewals of one turn: the phase, its acknowledgement, and a registration between them; a phase that changes faster than
-/// this is caught up with by the next turn.
+/// Renewals of one turn: the phase, its acknowledgement, and a registration between them; a phase that
+/// changes faster than this is caught up with by the next turn.
 const RENEWALS_MAX: u32 = 4;
 
-/// The task that keeps a lease, on a connection of its own: the application's may all be waiting for the barrier.
+/// The task that keeps a lease, on a connection of its own: the application's may all be waiting for the
+/// barrier.
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) connect: PgConnectOptions,
@@ -64,7 +65,20 @@ impl Keeper {
     ) -> Self {
         let (connection, home) = (None, Home::Source);
         let (registered, registered_in_target, fenced, warned) = (false, false, false, false);
-        Self { connect, who, known, wake, closing, target, home, connection, registered, registered_in_target, fenced, warned }
+        Self {
+            connect,
+            who,
+            known,
+            wake,
+            closing,
+            target,
+            home,
+            connection,
+            registered,
+            registered_in_target,
+            fenced,
+            warned,
+        }
     }
 
     /// Keeps the lease until told to close, then gives it back.
@@ -89,7 +103,8 @@ impl Keeper {
         }
     }
 
-    /// One renewal, within `bound`: a connection that says nothing is given up while there is lease left for another.
+    /// One renewal, within `bound`: a connection that says nothing is given up while there is lease left for
+    /// another.
     pub(super) async fn turn(&mut self, bound: Duration) -> Result<()> {
         let done = tokio::time::timeout(bound, self.try_turn(bound)).await;
         let done = done.unwrap_or_else(|_| Err(no_answer()));
@@ -97,7 +112,10 @@ impl Keeper {
             // It may be in the middle of an answer.
             self.connection = None;
         } else if std::mem::take(&mut self.fenced) {
-            tracing::info!(instance = self.who.name, "the truth answers again; this instance knows the phase and serves");
+            tracing::info!(
+                instance = self.who.name,
+                "the truth answers again; this instance knows the phase and serves"
+            );
         }
         done
     }
@@ -128,7 +146,7 @@ impl Keeper {
     async fn at_source(&mut self) -> Result<bool> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            empty => empty.insert(PgConnection::connect_with(&self.connect).await.doing("connecting for the lease")?),
+            empty => empty.insert(connect_own(&self.connect).await.doing("connecting for the lease")?),
         };
         if !self.registered {
             // Half of what this has in a turn, so that a target that says nothing leaves time for the source.
@@ -146,14 +164,16 @@ impl Keeper {
         let acknowledged = self.known.acknowledgeable();
         let asked = Moment::now();
         let Some(control) = renew(connection, self.who.id, acknowledged).await? else {
-            // A step has waited our lease out, and nobody waits for us any more (I6).
+            // A step has waited our lease out, and no step waits for us any more (I6).
             self.known.forget();
             self.registered = false;
             tracing::warn!(instance = self.who.name, "a step gave this instance up; it registers again");
             return Ok(false);
         };
-        if self.known.last().is_some_and(|last| last.epoch > control.epoch && last.phase == Phase::DynamoOnly) {
-            // The truth is on its way back, and the source has not been told yet: by what it says nothing may be served.
+        if self.known.last().is_some_and(|last| last.epoch > control.epoch && last.phase == Phase::DynamoOnly)
+        {
+            // The truth is on its way back, and the source has not been told yet: by what it says nothing may
+            // be served.
             return Ok(true);
         }
         self.known.learn(control, asked, Some(self.who.lease));
@@ -166,7 +186,8 @@ impl Keeper {
                 Ok(false)
             }
             Some(target) if self.registered_in_target => {
-                // Registered here and the phase adopted, so nothing older is served: no step has to look for us there.
+                // Registered here and the phase adopted, so nothing older is served: no step has to look for
+                // us there.
                 target.deregister(self.who.id).await?;
                 self.registered_in_target = false;
                 Ok(true)
@@ -175,10 +196,12 @@ impl Keeper {
         }
     }
 
-    /// The source does not answer. If the target says that the truth is there, then that is so, whatever the source would
-    /// say: the way back is decided in the target first.
+    /// The source does not answer. If the target says that the truth is there, then that is so, whatever the
+    /// source would say: the way back is decided in the target first.
     async fn look_past_the_source(&mut self, error: Error) -> Result<bool> {
-        let Some(target) = self.target.as_ref().filter(|_| error.kind != Kind::Refused) else { return Err(error) };
+        let Some(target) = self.target.as_ref().filter(|_| error.kind != Kind::Refused) else {
+            return Err(error);
+        };
         // It may be in the middle of an answer.
         self.connection = None;
         let last = self.known.last().map(|last| last.epoch);
@@ -205,7 +228,10 @@ impl Keeper {
                 // That of another migration says nothing of ours, as if there were none.
                 other => {
                     if let Some(error) = other.err().filter(|_| !std::mem::replace(&mut self.warned, true)) {
-                        tracing::warn!(instance = self.who.name, "the control table in DynamoDB is not gone by: {error}");
+                        tracing::warn!(
+                            instance = self.who.name,
+                            "the control table in DynamoDB is not gone by: {error}"
+                        );
                     }
                     self.home = Home::Source;
                     return Ok(true);
@@ -229,7 +255,8 @@ impl Keeper {
                 self.leave_source().await;
                 Ok(self.known.acknowledgeable() == acknowledged)
             }
-            // On its way here: the source has said so, the target has not been told. The lease is kept in the source.
+            // On its way here: the source has said so, the target has not been told. The lease is kept in the
+            // source.
             Some(record) if last.is_some_and(|last| record.epoch < last) => {
                 self.home = Home::Source;
                 Ok(true)
@@ -242,8 +269,8 @@ impl Keeper {
         }
     }
 
-    /// Nothing older than what the target said is served any more, so no step has to wait for us in the source. If it does
-    /// not answer, a step waits our lease out once.
+    /// Nothing older than what the target said is served any more, so no step has to wait for us in the
+    /// source. If it does not answer, a step waits our lease out once.
     async fn leave_source(&mut self) {
         if !std::mem::take(&mut self.registered) {
             return;
@@ -261,14 +288,18 @@ impl Keeper {
     fn trouble(&mut self, error: &Error) -> Duration {
         let over = self.known.at(Moment::now()).is_none();
         if over && !std::mem::replace(&mut self.fenced, true) {
-            tracing::warn!(instance = self.who.name, "the lease is over, and nothing is served by the phase: {error}");
+            tracing::warn!(
+                instance = self.who.name,
+                "the lease is over, and nothing is served by the phase: {error}"
+            );
         } else {
             tracing::debug!(instance = self.who.name, "the lease was not renewed: {error}");
         }
         RETRY
     }
 
-    /// Serves nothing more, and says so, that no step has to wait for this lease. If that does not work out, it waits.
+    /// Serves nothing more, and says so, that no step has to wait for this lease. If that does not work out,
+    /// it waits.
     async fn give_back(mut self) {
         self.known.forget();
         let giving_back = async {
@@ -280,7 +311,7 @@ impl Keeper {
             }
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                None => PgConnection::connect_with(&self.connect).await.doing("connecting to deregister")?,
+                None => connect_own(&self.connect).await.doing("connecting to deregister")?,
             };
             deregister(&mut connection, self.who.id).await?;
             connection.close().await.doing("closing the lease's connection")
@@ -293,18 +324,24 @@ impl Keeper {
     }
 }
 
-/// Which record whoever begins goes by.
+/// The record that an instance goes by when it begins.
 ///
-/// A source that was set back to before DynamoOnly says the phase of then: whoever went by it would write to it beside those who
-/// write to the target. So the target is asked too. One that does not answer keeps nobody from the source. It is asked first, as
+/// A source that was set back to before DynamoOnly says the phase of then: an instance that went by it would
+/// write to it beside those who
+/// write to the target. So the target is asked too. One that does not answer keeps no instance from the
+/// source. It is asked first, as
 /// epochs grow: what a source says after it is of no earlier epoch, unless it has lost history. The record of
 /// another migration is none: whose the source is, it says itself. Where it has not answered since this
 /// process began, that is not known, and a record is believed, as an application must be able to begin in
 /// DynamoOnly while PostgreSQL is down.
 ///
 /// # Errors
-/// [`Kind::Refused`] where the records contradict each other, and nobody can say where the truth is.
-async fn where_truth_is(source: &mut PgConnection, target: Option<&TargetControl>, at_most: Duration) -> Result<Home> {
+/// [`Kind::Refused`] where the records contradict each other, and it is unknown where the truth is.
+async fn where_truth_is(
+    source: &mut PgConnection,
+    target: Option<&TargetControl>,
+    at_most: Duration,
+) -> Result<Home> {
     let Some(target) = target else { return Ok(Home::Source) };
     if let Some(id) = read_migration_id(source).await? {
         target.target().belongs_to(&id)?;

@@ -1,4 +1,5 @@
-//! The phase that an instance knows, and until when it may go by it: read by every operation, written once a second.
+//! The phase that an instance knows, and until when it may go by it: read by every operation, written once a
+//! second.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
@@ -10,7 +11,8 @@ use lockstep_core::{Control, Epoch, Phase};
 
 use super::moment::Moment;
 
-/// What is known, as a sequence lock: readers take no lock and wait for nobody but a writer in the middle of eight stores.
+/// What is known, as a sequence lock: readers take no lock and wait only for a writer in the middle of eight
+/// stores.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// Odd while it is being written.
@@ -63,8 +65,9 @@ impl Known {
         self.leases.load(SeqCst)
     }
 
-    /// Counts a write that goes by `epoch`; says whether that is still the epoch. Order matters: counted first, looked at
-    /// second, while the keeper learns first and counts second, so one of the two sees the other.
+    /// Counts a write that goes by `epoch`; says whether that is still the epoch. Order matters: counted
+    /// first, looked at second, while the keeper learns first and counts second, so one of the two sees the
+    /// other.
     pub(crate) fn enter(&self, epoch: Epoch) -> bool {
         *self.under_way.lock().unwrap_or_else(PoisonError::into_inner).entry(epoch).or_default() += 1;
         let still = self.epoch() == Some(epoch);
@@ -92,9 +95,10 @@ impl Known {
         Some(oldest.map_or(epoch, |oldest| oldest.min(epoch)))
     }
 
-    /// Learns what the truth said to a question that was sent at `asked`, and that it may be gone by for `lease` from then:
-    /// not from the answer, which may have been on its way for a while. `None` where the question renewed no lease: a newer
-    /// phase is taken over, and the lease ends when it would have. Says whether the phase is another one now.
+    /// Learns what the truth said to a question that was sent at `asked`, and that it may be gone by for
+    /// `lease` from then: not from the answer, which may have been on its way for a while. `None` where the
+    /// question renewed no lease: a newer phase is taken over, and the lease ends when it would have. Says
+    /// whether the phase is another one now.
     pub(crate) fn learn(&self, control: Control, asked: Moment, lease: Option<Duration>) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.read();
@@ -130,11 +134,16 @@ impl Known {
             let changed_at_us = self.changed_at_us.load(SeqCst);
             let writes_paused = self.writes_paused.load(SeqCst);
             let asked_us = self.asked_us.load(SeqCst);
-            let until = Moment { mono_us: self.until_mono_us.load(SeqCst), wall_us: self.until_wall_us.load(SeqCst) };
+            let until =
+                Moment { mono_us: self.until_mono_us.load(SeqCst), wall_us: self.until_wall_us.load(SeqCst) };
             if before.is_multiple_of(2) && self.sequence.load(SeqCst) == before {
                 let phase = *Phase::ALL.get(usize::try_from(phase).ok()?.checked_sub(1)?)?;
                 let changed_at = DateTime::from_timestamp_micros(changed_at_us).unwrap_or_default();
-                return Some(Fact { control: Control { phase, epoch, changed_at, writes_paused }, asked_us, until });
+                return Some(Fact {
+                    control: Control { phase, epoch, changed_at, writes_paused },
+                    asked_us,
+                    until,
+                });
             }
             std::hint::spin_loop();
         }
@@ -199,7 +208,11 @@ mod tests {
         known.learn(control(Phase::DualWrite, 2), Moment { mono_us: 10, wall_us: 1_000_010 }, LEASE);
         for wall_us in [0, 500_000, 1_000_010] {
             assert!(known.at(Moment { mono_us: 109, wall_us }).is_some());
-            assert_eq!(known.at(Moment { mono_us: 110, wall_us }), None, "the monotonic clock has come to its end");
+            assert_eq!(
+                known.at(Moment { mono_us: 110, wall_us }),
+                None,
+                "the monotonic clock has come to its end"
+            );
         }
     }
 
@@ -207,15 +220,21 @@ mod tests {
     fn only_a_renewal_extends_the_lease_and_a_late_one_brings_no_old_phase_back() {
         let known = Known::default();
         known.learn(control(Phase::DualWrite, 2), moment(10), LEASE);
-        assert!(known.learn(control(Phase::HybridRead, 3), moment(50), None), "I6: a write has seen the next phase");
+        assert!(
+            known.learn(control(Phase::HybridRead, 3), moment(50), None),
+            "I6: a write has seen the next phase"
+        );
         assert_eq!(known.at(moment(109)), Some(control(Phase::HybridRead, 3)));
         assert_eq!(known.at(moment(110)), None, "and that was no renewal");
-        assert!(!known.learn(control(Phase::DualWrite, 2), moment(40), LEASE), "asked before, answered after");
+        assert!(
+            !known.learn(control(Phase::DualWrite, 2), moment(40), LEASE),
+            "asked before, answered after"
+        );
         assert_eq!(known.at(moment(139)), Some(control(Phase::HybridRead, 3)));
         assert_eq!(known.at(moment(140)), None);
         let nothing = Known::default();
         nothing.learn(control(Phase::HybridRead, 3), moment(50), None);
-        assert_eq!(nothing.at(moment(51)), None, "I6: whoever is not registered serves nothing");
+        assert_eq!(nothing.at(moment(51)), None, "I6: an instance that is not registered serves nothing");
     }
 
     #[test]
@@ -247,7 +266,10 @@ mod tests {
             });
             for _ in 0..40_000 {
                 let seen = known.at(moment(1)).expect("known all the time");
-                assert_eq!(seen, control(Phase::ALL[usize::try_from(seen.epoch.0 % 4).expect("small")], seen.epoch.0));
+                assert_eq!(
+                    seen,
+                    control(Phase::ALL[usize::try_from(seen.epoch.0 % 4).expect("small")], seen.epoch.0)
+                );
             }
         });
     }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use lockstep_postgres::instances::PHASE_CHANNEL;
+use lockstep_postgres::make_own_session;
 
 /// Pause before listening is tried again; meanwhile the keeper polls.
 const RETRY: Duration = Duration::from_secs(1);
@@ -29,17 +30,19 @@ pub(super) async fn listen(connect: PgConnectOptions, wake: Arc<Notify>, closing
 }
 
 async fn listen_once(connect: &PgConnectOptions, wake: &Notify) -> Result<(), sqlx::Error> {
-    // The driver's listener wants a pool to reconnect from; one of its own, or it would keep one of the application's.
+    // The driver's listener wants a pool to reconnect from; one of its own, or it would keep one of the
+    // application's.
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)
         .idle_timeout(None)
         .acquire_timeout(CONNECT_TIMEOUT)
+        .after_connect(|connection, _| Box::pin(make_own_session(connection)))
         .connect_lazy_with(connect.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(PHASE_CHANNEL).await?;
     loop {
-        // At first and after each reconnection as well: nobody knows what was said meanwhile.
+        // At first and after each reconnection as well: notifications sent meanwhile are lost.
         wake.notify_one();
         listener.try_recv().await?;
     }

@@ -1,12 +1,14 @@
 //! An instance: a process that serves by the phase, and for how long it may (R19, I6).
 //!
-//! Words: an instance *registers*, *renews* its *lease*, and *acknowledges* an epoch once it serves nothing by an older one.
-//! It is *fenced* when its lease is over by its own clock: it may be two phases behind by then, so reads are refused with
-//! [`Kind::Fenced`] until the source answers again. Writes need no lease: they ask behind the barrier. In DynamoOnly there is
-//! no barrier: the lease is kept in DynamoDB, covers writes as well, and an epoch is acknowledged once none of an older one is
-//! under way; see [`truth`](mod@lockstep_core::truth).
+//! Words: an instance *registers*, *renews* its *lease*, and *acknowledges* an epoch once it serves nothing
+//! by an older one. It is *fenced* when its lease is over by its own clock: it may be two phases behind by
+//! then, so reads are refused with [`Kind::Fenced`] until the source answers again. Writes need no lease:
+//! they ask behind the barrier. In DynamoOnly there is no barrier: the lease is kept in DynamoDB, covers
+//! writes as well, and an epoch is acknowledged once none of an older one is under way; see
+//! [`truth`](mod@lockstep_core::truth).
 //!
-//! In reading order: `moment` (two clocks), `known` (what operations read), `keeper` (renews), `listener` (hears of changes).
+//! In reading order: `moment` (two clocks), `known` (what operations read), `keeper` (renews), `listener`
+//! (hears of changes).
 
 mod keeper;
 mod known;
@@ -33,7 +35,8 @@ use keeper::Keeper;
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
 const LEASE_MIN: Duration = Duration::from_secs(1);
-/// Longest lease: whoever has lost sight of all leases, with the table that they were in, knows that they are over after so long.
+/// Longest lease: a coordinator that has lost sight of all leases, with the table that they were in, knows
+/// that they are over after so long.
 pub const LEASE_MAX: Duration = Duration::from_secs(60);
 
 /// How an instance presents itself.
@@ -41,8 +44,8 @@ pub const LEASE_MAX: Duration = Duration::from_secs(60);
 pub struct InstanceOptions {
     /// What it is called in `status` and in notes; names need not differ.
     pub name: String,
-    /// How long it may go by the phase without an answer of the source. It is also what a step waits for a process that was
-    /// killed, and how long reads go on while PostgreSQL is away.
+    /// How long it may go by the phase without an answer of the source. It is also what a step waits for a
+    /// process that was killed, and how long reads go on while PostgreSQL is away.
     pub lease: Duration,
 }
 
@@ -76,11 +79,12 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Registers with `source` and keeps the lease from then on, on two connections of its own. When this returns, the phase
-    /// is known.
+    /// Registers with `source` and keeps the lease from then on, on two connections of its own. When this
+    /// returns, the phase is known.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] for a lease that is too short, or where Lockstep was never installed; the source's.
+    /// [`Kind::Misconfigured`] for a lease that is too short, or where Lockstep was never installed; the
+    /// source's.
     ///
     /// # Cancel safety
     /// Dropped half-way, it may leave a row that a step waits for once, for one lease.
@@ -88,8 +92,8 @@ impl Instance {
         Self::start_in(source, None, options).await
     }
 
-    /// As [`Instance::start`], and follows the truth into `target` and back: in DynamoOnly the lease is kept there, and PostgreSQL
-    /// may be down, also when this is called.
+    /// As [`Instance::start`], and follows the truth into `target` and back: in DynamoOnly the lease is kept
+    /// there, and PostgreSQL may be down, also when this is called.
     ///
     /// # Errors
     /// As [`Instance::start`].
@@ -100,13 +104,21 @@ impl Instance {
         Self::start_in(source, Some(target.control()), options).await
     }
 
-    async fn start_in(source: &Source, target: Option<TargetControl>, options: InstanceOptions) -> Result<Self> {
+    async fn start_in(
+        source: &Source,
+        target: Option<TargetControl>,
+        options: InstanceOptions,
+    ) -> Result<Self> {
         if !(LEASE_MIN..=LEASE_MAX).contains(&options.lease) {
-            let message =
-                format!("a lease must be at least {} ms and at most {} ms", LEASE_MIN.as_millis(), LEASE_MAX.as_millis());
+            let message = format!(
+                "a lease must be at least {} ms and at most {} ms",
+                LEASE_MIN.as_millis(),
+                LEASE_MAX.as_millis()
+            );
             return Err(Error::source(Kind::Misconfigured, "starting an instance", message));
         }
-        let (known, wake, closing) = (Arc::new(Known::default()), Arc::new(Notify::new()), CancellationToken::new());
+        let (known, wake, closing) =
+            (Arc::new(Known::default()), Arc::new(Notify::new()), CancellationToken::new());
         // No sign: people read it.
         let id = rand::random_range(1..=i64::MAX);
         let who = Registration { id, name: options.name, started_at: Utc::now(), lease: options.lease };
@@ -119,7 +131,14 @@ impl Instance {
         keeper.turn(source.pool().options().get_acquire_timeout()).await.map_err(advise)?;
         let phase = PhaseView::kept(known.clone(), wake.clone());
         let listener = tokio::spawn(listener::listen(for_listening, wake, closing.clone()));
-        Ok(Self { id, known, phase, keeper: tokio::spawn(keeper.run()), listener, closing: closing.drop_guard() })
+        Ok(Self {
+            id,
+            known,
+            phase,
+            keeper: tokio::spawn(keeper.run()),
+            listener,
+            closing: closing.drop_guard(),
+        })
     }
 
     /// Its number in `lockstep.instances`.
@@ -137,8 +156,8 @@ impl Instance {
         self.known.at(Moment::now())
     }
 
-    /// Deregisters: when this returns, nothing more is served by the phase, and no step waits for this instance. If the source
-    /// does not answer, the lease runs out.
+    /// Deregisters: when this returns, nothing more is served by the phase, and no step waits for this
+    /// instance. If the source does not answer, the lease runs out.
     ///
     /// # Panics
     /// When a task of it has panicked, which is a bug.
@@ -159,8 +178,12 @@ impl Instance {
 /// An application may well be started before the migration is.
 fn advise(mut error: Error) -> Error {
     match error.kind {
-        Kind::Misconfigured => error.message += "; run `cargo xtask backfill` of this version first: it makes schema lockstep",
-        Kind::Denied => error.message += "; this role needs SELECT, INSERT, UPDATE and DELETE on lockstep.instances",
+        Kind::Misconfigured => {
+            error.message += "; run `cargo xtask backfill` of this version first: it makes schema lockstep"
+        }
+        Kind::Denied => {
+            error.message += "; this role needs SELECT, INSERT, UPDATE and DELETE on lockstep.instances"
+        }
         _ => {}
     }
     error

@@ -45,16 +45,18 @@ struct Shared {
 /// What runs behind the stores, in the order in which it is stopped.
 struct Background {
     sweeper: Sweeper,
-    /// `None` where nobody registered.
+    /// `None` where no instance was registered.
     instance: Option<Instance>,
 }
 
 impl Migration {
-    /// Connects to both stores, registers this process as an instance, and starts what runs behind the stores.
+    /// Connects to both stores, registers this process as an instance, and starts what runs behind the
+    /// stores.
     ///
     /// # Errors
-    /// When the store that is the truth does not answer, or Lockstep was never installed in PostgreSQL. An application must be
-    /// able to start without the other one: DynamoDB is asked only where PostgreSQL does not answer, or sends there.
+    /// When the store that is the truth does not answer, or Lockstep was never installed in PostgreSQL. An
+    /// application must be able to start without the other one: DynamoDB is asked only where PostgreSQL does
+    /// not answer, or sends there.
     pub async fn connect(options: MigrationOptions) -> Result<Self> {
         let target = Target::connect(options.target).await;
         let source = match Source::connect(&options.source).await {
@@ -66,15 +68,27 @@ impl Migration {
             }
             connected => connected?,
         };
+        // A source that is down says nothing; it was compared while it was up, and DynamoDB alone is written
+        // meanwhile.
+        match source.require_contract(&options.tables.bindings).await {
+            Err(error) if error.kind == Kind::Misconfigured => return Err(error),
+            _ => {}
+        }
         let instance = Instance::start_with(&source, &target, options.instance).await?;
         let writer = Writer::with_phase(source, target, options.writes, instance.phase());
         writer.configure_reads(options.reads);
         Ok(Self::of(writer, options.tables, options.sweeper, Some(instance)))
     }
 
-    /// On stores that are connected already, without a registration: it asks for the phase itself, and steps wait for it as
-    /// for any other that they do not know. Must be called inside a Tokio runtime.
-    pub fn start(source: Source, target: Target, tables: Tables, writes: WriteOptions, sweeper: SweeperOptions) -> Self {
+    /// On stores that are connected already, without a registration: it asks for the phase itself, and steps
+    /// wait for it as for any other that they do not know. Must be called inside a Tokio runtime.
+    pub fn start(
+        source: Source,
+        target: Target,
+        tables: Tables,
+        writes: WriteOptions,
+        sweeper: SweeperOptions,
+    ) -> Self {
         Self::of(Writer::new(source, target, writes), tables, sweeper, None)
     }
 
@@ -89,19 +103,31 @@ impl Migration {
     /// # Panics
     /// When the table was not added to the options, which is a mistake in the program.
     pub fn store<T: MigratableTable>(&self) -> Store<T> {
-        let store = self.shared.stores.get(&TypeId::of::<T>()).and_then(|store| store.downcast_ref::<Store<T>>());
-        store.unwrap_or_else(|| panic!("table {} is not in this migration: add it with MigrationOptions::table", T::NAME)).clone()
+        let store =
+            self.shared.stores.get(&TypeId::of::<T>()).and_then(|store| store.downcast_ref::<Store<T>>());
+        store
+            .unwrap_or_else(|| {
+                panic!("table {} is not in this migration: add it with MigrationOptions::table", T::NAME)
+            })
+            .clone()
     }
 
-    /// Begins a coordinated operation over several of this migration's stores; [`Operation::run`] is the short way.
+    /// Begins a coordinated operation over several of this migration's stores; [`Operation::run`] is the
+    /// short way.
     ///
     /// # Errors
     /// PostgreSQL's, when the start could not be logged; nothing has begun then.
     ///
     /// # Panics
     /// When the table of the logs was not added to the options.
-    pub async fn begin_operation<S: LogSink>(&self, sink: Arc<S>, name: &str, correlation_id: &str) -> Result<Operation<S>> {
-        Operation::begin(self.shared.writer.clone(), self.store::<S::Table>(), sink, name, correlation_id).await
+    pub async fn begin_operation<S: LogSink>(
+        &self,
+        sink: Arc<S>,
+        name: &str,
+        correlation_id: &str,
+    ) -> Result<Operation<S>> {
+        Operation::begin(self.shared.writer.clone(), self.store::<S::Table>(), sink, name, correlation_id)
+            .await
     }
 
     /// What writes for every store of this migration.
@@ -114,8 +140,8 @@ impl Migration {
         self.shared.writer.counters().snapshot()
     }
 
-    /// Stops what runs in the background and waits for it, then closes the source: writes under way are finished, later
-    /// ones fail. Called again, it does nothing.
+    /// Stops what runs in the background and waits for it, then closes the source: writes under way are
+    /// finished, later ones fail. Called again, it does nothing.
     pub async fn shutdown(&self) {
         let background = self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(background) = background else { return };

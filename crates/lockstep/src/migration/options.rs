@@ -56,7 +56,8 @@ impl MigrationOptions {
         self
     }
 
-    /// Says which reads the target answers, and which are compared; each store's [`reads`](Store::reads) can be turned later.
+    /// Says which reads the target answers, and which are compared; each store's [`reads`](Store::reads) can
+    /// be turned later.
     #[must_use]
     pub fn reads(mut self, reads: ReadOptions) -> Self {
         self.reads = reads;
@@ -82,6 +83,8 @@ impl MigrationOptions {
 #[derive(Default)]
 pub struct Tables {
     make: Vec<MakeStore>,
+    /// The same, to be compared with those of the migration.
+    pub(super) bindings: Vec<TableBinding>,
 }
 
 impl Tables {
@@ -92,6 +95,11 @@ impl Tables {
     pub fn add<T: MigratableTable>(mut self, table: T, relation: &str, target_name: &str) -> Result<Self> {
         let relation: Relation = relation.parse()?;
         let (table, target_name) = (Arc::new(table), target_name.to_owned());
+        self.bindings.push(TableBinding {
+            table: table.clone(),
+            relation: relation.clone(),
+            target_name: target_name.clone(),
+        });
         self.make.push(Box::new(move |writer| {
             let binding = TableBinding { table: table.clone(), relation, target_name };
             (TypeId::of::<T>(), Box::new(Store::with_writer(writer.clone(), table, binding)))

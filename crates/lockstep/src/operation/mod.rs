@@ -1,13 +1,14 @@
 //! Coordinated operations: one change over several tables, under one correlation id (R16).
 //!
-//! All rows of an operation are written in one source transaction and put in one target transaction, in one phase. That it
-//! was started, that it succeeded or that it failed is logged through a table of the migration itself; which one, a
-//! [`LogSink`] says. The log of the success is part of the operation: both become visible together, or neither does. A start
-//! without an end means that the process died, or that nobody can say how the commit ended (I8).
+//! All rows of an operation are written in one source transaction and put in one target transaction, in one
+//! phase. That it was started, that it succeeded or that it failed is logged through a table of the migration
+//! itself; which one, a [`LogSink`] says. The log of the success is part of the operation: both become
+//! visible together, or neither does. A start without an end means that the process died, or that it is
+//! unknown how the commit ended (I8).
 //!
-//! In DynamoOnly there is only the target transaction: rows are read without a lock, and the operation fails with
-//! [`Kind::Busy`] when one of them was changed before it commits. Run it again then. It holds at most 100 items (a new or moved
-//! row counts two or three) and 4 MB.
+//! In DynamoOnly there is only the target transaction: rows are read without a lock, and the operation fails
+//! with [`Kind::Busy`] when one of them was changed before it commits. Run it again then. It holds at most
+//! 100 items (a new or moved row counts two or three) and 4 MB.
 
 mod log;
 mod own_log;
@@ -32,7 +33,10 @@ pub struct Operation<S: LogSink> {
 }
 
 /// What it has written so far, in the store that is the truth.
-#[expect(clippy::large_enum_variant, reason = "one a running operation; a box would cost each write an allocation")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a running operation; a box would cost each write an allocation"
+)]
 enum Write {
     Source(WriteTransaction),
     Target(TargetTransaction),
@@ -61,8 +65,8 @@ pub struct OperationOutcome {
 }
 
 impl<S: LogSink> Operation<S> {
-    /// Begins an operation, lets `work` write in it, and ends it: committed if `work` says `Ok`, else rolled back and logged
-    /// as a failure.
+    /// Begins an operation, lets `work` write in it, and ends it: committed if `work` says `Ok`, else rolled
+    /// back and logged as a failure.
     ///
     /// # Errors
     /// What `work` said, or as for [`Operation::commit`].
@@ -133,7 +137,8 @@ impl<S: LogSink> Operation<S> {
         }
     }
 
-    /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the operation ends.
+    /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the
+    /// operation ends.
     ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
@@ -158,7 +163,11 @@ impl<S: LogSink> Operation<S> {
     ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
-    pub async fn delete<T: MigratableTable>(&mut self, store: &Store<T>, key: impl PrimaryKey) -> Result<bool> {
+    pub async fn delete<T: MigratableTable>(
+        &mut self,
+        store: &Store<T>,
+        key: impl PrimaryKey,
+    ) -> Result<bool> {
         self.check(store);
         match &mut self.write {
             Write::Source(write) => {
@@ -173,7 +182,8 @@ impl<S: LogSink> Operation<S> {
     /// Logs the success inside the operation, and commits.
     ///
     /// # Errors
-    /// Nothing was written, and the failure is logged; or, with [`Kind::Unknown`], nobody can say, and nothing is logged.
+    /// Nothing was written, and the failure is logged; or, with [`Kind::Unknown`], it is unknown whether
+    /// anything was, and nothing is logged.
     ///
     /// # Cancel safety
     /// As for [`Store::put`], for all rows together.
@@ -188,7 +198,8 @@ impl<S: LogSink> Operation<S> {
             (Ok(()), Write::Source(write)) => writer.finish(write).await.map(|written| {
                 let keys = written.deliveries.len();
                 let late = written.deliveries.iter().position(|d| matches!(d, Delivery::Deferred(_)));
-                let target = written.deliveries.into_iter().nth(late.unwrap_or(0)).unwrap_or(Delivery::NotDue);
+                let target =
+                    written.deliveries.into_iter().nth(late.unwrap_or(0)).unwrap_or(Delivery::NotDue);
                 OperationOutcome { control: written.control, target, keys }
             }),
             (Ok(()), Write::Target(write)) => {
@@ -203,9 +214,16 @@ impl<S: LogSink> Operation<S> {
             }
         };
         match ended {
-            Ok(outcome) => Ok(outcome),
-            Err(error) if error.kind == Kind::Unknown => Err(error),
+            Ok(outcome) => {
+                counted("committed");
+                Ok(outcome)
+            }
+            Err(error) if error.kind == Kind::Unknown => {
+                counted("unknown");
+                Err(error)
+            }
             Err(error) => {
+                counted("failed");
                 log.failure(&error).await;
                 Err(error)
             }
@@ -221,10 +239,24 @@ impl<S: LogSink> Operation<S> {
 
     /// A store of another migration writes to other stores, perhaps in another phase.
     fn check<T: MigratableTable>(&self, store: &Store<T>) {
-        assert!(store.writer().is_same(&self.writer), "I5: the store of {} is of another migration handle", T::NAME);
+        assert!(
+            store.writer().is_same(&self.writer),
+            "I5: the store of {} is of another migration handle",
+            T::NAME
+        );
     }
 }
 
+/// For the recorder of metrics that the application has, if it has one. An operation that the application
+/// itself gives up is not counted as failed: nothing was wrong with the stores.
+fn counted(outcome: &'static str) {
+    metrics::counter!("lockstep_coordinated_operations_total", "outcome" => outcome).increment(1);
+}
+
 fn vanished(table: &str) -> Error {
-    Error::source(Kind::Invalid, format!("writing {table}"), "a trigger or rule of the table swallowed the row")
+    Error::source(
+        Kind::Invalid,
+        format!("writing {table}"),
+        "a trigger or rule of the table swallowed the row",
+    )
 }

@@ -39,7 +39,9 @@ impl<S: LogSink> OwnLog<S> {
     pub(super) async fn failure(&self, reason: &Error) {
         match self.store.insert_beside(&self.row(Stage::Failure, Some(&reason.to_string()))).await {
             Ok(held) => self.store.writer().acknowledge(held),
-            Err(error) => tracing::warn!(kind = ?error.kind, "the failure of an operation could not be logged: {error}"),
+            Err(error) => {
+                tracing::warn!(kind = ?error.kind, "the failure of an operation could not be logged: {error}")
+            }
         }
     }
 

@@ -1,8 +1,8 @@
-//! Acknowledging off the caller's path: what the target holds is taken out of the pending set by a task of the writer, many
-//! keys in one statement.
+//! Acknowledging off the caller's path: what the target holds is taken out of the pending set by a task of
+//! the writer, many keys in one statement.
 //!
-//! Not having acknowledged is harmless: the relay delivers again and finds the state there. So nothing here is waited for,
-//! repeated or kept past a full queue.
+//! Not having acknowledged is harmless: the relay delivers again and finds the state there. So nothing here
+//! is waited for, repeated or kept past a full queue.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -30,8 +30,8 @@ pub(crate) struct Held {
     pub(super) delivered: Delivered,
 }
 
-/// Where a write beside an operation leaves what it delivered: the operation takes it out of the pending set together with its
-/// own keys, in the transaction that it has anyway.
+/// Where a write beside an operation leaves what it delivered: the operation takes it out of the pending set
+/// together with its own keys, in the transaction that it has anyway.
 #[derive(Default)]
 pub(super) struct Beside(Mutex<Vec<Held>>);
 
@@ -94,7 +94,7 @@ async fn acknowledge(source: Source, mut queue: mpsc::Receiver<Message>) {
             }
         }
         for answer in reached {
-            // Whoever asked may have gone.
+            // The writer that asked may have gone.
             let _ = answer.send(());
         }
     }

@@ -1,14 +1,17 @@
 //! Writing one row in one round trip, wherever one statement says all there is to say.
 //!
-//! The store believes in a phase, the source checks that belief behind the barrier, and answers with the row and its
-//! versions (`source/calls.rs`). Best effort, that call is the whole transaction. Strict, it stands for the statements
-//! between `BEGIN` and the intent. Whoever believes wrongly, or finds no function, goes the long way.
+//! The store believes in a phase, the source checks that belief behind the barrier, and answers with the row
+//! and its versions (`source/calls.rs`). Best effort, that call is the whole transaction. Strict, it stands
+//! for the statements between `BEGIN` and the intent. A store that is behind, or finds no function, opens a
+//! transaction.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use lockstep_core::{Control, MigratableTable, Phase, Result, SourceKey};
-use lockstep_postgres::{Call, CallEnd, Called, Mark, Marked, Marks, RowStatements, TableBinding, call, call_sql};
+use lockstep_postgres::{
+    Call, CallEnd, Called, Mark, Marked, Marks, RowStatements, TableBinding, call, call_sql,
+};
 use sqlx::postgres::PgArguments;
 
 use super::acknowledge::Beside;
@@ -22,7 +25,8 @@ pub(super) struct Calls {
     upsert: String,
     insert: String,
     delete: String,
-    /// The epoch in which the source had no such functions. They come with capture, so a later epoch may have them.
+    /// The epoch in which the source had no such functions. They come with capture, so a later epoch may have
+    /// them.
     missing_in: AtomicI64,
 }
 
@@ -52,8 +56,8 @@ pub(super) enum Reached<R> {
 }
 
 impl<T: MigratableTable> Store<T> {
-    /// Makes the call at once where that is possible, or begins it where the truth is. The permit is asked for first: where
-    /// the truth is in the target nothing else counts, and it waits while writes are paused.
+    /// Makes the call at once where that is possible, or begins it where the truth is. The permit is asked
+    /// for first: where the truth is in the target nothing else counts, and it waits while writes are paused.
     ///
     /// # Errors
     /// As for [`Store::put`].
@@ -75,11 +79,12 @@ impl<T: MigratableTable> Store<T> {
         Box::pin(self.shared.writer.begin_where_the_truth_is()).await.map(Reached::Begun)
     }
 
-    /// Makes the call, best effort if it is one beside an operation, if the phase as this process knows it lets it;
-    /// `None` means that nothing was done, and that the long way is to be gone.
+    /// Makes the call, best effort if it is one beside an operation, if the phase as this process knows it
+    /// lets it; `None` means that nothing was done, and that the long way is to be gone.
     ///
     /// # Errors
-    /// As for [`Store::put`]. A lost answer leaves no transaction to be looked up, so it is [`Kind::Unknown`](lockstep_core::Kind).
+    /// As for [`Store::put`]. A lost answer leaves no transaction to be looked up, so it is
+    /// [`Kind::Unknown`](lockstep_core::Kind).
     ///
     /// # Cancel safety
     /// As for [`Store::put`].
@@ -89,9 +94,10 @@ impl<T: MigratableTable> Store<T> {
         beside: Option<&Beside>,
         arguments: impl Fn() -> PgArguments,
     ) -> Result<Option<WriteOutcome<T::Row>>> {
-        // Whoever does not know the phase, asks in its transaction.
+        // If the phase is not known here, the caller asks for it in its transaction.
         let Ok(control) = self.shared.phase.current().await else { return Ok(None) };
-        let missing_in = self.shared.writes.get().map(|writes| writes.calls.missing_in.load(Ordering::Relaxed));
+        let missing_in =
+            self.shared.writes.get().map(|writes| writes.calls.missing_in.load(Ordering::Relaxed));
         if control.phase == Phase::DynamoOnly || missing_in == Some(control.epoch.0) {
             return Ok(None);
         }
@@ -124,6 +130,7 @@ impl<T: MigratableTable> Store<T> {
         let doing = format!("writing {}", T::NAME);
         // Apart from the call, so that a server that is not there is not taken for a lost answer.
         let mut connection = writer.source().session(&doing).await?;
+        self.require_place(&mut connection, control.epoch).await?;
         let calls = &self.writes(&mut connection).await?.calls;
         let asked_at = Instant::now();
         let marks = if writes_both { Marks::Versions } else { Marks::Unasked };
@@ -155,12 +162,15 @@ impl<T: MigratableTable> Store<T> {
         let writer = &self.shared.writer;
         let doing = format!("writing {}", T::NAME);
         let mut sql = writer.source().begin(&doing).await?;
+        self.require_place(&mut sql, control.epoch).await?;
         let calls = &self.writes(&mut sql).await?.calls;
-        let called = call(&mut sql, calls.sql(kind), arguments, control.epoch, Marks::WithRepairs, &doing).await;
+        let called =
+            call(&mut sql, calls.sql(kind), arguments, control.epoch, Marks::WithRepairs, &doing).await;
         let called = match called {
             CallEnd::Done(called) => called,
             CallEnd::NoRow(None) => return Ok(Ended::Done(nothing(control))),
-            // A trigger did something else instead, as a soft delete does. Its keys are marked, and are the relay's.
+            // A trigger did something else instead, as a soft delete does. Its keys are marked, and are the
+            // relay's.
             CallEnd::NoRow(Some(id)) => {
                 let ended = match writer.commit(sql, id).await {
                     Commit::Committed => Ok(Written { control, deliveries: Vec::new() }),
@@ -176,8 +186,16 @@ impl<T: MigratableTable> Store<T> {
         };
         let mut noted = Noted::default();
         let touched = self.note_called(&mut noted, kind, &called)?;
-        let write = WriteTransaction { sql, control, id: called.id, changes: noted.changes, together: false, held: Vec::new() };
-        // Apart: nested in the futures of applications, what it is made of is deeper than the compiler looks by default.
+        let write = WriteTransaction {
+            sql,
+            control,
+            id: called.id,
+            changes: noted.changes,
+            together: false,
+            held: Vec::new(),
+        };
+        // Apart: nested in the futures of applications, what it is made of is deeper than the compiler looks
+        // by default.
         let written = writer.counted(Box::pin(writer.strict_of(write, noted.marks)).await)?;
         Ok(Ended::Done(touched.outcome(&written)))
     }
@@ -188,14 +206,16 @@ impl<T: MigratableTable> Store<T> {
         let now = called.now.as_deref().map(|now| self.parse_key(now)).transpose()?;
         let row = now.is_some().then(|| self.read_fields(&called.row)).transpose()?;
         let item = row.as_ref().map(|row| self.shared.table.encode(row));
-        // A key that neither is nor was the row's by this write, but is now, was marked by a trigger; it is the relay's.
+        // A key that neither is nor was the row's by this write, but is now, was marked by a trigger; it is
+        // the relay's.
         let state = |key: &SourceKey| match &item {
             Some(item) if now.as_ref() == Some(key) => State::Row(item.clone()),
             _ => State::Gone,
         };
         let binding = &self.shared.binding;
         let changes = std::iter::once(key).chain(left).map(|key| (state(&key), key));
-        let places = changes.map(|(state, key)| Change::note(&mut noted.changes, binding, key, state)).collect();
+        let places =
+            changes.map(|(state, key)| Change::note(&mut noted.changes, binding, key, state)).collect();
         let touched = Touched::of(row.filter(|_| kind != Call::Delete), places);
         // The row's own change is noted first, and the key that it left after it.
         let marks = [called.key, called.old_key];

@@ -7,11 +7,13 @@ use lockstep_core::{Error, MigratableTable, Result};
 use super::{Begun, Store, WriteOutcome, WriteTransaction};
 
 impl<T: MigratableTable> Store<T> {
-    /// Writes rows as [`Store::put`] does, up to `batch_rows_max` of them in one transaction. The outcomes are in the order
-    /// of `rows`; those of one transaction that failed share its error, and the transactions after it are still tried.
+    /// Writes rows as [`Store::put`] does, up to `batch_rows_max` of them in one transaction. The outcomes
+    /// are in the order of `rows`; those of one transaction that failed share its error, and the transactions
+    /// after it are still tried.
     ///
     /// In a batch where both stores are written, the puts of one transaction are under way at once, up to
-    /// `puts_in_flight_max`; each row is delivered or deferred by itself. In DynamoOnly each row is a write of its own.
+    /// `puts_in_flight_max`; each row is delivered or deferred by itself. In DynamoOnly each row is a write
+    /// of its own.
     ///
     /// # Cancel safety
     /// Transactions that had committed stay; the rest as for [`Store::put`].
@@ -39,7 +41,11 @@ impl<T: MigratableTable> Store<T> {
         outcomes
     }
 
-    async fn put_chunk(&self, mut write: WriteTransaction, rows: &[T::Row]) -> Result<Vec<WriteOutcome<T::Row>>> {
+    async fn put_chunk(
+        &self,
+        mut write: WriteTransaction,
+        rows: &[T::Row],
+    ) -> Result<Vec<WriteOutcome<T::Row>>> {
         let writer = &self.shared.writer;
         let mut touched = Vec::with_capacity(rows.len());
         for row in rows {

@@ -17,9 +17,14 @@ use super::{Delivery, WriteFailed, WriteMode, Writer};
 
 impl Writer {
     /// Commits, then delivers.
-    pub(super) async fn best_effort(&self, write: WriteTransaction, beside: Option<&Beside>) -> Result<Written> {
+    pub(super) async fn best_effort(
+        &self,
+        write: WriteTransaction,
+        beside: Option<&Beside>,
+    ) -> Result<Written> {
         let WriteTransaction { mut sql, control, id, mut changes, together, held } = write;
-        // What a trigger that is deferred does at the commit marks its keys once more: they stay pending for the relay.
+        // What a trigger that is deferred does at the commit marks its keys once more: they stay pending for
+        // the relay.
         let marks = if control.phase.writes_both() && !changes.is_empty() {
             read_left(&mut sql, &mut changes, false).await?
         } else {
@@ -60,7 +65,12 @@ impl Writer {
             let change = &changes[mark.of];
             match change.item(mark) {
                 Ok(item) => {
-                    puts.push(Put { of: mark.of, table: change.binding.target_name.clone(), item, version: mark.version });
+                    puts.push(Put {
+                        of: mark.of,
+                        table: change.binding.target_name.clone(),
+                        item,
+                        version: mark.version,
+                    });
                 }
                 // The relay's: it knows what to do about dead letters.
                 Err(reason) => deliveries[mark.of] = deferred(Error::unholdable(change.key.table, &reason)),

@@ -6,7 +6,8 @@ use super::{Selection, Store};
 
 /// The queries of a table that are asked of both stores before reads move, and timed by `validate --latency`.
 ///
-/// Reads by key are made for every table. A table with queries of its own names them here, so that none of them moves untried:
+/// Reads by key are made for every table. A table with queries of its own names them here, so that none of
+/// them moves untried:
 ///
 /// ```no_run
 /// # use lockstep::store::{CanaryQueries, Selection, Store};
@@ -15,8 +16,8 @@ use super::{Selection, Store};
 /// # }
 /// ```
 pub trait CanaryQueries: MigratableTable {
-    /// Each kind of query, by name, with arguments that `row` answers to. Arguments must be derived without overflow, whatever
-    /// the row holds. None by default.
+    /// Each kind of query, by name, with arguments that `row` answers to. Arguments must be derived without
+    /// overflow, whatever the row holds. None by default.
     fn canary_queries(_store: &Store<Self>, _row: &Self::Row) -> Vec<(&'static str, Selection<Self>)>
     where
         Self: Sized,

@@ -11,8 +11,9 @@ use tokio::time::{Instant, timeout_at};
 use super::Writer;
 use super::counters::count;
 
-/// Longest that a caller waits to hear how its commit ended. 1. PostgreSQL goes away in the middle of a commit. 2. Each
-/// question waits for a connection until the pool gives up. 3. Seven of them are more than half a minute.
+/// Longest that a caller waits to hear how its commit ended. 1. PostgreSQL goes away in the middle of a
+/// commit. 2. Each question waits for a connection until the pool gives up. 3. Seven of them are more than
+/// half a minute.
 const LOOK_UP_MAX: Duration = Duration::from_secs(4);
 
 /// How a commit ended.
@@ -26,8 +27,8 @@ impl Writer {
     /// Commits `transaction`.
     pub(super) async fn commit(&self, transaction: SourceTransaction, id: TransactionId) -> Commit {
         let Err(error) = transaction.commit().await else { return Commit::Committed };
-        // A plain error in answer to COMMIT (a deferred constraint, say) is a rollback. A fatal one may come after the
-        // commit record was written, while the server waited for a replica.
+        // A plain error in answer to COMMIT (a deferred constraint, say) is a rollback. A fatal one may come
+        // after the commit record was written, while the server waited for a replica.
         let refused = match &error {
             sqlx::Error::Database(e) => {
                 e.try_downcast_ref::<PgDatabaseError>().is_some_and(|e| e.severity() == PgSeverity::Error)
@@ -47,7 +48,7 @@ impl Writer {
             let open = match timeout_at(deadline, self.source().fate_of(id)).await {
                 Ok(Ok(TransactionFate::Committed)) => return Commit::Committed,
                 Ok(Ok(TransactionFate::Aborted)) => return Commit::RolledBack(error),
-                // The server may not have noticed yet that nobody listens.
+                // The server may not have noticed yet that the client is gone.
                 Ok(Ok(TransactionFate::InProgress)) => "the transaction is still under way",
                 Ok(Ok(TransactionFate::Forgotten)) | Err(_) => return Commit::Unknown(error),
                 Ok(Err(_)) => "PostgreSQL does not answer",

@@ -1,4 +1,5 @@
-//! What became of writes, counted (R17, R18).
+//! What became of writes, counted (R17, R18): for who asks the handle, and as `lockstep_write_outcomes_total`
+//! for the recorder of metrics that the application has, if it has one (R47).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -7,22 +8,62 @@ use serde::Serialize;
 use lockstep_postgres::Swept;
 
 /// Counters of the writes of one migration handle; they only grow.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WriteCounters {
-    pub(super) committed: AtomicU64,
-    pub(super) deferred: AtomicU64,
-    pub(super) strict_committed: AtomicU64,
-    pub(super) strict_continued: AtomicU64,
-    pub(super) strict_failed: AtomicU64,
-    pub(super) phantoms_possible: AtomicU64,
-    pub(super) unknown: AtomicU64,
-    pub(super) commits_looked_up: AtomicU64,
-    pub(super) target_written: AtomicU64,
-    pub(super) target_races_lost: AtomicU64,
-    pub(super) target_looked_up: AtomicU64,
+    pub(super) committed: Counter,
+    pub(super) deferred: Counter,
+    pub(super) strict_committed: Counter,
+    pub(super) strict_continued: Counter,
+    pub(super) strict_failed: Counter,
+    pub(super) phantoms_possible: Counter,
+    pub(super) unknown: Counter,
+    pub(super) commits_looked_up: Counter,
+    pub(super) target_written: Counter,
+    pub(super) target_races_lost: Counter,
+    pub(super) target_looked_up: Counter,
     swept_committed: AtomicU64,
     swept_aborted: AtomicU64,
     swept_forgotten: AtomicU64,
+}
+
+/// One of them, and its labels as a metric. `any` as mode counts a write once, whatever else counts a part of
+/// it.
+#[derive(Debug)]
+pub(super) struct Counter {
+    mode: &'static str,
+    outcome: &'static str,
+    counted: AtomicU64,
+}
+
+impl Counter {
+    const fn new(mode: &'static str, outcome: &'static str) -> Self {
+        Self { mode, outcome, counted: AtomicU64::new(0) }
+    }
+
+    fn get(&self) -> u64 {
+        self.counted.load(Relaxed)
+    }
+}
+
+impl Default for WriteCounters {
+    fn default() -> Self {
+        Self {
+            committed: Counter::new("any", "committed"),
+            deferred: Counter::new("best_effort", "deferred"),
+            strict_committed: Counter::new("strict", "committed"),
+            strict_continued: Counter::new("strict", "continued"),
+            strict_failed: Counter::new("strict", "failed"),
+            phantoms_possible: Counter::new("strict", "phantom_possible"),
+            unknown: Counter::new("any", "unknown"),
+            commits_looked_up: Counter::new("any", "looked_up"),
+            target_written: Counter::new("dynamo_only", "committed"),
+            target_races_lost: Counter::new("dynamo_only", "race_lost"),
+            target_looked_up: Counter::new("dynamo_only", "looked_up"),
+            swept_committed: AtomicU64::default(),
+            swept_aborted: AtomicU64::default(),
+            swept_forgotten: AtomicU64::default(),
+        }
+    }
 }
 
 /// [`WriteCounters`] at one moment.
@@ -40,7 +81,7 @@ pub struct WriteCounts {
     pub strict_failed: u64,
     /// Failed strict writes of which something may be in the target until it is repaired.
     pub phantoms_possible: u64,
-    /// Writes of which nobody could say how they ended.
+    /// Writes whose outcome could not be learnt.
     pub unknown: u64,
     /// Commits whose answer was lost and that were looked up.
     pub commits_looked_up: u64,
@@ -62,17 +103,17 @@ impl WriteCounters {
     /// All of them now.
     pub fn snapshot(&self) -> WriteCounts {
         WriteCounts {
-            committed: self.committed.load(Relaxed),
-            deferred: self.deferred.load(Relaxed),
-            strict_committed: self.strict_committed.load(Relaxed),
-            strict_continued: self.strict_continued.load(Relaxed),
-            strict_failed: self.strict_failed.load(Relaxed),
-            phantoms_possible: self.phantoms_possible.load(Relaxed),
-            unknown: self.unknown.load(Relaxed),
-            commits_looked_up: self.commits_looked_up.load(Relaxed),
-            target_written: self.target_written.load(Relaxed),
-            target_races_lost: self.target_races_lost.load(Relaxed),
-            target_looked_up: self.target_looked_up.load(Relaxed),
+            committed: self.committed.get(),
+            deferred: self.deferred.get(),
+            strict_committed: self.strict_committed.get(),
+            strict_continued: self.strict_continued.get(),
+            strict_failed: self.strict_failed.get(),
+            phantoms_possible: self.phantoms_possible.get(),
+            unknown: self.unknown.get(),
+            commits_looked_up: self.commits_looked_up.get(),
+            target_written: self.target_written.get(),
+            target_races_lost: self.target_races_lost.get(),
+            target_looked_up: self.target_looked_up.get(),
             swept_committed: self.swept_committed.load(Relaxed),
             swept_aborted: self.swept_aborted.load(Relaxed),
             swept_forgotten: self.swept_forgotten.load(Relaxed),
@@ -86,6 +127,10 @@ impl WriteCounters {
     }
 }
 
-pub(super) fn count(counter: &AtomicU64, by: usize) {
-    counter.fetch_add(by as u64, Relaxed);
+pub(super) fn count(counter: &Counter, by: usize) {
+    counter.counted.fetch_add(by as u64, Relaxed);
+    if by > 0 {
+        metrics::counter!("lockstep_write_outcomes_total", "mode" => counter.mode, "outcome" => counter.outcome)
+            .increment(by as u64);
+    }
 }

@@ -29,10 +29,19 @@ pub(super) enum Sent {
 
 impl Writer {
     /// Sends `puts`; the answers are in their order.
-    pub(super) async fn send(&self, puts: &[Put], mode: WriteMode, together: bool, deadline: Instant) -> Vec<Sent> {
+    pub(super) async fn send(
+        &self,
+        puts: &[Put],
+        mode: WriteMode,
+        together: bool,
+        deadline: Instant,
+    ) -> Vec<Sent> {
         if together && puts.len() > 1 && puts.len() <= TRANSACTION_ITEMS_MAX {
-            let request =
-                || self.target().put_all_guarded(puts.iter().map(|p| (p.table.as_str(), p.item.clone(), p.version)).collect());
+            let request = || {
+                self.target().put_all_guarded(
+                    puts.iter().map(|p| (p.table.as_str(), p.item.clone(), p.version)).collect(),
+                )
+            };
             match self.attempt(mode, deadline, request).await {
                 Ok(Landed::Applied) => return puts.iter().map(|_| Sent::Landed).collect(),
                 // Some are newer there: the guard decides each.
@@ -41,7 +50,8 @@ impl Writer {
             }
         }
         let width = self.options().puts_in_flight_max.max(1);
-        // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to another thread.
+        // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to
+        // another thread.
         let sending: Vec<_> = puts.iter().map(|put| Box::pin(self.send_one(put, mode, deadline))).collect();
         stream::iter(sending).buffered(width).collect().await
     }
@@ -55,7 +65,8 @@ impl Writer {
         }
     }
 
-    /// Repeats `request` while that can help. A lost answer is looked up by repeating: the guard answers (I8).
+    /// Repeats `request` while that can help. A lost answer is looked up by repeating: the guard answers
+    /// (I8).
     async fn attempt<T, F: Future<Output = Result<T>>>(
         &self,
         mode: WriteMode,

@@ -1,9 +1,10 @@
 //! What an application holds: one handle a table, the same calls in every phase (R14).
 //!
-//! In reading order: [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and for how long it
-//! may); `write` (what a call changes), `at_once` (in one round trip), `transaction` (what a source transaction changed), `best_effort` and `strict` (how
-//! it ends), `deliver` (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `target_truth` (all of that in DynamoOnly); `read` (one row),
-//! [`query`] (many), [`reads`] (which store answers, and why).
+//! In reading order: [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and
+//! for how long it may); `write` (what a call changes), `at_once` (in one round trip), `transaction` (what a
+//! source transaction changed), `best_effort` and `strict` (how it ends), `deliver` (puts), `commit` (a lost
+//! answer is looked up); `swap` (compare and set), `batch`; `target_truth` (all of that in DynamoOnly);
+//! `read` (one row), [`query`] (many), [`reads`] (which store answers, and why).
 
 mod acknowledge;
 mod at_once;
@@ -42,19 +43,20 @@ pub use transaction::Writer;
 pub use write::PrimaryKey;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use at_once::Calls;
-use lockstep_core::{MigratableTable, Result};
+use lockstep_core::{Epoch, MigratableTable, Result};
 use lockstep_dynamo::Target;
-use lockstep_postgres::{Computed, RowStatements, Source, TableBinding};
+use lockstep_postgres::{Computed, Contract, RowStatements, Source, TableBinding};
 use sqlx::postgres::PgConnection;
 use tokio::sync::OnceCell;
 
 /// An application's handle on one table; cheap to clone.
 ///
-/// Where both stores are written, [`WriteOptions`] say how. *Best effort*: PostgreSQL's commit decides; the new state is then
-/// put into DynamoDB at once, and if that does not work out the key simply stays pending, and a relay delivers it. *Strict*:
-/// DynamoDB has it before PostgreSQL commits, or the write fails.
+/// Where both stores are written, [`WriteOptions`] say how. *Best effort*: PostgreSQL's commit decides; the
+/// new state is then put into DynamoDB at once, and if that does not work out the key simply stays pending,
+/// and a relay delivers it. *Strict*: DynamoDB has it before PostgreSQL commits, or the write fails.
 pub struct Store<T: MigratableTable> {
     shared: Arc<Shared<T>>,
 }
@@ -74,6 +76,8 @@ struct Shared<T> {
     writer: Writer,
     sql: RowStatements,
     writes: OnceCell<Writes>,
+    /// The last epoch in which the binding was seen to be the migration's; 0 for none.
+    in_place: AtomicI64,
     reads: Reads,
     fit: Fit,
 }
@@ -85,8 +89,9 @@ struct Writes {
 }
 
 impl<T: MigratableTable> Store<T> {
-    /// A handle on `table`, with settings and counters of its own; [`Migration`](crate::migration::Migration) gives handles
-    /// that share them. It asks for the phase itself. `binding` must be of the same table. Nothing is sent yet.
+    /// A handle on `table`, with settings and counters of its own; [`Migration`](crate::migration::Migration)
+    /// gives handles that share them. It asks for the phase itself. `binding` must be of the same table.
+    /// Nothing is sent yet.
     ///
     /// # Panics
     /// When `binding` is of another table, which is a mistake in the program.
@@ -102,16 +107,29 @@ impl<T: MigratableTable> Store<T> {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
         // For reading; see `Store::writes`.
         let sql = RowStatements::new(&binding, &Computed::default());
-        let (source, target, phase) = (writer.source().clone(), writer.target().clone(), writer.phase().clone());
+        let (source, target, phase) =
+            (writer.source().clone(), writer.target().clone(), writer.phase().clone());
         let reads = writer.reads().of(&source, &binding);
         let (binding, writes) = (Arc::new(binding), OnceCell::new());
         Self {
-            shared: Arc::new(Shared { table, binding, source, target, phase, writer, sql, writes, reads, fit: Fit::default() }),
+            shared: Arc::new(Shared {
+                table,
+                binding,
+                source,
+                target,
+                phase,
+                writer,
+                sql,
+                writes,
+                in_place: AtomicI64::new(0),
+                reads,
+                fit: Fit::default(),
+            }),
         }
     }
 
-    /// What writes rows of this table. The first write asks on its own connection which columns PostgreSQL computes: a store that
-    /// is made while PostgreSQL is away works in DynamoOnly all the same.
+    /// What writes rows of this table. The first write asks on its own connection which columns PostgreSQL
+    /// computes: a store that is made while PostgreSQL is away works in DynamoOnly all the same.
     async fn writes(&self, connection: &mut PgConnection) -> Result<&Writes> {
         let binding = &self.shared.binding;
         let read = async || {
@@ -122,11 +140,28 @@ impl<T: MigratableTable> Store<T> {
         self.shared.writes.get_or_try_init(read).await
     }
 
+    /// Makes sure, once an epoch, that this handle writes where the migration does (I13). 1. An application
+    /// starts before its table has a target. 2. A coordinator gives it one, under another name than the
+    /// application's. 3. Each write would be acknowledged elsewhere.
+    async fn require_place(&self, connection: &mut PgConnection, epoch: Epoch) -> Result<()> {
+        if self.shared.in_place.load(Ordering::Relaxed) != epoch.0 {
+            Contract::read(connection).await?.require([self.shared.binding.as_ref()])?;
+            self.shared.in_place.store(epoch.0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// As [`Store::new`], going by the phase of an [`Instance`](crate::instance::Instance).
     ///
     /// # Panics
     /// As [`Store::new`].
-    pub fn with_phase(source: Source, target: Target, table: Arc<T>, binding: TableBinding, phase: PhaseView) -> Self {
+    pub fn with_phase(
+        source: Source,
+        target: Target,
+        table: Arc<T>,
+        binding: TableBinding,
+        phase: PhaseView,
+    ) -> Self {
         Self::with_writer(Writer::with_phase(source, target, WriteOptions::default(), phase), table, binding)
     }
 

@@ -24,8 +24,8 @@ pub struct WriteOptions {
     pub dual_write: WriteMode,
     /// Mode in HybridRead. Reads are answered by the target there, so what was acknowledged should be in it.
     pub hybrid_read: WriteMode,
-    /// Longest that one write waits for the target, all attempts together. A strict write holds its row locks for as long,
-    /// and a phase change waits for it.
+    /// Longest that one write waits for the target, all attempts together. A strict write holds its row locks
+    /// for as long, and a phase change waits for it.
     pub inline_timeout_ms: u64,
     /// Attempts of a best-effort put. One: behind it stands the relay, which has more patience than a caller.
     pub best_effort_attempts_max: u32,

@@ -13,12 +13,14 @@ pub enum Delivery {
     NotDue,
     /// The store holds this state, or a newer one.
     Applied,
-    /// It will be delivered by a relay; the reason is why it could not be delivered at once. An answer that was lost is
-    /// deferred as well: repeating the write is harmless (I2), and the key stays pending until one was answered (I8).
+    /// It will be delivered by a relay; the reason is why it could not be delivered at once. An answer that
+    /// was lost is deferred as well: repeating the write is harmless (I2), and the key stays pending until
+    /// one was answered (I8).
     Deferred(Arc<Error>),
     /// The store does not hold it, or will not once the relay has put the truth back.
     Failed(Arc<Error>),
-    /// Nobody can say yet (I8). In the target, it settles by itself: an intent or a mark stands for it (I10).
+    /// It is not known yet (I8). In the target, it settles by itself: an intent or a mark stands for it
+    /// (I10).
     Unknown(Arc<Error>),
 }
 
@@ -26,9 +28,9 @@ pub enum Delivery {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct WriteOutcome<R> {
-    /// The row as PostgreSQL holds it, defaults and other triggers included; `None` after a delete, or where no row was. What AFTER
-    /// triggers did is in it where a call takes one round trip and both stores are written; elsewhere it is the row as the
-    /// statement returned it. The item has it all in every case.
+    /// The row as PostgreSQL holds it, defaults and other triggers included; `None` after a delete, or where
+    /// no row was. What AFTER triggers did is in it where a call takes one round trip and both stores are
+    /// written; elsewhere it is the row as the statement returned it. The item has it all in every case.
     pub row: Option<R>,
     /// Whether there was a row to write to.
     pub found: bool,
@@ -55,8 +57,8 @@ pub struct WriteFailed {
 }
 
 impl WriteFailed {
-    /// What a write's error says of each store; `None` where the write got no further than PostgreSQL, and nothing of it is
-    /// anywhere.
+    /// What a write's error says of each store; `None` where the write got no further than PostgreSQL, and
+    /// nothing of it is anywhere.
     pub fn of(error: &Error) -> Option<&Self> {
         error.cause.as_ref()?.downcast_ref()
     }
@@ -67,7 +69,11 @@ impl WriteFailed {
         let (side, doing) = (reason.side, reason.doing.clone());
         let message = format!("{}; the strict write was rolled back, nothing was written", reason.message);
         let reason = Arc::new(reason);
-        let target = if may_have_landed { Delivery::Unknown(reason.clone()) } else { Delivery::Failed(reason.clone()) };
+        let target = if may_have_landed {
+            Delivery::Unknown(reason.clone())
+        } else {
+            Delivery::Failed(reason.clone())
+        };
         let failed = Self { source: Delivery::Failed(reason), target };
         Error { side, kind, doing, message, cause: Some(Box::new(failed)) }
     }

@@ -1,9 +1,9 @@
 //! Which phase an operation goes by, and for how long it may.
 //!
-//! Writes ask inside their transaction, behind the barrier, and need no clock. Reads go by what is known, for at most one
-//! lease. A step waits until every registered instance has acknowledged it or its lease is over, and two leases of those who
-//! are not registered, so that a reader is never two phases behind (I6). In DynamoOnly there is no barrier, and writes go by
-//! the lease as well; see `target_truth/permit.rs`.
+//! Writes ask inside their transaction, behind the barrier, and need no clock. Reads go by what is known, for
+//! at most one lease. A step waits until every registered instance has acknowledged it or its lease is over,
+//! and two leases of those who are not registered, so that a reader is never two phases behind (I6). In
+//! DynamoOnly there is no barrier, and writes go by the lease as well; see `target_truth/permit.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,12 @@ use tokio::sync::Notify;
 
 use crate::instance::{Known, Moment};
 
-/// How long a store without an [`Instance`](crate::instance::Instance) may go on with the phase it knows before it asks again.
+/// How long a store without an [`Instance`](crate::instance::Instance) may go on with the phase it knows
+/// before it asks again.
 pub const PHASE_LEASE: Duration = Duration::from_millis(500);
 
-/// How often an operation is begun again because the phase changed under it. A step takes longer than a read, so twice in a
-/// row is rare, and thrice means that this process is hardly running.
+/// How often an operation is begun again because the phase changed under it. A step takes longer than a read,
+/// so twice in a row is rare, and thrice means that this process is hardly running.
 pub(super) const PHASES_MAX: u32 = 3;
 
 /// The phase as this process knows it; cheap to clone, and clones know the same.
@@ -33,7 +34,7 @@ pub struct PhaseView {
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each store handle")]
 pub(in crate::store) enum Renewal {
-    /// Whoever finds it over asks the source, and the target where the truth may be there.
+    /// A task that finds it over asks the source, and the target where the truth may be there.
     Asking { source: Source, target: Option<TargetControl> },
     /// An instance does; it may be woken.
     Kept(Arc<Notify>),
@@ -55,11 +56,12 @@ impl PhaseView {
         Self { known, renewal: Renewal::Kept(wake) }
     }
 
-    /// The phase. An instance's is in memory; without an instance it is asked for again when the lease is over.
+    /// The phase. An instance's is in memory; without an instance it is asked for again when the lease is
+    /// over.
     ///
     /// # Errors
-    /// [`Kind::Fenced`] when the instance's lease is over; the source's, without an instance. Then the phase is not known, and
-    /// nothing may be served by it.
+    /// [`Kind::Fenced`] when the instance's lease is over; the source's, without an instance. Then the phase
+    /// is not known, and nothing may be served by it.
     ///
     /// # Cancel safety
     /// Asking has no effect.
@@ -84,7 +86,10 @@ impl PhaseView {
     pub(in crate::store) async fn ask(&self) -> Result<Control> {
         let asked = Moment::now();
         let Renewal::Asking { source, target } = &self.renewal else {
-            return self.known.at(asked).ok_or_else(|| fenced("the lease of this instance is over, or it was shut down"));
+            return self
+                .known
+                .at(asked)
+                .ok_or_else(|| fenced("the lease of this instance is over, or it was shut down"));
         };
         let control = match target {
             Some(target) => where_it_is(source, target, self.known.last()).await?,
@@ -94,15 +99,15 @@ impl PhaseView {
         Ok(control)
     }
 
-    /// Whether `control` is still what may be gone by, now. To be asked when an answer has come, before it is given away. 1. A
-    /// reader sees HybridRead and sends its question. 2. Its process is stopped; steps go back to PostgresOnly. 3. It wakes
-    /// with an answer of a target that nobody writes any more.
+    /// Whether `control` is still what may be gone by, now. To be asked when an answer has come, before it is
+    /// given away. 1. A reader sees HybridRead and sends its question. 2. Its process is stopped; steps go
+    /// back to PostgresOnly. 3. It wakes with an answer of a target that no store writes any more.
     pub fn holds(&self, control: &Control) -> bool {
         self.known.at(Moment::now()).is_some_and(|now| now.epoch == control.epoch)
     }
 
-    /// Runs `work` under the phase, and gives its result if it could still be gone by that phase when it came; else runs it
-    /// again under the next one. `work` must have no effects.
+    /// Runs `work` under the phase, and gives its result if it could still be gone by that phase when it
+    /// came; else runs it again under the next one. `work` must have no effects.
     ///
     /// # Errors
     /// Those of `work`, and of [`PhaseView::current`].
@@ -119,7 +124,8 @@ impl PhaseView {
             if self.holds(&control) {
                 return result;
             }
-            // Without an instance a lease that ran out meanwhile is no change of phase; ask, and let the answer go if so.
+            // Without an instance a lease that ran out meanwhile is no change of phase; ask, and let the
+            // answer go if so.
             if let Renewal::Asking { .. } = self.renewal
                 && self.current().await?.epoch == control.epoch
             {
@@ -129,9 +135,9 @@ impl PhaseView {
         Err(phase_kept_changing())
     }
 
-    /// Takes over what a write transaction has seen. It renews the lease of a store without an instance, and of nobody else. 1.
-    /// An instance was given up by a step. 2. A write of it succeeds, and it goes by what that saw. 3. It is not registered
-    /// again yet, so the next step does not wait for it.
+    /// Takes over what a write transaction has seen. It renews the lease of a store without an instance, and
+    /// of no other. 1. An instance was given up by a step. 2. A write of it succeeds, and it goes by what
+    /// that saw. 3. It is not registered again yet, so the next step does not wait for it.
     pub(super) fn learn(&self, control: Control, asked_at: Instant) {
         match &self.renewal {
             Renewal::Asking { .. } => {
@@ -146,8 +152,8 @@ impl PhaseView {
     }
 }
 
-/// Asks the store in which the truth was last, then the other one. The target is believed without the source when it says
-/// that the truth is there; see [`truth`](crate::truth).
+/// Asks the store in which the truth was last, then the other one. The target is believed without the source
+/// when it says that the truth is there; see [`truth`](crate::truth).
 async fn where_it_is(source: &Source, target: &TargetControl, last: Option<Control>) -> Result<Control> {
     let in_target = async |least: Option<Epoch>| {
         let record = target.record().await?;
@@ -179,7 +185,8 @@ pub(super) fn phase_kept_changing() -> Error {
 }
 
 pub(in crate::store) fn fenced(why: &str) -> Error {
-    let message =
-        format!("{why}; the phase may have changed, so nothing is served by it until the store that keeps it answers again");
+    let message = format!(
+        "{why}; the phase may have changed, so nothing is served by it until the store that keeps it answers again"
+    );
     Error::source(Kind::Fenced, "serving by the phase", message)
 }

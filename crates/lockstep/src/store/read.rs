@@ -2,7 +2,8 @@
 
 use chrono::Utc;
 use lockstep_core::{
-    Attributes, Doing, Error, Kind, MigratableTable, Phase, Result, Row, TargetKey, Unholdable, is_tombstone, version_of,
+    Attributes, Doing, Error, Kind, MigratableTable, Phase, Result, Row, TargetKey, Unholdable, is_tombstone,
+    version_of,
 };
 use lockstep_dynamo::Backoff;
 use sqlx::AssertSqlSafe;
@@ -21,14 +22,17 @@ impl<T: MigratableTable> Store<T> {
     /// | HybridRead | DynamoDB, strongly consistent; PostgreSQL on a miss, on an error, and where the [policy](super::reads) says so |
     /// | DynamoOnly | DynamoDB |
     ///
-    /// A row past its expiry is not answered, by either store and in any phase: DynamoDB may remove it at any time, so
-    /// answering it would depend on who is asked. [`Store::get_source`] still does, as the source keeps it.
+    /// A row past its expiry is not answered, by either store and in any phase: DynamoDB may remove it at any
+    /// time, so answering it would depend on who is asked. [`Store::get_source`] still does, as the source
+    /// keeps it.
     ///
     /// While PostgreSQL is away, HybridRead goes on as long as the phase is known. A hit is then marked
-    /// [`ReadFrom::TargetAlone`]; a miss is an error and not "no row", because only PostgreSQL could have said so (I8).
+    /// [`ReadFrom::TargetAlone`]; a miss is an error and not "no row", because only PostgreSQL could have
+    /// said so (I8).
     ///
     /// # Errors
-    /// The source's, when it had to be asked; in DynamoOnly the target's; [`Kind::Fenced`] when the instance's lease is over.
+    /// The source's, when it had to be asked; in DynamoOnly the target's; [`Kind::Fenced`] when the
+    /// instance's lease is over.
     ///
     /// # Cancel safety
     /// Reading has no effect.
@@ -91,12 +95,16 @@ impl<T: MigratableTable> Store<T> {
     /// `None` on a miss and on a tombstone.
     pub(super) async fn get_from_target(&self, place: &TargetKey) -> Result<Option<T::Row>> {
         let found = self.shared.target.get(&self.shared.binding.target_name, place).await?;
-        found.filter(|attributes| !is_tombstone(attributes)).map(|attributes| self.decoded(&attributes)).transpose()
+        found
+            .filter(|attributes| !is_tombstone(attributes))
+            .map(|attributes| self.decoded(&attributes))
+            .transpose()
     }
 
     pub(super) fn decoded(&self, attributes: &Attributes) -> Result<T::Row> {
-        let bad =
-            |reason: Unholdable| Error::target(Kind::Invalid, format!("reading an item of {}", T::NAME), reason.to_string());
+        let bad = |reason: Unholdable| {
+            Error::target(Kind::Invalid, format!("reading an item of {}", T::NAME), reason.to_string())
+        };
         T::decode(attributes).map_err(bad)
     }
 
@@ -147,8 +155,9 @@ impl<T: MigratableTable> Store<T> {
 
     /// Reads one key from both stores and compares by value: what a shadow read does, and a gate may do.
     ///
-    /// The item is read before and after the row. The row, and whether its key is pending, come from one snapshot in between;
-    /// so an item that did not change around it, of a key that is not pending in it, must hold that very row.
+    /// The item is read before and after the row. The row, and whether its key is pending, come from one
+    /// snapshot in between; so an item that did not change around it, of a key that is not pending in it,
+    /// must hold that very row.
     ///
     /// # Errors
     /// Of the store that did not answer.
@@ -157,7 +166,8 @@ impl<T: MigratableTable> Store<T> {
     /// Reading has no effect.
     pub async fn compare(&self, key: &T::Key) -> Result<Comparison> {
         let bad = |reason: Unholdable| Error::unholdable(T::NAME, &reason);
-        let (place, literals) = (self.shared.table.target_key(key).map_err(bad)?, [key.literals().map_err(bad)?]);
+        let (place, literals) =
+            (self.shared.table.target_key(key).map_err(bad)?, [key.literals().map_err(bad)?]);
         let (target, binding) = (&self.shared.target, &self.shared.binding);
         for _ in 0..COMPARE_TRIES {
             let before = target.get(&binding.target_name, &place).await?;
@@ -166,10 +176,15 @@ impl<T: MigratableTable> Store<T> {
             if before.as_ref().and_then(version_of) != after.as_ref().and_then(version_of) {
                 continue;
             }
-            let Some(state) = state.first().filter(|state| state.pending.is_none() && !state.dead_letter) else {
+            let Some(state) = state.first().filter(|state| state.pending.is_none() && !state.dead_letter)
+            else {
                 return Ok(Comparison::NotComparable);
             };
-            let row = state.with_fields(T::Row::from_fields).transpose().map_err(bad)?.filter(|row| !self.is_expired(row));
+            let row = state
+                .with_fields(T::Row::from_fields)
+                .transpose()
+                .map_err(bad)?
+                .filter(|row| !self.is_expired(row));
             let item = after.filter(|item| !is_tombstone(item)).map(|item| self.decoded(&item));
             return Ok(match (row, item) {
                 (_, Some(Err(error))) => Comparison::Differ(error.message),

@@ -1,9 +1,12 @@
 //! Writing, `strict`: the target has it before PostgreSQL commits, or neither has it.
 //!
-//! In four steps: 1. The transaction writes, and reads what it left with the versions of its marks. 2. Its intents become durable on another connection (I9).
-//! 3. The puts leave; meanwhile the transaction takes its own marks and intents out. 4. It commits. Whatever happens between 2 and 4
-//! (a lost reply, a crash, a commit that fails) leaves the intents behind, and a sweep makes the relay put the truth back
-//! over what may have landed. Taking marks and intents out inside the transaction makes both as true as the commit.
+//! In four steps: 1. The transaction writes, and reads what it left with the versions of its marks. 2. Its
+//! intents become durable on another connection (I9).
+//! 3. The puts leave; meanwhile the transaction takes its own marks and intents out. 4. It commits. Whatever
+//!    happens between 2 and 4
+//! (a lost reply, a crash, a commit that fails) leaves the intents behind, and a sweep makes the relay put
+//! the truth back over what may have landed. Taking marks and intents out inside the transaction makes both
+//! as true as the commit.
 
 use std::time::Instant;
 
@@ -37,7 +40,12 @@ impl Writer {
     }
 
     /// Takes what was delivered `beside` it out of the pending set with its own keys.
-    async fn put_then_commit(&self, mut write: WriteTransaction, marks: Vec<Mark>, beside: &[Held]) -> Result<Written> {
+    async fn put_then_commit(
+        &self,
+        mut write: WriteTransaction,
+        marks: Vec<Mark>,
+        beside: &[Held],
+    ) -> Result<Written> {
         let keys = write.keys();
         let mut deliveries: Vec<Delivery> = write.changes.iter().map(|_| Delivery::NotDue).collect();
         let mut puts = Vec::with_capacity(marks.len());
@@ -46,7 +54,12 @@ impl Writer {
             let change = &write.changes[mark.of];
             match change.item(mark) {
                 Ok(item) => {
-                    puts.push(Put { of: mark.of, table: change.binding.target_name.clone(), item, version: mark.version });
+                    puts.push(Put {
+                        of: mark.of,
+                        table: change.binding.target_name.clone(),
+                        item,
+                        version: mark.version,
+                    });
                     intents.push((&keys[mark.of], mark.repair.unwrap_or(mark.version)));
                 }
                 // Nothing of this key ever was in the target; the relay takes the mark out.
@@ -61,13 +74,16 @@ impl Writer {
         }
         // Any failure up to here drops the transaction, and nothing has left.
         self.source().record_intents(write.id, &intents).await?;
-        // Dropped unpaid, these keys are read from the source until nothing of them is pending: a phantom is not to be met.
+        // Dropped unpaid, these keys are read from the source until nothing of them is pending: a phantom is
+        // not to be met.
         let owed = self.owe(marks.iter().map(|mark| &write.changes[mark.of]));
         let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
         let sending = self.send(&puts, WriteMode::Strict, write.together, deadline);
         let beside = || beside.iter().map(|held| (&held.marked, held.delivered.version));
-        let all: Vec<(&MarkedKey, Version)> = puts.iter().map(|put| (&keys[put.of], put.version)).chain(beside()).collect();
-        // All or nothing: what to take out is known before the answer is, and is only taken out by the commit.
+        let all: Vec<(&MarkedKey, Version)> =
+            puts.iter().map(|put| (&keys[put.of], put.version)).chain(beside()).collect();
+        // All or nothing: what to take out is known before the answer is, and is only taken out by the
+        // commit.
         let (sent, settled) = if self.options().continue_on_write_failure {
             (sending.await, None)
         } else {
@@ -110,7 +126,10 @@ impl Writer {
                 self.phase().learn(control, asked_at);
                 owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
                 let counters = self.counters();
-                count(if failure.continued { &counters.strict_continued } else { &counters.strict_committed }, 1);
+                count(
+                    if failure.continued { &counters.strict_continued } else { &counters.strict_committed },
+                    1,
+                );
                 Ok(Written { control, deliveries })
             }
             Commit::RolledBack(error) => {
@@ -146,8 +165,8 @@ impl Writer {
         WriteFailed::rolled_back(error, may_have_landed)
     }
 
-    /// After a rollback that was confirmed: makes the relay put the truth back, if there is anything to put it over. What
-    /// cannot be done now the sweeper does.
+    /// After a rollback that was confirmed: makes the relay put the truth back, if there is anything to put
+    /// it over. What cannot be done now the sweeper does.
     async fn undo(&self, id: TransactionId, may_have_landed: bool) {
         let done = if may_have_landed {
             count(&self.counters().phantoms_possible, 1);

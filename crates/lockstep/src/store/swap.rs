@@ -24,9 +24,9 @@ impl<R> Swap<R> {
 }
 
 impl<T: MigratableTable> Store<T> {
-    /// Changes a row if `expected` says yes to its present state. Both see the row locked, so of several callers who expect
-    /// the same state exactly one changes it, whatever way the others write. In DynamoOnly nothing is locked: both are called
-    /// again, on the row as it is then, when another was faster.
+    /// Changes a row if `expected` says yes to its present state. Both see the row locked, so of several
+    /// callers who expect the same state exactly one changes it, whatever way the others write. In DynamoOnly
+    /// nothing is locked: both are called again, on the row as it is then, when another was faster.
     ///
     /// # Errors
     /// As for [`Store::put`].
@@ -42,11 +42,15 @@ impl<T: MigratableTable> Store<T> {
         let writer = &self.shared.writer;
         let mut write = match writer.begin_where_the_truth_is().await? {
             Begun::Source(write) => write,
-            Begun::Target(permit) => return Box::pin(self.swap_in_target(permit, &key, expected, change)).await,
+            Begun::Target(permit) => {
+                return Box::pin(self.swap_in_target(permit, &key, expected, change)).await;
+            }
         };
         let mut arguments = PgArguments::default();
         key.bind(&mut arguments);
-        let Some((old_key, mut row)) = self.lock(&mut write, arguments).await? else { return Ok(Swap::NotFound) };
+        let Some((old_key, mut row)) = self.lock(&mut write, arguments).await? else {
+            return Ok(Swap::NotFound);
+        };
         if !expected(&row) {
             return Ok(Swap::WasOther(row));
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use lockstep_core::{Control, Item, Result, SourceKey, Unholdable};
 use lockstep_dynamo::Target;
-use lockstep_postgres::{Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write, left_under};
+use lockstep_postgres::{
+    Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write, left_under,
+};
 
 use super::acknowledge::{Acknowledger, Beside, Held};
 use super::counters::count;
@@ -12,7 +14,8 @@ use super::reads::{Owed, ReadsOfTables};
 use super::target_truth::IdBlocks;
 use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 
-/// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to clone.
+/// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Writer {
     shared: Arc<Shared>,
@@ -51,7 +54,8 @@ pub(crate) struct WriteTransaction {
     pub(super) changes: Vec<Change>,
     /// Whether the changes become visible together in the target as well.
     pub(crate) together: bool,
-    /// What was delivered beside it and is to leave the pending set. If it does not commit, a relay sees to that.
+    /// What was delivered beside it and is to leave the pending set. If it does not commit, a relay sees to
+    /// that.
     pub(crate) held: Vec<Held>,
 }
 
@@ -114,7 +118,8 @@ impl Writer {
         &self.shared.reads
     }
 
-    /// Notes that reads of these changes go to the source until the target has them. To be called before anything leaves.
+    /// Notes that reads of these changes go to the source until the target has them. To be called before
+    /// anything leaves.
     pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
         self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
     }
@@ -133,8 +138,8 @@ impl Writer {
         &self.shared.acknowledger
     }
 
-    /// Waits until what inline writes brought to the target so far has left the pending set, or was left to the relay.
-    /// Writes themselves do not wait for that.
+    /// Waits until what inline writes brought to the target so far has left the pending set, or was left to
+    /// the relay. Writes themselves do not wait for that.
     ///
     /// # Cancel safety
     /// Waiting has no effect.
@@ -156,11 +161,12 @@ impl Writer {
     /// Commits, and brings the changes to the target as the phase and the settings say.
     ///
     /// # Errors
-    /// Nothing was committed, or, with [`Kind::Unknown`](lockstep_core::Kind::Unknown), nobody can say whether it was (I8).
+    /// Nothing was committed, or, with [`Kind::Unknown`](lockstep_core::Kind::Unknown), it is unknown whether
+    /// it was (I8).
     ///
     /// # Cancel safety
-    /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an intent. Dropped
-    /// later, the keys are pending.
+    /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an
+    /// intent. Dropped later, the keys are pending.
     pub(crate) async fn finish(&self, write: WriteTransaction) -> Result<Written> {
         let written = match self.options().mode(write.control.phase) {
             Some(WriteMode::Strict) if !write.changes.is_empty() => self.strict(write).await,
@@ -180,7 +186,8 @@ impl Writer {
         match &written {
             Ok(written) => {
                 count(&counters.committed, 1);
-                let deferred = written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();
+                let deferred =
+                    written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();
                 count(&counters.deferred, deferred);
             }
             Err(error) if error.kind == lockstep_core::Kind::Unknown => count(&counters.unknown, 1),
@@ -197,9 +204,14 @@ impl WriteTransaction {
     }
 }
 
-/// Reads what the transaction of `changes` left under their keys, with the marks, after its last statement (I14): a trigger, a
-/// cascade or a later statement may have changed a row since a statement returned it. One question a table.
-pub(super) async fn read_left(sql: &mut SourceTransaction, changes: &mut [Change], strict: bool) -> Result<Vec<Mark>> {
+/// Reads what the transaction of `changes` left under their keys, with the marks, after its last statement
+/// (I14): a trigger, a cascade or a later statement may have changed a row since a statement returned it. One
+/// question a table.
+pub(super) async fn read_left(
+    sql: &mut SourceTransaction,
+    changes: &mut [Change],
+    strict: bool,
+) -> Result<Vec<Mark>> {
     let mut tables: Vec<Arc<TableBinding>> = Vec::new();
     for change in changes.iter() {
         if !tables.iter().any(|table| table.name() == change.binding.name()) {
@@ -220,8 +232,14 @@ pub(super) async fn read_left(sql: &mut SourceTransaction, changes: &mut [Change
 }
 
 impl Change {
-    /// Notes that a key has a new state; returns its place among the deliveries. A key noted again keeps its place.
-    pub(super) fn note(changes: &mut Vec<Self>, binding: &Arc<TableBinding>, key: SourceKey, state: State) -> usize {
+    /// Notes that a key has a new state; returns its place among the deliveries. A key noted again keeps its
+    /// place.
+    pub(super) fn note(
+        changes: &mut Vec<Self>,
+        binding: &Arc<TableBinding>,
+        key: SourceKey,
+        state: State,
+    ) -> usize {
         let marked = MarkedKey { table: binding.name(), key: key.to_json() };
         let known = changes.iter().position(|c| c.key.table == marked.table && c.source_key == key);
         let change = Self { binding: binding.clone(), key: marked, source_key: key, state };
@@ -244,7 +262,9 @@ impl Change {
     pub(super) fn item(&self, mark: &Mark) -> std::result::Result<Item, Unholdable> {
         match &self.state {
             State::Row(item) => Ok(item.clone()?.at(mark.version)),
-            State::Gone => Ok(lockstep_core::tombstone(self.binding.table.target_key(&self.source_key)?, mark.version)),
+            State::Gone => {
+                Ok(lockstep_core::tombstone(self.binding.table.target_key(&self.source_key)?, mark.version))
+            }
         }
     }
 

@@ -1,7 +1,9 @@
-//! The calls that change rows. Each runs its statements in a transaction behind the barrier and notes which keys have which
-//! state now; how that ends, and how it reaches the target, is the writer's.
+//! The calls that change rows. Each runs its statements in a transaction behind the barrier and notes which
+//! keys have which state now; how that ends, and how it reaches the target, is the writer's.
 
-use lockstep_core::{AttributeValue, Column, Doing, Error, Fields, Kind, MigratableTable, Result, Row, SourceKey, Unholdable};
+use lockstep_core::{
+    AttributeValue, Column, Doing, Error, Fields, Kind, MigratableTable, Result, Row, SourceKey, Unholdable,
+};
 use lockstep_postgres::Call;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
@@ -33,7 +35,8 @@ impl<C: Column> PrimaryKey for C {
     }
 }
 
-/// What one call did to a transaction: the row as PostgreSQL holds it, and the places of its keys among the deliveries.
+/// What one call did to a transaction: the row as PostgreSQL holds it, and the places of its keys among the
+/// deliveries.
 pub(crate) struct Touched<R> {
     pub(crate) row: Option<R>,
     places: Vec<usize>,
@@ -55,9 +58,16 @@ impl<R> Touched<R> {
     pub(crate) fn outcome(self, written: &Written) -> WriteOutcome<R> {
         let found = self.found();
         // Of several keys, the one that is not there yet is the one to tell.
-        let target = self.places.iter().map(|place| &written.deliveries[*place]).fold(Delivery::NotDue, |worst, next| {
-            if matches!(worst, Delivery::NotDue) || matches!(next, Delivery::Deferred(_)) { next.clone() } else { worst }
-        });
+        let target = self.places.iter().map(|place| &written.deliveries[*place]).fold(
+            Delivery::NotDue,
+            |worst, next| {
+                if matches!(worst, Delivery::NotDue) || matches!(next, Delivery::Deferred(_)) {
+                    next.clone()
+                } else {
+                    worst
+                }
+            },
+        );
         WriteOutcome { row: self.row, found, control: written.control, target }
     }
 }
@@ -66,12 +76,12 @@ impl<T: MigratableTable> Store<T> {
     /// Writes a row: inserts it, or replaces the row with the same primary key.
     ///
     /// # Errors
-    /// Nothing was written, except for [`Kind::Unknown`]: then nobody can say (I8). [`WriteFailed`](super::WriteFailed) says
-    /// more of each store.
+    /// Nothing was written, except for [`Kind::Unknown`]: then it is unknown (I8).
+    /// [`WriteFailed`](super::WriteFailed) says more of each store.
     ///
     /// # Cancel safety
-    /// Before the commit nothing is written, and what may be in the target by then is undone; after it the key is pending
-    /// and will be delivered.
+    /// Before the commit nothing is written, and what may be in the target by then is undone; after it the
+    /// key is pending and will be delivered.
     pub async fn put(&self, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
         let mut write = match self.reach(Call::Upsert, None, || bound(row)).await? {
             Reached::Done(outcome) => return Ok(outcome),
@@ -82,8 +92,8 @@ impl<T: MigratableTable> Store<T> {
         Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }
 
-    /// Writes a new row whose primary key PostgreSQL gives; the one in `row` is not looked at. The outcome has the row with
-    /// its key.
+    /// Writes a new row whose primary key PostgreSQL gives; the one in `row` is not looked at. The outcome
+    /// has the row with its key.
     ///
     /// # Errors
     /// As for [`Store::put`].
@@ -94,14 +104,16 @@ impl<T: MigratableTable> Store<T> {
         let mut write = match self.reach(Call::Insert, None, || bound(row)).await? {
             Reached::Done(outcome) => return Ok(outcome),
             Reached::Begun(Begun::Source(write)) => write,
-            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.insert_in_target(permit, row)).await,
+            Reached::Begun(Begun::Target(permit)) => {
+                return Box::pin(self.insert_in_target(permit, row)).await;
+            }
         };
         let touched = self.insert_in(&mut write, row).await?;
         Ok(touched.outcome(&self.shared.writer.finish(write).await?))
     }
 
-    /// The same beside an operation: best effort in every phase, so that a target that is away does not keep it out, and what the
-    /// target holds is returned instead of being acknowledged.
+    /// The same beside an operation: best effort in every phase, so that a target that is away does not keep
+    /// it out, and what the target holds is returned instead of being acknowledged.
     pub(crate) async fn insert_beside(&self, row: &T::Row) -> Result<Vec<Held>> {
         let beside = Beside::default();
         match self.reach(Call::Insert, Some(&beside), || bound(row)).await? {
@@ -110,20 +122,27 @@ impl<T: MigratableTable> Store<T> {
                 self.insert_in(&mut write, row).await?;
                 self.shared.writer.finish_beside(write, &beside).await?;
             }
-            Reached::Begun(Begun::Target(permit)) => drop(Box::pin(self.insert_in_target(permit, row)).await?),
+            Reached::Begun(Begun::Target(permit)) => {
+                drop(Box::pin(self.insert_in_target(permit, row)).await?)
+            }
         }
         Ok(beside.into_held())
     }
 
-    /// Changes the present state of a row. `change` sees the row locked; where there is none it is not called, and the
-    /// outcome says so. In DynamoOnly nothing is locked: it is called again, on the row as it is then, when another was faster.
+    /// Changes the present state of a row. `change` sees the row locked; where there is none it is not
+    /// called, and the outcome says so. In DynamoOnly nothing is locked: it is called again, on the row as it
+    /// is then, when another was faster.
     ///
     /// # Errors
     /// As for [`Store::put`].
     ///
     /// # Cancel safety
     /// As for [`Store::put`].
-    pub async fn update(&self, key: impl PrimaryKey, change: impl FnMut(&mut T::Row)) -> Result<WriteOutcome<T::Row>> {
+    pub async fn update(
+        &self,
+        key: impl PrimaryKey,
+        change: impl FnMut(&mut T::Row),
+    ) -> Result<WriteOutcome<T::Row>> {
         let mut write = match self.shared.writer.begin_where_the_truth_is().await? {
             Begun::Source(write) => write,
             Begun::Target(permit) => return Box::pin(self.update_in_target(permit, &key, change)).await,
@@ -150,7 +169,9 @@ impl<T: MigratableTable> Store<T> {
         let mut write = match self.reach(Call::Delete, None, arguments).await? {
             Reached::Done(outcome) => return Ok(outcome),
             Reached::Begun(Begun::Source(write)) => write,
-            Reached::Begun(Begun::Target(permit)) => return Box::pin(self.delete_in_target(permit, &key)).await,
+            Reached::Begun(Begun::Target(permit)) => {
+                return Box::pin(self.delete_in_target(permit, &key)).await;
+            }
         };
         let arguments = arguments();
         let touched = self.delete_in(&mut write, arguments).await?;
@@ -159,8 +180,10 @@ impl<T: MigratableTable> Store<T> {
 
     pub(crate) async fn put_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
         let doing = format!("writing {}", T::NAME);
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         let sql = AssertSqlSafe(self.writes(&mut write.sql).await?.sql.upsert.clone());
-        let returned = sqlx::query_with(sql, bound(row)).fetch_optional(&mut *write.sql).await.doing(&doing)?;
+        let returned =
+            sqlx::query_with(sql, bound(row)).fetch_optional(&mut *write.sql).await.doing(&doing)?;
         // A trigger did something else instead, and that is committed.
         let Some(returned) = returned else { return Ok(Touched::NOTHING) };
         let (key, row) = self.read_row(&returned)?;
@@ -168,7 +191,12 @@ impl<T: MigratableTable> Store<T> {
         Ok(self.note(&mut write.changes, Some((key, row)), old_key))
     }
 
-    pub(crate) async fn insert_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
+    pub(crate) async fn insert_in(
+        &self,
+        write: &mut WriteTransaction,
+        row: &T::Row,
+    ) -> Result<Touched<T::Row>> {
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         let insert = &self.writes(&mut write.sql).await?.sql.insert;
         let inserted = self.fetch(&mut write.sql, insert, bound(row)).await?;
         Ok(self.note(&mut write.changes, inserted, None))
@@ -185,13 +213,23 @@ impl<T: MigratableTable> Store<T> {
         self.replace_in(write, old_key, &row).await
     }
 
-    pub(crate) async fn delete_in(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Touched<T::Row>> {
+    pub(crate) async fn delete_in(
+        &self,
+        write: &mut WriteTransaction,
+        key: PgArguments,
+    ) -> Result<Touched<T::Row>> {
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         let deleted = self.fetch(&mut write.sql, &self.shared.sql.delete, key).await?;
         Ok(self.note(&mut write.changes, None, deleted.map(|(key, _)| key)))
     }
 
     /// Reads a row and locks it until the transaction ends.
-    pub(super) async fn lock(&self, write: &mut WriteTransaction, key: PgArguments) -> Result<Option<(SourceKey, T::Row)>> {
+    pub(super) async fn lock(
+        &self,
+        write: &mut WriteTransaction,
+        key: PgArguments,
+    ) -> Result<Option<(SourceKey, T::Row)>> {
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         self.fetch(&mut write.sql, &self.shared.sql.select_for_update, key).await
     }
 
@@ -202,6 +240,7 @@ impl<T: MigratableTable> Store<T> {
         old_key: SourceKey,
         row: &T::Row,
     ) -> Result<Touched<T::Row>> {
+        self.require_place(&mut write.sql, write.control.epoch).await?;
         let update = &self.writes(&mut write.sql).await?.sql.update;
         let written = self.fetch(&mut write.sql, update, bound(row)).await?;
         let gone = written.is_some().then_some(old_key);
@@ -219,7 +258,12 @@ impl<T: MigratableTable> Store<T> {
         let left = left.filter(|left| row.as_ref().is_none_or(|(key, _)| key != left));
         let mut touched = Touched::NOTHING;
         if let Some((key, row)) = row {
-            touched.places.push(Change::note(changes, binding, key, State::Row(self.shared.table.encode(&row))));
+            touched.places.push(Change::note(
+                changes,
+                binding,
+                key,
+                State::Row(self.shared.table.encode(&row)),
+            ));
             touched.row = Some(row);
         }
         touched.places.extend(left.map(|key| Change::note(changes, binding, key, State::Gone)));
@@ -233,7 +277,8 @@ impl<T: MigratableTable> Store<T> {
         sql: &str,
         arguments: PgArguments,
     ) -> Result<Option<(SourceKey, T::Row)>> {
-        let found = sqlx::query_with(AssertSqlSafe(sql.to_owned()), arguments).fetch_optional(transaction).await;
+        let found =
+            sqlx::query_with(AssertSqlSafe(sql.to_owned()), arguments).fetch_optional(transaction).await;
         found.doing(&format!("writing {}", T::NAME))?.map(|row| self.read_row(&row)).transpose()
     }
 
@@ -258,7 +303,8 @@ impl<T: MigratableTable> Store<T> {
 
     /// The key that the row had before an upsert.
     pub(super) fn read_old_key(&self, row: &PgRow) -> Result<Option<SourceKey>> {
-        let key: Option<String> = row.try_get(self.shared.sql.key_at + 1).map_err(|e| bad_row::<T>(e.to_string()))?;
+        let key: Option<String> =
+            row.try_get(self.shared.sql.key_at + 1).map_err(|e| bad_row::<T>(e.to_string()))?;
         key.map(|text| self.parse_key(&text)).transpose()
     }
 }

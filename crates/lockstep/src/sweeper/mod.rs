@@ -1,4 +1,5 @@
-//! The sweeper: settles what crashes, rollbacks and lost replies of strict writes left half-done (R17), by itself.
+//! The sweeper: settles what crashes, rollbacks and lost replies of strict writes left half-done (R17), by
+//! itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,8 @@ impl Default for SweeperOptions {
     }
 }
 
-/// A sweeper that runs in the background until it is stopped. Any number of them may run, in any number of processes.
+/// A sweeper that runs in the background until it is stopped. Any number of them may run, in any number of
+/// processes.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     stop: Arc<watch::Sender<bool>>,
@@ -69,7 +71,11 @@ async fn run(writer: Writer, options: SweeperOptions, mut stopped: watch::Receiv
                 failing = None;
                 writer.counters().add_swept(&swept);
                 if swept.aborted + swept.forgotten > 0 {
-                    tracing::info!(aborted = swept.aborted, forgotten = swept.forgotten, "strict writes undone by the relay");
+                    tracing::info!(
+                        aborted = swept.aborted,
+                        forgotten = swept.forgotten,
+                        "strict writes undone by the relay"
+                    );
                 }
             }
             Err(error) if failing != Some(error.kind) => {
@@ -78,7 +84,7 @@ async fn run(writer: Writer, options: SweeperOptions, mut stopped: watch::Receiv
             }
             Err(_) => {}
         }
-        // An error means that the handle is gone, and nobody will ever stop us.
+        // An error means that the handle is gone, and no caller can ever stop us.
         if tokio::time::timeout(pause, stopped.wait_for(|stop| *stop)).await.is_ok() {
             return;
         }

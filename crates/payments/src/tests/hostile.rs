@@ -23,8 +23,17 @@ pub(super) fn text() -> impl Strategy<Value = String> {
 }
 
 pub(super) fn timestamp() -> impl Strategy<Value = DateTime<Utc>> {
-    let edge = prop::sample::select(vec![*ERA_US.start(), *ERA_US.end(), -1, 0, 1, 946_684_800_000_000, 951_782_400_000_000]);
-    prop_oneof![4 => ERA_US, 1 => edge].prop_map(|us| DateTime::from_timestamp_micros(us).expect("within chrono's range"))
+    let edge = prop::sample::select(vec![
+        *ERA_US.start(),
+        *ERA_US.end(),
+        -1,
+        0,
+        1,
+        946_684_800_000_000,
+        951_782_400_000_000,
+    ]);
+    prop_oneof![4 => ERA_US, 1 => edge]
+        .prop_map(|us| DateTime::from_timestamp_micros(us).expect("within chrono's range"))
 }
 
 pub(super) fn id() -> impl Strategy<Value = i64> {
@@ -32,7 +41,18 @@ pub(super) fn id() -> impl Strategy<Value = i64> {
 }
 
 pub(super) fn amount() -> impl Strategy<Value = Scaled<2>> {
-    let edge = prop::sample::select(vec![0, 1, -1, 10, 100, 1_050, -1_000, AMOUNT_MAX, -AMOUNT_MAX, 100_000_000_000_000_000]);
+    let edge = prop::sample::select(vec![
+        0,
+        1,
+        -1,
+        10,
+        100,
+        1_050,
+        -1_000,
+        AMOUNT_MAX,
+        -AMOUNT_MAX,
+        100_000_000_000_000_000,
+    ]);
     prop_oneof![3 => -AMOUNT_MAX..=AMOUNT_MAX, 1 => edge, 1 => -100_000..100_000_i64]
         .prop_map(|hundredths| Scaled::new(Decimal::new(hundredths, 2)).expect("18 digits fit"))
 }

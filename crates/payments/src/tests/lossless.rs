@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::hostile;
 use crate::{Payment, PaymentKey, Payments};
 
-/// The item as DynamoDB gives it back: numbers lose zeros at the end, the point with them, and the sign of zero.
+/// The item as DynamoDB gives it back: numbers lose zeros at the end, the point with them, and the sign of
+/// zero.
 fn stored(item: Item) -> Attributes {
     let mut attributes = item.at(Version(7)).into_attributes();
     for value in attributes.values_mut() {
@@ -18,7 +19,8 @@ fn stored(item: Item) -> Attributes {
 }
 
 fn normalised(number: &str) -> String {
-    let short = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    let short =
+        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
     if short == "-0" { "0".to_owned() } else { short.to_owned() }
 }
 

@@ -80,7 +80,12 @@ fn expiry_may_be_moved_and_may_be_off() {
 #[test]
 fn rules_name_what_is_wrong() {
     let broken = |payment: &Payment| -> Vec<&str> {
-        Payments::default().rules().iter().filter(|rule| !(rule.holds)(payment)).map(|rule| rule.name).collect()
+        Payments::default()
+            .rules()
+            .iter()
+            .filter(|rule| !(rule.holds)(payment))
+            .map(|rule| rule.name)
+            .collect()
     };
     let amount = |hundredths| Scaled::new(Decimal::new(hundredths, 2)).expect("fits");
     let early = payment().created_date - TimeDelta::microseconds(1);
@@ -90,6 +95,9 @@ fn rules_name_what_is_wrong() {
     assert_eq!(broken(&Payment { currency: "eur".to_owned(), ..payment() }), ["currency_is_three_capitals"]);
     assert_eq!(broken(&Payment { currency: "ÉÉ".to_owned(), ..payment() }), ["currency_is_three_capitals"]);
     assert_eq!(broken(&Payment { payment_status: "completed".to_owned(), ..payment() }), ["status_is_known"]);
-    assert_eq!(broken(&Payment { processed_date: Some(early), ..payment() }), ["not_processed_before_created"]);
+    assert_eq!(
+        broken(&Payment { processed_date: Some(early), ..payment() }),
+        ["not_processed_before_created"]
+    );
     assert_eq!(broken(&Payment { updated_date: Some(early), ..payment() }), ["not_updated_before_created"]);
 }

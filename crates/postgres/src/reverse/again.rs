@@ -1,8 +1,9 @@
 //! Items to be read from the target once more.
 //!
-//! PostgreSQL may refuse a row that is only early: it refers to a row of another table, or of another shard, that comes later;
-//! it takes a unique value that another row still has. A deleted row may live on in another item. And a record of an earlier
-//! DynamoOnly does not say whether it is news. Such items are read from the target, which is the truth, until PostgreSQL agrees. While there is one, the feed is not through.
+//! PostgreSQL may refuse a row that is only early: it refers to a row of another table, or of another shard,
+//! that comes later; it takes a unique value that another row still has. A deleted row may live on in another
+//! item. And a record of an earlier DynamoOnly does not say whether it is news. Such items are read from the
+//! target, which is the truth, until PostgreSQL agrees. While there is one, the feed is not through.
 
 use lockstep_core::{Attributes, Doing, Phase, Result, is_tombstone, version_of};
 use sqlx::postgres::PgConnection;
@@ -15,6 +16,7 @@ use super::remember::note_others;
 use super::rows::{delete_key, is_about_the_row, is_for_good, reason, upsert};
 use crate::Source;
 use crate::binding::text_digest_sql;
+use crate::path::{lend, take_back};
 
 /// An item to be read again.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -77,14 +79,17 @@ impl Source {
                 Err(error) => return Err(error),
             };
             settled += u64::from(left.is_none());
-            let here = format!("table_name = $1 AND {} = {}", text_digest_sql("place"), text_digest_sql("$2::text"));
+            let here =
+                format!("table_name = $1 AND {} = {}", text_digest_sql("place"), text_digest_sql("$2::text"));
             let sql = match left {
                 Some(_) => {
                     format!(
                         "UPDATE lockstep.reverse_again SET tries = tries + 1, why = $3, for_good = for_good OR $4 WHERE {here}"
                     )
                 }
-                None => format!("DELETE FROM lockstep.reverse_again WHERE {here} AND $3::text IS NULL AND NOT $4"),
+                None => {
+                    format!("DELETE FROM lockstep.reverse_again WHERE {here} AND $3::text IS NULL AND NOT $4")
+                }
             };
             sqlx::query(AssertSqlSafe(sql))
                 .bind(table.binding.name())
@@ -101,9 +106,15 @@ impl Source {
 }
 
 /// Brings one row to what its item says; says why not, where it is left for later.
-async fn settle(connection: &mut PgConnection, table: &FedTable, epochs: &Epochs, found: &Found) -> Result<Option<String>> {
-    // The feed may have had a newer state of this item since it was read. It takes this note out before it writes the row, so
-    // who holds the note has the row to himself; and a note made anew since is told by the version.
+async fn settle(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    epochs: &Epochs,
+    found: &Found,
+) -> Result<Option<String>> {
+    // The feed may have had a newer state of this item since it was read. It takes this note out before it
+    // writes the row, so who holds the note has the row to himself; and a note made again since is recognised
+    // by its version.
     let doing = "looking at a note again";
     let sql = format!(
         "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} = {of_note})
@@ -134,15 +145,22 @@ async fn settle(connection: &mut PgConnection, table: &FedTable, epochs: &Epochs
     if !is_tombstone(item) {
         return match table.binding.table.row_of_item(item) {
             // If it is to go, its tombstone is still in the stream and comes after this.
-            Ok(row) => upsert(connection, table, &[&*row]).await.map(|()| None),
+            Ok(row) => {
+                lend(connection).await?;
+                upsert(connection, table, &[&*row]).await?;
+                take_back(connection).await.map(|()| None)
+            }
             Err(reason) => Ok(Some(format!("the item is no row of this table: {reason}"))),
         };
     }
     // PostgreSQL would not let its row go, or it went late.
-    if let Some(key) = &found.again.key
-        && delete_key(connection, table, key).await?
-    {
-        note_others(connection, table.binding.name(), &[&found.again.place]).await?;
+    if let Some(key) = &found.again.key {
+        lend(connection).await?;
+        let is_gone = delete_key(connection, table, key).await?;
+        take_back(connection).await?;
+        if is_gone {
+            note_others(connection, table.binding.name(), &[&found.again.place]).await?;
+        }
     }
     Ok(None)
 }

@@ -10,6 +10,7 @@ use super::FedTable;
 use super::entry::{Entry, State};
 use super::remember::{Why, clear_again, note_again, note_others, remember, remembered};
 use super::rows::{delete, delete_key, is_about_the_row, is_for_good, reason, upsert};
+use crate::path::{lend, take_back};
 
 /// What a page came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,12 +28,19 @@ pub struct Applied {
 pub(super) enum Guard {
     /// A version above the one that is remembered.
     Newer,
-    /// The same version as well, for states that were read from the target: an item that was changed by hand has kept it.
+    /// The same version as well, for states that were read from the target: an item that was changed by hand
+    /// has kept it.
     AtLeast,
 }
 
-/// Applies entries: all at once; only if PostgreSQL refuses a row, or what is to be remembered of one, one by one.
-pub(super) async fn apply(connection: &mut PgConnection, table: &FedTable, entries: &[Entry], guard: Guard) -> Result<Applied> {
+/// Applies entries: all at once; only if PostgreSQL refuses a row, or what is to be remembered of one, one by
+/// one.
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    entries: &[Entry],
+    guard: Guard,
+) -> Result<Applied> {
     let mut savepoint = connection.begin().await.doing(SET)?;
     match together(&mut savepoint, table, entries, guard).await {
         Ok(applied) => savepoint.commit().await.doing(RELEASE).map(|()| applied),
@@ -55,7 +63,12 @@ struct News<'a> {
 }
 
 /// Remembers entries. What was to be read again of one that is news needs to be no more.
-async fn take<'a>(connection: &mut PgConnection, table: &FedTable, entries: &'a [Entry], guard: Guard) -> Result<News<'a>> {
+async fn take<'a>(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    entries: &'a [Entry],
+    guard: Guard,
+) -> Result<News<'a>> {
     let name = table.binding.name();
     let mut keys = remembered(connection, name, entries).await?;
     let fresh = remember(connection, table, entries, guard).await?;
@@ -65,16 +78,26 @@ async fn take<'a>(connection: &mut PgConnection, table: &FedTable, entries: &'a 
     Ok(News { entries: entries.iter().filter(|entry| fresh.contains(&entry.place)).collect(), keys })
 }
 
-async fn together(connection: &mut PgConnection, table: &FedTable, entries: &[Entry], guard: Guard) -> Result<Applied> {
+async fn together(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    entries: &[Entry],
+    guard: Guard,
+) -> Result<Applied> {
     let news = take(connection, table, entries, guard).await?;
     let again = write(connection, table, &news.entries, &news.keys).await?;
     let applied = news.entries.len() as u64;
     Ok(Applied { applied, skipped: entries.len() as u64 - applied, again })
 }
 
-/// Each in savepoints of its own. What PostgreSQL cannot even remember of an item, as a key with a NUL in it, is noted by its
-/// place, which every item has; the others go on.
-async fn one_by_one(connection: &mut PgConnection, table: &FedTable, entries: &[Entry], guard: Guard) -> Result<Applied> {
+/// Each in savepoints of its own. What PostgreSQL cannot even remember of an item, as a key with a NUL in it,
+/// is noted by its place, which every item has; the others go on.
+async fn one_by_one(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    entries: &[Entry],
+    guard: Guard,
+) -> Result<Applied> {
     let mut applied = Applied::default();
     for entry in entries {
         let mut savepoint = connection.begin().await.doing(SET)?;
@@ -103,8 +126,14 @@ async fn one_by_one(connection: &mut PgConnection, table: &FedTable, entries: &[
     Ok(applied)
 }
 
-/// Writes one entry in a savepoint of its own. A row that PostgreSQL does not take holds up nobody: it may only be early.
-async fn one(connection: &mut PgConnection, table: &FedTable, entry: &Entry, keys: &HashMap<String, String>) -> Result<u64> {
+/// Writes one entry in a savepoint of its own. A row that PostgreSQL does not take holds up no other row: it
+/// may only be early.
+async fn one(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    entry: &Entry,
+    keys: &HashMap<String, String>,
+) -> Result<u64> {
     let mut savepoint = connection.begin().await.doing(SET)?;
     match write(&mut savepoint, table, &[entry], keys).await {
         Ok(again) => savepoint.commit().await.doing(RELEASE).map(|()| again),
@@ -120,8 +149,14 @@ async fn one(connection: &mut PgConnection, table: &FedTable, entry: &Entry, key
     }
 }
 
-/// Upserts first, so that a row that moved within the page is at its new place when the tombstone of the old one comes.
-async fn write(connection: &mut PgConnection, table: &FedTable, news: &[&Entry], keys: &HashMap<String, String>) -> Result<u64> {
+/// Upserts first, so that a row that moved within the page is at its new place when the tombstone of the old
+/// one comes.
+async fn write(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    news: &[&Entry],
+    keys: &HashMap<String, String>,
+) -> Result<u64> {
     let parts = table.binding.table.primary_key_columns();
     // Of two live items of one row the later one in the stream; the other one's tombstone is still to come.
     let mut newest: HashMap<&[String], usize> = HashMap::new();
@@ -135,6 +170,11 @@ async fn write(connection: &mut PgConnection, table: &FedTable, news: &[&Entry],
         _ => None,
     });
     let rows = rows.collect::<Vec<_>>();
+    if news.is_empty() {
+        return Ok(0);
+    }
+    // What these fire is the application's, and finds its names where it expects them.
+    lend(connection).await?;
     if !rows.is_empty() {
         upsert(connection, table, &rows).await?;
     }
@@ -146,7 +186,8 @@ async fn write(connection: &mut PgConnection, table: &FedTable, news: &[&Entry],
         })
         .collect();
     let (places, gone): (Vec<&String>, Vec<Vec<String>>) = dead.into_iter().unzip();
-    let mut deleted: Vec<&String> = delete(connection, table, &gone).await?.into_iter().map(|n| places[n]).collect();
+    let mut deleted: Vec<&String> =
+        delete(connection, table, &gone).await?.into_iter().map(|n| places[n]).collect();
     for entry in news.iter().filter(|entry| matches!(entry.state, State::Unknown)) {
         if let Some(key) = keys.get(&entry.place)
             && delete_key(connection, table, key).await?
@@ -154,5 +195,6 @@ async fn write(connection: &mut PgConnection, table: &FedTable, news: &[&Entry],
             deleted.push(&entry.place);
         }
     }
+    take_back(connection).await?;
     note_others(connection, table.binding.name(), &deleted).await
 }

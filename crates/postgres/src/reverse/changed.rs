@@ -1,4 +1,5 @@
-//! Which items the feed has taken, for whoever compares them with their rows before the truth goes back.
+//! Which items the feed has taken, for the step that compares them with their rows before the truth goes
+//! back.
 
 use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
@@ -15,7 +16,8 @@ pub struct Taken {
     pub key: SourceKey,
 }
 
-/// A moment in the history of the source: what is not of a transaction before it is not in what was read before it.
+/// A moment in the history of the source: what is not of a transaction before it is not in what was read
+/// before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Since(String);
 
@@ -25,11 +27,15 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn reverse_moment(&self) -> Result<Since> {
-        let asked = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(self.pool()).await;
+        let asked =
+            sqlx::query_scalar("SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text")
+                .fetch_one(self.pool())
+                .await;
         asked.map(Since).doing("asking for a moment")
     }
 
-    /// Up to `limit` items, but for those that an operator has accepted to stay behind, that were taken at `since` or later, or ever, in the order of the digests of their places, after `after`.
+    /// Up to `limit` items, but for those that an operator has accepted to stay behind, that were taken at
+    /// `since` or later, or ever, in the order of the digests of their places, after `after`.
     ///
     /// # Errors
     /// The driver's.
@@ -61,7 +67,9 @@ impl Source {
             .await
             .doing(doing)?;
         let parsed = found.into_iter().map(|(place, key)| Ok(Taken { place, key: SourceKey::parse(&key)? }));
-        parsed.collect::<Result<_, serde_json::Error>>().map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
+        parsed
+            .collect::<Result<_, serde_json::Error>>()
+            .map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
     }
 
     /// The newest epoch that the target may have been written in; `None` where the truth was never there.
@@ -69,16 +77,19 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn newest_target_epoch(&self) -> Result<Option<lockstep_core::Epoch>> {
-        let newest: Option<i64> = sqlx::query_scalar("SELECT max(epoch) FROM lockstep.target_epochs")
-            .fetch_one(self.pool())
-            .await
-            .doing("looking for the newest epoch of the target")?;
+        let newest: Option<i64> = sqlx::query_scalar(
+            "SELECT pg_catalog.max(epoch)
+            FROM lockstep.target_epochs",
+        )
+        .fetch_one(self.pool())
+        .await
+        .doing("looking for the newest epoch of the target")?;
         Ok(newest.map(lockstep_core::Epoch))
     }
 
-    /// Makes known that the target may be written in `epoch` as well, before anybody may. The feed tells a write of an epoch
-    /// that the target has counted up to by itself from one of an epoch that nobody knows, and PostgreSQL's own record does
-    /// not follow the pauses there.
+    /// Makes known that the target may be written in `epoch` as well, before anybody may. The feed tells a
+    /// write of an epoch that the target has counted up to by itself from one of an unknown epoch, and
+    /// PostgreSQL's own record does not follow the pauses there.
     ///
     /// # Errors
     /// The driver's.

@@ -35,12 +35,13 @@ impl Entry {
 #[derive(Default)]
 pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,
-    /// Items whose versions begin anew, before and after the entries.
+    /// Items whose versions begin at 1 again, before and after the entries.
     pub(super) forget_before: Vec<String>,
     pub(super) forget_after: Vec<String>,
     /// Items that are no row of this table, and why.
     pub(super) undecodable: Vec<(String, String)>,
-    /// Items to be read from the target, which says whether this is news: place, version, and source key as SQL literals.
+    /// Items to be read from the target, which says whether this is news: place, version, and source key as
+    /// SQL literals.
     pub(super) earlier: Vec<(String, Version, Vec<String>)>,
     /// Source keys, as SQL literals, of items that a late write has changed.
     pub(super) late: Vec<Vec<String>>,
@@ -60,7 +61,9 @@ pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Pl
         if item.gone_after {
             plan.forget_after.push(place.clone());
         }
-        let (Some(Change::Put(version, _)) | Some(Change::Deleted(version, _))) = &item.change else { continue };
+        let (Some(Change::Put(version, _)) | Some(Change::Deleted(version, _))) = &item.change else {
+            continue;
+        };
         match epochs.origin(*version) {
             Origin::Source => plan.skipped += 1,
             Origin::Ahead => plan.ahead = true,
@@ -77,18 +80,23 @@ pub(super) fn plan(table: &dyn AnyTable, folded: &Folded, epochs: &Epochs) -> Pl
 
 /// The source key of an item that was changed; of a tombstone over nothing there is none, and no harm in it.
 fn key_of(table: &dyn AnyTable, item: &FoldedItem) -> Option<Vec<String>> {
-    let (Some(Change::Put(_, image)) | Some(Change::Deleted(_, Some(image)))) = &item.change else { return None };
+    let (Some(Change::Put(_, image)) | Some(Change::Deleted(_, Some(image)))) = &item.change else {
+        return None;
+    };
     table.key_of_item(image).ok()
 }
 
 fn state_of(table: &dyn AnyTable, item: &FoldedItem) -> Result<State, String> {
     match &item.change {
         Some(Change::Put(_, image)) => {
-            let row = table.row_of_item(image).map_err(|e| format!("the item is no row of this table: {e}"))?;
+            let row =
+                table.row_of_item(image).map_err(|e| format!("the item is no row of this table: {e}"))?;
             let key = row.key().map_err(|e| format!("the item has no source key: {e}"))?;
             Ok(State::Live(row, key))
         }
-        Some(Change::Deleted(_, Some(image))) => Ok(table.key_of_item(image).map_or(State::Unknown, State::Gone)),
+        Some(Change::Deleted(_, Some(image))) => {
+            Ok(table.key_of_item(image).map_or(State::Unknown, State::Gone))
+        }
         _ => Ok(State::Unknown),
     }
 }

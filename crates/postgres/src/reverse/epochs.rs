@@ -14,15 +14,18 @@ use crate::control_of_row;
 pub(super) enum Origin {
     /// Written in this DynamoOnly, before or after a pause: it is news here.
     Target,
-    /// Written under a DynamoOnly that is over, while there is another one: it may be news, and its item says whether it is.
+    /// Written under a DynamoOnly that is over, while there is another one: it may be news, and its item says
+    /// whether it is.
     ///
-    /// News it is so: 1. A write of DynamoOnly is given up by everyone; its request is still under way. 2. There is a way back,
-    /// and a DynamoOnly again. 3. The request lands, now or between the last look of the flip and its commit: its item has not
-    /// changed, so its condition holds. It is the truth, under an epoch that is over.
+    /// News it is so: 1. A write of DynamoOnly is given up by everyone; its request is still under way. 2.
+    /// There is a way back, and a DynamoOnly again. 3. The request lands, now or between the last look of the
+    /// flip and its commit: its item has not changed, so its condition holds. It is the truth, under an epoch
+    /// that is over.
     ///
-    /// And old so: 1. A write of DynamoOnly is taken. 2. After the way back the source writes the row anew. 3. In the next
-    /// DynamoOnly the stream is read from the oldest record. Versions do not tell one from the other, as the record of what the
-    /// source wrote is passed over.
+    /// And old so: 1. A write of DynamoOnly is taken. 2. After the way back the source writes the row again.
+    /// 3. In the next
+    /// DynamoOnly the stream is read from the oldest record. Versions do not tell one from the other, as the
+    /// record of what the source wrote is passed over.
     Earlier,
     /// Written in an epoch in which the source decided: it came from here.
     Source,
@@ -30,9 +33,10 @@ pub(super) enum Origin {
     Ahead,
     /// Written in a DynamoOnly that is over, and landed only now that the source decides.
     ///
-    /// So: 1. A write of DynamoOnly times out, and nobody was told that it succeeded; its request is still under way. 2. The
-    /// way back is taken: everything that has landed is in the source. 3. The request lands. Its version outranks what the
-    /// item holds, and the source knows nothing of it: the item would differ for good.
+    /// So: 1. A write of DynamoOnly times out, and no caller was told that it succeeded; its request is still
+    /// under way. 2. The way back is taken: everything that has landed is in the source. 3. The request
+    /// lands. Its version outranks what the item holds, and the source knows nothing of it: the item would
+    /// differ for good.
     Late,
 }
 
@@ -41,7 +45,8 @@ pub(super) enum Origin {
 pub(super) struct Epochs {
     /// The phase, and the epoch that it began with.
     pub(super) now: Control,
-    /// The newest epoch whose versions the source hands out. Later than `now` after a flip that was rolled back.
+    /// The newest epoch whose versions the source hands out. Later than `now` after a flip that was rolled
+    /// back.
     handed_out: Epoch,
     /// Those in which the target was the truth.
     of_target: BTreeSet<Epoch>,
@@ -89,9 +94,19 @@ mod tests {
     fn what_any_dynamo_only_wrote_may_be_news_in_one_and_is_late_after_it() {
         // 3 and 6 were DynamoOnly, and 9 is a pause of the second; the flip to 8 was rolled back.
         let epochs = |phase, epoch: i64| Epochs {
-            now: Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH, writes_paused: false },
+            now: Control {
+                phase,
+                epoch: Epoch(epoch),
+                changed_at: chrono::DateTime::UNIX_EPOCH,
+                writes_paused: false,
+            },
             handed_out: Epoch(if epoch == 7 { 8 } else { epoch }),
-            of_target: [3, 6].into_iter().filter(|of| *of <= epoch).chain((epoch == 6).then_some(9)).map(Epoch).collect(),
+            of_target: [3, 6]
+                .into_iter()
+                .filter(|of| *of <= epoch)
+                .chain((epoch == 6).then_some(9))
+                .map(Epoch)
+                .collect(),
         };
         for (phase, epoch, of, expected) in [
             (Phase::DynamoOnly, 3, 3, Origin::Target),

@@ -10,8 +10,9 @@ use super::remember::{Why, note_again};
 use crate::Source;
 
 impl Source {
-    /// Applies items that were read from the target itself, under the same guard as the stream's; for a reverse backfill.
-    /// Tombstones and what came from the source are passed over; an item without a version is noted to be read again.
+    /// Applies items that were read from the target itself, under the same guard as the stream's; for a
+    /// reverse backfill. Tombstones and what came from the source are passed over; an item without a version
+    /// is noted to be read again.
     ///
     /// # Errors
     /// As [`Source::apply_reverse`], but for positions, of which there is none.
@@ -30,7 +31,11 @@ impl Source {
                 skipped += 1;
                 continue;
             }
-            let decoded = table.binding.table.row_of_item(item).and_then(|row| row.key().map(|key| State::Live(row, key)));
+            let decoded = table
+                .binding
+                .table
+                .row_of_item(item)
+                .and_then(|row| row.key().map(|key| State::Live(row, key)));
             match decoded {
                 Ok(state) => entries.push(Entry { place: place(item), version, state }),
                 Err(why) => {
@@ -47,16 +52,22 @@ impl Source {
     }
 
     /// Deletes rows, by their source keys, whose items went: each with the version of its tombstone, or with
-    /// [`Version::HISTORY`] where there is nothing at its place. A place of which the feed knows more is left to the feed.
+    /// [`Version::HISTORY`] where there is nothing at its place. A place of which the feed knows more is left
+    /// to the feed.
     ///
     /// # Errors
     /// As [`Source::apply_items`].
-    pub async fn delete_fed(&self, table: &FedTable, gone: Vec<(String, Version, Vec<String>)>) -> Result<Applied> {
+    pub async fn delete_fed(
+        &self,
+        table: &FedTable,
+        gone: Vec<(String, Version, Vec<String>)>,
+    ) -> Result<Applied> {
         let (mut transaction, epochs) = self.begin_feeding(table).await?;
         if epochs.now.phase != Phase::DynamoOnly {
             return Ok(Applied::default());
         }
-        // A tombstone that came from the source is of a row that it has had again since, or that no item can hold.
+        // A tombstone that came from the source is of a row that it has had again since, or that no item can
+        // hold.
         let ours = |version| version == Version::HISTORY || epochs.may_be_news(version);
         let entries = gone.into_iter().filter(|(_, version, _)| ours(*version));
         let entries = entries.map(|(place, version, key)| Entry { place, version, state: State::Gone(key) });

@@ -1,10 +1,12 @@
 //! The source's side of the way back: rows that come from the target in DynamoOnly.
 //!
-//! A *place* is the key of an item, as text. A row may have had several places: one that its target key moved from holds a
-//! tombstone. In reading order: `table` (what is fed), `positions` (how far the streams were read), `epochs` (where a
-//! version came from), `entry` (what a page asks for, decided without I/O), `feeding` (the transactions), `page` (one page of a shard), `apply` (states become rows),
-//! `remember` (what is known of items), `rows` (the SQL that changes rows), `again` (items to be read once more), `items` (the
-//! reverse backfill's), `changed` (which items were taken, for whoever compares), `put_back` (rows that PostgreSQL forgot), `standing` (what `status` shows).
+//! A *place* is the key of an item, as text. A row may have had several places: one that its target key moved
+//! from holds a tombstone. In reading order: `table` (what is fed), `positions` (how far the streams were
+//! read), `epochs` (where a version came from), `entry` (what a page asks for, decided without I/O),
+//! `feeding` (the transactions), `page` (one page of a shard), `apply` (states become rows), `remember` (what
+//! is known of items), `rows` (the SQL that changes rows), `again` (items to be read once more), `items` (the
+//! reverse backfill's), `changed` (which items were taken, for the step that compares), `put_back` (rows that
+//! PostgreSQL forgot), `standing` (what `status` shows).
 
 mod again;
 mod apply;

@@ -33,8 +33,9 @@ impl Source {
     /// Applies a page and saves its position, both or neither.
     ///
     /// # Errors
-    /// [`Kind::Busy`] on a deadlock, or when the page is of an epoch that the source does not know of yet: nothing was done,
-    /// and the page may come again. [`Kind::Refused`] when another feed has moved the position.
+    /// [`Kind::Busy`] on a deadlock, or when the page is of an epoch that the source does not know of yet:
+    /// nothing was done, and the page may come again. [`Kind::Refused`] when another feed has moved the
+    /// position.
     ///
     /// # Cancel safety
     /// All of it is done, or nothing.
@@ -43,13 +44,15 @@ impl Source {
         let (mut transaction, mut epochs) = self.begin_feeding(table).await?;
         let mut plan = entry::plan(&*table.binding.table, page.folded, &epochs);
         if !plan.late.is_empty() {
-            // Marks from outside need the barrier for themselves, and meanwhile the phase may change: looked at again behind it.
+            // Marks from outside need the barrier for themselves, and meanwhile the phase may change: looked
+            // at again behind it.
             transaction.rollback().await.doing("making way for marks")?;
             (transaction, epochs) = self.begin_feeding_alone(table).await?;
             plan = entry::plan(&*table.binding.table, page.folded, &epochs);
         }
         if plan.ahead {
-            let message = "the stream has records of an epoch that PostgreSQL's control record has never begun";
+            let message =
+                "the stream has records of an epoch that PostgreSQL's control record has never begun";
             return Err(Error::source(Kind::Busy, format!("feeding {name}"), message));
         }
         if !save_position(&mut transaction, name, &page).await? {
@@ -78,13 +81,13 @@ impl Source {
     }
 }
 
-/// Moves the position of a shard from where the page was read to after it; says `false` where it has moved there already, as
-/// after a commit whose answer was lost (I8).
+/// Moves the position of a shard from where the page was read to after it; says `false` where it has moved
+/// there already, as after a commit whose answer was lost (I8).
 async fn save_position(connection: &mut PgConnection, name: &str, page: &Page<'_>) -> Result<bool> {
     let doing = format!("saving a position of {name}");
     let saved = sqlx::query(
         "INSERT INTO lockstep.reverse_shards AS s (table_name, shard, position, finished, marker, newest_at, empty_at)
-         VALUES ($1, $2, $4, $5, $6, $7, CASE WHEN $8 THEN clock_timestamp() END)
+         VALUES ($1, $2, $4, $5, $6, $7, CASE WHEN $8 THEN pg_catalog.clock_timestamp() END)
          ON CONFLICT (table_name, shard) DO UPDATE SET position = excluded.position, finished = excluded.finished,
              marker = coalesce(excluded.marker, s.marker), newest_at = coalesce(excluded.newest_at, s.newest_at),
              empty_at = coalesce(excluded.empty_at, s.empty_at)
@@ -121,8 +124,15 @@ async fn save_position(connection: &mut PgConnection, name: &str, page: &Page<'_
     Err(Error::source(Kind::Refused, doing, "another reverse feed has moved it; only one may run"))
 }
 
-/// Adds to the durable counts. What is foreign, or expires, while the source decides, is not the feed's business.
-async fn count(connection: &mut PgConnection, name: &str, applied: &Applied, folded: &Folded, phase: Phase) -> Result<()> {
+/// Adds to the durable counts. What is foreign, or expires, while the source decides, is not the feed's
+/// business.
+async fn count(
+    connection: &mut PgConnection,
+    name: &str,
+    applied: &Applied,
+    folded: &Folded,
+    phase: Phase,
+) -> Result<()> {
     let ours = phase == Phase::DynamoOnly;
     let (expired, foreign) = if ours { (folded.expired, folded.foreign) } else { (0, 0) };
     if applied.applied + expired + foreign == 0 {

@@ -9,18 +9,19 @@ use sqlx::AssertSqlSafe;
 use super::FedTable;
 use crate::Source;
 
-/// A shard that was not looked at for this long may have lost records without a trace: it had no position yet, or none of its
-/// records was left to say so. An hour less than the retention, for the clocks.
+/// A shard that was not looked at for this long may have lost records without a trace: it had no position
+/// yet, or none of its records was left to say so. An hour less than the retention, for the clocks.
 const UNSEEN_MAX_S: f64 = RETENTION.as_secs() as f64 - 3_600.0;
 
 impl Source {
-    /// Begins to feed a table from `stream`, which is on, or goes on; returns what was saved. Begun in DynamoOnly, records are
-    /// noted as lost: the stream may have been switched on after the first of them.
+    /// Begins to feed a table from `stream`, which is on, or goes on; returns what was saved. Begun in
+    /// DynamoOnly, records are noted as lost: the stream may have been switched on after the first of them.
     ///
     /// # Errors
     /// The driver's.
     pub async fn open_reverse(&self, table: &FedTable, stream: &str) -> Result<HashMap<String, Saved>> {
-        let (name, doing) = (table.binding.name(), format!("opening the reverse feed of {}", table.binding.name()));
+        let (name, doing) =
+            (table.binding.name(), format!("opening the reverse feed of {}", table.binding.name()));
         let mut transaction = self.begin(&doing).await?;
         let before: Option<String> =
             sqlx::query_scalar("SELECT stream FROM lockstep.reverse_tables WHERE table_name = $1 FOR UPDATE")
@@ -49,10 +50,11 @@ impl Source {
             // The stream may be as new as this row: what was written since the step is not in it.
             None => Some("the feed was begun only after the step to DynamoOnly"),
             Some(_) => {
-                // How long nobody has looked: since the last sign of life, or since DynamoOnly began.
+                // How long no feed has looked: since the last sign of life, or since DynamoOnly began.
                 let unseen_s: Option<f64> = sqlx::query_scalar(
-                    "SELECT extract(epoch FROM clock_timestamp() - coalesce(
-                         (SELECT min(greatest(newest_at, empty_at)) FROM lockstep.reverse_shards WHERE table_name = $1 AND NOT finished),
+                    "SELECT extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(
+                         (SELECT pg_catalog.min(greatest(newest_at, empty_at)) FROM lockstep.reverse_shards
+                             WHERE table_name = $1 AND NOT finished),
                          (SELECT changed_at FROM lockstep.control)))::float8",
                 )
                 .bind(name)
@@ -68,14 +70,18 @@ impl Source {
             lose(&mut transaction, name, why).await?;
         }
         clean_up(&mut transaction, name).await?;
-        let saved: Vec<(String, Option<String>, bool)> =
-            sqlx::query_as("SELECT shard, position, finished FROM lockstep.reverse_shards WHERE table_name = $1")
-                .bind(name)
-                .fetch_all(&mut *transaction)
-                .await
-                .doing(&doing)?;
+        let saved: Vec<(String, Option<String>, bool)> = sqlx::query_as(
+            "SELECT shard, position, finished FROM lockstep.reverse_shards WHERE table_name = $1",
+        )
+        .bind(name)
+        .fetch_all(&mut *transaction)
+        .await
+        .doing(&doing)?;
         transaction.commit().await.doing(&doing)?;
-        Ok(saved.into_iter().map(|(shard, position, finished)| (shard, Saved { position, finished })).collect())
+        Ok(saved
+            .into_iter()
+            .map(|(shard, position, finished)| (shard, Saved { position, finished }))
+            .collect())
     }
 
     /// Notes that records of a shard went before they were read, and forgets its position.
@@ -103,7 +109,8 @@ impl Source {
     /// The driver's.
     pub async fn touch_reverse(&self, name: &str, shard: &str) -> Result<()> {
         sqlx::query(
-            "INSERT INTO lockstep.reverse_shards (table_name, shard, empty_at) VALUES ($1, $2, clock_timestamp())
+            "INSERT INTO lockstep.reverse_shards (table_name, shard, empty_at)
+                VALUES ($1, $2, pg_catalog.clock_timestamp())
              ON CONFLICT (table_name, shard) DO UPDATE SET empty_at = excluded.empty_at",
         )
         .bind(name)
@@ -114,8 +121,8 @@ impl Source {
         .map(drop)
     }
 
-    /// Takes back the note of lost records, and `foreign` changes that were counted, once a reverse backfill that began at `begun`,
-    /// after them, has read the whole target.
+    /// Takes back the note of lost records, and `foreign` changes that were counted, once a reverse backfill
+    /// that began at `begun`, after them, has read the whole target.
     ///
     /// # Errors
     /// The driver's.
@@ -135,8 +142,8 @@ impl Source {
     }
 }
 
-/// Takes out what is of no use any more: versions of earlier epochs, shards that no stream lists any longer, and, where the
-/// source decides again, whatever was wrong with the way back.
+/// Takes out what is of no use any more: versions of earlier epochs, shards that no stream lists any longer,
+/// and, where the source decides again, whatever was wrong with the way back.
 async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()> {
     let frozen = Phase::DynamoOnly.name();
     for sql in [
@@ -144,7 +151,7 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
             "DELETE FROM lockstep.reverse_places WHERE table_name = $1 AND version < (SELECT epoch << {EPOCH_SHIFT} FROM lockstep.control)"
         ),
         "DELETE FROM lockstep.reverse_shards WHERE table_name = $1 AND finished
-             AND greatest(newest_at, empty_at) < clock_timestamp() - interval '2 days'"
+             AND greatest(newest_at, empty_at) < pg_catalog.clock_timestamp() - interval '2 days'"
             .to_owned(),
         format!(
             "DELETE FROM lockstep.reverse_again WHERE table_name = $1 AND NOT EXISTS (SELECT FROM lockstep.control WHERE phase = '{frozen}')"
@@ -162,7 +169,7 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
 
 async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
     let lost = sqlx::query(
-        "UPDATE lockstep.reverse_tables SET lost_at = clock_timestamp(), lost_why = $2
+        "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(), lost_why = $2
          WHERE table_name = $1 AND EXISTS (SELECT FROM lockstep.control WHERE phase = $3)",
     )
     .bind(name)
@@ -172,7 +179,10 @@ async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Res
     .await
     .doing("noting lost records")?;
     if lost.rows_affected() > 0 {
-        tracing::error!(table = name, "{why}: writes are missing from PostgreSQL; run `reverse-feed --backfill`");
+        tracing::error!(
+            table = name,
+            "{why}: writes are missing from PostgreSQL; run `reverse-feed --backfill`"
+        );
     }
     Ok(())
 }

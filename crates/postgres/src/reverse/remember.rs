@@ -22,8 +22,13 @@ fn among() -> String {
 }
 
 /// Source keys, as PostgreSQL prints them, of items whose tombstone says nothing of the row.
-pub(super) async fn remembered(connection: &mut PgConnection, name: &str, entries: &[Entry]) -> Result<HashMap<String, String>> {
-    let unknown: Vec<&String> = entries.iter().filter(|e| matches!(e.state, State::Unknown)).map(|e| &e.place).collect();
+pub(super) async fn remembered(
+    connection: &mut PgConnection,
+    name: &str,
+    entries: &[Entry],
+) -> Result<HashMap<String, String>> {
+    let unknown: Vec<&String> =
+        entries.iter().filter(|e| matches!(e.state, State::Unknown)).map(|e| &e.place).collect();
     if unknown.is_empty() {
         return Ok(HashMap::new());
     }
@@ -54,8 +59,9 @@ pub(super) async fn remember(
         let row_key = list((0..table.binding.table.primary_key_columns()).map(|at| format!("k.key -> {at}")));
         let sql = format!(
             "INSERT INTO lockstep.reverse_places AS p (table_name, place, version, key, row_key, live)
-             SELECT $1, c.place, c.version, k.key, jsonb_build_array({row_key}), c.live
-             FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version, live)
+             SELECT $1, c.place, c.version, k.key, pg_catalog.jsonb_build_array({row_key}), c.live
+             FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bool[]) AS c (n, place, version,
+                 live)
              JOIN {keys} AS k USING (n) ORDER BY c.place
              ON CONFLICT (table_name, {digest}) DO UPDATE SET version = excluded.version, key = excluded.key,
                  row_key = excluded.row_key, live = excluded.live, touched = excluded.touched
@@ -69,17 +75,23 @@ pub(super) async fn remember(
             .and_then(|()| arguments.add(known.iter().map(|(n, ..)| *n as i32).collect::<Vec<_>>()))
             .and_then(|()| arguments.add(known.iter().map(|(_, e, _)| e.place.clone()).collect::<Vec<_>>()))
             .and_then(|()| arguments.add(known.iter().map(|(_, e, _)| e.version.0).collect::<Vec<_>>()))
-            .and_then(|()| arguments.add(known.iter().map(|(_, e, _)| matches!(e.state, State::Live(..))).collect::<Vec<_>>()));
+            .and_then(|()| {
+                arguments
+                    .add(known.iter().map(|(_, e, _)| matches!(e.state, State::Live(..))).collect::<Vec<_>>())
+            });
         added.map_err(|error| Error::of_sqlx(doing, sqlx::Error::Encode(error)))?;
         bind_keys(&mut arguments, &table.binding, known.iter().map(|(n, _, key)| (*n, *key)))?;
-        let found: Vec<String> =
-            sqlx::query_scalar_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await.doing(doing)?;
+        let found: Vec<String> = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
+            .fetch_all(&mut *connection)
+            .await
+            .doing(doing)?;
         fresh.extend(found);
     }
     let unknown: Vec<&Entry> = entries.iter().filter(|e| matches!(e.state, State::Unknown)).collect();
     if !unknown.is_empty() {
         let sql = format!(
-            "UPDATE lockstep.reverse_places p SET version = c.version, live = false, touched = pg_current_xact_id()
+            "UPDATE lockstep.reverse_places p SET version = c.version, live = false,
+                touched = pg_catalog.pg_current_xact_id()
              FROM unnest($2::text[], $3::bigint[]) AS c (place, version)
              WHERE p.table_name = $1 AND {} = {} AND p.version < c.version RETURNING p.place",
             text_digest_sql("p.place"),
@@ -113,10 +125,15 @@ pub(super) async fn forget(connection: &mut PgConnection, name: &str, places: &[
 
 /// Notes the other live items of rows that were just deleted, to be read again.
 ///
-/// Items of one row may come in any order, as they are in different shards. 1. A row moves from A to B and back to A. 2. A's
-/// records come first and the row is A's. 3. B's put comes, late, and the row is B's. 4. B's tombstone deletes it. But A is
-/// live: its state is not in the stream any more, so it is read from the target.
-pub(super) async fn note_others(connection: &mut PgConnection, name: &str, deleted: &[&String]) -> Result<u64> {
+/// Items of one row may come in any order, as they are in different shards. 1. A row moves from A to B and
+/// back to A. 2. A's records come first and the row is A's. 3. B's put comes, late, and the row is B's. 4.
+/// B's tombstone deletes it. But A is live: its state is not in the stream any more, so it is read from the
+/// target.
+pub(super) async fn note_others(
+    connection: &mut PgConnection,
+    name: &str,
+    deleted: &[&String],
+) -> Result<u64> {
     if deleted.is_empty() {
         return Ok(0);
     }
@@ -177,8 +194,8 @@ pub(super) async fn note_again(
     Ok(())
 }
 
-/// Notes items of which a record of an earlier DynamoOnly was read, but for those of which as much is known already; returns
-/// how many.
+/// Notes items of which a record of an earlier DynamoOnly was read, but for those of which as much is known
+/// already; returns how many.
 pub(super) async fn note_earlier(
     connection: &mut PgConnection,
     table: &FedTable,
@@ -193,7 +210,8 @@ pub(super) async fn note_earlier(
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why)
          SELECT $1, c.place, k.key, 'written under a DynamoOnly that is over'
-         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN {} AS k USING (n)
+         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS c (n, place, version) JOIN {} AS k
+             USING (n)
          WHERE NOT EXISTS (SELECT FROM lockstep.reverse_places p
                            WHERE p.table_name = $1 AND {} = {} AND p.version >= c.version) ORDER BY c.place
          ON CONFLICT (table_name, {}) DO UPDATE SET why = excluded.why, key = excluded.key",
@@ -214,7 +232,11 @@ pub(super) async fn note_earlier(
     Ok(noted.rows_affected())
 }
 
-pub(super) async fn clear_again(connection: &mut PgConnection, name: &str, fresh: &HashSet<String>) -> Result<()> {
+pub(super) async fn clear_again(
+    connection: &mut PgConnection,
+    name: &str,
+    fresh: &HashSet<String>,
+) -> Result<()> {
     if fresh.is_empty() {
         return Ok(());
     }

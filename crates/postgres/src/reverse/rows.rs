@@ -8,7 +8,11 @@ use super::FedTable;
 use crate::lookup::{bind_keys, is_sayable, keys_sql};
 
 /// Upserts rows, each with a primary key of its own.
-pub(super) async fn upsert(connection: &mut PgConnection, table: &FedTable, rows: &[&dyn AnyRow]) -> Result<()> {
+pub(super) async fn upsert(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    rows: &[&dyn AnyRow],
+) -> Result<()> {
     let doing = format!("feeding rows to {}", table.binding.relation);
     for rows in rows.chunks(table.rows_max()) {
         let mut arguments = PgArguments::default();
@@ -24,11 +28,17 @@ pub(super) async fn upsert(connection: &mut PgConnection, table: &FedTable, rows
 
 /// Deletes the rows that have exactly these source keys; returns which of them there were.
 ///
-/// By the whole key: a row that has moved to another place does not answer to the key it had before. 1. A row moves from A to
-/// B. 2. The new item at B comes first and the row becomes B's. 3. The tombstone at A must not delete it.
-pub(super) async fn delete(connection: &mut PgConnection, table: &FedTable, keys: &[Vec<String>]) -> Result<Vec<usize>> {
+/// By the whole key: a row that has moved to another place does not answer to the key it had before. 1. A row
+/// moves from A to B. 2. The new item at B comes first and the row becomes B's. 3. The tombstone at A must
+/// not delete it.
+pub(super) async fn delete(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    keys: &[Vec<String>],
+) -> Result<Vec<usize>> {
     // A key that no row can have is of none.
-    let keys: Vec<(usize, &Vec<String>)> = keys.iter().enumerate().filter(|(_, key)| is_sayable(key)).collect();
+    let keys: Vec<(usize, &Vec<String>)> =
+        keys.iter().enumerate().filter(|(_, key)| is_sayable(key)).collect();
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -45,7 +55,12 @@ pub(super) async fn delete_key(connection: &mut PgConnection, table: &FedTable, 
     Ok(!gone.is_empty())
 }
 
-async fn delete_where(connection: &mut PgConnection, table: &FedTable, keys: &str, arguments: PgArguments) -> Result<Vec<usize>> {
+async fn delete_where(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    keys: &str,
+    arguments: PgArguments,
+) -> Result<Vec<usize>> {
     let sql = format!(
         "DELETE FROM {} AS s USING {keys} AS k WHERE {} RETURNING k.n",
         table.binding.relation.sql(),
@@ -68,15 +83,16 @@ pub(super) fn reason(error: &Error) -> String {
     }
 }
 
-/// Whether PostgreSQL can never hold the row as it is, so that no other row that comes makes it fit: not 23, which may be early.
+/// Whether PostgreSQL can never hold the row as it is, so that no other row that comes makes it fit: not 23,
+/// which may be early.
 pub(super) fn is_for_good(error: &Error) -> bool {
     error.sqlstate().is_some_and(|code| ["21", "22", "44", "54"].iter().any(|class| code.starts_with(class)))
 }
 
 /// Whether PostgreSQL refused the row itself, so that others may go on.
 pub(super) fn is_about_the_row(error: &Error) -> bool {
-    // 21 two rows where there is to be one, 22 data, 23 constraints, 44 a view's or policy's check, 54 a limit of the server, as the
-    // width of an index; 38, 39 and P0 what a trigger of the application raises.
+    // 21 two rows where there is to be one, 22 data, 23 constraints, 44 a view's or policy's check, 54 a
+    // limit of the server, as the width of an index; 38, 39 and P0 what a trigger of the application raises.
     const OF_THE_ROW: [&str; 8] = ["21", "22", "23", "38", "39", "44", "54", "P0"];
     error.sqlstate().is_some_and(|code| OF_THE_ROW.iter().any(|class| code.starts_with(class)))
 }

@@ -11,7 +11,8 @@ use crate::Source;
 /// Where the feed of one table stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, sqlx::FromRow)]
 pub struct FeedStanding {
-    /// How long ago the last moment is up to which everything was taken, in seconds; of the shard that is furthest behind.
+    /// How long ago the last moment is up to which everything was taken, in seconds; of the shard that is
+    /// furthest behind.
     pub lag_s: f64,
     /// When the newest record that was taken was made.
     pub newest_at: Option<DateTime<Utc>>,
@@ -44,16 +45,21 @@ impl Source {
     /// The driver's.
     pub async fn reverse_standing(&self, name: &str) -> Result<Option<FeedStanding>> {
         sqlx::query_as(
-            "SELECT greatest(0, extract(epoch FROM clock_timestamp() - coalesce(s.seen_at, t.begun_at)))::float8 AS lag_s, s.newest_at,
+            "SELECT greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(s.seen_at,
+                t.begun_at)))::float8 AS lag_s, s.newest_at,
                     s.shards_open, s.shards_finished, t.applied, a.again, a.again_why, t.expired, t.foreign_count, t.foreign_why,
                     t.lost_at, t.lost_why
              FROM lockstep.reverse_tables t,
-                  (SELECT min(greatest(newest_at, empty_at)) FILTER (WHERE NOT finished) AS seen_at, max(newest_at) AS newest_at,
-                          count(*) FILTER (WHERE NOT finished) AS shards_open, count(*) FILTER (WHERE finished) AS shards_finished
+                  (SELECT pg_catalog.min(greatest(newest_at,
+                      empty_at)) FILTER (WHERE NOT finished) AS seen_at,
+                          pg_catalog.max(newest_at) AS newest_at,
+                          pg_catalog.count(*) FILTER (WHERE NOT finished) AS shards_open,
+                              pg_catalog.count(*) FILTER (WHERE finished) AS shards_finished
                    FROM lockstep.reverse_shards WHERE table_name = $1) s,
-                  (SELECT count(*) AS again, (array_agg(why ORDER BY tries DESC))[1] AS again_why
+                  (SELECT pg_catalog.count(*) AS again, (pg_catalog.array_agg(why
+                      ORDER BY tries DESC))[1] AS again_why
                    FROM lockstep.reverse_again g
-                   WHERE table_name = $1 AND to_jsonb(g) ->> 'acknowledged_at' IS NULL) a
+                   WHERE table_name = $1 AND pg_catalog.to_jsonb(g) ->> 'acknowledged_at' IS NULL) a
              WHERE t.table_name = $1",
         )
         .bind(name)
@@ -62,17 +68,19 @@ impl Source {
         .doing("asking where the reverse feed stands")
     }
 
-    /// For each shard of a table: whether it was read to its end, and the round of the newest marker that came through.
+    /// For each shard of a table: whether it was read to its end, and the round of the newest marker that
+    /// came through.
     ///
     /// # Errors
     /// The driver's.
     pub async fn reverse_shards(&self, name: &str) -> Result<HashMap<String, (bool, Option<String>)>> {
-        let found: Vec<(String, bool, Option<String>)> =
-            sqlx::query_as("SELECT shard, finished, marker FROM lockstep.reverse_shards WHERE table_name = $1")
-                .bind(name)
-                .fetch_all(self.pool())
-                .await
-                .doing("asking how far the shards were read")?;
+        let found: Vec<(String, bool, Option<String>)> = sqlx::query_as(
+            "SELECT shard, finished, marker FROM lockstep.reverse_shards WHERE table_name = $1",
+        )
+        .bind(name)
+        .fetch_all(self.pool())
+        .await
+        .doing("asking how far the shards were read")?;
         Ok(found.into_iter().map(|(shard, finished, marker)| (shard, (finished, marker))).collect())
     }
 }

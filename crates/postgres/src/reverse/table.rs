@@ -31,10 +31,16 @@ impl FedTable {
 
     /// The upsert of `rows` rows, each with all its columns as parameters.
     ///
-    /// `OVERRIDING SYSTEM VALUE`: a key that is `GENERATED ALWAYS AS IDENTITY` keeps the number that the target knows.
+    /// `OVERRIDING SYSTEM VALUE`: a key that is `GENERATED ALWAYS AS IDENTITY` keeps the number that the
+    /// target knows.
     pub(super) fn upsert_sql(&self, rows: usize) -> String {
         let columns = self.binding.table.columns().len();
-        let row = |row: usize| format!("({})", list(self.inserted.iter().map(|at| format!("${}", row * columns + at + 1))));
+        let row = |row: usize| {
+            format!(
+                "({})",
+                list(self.inserted.iter().map(|at| self.binding.parameter_sql(*at, row * columns + at + 1)))
+            )
+        };
         format!(
             "INSERT INTO {} AS s ({}) OVERRIDING SYSTEM VALUE VALUES {} {}",
             self.binding.relation.sql(),
@@ -54,7 +60,7 @@ impl Source {
         let doing = format!("describing {}", binding.relation);
         let found: Vec<(String, bool, bool)> = sqlx::query_as(
             "SELECT attname::text, attgenerated <> '', attidentity = 'a' FROM pg_attribute
-             WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+             WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped",
         )
         .bind(binding.relation.sql())
         .fetch_all(self.pool())
@@ -63,16 +69,22 @@ impl Source {
         if found.is_empty() {
             return Err(Error::source(Kind::Misconfigured, doing, "there is no such table"));
         }
-        let is = |name: &str, what: fn(&(String, bool, bool)) -> bool| found.iter().any(|c| c.0 == name && what(c));
+        let is = |name: &str, what: fn(&(String, bool, bool)) -> bool| {
+            found.iter().any(|c| c.0 == name && what(c))
+        };
         let columns = binding.table.columns();
         let inserted: Vec<usize> = (0..columns.len()).filter(|at| !is(columns[*at].name, |c| c.1)).collect();
         let names = list(inserted.iter().map(|at| quote_identifier(columns[*at].name)));
         let key: Vec<&str> = binding.primary_key().collect();
         // An identity column that is no key cannot be set in an update, and never changes.
-        let updated = inserted.iter().map(|at| columns[*at].name).filter(|name| !key.contains(name) && !is(name, |c| c.2));
+        let updated = inserted
+            .iter()
+            .map(|at| columns[*at].name)
+            .filter(|name| !key.contains(name) && !is(name, |c| c.2));
         let updated = list(updated.map(|name| format!("{0} = excluded.{0}", quote_identifier(name))));
         let then = if updated.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {updated}") };
-        let conflict = format!("ON CONFLICT ({}) DO {then}", list(key.iter().map(|name| quote_identifier(name))));
+        let conflict =
+            format!("ON CONFLICT ({}) DO {then}", list(key.iter().map(|name| quote_identifier(name))));
         Ok(FedTable { binding: binding.clone(), inserted, names, conflict })
     }
 }

@@ -79,7 +79,12 @@ pub(super) fn request(rng: &mut impl Rng, operation: &str) -> Json {
         amount: Amount { value: money(rng), currency: weighted(rng, &CURRENCIES) },
         purpose: pick(
             rng,
-            &["Renovation of the roof, heating", "Gebrauchtwagen für die Familie", "事業資金(運転資金)", "Études à l’étranger"],
+            &[
+                "Renovation of the roof, heating",
+                "Gebrauchtwagen für die Familie",
+                "事業資金(運転資金)",
+                "Études à l’étranger",
+            ],
         ),
         client: Client {
             application: pick(rng, &["loan-portal/4.12.1", "branch-desk/2.9.0"]),

@@ -1,4 +1,5 @@
-//! Rows from a seed. Pure: no clock, no I/O; the same seed and the same day give the same rows on every machine.
+//! Rows from a seed. Pure: no clock, no I/O; the same seed and the same day give the same rows on every
+//! machine.
 
 mod documents;
 mod log;
@@ -31,7 +32,8 @@ pub const LOANS: i64 = 2_500;
 
 /// Days of history before the base day.
 pub const HISTORY_DAYS: i64 = 30;
-/// Rows generated from one stream of random numbers: about 600 KB, so a few chunks in flight are a few megabytes.
+/// Rows generated from one stream of random numbers: about 600 KB, so a few chunks in flight are a few
+/// megabytes.
 pub const CHUNK_ROWS: u64 = 1_000;
 
 /// Who borrowed; the loan is that of the application with the same number (standing.sql).
@@ -74,7 +76,12 @@ impl History {
     }
 
     /// A generator, an id and a time for each row of a chunk.
-    fn chunk(&self, chunk: u64, rows: u64, table: &str) -> impl Iterator<Item = (StdRng, i64, DateTime<Utc>)> {
+    fn chunk(
+        &self,
+        chunk: u64,
+        rows: u64,
+        table: &str,
+    ) -> impl Iterator<Item = (StdRng, i64, DateTime<Utc>)> {
         let history = *self;
         let mut rng = stream(self.seed, table, chunk);
         let ids = chunk * CHUNK_ROWS..rows.min((chunk + 1) * CHUNK_ROWS);

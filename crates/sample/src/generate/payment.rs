@@ -11,7 +11,8 @@ use super::{LOANS, customer_of_loan, documents};
 
 const STATUSES: [(u32, &str); 6] =
     [(78, "Completed"), (8, "Pending"), (4, "Processing"), (5, "Failed"), (4, "Refunded"), (1, "Cancelled")];
-const METHODS: [(u32, &str); 5] = [(45, "SepaDirectDebit"), (25, "Card"), (15, "BankTransfer"), (10, "AchDebit"), (5, "Cash")];
+const METHODS: [(u32, &str); 5] =
+    [(45, "SepaDirectDebit"), (25, "Card"), (15, "BankTransfer"), (10, "AchDebit"), (5, "Cash")];
 
 /// A payment that was last touched at `at`.
 pub fn payment(rng: &mut impl Rng, payment_id: i64, at: DateTime<Utc>) -> Payment {
@@ -41,7 +42,11 @@ pub fn payment(rng: &mut impl Rng, payment_id: i64, at: DateTime<Utc>) -> Paymen
 
 /// Mostly instalments, now and then a whole loan; yen have no hundredths.
 fn amount(rng: &mut impl Rng, currency: &str) -> Scaled<2> {
-    let units = if rng.random_ratio(1, 200) { rng.random_range(50_000..2_500_000) } else { rng.random_range(10..3_000) };
+    let units = if rng.random_ratio(1, 200) {
+        rng.random_range(50_000..2_500_000)
+    } else {
+        rng.random_range(10..3_000)
+    };
     let hundredths = if currency == "JPY" || chance(rng, 30) { 0 } else { rng.random_range(0..100) };
     Scaled::new(Decimal::new(units * 100 + hundredths, 2)).expect("nine digits fit")
 }
@@ -50,7 +55,9 @@ fn transaction_reference(rng: &mut impl Rng) -> Option<String> {
     match rng.random_range(0..100) {
         0..10 => None,
         10 => Some(String::new()),
-        11..15 => Some(pick(rng, &["Rate März – Müller", "支払い 3月", "قسط مارس", "thanks 🙏", "a\tb\\c"]).to_owned()),
+        11..15 => Some(
+            pick(rng, &["Rate März – Müller", "支払い 3月", "قسط مارس", "thanks 🙏", "a\tb\\c"]).to_owned(),
+        ),
         _ => Some(format!("TX-{}", documents::hex(rng, 20))),
     }
 }

@@ -31,7 +31,8 @@ pub(super) const NAMES: [&str; 12] = [
 ];
 
 /// Currencies and how often each is used.
-pub(super) const CURRENCIES: [(u32, &str); 6] = [(50, "EUR"), (25, "USD"), (12, "GBP"), (6, "JPY"), (4, "CHF"), (3, "PLN")];
+pub(super) const CURRENCIES: [(u32, &str); 6] =
+    [(50, "EUR"), (25, "USD"), (12, "GBP"), (6, "JPY"), (4, "CHF"), (3, "PLN")];
 
 /// Error messages, as other people's systems write them.
 pub(super) const FAILURES: [(&str, &str); 8] = [

@@ -1,4 +1,5 @@
-//! Chunks of a history on their way into a table: generated on blocking threads, sent by any number of connections.
+//! Chunks of a history on their way into a table: generated on blocking threads, sent by any number of
+//! connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,8 @@ use tokio::sync::mpsc;
 use super::line;
 use crate::generate::{CHUNK_ROWS, History};
 
-/// Chunks that wait for a connection: enough that neither side idles, few enough that memory stays at megabytes.
+/// Chunks that wait for a connection: enough that neither side idles, few enough that memory stays at
+/// megabytes.
 const WAITING_MAX: usize = 3;
 /// Room for the lines of a chunk at the start; it grows where it must.
 const CHUNK_BYTES: usize = 1_000 * CHUNK_ROWS as usize;
@@ -49,7 +51,7 @@ fn lines<R>(rows: impl Iterator<Item = R>, out: &mut Vec<u8>, append: fn(&mut Ve
     count
 }
 
-/// The chunks of one table that nobody has taken yet, shared by the connections.
+/// The chunks of one table that are not taken yet, shared by the connections.
 pub(super) struct Feed {
     history: History,
     shape: &'static Shape,
@@ -67,7 +69,11 @@ impl Feed {
     }
 
     /// Copies chunks over `connection` until none is left.
-    pub(super) async fn copy(&self, connection: &mut PgConnection, progress: &(impl Fn(u64) + Sync)) -> Result<()> {
+    pub(super) async fn copy(
+        &self,
+        connection: &mut PgConnection,
+        progress: &(impl Fn(u64) + Sync),
+    ) -> Result<()> {
         let doing = format!("loading {}", self.shape.name);
         let columns: Vec<&str> = self.shape.columns.iter().map(|column| column.name).collect();
         let statement = format!("COPY {} ({}) FROM STDIN", self.shape.name, columns.join(", "));
@@ -87,7 +93,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Generates chunks until none is left, or until nobody receives them.
+    /// Generates chunks until none is left, or until no connection receives them.
     fn generator(&self, sender: mpsc::Sender<Chunk>) -> tokio::task::JoinHandle<()> {
         let (history, shape, next) = (self.history, self.shape, Arc::clone(&self.next));
         tokio::task::spawn_blocking(move || {

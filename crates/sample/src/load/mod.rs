@@ -47,10 +47,10 @@ impl Loaded {
 
 /// Creates the tables where they are missing and, if the two that move are empty, loads `history` into them.
 ///
-/// Rows arrive over `connections` connections that belong to nobody else (a pool would be kept from its other users), each
-/// with a few chunks in memory. Nothing is visible until
-/// all of them have everything; then indexes are built, identities set above the loaded ids, and statistics gathered.
-/// `progress` hears how many rows have gone since it last heard.
+/// Rows arrive over `connections` connections that are used for nothing else (a pool would be kept from its
+/// other users), each with a few chunks in memory. Nothing is visible until all of them have everything; then
+/// indexes are built, identities set above the loaded ids, and statistics gathered. `progress` hears how many
+/// rows have gone since it last heard.
 ///
 /// # Errors
 /// PostgreSQL's. Dropped or failed before its last step, it leaves the tables empty, and may be called again.
@@ -93,7 +93,10 @@ pub async fn load(
 /// PostgreSQL's.
 pub async fn create_tables(connection: &mut PgConnection) -> Result<()> {
     // "Already exists, skipping" is what we want, not what an operator should read.
-    sqlx::raw_sql("SET client_min_messages = warning").execute(&mut *connection).await.doing("silencing notices")?;
+    sqlx::raw_sql("SET client_min_messages = warning")
+        .execute(&mut *connection)
+        .await
+        .doing("silencing notices")?;
     sqlx::raw_sql(SCHEMA_SQL).execute(&mut *connection).await.doing("creating the sample's tables")?;
     standing::insert(connection).await?;
     standing::set_identities(connection).await

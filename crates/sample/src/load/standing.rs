@@ -27,13 +27,18 @@ pub(super) async fn insert(connection: &mut PgConnection) -> Result<()> {
         ("{applications}", APPLICATIONS),
         ("{loans}", LOANS),
     ];
-    let sql = counts.iter().fold(STANDING_SQL.to_owned(), |sql, (name, count)| sql.replace(name, &count.to_string()));
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.doing("inserting the tables that stay behind")?;
+    let sql = counts
+        .iter()
+        .fold(STANDING_SQL.to_owned(), |sql, (name, count)| sql.replace(name, &count.to_string()));
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(connection)
+        .await
+        .doing("inserting the tables that stay behind")?;
     Ok(())
 }
 
-/// Sets each identity that lags behind the ids in its table above them. One that does not is not touched: others may be
-/// drawing from it.
+/// Sets each identity that lags behind the ids in its table above them. One that does not is not touched:
+/// others may be drawing from it.
 pub(super) async fn set_identities(connection: &mut PgConnection) -> Result<()> {
     for (table, column) in IDENTITIES {
         let sql = format!(
@@ -42,7 +47,10 @@ pub(super) async fn set_identities(connection: &mut PgConnection) -> Result<()> 
                   (SELECT max({column}) AS last FROM {table}) AS ids \
              WHERE ids.last > coalesce(pg_sequence_last_value(sequence.name), 0)"
         );
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await.doing("setting identities above the loaded ids")?;
+        sqlx::query(AssertSqlSafe(sql))
+            .execute(&mut *connection)
+            .await
+            .doing("setting identities above the loaded ids")?;
     }
     Ok(())
 }

@@ -34,7 +34,8 @@ pub fn reinsert_log(gone: &IntegrationLog, to: &IntegrationLog) -> IntegrationLo
     }
 }
 
-/// [`TouchPayment`](super::Operation::TouchPayment). Whatever happens to a payment happens after it was created.
+/// [`TouchPayment`](super::Operation::TouchPayment). Whatever happens to a payment happens after it was
+/// created.
 pub fn touch_payment(payment: &mut Payment, to: &Payment) {
     let created_date = payment.created_date;
     payment.payment_amount = to.payment_amount;
@@ -53,5 +54,10 @@ pub fn move_payment(payment: &mut Payment, customer_id: Option<i64>, payment_dat
 
 /// [`ReinsertPayment`](super::Operation::ReinsertPayment): what is inserted after `gone` was deleted.
 pub fn reinsert_payment(gone: &Payment, to: &Payment) -> Payment {
-    Payment { payment_id: gone.payment_id, customer_id: gone.customer_id, payment_date: gone.payment_date, ..to.clone() }
+    Payment {
+        payment_id: gone.payment_id,
+        customer_id: gone.customer_id,
+        payment_date: gone.payment_date,
+        ..to.clone()
+    }
 }

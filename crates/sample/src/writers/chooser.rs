@@ -11,8 +11,8 @@ use super::operation::{Kind, Operation};
 use crate::generate::words::{chance, weighted};
 use crate::generate::{self, CUSTOMERS, HISTORY_DAYS, SERVICES};
 
-/// How often each kind is drawn. Inserts outweigh deletes, so the tables grow; everything hard happens every second at 50
-/// operations a second.
+/// How often each kind is drawn. Inserts outweigh deletes, so the tables grow; everything hard happens every
+/// second at 50 operations a second.
 const MIX: [(u32, Kind); 16] = [
     (22, Kind::InsertLog),
     (3, Kind::InsertLogs),
@@ -83,7 +83,9 @@ impl Chooser {
     pub fn of_kind(&mut self, kind: Kind, now: DateTime<Utc>) -> Option<Operation> {
         Some(match kind {
             Kind::InsertLog => Operation::InsertLog(self.new_log(now)),
-            Kind::InsertLogs => Operation::InsertLogs((0..self.several()).map(|_| self.new_log(now)).collect()),
+            Kind::InsertLogs => {
+                Operation::InsertLogs((0..self.several()).map(|_| self.new_log(now)).collect())
+            }
             Kind::TouchLog => Operation::TouchLog { log_id: self.a_log()?, to: self.values_of_log(now) },
             Kind::TouchLogs => Operation::TouchLogs { log_ids: self.logs()?, to: self.values_of_log(now) },
             Kind::MoveLog => {
@@ -93,12 +95,18 @@ impl Chooser {
                 Operation::MoveLog { log_id, service_name, log_timestamp }
             }
             Kind::DeleteLog => Operation::DeleteLog { log_id: self.a_log()? },
-            Kind::ReinsertLog => {
-                Operation::ReinsertLog { log_id: self.a_log()?, to: self.values_of_log(now), together: self.rng.random() }
-            }
+            Kind::ReinsertLog => Operation::ReinsertLog {
+                log_id: self.a_log()?,
+                to: self.values_of_log(now),
+                together: self.rng.random(),
+            },
             Kind::InsertPayment => Operation::InsertPayment(self.new_payment(now)),
-            Kind::InsertPayments => Operation::InsertPayments((0..self.several()).map(|_| self.new_payment(now)).collect()),
-            Kind::TouchPayment => Operation::TouchPayment { payment_id: self.a_payment()?, to: self.values_of_payment(now) },
+            Kind::InsertPayments => {
+                Operation::InsertPayments((0..self.several()).map(|_| self.new_payment(now)).collect())
+            }
+            Kind::TouchPayment => {
+                Operation::TouchPayment { payment_id: self.a_payment()?, to: self.values_of_payment(now) }
+            }
             Kind::MovePayment => {
                 let (payment_id, which) = (self.a_payment()?, self.rng.random_range(0..3));
                 let customer_id = (which != 1).then(|| self.rng.random_range(1..=CUSTOMERS));
@@ -111,19 +119,25 @@ impl Chooser {
                 to: self.values_of_payment(now),
                 together: self.rng.random(),
             },
-            Kind::PayAndLog => Operation::PayAndLog { payment: self.new_payment(now), log: self.new_log(now) },
-            Kind::SettleAndLog => {
-                Operation::SettleAndLog { payment_id: self.a_payment()?, to: self.values_of_payment(now), log: self.new_log(now) }
+            Kind::PayAndLog => {
+                Operation::PayAndLog { payment: self.new_payment(now), log: self.new_log(now) }
             }
+            Kind::SettleAndLog => Operation::SettleAndLog {
+                payment_id: self.a_payment()?,
+                to: self.values_of_payment(now),
+                log: self.new_log(now),
+            },
             Kind::RollBack => Operation::RollBack { payment: self.new_payment(now), log: self.new_log(now) },
         })
     }
 
     fn insert_instead_of(&mut self, kind: Kind, now: DateTime<Utc>) -> Operation {
         match kind {
-            Kind::TouchPayment | Kind::MovePayment | Kind::DeletePayment | Kind::ReinsertPayment | Kind::SettleAndLog => {
-                Operation::InsertPayment(self.new_payment(now))
-            }
+            Kind::TouchPayment
+            | Kind::MovePayment
+            | Kind::DeletePayment
+            | Kind::ReinsertPayment
+            | Kind::SettleAndLog => Operation::InsertPayment(self.new_payment(now)),
             _ => Operation::InsertLog(self.new_log(now)),
         }
     }
@@ -136,7 +150,8 @@ impl Chooser {
         self.known.payments.pick(&mut self.rng)
     }
 
-    /// Several logs, each once and in order: two writers that lock the same rows in two orders would only deadlock.
+    /// Several logs, each once and in order: two writers that lock the same rows in two orders would only
+    /// deadlock.
     fn logs(&mut self) -> Option<Vec<i64>> {
         let mut log_ids: Vec<i64> = (0..self.several()).map_while(|_| self.a_log()).collect();
         log_ids.sort_unstable();

@@ -17,10 +17,11 @@ pub enum Outcome {
     Missed,
     /// The connection was lost before the answer: it may have been done.
     Unknown,
-    /// It failed again and again for reasons that pass, and was given up. Nothing was done, except perhaps the delete of a
-    /// re-insertion in two steps.
+    /// It failed again and again for reasons that pass, and was given up. Nothing was done, except perhaps
+    /// the delete of a re-insertion in two steps.
     GivenUp,
-    /// It was refused for a reason that does not pass, which is said. Nothing was done, with the same exception.
+    /// It was refused for a reason that does not pass, which is said. Nothing was done, with the same
+    /// exception.
     Refused(String),
 }
 

@@ -2,7 +2,8 @@
 
 use rand::{Rng, RngExt};
 
-/// Ids remembered per table. Enough that two writers seldom meet by chance and few enough that they meet at times.
+/// Ids remembered per table. Enough that two writers seldom meet by chance and few enough that they meet at
+/// times.
 const KNOWN_MAX: usize = 20_000;
 
 /// Ids of one table that exist as far as is known; others may delete them meanwhile.

@@ -1,12 +1,13 @@
 //! Writes that go on while rows are moved.
 //!
-//! Words: an [`Operation`] is one thing a writer does, data included; its [`Kind`] is its label. The [`Chooser`] decides the
-//! next operation from a seed and from the ids it knows, and does nothing; an *executor* carries it out and says in an
-//! [`Effect`] which ids came and went, from which the chooser learns. [`write_until`] is the executor that knows nothing of
-//! Lockstep: plain SQL over its own connection, as any script or service would. [`Counts`] is what came of it all.
+//! Words: an [`Operation`] is one thing a writer does, data included; its [`Kind`] is its label. The
+//! [`Chooser`] decides the next operation from a seed and from the ids it knows, and does nothing; an *executor*
+//! carries it out and says in an [`Effect`] which ids came and went, from which the chooser learns.
+//! [`write_until`] is the executor that knows nothing of Lockstep: plain SQL over its own connection, as any
+//! script or service would. [`Counts`] is what came of it all.
 //!
-//! Another executor needs: a [`Chooser`] with [`NewIds::From`], [`touch_log`] and its siblings for its updates, [`Pace`] and
-//! [`Counts`].
+//! Another executor needs: a [`Chooser`] with [`NewIds::From`], [`touch_log`] and its siblings for its
+//! updates, [`Pace`] and [`Counts`].
 
 mod change;
 mod chooser;

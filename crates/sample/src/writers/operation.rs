@@ -6,8 +6,8 @@ use lockstep_payments::Payment;
 
 /// One thing a writer does, with everything it needs to do it.
 ///
-/// `to` is a row that new values are taken from; which ones, [`touch_log`](super::touch_log) and its siblings say.
-/// Ids in it count only where the operation inserts, and only if they were not left to the sequence.
+/// `to` is a row that new values are taken from; which ones, [`touch_log`](super::touch_log) and its siblings
+/// say. Ids in it count only where the operation inserts, and only if they were not left to the sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     /// Inserts a log.
@@ -48,7 +48,7 @@ pub enum Operation {
         log_id: i64,
         /// The other one, except for its key.
         to: IntegrationLog,
-        /// In one transaction, so that nobody sees it gone.
+        /// In one transaction, so that no reader sees it gone.
         together: bool,
     },
     /// Inserts a payment.
@@ -82,7 +82,7 @@ pub enum Operation {
         payment_id: i64,
         /// The other one, except for its key.
         to: Payment,
-        /// In one transaction, so that nobody sees it gone.
+        /// In one transaction, so that no reader sees it gone.
         together: bool,
     },
     /// Inserts a payment and the log of its making in one transaction.

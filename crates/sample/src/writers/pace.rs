@@ -1,9 +1,10 @@
-//! So many operations a second, and no more.
+//! A fixed number of operations a second, and no more.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// Between two looks at the clock at high rates; at rates below 100 a second the pause between two operations is longer.
+/// Between two looks at the clock at high rates; at rates below 100 a second the pause between two operations
+/// is longer.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A rate limiter that is told the time.
@@ -24,8 +25,9 @@ impl Pace {
         LOOK.max(Duration::from_secs_f64(1.0 / self.per_second))
     }
 
-    /// How many operations are due, `elapsed` after the last time it was asked. What was missed while the source was away is
-    /// made up for half a second at most: a writer that comes back does not fall over its source.
+    /// How many operations are due, `elapsed` after the last time it was asked. What was missed while the
+    /// source was away is made up for half a second at most: a writer that comes back does not fall over its
+    /// source.
     pub fn due(&mut self, elapsed: Duration) -> u32 {
         let earned_max = (self.per_second / 2.0).max(1.0);
         self.earned = (self.earned + self.per_second * elapsed.as_secs_f64()).min(earned_max);

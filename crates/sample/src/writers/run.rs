@@ -18,7 +18,8 @@ use super::operation::Operation;
 use super::pace::Pace;
 use super::raw;
 
-/// Attempts at one operation: with the pauses in between about three seconds, longer than a phase change holds anyone up.
+/// Attempts at one operation: with the pauses in between about three seconds, longer than a phase change
+/// holds anyone up.
 const ATTEMPTS_MAX: u32 = 7;
 /// The first pause before another attempt; each further one is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -41,10 +42,21 @@ pub struct WriterOptions {
 
 /// Writes until `stop` is cancelled; then ends the operation under way and says what came of all of them.
 ///
-/// It survives whatever passes: lock time-outs, deadlocks, restarts. An operation whose connection was lost is not repeated,
-/// because it may have been done.
-pub async fn write_until(source: PgConnectOptions, options: WriterOptions, stop: CancellationToken) -> Counts {
-    let mut writer = Writer { source, stop, connection: None, was_connected: false, frozen: false, counts: Counts::default() };
+/// It survives whatever passes: lock time-outs, deadlocks, restarts. An operation whose connection was lost
+/// is not repeated, because it may have been done.
+pub async fn write_until(
+    source: PgConnectOptions,
+    options: WriterOptions,
+    stop: CancellationToken,
+) -> Counts {
+    let mut writer = Writer {
+        source,
+        stop,
+        connection: None,
+        was_connected: false,
+        frozen: false,
+        counts: Counts::default(),
+    };
     let Some(mut chooser) = writer.chooser(options.seed).await else { return writer.counts };
     let mut pace = Pace::new(options.per_second);
     let mut ticks = tokio::time::interval(pace.period());
@@ -67,7 +79,7 @@ pub async fn write_until(source: PgConnectOptions, options: WriterOptions, stop:
                 chooser.learn(&effect);
             }
             if writer.frozen {
-                // Whoever writes with SQL has to stop in DynamoOnly, or to go through a store.
+                // A writer that uses SQL has to stop in DynamoOnly, or to go through a store.
                 writer.stop.cancel();
             }
         }
@@ -102,7 +114,8 @@ enum Failure {
 }
 
 impl Writer {
-    /// A chooser that knows some of the rows there are; nothing if the writer was stopped before it could ask for them.
+    /// A chooser that knows some of the rows there are; nothing if the writer was stopped before it could ask
+    /// for them.
     async fn chooser(&mut self, seed: u64) -> Option<Chooser> {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(1));
         let mut draw = |first, last| (0..DRAWN).map(|_| rng.random_range(first..=last)).collect();
@@ -157,7 +170,8 @@ impl Writer {
         let from_server = matches!(error, sqlx::Error::Database(_));
         let error = Error::of_sqlx(operation.kind().label(), error);
         // Classes 57 and 08 end the session as often as not; a new connection is cheap.
-        let session_ended = error.sqlstate().is_none_or(|code| code.starts_with("57P") || code.starts_with("08"));
+        let session_ended =
+            error.sqlstate().is_none_or(|code| code.starts_with("57P") || code.starts_with("08"));
         if session_ended {
             self.connection = None;
         }
@@ -185,8 +199,11 @@ impl Writer {
     }
 
     async fn open(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut connection = PgConnection::connect_with(&self.source.clone().application_name("sample writer")).await?;
-        sqlx::raw_sql("SET lock_timeout = '2s'; SET statement_timeout = '30s'").execute(&mut connection).await?;
+        let mut connection =
+            PgConnection::connect_with(&self.source.clone().application_name("sample writer")).await?;
+        sqlx::raw_sql("SET lock_timeout = '2s'; SET statement_timeout = '30s'")
+            .execute(&mut connection)
+            .await?;
         Ok(connection)
     }
 

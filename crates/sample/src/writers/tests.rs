@@ -1,4 +1,5 @@
-//! Claims about choosers, paces and counts. What the raw executor does to a real source is in `sample/tests.rs`.
+//! Claims about choosers, paces and counts. What the raw executor does to a real source is in
+//! `sample/tests.rs`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -60,14 +61,17 @@ fn who_knows_no_row_inserts_one() {
 
 #[test]
 fn ids_given_by_the_caller_are_used_once_each() {
-    let mut chooser = Chooser::new(5, NewIds::From { log_id: 1 << 40, payment_id: 1 << 41 }, Known::default());
+    let mut chooser =
+        Chooser::new(5, NewIds::From { log_id: 1 << 40, payment_id: 1 << 41 }, Known::default());
     let (mut log_ids, mut payment_ids) = (Vec::new(), Vec::new());
     for _ in 0..300 {
         match chooser.choose(now()) {
             Operation::InsertLog(log) => log_ids.push(log.log_id),
             Operation::InsertLogs(logs) => log_ids.extend(logs.iter().map(|log| log.log_id)),
             Operation::InsertPayment(payment) => payment_ids.push(payment.payment_id),
-            Operation::InsertPayments(payments) => payment_ids.extend(payments.iter().map(|payment| payment.payment_id)),
+            Operation::InsertPayments(payments) => {
+                payment_ids.extend(payments.iter().map(|payment| payment.payment_id))
+            }
             Operation::PayAndLog { payment, log } | Operation::RollBack { payment, log } => {
                 log_ids.push(log.log_id);
                 payment_ids.push(payment.payment_id);
@@ -81,11 +85,15 @@ fn ids_given_by_the_caller_are_used_once_each() {
 
 #[test]
 fn what_is_gone_is_not_chosen_again() {
-    let mut chooser = Chooser::new(6, NewIds::BySequence, Known { logs: Ids::new([1, 2]), payments: Ids::default() });
+    let mut chooser =
+        Chooser::new(6, NewIds::BySequence, Known { logs: Ids::new([1, 2]), payments: Ids::default() });
     chooser.learn(&Effect { rows: 1, logs_gone: vec![1], payments_born: vec![9], ..Effect::default() });
     for _ in 0..50 {
         assert_eq!(chooser.of_kind(Kind::DeleteLog, now()), Some(Operation::DeleteLog { log_id: 2 }));
-        assert_eq!(chooser.of_kind(Kind::DeletePayment, now()), Some(Operation::DeletePayment { payment_id: 9 }));
+        assert_eq!(
+            chooser.of_kind(Kind::DeletePayment, now()),
+            Some(Operation::DeletePayment { payment_id: 9 })
+        );
     }
     chooser.learn(&Effect { logs_gone: vec![2], ..Effect::default() });
     assert_eq!(chooser.of_kind(Kind::DeleteLog, now()), None);
@@ -103,7 +111,8 @@ fn changed_rows_keep_the_rules() {
         assert!(IntegrationLogs::default().rules().iter().all(|rule| (rule.holds)(&log)));
 
         let earlier = now() - chrono::TimeDelta::days(9);
-        let (mut payment, to) = (generate::payment(&mut rng, 1, now()), generate::payment(&mut rng, 0, earlier));
+        let (mut payment, to) =
+            (generate::payment(&mut rng, 1, now()), generate::payment(&mut rng, 0, earlier));
         touch_payment(&mut payment, &to);
         move_payment(&mut payment, Some(12), None);
         assert!(Payments::default().rules().iter().all(|rule| (rule.holds)(&payment)));

@@ -8,7 +8,9 @@ impl Ledger {
     pub(crate) fn digests(&self) -> Digests {
         let of = |side| {
             let page = self.page(side);
-            let add = |(rows, sum): (u64, u128), bucket: &super::Bucket| (rows + bucket.count, sum.wrapping_add(bucket.sum));
+            let add = |(rows, sum): (u64, u128), bucket: &super::Bucket| {
+                (rows + bucket.count, sum.wrapping_add(bucket.sum))
+            };
             page.buckets.iter().fold((0, 0), add)
         };
         let ((source_rows, source), (target_rows, target)) = (of(Side::Source), of(Side::Target));

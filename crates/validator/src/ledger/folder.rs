@@ -1,8 +1,9 @@
-//! The folder of a run that is to survive us: the spools of its table, and a manifest that says how much of them counts.
+//! The folder of a run that is to survive us: the spools of its table, and a manifest that says how much of
+//! them counts.
 //!
-//! The manifest is written beside the old one, synced, and put in its place; before that, the spools are synced as far as it
-//! speaks of them. So at every moment there is a whole one, and what it says is on the disk. Nothing here is a row: spools
-//! hold keys and hashes, and only their owner may read them.
+//! The manifest is written beside the old one, synced, and put in its place; before that, the spools are
+//! synced as far as it speaks of them. So at every moment there is a whole one, and what it says is on the
+//! disk. Nothing here is a row: spools hold keys and hashes, and only their owner may read them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -76,6 +77,11 @@ impl Folder {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
         make.create(path)?;
+        // In a folder that others can write, a link would have hashes and keys written wherever it leads.
+        if fs::symlink_metadata(path)?.is_symlink() {
+            let text = format!("{} is a link: remove it, or set validate.folder", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self { path: path.to_owned(), _lock: lock })),
@@ -100,7 +106,7 @@ impl Folder {
         File::open(&self.path)?.sync_all()
     }
 
-    /// Forgets the run. The lock stays: whoever waits for it must not get hold of a file that is gone.
+    /// Forgets the run. The lock stays: a run that waits for it must not get hold of a file that is gone.
     ///
     /// # Errors
     /// When a file cannot be removed.

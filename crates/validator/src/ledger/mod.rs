@@ -1,15 +1,18 @@
 //! The ledger of a table: what both passes saw, in memory that does not grow with the table.
 //!
-//! Every print is added to the *bucket* of its place, one sum and one count a side. The order of additions does not matter,
-//! so the two sides may be read in any order and by any number of workers. Two equal buckets hold equal rows. Of a bucket
-//! that differs, the entries are read again, from the *spools*: temporary files, one a side and partition of the places,
-//! which were written beside. So a run with k differences reads k buckets again and neither store a second time.
+//! Every print is added to the *bucket* of its place, one sum and one count a side. The order of additions
+//! does not matter, so the two sides may be read in any order and by any number of workers. Two equal buckets
+//! hold equal rows. Of a bucket that differs, the entries are read again, from the *spools*: temporary files,
+//! one a side and partition of the places, which were written beside. So a run with k differences reads k
+//! buckets again and neither store a second time.
 //!
-//! Two sets of rows whose bucket has the same count and the same sum are taken for the same set: the ledger sees no more of
-//! them than that. It holds only because states are hashes of the whole item, its key included, under a seed that nobody
-//! knows before the run: rows that swap their values get other states, and nobody can choose rows whose sums meet.
+//! Two sets of rows whose bucket has the same count and the same sum are taken for the same set: the ledger
+//! sees no more of them than that. It holds only because states are hashes of the whole item, its key
+//! included, under a seed that is not known before the run: rows that swap their values get other states, and
+//! no writer can choose rows whose sums meet.
 //!
-//! A ledger that is *kept* has its spools in a [`Folder`], and goes on from there after its process was killed.
+//! A ledger that is *kept* has its spools in a [`Folder`], and goes on from there after its process was
+//! killed.
 
 mod digest;
 mod folder;
@@ -80,13 +83,14 @@ struct Page {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// Of its prints, so that those of one ledger are comparable and nobody can prepare two that collide.
+    /// Of its prints, so that those of one ledger are comparable and no writer can prepare two that collide.
     seed: u64,
     partitions: usize,
     source: Mutex<Page>,
     target: Mutex<Page>,
     kept: Option<(Folder, Manifest)>,
-    /// Whether what is kept was forgotten. Held by whoever writes to the folder: of two checkpoints at once one would put
+    /// Whether what is kept was forgotten. Held by the task that writes to the folder: of two checkpoints at
+    /// once one would put
     /// half of the other's manifest in place, and one after the end would bring a finished run back.
     is_over: Mutex<bool>,
 }
@@ -121,8 +125,9 @@ pub(crate) struct Difference {
 }
 
 impl Ledger {
-    /// An empty one for a table of about `rows` rows, whose passes have these pieces before them, and which may take about
-    /// `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or under one that nobody can know before.
+    /// An empty one for a table of about `rows` rows, whose passes have these pieces before them, and which
+    /// may take about `memory_bytes`. In a folder it is kept. Its prints are made under `seed`, or under one
+    /// that cannot be known before.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -137,7 +142,8 @@ impl Ledger {
         let partitions = usize::try_from(rows).unwrap_or(0) / partition_rows;
         let partitions = partitions.clamp(PARTITIONS_MIN, PARTITIONS_MAX).next_power_of_two();
         let in_memory_bytes = memory_bytes / 16 / (2 * partitions + 2);
-        let seed = seed.unwrap_or_else(|| std::collections::hash_map::RandomState::new().build_hasher().finish());
+        let seed =
+            seed.unwrap_or_else(|| std::collections::hash_map::RandomState::new().build_hasher().finish());
         let kept = match kept {
             None => None,
             Some((folder, identity, begun)) => {
@@ -163,7 +169,7 @@ impl Ledger {
     /// The one that a folder keeps, as of its last checkpoint. The sums are made again from what was spooled.
     ///
     /// # Errors
-    /// When it does not read back; then begin anew.
+    /// When it does not read back; then begin again.
     pub(crate) fn resume(folder: Folder, manifest: Manifest) -> io::Result<Self> {
         let (seed, partitions) = (manifest.seed, manifest.partitions);
         if !partitions.is_power_of_two() || partitions > PARTITIONS_MAX {
@@ -180,10 +186,18 @@ impl Ledger {
             Ok::<_, io::Error>(Mutex::new(Page { buckets, spools, pass: kept.pass.clone(), broken: false }))
         };
         let (source, target) = (page(Side::Source, &manifest.source)?, page(Side::Target, &manifest.target)?);
-        Ok(Self { seed, partitions, source, target, kept: Some((folder, manifest)), is_over: Mutex::new(false) })
+        Ok(Self {
+            seed,
+            partitions,
+            source,
+            target,
+            kept: Some((folder, manifest)),
+            is_over: Mutex::new(false),
+        })
     }
 
-    /// Makes what was entered so far durable, if it is kept. It waits for the disk, so not on an async thread.
+    /// Makes what was entered so far durable, if it is kept. It waits for the disk, so not on an async
+    /// thread.
     ///
     /// # Errors
     /// When a file cannot be written; what was durable stays so.
@@ -195,7 +209,8 @@ impl Ledger {
         }
         let mut files = Vec::new();
         let mut keep = |side| {
-            // Under the lock, so that cursors and lengths are of one moment; the disk is waited for without it.
+            // Under the lock, so that cursors and lengths are of one moment; the disk is waited for without
+            // it.
             let mut page = self.page(side);
             if page.broken {
                 return Err(io::Error::other("what was read could not be written down"));
@@ -246,8 +261,8 @@ impl Ledger {
         self.page(side).pass.clone()
     }
 
-    /// Writes down what a worker read, and how far it has come with that. It may have to wait for a disk, so not on an async
-    /// thread.
+    /// Writes down what a worker read, and how far it has come with that. It may have to wait for a disk, so
+    /// not on an async thread.
     ///
     /// # Errors
     /// When a file cannot be written. What was read may then be there in part, so the run ends.
@@ -260,7 +275,11 @@ impl Ledger {
             page.spools[bucket / BUCKETS_PER_PARTITION].push(entry)?;
         }
         for name in batch.aside {
-            page.spools[self.partitions].push(&Entry { print: Print { place: 0, state: 0 }, standing: Standing::Live, name })?;
+            page.spools[self.partitions].push(&Entry {
+                print: Print { place: 0, state: 0 },
+                standing: Standing::Live,
+                name,
+            })?;
         }
         page.pass.counted += batch.counted;
         let piece = &mut page.pass.pieces[batch.piece];
@@ -324,7 +343,8 @@ impl Ledger {
                 None => difference.rows.push(row.name),
             }
         })?;
-        let without_row = at_place.into_values().filter(|(item, has_row)| !has_row && item.standing != Standing::Tombstone);
+        let without_row =
+            at_place.into_values().filter(|(item, has_row)| !has_row && item.standing != Standing::Tombstone);
         difference.items = without_row.map(|(item, _)| item.name).collect();
         Ok(difference)
     }

@@ -1,6 +1,6 @@
-//! A sequence of entries that is appended to and read back: of a run that need not survive us in memory while it is short,
-//! then in a temporary file without a name, so that nothing is left behind however we end; of one that is kept, in a file
-//! of its folder.
+//! A sequence of entries that is appended to and read back: of a run that need not survive us in memory while
+//! it is short, then in a temporary file without a name, so that nothing is left behind however we end; of
+//! one that is kept, in a file of its folder.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -30,7 +30,7 @@ enum Place {
 }
 
 impl Spool {
-    /// An empty one that may hold so many bytes in memory.
+    /// An empty one that may hold the given number of bytes in memory.
     pub(super) fn temporary(in_memory_bytes: usize) -> Self {
         Self::of(Place::Temporary(SpooledTempFile::new(in_memory_bytes)), 0)
     }
@@ -66,7 +66,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Hands everything to the system. Returns how long it is, and the file if it is one that is kept, to be synced.
+    /// Hands everything to the system. Returns how long it is, and the file if it is one that is kept, to be
+    /// synced.
     pub(super) fn flush(&mut self) -> io::Result<(u64, Option<File>)> {
         self.file.flush()?;
         let file = match self.file.get_ref() {
@@ -106,7 +107,9 @@ fn garbled() -> io::Error {
 }
 
 fn standing_of(byte: u8) -> Option<Standing> {
-    [Standing::Live, Standing::Expired, Standing::Tombstone].into_iter().find(|standing| *standing as u8 == byte)
+    [Standing::Live, Standing::Expired, Standing::Tombstone]
+        .into_iter()
+        .find(|standing| *standing as u8 == byte)
 }
 
 fn number(file: &mut impl Read) -> io::Result<u128> {

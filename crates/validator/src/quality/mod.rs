@@ -1,10 +1,11 @@
 //! The quality of the data itself, beside whether both sides agree on it (R25).
 //!
-//! Business rules, sums and daily counts come from the passes, which judge each row while they have it at hand; references
-//! are looked up in the source, where the tables referred to stay. What a table must hold is declared by its crate.
+//! Business rules, sums and daily counts come from the passes, which judge each row while they have it at
+//! hand; references are looked up in the source, where the tables referred to stay. What a table must hold is
+//! declared by its crate.
 //!
-//! Quality is no verdict: a rule that a row breaks in both stores is as it was before the migration. Sums that differ at rest
-//! are one, for the money of both sides must be the same.
+//! Quality is no verdict: a rule that a row breaks in both stores is as it was before the migration. Sums
+//! that differ at rest are one, for the money of both sides must be the same.
 
 mod rating;
 mod sums;
@@ -94,7 +95,7 @@ pub(crate) struct Judge {
     as_of_s: i64,
     source: Mutex<Judgement>,
     target: Mutex<Judgement>,
-    /// Rows and items that an earlier part of this run read: nobody has them at hand to judge.
+    /// Rows and items that an earlier part of this run read: they are not at hand to judge.
     resumed: OnceLock<(u64, u64)>,
 }
 
@@ -120,7 +121,11 @@ impl Judge {
         judgement: &mut Judgement,
     ) -> Result<EncodedRow, Unholdable> {
         let fields = &mut Fields::of_copy(tuple);
-        if self.is_on { binding.table.encode_judged(fields, judgement) } else { binding.table.encode_keyed(fields) }
+        if self.is_on {
+            binding.table.encode_judged(fields, judgement)
+        } else {
+            binding.table.encode_keyed(fields)
+        }
     }
 
     /// Judges a live item.
@@ -151,26 +156,38 @@ impl Judge {
     }
 
     /// Looks up every reference of the table. A failure is part of the answer.
-    pub(crate) async fn references(&self, reader: &Reader, binding: &TableBinding, options: &ValidateOptions) -> References {
+    pub(crate) async fn references(
+        &self,
+        reader: &Reader,
+        binding: &TableBinding,
+        options: &ValidateOptions,
+    ) -> References {
         let mut references = References::default();
         if !self.is_on {
             return references;
         }
         for reference in binding.table.references() {
-            let asked = reader.ask(|| reader.source.dangling(binding, reference, &options.window, KEYS_MAX)).await;
+            let asked =
+                reader.ask(|| reader.source.dangling(binding, reference, &options.window, KEYS_MAX)).await;
             let to = format!("{}.{}", reference.to_table, reference.to_column);
-            let mut check = ReferenceCheck { column: reference.column.to_owned(), to, ..ReferenceCheck::default() };
+            let mut check =
+                ReferenceCheck { column: reference.column.to_owned(), to, ..ReferenceCheck::default() };
             match asked {
                 Ok(Some(found)) => (check.dangling, check.keys) = (Some(found.rows), found.keys),
-                Ok(None) => references.unchecked.push(format!("references to {}: there is no such column here", check.to)),
-                Err(error) => references.failures.push(format!("references to {} were not checked: {error}", check.to)),
+                Ok(None) => references
+                    .unchecked
+                    .push(format!("references to {}: there is no such column here", check.to)),
+                Err(error) => {
+                    references.failures.push(format!("references to {} were not checked: {error}", check.to))
+                }
             }
             references.checks.push(check);
         }
         references
     }
 
-    /// What it all comes to; `None` where it was not asked for. `complete` says that the table was compared to its end.
+    /// What it all comes to; `None` where it was not asked for. `complete` says that the table was compared
+    /// to its end.
     pub(crate) fn close(
         &self,
         binding: &TableBinding,
@@ -181,7 +198,8 @@ impl Judge {
         if !self.is_on {
             return None;
         }
-        let (source, target) = (std::mem::take(&mut *self.of(Side::Source)), std::mem::take(&mut *self.of(Side::Target)));
+        let (source, target) =
+            (std::mem::take(&mut *self.of(Side::Source)), std::mem::take(&mut *self.of(Side::Target)));
         let rules = binding.table.rule_names();
         let mut quality = Quality {
             source: side(&source, &rules),
@@ -194,7 +212,9 @@ impl Judge {
         let (rows, items) = self.resumed.get().copied().unwrap_or_default();
         let all = rows == 0 && items == 0;
         if !all {
-            quality.unchecked.push(format!("{rows} rows and {items} items: an earlier part of this run read them"));
+            quality
+                .unchecked
+                .push(format!("{rows} rows and {items} items: an earlier part of this run read them"));
         }
         quality.at_rest = options.quiescent && complete && all;
         quality.sums = sums::compare(&binding.table.aggregates(), &source, &target, options);

@@ -23,8 +23,12 @@ pub enum QualityRating {
 }
 
 /// Rows without a problem that a rating asks for, in ten thousandths.
-const THRESHOLDS: [(QualityRating, u128); 4] =
-    [(QualityRating::Excellent, 9_999), (QualityRating::Good, 9_990), (QualityRating::Fair, 9_900), (QualityRating::Poor, 9_500)];
+const THRESHOLDS: [(QualityRating, u128); 4] = [
+    (QualityRating::Excellent, 9_999),
+    (QualityRating::Good, 9_990),
+    (QualityRating::Fair, 9_900),
+    (QualityRating::Poor, 9_500),
+];
 
 impl fmt::Display for QualityRating {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,9 +44,9 @@ impl fmt::Display for QualityRating {
 
 /// Rates a table, and says what keeps it from being better.
 ///
-/// A row has a problem when it breaks a rule or does not decode, on the side where more rows do; rows that refer to nothing
-/// come on top. Sums that differ at rest make it [`QualityRating::Critical`]; something that was not checked keeps it from
-/// being [`QualityRating::Excellent`].
+/// A row has a problem when it breaks a rule or does not decode, on the side where more rows do; rows that
+/// refer to nothing come on top. Sums that differ at rest make it [`QualityRating::Critical`]; something that
+/// was not checked keeps it from being [`QualityRating::Excellent`].
 pub fn rate(quality: &Quality) -> (Option<QualityRating>, Vec<String>) {
     let sides = [("source", &quality.source), ("target", &quality.target)];
     let rows = sides.iter().map(|(_, side)| side.rows + side.unreadable).max().unwrap_or(0);
@@ -64,7 +68,10 @@ pub fn rate(quality: &Quality) -> (Option<QualityRating>, Vec<String>) {
         let dangling = reference.dangling.unwrap_or(0);
         problems += dangling;
         if dangling > 0 {
-            because.push(format!("{dangling} rows refer by `{}` to no row of {}", reference.column, reference.to));
+            because.push(format!(
+                "{dangling} rows refer by `{}` to no row of {}",
+                reference.column, reference.to
+            ));
         }
     }
     let clean = u128::from(rows.saturating_sub(problems));

@@ -1,8 +1,8 @@
 //! Sums and daily counts of both sides, held against each other. Pure.
 //!
-//! A sum of few rows gives away their values, and so does the difference of two sums. So in a report that is masked a sum is
-//! shown only where both sides agree and it is of many rows; elsewhere the report says how many rows, and that they differ.
-//! A group of few rows is not named either.
+//! A sum of few rows gives away their values, and so does the difference of two sums. So in a report that is
+//! masked a sum is shown only where both sides agree and it is of many rows; elsewhere the report says how
+//! many rows, and that they differ. A group of few rows is not named either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,7 +107,13 @@ pub(super) fn compare(
     aggregates.iter().map(|(name, by)| one(name, by, source, target, options)).collect()
 }
 
-fn one(name: &'static str, by: &[&str], source: &Judgement, target: &Judgement, options: &ValidateOptions) -> SumCheck {
+fn one(
+    name: &'static str,
+    by: &[&str],
+    source: &Judgement,
+    target: &Judgement,
+    options: &ValidateOptions,
+) -> SumCheck {
     let total = |side: &Judgement| side.totals.get(name).copied().unwrap_or_default();
     let (of_source, of_target) = (total(source), total(target));
     let totals_agree = same(of_source, of_target);
@@ -115,7 +121,9 @@ fn one(name: &'static str, by: &[&str], source: &Judgement, target: &Judgement, 
         side.groups.keys().filter(|(of, _)| *of == name).map(|(_, group)| group.clone()).collect()
     };
     let groups: BTreeSet<String> = of_name(source).union(&of_name(target)).cloned().collect();
-    let of_group = |side: &Judgement, group: &str| side.groups.get(&(name, group.to_owned())).copied().unwrap_or_default();
+    let of_group = |side: &Judgement, group: &str| {
+        side.groups.get(&(name, group.to_owned())).copied().unwrap_or_default()
+    };
     let differing = groups.iter().map(|group| (group, of_group(source, group), of_group(target, group)));
     let differing: Vec<_> = differing.filter(|(_, a, b)| !same(*a, *b)).collect();
     // Where rows are only counted every sum is zero, and says nothing.
@@ -132,7 +140,11 @@ fn one(name: &'static str, by: &[&str], source: &Judgement, target: &Judgement, 
         differing: differing
             .into_iter()
             .take(options.findings_max)
-            .map(|(group, a, b)| GroupDifference { group: Group::parts(group), source: show(a), target: show(b) })
+            .map(|(group, a, b)| GroupDifference {
+                group: Group::parts(group),
+                source: show(a),
+                target: show(b),
+            })
             .collect(),
         groups_cut: source.groups_cut || target.groups_cut,
     };

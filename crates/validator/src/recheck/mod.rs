@@ -1,21 +1,23 @@
 //! The recheck: a mismatch is read again before it is reported, because lag is not drift.
 //!
-//! What proves a finding. A suspect is read three times in this order: its item, then in one snapshot of the source its row
-//! and whether it is pending, then its item again, both times strongly consistent. Suppose that both readings of the item
-//! show the same version v. Versions only grow (I2), so the target held v at the moment of the snapshot. Suppose that the
-//! key was not pending in the snapshot. Then the target held the state of that row, or a newer one, at that moment (I1).
-//! So v is that row's state or newer, and if the item still differs from the row, it is drift.
+//! What proves a finding. A suspect is read three times in this order: its item, then in one snapshot of the
+//! source its row and whether it is pending, then its item again, both times strongly consistent. Suppose
+//! that both readings of the item show the same version v. Versions only grow (I2), so the target held v at
+//! the moment of the snapshot. Suppose that the key was not pending in the snapshot. Then the target held the
+//! state of that row, or a newer one, at that moment (I1). So v is that row's state or newer, and if the item
+//! still differs from the row, it is drift.
 //!
-//! Two look-ups around one reading of the item would prove less. 1. The key is looked up: row x, not pending. 2. The row
-//! becomes y, and y is delivered. 3. The item is read: y. 4. The row becomes x again, and x is delivered. 5. The key is
-//! looked up: row x, not pending. The same row before and after, never pending, another item, and no drift at all.
+//! Two look-ups around one reading of the item would prove less. 1. The key is looked up: row x, not pending. 2.
+//! The row becomes y, and y is delivered. 3. The item is read: y. 4. The row becomes x again, and x is
+//! delivered. 5. The key is looked up: row x, not pending. The same row before and after, never pending,
+//! another item, and no drift at all.
 //!
-//! "Or a newer one" has one source: a strict write puts its item before it commits. For as long as a transaction may take
-//! from its put to its commit ([`WRITE_AHEAD`]), a mismatch with a captured version is therefore not believed.
-//! An item that is absent, or history, was put by no such write.
+//! "Or a newer one" has one source: a strict write puts its item before it commits. For as long as a
+//! transaction may take from its put to its commit ([`WRITE_AHEAD`]), a mismatch with a captured version is
+//! therefore not believed. An item that is absent, or history, was put by no such write.
 //!
-//! In DynamoOnly the source follows the target through the reverse feed, and no pending set tells what is on its way. There
-//! a mismatch proves nothing; what does not agree within the settle time-out is unsettled.
+//! In DynamoOnly the source follows the target through the reverse feed, and no pending set tells what is on
+//! its way. There a mismatch proves nothing; what does not agree within the settle time-out is unsettled.
 
 mod observe;
 mod ruling;
@@ -37,7 +39,8 @@ use crate::tasks::{Stopped, ended, join};
 use observe::observe;
 pub(crate) use ruling::{Policy, Ruling, Seen, rule};
 
-/// Most suspects of a table being settled at once; with more, the passes wait. A suspect takes less than a kilobyte.
+/// Most suspects of a table being settled at once; with more, the passes wait. A suspect takes less than a
+/// kilobyte.
 const SUSPECTS_MAX: usize = 10_000;
 /// Suspects of one batch: what one request to the target can ask for.
 pub(crate) const BATCH: usize = 100;
@@ -54,7 +57,8 @@ pub(crate) async fn recheck(run: &Arc<TableRun>, mut queue: mpsc::Receiver<Suspe
     while queue.recv_many(&mut suspects, BATCH).await > 0 {
         let batch = std::mem::replace(&mut suspects, Vec::with_capacity(BATCH));
         run.progress().suspects.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        let held = Arc::clone(&room).acquire_many_owned(batch.len() as u32).await.expect("the room is never closed");
+        let held =
+            Arc::clone(&room).acquire_many_owned(batch.len() as u32).await.expect("the room is never closed");
         let run = Arc::clone(run);
         batches.spawn(async move {
             let _held = held;
@@ -97,10 +101,15 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
         writes_ahead: run.phase.writes_both() && !run.options.quiescent,
     };
     // A mismatch that a strict write might explain takes this long to be one, however short the time-out.
-    let patience = if policy.writes_ahead { run.options.settle_timeout.max(2 * WRITE_AHEAD) } else { run.options.settle_timeout };
+    let patience = if policy.writes_ahead {
+        run.options.settle_timeout.max(2 * WRITE_AHEAD)
+    } else {
+        run.options.settle_timeout
+    };
     let begun = Instant::now();
     let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
-    let mut waiting: Vec<Waiting> = batch.into_iter().map(|suspect| Waiting { suspect, disagreeing: None }).collect();
+    let mut waiting: Vec<Waiting> =
+        batch.into_iter().map(|suspect| Waiting { suspect, disagreeing: None }).collect();
     while !waiting.is_empty() {
         let is_last = begun.elapsed() >= patience;
         let seen = {
@@ -130,7 +139,13 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
         waiting = again;
         if !waiting.is_empty() {
             let message = format!("{} suspects are on their way", waiting.len());
-            backoff.pause(Error::source(Kind::Busy, format!("settling suspects of {}", run.binding.name()), message)).await?;
+            backoff
+                .pause(Error::source(
+                    Kind::Busy,
+                    format!("settling suspects of {}", run.binding.name()),
+                    message,
+                ))
+                .await?;
         }
     }
     Ok(())

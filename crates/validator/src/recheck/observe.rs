@@ -10,13 +10,15 @@ use crate::suspect::{Subject, place_of};
 use crate::table_run::TableRun;
 use crate::tasks::compute;
 
-/// Reads every suspect once, in their order. What becomes known of a subject meanwhile is noted: the key of an item, or of
-/// a row that can be held by now.
+/// Reads every suspect once, in their order. What becomes known of a subject meanwhile is noted: the key of
+/// an item, or of a row that can be held by now.
 pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<Vec<Seen>> {
-    let places: Vec<TargetKey> = waiting.iter().filter_map(|one| one.suspect.subject.place().cloned()).collect();
+    let places: Vec<TargetKey> =
+        waiting.iter().filter_map(|one| one.suspect.subject.place().cloned()).collect();
     let before = run.reader.items(&run.binding.target_name, &places).await?;
     name_items(run, waiting, &before);
-    let keys: Vec<Vec<String>> = waiting.iter().filter_map(|one| one.suspect.subject.key().cloned()).collect();
+    let keys: Vec<Vec<String>> =
+        waiting.iter().filter_map(|one| one.suspect.subject.key().cloned()).collect();
     let states = run.reader.look_up(&run.binding, &keys).await?;
     let after = run.reader.items(&run.binding.target_name, &places).await?;
 
@@ -24,7 +26,9 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
     let mut seen = Vec::with_capacity(waiting.len());
     for one in waiting {
         seen.push(match &one.suspect.subject {
-            Subject::Key { .. } | Subject::Item { .. } => of_places.next().expect("one reading for every place"),
+            Subject::Key { .. } | Subject::Item { .. } => {
+                of_places.next().expect("one reading for every place")
+            }
             Subject::Row { primary_key } => {
                 let (of_row, subject) = observe_row(run, primary_key).await?;
                 one.suspect.subject = subject.unwrap_or_else(|| one.suspect.subject.clone());
@@ -58,7 +62,8 @@ async fn compare(
     states: Vec<KeyState>,
     after: Vec<Option<Attributes>>,
 ) -> Vec<Seen> {
-    let with_place = waiting.iter().map(|one| &one.suspect.subject).filter(|subject| subject.place().is_some());
+    let with_place =
+        waiting.iter().map(|one| &one.suspect.subject).filter(|subject| subject.place().is_some());
     let is_keyed: Vec<bool> = with_place.map(|subject| subject.key().is_some()).collect();
     let (binding, unmasked) = (run.binding.clone(), run.options.unmasked);
     let seen = compute(move || {
@@ -86,7 +91,14 @@ fn see_nameless(binding: &TableBinding, before: Option<&Attributes>, after: Opti
         Some(Ok(_)) => Class::Extra,
     };
     let moved = before != after;
-    Seen { moved, pending: false, dead_letter: false, version: after.and_then(version_of), class, fields: Vec::new() }
+    Seen {
+        moved,
+        pending: false,
+        dead_letter: false,
+        version: after.and_then(version_of),
+        class,
+        fields: Vec::new(),
+    }
 }
 
 fn see(
@@ -104,7 +116,9 @@ fn see(
     let table = binding.table.as_ref();
     let class = classify(table, SourceRow::of(state), after, now_s);
     let fields = match (&class, SourceRow::of(state), after) {
-        (Class::Different(_) | Class::Undecodable(_), Some(row), Some(item)) => explain(table, &row, item, unmasked),
+        (Class::Different(_) | Class::Undecodable(_), Some(row), Some(item)) => {
+            explain(table, &row, item, unmasked)
+        }
         _ => Vec::new(),
     };
     Seen {
@@ -119,8 +133,14 @@ fn see(
 
 /// Reads a row that the target could not hold. It has no place there, so there is no item to read.
 async fn observe_row(run: &TableRun, primary_key: &KeyBound) -> Result<(Seen, Option<Subject>)> {
-    let seen =
-        |moved, pending, dead_letter, class| Seen { moved, pending, dead_letter, version: None, class, fields: Vec::new() };
+    let seen = |moved, pending, dead_letter, class| Seen {
+        moved,
+        pending,
+        dead_letter,
+        version: None,
+        class,
+        fields: Vec::new(),
+    };
     let Some(state) = run.reader.look_up_row(&run.binding, primary_key).await? else {
         return Ok((seen(false, false, false, Class::Absent), None));
     };
@@ -128,7 +148,10 @@ async fn observe_row(run: &TableRun, primary_key: &KeyBound) -> Result<(Seen, Op
     let table = run.binding.table.as_ref();
     let encoded = row.fields(|fields| table.encode_keyed(fields));
     match encoded {
-        Err(reason) => Ok((seen(false, state.pending.is_some(), state.dead_letter, Class::Unholdable(reason.column)), None)),
+        Err(reason) => Ok((
+            seen(false, state.pending.is_some(), state.dead_letter, Class::Unholdable(reason.column)),
+            None,
+        )),
         Ok((item, key, _)) => {
             let subject = Subject::Key { key, place: place_of(&item) };
             Ok((seen(true, false, false, Class::Absent), Some(subject)))

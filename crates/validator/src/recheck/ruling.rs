@@ -69,7 +69,8 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     if seen.pending {
         return if policy.wait_for_pending { Ruling::Again } else { Ruling::Settled(Outcome::Pending) };
     }
-    // It excuses only what it is about. 1. A row is set aside, and acknowledged. 2. It is mended and delivered, by whatever way.
+    // It excuses only what it is about. 1. A row is set aside, and acknowledged. 2. It is mended and
+    // delivered, by whatever way.
     // 3. Its item is lost, or changed. A row that can be held has no excuse for that.
     if seen.dead_letter && matches!(seen.class, Class::Unholdable(_)) {
         return Ruling::Settled(Outcome::Aside);

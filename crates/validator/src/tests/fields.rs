@@ -43,8 +43,14 @@ fn null_absent_and_empty_are_told_apart() {
     let mut empty = note();
     empty.text = Some(String::new());
     let first = |row: &Note, item: &Attributes| explained(row, item, false).swap_remove(0);
-    assert_eq!(first(&null, &item(&NOTES, &empty, 0)), field("text", None, FieldValue::Null, FieldValue::Empty));
-    assert_eq!(first(&empty, &item(&NOTES, &null, 0)), field("text", None, FieldValue::Empty, FieldValue::Absent));
+    assert_eq!(
+        first(&null, &item(&NOTES, &empty, 0)),
+        field("text", None, FieldValue::Null, FieldValue::Empty)
+    );
+    assert_eq!(
+        first(&empty, &item(&NOTES, &null, 0)),
+        field("text", None, FieldValue::Empty, FieldValue::Absent)
+    );
     let mut surprised = item(&NOTES, &null, 0);
     surprised.insert("surprise".to_owned(), AttributeValue::S("x".to_owned()));
     assert_eq!(first(&null, &surprised), field("surprise", None, FieldValue::Absent, FieldValue::Masked));
@@ -54,7 +60,9 @@ fn null_absent_and_empty_are_told_apart() {
 fn an_item_that_does_not_decode_says_why_and_a_key_column_is_revealed() {
     let mut broken = item(&NOTES, &note(), 0);
     broken.insert("tags".to_owned(), AttributeValue::Null(true));
-    let FieldValue::Unreadable(why) = &explained(&note(), &broken, false)[0].target else { panic!("it does not decode") };
+    let FieldValue::Unreadable(why) = &explained(&note(), &broken, false)[0].target else {
+        panic!("it does not decode")
+    };
     assert!(why.contains("NULL"), "{why}");
     let mut renamed = item(&NOTES, &note(), 0);
     renamed.insert("author".to_owned(), AttributeValue::S("Grace".to_owned()));

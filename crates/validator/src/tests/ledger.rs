@@ -10,7 +10,8 @@ use crate::print::Print;
 const MEMORY_BYTES: usize = 64 << 20;
 
 fn ledger(rows: i64) -> Ledger {
-    Ledger::new(rows, MEMORY_BYTES, (vec![Piece::default()], vec![Piece::default()]), None, None).expect("nothing is kept")
+    Ledger::new(rows, MEMORY_BYTES, (vec![Piece::default()], vec![Piece::default()]), None, None)
+        .expect("nothing is kept")
 }
 
 fn enter(ledger: &Ledger, side: Side, entries: &[Entry]) {
@@ -18,7 +19,8 @@ fn enter(ledger: &Ledger, side: Side, entries: &[Entry]) {
 }
 
 fn entry(place: u64, state: u64, standing: Standing) -> Entry {
-    // Both are hashes, as those of a printer are: places spread over all buckets, and sums of states do not meet by chance.
+    // Both are hashes, as those of a printer are: places spread over all buckets, and sums of states do not
+    // meet by chance.
     let hash = |parts: [u64; 2]| xxhash_rust::xxh3::xxh3_128(&parts.map(u64::to_le_bytes).concat());
     let (place, state) = (hash([place, 0]), hash([place, state + 1]));
     Entry { print: Print { place, state }, standing, name: place.to_string().into_bytes() }
@@ -60,24 +62,37 @@ fn equal_sides_read_no_bucket_again_and_k_differences_at_most_k() {
         assert_eq!(found.rows.len(), differences);
         assert!(found.items.is_empty());
         assert_eq!(found.equal as usize, rows.len() - differences);
-        assert!(found.buckets_differing as usize <= differences, "{} of {}", found.buckets_differing, ledger.buckets());
+        assert!(
+            found.buckets_differing as usize <= differences,
+            "{} of {}",
+            found.buckets_differing,
+            ledger.buckets()
+        );
     }
 }
 
 #[test]
 fn of_two_rows_in_one_bucket_only_the_one_that_differs_is_found() {
     let ledger = ledger(2);
-    let at = |place: u128, state| Entry { print: Print { place, state }, standing: Standing::Live, name: vec![place as u8] };
+    let at = |place: u128, state| Entry {
+        print: Print { place, state },
+        standing: Standing::Live,
+        name: vec![place as u8],
+    };
     enter(&ledger, Side::Source, &[at(1, 10), at(2, 20)]);
     enter(&ledger, Side::Target, &[at(1, 11), at(2, 20)]);
     let found = difference(&ledger);
-    assert_eq!((found.equal, found.rows, found.items.len(), found.buckets_differing), (1, vec![vec![1]], 0, 1));
+    assert_eq!(
+        (found.equal, found.rows, found.items.len(), found.buckets_differing),
+        (1, vec![vec![1]], 0, 1)
+    );
 }
 
 #[test]
 fn a_row_past_its_expiry_may_be_gone_but_not_deleted() {
     let ledger = ledger(2);
-    let expired = [entry(1, 1, Standing::Expired), entry(2, 2, Standing::Expired), entry(3, 3, Standing::Expired)];
+    let expired =
+        [entry(1, 1, Standing::Expired), entry(2, 2, Standing::Expired), entry(3, 3, Standing::Expired)];
     enter(&ledger, Side::Source, &expired);
     enter(&ledger, Side::Target, &[entry(2, 9, Standing::Tombstone), entry(3, 3, Standing::Live)]);
     let found = difference(&ledger);
@@ -109,15 +124,21 @@ fn a_sum_has_128_bits_and_goes_with_a_count() {
 
 #[test]
 fn two_sets_of_equal_sum_and_count_are_taken_for_one_which_is_why_states_are_hashes_of_whole_items() {
-    // By construction: nobody who does not know the seed can do this.
+    // By construction: this takes knowledge of the seed.
     assert!(found_between(&[at(1, 10), at(2, 20)], &[at(1, 11), at(2, 19)]).is_empty());
-    // Two rows that swap everything but their keys are the natural way to such a pair, so a state covers its key.
+    // Two rows that swap everything but their keys are the natural way to such a pair, so a state covers its
+    // key.
     let of = |key: &str, text: &str| {
         let string = |text: &str| lockstep_core::AttributeValue::S(text.to_owned());
         let item = [("PK", string(key)), ("text", string(text))];
-        let print = crate::print::Printer::new(7).print(item.iter().map(|(name, value)| (*name, value.into())));
+        let print =
+            crate::print::Printer::new(7).print(item.iter().map(|(name, value)| (*name, value.into())));
         // Into one bucket, whatever the key.
-        Entry { print: Print { place: print.place >> 20, ..print }, standing: Standing::Live, name: key.as_bytes().to_vec() }
+        Entry {
+            print: Print { place: print.place >> 20, ..print },
+            standing: Standing::Live,
+            name: key.as_bytes().to_vec(),
+        }
     };
     let mut found = found_between(&[of("a", "x"), of("b", "y")], &[of("a", "y"), of("b", "x")]);
     found.sort();
@@ -126,14 +147,15 @@ fn two_sets_of_equal_sum_and_count_are_taken_for_one_which_is_why_states_are_has
 
 /// One that is kept in `folder`, with two pieces of rows and one of items.
 fn kept(folder: &std::path::Path) -> Ledger {
-    let folder = Folder::take(folder).expect("a folder").expect("nobody has it");
+    let folder = Folder::take(folder).expect("a folder").expect("it is free");
     let begun = Begun { as_of: chrono::Utc::now(), pass: None };
     let kept = Some((folder, "same".to_owned(), begun));
-    Ledger::new(0, MEMORY_BYTES, (vec![Piece::default(); 2], vec![Piece::default()]), None, kept).expect("a folder")
+    Ledger::new(0, MEMORY_BYTES, (vec![Piece::default(); 2], vec![Piece::default()]), None, kept)
+        .expect("a folder")
 }
 
 fn resumed(path: &std::path::Path) -> Ledger {
-    let folder = Folder::take(path).expect("a folder").expect("nobody has it");
+    let folder = Folder::take(path).expect("a folder").expect("it is free");
     let manifest = folder.read().expect("a manifest");
     assert_eq!(manifest.identity, "same");
     Ledger::resume(folder, manifest).expect("reads back")
@@ -172,15 +194,20 @@ fn a_ledger_goes_on_from_its_checkpoint_and_what_came_after_it_never_was() {
     let ledger = resumed(folder.path());
     assert!(ledger.pass(Side::Source).left().is_empty() && ledger.pass(Side::Target).left().is_empty());
     let found = difference(&ledger);
-    assert_eq!((found.equal, found.rows, found.items.len(), found.buckets_differing), (199, vec![name(199)], 0, 1));
+    assert_eq!(
+        (found.equal, found.rows, found.items.len(), found.buckets_differing),
+        (199, vec![name(199)], 0, 1)
+    );
     let mut asides = Vec::new();
-    ledger.asides(Side::Source, |name| asides.push(String::from_utf8(name).expect("text"))).expect("reads back");
+    ledger
+        .asides(Side::Source, |name| asides.push(String::from_utf8(name).expect("text")))
+        .expect("reads back");
     assert_eq!(asides, ["aside 0", "aside 1", "aside 1"]);
     ledger.forget().expect("removed");
     // One that was under way when the run came to its end.
     ledger.checkpoint().expect("nothing to do");
     drop(ledger);
-    assert!(Folder::take(folder.path()).expect("a folder").expect("nobody has it").read().is_none());
+    assert!(Folder::take(folder.path()).expect("a folder").expect("it is free").read().is_none());
 }
 
 #[test]
@@ -192,7 +219,7 @@ fn files_that_lost_what_was_vouched_for_are_refused() {
     drop(ledger);
     let spool = folder.path().join("source-0003.spool");
     std::fs::OpenOptions::new().write(true).open(&spool).expect("a spool").set_len(10).expect("cut");
-    let taken = Folder::take(folder.path()).expect("a folder").expect("nobody has it");
+    let taken = Folder::take(folder.path()).expect("a folder").expect("it is free");
     let manifest = taken.read().expect("a manifest");
     assert!(Ledger::resume(taken, manifest).is_err());
 }

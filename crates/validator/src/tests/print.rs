@@ -27,7 +27,11 @@ fn a_row_prints_like_the_item_that_was_made_of_it_whatever_the_version() {
     let (again, key, expires_at) =
         lockstep_core::AnyTable::encode_keyed(&NOTES, &mut Fields::of_copy(&tuple(&note))).expect("holdable");
     assert_eq!((again, expires_at), (row, None));
-    assert_eq!(Ok(key), lockstep_core::AnyTable::key_of_row(&NOTES, &mut Fields::of_copy(&tuple(&note))).map_err(|e| e.column));
+    assert_eq!(
+        Ok(key),
+        lockstep_core::AnyTable::key_of_row(&NOTES, &mut Fields::of_copy(&tuple(&note)))
+            .map_err(|e| e.column)
+    );
 }
 
 #[test]
@@ -44,14 +48,24 @@ fn numbers_are_printed_by_value() {
     ] {
         assert_eq!(number(equal[0]), number(equal[1]), "{equal:?}");
     }
-    for different in [["10.5", "10.51"], ["1", "-1"], ["1", "10"], ["0.1", "0.01"], ["", "0"], ["NaN", "0"], ["1.2.3", "1.23"]] {
+    for different in [
+        ["10.5", "10.51"],
+        ["1", "-1"],
+        ["1", "10"],
+        ["0.1", "0.01"],
+        ["", "0"],
+        ["NaN", "0"],
+        ["1.2.3", "1.23"],
+    ] {
         assert_ne!(number(different[0]), number(different[1]), "{different:?}");
     }
 }
 
 #[test]
 fn null_empty_and_absent_are_three_things() {
-    let with = |text: Option<AttributeValue>| print(&text.map(|value| ("x".to_owned(), value)).into_iter().collect());
+    let with = |text: Option<AttributeValue>| {
+        print(&text.map(|value| ("x".to_owned(), value)).into_iter().collect())
+    };
     let (null, empty, absent) =
         (with(Some(AttributeValue::Null(true))), with(Some(AttributeValue::S(String::new()))), with(None));
     assert!(null != empty && empty != absent && null != absent);
@@ -95,8 +109,10 @@ proptest! {
 
 /// From so few values that two are often alike.
 fn any_note() -> impl Strategy<Value = Note> {
-    (0..2_i64, "[ab]", proptest::option::of("[ab]?"), proptest::bool::ANY).prop_map(|(note_id, author, text, has_tags)| {
-        let tags = has_tags.then(|| lockstep_core::Json::parse("[1]").expect("JSON"));
-        Note { note_id, author, text, tags }
-    })
+    (0..2_i64, "[ab]", proptest::option::of("[ab]?"), proptest::bool::ANY).prop_map(
+        |(note_id, author, text, has_tags)| {
+            let tags = has_tags.then(|| lockstep_core::Json::parse("[1]").expect("JSON"));
+            Note { note_id, author, text, tags }
+        },
+    )
 }

@@ -45,12 +45,20 @@ fn an_item_that_moved_proves_nothing_not_even_agreement() {
 #[test]
 fn a_pending_mismatch_is_lag_while_someone_delivers() {
     check_now(Seen { pending: true, ..settled_as(Class::Missing) }, LIVE, Ruling::Again);
-    check_now(Seen { pending: true, ..settled_as(Class::Missing) }, NOBODY_DELIVERS, Ruling::Settled(Outcome::Pending));
+    check_now(
+        Seen { pending: true, ..settled_as(Class::Missing) },
+        NOBODY_DELIVERS,
+        Ruling::Settled(Outcome::Pending),
+    );
 }
 
 #[test]
 fn agreement_is_agreement_also_while_pending() {
-    check_now(Seen { pending: true, ..settled_as(Class::Equal) }, NOBODY_DELIVERS, Ruling::Settled(Outcome::Equal));
+    check_now(
+        Seen { pending: true, ..settled_as(Class::Equal) },
+        NOBODY_DELIVERS,
+        Ruling::Settled(Outcome::Equal),
+    );
     check_now(settled_as(Class::Absent), LIVE, Ruling::Settled(Outcome::Aside));
 }
 
@@ -95,7 +103,11 @@ fn a_strict_write_may_be_ahead_of_its_commit_but_not_for_long() {
 #[test]
 fn history_was_never_written_ahead_and_neither_is_anything_without_writers() {
     check_now(at(0), LIVE, found(FindingClass::Different, &["text"], true));
-    check_now(at(1 << 40), Policy { writes_ahead: false, ..LIVE }, found(FindingClass::Different, &["text"], true));
+    check_now(
+        at(1 << 40),
+        Policy { writes_ahead: false, ..LIVE },
+        found(FindingClass::Different, &["text"], true),
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{
-    AttributeValue, Attributes, Item, Json, KeyType, MigratableTable, TargetKey, TargetSchema, Unholdable, Version,
+    AttributeValue, Attributes, Item, Json, KeyType, MigratableTable, TargetKey, TargetSchema, Unholdable,
+    Version,
 };
 
 lockstep_core::row! {
@@ -38,7 +39,10 @@ impl MigratableTable for Notes {
     }
 
     fn target_key(&self, key: &NoteKey) -> Result<TargetKey, Unholdable> {
-        Ok(TargetKey { partition: AttributeValue::S(key.author.clone()), sort: Some(AttributeValue::N(key.note_id.to_string())) })
+        Ok(TargetKey {
+            partition: AttributeValue::S(key.author.clone()),
+            sort: Some(AttributeValue::N(key.note_id.to_string())),
+        })
     }
 
     fn index_attributes(&self, row: &Note, item: &mut Item) -> Result<(), Unholdable> {

@@ -6,7 +6,14 @@ use crate::verdict::decide;
 
 /// A table of ten rows on which everything is as it should be.
 fn clean() -> TableReport {
-    TableReport { source_count: 10, target_count: 10, compared: 10, equal: 10, complete: true, ..TableReport::of("notes") }
+    TableReport {
+        source_count: 10,
+        target_count: 10,
+        compared: 10,
+        equal: 10,
+        complete: true,
+        ..TableReport::of("notes")
+    }
 }
 
 fn live() -> ValidateOptions {
@@ -65,7 +72,15 @@ fn pending_keys_are_normal_only_while_writers_go_on_and_someone_delivers() {
 
 #[test]
 fn what_is_explained_does_not_count_against_a_table() {
-    let table = TableReport { tombstones: 5, dead_letters: 1, expired: 1, compared: 9, equal: 8, target_count: 8, ..clean() };
+    let table = TableReport {
+        tombstones: 5,
+        dead_letters: 1,
+        expired: 1,
+        compared: 9,
+        equal: 8,
+        target_count: 8,
+        ..clean()
+    };
     check(table.clone(), &live(), "consistent", "");
     check(table, &quiescent(), "consistent", "");
 }
@@ -105,7 +120,8 @@ fn an_obstacle_is_never_outweighed_by_clean_tables() {
 
 #[test]
 fn a_finding_stays_a_finding_when_the_rest_was_not_compared() {
-    let table = TableReport { missing: 1, complete: false, failure: Some("DynamoDB: gone".to_owned()), ..clean() };
+    let table =
+        TableReport { missing: 1, complete: false, failure: Some("DynamoDB: gone".to_owned()), ..clean() };
     check(table.clone(), &live(), "inconsistent", "missing in the target");
     check(table, &live(), "inconsistent", "DynamoDB: gone");
 }

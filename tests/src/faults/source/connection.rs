@@ -63,7 +63,7 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         done = back(&shared, &mut from_server, &mut to_client, &answered, &spoiled) => return done,
     };
     if let Some(late) = late {
-        // It belongs to the network now, and outlives whoever sent it.
+        // It belongs to the network now, and outlives its sender.
         drop((from_client, to_client));
         if let Some(tasks) = lock(&shared.late).as_mut() {
             tasks.spawn(apply_late(late, from_server, to_server));
@@ -94,7 +94,8 @@ async fn open(
     Ok(false)
 }
 
-/// From the client to the server. Ends when the connection is to be cut; with a message if that goes on alone.
+/// From the client to the server. Ends when the connection is to be cut; with a message if that goes on
+/// alone.
 async fn forth(
     shared: &Shared,
     from_client: &mut Frames<OwnedReadHalf>,
@@ -103,7 +104,7 @@ async fn forth(
     spoiled: &watch::Sender<Option<Spoiled>>,
 ) -> io::Result<Option<Late>> {
     let mut statements = Statements::default();
-    // The greeting ends with a "ready" that nobody asked for.
+    // The greeting ends with a "ready" that the client did not ask for.
     let mut asked_for = 1_u64;
     // A statement that is refused is bound and not executed.
     let mut refusing = false;

@@ -1,5 +1,5 @@
-//! Bytes to messages. Both sides send a kind (one byte) and a length that counts itself; only a client's first messages have
-//! no kind.
+//! Bytes to messages. Both sides send a kind (one byte) and a length that counts itself; only a client's
+//! first messages have no kind.
 
 use std::io;
 
@@ -95,7 +95,8 @@ fn split_off(read: &mut BytesMut, has_kind: bool) -> io::Result<Option<Frame>> {
 /// An error as a server sends it.
 pub(super) fn error(code: &str) -> Frame {
     let fields = [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', code), (b'M', "refused by the proxy")];
-    let mut body: Vec<u8> = fields.iter().flat_map(|(field, text)| [&[*field], text.as_bytes(), &[0]].concat()).collect();
+    let mut body: Vec<u8> =
+        fields.iter().flat_map(|(field, text)| [&[*field], text.as_bytes(), &[0]].concat()).collect();
     body.push(0);
     frame(b'E', &body)
 }
@@ -117,10 +118,11 @@ pub(super) fn frame(kind: u8, body: &[u8]) -> Frame {
 mod tests {
     use super::*;
 
-    /// A reader that hands out so many bytes at a time.
+    /// A reader that hands out `piece` bytes at a time.
     async fn read_in_pieces(bytes: Vec<u8>, piece: usize) -> Vec<Frame> {
         let (mut near, far) = tokio::io::duplex(piece);
-        let writing = tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut near, &bytes).await });
+        let writing =
+            tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut near, &bytes).await });
         let mut frames = Frames::new(far);
         let mut found = Vec::new();
         while let Some(frame) = frames.next().await.expect("messages") {

@@ -83,8 +83,9 @@ impl SourceProxy {
         lock(&self.shared.script).0.clear();
     }
 
-    /// The server is gone: all connections are cut, new ones refused. Returns when it is so. What is held at a gate by
-    /// [`SourceFault::CutThenApplyLate`](super::SourceFault::CutThenApplyLate) is the network's, and stays there.
+    /// The server is gone: all connections are cut, new ones refused. Returns when it is so. What is held at
+    /// a gate by [`SourceFault::CutThenApplyLate`](super::SourceFault::CutThenApplyLate) is the network's,
+    /// and stays there.
     pub async fn down(&self) {
         self.order(Command::Down).await;
     }
@@ -104,7 +105,7 @@ impl SourceProxy {
         self.shared.counts.borrow().get(&kind).copied().unwrap_or(0)
     }
 
-    /// Waits until a fault has happened so many times in all.
+    /// Waits until a fault has happened `times` times in all.
     pub async fn until_injected(&self, kind: SourceFaultKind, times: u64) {
         let reached = |counts: &BTreeMap<_, u64>| counts.get(&kind).is_some_and(|count| *count >= times);
         // The sender lives in `self`, so it cannot be gone.
@@ -152,7 +153,7 @@ async fn listen(
                     },
                     Command::CutAll => connections.shutdown().await,
                 }
-                // An error means that nobody waits any more.
+                // An error means that the waiting task is gone.
                 let _ = done.send(());
             }
             Some(ended) = connections.join_next() => ended.expect("no panic in a connection"),

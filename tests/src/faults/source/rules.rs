@@ -8,18 +8,19 @@ use super::super::gate::Gate;
 /// One way for a statement to fail.
 #[derive(Clone, Debug)]
 pub enum SourceFault {
-    /// The connection is cut before the message reaches the server. What was not committed is rolled back once the server
-    /// notices.
+    /// The connection is cut before the message reaches the server. What was not committed is rolled back
+    /// once the server notices.
     Cut,
     /// The server runs the statement and answers; then the connection is cut and the answer is lost.
     LoseReply,
     /// The server runs the statement; its answer is held at the gate, then given.
     DelayReply(Gate),
-    /// The client's side of the connection is cut at once, but the statement is still on its way: the server gets it when
-    /// the gate lets it, and holds the transaction and its locks until then. Simple queries only, as `COMMIT` is one.
+    /// The client's side of the connection is cut at once, but the statement is still on its way: the server
+    /// gets it when the gate lets it, and holds the transaction and its locks until then. Simple queries
+    /// only, as `COMMIT` is one.
     CutThenApplyLate(Gate),
-    /// The statement is not run, and answered with an error of this SQLSTATE: `25006` is a node that takes no writes, `57P01` one
-    /// that is being shut down.
+    /// The statement is not run, and answered with an error of this SQLSTATE: `25006` is a node that takes no
+    /// writes, `57P01` one that is being shut down.
     Refuse(&'static str),
 }
 
@@ -47,8 +48,8 @@ impl SourceFault {
     }
 }
 
-/// A fault and the statements it happens to: all of them, unless the rule is narrowed. Rules are tried in the order they were
-/// scripted, and the first that applies decides.
+/// A fault and the statements it happens to: all of them, unless the rule is narrowed. Rules are tried in the
+/// order they were scripted, and the first that applies decides.
 #[derive(Debug)]
 pub struct SourceRule {
     fault: SourceFault,
@@ -82,7 +83,8 @@ impl SourceRule {
         self
     }
 
-    /// Every message of a client's session, not only those that run a statement. Only [`SourceFault::Cut`] can happen to one.
+    /// Every message of a client's session, not only those that run a statement. Only [`SourceFault::Cut`]
+    /// can happen to one.
     #[must_use]
     pub fn any_frame(mut self) -> Self {
         self.any_frame = true;
@@ -96,14 +98,15 @@ impl SourceRule {
         self
     }
 
-    /// At most so many times.
+    /// At most this number of times.
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
         self.limit = Some(count);
         self
     }
 
-    /// Each one that matches with probability `p`; the draws follow from the seed, which gets which from the order of arrival.
+    /// Each one that matches with probability `p`; the draws follow from the seed, which gets which from the
+    /// order of arrival.
     ///
     /// # Panics
     ///
@@ -119,7 +122,9 @@ impl SourceRule {
     fn matches(&self, asked: &Asked<'_>) -> bool {
         let fits = match self.fault {
             SourceFault::Cut => self.any_frame || asked.sql.is_some(),
-            SourceFault::LoseReply | SourceFault::DelayReply(_) | SourceFault::Refuse(_) => asked.sql.is_some(),
+            SourceFault::LoseReply | SourceFault::DelayReply(_) | SourceFault::Refuse(_) => {
+                asked.sql.is_some()
+            }
             SourceFault::CutThenApplyLate(_) => asked.is_simple,
         };
         fits && self.sql.as_deref().is_none_or(|wanted| asked.sql.is_some_and(|sql| sql.starts_with(wanted)))

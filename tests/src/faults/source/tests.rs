@@ -108,7 +108,8 @@ async fn without_rules_everything_goes_through() {
 
 #[tokio::test]
 async fn a_lost_reply_is_of_a_statement_that_was_run() {
-    let (server, proxy, mut client) = world([SourceRule::new(SourceFault::LoseReply).on("COMMIT").times(1)]).await;
+    let (server, proxy, mut client) =
+        world([SourceRule::new(SourceFault::LoseReply).on("COMMIT").times(1)]).await;
     assert!(client.ask("BEGIN").await && !client.ask("COMMIT").await);
     assert_eq!(server.asked(), ["BEGIN", "COMMIT"]);
     assert_eq!(proxy.injected(SourceFaultKind::LoseReply), 1);
@@ -125,7 +126,8 @@ async fn a_cut_statement_never_reaches_the_server() {
 #[tokio::test]
 async fn a_delayed_reply_waits_at_the_gate_with_the_statement_done() {
     let gate = Gate::new();
-    let (server, proxy, mut client) = world([SourceRule::new(SourceFault::DelayReply(gate.clone())).on("COMMIT")]).await;
+    let (server, proxy, mut client) =
+        world([SourceRule::new(SourceFault::DelayReply(gate.clone())).on("COMMIT")]).await;
     let asking = tokio::spawn(async move { client.ask("COMMIT").await });
     gate.until_held(1).await;
     assert!(server.asked() == ["COMMIT"] && !asking.is_finished());
@@ -137,7 +139,8 @@ async fn a_delayed_reply_waits_at_the_gate_with_the_statement_done() {
 #[tokio::test]
 async fn a_late_statement_arrives_after_its_sender_was_cut_off_even_by_an_outage() {
     let gate = Gate::new();
-    let (server, proxy, mut client) = world([SourceRule::new(SourceFault::CutThenApplyLate(gate.clone())).on("COMMIT")]).await;
+    let (server, proxy, mut client) =
+        world([SourceRule::new(SourceFault::CutThenApplyLate(gate.clone())).on("COMMIT")]).await;
     assert!(!client.ask("COMMIT").await);
     gate.until_held(1).await;
     proxy.down().await;
@@ -152,7 +155,7 @@ async fn while_it_is_down_connections_are_refused_and_then_welcome_again() {
     let (server, proxy, mut client) = world([]).await;
     proxy.down().await;
     assert!(!client.ask("SELECT 1").await);
-    let error = TcpStream::connect(proxy.address()).await.expect_err("nobody listens");
+    let error = TcpStream::connect(proxy.address()).await.expect_err("no server listens");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     proxy.down().await;
     proxy.up().await;
@@ -165,7 +168,8 @@ async fn while_it_is_down_connections_are_refused_and_then_welcome_again() {
 
 #[tokio::test]
 async fn a_refused_statement_is_not_run_and_answered_with_an_error() {
-    let (server, proxy, mut client) = world([SourceRule::new(SourceFault::Refuse("25006")).on("INSERT").times(1)]).await;
+    let (server, proxy, mut client) =
+        world([SourceRule::new(SourceFault::Refuse("25006")).on("INSERT").times(1)]).await;
     client.to.write_all(&frame(b'Q', b"INSERT\0").bytes).await.expect("sent");
     let mut answer = Vec::new();
     while let Ok(Some(frame)) = client.from.next().await {

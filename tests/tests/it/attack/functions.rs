@@ -9,8 +9,9 @@ async fn a_trigger_function_of_ours_is_attached_to_no_table_of_another_role() {
     let mut app = attacker(&world, "mallory").await;
     run(&mut app, "CREATE TEMP TABLE bait (x int)").await;
     run(&mut app, "CREATE TEMP VIEW gone AS SELECT 'x'::text AS table_name, '[]'::jsonb AS key").await;
-    let attach =
-        |name: &str| format!("CREATE TRIGGER t AFTER DELETE ON bait FOR EACH STATEMENT EXECUTE FUNCTION lockstep.{name}()");
+    let attach = |name: &str| {
+        format!("CREATE TRIGGER t AFTER DELETE ON bait FOR EACH STATEMENT EXECUTE FUNCTION lockstep.{name}()")
+    };
     for name in ["note_delivered", "refuse_truncate", "journal_is_append_only", "guard_pending"] {
         assert_eq!(refused(&mut app, &attach(name)).await, DENIED, "{name}");
     }
@@ -45,7 +46,8 @@ async fn no_definer_function_is_executable_by_public_and_each_has_a_fixed_search
     .await
     .expect("the catalogue is read");
     assert_eq!(open, Vec::<String>::new());
-    let definers: i64 =
-        world.value("SELECT count(*) FROM pg_proc WHERE pronamespace = 'lockstep'::regnamespace AND prosecdef").await;
+    let definers: i64 = world
+        .value("SELECT count(*) FROM pg_proc WHERE pronamespace = 'lockstep'::regnamespace AND prosecdef")
+        .await;
     assert!(definers >= 3, "note_delivered, refuse_truncate and capture are looked at");
 }

@@ -1,7 +1,8 @@
 use super::world;
 use crate::roles::{grants, role};
 
-/// The grants of the runbook are all that an application's role has: on tables, columns, sequences and functions of schema lockstep.
+/// The grants of the runbook are all that an application's role has: on tables, columns, sequences and
+/// functions of schema lockstep.
 #[tokio::test]
 async fn an_applications_role_may_do_what_the_runbook_grants_and_no_more() {
     let world = world().await;
@@ -18,7 +19,8 @@ async fn an_applications_role_may_do_what_the_runbook_grants_and_no_more() {
     .await
     .expect("the catalogue is read");
     let all = |table: &str| ["DELETE", "INSERT", "SELECT", "UPDATE"].map(|right| format!("{table} {right}"));
-    let mut documented = vec!["control SELECT".to_owned(), "dead_letters DELETE".to_owned(), "dead_letters SELECT".to_owned()];
+    let mut documented =
+        vec!["control SELECT".to_owned(), "dead_letters DELETE".to_owned(), "dead_letters SELECT".to_owned()];
     documented.extend(["instances", "intents", "pending"].into_iter().flat_map(all));
     assert_eq!(held, documented);
     let sequences: Vec<String> = sqlx::query_scalar(

@@ -18,7 +18,8 @@ async fn a_lease_ends_within_a_minute_and_its_times_are_times() {
     }
     run(&mut app, &register(1, 60_000)).await;
     run(&mut app, "UPDATE lockstep.instances SET renewed_at = 'infinity' WHERE id = 1").await;
-    let finite: bool = world.value("SELECT renewed_at <= clock_timestamp() FROM lockstep.instances WHERE id = 1").await;
+    let finite: bool =
+        world.value("SELECT renewed_at <= clock_timestamp() FROM lockstep.instances WHERE id = 1").await;
     assert!(finite, "a renewal is when it was made");
     let started = "UPDATE lockstep.instances SET started_at = '-infinity' WHERE id = 1";
     assert_eq!(refused(&mut app, started).await, CHECKED);

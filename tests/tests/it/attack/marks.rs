@@ -18,7 +18,8 @@ async fn a_version_that_was_never_handed_out_is_no_mark_and_no_intent() {
     for sql in forged {
         assert_eq!(refused(&mut app, sql).await, DENIED, "{sql}");
     }
-    run(&mut app, "INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '[7]', 1)").await;
+    run(&mut app, "INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '[7]', 1)")
+        .await;
     let raise = "UPDATE lockstep.pending SET version = 9223372036854775807";
     assert_eq!(refused(&mut app, raise).await, DENIED);
     let no_list = "INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '{}', 1)";
@@ -32,7 +33,9 @@ async fn a_mark_that_reads_as_no_key_is_set_aside_and_what_is_behind_it_is_deliv
     world.migrated_to(Phase::DualWrite).await.close().await;
     let mut app = attacker(&world, "mallory").await;
     for key in [r#"["abc", "x", "y"]"#, r#"[{"a": 1}, {}, {}]"#] {
-        let sql = format!("INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '{key}', 1)");
+        let sql = format!(
+            "INSERT INTO lockstep.pending (table_name, key, version) VALUES ('payments', '{key}', 1)"
+        );
         run(&mut app, &sql).await;
     }
     world.payment_store().put(&payment_row(1, 1, "r")).await.expect("put");
@@ -64,7 +67,10 @@ async fn an_intent_of_another_role_does_not_vanish_without_its_mark() {
     let world = world().await;
     let aborted: String = {
         let mut transaction = world.strangers().begin().await.expect("begins");
-        let xid = sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&mut *transaction).await.expect("a number");
+        let xid = sqlx::query_scalar("SELECT pg_current_xact_id()::text")
+            .fetch_one(&mut *transaction)
+            .await
+            .expect("a number");
         transaction.rollback().await.expect("rolled back");
         xid
     };

@@ -10,6 +10,8 @@ mod functions;
 mod grants;
 mod leases;
 mod marks;
+mod output;
+mod path;
 mod schema;
 mod sessions;
 mod upgrade;

@@ -14,10 +14,12 @@ async fn a_schema_of_ours_that_another_role_made_is_refused_before_anything() {
         let world = World::start().await;
         let (squatter, _) = role(&world, "squatter").await;
         world.try_sql(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await.expect("dropped");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}; ALTER SCHEMA {schema} OWNER TO {squatter}")))
-            .execute(world.strangers())
-            .await
-            .expect("made");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+            "CREATE SCHEMA {schema}; ALTER SCHEMA {schema} OWNER TO {squatter}"
+        )))
+        .execute(world.strangers())
+        .await
+        .expect("made");
         let error = world.source.migrate_schema().await.expect_err("it is not ours");
         assert_eq!(error.kind, Kind::Misconfigured);
         assert!(error.message.contains(&squatter), "{}", error.message);
@@ -41,10 +43,16 @@ async fn a_foreign_holder_of_the_barrier_is_named() {
 async fn a_trigger_whose_function_is_another_roles_is_refused_by_a_gate() {
     let world = World::start().await;
     let (mallory, _) = role(&world, "mallory").await;
-    world.sql("CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'").await;
+    world
+        .sql("CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        .await;
     world.sql(&format!("ALTER FUNCTION public.evil() OWNER TO {mallory}")).await;
-    world.sql(&format!("CREATE TRIGGER aa AFTER INSERT ON {LOGS} FOR EACH ROW EXECUTE FUNCTION public.evil()")).await;
-    let Err(Error::Refused(report)) = world.coordinator().await.prepare(&()).await else { panic!("it is refused") };
+    world
+        .sql(&format!("CREATE TRIGGER aa AFTER INSERT ON {LOGS} FOR EACH ROW EXECUTE FUNCTION public.evil()"))
+        .await;
+    let Err(Error::Refused(report)) = world.coordinator().await.prepare(&()).await else {
+        panic!("it is refused")
+    };
     let refusals = report.refusals();
     assert!(refusals.contains("aa (") && refusals.contains(&mallory), "{refusals}");
 }

@@ -30,8 +30,11 @@ async fn hostile_defaults_of_role_and_database_reach_no_session_of_ours() {
     }
     let source = Source::connect(&world.source_options()).await.expect("connects");
     for (name, _, ours) in hostile {
-        let is: String =
-            sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(source.pool()).await.expect("a setting");
+        let is: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(name)
+            .fetch_one(source.pool())
+            .await
+            .expect("a setting");
         assert_eq!(is, ours, "{name}");
     }
     source.close().await;

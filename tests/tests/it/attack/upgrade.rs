@@ -4,7 +4,8 @@ use lockstep_tests::World;
 use crate::long_keys::BEFORE;
 use crate::roles::role;
 
-/// What was there before the guards: marks and leases that they would refuse, and a grant that is no longer given.
+/// What was there before the guards: marks and leases that they would refuse, and a grant that is no longer
+/// given.
 #[tokio::test]
 async fn a_database_of_before_the_guards_is_mended_by_the_upgrade() {
     let world = World::start().await;
@@ -37,7 +38,8 @@ async fn a_database_of_before_the_guards_is_mended_by_the_upgrade() {
         .await;
     assert_eq!(marks, "[1]true", "delivered under a version that later changes outrank");
     assert_eq!(source.instances().await.expect("status reads them")[0].lease_ms, 60_000);
-    let may: bool = world.value(&format!("SELECT has_table_privilege('{app}', 'lockstep.dead_letters', 'UPDATE')")).await;
+    let may: bool =
+        world.value(&format!("SELECT has_table_privilege('{app}', 'lockstep.dead_letters', 'UPDATE')")).await;
     assert!(!may, "applications acknowledge nothing");
     source.close().await;
 }
@@ -45,7 +47,8 @@ async fn a_database_of_before_the_guards_is_mended_by_the_upgrade() {
 /// Takes the schema back to migration 9.
 fn back() -> Vec<String> {
     let guards = ["pending", "intents", "instances", "dead_letters"];
-    let mut sql: Vec<String> = guards.iter().map(|name| format!("DROP FUNCTION lockstep.guard_{name}() CASCADE")).collect();
+    let mut sql: Vec<String> =
+        guards.iter().map(|name| format!("DROP FUNCTION lockstep.guard_{name}() CASCADE")).collect();
     sql.push("DROP FUNCTION lockstep.guard_settled() CASCADE".to_owned());
     for (table, names) in [
         ("pending", &["key_is_a_list", "version_is_one", "marked_some_day"][..]),
@@ -54,7 +57,9 @@ fn back() -> Vec<String> {
     ] {
         sql.extend(names.iter().map(|name| format!("ALTER TABLE lockstep.{table} DROP CONSTRAINT {name}")));
     }
-    sql.extend(["intents", "instances"].map(|table| format!("ALTER TABLE lockstep.{table} DROP COLUMN owner")));
+    sql.extend(
+        ["intents", "instances"].map(|table| format!("ALTER TABLE lockstep.{table} DROP COLUMN owner")),
+    );
     sql.push("DELETE FROM lockstep.schema_migrations WHERE version = 10".to_owned());
     sql
 }

@@ -10,7 +10,7 @@ use lockstep_tests::world::rows::log_row;
 use super::*;
 
 const LEASE: Duration = Duration::from_millis(1_200);
-/// Longest that an application takes to serve again by a record that was made anew.
+/// Longest that an application takes to serve again by a record that was created again.
 const WELL_AGAIN: Duration = Duration::from_secs(20);
 
 async fn app(world: &World) -> App {
@@ -32,7 +32,8 @@ async fn insert(app: &App, token: &str) -> i64 {
     within(WELL_AGAIN, inserting).await
 }
 
-/// Ids that were handed out after the moment that the table goes back to are handed out once, whoever asks next.
+/// Ids that were handed out after the moment that the table goes back to are handed out once, whichever
+/// process asks next.
 async fn control_is_mended(how: &str, says: &str) {
     let world = World::start().await;
     world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
@@ -54,7 +55,10 @@ async fn control_is_mended(how: &str, says: &str) {
     assert!(mended.left.expect("looked at").sound);
 
     let remade = world.control().record().await.expect("read").expect("a record");
-    assert!(remade.holds_truth() && remade.epoch > record.epoch && remade.since == record.since, "{remade:?}");
+    assert!(
+        remade.holds_truth() && remade.epoch > record.epoch && remade.since == record.since,
+        "{remade:?}"
+    );
     let after = app(&world).await;
     for (name, app) in [("before", &before), ("after", &after)] {
         assert!(ids.insert(insert(app, name).await), "an id was handed out twice: {ids:?}");
@@ -103,7 +107,9 @@ async fn a_repair_of_it_that_is_broken_off_again_and_again_comes_to_its_end() {
     let world = World::start().await;
     world.sql(&logs(1, 5)).await;
     world.migrated_to(Phase::DynamoOnly).await.close().await;
-    world.drop_table(&TableBinding { target_name: world.control().table().to_owned(), ..world.logs_table() }).await;
+    world
+        .drop_table(&TableBinding { target_name: world.control().table().to_owned(), ..world.logs_table() })
+        .await;
     let mut migration = world.migration();
     migration.options.steps.lease_max = Duration::ZERO;
     let polls = mended_after_many_crashes(&migration, async || {}).await;
@@ -130,19 +136,25 @@ async fn dies_at(world: &World, to: Phase, entry: &str) {
         "pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND l.locktype = 'advisory'
          AND l.objid::bigint = {HOLD} AND NOT l.granted"
     );
-    let (coordinator, waits) = (world.coordinator().await, format!("SELECT EXISTS (SELECT 1 FROM {waiting})"));
+    let (coordinator, waits) =
+        (world.coordinator().await, format!("SELECT EXISTS (SELECT 1 FROM {waiting})"));
     tokio::select! {
         taken = coordinator.step(to, None, &()) => panic!("it is over: {taken:?}"),
         () = eventually("it comes to the entry", || async { world.try_value(&waits).await.unwrap_or(false) }) => {}
     }
     drop(coordinator);
-    world.sql(&format!("DO $$ BEGIN PERFORM pg_terminate_backend(l.pid, 10000) FROM {waiting}; END $$")).await;
+    world
+        .sql(&format!("DO $$ BEGIN PERFORM pg_terminate_backend(l.pid, 10000) FROM {waiting}; END $$"))
+        .await;
     world.sql("DROP TRIGGER hold ON lockstep.journal").await;
-    eventually("nothing of it is at work", || async { world.source.at_work().await.expect("the locks") == (None, None) }).await;
+    eventually("nothing of it is at work", || async {
+        world.source.at_work().await.expect("the locks") == (None, None)
+    })
+    .await;
 }
 
-/// A step that moves the truth dies while DynamoDB is written, and then the control table is lost: nothing of the step is undone or
-/// finished over what only DynamoDB has.
+/// A step that moves the truth dies while DynamoDB is written, and then the control table is lost: nothing of
+/// the step is undone or finished over what only DynamoDB has.
 async fn is_not_settled_without_its_record(from: Phase, to: Phase, entry: &str) {
     let world = World::start().await;
     world.sql(&format!("{}; {}", logs(1, 20), payments(1, 20))).await;
@@ -158,13 +170,19 @@ async fn is_not_settled_without_its_record(from: Phase, to: Phase, entry: &str) 
     let written = *ids.last().expect("an id");
     let in_source = format!("SELECT EXISTS (SELECT FROM integration_logs WHERE log_id = {written})");
     assert!(!world.value::<bool>(&in_source).await);
-    world.drop_table(&TableBinding { target_name: world.control().table().to_owned(), ..world.logs_table() }).await;
+    world
+        .drop_table(&TableBinding { target_name: world.control().table().to_owned(), ..world.logs_table() })
+        .await;
 
     let before = world.source.control().await.expect("a phase");
     for _ in 0..2 {
-        let refused = Coordinator::open(world.migration()).await.err().expect("nobody can say how to settle it");
+        let refused =
+            Coordinator::open(world.migration()).await.err().expect("it is unknown how to settle it");
         let Error::Store(error) = &refused else { panic!("{refused:?}") };
-        assert!(error.kind == Kind::Misconfigured && error.message.contains("control table was lost"), "{refused}");
+        assert!(
+            error.kind == Kind::Misconfigured && error.message.contains("control table was lost"),
+            "{refused}"
+        );
     }
     let now = world.source.control().await.expect("a phase");
     assert_eq!((now.phase, now.epoch), (before.phase, before.epoch));
@@ -189,16 +207,22 @@ async fn is_not_settled_without_its_record(from: Phase, to: Phase, entry: &str) 
 
 #[tokio::test]
 async fn a_step_back_that_died_is_settled_only_once_a_lost_control_table_is_made_anew() {
-    is_not_settled_without_its_record(Phase::DynamoOnly, Phase::HybridRead, "NEW.step = 'change phase: stop writes'").await;
+    is_not_settled_without_its_record(
+        Phase::DynamoOnly,
+        Phase::HybridRead,
+        "NEW.step = 'change phase: stop writes'",
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn a_step_there_that_died_after_writes_went_on_is_finished_only_once_a_lost_control_table_is_made_anew() {
+async fn a_step_there_that_died_after_writes_went_on_is_finished_only_once_a_lost_control_table_is_made_anew()
+{
     let outcome = "NEW.step = 'change phase' AND NEW.kind = 'done'";
     is_not_settled_without_its_record(Phase::HybridRead, Phase::DynamoOnly, outcome).await;
 }
 
-/// Without its leases nobody can say who still writes.
+/// Without its leases it is unknown which instance still writes.
 #[tokio::test]
 async fn the_way_back_is_refused_over_a_control_table_that_was_lost_or_set_back() {
     let world = World::start().await;
@@ -211,7 +235,9 @@ async fn the_way_back_is_refused_over_a_control_table_that_was_lost_or_set_back(
     world.feed_until_drained().await;
     let before = world.source.control().await.expect("a phase");
     world.set_table_back(&table, &backup).await;
-    let refused = async || coordinator.step(Phase::HybridRead, None, &()).await.expect_err("run the doctor").to_string();
+    let refused = async || {
+        coordinator.step(Phase::HybridRead, None, &()).await.expect_err("run the doctor").to_string()
+    };
     let of_ids = refused().await;
     assert!(of_ids.contains("ids of integration_logs that are in use"), "{of_ids}");
     world.drop_table(&table).await;

@@ -9,7 +9,9 @@ async fn a_repair_that_is_broken_off_again_and_again_comes_to_its_end() {
     let mut broken_off = 0;
     let polls = mended_after_many_crashes(&migration, async || {
         let open = world.source.open_intents().await.expect("the journal");
-        if open.iter().any(|entry| entry.step == "repair state") && diagnosis(&world).await.findings.len() == 1 {
+        if open.iter().any(|entry| entry.step == "repair state")
+            && diagnosis(&world).await.findings.len() == 1
+        {
             broken_off += 1;
             // What is broken off keeps the way forward closed.
             let coordinator = world.coordinator().await;
@@ -34,7 +36,10 @@ async fn a_state_that_nobody_may_decide_is_left_as_it_is() {
     let table: TableBinding = world.logs_table();
     world.drop_table(&table).await;
     let diagnosis = diagnosis(&world).await;
-    assert!(!diagnosis.sound && diagnosis.findings[0].next.contains("restore the table from a backup"), "{diagnosis:?}");
+    assert!(
+        !diagnosis.sound && diagnosis.findings[0].next.contains("restore the table from a backup"),
+        "{diagnosis:?}"
+    );
     let mended = mended(&world).await;
     assert!(mended.done.is_empty());
     assert_eq!(world.source.control().await.expect("a phase").epoch, epoch);
@@ -47,9 +52,11 @@ async fn a_step_of_a_dead_coordinator_is_named_and_settled() {
     let world = World::start().await;
     world.migrated_to(Phase::PostgresOnly).await.close().await;
     let control = world.source.control().await.expect("a phase");
-    let detail = serde_json::json!({ "from": control.phase, "to": Phase::DualWrite, "epoch_before": control.epoch });
-    let IntentId(id) = world.source.journal_intent("the dead", "change phase", &detail).await.expect("journalled");
-    let alive = world.source.lock_coordinator().await.expect("nobody else");
+    let detail =
+        serde_json::json!({ "from": control.phase, "to": Phase::DualWrite, "epoch_before": control.epoch });
+    let IntentId(id) =
+        world.source.journal_intent("the dead", "change phase", &detail).await.expect("journalled");
+    let alive = world.source.lock_coordinator().await.expect("no other coordinator");
     let under_way = diagnosis(&world).await;
     assert!(under_way.sound && under_way.findings[0].what.contains("is under way"), "{under_way:?}");
     alive.release().await;
@@ -57,7 +64,8 @@ async fn a_step_of_a_dead_coordinator_is_named_and_settled() {
     assert!(!dead.sound && dead.findings[0].what.contains("it died"), "{dead:?}");
     let mended = mended(&world).await;
     assert_eq!(mended.done, [Remedy::SettleSteps]);
-    let outcome: String = world.value(&format!("SELECT kind FROM lockstep.journal WHERE intent = {id}")).await;
+    let outcome: String =
+        world.value(&format!("SELECT kind FROM lockstep.journal WHERE intent = {id}")).await;
     assert_eq!(outcome, EntryKind::Undone.name());
     assert!(mended.left.expect("looked at").sound);
 }
@@ -71,7 +79,11 @@ async fn triggers_that_were_off_are_put_back_and_what_they_missed_is_found() {
             "ALTER TABLE payments ENABLE ALWAYS TRIGGER zz_lockstep_capture_payments",
         ),
         (Phase::DualWrite, "DROP TRIGGER zz_lockstep_capture_payments ON payments", "SELECT 1"),
-        (Phase::PostgresOnly, "DROP TRIGGER zz_lockstep_truncate_payments ON payments; TRUNCATE payments", "SELECT 1"),
+        (
+            Phase::PostgresOnly,
+            "DROP TRIGGER zz_lockstep_truncate_payments ON payments; TRUNCATE payments",
+            "SELECT 1",
+        ),
     ] {
         let world = World::start().await;
         world.sql(&logs(1, 20)).await;
@@ -86,7 +98,8 @@ async fn triggers_that_were_off_are_put_back_and_what_they_missed_is_found() {
         let mended = mended(&world).await;
         assert!(mended.left.expect("looked at").sound);
         if phase == Phase::PostgresOnly {
-            // What is extra can be told only where both stores are written; the gate to HybridRead asks for a verdict.
+            // What is extra can be told only where both stores are written; the gate to HybridRead asks for a
+            // verdict.
             world.stepped_to(Phase::DualWrite).await;
             repair_rows(&world).await;
         }
@@ -103,19 +116,24 @@ async fn the_commands_say_what_is_wrong_and_mend_it() {
     world.migrated_to(Phase::DualWrite).await.close().await;
     let code = async |arguments: &[&str]| {
         let output = ended(command(&world, arguments)).await;
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!said.contains("panicked"), "{said}");
         (output.status.code(), said)
     };
     let (sound, said) = code(&["doctor"]).await;
     assert!(sound == Some(0) && said.contains("Nothing is wrong") && said.contains("To run next"), "{said}");
     world.sql("SELECT setval('lockstep.version_seq', 7)").await;
-    let (broken, said) = code(&["doctor", "--json"]).await;
+    let (broken, said) = code(&["doctor", "--json", "--quiet"]).await;
     let report: serde_json::Value = serde_json::from_str(&said).expect("one JSON document and nothing else");
     assert_eq!((broken, &report["remedies"][0]["do"]), (Some(1), &"raise_epoch".into()), "{said}");
-    for refused in
-        [&["relay", "--until-empty"][..], &["backfill"], &["advance"], &["rollback"], &["reverse-feed", "--until-empty"]]
-    {
+    for refused in [
+        &["relay", "--until-empty"][..],
+        &["backfill"],
+        &["advance"],
+        &["rollback"],
+        &["reverse-feed", "--until-empty"],
+    ] {
         let (code, said) = code(refused).await;
         assert!(code == Some(3) && said.contains("run `doctor`"), "{refused:?}: {said}");
     }
@@ -130,5 +148,10 @@ async fn the_commands_say_what_is_wrong_and_mend_it() {
         .env("LOCKSTEP_SOURCE__CONNECT_TIMEOUT_MS", "300");
     let output = ended(away).await;
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.code() == Some(5) && said.contains("PostgreSQL does not answer") && !said.contains("secret"), "{said}");
+    assert!(
+        output.status.code() == Some(5)
+            && said.contains("PostgreSQL does not answer")
+            && !said.contains("secret"),
+        "{said}"
+    );
 }

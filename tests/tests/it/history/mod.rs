@@ -1,7 +1,8 @@
-//! Stores that lose history: noticed by whoever starts and by whoever runs, explained, mended, and equal again.
+//! Stores that lose history: noticed by a process that starts and by one that runs, explained, mended, and
+//! equal again.
 //!
-//! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table did), `mending` (what a
-//! repair is made of).
+//! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table
+//! did), `mending` (what a repair is made of).
 
 mod control;
 mod mending;
@@ -11,8 +12,8 @@ mod target;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Diagnosis, Error, FeedUntil, Mended, Migration, RelayUntil, Remedy, examine, find_repairs, mend, observe, relay,
-    repair, status, take_target,
+    Coordinator, Diagnosis, Error, FeedUntil, Mended, Migration, RelayUntil, Remedy, examine, find_repairs,
+    mend, observe, relay, repair, status, take_target,
 };
 use lockstep_core::{Epoch, Phase, version_of};
 use lockstep_postgres::{EntryKind, IntentId, TableBinding};
@@ -84,7 +85,8 @@ async fn check(world: &World, says: &str, plan: &[Remedy]) {
     for refusal in refusals(world).await {
         assert!(refusal.contains(says) && refusal.contains("run `doctor`"), "{says}? {refusal}");
     }
-    let status = status(&world.source, &world.plain_target, &world.tables()).await.expect("status only reads");
+    let status =
+        status(&world.source, &world.plain_target, &world.tables()).await.expect("status only reads");
     assert!(status.lost.iter().any(|lost| lost.contains(says)), "{:?}", status.lost);
     let diagnosis = diagnosis(world).await;
     assert!(!diagnosis.sound);
@@ -108,7 +110,8 @@ async fn goes_on(world: &World, phase: Phase) {
     world.assert_converged().await;
 }
 
-/// A source that goes back to a moment in DualWrite, with a step, changes of each kind and deliveries after it.
+/// A source that goes back to a moment in DualWrite, with a step, changes of each kind and deliveries after
+/// it.
 async fn set_back() -> World {
     let mut world = World::start().await;
     world.sql(&logs(1, 60)).await;

@@ -7,7 +7,8 @@ async fn a_source_that_was_set_back_stops_everything_until_a_new_epoch_outranks_
     let world = set_back().await;
     check(&world, "PostgreSQL was set back", &[Remedy::RaiseEpoch, Remedy::List]).await;
     let before = world.source.control().await.expect("a phase");
-    let lost = version_of(&world.live_at(&world.logs_table(), &log_key(1_000, "lost")).await).expect("a version");
+    let lost =
+        version_of(&world.live_at(&world.logs_table(), &log_key(1_000, "lost")).await).expect("a version");
 
     let mended = mended(&world).await;
     let now = world.source.control().await.expect("a phase");
@@ -17,12 +18,19 @@ async fn a_source_that_was_set_back_stops_everything_until_a_new_epoch_outranks_
     let found = mended.findings.expect("compared").repairable;
     let of = |class| found.iter().filter(|finding| finding.class == class).count();
     // Log 7 waits for delivery under a fresh version, so it is on its way and no finding.
-    assert_eq!((of(FindingClass::Extra), of(FindingClass::Missing), of(FindingClass::Different)), (2, 5, 6), "{found:?}");
+    assert_eq!(
+        (of(FindingClass::Extra), of(FindingClass::Missing), of(FindingClass::Different)),
+        (2, 5, 6),
+        "{found:?}"
+    );
     assert_eq!(mended.repaired.marked, 0);
 
     // Somebody decides: this row is right in DynamoDB, the others in PostgreSQL.
-    let chosen: Vec<_> =
-        found.iter().filter(|finding| finding.table == LOGS && finding.class == FindingClass::Extra).cloned().collect();
+    let chosen: Vec<_> = found
+        .iter()
+        .filter(|finding| finding.table == LOGS && finding.class == FindingClass::Extra)
+        .cloned()
+        .collect();
     let taken = take_target(&world.migration(), &chosen).await.expect("taken");
     assert_eq!((taken.rows, taken.left), (1, Vec::new()));
     assert_eq!(world.value::<i64>("SELECT count(*) FROM integration_logs WHERE log_id = 1000").await, 1);
@@ -34,7 +42,8 @@ async fn a_source_that_was_set_back_stops_everything_until_a_new_epoch_outranks_
     assert_eq!(world.value::<i64>("SELECT count(*) FROM payments WHERE payment_id IN (1, 1000)").await, 1);
 }
 
-/// Without the epoch: 1. A lost state has version 12. 2. The source hands 12 out again. 3. The newer state is refused as delivered.
+/// Without the epoch: 1. A lost state has version 12. 2. The source hands 12 out again. 3. The newer state is
+/// refused as delivered.
 #[tokio::test]
 async fn a_version_sequence_that_was_set_back_is_noticed_by_what_the_target_has_seen() {
     let world = World::start().await;
@@ -102,8 +111,9 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     let coordinator = world.coordinator().await;
     coordinator.step(Phase::DynamoOnly, None, &()).await.expect("nothing refuses");
     coordinator.close().await;
-    let app =
-        lockstep::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5))).await.expect("connects");
+    let app = lockstep::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5)))
+        .await
+        .expect("connects");
     let store = app.store::<Payments>();
     store.put(&payment_row(6, 7, "in DynamoOnly")).await.expect("written");
     store.put(&payment_row(2_000, 7, "in DynamoOnly")).await.expect("written");
@@ -111,20 +121,28 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     world.feed_until_drained().await;
     world.restore_source(backup).await;
 
-    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead, "it knows nothing of DynamoOnly");
+    assert_eq!(
+        world.source.control().await.expect("a phase").phase,
+        Phase::HybridRead,
+        "it knows nothing of DynamoOnly"
+    );
     for refusal in refusals(&world).await {
         assert!(refusal.contains("PostgreSQL was set back"), "{refusal}");
     }
-    let begun = lockstep::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5)))
-        .await
-        .expect("who begins now goes by DynamoDB as well");
+    let begun =
+        lockstep::migration::Migration::connect(world.production(world.url(), Duration::from_secs(5)))
+            .await
+            .expect("who begins now goes by DynamoDB as well");
     begun.store::<Payments>().put(&payment_row(2_001, 9, "begun meanwhile")).await.expect("written");
     begun.shutdown().await;
     let to_source: i64 = world.value("SELECT count(*) FROM payments WHERE payment_id = 2001").await;
-    assert_eq!(to_source, 0, "a source that was set back is written by nobody");
+    assert_eq!(to_source, 0, "a source that was set back is not written");
     let found = diagnosis(&world).await;
     assert!(found.findings[0].what.contains("the control records contradict each other"), "{found:?}");
-    assert_eq!(lockstep_coordinator::remedies(&found.findings), [Remedy::FollowTarget, Remedy::ReverseBackfill]);
+    assert_eq!(
+        lockstep_coordinator::remedies(&found.findings),
+        [Remedy::FollowTarget, Remedy::ReverseBackfill]
+    );
     let mended = mended(&world).await;
     assert_eq!(mended.done, [Remedy::FollowTarget, Remedy::ReverseBackfill]);
     assert!(mended.left.as_ref().is_some_and(|left| left.sound), "{:#?}", mended.left);
@@ -136,6 +154,7 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
     coordinator.close().await;
     app.shutdown().await;
     world.assert_converged().await;
-    let there: i64 = world.value("SELECT count(*) FROM payments WHERE payment_id IN (7, 50, 51, 2000, 2001)").await;
+    let there: i64 =
+        world.value("SELECT count(*) FROM payments WHERE payment_id IN (7, 50, 51, 2000, 2001)").await;
     assert_eq!(there, 3, "what was written and deleted in DynamoOnly has come back");
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A target of which one table goes back to before changes of each kind. HybridRead, so that its answers would count.
+/// A target of which one table goes back to before changes of each kind. HybridRead, so that its answers
+/// would count.
 async fn target_set_back(how: &str) -> World {
     let world = World::start().await;
     world.sql(&logs(1, 60)).await;
@@ -25,7 +26,12 @@ async fn target_set_back(how: &str) -> World {
 async fn target_is_mended(how: &str, says: &str) {
     let world = target_set_back(how).await;
     let table = PAYMENTS.to_owned();
-    check(&world, says, &[Remedy::AdoptTarget { table }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare]).await;
+    check(
+        &world,
+        says,
+        &[Remedy::AdoptTarget { table }, Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare],
+    )
+    .await;
     let mended = mended(&world).await;
     assert!(mended.repaired.unverified.is_empty(), "{:?}", mended.repaired);
     assert!(mended.left.expect("looked at").sound);
@@ -53,8 +59,12 @@ async fn a_mark_that_was_broken_off_is_no_loss() {
     world.migrated_to(Phase::DualWrite).await.close().await;
     // Begun, and never made; begun and made, and never noted.
     for (binding, made) in world.tables().iter().zip([false, true]) {
-        let begun =
-            world.source.begin_mark(binding.name(), Duration::ZERO, Duration::ZERO).await.expect("begun").expect("a mark");
+        let begun = world
+            .source
+            .begin_mark(binding.name(), Duration::ZERO, Duration::ZERO)
+            .await
+            .expect("begun")
+            .expect("a mark");
         if made {
             let mark = lockstep_dynamo::HistoryMark {
                 number: begun.number,
@@ -71,7 +81,7 @@ async fn a_mark_that_was_broken_off_is_no_loss() {
     world.assert_converged().await;
 }
 
-/// Whoever asks must not hold what it read first against what others have written since.
+/// A process that asks must not hold what it read first against what others have written since.
 #[tokio::test]
 async fn marks_that_others_make_meanwhile_are_no_loss() {
     let world = World::start().await;
@@ -93,7 +103,11 @@ async fn marks_that_others_make_meanwhile_are_no_loss() {
                 let (number, version, server) = (begun.number, begun.version, begun.server);
                 let mark = lockstep_dynamo::HistoryMark { number, version, server, at };
                 let schema = binding.table.target();
-                world.plain_target.set_history_mark(&binding.target_name, &schema, &mark).await.expect("made");
+                world
+                    .plain_target
+                    .set_history_mark(&binding.target_name, &schema, &mark)
+                    .await
+                    .expect("made");
                 world.source.end_mark(binding.name(), number).await.expect("noted");
             }
         }
@@ -115,7 +129,13 @@ async fn going_back_to_postgresql_does_not_depend_on_a_target_that_is_away() {
     coordinator.close().await;
     drop(world.dynamo.take());
     let coordinator = world.coordinator().await;
-    assert_eq!(coordinator.step(Phase::DualWrite, None, &()).await.expect("goes back").phase, Phase::DualWrite);
+    assert_eq!(
+        coordinator.step(Phase::DualWrite, None, &()).await.expect("goes back").phase,
+        Phase::DualWrite
+    );
     let diagnosis = diagnosis(&world).await;
-    assert!(diagnosis.findings.iter().any(|finding| finding.what.contains("DynamoDB could not be asked")), "{diagnosis:?}");
+    assert!(
+        diagnosis.findings.iter().any(|finding| finding.what.contains("DynamoDB could not be asked")),
+        "{diagnosis:?}"
+    );
 }

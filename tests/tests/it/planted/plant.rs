@@ -1,10 +1,13 @@
-//! Faults as they are planted: straight into the target, past every guard, each with the one finding it must come to.
+//! Faults as they are planted: straight into the target, past every guard, each with the one finding it must
+//! come to.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{NaiveDate, TimeDelta};
-use lockstep_core::{Attributes, DELETED_ATTRIBUTE, SK, TargetKey, VERSION_ATTRIBUTE, fixed_width, parse_fixed_width};
+use lockstep_core::{
+    Attributes, DELETED_ATTRIBUTE, SK, TargetKey, VERSION_ATTRIBUTE, fixed_width, parse_fixed_width,
+};
 use lockstep_postgres::TableBinding;
 use lockstep_sample::generate::History;
 use lockstep_sample::load::load;
@@ -81,8 +84,12 @@ pub(crate) async fn items_of(world: &World) -> Vec<(TableBinding, Attributes)> {
     all
 }
 
-/// Plants the faults, each at an item of its own, and says what must be found. A fault that an item cannot have is left out.
-pub(crate) async fn plant(world: &World, faults: &[(&TableBinding, &Attributes, Fault)]) -> BTreeSet<Expected> {
+/// Plants the faults, each at an item of its own, and says what must be found. A fault that an item cannot
+/// have is left out.
+pub(crate) async fn plant(
+    world: &World,
+    faults: &[(&TableBinding, &Attributes, Fault)],
+) -> BTreeSet<Expected> {
     // Those which need a change first; one delivery is then enough for all of them.
     for (binding, item, fault) in faults {
         let (id, column) = match binding.name() {
@@ -90,7 +97,9 @@ pub(crate) async fn plant(world: &World, faults: &[(&TableBinding, &Attributes, 
             _ => ("payment_id", "transaction_reference"),
         };
         let sql = match fault {
-            Fault::Stale => format!("UPDATE {} SET {column} = 'newer' WHERE {id} = {}", binding.name(), number(item, id)),
+            Fault::Stale => {
+                format!("UPDATE {} SET {column} = 'newer' WHERE {id} = {}", binding.name(), number(item, id))
+            }
             Fault::Resurrected => format!("DELETE FROM {} WHERE {id} = {}", binding.name(), number(item, id)),
             _ => continue,
         };
@@ -107,7 +116,12 @@ pub(crate) async fn plant(world: &World, faults: &[(&TableBinding, &Attributes, 
     expected
 }
 
-async fn plant_one(world: &World, binding: &TableBinding, item: &Attributes, fault: Fault) -> Option<Expected> {
+async fn plant_one(
+    world: &World,
+    binding: &TableBinding,
+    item: &Attributes,
+    fault: Fault,
+) -> Option<Expected> {
     let is_log = binding.name() == LOGS;
     let finding = |class, item: &Attributes, columns: &[&str]| {
         let key = binding.table.key_of_item(item).expect("a key");
@@ -119,7 +133,8 @@ async fn plant_one(world: &World, binding: &TableBinding, item: &Attributes, fau
     let (class, columns): (FindingClass, &[&str]) = match fault {
         Fault::Dropped => {
             let key = TargetKey::of(item).expect("a key").to_attributes();
-            let deleted = world.plain_target.client().delete_item().table_name(&binding.target_name).set_key(Some(key));
+            let deleted =
+                world.plain_target.client().delete_item().table_name(&binding.target_name).set_key(Some(key));
             deleted.send().await.expect("the emulator deletes");
             return finding(FindingClass::Missing, item, &[]);
         }
@@ -131,7 +146,9 @@ async fn plant_one(world: &World, binding: &TableBinding, item: &Attributes, fau
             put(world, binding, wrong).await;
             return finding(FindingClass::Missing, item, &[]);
         }
-        Fault::Stale => (FindingClass::Different, if is_log { &["user_id"] } else { &["transaction_reference"] }),
+        Fault::Stale => {
+            (FindingClass::Different, if is_log { &["user_id"] } else { &["transaction_reference"] })
+        }
         Fault::Resurrected => (FindingClass::Extra, &[]),
         Fault::Cent => {
             let AttributeValue::N(amount) = item.get("payment_amount")? else { return None };
@@ -153,7 +170,7 @@ async fn plant_one(world: &World, binding: &TableBinding, item: &Attributes, fau
         }
         Fault::WrongIndex => {
             item.get("GSI2PK")?;
-            set("GSI2PK", AttributeValue::S("LOAN#nobody".to_owned()));
+            set("GSI2PK", AttributeValue::S("LOAN#no-such".to_owned()));
             (FindingClass::Different, &["GSI2PK"])
         }
         Fault::ExtraIndex => {
@@ -184,8 +201,11 @@ async fn plant_one(world: &World, binding: &TableBinding, item: &Attributes, fau
             } else {
                 wrong.remove(VERSION_ATTRIBUTE);
                 let place = TargetKey::of(&wrong).expect("a key");
-                let text = |part: &AttributeValue| part.as_s().or_else(|_| part.as_n()).expect("a string or a number").clone();
-                let key = serde_json::json!([text(&place.partition), text(&place.sort.expect("a sort key"))]).to_string();
+                let text = |part: &AttributeValue| {
+                    part.as_s().or_else(|_| part.as_n()).expect("a string or a number").clone()
+                };
+                let key = serde_json::json!([text(&place.partition), text(&place.sort.expect("a sort key"))])
+                    .to_string();
                 put(world, binding, wrong).await;
                 return Some((binding.name().to_owned(), FindingClass::Foreign, key, Vec::new()));
             }
@@ -214,7 +234,8 @@ pub(crate) fn found(report: &Report) -> BTreeSet<Expected> {
     report.tables.iter().flat_map(of_table).collect()
 }
 
-/// Validates, and holds what is found against what was planted: all of it, nothing else, and no bucket more than need be.
+/// Validates, and holds what is found against what was planted: all of it, nothing else, and no bucket more
+/// than need be.
 #[track_caller]
 pub(crate) fn check<'a>(world: &'a World, expected: &'a BTreeSet<Expected>) -> impl Future<Output = ()> + 'a {
     let caller = std::panic::Location::caller();
@@ -226,10 +247,15 @@ pub(crate) fn check<'a>(world: &'a World, expected: &'a BTreeSet<Expected>) -> i
             assert!(table.complete && table.failure.is_none(), "(at {caller}) {table:?}");
             let planted = expected.iter().filter(|(name, ..)| *name == table.name).count() as u64;
             assert_eq!(table.findings_total(), planted, "(at {caller}) {table:?}");
-            assert!(table.buckets_differing <= planted, "(at {caller}) {} of {planted}", table.buckets_differing);
+            assert!(
+                table.buckets_differing <= planted,
+                "(at {caller}) {} of {planted}",
+                table.buckets_differing
+            );
             let rows = world.count(&table.name).await.unsigned_abs();
             let of_rows = table.missing + table.different + table.undecodable;
-            let foreign = expected.iter().filter(|e| e.0 == table.name && e.1 == FindingClass::Foreign).count() as u64;
+            let foreign =
+                expected.iter().filter(|e| e.0 == table.name && e.1 == FindingClass::Foreign).count() as u64;
             assert_eq!(table.equal + of_rows - foreign, rows, "(at {caller}) {table:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! Who writes: applications through stores, strangers round them. Every write has a token of its own, and tells the model
-//! before it begins and when it has ended.
+//! Who writes: applications through stores, strangers round them. Every write has a token of its own, and
+//! tells the model before it begins and when it has ended.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Actor {
         self.rng.random_range(SHARED)
     }
 
-    /// A row that nobody else writes.
+    /// A row that no other actor writes.
     fn own_id(&mut self) -> i64 {
         self.name as i64 * 100 + self.rng.random_range(1..4)
     }
@@ -82,7 +82,7 @@ impl Actor {
         }
     }
 
-    /// Writes through the stores, so many times.
+    /// Writes through the stores, `times` times.
     pub(crate) async fn apply(&mut self, app: &Migration, times: usize) {
         let (logs, payments) = (app.store::<IntegrationLogs>(), app.store::<Payments>());
         for _ in 0..times {
@@ -111,7 +111,9 @@ impl Actor {
     async fn put_payment(&mut self, payments: &Store<Payments>) {
         let (id, customer_id) = (self.any_id(), self.rng.random_range(1..4));
         let (trying, token) = self.holds(PAYMENTS, id);
-        let told = self.cut_short(async { written(payments.put(&payment_row(id, customer_id, &token)).await) }).await;
+        let told = self
+            .cut_short(async { written(payments.put(&payment_row(id, customer_id, &token)).await) })
+            .await;
         self.model.end(trying, told);
     }
 
@@ -132,7 +134,9 @@ impl Actor {
     async fn change_payment(&mut self, payments: &Store<Payments>) {
         let (id, customer_id) = (self.any_id(), self.rng.random_range(1..4));
         let (trying, token) = self.holds(PAYMENTS, id);
-        let change = move |p: &mut Payment| (p.transaction_reference, p.customer_id) = (Some(token.clone()), customer_id);
+        let change = move |p: &mut Payment| {
+            (p.transaction_reference, p.customer_id) = (Some(token.clone()), customer_id)
+        };
         let told = self.cut_short(async { written(payments.update(id, change).await) }).await;
         self.model.end(trying, told);
     }
@@ -191,7 +195,12 @@ impl Actor {
     }
 
     /// A payment and a log, under one token each, in one operation.
-    async fn coordinate(&mut self, app: &Migration, logs: &Store<IntegrationLogs>, payments: &Store<Payments>) {
+    async fn coordinate(
+        &mut self,
+        app: &Migration,
+        logs: &Store<IntegrationLogs>,
+        payments: &Store<Payments>,
+    ) {
         let (log_id, payment_id) = (self.any_id(), self.any_id());
         let (log, log_token) = self.holds(LOGS, log_id);
         let (payment, payment_token) = self.holds(PAYMENTS, payment_id);
@@ -201,21 +210,23 @@ impl Actor {
                 operation.put(payments, &payment_row(payment_id, 1, &payment_token)).await?;
                 operation.put(logs, &log_row(log_id, &log_token)).await
             });
-            both.await.map_or_else(|error| told_by(&error), |(_, outcome)| acknowledged_in(outcome.control.phase))
+            both.await
+                .map_or_else(|error| told_by(&error), |(_, outcome)| acknowledged_in(outcome.control.phase))
         };
         let told = self.cut_short(operation).await;
         self.model.end(log, told);
         self.model.end(payment, told);
     }
 
-    /// Read your writes: of a row that only this actor writes, its own handle answers nothing older than what it
-    /// acknowledged, whichever store that comes from.
+    /// Read your writes: of a row that only this actor writes, its own handle answers nothing older than what
+    /// it acknowledged, whichever store that comes from.
     async fn read_own(&mut self, logs: &Store<IntegrationLogs>) {
         let id = self.own_id();
         let moment = self.model.moment();
         // An answer that does not come is none; who may not answer says so.
         if let Ok(answer) = logs.get_marked(&IntegrationLogs::key(&log_row(id, ""))).await {
-            let state = answer.value.map_or(State::Absent, |log| State::Holds(log.user_id.unwrap_or_default()));
+            let state =
+                answer.value.map_or(State::Absent, |log| State::Holds(log.user_id.unwrap_or_default()));
             let objection = self.model.objection(Key(LOGS, id), &state, moment);
             assert_eq!(objection, None, "read your writes, from {:?}", answer.from);
         }
@@ -232,20 +243,29 @@ impl Actor {
         CutShort::after(polls, write).await
     }
 
-    /// Writes as a stranger, past everything, so many times.
+    /// Writes as a stranger, past everything, `times` times.
     pub(crate) async fn apply_raw(&mut self, times: usize) {
         for _ in 0..times {
             let id = self.shared_id();
             let table = if self.rng.random_bool(0.5) { LOGS } else { PAYMENTS };
             let (key, token_column, moving) = match table {
-                LOGS => ("log_id", "user_id", format!("service_name = 'moved-{}'", self.rng.random_range(0..3))),
-                _ => ("payment_id", "transaction_reference", format!("customer_id = {}", self.rng.random_range(1..4))),
+                LOGS => {
+                    ("log_id", "user_id", format!("service_name = 'moved-{}'", self.rng.random_range(0..3)))
+                }
+                _ => (
+                    "payment_id",
+                    "transaction_reference",
+                    format!("customer_id = {}", self.rng.random_range(1..4)),
+                ),
             };
             let (trying, sql) = match self.rng.random_range(0..3) {
                 0 => (self.goes(table, id), format!("DELETE FROM {table} WHERE {key} = {id}")),
                 1 => {
                     let (trying, token) = self.holds(table, id);
-                    (trying, format!("UPDATE {table} SET {token_column} = '{token}', {moving} WHERE {key} = {id}"))
+                    (
+                        trying,
+                        format!("UPDATE {table} SET {token_column} = '{token}', {moving} WHERE {key} = {id}"),
+                    )
                 }
                 _ => {
                     let (trying, token) = self.holds(table, id);

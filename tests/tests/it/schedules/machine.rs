@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chaos::passing;
 
-/// Relays, and is killed again and again, after so many awaits at most. Never ends.
+/// Relays, and is killed again and again, after `polls_max` awaits at most. Never ends.
 pub(crate) async fn relay_for_ever(world: Arc<World>, seed: u64, polls_max: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let migration = world.migration();
@@ -27,13 +27,16 @@ pub(crate) async fn relay_for_ever(world: Arc<World>, seed: u64, polls_max: usiz
     }
 }
 
-/// A coordinator, as soon as there can be one. What the last one left half-done is finished or undone by opening it.
+/// A coordinator, as soon as there can be one. What the last one left half-done is finished or undone by
+/// opening it.
 pub(super) async fn coordinator(world: &World) -> Coordinator {
     loop {
         match Coordinator::open(world.migration()).await {
             Ok(coordinator) => return coordinator,
             // The session of the one before may not have ended yet.
-            Err(Error::Store(e)) if e.kind.retry() != Retry::Never => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(Error::Store(e)) if e.kind.retry() != Retry::Never => {
+                tokio::time::sleep(Duration::from_millis(5)).await
+            }
             Err(error) => panic!("a coordinator cannot be opened: {error}"),
         }
     }
@@ -74,9 +77,9 @@ pub(crate) async fn backfill_and_wander(world: Arc<World>, seed: u64) {
     }
 }
 
-/// Waits until nothing that was written in an earlier phase is pending, as an operator would before reads move. A gate asks
-/// for less, and that is overruled here. But of a write in PostgresOnly no store remembers that the target lacks it, so
-/// reading one's writes begins with DualWrite.
+/// Waits until nothing that was written in an earlier phase is pending, as an operator would before reads
+/// move. A gate asks for less, and that is overruled here. But of a write in PostgresOnly no store remembers
+/// that the target lacks it, so reading one's writes begins with DualWrite.
 pub(super) async fn caught_up(world: &World) {
     let behind = "SELECT EXISTS (SELECT 1 FROM lockstep.pending p, lockstep.control c WHERE p.version >> 40 < c.epoch)";
     while world.value::<bool>(behind).await {

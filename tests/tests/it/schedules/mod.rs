@@ -1,15 +1,17 @@
-//! Random schedules over the store handles, by a seed: two applications in two modes, strangers, relays, sweeps, a backfill
-//! and steps, all at once, while both networks fail and callers die. While it goes on, and when it is over, a naive model
-//! says what may be seen: I1, I2, I3, I5, I7, I8, I10.
+//! Random schedules over the store handles, by a seed: two applications in two modes, strangers, relays,
+//! sweeps, a backfill and steps, all at once, while both networks fail and callers die. While it goes on, and
+//! when it is over, a naive model says what may be seen: I1, I2, I3, I5, I7, I8, I10.
 //!
-//! This file goes to and fro up to HybridRead, with stores that are not registered; `whole` goes through all phases, to
-//! DynamoOnly and back, with instances, of which one is stopped and killed.
+//! This file goes to and fro up to HybridRead, with stores that are not registered; `whole` goes through all
+//! phases, to DynamoOnly and back, with instances, of which one is stopped and killed.
 //!
-//! `LOCKSTEP_TEST_SEEDS=17` repeats a seed, `LOCKSTEP_TEST_SEEDS=1-50` runs so many; `cargo xtask soak` runs them for a night. What
-//! a seed fixes is the program of each actor and the draws of each fault; which of them meet is the machine's choice.
+//! `LOCKSTEP_TEST_SEEDS=17` repeats a seed, `LOCKSTEP_TEST_SEEDS=1-50` runs all of these; `cargo xtask soak`
+//! runs them for a night. What a seed fixes is the program of each actor and the draws of each fault; which
+//! of them meet is the machine's choice.
 //!
-//! In reading order: `model`, `actors`, `network`, `machine` (what moves data and phases), `watch` (who looks); then `whole` and
-//! its `traveller` (steps through all phases) and `sleeper` (an instance that is stopped and killed).
+//! In reading order: `model`, `actors`, `network`, `machine` (what moves data and phases), `watch` (who
+//! looks); then `whole` and its `traveller` (steps through all phases) and `sleeper` (an instance that is
+//! stopped and killed).
 
 mod actors;
 mod machine;
@@ -46,8 +48,12 @@ const SCHEDULE: Duration = Duration::from_secs(300);
 const SEEDS: RangeInclusive<u64> = 1..=3;
 
 async fn world() -> World {
-    let options =
-        WorldOptions { proxied: true, source_proxied: true, connect_timeout: Duration::from_secs(2), ..WorldOptions::default() };
+    let options = WorldOptions {
+        proxied: true,
+        source_proxied: true,
+        connect_timeout: Duration::from_secs(2),
+        ..WorldOptions::default()
+    };
     let world = World::with(options).await;
     world.sql(&logs(1, ROWS)).await;
     world.sql(&payments(1, ROWS)).await;
@@ -59,7 +65,12 @@ async fn world() -> World {
 
 /// One way of writing for each application; which, the seed says.
 fn modes(seed: u64) -> [WriteOptions; 2] {
-    let quick = WriteOptions { inline_timeout_ms: 400, retry_delay_ms: 2, retry_delay_ms_max: 20, ..WriteOptions::default() };
+    let quick = WriteOptions {
+        inline_timeout_ms: 400,
+        retry_delay_ms: 2,
+        retry_delay_ms_max: 20,
+        ..WriteOptions::default()
+    };
     let strict = WriteOptions {
         dual_write: WriteMode::Strict,
         continue_on_write_failure: seed.is_multiple_of(4),
@@ -85,7 +96,8 @@ async fn stage() -> (Arc<World>, Arc<Model>) {
     (world, model)
 }
 
-/// What goes on around the writers of every schedule: who watches, two relays that die, and late messages that arrive.
+/// What goes on around the writers of every schedule: who watches, two relays that die, and late messages
+/// that arrive.
 fn spawn_around(
     others: &mut JoinSet<()>,
     world: &Arc<World>,
@@ -162,8 +174,9 @@ async fn schedule(seed: u64) {
 fn seeds_or(usual: RangeInclusive<u64>) -> RangeInclusive<u64> {
     let Ok(asked) = std::env::var("LOCKSTEP_TEST_SEEDS") else { return usual };
     let (first, last) = asked.split_once('-').unwrap_or((&asked, &asked));
-    let number =
-        |text: &str| text.parse().unwrap_or_else(|_| panic!("LOCKSTEP_TEST_SEEDS={asked} is no seed, nor two with a dash"));
+    let number = |text: &str| {
+        text.parse().unwrap_or_else(|_| panic!("LOCKSTEP_TEST_SEEDS={asked} is no seed, nor two with a dash"))
+    };
     number(first)..=number(last)
 }
 

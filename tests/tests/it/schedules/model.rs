@@ -1,8 +1,8 @@
-//! The naive model: what was tried on each row, what its caller was told, and what may be seen of it. It knows nothing of
-//! phases, versions or stores.
+//! The naive model: what was tried on each row, what its caller was told, and what may be seen of it. It
+//! knows nothing of phases, versions or stores.
 //!
-//! A write *precedes* another if it had ended before the other began. Of writes that overlap nobody can say which is the
-//! newer one; of those that do not, everybody can.
+//! A write *precedes* another if it had ended before the other began. Of writes that overlap it is unknown
+//! which is the newer one; of those that do not, it is known.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +26,7 @@ pub(crate) enum Told {
     AcknowledgedByTarget,
     /// It failed, or there was nothing to write to.
     Nothing,
-    /// Nobody knows, or the caller died.
+    /// It is unknown, or the caller died.
     Unknown,
 }
 
@@ -40,7 +40,7 @@ impl Told {
 struct Attempt {
     state: State,
     began: u64,
-    /// `None` while it is under way, and for ever if nobody knows: it may happen yet.
+    /// `None` while it is under way, and for ever if it stays unknown: it may happen yet.
     ended: Option<(u64, Told)>,
 }
 
@@ -90,7 +90,7 @@ impl Model {
         });
     }
 
-    /// Why nobody may see `state` at `key`, if it was looked at after `moment`; `None` if it may be seen.
+    /// Why no reader may see `state` at `key`, if it was looked at after `moment`; `None` if it may be seen.
     pub(crate) fn objection(&self, key: Key, state: &State, moment: u64) -> Option<String> {
         self.with(|history| {
             let attempts = history.rows.get(&key).map(Vec::as_slice).unwrap_or_default();
@@ -111,7 +111,7 @@ impl Model {
         })
     }
 
-    /// What was tried, each with what was told of it; without what nobody knows.
+    /// What was tried, each with what was told of it; without those whose outcome is unknown.
     pub(crate) fn told(&self) -> Vec<(Key, String, Told)> {
         self.with(|history| {
             let tried = history.rows.iter().flat_map(|(key, attempts)| attempts.iter().map(|a| (*key, a)));
@@ -123,7 +123,7 @@ impl Model {
         })
     }
 
-    /// How many writes were told so.
+    /// How many writes got this answer.
     pub(crate) fn count(&self, told: Told) -> usize {
         let is = |attempt: &&Attempt| attempt.ended.is_some_and(|(_, ended)| ended == told);
         self.with(|history| history.rows.values().flatten().filter(is).count())
@@ -164,7 +164,11 @@ mod tests {
     fn check(model: &Model, allowed: &[&str]) {
         let now = model.moment();
         for token in ["a", "b", "c", "d"] {
-            assert_eq!(model.objection(KEY, &holds(token), now).is_none(), allowed.contains(&token), "{token}");
+            assert_eq!(
+                model.objection(KEY, &holds(token), now).is_none(),
+                allowed.contains(&token),
+                "{token}"
+            );
         }
         assert_eq!(model.objection(KEY, &State::Absent, now).is_none(), allowed.contains(&""), "absent");
     }

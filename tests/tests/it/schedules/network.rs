@@ -10,10 +10,11 @@ use lockstep_tests::world::within;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Longest that a late message is under way: whoever waits for its locks cannot do what it waits for.
+/// Longest that a late message is under way: a session that waits for its locks cannot do what it waits for.
 const LATE: Duration = Duration::from_millis(150);
 /// What else is asked of the target and of its streams.
-const OTHERS: [&str; 6] = ["GetItem", "Query", "GetRecords", "GetShardIterator", "DescribeStream", "UpdateItem"];
+const OTHERS: [&str; 6] =
+    ["GetItem", "Query", "GetRecords", "GetShardIterator", "DescribeStream", "UpdateItem"];
 
 /// The gates at which messages wait: those whose senders have given up, and those that are only slow.
 #[derive(Clone)]
@@ -24,10 +25,15 @@ pub(crate) struct Late {
     slow_source: Gate,
 }
 
-/// Scripts both proxies. Of what can go wrong before PostgreSQL, and with what is only read, this `share` does: a step to
-/// DynamoOnly is hundreds of statements, and one that never ends proves nothing.
+/// Scripts both proxies. Of what can go wrong before PostgreSQL, and with what is only read, this `share`
+/// does: a step to DynamoOnly is hundreds of statements, and one that never ends proves nothing.
 pub(crate) fn misbehave(world: &World, seed: u64, share: f64) -> Late {
-    let late = Late { to_target: Gate::new(), to_source: Gate::new(), slow_target: Gate::new(), slow_source: Gate::new() };
+    let late = Late {
+        to_target: Gate::new(),
+        to_source: Gate::new(),
+        slow_target: Gate::new(),
+        slow_source: Gate::new(),
+    };
     let faults = [
         (Fault::LoseReply, 0.06),
         (Fault::Throttle, 0.05),
@@ -60,7 +66,8 @@ pub(crate) fn misbehave(world: &World, seed: u64, share: f64) -> Late {
 }
 
 impl Late {
-    /// Lets late messages arrive, one by one, each a while after its sender has given up, and slow ones. Never ends.
+    /// Lets late messages arrive, one by one, each a while after its sender has given up, and slow ones.
+    /// Never ends.
     pub(crate) async fn trickle(self) {
         let gates = [&self.to_target, &self.to_source, &self.slow_target, &self.slow_source];
         join_all(gates.map(let_through)).await;
@@ -76,7 +83,7 @@ async fn let_through(gate: &Gate) {
     }
 }
 
-/// PostgreSQL is away for a moment: every connection is lost, and whoever wants a new one waits.
+/// PostgreSQL is away for a moment: every connection is lost, and a client that wants a new one waits.
 pub(crate) async fn outage(world: &World) {
     world.source_proxy().down().await;
     tokio::time::sleep(LATE).await;
@@ -102,6 +109,11 @@ pub(crate) async fn heal(world: &World, late: &Late) {
     world.source_proxy().clear();
     [&late.to_target, &late.to_source, &late.slow_target, &late.slow_source].into_iter().for_each(Gate::open);
     let bound = Duration::from_secs(30);
-    within(bound, late.to_target.until_done(world.proxy().counts().injected(FaultKind::AnswerThenApplyLate))).await;
-    within(bound, late.to_source.until_done(world.source_proxy().injected(SourceFaultKind::CutThenApplyLate))).await;
+    within(bound, late.to_target.until_done(world.proxy().counts().injected(FaultKind::AnswerThenApplyLate)))
+        .await;
+    within(
+        bound,
+        late.to_source.until_done(world.source_proxy().injected(SourceFaultKind::CutThenApplyLate)),
+    )
+    .await;
 }

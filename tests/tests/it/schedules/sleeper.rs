@@ -15,7 +15,7 @@ use super::actors::acknowledged_in;
 use super::model::{Key, Model, State, Told};
 use crate::instances::Worker;
 
-/// Rows that it writes, and nobody else does.
+/// Rows that it writes, and no other actor does.
 const IDS: std::ops::Range<i64> = 901..904;
 /// Longest that it is stopped: longer than its lease.
 const ASLEEP_MS_MAX: u64 = 2_000;
@@ -23,7 +23,12 @@ const ASLEEP_MS_MAX: u64 = 2_000;
 const PAUSE: Duration = Duration::from_millis(15);
 
 /// Writes until it is told to end.
-pub(super) async fn write_and_sleep(world: Arc<World>, model: Arc<Model>, seed: u64, stop: CancellationToken) {
+pub(super) async fn write_and_sleep(
+    world: Arc<World>,
+    model: Arc<Model>,
+    seed: u64,
+    stop: CancellationToken,
+) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut lives = 0;
     while !stop.is_cancelled() {
@@ -64,7 +69,11 @@ fn told(answer: &Value) -> Told {
     }
     match answer["error"].as_str().expect("an answer or an error") {
         error if error.starts_with("Unknown") => Told::Unknown,
-        error if ["Fenced", "Busy", "Throttled", "Unavailable"].iter().any(|kind| error.starts_with(kind)) => Told::Nothing,
+        error
+            if ["Fenced", "Busy", "Throttled", "Unavailable"].iter().any(|kind| error.starts_with(kind)) =>
+        {
+            Told::Nothing
+        }
         error => panic!("a write through a store failed for good: {error}"),
     }
 }

@@ -33,8 +33,8 @@ pub(super) async fn feed_for_ever(world: Arc<World>, seed: u64) {
     }
 }
 
-/// Moves history, then goes from phase to phase, until the truth has been in the target and back so many times. About half
-/// of the coordinators die on the way.
+/// Moves history, then goes from phase to phase, until the truth has been in the target and back a number of
+/// times. About half of the coordinators die on the way.
 pub(super) async fn travel(world: Arc<World>, model: Arc<Model>, seed: u64, rounds: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut moved, mut is_there, mut rounds_left) = (false, false, rounds);
@@ -116,12 +116,16 @@ fn may_happen(what: &str, error: &Error) {
     eprintln!("{what}: {error}");
     match error {
         Error::Store(e) if e.kind.retry() != Retry::Never || e.kind == Kind::Refused => {}
-        Error::BarrierBusy { .. } | Error::PauseMissed { .. } | Error::Refused(_) | Error::Unsettled { .. } => {}
+        Error::BarrierBusy { .. }
+        | Error::PauseMissed { .. }
+        | Error::Refused(_)
+        | Error::Unsettled { .. } => {}
         other => panic!("{what}: not of the kind that passes: {other}"),
     }
 }
 
-/// With both networks well and everybody at rest: what was broken off is settled, and from DynamoOnly there is a way back at once.
+/// With both networks well and everybody at rest: what was broken off is settled, and from DynamoOnly there
+/// is a way back at once.
 pub(super) async fn go_home(world: &World) {
     let coordinator = coordinator(world).await;
     if phase(world).await == Phase::DynamoOnly {

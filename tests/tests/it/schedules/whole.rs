@@ -1,6 +1,6 @@
-//! Through all phases, to DynamoOnly and back, in two stages. First safety: everything fails, and what is seen is held against
-//! the model all the time. Then the networks heal, and without anyone's help everybody can write again, the open step is
-//! settled, and both stores agree.
+//! Through all phases, to DynamoOnly and back, in two stages. First safety: everything fails, and what is
+//! seen is held against the model all the time. Then the networks heal, and without anyone's help everybody
+//! can write again, the open step is settled, and both stores agree.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::actors::Actor;
 use super::model::Told;
-use super::{SCHEDULE, machine, modes, network, seeds_or, sleeper, spawn_around, stage, sweeping, traveller, watch};
+use super::{
+    SCHEDULE, machine, modes, network, seeds_or, sleeper, spawn_around, stage, sweeping, traveller, watch,
+};
 
 /// Seeds that run each time.
 const SEEDS: RangeInclusive<u64> = 1..=2;
@@ -100,8 +102,12 @@ async fn schedule(seed: u64) {
     watch::check_truth(&world, &model).await;
     watch::check_audit(&world, &model).await;
     // At this share the shortest of them meet only some of the kinds.
-    let kinds =
-        [SourceFaultKind::LoseReply, SourceFaultKind::Cut, SourceFaultKind::CutThenApplyLate, SourceFaultKind::DelayReply];
+    let kinds = [
+        SourceFaultKind::LoseReply,
+        SourceFaultKind::Cut,
+        SourceFaultKind::CutThenApplyLate,
+        SourceFaultKind::DelayReply,
+    ];
     let injected: u64 = kinds.into_iter().map(|kind| world.source_proxy().injected(kind)).sum();
     assert!(injected > 0, "PostgreSQL's network was well all the time with seed {seed}");
     let (here, there) = (model.count(Told::Acknowledged), model.count(Told::AcknowledgedByTarget));

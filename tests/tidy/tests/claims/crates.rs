@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_tidy::manifest;
 
 /// What each crate of the product may need. `lockstep` is the package `lockstep-migrate`.
-const MAY_NEED: [(&str, &[&str]); 15] = [
+const MAY_NEED: [(&str, &[&str]); 18] = [
     ("lockstep-core", &[]),
     ("lockstep-postgres", &["lockstep-core"]),
     ("lockstep-dynamo", &["lockstep-core"]),
-    ("lockstep-migrate", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo"]),
+    (
+        "lockstep-migrate",
+        &["lockstep-core", "lockstep-postgres", "lockstep-dynamo", "lockstep-derive", "lockstep-template"],
+    ),
     ("lockstep-integration-logs", &["lockstep"]),
     ("lockstep-payments", &["lockstep"]),
     ("lockstep-validator", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo"]),
@@ -19,7 +22,10 @@ const MAY_NEED: [(&str, &[&str]); 15] = [
         &["lockstep-core", "lockstep-postgres", "lockstep-dynamo", "lockstep", "lockstep-validator"],
     ),
     ("lockstep-embedded", &[]),
+    ("lockstep-daemon", &["lockstep-core", "lockstep-postgres", "lockstep-dynamo", "lockstep-coordinator"]),
     ("lockstep-template", &[]),
+    ("lockstep-declared", &["lockstep-core", "lockstep-postgres", "lockstep-template"]),
+    ("lockstep-derive", &["lockstep-template"]),
     (
         "lockstep-sample",
         &["lockstep-core", "lockstep-postgres", "lockstep", "lockstep-integration-logs", "lockstep-payments"],
@@ -34,10 +40,12 @@ const MAY_NEED: [(&str, &[&str]); 15] = [
             "lockstep-coordinator",
             "lockstep-validator",
             "lockstep-embedded",
+            "lockstep-daemon",
             "lockstep-report",
             "lockstep-sample",
             "lockstep-integration-logs",
             "lockstep-payments",
+            "lockstep-declared",
         ],
     ),
     (

@@ -2,7 +2,8 @@
 
 use lockstep_tidy::{files, lists, rust};
 
-/// Where SQL may stand: its own crate, and what makes and fills the sample's tables. Tests are below `tests/`.
+/// Where SQL may stand: its own crate, and what makes and fills the sample's tables. Tests are below
+/// `tests/`.
 const SQL: [&str; 2] = ["crates/postgres/", "crates/sample/"];
 /// Where DynamoDB's expressions and PartiQL look like SQL.
 const DYNAMO: &str = "crates/dynamo/";
@@ -96,6 +97,80 @@ fn is_sql(text: &str) -> bool {
         || (text.starts_with("UPDATE ") && text.contains(" SET "))
         || (text.starts_with("WITH ") && text.contains("SELECT "))
         || (text.contains("SELECT ") && text.contains(" FROM "))
+}
+
+/// A name that is followed by a bracket at once and is a function of PostgreSQL's, as far as its spelling
+/// says.
+fn bare_calls(sql: &str) -> Vec<String> {
+    // Words of the language, and names that statements of ours give to what they select from.
+    const NO_FUNCTIONS: [&str; 14] = [
+        "coalesce",
+        "greatest",
+        "least",
+        "nullif",
+        "extract",
+        "exists",
+        "values",
+        "cast",
+        "position",
+        "d",
+        "k",
+        "numeric",
+        "char",
+        "character",
+    ];
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let mut found = Vec::new();
+    for (at, _) in sql.match_indices('(') {
+        let name: String = sql[..at]
+            .chars()
+            .rev()
+            .take_while(|c| is_name(*c))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect();
+        let before = sql[..at - name.len()].chars().next_back();
+        let is_qualified = before.is_some_and(|c| matches!(c, '.' | ':' | '"' | '`') || c.is_alphanumeric());
+        // Of several arrays it is a form of the language, which calls PostgreSQL's own.
+        let is_a_form = name == "unnest" && has_several_arguments(&sql[at + 1..]);
+        if !name.is_empty() && !is_qualified && !is_a_form && !NO_FUNCTIONS.contains(&name.as_str()) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// Whether a comma comes before the bracket that closes.
+fn has_several_arguments(rest: &str) -> bool {
+    let mut depth = 0_usize;
+    for c in rest.chars() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth == 0 => return false,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// S3: a role that may create in the path of a session offers a better match for a name without a schema.
+#[test]
+fn every_function_that_our_sql_calls_is_named_with_its_schema() {
+    let mut found = Vec::new();
+    for path in files::below("crates/postgres", "rs") {
+        let parts = rust::parts(&tested_part_away(&files::read(&path)));
+        for literal in parts.literals {
+            found.extend(
+                bare_calls(&literal.text).into_iter().map(|name| format!("{path}:{}: {name}", literal.line)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "call them as pg_catalog.…:\n{}", found.join("\n"));
+    assert_eq!(bare_calls("SELECT count(*), pg_catalog.max(a), coalesce(b, lower(c))"), ["count", "lower"]);
+    assert_eq!(bare_calls("unnest($1::a[]), unnest($1::a[], $2::b[])"), ["unnest"]);
 }
 
 /// A file without the module of its tests, which is its end.

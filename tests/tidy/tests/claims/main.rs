@@ -1,7 +1,9 @@
-//! What ARCHITECTURE.md and CONTRIBUTING.md promise of the repository as text. Each test is named as what it claims.
+//! What ARCHITECTURE.md and CONTRIBUTING.md promise of the repository as text. Each test is named as what it
+//! claims.
 
 mod crates;
 mod drivers;
+mod kubernetes;
 mod language;
 mod links;
 mod modules;

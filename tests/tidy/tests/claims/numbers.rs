@@ -43,7 +43,8 @@ fn bold_numbers(text: &str, letter: char) -> Vec<String> {
         .collect()
 }
 
-/// The numbers that a text cites: `R7`, `I11`, `H14`, `hole 14`. Keys such as `GSI1PK` are words of their own.
+/// The numbers that a text cites: `R7`, `I11`, `H14`, `hole 14`. Keys such as `GSI1PK` are words of their
+/// own.
 fn numbers(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let mut found: Vec<String> = words.filter(|word| is_number(word)).map(str::to_owned).collect();

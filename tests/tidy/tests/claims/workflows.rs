@@ -1,5 +1,5 @@
-//! The workflows are well formed: what can be seen of it without a parser of YAML. `.ci/run workflows` asks actionlint where
-//! it is installed.
+//! The workflows are well formed: what can be seen of it without a parser of YAML. `.ci/run workflows` asks
+//! actionlint where it is installed.
 
 use lockstep_tidy::files;
 

@@ -8,14 +8,15 @@ use memchr::memmem::{self, Finder};
 
 use crate::bench::validate::pages::Pages;
 
-// Items are counted while the body goes by, by searching it for needles, not by parsing. Quotes are escaped inside a JSON string,
-// so no value contains a needle's bare ones. As keys they cannot be mistaken either: an attribute's value is always an object of
-// a type (`"Statement":{"S":…`), so a quote never follows an attribute's name, and neither `Item` nor `Key` is a type. They do
-// depend on the SDK's writing no blanks.
+// Items are counted while the body goes by, by searching it for needles, not by parsing. Quotes are escaped
+// inside a JSON string, so no value contains a needle's bare ones. As keys they cannot be mistaken either: an
+// attribute's value is always an object of a type (`"Statement":{"S":…`), so a quote never follows an
+// attribute's name, and neither `Item` nor `Key` is a type. They do depend on the SDK's writing no blanks.
 const STATEMENTS: &[&[u8]] = &[br#""Statement":""#];
 const REQUESTS: &[&[u8]] = &[br#"{"PutRequest":{"Item":{"#, br#"{"DeleteRequest":{"Key":{"#];
 
-/// No needle is longer. So many bytes less one are carried from one read to the next: enough to find a needle that was cut.
+/// No needle is longer. This number of bytes less one is carried from one read to the next: enough to find a
+/// needle that was cut.
 pub(super) const NEEDLE_BYTES_MAX: usize = 25;
 
 /// An operation, as far as it matters here.
@@ -44,7 +45,9 @@ impl Operation {
         match name {
             b"BatchExecuteStatement" | b"ExecuteTransaction" => Operation::BatchOfStatements,
             b"BatchWriteItem" => Operation::BatchOfRequests,
-            b"PutItem" | b"UpdateItem" | b"DeleteItem" | b"ExecuteStatement" | b"TransactWriteItems" => Operation::Write,
+            b"PutItem" | b"UpdateItem" | b"DeleteItem" | b"ExecuteStatement" | b"TransactWriteItems" => {
+                Operation::Write
+            }
             b"DescribeTable" => Operation::Describe,
             b"CreateTable" | b"UpdateTable" => Operation::Create,
             b"DeleteTable" => Operation::Delete,
@@ -116,7 +119,9 @@ impl Answers {
             Operation::Describe => about("Table"),
             Operation::Create | Operation::Delete => about("TableDescription"),
             Operation::ListTables => ok(r#"{"TableNames":[]}"#),
-            Operation::UpdateTimeToLive => ok(r#"{"TimeToLiveSpecification":{"AttributeName":"ttl","Enabled":true}}"#),
+            Operation::UpdateTimeToLive => {
+                ok(r#"{"TimeToLiveSpecification":{"AttributeName":"ttl","Enabled":true}}"#)
+            }
             Operation::DescribeTimeToLive => {
                 ok(r#"{"TimeToLiveDescription":{"TimeToLiveStatus":"ENABLED","AttributeName":"ttl"}}"#)
             }

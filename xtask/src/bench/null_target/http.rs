@@ -5,8 +5,8 @@ use std::io::{Error, ErrorKind, Result};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What a connection reads into, and at the same time the longest head it accepts. A batch of 25 items of 1 KB and its head
-/// fit, so the usual request takes one read.
+/// What a connection reads into, and at the same time the longest head it accepts. A batch of 25 items of 1
+/// KB and its head fit, so the usual request takes one read.
 pub(in super::super) const BUFFER_BYTES: usize = 64 << 10;
 
 /// The beginning of a message, up to and with its empty line.
@@ -16,8 +16,8 @@ pub(in super::super) struct Head {
     pub(in super::super) content_bytes: u64,
 }
 
-/// Reads until the buffer holds a whole head. `filled` bytes are in it already and the new count is returned with the head;
-/// `None` if the peer ended the connection between two messages.
+/// Reads until the buffer holds a whole head. `filled` bytes are in it already and the new count is returned
+/// with the head; `None` if the peer ended the connection between two messages.
 pub(in super::super) async fn read_head(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
@@ -71,11 +71,15 @@ mod tests {
 
     use super::*;
 
-    /// A peer whose every segment holds so many bytes.
+    /// A peer whose every segment holds the given number of bytes.
     struct Segments<'a>(&'a [u8], usize);
 
     impl AsyncRead for Segments<'_> {
-        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<Result<()>> {
             let (now, later) = self.0.split_at(self.1.min(self.0.len()).min(buffer.remaining()));
             buffer.put_slice(now);
             self.0 = later;
@@ -85,14 +89,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_is_found_wherever_the_reads_cut_it() {
-        let message = b"POST / HTTP/1.1\r\nX-Amz-TARGET: DynamoDB_20120810.PutItem\r\ncontent-Length:2\r\n\r\n{}";
+        let message =
+            b"POST / HTTP/1.1\r\nX-Amz-TARGET: DynamoDB_20120810.PutItem\r\ncontent-Length:2\r\n\r\n{}";
         for segment in 1..=message.len() {
             let mut buffer = [0; 256];
             let mut peer = Segments(message, segment);
             let (head, filled) = read_head(&mut peer, &mut buffer, 0).await.expect("reads").expect("a head");
             assert_eq!(head, Head { bytes: message.len() - 2, content_bytes: 2 }, "{segment} bytes at once");
             assert!(filled >= head.bytes && buffer[..filled] == message[..filled]);
-            assert_eq!(header(&buffer[..head.bytes], "x-amz-target"), Some(&b"DynamoDB_20120810.PutItem"[..]));
+            assert_eq!(
+                header(&buffer[..head.bytes], "x-amz-target"),
+                Some(&b"DynamoDB_20120810.PutItem"[..])
+            );
         }
     }
 
@@ -100,16 +108,20 @@ mod tests {
     async fn only_an_end_between_messages_is_an_end() {
         let mut buffer = [0; 64];
         assert_eq!(read_head(&mut Segments(b"", 1), &mut buffer, 0).await.expect("reads"), None);
-        for broken in
-            [&b"POST / HT"[..], b"POST / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n", &[b'a'; 65]]
-        {
+        for broken in [
+            &b"POST / HT"[..],
+            b"POST / HTTP/1.1\r\n\r\n",
+            b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n",
+            &[b'a'; 65],
+        ] {
             assert!(read_head(&mut Segments(broken, 7), &mut buffer, 0).await.is_err());
         }
     }
 
     #[test]
     fn a_header_is_matched_by_its_whole_name() {
-        let head = b"POST / HTTP/1.1\r\nx-content-length: 1\r\ncontent-length-x: 2\r\nCONTENT-LENGTH:  3 \r\n\r\n";
+        let head =
+            b"POST / HTTP/1.1\r\nx-content-length: 1\r\ncontent-length-x: 2\r\nCONTENT-LENGTH:  3 \r\n\r\n";
         assert_eq!(header(head, "content-length"), Some(&b"3"[..]));
         assert_eq!(header(head, "host"), None);
     }

@@ -10,7 +10,7 @@ use super::NullTarget;
 use super::answers::{NEEDLE_BYTES_MAX, Operation};
 use super::http::{self, BUFFER_BYTES};
 
-/// Until the peer ends it, or says something that we do not understand; either way there is nobody to tell.
+/// Until the peer ends it, or says something that we do not understand; either way there is no peer to tell.
 pub(super) async fn converse(mut stream: TcpStream, target: Arc<NullTarget>) {
     // Without it an answer may wait for a delayed acknowledgement, and the measurement is of that.
     if stream.set_nodelay(true).is_ok() {
@@ -46,12 +46,21 @@ impl Connection<'_> {
         if capture {
             target.captured.keep(kept);
         }
+        if !target.latency.is_zero() {
+            tokio::time::sleep(target.latency).await;
+        }
         self.stream.write_all(&answer).await?;
         Ok(true)
     }
 
     /// Lets the body go by, and counts the needles in it. `filled` bytes are in the buffer already.
-    async fn drain(&mut self, body: Body<'_>, filled: usize, target: &NullTarget, operation: Operation) -> Result<u64> {
+    async fn drain(
+        &mut self,
+        body: Body<'_>,
+        filled: usize,
+        target: &NullTarget,
+        operation: Operation,
+    ) -> Result<u64> {
         let finders = target.answers.finders.of(operation);
         let Body { bytes: mut missing, mut kept } = body;
         let mut found = 0;
@@ -65,7 +74,8 @@ impl Connection<'_> {
                 kept.extend_from_slice(&self.buffer[carried..end]);
             }
             for finder in finders {
-                // What was searched before holds whole needles too if they are shorter than what is carried: not again.
+                // What was searched before holds whole needles too if they are shorter than what is carried:
+                // not again.
                 let from = carried.saturating_sub(finder.needle().len() - 1);
                 found += finder.find_iter(&self.buffer[from..end]).count() as u64;
             }

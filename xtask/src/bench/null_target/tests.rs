@@ -40,7 +40,9 @@ impl World {
 fn request(operation: &str, body: &Value) -> Bytes {
     let body = body.to_string();
     let length = body.len();
-    let head = format!("POST / HTTP/1.1\r\nhost: x\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\nContent-Length: {length}");
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\nContent-Length: {length}"
+    );
     format!("{head}\r\n\r\n{body}").into()
 }
 
@@ -69,7 +71,8 @@ async fn answer(stream: &mut TcpStream) -> Value {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("reads"));
     }
-    let length = http::header(&head, "content-length").and_then(|value| str::from_utf8(value).ok()).expect("a length");
+    let length =
+        http::header(&head, "content-length").and_then(|value| str::from_utf8(value).ok()).expect("a length");
     let mut body = vec![0; length.parse().expect("a number")];
     stream.read_exact(&mut body).await.expect("reads");
     serde_json::from_slice(&body).expect("JSON")
@@ -104,8 +107,11 @@ async fn items_are_counted_right_wherever_the_reads_cut_the_request() {
     let world = World::new(NullTarget::new()).await;
     let mut stream = TcpStream::connect(world.address).await.expect("connects");
     stream.set_nodelay(true).expect("set");
-    // Two requests back to back in odd segments: needles are cut at the ends of some, and so is the second head.
-    let two = [request("BatchExecuteStatement", &statements(3)), request("BatchExecuteStatement", &statements(2))].concat();
+    // Two requests back to back in odd segments: needles are cut at the ends of some, and so is the second
+    // head.
+    let two =
+        [request("BatchExecuteStatement", &statements(3)), request("BatchExecuteStatement", &statements(2))]
+            .concat();
     for segment in [1, 7, 13, 24, 25, 26, 100, two.len()] {
         for part in two.chunks(segment) {
             stream.write_all(part).await.expect("writes");
@@ -121,9 +127,13 @@ async fn items_are_counted_right_wherever_the_reads_cut_the_request() {
 async fn a_body_larger_than_the_buffer_goes_by() {
     let world = World::new(NullTarget::new().capture(1)).await;
     let mut stream = TcpStream::connect(world.address).await.expect("connects");
-    let statement = json!({ "Statement": "INSERT INTO \"logs\" VALUE ?", "Parameters": [{ "S": "x".repeat(100_000) }] });
+    let statement =
+        json!({ "Statement": "INSERT INTO \"logs\" VALUE ?", "Parameters": [{ "S": "x".repeat(100_000) }] });
     let large = json!({ "Statements": vec![statement; 20] });
-    assert_eq!(ask(&mut stream, "BatchExecuteStatement", &large).await["Responses"], json!(vec![json!({}); 20]));
+    assert_eq!(
+        ask(&mut stream, "BatchExecuteStatement", &large).await["Responses"],
+        json!(vec![json!({}); 20])
+    );
     let captured = Arc::clone(&world.captured);
     world.stop().await;
     assert_eq!(captured.take(), [request("BatchExecuteStatement", &large)]);
@@ -131,18 +141,23 @@ async fn a_body_larger_than_the_buffer_goes_by() {
 
 #[tokio::test]
 async fn a_table_is_described_as_the_bench_wants_it() {
-    let world = World::new(NullTarget::new().describe_with(|table| json!({ "Mine": table }).to_string())).await;
+    let world =
+        World::new(NullTarget::new().describe_with(|table| json!({ "Mine": table }).to_string())).await;
     let mut stream = TcpStream::connect(world.address).await.expect("connects");
     let body = json!({ "TableName": "logs" });
     assert_eq!(ask(&mut stream, "DescribeTable", &body).await, json!({ "Table": { "Mine": "logs" } }));
-    assert_eq!(ask(&mut stream, "CreateTable", &body).await, json!({ "TableDescription": { "Mine": "logs" } }));
+    assert_eq!(
+        ask(&mut stream, "CreateTable", &body).await,
+        json!({ "TableDescription": { "Mine": "logs" } })
+    );
 }
 
 #[tokio::test]
 async fn what_was_captured_can_be_replayed() {
     let world = World::new(NullTarget::new().capture(2)).await;
     let mut stream = TcpStream::connect(world.address).await.expect("connects");
-    let sent = [request("BatchExecuteStatement", &statements(25)), request("PutItem", &json!({ "Item": {} }))];
+    let sent =
+        [request("BatchExecuteStatement", &statements(25)), request("PutItem", &json!({ "Item": {} }))];
     ask(&mut stream, "DescribeTable", &json!({ "TableName": "logs" })).await;
     for request in [&sent[0], &sent[1], &sent[1]] {
         stream.write_all(request).await.expect("writes");

@@ -1,7 +1,7 @@
 //! `bench validate`: a full comparison against prepared scan pages, beside the limits of the same run.
 //!
-//! In reading order: this file (what is measured and printed), [`pages`] (what the target answers), [`measured`] (the
-//! measured process).
+//! In reading order: this file (what is measured and printed), [`pages`] (what the target answers),
+//! [`measured`] (the measured process).
 
 pub mod measured;
 pub mod pages;
@@ -38,7 +38,8 @@ pub struct SizeReport {
     pub raw_copy_rows_per_s: f64,
     /// Items a second of downloading the same pages and forgetting them.
     pub raw_pages_rows_per_s: f64,
-    /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the platform tells.
+    /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the
+    /// platform tells.
     pub stolen: Option<f64>,
 }
 
@@ -56,7 +57,10 @@ pub async fn run(sizes: &[u64], rounds: u32, json: bool) -> anyhow::Result<()> {
         postgres.stop().await?;
     }
     match json {
-        true => println!("{}", serde_json::to_string_pretty(&reports)?),
+        true => println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "rounds": rounds, "sizes": reports }))?
+        ),
         false => reports.iter().for_each(print),
     }
     Ok(())
@@ -69,7 +73,8 @@ async fn measure(url: &str, size: u64, rounds: u32) -> anyhow::Result<SizeReport
         eprintln!("preparing pages of {size} items, {spoiled} of them different");
         let pages = Arc::new(pages::of_source(url, spoiled).await?);
         let (requests, per_page) = (pages.requests(), pages.items_per_page()?);
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("opening a port for the null target")?;
+        let listener =
+            TcpListener::bind("127.0.0.1:0").await.context("opening a port for the null target")?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(NullTarget::new().replaying(pages).serve(listener, stopped));
@@ -77,10 +82,16 @@ async fn measure(url: &str, size: u64, rounds: u32) -> anyhow::Result<SizeReport
         for round in 1..=rounds {
             eprintln!("comparing, round {round}");
             let one = measured::spawn(url, &format!("http://{address}")).await?;
-            anyhow::ensure!(one.rows == size && one.items == size, "{} rows and {} items were read", one.rows, one.items);
+            anyhow::ensure!(
+                one.rows == size && one.items == size,
+                "{} rows and {} items were read",
+                one.rows,
+                one.items
+            );
             anyhow::ensure!(one.findings == spoiled, "{} findings of {spoiled}", one.findings);
             best = Some(one.better_than(best));
-            let raw = replay(address, &requests, CONNECTIONS, requests.len()).await.context("downloading pages")?;
+            let raw =
+                replay(address, &requests, CONNECTIONS, requests.len()).await.context("downloading pages")?;
             anyhow::ensure!(raw.refused == 0, "{} pages were refused", raw.refused);
             raw_pages = machine::better(raw_pages, raw.requests_per_s() * per_page);
             raw_copy = machine::better(raw_copy, limits::raw_copy(url, size).await?);
@@ -101,10 +112,14 @@ async fn measure(url: &str, size: u64, rounds: u32) -> anyhow::Result<SizeReport
 }
 
 fn print(size: &SizeReport) {
-    println!("\nfull comparison of {} rows with prepared pages, the best of some rounds, ratios of this one run", size.rows);
+    println!(
+        "\nfull comparison of {} rows with prepared pages, the best of some rounds, ratios of this one run",
+        size.rows
+    );
     let slower = size.raw_copy_rows_per_s.min(size.raw_pages_rows_per_s);
     for (one, spoiled) in size.compared.iter().zip(&size.spoiled) {
-        let memory = one.peak_kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{:.0} MB", kib as f64 / 1024.0));
+        let memory =
+            one.peak_kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{:.0} MB", kib as f64 / 1024.0));
         println!(
             "  {spoiled:>3} differences {:>9.0} rows/s   {:>5.2} of the slower limit   {} of {} buckets read again   peak memory {memory}",
             one.rows_per_s(),
@@ -113,7 +128,13 @@ fn print(size: &SizeReport) {
             one.buckets,
         );
     }
-    println!("  raw COPY        {:>9.0} rows/s   (one connection, binary, discarded)", size.raw_copy_rows_per_s);
-    println!("  raw pages       {:>9.0} rows/s   (the same pages over plain connections, discarded)", size.raw_pages_rows_per_s);
+    println!(
+        "  raw COPY        {:>9.0} rows/s   (one connection, binary, discarded)",
+        size.raw_copy_rows_per_s
+    );
+    println!(
+        "  raw pages       {:>9.0} rows/s   (the same pages over plain connections, discarded)",
+        size.raw_pages_rows_per_s
+    );
     machine::print(size.stolen);
 }

@@ -1,7 +1,7 @@
 //! Scan pages made in advance: the items that the rows of a table should be, as DynamoDB would answer them.
 //!
-//! Each page says where the next one begins by a made-up key that carries its number, so whoever answers needs only find that
-//! number in a request, and no item is looked at twice.
+//! Each page says where the next one begins by a made-up key that carries its number, so the answering server
+//! needs only find that number in a request, and no item is looked at twice.
 
 use std::fmt::Write as _;
 
@@ -33,11 +33,17 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Makes the pages of every row there is, in so many segments. The first `spoiled` items get another value.
+    /// Makes the pages of every row there is, in the given number of segments. The first `spoiled` items get
+    /// another value.
     ///
     /// # Errors
     /// The source's; a row that cannot be held.
-    pub async fn prepare(source: &Source, binding: &TableBinding, segments: usize, spoiled: u64) -> anyhow::Result<Self> {
+    pub async fn prepare(
+        source: &Source,
+        binding: &TableBinding,
+        segments: usize,
+        spoiled: u64,
+    ) -> anyhow::Result<Self> {
         let mut texts: Vec<(String, usize)> = Vec::new();
         let (mut items, mut after) = (0_u64, None);
         loop {
@@ -91,9 +97,12 @@ impl Pages {
     /// One whole request for each page, head and body, for a replay.
     pub fn requests(&self) -> Vec<Bytes> {
         let request = |number| {
-            let body = format!(r#"{{"TableName":"t","ExclusiveStartKey":{{"PK":{{"S":"{MARK}{number}"}},"SK":{{"S":"-"}}}}}}"#);
+            let body = format!(
+                r#"{{"TableName":"t","ExclusiveStartKey":{{"PK":{{"S":"{MARK}{number}"}},"SK":{{"S":"-"}}}}}}"#
+            );
             let length = body.len();
-            let head = "POST / HTTP/1.1\r\nhost: null\r\nx-amz-target: DynamoDB_20120810.Scan\r\ncontent-length:";
+            let head =
+                "POST / HTTP/1.1\r\nhost: null\r\nx-amz-target: DynamoDB_20120810.Scan\r\ncontent-length:";
             Bytes::from(format!("{head} {length}\r\n\r\n{body}"))
         };
         (0..self.answers.len()).map(request).collect()
@@ -117,7 +126,10 @@ fn json_of(item: &Item) -> Value {
         AttributeValue::Bool(is) => json!({ "BOOL": is }),
         other => unreachable!("no column of the table is of this type: {other:?}"),
     };
-    item.iter().map(|(name, attribute)| ((*name).to_owned(), value(attribute))).collect::<serde_json::Map<_, _>>().into()
+    item.iter()
+        .map(|(name, attribute)| ((*name).to_owned(), value(attribute)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// Segments of a scan, as the measured process asks for them.
@@ -131,5 +143,7 @@ pub(super) fn segments() -> usize {
 /// The source's.
 pub(super) async fn of_source(url: &str, spoiled: u64) -> anyhow::Result<Pages> {
     let source = crate::bench::worker::connect(url).await?;
-    Pages::prepare(&source, &crate::bench::worker::binding(), segments(), spoiled).await.context("preparing pages")
+    Pages::prepare(&source, &crate::bench::worker::binding(), segments(), spoiled)
+        .await
+        .context("preparing pages")
 }

@@ -40,6 +40,7 @@ impl BackgroundFeed {
 
 /// Waits until everything that was written to DynamoDB is in PostgreSQL, or for `at_most`.
 pub(super) async fn see_through(migration: &Migration, at_most: Duration) -> Result<bool, Error> {
-    let tables = try_join_all(migration.tables.iter().map(|binding| drained(migration, binding, at_most))).await?;
+    let tables =
+        try_join_all(migration.tables.iter().map(|binding| drained(migration, binding, at_most))).await?;
     Ok(tables.iter().all(|table| table.through))
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::commands::seed::connection;
+use crate::exit::Failure;
 use crate::probes::handles::{Handle, handle};
 use crate::report::LiveWrites;
 use crate::stores::Stores;
@@ -18,7 +19,7 @@ const RAW_WRITERS: u32 = 2;
 
 /// Writers at work. Dropped, the raw ones are aborted and the application stops after its operation.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(in crate::commands) struct Live {
     stop: CancellationToken,
     raw: JoinSet<Counts>,
     application: Option<JoinHandle<StoreCounts>>,
@@ -29,9 +30,19 @@ impl Live {
     ///
     /// # Errors
     /// Where the tables are not bound as the sample needs them.
-    pub(super) fn start(context: &Context, stores: &Stores, per_second: u32, seed: u64) -> anyhow::Result<Option<Self>> {
+    pub(in crate::commands) fn start(
+        context: &Context,
+        stores: &Stores,
+        per_second: u32,
+        seed: u64,
+    ) -> anyhow::Result<Option<Self>> {
         if per_second == 0 {
             return Ok(None);
+        }
+        if !context.config.declared.is_empty() {
+            return Err(Failure::usage(
+                "live writers know the sample's tables only: leave --live-writes out, and let your own applications write",
+            ));
         }
         let (stop, mut raw) = (CancellationToken::new(), JoinSet::new());
         let for_raw = per_second.div_ceil(2);
@@ -50,7 +61,7 @@ impl Live {
     }
 
     /// Stops them, each after the operation under way, and says what they did.
-    pub(super) async fn stop(mut self) -> anyhow::Result<LiveWrites> {
+    pub(in crate::commands) async fn stop(mut self) -> anyhow::Result<LiveWrites> {
         self.stop.cancel();
         let mut counts = Counts::default();
         while let Some(writer) = self.raw.join_next().await {
@@ -104,6 +115,8 @@ fn application(context: &Context, stores: &Stores) -> anyhow::Result<Application
     }
     match (logs, payments) {
         (Some(logs), Some(payments)) => Ok(Application::new(&stores.source, logs, payments)),
-        _ => Err(anyhow::anyhow!("live writers need the logs and the payments, which registry.rs does not list")),
+        _ => Err(anyhow::anyhow!(
+            "live writers need the logs and the payments, which registry.rs does not list"
+        )),
     }
 }

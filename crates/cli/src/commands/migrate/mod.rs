@@ -1,10 +1,10 @@
 //! `migrate`: the whole run.
 //!
-//! In reading order: this file (flags, stores, report), `story` (what happens, in order), `relay` (what runs beside it),
-//! `feed` (the same for the way back), `live` (who writes meanwhile).
+//! In reading order: this file (flags, stores, report), `story` (what happens, in order), `relay` (what runs
+//! beside it), `feed` (the same for the way back), `live` (who writes meanwhile).
 
 mod feed;
-mod live;
+pub(super) mod live;
 mod relay;
 mod story;
 
@@ -22,17 +22,20 @@ use crate::{Context, help};
 
 /// Moves all tables, live, as far as you say, and proves it
 ///
-/// Without configured stores it starts a throw-away PostgreSQL and an embedded DynamoDB, seeds the sample, and lets writers
-/// go on writing throughout. Then, on those or on configured stores: checks everything (gates); switches capture on; creates
-/// the target tables; copies history while changes made meanwhile are delivered beside it; catches up; steps to DualWrite;
-/// compares every row; steps to HybridRead; compares again; steps to DynamoOnly, where PostgreSQL follows through the reverse
-/// feed; compares every row once more; and ends with one verdict, and with how to go back and how to complete.
+/// Without configured stores it starts a throw-away PostgreSQL and an embedded DynamoDB, seeds the sample,
+/// and lets writers go on writing throughout. Then, on those or on configured stores: checks everything
+/// (gates); switches capture on; creates the target tables; copies history while changes made meanwhile are
+/// delivered beside it; catches up; steps to DualWrite; compares every row; steps to HybridRead; compares
+/// again; steps to DynamoOnly, where PostgreSQL follows through the reverse feed; compares every row once
+/// more; and ends with one verdict, and with how to go back and how to complete. On configured stores it
+/// stops in DualWrite, unless --to names another phase.
 ///
-/// With --round-trip it goes there, back to PostgresOnly, and there again, under live writes, and compares every row of both
-/// stores after each leg. It ends at the first leg that does not agree.
+/// With --round-trip it goes there, back to PostgresOnly, and there again, under live writes, and compares
+/// every row of both stores after each leg. It ends at the first leg that does not agree.
 ///
-/// Everything is recorded in the source, so a run that is interrupted or killed is resumed by running the same command again:
-/// what was finished is not done again. On stores that are further along it goes on from where they are, and never back.
+/// Everything is recorded in the source, so a run that is interrupted or killed is resumed by running the
+/// same command again: what was finished is not done again. On stores that are further along it goes on from
+/// where they are, and never back.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask migrate                                   on stores of its own, through to DynamoOnly\n  \
@@ -40,6 +43,7 @@ use crate::{Context, help};
        cargo xtask migrate --keep                            and leave the stores running to look into\n  \
        cargo xtask migrate --config prod.toml --through PostgresOnly\n                                                        \
        copy and catch up, change no phase\n  \
+       cargo xtask migrate --config prod.toml --to DynamoOnly    all the way\n  \
        cargo xtask migrate --round-trip                      there, back, and there again\n  \
        cargo xtask migrate --json | jq .verdict"
 ))]
@@ -50,17 +54,20 @@ pub struct Args {
     /// Writes a second that are made meanwhile [default: 100 on the embedded stores, 0 on configured ones]
     #[arg(long, value_name = "N")]
     pub live_writes: Option<u32>,
-    /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite, HybridRead or DynamoOnly [default: DynamoOnly]
-    #[arg(long, value_name = "PHASE")]
+    /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite, HybridRead or DynamoOnly
+    ///
+    /// By default DynamoOnly on the embedded stores, and DualWrite on configured ones.
+    #[arg(long, visible_alias = "to", value_name = "PHASE")]
     pub through: Option<Phase>,
     /// Go to DynamoOnly, back to PostgresOnly, and there again, and compare everything after each leg
     #[arg(long, conflicts_with = "through")]
     pub round_trip: bool,
     /// What the last validation reads, after a step to HybridRead
     ///
-    /// `incremental` looks at the keys that changed since the validation in DualWrite found nothing a moment ago, and reads
-    /// everything where there is no such validation. A step changes no row and no item, so nothing else can have changed, but
-    /// by somebody who writes to DynamoDB himself. In DynamoOnly everything is read.
+    /// `incremental` looks at the keys that changed since the validation in DualWrite found nothing a moment
+    /// ago, and reads everything where there is no such validation. A step changes no row and no item, so
+    /// nothing else can have changed, but by somebody who writes to DynamoDB himself. In DynamoOnly
+    /// everything is read.
     #[arg(long, value_name = "WHAT", default_value = "incremental")]
     pub validate: FinalValidation,
     /// Leave the embedded stores running, and print how to reach and how to remove them
@@ -81,7 +88,10 @@ impl Args {
     /// The flags that set a key.
     pub fn settings(&self) -> Vec<Setting> {
         let through = self.through.map(|phase| phase.name().to_owned());
-        let settings = [Setting::of("migrate.through", through), Setting::of("migrate.live_writes_per_s", self.live_writes)];
+        let settings = [
+            Setting::of("migrate.through", through),
+            Setting::of("migrate.live_writes_per_s", self.live_writes),
+        ];
         settings.into_iter().flatten().collect()
     }
 }
@@ -121,9 +131,13 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if let Some(kept) = &report.kept {
         context.ui.warn(&format!("\n{}", kept.instructions()));
     } else if !embedded && report.phase == Phase::DynamoOnly {
-        context.ui.say("PostgreSQL follows only while a reverse feed runs: keep `cargo xtask reverse-feed` running.");
+        context.ui.say(
+            "PostgreSQL follows only while a reverse feed runs: keep `cargo xtask reverse-feed` running.",
+        );
     } else if !embedded {
-        context.ui.say("Changes made from now on wait until a relay delivers them: keep `cargo xtask relay` running.");
+        context.ui.say(
+            "Changes made from now on wait until a relay delivers them: keep `cargo xtask relay` running.",
+        );
     }
     Ok(exit_of_verdict(&report.verdict))
 }

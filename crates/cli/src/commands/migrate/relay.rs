@@ -20,13 +20,14 @@ pub(super) struct BackgroundRelay {
 }
 
 impl BackgroundRelay {
-    /// Starts it. It begins to deliver as soon as that is safe, and cancels `cancel` when it fails, because a story without a
-    /// relay has no good end.
+    /// Starts it. It begins to deliver as soon as that is safe, and cancels `cancel` when it fails, because a
+    /// story without a relay has no good end.
     pub(super) fn start(coordinator: Arc<Coordinator>, cancel: CancellationToken) -> Self {
         let (backfilled, stop) = (CancellationToken::new(), CancellationToken::new());
         let (may_begin, stopped) = (backfilled.clone(), stop.clone());
         let runtime = tokio::runtime::Handle::current();
-        // On a thread of its own, so that it gets its share of the processor beside a backfill that takes all it can.
+        // On a thread of its own, so that it gets its share of the processor beside a backfill that takes all
+        // it can.
         let task = tokio::task::spawn_blocking(move || {
             runtime.block_on(async move {
                 let progress = coordinator.progress();
@@ -63,7 +64,8 @@ async fn until_safe(progress: &Progress, backfilled: &CancellationToken) {
     }
 }
 
-/// Waits until nothing is pending, or nothing for as long as `lag`, but for `at_most`: somebody else may be writing all the time.
+/// Waits until nothing is pending, or nothing for as long as `lag`, but for `at_most`: somebody else may be
+/// writing all the time.
 pub(super) async fn drain(
     coordinator: &Coordinator,
     lag: Duration,

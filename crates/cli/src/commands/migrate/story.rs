@@ -24,14 +24,20 @@ use crate::ui::seconds;
 const LIVE_WRITES_PER_S: u32 = 100;
 /// For how long a change may have waited where writers go on.
 const LAG: Duration = Duration::from_secs(1);
-/// Longest wait for the pending set to empty. On stores that others write it may never be quite empty, and need not be.
+/// Longest wait for the pending set to empty. On stores that others write it may never be quite empty, and
+/// need not be.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// The legs of a round trip.
 const ROUND_TRIP: [Phase; 3] = [Phase::DynamoOnly, Phase::PostgresOnly, Phase::DynamoOnly];
 
 /// Runs everything on `stores`, and reports.
-pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun: Instant) -> anyhow::Result<MigrateReport> {
+pub(super) async fn tell(
+    context: &Context,
+    stores: &Stores,
+    args: &Args,
+    begun: Instant,
+) -> anyhow::Result<MigrateReport> {
     let rows = args.rows;
     let mut stages = Stages::since(begun);
     if stores.are_embedded() {
@@ -43,9 +49,11 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
     let rate = context.config.migrate.live_writes_per_s.unwrap_or(default_rate);
     let coordinator = Arc::new(context.stepping_coordinator(stores).await?);
     if rate > 0 {
-        context.ui.say(&format!("Writers make {rate} changes a second from here on: inserts, updates, deletes, moved keys"));
+        context.ui.say(&format!(
+            "Writers make {rate} changes a second from here on: inserts, updates, deletes, moved keys"
+        ));
     }
-    // Whoever is told to stop, or fails, stops the others through this.
+    // A task that is told to stop, or fails, stops the others through this.
     let cancel = context.cancel.child_token();
     let relay = BackgroundRelay::start(coordinator.clone(), cancel.clone());
     let mut story = Story {
@@ -54,7 +62,7 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
         coordinator: &coordinator,
         cancel: &cancel,
         last: args.validate,
-        legs: if args.round_trip { ROUND_TRIP.to_vec() } else { vec![context.config.migrate.through] },
+        legs: if args.round_trip { ROUND_TRIP.to_vec() } else { vec![goes_to(context, stores)] },
         writers: (rate, rows.seed),
         feed: None,
     };
@@ -79,7 +87,13 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
     let mut of_tables = Vec::new();
     for (table, of_table) in status.tables.iter().zip(&validation.tables) {
         if let Some(backfill) = history.iter().find(|summary| summary.table == table.name) {
-            of_tables.push(MigrateTable::of(backfill, &stores.source.ranges(&table.name).await?, table, &validation, of_table));
+            of_tables.push(MigrateTable::of(
+                backfill,
+                &stores.source.ranges(&table.name).await?,
+                table,
+                &validation,
+                of_table,
+            ));
         }
     }
     let control = stores.source.control().await?;
@@ -97,6 +111,13 @@ pub(super) async fn tell(context: &Context, stores: &Stores, args: &Args, begun:
         live_writes,
         kept: None,
     })
+}
+
+/// The phase to stop in. Where the stores are somebody's, nothing goes further than what leaves reads and
+/// truth where they are, unless it was asked for by name.
+fn goes_to(context: &Context, stores: &Stores) -> Phase {
+    let unasked = if stores.are_embedded() { Phase::DynamoOnly } else { Phase::DualWrite };
+    context.config.migrate.through.unwrap_or(unasked)
 }
 
 struct Story<'a> {
@@ -158,7 +179,8 @@ impl Story<'_> {
                 return Ok(Ended { history, steps, live_writes, validation, legs });
             }
             ui.say(&format!("  {}", verdict_line(&validation.verdict, false).replace('\n', "\n  ")));
-            live = Live::start(self.context, self.stores, rate, seed.wrapping_add(1_000 * legs.len() as u64))?;
+            live =
+                Live::start(self.context, self.stores, rate, seed.wrapping_add(1_000 * legs.len() as u64))?;
         }
     }
 
@@ -213,7 +235,7 @@ impl Story<'_> {
                 stages.end("validation");
             }
             ui.say(&format!("Step to {next}:"));
-            let step = self.context.step(self.coordinator, next, None, self.cancel).await?;
+            let step = self.context.step(self.coordinator, next, None, &self.context.ui, self.cancel).await?;
             ui.say(&format!("  {}", describe(&step)));
             phase = step.phase;
             if phase == Phase::DynamoOnly {
@@ -233,7 +255,8 @@ impl Story<'_> {
     /// Makes the verdict that the gate of a step asks for.
     async fn verdict_for(&self, next: Phase) -> anyhow::Result<()> {
         let ui = &self.context.ui;
-        let incremental = next == Phase::DynamoOnly && self.context.refusals_of_incremental(self.stores, false).await?.is_empty();
+        let incremental = next == Phase::DynamoOnly
+            && self.context.refusals_of_incremental(self.stores, false).await?.is_empty();
         ui.say(if incremental {
             "Comparing every key that changed since everything was compared, while writers go on:"
         } else {
@@ -247,11 +270,17 @@ impl Story<'_> {
     /// Makes sure that a feed runs from here on.
     fn feed(&mut self) {
         if self.feed.is_none() {
-            self.feed = Some(BackgroundFeed::start(self.coordinator.migration().clone(), self.cancel.clone()));
+            self.feed =
+                Some(BackgroundFeed::start(self.coordinator.migration().clone(), self.cancel.clone()));
         }
     }
 
-    async fn validate(&self, quiescent: bool, incremental: bool, fed_through: bool) -> anyhow::Result<Report> {
+    async fn validate(
+        &self,
+        quiescent: bool,
+        incremental: bool,
+        fed_through: bool,
+    ) -> anyhow::Result<Report> {
         let options = ValidateOptions {
             quiescent,
             incremental,

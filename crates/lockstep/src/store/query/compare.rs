@@ -25,7 +25,8 @@ enum Found<K> {
 impl<T: MigratableTable> Selection<T> {
     /// Asks both stores for the first `rows_max` rows and compares them by value and in order.
     ///
-    /// A difference is believed only when it is there every time, and none of its keys is pending: lag is not drift.
+    /// A difference is believed only when it is there every time, and none of its keys is pending: lag is not
+    /// drift.
     ///
     /// # Errors
     /// Of the store that did not answer.
@@ -65,7 +66,8 @@ impl<T: MigratableTable> Selection<T> {
         let (store, query) = (&self.store, &self.query);
         let theirs = self.read_target(rows_max).await?;
         let read = query.source_rows(store, None, rows_max).await?;
-        let (ours_is_whole, some_unreadable) = (read.len() < rows_max, read.iter().any(std::result::Result::is_err));
+        let (ours_is_whole, some_unreadable) =
+            (read.len() < rows_max, read.iter().any(std::result::Result::is_err));
         let read = read.into_iter().flatten();
         let ours: Vec<T::Row> = read.filter(|row| !store.is_expired(row) && query.keeps(row)).collect();
         let theirs_is_whole = theirs.len() < rows_max;
@@ -109,7 +111,8 @@ impl<T: MigratableTable> Selection<T> {
         Ok(what.map_or(Found::Same, |what| Found::Differ(keys, what)))
     }
 
-    /// Whether the row of the first of `keys` is a dead letter: that it is not in the target, or as it was, is known then.
+    /// Whether the row of the first of `keys` is a dead letter: that it is not in the target, or as it was,
+    /// is known then.
     async fn is_set_aside(&self, keys: &[T::Key]) -> Result<bool> {
         let Some(key) = keys.first() else { return Ok(false) };
         let mut primary_key = key.literals().map_err(|reason| Error::unholdable(T::NAME, &reason))?;

@@ -14,8 +14,8 @@ const AT_ONCE: usize = 8;
 impl<T: MigratableTable> Selection<T> {
     /// How many rows there are. Zero in the target is asked for again in the source, in HybridRead.
     ///
-    /// A query with a [`Query::keeping`](super::Query::keeping) reads its rows to count them. Rows past their expiry are left
-    /// out if the query's range leaves them out, as those of the table crates do.
+    /// A query with a [`Query::keeping`](super::Query::keeping) reads its rows to count them. Rows past their
+    /// expiry are left out if the query's range leaves them out, as those of the table crates do.
     ///
     /// # Errors
     /// As for [`Selection::stream`].
@@ -63,9 +63,14 @@ impl<T: MigratableTable> Selection<T> {
     async fn target_count(&self) -> Result<u64> {
         let (query, shared) = (&self.query, &self.store.shared);
         let (from, to) = query.range.sort_bounds();
-        let partitions = (0..query.partitions.len()).flat_map(|nth| query.partitions.group(nth, query.ascending));
-        let ranges =
-            partitions.map(|partition| PartitionRange { index: query.index, partition, from: from.clone(), to: to.clone() });
+        let partitions =
+            (0..query.partitions.len()).flat_map(|nth| query.partitions.group(nth, query.ascending));
+        let ranges = partitions.map(|partition| PartitionRange {
+            index: query.index,
+            partition,
+            from: from.clone(),
+            to: to.clone(),
+        });
         let counts = stream::iter(ranges.map(|range| async move {
             debug_assert!(!text_of(&range.partition).is_empty(), "a partition key is never empty");
             shared.target.count_partition(&shared.binding.target_name, &range).await

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use lockstep_core::{Error, Kind, MigratableTable, Result, Row, SourceKey, Unholdable};
 
-/// Where a page ended. Opaque, URL-safe, and good in every phase: a page may come from another store than the one before it.
+/// Where a page ended. Opaque, URL-safe, and good in every phase: a page may come from another store than the
+/// one before it.
 ///
-/// It may come from anyone: it can move within its query, and never out of it. A row that is deleted or moved meanwhile does
-/// not break it. It holds the key of the last row of its page, readable to those who look.
+/// It may come from anyone: it can move within its query, and never out of it. A row that is deleted or moved
+/// meanwhile does not break it. It holds the key of the last row of its page, readable to those who look.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(String);
@@ -44,7 +45,8 @@ impl Cursor {
     /// The position, if the cursor is of this query.
     pub(super) fn position<T: MigratableTable>(&self, query: u64) -> Result<T::Key> {
         let json = unhex(&self.0).ok_or_else(|| refused("it is damaged"))?;
-        let (of, key): (u64, SourceKey) = serde_json::from_slice(&json).map_err(|_| refused("it is damaged"))?;
+        let (of, key): (u64, SourceKey) =
+            serde_json::from_slice(&json).map_err(|_| refused("it is damaged"))?;
         if of != query {
             return Err(refused("it belongs to another query"));
         }
@@ -66,7 +68,9 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 /// The source key of a typed key, element by element as PostgreSQL would build it.
 pub(super) fn source_key<T: MigratableTable>(key: &T::Key) -> Result<SourceKey, Unholdable> {
     let element = |(literal, sql_type): (String, &str)| match sql_type {
-        "bigint" | "integer" | "smallint" => literal.parse::<i64>().map_or(Value::String(literal), Value::from),
+        "bigint" | "integer" | "smallint" => {
+            literal.parse::<i64>().map_or(Value::String(literal), Value::from)
+        }
         // `AT TIME ZONE 'UTC'` prints no zone, and no digits of a second that are not needed.
         "timestamp with time zone" => Value::String(plain_time(&literal)),
         _ => Value::String(literal),

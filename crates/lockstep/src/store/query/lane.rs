@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use lockstep_core::{Attributes, Error, Index, Kind, MigratableTable, Result, SK, TargetKey, Version, is_tombstone, version_of};
+use lockstep_core::{
+    Attributes, Error, Index, Kind, MigratableTable, Result, SK, TargetKey, Version, is_tombstone, version_of,
+};
 use lockstep_dynamo::{Backoff, PartitionRange, READ_KEYS_MAX};
 
 use super::{BATCH_ROWS_MAX, Query};
@@ -27,7 +29,12 @@ pub(super) struct Lane<T: MigratableTable> {
 }
 
 impl<T: MigratableTable> Lane<T> {
-    pub(super) fn new(query: &Query<T>, partition: lockstep_core::AttributeValue, after: Option<&str>, page_rows: usize) -> Self {
+    pub(super) fn new(
+        query: &Query<T>,
+        partition: lockstep_core::AttributeValue,
+        after: Option<&str>,
+        page_rows: usize,
+    ) -> Self {
         let (mut from, mut to) = query.range.sort_bounds();
         // Both ends are inclusive, as DynamoDB has it; `fill` leaves out the row at `after` itself.
         match after {
@@ -45,7 +52,8 @@ impl<T: MigratableTable> Lane<T> {
         while self.rows.is_empty() && !self.at_end {
             let (target, name) = (&store.shared.target, &store.shared.binding.target_name);
             let limit = i32::try_from(self.page_rows).ok();
-            let page = target.query_page(name, &self.range, query.ascending, limit, self.start.take()).await?;
+            let page =
+                target.query_page(name, &self.range, query.ascending, limit, self.start.take()).await?;
             // The next page may have to make up for tombstones and rows that are not kept.
             self.page_rows = (self.page_rows * 2).min(BATCH_ROWS_MAX);
             self.at_end = page.next.is_none();
@@ -65,8 +73,12 @@ impl<T: MigratableTable> Lane<T> {
     }
 
     fn push(&mut self, query: &Query<T>, store: &Store<T>, placed: Placed<T::Row>) {
-        let passed = |after: &String| if query.ascending { placed.sort <= *after } else { placed.sort >= *after };
-        if self.after.as_ref().is_some_and(passed) || store.is_expired(&placed.row) || !query.keeps(&placed.row) {
+        let passed =
+            |after: &String| if query.ascending { placed.sort <= *after } else { placed.sort >= *after };
+        if self.after.as_ref().is_some_and(passed)
+            || store.is_expired(&placed.row)
+            || !query.keeps(&placed.row)
+        {
             return;
         }
         match self.rows.back_mut() {
@@ -80,9 +92,15 @@ impl<T: MigratableTable> Lane<T> {
         }
     }
 
-    /// Reads the items whose keys an index of keys has, strongly consistent, and in order. Left out is an item that is gone,
-    /// and one that has moved to another partition of the index since: the index follows the table, a little later.
-    async fn whole_items(&self, store: &Store<T>, index: &Index, keys: Vec<Attributes>) -> Result<Vec<Attributes>> {
+    /// Reads the items whose keys an index of keys has, strongly consistent, and in order. Left out is an
+    /// item that is gone, and one that has moved to another partition of the index since: the index follows
+    /// the table, a little later.
+    async fn whole_items(
+        &self,
+        store: &Store<T>,
+        index: &Index,
+        keys: Vec<Attributes>,
+    ) -> Result<Vec<Attributes>> {
         let places: Vec<TargetKey> = keys.iter().filter_map(TargetKey::of).collect();
         let name = &store.shared.binding.target_name;
         let mut items = match places.as_slice() {
@@ -97,7 +115,8 @@ impl<T: MigratableTable> Lane<T> {
             }
         };
         items.retain(|item| item.get(index.partition.name) == Some(&self.range.partition));
-        let position = |item: &Attributes| places.iter().position(|place| TargetKey::of(item).as_ref() == Some(place));
+        let position =
+            |item: &Attributes| places.iter().position(|place| TargetKey::of(item).as_ref() == Some(place));
         items.sort_by_cached_key(|item| position(item));
         Ok(items)
     }

@@ -1,22 +1,26 @@
 //! Queries: many rows in order, from whichever store answers, with the same answer from both.
 //!
-//! Words: a [`Query`] says what is asked, once for each store. A [`Selection`] is a query on a store handle, to be consumed as
-//! a stream, page by page, or counted. A *lane* is one partition being read; *groups* of lanes follow one another in the order
-//! of the query. A *position* is the key of the last row delivered, and all that is needed to go on in either store: that is
-//! how a query whose target fails half way goes on in the source without a duplicate or a gap.
+//! Words: a [`Query`] says what is asked, once for each store. A [`Selection`] is a query on a store handle,
+//! to be consumed as a stream, page by page, or counted. A *lane* is one partition being read; *groups* of
+//! lanes follow one another in the order of the query. A *position* is the key of the last row delivered, and
+//! all that is needed to go on in either store: that is how a query whose target fails half way goes on in
+//! the source without a duplicate or a gap.
 //!
-//! In reading order: this file, `time_range`, `partitions`, `selection` (what callers hold), `walk` (which store, batch by
-//! batch), `source_side`, `target_side` and `lane`, `cursor`, `counting`, `compare`.
+//! In reading order: this file, `time_range`, `partitions`, `selection` (what callers hold), `walk` (which
+//! store, batch by batch), `source_side`, `target_side` and `lane`, `cursor`, `counting`, `compare`.
 //!
 //! What holds for every query:
-//! - **Order** is total: by the query's columns, which end in the primary key, so both stores agree on ties. Text order of the
-//!   target's sort key must be the order of those columns; zero-padded ids are not negative.
-//! - **Freshness**: the target's table is read strongly consistent. Its *indexes are eventually consistent*, always: a row
-//!   just written may be missing for a moment, and one just changed may be seen as it was, also by its own writer. An index
-//!   that holds keys only needs a second read, of the items themselves, which is strongly consistent.
+//! - **Order** is total: by the query's columns, which end in the primary key, so both stores agree on ties.
+//!   Text order of the target's sort key must be the order of those columns; zero-padded ids are not
+//!   negative.
+//! - **Freshness**: the target's table is read strongly consistent. Its *indexes are eventually consistent*,
+//!   always: a row just written may be missing for a moment, and one just changed may be seen as it was, also
+//!   by its own writer. An index that holds keys only needs a second read, of the items themselves, which is
+//!   strongly consistent.
 //! - **Expiry**: a row past its expiry is not answered, by either store and in any phase; see [`Store::get`].
-//! - **Snapshots**: each batch is read afresh, and from the store that is due then. A row that moves while a query runs may
-//!   be seen in its old place, its new one, both, or neither; rows that do not move are seen exactly once.
+//! - **Snapshots**: each batch is read afresh, and from the store that is due then. A row that moves while a
+//!   query runs may be seen in its old place, its new one, both, or neither; rows that do not move are seen
+//!   exactly once.
 //! - **Misses**: in HybridRead an empty answer of the target is asked for again in the source.
 
 mod compare;
@@ -67,14 +71,18 @@ pub struct Query<T: MigratableTable> {
 type Keep<R> = Arc<dyn Fn(&R) -> bool + Send + Sync>;
 
 impl<T: MigratableTable> Query<T> {
-    /// A query of everything, which is not yet asked of any partition. `order` names columns of [`MigratableTable::Key`],
-    /// the most significant first, whose order is that of the target's sort key.
+    /// A query of everything, which is not yet asked of any partition. `order` names columns of
+    /// [`MigratableTable::Key`], the most significant first, whose order is that of the target's sort key.
     ///
     /// # Panics
     /// When a column of `order` is not part of the key, which is a mistake in the program.
     pub fn new(name: &'static str, order: &'static [&'static str], partitions: Partitions) -> Self {
         for column in order {
-            assert!(T::Key::COLUMNS.iter().any(|c| c.name == *column), "{column} is not part of the key of {}", T::NAME);
+            assert!(
+                T::Key::COLUMNS.iter().any(|c| c.name == *column),
+                "{column} is not part of the key of {}",
+                T::NAME
+            );
         }
         Self {
             name,
@@ -112,8 +120,8 @@ impl<T: MigratableTable> Query<T> {
     /// Target: the partitions are those of an index.
     ///
     /// # Panics
-    /// When the index is sorted by something else than the table's own sort key, which is a mistake in the program: positions
-    /// are sort keys of the table.
+    /// When the index is sorted by something else than the table's own sort key, which is a mistake in the
+    /// program: positions are sort keys of the table.
     #[must_use]
     pub fn on(mut self, index: Index) -> Self {
         assert!(index.sort.is_none_or(|sort| sort.name == SK), "index {} is not sorted by {SK}", index.name);
@@ -155,7 +163,10 @@ impl<T: MigratableTable> Query<T> {
 impl<T: MigratableTable> std::fmt::Debug for Query<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Its values stay out of logs (R36).
-        f.debug_struct("Query").field("name", &self.name).field("conditions", &self.conditions).finish_non_exhaustive()
+        f.debug_struct("Query")
+            .field("name", &self.name)
+            .field("conditions", &self.conditions)
+            .finish_non_exhaustive()
     }
 }
 

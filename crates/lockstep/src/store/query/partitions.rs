@@ -7,8 +7,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::text_of;
 
-/// The partitions of a query, in groups. Within a group rows are merged by sort key; of two groups all rows of the earlier
-/// one sort after those of the later one. So the shards of a day are a group, and days are groups, the newest first.
+/// The partitions of a query, in groups. Within a group rows are merged by sort key; of two groups all rows
+/// of the earlier one sort after those of the later one. So the shards of a day are a group, and days are
+/// groups, the newest first.
 #[derive(Clone)]
 pub struct Partitions {
     subject: String,
@@ -23,8 +24,8 @@ impl Partitions {
         Self::groups(subject, 1, move |_| vec![partition.clone()])
     }
 
-    /// So many groups, in descending order. They are made when they are read, so they may be many. `subject` says what they
-    /// are of, the same for every page of one list.
+    /// A number of groups, in descending order. They are made when they are read, so they may be many.
+    /// `subject` says what they are of, the same for every page of one list.
     pub fn groups(
         subject: impl Into<String>,
         groups: usize,
@@ -46,7 +47,8 @@ impl Partitions {
         (self.of_group)(if ascending { self.groups - 1 - nth } else { nth })
     }
 
-    /// The group, in the order of reading, that holds this partition: where a query goes on after a row of it.
+    /// The group, in the order of reading, that holds this partition: where a query goes on after a row of
+    /// it.
     pub(super) fn group_of(&self, partition: &AttributeValue, ascending: bool) -> Option<usize> {
         (0..self.groups).find(|nth| self.group(*nth, ascending).contains(partition))
     }

@@ -12,12 +12,14 @@ use super::{BATCH_ROWS_MAX, Query};
 use crate::store::Store;
 use crate::store::reads::{Answer, ReadFrom};
 
-/// Rows of a stream's first batch; later ones are larger. A caller who wants the newest few does not pay for hundreds.
+/// Rows of a stream's first batch; later ones are larger. A caller who wants the newest few does not pay for
+/// hundreds.
 const FIRST_BATCH_ROWS: usize = 50;
 /// Rows that a shadow read of a query compares.
 const SHADOW_ROWS: usize = 25;
 
-/// A query on a store handle. Nothing is asked before it is read; it may be read several times, and outlives the handle.
+/// A query on a store handle. Nothing is asked before it is read; it may be read several times, and outlives
+/// the handle.
 pub struct Selection<T: MigratableTable> {
     pub(super) store: Store<T>,
     pub(super) query: Arc<Query<T>>,
@@ -51,11 +53,12 @@ impl<T: MigratableTable> Selection<T> {
         Self { store, query: Arc::new(query) }
     }
 
-    /// Every row, read batch by batch as the stream is polled; memory is bounded by a batch per partition read.
+    /// Every row, read batch by batch as the stream is polled; memory is bounded by a batch per partition
+    /// read.
     ///
     /// # Errors
-    /// An item is an error where neither store that the phase allows would answer; the stream ends with it. Rows before it
-    /// were right, and a [`Selection::page`] may go on after them.
+    /// An item is an error where neither store that the phase allows would answer; the stream ends with it.
+    /// Rows before it were right, and a [`Selection::page`] may go on after them.
     ///
     /// # Cancel safety
     /// Reading has no effect.
@@ -72,24 +75,28 @@ impl<T: MigratableTable> Selection<T> {
     /// Reading has no effect.
     pub fn stream_marked(&self) -> impl Stream<Item = Result<Answer<T::Row>>> + Send + 'static + use<T> {
         let walk = Walk::new(self.store.clone(), self.query.clone(), None);
-        let batches = stream::try_unfold((self.clone(), walk, FIRST_BATCH_ROWS), |(selection, mut walk, rows_max)| async move {
-            if walk.at_end {
-                return Ok::<_, lockstep_core::Error>(None);
-            }
-            let (rows, from) = walk.batch(rows_max).await?;
-            if rows_max == FIRST_BATCH_ROWS {
-                selection.shadow(walk.phase);
-            }
-            let answers = stream::iter(rows.into_iter().map(move |value| Ok(Answer { value, from })));
-            Ok(Some((answers, (selection, walk, (rows_max * 2).min(BATCH_ROWS_MAX)))))
-        });
+        let batches = stream::try_unfold(
+            (self.clone(), walk, FIRST_BATCH_ROWS),
+            |(selection, mut walk, rows_max)| async move {
+                if walk.at_end {
+                    return Ok::<_, lockstep_core::Error>(None);
+                }
+                let (rows, from) = walk.batch(rows_max).await?;
+                if rows_max == FIRST_BATCH_ROWS {
+                    selection.shadow(walk.phase);
+                }
+                let answers = stream::iter(rows.into_iter().map(move |value| Ok(Answer { value, from })));
+                Ok(Some((answers, (selection, walk, (rows_max * 2).min(BATCH_ROWS_MAX)))))
+            },
+        );
         batches.try_flatten().boxed()
     }
 
     /// Up to `limit` rows after `cursor`; a limit above 500 is taken as 500.
     ///
     /// # Errors
-    /// As for [`Selection::stream`]; [`Kind::Invalid`](lockstep_core::Kind::Invalid) for a cursor that is not of this query.
+    /// As for [`Selection::stream`]; [`Kind::Invalid`](lockstep_core::Kind::Invalid) for a cursor that is not
+    /// of this query.
     ///
     /// # Cancel safety
     /// Reading has no effect.
@@ -140,12 +147,17 @@ impl<T: MigratableTable> Selection<T> {
         Ok(Answer { value: page.rows.into_iter().next(), from: page.from })
     }
 
-    /// Repeats the beginning of the query on both stores and compares, for a share of DualWrite's reads. Does not wait.
+    /// Repeats the beginning of the query on both stores and compares, for a share of DualWrite's reads. Does
+    /// not wait.
     fn shadow(&self, phase: Option<Phase>) {
         let reads = &self.store.shared.reads;
         if phase == Some(Phase::DualWrite) && reads.is_shadowed() {
             let selection = self.clone();
-            reads.shadow().spawn(T::NAME, self.query.name, async move { selection.compare(SHADOW_ROWS).await });
+            reads.shadow().spawn(
+                T::NAME,
+                self.query.name,
+                async move { selection.compare(SHADOW_ROWS).await },
+            );
         }
     }
 }

@@ -16,7 +16,9 @@ impl<T: MigratableTable> Query<T> {
         let mut conditions = self.conditions.clone();
         let mut places = self.arguments.len();
         if after {
-            let place = |name: &str| T::Key::COLUMNS.iter().position(|c| c.name == name).map_or(0, |at| places + at + 1);
+            let place = |name: &str| {
+                T::Key::COLUMNS.iter().position(|c| c.name == name).map_or(0, |at| places + at + 1)
+            };
             let columns = list(self.order.iter().map(|column| format!("s.{}", quote_identifier(column))));
             let values = list(self.order.iter().map(|column| format!("${}", place(column))));
             conditions.push(format!("({columns}) {compare} ({values})"));
@@ -32,12 +34,20 @@ impl<T: MigratableTable> Query<T> {
         )
     }
 
-    pub(super) async fn source_batch(&self, store: &Store<T>, after: Option<&T::Key>, rows_max: usize) -> Result<Vec<T::Row>> {
-        let bad = |reason: Unholdable| Error::source(Kind::Invalid, format!("querying {}", T::NAME), reason.to_string());
+    pub(super) async fn source_batch(
+        &self,
+        store: &Store<T>,
+        after: Option<&T::Key>,
+        rows_max: usize,
+    ) -> Result<Vec<T::Row>> {
+        let bad = |reason: Unholdable| {
+            Error::source(Kind::Invalid, format!("querying {}", T::NAME), reason.to_string())
+        };
         self.source_rows(store, after, rows_max).await?.into_iter().map(|row| row.map_err(bad)).collect()
     }
 
-    /// A batch, with the reason in the place of each row that cannot be held: a look at many rows does not stop at one.
+    /// A batch, with the reason in the place of each row that cannot be held: a look at many rows does not
+    /// stop at one.
     pub(super) async fn source_rows(
         &self,
         store: &Store<T>,
@@ -51,13 +61,19 @@ impl<T: MigratableTable> Query<T> {
         }
         arguments.add(rows_max as i64).map_err(|e| Error::source(Kind::Invalid, &doing, e.to_string()))?;
         let sql = AssertSqlSafe(self.batch_sql(store, after.is_some()));
-        let found = sqlx::query_with(sql, arguments).fetch_all(store.shared.source.pool()).await.doing(&doing)?;
+        let found =
+            sqlx::query_with(sql, arguments).fetch_all(store.shared.source.pool()).await.doing(&doing)?;
         Ok(found.iter().map(|row| Fields::of_query(row, 0, T::Row::from_fields)).collect())
     }
 
     pub(super) async fn source_count(&self, store: &Store<T>) -> Result<u64> {
-        let conditions = if self.conditions.is_empty() { "true".to_owned() } else { self.conditions.join(" AND ") };
-        let sql = format!("SELECT count(*) FROM {} AS s WHERE {conditions}", store.shared.binding.relation.sql());
+        let conditions =
+            if self.conditions.is_empty() { "true".to_owned() } else { self.conditions.join(" AND ") };
+        let sql = format!(
+            "SELECT pg_catalog.count(*) FROM {} AS s
+            WHERE {conditions}",
+            store.shared.binding.relation.sql()
+        );
         let counted: i64 = sqlx::query_scalar_with(AssertSqlSafe(sql), self.arguments.clone())
             .fetch_one(store.shared.source.pool())
             .await

@@ -9,8 +9,8 @@ use super::Query;
 use super::lane::{Lane, sort_of};
 use crate::store::Store;
 
-/// Most groups opened at once when the ones before were empty: a service that was silent for a month is a few round trips, and
-/// one that was busy today costs one.
+/// Most groups opened at once when the ones before were empty: a service that was silent for a month is a few
+/// round trips, and one that was busy today costs one.
 const GROUPS_AT_ONCE_MAX: usize = 8;
 /// Most lanes read at once, so that a query of many shards and days does not take all connections.
 const LANES_AT_ONCE_MAX: usize = 32;
@@ -37,8 +37,14 @@ impl<T: MigratableTable> TargetReader<T> {
         Ok(Self { open: VecDeque::new(), next_group, at_once: 1, after })
     }
 
-    /// Up to `rows_max` rows; fewer only at the end. After an error the reader is of no use, and nothing of the batch counts.
-    pub(super) async fn batch(&mut self, store: &Store<T>, query: &Query<T>, rows_max: usize) -> Result<Vec<T::Row>> {
+    /// Up to `rows_max` rows; fewer only at the end. After an error the reader is of no use, and nothing of
+    /// the batch counts.
+    pub(super) async fn batch(
+        &mut self,
+        store: &Store<T>,
+        query: &Query<T>,
+        rows_max: usize,
+    ) -> Result<Vec<T::Row>> {
         let mut rows = Vec::new();
         while rows.len() < rows_max {
             let Some(lanes) = self.open.front_mut() else {
@@ -49,7 +55,10 @@ impl<T: MigratableTable> TargetReader<T> {
             };
             let dry = lanes.iter_mut().filter(|lane| lane.rows.is_empty() && !lane.at_end);
             try_join_all(dry.map(|lane| lane.fill(store, query))).await?;
-            let next = lanes.iter_mut().filter(|lane| !lane.rows.is_empty()).reduce(|a, b| first(a, b, query.ascending));
+            let next = lanes
+                .iter_mut()
+                .filter(|lane| !lane.rows.is_empty())
+                .reduce(|a, b| first(a, b, query.ascending));
             match next.and_then(|lane| lane.rows.pop_front()) {
                 Some(placed) => {
                     self.at_once = 1;
@@ -81,6 +90,7 @@ impl<T: MigratableTable> TargetReader<T> {
 
 /// The one of two lanes that is due.
 fn first<'a, T: MigratableTable>(a: &'a mut Lane<T>, b: &'a mut Lane<T>, ascending: bool) -> &'a mut Lane<T> {
-    let (sort_a, sort_b) = (a.rows.front().map(|placed| &placed.sort), b.rows.front().map(|placed| &placed.sort));
+    let (sort_a, sort_b) =
+        (a.rows.front().map(|placed| &placed.sort), b.rows.front().map(|placed| &placed.sort));
     if (sort_a <= sort_b) == ascending { a } else { b }
 }

@@ -17,8 +17,9 @@ impl TimeRange {
     /// All time.
     pub const ALL: TimeRange = TimeRange { from: None, before: None };
 
-    /// The range, whatever kind of range it is. Bounds between two microseconds are moved to the next, as rows are at
-    /// whole ones: PostgreSQL and DynamoDB would otherwise cut the rest off in different directions.
+    /// The range, whatever kind of range it is. Bounds between two microseconds are moved to the next, as
+    /// rows are at whole ones: PostgreSQL and DynamoDB would otherwise cut the rest off in different
+    /// directions.
     pub fn of(range: impl RangeBounds<DateTime<Utc>>) -> Self {
         let from = match range.start_bound() {
             Bound::Included(from) => Some(not_before(*from)),
@@ -45,7 +46,8 @@ impl TimeRange {
         Self { from: self.from.max(Some(not_before(from))), ..self }.within_years()
     }
 
-    /// The first moment of rows that live for `days` and have not expired now. Expiry goes by whole seconds, as DynamoDB's does.
+    /// The first moment of rows that live for `days` and have not expired now. Expiry goes by whole seconds,
+    /// as DynamoDB's does.
     pub fn alive_since(days: u32) -> Option<DateTime<Utc>> {
         let next_second = Utc::now().with_nanosecond(0)?.checked_add_signed(TimeDelta::seconds(1))?;
         next_second.checked_sub_signed(TimeDelta::days(days.into()))
@@ -76,7 +78,8 @@ impl TimeRange {
         (text(self.from), text(self.before))
     }
 
-    /// Opens what lies beyond every timestamp that a key can hold, and empties a range that lies there as a whole.
+    /// Opens what lies beyond every timestamp that a key can hold, and empties a range that lies there as a
+    /// whole.
     fn within_years(self) -> Self {
         let beyond = |at: &DateTime<Utc>| at.year() > 9999;
         let before_all = |at: &DateTime<Utc>| at.year() < 1;
@@ -118,7 +121,11 @@ mod tests {
         check(TimeRange::of(a..b), Some("2026-01-01T00:00:00.000001Z"), Some("2026-01-02T00:00:00Z"));
         check(TimeRange::of(a..=b), Some("2026-01-01T00:00:00.000001Z"), Some("2026-01-02T00:00:00.000001Z"));
         check(TimeRange::of(..=a), None, Some("2026-01-01T00:00:00.000001Z"));
-        check(TimeRange::of((Bound::Excluded(b), Bound::Unbounded)), Some("2026-01-02T00:00:00.000001Z"), None);
+        check(
+            TimeRange::of((Bound::Excluded(b), Bound::Unbounded)),
+            Some("2026-01-02T00:00:00.000001Z"),
+            None,
+        );
         check(TimeRange::of(..), None, None);
         check(TimeRange::of(DateTime::<Utc>::MIN_UTC..DateTime::<Utc>::MAX_UTC), None, None);
         let beyond = TimeRange::of(DateTime::<Utc>::MAX_UTC..);

@@ -31,18 +31,29 @@ pub(super) struct Walk<T: MigratableTable> {
 impl<T: MigratableTable> Walk<T> {
     pub(super) fn new(store: Store<T>, query: Arc<Query<T>>, after: Option<T::Key>) -> Self {
         let (fingerprint, begun) = (query.fingerprint(), after.is_some());
-        Self { store, query, fingerprint, after, reader: None, fallen: None, begun, counted: None, phase: None, at_end: false }
+        Self {
+            store,
+            query,
+            fingerprint,
+            after,
+            reader: None,
+            fallen: None,
+            begun,
+            counted: None,
+            phase: None,
+            at_end: false,
+        }
     }
 
     /// The next rows and who answered. Empty only at the end.
     ///
-    /// Whatever happens, the next batch begins after the last row of this one: the position is all that is carried from one
-    /// store to the other.
+    /// Whatever happens, the next batch begins after the last row of this one: the position is all that is
+    /// carried from one store to the other.
     pub(super) async fn batch(&mut self, rows_max: usize) -> Result<(Vec<T::Row>, ReadFrom)> {
         let mut control = self.store.shared.phase.current().await?;
         let mut phases_left = PHASES_MAX;
         loop {
-            // Each batch asks anew: a stream may be read for hours, through phases.
+            // Each batch asks again: a stream may be read for hours, through phases.
             let (phase, before) = (control.phase, self.after.clone());
             self.phase = Some(phase);
             let route = match (phase, self.fallen) {
@@ -67,10 +78,12 @@ impl<T: MigratableTable> Walk<T> {
                     }
                 },
             };
-            // See `PhaseView::serve`: what came under an earlier phase is dropped, and read again from where it began.
+            // See `PhaseView::serve`: what came under an earlier phase is dropped, and read again from where
+            // it began.
             let now = self.store.shared.phase.current().await?;
             if now.epoch != control.epoch {
-                (control, self.after, self.reader, self.fallen, self.at_end) = (now, before, None, None, false);
+                (control, self.after, self.reader, self.fallen, self.at_end) =
+                    (now, before, None, None, false);
                 phases_left = phases_left.checked_sub(1).ok_or_else(phase_kept_changing)?;
                 continue;
             }

@@ -72,4 +72,18 @@ impl SourceCause {
         Self::Miss,
         Self::Error,
     ];
+
+    /// Its name as a label of metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Phase => "phase",
+            Self::Canary => "canary",
+            Self::Deferred => "deferred",
+            Self::DeferredOverflow => "deferred_overflow",
+            Self::Stale => "stale",
+            Self::DeadLetters => "dead_letters",
+            Self::Miss => "miss",
+            Self::Error => "error",
+        }
+    }
 }

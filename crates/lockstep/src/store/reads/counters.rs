@@ -1,4 +1,4 @@
-//! Counting answers by store and cause.
+//! Counting answers by store and cause, also as the metric `lockstep_reads_total` (R47).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,6 +49,12 @@ impl Counters {
             ReadFrom::Source(cause) => &self.source[cause as usize],
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let (store, cause) = match from {
+            ReadFrom::Target => ("dynamodb", "fresh"),
+            ReadFrom::TargetAlone => ("dynamodb", "alone"),
+            ReadFrom::Source(cause) => ("postgresql", cause.name()),
+        };
+        metrics::counter!("lockstep_reads_total", "store" => store, "cause" => cause).increment(1);
     }
 
     pub(super) fn snapshot(&self, deferred_keys: usize) -> ReadCounts {

@@ -1,4 +1,5 @@
-//! Keys whose last write by this instance has not reached the target, so that their reads go to the source: read your writes.
+//! Keys whose last write by this instance has not reached the target, so that their reads go to the source:
+//! read your writes.
 //!
 //! A key leaves when the source says that it is no longer pending; see `standing`, which asks.
 
@@ -13,8 +14,9 @@ use super::fingerprint;
 use super::route::{Asked, OwnWrites};
 use super::standing::Watch;
 
-/// Most keys remembered one by one: about a second of writes of a busy instance, and what one question to the source can
-/// ask about. Beyond it every read goes to the source, which is right, if slower, until what was left out has drained.
+/// Most keys remembered one by one: about a second of writes of a busy instance, and what one question to the
+/// source can ask about. Beyond it every read goes to the source, which is right, if slower, until what was
+/// left out has drained.
 pub(super) const DEFERRED_KEYS_MAX: usize = 4_096;
 
 /// The set. Reading whether it is empty, which it almost always is, takes one atomic load.
@@ -35,8 +37,9 @@ struct State {
     turn: Turn,
 }
 
-/// Counts additions. 1. A question to the source starts, naming k. 2. k is delivered, and the source says so. 3. k is written
-/// and deferred again. 4. The answer arrives; it is about the earlier write, so k must stay. Turns tell the two apart.
+/// Counts additions. 1. A question to the source starts, naming k. 2. k is delivered, and the source says so. 3.
+/// k is written and deferred again. 4. The answer arrives; it is about the earlier write, so k must stay.
+/// Turns tell the two apart.
 type Turn = u64;
 
 /// The keys that a question to the source names.
@@ -93,9 +96,15 @@ impl Deferred {
         Taken { keys, turn: state.turn, left_out: state.left_out }
     }
 
-    /// Removes what was taken and is not `still` pending. `oldest` is the age of the oldest pending key of the table as it was
-    /// at `asked_at` or later; `None` where there is no such key.
-    pub(super) fn settle(&self, taken: &Taken, still: &[SourceKey], oldest: Option<Duration>, asked_at: Instant) {
+    /// Removes what was taken and is not `still` pending. `oldest` is the age of the oldest pending key of
+    /// the table as it was at `asked_at` or later; `None` where there is no such key.
+    pub(super) fn settle(
+        &self,
+        taken: &Taken,
+        still: &[SourceKey],
+        oldest: Option<Duration>,
+        asked_at: Instant,
+    ) {
         let mut state = self.state();
         let turn = taken.turn;
         state.keys.retain(|_, keys| {
@@ -103,8 +112,9 @@ impl Deferred {
             !keys.is_empty()
         });
         state.held = state.keys.values().map(Vec::len).sum();
-        // A mark keeps its age until what it stood for was delivered, so when all marks are younger than the last key that
-        // was left out, that key has been delivered. Both ends are durations: the two clocks need not agree.
+        // A mark keeps its age until what it stood for was delivered, so when all marks are younger than the
+        // last key that was left out, that key has been delivered. Both ends are durations: the two clocks
+        // need not agree.
         if let (Some(left_out), true) = (state.left_out, state.left_out == taken.left_out) {
             let since = asked_at.saturating_duration_since(left_out);
             if oldest.is_none_or(|oldest| oldest < since) {
@@ -138,8 +148,8 @@ impl State {
     }
 }
 
-/// What a write owes the target from its commit on. Dropped unpaid, its keys are deferred: also when the write was cancelled,
-/// or its commit was not answered and so may have happened (I8).
+/// What a write owes the target from its commit on. Dropped unpaid, its keys are deferred: also when the
+/// write was cancelled, or its commit was not answered and so may have happened (I8).
 #[must_use = "dropped, it says that the write did not reach the target"]
 pub(in crate::store) struct Owed {
     keys: Vec<Option<(Arc<Watch>, SourceKey)>>,
@@ -150,7 +160,8 @@ impl Owed {
         Self { keys }
     }
 
-    /// The target has each of them, or a newer state, or need not have it, but for those at the places that are `deferred`.
+    /// The target has each of them, or a newer state, or need not have it, but for those at the places that
+    /// are `deferred`.
     pub(in crate::store) fn paid_but(mut self, deferred: impl Fn(usize) -> bool) {
         for (place, key) in self.keys.iter_mut().enumerate() {
             if !deferred(place) {

@@ -1,15 +1,16 @@
 //! Which store answers a read, why, and how often (R5, R18).
 //!
-//! Words: the *policy* is what an operator may turn while the application runs; the *route* is what it says of one read;
-//! the *standing* is how far the target is behind, as this instance last asked. A key is *deferred* when a write of this
-//! instance has not reached the target.
+//! Words: the *policy* is what an operator may turn while the application runs; the *route* is what it says
+//! of one read; the *standing* is how far the target is behind, as this instance last asked. A key is *deferred*
+//! when a write of this instance has not reached the target.
 //!
-//! In reading order: `answer` (what a caller is told), `options`, `route` (pure), `deferred` and `registry` (own writes),
-//! `standing`, `counters`, `shadow`.
+//! In reading order: `answer` (what a caller is told), `options`, `route` (pure), `deferred` and `registry`
+//! (own writes), `standing`, `counters`, `shadow`.
 //!
-//! What is promised in HybridRead, where PostgreSQL is the truth and DynamoDB answers: an answer of the target is at most
-//! [`ReadOptions::max_staleness_ms`] behind, it has every write that this handle has acknowledged to its caller, and where
-//! either cannot be known the answer is marked ([`ReadFrom::TargetAlone`]) or comes from the source.
+//! What is promised in HybridRead, where PostgreSQL is the truth and DynamoDB answers: an answer of the
+//! target is at most [`ReadOptions::max_staleness_ms`] behind, it has every write that this handle has
+//! acknowledged to its caller, and where either cannot be known the answer is marked
+//! ([`ReadFrom::TargetAlone`]) or comes from the source.
 
 mod answer;
 mod counters;
@@ -38,7 +39,8 @@ use lockstep_core::Phase;
 use lockstep_postgres::{Source, TableBinding};
 use standing::{Seen, Watch};
 
-/// The read policy of one store handle, and what it has counted. Cheap to clone; every clone is the same policy.
+/// The read policy of one store handle, and what it has counted. Cheap to clone; every clone is the same
+/// policy.
 #[derive(Clone)]
 pub struct Reads(Arc<Inner>);
 
@@ -52,7 +54,10 @@ struct Inner {
 
 impl std::fmt::Debug for Reads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reads").field("options", &self.options()).field("counts", &self.counts()).finish_non_exhaustive()
+        f.debug_struct("Reads")
+            .field("options", &self.options())
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,8 +88,8 @@ impl Reads {
         options
     }
 
-    /// Sets the share of keys that HybridRead answers from the target. Which keys those are follows from the key alone, so
-    /// every instance agrees and raising the share only adds keys.
+    /// Sets the share of keys that HybridRead answers from the target. Which keys those are follows from the
+    /// key alone, so every instance agrees and raising the share only adds keys.
     pub fn set_canary(&self, share: Share) {
         self.0.canary.store(share.basis_points(), Ordering::Relaxed);
     }

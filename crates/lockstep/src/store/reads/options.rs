@@ -21,7 +21,8 @@ impl Default for ReadOptions {
     fn default() -> Self {
         Self {
             canary_percent: Share::ALL,
-            // Enough to meet every query of a busy application within minutes, and a hundredth of the cost of reading twice.
+            // Enough to meet every query of a busy application within minutes, and a hundredth of the cost of
+            // reading twice.
             shadow_percent: Share::of_basis_points(100),
             max_staleness_ms: 5_000,
             standing_poll_ms: 1_000,
@@ -47,12 +48,16 @@ impl Share {
     /// Everything.
     pub const ALL: Share = Share(WHOLE);
 
-    /// A share of so many percent; a hundredth of a percent is the least that counts.
+    /// A share in percent; a hundredth of a percent is the least that counts.
     ///
     /// # Errors
     /// When it is not from 0 to 100.
     pub fn percent(percent: f64) -> Result<Self, NotAShare> {
-        if (0.0..=100.0).contains(&percent) { Ok(Self((percent * 100.0).round() as u32)) } else { Err(NotAShare(percent)) }
+        if (0.0..=100.0).contains(&percent) {
+            Ok(Self((percent * 100.0).round() as u32))
+        } else {
+            Err(NotAShare(percent))
+        }
     }
 
     pub(super) const fn of_basis_points(points: u32) -> Self {
@@ -63,8 +68,8 @@ impl Share {
         self.0
     }
 
-    /// Whether the key with this fingerprint is within the share: always the same answer, and a larger share has every key
-    /// of a smaller one.
+    /// Whether the key with this fingerprint is within the share: always the same answer, and a larger share
+    /// has every key of a smaller one.
     pub(super) fn covers(self, fingerprint: u64) -> bool {
         // The high bits, scaled: every bit of the fingerprint counts alike, and nothing is divided.
         ((u128::from(fingerprint) * u128::from(WHOLE)) >> 64) < u128::from(self.0)
@@ -110,7 +115,8 @@ mod tests {
 
     #[test]
     fn options_read_as_percent_and_refuse_what_they_do_not_know() {
-        let read: ReadOptions = serde_json::from_str(r#"{"canary_percent": 2.5, "max_staleness_ms": 100}"#).expect("options");
+        let read: ReadOptions =
+            serde_json::from_str(r#"{"canary_percent": 2.5, "max_staleness_ms": 100}"#).expect("options");
         assert_eq!(read.canary_percent, Share(250));
         assert_eq!((read.max_staleness_ms, read.standing_poll_ms), (100, 1_000));
         assert!(serde_json::from_str::<ReadOptions>(r#"{"canary": 1}"#).is_err());

@@ -13,7 +13,7 @@ use super::{ReadOptions, Reads};
 #[derive(Default)]
 pub(in crate::store) struct ReadsOfTables {
     tables: Mutex<HashMap<&'static str, Reads>>,
-    /// Of tables that are asked for first from now on; the defaults while nobody has said.
+    /// Of tables that are asked for first from now on; the defaults until options are set.
     options: OnceLock<ReadOptions>,
 }
 
@@ -37,7 +37,9 @@ impl ReadsOfTables {
     /// What a write about to be committed owes the target, in the order of its keys.
     pub(in crate::store) fn owe(&self, keys: impl Iterator<Item = (&'static str, SourceKey)>) -> Owed {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        // A table that nobody has a handle on has no readers.
-        Owed::new(keys.map(|(table, key)| tables.get(table).map(|reads| (reads.0.watch.clone(), key))).collect())
+        // A table that no store is open on has no readers.
+        Owed::new(
+            keys.map(|(table, key)| tables.get(table).map(|reads| (reads.0.watch.clone(), key))).collect(),
+        )
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn outside_hybrid(phase: Phase) -> Route {
     }
 }
 
-/// The route in HybridRead. The order matters for the mark only: what an operator can cure comes before what he chose.
+/// The route in HybridRead. The order matters for the mark only: what an operator can cure comes before what
+/// he chose.
 pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points: u32) -> Route {
     let (fingerprint, is_query) = match asked {
         Asked::Key(fingerprint) => (fingerprint, false),
@@ -58,7 +59,9 @@ pub(super) fn in_hybrid(seen: Seen, own: OwnWrites, asked: Asked, canary_points:
         (_, Seen::Stale | Seen::UsedUp) => SourceCause::Stale,
         // A key that is missing is looked up in the source; a query would not notice that a row is missing.
         (_, Seen::Fresh { dead_letters: true }) if is_query => SourceCause::DeadLetters,
-        _ if canary_points < Share::ALL.basis_points() && !Share::of_basis_points(canary_points).covers(fingerprint) => {
+        _ if canary_points < Share::ALL.basis_points()
+            && !Share::of_basis_points(canary_points).covers(fingerprint) =>
+        {
             SourceCause::Canary
         }
         (_, Seen::Alone) => return Route::TargetThenSource(ReadFrom::TargetAlone),
@@ -84,8 +87,8 @@ pub(in crate::store) fn fingerprint_of(text: &str) -> u64 {
 
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// FNV-1a, because the standard library does not promise that its hash stays the same, and instances of two builds must
-/// agree on who is a canary.
+/// FNV-1a, because the standard library does not promise that its hash stays the same, and instances of two
+/// builds must agree on who is a canary.
 fn fnv(seed: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -147,8 +150,15 @@ mod tests {
 
     #[test]
     fn the_fingerprint_is_the_same_in_every_version() {
-        let key = TargetKey { partition: AttributeValue::N("7".into()), sort: Some(AttributeValue::S("2026".into())) };
-        assert_eq!((fingerprint(&key), fingerprint_of("")), (PINNED_KEY, PINNED_EMPTY), "other instances count on it");
+        let key = TargetKey {
+            partition: AttributeValue::N("7".into()),
+            sort: Some(AttributeValue::S("2026".into())),
+        };
+        assert_eq!(
+            (fingerprint(&key), fingerprint_of("")),
+            (PINNED_KEY, PINNED_EMPTY),
+            "other instances count on it"
+        );
     }
 
     const PINNED_KEY: u64 = 17_396_529_451_339_214_782;

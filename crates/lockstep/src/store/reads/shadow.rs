@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-/// Most shadow reads under way at once. They compete with the application for both stores, so they are few; beyond it a
-/// shadow read is dropped, and counted.
+/// Most shadow reads under way at once. They compete with the application for both stores, so they are few;
+/// beyond it a shadow read is dropped, and counted.
 const AT_ONCE_MAX: usize = 16;
 
 /// How the two stores compare for one read.
@@ -58,7 +58,8 @@ impl ShadowSummary {
         })
     }
 
-    /// Whether something was compared and nothing differed. A shadow that saw nothing has proven nothing (I11).
+    /// Whether something was compared and nothing differed. A shadow that saw nothing has proven nothing
+    /// (I11).
     pub fn is_clean(&self) -> bool {
         let total = self.total();
         total.agree > 0 && total.differ == 0
@@ -80,7 +81,11 @@ struct Found {
 
 impl Default for Shadow {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(AT_ONCE_MAX)), dropped: AtomicU64::new(0), found: Arc::default() }
+        Self {
+            free: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            dropped: AtomicU64::new(0),
+            found: Arc::default(),
+        }
     }
 }
 
@@ -102,6 +107,7 @@ impl Shadow {
             let compared = comparison.await;
             if let Ok(Comparison::Differ(what)) = &compared {
                 tracing::warn!(table, query, "the stores differ: {what}");
+                metrics::counter!("lockstep_shadow_mismatches_total", "table" => table).increment(1);
             }
             found.lock().unwrap_or_else(PoisonError::into_inner).note(query, compared.ok());
             drop(place);
@@ -149,7 +155,8 @@ mod tests {
     #[test]
     fn a_shadow_that_saw_nothing_is_not_clean() {
         let mut found = Found::default();
-        let summary = |found: &Found| ShadowSummary { queries: found.queries.clone(), ..ShadowSummary::default() };
+        let summary =
+            |found: &Found| ShadowSummary { queries: found.queries.clone(), ..ShadowSummary::default() };
         assert!(!summary(&found).is_clean(), "I11");
         found.note("get", Some(Comparison::NotComparable));
         assert!(!summary(&found).is_clean(), "I11");
@@ -157,6 +164,9 @@ mod tests {
         assert!(summary(&found).is_clean());
         found.note("by_loan", Some(Comparison::Differ("x".to_owned())));
         assert!(!summary(&found).is_clean());
-        assert_eq!(summary(&found).total(), ShadowCounts { agree: 1, differ: 1, not_comparable: 1, failed: 0 });
+        assert_eq!(
+            summary(&found).total(),
+            ShadowCounts { agree: 1, differ: 1, not_comparable: 1, failed: 0 }
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! How far the target is behind, as this instance knows it; asked for on demand, so an idle instance asks nothing.
+//! How far the target is behind, as this instance knows it; asked for on demand, so an idle instance asks
+//! nothing.
 //!
-//! What is known wears out. A key that was not pending when we asked can be as old as the time since then, and one that had
-//! waited for `age` has waited that much longer. So what is known holds until the moment when something *could* be older
-//! than the bound, and reads refresh it long before that, in the background.
+//! What is known wears out. A key that was not pending when we asked can be as old as the time since then,
+//! and one that had waited for `age` has waited that much longer. So what is known holds until the moment
+//! when something *could* be older than the bound, and reads refresh it long before that, in the background.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,8 +45,8 @@ pub(super) struct Watch {
     began: Instant,
     /// When to ask again, in milliseconds since `began`.
     ask_at: AtomicU64,
-    /// Until when what is known holds, in milliseconds since `began`, and what it is, in the two low bits: one word, so that
-    /// no reader sees half of it.
+    /// Until when what is known holds, in milliseconds since `began`, and what it is, in the two low bits:
+    /// one word, so that no reader sees half of it.
     known: AtomicU64,
     asking: Mutex<()>,
 }
@@ -98,7 +99,10 @@ impl Watch {
         let due = self.ask_at.load(Ordering::Relaxed);
         if seen != Seen::UsedUp
             && now >= due
-            && self.ask_at.compare_exchange(due, self.next_turn(now), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self
+                .ask_at
+                .compare_exchange(due, self.next_turn(now), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
         {
             let watch = self.clone();
             // It ends by itself within the time-out, and holds nothing that outlives the store.
@@ -111,7 +115,8 @@ impl Watch {
         seen
     }
 
-    /// What is known after asking, if nobody else has asked meanwhile. Waits for [`ANSWER_TIMEOUT`] at most per asker.
+    /// What is known after asking, if no other task has asked meanwhile. Waits for [`ANSWER_TIMEOUT`] at most
+    /// per asker.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Seen {
         let _turn = self.asking.lock().await;
         let seen = self.seen_at(self.now_ms());
@@ -142,8 +147,11 @@ impl Watch {
     /// Asks the source, and lets deferred keys go that have arrived.
     async fn ask(&self) -> Seen {
         let (asked_at, asked_at_ms) = (Instant::now(), self.now_ms());
-        let late = || Error::source(Kind::Unknown, "asking how far the target is behind", "no answer in time");
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.question(asked_at)).await.unwrap_or_else(|_| Err(late()));
+        let late =
+            || Error::source(Kind::Unknown, "asking how far the target is behind", "no answer in time");
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.question(asked_at))
+            .await
+            .unwrap_or_else(|_| Err(late()));
         let bound = self.max_staleness_ms.load(Ordering::Relaxed);
         let now = self.now_ms();
         let (seen, holds_until_ms) = judge(answer.as_ref().ok(), bound, asked_at_ms, self.next_turn(now));
@@ -180,7 +188,8 @@ impl Watch {
 
 /// What an answer means, and until when it holds.
 fn judge(answer: Option<&Standing>, bound_ms: u64, asked_at_ms: u64, next_turn_ms: u64) -> (Seen, u64) {
-    // Being away or behind holds a little longer than until the next question, so that reads do not wait for its answer.
+    // Being away or behind holds a little longer than until the next question, so that reads do not wait for
+    // its answer.
     let until_answered = next_turn_ms + 2 * ANSWER_TIMEOUT.as_millis() as u64;
     let Some(standing) = answer else { return (Seen::Alone, until_answered) };
     let age_ms = match standing.oldest {
@@ -218,6 +227,10 @@ mod tests {
         check(Oldest::Age(Duration::from_millis(4_200)), (fresh, 900));
         check(Oldest::Age(Duration::from_millis(5_001)), (Seen::Stale, 3_100));
         check(Oldest::TooMany, (Seen::Stale, 3_100));
-        assert_eq!(judge(None, 5_000, 100, 1_100), (Seen::Alone, 3_100), "no answer is neither fresh nor stale (I8)");
+        assert_eq!(
+            judge(None, 5_000, 100, 1_100),
+            (Seen::Alone, 3_100),
+            "no answer is neither fresh nor stale (I8)"
+        );
     }
 }

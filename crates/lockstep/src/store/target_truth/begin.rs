@@ -16,8 +16,8 @@ pub(crate) enum Begun {
 }
 
 impl Writer {
-    /// Begins a write where the truth is: by what this process knows, and where that says the source, by what the source
-    /// says behind the barrier. While the truth is on its way, it waits.
+    /// Begins a write where the truth is: by what this process knows, and where that says the source, by what
+    /// the source says behind the barrier. While the truth is on its way, it waits.
     pub(crate) async fn begin_where_the_truth_is(&self) -> Result<Begun> {
         let deadline = Instant::now() + Duration::from_millis(self.options().pause_wait_ms_max);
         loop {
@@ -27,7 +27,7 @@ impl Writer {
             let asked_at = Instant::now();
             match self.begin().await {
                 Ok(write) if write.control.phase != Phase::DynamoOnly => return Ok(Begun::Source(write)),
-                // It has moved, and whoever keeps our lease is told to look where.
+                // It has moved, and the keeper of our lease is told to look where.
                 Ok(write) => self.phase().learn(write.control, asked_at),
                 Err(error) if error.side == Side::Source && error.kind == Kind::Unavailable => {
                     if self.phase().current().await.map_err(|_| error)?.phase != Phase::DynamoOnly {

@@ -1,13 +1,14 @@
 //! From what was read to what is put: pure.
 
 use lockstep_core::{
-    AttributeValue, Attributes, Epoch, Error, Item, Kind, Result, TargetKey, VERSION_ATTRIBUTE, Version, WRITERS_ATTRIBUTE,
-    tombstone, version_of,
+    AttributeValue, Attributes, Epoch, Error, Item, Kind, Result, TargetKey, VERSION_ATTRIBUTE, Version,
+    WRITERS_ATTRIBUTE, tombstone, version_of,
 };
 use lockstep_dynamo::control::Place;
 use lockstep_dynamo::{ConditionalPut, Expected, TargetControl};
 
-/// How many of its last writers an item names. A lost reply is told right unless more writers than this came after it.
+/// How many of its last writers an item names. A lost reply is told right unless more writers than this came
+/// after it.
 pub(super) const WRITERS_MAX: usize = 3;
 
 /// What a place in the target holds, as far as the next write depends on it.
@@ -49,9 +50,13 @@ impl Base {
     pub(super) fn of(item: Option<&Attributes>) -> Result<Self> {
         let Some(item) = item else { return Ok(Self::default()) };
         let message = "an item without a version: something else writes this table";
-        let version = version_of(item).ok_or_else(|| Error::target(Kind::Invalid, "reading an item", message))?;
+        let version =
+            version_of(item).ok_or_else(|| Error::target(Kind::Invalid, "reading an item", message))?;
         let writers = item.get(WRITERS_ATTRIBUTE).and_then(|value| value.as_s().ok());
-        Ok(Self { version: Some(version), writers: writers.into_iter().flat_map(|w| w.split(' ')).map(str::to_owned).collect() })
+        Ok(Self {
+            version: Some(version),
+            writers: writers.into_iter().flat_map(|w| w.split(' ')).map(str::to_owned).collect(),
+        })
     }
 
     fn expected(&self) -> Expected {
@@ -61,8 +66,12 @@ impl Base {
     fn next(&self, epoch: Epoch) -> Result<Version> {
         let present = self.version.unwrap_or(Version::HISTORY);
         if present.epoch() > epoch {
-            // Whoever wrote it knows of a phase that we do not.
-            return Err(Error::target(Kind::Fenced, "writing", "the row was written in a later epoch; this instance is behind"));
+            // Its writer knows of a phase that this instance does not.
+            return Err(Error::target(
+                Kind::Fenced,
+                "writing",
+                "the row was written in a later epoch; this instance is behind",
+            ));
         }
         Ok(Version(present.0.max(epoch.floor()) + 1))
     }
@@ -83,7 +92,9 @@ impl Base {
             Trace::Applied
         } else if now.version == self.version {
             Trace::NotYet
-        } else if now.writers.len() < WRITERS_MAX || self.writers.first().is_some_and(|last| now.writers.contains(last)) {
+        } else if now.writers.len() < WRITERS_MAX
+            || self.writers.first().is_some_and(|last| now.writers.contains(last))
+        {
             // Everyone since is named, and it is not among them.
             Trace::Never
         } else {
@@ -93,8 +104,14 @@ impl Base {
 }
 
 impl Change {
-    /// The puts of this change, the one to look for after a lost reply first. None for a row that is not there and stays so.
-    pub(super) fn puts(&self, epoch: Epoch, writer: &str, control: &TargetControl) -> Result<Vec<ConditionalPut>> {
+    /// The puts of this change, the one to look for after a lost reply first. None for a row that is not
+    /// there and stays so.
+    pub(super) fn puts(
+        &self,
+        epoch: Epoch,
+        writer: &str,
+        control: &TargetControl,
+    ) -> Result<Vec<ConditionalPut>> {
         let mut puts = Vec::with_capacity(3);
         let mut push = |item, base: &Base| -> Result<()> {
             let item = base.named(item, epoch, writer)?;

@@ -1,14 +1,16 @@
 //! The present row of a primary key, strongly consistent.
 //!
-//! Three things may know where it is, and none of them is believed; the item there is. The *place* is right for every row that
-//! was made or moved since the truth is here. The *target key* of the row to be written is right for a row that stays where it
-//! is. The *index* by primary key is right for rows that were here before, as long as it has caught up with what was written
-//! before the flip; it is eventually consistent, so what it does not show yet must not have been made since. Whoever finds
-//! nothing asks for the place and all these items once more, as they were at one moment: 1. We read the place. 2. Another
-//! moves the row. 3. We read its tombstone. Nothing is alive, and yet the row is there.
+//! Three things may know where it is, and none of them is believed; the item there is. The *place* is right
+//! for every row that was made or moved since the truth is here. The *target key* of the row to be written is
+//! right for a row that stays where it is. The *index* by primary key is right for rows that were here
+//! before, as long as it has caught up with what was written before the flip; it is eventually consistent, so
+//! what it does not show yet must not have been made since. A writer that finds nothing asks for the place
+//! and all these items once more, as they were at one moment: 1. We read the place. 2. Another moves the row. 3.
+//! We read its tombstone. Nothing is alive, and yet the row is there.
 
 use lockstep_core::{
-    AttributeValue, Attributes, Error, Index, Item, Kind, MigratableTable, Result, Row, TargetKey, is_tombstone,
+    AttributeValue, Attributes, Error, Index, Item, Kind, MigratableTable, Result, Row, TargetKey,
+    is_tombstone,
 };
 use lockstep_dynamo::control::Place;
 use lockstep_dynamo::{Backoff, PartitionRange};
@@ -99,7 +101,11 @@ impl<T: MigratableTable> Store<T> {
                 return Ok(Found { id: id.clone(), place, live: found });
             }
         }
-        Err(Error::target(Kind::Busy, format!("looking for a row of {}", T::NAME), "it moves again and again; try again"))
+        Err(Error::target(
+            Kind::Busy,
+            format!("looking for a row of {}", T::NAME),
+            "it moves again and again; try again",
+        ))
     }
 
     async fn first_alive(
@@ -142,16 +148,23 @@ impl<T: MigratableTable> Store<T> {
 
     /// Where the index has the row, if it has it.
     async fn indexed(&self, id: &Id) -> Result<Vec<TargetKey>> {
-        let (index, [partition]) = (Self::index_by_id()?, id.values.as_slice()) else { return Ok(Vec::new()) };
-        let range = PartitionRange { index: Some(*index), partition: partition.clone(), from: None, to: None };
+        let (index, [partition]) = (Self::index_by_id()?, id.values.as_slice()) else {
+            return Ok(Vec::new());
+        };
+        let range =
+            PartitionRange { index: Some(*index), partition: partition.clone(), from: None, to: None };
         let name = &self.shared.binding.target_name;
-        let page = Backoff::brief().retry(|| self.shared.target.query_page(name, &range, true, None, None)).await?;
+        let page =
+            Backoff::brief().retry(|| self.shared.target.query_page(name, &range, true, None, None)).await?;
         Ok(page.items.iter().filter_map(TargetKey::of).collect())
     }
 
     fn index_by_id() -> Result<&'static Index> {
         let column = T::Key::COLUMNS.first().filter(|_| T::PRIMARY_KEY_COLUMNS == 1);
-        let index = T::TARGET.indexes.iter().find(|index| column.is_some_and(|column| column.name == index.partition.name));
+        let index = T::TARGET
+            .indexes
+            .iter()
+            .find(|index| column.is_some_and(|column| column.name == index.partition.name));
         index.ok_or_else(|| {
             let message = "its target key has more columns than its primary key, so it needs an index whose partition is the \
                            primary key, like `by_id` in docs/add-your-own-table.md";
@@ -161,8 +174,12 @@ impl<T: MigratableTable> Store<T> {
 
     /// The one place that a row can have whose target key is its primary key.
     fn only_key(&self, id: &Id) -> Result<TargetKey> {
-        let columns = T::Key::COLUMNS.iter().zip(&id.values).map(|(column, value)| (column.name.to_owned(), value.clone()));
-        let key = T::Key::from_item(&columns.collect::<Attributes>()).and_then(|key| self.shared.table.target_key(&key));
+        let columns = T::Key::COLUMNS
+            .iter()
+            .zip(&id.values)
+            .map(|(column, value)| (column.name.to_owned(), value.clone()));
+        let key = T::Key::from_item(&columns.collect::<Attributes>())
+            .and_then(|key| self.shared.table.target_key(&key));
         key.and_then(|key| key.check().map(|()| key)).map_err(|reason| Error::unholdable(T::NAME, &reason))
     }
 }

@@ -7,8 +7,8 @@ use lockstep_core::{ColumnTypes, Epoch, Error, MigratableTable, Result, Row as _
 use super::Permit;
 use crate::store::Store;
 
-/// The types of a table's columns, as the flip that began an epoch recorded them; `None` within where the migration is complete,
-/// and nothing goes back any more.
+/// The types of a table's columns, as the flip that began an epoch recorded them; `None` within where the
+/// migration is complete, and nothing goes back any more.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Fit(Mutex<Option<(Epoch, Option<Arc<ColumnTypes>>)>>);
 
@@ -24,10 +24,12 @@ impl Fit {
 }
 
 impl<T: MigratableTable> Store<T> {
-    /// The row as PostgreSQL would hold it, by the columns of the epoch that `permit` is of. Asks once an epoch.
+    /// The row as PostgreSQL would hold it, by the columns of the epoch that `permit` is of. Asks once an
+    /// epoch.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](lockstep_core::Kind::Invalid), naming the column, for what PostgreSQL would refuse; the driver's.
+    /// [`Kind::Invalid`](lockstep_core::Kind::Invalid), naming the column, for what PostgreSQL would refuse;
+    /// the driver's.
     pub(super) async fn fitted(&self, permit: &Permit, row: T::Row) -> Result<T::Row> {
         let (fit, epoch) = (&self.shared.fit, permit.control.epoch);
         let types = match fit.known(epoch) {

@@ -21,8 +21,13 @@ struct Ids {
 }
 
 impl IdBlocks {
-    /// An id that nobody else is given. Those of a block that is dropped with its process are a gap.
-    pub(super) async fn next(&self, control: &TargetControl, table: &'static str, block_size: u32) -> Result<i64> {
+    /// An id that no other process is given. Those of a block that is dropped with its process are a gap.
+    pub(super) async fn next(
+        &self,
+        control: &TargetControl,
+        table: &'static str,
+        block_size: u32,
+    ) -> Result<i64> {
         let ids = self.of(table);
         let mut ids = ids.lock().await;
         let mut block = match ids.block.take() {
@@ -37,7 +42,12 @@ impl IdBlocks {
     }
 
     /// Makes sure, before a row of an id that the caller chose is written, that no block will have it.
-    pub(super) async fn keep_clear_of(&self, control: &TargetControl, table: &'static str, id: i64) -> Result<()> {
+    pub(super) async fn keep_clear_of(
+        &self,
+        control: &TargetControl,
+        table: &'static str,
+        id: i64,
+    ) -> Result<()> {
         let ids = self.of(table);
         let mut ids = ids.lock().await;
         if id >= ids.counter

@@ -11,8 +11,8 @@ use crate::store::phase::{PHASE_LEASE, PhaseView, Renewal, fenced};
 /// Pause between two looks at a record that says that writes wait.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The right to write by one epoch. While it is held, the epoch after it is not acknowledged, so that a pause waits for what
-/// is under way.
+/// The right to write by one epoch. While it is held, the epoch after it is not acknowledged, so that a pause
+/// waits for what is under way.
 #[derive(Debug)]
 pub(crate) struct Permit {
     pub(crate) control: Control,
@@ -35,21 +35,26 @@ impl PhaseView {
         loop {
             // The lease first: what is forgotten meanwhile has no epoch to enter.
             let lease = self.known.lease();
-            let Some(last) = self.known.last().filter(|last| last.phase == Phase::DynamoOnly) else { return Ok(None) };
+            let Some(last) = self.known.last().filter(|last| last.phase == Phase::DynamoOnly) else {
+                return Ok(None);
+            };
             let left = self.known.left(Moment::now());
             match &self.renewal {
                 Renewal::Asking { .. } if left.is_none_or(|left| left < PHASE_LEASE / 2) => {
                     self.ask().await?;
                     continue;
                 }
-                Renewal::Kept(_) if left.is_none() => return Err(fenced("the lease of this instance is over")),
+                Renewal::Kept(_) if left.is_none() => {
+                    return Err(fenced("the lease of this instance is over"));
+                }
                 _ => {}
             }
             if !last.writes_paused && self.known.enter(last.epoch) {
                 return Ok(Some(Permit { control: last, view: self.clone(), lease }));
             }
             if Instant::now() >= deadline {
-                let message = "writes are paused by a step that moves the truth; nothing was written, try again";
+                let message =
+                    "writes are paused by a step that moves the truth; nothing was written, try again";
                 return Err(Error::target(Kind::Busy, "writing", message));
             }
             tokio::time::sleep(LOOK).await;
@@ -70,7 +75,9 @@ impl Permit {
     pub(super) async fn covers(&self) -> Result<Duration> {
         let left = self.view.known.left(Moment::now());
         match &self.view.renewal {
-            Renewal::Kept(_) => left.filter(|_| self.is_same_lease()).ok_or_else(|| fenced("the lease of this instance is over")),
+            Renewal::Kept(_) => left
+                .filter(|_| self.is_same_lease())
+                .ok_or_else(|| fenced("the lease of this instance is over")),
             Renewal::Asking { .. } => match left.filter(|left| *left >= PHASE_LEASE / 2) {
                 Some(left) if self.view.holds(&self.control) => Ok(left),
                 _ if self.view.ask().await?.epoch == self.control.epoch => Ok(PHASE_LEASE / 2),
@@ -79,8 +86,9 @@ impl Permit {
         }
     }
 
-    /// What a request under this permit asks after its signature, right before it leaves: whether the lease still is, by both
-    /// clocks. [`Permit::covers`] is asked before the signature, and a process can be stopped between the two.
+    /// What a request under this permit asks after its signature, right before it leaves: whether the lease
+    /// still is, by both clocks. [`Permit::covers`] is asked before the signature, and a process can be
+    /// stopped between the two.
     pub(super) fn fence(&self) -> Fence {
         let (view, control, lease) = (self.view.clone(), self.control, self.lease);
         Fence::new(move || match &view.renewal {
@@ -89,9 +97,9 @@ impl Permit {
         })
     }
 
-    /// Whether an answer that is here now may be told. 1. A write is answered, and its process is stopped. 2. A step waits its
-    /// lease out, drains the feed, and goes back. 3. It wakes; was the write applied before the feed was drained? The lease
-    /// says so only while it lasts, by the clocks of this process.
+    /// Whether an answer that is here now may be told. 1. A write is answered, and its process is stopped. 2.
+    /// A step waits its lease out, drains the feed, and goes back. 3. It wakes; was the write applied before
+    /// the feed was drained? The lease says so only while it lasts, by the clocks of this process.
     pub(super) async fn is_answered_in_time(&self) -> bool {
         match &self.view.renewal {
             // Of a later epoch as well: it is not acknowledged while this permit is held.
@@ -118,14 +126,20 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_after_the_lease_is_not_told_and_a_request_after_it_does_not_leave() {
-        let control =
-            Control { phase: Phase::DynamoOnly, epoch: Epoch(4), changed_at: DateTime::default(), writes_paused: false };
+        let control = Control {
+            phase: Phase::DynamoOnly,
+            epoch: Epoch(4),
+            changed_at: DateTime::default(),
+            writes_paused: false,
+        };
         let known = Arc::new(Known::default());
         let lease = Some(Duration::from_secs(3600));
         known.learn(control, Moment::now(), lease);
         let view = PhaseView::kept(known.clone(), Arc::default());
         let permit = view.permit(Instant::now()).await.expect("a lease").expect("writes are open");
-        assert!(permit.is_answered_in_time().await && permit.fence().is_open() && permit.covers().await.is_ok());
+        assert!(
+            permit.is_answered_in_time().await && permit.fence().is_open() && permit.covers().await.is_ok()
+        );
         let fence = permit.fence();
         // The keeper found that it had been away: the lease was given up. A new one is not the same.
         known.forget();

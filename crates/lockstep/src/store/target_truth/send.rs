@@ -32,18 +32,25 @@ impl Writer {
     /// Sends changes of distinct rows, all of them or none.
     ///
     /// # Errors
-    /// [`Kind::Unknown`] when nobody can say how it ended, or it was answered too late to be told (I8); otherwise nothing was
-    /// written.
+    /// [`Kind::Unknown`] when it is unknown how it ended, or it was answered too late to be told (I8);
+    /// otherwise nothing was written.
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
-    pub(super) async fn send_changes(&self, permit: &Permit, changes: &[Change], deadline: Instant) -> Result<Sent> {
+    pub(super) async fn send_changes(
+        &self,
+        permit: &Permit,
+        changes: &[Change],
+        deadline: Instant,
+    ) -> Result<Sent> {
         let writer = format!("{:012x}", rand::random::<u64>() >> 16);
         let mut puts = Vec::with_capacity(changes.len());
         for change in changes {
             puts.extend(change.puts(permit.control.epoch, &writer, &self.control())?);
         }
-        let Some((first, base)) = puts.first().zip(changes.iter().find_map(Change::base)) else { return Ok(Sent::Applied) };
+        let Some((first, base)) = puts.first().zip(changes.iter().find_map(Change::base)) else {
+            return Ok(Sent::Applied);
+        };
         check_limits(&puts)?;
         let sent = self.send_puts(permit, &puts, (first, base), &writer, deadline).await;
         let counters = self.counters();
@@ -79,8 +86,10 @@ impl Writer {
     ) -> Result<Sent> {
         let options = self.options();
         let millis = |ms: u64| Duration::from_millis(ms.max(1));
-        let mut backoff = Backoff::new(millis(options.retry_delay_ms), millis(options.retry_delay_ms_max), TRIES_MAX);
-        // Longer than the writer's name: 48 bits of it would come twice within the ten minutes of a token once in some days.
+        let mut backoff =
+            Backoff::new(millis(options.retry_delay_ms), millis(options.retry_delay_ms_max), TRIES_MAX);
+        // Longer than the writer's name: 48 bits of it would come twice within the ten minutes of a token
+        // once in some days.
         let token = format!("{:032x}", rand::random::<u128>());
         let mut lost = false;
         loop {
@@ -116,7 +125,12 @@ impl Writer {
             match timeout_at(deadline, backoff.pause(error)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(ended(error, lost)),
-                Err(_) => return Err(ended(Error::target(Kind::Unavailable, "writing", "no answer in time"), lost)),
+                Err(_) => {
+                    return Err(ended(
+                        Error::target(Kind::Unavailable, "writing", "no answer in time"),
+                        lost,
+                    ));
+                }
             }
         }
     }

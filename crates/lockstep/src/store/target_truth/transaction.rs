@@ -28,14 +28,15 @@ impl TargetTransaction {
     /// Sends everything; says how many rows it changed.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when one of the rows was changed meanwhile, [`Kind::Invalid`] when it is too large for one transaction:
-    /// nothing was written. [`Kind::Unknown`]: nobody can say.
+    /// [`Kind::Busy`] when one of the rows was changed meanwhile, [`Kind::Invalid`] when it is too large for
+    /// one transaction: nothing was written. [`Kind::Unknown`]: it is unknown whether anything was.
     pub(crate) async fn commit(self, writer: &Writer) -> Result<usize> {
         let deadline = Instant::now() + writer.options().inline_timeout();
         match writer.send_changes(&self.permit, &self.changes, deadline).await? {
             Sent::Applied => Ok(self.changes.len()),
             Sent::Raced => {
-                let message = "another changed one of its rows meanwhile; nothing was written, run the operation again";
+                let message =
+                    "another changed one of its rows meanwhile; nothing was written, run the operation again";
                 Err(Error::target(Kind::Busy, "committing an operation", message))
             }
         }
@@ -77,7 +78,11 @@ impl<T: MigratableTable> Store<T> {
         Ok(Some(row))
     }
 
-    pub(crate) async fn delete_staged(&self, write: &mut TargetTransaction, key: &impl PrimaryKey) -> Result<bool> {
+    pub(crate) async fn delete_staged(
+        &self,
+        write: &mut TargetTransaction,
+        key: &impl PrimaryKey,
+    ) -> Result<bool> {
         let id = self.id_of_key(key)?;
         let there = self.present(write, &id).await?.is_some();
         if there {
@@ -106,7 +111,8 @@ impl<T: MigratableTable> Store<T> {
             None => write.changes.push(change),
             Some(at) if change.is_of_the_same(&write.changes[at]) => write.changes[at] = change,
             Some(_) => {
-                let message = "another changed one of its rows meanwhile; nothing was written, run the operation again";
+                let message =
+                    "another changed one of its rows meanwhile; nothing was written, run the operation again";
                 return Err(Error::target(Kind::Busy, "writing in an operation", message));
             }
         }

@@ -1,4 +1,5 @@
-//! The calls that change rows, in DynamoOnly. Each reads what is there, and replaces exactly that, or tries again.
+//! The calls that change rows, in DynamoOnly. Each reads what is there, and replaces exactly that, or tries
+//! again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +23,11 @@ struct Tries {
 }
 
 impl<T: MigratableTable> Store<T> {
-    pub(in crate::store) async fn put_in_target(&self, permit: Permit, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+    pub(in crate::store) async fn put_in_target(
+        &self,
+        permit: Permit,
+        row: &T::Row,
+    ) -> Result<WriteOutcome<T::Row>> {
         let row = &self.fitted(&permit, row.clone()).await?;
         let id = self.id_of_row(row)?;
         self.keep_ids_clear_of(&id).await?;
@@ -38,7 +43,11 @@ impl<T: MigratableTable> Store<T> {
         }
     }
 
-    pub(crate) async fn insert_in_target(&self, permit: Permit, row: &T::Row) -> Result<WriteOutcome<T::Row>> {
+    pub(crate) async fn insert_in_target(
+        &self,
+        permit: Permit,
+        row: &T::Row,
+    ) -> Result<WriteOutcome<T::Row>> {
         let row = &self.fitted(&permit, row.clone()).await?;
         let mut tries = self.tries();
         loop {
@@ -60,7 +69,9 @@ impl<T: MigratableTable> Store<T> {
         let control = permit.control;
         Ok(match self.swap_in_target(permit, key, |_| true, change).await? {
             Swap::Changed(outcome) => outcome,
-            Swap::NotFound | Swap::WasOther(_) => WriteOutcome { row: None, found: false, control, target: Delivery::NotDue },
+            Swap::NotFound | Swap::WasOther(_) => {
+                WriteOutcome { row: None, found: false, control, target: Delivery::NotDue }
+            }
         })
     }
 
@@ -90,14 +101,22 @@ impl<T: MigratableTable> Store<T> {
         }
     }
 
-    pub(in crate::store) async fn delete_in_target(&self, permit: Permit, key: &impl PrimaryKey) -> Result<WriteOutcome<T::Row>> {
+    pub(in crate::store) async fn delete_in_target(
+        &self,
+        permit: Permit,
+        key: &impl PrimaryKey,
+    ) -> Result<WriteOutcome<T::Row>> {
         let id = self.id_of_key(key)?;
         let mut tries = self.tries();
         loop {
             let found = self.find(&id, None).await?;
             if found.live.is_none() {
                 let target = Delivery::NotDue;
-                return answered(&permit, WriteOutcome { row: None, found: false, control: permit.control, target }).await;
+                return answered(
+                    &permit,
+                    WriteOutcome { row: None, found: false, control: permit.control, target },
+                )
+                .await;
             }
             let change = self.change_to(found, None).await?;
             match self.shared.writer.send_changes(&permit, &[change], tries.deadline).await? {
@@ -108,19 +127,26 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// Puts each row by itself, several at once; one after another where a row comes twice.
-    pub(in crate::store) async fn put_each(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
-        let ids: HashSet<String> = rows.iter().filter_map(|row| self.id_of_row(row).ok()).map(|id| id.text).collect();
-        let width = if ids.len() == rows.len() { self.shared.writer.options().puts_in_flight_max.max(1) } else { 1 };
-        let putting: Vec<_> = rows.iter().map(|row| Box::pin(async { self.put(row).await.map_err(Arc::new) })).collect();
+    pub(in crate::store) async fn put_each(
+        &self,
+        rows: &[T::Row],
+    ) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
+        let ids: HashSet<String> =
+            rows.iter().filter_map(|row| self.id_of_row(row).ok()).map(|id| id.text).collect();
+        let width =
+            if ids.len() == rows.len() { self.shared.writer.options().puts_in_flight_max.max(1) } else { 1 };
+        let putting: Vec<_> =
+            rows.iter().map(|row| Box::pin(async { self.put(row).await.map_err(Arc::new) })).collect();
         stream::iter(putting).buffered(width).collect().await
     }
 
-    /// The row with an id of its own, and the change that makes it. Nothing is read: nobody else has the id.
+    /// The row with an id of its own, and the change that makes it. Nothing is read: no other row has the id.
     pub(super) async fn numbered(&self, row: &T::Row) -> Result<(T::Row, Change)> {
         let unholdable = |reason| Error::unholdable(T::NAME, &reason);
         let writer = &self.shared.writer;
         let ([column], true) = (&T::Key::COLUMNS[..T::PRIMARY_KEY_COLUMNS], Self::has_number()) else {
-            let message = "its primary key is no number that could be counted up; use `put` with a key of your own";
+            let message =
+                "its primary key is no number that could be counted up; use `put` with a key of your own";
             return Err(Error::target(Kind::Invalid, format!("inserting into {}", T::NAME), message));
         };
         let id = writer.ids().next(&self.control(), T::NAME, writer.options().id_block).await?;
@@ -130,7 +156,8 @@ impl<T: MigratableTable> Store<T> {
         attributes.insert(column.name.to_owned(), AttributeValue::N(id.to_string()));
         let row = T::Row::from_item(&attributes).map_err(unholdable)?;
         let found = Found { id: self.id_of_row(&row)?, place: None, live: None };
-        let to = (self.target_key_of(&row)?, self.shared.table.encode(&row).map_err(unholdable)?, Base::default());
+        let to =
+            (self.target_key_of(&row)?, self.shared.table.encode(&row).map_err(unholdable)?, Base::default());
         let change = self.change_of(found, Some(to))?;
         Ok((row, change))
     }
@@ -176,7 +203,8 @@ impl<T: MigratableTable> Store<T> {
     }
 
     fn has_number() -> bool {
-        T::PRIMARY_KEY_COLUMNS == 1 && matches!(T::Key::COLUMNS[0].sql_type, "bigint" | "integer" | "smallint")
+        T::PRIMARY_KEY_COLUMNS == 1
+            && matches!(T::Key::COLUMNS[0].sql_type, "bigint" | "integer" | "smallint")
     }
 
     pub(super) fn control(&self) -> TargetControl {
@@ -196,7 +224,13 @@ impl<T: MigratableTable> Store<T> {
 
 impl Tries {
     async fn again(&mut self) -> Result<()> {
-        let lost = || Error::target(Kind::Busy, "writing", "others changed the row each time; nothing was written, try again");
+        let lost = || {
+            Error::target(
+                Kind::Busy,
+                "writing",
+                "others changed the row each time; nothing was written, try again",
+            )
+        };
         match tokio::time::timeout_at(self.deadline, self.backoff.pause(lost())).await {
             Ok(paused) => paused,
             Err(_) => Err(lost()),
@@ -213,5 +247,9 @@ async fn answered<V>(permit: &Permit, value: V) -> Result<V> {
     if permit.is_answered_in_time().await {
         return Ok(value);
     }
-    Err(Error::target(Kind::Fenced, "writing", "the lease was over when the row had been read; nothing was written, try again"))
+    Err(Error::target(
+        Kind::Fenced,
+        "writing",
+        "the lease was over when the row had been read; nothing was written, try again",
+    ))
 }

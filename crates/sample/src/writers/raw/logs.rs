@@ -12,7 +12,11 @@ pub(super) async fn insert(connection: &mut PgConnection, logs: &[IntegrationLog
     Ok(Effect { rows: log_ids.len() as u64, logs_born: log_ids, ..Effect::default() })
 }
 
-pub(super) async fn touch(connection: &mut PgConnection, log_ids: &[i64], to: &IntegrationLog) -> Result<Effect> {
+pub(super) async fn touch(
+    connection: &mut PgConnection,
+    log_ids: &[i64],
+    to: &IntegrationLog,
+) -> Result<Effect> {
     let touched: Vec<i64> = sqlx::query_scalar(
         "UPDATE integration_logs SET application_id = $2, response_data = $3::jsonb, status_code = $4, is_success = $5, \
          error_message = $6, processing_time_ms = $7, correlation_id = $8, user_id = $9 \
@@ -52,16 +56,24 @@ pub(super) async fn change_key(
 }
 
 pub(super) async fn delete(connection: &mut PgConnection, log_id: i64) -> Result<Effect> {
-    let done = sqlx::query("DELETE FROM integration_logs WHERE log_id = $1").bind(log_id).execute(connection).await?;
+    let done = sqlx::query("DELETE FROM integration_logs WHERE log_id = $1")
+        .bind(log_id)
+        .execute(connection)
+        .await?;
     Ok(Effect { rows: done.rows_affected(), logs_gone: vec![log_id], ..Effect::default() })
 }
 
-pub(super) async fn reinsert(connection: &mut PgConnection, log_id: i64, to: &IntegrationLog) -> Result<Effect> {
-    let gone: Option<(String, DateTime<Utc>)> =
-        sqlx::query_as("DELETE FROM integration_logs WHERE log_id = $1 RETURNING service_name, log_timestamp")
-            .bind(log_id)
-            .fetch_optional(&mut *connection)
-            .await?;
+pub(super) async fn reinsert(
+    connection: &mut PgConnection,
+    log_id: i64,
+    to: &IntegrationLog,
+) -> Result<Effect> {
+    let gone: Option<(String, DateTime<Utc>)> = sqlx::query_as(
+        "DELETE FROM integration_logs WHERE log_id = $1 RETURNING service_name, log_timestamp",
+    )
+    .bind(log_id)
+    .fetch_optional(&mut *connection)
+    .await?;
     let Some((service_name, log_timestamp)) = gone else { return Ok(of_one(log_id, 0)) };
     let log = IntegrationLog { service_name, log_timestamp, ..to.clone() };
     insertion(&[log], Some(log_id)).build().execute(connection).await?;
@@ -69,14 +81,20 @@ pub(super) async fn reinsert(connection: &mut PgConnection, log_id: i64, to: &In
 }
 
 /// Draws ids from the range that the table covers, and keeps those that exist.
-pub(super) async fn known(connection: &mut PgConnection, draw: &mut impl FnMut(i64, i64) -> Vec<i64>) -> Result<Ids> {
+pub(super) async fn known(
+    connection: &mut PgConnection,
+    draw: &mut impl FnMut(i64, i64) -> Vec<i64>,
+) -> Result<Ids> {
     let range: (Option<i64>, Option<i64>) =
-        sqlx::query_as("SELECT min(log_id), max(log_id) FROM integration_logs").fetch_one(&mut *connection).await?;
+        sqlx::query_as("SELECT min(log_id), max(log_id) FROM integration_logs")
+            .fetch_one(&mut *connection)
+            .await?;
     let (Some(first), Some(last)) = range else { return Ok(Ids::default()) };
-    let ids: Vec<i64> = sqlx::query_scalar("SELECT log_id FROM integration_logs WHERE log_id = ANY($1) ORDER BY log_id")
-        .bind(draw(first, last))
-        .fetch_all(connection)
-        .await?;
+    let ids: Vec<i64> =
+        sqlx::query_scalar("SELECT log_id FROM integration_logs WHERE log_id = ANY($1) ORDER BY log_id")
+            .bind(draw(first, last))
+            .fetch_all(connection)
+            .await?;
     Ok(Ids::new(ids))
 }
 

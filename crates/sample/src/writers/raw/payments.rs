@@ -49,7 +49,10 @@ pub(super) async fn change_key(
 }
 
 pub(super) async fn delete(connection: &mut PgConnection, payment_id: i64) -> Result<Effect> {
-    let done = sqlx::query("DELETE FROM payments WHERE payment_id = $1").bind(payment_id).execute(connection).await?;
+    let done = sqlx::query("DELETE FROM payments WHERE payment_id = $1")
+        .bind(payment_id)
+        .execute(connection)
+        .await?;
     Ok(Effect { rows: done.rows_affected(), payments_gone: vec![payment_id], ..Effect::default() })
 }
 
@@ -66,14 +69,20 @@ pub(super) async fn reinsert(connection: &mut PgConnection, payment_id: i64, to:
 }
 
 /// Draws ids from the range that the table covers, and keeps those that exist.
-pub(super) async fn known(connection: &mut PgConnection, draw: &mut impl FnMut(i64, i64) -> Vec<i64>) -> Result<Ids> {
+pub(super) async fn known(
+    connection: &mut PgConnection,
+    draw: &mut impl FnMut(i64, i64) -> Vec<i64>,
+) -> Result<Ids> {
     let range: (Option<i64>, Option<i64>) =
-        sqlx::query_as("SELECT min(payment_id), max(payment_id) FROM payments").fetch_one(&mut *connection).await?;
+        sqlx::query_as("SELECT min(payment_id), max(payment_id) FROM payments")
+            .fetch_one(&mut *connection)
+            .await?;
     let (Some(first), Some(last)) = range else { return Ok(Ids::default()) };
-    let ids: Vec<i64> = sqlx::query_scalar("SELECT payment_id FROM payments WHERE payment_id = ANY($1) ORDER BY payment_id")
-        .bind(draw(first, last))
-        .fetch_all(connection)
-        .await?;
+    let ids: Vec<i64> =
+        sqlx::query_scalar("SELECT payment_id FROM payments WHERE payment_id = ANY($1) ORDER BY payment_id")
+            .bind(draw(first, last))
+            .fetch_all(connection)
+            .await?;
     Ok(Ids::new(ids))
 }
 
@@ -83,8 +92,11 @@ fn of_one(payment_id: i64, rows: u64) -> Effect {
 
 /// An `INSERT` of these payments. Their ids come from the sequence, unless one is given, for one payment.
 fn insertion(payments: &[Payment], payment_id: Option<i64>) -> QueryBuilder<Postgres> {
-    let mut sql =
-        QueryBuilder::new(if payment_id.is_some() { "INSERT INTO payments (payment_id, " } else { "INSERT INTO payments (" });
+    let mut sql = QueryBuilder::new(if payment_id.is_some() {
+        "INSERT INTO payments (payment_id, "
+    } else {
+        "INSERT INTO payments ("
+    });
     sql.push(
         "customer_id, loan_id, payment_amount, currency, payment_date, payment_method, payment_status, \
          transaction_reference, processed_date, created_date, updated_date) ",

@@ -56,10 +56,16 @@ fn a_deferred_key_is_read_from_the_source_and_so_is_every_query() {
     assert_eq!(deferred.holds(Asked::Query(9)), OwnWrites::Deferred);
     let taken = deferred.take();
     deferred.settle(&taken, &[key(2)], Some(Duration::ZERO), Instant::now());
-    assert_eq!((deferred.holds(asked(1)), deferred.holds(asked(2))), (OwnWrites::Arrived, OwnWrites::Deferred));
+    assert_eq!(
+        (deferred.holds(asked(1)), deferred.holds(asked(2))),
+        (OwnWrites::Arrived, OwnWrites::Deferred)
+    );
     let taken = deferred.take();
     deferred.settle(&taken, &[], None, Instant::now());
-    assert_eq!((deferred.holds(asked(2)), deferred.holds(Asked::Query(9))), (OwnWrites::Arrived, OwnWrites::Arrived));
+    assert_eq!(
+        (deferred.holds(asked(2)), deferred.holds(Asked::Query(9))),
+        (OwnWrites::Arrived, OwnWrites::Arrived)
+    );
     assert_eq!(deferred.len(), 0);
 }
 
@@ -81,7 +87,11 @@ fn what_is_left_out_sends_everything_to_the_source_until_it_has_drained() {
     let later = Instant::now() + Duration::from_secs(10);
     let taken = deferred.take();
     deferred.settle(&taken, &[], Some(Duration::from_secs(11)), later);
-    assert_eq!(deferred.holds(asked(-1)), OwnWrites::Overflow, "a mark as old as the key that was left out may be its own");
+    assert_eq!(
+        deferred.holds(asked(-1)),
+        OwnWrites::Overflow,
+        "a mark as old as the key that was left out may be its own"
+    );
     let taken = deferred.take();
     deferred.add((0..DEFERRED_KEYS_MAX as i64 + 1).map(key).collect());
     deferred.settle(&taken, &[], None, later);

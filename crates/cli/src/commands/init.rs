@@ -1,0 +1,203 @@
+//! `init`: a configuration for tables that are there, proposed from their schema.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use lockstep_core::Fields;
+use lockstep_declared::{Declaration, Proposal, propose, resolve};
+use lockstep_postgres::{CatalogTable, Relation, Source, TableBinding};
+use serde_json::json;
+
+use crate::config::{Config, FILE, Inputs};
+use crate::exit::{Exit, Failure};
+use crate::help;
+use crate::report::{print, print_json};
+
+/// Proposes a configuration for your own tables
+///
+/// Reads tables, keys, indexes, foreign keys and statistics of a PostgreSQL, and a few rows to measure items,
+/// and writes a lockstep.toml that declares each table: its keys and indexes in DynamoDB with the reasons,
+/// what it costs to write, what cannot move or needs a decision, and what nothing checks any more once
+/// DynamoDB is the truth. For ordinary schemas `migrate` works on it as it is. It changes nothing in the
+/// database, and overwrites no file.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask init --source postgres://app@db/shop                     every table of the database\n  \
+       cargo xtask init --source postgres://app@db/shop --table shop.orders --table shop.items\n  \
+       cargo xtask init --source postgres://app@db/shop --out -             to stdout"
+))]
+pub struct Args {
+    /// The database, postgres://user:password@host/database [default: source.url of the configuration]
+    #[arg(long, value_name = "URL")]
+    pub source: Option<String>,
+    /// A table, `table` or `schema.table`; may be given several times [default: every table]
+    #[arg(long, value_name = "TABLE")]
+    pub table: Vec<String>,
+    /// The file to write; - for stdout
+    #[arg(long, value_name = "FILE", default_value = FILE)]
+    pub out: PathBuf,
+}
+
+/// Rows that are looked at in each of three parts of a table.
+const SAMPLED: usize = 100;
+
+/// Runs it. `config` are the file and the profile of the global flags, for a source that is not given.
+///
+/// # Errors
+/// When the source does not answer, has no such table, or the file is there already.
+pub async fn run(args: Args, inputs: &Inputs, json: bool) -> anyhow::Result<Exit> {
+    let to_stdout = args.out.as_os_str() == "-";
+    if !to_stdout && args.out.exists() {
+        let message =
+            format!("{} is there already; name another file with --out, or remove it", args.out.display());
+        return Err(Failure::usage(message));
+    }
+    let mut config = if args.source.is_some() { Config::default() } else { Config::load(inputs)? };
+    if let Some(url) = &args.source {
+        config.source.url = Some(serde_json::from_value(url.as_str().into()).context("reading --source")?);
+    }
+    let options =
+        config.source_options().ok_or_else(|| Failure::usage("name the database: --source postgres://…"))?;
+    let source = Source::connect_as_operator(&options).await?;
+    let proposals = proposals(&source, &args.table).await;
+    source.close().await;
+    let proposals = proposals?;
+    let text = file(
+        &proposals,
+        config.source.url.as_ref().map(|url| (url.to_string(), url.to_string() == url.expose())),
+    );
+    if to_stdout && !json {
+        print(&text);
+        return Ok(Exit::Consistent);
+    }
+    if !to_stdout {
+        std::fs::write(&args.out, &text).with_context(|| format!("writing {}", args.out.display()))?;
+    }
+    let name = |proposal: &Proposal| proposal.name.clone();
+    let (movable, left): (Vec<_>, Vec<_>) = proposals.iter().partition(|proposal| proposal.movable);
+    let (movable, left): (Vec<String>, Vec<String>) =
+        (movable.into_iter().map(name).collect(), left.into_iter().map(name).collect());
+    if json {
+        print_json(&json!({ "declared": movable, "not_declared": left, "file": args.out, "text": text }));
+    } else {
+        let mut said =
+            format!("{} declares {} tables: {}", args.out.display(), movable.len(), movable.join(", "));
+        if !left.is_empty() {
+            let _ = write!(said, "\nNot declared, for the reasons that the file names: {}", left.join(", "));
+        }
+        said.push_str(
+            "\nRead it, set source.url and the target, and run `cargo xtask plan` and `cargo xtask migrate`.",
+        );
+        print(&said);
+    }
+    Ok(Exit::Consistent)
+}
+
+async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Proposal>> {
+    let relations = match wanted {
+        [] => source.relations().await?,
+        named => named.iter().map(|name| name.parse::<Relation>()).collect::<Result<Vec<_>, _>>()?,
+    };
+    let (mut proposals, mut taken) = (Vec::new(), BTreeSet::new());
+    for relation in relations {
+        let Some(table) = source.catalog_table(&relation).await? else {
+            return Err(Failure::usage(format!("there is no table {relation} in this database")));
+        };
+        let lost = source.lost_in_target(table.oid).await?;
+        let mut proposal = propose(&table, &taken, &lost);
+        taken.insert(proposal.name.clone());
+        if proposal.movable {
+            proposal.text = format!("{}{}", measured(source, &table, &proposal).await, proposal.text);
+        }
+        proposals.push(proposal);
+    }
+    Ok(proposals)
+}
+
+/// What a sample says of the items of a table, as comments.
+async fn measured(source: &Source, table: &CatalogTable, proposal: &Proposal) -> String {
+    let head =
+        format!("# {}: about {} rows by PostgreSQL's statistics.\n", table.relation, table.rows_estimate);
+    match sample(source, table, proposal).await {
+        Ok(sampled) => head + &sampled,
+        Err(why) => format!("{head}# DECIDE: as proposed it cannot be moved: {}\n", why.replace('\n', " ")),
+    }
+}
+
+async fn sample(source: &Source, table: &CatalogTable, proposal: &Proposal) -> Result<String, String> {
+    let declaration = declaration_of(proposal)?;
+    // A name for the life of the program; there is one a table.
+    let name: &'static str = Box::leak(proposal.name.clone().into_boxed_str());
+    let declared = resolve(name, &declaration, table).map_err(|problems| problems.join("; "))?;
+    let relation = table.relation.clone();
+    let binding =
+        TableBinding { table: std::sync::Arc::new(declared), relation, target_name: name.to_owned() };
+    let parts = source.some_rows(&binding, SAMPLED).await.map_err(|error| error.to_string())?;
+    let indexes = binding.table.target().indexes;
+    let (mut rows, mut bytes, mut units, mut refused, mut why) = (0_usize, 0, 0, 0_usize, String::new());
+    for tuple in parts.iter().flat_map(lockstep_postgres::CopyChunk::tuples) {
+        match binding.table.encode(&mut Fields::of_copy(tuple)) {
+            Ok(item) => {
+                (rows, bytes, units) =
+                    (rows + 1, bytes + item.bytes(), units + item.write_units_with(indexes));
+            }
+            Err(reason) => (refused, why) = (refused + 1, reason.to_string()),
+        }
+    }
+    let mut said = String::new();
+    if rows > 0 {
+        let mean = |sum: usize| sum as f64 / rows as f64;
+        let _ = writeln!(
+            said,
+            "# An item has {:.0} bytes and takes {:.1} write units with its indexes (mean of {rows} rows).",
+            mean(bytes),
+            mean(units)
+        );
+    }
+    if refused > 0 {
+        let _ =
+            writeln!(said, "# DECIDE: {refused} of {} rows looked at cannot be held: {why}.", rows + refused);
+    }
+    Ok(said)
+}
+
+/// The proposal as the configuration reads it.
+fn declaration_of(proposal: &Proposal) -> Result<Declaration, String> {
+    let config = Config::of_text(&proposal.text).map_err(|error| error.to_string())?;
+    config
+        .declared
+        .declaration(&proposal.name)
+        .cloned()
+        .ok_or_else(|| "the proposal declares another table".to_owned())
+}
+
+/// The whole file. The URL is written as one shows it, and stands as it is where no password was taken out of
+/// it.
+fn file(proposals: &[Proposal], url: Option<(String, bool)>) -> String {
+    let mut text = String::from(
+        "# Made by `init`. Every line may be changed; DECIDE marks what needs a decision.\n\
+         # The target is not set yet: a region, or the endpoint of an emulator for a rehearsal.\n\n",
+    );
+    // Without its password: that is for the environment or source.password_file.
+    let _ = writeln!(text, "[source]");
+    match url {
+        Some((url, true)) => {
+            let _ = writeln!(text, "url = {}", serde_json::Value::from(url));
+        }
+        Some((url, false)) => {
+            let _ = writeln!(
+                text,
+                "# url = {}  # set LOCKSTEP_SOURCE__URL, which may hold the password",
+                serde_json::Value::from(url)
+            );
+        }
+        None => text.push_str("# url = \"postgres://…\"\n"),
+    }
+    text.push_str("\n[target]\n# region = \"eu-central-1\"\n");
+    for proposal in proposals {
+        let _ = write!(text, "\n{}", proposal.text);
+    }
+    text
+}

@@ -1,0 +1,126 @@
+//! `iam-policy` and `grants`: what each role needs, and no more.
+
+use clap::ValueEnum;
+use lockstep_dynamo::{Resources, Role, Target, policy, requests};
+use lockstep_postgres::{GrantedRole, Relation, grants};
+use serde_json::json;
+
+use crate::exit::{Exit, Failure};
+use crate::report::{print, print_json};
+use crate::{Context, help};
+
+/// Who is to have the rights.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Who {
+    /// Commands that move something
+    Operator,
+    /// A program that embeds the stores
+    Application,
+    /// `status`, `doctor`, `report`: commands that change nothing
+    ReadOnly,
+}
+
+/// Prints the IAM policy of a role, with the resources of this configuration
+///
+/// It is made from the one table of the requests that Lockstep can send. Nothing is changed, and PostgreSQL
+/// is not asked. The account is the one of the credentials, if AWS says it; name it with --account otherwise.
+/// Tables with a key of your own in KMS need kms:Decrypt, kms:DescribeKey and kms:CreateGrant on that key as
+/// well.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask iam-policy --role operator --account 123456789012 --region eu-central-1\n  \
+       cargo xtask iam-policy --role application > application.json"
+))]
+pub struct PolicyArgs {
+    /// Whose
+    #[arg(long, value_enum, required_unless_present = "requests")]
+    pub role: Option<Who>,
+    /// Show instead every request that Lockstep can send, the module that sends it, and the actions that it
+    /// needs
+    #[arg(long, conflicts_with = "role")]
+    pub requests: bool,
+    /// Account of the tables [default: that of the credentials]
+    #[arg(long, value_name = "DIGITS")]
+    pub account: Option<String>,
+    /// Region of the tables [default: target.region, or that of the AWS chain]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+}
+
+/// Prints the grants of a role in PostgreSQL, as SQL
+///
+/// Those of `application` and `read-only` are run by the operator, once schema lockstep is there: it owns it.
+/// Those of `operator` are run by who owns the database. Nothing is changed, and no store is asked. No role
+/// needs to be a superuser.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask grants --role application --to app | psql …\n  \
+       cargo xtask grants --role operator --to migrator --database loans"
+))]
+pub struct GrantArgs {
+    /// Whose
+    #[arg(long, value_enum)]
+    pub role: Who,
+    /// Name of the role in PostgreSQL
+    #[arg(long, value_name = "NAME")]
+    pub to: String,
+    /// Name of the database, for `operator`
+    #[arg(long, value_name = "NAME", required_if_eq("role", "operator"))]
+    pub database: Option<String>,
+}
+
+/// Prints a policy.
+///
+/// # Errors
+/// Where account or region is not known.
+pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Exit> {
+    let role = match args.role {
+        Some(Who::Operator) => Role::Operator,
+        Some(Who::Application) => Role::Application,
+        Some(Who::ReadOnly) => Role::ReadOnly,
+        None => {
+            print_json(&requests());
+            return Ok(Exit::Consistent);
+        }
+    };
+    let target = Target::connect(context.config.target_options()).await;
+    let Some(region) = args.region.or_else(|| target.region()) else {
+        return Err(Failure::usage("no region is configured: name one with --region"));
+    };
+    let account = match args.account {
+        Some(account) => Some(account),
+        None => target.account().await,
+    };
+    let Some(account) = account else {
+        return Err(Failure::usage("AWS does not say which account this is: name it with --account"));
+    };
+    let tables = context.config.tables.names(&context.config.target.table_prefix);
+    let tables = tables.into_iter().map(|named| named.target).collect();
+    print_json(&policy(
+        role,
+        &Resources { region, account, tables, control: context.config.control_table() },
+    ));
+    Ok(Exit::Consistent)
+}
+
+/// Prints grants.
+///
+/// # Errors
+/// For a configuration whose tables do not read.
+#[allow(clippy::unused_async)] // as every command is called
+pub async fn grant(context: Context, args: GrantArgs) -> anyhow::Result<Exit> {
+    let role = match args.role {
+        Who::Operator => GrantedRole::Operator,
+        Who::Application => GrantedRole::Application,
+        Who::ReadOnly => GrantedRole::ReadOnly,
+    };
+    let bindings = context.tables()?;
+    let tables: Vec<&Relation> = bindings.iter().map(|binding| &binding.relation).collect();
+    let statements = grants(role, &args.to, args.database.as_deref().unwrap_or_default(), &tables);
+    if context.json {
+        print_json(&json!({ "statements": statements }));
+    } else {
+        print(&statements.join("\n"));
+    }
+    Ok(Exit::Consistent)
+}

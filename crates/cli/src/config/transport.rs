@@ -1,0 +1,44 @@
+//! Who can read what is sent to the stores.
+
+use lockstep_postgres::{Transport, transport};
+
+use super::{Config, Standing};
+
+/// Whether a plain HTTP endpoint is of this machine.
+fn is_local(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
+}
+
+/// Whether the way to the source can be listened to, or ended by somebody else.
+pub(super) fn source_is_unverified(config: &Config) -> bool {
+    config.source.url.as_ref().is_some_and(|url| transport(url.expose()) == Transport::Unverified)
+}
+
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    if config.standing() != Ok(Standing::Configured) {
+        return found;
+    }
+    if source_is_unverified(config) {
+        found.push(
+            "source.url leads to another machine without sslmode=verify-full: a machine that answers there, or listens on the way, gets \
+             the password and every row. Set sslmode=verify-full (and sslrootcert, where the authority is not one of the \
+             system's); source.require_verified_tls = true refuses anything else"
+                .to_owned(),
+        );
+    }
+    let target = &config.target;
+    let endpoints = [
+        ("target.endpoint_url", &target.endpoint_url),
+        ("target.streams_endpoint_url", &target.streams_endpoint_url),
+    ];
+    for (key, url) in endpoints {
+        if url.as_ref().is_some_and(|url| url.starts_with("http://") && !is_local(url)) {
+            found.push(format!(
+                "{key} leads to another machine by plain HTTP: a machine that listens on the way reads every item. Use https://"
+            ));
+        }
+    }
+    found
+}

@@ -1,0 +1,140 @@
+//! The tables that a configuration declares: bound once, when the source is reached, and the same for the
+//! whole command.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use lockstep_core::{AnyTable, Error, Kind, Result};
+use lockstep_declared::{Declaration, resolve};
+use lockstep_postgres::{Relation, Source, TableBinding};
+use serde::{Deserialize, Serialize};
+
+use crate::registry::Names;
+
+/// What is declared, by name, and what became of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Declared {
+    tables: BTreeMap<String, Declaration>,
+    #[serde(skip)]
+    bound: Arc<OnceLock<Vec<TableBinding>>>,
+}
+
+impl PartialEq for Declared {
+    fn eq(&self, other: &Self) -> bool {
+        self.tables == other.tables
+    }
+}
+
+impl Declared {
+    /// Whether no table is declared, so that those of the registry move.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// What is declared of a table.
+    pub fn declaration(&self, name: &str) -> Option<&Declaration> {
+        self.tables.get(name)
+    }
+
+    /// Every table with both its names, the target's after `prefix`.
+    pub fn names(&self, prefix: &str) -> Vec<Names<'_>> {
+        let tables = self.tables.iter().map(|(name, declaration)| {
+            let name = kept(name);
+            let target = declaration.target.as_deref().unwrap_or(name);
+            Names {
+                name,
+                source: declaration.source.as_deref().unwrap_or(name),
+                target: format!("{prefix}{target}"),
+            }
+        });
+        tables.collect()
+    }
+
+    /// Reads the columns and keys of every table from `source`, once.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] with everything that is to be mended; the driver's.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    pub async fn bind(&self, source: &Source, prefix: &str) -> Result<()> {
+        if self.is_empty() || self.bound.get().is_some() {
+            return Ok(());
+        }
+        let (mut bindings, mut problems) = (Vec::new(), Vec::new());
+        for names in self.names(prefix) {
+            let relation: Relation = names.source.parse()?;
+            let Some(table) = source.catalog_table(&relation).await? else {
+                problems.push(format!(
+                    "tables.{0}: there is no table {relation}; set tables.{0}.source to where it is",
+                    names.name
+                ));
+                continue;
+            };
+            match resolve(names.name, &self.tables[names.name], &table) {
+                Ok(table) => {
+                    problems.extend(is_another(source, names.name, &AnyTable::layout(&table)).await?);
+                    bindings.push(TableBinding {
+                        table: Arc::new(table),
+                        relation,
+                        target_name: names.target,
+                    });
+                }
+                Err(more) => problems.extend(more),
+            }
+        }
+        if !problems.is_empty() {
+            let message = if problems.len() == 1 {
+                problems.concat()
+            } else {
+                format!("\n  - {}", problems.join("\n  - "))
+            };
+            return Err(Error::source(Kind::Misconfigured, "reading the declared tables", message));
+        }
+        // Another task of this command may have bound them meanwhile, to the same.
+        let _ = self.bound.set(bindings);
+        Ok(())
+    }
+
+    /// The tables, once they were bound.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] where the source did not answer.
+    pub fn bindings(&self) -> Result<Vec<TableBinding>> {
+        self.bound.get().cloned().ok_or_else(|| {
+            let message =
+                "the columns of declared tables are read from PostgreSQL, and it did not answer; try again when it does";
+            Error::source(Kind::Unavailable, "reading the declared tables", message)
+        })
+    }
+}
+
+/// What is wrong where rows were captured already under another declaration.
+///
+/// Told here, because keys of another type do not even reach the gates: DynamoDB refuses the first read by
+/// one.
+async fn is_another(source: &Source, name: &str, layout: &str) -> Result<Option<String>> {
+    if !source.has_schema().await? {
+        return Ok(None);
+    }
+    let captured = source.table_state(name).await?.filter(|state| state.layout != layout);
+    Ok(captured.map(|state| {
+        format!(
+            "tables.{name}: rows are captured under {}, and declared is {layout}; put the declaration back",
+            state.layout
+        )
+    }))
+}
+
+/// A name, kept for as long as the program lives; the same name is kept once.
+fn kept(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    names.insert(name);
+    name
+}

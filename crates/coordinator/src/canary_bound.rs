@@ -1,0 +1,181 @@
+//! Canary reads of a table that no application has a handle on: by key, and by each index, through the table
+//! itself.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use lockstep::store::reads::Comparison;
+use lockstep_core::{AttributeValue, Error, Fields, Index, Item, Kind, Result, TargetKey, is_tombstone};
+use lockstep_dynamo::{PartitionRange, Target};
+use lockstep_postgres::{Source, TableBinding};
+
+use crate::canary::CanaryRead;
+
+/// How many rows are looked at in each part of a table until one is met that can be held.
+const LOOKED_AT: usize = 50;
+/// Most pages of an index that are read for one row.
+const PAGES_MAX: usize = 50;
+
+/// A row to be asked for: its key in PostgreSQL, its place in DynamoDB, and its item as it was when it was
+/// chosen.
+struct Asked {
+    binding: TableBinding,
+    source: Source,
+    target: Target,
+    literals: Vec<String>,
+    place: TargetKey,
+    item: Item,
+}
+
+/// Makes the reads of one table: of its first row, its last one and one between, of those that can be held.
+/// None for a table that has no row, or is not there yet. A table of whose rows none can be asked for gets
+/// one read, which fails with the reason.
+///
+/// # Errors
+/// When the source does not answer.
+///
+/// # Cancel safety
+/// Reading has no effect.
+pub async fn canary_reads_of_binding(
+    binding: &TableBinding,
+    source: &Source,
+    target: &Target,
+) -> Result<Vec<CanaryRead>> {
+    if source.fingerprint(binding).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut reads, mut met, mut last_reason) = (Vec::new(), 0, None);
+    for part in source.some_rows(binding, LOOKED_AT).await? {
+        for tuple in part.tuples() {
+            match binding.table.encode_keyed(&mut Fields::of_copy(tuple)) {
+                Ok((item, literals, _)) => {
+                    let place = TargetKey::of(&item.clone().into_attributes());
+                    let Some(place) = place else { continue };
+                    let (binding, source, target) = (binding.clone(), source.clone(), target.clone());
+                    let asked = Arc::new(Asked { binding, source, target, literals, place, item });
+                    reads.push(by_key(&asked));
+                    let indexes = asked.binding.table.target().indexes.iter();
+                    reads.extend(
+                        indexes.filter(|index| asked.is_in(index)).map(|index| by_index(&asked, *index)),
+                    );
+                    break;
+                }
+                Err(reason) => (met, last_reason) = (met + 1, Some(reason)),
+            }
+        }
+    }
+    if let (true, Some(reason)) = (reads.is_empty(), last_reason) {
+        let why = format!("none of {met} rows looked at can be held in DynamoDB; the last one: {reason}");
+        reads.push(CanaryRead::new(binding.name(), "by key", move || {
+            let error = Error::source(Kind::Invalid, "choosing rows for canary reads", why.clone());
+            async move { Err(error) }
+        }));
+    }
+    Ok(reads)
+}
+
+fn by_key(asked: &Arc<Asked>) -> CanaryRead {
+    let (both, in_source, in_target) = (asked.clone(), asked.clone(), asked.clone());
+    let read = CanaryRead::new(asked.binding.name(), "by key", move || {
+        let asked = both.clone();
+        async move { asked.compare().await }
+    });
+    read.timed(
+        move || {
+            let asked = in_source.clone();
+            async move {
+                let states = asked.source.look_up(&asked.binding, std::slice::from_ref(&asked.literals)).await?;
+                Ok(states.iter().filter(|state| state.exists()).count() as u64)
+            }
+        },
+        move || {
+            let asked = in_target.clone();
+            async move { Ok(asked.target.get(&asked.binding.target_name, &asked.place).await?.is_some().into()) }
+        },
+    )
+}
+
+fn by_index(asked: &Arc<Asked>, index: Index) -> CanaryRead {
+    let asked = asked.clone();
+    CanaryRead::new(asked.binding.name(), index.name, move || {
+        let asked = asked.clone();
+        async move { asked.compare_by(index).await }
+    })
+}
+
+impl Asked {
+    fn is_in(&self, index: &Index) -> bool {
+        let has = |name: &str| self.item.get(name).is_some();
+        has(index.partition.name) && index.sort.is_none_or(|sort| has(sort.name))
+    }
+
+    /// The row and its item, by key.
+    async fn compare(&self) -> Result<Comparison> {
+        let item = self.target.get(&self.binding.target_name, &self.place).await?;
+        let states = self.source.look_up(&self.binding, std::slice::from_ref(&self.literals)).await?;
+        let Some(state) = states.first() else { return Ok(Comparison::NotComparable) };
+        if state.pending.is_some() || state.dead_letter {
+            return Ok(Comparison::NotComparable);
+        }
+        let live = item.as_ref().filter(|item| !is_tombstone(item));
+        let table = &self.binding.table;
+        Ok(match (state.exists(), live) {
+            (false, None) => Comparison::Agree,
+            (false, Some(_)) => Comparison::Differ("an item has no row".to_owned()),
+            (true, None)
+                if state.with_fields(|fields| table.expires_at(fields)).flatten().is_some_and(is_past) =>
+            {
+                Comparison::NotComparable
+            }
+            (true, None) => Comparison::Differ("a row has no item".to_owned()),
+            (true, Some(item)) => match state.with_fields(|fields| table.differences(fields, item)) {
+                Some(Ok(differences)) if differences.is_empty() => Comparison::Agree,
+                Some(Ok(differences)) => {
+                    let columns: Vec<String> =
+                        differences.iter().map(lockstep_core::FieldDiff::place).collect();
+                    Comparison::Differ(format!("a row and its item differ in {}", columns.join(", ")))
+                }
+                Some(Err(error)) => Comparison::Differ(error.to_string()),
+                None => Comparison::NotComparable,
+            },
+        })
+    }
+
+    /// Whether an index shows the item, where the item still has the keys that it had when it was chosen.
+    async fn compare_by(&self, index: Index) -> Result<Comparison> {
+        let Some(item) = self.target.get(&self.binding.target_name, &self.place).await? else {
+            return Ok(Comparison::NotComparable);
+        };
+        let same = |name: &str| item.get(name) == self.item.get(name);
+        if is_tombstone(&item)
+            || !same(index.partition.name)
+            || index.sort.is_some_and(|sort| !same(sort.name))
+        {
+            return Ok(Comparison::NotComparable);
+        }
+        let Some(partition) = item.get(index.partition.name).cloned() else {
+            return Ok(Comparison::NotComparable);
+        };
+        let sort = match index.sort.and_then(|sort| item.get(sort.name)) {
+            Some(AttributeValue::S(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let range = PartitionRange { index: Some(index), partition, from: sort.clone(), to: sort };
+        let mut start = None;
+        for _ in 0..PAGES_MAX {
+            let page = self.target.query_page(&self.binding.target_name, &range, true, None, start).await?;
+            if page.items.iter().any(|item| TargetKey::of(item).is_some_and(|place| place == self.place)) {
+                return Ok(Comparison::Agree);
+            }
+            match page.next {
+                Some(next) => start = Some(next),
+                None => return Ok(Comparison::Differ("the index does not show an item".to_owned())),
+            }
+        }
+        Ok(Comparison::NotComparable)
+    }
+}
+
+fn is_past(at_s: i64) -> bool {
+    at_s <= Utc::now().timestamp()
+}

@@ -1,0 +1,138 @@
+//! What Prometheus is shown (R47): gauges filled from one reading, counters where something happens. Names
+//! end in their unit.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use lockstep_core::{InstanceState, Phase};
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::alerts::{NAMES, Severity};
+use crate::part::{PartState, PartView};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::stores::StoresView;
+
+const LATENCY: &str = "lockstep_store_latency_seconds";
+const BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Installs what keeps the metrics of this process, once; `None` where the program that embeds this one has
+/// its own, which then has ours as well.
+pub(crate) fn install() -> Option<&'static PrometheusHandle> {
+    let installed = RECORDER.get_or_init(|| {
+        let builder =
+            PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(LATENCY.to_owned()), &BUCKETS_S);
+        let recorder = builder.ok()?.build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).ok()?;
+        Some(handle)
+    });
+    installed.as_ref()
+}
+
+/// One answer of a store.
+pub(crate) fn latency(store: &'static str, took: Duration) {
+    histogram!(LATENCY, "store" => store).record(took.as_secs_f64());
+}
+
+/// Fills the gauges from a reading.
+pub(crate) fn fill(shared: &Shared, snapshot: &Snapshot, parts: &[PartView]) {
+    gauge!("lockstep_leader").set(if shared.leads() { 1.0 } else { 0.0 });
+    gauge!("lockstep_events_clients").set(*shared.clients.borrow() as f64);
+    gauge!("lockstep_status_age_seconds")
+        .set(snapshot.read_at.map_or(f64::NAN, |(at, _)| at.elapsed().as_secs_f64()));
+    for (name, store) in
+        [("postgresql", &snapshot.stores.postgresql), ("dynamodb", &snapshot.stores.dynamodb)]
+    {
+        gauge!("lockstep_store_up", "store" => name).set(if StoresView::is_down(store.as_ref()) {
+            0.0
+        } else {
+            1.0
+        });
+    }
+    let (idle, all) = shared.migration.source.connections();
+    gauge!("lockstep_pool_connections", "store" => "postgresql", "state" => "idle").set(idle as f64);
+    gauge!("lockstep_pool_connections", "store" => "postgresql", "state" => "used")
+        .set(all.saturating_sub(idle) as f64);
+    for part in parts {
+        gauge!("lockstep_part_up", "part" => part.name).set(if part.state == PartState::Running {
+            1.0
+        } else {
+            0.0
+        });
+        counter!("lockstep_part_restarts_total", "part" => part.name).absolute(part.restarts);
+        let paused = if part.state == PartState::Paused { 1.0 } else { 0.0 };
+        gauge!("lockstep_paused", "part" => part.name).set(paused);
+    }
+    for name in NAMES {
+        for severity in [Severity::Warning, Severity::Critical] {
+            let raised = snapshot.alerts.iter().any(|alert| alert.name == name && alert.severity == severity);
+            gauge!("lockstep_alert", "alert" => name, "severity" => severity.name()).set(if raised {
+                1.0
+            } else {
+                0.0
+            });
+        }
+    }
+    if let Some(measured) = &*shared.measured.borrow() {
+        gauge!("lockstep_data_consistency_percent").set(measured.consistency_percent);
+        gauge!("lockstep_field_accuracy_percent").set(measured.accuracy_percent);
+        gauge!("lockstep_orphans_percent").set(measured.orphans_percent);
+    }
+    of_migration(snapshot);
+    of_progress(shared);
+}
+
+fn of_migration(snapshot: &Snapshot) {
+    let Some(status) = &snapshot.status else {
+        gauge!("lockstep_phase").set(-1.0);
+        return;
+    };
+    gauge!("lockstep_installed").set(if status.installed { 1.0 } else { 0.0 });
+    gauge!("lockstep_phase").set(match status.phase {
+        None => -1.0,
+        Some(Phase::PostgresOnly) => 0.0,
+        Some(Phase::DualWrite) => 1.0,
+        Some(Phase::HybridRead) => 2.0,
+        Some(Phase::DynamoOnly) => 3.0,
+    });
+    gauge!("lockstep_epoch").set(status.epoch.map_or(-1.0, |epoch| epoch.0 as f64));
+    gauge!("lockstep_open_steps").set(status.open_intents.len() as f64);
+    gauge!("lockstep_history_lost").set(status.lost.len() as f64);
+    gauge!("lockstep_verified_age_seconds").set(status.verdict_age_s.unwrap_or(f64::NAN));
+    if let Some(consistent) = status.verdict_consistent {
+        gauge!("lockstep_verdict_consistent").set(if consistent { 1.0 } else { 0.0 });
+    }
+    for (state, name) in [(InstanceState::Live, "live"), (InstanceState::Expired, "expired")] {
+        let count = status.instances.iter().filter(|instance| instance.state == state).count();
+        gauge!("lockstep_instances", "state" => name).set(count as f64);
+    }
+    for table in &status.tables {
+        let name = || table.name.clone();
+        gauge!("lockstep_pending_keys", "table" => name()).set(table.pending as f64);
+        gauge!("lockstep_pending_oldest_seconds", "table" => name()).set(table.oldest_s);
+        gauge!("lockstep_dead_letters", "table" => name()).set(table.dead_letters as f64);
+        gauge!("lockstep_dead_letters_unacknowledged", "table" => name())
+            .set(table.dead_letters_unacknowledged as f64);
+        gauge!("lockstep_backfill_ranges", "table" => name()).set(table.ranges as f64);
+        gauge!("lockstep_backfill_ranges_done", "table" => name()).set(table.ranges_done as f64);
+        counter!("lockstep_relay_delivered_total", "table" => name()).absolute(table.relayed.unsigned_abs());
+        counter!("lockstep_backfill_rows_total", "table" => name()).absolute(table.rows_backfilled);
+        if let Some(feed) = &table.reverse_feed {
+            gauge!("lockstep_reverse_lag_seconds", "table" => name()).set(feed.lag_s);
+            counter!("lockstep_reverse_applied_total", "table" => name())
+                .absolute(feed.applied.unsigned_abs());
+        }
+    }
+}
+
+fn of_progress(shared: &Shared) {
+    for table in &shared.progress.tables {
+        counter!("lockstep_target_write_units_total", "table" => table.name).absolute(table.capacity_units());
+    }
+    let throttles = shared.progress.tables.iter().map(|table| table.throttles()).sum();
+    counter!("lockstep_throttled_total", "store" => "dynamodb", "reason" => "relay").absolute(throttles);
+}

@@ -1,0 +1,558 @@
+//! Routes that act. Each is journalled with who and why before it begins, runs in a task of its own, and is
+//! polled.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use lockstep_coordinator::{GateReport, ready};
+use lockstep_core::Phase;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{Refusal, ok_json};
+use super::body::{idempotency_key, json_of, parsed, words};
+use super::tokens::Right;
+use crate::operations::{Asked, Begun, Kind, Notes, Operation, State as OperationState};
+use crate::operator::{Act, Compare, Unsuccessful, Walk};
+use crate::part::Role;
+use crate::parts::PAUSABLE;
+use crate::poll::PAUSE;
+use crate::shared::Shared;
+
+pub(super) type Answer = Result<Response<Body>, Refusal>;
+
+const ACTOR_CHARS_MAX: usize = 100;
+const REASON_CHARS_MAX: usize = 500;
+/// Who acts where the request names no person.
+const SOMEBODY: &str = "operate token";
+/// Longest wait of one request for the end of what it began.
+const WAIT_S_MAX: u64 = 30;
+/// Longest pause: ten years are for good, and later moments are none to PostgreSQL.
+const FOR_S_MAX: u64 = 10 * 365 * 24 * 3600;
+/// Gates that were asked within this are answered again.
+const GATES_FRESH: Duration = Duration::from_secs(1);
+/// Most rows of a sample, and most keys of a repair.
+const SAMPLE_MAX: u64 = 100_000;
+
+/// What every body may hold.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Common {
+    actor: Option<String>,
+    reason: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    wait_s: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepBody {
+    to: Option<Phase>,
+    force: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ValidateBody {
+    mode: Option<Mode>,
+    sample: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    Full,
+    Incremental,
+    Sample,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RepairBody {
+    max: Option<u64>,
+    #[serde(default)]
+    last: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NothingElse {}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PauseBody {
+    parts: Option<Vec<String>>,
+    for_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsBody {
+    #[serde(default)]
+    set: serde_json::Map<String, Value>,
+    for_s: Option<u64>,
+}
+
+/// What a request asks for, besides who and how.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Walk(Walk),
+    Validate(Compare),
+    Repair { max: usize, last: bool },
+    TestOperation,
+}
+
+/// Who asks, and how it is to be done.
+#[derive(Debug)]
+pub(super) struct How {
+    actor: String,
+    reason: Option<String>,
+    dry_run: bool,
+    wait: Duration,
+    key: Option<String>,
+    /// The request in words, by which a repetition is told from another one.
+    request: String,
+}
+
+/// Reads a request that acts: who and how, and what is left of its body.
+async fn read(right: Right, headers: &HeaderMap, body: Body, route: &str) -> Result<(How, Value), Refusal> {
+    if right != Right::Operate {
+        return Err(Refusal::forbidden());
+    }
+    let key = idempotency_key(headers)?;
+    let body = json_of(headers, body).await?;
+    let Value::Object(mut fields) = body else {
+        return Err(Refusal::unprocessable("the body is a JSON object"));
+    };
+    let request = format!("{route} {}", Value::Object(fields.clone()));
+    let common = ["actor", "reason", "dry_run", "wait_s"];
+    let taken: serde_json::Map<String, Value> =
+        common.into_iter().filter_map(|name| Some((name.to_owned(), fields.remove(name)?))).collect();
+    let common: Common = parsed(Value::Object(taken))?;
+    if common.wait_s > WAIT_S_MAX {
+        return Err(Refusal::unprocessable(format!("`wait_s` is 0 to {WAIT_S_MAX}")));
+    }
+    let how = How {
+        actor: words("actor", common.actor.as_deref(), ACTOR_CHARS_MAX)?
+            .unwrap_or_else(|| SOMEBODY.to_owned()),
+        reason: words("reason", common.reason.as_deref(), REASON_CHARS_MAX)?,
+        dry_run: common.dry_run,
+        wait: Duration::from_secs(common.wait_s),
+        key,
+        request,
+    };
+    Ok((how, Value::Object(fields)))
+}
+
+async fn step(shared: Arc<Shared>, right: Right, headers: HeaderMap, body: Body, forward: bool) -> Answer {
+    let route = if forward { "advance" } else { "rollback" };
+    let (how, rest) = read(right, &headers, body, route).await?;
+    let body: StepBody = parsed(rest)?;
+    let force = words("force", body.force.as_deref(), REASON_CHARS_MAX)?;
+    act(shared, how, What::Walk(Walk { forward, to: body.to, force })).await
+}
+
+type Asking = (State<Arc<Shared>>, Extension<Right>);
+
+pub(super) async fn advance(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    step(shared, right, headers, body, true).await
+}
+
+pub(super) async fn rollback(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    step(shared, right, headers, body, false).await
+}
+
+pub(super) async fn validate(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (how, rest) = read(right, &headers, body, "validate").await?;
+    let body: ValidateBody = parsed(rest)?;
+    let rows = body.sample.unwrap_or(1_000);
+    if body.sample.is_some_and(|rows| rows == 0 || rows > SAMPLE_MAX) {
+        return Err(Refusal::unprocessable(format!("`sample` is 1 to {SAMPLE_MAX}")));
+    }
+    let what = match (body.mode, body.sample) {
+        (None | Some(Mode::Full), None) => Compare::Full,
+        (Some(Mode::Incremental), None) => Compare::Incremental,
+        (Some(Mode::Sample), _) | (None, Some(_)) => Compare::Sample(rows as usize),
+        (Some(_), Some(_)) => return Err(Refusal::unprocessable("`sample` goes with mode `sample` only")),
+    };
+    act(shared, how, What::Validate(what)).await
+}
+
+pub(super) async fn repair(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (how, rest) = read(right, &headers, body, "repair").await?;
+    let body: RepairBody = parsed(rest)?;
+    let max = body.max.unwrap_or(10_000);
+    if !(1..=SAMPLE_MAX).contains(&max) {
+        return Err(Refusal::unprocessable(format!("`max` is 1 to {SAMPLE_MAX}")));
+    }
+    act(shared, how, What::Repair { max: max as usize, last: body.last }).await
+}
+
+pub(super) async fn test_operation(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (how, rest) = read(right, &headers, body, "test-operation").await?;
+    let NothingElse {} = parsed(rest)?;
+    act(shared, how, What::TestOperation).await
+}
+
+/// An alias of before: it takes no body, and does what its new route does.
+pub(super) async fn alias(
+    shared: Arc<Shared>,
+    right: Right,
+    headers: &HeaderMap,
+    route: &str,
+    what: What,
+) -> Answer {
+    let (how, _) = read(right, headers, Body::empty(), route).await?;
+    act(shared, how, what).await
+}
+
+fn kind_of(what: &What) -> Kind {
+    match what {
+        What::Walk(walk) if walk.forward => Kind::Advance,
+        What::Walk(_) => Kind::Rollback,
+        What::Validate(_) => Kind::Validate,
+        What::Repair { .. } => Kind::Repair,
+        What::TestOperation => Kind::TestOperation,
+    }
+}
+
+fn require_leader(shared: &Shared) -> Result<(), Refusal> {
+    match &*shared.role.borrow() {
+        Role::Leader => Ok(()),
+        Role::Standby(why) => Err(Refusal::standby(why)),
+    }
+}
+
+/// The gates of a step, asked now or a moment ago.
+pub(super) async fn gates(shared: &Shared, to: Phase) -> Result<GateReport, Refusal> {
+    let mut asked = shared.gates.lock().await;
+    if let Some((at, of, report)) = &*asked
+        && *of == to
+        && at.elapsed() < GATES_FRESH
+    {
+        return Ok(report.clone());
+    }
+    let report = ready(&shared.migration, to).await.map_err(|error| Refusal::of_coordinator(&error))?;
+    *asked = Some((Instant::now(), to, report.clone()));
+    Ok(report)
+}
+
+async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
+    require_leader(&shared)?;
+    let kind = kind_of(&what);
+    if how.dry_run {
+        return dry_run(&shared, &what).await;
+    }
+    if let What::Walk(walk) = &what {
+        path_of(&shared, walk)?;
+    }
+    let key = how.key.clone().map(|key| (key, how.request.clone()));
+    if let Some(key) = &how.key
+        && let Some(answer) = journalled(&shared, key).await?
+    {
+        return Ok(answer);
+    }
+    let asked = Asked { kind, actor: how.actor.clone(), reason: how.reason.clone(), key };
+    let id = match shared.operations.begin(asked) {
+        Begun::New(id) => id,
+        Begun::Known(operation) => return Ok(found(StatusCode::OK, &operation)),
+        Begun::OtherRequest => {
+            return Err(Refusal::unprocessable(
+                "this Idempotency-Key was used for another request; take a new one",
+            ));
+        }
+        Begun::Busy(id) => return Err(Refusal::busy(id)),
+    };
+    // From here on it is under way, whether the client waits or not.
+    let task = tokio::spawn(run(shared.clone(), id.clone(), how.actor, how.reason, how.key, what));
+    drop(task);
+    if !how.wait.is_zero() {
+        // That it takes longer is no error: it is polled then.
+        let _ = tokio::time::timeout(how.wait, shared.operations.ended(&id)).await;
+    }
+    let Some(operation) = shared.operations.get(&id) else {
+        return Err(Refusal::not_found("the operation has ended and is forgotten; the journal has it"));
+    };
+    let status =
+        if operation.state == OperationState::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok(found(status, &operation))
+}
+
+fn found(status: StatusCode, operation: &Operation) -> Response<Body> {
+    let mut response = ok_json(status, operation);
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/operations/{}", operation.id)) {
+        response.headers_mut().insert("location", place);
+    }
+    response
+}
+
+/// What was asked under this key of a daemon that is gone; of this one's, the operation itself is answered.
+async fn journalled(shared: &Shared, key: &str) -> Result<Option<Response<Body>>, Refusal> {
+    if !is_installed(shared) {
+        return Ok(None);
+    }
+    let noted = shared.migration.source.noted_under(key).await.map_err(|error| Refusal::of_store(&error))?;
+    let Some(entry) = noted else { return Ok(None) };
+    let known =
+        entry.detail.get("operation").and_then(Value::as_str).and_then(|id| shared.operations.get(id));
+    if known.is_some() {
+        return Ok(None);
+    }
+    let asked = json!({
+        "id": entry.detail.get("operation"), "state": "unknown", "actor": entry.actor, "began_at": entry.at,
+        "error": "this was asked of another daemon, or before this one was started; the journal says how it ended",
+    });
+    Ok(Some(ok_json(StatusCode::OK, &asked)))
+}
+
+fn is_installed(shared: &Shared) -> bool {
+    shared.snapshot.borrow().status.as_ref().is_some_and(|status| status.installed)
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    id: String,
+    actor: String,
+    reason: Option<String>,
+    key: Option<String>,
+    what: What,
+) {
+    let who = format!("{actor} via serve");
+    let mut detail = json!({ "operation": id, "reason": reason, "idempotency_key": key });
+    if let What::Walk(walk) = &what {
+        (detail["to"], detail["force"]) = (json!(walk.to), json!(walk.force));
+    }
+    let step = format!("asked to {}", kind_of(&what).name());
+    if is_installed(&shared)
+        && let Err(error) = shared.migration.source.journal_note(&who, &step, &detail).await
+    {
+        // What cannot be journalled is not done.
+        let message = format!("nothing was done, because it could not be journalled: {error}");
+        return shared
+            .operations
+            .end(&id, Err(Unsuccessful { refused: false, cancelled: false, message, gates: None }));
+    }
+    let observer = Arc::new(Notes { operations: shared.operations.clone(), id: id.clone() });
+    let act = Act { actor: who, observer, cancel: shared.stop.clone() };
+    let operator = shared.operator.clone();
+    let working = tokio::spawn(async move {
+        match what {
+            What::Walk(walk) => operator.walk(&walk, &act).await,
+            What::Validate(what) => operator.validate(&what, &act).await,
+            What::Repair { max, last } => operator.repair(max, last, &act).await,
+            What::TestOperation => operator.test_operation(&act).await,
+        }
+    });
+    let ended = working.await.unwrap_or_else(|panicked| {
+        let message = format!("a bug ended it: {panicked}; run `status` and try again");
+        Err(Unsuccessful { refused: false, cancelled: false, message, gates: None })
+    });
+    shared.operations.end(&id, ended);
+    shared.look.notify_one();
+}
+
+/// The phases that a walk would visit, or why there is no such way.
+fn path_of(shared: &Shared, walk: &Walk) -> Result<(Phase, Vec<Phase>), Refusal> {
+    let Some(from) = shared.snapshot.borrow().phase() else {
+        return Err(Refusal::conflict(
+            "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
+        ));
+    };
+    let next = |phase: Phase| if walk.forward { phase.next() } else { phase.previous() };
+    let Some(to) = walk.to.or(next(from)) else {
+        return Err(Refusal::conflict(format!("the phase is {from}: there is no step further that way")));
+    };
+    if (walk.forward && to < from) || (!walk.forward && to > from) {
+        let other = if walk.forward { "rollback" } else { "advance" };
+        return Err(Refusal::conflict(format!("the phase is {from}: to get to {to}, use /v1/{other}")));
+    }
+    let mut path = Vec::new();
+    let mut at = from;
+    while at != to {
+        let Some(phase) = next(at) else { break };
+        path.push(phase);
+        at = phase;
+    }
+    Ok((from, path))
+}
+
+/// What would be done, without doing it.
+async fn dry_run(shared: &Shared, what: &What) -> Answer {
+    let would = match what {
+        What::Walk(walk) => {
+            let (from, path) = path_of(shared, walk)?;
+            let report = match path.first() {
+                Some(first) => gates(shared, *first).await?,
+                None => GateReport::default(),
+            };
+            let to = path.last().copied().unwrap_or(from);
+            let would = json!({ "from": from, "to": to, "path": path });
+            let answer = json!({ "dry_run": true, "would": would, "passed": report.passed(), "gates": report.results });
+            return Ok(ok_json(StatusCode::OK, &answer));
+        }
+        What::Validate(Compare::Full) => {
+            "compare every row and every item, and record the verdict".to_owned()
+        }
+        What::Validate(Compare::Incremental) => {
+            "compare what changed since everything was compared, and record the verdict".to_owned()
+        }
+        What::Validate(Compare::Sample(rows)) => format!("compare {rows} rows and items of each table"),
+        What::Repair { max, .. } => {
+            format!(
+                "mark at most {max} keys that differ, so that the relay writes them once more, and read them again"
+            )
+        }
+        What::TestOperation => {
+            "try the way of a write in both stores, where no row can be, and leave nothing".to_owned()
+        }
+    };
+    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": true, "would": would })))
+}
+
+fn seconds(for_s: Option<u64>) -> Result<Option<Duration>, Refusal> {
+    match for_s {
+        Some(s) if s == 0 || s > FOR_S_MAX => {
+            Err(Refusal::unprocessable(format!("`for_s` is 1 to {FOR_S_MAX}")))
+        }
+        s => Ok(s.map(Duration::from_secs)),
+    }
+}
+
+pub(super) async fn pause(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    set_pauses(shared, right, headers, body, true).await
+}
+
+pub(super) async fn resume(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    set_pauses(shared, right, headers, body, false).await
+}
+
+async fn set_pauses(
+    shared: Arc<Shared>,
+    right: Right,
+    headers: HeaderMap,
+    body: Body,
+    pause: bool,
+) -> Answer {
+    let route = if pause { "pause" } else { "resume" };
+    let (how, rest) = read(right, &headers, body, route).await?;
+    let body: PauseBody = parsed(rest)?;
+    let parts = body.parts.unwrap_or_else(|| PAUSABLE.map(str::to_owned).to_vec());
+    if let Some(unknown) = parts.iter().find(|part| !PAUSABLE.contains(&part.as_str())) {
+        return Err(Refusal::unprocessable(format!(
+            "`{unknown}` cannot be paused; these can: {}",
+            PAUSABLE.join(", ")
+        )));
+    }
+    let set =
+        parts.iter().map(|part| (format!("{PAUSE}{part}"), pause.then_some(Value::Bool(true)))).collect();
+    turn(&shared, &how, set, seconds(body.for_s)?).await?;
+    shared.look.notify_one();
+    let paused = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
+    let paused: Vec<Value> = paused
+        .iter()
+        .filter_map(|row| {
+            let part = row.name.strip_prefix(PAUSE)?;
+            Some(json!({ "part": part, "actor": row.actor, "reason": row.reason, "until": row.until }))
+        })
+        .collect();
+    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "paused": paused })))
+}
+
+pub(super) async fn settings(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (how, rest) = read(right, &headers, body, "settings").await?;
+    let body: SettingsBody = parsed(rest)?;
+    let mut set = Vec::new();
+    for (name, value) in body.set {
+        let known = PAUSABLE.iter().any(|part| name.strip_prefix(PAUSE) == Some(part));
+        if !known {
+            let names: Vec<String> = PAUSABLE.iter().map(|part| format!("{PAUSE}{part}")).collect();
+            return Err(Refusal::unprocessable(format!(
+                "there is no setting of this name; there are: {}",
+                names.join(", ")
+            )));
+        }
+        let value = match value {
+            Value::Bool(true) => Some(Value::Bool(true)),
+            Value::Bool(false) | Value::Null => None,
+            _ => return Err(Refusal::unprocessable(format!("`{name}` is true or false"))),
+        };
+        set.push((name, value));
+    }
+    turn(&shared, &how, set, seconds(body.for_s)?).await?;
+    shared.look.notify_one();
+    let rows = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
+    let rows: serde_json::Map<String, Value> =
+        rows.into_iter().map(|row| (row.name.clone(), json!(row))).collect();
+    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "settings": rows })))
+}
+
+/// Changes settings, after the journal has who and why.
+async fn turn(
+    shared: &Shared,
+    how: &How,
+    set: Vec<(String, Option<Value>)>,
+    during: Option<Duration>,
+) -> Result<(), Refusal> {
+    require_leader(shared)?;
+    if !is_installed(shared) {
+        return Err(Refusal::conflict(
+            "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
+        ));
+    }
+    if how.dry_run || set.is_empty() {
+        return Ok(());
+    }
+    let (source, who) = (&shared.migration.source, format!("{} via serve", how.actor));
+    let names: Vec<&String> = set.iter().map(|(name, _)| name).collect();
+    let detail = json!({
+        "parts": names, "reason": how.reason, "for_s": during.map(|during| during.as_secs()), "idempotency_key": how.key,
+        "set": set.iter().all(|(_, value)| value.is_some()),
+    });
+    let step =
+        if set.iter().all(|(_, value)| value.is_none()) { "asked to resume" } else { "asked to pause" };
+    source.journal_note(&who, step, &detail).await.map_err(|error| Refusal::of_store(&error))?;
+    for (name, value) in set {
+        let done = match value {
+            Some(value) => source.set(&name, &value, &who, how.reason.as_deref(), during).await,
+            None => source.unset(&name).await.map(drop),
+        };
+        done.map_err(|error| Refusal::of_store(&error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! HTTP: who may ask, what is asked, and how it is answered.
+//!
+//! In reading order: `answer` (refusals and JSON), `tokens` and `guard` (what is asked of every request),
+//! `body`, `route` and `table` (every route there is), `page` and `open` (routes without a token), `reads`,
+//! `events`, `acts`, `aliases` (routes of before), `openapi`, `server`.
+
+mod acts;
+mod aliases;
+mod answer;
+mod body;
+mod events;
+mod guard;
+mod open;
+mod openapi;
+mod page;
+mod reads;
+mod route;
+mod server;
+mod table;
+mod tokens;
+
+pub(crate) use guard::Guard;
+pub(crate) use server::serve;
+pub use tokens::{Right, TOKEN_CHARS_MIN, Tokens, random_token};

@@ -1,0 +1,150 @@
+//! The OpenAPI document, made from the list of routes: what it says is what the router serves.
+
+use serde_json::{Map, Value, json};
+
+use super::route::{Needs, Route};
+
+/// The document.
+pub(super) fn document(routes: &[Route]) -> Value {
+    let mut paths = Map::new();
+    for route in routes {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lockstep", "version": env!("CARGO_PKG_VERSION"),
+            "description": "What `lockstep serve` answers. Reading needs the read or the operate token, acting the operate token.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "schemas": schemas(),
+            "responses": {
+                "Refused": { "description": "Why it was not done", "content": { "application/json": { "schema": reference("Error") } } },
+            },
+        },
+    })
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut parameters: Vec<Value> = Vec::new();
+    for name in route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+        parameters
+            .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    }
+    for name in route.query {
+        let schema = match *name {
+            "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500 }),
+            "to" => reference("Phase"),
+            _ => json!({ "type": "string" }),
+        };
+        parameters.push(json!({ "name": name, "in": "query", "required": false, "schema": schema }));
+    }
+    if route.needs == Needs::Operate {
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" });
+        parameters
+            .push(json!({ "name": "Idempotency-Key", "in": "header", "required": false, "schema": schema }));
+    }
+    let mut operation =
+        json!({ "summary": route.about, "operationId": id_of(route), "responses": responses(route) });
+    if !parameters.is_empty() {
+        operation["parameters"] = Value::from(parameters);
+    }
+    if route.needs != Needs::Nothing {
+        operation["security"] = json!([{ "token": [] }]);
+    }
+    if let Some(body) = route.body {
+        operation["requestBody"] =
+            json!({ "required": false, "content": { "application/json": { "schema": reference(body) } } });
+    }
+    operation
+}
+
+fn id_of(route: &Route) -> String {
+    let path: Vec<&str> =
+        route.path.split(['/', '-', '.', '{', '}']).filter(|part| !part.is_empty()).collect();
+    format!("{}_{}", route.method, if path.is_empty() { "page".to_owned() } else { path.join("_") })
+}
+
+fn content_type(route: &Route) -> &'static str {
+    match route.path {
+        "/" => "text/html",
+        "/app.js" => "text/javascript",
+        "/style.css" => "text/css",
+        "/metrics" | "/runbook.md" => "text/plain",
+        "/v1/events" => "text/event-stream",
+        _ => "application/json",
+    }
+}
+
+fn responses(route: &Route) -> Value {
+    let schema = if content_type(route) == "application/json" {
+        json!({ "type": "object" })
+    } else {
+        json!({ "type": "string" })
+    };
+    let content = json!({ content_type(route): { "schema": schema } });
+    let mut responses = json!({ "200": { "description": "Done", "content": content } });
+    let refused = || json!({ "$ref": "#/components/responses/Refused" });
+    if route.path == "/readyz" {
+        responses["503"] = json!({ "description": "Not ready", "content": { "application/json": { "schema": { "type": "object" } } } });
+    }
+    let mut codes = vec!["421"];
+    if route.needs != Needs::Nothing {
+        codes.extend(["400", "401", "404", "409", "422", "429", "503"]);
+    }
+    if route.needs == Needs::Operate {
+        codes.extend(["403", "413", "415"]);
+        responses["202"] = json!({
+            "description": "It has begun; poll the resource that `Location` names",
+            "content": { "application/json": { "schema": { "type": "object" } } },
+        });
+    }
+    for code in codes {
+        responses[code] = refused();
+    }
+    responses
+}
+
+fn schemas() -> Value {
+    let common = json!({
+        "actor": { "type": "string", "maxLength": 100 }, "reason": { "type": "string", "maxLength": 500 },
+        "dry_run": { "type": "boolean" }, "wait_s": { "type": "integer", "minimum": 0, "maximum": 30 },
+    });
+    let with = |fields: Value| {
+        let mut properties = common.clone();
+        if let (Some(all), Value::Object(fields)) = (properties.as_object_mut(), fields) {
+            all.extend(fields);
+        }
+        json!({ "type": "object", "additionalProperties": false, "properties": properties })
+    };
+    let for_s = json!({ "type": "integer", "minimum": 1, "maximum": 315_360_000 });
+    json!({
+        "Phase": { "type": "string", "enum": ["PostgresOnly", "DualWrite", "HybridRead", "DynamoOnly"] },
+        "Error": {
+            "type": "object", "required": ["error"],
+            "properties": { "error": {
+                "type": "object", "required": ["code", "message"],
+                "properties": { "code": { "type": "string" }, "message": { "type": "string" }, "operation": { "type": "string" } },
+            } },
+        },
+        "Common": with(json!({})),
+        "Step": with(json!({ "to": reference("Phase"), "force": { "type": "string", "maxLength": 500 } })),
+        "Validate": with(json!({
+            "mode": { "type": "string", "enum": ["full", "incremental", "sample"] },
+            "sample": { "type": "integer", "minimum": 1, "maximum": 100_000 },
+        })),
+        "Repair": with(json!({ "max": { "type": "integer", "minimum": 1, "maximum": 100_000 }, "last": { "type": "boolean" } })),
+        "Pause": with(json!({
+            "parts": { "type": "array", "items": { "type": "string", "enum": crate::parts::PAUSABLE } }, "for_s": for_s.clone(),
+        })),
+        "Settings": with(json!({ "set": { "type": "object" }, "for_s": for_s })),
+    })
+}

@@ -1,0 +1,104 @@
+//! Connections: how many there may be, and how long one may take to say what it wants.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+use super::body::discard;
+use super::guard::Guard;
+use super::table;
+use crate::shared::Shared;
+
+/// Connections at once. More wait until one ends.
+const CONNECTIONS_MAX: usize = 1_024;
+/// A client that takes longer for its head is hung up on.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of a head, and of what waits to be sent to one client.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Pause after the system gave no connection: it has none to give.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long answers under way may take when the daemon ends.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Serves until the daemon ends, then sees answers under way through.
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, guard: Guard) {
+    let (router, guard) = (table::router(shared.clone()), Arc::new(guard));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = shared.stop.run_until_cancelled(async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        });
+        let Some((place, accepted)) = accepted.await else { break };
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let (shared, router, guard) = (shared.clone(), router.clone(), guard.clone());
+        connections.spawn(async move {
+            // Given back when the connection ends.
+            let _place = place;
+            talk(shared, stream, router, guard).await;
+        });
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(END_WITHIN, ended).await;
+}
+
+async fn talk(shared: Arc<Shared>, stream: TcpStream, router: axum::Router, guard: Arc<Guard>) {
+    // Answers are small, and a person waits for each.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let (router, guard) = (router.clone(), guard.clone());
+        async move { Ok::<_, Infallible>(answer(request, router, &guard).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // That a client went away is no error.
+        _ = &mut connection => {}
+        () = shared.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+async fn answer(mut request: Request<Incoming>, router: axum::Router, guard: &Guard) -> Response<Body> {
+    let response = match guard.admit(request.method(), request.uri(), request.headers()) {
+        Err(refusal) => {
+            discard(Body::new(request.into_body())).await;
+            refusal.into_response()
+        }
+        Ok(right) => {
+            if let Some(right) = right {
+                request.extensions_mut().insert(right);
+            }
+            match router.oneshot(request.map(Body::new)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    };
+    metrics::counter!("lockstep_http_requests_total", "status" => response.status().as_u16().to_string())
+        .increment(1);
+    response
+}

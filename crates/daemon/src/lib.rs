@@ -1,0 +1,133 @@
+//! The daemon: one process that keeps a migration going, and shows it (R44–R48).
+//!
+//! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what it
+//! knows of the migration at a moment; the *leader* is the one of several daemons that acts. In reading
+//! order: [`Operator`] (what the program around it does for it), `operations` (what was asked), `measure`
+//! (percentages), `alerts` (what is wrong), `webhook` (telling of it), `snapshot` (one reading), `shared`
+//! (what all parts have), `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`,
+//! `monitor` and `parts` (what runs), `http`, this file.
+//!
+//! This crate names no concrete table, and no value of a row leaves it.
+
+mod alerts;
+mod gauges;
+mod http;
+mod lead;
+mod measure;
+mod monitor;
+mod monitor_options;
+mod operations;
+mod operator;
+mod part;
+mod parts;
+mod poll;
+mod report;
+mod shared;
+mod snapshot;
+mod stores;
+mod supervise;
+mod view;
+mod webhook;
+
+pub use monitor_options::MonitorOptions;
+pub use webhook::Webhook;
+
+pub use http::{Right, TOKEN_CHARS_MIN, Tokens, random_token};
+pub use operator::{Act, Compare, Operator, Unsuccessful, Walk};
+pub use report::summary;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_coordinator::Migration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use http::Guard;
+use shared::Shared;
+
+/// How a daemon is to be.
+#[derive(Debug)]
+pub struct DaemonOptions {
+    /// Who may ask.
+    pub tokens: Tokens,
+    /// Names that it goes by besides its addresses.
+    pub hosts: Vec<String>,
+    /// What it watches besides, and who is told.
+    pub monitor: MonitorOptions,
+    /// Whether its stores are throw-away ones.
+    pub demo: bool,
+}
+
+/// Longest wait for operations and parts when it ends; what is not through then is settled by the next start.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// A daemon at work.
+pub struct Daemon {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    leading: tokio::task::JoinHandle<()>,
+    release: CancellationToken,
+}
+
+impl Daemon {
+    /// Starts everything on a socket that listens already. Nothing of it fails for a store that does not
+    /// answer.
+    ///
+    /// # Errors
+    /// When the socket has no address.
+    pub fn start(
+        migration: Migration,
+        operator: Arc<dyn Operator>,
+        listener: TcpListener,
+        options: DaemonOptions,
+        stop: CancellationToken,
+    ) -> std::io::Result<Self> {
+        // Before anything is counted.
+        let _ = gauges::install();
+        let guard = Guard::new(options.tokens, listener.local_addr()?.ip().is_loopback(), &options.hosts);
+        let shared = Arc::new(Shared::new(migration, operator, options.monitor, options.demo, stop));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(poll::run(shared.clone()));
+        tasks.spawn(http::serve(shared.clone(), listener, guard));
+        parts::start(&shared, &mut tasks);
+        let release = CancellationToken::new();
+        let leading = tokio::spawn(lead::run(shared.clone(), release.clone()));
+        Ok(Self { shared, tasks, leading, release })
+    }
+
+    /// Waits until it has read the migration once and knows whether it leads, but at most for `at_most`.
+    ///
+    /// # Cancel safety
+    /// It only looks.
+    pub async fn settled(&self, at_most: Duration) {
+        let (mut snapshot, mut role) = (self.shared.snapshot.subscribe(), self.shared.role.subscribe());
+        let settled = async {
+            // The senders live in `shared`.
+            let _ = role.wait_for(|role| *role == part::Role::Leader).await;
+            let _ = snapshot.wait_for(|snapshot| snapshot.read_at.is_some()).await;
+        };
+        let _ = tokio::time::timeout(at_most, settled).await;
+    }
+
+    /// Waits until it is told to stop, and has drained: the operation under way is undone or finished, parts
+    /// have ended, and the leader's lock is given back, in that order.
+    pub async fn run(mut self) {
+        self.shared.stop.cancelled().await;
+        let shared = self.shared.clone();
+        let drained = async {
+            if let Some(id) = shared.operations.running() {
+                shared.operations.ended(&id).await;
+            }
+            while self.tasks.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
+            tracing::warn!(
+                "not everything has ended within {DRAIN_WITHIN:?}; it is settled by the next start"
+            );
+        }
+        self.release.cancel();
+        let _ = self.leading.await;
+    }
+}

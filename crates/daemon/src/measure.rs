@@ -1,0 +1,65 @@
+//! How well both stores agree, in the percentages that the reference system watches.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+/// What a comparison comes to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Measured {
+    pub(crate) at: DateTime<Utc>,
+    /// Rows that were compared to the end.
+    pub(crate) compared: u64,
+    /// Of those: whose item says the same, in percent.
+    pub(crate) consistency_percent: f64,
+    /// Of rows that have an item: whose fields are all equal, in percent.
+    pub(crate) accuracy_percent: f64,
+    /// Of items: without a row, in percent.
+    pub(crate) orphans_percent: f64,
+}
+
+/// Measures a report; `None` where nothing was compared.
+pub(crate) fn measure(report: &Value, at: DateTime<Utc>) -> Option<Measured> {
+    let tables = report.get("tables").and_then(Value::as_array)?;
+    let sum = |name: &str| tables.iter().filter_map(|table| table.get(name)?.as_u64()).sum::<u64>();
+    let (compared, equal, different, extra) = (sum("compared"), sum("equal"), sum("different"), sum("extra"));
+    // What is past its expiry is retention, and was compared all the same.
+    let agreed = equal + sum("expired");
+    let items = sum("items_sampled").max(sum("target_count"));
+    if compared == 0 && items == 0 {
+        return None;
+    }
+    Some(Measured {
+        at,
+        compared,
+        consistency_percent: percent(agreed, compared, 100.0),
+        accuracy_percent: percent(equal, equal + different, 100.0),
+        orphans_percent: percent(extra, items, 0.0),
+    })
+}
+
+fn percent(part: u64, whole: u64, of_nothing: f64) -> f64 {
+    if whole == 0 { of_nothing } else { part as f64 / whole as f64 * 100.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tables_are_weighed_by_their_rows_and_nothing_compared_is_no_measure() {
+        let at = DateTime::UNIX_EPOCH;
+        let report = json!({ "tables": [
+            { "compared": 900, "equal": 899, "different": 1, "extra": 0, "items_sampled": 500 },
+            { "compared": 100, "equal": 98, "different": 1, "missing": 1, "extra": 1, "items_sampled": 500 },
+        ] });
+        let measured = measure(&report, at).expect("a measure");
+        assert_eq!(measured.compared, 1_000);
+        assert!((measured.consistency_percent - 99.7).abs() < 1e-9);
+        assert!((measured.orphans_percent - 0.1).abs() < 1e-9);
+        assert!((measured.accuracy_percent - 997.0 / 999.0 * 100.0).abs() < 1e-9);
+        assert_eq!(measure(&json!({ "tables": [] }), at), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! What the daemon has done for it: the program that it is part of knows the tables by their types, the
+//! daemon does not.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lockstep_coordinator::{GateReport, Observer};
+use lockstep_core::Phase;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// Who asked, what is told meanwhile, and what ends it early.
+#[derive(Clone)]
+pub struct Act {
+    /// For the journal.
+    pub actor: String,
+    /// Told of gates and notes.
+    pub observer: Arc<dyn Observer>,
+    /// Cancelled when the daemon ends.
+    pub cancel: CancellationToken,
+}
+
+impl std::fmt::Debug for Act {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Act").field("actor", &self.actor).finish_non_exhaustive()
+    }
+}
+
+/// Steps to take.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// Forward, or back.
+    pub forward: bool,
+    /// Where to; the neighbour by default.
+    pub to: Option<Phase>,
+    /// The reason for which gates are overruled.
+    pub force: Option<String>,
+}
+
+/// What to compare.
+#[derive(Clone, Debug)]
+pub enum Compare {
+    /// Every row and item.
+    Full,
+    /// What changed since everything was compared.
+    Incremental,
+    /// That number of rows and items of each table, by chance.
+    Sample(usize),
+}
+
+/// How something ended that did not do what was asked.
+#[derive(Clone, Debug)]
+pub struct Unsuccessful {
+    /// Whether a gate said no; then everything is as it was.
+    pub refused: bool,
+    /// Whether it was told to stop.
+    pub cancelled: bool,
+    /// What, where, what to do next.
+    pub message: String,
+    /// The gates, where they refused.
+    pub gates: Option<GateReport>,
+}
+
+/// What acts for the daemon. Results are JSON without values of rows.
+#[async_trait]
+pub trait Operator: Send + Sync + 'static {
+    /// Takes one step after the other, in one direction.
+    async fn walk(&self, ask: &Walk, act: &Act) -> Result<Value, Unsuccessful>;
+    /// Compares both sides, and records the verdict.
+    async fn validate(&self, what: &Compare, act: &Act) -> Result<Value, Unsuccessful>;
+    /// Brings at most `max` findings to what PostgreSQL says; those of the newest verdict, or of a new
+    /// comparison.
+    async fn repair(&self, max: usize, last: bool, act: &Act) -> Result<Value, Unsuccessful>;
+    /// Tries the way of a write in both stores.
+    async fn test_operation(&self, act: &Act) -> Result<Value, Unsuccessful>;
+}

@@ -1,0 +1,170 @@
+//! The parts of the daemon, and when each of them is needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use lockstep_coordinator::{Migration, RelayUntil, keep_feeding, keep_history, relay};
+use lockstep_core::Phase;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::part::{PartState, Role};
+use crate::shared::Shared;
+use crate::supervise::{Need, keep};
+
+/// What may be paused.
+pub(crate) const PAUSABLE: [&str; 2] = ["relay", "reverse-feed"];
+
+/// How often what others also do is done here, in case they do not: the relay sweeps and makes marks itself
+/// while it runs.
+const BESIDE_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts all of them.
+pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
+    tasks.spawn(keep(shared.clone(), "relay", needs_relay, deliver));
+    tasks.spawn(keep(shared.clone(), "reverse-feed", needs_feed, feed));
+    tasks.spawn(keep(shared.clone(), "sweeper", needs_sweeper, sweep));
+    tasks.spawn(keep(shared.clone(), "history-marks", needs_sweeper, mark));
+    tasks.spawn(crate::monitor::run(shared.clone()));
+    if shared.monitor.sample_every.is_some() {
+        tasks.spawn(keep(shared.clone(), "sampling", needs_sampling, crate::monitor::sample));
+    }
+}
+
+/// What keeps every part from running, if anything does.
+fn held_up(shared: &Shared, part: &str) -> Option<Need> {
+    let role = shared.role.borrow();
+    if let Role::Standby(why) = &*role {
+        return Some(Need::Not(PartState::Standby, Some(why.clone())));
+    }
+    let pauses = shared.pauses.borrow();
+    let pause = pauses.iter().find(|pause| pause.part == part)?;
+    if pause.until.is_some_and(|until| until <= Utc::now()) {
+        return None;
+    }
+    let reason = pause.reason.as_deref().unwrap_or("no reason given");
+    Some(Need::Not(PartState::Paused, Some(format!("paused by {}: {reason}", pause.actor))))
+}
+
+fn needs_relay(shared: &Shared) -> Need {
+    if let Some(held_up) = held_up(shared, "relay") {
+        return held_up;
+    }
+    let snapshot = shared.snapshot.borrow();
+    let waiting = |why: &str| Need::Not(PartState::Waiting, Some(why.to_owned()));
+    let Some(status) = &snapshot.status else { return waiting("PostgreSQL has not been read yet") };
+    if status.target_record.is_some_and(|record| record.completed_at.is_some()) {
+        return Need::Not(PartState::NotNeeded, Some("the migration is complete".to_owned()));
+    }
+    if !status.installed
+        || status.tables.is_empty()
+        || status.tables.iter().any(|table| table.capture == "absent")
+    {
+        return waiting("nothing is captured yet: run `backfill`, or `migrate`");
+    }
+    Need::Run
+}
+
+fn needs_feed(shared: &Shared) -> Need {
+    if let Some(held_up) = held_up(shared, "reverse-feed") {
+        return held_up;
+    }
+    let snapshot = shared.snapshot.borrow();
+    let Some(status) = &snapshot.status else {
+        return Need::Not(PartState::Waiting, Some("PostgreSQL has not been read yet".to_owned()));
+    };
+    let late = status.late_until.is_some_and(|until| until > Utc::now());
+    if status.phase == Some(Phase::DynamoOnly) || late {
+        return Need::Run;
+    }
+    Need::Not(
+        PartState::NotNeeded,
+        Some("PostgreSQL is the truth; a step to DynamoOnly begins it".to_owned()),
+    )
+}
+
+fn needs_sweeper(shared: &Shared) -> Need {
+    match held_up(shared, "sweeper") {
+        Some(held_up) => held_up,
+        None => match &shared.snapshot.borrow().status {
+            Some(status) if status.installed => Need::Run,
+            _ => {
+                Need::Not(PartState::Waiting, Some("Lockstep is not installed in this source yet".to_owned()))
+            }
+        },
+    }
+}
+
+/// Where both stores are written, each row has an item.
+fn needs_sampling(shared: &Shared) -> Need {
+    if let Some(held_up) = held_up(shared, "sampling") {
+        return held_up;
+    }
+    match shared.snapshot.borrow().phase() {
+        Some(Phase::DualWrite | Phase::HybridRead) => Need::Run,
+        _ => Need::Not(
+            PartState::NotNeeded,
+            Some("both stores are written in DualWrite and HybridRead only".to_owned()),
+        ),
+    }
+}
+
+async fn deliver(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
+    let (migration, progress) = (shared.migration.clone(), shared.progress.clone());
+    let ready = async {
+        claim(&migration).await?;
+        // An older version of Lockstep may have made it.
+        migration.source.migrate_schema().await?;
+        for binding in &migration.tables {
+            migration.source.capture_state(binding).await?.require_on(binding.name())?;
+        }
+        Ok::<_, lockstep_core::Error>(())
+    };
+    ready.await.map_err(|error| error.to_string())?;
+    // A task of its own: that it panics ends nothing else.
+    let running =
+        tokio::spawn(async move { relay(&migration, RelayUntil::Cancelled, &progress, &stop).await });
+    match running.await {
+        Ok(ended) => ended.map(drop).map_err(|error| error.to_string()),
+        Err(panicked) => Err(panicked.to_string()),
+    }
+}
+
+/// Tells the target whose it is: when the daemon was started, the source may have been away.
+async fn claim(migration: &Migration) -> lockstep_core::Result<()> {
+    match migration.source.migration_id().await? {
+        Some(id) => migration.target.belongs_to(&id),
+        None => Ok(()),
+    }
+}
+
+async fn feed(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
+    let (migration, progress) = (shared.migration.clone(), shared.feed_progress.clone());
+    claim(&migration).await.map_err(|error| error.to_string())?;
+    let running = tokio::spawn(async move {
+        keep_feeding(&migration, &migration.options.reverse_feed, &progress, &stop).await
+    });
+    match running.await {
+        Ok(ended) => ended.map_err(|error| error.to_string()),
+        Err(panicked) => Err(panicked.to_string()),
+    }
+}
+
+async fn sweep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
+    loop {
+        shared.migration.source.sweep_intents(Duration::ZERO).await.map_err(|error| error.to_string())?;
+        if stop.run_until_cancelled(tokio::time::sleep(BESIDE_EVERY)).await.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn mark(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
+    loop {
+        keep_history(&shared.migration).await.map_err(|error| error.to_string())?;
+        if stop.run_until_cancelled(tokio::time::sleep(BESIDE_EVERY)).await.is_none() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Reading the migration: once for everybody, often while somebody watches, rarely while no one does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use lockstep_coordinator::{Error, Status, status, status_of_source};
+use lockstep_core::{Kind, Side};
+use lockstep_postgres::SettingRow;
+use serde_json::Value;
+
+use crate::alerts::{self, Thresholds};
+use crate::gauges;
+use crate::part::Pause;
+use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Shared};
+use crate::snapshot::Snapshot;
+use crate::stores::{RateView, StoreView, StoresView};
+use crate::view::render;
+
+/// Longest wait for an answer of one store; after that it is said not to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// How often DynamoDB is asked whether it answers. PostgreSQL is asked with every reading.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// Readings are no closer together than this, whatever happens meanwhile.
+const APART: Duration = Duration::from_millis(200);
+/// What changes in this process alone is shown without asking the stores again, if they were asked so lately.
+const FRESH: Duration = Duration::from_millis(800);
+/// What the names of settings begin with that pause a part.
+pub(crate) const PAUSE: &str = "pause.";
+
+/// Reads until the daemon ends.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut reader =
+        Reader { shared: shared.clone(), probed_at: None, last: None, limits: Thresholds::default() };
+    let (mut operations, mut clients, mut role) =
+        (shared.operations.changes(), shared.clients.subscribe(), shared.role.subscribe());
+    loop {
+        reader.read().await;
+        let every = if *shared.clients.borrow() > 0 { LOOK_WATCHED } else { LOOK_IDLE };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.look.notified() => {}
+            // The senders live in `shared`.
+            _ = operations.changed() => {}
+            _ = clients.changed() => {}
+            _ = role.changed() => {}
+            () = tokio::time::sleep(every) => {}
+        }
+        if shared.stop.run_until_cancelled(tokio::time::sleep(APART)).await.is_none() {
+            return;
+        }
+    }
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    probed_at: Option<Instant>,
+    /// When the source was read, and what was counted then.
+    last: Option<(Instant, Vec<(i64, u64)>)>,
+    limits: Thresholds,
+}
+
+impl Reader {
+    async fn read(&mut self) {
+        let before = self.shared.snapshot.borrow().clone();
+        let is_fresh = before.read_at.is_some_and(|(at, _)| at.elapsed() < FRESH);
+        let mut next = Snapshot {
+            number: before.number + 1,
+            status: before.status.clone(),
+            read_at: before.read_at,
+            stores: before.stores.clone(),
+            rates: before.rates.clone(),
+            ..Snapshot::default()
+        };
+        if !is_fresh {
+            self.ask(&mut next).await;
+        }
+        let parts = self.shared.parts();
+        let measured = self.shared.measured.borrow().clone();
+        next.alerts = alerts::judge(
+            next.status.as_ref(),
+            measured.as_ref(),
+            &next.stores,
+            &parts,
+            &self.limits,
+            &before.alerts,
+            Utc::now(),
+        );
+        next.health = alerts::health(&next.alerts, next.read_at.is_some());
+        render(&mut next, &self.shared);
+        gauges::fill(&self.shared, &next, &parts);
+        self.shared.snapshot.send_replace(Arc::new(next));
+    }
+
+    async fn ask(&mut self, next: &mut Snapshot) {
+        let migration = self.shared.migration.clone();
+        let probe = self.probed_at.is_none_or(|at| {
+            at.elapsed() >= PROBE_EVERY || StoresView::is_down(next.stores.dynamodb.as_ref())
+        });
+        // What does not answer holds up no question to the other store.
+        let (target_is_away, source_was_down) = (
+            StoresView::is_down(next.stores.dynamodb.as_ref()),
+            StoresView::is_down(next.stores.postgresql.as_ref()),
+        );
+        let probing = async {
+            if !probe {
+                return None;
+            }
+            let begun = Instant::now();
+            let answer = tokio::time::timeout(ANSWER_WITHIN, migration.target.control().record()).await;
+            Some((begun.elapsed(), answer))
+        };
+        let reading = async {
+            let begun = Instant::now();
+            let clock = tokio::time::timeout(ANSWER_WITHIN, migration.source.clock()).await;
+            let latency = begun.elapsed();
+            let read = match clock {
+                Err(_) => Err("no answer within 4 s".to_owned()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Ok(Ok(_)) => self.of_source(target_is_away).await,
+            };
+            (latency, read)
+        };
+        let (probed, (latency, read)) = tokio::join!(probing, reading);
+        if let Some((took, answer)) = probed {
+            self.probed_at = Some(Instant::now());
+            let answer = match answer {
+                Err(_) => Err("no answer within 4 s".to_owned()),
+                // It answered; what is wrong with what it said, other parts say.
+                Ok(Err(error)) if !matches!(error.kind, Kind::Unavailable | Kind::Unknown | Kind::Denied) => {
+                    Ok(())
+                }
+                Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
+            };
+            if answer.is_ok() {
+                gauges::latency("dynamodb", took);
+            }
+            next.stores.dynamodb = Some(store(next.stores.dynamodb.take(), answer, took));
+        }
+        let answer = match &read {
+            Ok(_) => Ok(()),
+            Err(why) => Err(why.clone()),
+        };
+        if answer.is_ok() {
+            gauges::latency("postgresql", latency);
+        }
+        if source_was_down && answer.is_ok() {
+            tracing::warn!("PostgreSQL answers again");
+        }
+        next.stores.postgresql = Some(store(next.stores.postgresql.take(), answer, latency));
+        if let Ok((status, settings)) = read {
+            let now = Instant::now();
+            next.read_at = Some((now, Utc::now()));
+            if let Some(settings) = settings {
+                self.shared.pauses.send_if_modified(|known| {
+                    let new = pauses_of(settings);
+                    let differs = *known != new;
+                    *known = new;
+                    differs
+                });
+            }
+            next.rates = self.rates(now, &status);
+            next.status = Some(status);
+        }
+    }
+
+    async fn of_source(&self, target_is_away: bool) -> Result<(Status, Option<Vec<SettingRow>>), String> {
+        let migration = &self.shared.migration;
+        let (source, tables) = (&migration.source, &migration.tables);
+        let both = async {
+            if target_is_away {
+                status_of_source(source, tables).await
+            } else {
+                status(source, &migration.target, tables).await
+            }
+        };
+        let read = match tokio::time::timeout(ANSWER_WITHIN, both).await {
+            Ok(Ok(read)) => read,
+            // PostgreSQL had answered a moment ago, so this is the target's, or a source that is slow.
+            Ok(Err(Error::Store(error))) if error.side == Side::Source => return Err(error.to_string()),
+            _ => match tokio::time::timeout(ANSWER_WITHIN, status_of_source(source, tables)).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Err("no answer within 4 s".to_owned()),
+            },
+        };
+        // Before the schema is of this version there are none, and nothing is paused.
+        let settings = if read.installed { source.settings().await.ok() } else { None };
+        Ok((read, settings))
+    }
+
+    fn rates(&mut self, now: Instant, status: &Status) -> Vec<RateView> {
+        let counts: Vec<(i64, u64)> =
+            status.tables.iter().map(|table| (table.relayed, table.rows_backfilled)).collect();
+        let before = self.last.replace((now, counts.clone()));
+        let mut rates = Vec::with_capacity(counts.len());
+        for (n, table) in status.tables.iter().enumerate() {
+            let (mut relayed_per_s, mut rows_per_s) = (0.0, 0.0);
+            if let Some((at, known)) = &before
+                && let Some((relayed, rows)) = known.get(n)
+            {
+                let passed_s = (now - *at).as_secs_f64().max(0.001);
+                relayed_per_s = (table.relayed - relayed).max(0) as f64 / passed_s;
+                rows_per_s = table.rows_backfilled.saturating_sub(*rows) as f64 / passed_s;
+            }
+            let progress = self.shared.progress.tables.iter().find(|progress| progress.name == table.name);
+            rates.push(RateView {
+                table: table.name.clone(),
+                relayed_per_s,
+                rows_per_s,
+                eta_s: None,
+                throttles: progress.map_or(0, |progress| progress.throttles()),
+                slowed_by: progress.and_then(|progress| progress.pause_reason()),
+            });
+        }
+        rates
+    }
+}
+
+fn pauses_of(settings: Vec<SettingRow>) -> Vec<Pause> {
+    let paused = settings.into_iter().filter(|row| row.value == Value::Bool(true));
+    paused
+        .filter_map(|row| {
+            let part = row.name.strip_prefix(PAUSE)?.to_owned();
+            Some(Pause { part, actor: row.actor, reason: row.reason, until: row.until })
+        })
+        .collect()
+}
+
+fn store(before: Option<StoreView>, answer: Result<(), String>, took: Duration) -> StoreView {
+    let up = answer.is_ok();
+    let since = before.filter(|before| before.up == up).map_or_else(Utc::now, |before| before.since);
+    StoreView { up, since, why: answer.err(), latency_ms: up.then_some(took.as_secs_f64() * 1000.0) }
+}

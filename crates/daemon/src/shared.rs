@@ -1,0 +1,120 @@
+//! What all parts of the daemon have in common.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use lockstep_coordinator::{FeedProgress, GateReport, Migration, Progress};
+use lockstep_core::Phase;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::measure::Measured;
+use crate::monitor_options::MonitorOptions;
+use crate::operations::Operations;
+use crate::operator::Operator;
+use crate::part::{PartState, PartView, Pause, Role};
+use crate::snapshot::Snapshot;
+
+/// What everything here works with.
+pub(crate) struct Shared {
+    pub(crate) migration: Arc<Migration>,
+    pub(crate) operator: Arc<dyn Operator>,
+    pub(crate) demo: bool,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) role: watch::Sender<Role>,
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    /// What the newest sample came to.
+    pub(crate) measured: watch::Sender<Option<Measured>>,
+    pub(crate) monitor: MonitorOptions,
+    pub(crate) pauses: watch::Sender<Vec<Pause>>,
+    /// The gates that were asked last, of which step, and when: asking costs requests to both stores, so one
+    /// asks for all.
+    pub(crate) gates: tokio::sync::Mutex<Option<(Instant, Phase, GateReport)>>,
+    parts: Mutex<BTreeMap<&'static str, PartView>>,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) feed_progress: Arc<FeedProgress>,
+    /// Has the status read at once.
+    pub(crate) look: Notify,
+    /// Clients of the event stream; while there are none, the status is read less often.
+    pub(crate) clients: watch::Sender<usize>,
+    /// Cancelled when the daemon is to end.
+    pub(crate) stop: CancellationToken,
+}
+
+/// How often the status is read while it is watched, and while it is not.
+pub(crate) const LOOK_WATCHED: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_IDLE: Duration = Duration::from_secs(5);
+
+impl Shared {
+    pub(crate) fn new(
+        migration: Migration,
+        operator: Arc<dyn Operator>,
+        monitor: MonitorOptions,
+        demo: bool,
+        stop: CancellationToken,
+    ) -> Self {
+        let progress = Arc::new(Progress::new(&migration.tables));
+        let feed_progress = Arc::new(FeedProgress::new(&migration.tables));
+        Self {
+            migration: Arc::new(migration),
+            operator,
+            demo,
+            started_at: Utc::now(),
+            role: watch::Sender::new(Role::Standby("it has just started".to_owned())),
+            snapshot: watch::Sender::new(Arc::default()),
+            measured: watch::Sender::new(None),
+            monitor,
+            pauses: watch::Sender::new(Vec::new()),
+            gates: tokio::sync::Mutex::default(),
+            parts: Mutex::default(),
+            operations: Arc::new(Operations::new()),
+            progress,
+            feed_progress,
+            look: Notify::new(),
+            clients: watch::Sender::new(0),
+            stop,
+        }
+    }
+
+    fn parts_now(&self) -> MutexGuard<'_, BTreeMap<&'static str, PartView>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a part is doing.
+    pub(crate) fn note(&self, name: &'static str, state: PartState, why: Option<String>) {
+        {
+            let mut parts = self.parts_now();
+            let part = parts.entry(name).or_insert_with(|| PartView {
+                name,
+                state,
+                since: Utc::now(),
+                restarts: 0,
+                why: None,
+            });
+            if part.state == state && part.why == why {
+                return;
+            }
+            if part.state != state {
+                part.since = Utc::now();
+            }
+            if state == PartState::Restarting {
+                part.restarts += 1;
+            }
+            (part.state, part.why) = (state, why);
+        }
+        self.look.notify_one();
+    }
+
+    /// All parts, by name.
+    pub(crate) fn parts(&self) -> Vec<PartView> {
+        self.parts_now().values().cloned().collect()
+    }
+
+    /// Whether this daemon leads.
+    pub(crate) fn leads(&self) -> bool {
+        *self.role.borrow() == Role::Leader
+    }
+}

@@ -1,0 +1,84 @@
+//! `[tables.NAME]` of a declared table: what can be said of one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What is declared of a table. Whatever is left out follows from the schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Declaration {
+    /// The relation it is read from, `table` or `schema.table`; `public.NAME` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The DynamoDB table it moves to, before `target.table_prefix`; NAME where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Columns of a unique index that stand for a primary key, where the table has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+    /// Template of the partition key; the primary key where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// Template of the sort key; none where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
+    /// When an item may be removed: `created_at + 90d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// Global secondary indexes, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub indexes: BTreeMap<String, IndexDeclaration>,
+    /// Attributes of columns that are not called as their columns.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+    /// Columns that are not moved. Only such that PostgreSQL computes by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub omit: Vec<String>,
+    /// The `timestamptz` column that date windows and daily counts go by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day_column: Option<String>,
+    /// Columns whose values reports may show, besides those of the key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reveals: Vec<String>,
+}
+
+/// What is declared of an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexDeclaration {
+    /// Template of its partition key. A row in which a column of it is NULL is not in the index.
+    pub partition: String,
+    /// Template of its sort key; none where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
+    /// What the index carries.
+    #[serde(default)]
+    pub projection: Projection,
+    /// Only rows in which these columns have these values, as PostgreSQL prints them, are in the index.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, String>,
+    /// The attribute that holds its partition key; `NAME_pk` where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_attribute: Option<String>,
+    /// The attribute that holds its sort key; `NAME_sk` where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort_attribute: Option<String>,
+}
+
+/// What an index carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Projection {
+    /// Keys alone: a new version of a row does not rewrite the index.
+    #[default]
+    Keys,
+    /// Whole items.
+    All,
+}
+
+impl Declaration {
+    /// Keys that only a declaration has, and the settings of the sample's tables do not.
+    pub const OWN_KEYS: [&'static str; 9] =
+        ["key", "partition", "sort", "expires", "indexes", "attributes", "omit", "day_column", "reveals"];
+}

@@ -1,0 +1,335 @@
+//! What a column of a declared table becomes, by its type: the form of its attribute, and how it is read and
+//! written.
+//!
+//! A value has one form here: its attribute, spelled in one way ([`Kind::of_text`], [`Kind::of_attribute`]).
+//! Whatever has no kind of its own travels as PostgreSQL's own text, and goes back through its type's input
+//! function; so no type is refused.
+
+use lockstep_core::{Attribute, AttributeValue, Column, Json, Unholdable};
+use lockstep_postgres::CatalogColumn;
+use lockstep_template::Alphabet;
+
+use crate::text::{decimal, float, time};
+
+/// The kind of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `smallint`, `integer`, `bigint`: N.
+    Integer,
+    /// `numeric(p,s)` of at most 38 digits: N, with this many digits after the point.
+    Scaled(u32),
+    /// Any other `numeric`: S, exact, because a number of DynamoDB keeps neither more digits nor trailing
+    /// zeros.
+    Numeric,
+    /// `real`: N.
+    Real,
+    /// `double precision`: N.
+    Double,
+    /// `boolean`: BOOL.
+    Boolean,
+    /// Text that is what it is, enums and `json` included: S.
+    Text,
+    /// `uuid`: S in small letters.
+    Uuid,
+    /// `jsonb`: S, compared by meaning.
+    Jsonb,
+    /// `bytea`: B.
+    Bytes,
+    /// `date`: S.
+    Date,
+    /// `time`: S of fixed width.
+    Time,
+    /// `timestamp`: S of fixed width.
+    Timestamp,
+    /// `timestamp with time zone`: S of fixed width, in UTC.
+    Instant,
+    /// Anything else: S, as PostgreSQL prints it.
+    Other,
+}
+
+/// How a column comes from PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// As the binary field of its type.
+    Binary,
+    /// As text, by a cast in the statement.
+    Printed,
+}
+
+/// Most digits that a number of DynamoDB keeps.
+const NUMBER_DIGITS_MAX: u32 = 38;
+/// Most digits after the point: the least number of DynamoDB is 1E-130, and 38 digits begin well above it.
+const SCALE_MAX: u32 = 90;
+
+impl Kind {
+    /// The kind of a column, and how it is read.
+    pub(crate) fn of(column: &CatalogColumn) -> (Self, Read) {
+        let kind = match column.builtin.as_str() {
+            "int2" | "int4" | "int8" => Self::Integer,
+            "numeric" => scaled(column.modifier).map_or(Self::Numeric, Self::Scaled),
+            "float4" => Self::Real,
+            "float8" => Self::Double,
+            "bool" => Self::Boolean,
+            "text" | "varchar" | "bpchar" | "name" | "json" => Self::Text,
+            "uuid" => Self::Uuid,
+            "jsonb" => Self::Jsonb,
+            "bytea" => Self::Bytes,
+            "date" => Self::Date,
+            "time" => Self::Time,
+            "timestamp" => Self::Timestamp,
+            "timestamptz" => Self::Instant,
+            _ if column.is_enum => Self::Text,
+            _ => Self::Other,
+        };
+        let read = match column.builtin.as_str() {
+            "int2" | "int4" | "int8" | "bool" | "text" | "varchar" | "json" | "jsonb" | "bytea"
+            | "timestamptz"
+                if !column.is_domain =>
+            {
+                Read::Binary
+            }
+            _ => Read::Printed,
+        };
+        (kind, read)
+    }
+
+    /// What its text in a key consists of.
+    pub(crate) fn alphabet(self) -> Alphabet {
+        match self {
+            Self::Integer => Alphabet::Integer,
+            Self::Boolean => Alphabet::Boolean,
+            Self::Date => Alphabet::Fixed(10),
+            Self::Time => Alphabet::Fixed(15),
+            Self::Timestamp => Alphabet::Fixed(26),
+            Self::Instant => Alphabet::Fixed(27),
+            Self::Uuid => Alphabet::Fixed(36),
+            _ => Alphabet::Text,
+        }
+    }
+
+    /// Whether the attribute of a column can be the key of an index as it is.
+    pub(crate) fn can_be_key(self) -> bool {
+        matches!(
+            self,
+            Self::Integer
+                | Self::Text
+                | Self::Uuid
+                | Self::Date
+                | Self::Time
+                | Self::Timestamp
+                | Self::Instant
+        )
+    }
+
+    /// The value of a field.
+    pub(crate) fn of_field(self, read: Read, field: &[u8]) -> Result<AttributeValue, Unholdable> {
+        match (self, read) {
+            (_, Read::Printed) => self.of_text(utf8(field)?),
+            (Self::Integer, _) => integer(field).map(|number| AttributeValue::N(number.to_string())),
+            (Self::Boolean, _) => Ok(AttributeValue::Bool(field == [1])),
+            (Self::Bytes, _) => Ok(bytes(field.to_vec())),
+            (Self::Instant, _) => {
+                chrono::DateTime::from_field(Some(field)).and_then(|at| present(at.into_attribute()?))
+            }
+            (Self::Jsonb, _) => {
+                Json::from_field(Some(field)).and_then(|json| present(json.into_attribute()?))
+            }
+            _ => Ok(AttributeValue::S(utf8(field)?.to_owned())),
+        }
+    }
+
+    /// The value that PostgreSQL prints as `text`.
+    pub(crate) fn of_text(self, text: &str) -> Result<AttributeValue, Unholdable> {
+        let s = |text: String| Ok(AttributeValue::S(text));
+        match self {
+            Self::Integer => number(text.parse::<i64>().map_err(|_| wrong("a whole number"))?.to_string()),
+            Self::Scaled(scale) => decimal::at_scale(text, scale).and_then(number),
+            Self::Numeric => decimal::plain(text).and_then(s),
+            Self::Real | Self::Double => float::attribute(text, self == Self::Real).and_then(number),
+            Self::Boolean => match text {
+                "true" | "t" => Ok(AttributeValue::Bool(true)),
+                "false" | "f" => Ok(AttributeValue::Bool(false)),
+                _ => Err(wrong("a boolean")),
+            },
+            Self::Bytes => from_hex(text).map(bytes),
+            Self::Date => time::date(text).and_then(s),
+            Self::Time => time::time(text).and_then(s),
+            Self::Timestamp => time::timestamp(text).and_then(s),
+            Self::Instant => time::instant(text).and_then(s),
+            Self::Uuid => uuid(text).and_then(s),
+            Self::Text | Self::Jsonb | Self::Other => s(text.to_owned()),
+        }
+    }
+
+    /// The value that an attribute holds, spelled as [`Kind::of_text`] spells it.
+    pub(crate) fn of_attribute(self, attribute: Attribute<'_>) -> Result<AttributeValue, Unholdable> {
+        match (self, attribute) {
+            (Self::Boolean, Attribute::Bool(is)) => Ok(AttributeValue::Bool(is)),
+            (Self::Bytes, Attribute::Other(AttributeValue::B(blob))) => Ok(AttributeValue::B(blob.clone())),
+            (Self::Integer, Attribute::N(digits)) => {
+                let whole = digits
+                    .parse::<i64>()
+                    .map(|number| number.to_string())
+                    .or_else(|_| decimal::at_scale(digits, 0));
+                whole.and_then(number)
+            }
+            (Self::Scaled(_) | Self::Real | Self::Double, Attribute::N(digits)) => self.of_text(digits),
+            (Self::Integer | Self::Scaled(_) | Self::Real | Self::Double, _) => {
+                Err(not_there("a number", attribute))
+            }
+            (Self::Boolean, _) => Err(not_there("a boolean", attribute)),
+            (Self::Bytes, _) => Err(not_there("bytes", attribute)),
+            (_, Attribute::S(text)) => self.of_text(text),
+            _ => Err(not_there("a string", attribute)),
+        }
+    }
+
+    /// The text that PostgreSQL's input function takes.
+    pub(crate) fn to_input(self, value: &AttributeValue) -> String {
+        match value {
+            AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
+            AttributeValue::Bool(is) => is.to_string(),
+            AttributeValue::B(blob) => to_hex(blob.as_ref()),
+            // No other is made here.
+            _ => String::new(),
+        }
+    }
+
+    /// A value inside a source key, as one text: the same for a row, an item, and a key that capture wrote.
+    pub(crate) fn literal(self, value: &AttributeValue) -> String {
+        match (self, value) {
+            (Self::Numeric | Self::Scaled(_), AttributeValue::S(text) | AttributeValue::N(text)) => {
+                decimal::trimmed(text).to_owned()
+            }
+            (Self::Real | Self::Double, AttributeValue::N(text)) => float::printed(text, self == Self::Real),
+            _ => self.to_input(value),
+        }
+    }
+
+    /// The value of one element of a source key.
+    pub(crate) fn of_key(self, element: &serde_json::Value) -> Result<AttributeValue, Unholdable> {
+        match element {
+            serde_json::Value::String(text) => self.of_text(text),
+            serde_json::Value::Bool(is) => self.of_text(if *is { "true" } else { "false" }),
+            serde_json::Value::Number(number) => self.of_text(&number.to_string()),
+            _ => Err(Unholdable::because("is NULL or a document inside a source key")),
+        }
+    }
+
+    /// Whether two values mean the same to PostgreSQL.
+    pub(crate) fn same(self, a: &AttributeValue, b: &AttributeValue) -> bool {
+        match (self, a, b) {
+            (Self::Jsonb, AttributeValue::S(a), AttributeValue::S(b)) if a != b => {
+                matches!((Json::parse(a), Json::parse(b)), (Ok(a), Ok(b)) if a.same(&b))
+            }
+            (Self::Real | Self::Double, AttributeValue::N(a), AttributeValue::N(b)) => {
+                a == b || float::same(a, b)
+            }
+            _ => a == b,
+        }
+    }
+}
+
+/// The digits after the point of a `numeric` with this modifier, where DynamoDB keeps all its digits. The
+/// modifier is that of PostgreSQL's `numeric.c`: precision in the upper half, scale in the lower eleven bits,
+/// as two's complement.
+fn scaled(modifier: i32) -> Option<u32> {
+    let packed = modifier.checked_sub(4).filter(|packed| *packed >= 0)?;
+    let precision = u32::try_from(packed >> 16).ok()?;
+    let scale = ((packed & 0x7FF) ^ 1024) - 1024;
+    let scale = u32::try_from(scale).ok()?;
+    (precision <= NUMBER_DIGITS_MAX && scale <= SCALE_MAX).then_some(scale)
+}
+
+fn number(digits: String) -> Result<AttributeValue, Unholdable> {
+    Ok(AttributeValue::N(digits))
+}
+
+fn bytes(bytes: Vec<u8>) -> AttributeValue {
+    AttributeValue::B(aws_smithy_types::Blob::new(bytes))
+}
+
+fn present(attribute: Option<AttributeValue>) -> Result<AttributeValue, Unholdable> {
+    attribute.ok_or_else(|| Unholdable::because("is nothing"))
+}
+
+fn utf8(field: &[u8]) -> Result<&str, Unholdable> {
+    std::str::from_utf8(field)
+        .map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
+}
+
+fn integer(field: &[u8]) -> Result<i64, Unholdable> {
+    match *field {
+        [a, b] => Ok(i16::from_be_bytes([a, b]).into()),
+        [a, b, c, d] => Ok(i32::from_be_bytes([a, b, c, d]).into()),
+        [a, b, c, d, e, f, g, h] => Ok(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => Err(Unholdable::because(format!(
+            "expected a whole number from PostgreSQL, got {} bytes",
+            field.len()
+        ))),
+    }
+}
+
+fn uuid(text: &str) -> Result<String, Unholdable> {
+    let right = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+    };
+    let is = text.len() == 36 && text.bytes().enumerate().all(right);
+    if is { Ok(text.to_owned()) } else { Err(wrong("a uuid in small letters")) }
+}
+
+fn wrong(what: &str) -> Unholdable {
+    Unholdable::because(format!("does not read as {what}"))
+}
+
+fn not_there(expected: &str, got: Attribute<'_>) -> Unholdable {
+    let got = match got {
+        Attribute::S(_) => "a string",
+        Attribute::N(_) => "a number",
+        Attribute::Bool(_) => "a boolean",
+        Attribute::Other(_) => "another type",
+    };
+    Unholdable::because(format!("expected {expected} in DynamoDB, found {got}"))
+}
+
+/// Bytes as PostgreSQL prints them under `bytea_output = hex`.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(2 + 2 * bytes.len());
+    text.push_str("\\x");
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>, Unholdable> {
+    let digits = text.strip_prefix("\\x").filter(|digits| digits.len() % 2 == 0 && digits.is_ascii());
+    let digits = digits.ok_or_else(|| wrong("bytes in hexadecimal"))?;
+    let pair =
+        |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wrong("bytes in hexadecimal"));
+    (0..digits.len()).step_by(2).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_modifier_of_a_numeric_says_how_many_digits_it_has() {
+        let of = |precision: i32, scale: i32| scaled(((precision << 16) | (scale & 0x7FF)) + 4);
+        assert_eq!(
+            (of(18, 2), of(38, 0), of(39, 2), of(5, -2), scaled(-1)),
+            (Some(2), Some(0), None, None, None)
+        );
+    }
+
+    #[test]
+    fn bytes_are_read_as_they_are_printed() {
+        assert_eq!(to_hex(&[0, 255, 16]), "\\x00ff10");
+        assert_eq!(from_hex("\\x00ff10"), Ok(vec![0, 255, 16]));
+        assert!(from_hex("00").is_err() && from_hex("\\x0").is_err() && from_hex("\\xzz").is_err());
+    }
+}

@@ -1,0 +1,24 @@
+//! Tables without Rust: declared in a few lines of configuration, their columns read from the live schema at
+//! start.
+//!
+//! A declared table is an [`AnyTable`](lockstep_core::AnyTable) like those of table crates, so coordinator,
+//! validator, relay and feed move it through all phases and back. What it lacks is a store handle:
+//! applications write PostgreSQL with their own SQL, and read DynamoDB with what they like.
+//!
+//! In reading order: [`Declaration`] (what can be said), `kind` and `text` (what a column becomes), `resolve`
+//! (a declaration and the catalogue put together, or what to mend), `shape` (rows, keys and items),
+//! [`DeclaredTable`], `spec` (what statements need), [`propose`] (a declaration for a table that has none).
+
+mod declaration;
+mod kind;
+mod propose;
+mod resolve;
+mod shape;
+mod spec;
+mod table;
+mod text;
+
+pub use declaration::{Declaration, IndexDeclaration, Projection};
+pub use propose::{Proposal, propose};
+pub use resolve::{is_name, resolve};
+pub use table::DeclaredTable;

@@ -1,0 +1,296 @@
+//! A declaration for a table that has none: keys and indexes as its primary key, indexes and foreign keys
+//! suggest, with the reasons.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use lockstep_postgres::{CatalogColumn, CatalogIndex, CatalogTable};
+use lockstep_template::Alphabet;
+
+use crate::kind::Kind;
+use crate::resolve::{RESERVED, is_name, of_key, toml_key, toml_text};
+
+/// A declaration as text, to be put into `lockstep.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The name of the table in the configuration.
+    pub name: String,
+    /// Whether the table can be moved; if not, every line of the text is a comment.
+    pub movable: bool,
+    /// The section, with comments.
+    pub text: String,
+}
+
+/// Most indexes that are proposed; more are written as comments, because each costs a write.
+const INDEXES_MAX: usize = 5;
+/// Distinct values below which a partition of an index would be hot.
+const DISTINCT_MIN: f32 = 20.0;
+
+/// Proposes a declaration. `taken` are names of other tables; `lost` what DynamoDB would not have of this
+/// one.
+pub fn propose(table: &CatalogTable, taken: &BTreeSet<String>, lost: &[String]) -> Proposal {
+    let name = name_of(table, taken);
+    let mut text = String::new();
+    let relation = toml_text(&source_of(table));
+    if let Some(why) = &table.immovable {
+        let _ = writeln!(text, "# {} is not declared: {why}.", table.relation);
+        return Proposal { name, movable: false, text };
+    }
+    let Some((key, how)) = key_of(table) else {
+        let _ = writeln!(
+            text,
+            "# {} is not declared: it has no primary key and no unique index over columns that are NOT NULL.\n\
+             # Add one, and run `init` again.",
+            table.relation
+        );
+        return Proposal { name, movable: false, text };
+    };
+    let _ = writeln!(text, "[tables.{name}]");
+    let _ = writeln!(text, "source = {relation}");
+    if name.len() < 3 {
+        let _ = writeln!(
+            text,
+            "target = {}  # DynamoDB takes names of 3 characters and more",
+            toml_text(&format!("{name}_table"))
+        );
+    }
+    let proposer = Proposer { table };
+    if table.primary_key.is_empty() {
+        let list: Vec<String> = key.iter().map(|name| toml_text(name)).collect();
+        let _ = writeln!(text, "# No primary key; {how}.\nkey = [{}]", list.join(", "));
+    }
+    proposer.keys(&key, &mut text);
+    let renamed = proposer.attributes(&mut text);
+    proposer.expiry(&mut text);
+    proposer.columns(&mut text);
+    for what in lost {
+        let _ = writeln!(text, "# In DynamoOnly nothing checks or does any more: {}", one_line(what));
+    }
+    proposer.indexes(&name, &key, &renamed, &mut text);
+    Proposal { name, movable: true, text }
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+/// The relation as `source` takes it.
+fn source_of(table: &CatalogTable) -> String {
+    let quoted = |name: &str| {
+        if name.contains(['.', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
+    };
+    format!("{}.{}", quoted(&table.relation.schema), quoted(&table.relation.name))
+}
+
+/// A name of small letters, digits and underscores that no other table has.
+fn name_of(table: &CatalogTable, taken: &BTreeSet<String>) -> String {
+    let clean = |text: &str| -> String {
+        let small = text.chars().flat_map(char::to_lowercase);
+        let plain = small.map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' });
+        plain.take(30).collect()
+    };
+    let (schema, own) = (clean(&table.relation.schema), clean(&table.relation.name));
+    let whole = format!("{schema}_{own}").chars().take(36).collect::<String>();
+    let numbered = (2..).map(|n| format!("{own}_{n}"));
+    let mut names = [own.clone(), whole].into_iter().chain(numbered);
+    names.find(|name| is_name(name) && !taken.contains(name)).unwrap_or(own)
+}
+
+/// The columns that tell rows apart, and why those.
+fn key_of(table: &CatalogTable) -> Option<(Vec<String>, String)> {
+    if !table.primary_key.is_empty() {
+        return Some((table.primary_key.clone(), String::new()));
+    }
+    let nullable = |name: &String| table.columns.iter().any(|column| column.name == *name && column.nullable);
+    let usable = |index: &&CatalogIndex| index.identifies && !index.columns.iter().any(nullable);
+    let index = table.indexes.iter().filter(usable).min_by_key(|index| index.columns.len())?;
+    Some((index.columns.clone(), format!("the index {} makes these columns unique", index.name)))
+}
+
+struct Proposer<'a> {
+    table: &'a CatalogTable,
+}
+
+impl Proposer<'_> {
+    fn column(&self, name: &str) -> Option<&CatalogColumn> {
+        self.table.columns.iter().find(|column| column.name == name)
+    }
+
+    fn kind(&self, name: &str) -> Kind {
+        self.column(name).map_or(Kind::Other, |column| Kind::of(column).0)
+    }
+
+    fn keys(&self, key: &[String], text: &mut String) {
+        let alphabet = |name: &str| self.kind(name).alphabet();
+        match key {
+            [] => {}
+            [only] => {
+                let _ = writeln!(text, "# One item a row, found by its key.");
+                let _ = writeln!(
+                    text,
+                    "partition = {}",
+                    toml_text(&of_key(std::slice::from_ref(only), alphabet))
+                );
+            }
+            [first, rest @ ..] => {
+                let _ = writeln!(
+                    text,
+                    "# The first column of the key is the partition, so that one query finds all rows that share it."
+                );
+                let _ = writeln!(
+                    text,
+                    "partition = {}",
+                    toml_text(&of_key(std::slice::from_ref(first), alphabet))
+                );
+                let _ = writeln!(text, "sort = {}", toml_text(&of_key(rest, alphabet)));
+            }
+        }
+        if self.distinct(&key[0]).is_some_and(|distinct| distinct < DISTINCT_MIN) && key.len() > 1 {
+            let _ = writeln!(
+                text,
+                "# DECIDE: `{}` has few values, and one partition takes 1,000 writes a second. Spread them, as in\n\
+                 # partition = \"{{{}}}#{{hash({}) % 16}}\", or put another column first.",
+                key[0], key[0], key[1]
+            );
+        }
+        for name in key {
+            if matches!(self.kind(name), Kind::Text | Kind::Other) {
+                let _ = writeln!(
+                    text,
+                    "# A row whose `{name}` is empty cannot be a key in DynamoDB: it is set aside as a dead letter."
+                );
+                break;
+            }
+        }
+    }
+
+    /// Renames of columns whose names are taken; gives the names that are.
+    fn attributes(&self, text: &mut String) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> =
+            self.table.columns.iter().map(|column| column.name.clone()).collect();
+        let mut renames = Vec::new();
+        for column in self.table.columns.iter().filter(|column| RESERVED.contains(&column.name.as_str())) {
+            let plain = column.name.trim_start_matches('_').to_lowercase();
+            let mut other = format!("{plain}_column");
+            while names.contains(&other) {
+                other.push('_');
+            }
+            renames.push(format!("{} = {}", toml_key(&column.name), toml_text(&other)));
+            names.insert(other);
+        }
+        if !renames.is_empty() {
+            let _ = writeln!(text, "# Names that Lockstep or the keys have in an item already.");
+            let _ = writeln!(text, "attributes = {{ {} }}", renames.join(", "));
+        }
+        names
+    }
+
+    fn expiry(&self, text: &mut String) {
+        let ends = ["expires_at", "expires", "expiry", "expire_at", "valid_until", "delete_after"];
+        let by_name = |column: &&CatalogColumn| ends.contains(&column.name.to_lowercase().as_str());
+        if let Some(column) = self
+            .table
+            .columns
+            .iter()
+            .filter(by_name)
+            .find(|column| matches!(Kind::of(column).0, Kind::Instant | Kind::Timestamp | Kind::Date))
+        {
+            let _ =
+                writeln!(text, "# DynamoDB can remove items by itself; PostgreSQL does not, so this is off.");
+            let _ = writeln!(text, "# expires = {}", toml_text(&column.name));
+        }
+    }
+
+    /// What is to be known of columns.
+    fn columns(&self, text: &mut String) {
+        for column in &self.table.columns {
+            let (name, sql_type) = (&column.name, &column.sql_type);
+            let told = match Kind::of(column).0 {
+                Kind::Other => {
+                    format!("`{name}` is {sql_type}; it is stored as text, exactly as PostgreSQL prints it")
+                }
+                Kind::Numeric => format!(
+                    "`{name}` is {sql_type}; it is stored as text, because a number of DynamoDB has 38 digits"
+                ),
+                Kind::Real | Kind::Double => {
+                    format!("`{name}` is {sql_type}; NaN and infinities cannot be moved and are set aside")
+                }
+                Kind::Text if column.builtin == "bpchar" => {
+                    format!("`{name}` is {sql_type}; the blanks that pad it are not stored")
+                }
+                _ if column.generated => format!(
+                    "`{name}` is computed by PostgreSQL; in DynamoOnly applications compute it. To leave it out: omit = [{}]",
+                    toml_text(name)
+                ),
+                _ => continue,
+            };
+            let _ = writeln!(text, "# {told}.");
+        }
+    }
+
+    fn indexes(&self, table: &str, key: &[String], taken: &BTreeSet<String>, text: &mut String) {
+        let mut seen: BTreeSet<&str> = key.first().map(String::as_str).into_iter().collect();
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        let mut proposed = 0;
+        for index in &self.table.indexes {
+            let Some(first) = index.columns.first() else { continue };
+            if index.primary || index.has_expressions || !seen.insert(first) {
+                continue;
+            }
+            let Some(partition) = self.index_partition(first) else { continue };
+            let mut name = format!("by_{}", index_name(first));
+            while !names.insert(name.clone()) {
+                name.push('_');
+            }
+            let sort = index
+                .columns
+                .get(1)
+                .filter(|name| self.kind(name) != Kind::Text && self.kind(name).can_be_key());
+            let few = self.distinct(first).is_some_and(|distinct| distinct < DISTINCT_MIN)
+                || self.kind(first) == Kind::Boolean
+                || self.column(first).is_some_and(|column| column.is_enum);
+            let clashes =
+                [format!("{name}_pk"), format!("{name}_sk")].iter().any(|name| taken.contains(name));
+            let off = few || index.partial || proposed >= INDEXES_MAX || clashes;
+            let why = if few {
+                "DECIDE: it has few values, so its partitions would be hot; add {hash(…) % 16} to spread them"
+            } else if index.partial {
+                "the index of PostgreSQL is partial; say the same with `when`"
+            } else if off {
+                "one more index; each costs a write unit for each write that changes its key"
+            } else {
+                "keys only: a new version of a row does not rewrite it"
+            };
+            let mark = if off { "# " } else { "" };
+            let _ = writeln!(text, "\n# As {} in PostgreSQL; {why}.", index.name);
+            let _ = writeln!(text, "{mark}[tables.{table}.indexes.{name}]");
+            let _ = writeln!(text, "{mark}partition = {}", toml_text(&partition));
+            if let Some(sort) = sort {
+                let _ = writeln!(text, "{mark}sort = {}", toml_text(&format!("{{{sort}}}")));
+            }
+            proposed += usize::from(!off);
+        }
+    }
+
+    /// The partition of an index by a column. A text may be empty, and an empty key is none, so it has
+    /// something before it.
+    fn index_partition(&self, name: &str) -> Option<String> {
+        let plain = !name.contains(['{', '}', ':']);
+        plain.then(|| match self.kind(name).alphabet() {
+            Alphabet::Text => format!("{}#{{{name}}}", index_name(name)),
+            _ => format!("{{{name}}}"),
+        })
+    }
+
+    /// Distinct values of a column, as the planner believes.
+    fn distinct(&self, name: &str) -> Option<f32> {
+        let distinct = self.column(name)?.distinct?;
+        let rows = self.table.rows_estimate as f32;
+        // A small table says nothing about the rows to come.
+        (rows > 1_000.0).then(|| if distinct < 0.0 { -distinct * rows } else { distinct })
+    }
+}
+
+fn index_name(column: &str) -> String {
+    column.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+}

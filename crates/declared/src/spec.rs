@@ -1,0 +1,50 @@
+//! What statements need to know of a column: how it stands in a source key, and how a field of it is spelled
+//! as a literal.
+
+use lockstep_core::{Column as _, Unholdable};
+
+use crate::kind::{Kind, Read, to_hex};
+use crate::shape::Column;
+use crate::text::{decimal, time};
+
+/// The expression that puts a column into a source key; it prints equal values in one way.
+pub(crate) fn key_expression(column: &Column) -> fn(&str) -> String {
+    match (column.kind, column.read) {
+        (Kind::Instant, Read::Binary) => |name| format!("({name} AT TIME ZONE 'UTC')"),
+        (Kind::Instant, Read::Printed) => |name| format!("({name} AT TIME ZONE 'UTC')::text"),
+        (Kind::Bytes, _) => |name| format!("(E'\\\\x' || pg_catalog.encode({name}, 'hex'))"),
+        (Kind::Numeric | Kind::Scaled(_), _) => |name| format!("(pg_catalog.trim_scale({name}))::text"),
+        (_, Read::Binary) => |name| name.to_owned(),
+        (_, Read::Printed) => |name| format!("({name})::text"),
+    }
+}
+
+/// A field as the literal that borders a range.
+pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Unholdable> {
+    match (column.kind, column.read) {
+        (Kind::Integer, Read::Binary) => |field| match present(field)?.len() {
+            2 => i16::from_field(field)?.literal(),
+            4 => i32::from_field(field)?.literal(),
+            _ => i64::from_field(field)?.literal(),
+        },
+        (Kind::Boolean, Read::Binary) => |field| Ok(bool::from_field(field)?.to_string()),
+        (Kind::Instant, Read::Binary) => |field| chrono::DateTime::from_field(field)?.literal(),
+        (Kind::Bytes, Read::Binary) => |field| Ok(to_hex(present(field)?)),
+        (Kind::Numeric | Kind::Scaled(_), _) => {
+            |field| decimal::plain(&text(field)?).map(|text| decimal::trimmed(&text).to_owned())
+        }
+        (Kind::Instant, _) => |field| time::instant(&text(field)?),
+        (Kind::Timestamp, _) => |field| time::timestamp(&text(field)?),
+        (Kind::Time, _) => |field| time::time(&text(field)?),
+        _ => text,
+    }
+}
+
+fn present(field: Option<&[u8]>) -> Result<&[u8], Unholdable> {
+    field.ok_or_else(|| Unholdable::because("is NULL in a key"))
+}
+
+fn text(field: Option<&[u8]>) -> Result<String, Unholdable> {
+    let text = std::str::from_utf8(present(field)?);
+    text.map(str::to_owned).map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
+}

@@ -1,0 +1,182 @@
+//! The code of a table.
+//!
+//! It names everything through `lockstep::derived`, `Result` and `Some` included: a service may have a
+//! `Result` of its own.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+
+use crate::declared::{Index, Table, Written};
+use crate::row::row_impl;
+
+/// Writes the row, its key and its table.
+pub(crate) fn expand(table: &Table) -> TokenStream {
+    let (vis, row_name, marker) = (&table.vis, &table.row, &table.table);
+    let key_name = format_ident!("{row_name}Key");
+    let in_key = table.key();
+    let row = row_impl(row_name, &table.columns.iter().collect::<Vec<_>>());
+    let key_row = row_impl(&key_name, &in_key);
+    let key_fields = in_key.iter().map(|column| {
+        let (field, ty, docs) = (&column.field, &column.ty, format!("Column `{}`.", column.name));
+        quote!(#[doc = #docs] #vis #field: #ty)
+    });
+    let key_docs = format!("The key of a [`{row_name}`]: its primary key, then what else decides its place.");
+    let table_docs = format!("The table of [`{row_name}`].");
+    let constants = constants(table);
+    let keys = keys(table, &key_name);
+    let settings = settings(table);
+    quote! {
+        #row
+        #[doc = #key_docs]
+        #[derive(Clone, Debug, PartialEq)]
+        #vis struct #key_name { #(#key_fields),* }
+        #key_row
+        #[doc = #table_docs]
+        #[derive(Clone, Copy, Debug, Default)]
+        #vis struct #marker;
+        const _: () = {
+            use ::lockstep::derived as p;
+            impl p::MigratableTable for #marker {
+                type Row = #row_name;
+                type Key = #key_name;
+                #constants
+                #keys
+                #settings
+            }
+        };
+    }
+}
+
+fn constants(table: &Table) -> TokenStream {
+    let name = &table.name;
+    let primary = table.primary_key().len();
+    let partition = key_type(table, &table.partition);
+    let sort = optional(table.sort.as_ref().map(|sort| key_type(table, sort)));
+    let indexes = table.indexes.iter().map(|index| index_of(table, index));
+    let day = optional(table.day_column.as_ref().map(|column| quote!(#column)));
+    quote! {
+        const NAME: &'static str = #name;
+        const PRIMARY_KEY_COLUMNS: usize = #primary;
+        const TARGET: p::TargetSchema =
+            p::TargetSchema { partition: #partition, sort: #sort, indexes: &[#(#indexes),*] };
+        const DAY_COLUMN: p::Option<&'static str> = #day;
+    }
+}
+
+fn index_of(table: &Table, index: &Index) -> TokenStream {
+    let (name, attribute) = (&index.name, table.attribute(index));
+    let partition = key_type(table, &index.partition);
+    // One item at most is in each partition of an index by the primary key.
+    let primary = table.primary_key();
+    let is_by_id = table.indexed(index).is_some_and(|column| column.primary_key && primary.len() == 1);
+    let sort = table.sort.as_ref().filter(|_| !is_by_id).map(|sort| key_type(table, sort));
+    let sort = optional(sort.map(|ty| quote!(p::KeyAttribute { name: p::SK, key_type: #ty })));
+    quote!(p::Index {
+        name: #name,
+        partition: p::KeyAttribute { name: #attribute, key_type: #partition },
+        sort: #sort,
+        whole_items: false,
+    })
+}
+
+fn keys(table: &Table, key_name: &Ident) -> TokenStream {
+    let field: Vec<_> = table.key().into_iter().map(|column| &column.field).collect();
+    let place = |written| {
+        let key = rendered(table, written, &format_ident!("key"));
+        quote!(#key.ok_or_else(|| p::Unholdable::because("a column of the key is NULL"))?)
+    };
+    let partition = place(&table.partition);
+    let sort = optional(table.sort.as_ref().map(place));
+    let pushed = table.indexes.iter().filter(|index| table.indexed(index).is_none()).map(|index| {
+        let attribute = table.attribute(index);
+        let key = rendered(table, &index.partition, &format_ident!("row"));
+        quote!(if let p::Some(value) = #key { item.push(#attribute, value); })
+    });
+    let layout = layout(table);
+    quote! {
+        fn key(row: &Self::Row) -> Self::Key {
+            #key_name { #(#field: ::core::clone::Clone::clone(&row.#field)),* }
+        }
+        fn target_key(&self, key: &Self::Key) -> p::Result<p::TargetKey, p::Unholdable> {
+            p::Ok(p::TargetKey { partition: #partition, sort: #sort })
+        }
+        fn index_attributes(&self, row: &Self::Row, item: &mut p::Item) -> p::Result<(), p::Unholdable> {
+            // A table may have no index that needs an attribute.
+            let _ = (row, &item);
+            #(#pushed)*
+            p::Ok(())
+        }
+        fn layout(&self) -> p::String { p::String::from(#layout) }
+    }
+}
+
+fn settings(table: &Table) -> TokenStream {
+    let expires = table.expires.as_ref().map(|(_, expiry)| {
+        let seconds = expiry.after_s;
+        let field = table.column(&expiry.column).map(|column| &column.field);
+        quote! {
+            fn expires(&self) -> bool { true }
+            fn expires_at(&self, row: &Self::Row) -> p::Option<p::chrono::DateTime<p::chrono::Utc>> {
+                p::expiry(row.#field, #seconds)
+            }
+        }
+    });
+    let in_key = table.key();
+    let is_shown = |name: &str| in_key.iter().any(|column| column.name == name);
+    let shown =
+        table.columns.iter().filter(|column| column.reveal || is_shown(&column.name)).map(|c| &c.name);
+    let rules =
+        table.rules.as_ref().map(|path| quote!(fn rules(&self) -> &'static [p::Rule<Self::Row>] { #path }));
+    let aggregates = table
+        .aggregates
+        .as_ref()
+        .map(|path| quote!(fn aggregates(&self) -> &'static [p::Aggregate<Self::Row>] { #path }));
+    let references = table
+        .references
+        .as_ref()
+        .map(|path| quote!(fn references(&self) -> &'static [p::Reference] { #path }));
+    quote! {
+        #expires
+        fn reveals(&self, column: &str) -> bool { [#(#shown),*].contains(&column) }
+        #rules
+        #aggregates
+        #references
+    }
+}
+
+fn optional(tokens: Option<TokenStream>) -> TokenStream {
+    tokens.map_or_else(|| quote!(p::None), |tokens| quote!(p::Some(#tokens)))
+}
+
+fn key_type(table: &Table, written: &Written) -> TokenStream {
+    if table.is_number(written) { quote!(p::KeyType::N) } else { quote!(p::KeyType::S) }
+}
+
+/// A template with the values of `of`; `None` where one of them is NULL.
+fn rendered(table: &Table, written: &Written, of: &Ident) -> TokenStream {
+    let columns = written.template.columns().into_iter().filter_map(|name| table.column(name));
+    let value: Vec<_> = columns
+        .map(|column| {
+            let (field, name) = (&column.field, &column.name);
+            quote!((#name, p::KeyValue::of(&#of.#field).map_err(|e| e.of(#name))?))
+        })
+        .collect();
+    let (literal, number, count) = (&written.literal, table.is_number(written), value.len());
+    quote!({
+        static TEMPLATE: p::Parsed = p::Parsed::new(|| p::parsed(#literal));
+        let values: [(&str, p::Option<p::KeyText<'_>>); #count] = [#(#value),*];
+        p::render(&TEMPLATE, &values, #number)?
+    })
+}
+
+/// Every template, because each decides what an item is found by.
+fn layout(table: &Table) -> String {
+    let mut layout = format!("partition={}", table.partition.literal.value());
+    if let Some(sort) = &table.sort {
+        layout += &format!(" sort={}", sort.literal.value());
+    }
+    for index in &table.indexes {
+        layout += &format!(" {}={}", index.name.value(), index.partition.literal.value());
+    }
+    layout
+}

@@ -1,0 +1,111 @@
+//! What the type of a field says. A macro sees no types but their names.
+
+use lockstep_template::{Alphabet, Form};
+use syn::{GenericArgument, PathArguments, Type};
+
+use crate::declared::{Column, Index, Table, Written};
+
+/// What keys can be made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Integer,
+    Time,
+    Boolean,
+    Text,
+}
+
+impl Kind {
+    /// What its text consists of.
+    pub(crate) fn alphabet(self) -> Alphabet {
+        match self {
+            Self::Integer => Alphabet::Integer,
+            Self::Time => Alphabet::Fixed(27),
+            Self::Boolean => Alphabet::Boolean,
+            Self::Text => Alphabet::Text,
+        }
+    }
+
+    /// Whether some value of it can be written in a form.
+    pub(crate) fn fits(self, form: Form) -> bool {
+        match form {
+            Form::Date => matches!(self, Self::Time | Self::Text),
+            Form::Padded(_) => matches!(self, Self::Integer | Self::Text),
+            Form::Plain | Form::Upper | Form::Lower | Form::Escaped => true,
+        }
+    }
+}
+
+/// The last name of a type, and whether it is inside an `Option`.
+fn named(ty: &Type) -> Option<(String, bool)> {
+    let path = match ty {
+        Type::Path(path) => path,
+        // What a macro put together.
+        Type::Group(group) => return named(&group.elem),
+        Type::Paren(paren) => return named(&paren.elem),
+        _ => return None,
+    };
+    let last = path.path.segments.last()?;
+    if last.ident == "Option"
+        && let PathArguments::AngleBracketed(arguments) = &last.arguments
+        && let Some(GenericArgument::Type(inner)) = arguments.args.first()
+    {
+        return named(inner).map(|(name, _)| (name, true));
+    }
+    Some((last.ident.to_string(), false))
+}
+
+impl Column {
+    /// What its values are in a key; `None` where a key cannot be made of them.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        match named(&self.ty)?.0.as_str() {
+            "i16" | "i32" | "i64" => Some(Kind::Integer),
+            "DateTime" => Some(Kind::Time),
+            "bool" => Some(Kind::Boolean),
+            "String" => Some(Kind::Text),
+            _ => None,
+        }
+    }
+
+    /// Whether it is an `Option`.
+    pub(crate) fn may_be_null(&self) -> bool {
+        named(&self.ty).is_some_and(|(_, optional)| optional)
+    }
+}
+
+impl Table {
+    /// The column of that name.
+    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns of the primary key.
+    pub(crate) fn primary_key(&self) -> Vec<&Column> {
+        self.columns.iter().filter(|column| column.primary_key).collect()
+    }
+
+    /// The primary key, then the other columns of the table's own templates.
+    pub(crate) fn key(&self) -> Vec<&Column> {
+        let templates = [Some(&self.partition), self.sort.as_ref()];
+        let named: Vec<&str> = templates.into_iter().flatten().flat_map(|t| t.template.columns()).collect();
+        let others = self.columns.iter().filter(|c| !c.primary_key && named.contains(&c.name.as_str()));
+        self.primary_key().into_iter().chain(others).collect()
+    }
+
+    /// Whether a template is nothing but a whole number, whose key is then a number.
+    pub(crate) fn is_number(&self, written: &Written) -> bool {
+        let column = written.template.bare_column().and_then(|name| self.column(name));
+        column.and_then(Column::kind) == Some(Kind::Integer)
+    }
+
+    /// The column that is the partition of an index by itself, as it is an attribute already. A boolean is
+    /// none: DynamoDB has no such keys.
+    pub(crate) fn indexed(&self, index: &Index) -> Option<&Column> {
+        let column = self.column(index.partition.template.bare_column()?)?;
+        column.kind().filter(|kind| *kind != Kind::Boolean).map(|_| column)
+    }
+
+    /// The attribute that is the partition of an index.
+    pub(crate) fn attribute(&self, index: &Index) -> String {
+        self.indexed(index).map_or_else(|| format!("{}_pk", index.name.value()), |column| column.name.clone())
+    }
+}

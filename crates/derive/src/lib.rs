@@ -1,0 +1,36 @@
+//! `#[derive(lockstep::Table)]`: what `row!` and a hand-written `impl MigratableTable` say, of a plain
+//! struct.
+//!
+//! Read the modules in this order: `declared` (what attributes say), `kind` (what types say), `refuse` (what
+//! cannot be a table), `expand` (the table), `row` (the rows).
+
+mod declared;
+mod expand;
+mod kind;
+mod refuse;
+mod row;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro::TokenStream;
+
+/// Makes a struct the row of a table, and writes its key (`…Key`) and its table (`…Table`, or the name in
+/// `table`).
+///
+/// On the struct: `name`, `partition`, `sort`, `index(name, partition)`, `expires`, `day_column`, `table`,
+/// and the constants in `rules`, `aggregates` and `references`. On a field: `primary_key`, `column = ".."`,
+/// `sql = ".."`, `reveal`. What each means, with an example: docs/derive.md.
+///
+/// The struct itself derives `Clone`, `Debug` and `PartialEq`.
+#[proc_macro_derive(Table, attributes(lockstep))]
+pub fn table(input: TokenStream) -> TokenStream {
+    derive(input.into()).unwrap_or_else(|e| e.to_compile_error()).into()
+}
+
+/// The derive, on tokens that tests can make.
+fn derive(input: proc_macro2::TokenStream) -> syn::Result<proc_macro2::TokenStream> {
+    let table = declared::Table::read(&syn::parse2(input)?)?;
+    refuse::refuse(&table)?;
+    Ok(expand::expand(&table))
+}

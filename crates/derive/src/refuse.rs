@@ -1,0 +1,193 @@
+//! What cannot be a table, told where it is written.
+
+use lockstep_template::{Alphabet, Part, RESERVED_ATTRIBUTES, check};
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+
+use crate::declared::{Column, Index, Table, Written};
+use crate::kind::Kind;
+
+/// Why, and the tokens that are the cause.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) at: TokenStream,
+    pub(crate) why: String,
+}
+
+type Verdict = Result<(), Refusal>;
+
+fn refused(at: &impl ToTokens, why: impl Into<String>) -> Verdict {
+    Err(Refusal { at: at.to_token_stream(), why: why.into() })
+}
+
+impl From<Refusal> for syn::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new_spanned(refusal.at, refusal.why)
+    }
+}
+
+/// Refuses what two rows could share, what names no column, and what could not be found again.
+pub(crate) fn refuse(table: &Table) -> Verdict {
+    if table.name.value().is_empty() {
+        return refused(&table.name, "a table needs a name");
+    }
+    for (at, column) in table.columns.iter().enumerate() {
+        name_of_column(column, &table.columns[..at])?;
+    }
+    for (at, index) in table.indexes.iter().enumerate() {
+        name_of_index(table, index, &table.indexes[..at])?;
+        columns_fit(table, &index.partition)?;
+    }
+    for written in std::iter::once(&table.partition).chain(&table.sort) {
+        columns_fit(table, written)?;
+        columns_are_of_a_key(table, written)?;
+    }
+    times(table)?;
+    primary_key(table)?;
+    findable(table)
+}
+
+fn name_of_column(column: &Column, before: &[Column]) -> Verdict {
+    let name = &column.name;
+    if RESERVED_ATTRIBUTES.contains(&name.as_str()) {
+        let why = format!("`{name}` is a name that Lockstep's items use; rename the column in the source");
+        return refused(&column.field, why);
+    }
+    if before.iter().any(|other| other.name == *name) {
+        return refused(&column.field, format!("two fields are column `{name}`; keep one"));
+    }
+    Ok(())
+}
+
+fn name_of_index(table: &Table, index: &Index, before: &[Index]) -> Verdict {
+    let name = index.name.value();
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if !(3..=255).contains(&name.len()) || !name.bytes().all(legal) {
+        return refused(
+            &index.name,
+            "the name of an index has 3 to 255 letters, digits, `_`, `-` and `.` (DynamoDB)",
+        );
+    }
+    if before.iter().any(|other| other.name.value() == name) {
+        return refused(&index.name, "two indexes have this name; rename one");
+    }
+    let attribute = table.attribute(index);
+    if table.indexed(index).is_none() && table.column(&attribute).is_some() {
+        let why =
+            format!("this index needs the attribute `{attribute}`, which is a column; rename the index");
+        return refused(&index.name, why);
+    }
+    Ok(())
+}
+
+/// The columns of a template exist, and their values can be written as it says.
+fn columns_fit(table: &Table, written: &Written) -> Verdict {
+    for part in written.template.parts() {
+        let (name, form) = match part {
+            Part::Literal(_) => continue,
+            Part::Column { name, form } => (name, Some(*form)),
+            Part::Shard { name, .. } => (name, None),
+        };
+        let Some(column) = table.column(name) else {
+            let all: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+            let why = format!("there is no column `{name}`; there are: {}", all.join(", "));
+            return refused(&written.literal, why);
+        };
+        let Some(kind) = column.kind() else {
+            let why = format!(
+                "column `{name}` has a type that a key cannot be made of yet; use i16, i32, i64, String or \
+                 DateTime<Utc>, or implement MigratableTable by hand"
+            );
+            return refused(&written.literal, why);
+        };
+        if !form.is_none_or(|form| kind.fits(form)) {
+            let why = format!("no value of column `{name}` has this form; write `{{{name}}}`");
+            return refused(&written.literal, why);
+        }
+    }
+    Ok(())
+}
+
+/// A place exists for each row, and the change of a row names it.
+fn columns_are_of_a_key(table: &Table, written: &Written) -> Verdict {
+    for column in written.template.columns().into_iter().filter_map(|name| table.column(name)) {
+        let name = &column.name;
+        if column.may_be_null() {
+            let why =
+                format!("column `{name}` may be NULL, and a key always has a value; use another column");
+            return refused(&written.literal, why);
+        }
+        if column.kind() == Some(Kind::Boolean) {
+            let why =
+                format!("column `{name}` is a boolean, which only an index can be made of; use another");
+            return refused(&written.literal, why);
+        }
+    }
+    Ok(())
+}
+
+fn times(table: &Table) -> Verdict {
+    let is_time = |name: &str| table.column(name).filter(|column| column.kind() == Some(Kind::Time));
+    if let Some((literal, expiry)) = &table.expires
+        && is_time(&expiry.column).is_none()
+    {
+        return refused(literal, format!("`{}` is no column of type DateTime<Utc>", expiry.column));
+    }
+    if let Some(literal) = &table.day_column {
+        let name = literal.value();
+        // Rows without a day would be in no window of a validation, and never be compared.
+        if is_time(&name).is_none_or(Column::may_be_null) {
+            return refused(
+                literal,
+                format!("`{name}` is no column of type DateTime<Utc> that is never NULL"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn primary_key(table: &Table) -> Verdict {
+    let columns = table.primary_key();
+    if columns.is_empty() {
+        let why = "no field is #[lockstep(primary_key)]; mark each column of the primary key";
+        return refused(&table.row, why);
+    }
+    if let Some(column) = columns.iter().find(|column| column.may_be_null()) {
+        let why = "a column of the primary key is never NULL; write the type without Option";
+        return refused(&column.field, why);
+    }
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let of = |name: &str| table.column(name).and_then(Column::kind).map_or(Alphabet::Text, Kind::alphabet);
+    let sort = table.sort.as_ref().map(|sort| &sort.template);
+    check(&table.partition.template, sort, &names, of).or_else(|ambiguity| {
+        let cause = table.sort.as_ref().filter(|_| ambiguity.template == "sort").unwrap_or(&table.partition);
+        refused(&cause.literal, ambiguity.message)
+    })
+}
+
+/// 1. A row moves with a column that is not in its primary key. 2. In DynamoOnly it is asked for by its id,
+/// and nothing knows the place. So the way to look it up is asked for here, and not when DynamoDB is the
+/// truth already.
+fn findable(table: &Table) -> Verdict {
+    let (primary, key) = (table.primary_key(), table.key());
+    let Some(moves) = key.get(primary.len()) else { return Ok(()) };
+    let in_sort = table.sort.as_ref().filter(|sort| sort.template.columns().contains(&moves.name.as_str()));
+    let cause = &in_sort.unwrap_or(&table.partition).literal;
+    let [id] = primary[..] else {
+        let why = format!(
+            "column `{}` is not in the primary key, which has several columns, so in DynamoOnly a row could \
+             not be found by it; make the templates of columns of the primary key",
+            moves.name
+        );
+        return refused(cause, why);
+    };
+    if table.indexes.iter().any(|index| table.indexed(index).is_some_and(|column| column.name == id.name)) {
+        return Ok(());
+    }
+    let why = format!(
+        "column `{}` is not in the primary key, so in DynamoOnly a row is found by its id through an index; \
+         add #[lockstep(index(name = \"by_id\", partition = \"{{{}}}\"))]",
+        moves.name, id.name
+    );
+    refused(cause, why)
+}

@@ -1,0 +1,200 @@
+//! What the derive refuses, and where it points.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::{declared, refuse};
+
+fn message(input: TokenStream) -> String {
+    crate::derive(input).expect_err("it is refused").to_string()
+}
+
+/// The reason, and the tokens that the error points at.
+fn refused(input: TokenStream) -> (String, String) {
+    let table = declared::Table::read(&syn::parse2(input).expect("a struct")).expect("it can be read");
+    let refusal = refuse::refuse(&table).expect_err("it is refused");
+    (refusal.why, refusal.at.to_string())
+}
+
+fn keyed(partition: &str) -> TokenStream {
+    quote! {
+        #[lockstep(name = "services", partition = #partition)]
+        struct Service {
+            #[lockstep(primary_key)] service: String,
+            #[lockstep(primary_key)] name: String,
+            note: Option<String>,
+            paid: bool,
+        }
+    }
+}
+
+/// A table whose rows move with `at`, and one more attribute.
+fn moving(attribute: &TokenStream) -> TokenStream {
+    quote! {
+        #[lockstep(name = "t", partition = "{owner}", sort = "{at}#{id:019}", #attribute)]
+        struct T {
+            #[lockstep(primary_key)] id: i64,
+            owner: String,
+            at: DateTime<Utc>,
+            seen: Option<DateTime<Utc>>,
+        }
+    }
+}
+
+fn accepted(input: TokenStream) -> String {
+    crate::derive(input).expect("it is accepted").to_string()
+}
+
+#[test]
+fn a_table_of_two_texts_is_written() {
+    let written = accepted(keyed("{service:esc}#{name}"));
+    for part in ["struct ServiceKey", "struct ServiceTable", "PRIMARY_KEY_COLUMNS : usize = 2usize"] {
+        assert!(written.contains(part), "{part} is not in {written}");
+    }
+}
+
+#[test]
+fn a_key_that_two_rows_share_is_refused_with_the_template_to_write() {
+    let (why, at) = refused(keyed("{service}#{name}"));
+    assert!(why.contains("is not injective") && why.contains("{service:esc}#{name}"), "{why}");
+    assert_eq!(at, "\"{service}#{name}\"");
+}
+
+#[test]
+fn an_error_points_at_the_template_that_is_the_cause() {
+    let (why, at) = refused(keyed("{nme}"));
+    assert_eq!(at, "\"{nme}\"");
+    assert_eq!(why, "there is no column `nme`; there are: service, name, note, paid");
+
+    let (why, at) = refused(quote! {
+        #[lockstep(name = "t", partition = "{tenant}", sort = "{a}#{b}")]
+        struct T { tenant: i64, #[lockstep(primary_key)] a: String, #[lockstep(primary_key)] b: String }
+    });
+    assert!(why.starts_with("sort template"), "{why}");
+    assert_eq!(at, "\"{a}#{b}\"");
+}
+
+#[test]
+fn a_form_that_loses_information_does_not_determine_the_key() {
+    assert!(refused(keyed("{service:upper}#{name}")).0.contains("service"));
+    // The texts "7" and "07" would be one key.
+    assert!(refused(keyed("{service:020}#{name}")).0.contains("service"));
+}
+
+#[test]
+fn a_form_that_no_value_has_is_refused() {
+    let (why, _) = refused(quote! {
+        #[lockstep(name = "t", partition = "{id:date}")]
+        struct T { #[lockstep(primary_key)] id: i64 }
+    });
+    assert!(why.contains("no value of column `id`"), "{why}");
+}
+
+#[test]
+fn a_key_column_that_may_be_null_or_cannot_be_in_a_key_is_refused() {
+    assert!(refused(keyed("{service:esc}#{name:esc}#{note}")).0.contains("`note` may be NULL"));
+    assert!(refused(keyed("{service:esc}#{name:esc}#{paid}")).0.contains("`paid` is a boolean"));
+}
+
+#[test]
+fn a_name_that_items_use_is_refused_and_no_other() {
+    let named = |name: &str| {
+        quote! {
+            #[lockstep(name = "t", partition = "{id}")]
+            struct T { #[lockstep(primary_key)] id: i64, #[lockstep(column = #name)] other: Option<i64> }
+        }
+    };
+    for name in ["ttl", "_v", "_w", "_deleted", "PK", "SK"] {
+        let (why, at) = refused(named(name));
+        assert!(why.contains(&format!("`{name}`")) && why.contains("rename"), "{why}");
+        assert_eq!(at, "other");
+    }
+    for name in ["_id", "_", "_version", "pk", "TTL"] {
+        accepted(named(name));
+    }
+    assert!(refused(named("id")).0.contains("two fields are column `id`"));
+}
+
+#[test]
+fn a_primary_key_is_marked_and_never_null() {
+    let (why, at) = refused(quote!(
+        #[lockstep(name = "t", partition = "{id}")]
+        struct T {
+            id: i64,
+        }
+    ));
+    assert!(why.contains("primary_key"), "{why}");
+    assert_eq!(at, "T");
+    let (why, _) = refused(quote!(
+        #[lockstep(name = "t", partition = "{id}")]
+        struct T {
+            id: i64,
+            #[lockstep(primary_key)]
+            other: Option<i64>,
+        }
+    ));
+    assert!(why.contains("without Option"), "{why}");
+}
+
+#[test]
+fn a_row_that_moves_needs_an_index_by_its_id() {
+    let (why, at) = refused(moving(&quote!()));
+    assert!(why.contains("index(name = \"by_id\", partition = \"{id}\")"), "{why}");
+    assert_eq!(at, "\"{owner}\"");
+    let written = accepted(moving(&quote!(index(name = "by_id", partition = "{id}"))));
+    assert!(written.contains("name : \"id\" , key_type : p :: KeyType :: N"), "{written}");
+}
+
+#[test]
+fn a_row_that_moves_has_a_primary_key_of_one_column() {
+    let (why, at) = refused(quote! {
+        #[lockstep(name = "t", partition = "{tenant}", sort = "{at}#{id:019}")]
+        struct T {
+            #[lockstep(primary_key)] tenant: i64,
+            #[lockstep(primary_key)] id: i64,
+            at: DateTime<Utc>,
+        }
+    });
+    assert!(why.contains("column `at` is not in the primary key, which has several columns"), "{why}");
+    assert_eq!(at, "\"{at}#{id:019}\"");
+}
+
+#[test]
+fn an_index_has_a_legal_name_of_its_own() {
+    let by = |name: &str| moving(&quote!(index(name = #name, partition = "O#{owner}")));
+    assert!(refused(by("by owner")).0.contains("3 to 255 letters"));
+    let twice =
+        quote!(index(name = "by_id", partition = "{id}"), index(name = "by_id", partition = "O#{owner}"));
+    assert!(refused(moving(&twice)).0.contains("two indexes"));
+}
+
+#[test]
+fn a_day_is_never_null_and_an_expiry_may_be() {
+    let by_id = quote!(index(name = "by_id", partition = "{id}"));
+    accepted(moving(&quote!(#by_id, day_column = "at", expires = "seen + 90d")));
+    assert!(refused(moving(&quote!(#by_id, day_column = "seen"))).0.contains("never NULL"));
+    assert!(refused(moving(&quote!(#by_id, expires = "id + 90d"))).0.contains("`id` is no column"));
+}
+
+#[test]
+fn what_stands_elsewhere_says_what_to_write_instead() {
+    let with = |table: TokenStream, field: TokenStream| {
+        message(quote! {
+            #[lockstep(name = "t", partition = "{id}", #table)]
+            struct T { #[lockstep(primary_key, #field)] id: i64 }
+        })
+    };
+    let source = with(quote!(source = "shop.documents"), quote!());
+    assert!(source.contains("[tables.documents]") && source.contains("MigrationOptions::table"), "{source}");
+    let attribute = with(quote!(), quote!(attribute = "kind"));
+    assert!(attribute.contains("leave it out") && attribute.contains("column = \"..\""), "{attribute}");
+    assert!(with(quote!(partition = "{id}"), quote!()).contains("given twice"));
+    assert!(with(quote!(frm = "x"), quote!()).contains("expected name"));
+    assert!(with(quote!(), quote!(frm = "x")).contains("expected primary_key"));
+}
+
+#[test]
+fn every_setting_that_decides_keys_is_in_the_layout() {
+    let written = accepted(moving(&quote!(index(name = "by_id", partition = "{id}"))));
+    assert!(written.contains("partition={owner} sort={at}#{id:019} by_id={id}"), "{written}");
+}

@@ -1,0 +1,106 @@
+//! What keeps a table, once it is the truth, from being lost by one call: deletion protection and continuous
+//! backups.
+
+use aws_sdk_dynamodb::types::{PointInTimeRecoverySpecification, PointInTimeRecoveryStatus};
+use lockstep_core::{Error, Kind, Result};
+
+use super::{Backoff, Target, fault};
+
+/// How a table is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protection {
+    /// Whether it can be deleted only after the protection was taken away.
+    pub deletion: bool,
+    /// Whether it can be restored as it was at any second; `None` where the endpoint does not say, as
+    /// emulators do not.
+    pub recovery: Option<bool>,
+}
+
+impl Protection {
+    /// What is missing, and how it is had; `None` where nothing is.
+    pub fn missing(self) -> Option<String> {
+        let keys: Vec<&str> = [
+            (!self.deletion).then_some("target.deletion_protection"),
+            (self.recovery == Some(false)).then_some("target.point_in_time_recovery"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let lacks = match (self.deletion, self.recovery != Some(false)) {
+            (true, true) => return None,
+            (false, true) => "one call deletes it",
+            (true, false) => "it cannot be restored as it was a moment ago",
+            (false, false) => "one call deletes it, and it cannot be restored as it was a moment ago",
+        };
+        Some(format!("{lacks}: set {} and prepare again", keys.join(" and ")))
+    }
+}
+
+impl Target {
+    /// How a table is protected now.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Misconfigured`] for a table that is not there.
+    pub async fn protection(&self, table: &str) -> Result<Protection> {
+        let doing = format!("asking how {table} is protected");
+        let found = self.ask_for_description(table).await?;
+        let found =
+            found.ok_or_else(|| Error::target(Kind::Misconfigured, doing, "there is no such table"))?;
+        let backups = self.client.describe_continuous_backups().table_name(table).send().await.ok();
+        let recovery = backups.and_then(|backups| backups.continuous_backups_description).map(|backups| {
+            let status = backups
+                .point_in_time_recovery_description
+                .and_then(|recovery| recovery.point_in_time_recovery_status);
+            status == Some(PointInTimeRecoveryStatus::Enabled)
+        });
+        Ok(Protection { deletion: found.deletion_protection_enabled == Some(true), recovery })
+    }
+
+    /// Protects a table as the options say. What is on stays on.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn protect(&self, table: &str) -> Result<()> {
+        let doing = format!("protecting {table}");
+        let (deletion, recovery) = (self.options.deletion_protection, self.options.point_in_time_recovery);
+        if !deletion && !recovery {
+            return Ok(());
+        }
+        let now = self.protection(table).await?;
+        if deletion && !now.deletion {
+            let sent =
+                self.client.update_table().table_name(table).deletion_protection_enabled(true).send().await;
+            sent.map_err(|e| fault::error(&doing, e))?;
+        }
+        if recovery && now.recovery != Some(true) {
+            let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
+            let on = on.map_err(|e| Error::target(Kind::Invalid, &doing, e.to_string()))?;
+            // Right after a table was made AWS may answer that its backups are being set up.
+            let switch = || async {
+                let request = self.client.update_continuous_backups().table_name(table);
+                let sent = request.point_in_time_recovery_specification(on.clone()).send().await;
+                sent.map(drop).map_err(|e| fault::error(&doing, e))
+            };
+            Backoff::brief().retry(switch).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_protected_is_named_with_its_key() {
+        let missing = |deletion, recovery| Protection { deletion, recovery }.missing();
+        assert_eq!(missing(true, Some(true)), None);
+        assert!(!missing(false, None).expect("one call").contains("restored"));
+        let both = missing(false, Some(false)).expect("neither is on");
+        assert!(both.contains("target.deletion_protection and target.point_in_time_recovery"), "{both}");
+        assert!(!missing(true, Some(false)).expect("no backups").contains("deletion_protection"));
+    }
+}

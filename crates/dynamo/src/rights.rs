@@ -1,0 +1,277 @@
+//! What this crate may ask of AWS, and which role needs it: one table, from which policies are made.
+//!
+//! A test holds it against the source of the crate: a request that is added here without a line in it fails
+//! the build's tests, and so does a line that no request needs.
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Commands that move something.
+    Operator,
+    /// A program that embeds the stores.
+    Application,
+    /// `status`, `doctor`, `report`: commands that change nothing.
+    ReadOnly,
+}
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    /// The tables that are moved to.
+    Tables,
+    /// Their indexes.
+    Indexes,
+    /// Their streams.
+    Streams,
+    /// The control table.
+    Control,
+    /// The account: AWS knows no narrower resource for it.
+    Account,
+}
+
+/// A request, where it is sent from, and the actions that it needs.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Request {
+    /// As the SDK calls it.
+    pub operation: &'static str,
+    /// Modules of this crate, in the order of their names.
+    pub modules: &'static [&'static str],
+    /// Actions of `dynamodb:`.
+    pub actions: &'static [&'static str],
+}
+
+const fn request(
+    operation: &'static str,
+    modules: &'static [&'static str],
+    actions: &'static [&'static str],
+) -> Request {
+    Request { operation, modules, actions }
+}
+
+/// Everything that this crate can send.
+pub fn requests() -> &'static [Request] {
+    REQUESTS
+}
+
+/// Everything that is sent. A transaction needs the actions of what is in it, and a condition on an item that
+/// is not written is one.
+const REQUESTS: &[Request] = &[
+    request("batch_execute_statement", &["history"], &["PartiQLInsert", "PartiQLSelect"]),
+    request("batch_get_item", &["read"], &["BatchGetItem"]),
+    request("create_table", &["tables"], &["CreateTable"]),
+    request("delete_item", &["control", "mark", "probe", "purge", "streams"], &["DeleteItem"]),
+    request("describe_continuous_backups", &["protection"], &["DescribeContinuousBackups"]),
+    request("describe_stream", &["streams"], &["DescribeStream"]),
+    request("describe_table", &["count", "tables"], &["DescribeTable"]),
+    request("describe_time_to_live", &["tables"], &["DescribeTimeToLive"]),
+    request("get_item", &["control", "read"], &["GetItem"]),
+    request("get_records", &["streams"], &["GetRecords"]),
+    request("get_shard_iterator", &["streams"], &["GetShardIterator"]),
+    request("list_streams", &["tables"], &["ListStreams"]),
+    request("put_item", &["conditional", "control", "guarded", "history", "streams", "tables"], &["PutItem"]),
+    request("query", &["control", "query"], &["Query"]),
+    request("scan", &["read", "tables"], &["Scan"]),
+    request("transact_get_items", &["conditional"], &["GetItem"]),
+    request("transact_write_items", &["conditional", "transact"], &["PutItem", "UpdateItem", "DeleteItem"]),
+    request("update_item", &["control", "mark", "purge"], &["UpdateItem"]),
+    request("update_continuous_backups", &["protection"], &["UpdateContinuousBackups"]),
+    request("update_table", &["protection", "streams"], &["UpdateTable"]),
+    request("update_time_to_live", &["tables"], &["UpdateTimeToLive"]),
+    // Everyone may ask who they are.
+    request("get_caller_identity", &["lib"], &[]),
+];
+
+use On::{Account, Control, Indexes, Streams, Tables};
+use Role::{Application, Operator, ReadOnly};
+
+/// Which role needs which action on what.
+const RIGHTS: &[(&str, On, &[Role])] = &[
+    ("DescribeTable", Tables, &[Operator, Application, ReadOnly]),
+    ("CreateTable", Tables, &[Operator]),
+    ("UpdateTable", Tables, &[Operator]),
+    ("DescribeContinuousBackups", Tables, &[Operator, ReadOnly]),
+    ("UpdateContinuousBackups", Tables, &[Operator]),
+    ("DescribeTimeToLive", Tables, &[Operator, ReadOnly]),
+    ("UpdateTimeToLive", Tables, &[Operator]),
+    ("GetItem", Tables, &[Operator, Application, ReadOnly]),
+    ("BatchGetItem", Tables, &[Operator, Application, ReadOnly]),
+    ("Query", Tables, &[Operator, Application, ReadOnly]),
+    ("Scan", Tables, &[Operator, ReadOnly]),
+    ("PutItem", Tables, &[Operator, Application]),
+    ("UpdateItem", Tables, &[Operator]),
+    ("DeleteItem", Tables, &[Operator]),
+    ("PartiQLInsert", Tables, &[Operator]),
+    ("PartiQLSelect", Tables, &[Operator]),
+    ("Query", Indexes, &[Operator, Application, ReadOnly]),
+    ("Scan", Indexes, &[Operator, ReadOnly]),
+    ("DescribeStream", Streams, &[Operator, ReadOnly]),
+    ("GetShardIterator", Streams, &[Operator]),
+    ("GetRecords", Streams, &[Operator]),
+    ("DescribeTable", Control, &[Operator, Application, ReadOnly]),
+    ("CreateTable", Control, &[Operator]),
+    ("UpdateTable", Control, &[Operator]),
+    ("DescribeContinuousBackups", Control, &[Operator, ReadOnly]),
+    ("UpdateContinuousBackups", Control, &[Operator]),
+    ("GetItem", Control, &[Operator, Application, ReadOnly]),
+    ("Query", Control, &[Operator, Application, ReadOnly]),
+    ("PutItem", Control, &[Operator, Application]),
+    ("UpdateItem", Control, &[Operator, Application]),
+    ("DeleteItem", Control, &[Operator, Application]),
+    ("ListStreams", Account, &[Operator, ReadOnly]),
+];
+
+/// What a policy is about.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// The region of the tables.
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+    /// Names of the tables that are moved to.
+    pub tables: Vec<String>,
+    /// Name of the control table.
+    pub control: String,
+}
+
+impl Resources {
+    fn arns(&self, on: On) -> Vec<String> {
+        let partition = match self.region.split('-').next() {
+            Some("cn") => "aws-cn",
+            Some("us") if self.region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        };
+        let arn =
+            |name: &str| format!("arn:{partition}:dynamodb:{}:{}:table/{name}", self.region, self.account);
+        match on {
+            Tables => self.tables.iter().map(|name| arn(name)).collect(),
+            Indexes => self.tables.iter().map(|name| arn(&format!("{name}/index/*"))).collect(),
+            Streams => self.tables.iter().map(|name| arn(&format!("{name}/stream/*"))).collect(),
+            Control => vec![arn(&self.control)],
+            Account => vec!["*".to_owned()],
+        }
+    }
+}
+
+/// The policy of a role, as IAM takes it: no action that is not asked for, and no resource that is not the
+/// migration's.
+pub fn policy(role: Role, resources: &Resources) -> serde_json::Value {
+    let statements = [Tables, Indexes, Streams, Control, Account].into_iter().filter_map(|on| {
+        let needed = RIGHTS.iter().filter(|(_, what, roles)| *what == on && roles.contains(&role));
+        let actions: Vec<String> = needed.map(|(action, ..)| format!("dynamodb:{action}")).collect();
+        let statement = serde_json::json!({
+            "Sid": format!("Lockstep{on:?}"), "Effect": "Allow", "Action": actions, "Resource": resources.arns(on)
+        });
+        (!actions.is_empty()).then_some(statement)
+    });
+    serde_json::json!({ "Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+
+    use super::*;
+
+    /// Calls that look like one of the SDK's and are none.
+    const VERBS: [&str; 12] = [
+        "create_",
+        "delete_",
+        "describe_",
+        "get_",
+        "put_",
+        "update_",
+        "batch_",
+        "transact_",
+        "execute_",
+        "list_",
+        "query",
+        "scan",
+    ];
+
+    /// Collects `.operation()` that a line of code sends, by module.
+    fn collect(
+        folder: &Path,
+        module: Option<&str>,
+        known: &BTreeSet<&str>,
+        found: &mut BTreeMap<String, BTreeSet<String>>,
+    ) {
+        for entry in std::fs::read_dir(folder).expect("the source is there") {
+            let path = entry.expect("an entry").path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+            if path.is_dir() {
+                collect(&path, Some(module.unwrap_or(&stem)), known, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for operation in known {
+                if code.contains(&format!(".{operation}()")) {
+                    let module = module.unwrap_or(&stem).to_owned();
+                    found.entry((*operation).to_owned()).or_default().insert(module);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_request_of_this_crate_is_in_the_table_and_every_line_is_sent() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut known: BTreeSet<&str> = REQUESTS.iter().map(|request| request.operation).collect();
+        // What the SDK could also send, and the table does not have.
+        known.extend([
+            "delete_table",
+            "batch_write_item",
+            "execute_statement",
+            "execute_transaction",
+            "describe_limits",
+        ]);
+        known.extend(["list_tables", "list_backups", "create_backup"]);
+        known.extend([
+            "describe_endpoints",
+            "tag_resource",
+            "describe_kinesis_streaming_destination",
+            "export_table_to_point_in_time",
+        ]);
+        assert!(known.iter().all(|operation| VERBS.iter().any(|verb| operation.starts_with(verb))
+            || *operation == "tag_resource"
+            || operation.starts_with("export_")));
+        let mut sent = BTreeMap::new();
+        collect(&source, None, &known, &mut sent);
+        let of_table = REQUESTS.iter().map(|request| {
+            (
+                request.operation.to_owned(),
+                request.modules.iter().map(|module| (*module).to_owned()).collect::<BTreeSet<_>>(),
+            )
+        });
+        assert_eq!(sent, of_table.collect::<BTreeMap<_, _>>());
+    }
+
+    #[test]
+    fn every_action_of_a_request_is_somebodys_right_and_no_right_is_without_one() {
+        let asked: BTreeSet<&str> = REQUESTS.iter().flat_map(|request| request.actions).copied().collect();
+        let given: BTreeSet<&str> = RIGHTS.iter().map(|(action, ..)| *action).collect();
+        assert_eq!(asked, given);
+        assert!(RIGHTS.iter().all(|(.., roles)| !roles.is_empty()));
+    }
+
+    #[test]
+    fn a_policy_names_the_migrations_resources_and_who_only_reads_writes_nothing() {
+        let resources = Resources {
+            region: "eu-central-1".to_owned(),
+            account: "123456789012".to_owned(),
+            tables: vec!["loans".to_owned()],
+            control: "lockstep_control".to_owned(),
+        };
+        let text = |role| policy(role, &resources).to_string();
+        assert!(text(Operator).contains("arn:aws:dynamodb:eu-central-1:123456789012:table/loans/stream/*"));
+        for never in ["DeleteTable", "dynamodb:*", "Scan"] {
+            assert!(!text(Application).contains(never), "{never}");
+        }
+        for writes in ["Put", "Update", "Delete", "Create", "Insert"] {
+            assert!(!text(ReadOnly).contains(writes), "{writes}");
+        }
+        let gov = Resources { region: "us-gov-west-1".to_owned(), ..resources };
+        assert!(policy(ReadOnly, &gov).to_string().contains("arn:aws-us-gov:dynamodb:us-gov-west-1"));
+    }
+}

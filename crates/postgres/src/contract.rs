@@ -1,0 +1,156 @@
+//! The contract (I13): which tables the migration has, and where each of them goes. Everything that writes or
+//! judges the target compares its own settings with it first, and touches nothing where they differ.
+//!
+//! It stands beside phase and epoch, so that an application can read it with the rights that it has.
+
+use lockstep_core::{Doing, Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgConnection;
+use sqlx::types::Json;
+
+use super::{Source, TableBinding};
+
+const READING: &str = "reading the tables of the migration";
+
+/// What the migration knows of one of its tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Table name.
+    pub name: String,
+    /// Its relation.
+    pub relation: String,
+    /// Its name in the target, once adopted.
+    pub target_name: Option<String>,
+    /// DynamoDB's id of it.
+    pub target_id: Option<String>,
+    /// The settings that decide keys.
+    pub layout: String,
+    /// The settings that decide when items expire; `None` where an earlier Lockstep captured the table.
+    pub expiry: Option<String>,
+}
+
+/// The tables of a migration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Contract {
+    /// All of them.
+    pub tables: Vec<Adopted>,
+}
+
+impl Contract {
+    /// Reads it on `connection`; empty where the schema is older than the contract.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn read(connection: &mut PgConnection) -> Result<Self> {
+        // A column that is not there would end the transaction.
+        let sql = "SELECT coalesce(pg_catalog.to_jsonb(c) -> 'contract', '[]') FROM lockstep.control c";
+        let found: Option<Json<Vec<Adopted>>> =
+            sqlx::query_scalar(sql).fetch_optional(connection).await.doing(READING)?;
+        Ok(Self { tables: found.map(|Json(tables)| tables).unwrap_or_default() })
+    }
+
+    /// What the migration knows of a table; `None` where it is not part of it.
+    pub fn of(&self, name: &str) -> Option<&Adopted> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+
+    /// Refuses settings that are not those of the migration. A table that is not part of it yet is no mistake
+    /// here.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`], which names table and setting.
+    pub fn require<'a>(&self, tables: impl IntoIterator<Item = &'a TableBinding>) -> Result<()> {
+        for binding in tables {
+            let wrong =
+                self.of(binding.name()).map(|adopted| adopted.differences(binding)).unwrap_or_default();
+            if !wrong.is_empty() {
+                return Err(misconfigured(wrong.join("; ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a list of tables that leaves out one of the migration's: what moves the phase moves all of
+    /// them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn require_all(&self, tables: &[TableBinding]) -> Result<()> {
+        let missing = |table: &&Adopted| !tables.iter().any(|binding| binding.name() == table.name);
+        let missing: Vec<&str> =
+            self.tables.iter().filter(missing).map(|table| table.name.as_str()).collect();
+        if missing.is_empty() {
+            return self.require(tables);
+        }
+        Err(misconfigured(format!(
+            "the migration has {} too, and this process does not know it: use the same build and configuration everywhere, for the phase \
+             is one for all tables",
+            missing.join(" and ")
+        )))
+    }
+}
+
+impl Adopted {
+    /// How a process's settings differ from the migration's, one sentence each; empty when they do not.
+    pub fn differences(&self, binding: &TableBinding) -> Vec<String> {
+        let name = binding.name();
+        let mut wrong = Vec::new();
+        let mut compare = |setting: &str, adopted: &str, configured: &str| {
+            if adopted != configured {
+                wrong.push(format!(
+                    "tables.{name}.{setting}: the migration has {adopted:?}, and {configured:?} is configured here; put the setting back"
+                ));
+            }
+        };
+        compare("source", &self.relation, &binding.relation.to_string());
+        if let Some(adopted) = &self.target_name {
+            compare("target", adopted, &binding.target_name);
+        }
+        compare("* (what decides keys)", &self.layout, &binding.table.layout());
+        if let Some(adopted) = &self.expiry {
+            compare("* (what decides expiry)", adopted, &binding.table.expiry());
+        }
+        wrong
+    }
+}
+
+fn misconfigured(message: String) -> Error {
+    Error::source(Kind::Misconfigured, "comparing the settings with those of the migration", message)
+}
+
+impl Source {
+    /// The tables of the migration; none where Lockstep was never installed.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn contract(&self) -> Result<Contract> {
+        let mut connection = self.pool().acquire().await.doing(READING)?;
+        match Contract::read(&mut connection).await {
+            Err(error) if error.is_missing_table() => Ok(Contract::default()),
+            read => read,
+        }
+    }
+
+    /// Makes sure that the settings of `tables` are the migration's, before anything of it is written or
+    /// judged.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`], which names the setting; the driver's.
+    pub async fn require_contract(&self, tables: &[TableBinding]) -> Result<()> {
+        self.contract().await?.require(tables)
+    }
+
+    /// Notes when items of a table expire, where an earlier Lockstep has not.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn note_expiry(&self, binding: &TableBinding) -> Result<()> {
+        sqlx::query("UPDATE lockstep.tables SET expiry = $2 WHERE name = $1 AND expiry IS NULL")
+            .bind(binding.name())
+            .bind(binding.table.expiry())
+            .execute(self.pool())
+            .await
+            .doing("noting when items expire")
+            .map(drop)
+    }
+}

@@ -1,0 +1,71 @@
+//! The rights of each role in PostgreSQL, as SQL.
+
+use super::{Relation, quote_identifier};
+
+/// Who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantedRole {
+    /// Commands that move something.
+    Operator,
+    /// A program that embeds the stores.
+    Application,
+    /// `status` and `doctor`: commands that change nothing.
+    ReadOnly,
+}
+
+/// What an application needs, beside its rights on its own tables. docs/runbook.md shows the same, and a test
+/// compares.
+const APPLICATION: [&str; 5] = [
+    "GRANT USAGE ON SCHEMA lockstep TO",
+    "GRANT SELECT ON lockstep.control TO",
+    "GRANT USAGE ON SEQUENCE lockstep.version_seq TO",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON lockstep.pending, lockstep.intents, lockstep.instances TO",
+    "GRANT SELECT, DELETE ON lockstep.dead_letters TO",
+];
+
+/// What only reads needs.
+const READ_ONLY: [&str; 3] = [
+    "GRANT USAGE ON SCHEMA lockstep TO",
+    "GRANT SELECT ON ALL TABLES IN SCHEMA lockstep TO",
+    "GRANT SELECT ON ALL SEQUENCES IN SCHEMA lockstep TO",
+];
+
+/// The statements that make role `to` one that may do what `role` does with `tables`, and no more. Those of
+/// an application and of who only reads are run by the operator, once schema `lockstep` is there; those of
+/// the operator by who owns the database.
+pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation]) -> Vec<String> {
+    let name = quote_identifier(to);
+    let each = |statements: &[&str]| {
+        statements.iter().map(|statement| format!("{statement} {name};")).collect::<Vec<_>>()
+    };
+    match role {
+        GrantedRole::Operator => {
+            let database = quote_identifier(database);
+            // Only an owner can make a trigger fire always.
+            let owns = tables.iter().map(|table| format!("ALTER TABLE {} OWNER TO {name};", table.sql()));
+            let connects = [format!("GRANT CONNECT, CREATE ON DATABASE {database} TO {name};")];
+            let uses = schemas(tables).into_iter().map(|schema| {
+                format!(
+                    "GRANT USAGE, CREATE
+                ON SCHEMA {schema} TO {name};"
+                )
+            });
+            connects.into_iter().chain(uses).chain(owns).collect()
+        }
+        GrantedRole::Application => each(&APPLICATION),
+        GrantedRole::ReadOnly => {
+            let uses = schemas(tables)
+                .into_iter()
+                .map(|schema| format!("GRANT USAGE ON SCHEMA {schema} TO {name};"));
+            let reads = tables.iter().map(|table| format!("GRANT SELECT ON {} TO {name};", table.sql()));
+            each(&READ_ONLY).into_iter().chain(uses).chain(reads).collect()
+        }
+    }
+}
+
+fn schemas(tables: &[&Relation]) -> Vec<String> {
+    let mut found: Vec<String> = tables.iter().map(|table| quote_identifier(&table.schema)).collect();
+    found.sort();
+    found.dedup();
+    found
+}

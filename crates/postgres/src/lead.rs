@@ -1,0 +1,41 @@
+//! Which of several daemons leads: the one whose session holds a lock.
+
+use std::time::Duration;
+
+use lockstep_core::{Doing, Result};
+use sqlx::Connection;
+
+use super::Source;
+use super::barrier::{BARRIER, CoordinatorLock};
+
+const LEADER: (i32, i32) = (BARRIER.0, 40);
+
+/// After so long without a word from the leader PostgreSQL ends its session, and the lock with it. The leader
+/// asks every second.
+///
+/// 1. The machine of the leader is stopped, or cut off, and its connection stays open. 2. Nothing would free
+/// the lock, and no other daemon would take over. PostgreSQL before 14 does not know this bound; there the
+/// end of a connection is noticed by TCP alone.
+const SILENT_FOR: Duration = Duration::from_secs(10);
+
+impl Source {
+    /// Takes the leader's lock, or says who has it.
+    ///
+    /// # Errors
+    /// [`lockstep_core::Kind::Busy`] when another daemon leads.
+    pub async fn lock_leader(&self) -> Result<CoordinatorLock> {
+        let doing = "taking the leader's lock";
+        let mut lock = self.lock_for("leader", LEADER).await?;
+        let sql = "SELECT pg_catalog.set_config(s.name, CASE s.name WHEN 'idle_session_timeout' THEN $1 ELSE '3' END, false)
+                   FROM pg_catalog.pg_settings s
+                   WHERE s.name IN ('idle_session_timeout', 'tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count')";
+        let session = lock.session();
+        sqlx::query(sql)
+            .bind(SILENT_FOR.as_millis().to_string())
+            .execute(&mut *session)
+            .await
+            .doing(doing)?;
+        session.ping().await.doing(doing)?;
+        Ok(lock)
+    }
+}

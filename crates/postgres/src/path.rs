@@ -1,0 +1,64 @@
+//! In which schemas a session looks for names that are given without one.
+//!
+//! 1. A role that may create in `public` (everyone, up to PostgreSQL 14) makes a function `setval(text,
+//! bigint)` there, or an operator, that fits an expression of ours better than PostgreSQL's own. 2. The
+//! operator's command calls it. 3. It runs with the operator's rights. So functions are called with their
+//! schema, and sessions that need no other path have PostgreSQL's own.
+//!
+//! Applications' sessions keep theirs, and so do the statements that change rows of their tables: a trigger
+//! of the application that says `INSERT INTO audit` would find no such table otherwise.
+
+use lockstep_core::{Doing, Result};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection as _, Executor as _};
+
+/// Where a session looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// Where the role's, the database's or the URL's setting says.
+    OfTheRole,
+    /// In PostgreSQL's own schema.
+    Own,
+}
+
+/// `pg_temp` by name, as it is looked into first where it is not named.
+pub(super) const OWN: &str = "pg_catalog, pg_temp";
+
+/// From here to the end of the transaction, or to [`take_back`], names are looked for where the application
+/// expects it.
+pub(crate) async fn lend(transaction: &mut PgConnection) -> Result<()> {
+    // Not what the session began with: that is changed by SET, and DEFAULT is what role, database and URL
+    // say.
+    transaction
+        .execute("SET LOCAL search_path TO DEFAULT")
+        .await
+        .doing("giving triggers their search path")
+        .map(drop)
+}
+
+/// Ends what [`lend`] began.
+pub(crate) async fn take_back(transaction: &mut PgConnection) -> Result<()> {
+    transaction
+        .execute("SET LOCAL search_path TO pg_catalog, pg_temp")
+        .await
+        .doing("setting our search path")
+        .map(drop)
+}
+
+/// Makes a session one that asks for tables of ours only, as those that hold a lease or listen.
+///
+/// # Errors
+/// The driver's.
+pub async fn make_own_session(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+    super::make_a_session(connection, Path::Own).await
+}
+
+/// Connects a session of this kind, outside of any pool.
+///
+/// # Errors
+/// The driver's.
+pub async fn connect_own(options: &PgConnectOptions) -> std::result::Result<PgConnection, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    make_own_session(&mut connection).await?;
+    Ok(connection)
+}

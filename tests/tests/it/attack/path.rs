@@ -1,0 +1,123 @@
+use lockstep_core::Phase;
+use lockstep_integration_logs::IntegrationLogs;
+use lockstep_postgres::Source;
+use lockstep_tests::World;
+use lockstep_tests::world::rows::log_row;
+use lockstep_tests::world::{LOGS, rows};
+
+use crate::roles::role;
+
+/// Better matches than PostgreSQL's own for an argument that is a bare literal, an array or a number of
+/// another type: name, parameters, what it returns, and how it answers as PostgreSQL would.
+const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
+    ("nextval", "text", "bigint", "pg_catalog.nextval($1::regclass)"),
+    ("setval", "text, bigint", "bigint", "pg_catalog.setval($1::regclass, $2)"),
+    ("unnest", "text[]", "SETOF text", "pg_catalog.unnest($1)"),
+    ("unnest", "bigint[]", "SETOF bigint", "pg_catalog.unnest($1)"),
+    ("jsonb_build_array", "bigint", "jsonb", "pg_catalog.jsonb_build_array($1)"),
+    ("to_jsonb", "bigint", "jsonb", "pg_catalog.to_jsonb($1)"),
+];
+const OPERATORS: &[(&str, &str, &str, &str)] = &[
+    ("*", "integer", "numeric", "numeric"),
+    ("*", "integer", "double precision", "double precision"),
+    ("-", "bigint", "numeric", "numeric"),
+    ("-", "bigint", "double precision", "double precision"),
+];
+/// Makes them, as another role that may create in `public`.
+async fn plant(world: &World) {
+    let (mallory, _) = role(world, "mallory").await;
+    world.sql("CREATE TABLE public.called (what text)").await;
+    let made = |name: &str, parameters: &str, returns: &str, answer: &str| {
+        format!(
+            "CREATE FUNCTION public.{name}({parameters}) RETURNS {returns} LANGUAGE sql VOLATILE
+             AS $$ INSERT INTO public.called VALUES ('{name} of {parameters}'); SELECT {answer} $$;
+             ALTER FUNCTION public.{name}({parameters}) OWNER TO {mallory}"
+        )
+    };
+    let mut all: Vec<String> = FUNCTIONS
+        .iter()
+        .map(|(name, parameters, returns, answer)| made(name, parameters, returns, answer))
+        .collect();
+    for (n, (symbol, left, right, of)) in OPERATORS.iter().enumerate() {
+        let (name, answer) = (format!("decoy_{n}"), format!("$1::{of} OPERATOR(pg_catalog.{symbol}) $2"));
+        all.push(made(&name, &format!("{left}, {right}"), of, &answer));
+        all.push(format!(
+            "CREATE OPERATOR public.{symbol} (FUNCTION = public.{name}, LEFTARG = {left},
+            RIGHTARG = {right})"
+        ));
+    }
+    sqlx::raw_sql(sqlx::AssertSqlSafe(all.join(";\n"))).execute(world.strangers()).await.expect("made");
+    // They are better matches indeed: a statement that does not say whose function it calls gets this one.
+    world.sql("CREATE SEQUENCE public.proof").await;
+    let _: i64 = world.value("SELECT nextval('public.proof')").await;
+    let called: i64 = world.value("SELECT count(*) FROM public.called").await;
+    assert_eq!(called, 1, "the decoys are what an attacker would make");
+    world.sql("DELETE FROM public.called").await;
+}
+
+async fn operated() -> World {
+    let mut world = World::start().await;
+    world.source = Source::connect_as_operator(&world.source_options()).await.expect("the operator connects");
+    world
+}
+
+async fn called(world: &World) -> Option<String> {
+    world.value("SELECT string_agg(DISTINCT what, '; ') FROM public.called").await
+}
+
+/// S3: a role that may create in `public` offers better matches than PostgreSQL's own, and runs with the
+/// rights of who calls.
+#[tokio::test]
+async fn a_better_match_in_public_is_called_by_no_statement_of_ours() {
+    let world = operated().await;
+    plant(&world).await;
+    world.sql(&rows::logs(1, 20)).await;
+    world.migrated_to(Phase::HybridRead).await.close().await;
+    let application = Source::connect(&world.source_options()).await.expect("an application connects");
+    let app = world.app_of(
+        application,
+        lockstep::store::WriteOptions::default(),
+        lockstep_tests::world::sweeping_never(),
+    );
+    let store = app.store::<IntegrationLogs>();
+    crate::store::applied(&store.put(&crate::store::row(1_001, "first")).await.expect("written"));
+    world.source.instances().await.expect("read");
+    world.source.sweep_intents(std::time::Duration::ZERO).await.expect("swept");
+    app.shutdown().await;
+    world.assert_converged().await;
+    assert_eq!(called(&world).await, None, "called with the operator's rights");
+}
+
+/// What a table's own trigger calls is found where the application finds it, although the operator's sessions
+/// look elsewhere.
+#[tokio::test]
+async fn a_trigger_that_names_its_table_without_a_schema_works_for_the_feed() {
+    let world = operated().await;
+    world.sql("CREATE TABLE public.audit (log_id bigint)").await;
+    world
+        .sql(
+            "CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql
+             AS 'BEGIN INSERT INTO audit VALUES (coalesce(NEW.log_id, OLD.log_id)); RETURN NULL; END'",
+        )
+        .await;
+    world
+        .sql(&format!(
+            "CREATE TRIGGER noted AFTER INSERT OR DELETE ON {LOGS} FOR EACH ROW EXECUTE FUNCTION
+            public.note()"
+        ))
+        .await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.feed_until_drained().await;
+    let epoch = world.flip(Phase::DynamoOnly).await;
+    let row = log_row(7, "u");
+    world.put_item(&IntegrationLogs::default(), &row, epoch).await;
+    world.feed_until_drained().await;
+    let key = <IntegrationLogs as lockstep_core::MigratableTable>::key(&row);
+    world.delete_item(&IntegrationLogs::default(), &key, epoch).await;
+    world.feed_until_drained().await;
+    world.assert_fed().await;
+    let noted: i64 = world.value("SELECT count(*) FROM public.audit WHERE log_id = 7").await;
+    assert_eq!(noted, 2, "an insert and a deletion");
+    let again: i64 = world.value("SELECT count(*) FROM lockstep.reverse_again").await;
+    assert_eq!(again, 0, "nothing was put off");
+}

@@ -1,0 +1,65 @@
+//! Tables of other people, without a line of Rust: `init` declares them, and they go to DynamoDB and back
+//! while SQL writers go on.
+//!
+//! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` (whole
+//! migrations), `types` (every type there and back), `same_items` (declared and typed tables agree),
+//! `refused`, `guide` (the document, run literally).
+
+mod guide;
+mod naive;
+mod refused;
+mod round_trip;
+mod same_items;
+mod types;
+
+use std::path::{Path, PathBuf};
+
+use lockstep_cli::config::{Config, Inputs};
+use lockstep_coordinator::Migration;
+use lockstep_postgres::TableBinding;
+use lockstep_tests::World;
+use lockstep_tests::world::eventually;
+use tokio::process::Command;
+
+use crate::process::{command, ended};
+
+/// The command on the stores of a world, with a configuration of its own.
+fn configured(world: &World, file: &Path, arguments: &[&str]) -> Command {
+    let mut command = command(world, arguments);
+    command.arg("--config").arg(file);
+    command
+}
+
+/// Has `init` declare tables, and gives the file.
+async fn init(world: &World, folder: &Path, tables: &[&str]) -> PathBuf {
+    let file = folder.join("lockstep.toml");
+    let mut command = command(world, &["init", "--source", world.url(), "--out"]);
+    command.arg(&file);
+    for table in tables {
+        command.args(["--table", table]);
+    }
+    let output = ended(command).await;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    file
+}
+
+/// The tables that a text declares, bound to a world.
+async fn bound(world: &World, text: &str) -> Result<Vec<TableBinding>, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("lockstep.toml");
+    std::fs::write(&file, text).expect("written");
+    let config =
+        Config::load(&Inputs { file: Some(file), ..Inputs::default() }).map_err(|error| error.to_string())?;
+    config.declared.bind(&world.source, "").await.map_err(|error| error.to_string())?;
+    config.bindings().map_err(|error| error.to_string())
+}
+
+/// A migration of these tables.
+fn migration(world: &World, tables: &[TableBinding]) -> Migration {
+    Migration { tables: tables.to_vec(), ..world.migration() }
+}
+
+/// Waits until a condition in SQL holds.
+async fn until(world: &World, what: &str, sql: &str) {
+    eventually(what, || async { world.try_value(sql).await.unwrap_or(false) }).await;
+}

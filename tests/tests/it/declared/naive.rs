@@ -1,0 +1,64 @@
+//! The independent checker: every item is put into a twin of its table by PostgreSQL's own input functions,
+//! and the texts of all rows are compared there. It shares no line with the product's codecs.
+
+use lockstep_core::{AttributeValue, Attributes, is_tombstone};
+use lockstep_postgres::quote_identifier;
+use lockstep_tests::World;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+fn text(value: &AttributeValue) -> String {
+    match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
+        AttributeValue::Bool(is) => is.to_string(),
+        AttributeValue::B(blob) => {
+            "\\x".to_owned() + &blob.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        }
+        other => panic!("no column is held as {other:?}"),
+    }
+}
+
+/// Rows that are in one of the stores only, as texts; empty when both hold the same. `relation` is as SQL
+/// takes it, `renamed` says which columns are held in attributes of other names.
+pub(super) async fn disagreements(
+    world: &World,
+    relation: &str,
+    target: &str,
+    renamed: &[(&str, &str)],
+) -> Vec<String> {
+    let mut session = world.stranger().await;
+    session.execute("SET lc_monetary = 'C'; SET extra_float_digits = 1").await.expect("settings");
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT attname::text, format_type(atttypid, -1) FROM pg_attribute
+         WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+    )
+    .bind(relation)
+    .fetch_all(&mut session)
+    .await
+    .expect("columns");
+    session
+        .execute(AssertSqlSafe(format!("CREATE TEMPORARY TABLE twin (LIKE {relation})")))
+        .await
+        .expect("a twin");
+    let places = columns.iter().enumerate().map(|(at, (_, kind))| format!("${}::text::{kind}", at + 1));
+    let insert = format!("INSERT INTO twin VALUES ({})", places.collect::<Vec<_>>().join(", "));
+    let items: Vec<Attributes> = world.items(target).await;
+    for item in items.iter().filter(|item| !is_tombstone(item)) {
+        let mut query = sqlx::query(AssertSqlSafe(insert.clone()));
+        for (name, _) in &columns {
+            let attribute = renamed
+                .iter()
+                .find(|(column, _)| column == name)
+                .map_or(name.as_str(), |(_, attribute)| attribute);
+            query = query.bind(item.get(attribute).map(text));
+        }
+        query.execute(&mut session).await.expect("PostgreSQL takes what an item holds");
+    }
+    let texts =
+        columns.iter().map(|(name, _)| format!("coalesce({}::text, '<NULL>')", quote_identifier(name)));
+    let row = format!("concat_ws('|', {})", texts.collect::<Vec<_>>().join(", "));
+    let sql = format!(
+        "(SELECT 'row only: ' || {row} FROM {relation} EXCEPT ALL SELECT 'row only: ' || {row} FROM twin)
+         UNION ALL (SELECT 'item only: ' || {row} FROM twin EXCEPT ALL SELECT 'item only: ' || {row} FROM {relation})"
+    );
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut session).await.expect("compared")
+}

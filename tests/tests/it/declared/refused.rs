@@ -1,0 +1,102 @@
+//! What is refused before anything begins, with the sentence that mends it.
+
+use lockstep_tests::World;
+
+use super::{bound, configured, migration};
+use crate::process::ended;
+
+const SCHEMA: &str = r#"
+    CREATE TABLE pairs (a text, b text, n integer, at timestamptz NOT NULL DEFAULT now(), ttl integer, maybe text, PRIMARY KEY (a, b));
+    CREATE TABLE keyless (x integer NOT NULL, y integer);
+    CREATE UNIQUE INDEX keyless_x ON keyless (x);
+    CREATE TABLE computed (id integer PRIMARY KEY, twice integer GENERATED ALWAYS AS (id * 2) STORED, free integer, day date);
+    CREATE VIEW seen AS SELECT * FROM pairs;
+    CREATE TABLE parted (id integer PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10);
+    CREATE TABLE parent (id integer PRIMARY KEY);
+    CREATE TABLE child () INHERITS (parent);
+    CREATE TABLE fleeting (id integer PRIMARY KEY);
+    ALTER TABLE fleeting SET UNLOGGED"#;
+
+#[tokio::test]
+async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
+    let world = World::start().await;
+    world.sql(SCHEMA).await;
+    let renamed = "attributes = { ttl = \"ttl_\" }";
+    for (declared, part) in [
+        ("[tables.pairs]\npartition = \"{a}#{b}\"", "{a:esc}#{b}"),
+        ("[tables.pairs]\npartition = \"{a}\"", "column `b` of the primary key is in no template"),
+        ("[tables.pairs]\npartition = \"{A}\"\nsort = \"{b}\"", "did you mean `a`"),
+        ("[tables.pairs]\npartition = \"{maybe}\"\nsort = \"{a:esc}#{b}\"", "`maybe`, which may be NULL"),
+        ("[tables.pairs]", "attributes = { ttl = \"ttl_\" }"),
+        ("[tables.pairs]\nattributes = { ttl = \"a\" }", "share the attribute `a`"),
+        ("[tables.pairs]\nattributes = { ttl = \"x\", gone = \"y\" }", "names `gone`"),
+        ("[tables.pairs]\nomit = [\"maybe\"]", "GENERATED ALWAYS"),
+        ("[tables.pairs]\nexpires = \"maybe + 3d\"", "no date or time"),
+        ("[tables.pairs]\nday_column = \"n\"", "must be timestamptz"),
+        ("[tables.pairs]\nkey = [\"a\"]", "no unique index"),
+        ("[tables.pairs.indexes.by_n]\npartition = \"{n}\"\nsort = \"{none}\"", "names `none`"),
+        ("[tables.pairs.indexes.n]\npartition = \"{n}\"", "3 to 255"),
+        ("[tables.pairs]\npartition = \"{a\"", "never closed"),
+        ("[tables.keyless]", "write key = [\"x\"]"),
+        ("[tables.nowhere]", "there is no table public.nowhere"),
+        ("[tables.seen]", "it is a view"),
+        ("[tables.parted]", "partitioned"),
+        ("[tables.part]", "it is a partition"),
+        ("[tables.parent]", "inherit"),
+        ("[tables.child]", "inherits"),
+        ("[tables.fleeting]", "UNLOGGED"),
+        ("[tables.pairs]\nsort_key = \"x\"", "unknown key `tables.pairs.sort_key`"),
+    ] {
+        let refused = bound(&world, declared).await.err();
+        let refused = refused.unwrap_or_else(|| panic!("accepted: {declared}"));
+        assert!(refused.contains(part), "{declared}: {refused}");
+    }
+    for accepted in [
+        &format!("[tables.pairs]\n{renamed}"),
+        "[tables.keyless]\nkey = [\"x\"]",
+        "[tables.computed]\nomit = [\"twice\"]",
+        &format!("[tables.pairs]\npartition = \"{{a:esc}}#{{b}}\"\n{renamed}"),
+    ] {
+        if let Err(problem) = bound(&world, accepted).await {
+            panic!("{accepted}: {problem}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_declaration_that_changes_under_way_is_refused() {
+    let world = World::start().await;
+    world.sql(SCHEMA).await;
+    let tables = bound(&world, "[tables.computed]\nomit = [\"twice\"]").await.expect("binds");
+    let coordinator = world.coordinator_of(migration(&world, &tables)).await;
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    coordinator.close().await;
+    for other in ["partition = \"C#{id}\"\nomit = [\"twice\"]", "", "omit = [\"twice\"]\nexpires = \"day\""] {
+        let refused =
+            bound(&world, &format!("[tables.computed]\n{other}")).await.expect_err("another layout");
+        assert!(refused.contains("put the declaration back"), "{refused}");
+    }
+    assert!(
+        bound(&world, "[tables.computed]\nomit = [\"twice\"]\nreveals = [\"free\"]").await.is_ok(),
+        "it decides no key"
+    );
+}
+
+#[tokio::test]
+async fn the_command_names_what_to_mend_and_changes_nothing() {
+    let world = World::start().await;
+    world.sql(SCHEMA).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("own.toml");
+    std::fs::write(&file, "[tables.pairs]\npartition = \"{a}#{b}\"\nattributes = { ttl = \"t\" }\n")
+        .expect("written");
+    for arguments in
+        [&["migrate", "--quiet"][..], &["validate", "--quiet"], &["status"], &["tables", "--format", "cli"]]
+    {
+        let output = ended(configured(&world, &file, arguments)).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() != Some(0) && error.contains("not injective"), "{arguments:?}: {error}");
+    }
+    assert!(!world.try_value("SELECT to_regnamespace('lockstep') IS NOT NULL").await.expect("it answers"));
+}

@@ -1,0 +1,57 @@
+//! What a newcomer tries: stores of its own, a page, an address and a token.
+
+use std::process::Stdio;
+
+use hyper::StatusCode;
+use tokio::process::Command;
+
+use super::served::{Events, Served};
+
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep-under-test"));
+    let folder = std::env::temp_dir();
+    command
+        .args(["serve", "--demo", "--quiet", "--logs", "300", "--listen", "127.0.0.1:0"])
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn a_demo_stands_in_dual_write_shows_itself_and_leaves_nothing_running() {
+    let served = Served::started(demo(&["--json"])).await;
+    for path in ["/", "/app.js", "/style.css", "/runbook.md", "/healthz", "/readyz", "/metrics"] {
+        let answer = served.open(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+    }
+    let page = served.open("/").await;
+    assert!(page.headers["content-security-policy"].to_str().expect("text").contains("default-src 'none'"));
+    assert!(!page.text.contains(&served.operate), "no token is in the page");
+    assert_eq!(served.open("/v1/status").await.status, StatusCode::UNAUTHORIZED);
+    let status = served.status().await;
+    assert_eq!((&status["phase"], &status["installed"]), (&"DualWrite".into(), &true.into()), "{status}");
+    assert_eq!((&status["daemon"]["role"], &status["daemon"]["demo"]), (&"leader".into(), &true.into()));
+    served
+        .until("changes of the live writers are delivered", |status| {
+            let tables = status["tables"].as_array().expect("tables");
+            tables.iter().all(|table| table["relayed"].as_i64() > Some(0))
+                && status["daemon"]["health"]["state"] == "healthy"
+        })
+        .await;
+    let mut events = Events::of(&served).await;
+    let first = events.next().await;
+    while events.next().await["daemon"]["polled_at"] == first["daemon"]["polled_at"] {}
+    let metrics = served.open("/metrics").await.text;
+    for line in [
+        "lockstep_phase 1",
+        "lockstep_leader 1",
+        "lockstep_store_up{store=\"dynamodb\"} 1",
+        "lockstep_relay_delivered_total{",
+    ] {
+        assert!(metrics.contains(line), "`{line}` is not in: {metrics}");
+    }
+    assert_eq!(served.end().await, Some(0));
+}

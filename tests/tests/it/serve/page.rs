@@ -1,0 +1,87 @@
+//! The page in a real browser: it loads, goes on by itself, takes a step by its buttons, and says what it
+//! lacks.
+
+use lockstep_core::Phase;
+use lockstep_tests::World;
+use lockstep_tests::world::rows::{logs, payments};
+use serde_json::json;
+
+use super::browser::Browser;
+use super::served::{OPERATE, Served};
+
+async fn world() -> World {
+    let world = World::start().await;
+    world.sql(&logs(1, 60)).await;
+    world.sql(&payments(1, 30)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world
+}
+
+#[tokio::test]
+async fn the_page_asks_for_a_token_and_says_when_it_is_wrong() {
+    let Some(browser) = Browser::open().await else { return };
+    let world = world().await;
+    let served = Served::of(&world).await;
+    browser.go(&served.address).await;
+    browser.shows("Sign in").await;
+    browser.run("document.querySelector('[name=token]').value = 'not-the-token-at-all'").await;
+    browser.press("Sign in").await;
+    browser.shows("This token is not the right one").await;
+    browser.run(&format!("document.querySelector('[name=token]').value = '{OPERATE}'")).await;
+    browser.press("Sign in").await;
+    browser.shows("Next: HybridRead").await;
+    let kept = browser.run("return [location.hash, document.cookie, Object.keys(localStorage).length]").await;
+    assert_eq!(kept, json!(["", "", 0]), "the token is in this tab only");
+    browser.close().await;
+    assert_eq!(served.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_step_is_taken_there_and_back_with_the_mouse() {
+    let Some(browser) = Browser::open().await else { return };
+    let world = world().await;
+    let served = Served::of(&world).await;
+    browser.go(&format!("{}/#token={OPERATE}", served.address)).await;
+    browser.shows("nothing has been validated yet").await;
+    browser.press("Validate").await;
+    browser.press("Validate").await;
+    browser.shows("✓ same").await;
+    browser.press("Close").await;
+    browser.press("Advance to HybridRead").await;
+    browser.shows("Every gate passes.").await;
+    browser.run("document.querySelector('[name=reason]').value = 'by the mouse <b>'").await;
+    browser.press("Advance").await;
+    browser.shows("Next: DynamoOnly").await;
+    browser.press("Close").await;
+    browser.shows("DualWrite → HybridRead").await;
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::HybridRead);
+    browser.press("Roll back to DualWrite").await;
+    browser.run("document.querySelector('[name=reason]').value = 'only a test'").await;
+    browser.press("Roll back").await;
+    browser.shows("Next: HybridRead").await;
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::DualWrite);
+    let marked = browser.run("return document.querySelectorAll('main b b').length").await;
+    assert_eq!(marked, json!(0), "what a person wrote is text");
+    browser.close().await;
+    assert_eq!(served.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn the_page_goes_on_by_itself_and_comes_back_after_the_daemon_was_away() {
+    let Some(browser) = Browser::open().await else { return };
+    let world = world().await;
+    let mut served = Served::of(&world).await;
+    browser.go(&format!("{}/#token={OPERATE}", served.address)).await;
+    browser.shows("Next: HybridRead").await;
+    world.sql(&payments(31, 60)).await;
+    browser.shows("30 in all").await;
+    served.child.kill().await.expect("it is killed");
+    browser.shows("The connection to Lockstep is lost").await;
+    let again = Served::at(&world, served.address.trim_start_matches("http://"), &[]).await;
+    browser.shows("Live").await;
+    browser.shows("Next: HybridRead").await;
+    let lost = browser.run("return document.body.innerText.includes('is lost')").await;
+    assert_eq!(lost, json!(false));
+    browser.close().await;
+    assert_eq!(again.end().await, Some(0));
+}

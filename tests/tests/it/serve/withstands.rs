@@ -1,0 +1,116 @@
+//! A leader that is killed, a store that is away, and listeners that do not listen.
+
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use lockstep_core::Phase;
+use lockstep_tests::World;
+use lockstep_tests::faults::{Fault, Rule};
+use lockstep_tests::world::rows::{logs, payments};
+use serde_json::json;
+
+use super::served::{Events, Served};
+
+async fn moved(world: &World) {
+    world.sql(&logs(1, 40)).await;
+    world.sql(&payments(1, 20)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+}
+
+fn leads(status: &serde_json::Value) -> bool {
+    status["daemon"]["role"] == "leader"
+}
+
+#[tokio::test]
+async fn when_the_leader_is_killed_the_one_that_stands_by_takes_over_within_seconds() {
+    let world = World::start().await;
+    moved(&world).await;
+    let mut first = Served::of(&world).await;
+    first.until("the first leads", leads).await;
+    let second = Served::of(&world).await;
+    second.until("the second has read", |status| status["installed"] == true).await;
+    assert_eq!(second.status().await["daemon"]["role"], "standby");
+    assert_eq!(second.open("/readyz").await.status, StatusCode::OK, "a standby is ready");
+    let refused = second.post("/v1/test-operation", &json!({})).await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "standby"));
+    first.child.kill().await.expect("SIGKILL");
+    let killed = Instant::now();
+    second.until("the second leads", leads).await;
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+    world
+        .sql("UPDATE payments SET transaction_reference = 'after the take-over' WHERE payment_id % 3 = 0")
+        .await;
+    second
+        .until("it delivers", |status| {
+            let tables = status["tables"].as_array().expect("tables");
+            tables.iter().all(|table| table["pending"] == 0)
+                && tables.iter().any(|table| table["relayed"].as_i64() > Some(0))
+        })
+        .await;
+    let tested = second.done("/v1/test-operation", &json!({})).await;
+    assert_eq!(tested["state"], "succeeded", "{tested}");
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn dynamodb_gone_and_back_is_told_waited_for_and_costs_no_write() {
+    let world = World::behind_proxy().await;
+    moved(&world).await;
+    let served = Served::of(&world).await;
+    served.until("it leads", leads).await;
+    world.proxy().script(Rule::new(Fault::Unavailable).always());
+    world
+        .sql("UPDATE payments SET transaction_reference = 'while it is away' WHERE payment_id % 2 = 0")
+        .await;
+    served
+        .until("it is told", |status| {
+            status["daemon"]["stores"]["dynamodb"]["up"] == false
+                && status["daemon"]["health"]["state"] == "broken"
+                && status["tables"]
+                    .as_array()
+                    .expect("tables")
+                    .iter()
+                    .any(|table| table["pending"].as_i64() > Some(0))
+        })
+        .await;
+    let ready = served.open("/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE, "{}", ready.text);
+    assert_eq!(served.open("/healthz").await.status, StatusCode::OK, "it lives all the same");
+    assert!(served.open("/metrics").await.text.contains("lockstep_store_up{store=\"dynamodb\"} 0"));
+    world.proxy().clear();
+    let back = Instant::now();
+    served
+        .until("it goes on by itself", |status| {
+            status["daemon"]["health"]["state"] == "healthy"
+                && status["tables"].as_array().expect("tables").iter().all(|table| table["pending"] == 0)
+        })
+        .await;
+    assert!(back.elapsed() < Duration::from_secs(15), "{:?}", back.elapsed());
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn two_hundred_listeners_of_which_one_is_asleep_all_hear_of_a_change() {
+    let world = World::start().await;
+    moved(&world).await;
+    let served = Served::of(&world).await;
+    served.until("it leads", leads).await;
+    // It is never asked for more than its head.
+    let asleep = Events::of(&served).await;
+    let mut listeners = Vec::new();
+    for _ in 0..199 {
+        listeners.push(Events::of(&served).await);
+    }
+    let heard = listeners.iter_mut().map(async |events| {
+        while events.next().await["daemon"]["operations"][0]["kind"] != "test-operation" {}
+    });
+    let (ended, _) = futures::future::join(
+        served.done("/v1/test-operation", &json!({})),
+        futures::future::join_all(heard),
+    )
+    .await;
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    drop(asleep);
+    drop(listeners);
+    assert_eq!(served.end().await, Some(0), "listeners do not keep it from ending");
+}

@@ -1,0 +1,79 @@
+//! `ops/kubernetes` builds, and says the same as the container image and the daemon.
+
+use std::path::Path;
+use std::process::Command;
+
+use lockstep_tidy::files::root;
+
+/// What `kubectl kustomize` makes of a folder; nothing where kubectl is missing, and then it is said.
+fn built(folder: &str) -> Option<String> {
+    let path = root().join("ops/kubernetes").join(folder);
+    let output = match Command::new("kubectl").arg("kustomize").arg(&path).output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED: {} is not checked, as kubectl cannot be started: {error}", path.display());
+            return None;
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "kubectl kustomize {}: {said}", path.display());
+    Some(String::from_utf8(output.stdout).expect("YAML is text"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The documents of a kind.
+fn of_kind<'a>(built: &'a str, kind: &str) -> Vec<&'a str> {
+    let line = format!("kind: {kind}");
+    built.split("\n---\n").filter(|document| document.lines().any(|l| l == line)).collect()
+}
+
+#[test]
+fn every_kustomization_builds_and_its_pods_run_as_the_image_does() {
+    let image = read("ops/Dockerfile");
+    let user = image.lines().find_map(|line| line.strip_prefix("USER ")).expect("the image has a user");
+    let as_user = format!("runAsUser: {user}");
+    for (folder, kind) in [("base", "Deployment"), ("backfill", "Job")] {
+        let Some(built) = built(folder) else { return };
+        let pods = of_kind(&built, kind);
+        assert_eq!(pods.len(), 1, "{folder} has one {kind}");
+        for needed in [
+            as_user.as_str(),
+            "runAsNonRoot: true",
+            "readOnlyRootFilesystem: true",
+            "allowPrivilegeEscalation: false",
+            "automountServiceAccountToken: false",
+        ] {
+            assert!(pods[0].contains(needed), "{folder} lacks `{needed}`");
+        }
+        // The image's entry point is the program, so that `args` begin with a command of it.
+        assert!(image.contains(r#"ENTRYPOINT ["/usr/local/bin/lockstep"]"#) && !pods[0].contains("command:"));
+        assert!(
+            of_kind(&built, "Secret").is_empty(),
+            "{folder} has a secret in it, which belongs in no repository"
+        );
+    }
+}
+
+#[test]
+fn the_daemon_is_probed_spread_and_reached_at_one_port() {
+    let Some(built) = built("base") else { return };
+    let one = |kind| *of_kind(&built, kind).first().unwrap_or_else(|| panic!("the base has no {kind}"));
+    let serve = one("Deployment");
+    for needed in [
+        "replicas: 2",
+        "path: /healthz",
+        "path: /readyz",
+        "terminationGracePeriodSeconds: 45",
+        "containerPort: 7420",
+    ] {
+        assert!(serve.contains(needed), "the deployment lacks `{needed}`");
+    }
+    assert!(one("PodDisruptionBudget").contains("minAvailable: 1"));
+    assert!(one("Service").contains("port: 7420") && one("NetworkPolicy").contains("port: 7420"));
+    let accounts = of_kind(&built, "ServiceAccount");
+    assert!(accounts.iter().any(|account| account.contains("name: lockstep-serve")), "{accounts:?}");
+}
