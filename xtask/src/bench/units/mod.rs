@@ -2,7 +2,7 @@
 //! same table.
 //!
 //! Units are the price that users pay. The endpoint counts them, of every request of every part; see
-//! [`counting`].
+//! `counting`.
 
 mod counting;
 mod plain;
