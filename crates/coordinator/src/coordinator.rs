@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use lockstep_core::Phase;
 use lockstep_dynamo::{TableStanding, TargetTable};
 use lockstep_postgres::{CaptureState, CoordinatorLock, EntryKind, TableBinding};
@@ -15,12 +16,13 @@ use crate::error::{Error, Result};
 use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::history;
+use crate::journal::CHANGE_PHASE;
 use crate::options::Migration;
 use crate::progress::Progress;
 use crate::records;
 use crate::rehearsal::Rehearsal;
 use crate::relay::{RelaySummary, RelayUntil, relay};
-use crate::step::{self, StepOutcome};
+use crate::step::{self, Recovered, StepOutcome};
 
 /// How often the coordinator makes sure that it still has its lock.
 const LOCK_CHECK: Duration = Duration::from_secs(1);
@@ -33,7 +35,7 @@ pub struct Coordinator {
     lock_lost: CancellationToken,
     keeper: JoinHandle<()>,
     closing: DropGuard,
-    recovered: Vec<String>,
+    recovered: Recovered,
     rehearsal: Rehearsal,
 }
 
@@ -89,7 +91,30 @@ impl Coordinator {
 
     /// What was finished or undone at the start, one sentence each.
     pub fn recovered(&self) -> &[String] {
-        &self.recovered
+        &self.recovered.told
+    }
+
+    /// The steps among these that were finished, as from where to where: the phase has changed by them, and
+    /// who asks for the next phase has perhaps asked for this one.
+    pub fn finished(&self) -> &[(Phase, Phase)] {
+        &self.recovered.finished
+    }
+
+    /// Until when a request of DynamoOnly may still land, by the newest way back; `None` where none can any
+    /// more.
+    ///
+    /// # Errors
+    /// The source's.
+    pub async fn late_until(&self) -> Result<Option<DateTime<Utc>>> {
+        crate::status::late_writes_until(&self.migration.source).await
+    }
+
+    /// How many steps were done since entry `id` of the journal.
+    ///
+    /// # Errors
+    /// The source's.
+    pub async fn steps_since(&self, id: i64) -> Result<i64> {
+        Ok(self.migration.source.done_since(id, CHANGE_PHASE).await?)
     }
 
     /// Live counters.
@@ -280,7 +305,7 @@ impl Coordinator {
     /// # Errors
     /// The stores'; then the next [`Coordinator::open`] does it.
     pub async fn settle(&self) -> Result<Vec<String>> {
-        step::recover_all(&self.migration).await
+        Ok(step::recover_all(&self.migration).await?.told)
     }
 
     /// Gives the lock back.

@@ -131,7 +131,6 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         instances.retain(|row| there.iter().all(|other| other.id != row.id));
         instances.extend(there);
     }
-    let now = source.clock().await?;
     let lost = match target {
         Some(target) => {
             history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect()
@@ -145,7 +144,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         epoch: Some(target_record.map_or(control.epoch, |record| record.epoch.max(control.epoch))),
         since: Some(control.changed_at),
         target_record,
-        late_until: late_until(&source.journal(LOOKED_BACK).await?).filter(|until| *until > now),
+        late_until: late_writes_until(source).await?,
         tables: of_tables,
         instances,
         lost,
@@ -162,6 +161,12 @@ async fn record_of(target: Option<&Target>) -> Option<TargetRecord> {
 
 /// Entries of the journal in which the newest way back is looked for.
 const LOOKED_BACK: i64 = 200;
+
+/// Until when a request of DynamoOnly may still land; `None` where none can any more.
+pub(crate) async fn late_writes_until(source: &Source) -> Result<Option<DateTime<Utc>>> {
+    let now = source.clock().await?;
+    Ok(late_until(&source.journal(LOOKED_BACK).await?).filter(|until| *until > now))
+}
 
 /// Until when the newest way back said that a write could still land.
 fn late_until(journal: &[Entry]) -> Option<DateTime<Utc>> {

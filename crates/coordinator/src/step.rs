@@ -339,11 +339,20 @@ async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result
     }
 }
 
+/// What was left open, and is settled.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// One sentence each.
+    pub(crate) told: Vec<String>,
+    /// The steps that were finished, as from where to where: the phase has changed by them.
+    pub(crate) finished: Vec<(Phase, Phase)>,
+}
+
 /// Settles every step that a crash left open. The coordinator's lock is held, so no other process works on
 /// it.
-pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
+pub(crate) async fn recover_all(migration: &Migration) -> Result<Recovered> {
     let source: &Source = &migration.source;
-    let mut settled = Vec::new();
+    let mut settled = Recovered::default();
     for entry in source.open_intents().await? {
         let Entry { id, step, detail, .. } = entry;
         if [journal::REPAIR_KEYS, journal::REPAIR_STATE, journal::COMPLETE].contains(&step.as_str()) {
@@ -357,10 +366,13 @@ pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
                 // It is settled for all tables, and in their places.
                 source.contract().await?.require_all(&migration.tables)?;
                 let Settled { now, .. } = settle(migration, id, &intent, &Taken::default(), &()).await?;
-                settled.push(format!(
-                    "the step {} → {} was broken off; the phase is {}",
-                    intent.from, intent.to, now.phase
-                ));
+                if recover(&intent, &now) == Recovery::Finish {
+                    settled.finished.push((intent.from, intent.to));
+                }
+                let Intent { from, to, .. } = intent;
+                settled
+                    .told
+                    .push(format!("the step {from} → {to} was broken off; the phase is {}", now.phase));
             }
             // Every other step of ours is repeated as a whole when the command runs again, so there is
             // nothing to undo.
@@ -374,7 +386,7 @@ pub(crate) async fn recover_all(migration: &Migration) -> Result<Vec<String>> {
                         &json!({ "why": "broken off" }),
                     )
                     .await?;
-                settled.push(format!("`{step}` was broken off and will be repeated"));
+                settled.told.push(format!("`{step}` was broken off and will be repeated"));
             }
         }
     }

@@ -173,6 +173,35 @@ impl Source {
         .doing("reading the journal")
     }
 
+    /// The newest note of this kind; `None` where there is none.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn newest_note(&self, step: &str) -> Result<Option<Entry>> {
+        sqlx::query_as(
+            "SELECT * FROM lockstep.journal WHERE kind = 'note' AND step = $1 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(step)
+        .fetch_optional(self.pool())
+        .await
+        .doing("reading the journal")
+    }
+
+    /// How often `step` was done since entry `id`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn done_since(&self, id: i64, step: &str) -> Result<i64> {
+        sqlx::query_scalar(
+            "SELECT pg_catalog.count(*) FROM lockstep.journal WHERE id > $1 AND kind = 'done' AND step = $2",
+        )
+        .bind(id)
+        .bind(step)
+        .fetch_one(self.pool())
+        .await
+        .doing("reading the journal")
+    }
+
     /// Intents without an outcome, oldest first: what a crash left behind.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod backfill;
 mod batch;
 mod bench;
 mod both_hold;
+mod broken_off;
 mod capture;
 mod chaos;
 mod checks;

@@ -18,6 +18,8 @@ use crate::{Context, help};
 ///
 /// After the last step it compares every key that changed since the newest full validation, if that found
 /// nothing; the exit code is that of what it finds. The step stands either way.
+///
+/// Broken off and given again, it ends what it began, and takes no further step.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask advance                  one phase forward\n  \

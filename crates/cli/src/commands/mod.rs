@@ -8,6 +8,7 @@ mod confirm;
 pub mod dead_letters;
 pub mod doctor;
 pub mod dynamo_server;
+mod errand;
 pub mod init;
 mod journal_file;
 pub mod migrate;

@@ -16,6 +16,8 @@ use crate::{Context, help};
 /// through, stops writes for at most steps.pause_ms_max, sees the feed through once more, compares what
 /// changed, and moves the truth. If any of that is not as it must be, everything is as it was. Afterwards it
 /// goes on feeding for target.request_lifetime_s.
+///
+/// Broken off and given again, it ends what it began, and takes no further step.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask rollback                    one phase back\n  \

@@ -9,22 +9,25 @@ use lockstep_coordinator::{
 };
 use lockstep_core::{Epoch, Phase};
 use lockstep_validator::{Report, ValidateOptions};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::errand::Errand;
 use crate::Context;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, exit_of};
 use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
 
 /// Which way to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Direction {
     Forward,
     Back,
 }
 
 impl Direction {
-    fn next(self, from: Phase) -> Option<Phase> {
+    pub(super) fn next(self, from: Phase) -> Option<Phase> {
         match self {
             Self::Forward => from.next(),
             Self::Back => from.previous(),
@@ -67,16 +70,18 @@ pub(super) struct Asked {
 pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config, &context.ui).await?;
     let coordinator = context.stepping_coordinator(&stores).await?;
-    let result = walk(&context, &coordinator, way, asked.to, asked.force.as_deref(), &context.ui).await;
+    let walked = walk(&context, &coordinator, way, asked.to, asked.force.as_deref(), &context.ui).await;
     coordinator.close().await;
-    let (steps, phase, epoch) = result?;
-    let check = if asked.post_check && !steps.is_empty() {
-        post_check(&context, &stores, phase).await?
-    } else {
-        None
-    };
+    let Walked { steps, phase, epoch, errand, late_until } = walked?;
+    let moved = !steps.is_empty() || errand.goes_on();
+    if steps.is_empty() && errand.goes_on() {
+        context.ui.say(&format!("  {}", errand.is_done()));
+    }
+    let check = if asked.post_check && moved { post_check(&context, &stores, phase).await? } else { None };
     if context.json {
-        print_json(&json!({ "phase": phase, "epoch": epoch, "steps": steps, "post_check": check }));
+        print_json(&json!({
+            "phase": phase, "epoch": epoch, "steps": steps, "finishes_earlier_run": errand.goes_on(), "post_check": check
+        }));
     } else {
         for step in &steps {
             print(&describe(step));
@@ -84,8 +89,7 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
         print(&format!("Phase: {phase} (epoch {epoch})"));
         check.iter().for_each(|check| print(&validation(check)));
     }
-    let late_until = steps.iter().filter_map(|step| step.late_until).max();
-    if phase == Phase::DynamoOnly && !steps.is_empty() {
+    if phase == Phase::DynamoOnly && moved {
         context.ui.say(
             "PostgreSQL follows only while a reverse feed runs: keep `cargo xtask reverse-feed` running.",
         );
@@ -96,6 +100,8 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
             .ui
             .warn(&format!("Keep `cargo xtask reverse-feed` and `cargo xtask relay` running until {until}."));
     }
+    // Only now: broken off before this, the same command goes on here.
+    errand.end(&stores.source).await?;
     stores.close(false).await?;
     Ok(check.map_or(Exit::Consistent, |check| exit_of_verdict(&check.verdict)))
 }
@@ -143,6 +149,18 @@ pub(super) async fn post_check(
     context.validate(stores, &options, &context.cancel).await.map(Some)
 }
 
+/// What came of a walk.
+pub(super) struct Walked {
+    pub(super) steps: Vec<StepOutcome>,
+    pub(super) phase: Phase,
+    pub(super) epoch: Epoch,
+    /// What it went for; to be ended when the command is.
+    pub(super) errand: Errand,
+    /// Until when a request of DynamoOnly may still land, where this command has gone back from there, or
+    /// goes on with one that has.
+    late_until: Option<DateTime<Utc>>,
+}
+
 /// Takes one step after the other, and tells the observer.
 pub(super) async fn walk(
     context: &Context,
@@ -151,26 +169,37 @@ pub(super) async fn walk(
     to: Option<Phase>,
     force: Option<&str>,
     observer: &dyn Observer,
-) -> anyhow::Result<(Vec<StepOutcome>, Phase, Epoch)> {
-    let control = coordinator.migration().source.control().await?;
-    let from = control.phase;
-    let to = match to.or(way.next(from)) {
-        Some(to) => to,
-        None => {
-            return Err(Failure::usage(format!("the phase is {from}: there is no step further that way")));
-        }
-    };
+) -> anyhow::Result<Walked> {
+    let source = &coordinator.migration().source;
+    let from = source.control().await?.phase;
+    let errand = Errand::of(coordinator, way, to, from).await?;
+    let to = errand.to();
     let path = way.path(from, to).ok_or_else(|| {
         let other = if way == Direction::Forward { "rollback" } else { "advance" };
         Failure::usage(format!("the phase is {from}: to get to {to}, use `{other} --to {to}`"))
     })?;
+    let errand = errand.begun(coordinator).await?;
     let mut steps = Vec::new();
     for to in path {
         context.ui.say(&format!("Step to {to}:"));
-        steps.push(context.step(coordinator, to, force, observer, &context.cancel).await?);
+        match context.step(coordinator, to, force, observer, &context.cancel).await {
+            Ok(step) => steps.push(step),
+            Err(error) => {
+                // Nothing is under way any more, and a step that is asked for later is another one.
+                if matches!(exit_of(&error), Exit::Refused | Exit::Usage) {
+                    errand.end(source).await?;
+                }
+                return Err(error);
+            }
+        }
     }
-    let control = coordinator.migration().source.control().await?;
-    Ok((steps, control.phase, control.epoch))
+    let control = source.control().await?;
+    let mut late_until = steps.iter().filter_map(|step| step.late_until).max();
+    if way == Direction::Back && control.phase != Phase::DynamoOnly && (errand.goes_on() || steps.is_empty())
+    {
+        late_until = late_until.max(coordinator.late_until().await?);
+    }
+    Ok(Walked { steps, phase: control.phase, epoch: control.epoch, errand, late_until })
 }
 
 /// A step in one line.

@@ -29,7 +29,7 @@ pub(super) async fn apply(
 ) -> Result<()> {
     match remedy {
         Remedy::SettleSteps => {
-            step::recover_all(migration).await?.iter().for_each(|settled| observer.note(settled));
+            step::recover_all(migration).await?.told.iter().for_each(|settled| observer.note(settled));
             Ok(())
         }
         Remedy::Recapture { table } => recapture(migration, binding(migration, table)?).await,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Context;
 use crate::commands::shared::RESUME;
-use crate::commands::step::{self, Direction};
+use crate::commands::step::{self, Direction, Walked};
 use crate::exit::{Exit, Failure, exit_of};
 use crate::report::sentence;
 use crate::stores::Stores;
@@ -46,7 +46,12 @@ impl Commands {
         let walked =
             step::walk(&context, &coordinator, way, ask.to, ask.force.as_deref(), &*act.observer).await;
         coordinator.close().await;
-        let (steps, phase, epoch) = walked?;
+        let Walked { steps, phase, epoch, errand, .. } = walked?;
+        // Relay, reverse feed and comparison are the daemon's own: nothing is left of it.
+        errand.end(&self.stores.source).await?;
+        if steps.is_empty() && errand.goes_on() {
+            act.observer.note(&errand.is_done());
+        }
         for step in &steps {
             act.observer.note(&step::describe(step));
         }
