@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::{
     advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, init, migrate, orphans, plan,
     relay, repair, report, reverse_feed, rights, rollback, seed, serve, status, tables, test_operation, tune,
-    validate,
+    validate, worker,
 };
 use crate::config::Setting;
 use crate::help;
@@ -91,6 +91,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Backfill(backfill::Args),
     #[allow(missing_docs)]
+    Worker(worker::Args),
+    #[allow(missing_docs)]
     Relay(relay::Args),
     #[allow(missing_docs)]
     ReverseFeed(reverse_feed::Args),
@@ -137,6 +139,7 @@ impl Command {
         match self {
             Self::Migrate(args) => args.settings(),
             Self::Backfill(args) => args.settings(),
+            Self::Worker(args) => args.settings(),
             Self::Validate(args) => args.settings(),
             Self::Serve(args) => args.settings(),
             Self::Init(_)

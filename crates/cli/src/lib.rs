@@ -172,6 +172,7 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::Seed(args) => commands::seed::run(context, args).await,
         Command::Status(args) => commands::status::run(context, args).await,
         Command::Backfill(args) => commands::backfill::run(context, args).await,
+        Command::Worker(args) => commands::worker::run(context, args).await,
         Command::Relay(args) => commands::relay::run(context, args).await,
         Command::ReverseFeed(args) => commands::reverse_feed::run(context, args).await,
         Command::Validate(args) => commands::validate::run(context, args).await,

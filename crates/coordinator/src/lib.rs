@@ -10,8 +10,9 @@
 //! units and dollars beforehand); `records` and `history` (what both stores say); then what works:
 //! `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
 //! back); `test_operation`, `canary` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
-//! `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `mend` (what the doctor
-//! proposes), `status`. No module names one that comes after it and names it back: a test keeps that.
+//! `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `worker` (one of many that move
+//! history), `mend` (what the doctor proposes), `status`. No module names one that comes after it and names
+//! it back: a test keeps that.
 //!
 //! This crate names no concrete table.
 
@@ -51,6 +52,7 @@ mod step;
 mod test_operation;
 pub mod truth;
 mod watch;
+mod worker;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
@@ -94,6 +96,7 @@ pub use status::{Status, TableStatus, status, status_of_source};
 pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};
 pub use watch::Watch;
+pub use worker::{WorkOptions, WorkSummary, WorkedTable, work};
 
 #[cfg(test)]
 mod tests {
@@ -116,5 +119,7 @@ mod tests {
         assert_send(&coordinator.prepare(&()));
         assert_send(&relay(migration, RelayUntil::Empty, &coordinator.progress(), cancel));
         assert_send(&Coordinator::open(migration.clone()));
+        let options = WorkOptions { name: String::new(), stay: false };
+        assert_send(&work(migration.clone(), &options, &coordinator.progress(), &(), cancel));
     }
 }

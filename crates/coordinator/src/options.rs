@@ -75,6 +75,8 @@ pub struct BackfillOptions {
     pub errors_max: u64,
     /// Only rows of these days.
     pub window: Window,
+    /// How long a worker is believed without a word; then its ranges are free for others.
+    pub lease: Duration,
 }
 
 impl Default for BackfillOptions {
@@ -93,6 +95,7 @@ impl Default for BackfillOptions {
             write_units_per_s_max: None,
             errors_max: 1_000,
             window: Window::default(),
+            lease: Duration::from_secs(15),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use lockstep_dynamo::LoadPath;
 use lockstep_postgres::TableBinding;
@@ -32,6 +33,9 @@ pub struct TableProgress {
     pub(crate) throttles: AtomicU64,
     pub(crate) lost_replies: AtomicU64,
     pub(crate) ceiling: AtomicU64,
+    pub(crate) ranges_moved: AtomicU64,
+    /// When the last of them ended.
+    pub(crate) last_range: Mutex<Option<Instant>>,
     pub(crate) load_path: Mutex<Option<LoadPath>>,
     pub(crate) pause_reason: Mutex<Option<String>>,
 }
@@ -45,6 +49,11 @@ impl Progress {
                 .map(|t| TableProgress { name: t.name(), ..TableProgress::default() })
                 .collect(),
         }
+    }
+
+    /// Rows that this run has settled, over all tables.
+    pub(crate) fn rows_settled(&self) -> u64 {
+        self.tables.iter().map(|t| t.rows_written() + t.rows_present() + t.dead_letters()).sum()
     }
 
     pub(crate) fn of(&self, name: &str) -> &TableProgress {
@@ -77,6 +86,8 @@ impl TableProgress {
         bytes_read,
         /// Rows set aside by this run.
         dead_letters,
+        /// Ranges that this run has brought to their end.
+        ranges_moved,
         /// Changes delivered by this run.
         relayed,
         /// Pending keys, when last looked.
@@ -111,11 +122,27 @@ impl TableProgress {
 
     /// Sets back what counts one run of the backfill.
     pub(crate) fn begin_run(&self) {
-        for counter in
-            [&self.rows_read, &self.rows_written, &self.rows_present, &self.bytes_read, &self.dead_letters]
-        {
+        for counter in [
+            &self.rows_read,
+            &self.rows_written,
+            &self.rows_present,
+            &self.bytes_read,
+            &self.dead_letters,
+            &self.ranges_moved,
+        ] {
             counter.store(0, Relaxed);
         }
+    }
+
+    /// When the last range of this run came to its end.
+    pub fn last_range_at(&self) -> Option<Instant> {
+        *self.last_range.lock().expect("no panic while holding it")
+    }
+
+    /// Notes that a range has come to its end.
+    pub(crate) fn range_ended(&self) {
+        self.ranges_moved.fetch_add(1, Relaxed);
+        *self.last_range.lock().expect("no panic while holding it") = Some(Instant::now());
     }
 
     pub(crate) fn pause(&self, reason: Option<String>) {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::reverse::FeedStanding;
-use lockstep_postgres::{CaptureState, Entry, Source, TableBinding};
+use lockstep_postgres::{CaptureState, Entry, Source, TableBinding, WorkerRow};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -33,6 +33,10 @@ pub struct Status {
     /// Registered instances of applications, with the epoch each has acknowledged and what is left of its
     /// lease.
     pub instances: Vec<InstanceRow>,
+    /// Processes that move history, live ones first, with the ranges that each one holds.
+    pub workers: Vec<WorkerRow>,
+    /// The live worker that moves the fewest rows a second, where there are at least two at work.
+    pub slowest_worker: Option<String>,
     /// Signs that a store has lost history; then nothing is moved, and `doctor` says what to do.
     pub lost: Vec<String>,
     /// Steps that a crash left open; the next coordinator settles them.
@@ -106,6 +110,8 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
             late_until: None,
             tables: Vec::new(),
             instances: Vec::new(),
+            workers: Vec::new(),
+            slowest_worker: None,
             lost: Vec::new(),
             open_intents: Vec::new(),
             verdict_consistent: None,
@@ -131,6 +137,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         instances.retain(|row| there.iter().all(|other| other.id != row.id));
         instances.extend(there);
     }
+    let workers = source.workers().await?;
     let lost = match target {
         Some(target) => {
             history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect()
@@ -147,12 +154,21 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         late_until: late_writes_until(source).await?,
         tables: of_tables,
         instances,
+        slowest_worker: slowest(&workers),
+        workers,
         lost,
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
         verdict_age_s: verdict.as_ref().map(|v| v.age_s),
         journal: source.journal(10).await?,
     })
+}
+
+/// Of those that hold something: one that waits is slow by no fault of its own.
+fn slowest(workers: &[WorkerRow]) -> Option<String> {
+    let at_work: Vec<_> = workers.iter().filter(|w| w.is_live() && !w.ranges.is_empty()).collect();
+    let slowest = at_work.iter().min_by(|a, b| a.rows_per_s.total_cmp(&b.rows_per_s));
+    slowest.filter(|_| at_work.len() > 1).map(|worker| worker.name.clone())
 }
 
 async fn record_of(target: Option<&Target>) -> Option<TargetRecord> {

@@ -110,6 +110,8 @@ fn of_migration(snapshot: &Snapshot) {
         let count = status.instances.iter().filter(|instance| instance.state == state).count();
         gauge!("lockstep_instances", "state" => name).set(count as f64);
     }
+    let live = status.workers.iter().filter(|worker| worker.is_live());
+    gauge!("lockstep_workers").set(live.count() as f64);
     for table in &status.tables {
         let name = || table.name.clone();
         gauge!("lockstep_pending_keys", "table" => name()).set(table.pending as f64);
@@ -119,6 +121,8 @@ fn of_migration(snapshot: &Snapshot) {
             .set(table.dead_letters_unacknowledged as f64);
         gauge!("lockstep_backfill_ranges", "table" => name()).set(table.ranges as f64);
         gauge!("lockstep_backfill_ranges_done", "table" => name()).set(table.ranges_done as f64);
+        gauge!("lockstep_ranges_open", "table" => name())
+            .set(table.ranges.saturating_sub(table.ranges_done) as f64);
         counter!("lockstep_relay_delivered_total", "table" => name()).absolute(table.relayed.unsigned_abs());
         counter!("lockstep_backfill_rows_total", "table" => name()).absolute(table.rows_backfilled);
         if let Some(feed) = &table.reverse_feed {

@@ -6,16 +6,19 @@
 //! `barrier`, `control` and `settings` (phase and epoch, and what is turned while everything runs), `lead`
 //! (which daemon leads), `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep`
 //! (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading
-//! rows), `progress` (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair`
+//! rows), `progress` (ranges), `workers`, `acknowledge` and `budget` (who holds which range, how far it is,
+//! and what all may spend), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair`
 //! (marks from outside), [`reverse`] (rows that come back from the target), `unreadable` (marks that are no
 //! keys), `strangers` (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was
 //! delivered since a pass, and since a moment), `history` (a step back is noticed), `archive` (the end).
 
+mod acknowledge;
 mod activity;
 mod archive;
 mod barrier;
 mod begin;
 mod binding;
+mod budget;
 mod calls;
 mod capture;
 mod catalog;
@@ -57,7 +60,9 @@ mod unreadable;
 mod unverified;
 mod url;
 mod verdicts;
+mod workers;
 
+pub use acknowledge::Acknowledged;
 pub use activity::Activity;
 pub use archive::Completed;
 pub use barrier::{BARRIER, CoordinatorLock, FeedLock, take_exclusive, take_shared};
@@ -98,6 +103,7 @@ pub use tuning::Tuning;
 pub use unverified::{ChangedKey, FullPass};
 pub use url::{Transport, transport};
 pub use verdicts::VerdictRow;
+pub use workers::{HeldRange, Pulse, Registering, WorkerRow};
 
 use std::str::FromStr;
 use std::sync::Arc;

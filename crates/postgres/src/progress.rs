@@ -143,41 +143,4 @@ impl Source {
             .await
             .doing("reading the progress of a backfill")
     }
-
-    /// Moves the watermark of a range. Only forward: the engine calls it once everything up to `watermark` is
-    /// settled.
-    ///
-    /// # Errors
-    /// The driver's.
-    ///
-    /// # Cancel safety
-    /// One statement: it happened or it did not, and not having happened only means that rows are read again.
-    pub async fn move_watermark(
-        &self,
-        table: &str,
-        number: i32,
-        watermark: Option<&KeyBound>,
-        done: bool,
-        add: RangeProgress,
-    ) -> Result<()> {
-        sqlx::query(
-            "UPDATE lockstep.ranges SET watermark = coalesce($3, watermark), done = done OR $4, rows_read = rows_read + $5,
-                 rows_written = rows_written + $6, rows_present = rows_present + $7, dead_letters = dead_letters + $8,
-                 bytes_read = bytes_read + $9
-             WHERE table_name = $1 AND number = $2",
-        )
-        .bind(table)
-        .bind(number)
-        .bind(watermark)
-        .bind(done)
-        .bind(add.rows_read)
-        .bind(add.rows_written)
-        .bind(add.rows_present)
-        .bind(add.dead_letters)
-        .bind(add.bytes_read)
-        .execute(self.pool())
-        .await
-        .doing("moving a watermark")?;
-        Ok(())
-    }
 }

@@ -63,4 +63,5 @@ mod store;
 mod strict;
 mod test_operation;
 mod truth;
+mod workers;
 mod writers;

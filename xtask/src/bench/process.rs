@@ -9,21 +9,28 @@ use serde::de::DeserializeOwned;
 /// Carries the source's URL, which has a password and so must not be an argument.
 const SOURCE_URL: &str = "LOCKSTEP_BENCH_SOURCE_URL";
 
+/// This program once more, to be started.
+///
+/// # Errors
+/// When it cannot be found.
+pub fn again(arguments: &[&str], source_url: &str) -> anyhow::Result<tokio::process::Command> {
+    let exe = std::env::current_exe().context("finding this program")?;
+    let mut command = tokio::process::Command::new(exe);
+    command
+        .args(arguments)
+        .env(SOURCE_URL, source_url)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
 /// Runs this program with `arguments` and reads the JSON that it prints.
 ///
 /// # Errors
 /// When it cannot be started, or fails.
 pub async fn measured<T: DeserializeOwned>(arguments: &[&str], source_url: &str) -> anyhow::Result<T> {
-    let exe = std::env::current_exe().context("finding this program")?;
-    let output = tokio::process::Command::new(exe)
-        .args(arguments)
-        .env(SOURCE_URL, source_url)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("starting the measured process")?;
+    let output = again(arguments, source_url)?.output().await.context("starting the measured process")?;
     if !output.status.success() {
         bail!("the measured process failed: {}", output.status);
     }

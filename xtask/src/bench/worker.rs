@@ -10,7 +10,7 @@ use lockstep_postgres::{Source, SourceOptions, TableBinding};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{process, scale};
+use super::process;
 
 /// What a worker measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -47,27 +47,14 @@ pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Measu
     process::measured(&["bench", "worker", endpoint_url, "guarded"], source_url).await
 }
 
-/// The same, with that number of workers.
-///
-/// # Errors
-/// When it cannot be started, or fails.
-pub async fn spawn_lanes(source_url: &str, endpoint_url: &str, workers: usize) -> anyhow::Result<Measured> {
-    process::measured(
-        &["bench", "worker", endpoint_url, "guarded", "--lanes", &workers.to_string()],
-        source_url,
-    )
-    .await
-}
-
 /// The measured process itself: backfills `integration_logs` and prints [`Measured`] as JSON.
 ///
 /// # Errors
 /// The stores'.
-pub async fn run(endpoint_url: &str, path: &str, lanes: Option<usize>) -> anyhow::Result<()> {
+pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
     let source = connect(&process::source_url()?).await?;
     anyhow::ensure!(path == "guarded", "no load path is called `{path}`");
-    let bounds = lanes.map_or_else(BackfillOptions::default, scale::options);
-    let backfill = BackfillOptions { load_path: LoadPathChoice::Guarded, ..bounds };
+    let backfill = BackfillOptions { load_path: LoadPathChoice::Guarded, ..BackfillOptions::default() };
     let coordinator = coordinator(source, endpoint_url, binding(), backfill).await?;
     coordinator.restart_backfill().await?;
     let started = Instant::now();
@@ -90,23 +77,39 @@ pub async fn coordinator(
     binding: TableBinding,
     backfill: BackfillOptions,
 ) -> anyhow::Result<Coordinator> {
-    let target = target(endpoint_url).await;
+    adopt(&source, &binding).await?;
+    Ok(Coordinator::open(migration(source, endpoint_url, binding, backfill).await).await?)
+}
+
+/// Makes the table known as one that is captured, and whose target is there: the null target describes no
+/// tables, so they are adopted without a look.
+///
+/// # Errors
+/// The source's.
+pub async fn adopt(source: &Source, binding: &TableBinding) -> anyhow::Result<()> {
     source.migrate_schema().await?;
-    // The null target describes no tables, so they are adopted without a look.
     if source.table_state(binding.name()).await?.is_none() {
-        source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;
+        source.install_capture(binding, &source.fingerprint(binding).await?).await?;
         source.adopt_target(binding.name(), &binding.target_name, None).await?;
     }
-    let options = Options { backfill, ..Options::default() };
-    let migration = Migration {
+    Ok(())
+}
+
+/// A migration of that table into the null target.
+pub async fn migration(
+    source: Source,
+    endpoint_url: &str,
+    binding: TableBinding,
+    backfill: BackfillOptions,
+) -> Migration {
+    Migration {
         source,
-        target,
+        target: target(endpoint_url).await,
         tables: vec![binding],
         actor: "bench".to_owned(),
-        options,
+        options: Options { backfill, ..Options::default() },
         watch: Watch::default(),
-    };
-    Ok(Coordinator::open(migration).await?)
+    }
 }
 
 /// The table of the benchmark.

@@ -99,11 +99,13 @@ pub enum What {
         #[arg(long, value_name = "N", default_value_t = 50)]
         calls: usize,
     },
-    /// Measures what more workers bring where the target's latency is the limit
+    /// Measures what more worker processes bring where the target's latency is the limit
+    ///
+    /// A ratio of waiting, so that a build that is not optimised measures it as well.
     #[command(after_help = help!("  cargo xtask bench scale\n  cargo xtask bench scale --rows 50000 --json"))]
     Scale {
         /// Rows of the table
-        #[arg(long, value_name = "N", default_value_t = 200_000)]
+        #[arg(long, value_name = "N", default_value_t = 80_000)]
         rows: u64,
         /// Milliseconds that the target thinks before each answer
         #[arg(long, value_name = "N", default_value_t = 5)]
@@ -137,9 +139,12 @@ pub enum What {
         endpoint_url: String,
         /// `guarded`.
         path: String,
-        /// How many workers, as `scale` counts them; the defaults of a backfill without.
-        #[arg(long)]
-        lanes: Option<usize>,
+    },
+    /// A worker's process of `scale`.
+    #[command(hide = true)]
+    Shift {
+        /// The null target.
+        endpoint_url: String,
     },
 }
 
@@ -148,11 +153,7 @@ impl What {
     pub fn needs_release(&self) -> bool {
         matches!(
             self,
-            Self::Backfill { .. }
-                | Self::Validate { .. }
-                | Self::Relay { .. }
-                | Self::Reverse { .. }
-                | Self::Scale { .. }
+            Self::Backfill { .. } | Self::Validate { .. } | Self::Relay { .. } | Self::Reverse { .. }
         )
     }
 }
@@ -171,7 +172,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             context.unless_cancelled(bench::validate::run(&rows, rounds, context.json)).await??
         }
         What::Compare { endpoint_url } => bench::validate::measured::run(&endpoint_url).await?,
-        What::Worker { endpoint_url, path, lanes } => bench::worker::run(&endpoint_url, &path, lanes).await?,
+        What::Worker { endpoint_url, path } => bench::worker::run(&endpoint_url, &path).await?,
+        What::Shift { endpoint_url } => bench::scale::run_worker(&endpoint_url).await?,
         What::Relay { rows, writes_per_s, lag_seconds, rounds } => {
             let asked = bench::relay::Asked { rows, writes_per_s, lag_seconds, rounds };
             context.unless_cancelled(bench::relay::run(asked, context.json)).await??;

@@ -30,3 +30,4 @@ pub mod tables;
 pub mod test_operation;
 pub mod tune;
 pub mod validate;
+pub mod worker;

@@ -15,7 +15,8 @@ use crate::{Context, help};
 ///
 /// Phase and epoch, and for each table: whether its changes are captured, how far its history has come, how
 /// many changes wait for delivery and for how long, its dead letters, and how far behind its reverse feed is;
-/// the instances of applications, each with the epoch it has acknowledged and what is left of its lease. Also
+/// the instances of applications, each with the epoch it has acknowledged and what is left of its lease;
+/// the workers, each with the ranges that it holds, and the slowest. Also
 /// what a crash left open, the newest verdict, and the last entries of the journal. It only reads, and may
 /// run beside anything.
 #[derive(Clone, Debug, clap::Args)]
@@ -98,6 +99,7 @@ fn text(status: &Status) -> String {
     text += &table(&headers, rows);
     text += &reverse_feed(status);
     text += &instances(status, epoch);
+    text += &workers(status);
     for lost in &status.lost {
         text += &format!("\nHISTORY LOST: {lost}; nothing is moved: run `doctor`");
     }
@@ -165,4 +167,43 @@ fn instances(status: &Status, epoch: Epoch) -> String {
         vec![i.name.clone(), i.host.clone(), i.pid.to_string(), acknowledged, lease_left, state.to_owned()]
     });
     format!("\n{}", table(&headers, rows))
+}
+
+/// Workers, one a line.
+fn workers(status: &Status) -> String {
+    if status.workers.is_empty() {
+        return String::new();
+    }
+    let headers = ["worker", "host", "pid", "lease left", "rows", "rows/s", "holds", "longest", "state"];
+    let rows = status.workers.iter().map(|w| {
+        let left = Duration::from_millis(w.lease_left_ms.unsigned_abs()).as_secs_f64();
+        let lease_left = if w.is_live() { seconds(left) } else { format!("over for {}", seconds(left)) };
+        let state = match w {
+            w if !w.is_live() => "gone, or cut off; others take its ranges",
+            w if status.slowest_worker.as_ref() == Some(&w.name) => "the slowest",
+            w if w.idle => "waits for a range",
+            _ => "at work",
+        };
+        vec![
+            w.name.clone(),
+            w.host.clone(),
+            w.pid.to_string(),
+            lease_left,
+            count(w.rows.unsigned_abs()),
+            count(w.rows_per_s.max(0.0) as u64),
+            held(&w.ranges),
+            w.longest_s.map(seconds).unwrap_or_default(),
+            state.to_owned(),
+        ]
+    });
+    format!("\n{}", table(&headers, rows))
+}
+
+/// The first ranges by name, and how many more there are; JSON has all of them.
+fn held(ranges: &[String]) -> String {
+    const SHOWN: usize = 4;
+    match ranges.len().checked_sub(SHOWN) {
+        None | Some(0) => ranges.join(", "),
+        Some(more) => format!("{} and {more} more", ranges[..SHOWN].join(", ")),
+    }
 }

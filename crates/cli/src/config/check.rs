@@ -89,6 +89,13 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "backfill.queue_bytes_max",
         &format!("must not be below backfill.chunk_bytes ({})", backfill.chunk_bytes),
     );
+    // Four renewals fit into it, over a network that is far and a server that is busy.
+    const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=600_000;
+    require(
+        LEASE_MS.contains(&backfill.lease_ms),
+        "backfill.lease_ms",
+        &format!("must be from {} to {}", LEASE_MS.start(), LEASE_MS.end()),
+    );
     if let (Some(start), Some(end)) = (backfill.window_start, backfill.window_end) {
         require(
             start < end,

@@ -85,6 +85,8 @@ pub struct BackfillSection {
     pub write_units_per_s_max: u64,
     /// Dead letters of one run after which it stops.
     pub errors_max: u64,
+    /// How long a worker is believed without a word; then its ranges are free for others.
+    pub lease_ms: u64,
     /// Only rows from this moment on.
     pub window_start: Option<Moment>,
     /// Only rows before this moment.
@@ -260,6 +262,7 @@ impl Default for BackfillSection {
             queue_bytes_max: options.queue_bytes_max,
             write_units_per_s_max: options.write_units_per_s_max.unwrap_or(0),
             errors_max: options.errors_max,
+            lease_ms: ms(options.lease),
             window_start: None,
             window_end: None,
         }

@@ -82,6 +82,7 @@ impl Config {
                 write_units_per_s_max: Some(backfill.write_units_per_s_max).filter(|units| *units > 0),
                 errors_max: backfill.errors_max,
                 window: self.window(),
+                lease: Duration::from_millis(backfill.lease_ms),
             },
             relay: RelayOptions {
                 batch_keys: relay.batch_keys,

@@ -8,8 +8,8 @@ use lockstep_dynamo::{Backoff, LoadPath};
 use lockstep_postgres::RangeProgress;
 use tokio::time::Instant;
 
-use super::TableRun;
 use super::encode::Batch;
+use super::table::TableRun;
 use crate::error::{Error, Result};
 
 impl TableRun {
@@ -26,7 +26,9 @@ impl TableRun {
         let mut throttled = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), u32::MAX);
         loop {
             self.shared.rate.acquire(batch.units).await;
+            self.shared.budget.acquire(batch.units).await?;
             let permit = self.shared.requests.acquire().await.map_err(|_| Error::Interrupted)?;
+            self.lease.require()?;
             let sent_at = Instant::now();
             let answer =
                 self.migration.target.insert_history(self.path_now(), &self.binding.target_name, items).await;
@@ -113,6 +115,7 @@ impl TableRun {
             let mut backoff = Backoff::patient();
             let mut next = Some(item);
             while let Some(item) = next.take() {
+                self.lease.require()?;
                 let answer = self
                     .migration
                     .target

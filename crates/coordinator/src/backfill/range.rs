@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::Error as StoreError;
-use lockstep_postgres::{CopyChunk, KeyBound, RangeProgress, RangeRead, RangeRow};
+use lockstep_postgres::{CopyChunk, HeldRange, RangeProgress, RangeRead};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::TableRun;
 use super::encode::encode;
+use super::lease::WorkerLease;
+use super::table::TableRun;
 use super::watermark::Watermark;
 use crate::error::{Error, Result, require_shape};
 
@@ -19,6 +20,23 @@ const ROWS_FIRST: usize = 500;
 /// Bounds of the adapted number of rows: one request at least, and no statement that runs for long.
 const ROWS_MIN: usize = 25;
 const ROWS_MAX: usize = 20_000;
+
+/// Chunks of a range that are moved before it is split, and that what is left must have.
+const SPLIT_CHUNKS: usize = 4;
+
+/// How a range ended for this worker.
+#[derive(Debug)]
+pub(super) enum RangeEnd {
+    /// It is done.
+    Done,
+    /// It is no longer this worker's; nothing was acknowledged under a lease that was over.
+    Lost {
+        /// Its table.
+        table: String,
+        /// Its number.
+        number: i32,
+    },
+}
 
 /// A chunk, and the room in the queue that it takes until it is settled.
 type ReadChunk = (CopyChunk, OwnedSemaphorePermit);
@@ -30,30 +48,38 @@ struct Settled {
 }
 
 impl TableRun {
-    /// Moves one range from its watermark to its end.
-    pub(super) async fn range(self: Arc<Self>, range: RangeRow) -> Result<()> {
+    /// Moves one range from its watermark to its end, or for as long as it is this worker's.
+    pub(super) async fn range(self: Arc<Self>, mut held: HeldRange) -> Result<RangeEnd> {
         let mut watermark = Watermark::default();
         let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();
         let mut read = RangeRead {
-            after: range.watermark.clone().or_else(|| range.lower.clone()),
-            until: range.upper.clone(),
+            after: held.range.watermark.clone().or_else(|| held.range.lower.clone()),
+            until: held.range.upper.clone(),
             rows_max: ROWS_FIRST,
             window: self.window.clone(),
             bytes_expected: 0,
         };
-        let mut at_end = false;
+        let (mut at_end, mut others_idle, mut chunks) = (false, false, 0);
         // Kept across turns: a read that was dropped because a delivery ended first would be made again.
         let mut reading: Option<BoxFuture<'_, Result<ReadChunk>>> = None;
         while !at_end || !delivering.is_empty() {
             if !at_end && reading.is_none() {
+                if others_idle && chunks >= SPLIT_CHUNKS {
+                    // Only here: nothing after `read.after` is being read.
+                    self.split(&mut held, &mut read).await?;
+                    (others_idle, chunks) = (false, 0);
+                }
                 reading = Some(Box::pin(self.next_chunk(read.clone())));
             }
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(Error::Interrupted),
+                () = self.lease.over() => return Err(WorkerLease::ended()),
                 Some(settled) = delivering.next(), if !delivering.is_empty() => {
-                    let settled = settled?;
-                    self.settle(&range, &mut watermark, &settled).await?;
+                    match self.settle(&held, &mut watermark, &settled?).await? {
+                        Some(idle) => others_idle |= idle,
+                        None => return Ok(RangeEnd::of(held)),
+                    }
                 }
                 Some(next) = OptionFuture::from(reading.as_mut()) => {
                     reading = None;
@@ -62,7 +88,7 @@ impl TableRun {
                     let encoded = encode(&self.binding, chunk).await.map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
                     self.progress().rows_read.fetch_add(encoded.rows as u64, Relaxed);
                     self.progress().bytes_read.fetch_add(bytes as u64, Relaxed);
-                    at_end = encoded.rows < read.rows_max;
+                    (at_end, chunks) = (encoded.rows < read.rows_max, chunks + 1);
                     read.rows_max = rows_for(self.migration.options.backfill.chunk_bytes, bytes, encoded.rows);
                     read.expect_like(bytes, encoded.rows);
                     read.after = encoded.last_key.clone().or(read.after);
@@ -77,11 +103,29 @@ impl TableRun {
             }
         }
         debug_assert!(watermark.is_settled(), "I4: the range ended with a chunk under way");
-        self.migration
-            .source
-            .move_watermark(self.binding.name(), range.number, None, true, RangeProgress::default())
-            .await
-            .map_err(Into::into)
+        let done = self.migration.source.move_watermark(&held, None, true, RangeProgress::default()).await?;
+        if done.is_none() {
+            return Ok(RangeEnd::of(held));
+        }
+        self.progress().range_ended();
+        Ok(RangeEnd::Done)
+    }
+
+    /// Gives the second half of what is not read yet to workers that have none, if it is worth it.
+    async fn split(&self, held: &mut HeldRange, read: &mut RangeRead) -> Result<()> {
+        let (Some(percent), Some(until)) = (self.sample_percent, read.until.as_ref()) else { return Ok(()) };
+        let source = &self.migration.source;
+        let middle = source.middle_key(&self.binding, (read.after.as_ref(), until), percent).await?;
+        let Some((middle, sampled)) = middle else { return Ok(()) };
+        let rows_left = sampled as f64 * 100.0 / percent;
+        if rows_left < (SPLIT_CHUNKS * read.rows_max) as f64 {
+            return Ok(());
+        }
+        if source.split_range(held, &middle).await? {
+            read.until = Some(middle.clone());
+            held.range.upper = Some(middle);
+        }
+        Ok(())
     }
 
     /// Reads a chunk once there is room for it.
@@ -91,6 +135,7 @@ impl TableRun {
         let closed = |_| Error::Interrupted;
         let room = Arc::clone(&self.shared.queue_kib).acquire_many_owned(kib as u32).await.map_err(closed)?;
         let _reader = self.shared.readers.acquire().await.map_err(closed)?;
+        self.lease.require()?;
         let chunk = self.migration.source.read_chunk(&self.binding, &read).await?;
         let now = self.migration.source.fingerprint(&self.binding).await?;
         require_shape(&self.binding, &self.fingerprint, &now)?;
@@ -117,17 +162,27 @@ impl TableRun {
         Ok(sum)
     }
 
-    async fn settle(&self, range: &RangeRow, watermark: &mut Watermark, settled: &Settled) -> Result<()> {
+    /// Acknowledges what is settled; says whether other workers wait for a range, or that this one is theirs.
+    async fn settle(
+        &self,
+        held: &HeldRange,
+        watermark: &mut Watermark,
+        settled: &Settled,
+    ) -> Result<Option<bool>> {
         self.progress().rows_written.fetch_add(settled.progress.rows_written as u64, Relaxed);
         self.progress().rows_present.fetch_add(settled.progress.rows_present as u64, Relaxed);
-        if let Some(advance) = watermark.settle(settled.number, settled.progress) {
-            let key: Option<&KeyBound> = advance.key.as_ref();
-            self.migration
-                .source
-                .move_watermark(self.binding.name(), range.number, key, false, advance.progress)
-                .await?;
-        }
-        Ok(())
+        let Some(advance) = watermark.settle(settled.number, settled.progress) else {
+            return Ok(Some(false));
+        };
+        let key = advance.key.as_ref();
+        let moved = self.migration.source.move_watermark(held, key, false, advance.progress).await?;
+        Ok(moved.map(|moved| moved.idle_workers > 0))
+    }
+}
+
+impl RangeEnd {
+    fn of(lost: HeldRange) -> Self {
+        Self::Lost { table: lost.table_name, number: lost.range.number }
     }
 }
 

@@ -36,7 +36,7 @@ fn every_kustomization_builds_and_its_pods_run_as_the_image_does() {
     let image = read("ops/Dockerfile");
     let user = image.lines().find_map(|line| line.strip_prefix("USER ")).expect("the image has a user");
     let as_user = format!("runAsUser: {user}");
-    for (folder, kind) in [("base", "Deployment"), ("backfill", "Job")] {
+    for (folder, kind) in [("base", "Deployment"), ("backfill", "Job"), ("workers", "Deployment")] {
         let Some(built) = built(folder) else { return };
         let pods = of_kind(&built, kind);
         assert_eq!(pods.len(), 1, "{folder} has one {kind}");
@@ -76,4 +76,24 @@ fn the_daemon_is_probed_spread_and_reached_at_one_port() {
     assert!(one("Service").contains("port: 7420") && one("NetworkPolicy").contains("port: 7420"));
     let accounts = of_kind(&built, "ServiceAccount");
     assert!(accounts.iter().any(|account| account.contains("name: lockstep-serve")), "{accounts:?}");
+}
+
+#[test]
+fn workers_are_an_indexed_job_or_a_deployment_that_scales_on_what_the_daemon_serves() {
+    let (Some(job), Some(workers)) = (built("backfill"), built("workers")) else { return };
+    let one = |built, kind| *of_kind(built, kind).first().unwrap_or_else(|| panic!("there is no {kind}"));
+    let job = one(&job, "Job");
+    for needed in ["completionMode: Indexed", "- worker", "fieldPath: metadata.name", "restartPolicy: Never"]
+    {
+        assert!(job.contains(needed), "the job lacks `{needed}`");
+    }
+    // As many as are to end are there at once: one that waits for its turn finds nothing left.
+    let number = |key: &str| job.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::to_owned);
+    assert!(number("parallelism: ").is_some() && number("parallelism: ") == number("completions: "));
+    let (deployment, scales) = (one(&workers, "Deployment"), one(&workers, "HorizontalPodAutoscaler"));
+    assert!(deployment.contains("- worker\n") && deployment.contains("- --stay"));
+    assert!(!deployment.contains("replicas:"), "the autoscaler says how many there are");
+    let metric = "lockstep_ranges_open";
+    assert!(scales.contains(metric) && scales.contains("name: lockstep-workers"));
+    assert!(read("crates/daemon/src/gauges.rs").contains(metric), "the daemon serves no {metric}");
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use anyhow::Context;
 use aws_sdk_dynamodb::Client;
-use lockstep_core::{Attributes, is_bookkeeping};
+use lockstep_core::{AttributeValue, Attributes, is_bookkeeping};
 
 use super::counting::{Counted, Proxy};
 use crate::bench::worker;
@@ -38,9 +38,31 @@ impl Plain {
 
     /// Write units of putting an item where there is none, on average; the items stay.
     pub(super) async fn inserts(&self, table: &str, places: &[Attributes]) -> anyhow::Result<f64> {
-        let items = self.items(table, places).await?;
-        for place in places {
-            self.aside.delete_item().table_name(table).set_key(Some(place.clone())).send().await?;
+        self.again(table, self.items(table, places).await?).await
+    }
+
+    /// Write units of putting each item of this correlation where there is none, all of them together; the
+    /// items stay.
+    pub(super) async fn inserts_of(&self, table: &str, correlation_id: &str) -> anyhow::Result<f64> {
+        let scan = self
+            .aside
+            .scan()
+            .table_name(table)
+            .consistent_read(true)
+            .filter_expression("correlation_id = :c");
+        let scan = scan.expression_attribute_values(":c", AttributeValue::S(correlation_id.to_owned()));
+        let items = scan.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await?;
+        anyhow::ensure!(!items.is_empty(), "no item of {table} has the correlation id of the calls");
+        let puts = items.len() as f64;
+        Ok(self.again(table, items).await? * puts)
+    }
+
+    /// Takes items away, uncounted, and puts them again, counted.
+    async fn again(&self, table: &str, items: Vec<Attributes>) -> anyhow::Result<f64> {
+        for item in &items {
+            let place = item.iter().filter(|(name, _)| ["PK", "SK"].contains(&name.as_str()));
+            let place = place.map(|(name, value)| (name.clone(), value.clone())).collect();
+            self.aside.delete_item().table_name(table).set_key(Some(place)).send().await?;
         }
         self.puts(table, items).await
     }

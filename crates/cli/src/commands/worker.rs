@@ -1,0 +1,92 @@
+//! `worker`: one of many processes that move one migration.
+
+use std::sync::Arc;
+
+use lockstep_coordinator::{Progress, WorkOptions, WorkSummary, work};
+
+use super::shared::board;
+use crate::config::{Setting, actor};
+use crate::exit::Exit;
+use crate::report::{print, print_json, table};
+use crate::stores::Stores;
+use crate::ui::count;
+use crate::{Context, help};
+
+/// Takes work of the migration, beside any number of other workers on any number of machines
+///
+/// Today a worker takes ranges of the backfill; changes are delivered by `relay`, which may run several times
+/// too. Start as many as you like, whenever you like, with the same configuration: the first one checks and
+/// prepares everything as `backfill` does and makes the plan, and each then takes ranges until none is left.
+/// `backfill` and `migrate` take theirs the same way, and may run beside them.
+///
+/// A worker has a lease in the source (backfill.lease_ms). One that dies, is stopped or is cut off loses its
+/// ranges to others, who go on from where they are acknowledged: what it had under way is read again, and no
+/// more. One that wakes up later is refused its acknowledgements, and takes new ranges. All of them together
+/// keep to backfill.write_units_per_s_max, or to what `tune` says. `status` shows them.
+///
+/// Ends with 0 once all history has been moved, by this worker or by others.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask worker                     until everything has been moved\n  \
+       cargo xtask worker --stay              until it is stopped: for a Deployment that scales\n  \
+       cargo xtask worker --name pod-7 --json"
+))]
+pub struct Args {
+    /// What `status` calls it [default: user and process]
+    #[arg(long, value_name = "NAME", env = "LOCKSTEP_WORKER_NAME")]
+    pub name: Option<String>,
+    /// Wait for more once everything is done; to be stopped is then how it ends, with 0
+    #[arg(long)]
+    pub stay: bool,
+    /// Most write units a second of all workers together; 0 takes what the target gives. Give each the same
+    #[arg(long, value_name = "N")]
+    pub write_units_per_s_max: Option<u64>,
+}
+
+impl Args {
+    /// The flags that set a key.
+    pub fn settings(&self) -> Vec<Setting> {
+        Setting::of("backfill.write_units_per_s_max", self.write_units_per_s_max).into_iter().collect()
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a gate refuses, a store fails for good, or it is stopped before everything was done.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured(&context.config, &context.ui).await?;
+    let migration = context.migration(&stores)?;
+    let options = WorkOptions { name: args.name.unwrap_or_else(actor), stay: args.stay };
+    let progress = Arc::new(Progress::new(&migration.tables));
+    let board = board(&context.ui, "work", progress.clone(), false);
+    let worked = work(migration, &options, &progress, &context.ui, &context.cancel).await;
+    board.close().await;
+    let summary = worked?;
+    if context.json {
+        print_json(&summary);
+    } else {
+        print(&text(&summary));
+    }
+    stores.close(false).await?;
+    Ok(Exit::Consistent)
+}
+
+fn text(summary: &WorkSummary) -> String {
+    let headers = ["table", "ranges", "written", "present", "dead letters"];
+    let rows = summary.tables.iter().map(|t| {
+        vec![
+            t.table.clone(),
+            count(t.ranges),
+            count(t.rows_written),
+            count(t.rows_present),
+            count(t.dead_letters),
+        ]
+    });
+    let mut text = table(&headers, rows);
+    if summary.leases_ended > 0 {
+        text +=
+            &format!("\nits lease ended early {} times; it went on with new ranges", summary.leases_ended);
+    }
+    text
+}

@@ -1,0 +1,65 @@
+//! A shift: ranges are taken and moved under one lease, until none is left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_postgres::Source;
+use rand::RngExt;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::lease::WorkerLease;
+use super::range::RangeEnd;
+use super::table::TableRun;
+use crate::error::{Error, Result};
+
+/// Pause before a worker that found nothing looks again, about: a range may have been split, or a worker
+/// gone. It doubles for as long as nothing is found. Fifty idle workers ask a dozen times a second with the
+/// longest.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
+
+/// Moves ranges of these tables, `lanes` at once, until each of them is done, by this worker or by others.
+///
+/// # Errors
+/// The first of a range: the others are let go of, and what they had under way is settled or read again,
+/// either is right. [`Kind::Fenced`](lockstep_core::Kind::Fenced) once the lease is over.
+pub(super) async fn shift(
+    source: &Source,
+    runs: &[Arc<TableRun>],
+    lease: &WorkerLease,
+    lanes: usize,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let lanes = lanes.max(1);
+    let names: Vec<&str> = runs.iter().map(|run| run.binding.name()).collect();
+    // A task a range: encoding, serialising and signing use every processor.
+    let mut moving: JoinSet<Result<RangeEnd>> = JoinSet::new();
+    let mut look_again = LOOK_AGAIN;
+    loop {
+        while moving.len() < lanes {
+            lease.require()?;
+            let Some(held) = source.claim_range(lease.id, &names).await? else { break };
+            let Some(run) = runs.iter().find(|run| run.binding.name() == held.table_name) else { break };
+            moving.spawn(run.clone().range(held));
+            look_again = LOOK_AGAIN;
+        }
+        if moving.is_empty() && source.open_ranges(&names).await? == 0 {
+            return Ok(());
+        }
+        lease.set_idle(moving.is_empty());
+        let pause = look_again.mul_f64(rand::rng().random_range(0.75..=1.25));
+        tokio::select! {
+            () = cancel.cancelled() => return Err(Error::Interrupted),
+            () = lease.over() => return Err(WorkerLease::ended()),
+            Some(ended) = moving.join_next() => {
+                if let RangeEnd::Lost { table, number } = ended?? {
+                    tracing::info!(table, number, "a range is another worker's by now, or its plan was forgotten");
+                }
+            }
+            () = tokio::time::sleep(pause), if moving.len() < lanes => {
+                look_again = (look_again * 2).min(LOOK_AGAIN_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! One table of a backfill: its plan, and what a run of it needs to know.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use lockstep_core::{Error as StoreError, Kind, Window};
+use lockstep_dynamo::{Backoff, LoadPath};
+use lockstep_postgres::{KeyBound, TableBinding};
+use tokio_util::sync::CancellationToken;
+
+use super::lease::WorkerLease;
+use super::{BackfillSummary, Shared};
+use crate::error::{Error, Result};
+use crate::options::Migration;
+use crate::plan;
+use crate::progress::{Progress, TableProgress};
+
+/// A table whose plan is made.
+pub(super) struct Table {
+    pub(super) binding: TableBinding,
+    fingerprint: String,
+    window: Window,
+    path: LoadPath,
+    started: Instant,
+    rows_estimate: i64,
+    ranges: usize,
+    ranges_resumed: u64,
+    rows_resumed: u64,
+}
+
+/// One table under one lease.
+pub(super) struct TableRun {
+    pub(super) migration: Arc<Migration>,
+    pub(super) binding: TableBinding,
+    pub(super) fingerprint: String,
+    pub(super) window: Window,
+    pub(super) path: LoadPath,
+    pub(super) shared: Arc<Shared>,
+    pub(super) lease: Arc<WorkerLease>,
+    pub(super) cancel: CancellationToken,
+    /// A sample of this part of the table's pages, in percent, has some dozen rows of each range; `None`
+    /// where the size of the table is not known.
+    pub(super) sample_percent: Option<f64>,
+    all_progress: Arc<Progress>,
+}
+
+/// Rows of a sample, for each range.
+const SAMPLED: usize = 50;
+
+impl Table {
+    /// Looks at a table, and at what earlier runs have done. Makes its plan, unless there is one.
+    ///
+    /// # Errors
+    /// Either store's; [`Kind::Misconfigured`] where the plan was made for another window of days.
+    pub(super) async fn begin(
+        migration: &Migration,
+        binding: &TableBinding,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        let (name, source) = (binding.name(), &migration.source);
+        let progress = progress.of(name);
+        let path = choose_path(migration, binding).await?;
+        *progress.load_path.lock().expect("no panic while holding it") = Some(path);
+        let rows_estimate = source.describe(binding).await?.rows_estimate;
+        plan_once(migration, binding, rows_estimate).await?;
+        let ranges = source.ranges(name).await?;
+        let resumed: i64 = ranges.iter().map(|range| range.rows_read).sum();
+        progress.rows_expected.store(rows_estimate.max(resumed) as u64, Relaxed);
+        progress.rows_resumed.store(resumed as u64, Relaxed);
+        let state = source.table_state(name).await?;
+        Ok(Self {
+            binding: binding.clone(),
+            fingerprint: state.map(|state| state.fingerprint).unwrap_or_default(),
+            window: migration.options.backfill.window.clone(),
+            path,
+            started,
+            rows_estimate,
+            ranges: ranges.len(),
+            ranges_resumed: ranges.iter().filter(|range| range.done).count() as u64,
+            rows_resumed: resumed as u64,
+        })
+    }
+
+    /// What works on it under this lease.
+    pub(super) fn under(
+        &self,
+        migration: &Arc<Migration>,
+        lease: &Arc<WorkerLease>,
+        shared: &Arc<Shared>,
+        all_progress: &Arc<Progress>,
+        cancel: &CancellationToken,
+    ) -> Arc<TableRun> {
+        let sampled = (self.ranges * SAMPLED) as f64;
+        let sample_percent = (self.rows_estimate > 0)
+            .then(|| (100.0 * sampled / self.rows_estimate as f64).clamp(0.001, 100.0));
+        Arc::new(TableRun {
+            migration: migration.clone(),
+            binding: self.binding.clone(),
+            fingerprint: self.fingerprint.clone(),
+            window: self.window.clone(),
+            path: self.path,
+            shared: shared.clone(),
+            lease: lease.clone(),
+            cancel: cancel.clone(),
+            sample_percent,
+            all_progress: all_progress.clone(),
+        })
+    }
+
+    /// What this run did.
+    ///
+    /// # Errors
+    /// The source's.
+    pub(super) async fn summary(
+        &self,
+        migration: &Migration,
+        progress: &Progress,
+    ) -> Result<BackfillSummary> {
+        let name = self.binding.name();
+        let progress = progress.of(name);
+        let ended = progress.last_range.lock().expect("no panic while holding it").unwrap_or(self.started);
+        Ok(BackfillSummary {
+            table: name.to_owned(),
+            load_path: self.path,
+            ranges: migration.source.ranges(name).await?.len() as u64,
+            ranges_resumed: self.ranges_resumed,
+            rows_resumed: self.rows_resumed,
+            rows_read: progress.rows_read(),
+            rows_written: progress.rows_written(),
+            rows_present: progress.rows_present(),
+            dead_letters: progress.dead_letters(),
+            bytes_read: progress.bytes_read(),
+            duration_s: ended.saturating_duration_since(self.started).as_secs_f64(),
+        })
+    }
+}
+
+async fn choose_path(migration: &Migration, binding: &TableBinding) -> Result<LoadPath> {
+    let probe = binding.table.target().unused_key();
+    let has_partiql =
+        Backoff::patient().retry(|| migration.target.has_partiql(&binding.target_name, &probe)).await?;
+    Ok(plan::load_path(migration.options.backfill.load_path, has_partiql))
+}
+
+/// Makes the plan, unless an earlier run made it: then its ranges, and its window, stand.
+///
+/// # Errors
+/// The source's; [`Kind::Misconfigured`] where the plan was made for another window of days.
+pub(super) async fn plan_once(
+    migration: &Migration,
+    binding: &TableBinding,
+    rows_estimate: i64,
+) -> Result<()> {
+    let (source, window) = (&migration.source, &migration.options.backfill.window);
+    if let Some(state) = source.table_state(binding.name()).await?
+        && state.planned_at.is_some()
+    {
+        let planned = Window { start: state.window_start, end: state.window_end };
+        if planned != *window {
+            let message =
+                "the plan was made for another window of days; run `backfill --restart` to make a new plan";
+            return Err(StoreError::source(
+                Kind::Misconfigured,
+                format!("resuming the backfill of {}", binding.name()),
+                message,
+            )
+            .into());
+        }
+        return Ok(());
+    }
+    let pieces = migration.options.backfill.ranges_per_table.max(1);
+    let bounds: Vec<KeyBound> = source.sample_bounds(binding, pieces, rows_estimate).await?;
+    source.plan_ranges(binding.name(), window, &plan::split(&bounds)).await?;
+    Ok(())
+}
+
+impl TableRun {
+    pub(super) fn progress(&self) -> &TableProgress {
+        self.all_progress.of(self.binding.name())
+    }
+
+    /// Sets a row aside, if it still is as it was read, and stops the run when there are too many.
+    pub(super) async fn set_aside_key(&self, key: &KeyBound, tuple: &[u8], reason: &str) -> Result<()> {
+        self.lease.require()?;
+        let aside = Backoff::brief()
+            .retry(|| self.migration.source.set_aside_history(&self.binding, key, tuple, reason))
+            .await?;
+        if !aside {
+            return Ok(());
+        }
+        self.progress().dead_letters.fetch_add(1, Relaxed);
+        let found = self.shared.errors.fetch_add(1, Relaxed) + 1;
+        let allowed = self.migration.options.backfill.errors_max;
+        if found > allowed {
+            return Err(Error::TooManyErrors { table: self.binding.name().to_owned(), found, allowed });
+        }
+        Ok(())
+    }
+}

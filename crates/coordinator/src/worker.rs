@@ -1,0 +1,197 @@
+//! A worker: one of any number of processes, on any number of machines, that move one migration (R53).
+//!
+//! Today it takes ranges of the backfill. The first one that finds no plan takes the coordinator's lock for
+//! as long as it takes to make one; after that none of them needs the lock, and each needs its lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_core::{Error as StoreError, Kind, Phase};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::backfill::{self, Who};
+use crate::coordinator::Coordinator;
+use crate::error::{Error, Result};
+use crate::gate::Observer;
+use crate::history;
+use crate::options::Migration;
+use crate::outage::Outage;
+use crate::progress::Progress;
+use crate::records;
+
+/// How often a worker that stays looks for new work.
+const LOOK_FOR_WORK: Duration = Duration::from_secs(5);
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkOptions {
+    /// What people call it.
+    pub name: String,
+    /// Whether it waits for more once everything is done.
+    pub stay: bool,
+}
+
+/// What a worker did.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkSummary {
+    /// What people call it.
+    pub worker: String,
+    /// Each table.
+    pub tables: Vec<WorkedTable>,
+    /// How often its lease ended before it had: it was stopped, or cut off from the source.
+    pub leases_ended: u64,
+}
+
+/// What a worker did for one table.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkedTable {
+    /// The table.
+    pub table: String,
+    /// Ranges that it brought to their end.
+    pub ranges: u64,
+    /// Rows read.
+    pub rows_read: u64,
+    /// Rows put.
+    pub rows_written: u64,
+    /// Rows whose key was there already.
+    pub rows_present: u64,
+    /// Rows set aside.
+    pub dead_letters: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+}
+
+/// Works until no range is left, or, if it stays, until cancelled. A store that is away is waited for.
+///
+/// # Errors
+/// [`Error::Refused`] by a gate; [`Error::Interrupted`] when cancelled before everything was done; what no
+/// waiting mends.
+///
+/// # Cancel safety
+/// Cancelling, dropping and killing are all safe. Its ranges are free at once after the first, and else after
+/// its lease; what is not behind a watermark is read again.
+pub async fn work(
+    migration: Migration,
+    options: &WorkOptions,
+    progress: &Arc<Progress>,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<WorkSummary> {
+    let migration = Arc::new(migration);
+    let (mut outage, mut began_well, mut leases_ended) = (Outage::new("the worker"), false, 0);
+    loop {
+        let turned = turn(&migration, options, progress, observer, cancel, &mut began_well).await;
+        let pause = match turned {
+            Ok(ended) => {
+                leases_ended += ended;
+                outage.over();
+                if !options.stay {
+                    break;
+                }
+                cancel.run_until_cancelled(tokio::time::sleep(LOOK_FOR_WORK)).await.is_some()
+            }
+            Err(_) if cancel.is_cancelled() => false,
+            Err(error) => {
+                let error = Outage::passing(error, began_well)?;
+                outage.wait(&error, cancel).await
+            }
+        };
+        if !pause {
+            if options.stay {
+                break;
+            }
+            return Err(Error::Interrupted);
+        }
+    }
+    let tables = progress.tables.iter().map(|table| WorkedTable {
+        table: table.name.to_owned(),
+        ranges: table.ranges_moved(),
+        rows_read: table.rows_read(),
+        rows_written: table.rows_written(),
+        rows_present: table.rows_present(),
+        dead_letters: table.dead_letters(),
+        bytes_read: table.bytes_read(),
+    });
+    Ok(WorkSummary { worker: options.name.clone(), tables: tables.collect(), leases_ended })
+}
+
+/// Everything there is to do now. Says how often a lease ended meanwhile.
+async fn turn(
+    migration: &Arc<Migration>,
+    options: &WorkOptions,
+    progress: &Arc<Progress>,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+    began_well: &mut bool,
+) -> Result<u64> {
+    let source = &migration.source;
+    records::claim(source, &migration.target).await?;
+    records::require_going_on(migration).await?;
+    // An older version of Lockstep may have made it, or none.
+    source.migrate_schema().await?;
+    let names: Vec<&str> = migration.tables.iter().map(|binding| binding.name()).collect();
+    let planned = is_planned(migration).await?;
+    if planned && source.open_ranges(&names).await? == 0 {
+        *began_well = true;
+        return Ok(0);
+    }
+    require_truth(migration).await?;
+    if !planned {
+        make_plan(migration, observer).await?;
+    }
+    *began_well = true;
+    require_whole(migration).await?;
+    let lease = migration.options.backfill.lease;
+    let who = Who { name: options.name.clone(), coordinator: false, lease };
+    let ended = backfill::help(migration, &who, progress, cancel).await?;
+    if is_planned(migration).await? {
+        return Ok(ended);
+    }
+    // A plan that is forgotten leaves no range, and nothing of it says that everything was moved.
+    let message =
+        "the plan was forgotten meanwhile, by `backfill --restart` or a repair; there will be another";
+    Err(StoreError::source(Kind::Busy, "moving history", message).into())
+}
+
+async fn is_planned(migration: &Migration) -> Result<bool> {
+    for binding in &migration.tables {
+        let state = migration.source.table_state(binding.name()).await?;
+        if state.is_none_or(|state| state.planned_at.is_none()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Prepares the migration as `backfill` does, and makes its plan.
+async fn make_plan(migration: &Migration, observer: &dyn Observer) -> Result<()> {
+    let coordinator = Coordinator::open(migration.clone()).await?;
+    let planned = async {
+        coordinator.prepare(observer).await?;
+        backfill::plan_all(migration).await
+    };
+    let planned = planned.await;
+    coordinator.close().await;
+    planned
+}
+
+/// Refuses to copy from a store that follows.
+async fn require_truth(migration: &Migration) -> Result<()> {
+    if migration.source.control().await?.phase == Phase::DynamoOnly {
+        let message =
+            "DynamoDB is the truth, and PostgreSQL follows it: there is no history to move; see `status`";
+        return Err(StoreError::source(Kind::Refused, "moving history", message).into());
+    }
+    Ok(())
+}
+
+/// Refuses to copy where changes made meanwhile would be lost, or where a store is not the one it was.
+async fn require_whole(migration: &Migration) -> Result<()> {
+    let source = &migration.source;
+    for binding in &migration.tables {
+        source.capture_state(binding).await?.require_on(binding.name())?;
+    }
+    history::require_kept(migration).await?;
+    Ok(source.require_contract(&migration.tables).await?)
+}

@@ -1,0 +1,138 @@
+//! What a worker says of a range that it holds: how far it is settled, and that a part of it is given away.
+//! Both are checked against the lease by the statement that saves them.
+
+use lockstep_core::{Doing, Result};
+
+use super::binding::{list, quote_identifier};
+use super::copy::bound_sql;
+use super::{HeldRange, KeyBound, RangeProgress, Source, TableBinding};
+
+const SPLITTING: &str = "splitting a range";
+
+/// What is known once a watermark has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Acknowledged {
+    /// Workers that have found no range to take.
+    pub idle_workers: i64,
+}
+
+impl Source {
+    /// Moves the watermark of a range that is held. Only forward: the engine calls it once everything up to
+    /// `watermark` is settled.
+    ///
+    /// `None` where the lease is over, or the range is another's by now, or the plan was forgotten: nothing
+    /// was saved then, and the caller lets go of the range. The lease is checked here, in the statement that
+    /// saves.
+    /// 1. A worker checks that its lease lasts. 2. It is stopped for a minute. 3. Another one has taken the
+    /// range meanwhile. 4. The first one wakes and acknowledges.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// One statement: it happened or it did not, and not having happened only means that rows are read again.
+    pub async fn move_watermark(
+        &self,
+        held: &HeldRange,
+        watermark: Option<&KeyBound>,
+        done: bool,
+        add: RangeProgress,
+    ) -> Result<Option<Acknowledged>> {
+        sqlx::query_as(
+            "UPDATE lockstep.ranges SET watermark = coalesce($3, watermark), done = done OR $4,
+                 rows_read = rows_read + $5, rows_written = rows_written + $6,
+                 rows_present = rows_present + $7, dead_letters = dead_letters + $8,
+                 bytes_read = bytes_read + $9, worker = CASE WHEN $4 THEN NULL ELSE worker END
+             WHERE table_name = $1 AND number = $2 AND token = $10 AND worker = $11 AND NOT done AND EXISTS (
+                 SELECT 1 FROM lockstep.workers w
+                 WHERE w.id = $11 AND w.lease_until > pg_catalog.clock_timestamp())
+             RETURNING (SELECT pg_catalog.count(*) FROM lockstep.workers w
+                 WHERE w.idle AND w.lease_until > pg_catalog.clock_timestamp()) AS idle_workers",
+        )
+        .bind(&held.table_name)
+        .bind(held.range.number)
+        .bind(watermark)
+        .bind(done)
+        .bind(add.rows_read)
+        .bind(add.rows_written)
+        .bind(add.rows_present)
+        .bind(add.dead_letters)
+        .bind(add.bytes_read)
+        .bind(held.token)
+        .bind(held.worker)
+        .fetch_optional(self.pool())
+        .await
+        .doing("moving a watermark")
+    }
+
+    /// Gives the part of a held range after `at` away, as a range of its own that any worker may take; says
+    /// whether it did. Nothing after `at` may have been read under this lease.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// It happened or it did not; the caller that does not know lets go of the range.
+    pub async fn split_range(&self, held: &HeldRange, at: &KeyBound) -> Result<bool> {
+        let split = sqlx::query(
+            "WITH shortened AS (
+                 UPDATE lockstep.ranges SET upper = $5
+                 WHERE table_name = $1 AND number = $2 AND token = $3 AND worker = $4 AND NOT done
+                     AND EXISTS (SELECT 1 FROM lockstep.workers w
+                     WHERE w.id = $4 AND w.lease_until > pg_catalog.clock_timestamp())
+                 RETURNING table_name)
+             INSERT INTO lockstep.ranges (table_name, number, lower, upper)
+             SELECT s.table_name, (SELECT pg_catalog.max(r.number) + 1 FROM lockstep.ranges r
+                                   WHERE r.table_name = $1), $5, $6
+             FROM shortened s
+             ON CONFLICT DO NOTHING",
+        );
+        let mut transaction = self.begin(SPLITTING).await?;
+        let added = split
+            .bind(&held.table_name)
+            .bind(held.range.number)
+            .bind(held.token)
+            .bind(held.worker)
+            .bind(at)
+            .bind(&held.range.upper)
+            .execute(&mut *transaction)
+            .await
+            .doing(SPLITTING)?;
+        if added.rows_affected() == 0 {
+            // The lease is over, or another split took the number: without the new range there is no shorter
+            // one either.
+            transaction.rollback().await.doing(SPLITTING)?;
+            return Ok(false);
+        }
+        transaction.commit().await.doing(SPLITTING)?;
+        Ok(true)
+    }
+
+    /// A key about in the middle of what lies between two keys, by a sample of `percent` of the table's
+    /// pages, and how many rows the sample has there; `None` where it has too few to say.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn middle_key(
+        &self,
+        binding: &TableBinding,
+        between: (Option<&KeyBound>, &KeyBound),
+        percent: f64,
+    ) -> Result<Option<(KeyBound, i64)>> {
+        let key = binding.primary_key_sql("s");
+        let texts = list(binding.primary_key().map(|name| format!("s.{}::text", quote_identifier(name))));
+        let (after, until) = between;
+        let after = after.map(|bound| format!(" AND ({key}) > ({})", bound_sql(binding, bound)));
+        let sql = format!(
+            "SELECT ARRAY[{texts}], total FROM (
+                 SELECT {key}, pg_catalog.row_number() OVER (ORDER BY {key}) AS n,
+                     pg_catalog.count(*) OVER () AS total
+                 FROM {relation} AS s TABLESAMPLE SYSTEM ({percent}) WHERE ({key}) < ({until}){after}) AS s
+             WHERE total >= 3 AND n = (total + 1) / 2",
+            relation = binding.relation.sql(),
+            until = bound_sql(binding, until),
+            after = after.unwrap_or_default(),
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_optional(self.pool()).await.doing(SPLITTING)
+    }
+}

@@ -1,0 +1,247 @@
+//! Workers of one migration: who is at work, and which range each one holds (R53).
+//!
+//! A worker has one lease, and its ranges are held for as long as that lasts, so that a heartbeat is one
+//! small statement however many ranges there are. PostgreSQL judges a lease by its own clock, and the worker
+//! by its own, from before it asked: no two clocks are compared. What a worker acknowledges is checked by the
+//! statement that saves it ([`Source::move_watermark`]), against the number of the lease.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Kind, Result};
+use serde::Serialize;
+
+use super::{RangeRow, Source};
+
+/// How long the row of a worker whose lease is over is kept for people to see.
+const OVER_KEPT: &str = "1 hour";
+
+/// A worker that is to be known.
+#[derive(Clone, Debug)]
+pub struct Registering<'a> {
+    /// Chosen by the worker by chance, another one for each registration.
+    pub id: i64,
+    /// What people call it.
+    pub name: &'a str,
+    /// Whether its process holds the coordinator's lock.
+    pub coordinator: bool,
+    /// How long it is believed without a word.
+    pub lease: Duration,
+}
+
+/// What a worker tells with each heartbeat.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pulse {
+    /// Whether it has found no range to take.
+    pub idle: bool,
+    /// Rows that it has settled so far.
+    pub rows: i64,
+    /// Rows a second since the heartbeat before.
+    pub rows_per_s: f64,
+}
+
+/// A range that a worker holds.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct HeldRange {
+    /// Its table.
+    pub table_name: String,
+    /// Who holds it.
+    pub worker: i64,
+    /// The number of this lease; each one has a greater number than all before.
+    pub token: i64,
+    /// The range, as it was when it was taken.
+    #[sqlx(flatten)]
+    pub range: RangeRow,
+}
+
+/// A worker as others see it.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct WorkerRow {
+    /// Its id.
+    pub id: i64,
+    /// What people call it.
+    pub name: String,
+    /// Where it connects from.
+    pub host: String,
+    /// Its process there.
+    pub pid: i64,
+    /// Whether it is `backfill` or `migrate`, which hold the coordinator's lock.
+    pub coordinator: bool,
+    /// Since when it is known.
+    pub started_at: DateTime<Utc>,
+    /// What is left of its lease in milliseconds; below zero it is over.
+    pub lease_left_ms: i64,
+    /// Whether it has found no range to take.
+    pub idle: bool,
+    /// Rows that it has settled, when it last told.
+    pub rows: i64,
+    /// Rows a second, when it last told.
+    pub rows_per_s: f64,
+    /// The ranges that it holds, as `table/number`.
+    pub ranges: Vec<String>,
+    /// For how many seconds it has held the one that it took first.
+    pub longest_s: Option<f64>,
+}
+
+impl WorkerRow {
+    /// Whether its lease is not over.
+    pub fn is_live(&self) -> bool {
+        self.lease_left_ms > 0
+    }
+}
+
+impl Source {
+    /// Makes a worker known. A coordinator ends those of earlier ones: it has their lock, so they hold
+    /// nothing.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Begin again under another id.
+    pub async fn register_worker(&self, who: &Registering<'_>) -> Result<()> {
+        let doing = "registering a worker";
+        sqlx::query(
+            "DELETE FROM lockstep.workers
+             WHERE (coordinator AND $1) OR lease_until < pg_catalog.clock_timestamp() - $2::interval",
+        )
+        .bind(who.coordinator)
+        .bind(OVER_KEPT)
+        .execute(self.pool())
+        .await
+        .doing(doing)?;
+        sqlx::query(
+            "INSERT INTO lockstep.workers (id, name, host, pid, coordinator, lease_until)
+             VALUES ($1, $2, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), $3, $4,
+                     pg_catalog.clock_timestamp() + $5::float8 * interval '1 second')",
+        )
+        .bind(who.id)
+        .bind(who.name)
+        .bind(i64::from(std::process::id()))
+        .bind(who.coordinator)
+        .bind(who.lease.as_secs_f64())
+        .execute(self.pool())
+        .await
+        .doing(doing)?;
+        Ok(())
+    }
+
+    /// Renews a worker's lease. `false` once it is over: then it stays over, and what the worker held is
+    /// free.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn renew_worker(&self, id: i64, lease: Duration, pulse: Pulse) -> Result<bool> {
+        let renewed = sqlx::query(
+            "UPDATE lockstep.workers SET renewed_at = pg_catalog.clock_timestamp(), idle = $3, rows = $4,
+                rows_per_s = $5,
+                 lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second'
+             WHERE id = $1 AND lease_until > pg_catalog.clock_timestamp()",
+        )
+        .bind(id)
+        .bind(lease.as_secs_f64())
+        .bind(pulse.idle)
+        .bind(pulse.rows)
+        .bind(pulse.rows_per_s)
+        .execute(self.pool())
+        .await
+        .doing("renewing the lease of a worker")?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    /// Forgets a worker; what it held is free at once.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn end_worker(&self, id: i64) -> Result<()> {
+        sqlx::query("DELETE FROM lockstep.workers WHERE id = $1")
+            .bind(id)
+            .execute(self.pool())
+            .await
+            .doing("ending the lease of a worker")?;
+        Ok(())
+    }
+
+    /// Takes any range of these tables that is not done and that no live worker holds; `None` where there is
+    /// none, or where the worker's own lease is over.
+    ///
+    /// By chance, as neighbouring keys often share a DynamoDB partition, and workers side by side would heat
+    /// it up.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// A range may have been taken. It is free again once the worker's lease is over.
+    pub async fn claim_range(&self, worker: i64, tables: &[&str]) -> Result<Option<HeldRange>> {
+        sqlx::query_as(
+            // A holder that this statement's snapshot does not show has registered since: it is live. So a
+            // range is free only when it has none, or one that is seen to be over.
+            "WITH free AS (
+                 SELECT r.table_name, r.number FROM lockstep.ranges r
+                 WHERE NOT r.done AND r.table_name = ANY ($2) AND (r.worker IS NULL OR r.worker = ANY (ARRAY(
+                     SELECT w.id FROM lockstep.workers w WHERE w.lease_until <=
+                         pg_catalog.clock_timestamp())))
+                 ORDER BY pg_catalog.random() LIMIT 1 FOR UPDATE OF r SKIP LOCKED)
+             UPDATE lockstep.ranges AS r
+             SET worker = $1, token = pg_catalog.nextval('lockstep.lease_seq'), leased_at =
+                 pg_catalog.clock_timestamp()
+             FROM free
+             WHERE r.table_name = free.table_name AND r.number = free.number AND EXISTS (
+                 SELECT 1 FROM lockstep.workers w WHERE w.id = $1 AND w.lease_until >
+                     pg_catalog.clock_timestamp())
+             RETURNING r.*",
+        )
+        .bind(worker)
+        .bind(tables)
+        .fetch_optional(self.pool())
+        .await
+        .doing("taking a range")
+    }
+
+    /// How many ranges of these tables are not done.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn open_ranges(&self, tables: &[&str]) -> Result<i64> {
+        sqlx::query_scalar(
+            "SELECT pg_catalog.count(*) FROM lockstep.ranges WHERE NOT done AND table_name = ANY ($1)",
+        )
+        .bind(tables)
+        .fetch_one(self.pool())
+        .await
+        .doing("counting the ranges that are left")
+    }
+
+    /// Every worker, live ones first; none where schema `lockstep` is older than workers, or where this role
+    /// may not see them.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
+        let found = sqlx::query_as(
+            "SELECT w.id, w.name, w.host, w.pid, w.coordinator, w.started_at, w.idle, w.rows, w.rows_per_s,
+                 (1000::float8 * extract(epoch FROM w.lease_until -
+                     pg_catalog.clock_timestamp())::float8)::bigint
+                     AS lease_left_ms,
+                 coalesce(h.ranges, '{}') AS ranges, h.longest_s
+             FROM lockstep.workers w LEFT JOIN LATERAL (
+                 SELECT pg_catalog.array_agg(r.table_name || '/' || r.number::text ORDER BY r.table_name,
+                     r.number) AS ranges,
+                     extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(r.leased_at))::float8
+                         AS longest_s
+                 FROM lockstep.ranges r WHERE r.worker = w.id AND NOT r.done) h ON true
+             ORDER BY w.lease_until > pg_catalog.clock_timestamp() DESC, w.name, w.started_at, w.id",
+        )
+        .fetch_all(self.pool())
+        .await
+        .doing("reading the workers");
+        match found {
+            Err(error) if error.is_missing_table() => Ok(Vec::new()),
+            // A role that only reads was given its rights before there was this table; all else it may still
+            // see.
+            Err(error) if error.kind == Kind::Denied => Ok(Vec::new()),
+            found => found,
+        }
+    }
+}

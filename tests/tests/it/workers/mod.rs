@@ -1,0 +1,11 @@
+//! Many workers, one migration (R53): whatever happens to each of them, what is acknowledged is in the
+//! target, and what is acknowledged is not read again.
+//!
+//! In reading order: `schedules` (the lease, in any order of events), `engine` (shifts in this process),
+//! `crew` (workers as processes), `processes` and `namespaces` (killed, stopped, cut off).
+
+mod crew;
+mod engine;
+mod namespaces;
+mod processes;
+mod schedules;
