@@ -231,7 +231,7 @@ async fn read_all(connection: &mut PgConnection, copy: &str, bytes_expected: usi
     Ok(bytes)
 }
 
-fn bound_sql(binding: &TableBinding, bound: &KeyBound) -> String {
+pub(super) fn bound_sql(binding: &TableBinding, bound: &KeyBound) -> String {
     let types = binding.table.key_columns().iter().map(|column| column.sql_type);
     list(bound.iter().zip(types).map(|(literal, sql_type)| format!("{}::{sql_type}", quote_literal(literal))))
 }
