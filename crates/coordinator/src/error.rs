@@ -138,10 +138,9 @@ pub(crate) fn require_shape(binding: &TableBinding, captured: &str, now: &str) -
         return Err(Error::SchemaChanged { table: binding.name().to_owned(), captured, now });
     }
     let doing = format!("reading {}", binding.relation);
-    Err(lockstep_core::Error::source(
-        lockstep_core::Kind::Refused,
-        doing,
-        format!("{wrong}; {}", shape.next()),
-    )
-    .into())
+    let kind = match shape {
+        Shape::Grown(_) => lockstep_core::Kind::Busy,
+        _ => lockstep_core::Kind::Refused,
+    };
+    Err(lockstep_core::Error::source(kind, doing, format!("{wrong}; {}", shape.next())).into())
 }

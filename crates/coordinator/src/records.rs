@@ -79,5 +79,19 @@ pub(crate) async fn hold_shape(
     let shape = Shape::hold(transaction, binding).await?;
     let Some(wrong) = shape.wrong() else { return Ok(()) };
     let message = format!("{}: {wrong}; {}", binding.relation, shape.next());
-    Err(Error::Store(StoreError::source(Kind::Refused, doing, message)))
+    let kind = if matches!(shape, Shape::Grown(_)) { Kind::Busy } else { Kind::Refused };
+    Err(Error::Store(StoreError::source(kind, doing, message)))
+}
+
+/// Takes in partitions that were added since. What is locked is left for the next time.
+pub(crate) async fn take_in_partitions(migration: &Migration) -> Result<()> {
+    for binding in &migration.tables {
+        match migration.source.record_shape(binding).await {
+            Err(error) if error.kind == Kind::Busy => {
+                tracing::info!(table = binding.name(), %error, "tried again later")
+            }
+            done => drop(done?),
+        }
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Side, Unholdable, tombstone};
 use lockstep_dynamo::{Backoff, Written};
-use lockstep_postgres::{Delivered, KeyOrder, PendingRow, TableBinding};
+use lockstep_postgres::{Delivered, KeyOrder, PendingRow, Shape, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -192,7 +192,7 @@ impl Run<'_> {
     ) -> Result<u64> {
         let Self { migration, order, cancel, .. } = *self;
         let source = &migration.source;
-        let captured = source.record_shape(binding).await?.unwrap_or_default();
+        let mut captured = source.record_shape(binding).await?.unwrap_or_default();
         let (mut after, mut seen, mut measured_at, mut failure) = (None, 0, None::<Instant>, None);
         loop {
             if cancel.is_cancelled() {
@@ -213,6 +213,9 @@ impl Run<'_> {
             seen += batch.rows.len() as u64;
             // After the read, before anything is acknowledged: see `Source::fingerprint`.
             let now = source.fingerprint(binding).await?;
+            if matches!(Shape::of(&captured, &now), Shape::Grown(_)) {
+                captured = source.record_shape(binding).await?.unwrap_or_default();
+            }
             require_shape(binding, &captured, &now)?;
             let width = migration.options.relay.requests_in_flight.max(1);
             // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to

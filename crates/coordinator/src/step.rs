@@ -18,7 +18,7 @@ use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::{self, CHANGE_PHASE, Intent};
 use crate::moving::{self, Moved, PauseSummary};
 use crate::options::Migration;
-use crate::records::hold_shape;
+use crate::records::{hold_shape, take_in_partitions};
 use crate::rehearsal::Rehearsal;
 
 /// How a step ended well.
@@ -224,6 +224,7 @@ async fn flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -
                     steps.lock_pause.as_millis(),
                     steps.lock_tries
                 ));
+                take_in_partitions(migration).await?;
                 tokio::time::sleep(steps.lock_pause).await;
             }
             Err(e) => return Err(e),

@@ -47,6 +47,14 @@ pub fn propose(table: &CatalogTable, taken: &BTreeSet<String>, lost: &[String]) 
     };
     let _ = writeln!(text, "[tables.{name}]");
     let _ = writeln!(text, "source = {relation}");
+    if let Some((by, partitions)) = &table.partitions {
+        let _ = writeln!(
+            text,
+            "# Partitioned by {}, {partitions} partitions: capture is on for all, and for those that come. One that is detached or\n\
+             # dropped stops the migration until `repair --state` is told that its rows are deleted.",
+            one_line(by)
+        );
+    }
     if name.len() < 3 {
         let _ = writeln!(
             text,

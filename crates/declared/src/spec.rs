@@ -28,16 +28,30 @@ pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Un
             _ => i64::from_field(field)?.literal(),
         },
         (Kind::Boolean, Read::Binary) => |field| Ok(bool::from_field(field)?.to_string()),
-        (Kind::Instant, Read::Binary) => |field| chrono::DateTime::from_field(field)?.literal(),
+        (Kind::Instant, Read::Binary) => |field| match present(field)? {
+            raw if raw == i64::MAX.to_be_bytes() => Ok("infinity".to_owned()),
+            raw if raw == i64::MIN.to_be_bytes() => Ok("-infinity".to_owned()),
+            _ => chrono::DateTime::from_field(field)?.literal(),
+        },
         (Kind::Bytes, Read::Binary) => |field| Ok(to_hex(present(field)?)),
         (Kind::Numeric | Kind::Scaled(_), _) => {
-            |field| decimal::plain(&text(field)?).map(|text| decimal::trimmed(&text).to_owned())
+            |field| spelled(field, |text| decimal::plain(text).map(|text| decimal::trimmed(&text).to_owned()))
         }
-        (Kind::Instant, _) => |field| time::instant(&text(field)?),
-        (Kind::Timestamp, _) => |field| time::timestamp(&text(field)?),
-        (Kind::Time, _) => |field| time::time(&text(field)?),
+        (Kind::Instant, _) => |field| spelled(field, time::instant),
+        (Kind::Timestamp, _) => |field| spelled(field, time::timestamp),
+        (Kind::Time, _) => |field| spelled(field, time::time),
         _ => text,
     }
+}
+
+/// A printed field as `spell` writes it, or as PostgreSQL printed it where DynamoDB has no such value. A row
+/// whose key is NaN or infinite is set aside, and what comes before and after it is read on, past this literal.
+fn spelled(
+    field: Option<&[u8]>,
+    spell: fn(&str) -> Result<String, Unholdable>,
+) -> Result<String, Unholdable> {
+    let text = text(field)?;
+    Ok(spell(&text).unwrap_or(text))
 }
 
 fn present(field: Option<&[u8]>) -> Result<&[u8], Unholdable> {

@@ -45,17 +45,19 @@ impl Source {
     /// Reading has no effect.
     pub async fn activity(&self, binding: &TableBinding) -> Result<Activity> {
         let row = sqlx::query(
-            "SELECT coalesce(s.n_tup_ins, 0) AS inserts, coalesce(s.n_tup_upd, 0) AS updates, coalesce(s.n_tup_del, 0) AS deletes,
-                    coalesce(s.seq_scan, 0) + coalesce(s.idx_scan, 0) AS scans,
-                    extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(d.stats_reset, pg_catalog.pg_postmaster_start_time()))::float8
+            "SELECT coalesce(pg_catalog.sum(s.n_tup_ins), 0)::bigint AS inserts, coalesce(pg_catalog.sum(s.n_tup_upd), 0)::bigint AS updates,
+                    coalesce(pg_catalog.sum(s.n_tup_del), 0)::bigint AS deletes,
+                    coalesce(pg_catalog.sum(coalesce(s.seq_scan, 0) + coalesce(s.idx_scan, 0)), 0)::bigint AS scans,
+                    pg_catalog.max(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(d.stats_reset, pg_catalog.pg_postmaster_start_time())))::float8
                         AS counted_for_s,
-                    pg_catalog.pg_total_relation_size(s.relid) AS total_bytes
+                    pg_catalog.sum(pg_catalog.pg_total_relation_size(s.relid))::bigint AS total_bytes
              FROM pg_catalog.pg_stat_user_tables s
              JOIN pg_catalog.pg_stat_database d ON d.datname = pg_catalog.current_database()
-             WHERE s.schemaname = $1 AND s.relname = $2",
+             WHERE s.relid = pg_catalog.to_regclass($1)
+                 OR s.relid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS t)
+             HAVING pg_catalog.count(*) > 0",
         )
-        .bind(&binding.relation.schema)
-        .bind(&binding.relation.name)
+        .bind(binding.relation.sql())
         .fetch_optional(self.pool())
         .await
         .doing("reading how much a table is used")?;

@@ -15,9 +15,12 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
 use super::capture::{function_name, trigger_name, truncate_trigger_name};
+use super::partitions;
 use super::{Entry, EntryKind, Source, TableBinding, take_exclusive};
 
 const GUARD: &str = "zz_lockstep_moved";
+/// The same of each row, for statements that name a partition.
+const GUARD_OF_ROWS: &str = "zz_lockstep_moved_rows";
 
 /// What the source remembers of a migration that is complete.
 #[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
@@ -87,6 +90,7 @@ impl Source {
         ];
         for binding in tables {
             statements.extend(of_table(binding));
+            statements.extend(of_partitions(&mut transaction, binding).await?);
         }
         statements.push("DROP SCHEMA lockstep CASCADE".to_owned());
         for statement in statements {
@@ -210,6 +214,39 @@ fn guard_function() -> String {
                    ERRCODE = 'object_not_in_prerequisite_state';
      END $lockstep$"
         .to_owned()
+}
+
+/// A guard of statements guards the name that a statement uses. So each partition gets one for `TRUNCATE`, and
+/// the parent one of rows, which is cloned to those that are there and to those that come.
+async fn of_partitions(connection: &mut PgConnection, binding: &TableBinding) -> Result<Vec<String>> {
+    let leaves = partitions::read(connection, binding).await?;
+    let argument = quote_literal(&binding.target_name);
+    let truncate = quote_identifier(&truncate_trigger_name(binding));
+    let mut statements = Vec::new();
+    for leaf in &leaves {
+        let Some(relation) = partitions::relation(connection, leaf).await? else { continue };
+        statements.extend([
+            format!("DROP TRIGGER IF EXISTS {truncate} ON {relation}"),
+            format!("DROP TRIGGER IF EXISTS {GUARD} ON {relation}"),
+            format!(
+                "CREATE TRIGGER {GUARD} BEFORE TRUNCATE ON {relation}
+                 FOR EACH STATEMENT EXECUTE FUNCTION lockstep_archive.refuse({argument})"
+            ),
+            format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {GUARD}"),
+        ]);
+    }
+    if !leaves.is_empty() {
+        let relation = binding.relation.sql();
+        statements.extend([
+            format!("DROP TRIGGER IF EXISTS {GUARD_OF_ROWS} ON {relation}"),
+            format!(
+                "CREATE TRIGGER {GUARD_OF_ROWS} BEFORE INSERT OR UPDATE OR DELETE ON {relation}
+                 FOR EACH ROW EXECUTE FUNCTION lockstep_archive.refuse({argument})"
+            ),
+            format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {GUARD_OF_ROWS}"),
+        ]);
+    }
+    Ok(statements)
 }
 
 fn of_table(binding: &TableBinding) -> Vec<String> {

@@ -13,7 +13,9 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
+use super::partitions;
 use super::path::{lend, take_back};
+use super::shape::{leaves_of, with_leaves};
 use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
 
@@ -89,6 +91,7 @@ impl Source {
             transaction.execute(AssertSqlSafe(statement.clone())).await.doing(doing)?;
         }
         install_calls(&mut transaction, binding, doing).await?;
+        let fingerprint = guard_partitions(&mut transaction, binding, fingerprint).await?;
         let (mark, _) = read_triggers(&mut transaction, binding).await?;
         // Installed again, over what somebody dropped or disabled: what was concluded before then is no
         // longer true.
@@ -162,13 +165,13 @@ impl CaptureState {
     /// # Errors
     /// The driver's.
     pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
-        let installed: Option<(String, String)> =
-            sqlx::query_as("SELECT capture_mark, relation FROM lockstep.tables WHERE name = $1")
+        let installed: Option<(String, String, String)> =
+            sqlx::query_as("SELECT capture_mark, relation, fingerprint FROM lockstep.tables WHERE name = $1")
                 .bind(binding.name())
                 .fetch_optional(&mut *connection)
                 .await
                 .doing("reading the state of capture")?;
-        let Some((recorded, relation)) = installed else { return Ok(Self::Absent) };
+        let Some((recorded, relation, fingerprint)) = installed else { return Ok(Self::Absent) };
         if relation != binding.relation.to_string() {
             return Ok(Self::Broken(format!(
                 "capture was installed on {relation}, not on {}",
@@ -182,9 +185,27 @@ impl CaptureState {
             _ if mark != recorded => {
                 Self::Broken("a capture trigger was replaced, or was disabled for a while".to_owned())
             }
-            _ => Self::On,
+            _ => {
+                let now = partitions::read(connection, binding).await?;
+                partitions::uncaptured(&leaves_of(&fingerprint), &now).map_or(Self::On, Self::Broken)
+            }
         })
     }
+}
+
+/// Has every partition refuse `TRUNCATE`, whose triggers are not cloned, and puts the partitions of now into
+/// `fingerprint`. The lock of the table is held, and with it that of each partition.
+async fn guard_partitions(
+    connection: &mut PgConnection,
+    binding: &TableBinding,
+    fingerprint: &str,
+) -> Result<String> {
+    partitions::let_the_owner_make_some(connection, binding, &function_name(binding)).await?;
+    for leaf in partitions::read(connection, binding).await? {
+        partitions::guard(connection, binding, &leaf).await?;
+    }
+    let leaves = partitions::read(connection, binding).await?;
+    Ok(if leaves.is_empty() { fingerprint.to_owned() } else { with_leaves(fingerprint, &leaves) })
 }
 
 async fn install_calls(connection: &mut PgConnection, binding: &TableBinding, doing: &str) -> Result<()> {
@@ -325,9 +346,12 @@ fn functions(binding: &TableBinding) -> Vec<String> {
         "CREATE OR REPLACE FUNCTION lockstep.refuse_truncate() RETURNS trigger LANGUAGE plpgsql
          SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lockstep$
          BEGIN
-             IF EXISTS (SELECT FROM lockstep.control c WHERE c.phase = '{frozen}') THEN
+             IF EXISTS (SELECT FROM lockstep.control c WHERE c.phase = '{frozen}')
+                AND (TG_NARGS = 0 OR (SELECT r.relispartition FROM pg_class r WHERE r.oid = TG_RELID)) THEN
                  PERFORM lockstep.refuse_frozen('TRUNCATE', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
              END IF;
+             -- A partition that was detached is somebody's own table, and this trigger stayed on it.
+             IF TG_NARGS > 0 AND NOT (SELECT r.relispartition FROM pg_class r WHERE r.oid = TG_RELID) THEN RETURN NULL; END IF;
              RAISE EXCEPTION 'lockstep: TRUNCATE of %.% is refused while its changes are captured', TG_TABLE_SCHEMA, TG_TABLE_NAME
                  USING HINT = 'Use DELETE, which is captured row by row, or end the migration of this table first.',
                        ERRCODE = 'object_not_in_prerequisite_state';

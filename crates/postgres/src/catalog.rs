@@ -23,6 +23,8 @@ pub struct CatalogTable {
     pub rows_estimate: i64,
     /// Why it cannot be moved, whatever is declared: a view, a partition and the like.
     pub immovable: Option<String>,
+    /// By what it is partitioned, as `RANGE (created_at)`, and how many partitions hold its rows.
+    pub partitions: Option<(String, i64)>,
 }
 
 /// A column.
@@ -89,7 +91,7 @@ CROSS JOIN LATERAL (
     SELECT d.oid, d.modifier FROM d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype <> 'd') AS b
 JOIN pg_type t ON t.oid = b.oid
 LEFT JOIN pg_stats p ON p.schemaname = c.relnamespace::regnamespace::name::text AND p.tablename = c.relname
-                    AND p.attname = a.attname AND NOT p.inherited
+                    AND p.attname = a.attname AND p.inherited = (c.relkind = 'p')
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 const INDEXES: &str = "
@@ -109,7 +111,11 @@ impl Source {
         let doing = format!("describing {relation}");
         let class = sqlx::query(
             "SELECT c.oid, c.relkind::text AS kind, c.relispartition AS partition, c.relpersistence::text AS persistence,
-                    greatest(c.reltuples, 0)::bigint AS rows,
+                    (SELECT coalesce(pg_catalog.sum(greatest(l.reltuples, 0)), 0)::bigint FROM pg_class l
+                     WHERE l.oid = c.oid AND c.relkind <> 'p'
+                         OR l.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf AND c.relkind = 'p')) AS rows,
+                    CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END AS partitioned_by,
+                    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf) AS partitions,
                     EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AS inherits,
                     EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS inherited
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
@@ -132,6 +138,9 @@ impl Source {
             primary_key: primary.map(|index| index.columns.clone()).unwrap_or_default(),
             rows_estimate: class.get("rows"),
             immovable: immovable(&class),
+            partitions: class
+                .get::<Option<String>, _>("partitioned_by")
+                .map(|by| (by, class.get("partitions"))),
             indexes,
         }))
     }
@@ -215,19 +224,18 @@ fn immovable(class: &PgRow) -> Option<String> {
     let is = |name: &str| class.get::<bool, _>(name);
     let (kind, persistence): (String, String) = (class.get("kind"), class.get("persistence"));
     let why = match kind.as_str() {
-        "p" => {
-            "it is a partitioned table, which cannot be moved yet: its rows come and go with its partitions"
-        }
         "f" => "it is a foreign table: its rows are written where no trigger of this server sees it",
         "v" | "m" => "it is a view: declare the table under it",
-        "r" if is("partition") => "it is a partition: a row can leave it without a trigger of it firing",
+        "r" | "p" if is("partition") => {
+            "it is a partition: a row can leave it without a trigger of it firing"
+        }
         "r" if is("inherits") => "it inherits from another table, whose statements change its rows",
         "r" if is("inherited") => {
             "other tables inherit from it: their rows are read through it, and no trigger of it captures them"
         }
         "r" if persistence == "u" => "it is UNLOGGED: a crash of the server empties it, and no trigger fires",
         "r" if persistence == "t" => "it is TEMPORARY: no other session sees its rows",
-        "r" => return None,
+        "r" | "p" => return None,
         _ => "it is no table",
     };
     Some(why.to_owned())

@@ -117,9 +117,13 @@ impl Source {
     pub async fn describe(&self, binding: &TableBinding) -> Result<SourceTable> {
         let what = format!("describing {}", binding.relation);
         let class = sqlx::query(
-            "SELECT c.oid, c.relkind::text AS kind, greatest(c.reltuples, 0)::bigint AS rows,
-                pg_catalog.pg_table_size(c.oid) AS bytes
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
+            "SELECT c.oid, c.relkind::text AS kind, p.rows, p.bytes
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             CROSS JOIN LATERAL (SELECT pg_catalog.sum(greatest(l.reltuples, 0))::bigint AS rows,
+                     pg_catalog.sum(pg_catalog.pg_table_size(l.oid))::bigint AS bytes
+                 FROM pg_class l WHERE l.oid = c.oid AND c.relkind <> 'p'
+                     OR l.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf AND c.relkind = 'p')) AS p
+             WHERE n.nspname = $1 AND c.relname = $2",
         )
         .bind(&binding.relation.schema)
         .bind(&binding.relation.name)
@@ -135,11 +139,8 @@ impl Source {
             )));
         };
         let kind: String = class.get("kind");
-        if kind != "r" {
+        if kind != "r" && kind != "p" {
             let what = match kind.as_str() {
-                "p" => {
-                    "a partitioned table, which cannot be moved yet: its rows come and go with its partitions"
-                }
                 "f" => "a foreign table: its rows are written where no trigger of this server sees it",
                 "v" | "m" => "a view: name the table under it",
                 _ => "no table",
@@ -175,8 +176,8 @@ impl Source {
                 .collect(),
             primary_key: key.as_ref().map(|row| row.get("columns")).unwrap_or_default(),
             primary_key_deferrable: key.as_ref().is_some_and(|row| row.get("deferrable")),
-            rows_estimate: class.get("rows"),
-            bytes: class.get("bytes"),
+            rows_estimate: class.get::<Option<_>, _>("rows").unwrap_or_default(),
+            bytes: class.get::<Option<_>, _>("bytes").unwrap_or_default(),
             fingerprint: self.fingerprint(binding).await?,
             dependents: self.dependents(oid).await?,
         })

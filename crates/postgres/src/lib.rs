@@ -1,7 +1,8 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the
-//! source looks like), `shape` (whether it is still that, and hides nothing), `sessions`, `node`, `password`,
+//! source looks like), `shape` (whether it is still that, and hides nothing), `recorded` (what it is taken for),
+//! `partitions` (of a table that has some), `sessions`, `node`, `password`,
 //! `path` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
 //! `barrier`, `control` and `settings` (phase and epoch, and what is turned while everything runs), `lead`
 //! (which daemon leads), `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep`
@@ -36,12 +37,14 @@ mod lately;
 mod lead;
 mod lookup;
 mod node;
+mod partitions;
 mod password;
 mod path;
 mod pending;
 mod pooler;
 mod probe;
 mod progress;
+mod recorded;
 mod references;
 mod repair;
 pub mod reverse;

@@ -2,8 +2,8 @@
 //! I15).
 //!
 //! What was captured is kept as one text, the *fingerprint*: a line for each column, one for the key, then a
-//! line that says which columns these are and when they were last rewritten, then one for each thing that
-//! hides rows or lets them be written past the triggers. The last kind is never part of what is captured:
+//! line that says which columns these are and when they were last rewritten, then one for each partition (see
+//! [`partitions`]), then one for each thing that hides rows or lets them be written past the triggers. The last kind is never part of what is captured:
 //! capture is not installed over it.
 //!
 //! Why names and types are not enough. 1. `validate` says consistent. 2. `ALTER COLUMN amount TYPE
@@ -11,9 +11,12 @@
 //! it was. 3. The step to DynamoOnly makes the amounts from before it the truth. Likewise a column that was
 //! dropped and added again, or two that swapped names.
 
-use lockstep_core::{ColumnTypes, Doing, Error, Kind, Result};
+use std::sync::LazyLock;
+
+use lockstep_core::{ColumnTypes, Doing, Result};
 use sqlx::postgres::PgConnection;
 
+use super::partitions::{self, LINES, Leaf, PARTITION, TREE};
 use super::{Source, TableBinding};
 
 /// Begins the line that tells columns of one name apart.
@@ -30,7 +33,9 @@ const HIDES: &str = "\nlockstep hides: ";
 /// transactions that last changed a column; the file of the rows. A rewrite of values changes both of the
 /// latter. `VACUUM FULL` changes the file alone, `SET STATISTICS` the column alone, and neither changes a
 /// value.
-const FINGERPRINT: &str = r"
+static FINGERPRINT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        r"WITH RECURSIVE {TREE}
 SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
                         || pg_catalog.regexp_replace(pg_catalog.format_type(a.atttypid, a.atttypmod),
                             '^public\.', '')
@@ -51,10 +56,12 @@ SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
                    ORDER BY a.attnum), ''))
         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
     || ' ' || coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)
+    || coalesce({LINES}, '')
     || coalesce((SELECT pg_catalog.string_agg(E'\nlockstep hides: ' || pg_catalog.translate(h.what, E'\n',
         ' '), '' ORDER BY h.what) FROM (
-         SELECT 'kind: it is ' || CASE c.relkind WHEN 'p' THEN 'a partitioned table' WHEN 'f' THEN 'a foreign table' WHEN 'v' THEN 'a view'
-                    WHEN 'm' THEN 'a materialized view' ELSE 'a relation of kind ' || c.relkind::text END WHERE c.relkind <> 'r'
+         SELECT 'kind: it is ' || CASE c.relkind WHEN 'f' THEN 'a foreign table' WHEN 'v' THEN 'a view'
+                    WHEN 'm' THEN 'a materialized view' ELSE 'a relation of kind ' || c.relkind::text END WHERE c.relkind NOT IN ('r', 'p')
+         UNION ALL {HIDES}
          UNION ALL SELECT 'partition: it is a partition of '
              || (SELECT pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
                     FROM pg_inherits i WHERE i.inhrelid = c.oid) WHERE c.relispartition
@@ -81,7 +88,10 @@ SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
                     FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D'
                         HAVING pg_catalog.count(*) > 0
        ) AS h (what)), '')
-FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)";
+FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)",
+        HIDES = partitions::HIDES,
+    )
+});
 
 /// How a relation stands to what was captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +103,11 @@ pub enum Shape {
     Rewritten,
     /// Its columns or its key are others.
     Changed,
+    /// Partitions went, or came with what no trigger saw; a sentence for each.
+    Partitions(Vec<String>),
+    /// Partitions were added and are captured, and are not recorded yet: see [`Source::record_shape`]. Their
+    /// names.
+    Grown(Vec<String>),
     /// Rows of it cannot be seen, or can be written past the triggers; a sentence for each way.
     Hidden(Vec<String>),
 }
@@ -103,6 +118,7 @@ struct Parts<'a> {
     columns: &'a str,
     /// Which columns these are, which transactions touched them, and the file of the rows.
     shape: Option<[&'a str; 3]>,
+    leaves: Vec<Leaf>,
     hides: Vec<String>,
 }
 
@@ -110,12 +126,15 @@ impl<'a> Parts<'a> {
     fn of(fingerprint: &'a str) -> Self {
         // From the end: what comes before it holds names that the user has chosen.
         let Some((columns, rest)) = fingerprint.rsplit_once(SHAPE) else {
-            return Self { columns: fingerprint, shape: None, hides: Vec::new() };
+            return Self { columns: fingerprint, shape: None, leaves: Vec::new(), hides: Vec::new() };
         };
         let mut lines = rest.split(HIDES);
-        let mut words = lines.next().unwrap_or_default().split(' ');
+        let shape = lines.next().unwrap_or_default();
+        let leaves = Leaf::all(shape);
+        let mut words = shape.split(PARTITION).next().unwrap_or_default().split(' ');
         let mut word = || words.next().unwrap_or_default();
-        Self { columns, shape: Some([word(), word(), word()]), hides: lines.map(str::to_owned).collect() }
+        let shape = Some([word(), word(), word()]);
+        Self { columns, shape, leaves, hides: lines.map(str::to_owned).collect() }
     }
 }
 
@@ -130,9 +149,55 @@ pub fn hides(fingerprint: &str) -> Vec<String> {
     Parts::of(fingerprint).hides
 }
 
+/// The partitions in a fingerprint.
+pub(super) fn leaves_of(fingerprint: &str) -> Vec<Leaf> {
+    Parts::of(fingerprint).leaves
+}
+
+/// A fingerprint with these partitions in place of its own, and nothing that hides rows.
+pub(super) fn with_leaves(fingerprint: &str, leaves: &[Leaf]) -> String {
+    let Parts { columns, shape, .. } = Parts::of(fingerprint);
+    let Some(shape) = shape else { return fingerprint.to_owned() };
+    format!("{columns}{SHAPE}{}{}", shape.join(" "), partitions::lines(leaves))
+}
+
 /// The columns and the key in a fingerprint: what stays the same through everything that changes no value.
 pub fn columns_of(fingerprint: &str) -> &str {
     Parts::of(fingerprint).columns
+}
+
+/// Whether the file of a partition that was there all the time is another one.
+fn moved(captured: &Parts<'_>, now: &Parts<'_>) -> bool {
+    captured.leaves.iter().any(|leaf| now.leaves.iter().any(|now| leaf.is(now) && leaf.file != now.file))
+}
+
+/// What became of partitions.
+fn of_leaves(known: &[Leaf], now: &[Leaf]) -> Shape {
+    let mut changes = Vec::new();
+    for leaf in known {
+        let name = &leaf.name;
+        match now.iter().find(|now| leaf.is(now)) {
+            None => changes.push(format!(
+                "partition {name} was detached, dropped, or attached again: rows of it went, and no trigger saw that"
+            )),
+            Some(now) if leaf.was_emptied(now) => changes
+                .push(format!("partition {name} was truncated or rewritten before it refused that, and no trigger saw it")),
+            Some(_) => {}
+        }
+    }
+    let new: Vec<&Leaf> = now.iter().filter(|leaf| !known.iter().any(|known| known.is(leaf))).collect();
+    for Leaf { name, .. } in new.iter().filter(|leaf| !leaf.fresh) {
+        changes.push(format!(
+            "partition {name} was attached, and may have been truncated or rewritten before it was seen"
+        ));
+    }
+    if !changes.is_empty() {
+        Shape::Partitions(changes)
+    } else if new.is_empty() {
+        Shape::Same
+    } else {
+        Shape::Grown(new.iter().map(|leaf| leaf.name.clone()).collect())
+    }
 }
 
 impl Shape {
@@ -151,10 +216,12 @@ impl Shape {
         // In whatever order: one that was dropped and added again comes last.
         if sorted(captured.columns) != sorted(now.columns) {
             Self::Changed
-        } else if columns != columns_now || (touched != touched_now && file != file_now) {
+        } else if columns != columns_now
+            || (touched != touched_now && (file != file_now || moved(&captured, &now)))
+        {
             Self::Rewritten
         } else {
-            Self::Same
+            of_leaves(&captured.leaves, &now.leaves)
         }
     }
 
@@ -166,6 +233,8 @@ impl Shape {
                                 one of the same name, and no trigger saw that"
                 .to_owned(),
             Self::Changed => "its columns or its key have changed since capture was installed".to_owned(),
+            Self::Partitions(changes) => changes.join("; "),
+            Self::Grown(names) => format!("partition {} was added, and is not taken in yet", names.join(" and ")),
             Self::Hidden(ways) => ways.join("; "),
         })
     }
@@ -178,6 +247,13 @@ impl Shape {
                 "run `doctor`, then `repair --state`, which takes the table as it is now and compares both stores"
             }
             Self::Changed => "undo the change of the table, or end this migration and start again",
+            Self::Partitions(_) => {
+                "attach what is to stay, or run `doctor`, then `repair --state`, which takes the partitions as they are now: the items of \
+                 rows that went are deleted"
+            }
+            Self::Grown(_) => {
+                "a relay, a comparison or the next try of a step takes it in: run the command again"
+            }
             Self::Hidden(_) => {
                 "let the role of this session see every row of an ordinary table: see docs/runbook.md, \"Source tables\""
             }
@@ -223,74 +299,11 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
-        let found =
-            sqlx::query_scalar(FINGERPRINT).bind(binding.relation.sql()).fetch_optional(self.pool()).await;
+        let found = sqlx::query_scalar(FINGERPRINT.as_str())
+            .bind(binding.relation.sql())
+            .fetch_optional(self.pool())
+            .await;
         Ok(found.doing(DOING)?.unwrap_or_default())
-    }
-
-    /// How a captured table stands to what was captured.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn shape(&self, binding: &TableBinding) -> Result<Shape> {
-        let captured = self.table_state(binding.name()).await?.map(|state| state.fingerprint);
-        let now = self.fingerprint(binding).await?;
-        Ok(Shape::of(captured.as_deref().unwrap_or(&now), &now))
-    }
-
-    /// Records the shape of a captured table where that of the record is out of date and no value has
-    /// changed: after an upgrade from a Lockstep that recorded none, or after `VACUUM FULL`. What was
-    /// captured, as it is recorded now.
-    ///
-    /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET
-    /// STATISTICS` of tomorrow would be taken for one.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn record_shape(&self, binding: &TableBinding) -> Result<Option<String>> {
-        let Some(captured) = self.table_state(binding.name()).await?.map(|state| state.fingerprint) else {
-            return Ok(None);
-        };
-        let now = self.fingerprint(binding).await?;
-        if captured == now || Shape::of(&captured, &now) != Shape::Same {
-            return Ok(Some(captured));
-        }
-        // Only over what was read: another process may have installed capture again meanwhile.
-        sqlx::query("UPDATE lockstep.tables SET fingerprint = $3 WHERE name = $1 AND fingerprint = $2")
-            .bind(binding.name())
-            .bind(&captured)
-            .bind(&now)
-            .execute(self.pool())
-            .await
-            .doing("recording the shape of a table")?;
-        Ok(Some(now))
-    }
-
-    /// Takes a captured table as it is now for the one that was captured; every conclusion from before is
-    /// void.
-    ///
-    /// # Errors
-    /// [`Kind::Refused`] where its columns are others, or rows of it cannot be seen.
-    pub async fn take_shape(&self, binding: &TableBinding) -> Result<()> {
-        let doing = format!("taking {} as it is now", binding.relation);
-        let now = self.fingerprint(binding).await?;
-        let captured =
-            self.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
-        let shape = Shape::of(&captured, &now);
-        if matches!(shape, Shape::Changed | Shape::Hidden(_)) {
-            let wrong = shape.wrong().unwrap_or_default();
-            return Err(Error::source(Kind::Refused, doing, format!("{wrong}; {}", shape.next())));
-        }
-        sqlx::query(
-            "UPDATE lockstep.tables SET fingerprint = $2, captured_at = pg_catalog.clock_timestamp()
-            WHERE name = $1",
-        )
-        .bind(binding.name())
-        .bind(&now)
-        .execute(self.pool())
-        .await
-        .doing(&doing)?;
-        Ok(())
     }
 }
 
@@ -316,8 +329,10 @@ impl Shape {
                 .fetch_optional(&mut *transaction)
                 .await
                 .doing(DOING)?;
-        let now =
-            sqlx::query_scalar(FINGERPRINT).bind(binding.relation.sql()).fetch_optional(transaction).await;
+        let now = sqlx::query_scalar(FINGERPRINT.as_str())
+            .bind(binding.relation.sql())
+            .fetch_optional(transaction)
+            .await;
         let now: String = now.doing(DOING)?.unwrap_or_default();
         Ok(Self::of(&captured.unwrap_or_default(), &now))
     }
@@ -377,6 +392,34 @@ mod tests {
         check(old, &fingerprint("a b 1"), &Shape::Same);
         check(&old.replacen("bigint", "integer", 1), &fingerprint("a b 1"), &Shape::Changed);
         assert_eq!(columns_of(&fingerprint("a b 1")), old);
+    }
+
+    #[test]
+    fn partitions_that_went_are_told_from_those_that_came() {
+        let leaf = |oid: &str, attached: &str, file: &str, guard: &str| {
+            let fresh = if oid == file { "fresh" } else { "moved" };
+            format!("{PARTITION}{oid} {attached} {file} {fresh} born captured {guard} p{oid}")
+        };
+        let of = |leaves: &[String]| format!("{}{}", fingerprint("a b 0"), leaves.concat());
+        let (one, two) = (leaf("1", "7", "1", "3:7"), leaf("2", "8", "2", "-"));
+        let both = of(&[one.clone(), two.clone()]);
+        check(&both, &both, &Shape::Same);
+        check(&of(&[one.clone()]), &both, &Shape::Grown(vec!["p2".to_owned()]));
+        let went = |captured: &str, now: &str| matches!(Shape::of(captured, now), Shape::Partitions(some) if some.len() == 1);
+        assert!(went(&both, &of(&[two.clone()])), "one is gone");
+        // Attached again, it may have lost anything while it was away.
+        assert!(went(&both, &of(&[leaf("1", "9", "1", "3:7"), two.clone()])));
+        assert!(
+            went(&of(&[one.clone()]), &of(&[one.clone(), leaf("2", "8", "5", "-")])),
+            "it may have been emptied"
+        );
+        assert!(
+            went(&both, &of(&[one.clone(), leaf("2", "8", "5", "-")])),
+            "nothing refused a TRUNCATE of it"
+        );
+        check(&both, &of(&[leaf("1", "7", "5", "3:7"), two.clone()]), &Shape::Same);
+        let rewritten = of(&[leaf("1", "7", "5", "3:7"), two]).replacen("a b 0", "a c 0", 1);
+        check(&both, &rewritten, &Shape::Rewritten);
     }
 
     #[test]

@@ -48,12 +48,13 @@ impl Source {
     /// The driver's.
     pub async fn foreign_triggers(&self, binding: &TableBinding) -> Result<Vec<String>> {
         sqlx::query_scalar(
-            "SELECT t.tgname || ' (' || r.rolname || ')' FROM pg_catalog.pg_trigger t
+            "SELECT DISTINCT t.tgname || ' (' || r.rolname || ')' FROM pg_catalog.pg_trigger t
              JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
              JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
-             WHERE t.tgrelid = pg_catalog.to_regclass($1) AND NOT t.tgisinternal AND NOT r.rolsuper
-                 AND p.proowner <> c.relowner AND r.rolname <> current_user
-             ORDER BY t.tgname",
+             WHERE (t.tgrelid = pg_catalog.to_regclass($1) OR t.tgrelid IN
+                     (SELECT l.relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS l))
+                 AND NOT t.tgisinternal AND NOT r.rolsuper AND p.proowner <> c.relowner AND r.rolname <> current_user
+             ORDER BY 1",
         )
         .bind(binding.relation.sql())
         .fetch_all(self.pool())

@@ -121,8 +121,9 @@ async fn what_lets_rows_past_the_triggers_is_refused_before_anything() {
         ("ALTER TABLE payments SET UNLOGGED", "UNLOGGED"),
         ("CREATE RULE elsewhere AS ON DELETE TO payments DO INSTEAD NOTHING", "rule elsewhere"),
         (
-            "ALTER TABLE payments RENAME TO old; CREATE TABLE payments (LIKE old INCLUDING DEFAULTS) PARTITION BY RANGE (payment_id)",
-            "a partitioned table",
+            "ALTER TABLE payments RENAME TO old; CREATE TABLE payments (LIKE old INCLUDING DEFAULTS) PARTITION BY RANGE (payment_id);
+             CREATE UNLOGGED TABLE payments_1 PARTITION OF payments FOR VALUES FROM (0) TO (10)",
+            "its partition payments_1 is UNLOGGED",
         ),
         (
             "CREATE TABLE all_payments (LIKE payments INCLUDING DEFAULTS) PARTITION BY RANGE (payment_id);

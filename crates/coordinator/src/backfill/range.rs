@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::Error as StoreError;
-use lockstep_postgres::{CopyChunk, HeldRange, RangeProgress, RangeRead};
+use lockstep_postgres::{CopyChunk, HeldRange, RangeProgress, RangeRead, Shape};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::encode::encode;
@@ -137,8 +137,14 @@ impl TableRun {
         let _reader = self.shared.readers.acquire().await.map_err(closed)?;
         self.lease.require()?;
         let chunk = self.migration.source.read_chunk(&self.binding, &read).await?;
-        let now = self.migration.source.fingerprint(&self.binding).await?;
-        require_shape(&self.binding, &self.fingerprint, &now)?;
+        let source = &self.migration.source;
+        let now = source.fingerprint(&self.binding).await?;
+        if matches!(Shape::of(&self.fingerprint, &now), Shape::Grown(_)) {
+            let captured = source.record_shape(&self.binding).await?.unwrap_or_default();
+            require_shape(&self.binding, &captured, &now)?;
+        } else {
+            require_shape(&self.binding, &self.fingerprint, &now)?;
+        }
         Ok((chunk, room))
     }
 

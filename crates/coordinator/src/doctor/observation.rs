@@ -93,6 +93,8 @@ pub struct TableSeen {
     pub fingerprint_changed: bool,
     /// Whether a statement about the table has rewritten values past its triggers.
     pub rewritten: bool,
+    /// Partitions of it that went, or came with rows unseen, a sentence for each.
+    pub partitions: Vec<String>,
     /// What hides rows of it, a sentence for each way.
     pub hidden: Vec<String>,
     /// Whether settings that decide keys are those that were captured.

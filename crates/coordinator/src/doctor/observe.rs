@@ -107,7 +107,9 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
             seen.capture = CaptureSeen::Elsewhere(relation);
         }
         match Shape::of(&fingerprint, &source.fingerprint(binding).await?) {
-            Shape::Same => {}
+            // Whatever reads a partition that is new takes it in first.
+            Shape::Same | Shape::Grown(_) => {}
+            Shape::Partitions(changes) => seen.partitions = changes,
             Shape::Rewritten => seen.rewritten = true,
             Shape::Changed => seen.fingerprint_changed = true,
             Shape::Hidden(ways) => seen.hidden = ways,

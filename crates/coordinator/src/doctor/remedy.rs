@@ -26,6 +26,11 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Take the partitions of a table as they are now: rows that went with one are deleted.
+    TakePartitions {
+        /// The table.
+        table: String,
+    },
     /// Take the target table that is there for the one in use, or make it, and copy its history again.
     AdoptTarget {
         /// The table.
@@ -54,6 +59,11 @@ impl fmt::Display for Remedy {
             Self::SettleSteps => f.write_str("finish or undo what a dead coordinator left open, as the control record says"),
             Self::Recapture { table } => write!(f, "install the triggers of {table} again"),
             Self::TakeShape { table } => write!(f, "take the source table of {table} as it is now for the one that was captured"),
+            Self::TakePartitions { table } => write!(
+                f,
+                "take the partitions of {table} as they are now: the items of rows that went with one are deleted, and the rows of one that \
+                 came are copied"
+            ),
             Self::AdoptTarget { table } => write!(f, "take the target table of {table} that is there now for the one in use (it is made if it is missing)"),
             Self::RemakeControl => f.write_str(
                 "recreate DynamoDB's control record, in an epoch above all that it has counted, with ids far above all that were handed out, \
@@ -81,6 +91,8 @@ pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
     // of the one before.
     if plan.iter().any(|remedy| matches!(remedy, Remedy::Recapture { .. } | Remedy::AdoptTarget { .. })) {
         plan.extend([Remedy::RaiseEpoch, Remedy::Backfill, Remedy::Compare]);
+    } else if plan.iter().any(|remedy| matches!(remedy, Remedy::TakePartitions { .. })) {
+        plan.extend([Remedy::RaiseEpoch, Remedy::Compare]);
     } else if plan.contains(&Remedy::RaiseEpoch) {
         plan.push(Remedy::List);
     }

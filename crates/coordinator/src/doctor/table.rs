@@ -124,6 +124,7 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
             "undo it, or run with a role that sees every row: docs/runbook.md, \"Source tables\"",
         ));
     }
+    partitions(table, phase, add);
     if table.rewritten {
         let remedy = match phase {
             Phase::DynamoOnly => Remedy::TakeShape { table: table.name.clone() },
@@ -140,6 +141,38 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
         );
         add(rewritten.mended_by(remedy));
     }
+}
+
+/// What became of partitions. In DynamoOnly PostgreSQL is filled again from DynamoDB; before, DynamoDB follows.
+fn partitions(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
+    if table.partitions.is_empty() {
+        return;
+    }
+    let (name, what) =
+        (table.name.clone(), format!("of {}: {}", table.relation, table.partitions.join("; ")));
+    if phase != Phase::DynamoOnly {
+        add(Finding::broken(
+            what,
+            "DynamoDB still has the items of rows that are gone, and every verdict from before is void, so backfill, relay, comparisons \
+             and steps stop; what applications write is captured all the same",
+            "to keep rows, attach the partition again first. Then take the partitions as they are now, which deletes the items of rows \
+             that went",
+        )
+        .mended_by(Remedy::TakePartitions { table: name }));
+        return;
+    }
+    add(Finding::broken(
+        what,
+        "PostgreSQL lacks rows that DynamoDB has, or has rows that DynamoDB has not: there is no way back until they agree",
+        "detach a partition that came with rows. A row for which there is no partition waits as a dead letter: make one for it",
+    )
+    .mended_by(Remedy::TakeShape { table: name }));
+    add(Finding::broken(
+        format!("rows of {} may be missing with a partition", table.relation),
+        "DynamoDB has them all",
+        "read every item of DynamoDB into PostgreSQL",
+    )
+    .mended_by(Remedy::ReverseBackfill));
 }
 
 /// What waits for somebody.

@@ -161,6 +161,7 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
 
 /// What must hold before the truth goes back. How far the feed is, is seen later.
 async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+    migration.source.record_shape(binding).await?;
     let captured = migration.source.capture_state(binding).await?;
     let next = "end this migration; changes would not be known after the step";
     let mut gates =

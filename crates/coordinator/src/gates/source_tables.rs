@@ -54,7 +54,8 @@ fn seen_by(way: &str) -> GateResult {
         }
         "inheritance" => "ALTER TABLE … NO INHERIT …, or move the rows into one table first",
         "partition" | "kind" => {
-            "move the rows into an ordinary table first: partitioned, foreign and other relations cannot be moved yet"
+            "name the table of which it is a partition, or move the rows into an ordinary table first: views, foreign and UNLOGGED \
+             relations and partitions by themselves cannot be moved"
         }
         "persistence" => "ALTER TABLE … SET LOGGED",
         "rule" => "drop the rule, or turn it into a trigger",
@@ -68,5 +69,7 @@ pub(super) fn is_captured(captured: &str, now: &str) -> GateResult {
     let shape = Shape::of(captured, now);
     // What hides rows has a gate of its own in the preflight, and none on the way back.
     let detail = shape.wrong().unwrap_or_else(|| "unchanged".to_owned());
-    GateResult::check("source schema is the captured one", shape == Shape::Same, detail, shape.next())
+    // A partition that is new is captured, and taken in by whatever reads the table next.
+    let is_captured = matches!(shape, Shape::Same | Shape::Grown(_));
+    GateResult::check("source schema is the captured one", is_captured, detail, shape.next())
 }

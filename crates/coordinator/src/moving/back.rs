@@ -8,7 +8,7 @@
 //! something is not as it must be.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord, Writes};
-use lockstep_postgres::IntentId;
+use lockstep_postgres::{IntentId, Shape};
 
 use crate::truth::flip_to_source;
 
@@ -20,6 +20,7 @@ use crate::feed_alarm;
 use crate::gate::Observer;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::options::Migration;
+use crate::records::take_in_partitions;
 
 const DOING: &str = "moving the truth back to PostgreSQL";
 
@@ -93,9 +94,17 @@ async fn stopped(
     Ok(waited)
 }
 
-/// Refuses where the feed does not have everything: then PostgreSQL has not either (I7).
+/// Refuses where the feed does not have everything: then PostgreSQL has not either (I7). Nor has it what went
+/// with a partition.
 pub(crate) async fn nothing_lost(migration: &Migration) -> Result<()> {
+    take_in_partitions(migration).await?;
     for binding in &migration.tables {
+        let shape = migration.source.shape(binding).await?;
+        if matches!(shape, Shape::Partitions(_) | Shape::Grown(_)) {
+            let message =
+                format!("{}: {}; {}", binding.relation, shape.wrong().unwrap_or_default(), shape.next());
+            return Err(Error::Store(StoreError::source(Kind::Refused, DOING, message)));
+        }
         let standing = migration.source.reverse_standing(binding.name()).await?;
         let why = match &standing {
             None => Some("it was never fed: run `reverse-feed --backfill`".to_owned()),

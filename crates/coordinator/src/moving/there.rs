@@ -26,6 +26,7 @@ use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::Intent;
 use crate::options::Migration;
 use crate::progress::Progress;
+use crate::records::take_in_partitions;
 use crate::records::{hold_shape, is_current};
 use crate::relay::{RelayUntil, relay_in};
 
@@ -83,6 +84,7 @@ async fn with_feed(
                 ));
                 last = Some(error);
                 migration.source.sweep_intents(Duration::ZERO).await?;
+                take_in_partitions(migration).await?;
                 tokio::time::sleep(steps.lock_pause).await;
             }
             Err(error) => return Err(error),

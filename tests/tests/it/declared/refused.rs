@@ -41,7 +41,6 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
         ("[tables.keyless]", "write key = [\"x\"]"),
         ("[tables.nowhere]", "there is no table public.nowhere"),
         ("[tables.seen]", "it is a view"),
-        ("[tables.parted]", "partitioned"),
         ("[tables.part]", "it is a partition"),
         ("[tables.parent]", "inherit"),
         ("[tables.child]", "inherits"),
@@ -55,6 +54,7 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
     for accepted in [
         &format!("[tables.pairs]\n{renamed}"),
         "[tables.keyless]\nkey = [\"x\"]",
+        "[tables.parted]",
         "[tables.computed]\nomit = [\"twice\"]",
         &format!("[tables.pairs]\npartition = \"{{a:esc}}#{{b}}\"\n{renamed}"),
     ] {

@@ -14,12 +14,13 @@ use super::naive::disagreements;
 use super::{configured, init};
 
 /// A schema, its tables, and what strangers write: each statement again and again.
-struct Case {
-    schema: &'static str,
+pub(super) struct Case {
+    pub(super) schema: &'static str,
     /// The relation as `init` takes it and as SQL does, its name in the configuration, and renamed columns.
     #[allow(clippy::type_complexity)]
-    tables: &'static [(&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)])],
-    writes: &'static [&'static str],
+    pub(super) tables:
+        &'static [(&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)])],
+    pub(super) writes: &'static [&'static str],
 }
 
 const WEBSHOP: Case = Case {
@@ -137,7 +138,7 @@ async fn write(
     done
 }
 
-async fn there_and_back(case: &Case) {
+pub(super) async fn there_and_back(case: &Case) {
     let world = World::start().await;
     world.sql(case.schema).await;
     let folder = tempfile::tempdir().expect("a folder");

@@ -2,12 +2,13 @@
 //! text is the same after it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lockstep_coordinator::{FeedProgress, FeedUntil, reverse_feed};
+use lockstep_coordinator::{FeedProgress, FeedUntil, RelayUntil, relay, reverse_feed};
 use lockstep_core::{AttributeValue, Item, Phase, Version, version_of};
 use lockstep_tests::World;
 use lockstep_tests::world::backfill;
-use lockstep_validator::CancellationToken;
+use lockstep_validator::{CancellationToken, ValidateOptions, validate};
 use sqlx::AssertSqlSafe;
 
 use super::naive::disagreements;
@@ -192,6 +193,54 @@ async fn what_dynamodb_cannot_hold_is_a_dead_letter_that_names_its_column() {
     }
     assert_eq!(world.live_items("unholdable").await, 1);
     assert!(!told.concat().contains("xxx"), "no values");
+}
+
+/// The greatest key of a table is NaN where there is one, so a chunk ends with it, and a range.
+#[tokio::test]
+async fn a_row_whose_key_is_no_number_is_set_aside_and_the_others_go_on() {
+    for (kind, strange, fine) in [
+        ("numeric", "'NaN'", "n / 4.0"),
+        ("numeric(9,2)", "'NaN'", "n / 4.0"),
+        ("double precision", "'NaN'", "n / 3.0"),
+        ("double precision", "'-Infinity'", "n / 3.0"),
+        ("real", "'Infinity'", "n / 3.0"),
+        ("date", "'infinity'", "date '2026-01-01' + n"),
+        ("timestamptz", "'-infinity'", "timestamptz '2026-01-01' + n * interval '1 h'"),
+        ("timestamp", "'infinity'", "timestamp '2026-01-01' + n * interval '1 h'"),
+    ] {
+        let world = World::start().await;
+        world
+            .sql(&format!(
+                "CREATE TABLE odd (k {kind}, n integer, v text, PRIMARY KEY (k, n));
+                 INSERT INTO odd SELECT {fine}, n, 'v' FROM generate_series(1, 300) AS n; INSERT INTO odd VALUES ({strange}, 1, 'v')"
+            ))
+            .await;
+        let tables = bound(&world, "[tables.odd]").await.expect("binds");
+        let migration = migration(&world, &tables);
+        let coordinator = world.coordinator_of(migration.clone()).await;
+        coordinator.prepare(&()).await.expect("nothing refuses");
+        backfill(&coordinator).await;
+        coordinator.step(Phase::DualWrite, None, &()).await.expect("nothing refuses");
+        coordinator.close().await;
+        let letters = world.source.dead_letters("odd", 10).await.expect("lists");
+        assert!(
+            letters.len() == 1 && letters[0].reason.contains("column `k`"),
+            "{kind} {strange}: {letters:?}"
+        );
+        world.sql("UPDATE odd SET v = 'w'").await;
+        let progress = lockstep_coordinator::Progress::new(&tables);
+        let cancel = CancellationToken::new();
+        let relayed = relay(&migration, RelayUntil::Empty, &progress, &cancel).await;
+        relayed.unwrap_or_else(|error| panic!("{kind} {strange}: {error}"));
+        assert_eq!(world.live_items("odd").await, 300, "{kind} {strange}");
+        world.source.acknowledge_dead_letters("odd", "test").await.expect("acknowledged");
+        let options =
+            ValidateOptions { settle_timeout: Duration::from_secs(5), ..ValidateOptions::default() };
+        let compared = lockstep_validator::Progress::new(&tables);
+        let report =
+            validate(&world.source, &world.plain_target, &tables, &options, &compared, &cancel).await;
+        assert!(report.verdict.is_consistent(), "{kind} {strange}: {report:#?}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,131 @@
+//! What a captured table is taken for: the recorded fingerprint, and how it follows what changes no value.
+
+use lockstep_core::{Doing, Error, Kind, Result};
+
+use super::partitions::{Leaf, guard_what_is_free};
+use super::shape::{leaves_of, with_leaves};
+use super::{Shape, Source, TableBinding};
+
+impl Source {
+    /// How a captured table stands to what was captured. Partitions that were added are taken in first.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Busy`] where rows of a new partition are locked.
+    pub async fn shape(&self, binding: &TableBinding) -> Result<Shape> {
+        let captured = self.table_state(binding.name()).await?.map(|state| state.fingerprint);
+        let now = self.fingerprint(binding).await?;
+        let shape = Shape::of(captured.as_deref().unwrap_or(&now), &now);
+        if !matches!(shape, Shape::Grown(_)) {
+            return Ok(shape);
+        }
+        let captured = self.record_shape(binding).await?.unwrap_or_default();
+        Ok(Shape::of(&captured, &self.fingerprint(binding).await?))
+    }
+
+    /// Records the shape of a captured table where that of the record is out of date and no value has
+    /// changed: after an upgrade from a Lockstep that recorded none, or after `VACUUM FULL`; and takes in
+    /// partitions that were added. What was captured, as it is recorded now.
+    ///
+    /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET
+    /// STATISTICS` of tomorrow would be taken for one.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Busy`] where rows of a new partition are locked.
+    ///
+    /// # Cancel safety
+    /// Rows of a new partition that are marked are marked again by the next call.
+    pub async fn record_shape(&self, binding: &TableBinding) -> Result<Option<String>> {
+        let Some(captured) = self.table_state(binding.name()).await?.map(|state| state.fingerprint) else {
+            return Ok(None);
+        };
+        let now = self.fingerprint(binding).await?;
+        let known = leaves_of(&captured);
+        let taken = match Shape::of(&captured, &now) {
+            Shape::Same => Vec::new(),
+            Shape::Grown(_) => {
+                let new = leaves_of(&now);
+                let new: Vec<Leaf> =
+                    new.into_iter().filter(|leaf| !known.iter().any(|known| known.is(leaf))).collect();
+                self.take_in(binding, &new).await?
+            }
+            _ => return Ok(Some(captured)),
+        };
+        let now = self.fingerprint(binding).await?;
+        if !matches!(Shape::of(&captured, &now), Shape::Same | Shape::Grown(_)) {
+            return Ok(Some(captured));
+        }
+        let mut leaves: Vec<Leaf> = known.into_iter().map(|known| known.followed(&leaves_of(&now))).collect();
+        // One that went again, or was emptied, since its rows were marked is not known: the next call judges.
+        leaves.extend(taken.into_iter().filter(|taken| taken.is_still_among(&leaves_of(&now))));
+        guard_what_is_free(self, binding, &mut leaves).await?;
+        let recorded = with_leaves(&now, &leaves);
+        if recorded == captured {
+            return Ok(Some(captured));
+        }
+        // Only over what was read: another process may have installed capture again meanwhile.
+        let done =
+            sqlx::query("UPDATE lockstep.tables SET fingerprint = $3 WHERE name = $1 AND fingerprint = $2")
+                .bind(binding.name())
+                .bind(&captured)
+                .bind(&recorded)
+                .execute(self.pool())
+                .await
+                .doing("recording the shape of a table")?;
+        if done.rows_affected() == 1 {
+            return Ok(Some(recorded));
+        }
+        Ok(self.table_state(binding.name()).await?.map(|state| state.fingerprint))
+    }
+
+    /// Takes a captured table as it is now for the one that was captured; every conclusion from before is
+    /// void. Rows of partitions that came are marked, and so are those that a detached partition still has;
+    /// the keys of a dropped one are for a comparison to find.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] where its columns are others, or rows of it cannot be seen; and in DynamoOnly where a
+    /// partition came with rows that DynamoDB may not have.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn take_shape(&self, binding: &TableBinding) -> Result<()> {
+        let doing = format!("taking {} as it is now", binding.relation);
+        let now = self.fingerprint(binding).await?;
+        let captured =
+            self.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+        let shape = Shape::of(&captured, &now);
+        if matches!(shape, Shape::Changed | Shape::Hidden(_)) {
+            let wrong = shape.wrong().unwrap_or_default();
+            return Err(Error::source(Kind::Refused, doing, format!("{wrong}; {}", shape.next())));
+        }
+        let (known, there) = (leaves_of(&captured), leaves_of(&now));
+        let new = there.iter().filter(|leaf| !known.iter().any(|known| known.is(leaf))).cloned();
+        let mut leaves = self.take_in(binding, &new.collect::<Vec<_>>()).await?;
+        if let Some(strange) = leaves.iter().find(|leaf| leaf.is_strange()) {
+            let message = format!(
+                "partition {} was attached with rows, and DynamoDB is the truth: DETACH it, move its rows through an application if \
+                 they are wanted, and attach it empty",
+                strange.name
+            );
+            return Err(Error::source(Kind::Refused, doing, message));
+        }
+        let (stay, gone): (Vec<Leaf>, Vec<Leaf>) =
+            known.into_iter().partition(|known| there.iter().any(|leaf| known.is(leaf)));
+        self.mark_what_is_left_in(
+            binding,
+            gone.iter().filter(|gone| !there.iter().any(|leaf| leaf.has_oid_of(gone))),
+        )
+        .await?;
+        leaves.extend(stay.into_iter().map(|known| known.followed(&there)));
+        guard_what_is_free(self, binding, &mut leaves).await?;
+        sqlx::query(
+            "UPDATE lockstep.tables SET fingerprint = $2, captured_at = pg_catalog.clock_timestamp()
+            WHERE name = $1",
+        )
+        .bind(binding.name())
+        .bind(with_leaves(&now, &leaves))
+        .execute(self.pool())
+        .await
+        .doing(&doing)?;
+        Ok(())
+    }
+}

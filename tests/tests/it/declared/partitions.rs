@@ -1,0 +1,357 @@
+//! Partitioned tables: rows are captured in whichever partition they are, a partition that comes is taken in,
+//! and one that goes stops everything until an operator has said what its rows are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_coordinator::{
+    Coordinator, Diagnosis, FeedProgress, FeedUntil, Mended, Migration, Progress, RelayUntil, Remedy,
+    examine, mend, observe, relay, reverse_feed,
+};
+use lockstep_core::Phase;
+use lockstep_postgres::{CaptureState, TableBinding};
+use lockstep_tests::World;
+use lockstep_tests::world::{backfill, within};
+use lockstep_validator::{CancellationToken, Report, ValidateOptions, validate};
+
+use super::naive::disagreements;
+use super::{bound, migration};
+
+const SCHEMA: &str = "
+    CREATE TABLE events (id uuid, at timestamptz, kind text NOT NULL, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-02-01 00:00+00');
+    CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM ('2026-02-01 00:00+00') TO ('2026-03-01 00:00+00') PARTITION BY HASH (id);
+    CREATE TABLE events_2a PARTITION OF events_2 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE events_2b PARTITION OF events_2 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+    CREATE TABLE events_3 PARTITION OF events FOR VALUES FROM ('2026-03-01 00:00+00') TO ('2026-04-01 00:00+00');
+    INSERT INTO events SELECT md5(i::text)::uuid, timestamptz '2026-01-01 00:00+00' + i * interval '20 hours', 'k' || i % 3, NULL
+        FROM generate_series(1, 100) AS i";
+
+/// A partition of April.
+const APRIL: &str = "FOR VALUES FROM ('2026-04-01 00:00+00') TO ('2026-05-01 00:00+00')";
+
+fn options() -> ValidateOptions {
+    ValidateOptions {
+        wait_for_pending: false,
+        settle_timeout: Duration::from_secs(5),
+        ..ValidateOptions::default()
+    }
+}
+
+/// The stores of a partitioned table that is being moved.
+struct Moved {
+    world: World,
+    tables: Vec<TableBinding>,
+    migration: Migration,
+}
+
+impl Moved {
+    /// With history copied, in a phase.
+    async fn to(phase: Phase) -> Self {
+        let world = World::start().await;
+        world.sql(SCHEMA).await;
+        let tables = bound(&world, "[tables.events]").await.expect("a partitioned table is bound");
+        let migration = migration(&world, &tables);
+        let moved = Self { world, tables, migration };
+        let coordinator = moved.coordinator().await;
+        coordinator.prepare(&()).await.expect("nothing refuses");
+        backfill(&coordinator).await;
+        coordinator.close().await;
+        for to in Phase::ALL.into_iter().skip(1).take_while(|to| *to <= phase) {
+            moved.step(to).await.expect("nothing refuses");
+        }
+        moved
+    }
+
+    async fn coordinator(&self) -> Coordinator {
+        self.world.coordinator_of(self.migration.clone()).await
+    }
+
+    async fn step(&self, to: Phase) -> Result<(), String> {
+        if to == Phase::DynamoOnly {
+            // Begun before the truth moves, as the step demands.
+            self.feed().await;
+        }
+        if to > Phase::DualWrite && self.world.source.control().await.expect("a phase").phase < to {
+            self.relayed().await?;
+            self.compared(false).await;
+        }
+        let coordinator = self.coordinator().await;
+        let stepped = coordinator.step(to, None, &()).await.map(drop).map_err(|error| error.to_string());
+        coordinator.close().await;
+        stepped
+    }
+
+    async fn feed(&self) {
+        let (progress, cancel) = (Arc::new(FeedProgress::new(&self.tables)), CancellationToken::new());
+        let options = &self.migration.options.reverse_feed;
+        let fed = reverse_feed(&self.migration, options, FeedUntil::Drained, &progress, &cancel).await;
+        fed.expect("the feed ends well");
+    }
+
+    async fn relayed(&self) -> Result<(), String> {
+        let (progress, cancel) = (Progress::new(&self.tables), CancellationToken::new());
+        let relayed = relay(&self.migration, RelayUntil::Empty, &progress, &cancel);
+        within(Duration::from_secs(30), relayed).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// What the command does: begins a pass, compares, records.
+    async fn compared(&self, incremental: bool) -> Report {
+        let Migration { source, target, .. } = &self.migration;
+        let pass = lockstep_validator::begin(source).await.expect("a pass begins");
+        let options = ValidateOptions { pass, incremental, ..options() };
+        let progress = lockstep_validator::Progress::new(&self.tables);
+        let report =
+            validate(source, target, &self.tables, &options, &progress, &CancellationToken::new()).await;
+        lockstep_validator::record(source, target, &self.tables, &report).await.expect("recorded");
+        report
+    }
+
+    async fn diagnosis(&self) -> Diagnosis {
+        examine(&observe(&self.world.source, &self.world.plain_target, &self.tables).await.expect("observed"))
+    }
+
+    async fn mended(&self) -> Result<Mended, String> {
+        let (options, cancel) = (options(), CancellationToken::new());
+        let mending = mend(&self.migration, &options, &(), &cancel);
+        within(Duration::from_secs(60), mending).await.map_err(|error| error.to_string())
+    }
+
+    /// Both stores hold the same, by the naive checker and by the validator.
+    async fn converges(&self) {
+        self.relayed().await.expect("the relay ends well");
+        assert_eq!(disagreements(&self.world, "events", "events", &[]).await, [] as [String; 0]);
+        for incremental in [true, false] {
+            let report = self.compared(incremental).await;
+            assert!(report.verdict.is_consistent(), "incremental {incremental}: {report:#?}");
+        }
+    }
+
+    /// Everything that would go on refuses, in these words, and no verdict is consistent.
+    async fn stands_still(&self, words: &str) {
+        let relayed = self.relayed().await.expect_err("the relay stands still");
+        assert!(relayed.contains(words), "{relayed}");
+        let coordinator = self.coordinator().await;
+        let stepped = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("refused").to_string();
+        coordinator.close().await;
+        assert!(stepped.contains(words), "{stepped}");
+        for incremental in [true, false] {
+            let report = self.compared(incremental).await;
+            assert!(!report.verdict.is_consistent(), "I11, incremental {incremental}: {report:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_are_captured_in_every_partition_and_by_whichever_name_they_are_written() {
+    let moved = Moved::to(Phase::DualWrite).await;
+    let world = &moved.world;
+    for write in [
+        "INSERT INTO events VALUES (md5('new')::uuid, '2026-01-05 00:00+00', 'new')",
+        "INSERT INTO events_2a SELECT id, at + interval '1 s', 'directly' FROM events_2a LIMIT 3",
+        // They move, and their old keys are gone.
+        "UPDATE events SET at = '2026-03-03 00:00+00' WHERE at < '2026-01-20 00:00+00'",
+        "UPDATE events_3 SET note = 'x'",
+        "DELETE FROM events_2b WHERE kind = 'k1'",
+        // A session whose ordinary triggers do not fire.
+        "SET session_replication_role = replica; UPDATE events SET note = 'y' WHERE kind = 'k2'; RESET session_replication_role",
+        // A partition that comes is captured before it takes a row.
+        &format!(
+            "CREATE TABLE events_4 PARTITION OF events {APRIL}; INSERT INTO events SELECT id, '2026-04-02', 'k' FROM events_1"
+        ),
+        "CREATE TABLE events_rest PARTITION OF events DEFAULT; INSERT INTO events_rest VALUES (md5('r')::uuid, '2030-01-01', 'rest')",
+    ] {
+        world.sql(write).await;
+        moved.converges().await;
+    }
+    for table in ["events", "events_1", "events_2", "events_2a", "events_4", "events_rest"] {
+        let refused = world.try_sql(&format!("TRUNCATE {table}")).await.expect_err("refused").to_string();
+        assert!(refused.contains("TRUNCATE of"), "{table}: {refused}");
+    }
+    assert!(moved.diagnosis().await.sound);
+    moved.step(Phase::HybridRead).await.expect("nothing refuses");
+    world
+        .sql("CREATE TABLE events_0 PARTITION OF events FOR VALUES FROM ('2025-12-01') TO ('2025-12-31')")
+        .await;
+    moved.step(Phase::DynamoOnly).await.expect("a partition that comes holds up no step");
+    let frozen =
+        world.try_sql("UPDATE events_4 SET note = 'z'").await.expect_err("DynamoDB is the truth").to_string();
+    assert!(frozen.contains("lockstep: "), "{frozen}");
+    world
+        .sql("CREATE TABLE events_9 PARTITION OF events FOR VALUES FROM ('2026-09-01') TO ('2026-10-01')")
+        .await;
+    moved.step(Phase::HybridRead).await.expect("nor the way back");
+    moved.converges().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_goes_stops_everything_until_an_operator_says_that_its_rows_are_deleted() {
+    for goes in [
+        "ALTER TABLE events DETACH PARTITION events_1",
+        "DROP TABLE events_1",
+        "ALTER TABLE events DETACH PARTITION events_2",
+        "DROP TABLE events_2a",
+        // There again, and rows of it went meanwhile.
+        "ALTER TABLE events DETACH PARTITION events_3; DELETE FROM events_3 WHERE kind = 'k1'; ALTER TABLE events ATTACH PARTITION events_3
+         FOR VALUES FROM ('2026-03-01 00:00+00') TO ('2026-04-01 00:00+00')",
+    ] {
+        let moved = Moved::to(Phase::DualWrite).await;
+        assert!(moved.compared(false).await.verdict.is_consistent());
+        moved.world.sql(goes).await;
+        let at = if goes.contains("events_1") { "2026-03-02" } else { "2026-01-02" };
+        moved.world.sql(&format!("INSERT INTO events VALUES (md5('n')::uuid, '{at} 00:00+00', 'meanwhile')")).await;
+        moved.stands_still("repair --state").await;
+        let found = moved.diagnosis().await;
+        let remedy = Some(Remedy::TakePartitions { table: "events".to_owned() });
+        assert!(!found.sound && found.findings.iter().any(|finding| finding.remedy == remedy), "{goes}: {found:?}");
+        let mended = moved.mended().await.expect("mended");
+        assert!(mended.left.as_ref().is_some_and(|left| left.sound), "{goes}: {mended:?}");
+        moved.converges().await;
+        moved.step(Phase::HybridRead).await.expect("nothing refuses");
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_was_detached_is_a_table_of_its_own_again() {
+    let moved = Moved::to(Phase::DualWrite).await;
+    moved.world.sql("ALTER TABLE events DETACH PARTITION events_1").await;
+    moved.mended().await.expect("mended");
+    moved.relayed().await.expect("the relay ends well");
+    moved.world.sql("DELETE FROM events_1 WHERE kind = 'k0'").await;
+    assert_eq!(
+        moved.world.count("lockstep.pending WHERE table_name = 'events'").await,
+        0,
+        "it is captured no more"
+    );
+    moved.world.sql("TRUNCATE events_1").await;
+    moved.converges().await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_attached_with_rows_is_copied() {
+    let moved = Moved::to(Phase::HybridRead).await;
+    let fill = "INSERT INTO events_4 SELECT md5('a' || i)::uuid, '2026-04-02', 'came with it' FROM generate_series(1, 2500) AS i";
+    moved
+        .world
+        .sql(&format!(
+            "CREATE TABLE events_4 (LIKE events INCLUDING ALL); {fill}; ALTER TABLE events ATTACH PARTITION events_4 {APRIL}"
+        ))
+        .await;
+    // Before a relay has come: no incremental comparison overlooks them.
+    let report = moved.compared(true).await;
+    assert!(
+        moved.world.count("lockstep.pending").await >= 2500 || !report.verdict.is_consistent(),
+        "{report:#?}"
+    );
+    moved.converges().await;
+    assert_eq!(moved.world.live_items("events").await, 2600);
+    // In one transaction with what fills it.
+    moved
+        .world
+        .sql(
+            "BEGIN; CREATE TABLE events_5 (id uuid NOT NULL, at timestamptz NOT NULL, kind text NOT NULL, note text);
+             INSERT INTO events_5 VALUES (md5('b')::uuid, '2026-05-02', 'x');
+             ALTER TABLE events ATTACH PARTITION events_5 FOR VALUES FROM ('2026-05-01') TO ('2026-06-01'); COMMIT",
+        )
+        .await;
+    moved.converges().await;
+    assert_eq!(moved.world.live_items("events").await, 2601);
+}
+
+#[tokio::test]
+async fn a_partition_that_was_emptied_before_it_was_seen_is_noticed() {
+    let moved = Moved::to(Phase::DualWrite).await;
+    moved
+        .world
+        .sql(&format!("CREATE TABLE events_4 PARTITION OF events {APRIL}; INSERT INTO events VALUES (md5('a')::uuid, '2026-04-02', 'x')"))
+        .await;
+    moved.world.sql("TRUNCATE events_4").await;
+    moved.stands_still("truncated or rewritten").await;
+    moved.mended().await.expect("mended");
+    moved.converges().await;
+}
+
+#[tokio::test]
+async fn capture_that_is_off_in_one_partition_is_broken() {
+    let moved = Moved::to(Phase::DualWrite).await;
+    for off in [
+        "ALTER TABLE events_1 DISABLE TRIGGER ALL; UPDATE events_1 SET note = 'unseen'; ALTER TABLE events_1 ENABLE TRIGGER ALL",
+        "ALTER TABLE events_2a DISABLE TRIGGER zz_lockstep_truncate_events; TRUNCATE events_2a;
+         ALTER TABLE events_2a ENABLE ALWAYS TRIGGER zz_lockstep_truncate_events",
+        "DROP TRIGGER zz_lockstep_truncate_events ON events_3",
+    ] {
+        moved.world.sql(off).await;
+        let state = moved.world.source.capture_state(&moved.tables[0]).await.expect("reads");
+        assert!(matches!(&state, CaptureState::Broken(how) if how.contains("partition")), "{off}: {state:?}");
+        let report = moved.compared(false).await;
+        assert!(!report.verdict.is_consistent(), "{off}: {report:#?}");
+        let mended = moved.mended().await.expect("mended");
+        assert!(mended.left.as_ref().is_some_and(|left| left.sound), "{off}: {mended:?}");
+        moved.converges().await;
+    }
+}
+
+#[tokio::test]
+async fn in_dynamo_only_a_partition_that_came_with_rows_or_went_closes_the_way_back_until_it_is_mended() {
+    let moved = Moved::to(Phase::DynamoOnly).await;
+    let world = &moved.world;
+    world
+        .sql(&format!(
+            "CREATE TABLE events_4 (LIKE events INCLUDING ALL); INSERT INTO events_4 VALUES (md5('stale')::uuid, '2026-04-02', 'x');
+             ALTER TABLE events ATTACH PARTITION events_4 {APRIL}"
+        ))
+        .await;
+    let refused = moved.step(Phase::HybridRead).await.expect_err("its row would be resurrected");
+    assert!(refused.contains("events_4") && refused.contains("repair --state"), "{refused}");
+    let refused = moved.mended().await.expect_err("DynamoDB is the truth, and has none of it");
+    assert!(refused.contains("DETACH it"), "{refused}");
+    world.sql("ALTER TABLE events DETACH PARTITION events_4").await;
+    let mended = moved.mended().await.expect("mended");
+    assert!(mended.left.as_ref().is_some_and(|left| left.sound), "{mended:?}");
+
+    // Rows of PostgreSQL go with it; DynamoDB has them, and they come back when there is a place for them.
+    world.sql("DROP TABLE events_3").await;
+    let refused = moved.step(Phase::HybridRead).await.expect_err("rows are missing");
+    assert!(refused.contains("events_3"), "{refused}");
+    world
+        .sql("CREATE TABLE events_3 PARTITION OF events FOR VALUES FROM ('2026-03-01 00:00+00') TO ('2026-04-01 00:00+00')")
+        .await;
+    let mended = moved.mended().await.expect("mended");
+    assert!(mended.left.as_ref().is_some_and(|left| left.sound), "{mended:?}");
+    moved.feed().await;
+    moved.step(Phase::HybridRead).await.expect("the way back is open");
+    assert_eq!(world.count("events").await, 100);
+    moved.converges().await;
+}
+
+#[tokio::test]
+async fn the_owner_of_a_table_goes_on_making_partitions_and_a_completed_one_is_guarded_in_each() {
+    let moved = Moved::to(Phase::PostgresOnly).await;
+    let world = &moved.world;
+    let role = format!("{}_app", world.value::<String>("SELECT current_database()::text").await);
+    world
+        .sql(&format!(
+            "CREATE ROLE {role} NOSUPERUSER; GRANT ALL ON SCHEMA public TO {role}; ALTER TABLE events OWNER TO {role}"
+        ))
+        .await;
+    // Installed again, as a repair does it.
+    let fingerprint = world.source.fingerprint(&moved.tables[0]).await.expect("reads");
+    world.source.install_capture(&moved.tables[0], &fingerprint).await.expect("installed");
+    world
+        .sql(&format!("SET ROLE {role}; CREATE TABLE events_4 PARTITION OF events {APRIL}; RESET ROLE"))
+        .await;
+    world.sql("INSERT INTO events VALUES (md5('a')::uuid, '2026-04-02', 'x')").await;
+    assert_eq!(world.count("lockstep.pending").await, 1);
+    let epoch = world.source.control().await.expect("a phase").epoch;
+    let archived = world.source.archive(&moved.tables, epoch, "test", "memory", Duration::from_secs(5)).await;
+    archived.expect("archived");
+    for write in [
+        "DELETE FROM events_1",
+        "INSERT INTO events_4 VALUES (md5('b')::uuid, '2026-04-02', 'x')",
+        "TRUNCATE events_2a",
+        "TRUNCATE events",
+    ] {
+        let refused = world.try_sql(write).await.expect_err("guarded").to_string();
+        assert!(refused.contains("its migration is complete"), "{write}: {refused}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Random schemas, rows and templates: after the way to DynamoDB every row reads back as it was, by
+//! PostgreSQL's own input functions and by the product's, and no two rows share an item.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use lockstep_coordinator::Coordinator;
+use lockstep_core::Phase;
+use lockstep_tests::World;
+use lockstep_tests::world::backfill;
+use lockstep_validator::{CancellationToken, ValidateOptions, validate};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::naive::disagreements;
+use super::{bound, migration};
+
+/// Schemas of one run.
+const SCHEMAS: u64 = 12;
+const ROWS: usize = 40;
+
+/// A type, and a random value of it as SQL. Those of the first list can be part of a key.
+type Sort = (&'static str, fn(&mut StdRng) -> String);
+
+const KEYS: &[Sort] = &[
+    ("smallint", |random| random.random::<i16>().to_string()),
+    ("integer", |random| random.random::<i32>().to_string()),
+    ("bigint", |random| random.random::<i64>().to_string()),
+    ("text", |random| text(random, 1)),
+    ("varchar(30)", |random| text(random, 1)),
+    ("uuid", |random| format!("'{:032x}'", random.random::<u128>())),
+    ("date", |random| format!("date '2000-01-01' + {}", random.random_range(-300_000..900_000))),
+    ("timestamptz", |random| {
+        format!(
+            "timestamptz '2000-01-01 00:00+00' + {} * interval '1 us'",
+            random.random_range(-9e15..9e16_f64) as i64
+        )
+    }),
+    ("timestamp", |random| {
+        format!(
+            "timestamp '2000-01-01' + {} * interval '1 us'",
+            random.random_range(0..9_000_000_000_000_i64)
+        )
+    }),
+    ("time", |random| {
+        format!("time '00:00' + {} * interval '1 us'", random.random_range(0..86_399_999_999_i64))
+    }),
+    ("numeric(20,4)", |random| format!("{}.{:04}", random.random::<i32>(), random.random_range(0..10_000))),
+    ("numeric", |random| format!("{}.{:09}", random.random::<i64>(), random.random_range(0..1_000_000_000))),
+    ("double precision", |random| format!("{:e}", random.random_range(-1e12..1e12_f64))),
+    ("bytea", |random| format!("'\\x{:016x}'", random.random::<u64>())),
+    ("inet", |random| {
+        format!("'10.{}.{}.{}'", random.random::<u8>(), random.random::<u8>(), random.random::<u8>())
+    }),
+    ("interval", |random| format!("{} * interval '1 s'", random.random_range(0..9_000_000))),
+];
+
+const OTHERS: &[Sort] = &[
+    ("boolean", |random| random.random::<bool>().to_string()),
+    ("char(6)", |random| text(random, 0)),
+    ("real", |random| format!("{:e}", random.random_range(-1e6..1e6_f32))),
+    ("jsonb", |random| {
+        format!("jsonb_build_object('a', {}, {}, NULL)", random.random::<i64>(), text(random, 1))
+    }),
+    ("text[]", |random| format!("ARRAY[{}, NULL, {}]", text(random, 0), text(random, 0))),
+    ("int4range", |random| format!("int4range({0}, {0} + 5)", random.random_range(-1000..1000))),
+    ("money", |random| {
+        format!("({}.{:02})::numeric::money", random.random::<i32>(), random.random_range(0..100))
+    }),
+    ("varbit", |random| format!("({})::bit(32)::varbit", random.random::<i32>())),
+    ("point", |random| format!("point({}, {})", random.random::<f64>(), random.random::<f32>())),
+    ("tsvector", |random| format!("to_tsvector('simple', {})", text(random, 1))),
+];
+
+/// A text of at most six characters, most of which divide, escape or end something somewhere.
+fn text(random: &mut StdRng, shortest: usize) -> String {
+    const HOSTILE: [char; 18] = [
+        '#',
+        '%',
+        '\\',
+        '\'',
+        '"',
+        '{',
+        '}',
+        ' ',
+        '|',
+        '/',
+        ':',
+        '-',
+        '0',
+        'a',
+        'Z',
+        'ä',
+        '\u{1F600}',
+        '\u{7f}',
+    ];
+    let length = random.random_range(shortest..=6);
+    let characters: String = (0..length).map(|_| *HOSTILE.choose(random).expect("some")).collect();
+    format!("'{}'", characters.replace('\'', "''"))
+}
+
+/// A declared table under a random template.
+struct Made {
+    sql: String,
+    declared: String,
+}
+
+fn made(seed: u64) -> Made {
+    let random = &mut StdRng::seed_from_u64(seed);
+    let keys: Vec<&Sort> =
+        (0..random.random_range(1..=3)).map(|_| KEYS.choose(random).expect("some")).collect();
+    let every: Vec<&Sort> = KEYS.iter().chain(OTHERS).collect();
+    let others: Vec<&Sort> =
+        (0..random.random_range(0..=9)).map(|_| *every.choose(random).expect("some")).collect();
+    let columns = keys.iter().enumerate().map(|(n, (kind, _))| format!("k{n} {kind}"));
+    let columns = columns.chain(others.iter().enumerate().map(|(n, (kind, _))| format!("c{n} {kind}")));
+    let key: Vec<String> = (0..keys.len()).map(|n| format!("k{n}")).collect();
+    let mut sql = format!(
+        "CREATE TABLE made_{seed} ({}, PRIMARY KEY ({}));",
+        columns.collect::<Vec<_>>().join(", "),
+        key.join(", ")
+    );
+    for _ in 0..ROWS {
+        let mut values: Vec<String> = keys.iter().map(|(_, value)| value(random)).collect();
+        for (_, value) in &others {
+            values.push(if random.random_bool(0.2) { "NULL".to_owned() } else { value(random) });
+        }
+        let _ = write!(sql, "INSERT INTO made_{seed} VALUES ({}) ON CONFLICT DO NOTHING;", values.join(", "));
+    }
+    let at = random.random_range(1..=keys.len());
+    let template = |random: &mut StdRng, columns: &[String]| {
+        let parts: Vec<String> = columns.iter().map(|column| format!("{{{column}:esc}}")).collect();
+        let first = ["", "P#", "ä|"].choose(random).expect("some");
+        format!("{first}{}", parts.join(["#", "##", "|"].choose(random).expect("some")))
+    };
+    let mut declared = format!("[tables.made_{seed}]\npartition = \"{}\"\n", template(random, &key[..at]));
+    if at < key.len() {
+        let _ = writeln!(declared, "sort = \"{}\"", template(random, &key[at..]));
+    }
+    Made { sql, declared }
+}
+
+#[tokio::test]
+async fn random_rows_of_random_schemas_under_random_templates_read_back_as_they_were() {
+    let world = World::start().await;
+    let made: Vec<Made> = (0..SCHEMAS).map(made).collect();
+    for Made { sql, .. } in &made {
+        world.sql(sql).await;
+    }
+    let declared: String = made.iter().map(|made| made.declared.as_str()).collect();
+    let tables = bound(&world, &declared).await.unwrap_or_else(|problem| panic!("{problem}\n{declared}"));
+    let coordinator: Coordinator = world.coordinator_of(migration(&world, &tables)).await;
+    coordinator.prepare(&()).await.expect("nothing refuses");
+    backfill(&coordinator).await;
+    coordinator.step(Phase::DualWrite, None, &()).await.expect("nothing refuses");
+    coordinator.close().await;
+    for (seed, Made { sql, declared }) in made.iter().enumerate() {
+        let name = format!("made_{seed}");
+        let letters = world.source.dead_letters(&name, 10).await.expect("lists");
+        assert!(letters.is_empty(), "{declared}{letters:?}");
+        assert_eq!(world.live_items(&name).await as i64, world.count(&name).await, "{declared}");
+        let wrong = disagreements(&world, &name, &name, &[]).await;
+        assert!(
+            wrong.is_empty(),
+            "{declared}{}\n{wrong:#?}",
+            sql.split_once(';').map_or("", |(table, _)| table)
+        );
+    }
+    let (options, cancel) = (
+        ValidateOptions { settle_timeout: Duration::from_secs(5), ..ValidateOptions::default() },
+        CancellationToken::new(),
+    );
+    let progress = lockstep_validator::Progress::new(&tables);
+    let report = validate(&world.source, &world.plain_target, &tables, &options, &progress, &cancel).await;
+    assert!(report.verdict.is_consistent(), "{declared}{report:#?}");
+}
