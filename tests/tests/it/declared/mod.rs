@@ -10,6 +10,7 @@ mod naive;
 mod refused;
 mod round_trip;
 mod same_items;
+mod same_place;
 mod types;
 
 use std::path::{Path, PathBuf};
