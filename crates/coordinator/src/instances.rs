@@ -279,6 +279,14 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(10);
     const EPOCH: Epoch = Epoch(4);
 
+    /// M22: its clock may run slower than ours.
+    #[test]
+    fn who_is_not_registered_is_given_more_than_its_lease() {
+        for lease in [Duration::from_millis(5), Duration::from_millis(500), LEASE] {
+            assert!(unregistered(lease) > lease, "{lease:?}");
+        }
+    }
+
     fn watched(acknowledged: Option<i64>, renewal_seen: Instant) -> Watched {
         let at = DateTime::UNIX_EPOCH;
         let row = InstanceRow {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
-use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Side, Unholdable, tombstone};
-use lockstep_dynamo::{Backoff, Written};
+use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Side, TargetKey, Unholdable, tombstone};
+use lockstep_dynamo::{Backoff, ReadAt, Written};
 use lockstep_postgres::{Delivered, KeyOrder, PendingRow, Shape, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -198,6 +198,7 @@ impl Run<'_> {
             if cancel.is_cancelled() {
                 return Ok(seen);
             }
+            let read_at = migration.target.reading();
             let batch = source
                 .read_pending(binding, order, after.as_ref(), migration.options.relay.batch_keys as i64)
                 .await?;
@@ -222,7 +223,7 @@ impl Run<'_> {
             // another thread.
             let mut deliveries = Vec::with_capacity(batch.rows.len());
             for row in &batch.rows {
-                deliveries.push(self.deliver(binding, progress, row).boxed());
+                deliveries.push(self.deliver(binding, progress, (row, read_at)).boxed());
             }
             let fates: Vec<Result<Fate>> = stream::iter(deliveries).buffer_unordered(width).collect().await;
             let mut delivered = Vec::with_capacity(fates.len());
@@ -264,7 +265,8 @@ impl Run<'_> {
 enum Fate {
     Delivered(Delivered),
     SetAside,
-    /// It could not be held, but is being changed right now: the next pass judges it again.
+    /// It could not be held, but is being changed right now, or it was read too long ago: the next pass
+    /// judges it again.
     MarkedAgain,
 }
 
@@ -274,23 +276,33 @@ impl Run<'_> {
         &self,
         binding: &TableBinding,
         progress: &TableProgress,
-        row: &PendingRow,
+        (row, read_at): (&PendingRow, ReadAt),
     ) -> Result<Fate> {
         let done = || Fate::Delivered(Delivered { key: row.key.clone(), version: row.version });
         let item = match row.with_fields(|fields| binding.table.encode(fields)) {
             Some(Ok(item)) => item.at(row.version),
-            Some(Err(reason)) => return self.set_aside(binding, progress, row, &reason).await,
+            Some(Err(reason)) => return self.set_aside(binding, progress, (row, read_at), &reason).await,
             None => match binding.table.target_key(&row.key) {
-                Ok(key) => tombstone(key, row.version),
+                // Two keys of one row may share a place, as when the target knows the day of a time only. 1.
+                // The row moves from one to the other, and a repair marks the old key last. 2. Its tombstone
+                // would outrank the row. So there the row itself is put, which is what the place holds.
+                Ok(key) => match row.with_moved_fields(|fields| binding.table.encode(fields)) {
+                    Some(Ok(item)) if TargetKey::of(&item.clone().into_attributes()) == Some(key.clone()) => {
+                        item.at(row.version)
+                    }
+                    _ => tombstone(key, row.version),
+                },
                 // No DynamoDB key can be formed of it, so nothing of that row ever was in the target.
                 Err(_) => return Ok(done()),
             },
         };
-        match self.write(binding, progress, row, item).await {
+        match self.write(binding, progress, (row, read_at), item).await {
             Ok(_) => Ok(done()),
+            // It was read too long ago, as where the target takes little: the next pass reads it again.
+            Err(e) if e.kind == Kind::Fenced => Ok(Fate::MarkedAgain),
             // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
             Err(e) if e.kind == Kind::Invalid => {
-                self.set_aside(binding, progress, row, &Unholdable::because(e.message)).await
+                self.set_aside(binding, progress, (row, read_at), &Unholdable::because(e.message)).await
             }
             Err(e) => Err(e.into()),
         }
@@ -306,11 +318,16 @@ impl Run<'_> {
         &self,
         binding: &TableBinding,
         progress: &TableProgress,
-        row: &PendingRow,
+        (row, read_at): (&PendingRow, ReadAt),
         reason: &Unholdable,
     ) -> Result<Fate> {
         if let Ok(key) = binding.table.target_key(&row.key) {
-            self.write(binding, progress, row, tombstone(key, row.version)).await?;
+            let dead = tombstone(key, row.version);
+            match self.write(binding, progress, (row, read_at), dead).await {
+                Ok(_) => {}
+                Err(error) if error.kind == Kind::Fenced => return Ok(Fate::MarkedAgain),
+                Err(error) => return Err(error.into()),
+            }
         }
         let moved = self
             .migration
@@ -326,7 +343,7 @@ impl Run<'_> {
         &self,
         binding: &TableBinding,
         progress: &TableProgress,
-        row: &PendingRow,
+        (row, read_at): (&PendingRow, ReadAt),
         item: Item,
     ) -> Result<Written, StoreError> {
         // A relay that runs until told to stop tells of it after some seconds, and tries again with the next
@@ -340,7 +357,7 @@ impl Run<'_> {
             let error = match self
                 .migration
                 .target
-                .put_guarded(&binding.target_name, item.clone(), row.version)
+                .put_guarded_of(read_at, &binding.target_name, item.clone(), row.version)
                 .await
             {
                 Ok(written) => {
@@ -351,6 +368,7 @@ impl Run<'_> {
             };
             let message = error.to_string();
             let pause = match error.kind.retry() {
+                _ if error.kind == Kind::Fenced => return Err(error),
                 Retry::Never => return Err(error),
                 Retry::Slower => {
                     progress.throttles.fetch_add(1, Relaxed);

@@ -1,7 +1,9 @@
 //! Writes where the target is the truth: each under the condition that its item is still as it was read.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
-use lockstep_core::{Attributes, Error, Kind, PK, Result, VERSION_ATTRIBUTE, Version};
+use lockstep_core::{Attributes, Error, Kind, PK, Result, VERSION_ATTRIBUTE, Version, WRITERS_ATTRIBUTE};
 
 use super::transact::cancelled;
 use super::{Fence, Target, fault};
@@ -25,21 +27,45 @@ pub struct ConditionalPut {
 pub enum Expected {
     /// Nothing at all.
     Absent,
-    /// An item, tombstone or not, at this version.
-    At(Version),
+    /// An item, tombstone or not, at this version, and with these last writers, or none. An item that expired
+    /// and is made again has the first version of its epoch once more: 1. A put over version 1 is delayed.
+    /// 2. The item expires at version 5; a new one has version 1. 3. The put arrives, and by the version
+    /// alone it would overwrite a row that it has never seen.
+    At(Version, Option<String>),
     /// An item whose attribute has this value.
     With(&'static str, AttributeValue),
 }
 
+/// A condition with its names and values.
+struct Condition {
+    text: &'static str,
+    names: HashMap<String, String>,
+    values: Option<HashMap<String, AttributeValue>>,
+}
+
 impl Expected {
-    fn condition(&self) -> (&'static str, &'static str, Option<AttributeValue>) {
-        match self {
-            Self::Absent => ("attribute_not_exists(#a)", PK, None),
-            Self::At(version) => {
-                ("#a = :a", VERSION_ATTRIBUTE, Some(AttributeValue::N(version.0.to_string())))
+    fn condition(&self) -> Condition {
+        let names = |some: &[(&str, &str)]| {
+            some.iter().map(|(short, name)| ((*short).to_owned(), (*name).to_owned())).collect()
+        };
+        let version = |version: &Version| (":a".to_owned(), AttributeValue::N(version.0.to_string()));
+        let (text, names, values) = match self {
+            Self::Absent => ("attribute_not_exists(#a)", names(&[("#a", PK)]), HashMap::new()),
+            Self::At(at, writers) => {
+                let names = names(&[("#a", VERSION_ATTRIBUTE), ("#b", WRITERS_ATTRIBUTE)]);
+                match writers {
+                    None => ("#a = :a AND attribute_not_exists(#b)", names, HashMap::from([version(at)])),
+                    Some(writers) => {
+                        let writers = (":b".to_owned(), AttributeValue::S(writers.clone()));
+                        ("#a = :a AND #b = :b", names, HashMap::from([version(at), writers]))
+                    }
+                }
             }
-            Self::With(name, value) => ("#a = :a", name, Some(value.clone())),
-        }
+            Self::With(name, value) => {
+                ("#a = :a", names(&[("#a", name)]), HashMap::from([(":a".to_owned(), value.clone())]))
+            }
+        };
+        Condition { text, names, values: Some(values).filter(|values| !values.is_empty()) }
     }
 }
 
@@ -63,17 +89,15 @@ impl Target {
     }
 
     async fn put_one_if(&self, put: &ConditionalPut, fence: &Fence) -> Result<()> {
-        let (condition, name, value) = put.expected.condition();
-        let mut request = self
+        let condition = put.expected.condition();
+        let request = self
             .client
             .put_item()
             .table_name(&put.table)
             .set_item(Some(put.item.clone()))
-            .condition_expression(condition)
-            .expression_attribute_names("#a", name);
-        if let Some(value) = value {
-            request = request.expression_attribute_values(":a", value);
-        }
+            .condition_expression(condition.text)
+            .set_expression_attribute_names(Some(condition.names))
+            .set_expression_attribute_values(condition.values);
         let sent = request.customize().interceptor(fence.clone()).send().await;
         sent.map(drop).map_err(|e| fault::error(format!("writing to {}", put.table), e))
     }
@@ -83,15 +107,13 @@ impl Target {
         let doing = || format!("writing to {tables} together");
         let mut items = Vec::with_capacity(puts.len());
         for put in puts {
-            let (condition, name, value) = put.expected.condition();
-            let mut built = Put::builder()
+            let condition = put.expected.condition();
+            let built = Put::builder()
                 .table_name(&put.table)
                 .set_item(Some(put.item.clone()))
-                .condition_expression(condition)
-                .expression_attribute_names("#a", name);
-            if let Some(value) = value {
-                built = built.expression_attribute_values(":a", value);
-            }
+                .condition_expression(condition.text)
+                .set_expression_attribute_names(Some(condition.names))
+                .set_expression_attribute_values(condition.values);
             let built = built.build().map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
             items.push(TransactWriteItem::builder().put(built).build());
         }

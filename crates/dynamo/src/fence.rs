@@ -10,6 +10,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
@@ -17,6 +18,47 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use lockstep_core::{Error, Kind};
+
+use super::Target;
+
+/// How long after it was read a state may leave at most; see [`Target::state_leaves_within`].
+const STATE_LEAVES_WITHIN: Duration = Duration::from_secs(60);
+
+impl Target {
+    /// How long after it was read a state may leave in a put under its guard. The guard orders it among
+    /// states that the target still knows; where a tombstone was purged meanwhile, nothing would, so a purge
+    /// waits this long and the lifetime of a request.
+    pub fn state_leaves_within(&self) -> Duration {
+        STATE_LEAVES_WITHIN.min(self.request_lifetime())
+    }
+
+    /// Now, as the moment at which states are read that are put to this target.
+    pub fn reading(&self) -> ReadAt {
+        ReadAt { mono: Instant::now(), wall: SystemTime::now(), within: self.state_leaves_within() }
+    }
+}
+
+/// When a state was read, by both clocks of this machine: the monotonic one stands still while the machine
+/// sleeps.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAt {
+    mono: Instant,
+    wall: SystemTime,
+    within: Duration,
+}
+
+impl ReadAt {
+    /// Whether a put of what was read then may leave, by both clocks. One that was set back does not say how
+    /// long it is ago, and then the other one does.
+    pub fn may_leave(self) -> bool {
+        self.mono.elapsed() < self.within && self.wall.elapsed().unwrap_or_default() < self.within
+    }
+
+    /// A fence for puts of what was read then.
+    pub fn fence(self) -> Fence {
+        Fence::new(move || self.may_leave())
+    }
+}
 
 /// What a request asks between its signature and its sending. Of one request: clones of it are the same one.
 #[derive(Clone)]
@@ -85,7 +127,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::{ConditionalPut, Expected, Target, TargetOptions};
+    use crate::{ConditionalPut, Expected, TargetOptions};
 
     fn put() -> ConditionalPut {
         let item = HashMap::from([("PK".to_owned(), AttributeValue::S("a".to_owned()))]);
@@ -112,6 +154,24 @@ mod tests {
             ..TargetOptions::default()
         };
         (Target::connect(options).await, served)
+    }
+
+    /// P15: a relay that was stopped after it read a row, or between signature and sending, puts nothing that
+    /// a purge no longer guards against.
+    #[tokio::test]
+    async fn a_state_that_was_read_too_long_ago_is_put_by_nobody() {
+        let (target, served) = target().await;
+        let (item, version) = (lockstep_core::Item::default(), lockstep_core::Version(7));
+        let now = target.reading();
+        let slept = ReadAt { wall: now.wall - STATE_LEAVES_WITHIN, ..now };
+        let error = target.put_guarded_of(slept, "t", item.clone(), version).await.expect_err("too late");
+        assert_eq!(error.kind, Kind::Fenced, "{error}");
+        let puts = vec![("t", item.clone(), version), ("u", item.clone(), version)];
+        let error = target.put_all_guarded(slept, puts).await.expect_err("too late");
+        assert_eq!(error.kind, Kind::Fenced, "{error}");
+        assert!(!served.is_finished(), "no connection was made");
+        target.put_guarded_of(target.reading(), "t", item, version).await.expect("sent");
+        assert!(served.await.expect("served").to_lowercase().contains("putitem"));
     }
 
     #[tokio::test]

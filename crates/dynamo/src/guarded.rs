@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use lockstep_core::{Item, Kind, Result, VERSION_ATTRIBUTE, Version};
 
-use super::{Target, fault};
+use super::{ReadAt, Target, fault};
 
 /// How a guarded write ended; both are success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,27 @@ impl Target {
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
     pub async fn put_guarded(&self, table: &str, item: Item, version: Version) -> Result<Written> {
+        self.put_guarded_of(self.reading(), table, item, version).await
+    }
+
+    /// The same of a state that was read a while ago. It leaves within
+    /// [`Target::state_leaves_within`], or not at all: 1. A relay reads a row, and its machine sleeps. 2. The
+    /// row is deleted, the migration completes, and the tombstone is purged. 3. The relay wakes; where
+    /// nothing is, its condition holds.
+    ///
+    /// # Errors
+    /// As [`Target::put_guarded`]; [`Kind::Fenced`] when it was too late, and nothing was sent.
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome.
+    pub async fn put_guarded_of(
+        &self,
+        read_at: ReadAt,
+        table: &str,
+        item: Item,
+        version: Version,
+    ) -> Result<Written> {
+        let fence = read_at.fence();
         let sent = self
             .client
             .put_item()
@@ -43,6 +64,8 @@ impl Target {
             .expression_attribute_names("#v", VERSION_ATTRIBUTE)
             .expression_attribute_values(":v", AttributeValue::N(version.0.to_string()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .customize()
+            .interceptor(fence.clone())
             .send()
             .await;
         match sent {
@@ -55,7 +78,7 @@ impl Target {
                 if error.kind == Kind::Refused {
                     return Ok(Written { landed: Landed::Superseded, capacity_units: 1.0 });
                 }
-                Err(error)
+                Err(fence.explain(error))
             }
         }
     }

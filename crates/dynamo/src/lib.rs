@@ -42,7 +42,7 @@ pub use connect::TargetOptions;
 use control::Owner;
 pub use control::{CONTROL_SCHEMA, TargetControl};
 pub use count::{CountPage, CountWhat};
-pub use fence::Fence;
+pub use fence::{Fence, ReadAt};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
 pub use mark::{HistoryMark, is_mark};

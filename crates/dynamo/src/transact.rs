@@ -5,24 +5,26 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem};
 use lockstep_core::{Error, Item, Kind, Result, VERSION_ATTRIBUTE, Version};
 
-use super::{Landed, Target, codes, fault};
+use super::{Landed, ReadAt, Target, codes, fault};
 
 /// Most items of one transaction (DynamoDB Developer Guide, "Quotas").
 pub const TRANSACTION_ITEMS_MAX: usize = 100;
 
 impl Target {
-    /// Puts states of distinct keys, each under the guard of [`Target::put_guarded`], all of them or none.
+    /// Puts states of distinct keys that were read at `read_at`, each under the guard of
+    /// [`Target::put_guarded_of`], all of them or none.
     /// [`Landed::Superseded`]: none was put, because the target has some of them already, or newer ones; put
     /// singly then, and the guard decides for each. Repetition is harmless for the same reason: what landed
     /// before is found there.
     ///
     /// # Errors
     /// [`Kind::Unknown`] when the answer was lost (I8); [`Kind::Unavailable`] when another transaction was at
-    /// one of the items, and nothing was put.
+    /// one of the items, and nothing was put; [`Kind::Fenced`] when it was too late, and nothing was sent.
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
-    pub async fn put_all_guarded(&self, puts: Vec<(&str, Item, Version)>) -> Result<Landed> {
+    pub async fn put_all_guarded(&self, read_at: ReadAt, puts: Vec<(&str, Item, Version)>) -> Result<Landed> {
+        let fence = read_at.fence();
         let tables = puts.iter().map(|(table, ..)| *table).collect::<Vec<_>>().join(", ");
         let doing = || format!("writing to {tables} together");
         let mut items = Vec::with_capacity(puts.len());
@@ -37,12 +39,13 @@ impl Target {
                 .map_err(|e| Error::target(Kind::Invalid, doing(), e.to_string()))?;
             items.push(TransactWriteItem::builder().put(put).build());
         }
-        match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
+        let request = self.client.transact_write_items().set_transact_items(Some(items));
+        match request.customize().interceptor(fence.clone()).send().await {
             Ok(_) => Ok(Landed::Applied),
             Err(error) => match cancelled(&error) {
                 Some(Kind::Refused) => Ok(Landed::Superseded),
                 Some(kind) => Err(Error::target(kind, doing(), "the transaction was cancelled")),
-                None => Err(fault::error(doing(), error)),
+                None => Err(fence.explain(fault::error(doing(), error))),
             },
         }
     }

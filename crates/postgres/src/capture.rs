@@ -20,9 +20,9 @@ use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
 
 /// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in
-/// DynamoOnly, 3 finds a mark by the digest of its key. [`Source::refresh_capture`] brings a table to it; no
-/// step to DynamoOnly may be taken before.
-pub const CAPTURE_VERSION: i32 = 3;
+/// DynamoOnly, 3 finds a mark by the digest of its key, 4 notes what rides along with the feed.
+/// [`Source::refresh_capture`] brings a table to it; no step to DynamoOnly may be taken before.
+pub const CAPTURE_VERSION: i32 = 4;
 
 /// Whether every change of a table is being captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,7 +285,8 @@ const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = '
 ///
 /// Who the feed is: a transaction whose id is in `lockstep.reverse_writers`. A setting of the session could
 /// be made by anyone; this table can be written only by who owns the schema, and no other session ever sees
-/// what is in it.
+/// what is in it. What is changed in such a transaction and the feed did not write itself rides along: see
+/// `riders` in [`reverse`](super::reverse).
 fn functions(binding: &TableBinding) -> Vec<String> {
     let function = function_name(binding);
     let name = quote_literal(binding.name());
@@ -315,6 +316,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              phase_now text;
              frozen_at bigint;
              out_of_date boolean;
+             rides boolean;
          BEGIN
              PERFORM pg_catalog.pg_advisory_xact_lock_shared({class}, {barrier});
              SELECT f.last_value INTO frozen_at FROM lockstep.frozen_seq f;
@@ -323,8 +325,17 @@ fn functions(binding: &TableBinding) -> Vec<String> {
                  IF out_of_date THEN SELECT c.phase INTO phase_now FROM lockstep.control c FOR SHARE; END IF;
              END IF;
              IF phase_now = '{frozen}' THEN
-                 IF EXISTS (SELECT FROM lockstep.reverse_writers w
-                     WHERE w.xid = pg_catalog.pg_current_xact_id()) THEN RETURN NULL; END IF;
+                 SELECT coalesce(w.table_name <> {name}, false) OR w.notes OR pg_catalog.pg_trigger_depth()
+                     > 1 INTO rides
+                     FROM lockstep.reverse_writers w WHERE w.xid = pg_catalog.pg_current_xact_id();
+                 IF FOUND THEN
+                     IF rides THEN
+                         IF TG_OP <> 'INSERT' THEN old_key := {old_key}; END IF;
+                         IF TG_OP <> 'DELETE' THEN new_key := {new_key}; END IF;
+                         {note_riders}
+                     END IF;
+                     RETURN NULL;
+                 END IF;
                  PERFORM lockstep.refuse_frozen(TG_OP, TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
              END IF;
              IF TG_OP <> 'INSERT' THEN old_key := {old_key}; END IF;
@@ -338,6 +349,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              RETURN NULL;
          END $lockstep$",
         settings = if binding.table.key_needs_settings() { KEY_SETTINGS } else { "" },
+        note_riders = super::reverse::note_riders_sql(&name),
         mark_old = mark("old_key"),
         mark_new = mark("new_key"),
     );

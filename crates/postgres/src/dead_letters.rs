@@ -1,8 +1,9 @@
 //! Dead letters: rows that can never be written as they are (R13). They block no other row, and no verdict
 //! overlooks them.
 //!
-//! On the way back they are items that PostgreSQL can never hold; the reverse feed keeps those, and reads
-//! them again in case they change (`reverse_again`).
+//! On the way back they are items that PostgreSQL can never hold, and those that it would not have for five
+//! minutes: what their rows wait for (a row that they refer to, a unique value) need never come. The reverse
+//! feed keeps both, and reads them again in case they change (`reverse_again`).
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Fields, Kind, Result, SourceKey, Version};
@@ -182,7 +183,8 @@ impl Source {
                               (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz,
                                   pg_catalog.to_jsonb(a) ->> 'acknowledged_by'
              FROM lockstep.reverse_again a WHERE table_name = $1
-                 AND (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean
+                 AND (found_at < pg_catalog.clock_timestamp() - interval '5 minutes'
+                                      OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)
              ORDER BY found_at, key LIMIT $2",
         )
         .bind(table)
@@ -202,7 +204,9 @@ impl Source {
              FROM (SELECT acknowledged_at FROM lockstep.dead_letters WHERE table_name = $1
                    UNION ALL SELECT (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz
                        FROM lockstep.reverse_again a
-                             WHERE table_name = $1 AND (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean) AS letters",
+                             WHERE table_name = $1
+                                 AND (found_at < pg_catalog.clock_timestamp() - interval '5 minutes'
+                                      OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)) AS letters",
         )
         .bind(table)
         .fetch_one(self.pool())
@@ -243,7 +247,8 @@ impl Source {
                             WHERE table_name = $1 AND acknowledged_at IS NULL RETURNING 1),
                   back AS (UPDATE lockstep.reverse_again SET acknowledged_at = pg_catalog.clock_timestamp(),
                       acknowledged_by = $2
-                           WHERE table_name = $1 AND for_good AND acknowledged_at IS NULL RETURNING 1)
+                           WHERE table_name = $1 AND acknowledged_at IS NULL AND (for_good
+                               OR found_at < pg_catalog.clock_timestamp() - interval '5 minutes') RETURNING 1)
              SELECT (SELECT pg_catalog.count(*) FROM there) + (SELECT pg_catalog.count(*) FROM back)",
         )
         .bind(table)

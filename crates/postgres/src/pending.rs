@@ -26,15 +26,23 @@ pub struct PendingRow {
     pub version: Version,
     row: PgRow,
     exists: bool,
+    /// Whether there is a row of that primary key.
+    is_there: bool,
 }
 
 /// Columns before the row's own in the statement that reads a batch.
-const ROW_AT: usize = 3;
+const ROW_AT: usize = 4;
 
 impl PendingRow {
     /// Runs `read` over the row's fields; `None` when the row is gone, so that a tombstone is due.
     pub fn with_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
         self.exists.then(|| Fields::of_query(&self.row, ROW_AT, read))
+    }
+
+    /// Runs `read` over the fields of the row that has this primary key under another source key; `None`
+    /// where there is none.
+    pub fn with_moved_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
+        (self.is_there && !self.exists).then(|| Fields::of_query(&self.row, ROW_AT, read))
     }
 }
 
@@ -109,8 +117,8 @@ impl Source {
             KeyOrder::Descending => ("<", "DESC"),
         };
         let sql = format!(
-            "SELECT p.key::text AS key, p.version, s.{first_key} IS NOT NULL AS exists, {columns},
-                pg_catalog.statement_timestamp() AS read_at
+            "SELECT p.key::text AS key, p.version, coalesce({present_key} = p.key, false) AS exists,
+                s.{first_key} IS NOT NULL AS is_there, {columns}, pg_catalog.statement_timestamp() AS read_at
              FROM (SELECT key, version FROM lockstep.pending
                    WHERE table_name = $1 AND ($2::jsonb IS NULL OR {of_mark} {after_sql} {of_last})
                    ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
@@ -121,8 +129,9 @@ impl Source {
             of_page = digest_sql("p.key"),
             first_key = super::binding::quote_identifier(binding.table.key_columns()[0].name),
             columns = binding.columns_sql("s"),
+            present_key = binding.key_sql("s"),
             relation = binding.relation.sql(),
-            same_row = binding.row_of_key_sql("s", "p.key"),
+            same_row = binding.row_of_primary_key_sql("s", "p.key"),
         );
         let doing = format!("reading pending keys of {}", binding.name());
         let found = sqlx::query(AssertSqlSafe(sql))
@@ -143,6 +152,7 @@ impl Source {
                 key,
                 version: Version(row.get("version")),
                 exists: row.get("exists"),
+                is_there: row.get("is_there"),
                 row,
             });
         }

@@ -50,6 +50,7 @@ pub enum Action {
     // The reverse feed.
     FeedSavesPosition,
     FeedApplies,
+    FeedBringsBack(Key),
     FeedDies,
     // Instances.
     Refresh(usize),
@@ -138,6 +139,7 @@ impl Action {
             A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/dynamo/src/history.rs",
             A::BackfillDone => "crates/coordinator/src/backfill/watermark.rs",
             A::FeedSavesPosition | A::FeedApplies | A::FeedDies => "crates/postgres/src/reverse/page.rs",
+            A::FeedBringsBack(_) => "crates/postgres/src/reverse/riders.rs",
             A::StartFeed => "crates/coordinator/src/moving/feed.rs",
             A::Refresh(_) => "crates/lockstep/src/instance/keeper.rs",
             A::LeaseOver(_) => "crates/lockstep/src/instance/known.rs",
@@ -198,6 +200,7 @@ impl Action {
             A::BackfillDies,
             A::FeedSavesPosition,
             A::FeedApplies,
+            A::FeedBringsBack(0),
             A::FeedDies,
             A::Refresh(0),
             A::LeaseOver(0),

@@ -24,7 +24,7 @@ impl Model {
     /// Puts all rows, each if it is as it was read, or none.
     pub(crate) fn put_exactly(&self, s: &State, n: usize, steps: &mut Steps) {
         let w = s.writers[n];
-        if !may_write(s, n) {
+        if !may_write(s, n) && !self.is(Mutation::SleeperSends) {
             steps.push((Action::Fenced(n), s.with(|x| end(x, n, Outcome::Failed))));
             return;
         }

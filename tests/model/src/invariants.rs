@@ -47,6 +47,7 @@ impl State {
             || self.writers.iter().any(|w| w.intents & bit(key) != 0)
             || self.unread().iter().any(|record| usize::from(record.0) == key)
             || self.feed.held.is_some_and(|record| usize::from(record.0) == key)
+            || self.feed.riders & bit(key) != 0
     }
 
     /// Whether the target is the truth, by the source's record. Once that is decided otherwise both stores

@@ -169,6 +169,13 @@ impl Model {
             }
             return;
         }
+        for key in (0..KEYS).filter(|key| may && s.target_is_truth() && s.feed.riders & bit(*key) != 0) {
+            let next = s.with(|x| {
+                x.source.rows[key] = s.target.items[key];
+                x.feed.riders &= !bit(key);
+            });
+            steps.push((Action::FeedBringsBack(key), next));
+        }
         if s.unread().is_empty() || !may {
             return;
         }
@@ -193,6 +200,12 @@ impl Model {
             }
         } else {
             s.source.rows[key] = value;
+        }
+        if self.scope.rides && key == 0 && s.target_is_truth() {
+            s.source.rows[1] = DRAGGED;
+            if !self.is(Mutation::RidersUnseen) {
+                s.feed.riders |= bit(1);
+            }
         }
     }
 }

@@ -84,6 +84,7 @@ impl Model {
             Stage::Paused => {
                 let drained =
                     s.unread().is_empty() && s.feed.held.is_none() || self.is(Mutation::FlipBackUndrained);
+                let drained = drained && (s.feed.riders == 0 || self.is(Mutation::FlipBackOverRiders));
                 let stopped = self.all_have_followed(s) || self.is(Mutation::FlipBackOverLeases);
                 (drained && stopped).then_some(Request::Leave(epoch))
             }

@@ -81,4 +81,10 @@ pub enum Mutation {
     VersionBelowEpoch,
     /// The reverse feed ends with the flip back: what arrives later is not looked at.
     FeedEndsAtFlipBack,
+    /// P4: what a trigger or a cascade changes in the feed's transaction is not noted.
+    RidersUnseen,
+    /// P4: the flip back does not wait until what rode along was brought back.
+    FlipBackOverRiders,
+    /// P15: a writer that slept sends without another look at its lease.
+    SleeperSends,
 }

@@ -22,6 +22,8 @@ pub struct Scope {
     pub any_mode: bool,
     /// Whether instances follow a phase one by one, or lose their lease; else all follow at once.
     pub leases: bool,
+    /// Whether a trigger changes row 1 when the feed writes row 0.
+    pub rides: bool,
 }
 
 const NOTHING: &[Option<Op>] = &[None];
@@ -47,6 +49,7 @@ pub fn writes() -> Scope {
         left: ONE_OF_EACH,
         any_mode: true,
         leases: false,
+        rides: false,
     }
 }
 
@@ -88,6 +91,17 @@ pub fn way_back() -> Scope {
         any_mode: false,
         leases: true,
         ..writes()
+    }
+}
+
+/// The same where a trigger of the application drags row 1 along when the feed writes row 0.
+pub fn riders() -> Scope {
+    Scope {
+        name: "riders",
+        writers: [PUT_OR_DELETE_OR_BOTH, NOTHING, NOTHING],
+        rides: true,
+        leases: false,
+        ..way_back()
     }
 }
 
@@ -195,6 +209,7 @@ impl Scope {
                 on: self.phase == Phase::DynamoOnly,
                 epochs: if self.phase == Phase::DynamoOnly { 1 << control.epoch } else { 0 },
                 held: None,
+                riders: 0,
             },
             instances: [Instance { knows: control, lease: true }; 2],
             late: None,

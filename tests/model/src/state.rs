@@ -16,6 +16,8 @@ pub const WRITERS: usize = 3;
 pub const RAW: usize = 2;
 /// No row, or a tombstone.
 pub const GONE: Value = 0;
+/// What a trigger or a cascade makes of a row that the feed did not write.
+pub const DRAGGED: Value = 15;
 /// Nothing at all, not even a tombstone; in the pending set: not pending.
 pub const NONE: Version = 0;
 /// The version of history, which protocol and code call 0.
@@ -332,6 +334,8 @@ pub struct Feed {
     pub epochs: u16,
     /// A record that was read and not applied in one transaction: mutations only.
     pub held: Option<(u8, Version, Value)>,
+    /// Rows that rode along in its transactions and are to become what their items say, as bits.
+    pub riders: u8,
 }
 
 /// An application instance.

@@ -117,6 +117,17 @@ fn dynamo_only_begins_with_nothing_pending_and_ends_drained() {
 }
 
 #[test]
+fn what_rides_along_in_the_feeds_transaction_is_noted_and_waited_for() {
+    caught(Mutation::RidersUnseen, scope::riders(), Claim::TruthIsComplete);
+    caught(Mutation::FlipBackOverRiders, scope::riders(), Claim::TruthIsComplete);
+}
+
+#[test]
+fn a_sleeper_looks_at_its_lease_before_it_sends() {
+    caught(Mutation::SleeperSends, scope::way_back(), Claim::TruthIsComplete);
+}
+
+#[test]
 fn a_pause_is_an_epoch_that_the_source_knows_and_no_late_one_stays() {
     caught(Mutation::PauseEpochNotNoted, scope::there_again(), Claim::TruthIsComplete);
     caught(Mutation::PauseNotOutrun, scope::there_again(), Claim::JournalFirst);

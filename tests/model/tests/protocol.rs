@@ -51,6 +51,11 @@ fn hybrid_read_to_dynamo_only_and_back() {
 }
 
 #[test]
+fn hybrid_read_to_dynamo_only_and_back_with_riders() {
+    holds(scope::riders());
+}
+
+#[test]
 fn steps_beside_one_that_goes_round_the_library() {
     holds(scope::raw_steps());
 }

@@ -52,6 +52,7 @@ async fn what_a_dead_process_left_is_found_by_the_sweeper_and_overwritten_by_the
     let (world, app) = world(strict()).await;
     let gate = Gate::new();
     let write = standing(&world, &app, &gate).await;
+    let repair = Version(world.value("SELECT repair_version FROM lockstep.intents").await);
     write.abort();
     assert!(write.await.expect_err("aborted").is_cancelled());
     // The put belongs to the network now, and arrives.
@@ -59,7 +60,11 @@ async fn what_a_dead_process_left_is_found_by_the_sweeper_and_overwritten_by_the
     gate.until_done(1).await;
     let phantom = version_of(&world.live_at(&world.logs_table(), &log_key(1, "a")).await).expect("a version");
     eventually("PostgreSQL has rolled back", || async { sweep(&world).await.aborted == 1 }).await;
-    assert!(world.pending(LOGS).await[&log_key(1, "a")] > phantom, "I2: the repair outranks the phantom");
+    let marked = world.pending(LOGS).await[&log_key(1, "a")];
+    assert!(marked > phantom, "I2: the repair outranks the phantom");
+    // A version that is taken when it is swept outranks a newer state as well, whose own was taken before
+    // that: it would be refused for good (hole 14).
+    assert_eq!(marked, repair, "it has the version that was reserved for it with the intent");
     world.relay_until_empty().await;
     assert!(world.tombstone_at(&world.logs_table(), &log_key(1, "a")).await > phantom);
     world.assert_converged().await;

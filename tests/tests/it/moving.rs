@@ -318,11 +318,13 @@ async fn the_way_back_is_refused_while_records_are_lost_or_sides_differ() {
     assert!(matches!(&error, Error::Refused(gates) if gates.refusals().contains("--backfill")), "{error}");
     world.sql("UPDATE lockstep.reverse_tables SET lost_at = NULL, lost_why = NULL").await;
 
-    // A trigger of the application's that changes what the feed writes.
+    // A trigger of the application's that changes what the feed writes, on replicas as well.
     world
         .sql(
             "CREATE FUNCTION public.meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.payment_method := 'meddled'; RETURN NEW; END $$;
-             CREATE TRIGGER meddle BEFORE INSERT OR UPDATE ON payments FOR EACH ROW EXECUTE FUNCTION public.meddle()",
+             CREATE TRIGGER meddle BEFORE INSERT OR UPDATE ON payments FOR EACH ROW EXECUTE FUNCTION
+                 public.meddle();
+             ALTER TABLE payments ENABLE ALWAYS TRIGGER meddle",
         )
         .await;
     let app =

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use lockstep_core::{Attributes, Epoch, MigratableTable, Phase, key_of_place, tombstone};
 use lockstep_dynamo::streams::{StreamRecord, changes_of};
 use lockstep_integration_logs::IntegrationLogs;
-use lockstep_postgres::reverse::{FedTable, Found, Page};
+use lockstep_postgres::reverse::{Applied, FedTable, Found, Page};
 use lockstep_tests::World;
 use lockstep_tests::world::LOGS;
 use rand::rngs::StdRng;
@@ -64,7 +64,7 @@ impl Shards {
     }
 
     /// Delivers a page of shard `shard`.
-    async fn deliver(&mut self, shard: &str, records: &[StreamRecord]) {
+    async fn deliver(&mut self, shard: &str, records: &[StreamRecord]) -> Applied {
         let from = (self.page > 0).then(|| self.page.to_string());
         self.page += 1;
         let (to, folded) = (self.page.to_string(), changes_of(records));
@@ -76,7 +76,7 @@ impl Shards {
             newest_at: None,
             folded: &folded,
         };
-        self.world.source.apply_reverse(&self.table, page).await.expect("applies");
+        self.world.source.apply_reverse(&self.table, page).await.expect("applies")
     }
 
     /// Delivers everything, records of different items in any order.
@@ -170,6 +170,27 @@ async fn expiry_is_retention_and_what_is_written_after_it_counts_from_one_again(
     assert_eq!(shards.world.count("integration_logs WHERE user_id = 'born again'").await, 1);
 }
 
+/// M64. Its new versions begin below those that are remembered of it.
+#[tokio::test]
+async fn an_item_that_expires_and_is_written_anew_within_one_page_is_what_it_is_now() {
+    let mut shards = Shards::start().await;
+    for user in ["one", "two", "three"] {
+        shards.write(0, Some(user)).await;
+    }
+    let first: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
+    shards.deliver("one", &first).await;
+    let key = IntegrationLogs::default().target_key(&log_at(1, "a")).expect("a key").to_attributes();
+    let removed =
+        shards.world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(key)).send().await;
+    removed.expect("as DynamoDB's expiry does");
+    shards.record(0, None, true);
+    shards.write(0, Some("anew")).await;
+    let page: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
+    assert_eq!(page.len(), 2, "the removal and the write");
+    shards.deliver("one", &page).await;
+    assert_eq!(shards.world.count("integration_logs WHERE user_id = 'anew'").await, 1);
+}
+
 #[tokio::test]
 async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
     let mut shards = Shards::start().await;
@@ -182,7 +203,8 @@ async fn records_that_come_again_and_pages_that_do_not_follow_change_nothing() {
     for record in &records {
         shards.page = 0;
         shards.world.sql("DELETE FROM lockstep.reverse_shards").await;
-        shards.deliver("one", std::slice::from_ref(record)).await;
+        // M62: an equal version is the state that it has had.
+        assert_eq!(shards.deliver("one", std::slice::from_ref(record)).await.applied, 0);
         assert_eq!(shards.world.count("integration_logs WHERE user_id = 'two'").await, 1);
     }
     // Another feed has gone on: this one is behind.
@@ -221,6 +243,28 @@ async fn a_page_of_an_epoch_that_the_source_does_not_know_yet_is_not_passed_over
     assert_eq!(shards.world.count("lockstep.reverse_shards").await, 0, "its position is not saved");
     shards.world.flip(Phase::DynamoOnly).await;
     shards.world.source.apply_reverse(&shards.table, page).await.expect("now it knows");
+    assert_eq!(shards.world.count(LOGS).await, 1);
+}
+
+/// Saved before its rows, a position would pass over what a crash cuts off between the two (I7).
+#[tokio::test]
+async fn a_page_whose_rows_are_not_applied_leaves_no_position() {
+    let mut shards = Shards::start().await;
+    shards.write(0, Some("here")).await;
+    let folded = changes_of(shards.queues[0].make_contiguous());
+    let page =
+        Page { shard: "one", from: None, to: Some("1"), finished: false, newest_at: None, folded: &folded };
+    let fails = "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN RAISE EXCEPTION 'as in a deadlock' USING ERRCODE = '40P01'; END $$;
+                 CREATE TRIGGER fails BEFORE INSERT ON integration_logs FOR EACH ROW EXECUTE FUNCTION fails();
+                 ALTER TABLE integration_logs ENABLE ALWAYS TRIGGER fails";
+    shards.world.sql(fails).await;
+    let failed =
+        shards.world.source.apply_reverse(&shards.table, page).await.expect_err("the rows are not applied");
+    assert_eq!(failed.kind, lockstep_core::Kind::Busy, "{failed}");
+    assert_eq!((shards.world.count("lockstep.reverse_shards").await, shards.world.count(LOGS).await), (0, 0));
+    shards.world.sql("DROP TRIGGER fails ON integration_logs").await;
+    shards.world.source.apply_reverse(&shards.table, page).await.expect("it comes again");
     assert_eq!(shards.world.count(LOGS).await, 1);
 }
 

@@ -69,15 +69,23 @@ pub async fn purge(
     cancel: &CancellationToken,
 ) -> Result<Vec<Purged>> {
     let (record, since) = completed(migration).await?;
-    let alive =
-        migration.target.control().instances().await?.into_iter().filter(|row| row.lease_left_ms > 0).count();
-    may_begin(options.what, since, Utc::now(), migration.target.request_lifetime(), alive)?;
+    let alive = alive(migration).await?;
+    // What was read before the completion leaves within the one, signed, and arrives within the other.
+    let target = &migration.target;
+    let lifetime = target.request_lifetime().saturating_add(target.state_leaves_within());
+    may_begin(options.what, since, Utc::now(), lifetime, alive)?;
     let rate = Rate::new(options.writes_per_s_max);
     let mut purged = Vec::new();
     for binding in &migration.tables {
         purged.push(table(migration, binding, record, options, &rate, progress, cancel).await?);
     }
     Ok(purged)
+}
+
+/// How many instances of applications hold leases.
+async fn alive(migration: &Migration) -> Result<usize> {
+    let rows = migration.target.control().instances().await?;
+    Ok(rows.into_iter().filter(|row| row.lease_left_ms > 0).count())
 }
 
 async fn completed(migration: &Migration) -> Result<(Epoch, DateTime<Utc>)> {
@@ -108,13 +116,18 @@ fn may_begin(
             from.format("%Y-%m-%d %H:%M:%S UTC")
         )));
     }
-    if what == Purge::Versions && alive > 0 {
-        return Err(refused(format!(
-            "{alive} instances of applications hold leases, and their stores need the versions: an update is conditional on one. Stop them \
-             for good, or keep the versions"
-        )));
+    if what == Purge::Versions { needs_no_versions(alive) } else { Ok(()) }
+}
+
+fn needs_no_versions(alive: usize) -> Result<()> {
+    if alive == 0 {
+        return Ok(());
     }
-    Ok(())
+    Err(refused(format!(
+        "{alive} instances of applications hold leases, and their stores need the versions: an update is \
+         conditional on one. Stop them \
+         for good, or keep the versions"
+    )))
 }
 
 async fn table(
@@ -139,6 +152,10 @@ async fn table(
     loop {
         if cancel.is_cancelled() {
             return Err(Error::Interrupted);
+        }
+        // One that was started meanwhile, or while this process slept.
+        if options.what == Purge::Versions {
+            needs_no_versions(alive(migration).await?)?;
         }
         let page =
             Backoff::patient().retry(|| target.purge_page(name, options.what, below, start.clone())).await?;

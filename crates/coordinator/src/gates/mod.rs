@@ -2,6 +2,7 @@
 
 mod preflight;
 mod readiness;
+mod riders;
 mod source_tables;
 
 pub(crate) use preflight::preflight;

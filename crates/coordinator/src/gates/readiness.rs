@@ -14,6 +14,8 @@ use crate::options::Migration;
 use crate::records::how_set_back;
 use crate::records::is_current;
 
+use super::riders::rides_along;
+
 /// Checks what the table of steps in the protocol asks for, per table. Preflight has run before.
 pub(crate) async fn readiness(
     migration: &Migration,
@@ -70,6 +72,9 @@ pub(crate) async fn readiness(
     if to == Phase::DynamoOnly {
         for binding in &migration.tables {
             for gate in frozen_source(migration, binding).await? {
+                gates.add(gate.of(binding.name()));
+            }
+            for gate in rides_along(migration, binding).await? {
                 gates.add(gate.of(binding.name()));
             }
             if !migration.target.is_emulator()

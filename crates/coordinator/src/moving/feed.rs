@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_dynamo::streams::TableStream;
 use lockstep_postgres::IntentId;
@@ -13,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::note;
 use crate::error::{Error, Result};
 use crate::options::Migration;
-use crate::reverse_feed::{FeedProgress, drained_of, keep_feeding};
+use crate::reverse_feed::{FeedProgress, all_drained, drained_of, keep_feeding};
 
 /// A feed that runs: another process's, or ours as soon as there is none.
 pub(crate) struct Feed {
@@ -58,9 +57,9 @@ impl Feed {
 
     /// What of that has not come through `within`, if anything.
     pub(crate) async fn missing(&self, migration: &Migration, within: Duration) -> Result<Option<String>> {
-        let tables = migration.tables.iter().zip(&self.streams);
-        let waits = tables.map(|(binding, stream)| drained_of(migration, binding, stream, within));
-        let drained = try_join_all(waits).await?;
+        let wait =
+            |at: usize, within| drained_of(migration, &migration.tables[at], &self.streams[at], within);
+        let drained = all_drained(migration, within, wait).await?;
         if self.standby.is_finished() {
             return Ok(Some("the reverse feed has ended".to_owned()));
         }

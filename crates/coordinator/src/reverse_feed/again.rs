@@ -1,5 +1,6 @@
 //! Items that are read from the target once more; see `lockstep_postgres::reverse` for why there are any.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use lockstep_core::{Result, key_of_place, place};
@@ -32,19 +33,28 @@ pub(super) async fn settle_again(
     Ok(())
 }
 
-/// Goes once through the least often tried.
+/// Most items of one pass. Rows that wait for each other can only be written together, so a pass takes more
+/// of them than a read does.
+const ITEMS_MAX: i64 = 1_000;
+
+/// Notes what rode along, then goes once through the least often tried.
 pub(super) async fn pass(source: &Source, target: &Target, table: &FedTable) -> Result<()> {
     let binding = table.binding();
     // A partition that was made for rows of now is known before long: one that goes again is missed.
     source.record_shape(binding).await?;
-    let noted = source.reverse_again(binding.name(), READ_KEYS_MAX as i64).await?;
+    source.take_riders(table, ITEMS_MAX).await?;
+    let noted = source.reverse_again(binding.name(), ITEMS_MAX).await?;
     if noted.is_empty() {
         return Ok(());
     }
     let keys: Vec<_> = noted.iter().filter_map(|again| key_of_place(&again.place)).collect();
-    let items = target.get_many(&binding.target_name, &keys, Backoff::patient()).await?;
+    let mut items = HashMap::new();
+    for keys in keys.chunks(READ_KEYS_MAX) {
+        let read = target.get_many(&binding.target_name, keys, Backoff::patient()).await?;
+        items.extend(read.into_iter().map(|item| (place(&item), item)));
+    }
     let found = noted.into_iter().map(|again| {
-        let item = items.iter().find(|item| place(item) == again.place).cloned();
+        let item = items.remove(&again.place);
         Found { again, item }
     });
     source.apply_again(table, &found.collect::<Vec<_>>()).await.map(drop)

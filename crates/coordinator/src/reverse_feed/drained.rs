@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lockstep_core::{Kind, Result as StoreResult};
 use lockstep_dynamo::Backoff;
@@ -65,6 +66,35 @@ pub struct Drained {
 pub async fn drained(migration: &Migration, binding: &TableBinding, within: Duration) -> Result<Drained> {
     let stream = migration.target.enable_stream(&binding.target_name).await?;
     drained_of(migration, binding, &stream, within).await
+}
+
+/// The same for several tables at once, given the wait for each. That each was through at some moment is not
+/// enough: an item of one table that is settled last may drag rows of another along, which was through.
+pub(crate) async fn all_drained<F>(
+    migration: &Migration,
+    within: Duration,
+    wait: impl Fn(usize, Duration) -> F,
+) -> Result<Vec<Drained>>
+where
+    F: Future<Output = Result<Drained>>,
+{
+    let ends = Instant::now() + within;
+    loop {
+        let left = ends.saturating_duration_since(Instant::now());
+        let mut drained = try_join_all((0..migration.tables.len()).map(|at| wait(at, left))).await?;
+        let is_through = drained.iter().all(|table| table.through);
+        let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+        if !is_through || migration.source.reverse_left(&names).await? == 0 {
+            return Ok(drained);
+        }
+        if Instant::now() >= ends {
+            for table in &mut drained {
+                table.through = false;
+                table.waits_for = vec!["cascades or triggers change rows again and again".to_owned()];
+            }
+            return Ok(drained);
+        }
+    }
 }
 
 /// The same for who knows which stream is on.
@@ -151,11 +181,19 @@ async fn missing(
     for shard in childless(shards, &finished) {
         others.push(format!("shard {} is closed, and what follows it is not listed yet", shard.id));
     }
+    // First: they become items to be read again.
+    let riders = source.riders(binding.name()).await?;
+    if riders > 0 {
+        others.push(format!("{riders} rows that a cascade or a trigger has changed in PostgreSQL alone"));
+    }
     if let Some(standing) = source.reverse_standing(binding.name()).await?
         && standing.again > 0
     {
         let why = standing.again_why.unwrap_or_default();
-        others.push(format!("{} items whose rows PostgreSQL would not have ({why})", standing.again));
+        others.push(format!(
+            "{} items whose rows PostgreSQL would not have ({why}); `dead-letters` lists those that stay so",
+            standing.again
+        ));
     }
     let shards = shards.iter().filter(|shard| !through(shard)).map(|shard| shard.id.clone()).collect();
     Ok(Missing { shards, others, open })

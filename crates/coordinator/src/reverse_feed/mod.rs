@@ -14,15 +14,14 @@ mod sink;
 mod table;
 
 pub use backfill::{ReverseBackfill, reverse_backfill};
-pub(crate) use drained::drained_of;
 pub use drained::{Drained, drained};
+pub(crate) use drained::{all_drained, drained_of};
 pub use progress::{FeedProgress, FeedTableProgress};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use lockstep_core::{Kind, Phase};
 use lockstep_postgres::FeedLock;
 use serde::Serialize;
@@ -216,8 +215,8 @@ async fn run(
         match until {
             FeedUntil::Cancelled => std::future::pending::<Result<()>>().await,
             FeedUntil::Drained => {
-                let waits = migration.tables.iter().map(|binding| drained(migration, binding, DRAIN_MAX));
-                try_join_all(waits).await.map(drop)
+                let wait = |at: usize, within| drained(migration, &migration.tables[at], within);
+                all_drained(migration, DRAIN_MAX, wait).await.map(drop)
             }
         }
     };

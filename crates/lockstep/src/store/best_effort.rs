@@ -63,6 +63,10 @@ impl Writer {
         let mut puts = Vec::with_capacity(marks.len());
         for mark in marks {
             let change = &changes[mark.of];
+            if change.is_put_by_another(changes) {
+                deliveries[mark.of] = Delivery::Applied;
+                continue;
+            }
             match change.item(mark) {
                 Ok(item) => {
                     puts.push(Put {

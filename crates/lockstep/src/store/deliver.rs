@@ -2,7 +2,7 @@
 
 use futures::stream::{self, StreamExt};
 use lockstep_core::{Error, Item, Kind, Result, Retry, Version};
-use lockstep_dynamo::{Backoff, Landed, TRANSACTION_ITEMS_MAX};
+use lockstep_dynamo::{Backoff, Landed, ReadAt, TRANSACTION_ITEMS_MAX};
 use tokio::time::{Instant, timeout_at};
 
 use super::{WriteMode, Writer};
@@ -36,9 +36,12 @@ impl Writer {
         together: bool,
         deadline: Instant,
     ) -> Vec<Sent> {
+        // Their transaction was asked for them a moment ago.
+        let read_at = self.target().reading();
         if together && puts.len() > 1 && puts.len() <= TRANSACTION_ITEMS_MAX {
             let request = || {
                 self.target().put_all_guarded(
+                    read_at,
                     puts.iter().map(|p| (p.table.as_str(), p.item.clone(), p.version)).collect(),
                 )
             };
@@ -52,12 +55,13 @@ impl Writer {
         let width = self.options().puts_in_flight_max.max(1);
         // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to
         // another thread.
-        let sending: Vec<_> = puts.iter().map(|put| Box::pin(self.send_one(put, mode, deadline))).collect();
+        let sending: Vec<_> =
+            puts.iter().map(|put| Box::pin(self.send_one(read_at, put, mode, deadline))).collect();
         stream::iter(sending).buffered(width).collect().await
     }
 
-    async fn send_one(&self, put: &Put, mode: WriteMode, deadline: Instant) -> Sent {
-        let request = || self.target().put_guarded(&put.table, put.item.clone(), put.version);
+    async fn send_one(&self, read_at: ReadAt, put: &Put, mode: WriteMode, deadline: Instant) -> Sent {
+        let request = || self.target().put_guarded_of(read_at, &put.table, put.item.clone(), put.version);
         match self.attempt(mode, deadline, request).await {
             Ok(_) => Sent::Landed,
             Err(Failed { error, lost: false }) => Sent::Refused(error),

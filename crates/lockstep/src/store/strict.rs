@@ -52,6 +52,10 @@ impl Writer {
         let mut intents: Vec<(&MarkedKey, Version)> = Vec::with_capacity(marks.len());
         for mark in &marks {
             let change = &write.changes[mark.of];
+            if change.is_put_by_another(&write.changes) {
+                deliveries[mark.of] = Delivery::Applied;
+                continue;
+            }
             match change.item(mark) {
                 Ok(item) => {
                     puts.push(Put {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockstep_core::{Control, Item, Result, SourceKey, Unholdable};
+use lockstep_core::{Control, Item, Result, SourceKey, TargetKey, Unholdable};
 use lockstep_dynamo::Target;
 use lockstep_postgres::{
     Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write, left_under,
@@ -266,6 +266,18 @@ impl Change {
                 Ok(lockstep_core::tombstone(self.binding.table.target_key(&self.source_key)?, mark.version))
             }
         }
+    }
+
+    /// Whether the row is gone from this key and is, by another of `changes`, at the same place: two keys of
+    /// one row may share one. Its tombstone would be put over the row; the mark is left to the relay, which
+    /// knows.
+    pub(super) fn is_put_by_another(&self, changes: &[Self]) -> bool {
+        let Ok(place) = self.binding.table.target_key(&self.source_key) else { return false };
+        let is_there = |other: &Self| match &other.state {
+            State::Row(Ok(item)) => TargetKey::of(&item.clone().into_attributes()).as_ref() == Some(&place),
+            _ => false,
+        };
+        self.is_gone() && changes.iter().any(|other| other.key.table == self.key.table && is_there(other))
     }
 
     /// Whether the row is gone from this key.

@@ -2,21 +2,25 @@
 //!
 //! PostgreSQL may refuse a row that is only early: it refers to a row of another table, or of another shard,
 //! that comes later; it takes a unique value that another row still has. A deleted row may live on in another
-//! item. And a record of an earlier DynamoOnly does not say whether it is news. Such items are read from the
-//! target, which is the truth, until PostgreSQL agrees. While there is one, the feed is not through.
+//! item. A row that rode along is to be what its item says. And a record of an earlier DynamoOnly does not
+//! say whether it is news. Such items are read from the target, which is the truth, until PostgreSQL agrees.
+//! While there is one, the feed is not through.
 
-use lockstep_core::{Attributes, Doing, Phase, Result, is_tombstone, version_of};
+use lockstep_core::{AnyRow, Attributes, Doing, Error, Phase, Result, Version, is_tombstone, version_of};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::FedTable;
+use super::apply::Guard;
+use super::entry::{Entry, State};
 use super::epochs::Epochs;
 use super::feeding::finish_feeding;
-use super::remember::note_others;
-use super::rows::{delete_key, is_about_the_row, is_for_good, reason, upsert};
+use super::remember::{note_others, remember};
+use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
+use super::unblock::unblock;
+use super::writer::{How, Writer};
 use crate::Source;
 use crate::binding::text_digest_sql;
-use crate::path::{lend, take_back};
 
 /// An item to be read again.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -52,115 +56,205 @@ impl Source {
         .doing("listing items to be read again")
     }
 
-    /// Brings the rows of items that were read again to what they say now; returns how many are settled.
+    /// Brings the rows of items that were read again to what they say now; returns how many are settled. Rows
+    /// that PostgreSQL refuses because others have values of theirs are written together.
     ///
     /// # Errors
     /// The driver's. A row that PostgreSQL refuses once more stays noted, and is no error.
     pub async fn apply_again(&self, table: &FedTable, found: &[Found]) -> Result<u64> {
-        let (mut transaction, epochs) = self.begin_feeding(table).await?;
+        let (mut transaction, epochs, writer) = self.begin_feeding(table).await?;
         if epochs.now.phase != Phase::DynamoOnly {
             // The source decides again: what was left is for the validator to find.
             return Ok(0);
         }
-        let (mut settled, doing) = (0, "bringing rows to what their items say");
+        let doing = "bringing rows to what their items say";
+        let (mut settled, mut refused) = (Vec::new(), Vec::new());
         for found in found {
             let mut savepoint = transaction.begin().await.doing(doing)?;
-            let mut for_good = false;
-            let left = match settle(&mut savepoint, table, &epochs, found).await {
+            match settle(&mut savepoint, &writer, &epochs, found).await {
                 Ok(left) => {
                     savepoint.commit().await.doing(doing)?;
-                    left
+                    match left {
+                        None => settled.push(found),
+                        Some(why) => {
+                            refused.push(Refused { found, why, for_good: false, is_taken: false });
+                        }
+                    }
                 }
                 Err(error) if is_about_the_row(&error) => {
                     savepoint.rollback().await.doing(doing)?;
-                    for_good = is_for_good(&error);
-                    Some(reason(&error))
+                    let (why, for_good) = (reason(&error), is_for_good(&error));
+                    refused.push(Refused { found, why, for_good, is_taken: is_taken(&error) });
                 }
                 Err(error) => return Err(error),
-            };
-            settled += u64::from(left.is_none());
-            let here =
-                format!("table_name = $1 AND {} = {}", text_digest_sql("place"), text_digest_sql("$2::text"));
-            let sql = match left {
-                Some(_) => {
-                    format!(
-                        "UPDATE lockstep.reverse_again SET tries = tries + 1, why = $3, for_good = for_good OR $4 WHERE {here}"
-                    )
-                }
-                None => {
-                    format!("DELETE FROM lockstep.reverse_again WHERE {here} AND $3::text IS NULL AND NOT $4")
-                }
-            };
-            sqlx::query(AssertSqlSafe(sql))
-                .bind(table.binding.name())
-                .bind(&found.again.place)
-                .bind(left)
-                .bind(for_good)
-                .execute(&mut *transaction)
-                .await
-                .doing(doing)?;
+            }
+        }
+        let waiting: Vec<&Found> =
+            refused.iter().filter(|refused| refused.is_taken).map(|refused| refused.found).collect();
+        let together = unblock(&mut transaction, &writer, &epochs, &waiting).await?;
+        refused.retain(|refused| !together.iter().any(|found| std::ptr::eq(*found, refused.found)));
+        settled.extend(together);
+        for found in &settled {
+            take_out(&mut transaction, table.binding.name(), &found.again.place).await?;
+        }
+        for refused in &refused {
+            leave(&mut transaction, table.binding.name(), refused).await?;
         }
         finish_feeding(transaction, table.binding.name()).await?;
-        Ok(settled)
+        Ok(settled.len() as u64)
+    }
+}
+
+/// An item whose row PostgreSQL does not take now.
+struct Refused<'a> {
+    found: &'a Found,
+    why: String,
+    for_good: bool,
+    /// Another row has a value of it.
+    is_taken: bool,
+}
+
+/// The condition that a note is of table `$1` and place `$2`.
+fn of_place() -> String {
+    format!("table_name = $1 AND {} = {}", text_digest_sql("place"), text_digest_sql("$2::text"))
+}
+
+async fn take_out(connection: &mut PgConnection, name: &str, place: &str) -> Result<()> {
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM lockstep.reverse_again WHERE {}", of_place())))
+        .bind(name)
+        .bind(place)
+        .execute(connection)
+        .await
+        .doing("taking out a note")
+        .map(drop)
+}
+
+async fn leave(connection: &mut PgConnection, name: &str, refused: &Refused<'_>) -> Result<()> {
+    let sql = format!(
+        "UPDATE lockstep.reverse_again SET tries = tries + 1, why = $3, for_good = for_good OR $4 WHERE {}",
+        of_place()
+    );
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(name)
+        .bind(&refused.found.again.place)
+        .bind(&refused.why)
+        .bind(refused.for_good)
+        .execute(connection)
+        .await
+        .doing("leaving a note")
+        .map(drop)
+}
+
+/// What is to be done about an item that was read again.
+pub(super) enum Next {
+    /// Nothing.
+    Nothing,
+    /// To be read again, for this reason.
+    Later(String),
+    /// Its row is this one; it rode along, or was only early.
+    Put(Box<dyn AnyRow>, Version, bool),
+    /// Its row is to go.
+    Delete,
+    /// Its row is one that a trigger made, and that the target does not have.
+    Unmake,
+}
+
+/// Decides about one item, and holds its note until the transaction ends.
+pub(super) async fn look(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    epochs: &Epochs,
+    found: &Found,
+) -> Result<Next> {
+    // The feed may have had a newer state of this item since it was read. It takes this note out before it
+    // writes the row, so who holds the note has the row to himself; and a note made again since is recognised
+    // by its version.
+    let doing = "looking at a note again";
+    let sql = format!(
+        "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} =
+            {of_note}),
+                a.ridden, a.made
+         FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
+        text_digest_sql("p.place"),
+        text_digest_sql("$2::text"),
+        of_note = text_digest_sql("a.place"),
+    );
+    let noted: Option<(Option<i64>, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(table.binding.name())
+        .bind(&found.again.place)
+        .fetch_optional(&mut *connection)
+        .await
+        .doing(doing)?;
+    let Some((known, ridden, made)) = noted else { return Ok(Next::Nothing) };
+    let Some(item) = &found.item else {
+        // Nothing is there: expired, which is retention, or removed by hand, which was counted.
+        return Ok(if made { Next::Unmake } else { Next::Nothing });
+    };
+    // An item without a version was written by hand; what is there is what there is.
+    let version = version_of(item).unwrap_or(Version::HISTORY);
+    if known > Some(version.0) && version_of(item).is_some() {
+        return Ok(Next::Later("it changed while it was read".to_owned()));
+    }
+    let is_old = version_of(item).is_some_and(|version| !epochs.may_be_news(version));
+    match (is_old, is_tombstone(item)) {
+        // The record was old: the source has written the row since.
+        (true, _) if !ridden => Ok(Next::Nothing),
+        // The row of a dead letter has a tombstone of the source's, and stays.
+        (true, true) => Ok(if made { Next::Unmake } else { Next::Nothing }),
+        // PostgreSQL would not let its row go, or it went late.
+        (false, true) => Ok(Next::Delete),
+        // If it is to go, its tombstone is still in the stream and comes after this. One that came from the
+        // source is what PostgreSQL had before something changed the row in a transaction of the feed.
+        (_, false) => Ok(match table.binding.table.row_of_item(item) {
+            Ok(row) => Next::Put(row, version, ridden),
+            Err(reason) => Next::Later(format!("the item is no row of this table: {reason}")),
+        }),
     }
 }
 
 /// Brings one row to what its item says; says why not, where it is left for later.
 async fn settle(
     connection: &mut PgConnection,
-    table: &FedTable,
+    writer: &Writer<'_>,
     epochs: &Epochs,
     found: &Found,
 ) -> Result<Option<String>> {
-    // The feed may have had a newer state of this item since it was read. It takes this note out before it
-    // writes the row, so who holds the note has the row to himself; and a note made again since is recognised
-    // by its version.
-    let doing = "looking at a note again";
-    let sql = format!(
-        "SELECT (SELECT p.version FROM lockstep.reverse_places p WHERE p.table_name = a.table_name AND {} = {of_note})
-         FROM lockstep.reverse_again a WHERE a.table_name = $1 AND {of_note} = {} FOR UPDATE",
-        text_digest_sql("p.place"),
-        text_digest_sql("$2::text"),
-        of_note = text_digest_sql("a.place"),
-    );
-    let noted: Option<(Option<i64>,)> = sqlx::query_as(AssertSqlSafe(sql))
-        .bind(table.binding.name())
-        .bind(&found.again.place)
-        .fetch_optional(&mut *connection)
-        .await
-        .doing(doing)?;
-    let Some((known,)) = noted else { return Ok(None) };
-    // Nothing is there: expired, which is retention, or removed by hand, which was counted.
-    let Some(item) = &found.item else { return Ok(None) };
-    // An item without a version was written by hand; what is there is what there is.
-    if let Some(version) = version_of(item) {
-        if known > Some(version.0) {
-            return Ok(Some("it changed while it was read".to_owned()));
-        }
-        if !epochs.may_be_news(version) {
-            // The record was old: the source has written the row since.
-            return Ok(None);
-        }
-    }
-    if !is_tombstone(item) {
-        return match table.binding.table.row_of_item(item) {
-            // If it is to go, its tombstone is still in the stream and comes after this.
-            Ok(row) => {
-                lend(connection).await?;
-                upsert(connection, table, &[&*row]).await?;
-                take_back(connection).await.map(|()| None)
+    match look(connection, writer.table, epochs, found).await? {
+        Next::Nothing => {}
+        Next::Later(why) => return Ok(Some(why)),
+        Next::Put(row, version, ridden) => {
+            let how = if ridden { How::Alone } else { How::Plain };
+            writer.put(connection, &[&*row], how).await?;
+            if ridden {
+                compare_later(connection, writer.table, found, row, version).await?;
             }
-            Err(reason) => Ok(Some(format!("the item is no row of this table: {reason}"))),
-        };
-    }
-    // PostgreSQL would not let its row go, or it went late.
-    if let Some(key) = &found.again.key {
-        lend(connection).await?;
-        let is_gone = delete_key(connection, table, key).await?;
-        take_back(connection).await?;
-        if is_gone {
-            note_others(connection, table.binding.name(), &[&found.again.place]).await?;
+        }
+        Next::Delete => {
+            if let Some(key) = &found.again.key
+                && writer.delete_key(connection, key).await?
+            {
+                note_others(connection, writer.table.binding.name(), &[&found.again.place]).await?;
+            }
+        }
+        Next::Unmake => {
+            if let Some(key) = &found.again.key {
+                writer.unmake(connection, key).await?;
+            }
         }
     }
     Ok(None)
+}
+
+/// Has the row of an item that the stream never brought compared with it before the way back, as those that
+/// it brought are.
+pub(super) async fn compare_later(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    found: &Found,
+    row: Box<dyn AnyRow>,
+    version: Version,
+) -> Result<()> {
+    let key = row.key().map_err(|why| Error::unholdable(table.binding.name(), &why))?;
+    let entry = Entry { place: found.again.place.clone(), version, state: State::Live(row, key) };
+    remember(connection, table, &[entry], Guard::AtLeast).await.map(drop)
 }

@@ -9,8 +9,8 @@ use sqlx::postgres::PgConnection;
 use super::FedTable;
 use super::entry::{Entry, State};
 use super::remember::{Why, clear_again, note_again, note_others, remember, remembered};
-use super::rows::{delete, delete_key, is_about_the_row, is_for_good, reason, upsert};
-use crate::path::{lend, take_back};
+use super::rows::{is_about_the_row, is_for_good, is_taken, reason};
+use super::writer::{How, Writer};
 
 /// What a page came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,19 +34,41 @@ pub(super) enum Guard {
 }
 
 /// Applies entries: all at once; only if PostgreSQL refuses a row, or what is to be remembered of one, one by
-/// one.
+/// one. Rows that take a value from each other go nowhere one by one, so they make way together first.
 pub(super) async fn apply(
     connection: &mut PgConnection,
-    table: &FedTable,
+    writer: &Writer<'_>,
     entries: &[Entry],
     guard: Guard,
 ) -> Result<Applied> {
+    let error = match try_together(connection, writer, entries, guard, How::Plain).await? {
+        Ok(applied) => return Ok(applied),
+        Err(error) => error,
+    };
+    if is_taken(&error)
+        && entries.len() > 1
+        && writer.can_displace()
+        && let Ok(applied) = try_together(connection, writer, entries, guard, How::Displacing).await?
+    {
+        return Ok(applied);
+    }
+    one_by_one(connection, writer, entries, guard).await
+}
+
+/// In a savepoint; the inner error is about a row, and nothing was done.
+async fn try_together(
+    connection: &mut PgConnection,
+    writer: &Writer<'_>,
+    entries: &[Entry],
+    guard: Guard,
+    how: How,
+) -> Result<Result<Applied>> {
     let mut savepoint = connection.begin().await.doing(SET)?;
-    match together(&mut savepoint, table, entries, guard).await {
-        Ok(applied) => savepoint.commit().await.doing(RELEASE).map(|()| applied),
+    match together(&mut savepoint, writer, entries, guard, how).await {
+        Ok(applied) => savepoint.commit().await.doing(RELEASE).map(|()| Ok(applied)),
         Err(error) if is_about_the_row(&error) => {
             savepoint.rollback().await.doing(GO_BACK)?;
-            one_by_one(connection, table, entries, guard).await
+            Ok(Err(error))
         }
         Err(error) => Err(error),
     }
@@ -80,12 +102,13 @@ async fn take<'a>(
 
 async fn together(
     connection: &mut PgConnection,
-    table: &FedTable,
+    writer: &Writer<'_>,
     entries: &[Entry],
     guard: Guard,
+    how: How,
 ) -> Result<Applied> {
-    let news = take(connection, table, entries, guard).await?;
-    let again = write(connection, table, &news.entries, &news.keys).await?;
+    let news = take(connection, writer.table, entries, guard).await?;
+    let again = write(connection, writer, &news.entries, &news.keys, how).await?;
     let applied = news.entries.len() as u64;
     Ok(Applied { applied, skipped: entries.len() as u64 - applied, again })
 }
@@ -94,10 +117,11 @@ async fn together(
 /// is noted by its place, which every item has; the others go on.
 async fn one_by_one(
     connection: &mut PgConnection,
-    table: &FedTable,
+    writer: &Writer<'_>,
     entries: &[Entry],
     guard: Guard,
 ) -> Result<Applied> {
+    let table = writer.table;
     let mut applied = Applied::default();
     for entry in entries {
         let mut savepoint = connection.begin().await.doing(SET)?;
@@ -121,7 +145,7 @@ async fn one_by_one(
             continue;
         }
         applied.applied += 1;
-        applied.again += one(connection, table, entry, &news.keys).await?;
+        applied.again += one(connection, writer, entry, &news.keys).await?;
     }
     Ok(applied)
 }
@@ -130,12 +154,13 @@ async fn one_by_one(
 /// may only be early.
 async fn one(
     connection: &mut PgConnection,
-    table: &FedTable,
+    writer: &Writer<'_>,
     entry: &Entry,
     keys: &HashMap<String, String>,
 ) -> Result<u64> {
+    let table = writer.table;
     let mut savepoint = connection.begin().await.doing(SET)?;
-    match write(&mut savepoint, table, &[entry], keys).await {
+    match write(&mut savepoint, writer, &[entry], keys, How::Plain).await {
         Ok(again) => savepoint.commit().await.doing(RELEASE).map(|()| again),
         Err(error) if is_about_the_row(&error) => {
             savepoint.rollback().await.doing(GO_BACK)?;
@@ -153,11 +178,12 @@ async fn one(
 /// one comes.
 async fn write(
     connection: &mut PgConnection,
-    table: &FedTable,
+    writer: &Writer<'_>,
     news: &[&Entry],
     keys: &HashMap<String, String>,
+    how: How,
 ) -> Result<u64> {
-    let parts = table.binding.table.primary_key_columns();
+    let parts = writer.table.binding.table.primary_key_columns();
     // Of two live items of one row the later one in the stream; the other one's tombstone is still to come.
     let mut newest: HashMap<&[String], usize> = HashMap::new();
     for (at, entry) in news.iter().enumerate() {
@@ -173,11 +199,7 @@ async fn write(
     if news.is_empty() {
         return Ok(0);
     }
-    // What these fire is the application's, and finds its names where it expects them.
-    lend(connection).await?;
-    if !rows.is_empty() {
-        upsert(connection, table, &rows).await?;
-    }
+    writer.put(connection, &rows, how).await?;
     let dead: Vec<(&String, Vec<String>)> = news
         .iter()
         .filter_map(|entry| match &entry.state {
@@ -187,14 +209,13 @@ async fn write(
         .collect();
     let (places, gone): (Vec<&String>, Vec<Vec<String>>) = dead.into_iter().unzip();
     let mut deleted: Vec<&String> =
-        delete(connection, table, &gone).await?.into_iter().map(|n| places[n]).collect();
+        writer.delete(connection, &gone).await?.into_iter().map(|n| places[n]).collect();
     for entry in news.iter().filter(|entry| matches!(entry.state, State::Unknown)) {
         if let Some(key) = keys.get(&entry.place)
-            && delete_key(connection, table, key).await?
+            && writer.delete_key(connection, key).await?
         {
             deleted.push(&entry.place);
         }
     }
-    take_back(connection).await?;
-    note_others(connection, table.binding.name(), &deleted).await
+    note_others(connection, writer.table.binding.name(), &deleted).await
 }

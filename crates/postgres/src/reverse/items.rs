@@ -18,7 +18,7 @@ impl Source {
     /// As [`Source::apply_reverse`], but for positions, of which there is none.
     pub async fn apply_items(&self, table: &FedTable, items: &[Attributes]) -> Result<Applied> {
         let name = table.binding.name();
-        let (mut transaction, epochs) = self.begin_feeding(table).await?;
+        let (mut transaction, epochs, writer) = self.begin_feeding(table).await?;
         let (mut entries, mut skipped, mut again) = (Vec::new(), 0, 0);
         for item in items.iter().filter(|item| !is_tombstone(item)) {
             let Some(version) = version_of(item) else {
@@ -46,7 +46,7 @@ impl Source {
                 }
             }
         }
-        let applied = apply(&mut transaction, table, &entries, Guard::AtLeast).await?;
+        let applied = apply(&mut transaction, &writer, &entries, Guard::AtLeast).await?;
         finish_feeding(transaction, name).await?;
         Ok(Applied { again: again + applied.again, skipped: applied.skipped + skipped, ..applied })
     }
@@ -62,7 +62,7 @@ impl Source {
         table: &FedTable,
         gone: Vec<(String, Version, Vec<String>)>,
     ) -> Result<Applied> {
-        let (mut transaction, epochs) = self.begin_feeding(table).await?;
+        let (mut transaction, epochs, writer) = self.begin_feeding(table).await?;
         if epochs.now.phase != Phase::DynamoOnly {
             return Ok(Applied::default());
         }
@@ -71,7 +71,8 @@ impl Source {
         let ours = |version| version == Version::HISTORY || epochs.may_be_news(version);
         let entries = gone.into_iter().filter(|(_, version, _)| ours(*version));
         let entries = entries.map(|(place, version, key)| Entry { place, version, state: State::Gone(key) });
-        let applied = apply(&mut transaction, table, &entries.collect::<Vec<_>>(), Guard::AtLeast).await?;
+        let entries = entries.collect::<Vec<_>>();
+        let applied = apply(&mut transaction, &writer, &entries, Guard::AtLeast).await?;
         finish_feeding(transaction, table.binding.name()).await?;
         Ok(applied)
     }

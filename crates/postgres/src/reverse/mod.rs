@@ -4,7 +4,9 @@
 //! from holds a tombstone. In reading order: `table` (what is fed), `positions` (how far the streams were
 //! read), `epochs` (where a version came from), `entry` (what a page asks for, decided without I/O),
 //! `feeding` (the transactions), `page` (one page of a shard), `apply` (states become rows), `remember` (what
-//! is known of items), `rows` (the SQL that changes rows), `again` (items to be read once more), `items` (the
+//! is known of items), `rows` (the SQL that changes rows), `writer` (rows become what their
+//! items say, whatever fires), `riders` (rows that were dragged along), `again` (items to be read once more),
+//! `unblock` (those that wait for each other), `items` (the
 //! reverse backfill's), `changed` (which items were taken, for the step that compares), `put_back` (rows that
 //! PostgreSQL forgot), `standing` (what `status` shows).
 
@@ -19,13 +21,19 @@ mod page;
 mod positions;
 mod put_back;
 mod remember;
+mod riders;
 mod rows;
 mod standing;
+mod surroundings;
 mod table;
+mod unblock;
+mod writer;
 
 pub use again::{Again, Found};
 pub use apply::Applied;
 pub use changed::{Since, Taken};
 pub use page::Page;
+pub(crate) use riders::note_riders_sql;
 pub use standing::FeedStanding;
+pub use surroundings::{Surroundings, Trigger};
 pub use table::FedTable;

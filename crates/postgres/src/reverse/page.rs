@@ -41,13 +41,13 @@ impl Source {
     /// All of it is done, or nothing.
     pub async fn apply_reverse(&self, table: &FedTable, page: Page<'_>) -> Result<Applied> {
         let name = table.binding.name();
-        let (mut transaction, mut epochs) = self.begin_feeding(table).await?;
+        let (mut transaction, mut epochs, mut writer) = self.begin_feeding(table).await?;
         let mut plan = entry::plan(&*table.binding.table, page.folded, &epochs);
         if !plan.late.is_empty() {
             // Marks from outside need the barrier for themselves, and meanwhile the phase may change: looked
             // at again behind it.
             transaction.rollback().await.doing("making way for marks")?;
-            (transaction, epochs) = self.begin_feeding_alone(table).await?;
+            (transaction, epochs, writer) = self.begin_feeding_alone(table).await?;
             plan = entry::plan(&*table.binding.table, page.folded, &epochs);
         }
         if plan.ahead {
@@ -59,7 +59,7 @@ impl Source {
             return Ok(Applied::default());
         }
         forget(&mut transaction, name, &plan.forget_before).await?;
-        let mut applied = apply(&mut transaction, table, &plan.entries, Guard::Newer).await?;
+        let mut applied = apply(&mut transaction, &writer, &plan.entries, Guard::Newer).await?;
         for (place, why) in &plan.undecodable {
             note_again(&mut transaction, name, place, None, Why { text: why, for_good: true }).await?;
         }

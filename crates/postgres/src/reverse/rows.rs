@@ -47,7 +47,32 @@ pub(super) async fn delete(
     delete_where(connection, table, &keys_sql(&table.binding, 1), arguments).await
 }
 
-/// The same for one key, as PostgreSQL printed it.
+/// Deletes the rows that have the primary keys of these, whatever source keys they have by now.
+pub(super) async fn delete_rows(
+    connection: &mut PgConnection,
+    table: &FedTable,
+    rows: &[&dyn AnyRow],
+) -> Result<()> {
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in rows {
+        keys.push(row.key().map_err(|why| Error::unholdable(table.binding.name(), &why))?);
+    }
+    let sql = format!(
+        "DELETE FROM {} AS s USING {} AS k WHERE {}",
+        table.binding.relation.sql(),
+        keys_sql(&table.binding, 1),
+        table.binding.row_of_primary_key_sql("s", "k.key"),
+    );
+    let mut arguments = PgArguments::default();
+    bind_keys(&mut arguments, &table.binding, keys.iter().enumerate())?;
+    sqlx::query_with(AssertSqlSafe(sql), arguments)
+        .execute(connection)
+        .await
+        .doing(&format!("making way for rows of {}", table.binding.relation))
+        .map(drop)
+}
+
+/// As [`delete`] for one key, as PostgreSQL printed it.
 pub(super) async fn delete_key(connection: &mut PgConnection, table: &FedTable, key: &str) -> Result<bool> {
     let mut arguments = PgArguments::default();
     arguments.add(key).map_err(|error| Error::of_sqlx("binding a key", sqlx::Error::Encode(error)))?;
@@ -71,6 +96,12 @@ async fn delete_where(
         .await
         .doing(&format!("deleting rows of {} for the feed", table.binding.relation))?;
     Ok(gone.into_iter().map(|n| n as usize).collect())
+}
+
+/// Whether another row has what this one is to have, so that both may only have to change together.
+pub(super) fn is_taken(error: &Error) -> bool {
+    // 23505 a unique value, 23P01 what an exclusion constraint keeps apart.
+    error.sqlstate().is_some_and(|code| code == "23505" || code == "23P01")
 }
 
 /// What PostgreSQL said against a row, without its values (R36): messages about values are left out.

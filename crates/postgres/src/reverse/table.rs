@@ -16,12 +16,34 @@ pub struct FedTable {
     inserted: Vec<usize>,
     names: String,
     conflict: String,
+    /// The role may write in the replica role.
+    pub(super) silent: bool,
+    /// Statements over keys, each of which fails where a row refers to nothing.
+    pub(super) references: Vec<String>,
+    /// Foreign keys refer to this table at all, and to other columns than its key.
+    referred_to: (bool, bool),
+    /// A unique constraint is checked by a trigger, which the replica role keeps from firing.
+    checks_late: bool,
 }
 
 impl FedTable {
     /// Its names on both sides.
     pub fn binding(&self) -> &TableBinding {
         &self.binding
+    }
+
+    /// Whether rows may be taken away and put again in one transaction, without anything being dragged along
+    /// or left unchecked.
+    pub(super) fn can_displace(&self) -> bool {
+        match self.referred_to {
+            (false, _) => true,
+            (true, to_others) => self.silent && !to_others,
+        }
+    }
+
+    /// Whether a row may be written while nothing fires.
+    pub(super) fn can_write_alone(&self) -> bool {
+        self.silent && !self.checks_late
     }
 
     /// Most rows of one upsert.
@@ -52,7 +74,8 @@ impl FedTable {
 }
 
 impl Source {
-    /// Reads what the feed must know of a table besides its codec: which columns PostgreSQL computes itself.
+    /// Reads what the feed must know of a table besides its codec: which columns PostgreSQL computes itself,
+    /// and what is around it.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where the table is not there.
@@ -85,6 +108,16 @@ impl Source {
         let then = if updated.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {updated}") };
         let conflict =
             format!("ON CONFLICT ({}) DO {then}", list(key.iter().map(|name| quote_identifier(name))));
-        Ok(FedTable { binding: binding.clone(), inserted, names, conflict })
+        let around = self.surroundings(binding).await?;
+        Ok(FedTable {
+            binding: binding.clone(),
+            inserted,
+            names,
+            conflict,
+            silent: self.may_silence().await?,
+            references: self.reference_checks(binding).await?,
+            referred_to: around.referred_to,
+            checks_late: around.checks_late,
+        })
     }
 }

@@ -13,6 +13,7 @@ mod refused;
 mod round_trip;
 mod same_items;
 mod shapes;
+mod same_place;
 mod types;
 
 use std::path::{Path, PathBuf};

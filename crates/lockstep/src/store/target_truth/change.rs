@@ -60,7 +60,8 @@ impl Base {
     }
 
     fn expected(&self) -> Expected {
-        self.version.map_or(Expected::Absent, Expected::At)
+        let writers = Some(self.writers.join(" ")).filter(|writers| !writers.is_empty());
+        self.version.map_or(Expected::Absent, |version| Expected::At(version, writers))
     }
 
     fn next(&self, epoch: Epoch) -> Result<Version> {

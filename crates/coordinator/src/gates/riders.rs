@@ -1,0 +1,132 @@
+//! What rides along when the feed writes a table in DynamoOnly: triggers of the application, and actions of
+//! foreign keys. Told before the step, as it is first met when the way back is wanted.
+
+use lockstep_postgres::TableBinding;
+use lockstep_postgres::reverse::Trigger;
+
+use crate::error::Result;
+use crate::gate::GateResult;
+use crate::options::Migration;
+
+/// The gates of one table.
+pub(super) async fn rides_along(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
+    let around = migration.source.surroundings(binding).await?;
+    let may_silence = migration.source.may_silence().await?;
+    let ours: Vec<String> = migration.tables.iter().map(|table| table.relation.to_string()).collect();
+    Ok(vec![triggers(&around.triggers, may_silence), actions(&around.actions, &ours)])
+}
+
+/// Triggers. One that changes the row before it is written makes it another than its item, for good, unless
+/// the feed can write it once more while the trigger does not fire.
+fn triggers(triggers: &[Trigger], may_silence: bool) -> GateResult {
+    const NAME: &str = "triggers of the application and the feed";
+    let named = |some: &[&Trigger]| {
+        some.iter()
+            .map(|trigger| format!("{} ({})", trigger.name, trigger.calls))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let always: Vec<&Trigger> =
+        triggers.iter().filter(|trigger| trigger.before && trigger.on_replicas).collect();
+    if !always.is_empty() {
+        return GateResult::fail(
+            NAME,
+            format!(
+                "{} can change what the feed writes and fires on replicas as well: rows would differ from \
+                 their items, and \
+                 the way back would stay closed",
+                named(&always)
+            ),
+            "ALTER TABLE … ENABLE TRIGGER … without ALWAYS or REPLICA, or drop it",
+        );
+    }
+    let before: Vec<&Trigger> = triggers.iter().filter(|trigger| trigger.before).collect();
+    if !may_silence && !before.is_empty() {
+        return GateResult::fail(
+            NAME,
+            format!(
+                "{} can change what the feed writes, and our role may not write in the replica role: rows \
+                 would differ from \
+                 their items, and the way back would stay closed",
+                named(&before)
+            ),
+            "GRANT SET ON PARAMETER session_replication_role TO our role (PostgreSQL 15 or newer; before \
+             that a superuser, at \
+             providers the role that they name for it), or drop the trigger",
+        );
+    }
+    let all: Vec<&Trigger> = triggers.iter().collect();
+    let detail = match (all.is_empty(), may_silence) {
+        (true, _) => "none".to_owned(),
+        (false, true) => format!(
+            "{} fire once for what the feed brings; rows are as their items say all the same, and what \
+             triggers change in \
+             moved tables is taken back",
+            named(&all)
+        ),
+        (false, false) => format!(
+            "{} fire for what the feed brings; our role may not write in the replica role, so two triggers \
+             that change each \
+             other's table would keep the feed at work without end",
+            named(&all)
+        ),
+    };
+    GateResult::pass(NAME, detail)
+}
+
+/// Actions of foreign keys between moved tables. Listed, not refused: what they change is read again from
+/// DynamoDB. Those of other tables have a gate of their own.
+fn actions(actions: &[(String, String)], ours: &[String]) -> GateResult {
+    let between: Vec<&str> = actions
+        .iter()
+        .filter(|(relation, _)| ours.contains(relation))
+        .map(|(_, action)| action.as_str())
+        .collect();
+    let detail = if between.is_empty() {
+        "none between moved tables".to_owned()
+    } else {
+        format!(
+            "{}: DynamoDB does nothing of the kind. Rows that PostgreSQL changes by it are brought back to \
+             their items; one whose \
+             item lives on after what it refers to was deleted keeps the way back closed until the \
+              application deletes or changes it",
+            between.join(", ")
+        )
+    };
+    GateResult::pass("actions of foreign keys", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trigger(before: bool, on_replicas: bool) -> Trigger {
+        Trigger { name: "stamp".to_owned(), calls: "public.stamp".to_owned(), before, on_replicas }
+    }
+
+    #[test]
+    fn a_trigger_that_the_feed_cannot_undo_is_refused_and_every_other_one_is_named() {
+        for (on, may_silence, passes) in [
+            (vec![], false, true),
+            (vec![trigger(true, false)], true, true),
+            (vec![trigger(true, false)], false, false),
+            (vec![trigger(false, false)], false, true),
+            (vec![trigger(true, true)], true, false),
+            (vec![trigger(false, true)], true, true),
+        ] {
+            let gate = triggers(&on, may_silence);
+            assert_eq!(gate.passed, passes, "{on:?} {may_silence}: {gate:?}");
+            assert_eq!(gate.detail.contains("stamp (public.stamp)"), !on.is_empty(), "{gate:?}");
+        }
+    }
+
+    #[test]
+    fn actions_that_reach_tables_that_stay_are_not_told_here() {
+        let found = [
+            ("public.logs".to_owned(), "public.logs.fk ON DELETE CASCADE".to_owned()),
+            ("public.stays".to_owned(), "public.stays.fk ON DELETE CASCADE".to_owned()),
+        ];
+        let detail = actions(&found, &["public.logs".to_owned()]).detail;
+        assert!(detail.contains("public.logs.fk") && !detail.contains("public.stays"), "{detail}");
+    }
+}

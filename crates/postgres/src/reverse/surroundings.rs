@@ -1,0 +1,154 @@
+//! What an application has on a table that rides along when the feed writes it: triggers, and actions of
+//! foreign keys.
+
+use lockstep_core::{Doing, Kind, Result};
+use sqlx::Executor as _;
+
+use crate::binding::quote_literal;
+use crate::capture::{trigger_name, truncate_trigger_name};
+use crate::lookup::keys_sql;
+use crate::{Source, TableBinding};
+
+/// A trigger of the application's.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Trigger {
+    /// Its name.
+    pub name: String,
+    /// The function that it calls.
+    pub calls: String,
+    /// It runs before the row is written, and may change it.
+    pub before: bool,
+    /// It fires in the replica role as well, or there alone.
+    pub on_replicas: bool,
+}
+
+/// What is on a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Its row triggers that are on, in the order of their names.
+    pub triggers: Vec<Trigger>,
+    /// Foreign keys that act on rows of a table when rows of this one go or change: `table.constraint ON
+    /// DELETE CASCADE`, with the name of that relation before it.
+    pub actions: Vec<(String, String)>,
+    /// Whether foreign keys refer to it, and whether any to other columns than its key.
+    pub(super) referred_to: (bool, bool),
+    /// Whether a unique constraint of it is deferrable.
+    pub(super) checks_late: bool,
+}
+
+const DOING: &str = "asking what is on a table";
+
+impl Source {
+    /// What the application has on a table.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn surroundings(&self, binding: &TableBinding) -> Result<Surroundings> {
+        let relation = binding.relation.sql();
+        let triggers = sqlx::query_as(
+            "SELECT t.tgname::text AS name, t.tgfoid::pg_catalog.regproc::text AS calls, t.tgtype & 2 <> 0
+                AS before,
+                    t.tgenabled IN ('A', 'R') AS on_replicas
+             FROM pg_catalog.pg_trigger t
+             WHERE t.tgrelid = pg_catalog.to_regclass($1) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+                 AND t.tgtype & 1 <> 0 AND t.tgname NOT IN ($2, $3) ORDER BY t.tgname",
+        )
+        .bind(&relation)
+        .bind(trigger_name(binding))
+        .bind(truncate_trigger_name(binding))
+        .fetch_all(self.pool())
+        .await
+        .doing(DOING)?;
+        let actions = sqlx::query_as(
+            "SELECT n.nspname || '.' || r.relname,
+                    pg_catalog.concat_ws(' ', n.nspname || '.' || r.relname || '.' || c.conname,
+                        'ON DELETE ' || CASE c.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
+                            WHEN 'd' THEN 'SET DEFAULT' END,
+                        'ON UPDATE ' || CASE c.confupdtype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
+                            WHEN 'd' THEN 'SET DEFAULT' END)
+             FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
+             JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+             WHERE c.contype = 'f' AND c.confrelid = pg_catalog.to_regclass($1)
+                 AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')) ORDER BY 2",
+        )
+        .bind(&relation)
+        .fetch_all(self.pool())
+        .await
+        .doing(DOING)?;
+        let (is_referred_to, to_others, checks_late): (bool, bool, bool) = sqlx::query_as(
+            "WITH key AS (SELECT k.conkey AS columns FROM pg_catalog.pg_constraint k
+                          WHERE k.contype = 'p' AND k.conrelid = pg_catalog.to_regclass($1)),
+                  refers AS (SELECT c.confkey AS columns FROM pg_catalog.pg_constraint c
+                             WHERE c.contype = 'f' AND c.confrelid = pg_catalog.to_regclass($1))
+             SELECT EXISTS (SELECT FROM refers),
+                    EXISTS (SELECT FROM refers WHERE NOT EXISTS (SELECT FROM key
+                        WHERE key.columns @> refers.columns AND key.columns <@ refers.columns)),
+                    EXISTS (SELECT FROM pg_catalog.pg_constraint u WHERE u.contype IN ('p', 'u', 'x')
+                        AND u.condeferrable AND u.conrelid = pg_catalog.to_regclass($1))",
+        )
+        .bind(&relation)
+        .fetch_one(self.pool())
+        .await
+        .doing(DOING)?;
+        Ok(Surroundings { triggers, actions, referred_to: (is_referred_to, to_others), checks_late })
+    }
+
+    /// Whether our role may write in the replica role, in which triggers of the application do not fire. By
+    /// trying it: since PostgreSQL 15 the right can be granted, and providers have ways of their own.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn may_silence(&self) -> Result<bool> {
+        let mut transaction = self.begin(DOING).await?;
+        let set = transaction.execute("SET LOCAL session_replication_role = replica").await.doing(DOING);
+        transaction.rollback().await.doing(DOING)?;
+        match set {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == Kind::Denied => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One statement for each foreign key of a table, which fails as PostgreSQL does where a row of those
+    /// keys refers to nothing; its parameters are those of [`keys_sql`].
+    pub(super) async fn reference_checks(&self, binding: &TableBinding) -> Result<Vec<String>> {
+        let found: Vec<(String, String, Vec<String>, Vec<String>, bool)> = sqlx::query_as(
+            "SELECT c.conname::text, pg_catalog.format('%I.%I', n.nspname, r.relname),
+                    ARRAY(SELECT pg_catalog.format('s.%I', a.attname)
+                          FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k (at, n)
+                          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.at
+                              ORDER BY k.n),
+                    ARRAY(SELECT pg_catalog.format('r.%I OPERATOR(%I.%s) s.%I', b.attname, m.nspname,
+                        o.oprname, a.attname)
+                          FROM unnest(c.conkey, c.confkey, c.conpfeqop) WITH ORDINALITY AS k (at, to_at,
+                              op, n)
+                          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.at
+                          JOIN pg_catalog.pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.to_at
+                          JOIN pg_catalog.pg_operator o ON o.oid = k.op
+                          JOIN pg_catalog.pg_namespace m ON m.oid = o.oprnamespace ORDER BY k.n),
+                    c.confmatchtype = 'f'
+             FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.confrelid
+             JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($1) ORDER BY c.conname",
+        )
+        .bind(binding.relation.sql())
+        .fetch_all(self.pool())
+        .await
+        .doing(DOING)?;
+        let check = |(name, to, columns, equal, full): (String, String, Vec<String>, Vec<String>, bool)| {
+            let set = columns.iter().map(|column| format!("{column} IS NOT NULL")).collect::<Vec<_>>();
+            format!(
+                "SELECT lockstep.refuse_dangling({}) FROM {} AS s JOIN {} AS k ON {}
+                 WHERE ({}) AND NOT EXISTS (SELECT FROM {to} AS r WHERE {})",
+                quote_literal(&name),
+                binding.relation.sql(),
+                keys_sql(binding, 1),
+                binding.row_of_primary_key_sql("s", "k.key"),
+                // MATCH FULL: all of them are set, or none.
+                set.join(if full { " OR " } else { " AND " }),
+                equal.join(" AND "),
+            )
+        };
+        Ok(found.into_iter().map(check).collect())
+    }
+}
