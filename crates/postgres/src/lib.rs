@@ -2,8 +2,10 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the
 //! source looks like), `shape` (whether it is still that, and hides nothing), `sessions`, `node`, `password`,
-//! `path` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
-//! `barrier`, `control` and `settings` (phase and epoch, and what is turned while everything runs), `lead`
+//! `path` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` and
+//! `recognise`
+//! (triggers), `barrier`, `control` and `settings` (phase and epoch, and what is turned while everything
+//! runs), `lead`
 //! (which daemon leads), `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep`
 //! (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading
 //! rows), `progress` (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair`
@@ -39,6 +41,7 @@ mod pending;
 mod pooler;
 mod probe;
 mod progress;
+mod recognise;
 mod references;
 mod repair;
 pub mod reverse;
@@ -92,7 +95,7 @@ pub use settings::SettingRow;
 pub use shape::{RowSecurity, Shape, column_types, columns_of, hides};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
-pub use strangers::ForeignHolder;
+pub use strangers::{ForeignHolder, Prepared};
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use unverified::{ChangedKey, FullPass};
