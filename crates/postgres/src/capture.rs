@@ -14,7 +14,9 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
 use super::path::{lend, take_back};
+pub use super::recognise::CaptureState;
 use super::recognise::Triggers;
+pub(super) use super::recognise::{function_name, trigger_name, truncate_trigger_name};
 use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
 
@@ -22,17 +24,6 @@ use super::{BARRIER, Source, TableBinding};
 /// DynamoOnly, 3 finds a mark by the digest of its key. [`Source::refresh_capture`] brings a table to it; no
 /// step to DynamoOnly may be taken before.
 pub const CAPTURE_VERSION: i32 = 3;
-
-/// Whether every change of a table is being captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CaptureState {
-    /// Never installed.
-    Absent,
-    /// On, and never off since it was installed.
-    On,
-    /// Dropped, disabled or replaced since it was installed: changes may have gone unseen.
-    Broken(String),
-}
 
 /// Longest wait for the table lock in one try; writers queue behind us for no longer.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
@@ -189,20 +180,6 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
     .doing(doing)
 }
 
-pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
-    format!("zz_lockstep_truncate_{}", binding.name())
-}
-
-pub(super) fn trigger_name(binding: &TableBinding) -> String {
-    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is
-    // captured after them.
-    format!("zz_lockstep_capture_{}", binding.name())
-}
-
-pub(super) fn function_name(binding: &TableBinding) -> String {
-    format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
-}
-
 /// What a key that is printed as text depends on, as our own sessions have it. Each application has its own
 /// `DateStyle`.
 const KEY_SETTINGS: &str = " SET \"DateStyle\" = 'ISO, MDY' SET \"TimeZone\" = 'UTC' SET \"IntervalStyle\" = 'postgres' \
@@ -284,7 +261,7 @@ fn functions(binding: &TableBinding) -> Vec<String> {
                  PERFORM lockstep.refuse_frozen('TRUNCATE', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
              END IF;
              RAISE EXCEPTION 'lockstep: TRUNCATE of %.% is refused while its changes are captured', TG_TABLE_SCHEMA, TG_TABLE_NAME
-                 USING HINT = 'Use DELETE, which is captured row by row, or take Lockstep out first (lockstep uninstall).',
+                 USING HINT = 'Use DELETE, which is captured row by row, or take Lockstep out (lockstep uninstall).',
                        ERRCODE = 'object_not_in_prerequisite_state';
          END $lockstep$"
     );

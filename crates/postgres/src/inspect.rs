@@ -195,7 +195,7 @@ impl Source {
              SELECT 'trigger', tgname::text FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgname NOT LIKE 'zz\\_lockstep\\_%'
              UNION ALL
              SELECT 'publication', p.pubname::text || CASE WHEN p.puballtables THEN ' (FOR ALL TABLES:'
-                 || ' it publishes the tables of schema lockstep as well, and its subscribers need them)' ELSE '' END
+                 || ' it publishes the tables of schema lockstep too, and subscribers need them)' ELSE '' END
                FROM pg_publication p
                LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = $1
                WHERE p.puballtables OR r.prrelid IS NOT NULL

@@ -14,10 +14,35 @@
 use lockstep_core::{Doing, Phase, Result};
 use sqlx::postgres::PgConnection;
 
-use super::capture::{CaptureState, function_name, trigger_name, truncate_trigger_name};
+use super::binding::quote_identifier;
 use super::{Source, TableBinding};
 
 const DOING: &str = "reading the state of capture";
+
+/// Whether every change of a table is being captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptureState {
+    /// Never installed.
+    Absent,
+    /// On, and never off since it was installed.
+    On,
+    /// Dropped, disabled or replaced since it was installed: changes may have gone unseen.
+    Broken(String),
+}
+
+pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
+    format!("zz_lockstep_truncate_{}", binding.name())
+}
+
+pub(super) fn trigger_name(binding: &TableBinding) -> String {
+    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is
+    // captured after them.
+    format!("zz_lockstep_capture_{}", binding.name())
+}
+
+pub(super) fn function_name(binding: &TableBinding) -> String {
+    format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
+}
 
 /// `AFTER INSERT OR UPDATE OR DELETE … FOR EACH ROW`, as `pg_trigger.tgtype` has it.
 const ROW_AFTER: i16 = 1 + 4 + 8 + 16;

@@ -70,7 +70,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 fn text(orphans: &[Orphan], others: bool) -> String {
     if orphans.is_empty() && others {
         // Of items that Lockstep did not write, no row can be named.
-        return "There is nothing that the relay could repair; `cargo xtask repair` says what the others are.".to_owned();
+        let text = "There is nothing that the relay could repair; `cargo xtask repair` says what there is.";
+        return text.to_owned();
     }
     if orphans.is_empty() {
         return "There are no orphans.".to_owned();

@@ -21,7 +21,7 @@ async fn a_mark_from_before_the_clock_was_set_back_counts_as_late_until_it_is_de
     assert!(matches!(standing.oldest, Oldest::Age(age) if age < Duration::from_secs(60)), "{standing:?}");
     world.sql("UPDATE lockstep.pending SET marked_at = now() + interval '1 hour'").await;
     let standing = world.source.standing(PAYMENTS).await.expect("asked");
-    assert_eq!(standing.oldest, Oldest::TooMany, "nobody can tell how old it is");
+    assert_eq!(standing.oldest, Oldest::TooMany, "how old it is cannot be told");
     let lag = world.source.lag(PAYMENTS).await.expect("asked");
     assert!(lag.keys == 1 && lag.oldest_s > 3_600.0, "{lag:?}");
     world.relay_until_empty().await;

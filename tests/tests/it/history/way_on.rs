@@ -84,7 +84,8 @@ async fn a_source_restored_into_dynamo_only_after_the_way_back_lacks_nothing_tha
     world.stepped_to(Phase::HybridRead).await;
     app_of_before.shutdown().await;
     world.sql(&payment(2_002, 7)).await;
-    world.sql("UPDATE payments SET loan_id = 4 WHERE payment_id IN (3, 2000); DELETE FROM payments WHERE payment_id = 5").await;
+    world.sql("UPDATE payments SET loan_id = 4 WHERE payment_id IN (3, 2000)").await;
+    world.sql("DELETE FROM payments WHERE payment_id = 5").await;
     world.relay_until_empty().await;
     world.restore_source(backup).await;
 
@@ -327,7 +328,8 @@ async fn goes_back(world: &World) {
 async fn what_sql_wrote_while_triggers_were_off_in_dynamo_only_is_overwritten() {
     let world = frozen().await;
     world.sql("ALTER TABLE payments DISABLE TRIGGER ALL").await;
-    world.sql("UPDATE payments SET loan_id = 99 WHERE payment_id <= 4; DELETE FROM payments WHERE payment_id = 9").await;
+    world.sql("UPDATE payments SET loan_id = 99 WHERE payment_id <= 4").await;
+    world.sql("DELETE FROM payments WHERE payment_id = 9").await;
     world.sql("ALTER TABLE payments ENABLE TRIGGER ALL").await;
     let coordinator = world.coordinator().await;
     let refused = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("capture is not whole");
