@@ -15,7 +15,9 @@ pub enum Exit {
     NotConsistent = 1,
     /// Wrong flags, wrong configuration, or a table, role or setting that is not as it must be.
     Usage = 2,
-    /// A gate said no; everything is as it was.
+    /// A gate said no: phase, rows and items are as they were. Schema `lockstep`, capture and target tables
+    /// may
+    /// have been made.
     Refused = 3,
     /// Stopped on request; the same command goes on where it stopped.
     Interrupted = 4,
@@ -32,7 +34,7 @@ macro_rules! help {
             "Examples:\n",
             $examples,
             "\n\nExit codes:\n  0  done; where both sides are compared, they are consistent\n  1  not consistent\n  \
-             2  usage or configuration\n  3  refused by a gate; nothing was changed\n  \
+             2  usage or configuration\n  3  refused by a gate; phase, rows and items are as they were\n  \
              4  interrupted; the same command again resumes\n  5  a store could not be reached or failed"
         )
     };

@@ -56,11 +56,32 @@ impl Coordinator {
             records::require_going_on(&migration).await?;
         }
         let lock = migration.source.lock_coordinator().await?;
-        history::require_kept(&migration).await?;
-        let recovered = step::recover_all(&migration).await?;
+        let (lock_lost, closing) = (CancellationToken::new(), CancellationToken::new());
+        // From the beginning: to settle a step takes as long as a lease.
+        let keeper = tokio::spawn(keep(lock, lock_lost.clone(), closing.clone()));
+        let closing = closing.drop_guard();
+        let recovered = match Self::settled(&migration).await {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                drop(closing);
+                // The lock is given back before anybody is told of the failure.
+                let _ = keeper.await;
+                return Err(error);
+            }
+        };
+        let progress = Arc::new(Progress::new(&migration.tables));
+        let (migration, rehearsal) = (Arc::new(migration), Rehearsal::default());
+        Ok(Self { migration, progress, lock_lost, keeper, closing, recovered, rehearsal })
+    }
+
+    /// Settles what a crash left, and brings what an older version made up to date.
+    async fn settled(migration: &Migration) -> Result<Recovered> {
+        history::require_kept(migration).await?;
+        let recovered = step::recover_all(migration).await?;
         for binding in &migration.tables {
             // Capture that an older version installed knows nothing of DynamoOnly.
             migration.source.refresh_capture(binding).await?;
+            migration.source.know_triggers(binding).await?;
             migration.source.record_shape(binding).await?;
             migration.source.note_expiry(binding).await?;
             let state = migration.source.table_state(binding.name()).await?;
@@ -69,18 +90,7 @@ impl Coordinator {
                 migration.source.end_cold(binding.name(), Some(migration.target.request_lifetime())).await?;
             }
         }
-        let (lock_lost, closing) = (CancellationToken::new(), CancellationToken::new());
-        let keeper = tokio::spawn(keep(lock, lock_lost.clone(), closing.clone()));
-        let progress = Arc::new(Progress::new(&migration.tables));
-        Ok(Self {
-            migration: Arc::new(migration),
-            progress,
-            lock_lost,
-            keeper,
-            closing: closing.drop_guard(),
-            recovered,
-            rehearsal: Rehearsal::default(),
-        })
+        Ok(recovered)
     }
 
     /// Makes the step to HybridRead wait until all of this has passed.
@@ -295,7 +305,18 @@ impl Coordinator {
     /// # Cancel safety
     /// A step broken off is finished or undone by the next [`Coordinator::open`].
     pub async fn step(&self, to: Phase, force: Option<&str>, observer: &dyn Observer) -> Result<StepOutcome> {
-        step::step(&self.migration, to, force, &self.rehearsal, observer).await
+        let taken = step::step(&self.migration, to, force, &self.rehearsal, observer);
+        let from = self.migration.source.control().await?.phase;
+        if from == Phase::DynamoOnly || to == Phase::DynamoOnly {
+            // Half way no application can write, and each change of the records has its condition: it goes on
+            // to its end, also beside another coordinator.
+            return taken.await;
+        }
+        // A step that another coordinator may have called undone is not taken after that.
+        match self.lock_lost.run_until_cancelled(taken).await {
+            Some(taken) => taken,
+            None => Err(Error::Interrupted),
+        }
     }
 
     /// Finishes or undoes a step whose future was dropped, as [`Coordinator::open`] does after a crash; says
@@ -324,7 +345,10 @@ async fn keep(mut lock: CoordinatorLock, lost: CancellationToken, closing: Cance
             () = tokio::time::sleep(LOCK_CHECK) => {}
         }
         if let Err(error) = lock.check().await {
-            tracing::error!("the coordinator's lock is lost, stopping: {error}");
+            tracing::error!(
+                "the coordinator's lock is lost: what is under way stops, but for a step that moves the \
+                truth, which goes on to its end: {error}"
+            );
             lost.cancel();
             return;
         }

@@ -34,7 +34,8 @@ pub enum Error {
     /// The source schema is not the one that was captured.
     #[error(
         "{table}: its columns have changed since capture was installed, and a column that the codec does not know would be lost \
-         silently. Undo the change, or end this migration and start it again with a table crate that knows the new columns. \
+         silently. Undo the change, or take Lockstep out (`uninstall`) and start again with a table crate \
+         that knows the new columns. \
          Captured:\n{captured}\nNow:\n{now}"
     )]
     SchemaChanged {
@@ -55,7 +56,8 @@ pub enum Error {
     /// The barrier could not be acquired.
     #[error(
         "the step to {to} did not get the barrier in {tries} tries of {lock_timeout_ms} ms: a write transaction is open for long \
-         (look for old xact_start in pg_stat_activity). Nothing was changed; try again"
+         (look for old xact_start in pg_stat_activity, and into pg_prepared_xacts, whose transactions no \
+         session shows). Nothing was changed; try again"
     )]
     BarrierBusy {
         /// Where to.

@@ -254,7 +254,12 @@ pub async fn repair(
     migration.source.require_contract(&migration.tables).await?;
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {
-        let message = format!("in {phase} the relay has nothing to bring to the target; nothing was marked");
+        let next = match phase {
+            Phase::PostgresOnly => "take `cargo xtask advance --to DualWrite` first",
+            _ => "`cargo xtask reverse-feed --backfill` brings PostgreSQL to what DynamoDB says",
+        };
+        let message =
+            format!("in {phase} the relay has nothing to bring to the target; nothing was marked: {next}");
         return Err(StoreError::source(Kind::Refused, "repairing", message).into());
     }
     crate::history::require_kept(migration).await?;

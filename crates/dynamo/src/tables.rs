@@ -344,7 +344,19 @@ fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
                     expected.join(", ")
                 ));
             }
-            Some(_) => {}
+            // Queries are answered by such an index alone, and a row is made of every attribute.
+            Some(there) => {
+                let projected = there.projection().and_then(|projection| projection.projection_type());
+                let is_less =
+                    |projected: &&ProjectionType| index.whole_items && **projected != ProjectionType::All;
+                if let Some(projected) = projected.filter(is_less) {
+                    wrong.push(format!(
+                        "index {} has a projection of {projected}, it must be of ALL attributes; make the \
+                        index again",
+                        index.name
+                    ));
+                }
+            }
         }
     }
     wrong
@@ -352,12 +364,49 @@ fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_dynamodb::types::{ReplicaDescription, StreamSpecification};
+    use aws_sdk_dynamodb::types::{GlobalSecondaryIndexDescription, ReplicaDescription, StreamSpecification};
 
     use super::*;
 
     const SCHEMA: TargetSchema =
         TargetSchema { partition: lockstep_core::KeyType::S, sort: None, indexes: &[] };
+
+    #[test]
+    fn an_index_that_was_made_beforehand_with_a_part_of_the_attributes_is_a_mismatch() {
+        let element = |name: &str, key_type: KeyType| {
+            KeySchemaElement::builder().attribute_name(name).key_type(key_type).build().expect("a key")
+        };
+        const INDEXED: TargetSchema = TargetSchema {
+            partition: lockstep_core::KeyType::S,
+            sort: None,
+            indexes: &[lockstep_core::Index {
+                name: "by_customer",
+                partition: KeyAttribute { name: "customer_id", key_type: lockstep_core::KeyType::N },
+                sort: None,
+                whole_items: true,
+            }],
+        };
+        for (projected, says) in [
+            (Some(ProjectionType::All), None),
+            (None, None),
+            (Some(ProjectionType::KeysOnly), Some("KEYS_ONLY")),
+            (Some(ProjectionType::Include), Some("INCLUDE")),
+        ] {
+            let projection = Projection::builder().set_projection_type(projected).build();
+            let index = GlobalSecondaryIndexDescription::builder()
+                .index_name("by_customer")
+                .key_schema(element("customer_id", KeyType::Hash))
+                .projection(projection)
+                .build();
+            let table = TableDescription::builder()
+                .key_schema(element(PK, KeyType::Hash))
+                .global_secondary_indexes(index)
+                .build();
+            let wrong = mismatches(&table, &INDEXED);
+            assert_eq!(wrong.len(), usize::from(says.is_some()), "{wrong:?}");
+            assert!(says.is_none_or(|says| wrong[0].contains(says)), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn a_global_table_is_refused_and_a_stream_is_not_one() {

@@ -118,7 +118,9 @@ impl Source {
         }
         let holder = holder(&mut connection, key).await?;
         let holder = holder.map_or("just ended; try again".to_owned(), |pid| {
-            format!("is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end or stop it")
+            format!("is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end, or stop the \
+            process that it serves. Do not end the backend: its \
+                 process would go on without the lock until it notices")
         });
         Err(Error::source(Kind::Busy, taking, format!("another Lockstep {what} is at work: it {holder}")))
     }
@@ -138,19 +140,28 @@ async fn holder(connection: &mut PgConnection, key: (i32, i32)) -> Result<Option
     .doing("asking who has a lock of Lockstep")
 }
 
+/// Longest wait for the session of a lock to say that it is there.
+const CHECKED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 impl CoordinatorLock {
     /// The session that holds it.
     pub(super) fn session(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
-    /// Fails when the session, and with it the lock, is gone. The holder of the lock calls it about once a
-    /// second and stops at the first error.
+    /// Fails when the session, and with it the lock, is gone, or does not say within [`CHECKED_WITHIN`] that
+    /// it is there: a connection that leads nowhere any more says nothing for a quarter of an hour. The
+    /// holder
+    /// of the lock calls it about once a second and stops at the first error.
     ///
     /// # Errors
-    /// The driver's.
+    /// The driver's; [`Kind::Unavailable`] without an answer in time.
     pub async fn check(&mut self) -> Result<()> {
-        self.connection.ping().await.doing(&format!("checking the {}'s lock", self.what))
+        let doing = format!("checking the {}'s lock", self.what);
+        match tokio::time::timeout(CHECKED_WITHIN, self.connection.ping()).await {
+            Ok(answered) => answered.doing(&doing),
+            Err(_) => Err(Error::source(Kind::Unavailable, doing, "PostgreSQL did not answer in time")),
+        }
     }
 
     /// Gives the lock back.

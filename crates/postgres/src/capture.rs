@@ -15,7 +15,8 @@ use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
 use super::partitions;
 use super::path::{lend, take_back};
-use super::shape::{leaves_of, with_leaves};
+use super::recognise::Triggers;
+use super::shape::with_leaves;
 use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
 
@@ -92,7 +93,7 @@ impl Source {
         }
         install_calls(&mut transaction, binding, doing).await?;
         let fingerprint = guard_partitions(&mut transaction, binding, fingerprint).await?;
-        let (mark, _) = read_triggers(&mut transaction, binding).await?;
+        let mark = Triggers::read(&mut transaction, binding).await?.mark();
         // Installed again, over what somebody dropped or disabled: what was concluded before then is no
         // longer true.
         sqlx::query(
@@ -159,40 +160,6 @@ impl Source {
     }
 }
 
-impl CaptureState {
-    /// Reads the state on `connection`, which may be inside a transaction.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
-        let installed: Option<(String, String, String)> =
-            sqlx::query_as("SELECT capture_mark, relation, fingerprint FROM lockstep.tables WHERE name = $1")
-                .bind(binding.name())
-                .fetch_optional(&mut *connection)
-                .await
-                .doing("reading the state of capture")?;
-        let Some((recorded, relation, fingerprint)) = installed else { return Ok(Self::Absent) };
-        if relation != binding.relation.to_string() {
-            return Ok(Self::Broken(format!(
-                "capture was installed on {relation}, not on {}",
-                binding.relation
-            )));
-        }
-        let (mark, enabled) = read_triggers(connection, binding).await?;
-        Ok(match enabled {
-            0..=1 => Self::Broken("a capture trigger was dropped or disabled".to_owned()),
-            // Disabled and enabled again leaves the same triggers, but another transaction has touched them.
-            _ if mark != recorded => {
-                Self::Broken("a capture trigger was replaced, or was disabled for a while".to_owned())
-            }
-            _ => {
-                let now = partitions::read(connection, binding).await?;
-                partitions::uncaptured(&leaves_of(&fingerprint), &now).map_or(Self::On, Self::Broken)
-            }
-        })
-    }
-}
-
 /// Has every partition refuse `TRUNCATE`, whose triggers are not cloned, and puts the partitions of now into
 /// `fingerprint`. The lock of the table is held, and with it that of each partition.
 async fn guard_partitions(
@@ -238,21 +205,6 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
     .fetch_one(connection)
     .await
     .doing(doing)
-}
-
-/// What identifies both triggers as they are, and how many of them are enabled always.
-async fn read_triggers(connection: &mut PgConnection, binding: &TableBinding) -> Result<(String, i64)> {
-    sqlx::query_as(
-        "SELECT coalesce(pg_catalog.string_agg(oid || ':' || xmin, ' '
-            ORDER BY tgname), ''), pg_catalog.count(*) FILTER (WHERE tgenabled = 'A')
-         FROM pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1) AND tgname IN ($2, $3)",
-    )
-    .bind(binding.relation.sql())
-    .bind(trigger_name(binding))
-    .bind(truncate_trigger_name(binding))
-    .fetch_one(connection)
-    .await
-    .doing("reading the state of capture")
 }
 
 pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
@@ -365,12 +317,25 @@ fn functions(binding: &TableBinding) -> Vec<String> {
              -- A partition that was detached is somebody's own table, and this trigger stayed on it.
              IF TG_NARGS > 0 AND NOT (SELECT r.relispartition FROM pg_class r WHERE r.oid = TG_RELID) THEN RETURN NULL; END IF;
              RAISE EXCEPTION 'lockstep: TRUNCATE of %.% is refused while its changes are captured', TG_TABLE_SCHEMA, TG_TABLE_NAME
-                 USING HINT = 'Use DELETE, which is captured row by row, or end the migration of this table first.',
+                 USING HINT = 'Use DELETE, which is captured row by row, or take Lockstep out first (lockstep uninstall).',
                        ERRCODE = 'object_not_in_prerequisite_state';
          END $lockstep$"
     );
     vec![capture, refuse]
 }
+
+/// A dump that was restored without its rights has given EXECUTE on our trigger functions back to everyone.
+const REVOKE: &str = "DO $revoke$
+DECLARE
+    made regprocedure;
+BEGIN
+    FOR made IN
+        SELECT p.oid FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = 'lockstep'::regnamespace AND p.prorettype = 'pg_catalog.trigger'::regtype
+    LOOP
+        EXECUTE 'REVOKE ALL ON FUNCTION ' || made || ' FROM PUBLIC';
+    END LOOP;
+END $revoke$";
 
 fn statements(binding: &TableBinding) -> Vec<String> {
     let relation = binding.relation.sql();
@@ -395,6 +360,7 @@ fn statements(binding: &TableBinding) -> Vec<String> {
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {capture_trigger}"),
         format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {truncate_trigger}"),
         format!("REVOKE ALL ON FUNCTION {function}(), lockstep.refuse_truncate() FROM PUBLIC"),
+        REVOKE.to_owned(),
     ]);
     statements
 }

@@ -211,6 +211,10 @@ impl Source {
             // The way back stays closed until the whole target was read.
             "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(),
                 lost_why = 'PostgreSQL was set back'",
+            // Of another server: what is counted here has not come so far, and all of it would count as
+            // changed a moment ago.
+            "UPDATE lockstep.reverse_places SET touched = pg_catalog.pg_current_xact_id()
+                WHERE touched > pg_catalog.pg_current_xact_id()",
         ] {
             sqlx::query(sql).execute(&mut *transaction).await.doing(doing)?;
         }

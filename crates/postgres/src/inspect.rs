@@ -195,7 +195,9 @@ impl Source {
              UNION ALL
              SELECT 'trigger', tgname::text FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgname NOT LIKE 'zz\\_lockstep\\_%'
              UNION ALL
-             SELECT 'publication', p.pubname::text FROM pg_publication p
+             SELECT 'publication', p.pubname::text || CASE WHEN p.puballtables THEN ' (FOR ALL TABLES:'
+                 || ' it publishes the tables of schema lockstep too, and subscribers need them)' ELSE '' END
+               FROM pg_publication p
                LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = $1
                WHERE p.puballtables OR r.prrelid IS NOT NULL
              ORDER BY 1, 2",

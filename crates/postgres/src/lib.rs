@@ -1,9 +1,9 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the
-//! source looks like), `shape` (whether it is still that, and hides nothing), `recorded` (what it is taken for),
-//! `partitions` (of a table that has some), `sessions`, `node`, `password`,
-//! `path` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
+//! source looks like), `shape` (whether it is still that, and hides nothing), `recorded` (what it is taken
+//! for), `partitions` (of a table that has some), `sessions`, `node`, `password`, `path` and `begin`
+//! (connections and transactions), `schema` (Lockstep's own tables), `capture` and `recognise` (triggers),
 //! `barrier`, `control` and `settings` (phase and epoch, and what is turned while everything runs), `lead`
 //! (which daemon leads), `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep`
 //! (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading
@@ -44,6 +44,7 @@ mod pending;
 mod pooler;
 mod probe;
 mod progress;
+mod recognise;
 mod recorded;
 mod references;
 mod repair;
@@ -100,7 +101,7 @@ pub use settings::SettingRow;
 pub use shape::{RowSecurity, Shape, column_types, columns_of, hides};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
-pub use strangers::ForeignHolder;
+pub use strangers::{ForeignHolder, Prepared};
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use unverified::{ChangedKey, FullPass};

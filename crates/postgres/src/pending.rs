@@ -163,7 +163,10 @@ impl Source {
     /// Takes exactly what was delivered out of the set; returns how many keys left it.
     ///
     /// A key that was marked again meanwhile keeps its newer mark, and its age starts at `read_at`, because
-    /// everything older has been delivered. `SKIP LOCKED`: an application's transaction may hold key a and
+    /// everything older has been delivered. An age that would change by less than a second is left: a
+    /// REPEATABLE READ transaction of an application that writes a row whose mark was touched after its
+    /// snapshot fails with 40001, although no writer has changed the row. `SKIP LOCKED`: an application's
+    /// transaction may hold key a and
     /// want b while we hold b and want a; a key that is locked is being marked again anyway.
     ///
     /// # Errors
@@ -185,7 +188,8 @@ impl Source {
                  WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),
              gone AS (DELETE FROM lockstep.pending p USING locked l WHERE p.table_name = $1 AND {of_mark} = l.digest AND l.settled RETURNING 1),
              younger AS (UPDATE lockstep.pending p SET marked_at = greatest(p.marked_at, $4) FROM locked l
-                         WHERE p.table_name = $1 AND {of_mark} = l.digest AND NOT l.settled),
+                         WHERE p.table_name = $1 AND {of_mark} = l.digest AND NOT l.settled
+                             AND p.marked_at < $4 - interval '1 second'),
              cured AS (DELETE FROM lockstep.dead_letters x USING delivered d
                        WHERE x.table_name = $1 AND {of_letter} = d.digest AND x.version < d.version)
              SELECT pg_catalog.count(*) FROM gone",
@@ -227,7 +231,10 @@ impl Source {
         let (keys, oldest_s): (i64, f64) = sqlx::query_as(
             // An open intent is a mark to be: its key may be a phantom's (see `intents`).
             "SELECT pg_catalog.count(*), coalesce(extract(epoch
-                FROM pg_catalog.clock_timestamp() - pg_catalog.min(since)), 0)::float8
+                FROM CASE WHEN pg_catalog.max(since) > pg_catalog.clock_timestamp() + interval '1 second'
+                    -- Made before the clock was set back: how long it waits is not known.
+                    THEN interval '1 day' + (pg_catalog.max(since) - pg_catalog.clock_timestamp())
+                    ELSE pg_catalog.clock_timestamp() - pg_catalog.min(since) END), 0)::float8
              FROM (SELECT marked_at AS since FROM lockstep.pending WHERE table_name = $1
                    UNION ALL SELECT made_at FROM lockstep.intents WHERE table_name = $1) AS open",
         )

@@ -18,9 +18,31 @@ pub struct Dangling {
 }
 
 impl Source {
+    /// The table that a reference leads to: that of the foreign key, if there is one; else the one of that
+    /// name beside this table; else the only one of that name in any schema.
+    async fn referred(&self, binding: &TableBinding, reference: &Reference) -> Result<Option<Relation>> {
+        let found: Option<(String, String)> = sqlx::query_as(
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = \
+            c.relnamespace
+             LEFT JOIN pg_constraint k ON k.confrelid = c.oid AND k.contype = 'f'
+                 AND k.conrelid = pg_catalog.to_regclass($1)
+             WHERE c.relname = $2 AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
+                 AND (k.oid IS NOT NULL OR n.nspname = $3 OR (
+                     SELECT pg_catalog.count(*) FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
+                     WHERE o.relname = $2 AND o.relkind IN ('r', 'p') AND s.nspname !~ '^pg_') = 1)
+             ORDER BY k.oid IS NULL, n.nspname <> $3 LIMIT 1",
+        )
+        .bind(binding.relation.sql())
+        .bind(reference.to_table)
+        .bind(&binding.relation.schema)
+        .fetch_optional(self.pool())
+        .await
+        .doing("looking for the table of a reference")?;
+        Ok(found.map(|(schema, name)| Relation { schema, name }))
+    }
+
     /// Counts the rows that refer to a row that is not there, in one statement over both tables. NULL refers
-    /// to nothing and is no error. `None` where the table or the column referred to does not exist beside
-    /// this one.
+    /// to nothing and is no error. `None` where the table or the column referred to does not exist.
     ///
     /// # Errors
     /// The driver's.
@@ -32,7 +54,7 @@ impl Source {
         keys_max: usize,
     ) -> Result<Option<Dangling>> {
         let doing = "checking references";
-        let to = Relation { schema: binding.relation.schema.clone(), name: reference.to_table.to_owned() };
+        let Some(to) = self.referred(binding, reference).await? else { return Ok(None) };
         let there: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1)
                 AND attname = $2 AND NOT attisdropped)",

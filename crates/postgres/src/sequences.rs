@@ -4,7 +4,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-use super::{TableBinding, quote_identifier};
+use super::{Source, TableBinding, quote_identifier};
 
 /// The sequence that gives a table its primary key, as SQL names it; `None` where no sequence does. It is the
 /// column's own, or the one that its default calls: those of Hibernate, and those that were made by hand,
@@ -62,4 +62,35 @@ pub async fn raise_sequence(connection: &mut PgConnection, sequence: &str, highe
         .await
         .doing("raising a sequence")?;
     Ok(())
+}
+
+impl Source {
+    /// What is wrong with the sequence that versions come from, if anything. With a cache each session hands
+    /// out numbers of its own: a later change could have the lower version, and be refused as delivered (I2).
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn versions_out_of_order(&self) -> Result<Option<String>> {
+        let settings: Option<(i64, i64, bool)> = sqlx::query_as(
+            "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence
+             WHERE seqrelid = pg_catalog.to_regclass('lockstep.version_seq')",
+        )
+        .fetch_optional(self.pool())
+        .await
+        .doing("looking at the sequence of versions")?;
+        let Some((cache, increment, cycle)) = settings else {
+            return Ok(Some("it is not there".to_owned()));
+        };
+        let mut wrong = Vec::new();
+        if cache != 1 {
+            wrong.push(format!("CACHE {cache}"));
+        }
+        if increment < 1 {
+            wrong.push(format!("INCREMENT {increment}"));
+        }
+        if cycle {
+            wrong.push("CYCLE".to_owned());
+        }
+        Ok((!wrong.is_empty()).then(|| wrong.join(", ")))
+    }
 }

@@ -246,7 +246,9 @@ impl Shape {
             Self::Rewritten => {
                 "run `doctor`, then `repair --state`, which takes the table as it is now and compares both stores"
             }
-            Self::Changed => "undo the change of the table, or end this migration and start again",
+            Self::Changed => {
+                "undo the change of the table, or take Lockstep out (`uninstall`) and start again"
+            }
             Self::Partitions(_) => {
                 "attach what is to stay, or run `doctor`, then `repair --state`, which takes the partitions as they are now: the items of \
                  rows that went are deleted"

@@ -26,19 +26,24 @@ pub enum Oldest {
     None,
     /// This old.
     Age(Duration),
-    /// There are too many for their age to be looked up.
+    /// There are too many for their age to be looked up, or their age cannot be known.
     TooMany,
 }
 
 impl Source {
     /// Where a table of the target stands.
     ///
+    /// A mark of the future was made before the source's clock was set back, and how old it is cannot be
+    /// told: then the target counts as behind, whatever the others say, until it is delivered.
+    ///
     /// # Errors
     /// The driver's.
     pub async fn standing(&self, table: &str) -> Result<Standing> {
-        let (keys, oldest_s, dead_letters): (i64, f64, bool) = sqlx::query_as(
+        let (keys, oldest_s, of_future, dead_letters): (i64, f64, bool, bool) = sqlx::query_as(
             "SELECT pg_catalog.count(*), coalesce(extract(epoch
                 FROM pg_catalog.clock_timestamp() - pg_catalog.min(marked_at)), 0)::float8,
+                    coalesce(pg_catalog.max(marked_at) > pg_catalog.clock_timestamp() + interval '1 second',
+                        false),
                     EXISTS (SELECT 1 FROM lockstep.dead_letters WHERE table_name = $1 AND acknowledged_at IS NULL)
              FROM (SELECT marked_at FROM lockstep.pending WHERE table_name = $1
                    -- A mark to be: its key may be a phantom's.
@@ -51,6 +56,7 @@ impl Source {
         .doing("asking how far the target is behind")?;
         let oldest = match keys {
             0 => Oldest::None,
+            _ if of_future => Oldest::TooMany,
             1..=LOOKED_AT_MAX => {
                 Oldest::Age(Duration::try_from_secs_f64(oldest_s.max(0.0)).unwrap_or(Duration::MAX))
             }

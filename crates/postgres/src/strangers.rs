@@ -72,4 +72,68 @@ impl Source {
             .await
             .doing("asking what our role may do")
     }
+
+    /// Prepared transactions of this database, with who prepared them and for how many seconds they have
+    /// waited: they hold the locks of what they wrote, over any restart, and no list of sessions shows them.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn prepared_transactions(&self) -> Result<Vec<Prepared>> {
+        sqlx::query_as(
+            "SELECT gid, owner::text AS role,
+                 extract(epoch FROM pg_catalog.clock_timestamp() - prepared)::float8 AS waits_s
+             FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() ORDER BY \
+             prepared",
+        )
+        .fetch_all(self.pool())
+        .await
+        .doing("asking for prepared transactions")
+    }
+
+    /// What our role may not do that a migration of this table needs, a sentence each: capture is installed
+    /// by who owns the table, and the schema made by who may create one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn missing_rights(&self, binding: &TableBinding) -> Result<Vec<String>> {
+        let found: Option<(String, String, bool, bool, bool)> = sqlx::query_as(
+            "SELECT current_user::text, pg_catalog.pg_get_userbyid(c.relowner)::text,
+                 pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE'),
+                 pg_catalog.to_regnamespace('lockstep') IS NOT NULL
+                     OR pg_catalog.has_database_privilege(current_user,
+                         pg_catalog.current_database(), 'CREATE'),
+                 pg_catalog.has_schema_privilege(current_user, c.relnamespace, 'USAGE')
+             FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)",
+        )
+        .bind(binding.relation.sql())
+        .fetch_optional(self.pool())
+        .await
+        .doing("asking for the rights of our role")?;
+        let Some((role, owner, owns, creates, uses)) = found else { return Ok(Vec::new()) };
+        let relation = &binding.relation;
+        let mut missing = Vec::new();
+        if !owns {
+            missing.push(format!(
+                "role {role} is not a member of {owner}, which owns {relation}: GRANT {owner} TO {role}"
+            ));
+        }
+        if !creates {
+            missing.push(format!("role {role} may not create schema lockstep: GRANT CREATE ON DATABASE"));
+        }
+        if !uses {
+            missing.push(format!("role {role} has no USAGE on the schema of {relation}"));
+        }
+        Ok(missing)
+    }
+}
+
+/// A transaction that was prepared for a two-phase commit and not ended.
+#[derive(Clone, Debug, serde::Serialize, sqlx::FromRow)]
+pub struct Prepared {
+    /// Its name.
+    pub gid: String,
+    /// Who prepared it.
+    pub role: String,
+    /// How long it has waited, in seconds.
+    pub waits_s: f64,
 }

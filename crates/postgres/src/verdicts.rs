@@ -6,6 +6,11 @@ use serde_json::Value;
 
 use super::Source;
 
+/// Verdicts that are kept whatever their age.
+const VERDICTS_KEPT: i64 = 100;
+/// How long every verdict is kept, in days.
+const KEPT_DAYS: i32 = 30;
+
 /// One validation's outcome.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct VerdictRow {
@@ -22,18 +27,30 @@ pub struct VerdictRow {
 }
 
 impl Source {
-    /// Stores a verdict.
+    /// Stores a verdict, and forgets those that are neither among the newest [`VERDICTS_KEPT`] nor younger
+    /// than [`KEPT_DAYS`]: a report is as long as its findings, and a daemon makes one an hour.
     ///
     /// # Errors
     /// The driver's.
     pub async fn record_verdict(&self, epoch: Epoch, consistent: bool, report: &Value) -> Result<()> {
+        let doing = "storing a verdict";
         sqlx::query("INSERT INTO lockstep.verdicts (epoch, consistent, report) VALUES ($1, $2, $3)")
             .bind(epoch.0)
             .bind(consistent)
             .bind(report)
             .execute(self.pool())
             .await
-            .doing("storing a verdict")?;
+            .doing(doing)?;
+        sqlx::query(
+            "DELETE FROM lockstep.verdicts WHERE at < pg_catalog.clock_timestamp() - \
+            pg_catalog.make_interval(days => $2)
+                 AND id <= (SELECT id FROM lockstep.verdicts ORDER BY id DESC OFFSET $1 LIMIT 1)",
+        )
+        .bind(VERDICTS_KEPT)
+        .bind(KEPT_DAYS)
+        .execute(self.pool())
+        .await
+        .doing(doing)?;
         Ok(())
     }
 

@@ -40,12 +40,12 @@ impl World {
         .await;
     }
 
-    fn database(&self) -> String {
+    pub(super) fn database(&self) -> String {
         self.connect_options().get_database().expect("a database of our own").to_owned()
     }
 
     /// Runs SQL on the cluster while no session is in this world's database.
-    async fn away(&mut self, statements: &[String]) {
+    pub(super) async fn away(&mut self, statements: &[String]) {
         let name = self.database();
         self.source.close().await;
         self.strangers.close().await;

@@ -3,12 +3,14 @@
 //! In reading order: this file (the stores), `app` (an application's handle), `cluster` (the one PostgreSQL
 //! of the process), `rows` (SQL that writes rows), `look` (what is in the stores), `work` (backfill, relay,
 //! steps), `truth` (moved past every gate), `fleet` (applications that write and check without end), `backup`
-//! (stores set back), `dynamo_only` (items as applications write them there, the reverse feed), `wait`
+//! (stores set back), `dump` (a source that is moved), `dynamo_only` (items as applications write them there,
+//! the reverse feed), `wait`
 //! (bounded waiting), `naive` (the independent checker).
 
 mod app;
 mod backup;
 mod cluster;
+mod dump;
 mod dynamo_only;
 mod fleet;
 mod look;
@@ -34,6 +36,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 pub use app::{CutShort, sweeping_never};
 pub use backup::{SourceBackup, TableBackup};
+pub use dump::SourceDump;
 pub use fleet::Fleet;
 pub use truth::{LOCK_TIMEOUT, nowhere};
 pub use wait::{eventually, within};

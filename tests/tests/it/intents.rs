@@ -136,7 +136,8 @@ async fn a_key_that_an_application_has_locked_waits_for_the_next_sweep() {
     world.assert_converged().await;
 }
 
-/// Or else: 1. A write takes a version, and waits for its mark. 2. Who holds the mark takes a higher version. 3.
+/// Or else: 1. A write takes a version, and waits for its mark. 2. Who holds the mark takes a higher
+/// version. 3.
 /// The write must not end under that same version: a relay may have delivered the old state under it.
 #[tokio::test]
 async fn two_states_never_share_a_version_however_their_marks_wait() {

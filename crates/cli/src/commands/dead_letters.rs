@@ -80,6 +80,16 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Consistent)
 }
 
+/// Most characters of a key that are shown to people; `--json` has all of it.
+const KEY_SHOWN_MAX: usize = 80;
+
+fn shortened(key: &str) -> String {
+    match key.char_indices().nth(KEY_SHOWN_MAX) {
+        Some((at, _)) => format!("{}… ({} characters)", &key[..at], key.chars().count()),
+        None => key.to_owned(),
+    }
+}
+
 fn text(letters: &[DeadLetter]) -> String {
     if letters.is_empty() {
         return "There are no dead letters.".to_owned();
@@ -94,7 +104,7 @@ fn text(letters: &[DeadLetter]) -> String {
             };
             vec![
                 letter.table_name.clone(),
-                letter.key.clone(),
+                shortened(&letter.key),
                 letter.reason.clone(),
                 letter.stage.clone(),
                 letter.found_at.format("%Y-%m-%d %H:%M:%S").to_string(),
@@ -103,4 +113,17 @@ fn text(letters: &[DeadLetter]) -> String {
             ]
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_key_is_shortened_at_a_character_and_a_short_one_is_not() {
+        assert_eq!(shortened("[7]"), "[7]");
+        let long = "ü".repeat(4_000);
+        let shown = shortened(&long);
+        assert!(shown.chars().count() < 120 && shown.contains("(4000 characters)"), "{shown}");
+    }
 }

@@ -48,7 +48,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if context.json {
         print_json(&json!({ "orphans": orphans, "marked": marked }));
     } else {
-        print(&text(&orphans.found));
+        let others = orphans.only_in_source + orphans.only_in_target;
+        print(&text(&orphans.found, others > orphans.found.len() as u64));
         print(&format!(
             "{} only in PostgreSQL, {} only in DynamoDB",
             orphans.only_in_source, orphans.only_in_target
@@ -66,7 +67,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(if none { Exit::Consistent } else { Exit::NotConsistent })
 }
 
-fn text(orphans: &[Orphan]) -> String {
+fn text(orphans: &[Orphan], others: bool) -> String {
+    if orphans.is_empty() && others {
+        // Of items that Lockstep did not write, no row can be named.
+        let text = "There is nothing that the relay could repair; `cargo xtask repair` says what there is.";
+        return text.to_owned();
+    }
     if orphans.is_empty() {
         return "There are no orphans.".to_owned();
     }

@@ -19,7 +19,8 @@ use crate::{Context, help};
 /// on if need be. One may run at a time; it may be killed at any time, and goes on where it was. `status`
 /// shows how far behind it is.
 ///
-/// If it did not run for a day, what the streams have lost is read from the tables themselves with --backfill.
+/// If it did not run for a day, what the streams have lost is read from the tables themselves with
+/// --backfill.
 /// Rows that have no item at all are left then, since expiry looks the same, unless --delete-absent says
 /// otherwise.
 #[derive(Clone, Debug, clap::Args)]

@@ -80,8 +80,17 @@ fn text(status: &Status) -> String {
             until.format("%H:%M:%S UTC")
         );
     }
-    let headers =
-        ["table", "capture", "target", "ranges", "rows", "relayed", "pending", "oldest", "dead letters"];
+    let headers = [
+        "table",
+        "capture",
+        "target",
+        "ranges",
+        "rows copied",
+        "relayed",
+        "pending",
+        "oldest",
+        "dead letters",
+    ];
     let rows = status.tables.iter().map(|t| {
         vec![
             t.name.clone(),
@@ -114,14 +123,24 @@ fn text(status: &Status) -> String {
     }
     for entry in &status.journal {
         text += &format!(
-            "\n  {} {:8} {} — {}",
+            "\n  {} {:8} {}{} — {}",
             entry.at.format("%Y-%m-%d %H:%M:%S"),
             entry.kind,
             entry.step,
+            way(&entry.detail),
             entry.actor
         );
     }
     text
+}
+
+/// From which phase to which an entry of the journal goes, where it is of a step.
+fn way(detail: &serde_json::Value) -> String {
+    let phase = |name: &str| detail.get(name).and_then(serde_json::Value::as_str);
+    match (phase("from"), phase("to")) {
+        (Some(from), Some(to)) => format!(" {from} → {to}"),
+        _ => String::new(),
+    }
 }
 
 /// Where the reverse feed stands, a line a table, where there is one.

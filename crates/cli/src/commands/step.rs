@@ -112,7 +112,7 @@ async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) ->
     let left = (until - Utc::now()).to_std().unwrap_or_default();
     context.ui.say(&format!(
         "A request of DynamoOnly that everybody has given up could still land until {}: feeding and delivering until then. Broken \
-         off, keep `cargo xtask reverse-feed` and `cargo xtask relay` running",
+         off, give the same command again: it takes no further step, and goes on with that",
         until.format("%H:%M:%S UTC")
     ));
     let migration = context.migration(stores)?;

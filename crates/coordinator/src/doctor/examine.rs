@@ -60,7 +60,12 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     }
     let phase = phase(seen);
     findings.extend(seen.foreign_holders.iter().map(foreign_holder));
-    findings.extend(truth::finding(seen));
+    findings.extend(seen.prepared.iter().filter(|prepared| prepared.waits_s > WAITS_S).map(prepared));
+    findings.extend(seen.versions_out_of_order.as_deref().map(out_of_order));
+    let of_records = truth::findings(seen);
+    let agree = of_records.is_empty();
+    findings.extend(of_records);
+    findings.extend(seen.target_record_error.as_ref().map(|error| unread(error, phase)));
     findings.extend(seen.histories.losses().iter().map(|loss| history::finding(loss, phase)));
     for open in &seen.open_steps {
         findings.extend(open_step(
@@ -83,18 +88,30 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
         && !verdict.consistent
         && verdict.epoch == epoch.0
     {
-        let (what, next) =
-            ("the newest verdict is NOT consistent", "cargo xtask repair, then cargo xtask validate");
+        let what = "the newest verdict is NOT consistent";
         findings.push(match phase {
             Phase::HybridRead => Finding::broken(
                 what,
                 "DynamoDB answers reads, and may answer wrong",
-                "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair",
+                "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair \
+                --apply, and cargo xtask validate",
             ),
-            _ => Finding::attention(
+            Phase::DualWrite => Finding::attention(
                 what,
-                "reads are answered by the truth; the step to HybridRead is refused",
-                next,
+                "reads are answered by PostgreSQL; the step to HybridRead is refused",
+                "cargo xtask repair --apply, then cargo xtask validate",
+            ),
+            Phase::PostgresOnly => Finding::attention(
+                what,
+                "no application reads DynamoDB; `repair` is for the phases in which both are written",
+                "cargo xtask advance --to DualWrite, then cargo xtask repair --apply, and cargo xtask \
+                validate",
+            ),
+            Phase::DynamoOnly => Finding::attention(
+                what,
+                "reads are answered by DynamoDB, which is the truth; a step back is compared once more",
+                "cargo xtask reverse-feed --backfill, which brings PostgreSQL to it; then cargo xtask \
+                validate",
             ),
         });
     }
@@ -105,7 +122,8 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     let ours = seen.foreign_control_table.is_none();
     let feeds = phase == Phase::DynamoOnly
         && ours
-        && truth::finding(seen).is_none()
+        && agree
+        && seen.target_record_error.is_none()
         && seen.histories.losses().is_empty();
     if feeds && seen.at_work.reverse_feed.is_none() {
         findings.push(Finding::attention(
@@ -114,6 +132,27 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
             "cargo xtask reverse-feed",
         ));
     }
+}
+
+/// DynamoDB's control record cannot be read.
+fn unread(error: &str, phase: Phase) -> Finding {
+    let means = match phase {
+        Phase::DynamoOnly => {
+            "instances that begin cannot know the phase, and no step is taken; what was written is in the \
+            target tables"
+        }
+        _ => {
+            "nothing is concluded from it: PostgreSQL is the truth, and applications go by it. The step to \
+            DynamoOnly is refused"
+        }
+    };
+    Finding::attention(
+        format!("DynamoDB's control record could not be read: {error}"),
+        means,
+        "bring DynamoDB back, or give the rights that `iam-policy` prints. A record that is damaged is \
+        deleted by hand (item CONTROL of \
+         the control table); then run `doctor` again",
+    )
 }
 
 /// DynamoDB says that the migration is complete, and schema `lockstep` is there.
@@ -147,6 +186,31 @@ fn foreign_holder(holder: &ForeignHolder) -> Finding {
         format!(
             "end it with SELECT pg_terminate_backend({pid}), and take CONNECT from roles that need it not"
         ),
+    )
+}
+
+/// A transaction that was prepared and not ended: it holds the barrier if it wrote one of our tables.
+fn prepared(prepared: &lockstep_postgres::Prepared) -> Finding {
+    let lockstep_postgres::Prepared { gid, role, waits_s } = prepared;
+    let gid = gid.replace('\'', "''");
+    Finding::attention(
+        format!(
+            "prepared transaction '{gid}' of role {role} has waited for {waits_s:.0} s (pg_prepared_xacts)"
+        ),
+        "if it wrote a table of the migration every step waits for it, over any restart; no list of \
+        sessions shows it",
+        format!("ask its application; then COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}'"),
+    )
+}
+
+/// Somebody has changed the sequence that versions come from.
+fn out_of_order(how: &str) -> Finding {
+    Finding::broken(
+        format!("lockstep.version_seq was changed: {how}"),
+        "versions no longer grow in the order of changes: a newer state can be refused as delivered. Steps \
+        forward are refused",
+        "ALTER SEQUENCE lockstep.version_seq CACHE 1 INCREMENT 1 NO CYCLE; then cargo xtask validate, \
+        which compares everything",
     )
 }
 

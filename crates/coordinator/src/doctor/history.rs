@@ -25,10 +25,14 @@ pub(super) fn finding(loss: &Loss, phase: Phase) -> Finding {
         .mended_by(Remedy::RaiseEpoch),
         (Side::Target, Some(table), Phase::DynamoOnly) => Finding::broken(
             loss.to_string(),
-            "DynamoDB was the truth: what was acknowledged since is in PostgreSQL only as far as the reverse feed had brought it, and no \
-             command can say what is missing",
-            "stop the applications; restore the table from a backup that is newer, under its own name; no command of Lockstep may decide this",
+            "DynamoDB was the truth. What was acknowledged since is in PostgreSQL as far as the reverse \
+            feed had brought it; what it had not \
+             brought is in no store that is left",
+            "stop the applications. If a backup of the table is newer than what is there, restore it under \
+            the table's name first. Then \
+             PostgreSQL becomes the truth again, with everything that either store still has",
         )
+        .mended_by(Remedy::ReturnToSource)
         .of(table),
         (Side::Target, table, _) => {
             let table = table.unwrap_or_default();

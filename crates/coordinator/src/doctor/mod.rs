@@ -10,6 +10,8 @@ mod finding;
 mod history;
 mod observation;
 mod observe;
+#[cfg(test)]
+mod pairs;
 mod remedy;
 mod table;
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct Observation {
     pub control: Option<(Phase, Epoch, DateTime<Utc>)>,
     /// DynamoDB's; `None` where the truth was never there, or it could not be asked.
     pub target_record: Option<TargetRecord>,
+    /// Why DynamoDB's control record could not be read; then it is not known what it says.
+    pub target_record_error: Option<String>,
     /// Why the control table in DynamoDB is another migration's; then nothing of its record is seen here.
     pub foreign_control_table: Option<String>,
     /// The newest epoch in which DynamoDB may have been written, as PostgreSQL remembers it.
@@ -33,6 +35,10 @@ pub struct Observation {
     pub at_work: AtWork,
     /// Sessions of other roles that hold a lock of ours.
     pub foreign_holders: Vec<lockstep_postgres::ForeignHolder>,
+    /// Prepared transactions, which hold locks that no list of sessions shows.
+    pub prepared: Vec<lockstep_postgres::Prepared>,
+    /// What is wrong with the sequence that versions come from.
+    pub versions_out_of_order: Option<String>,
     /// Steps without an outcome.
     pub open_steps: Vec<Entry>,
     /// Whether a step among them, which moves the truth, came so far that DynamoDB may have been written as

@@ -38,7 +38,11 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     }
     // A table that was never made says nothing; one that cannot be asked is told of by the tables.
     seen.foreign_control_table = target.control().foreign().await.ok().flatten();
-    seen.target_record = target.control().record().await.ok().flatten();
+    match target.control().record().await {
+        Ok(record) => seen.target_record = record,
+        Err(_) if seen.foreign_control_table.is_some() => {}
+        Err(error) => seen.target_record_error = Some(error.to_string()),
+    }
     if !seen.installed {
         if seen.source_error.is_none() {
             seen.completed = source.completed().await?;
@@ -55,6 +59,8 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     let (coordinator, reverse_feed) = source.at_work().await?;
     seen.at_work = AtWork { coordinator, reverse_feed };
     seen.foreign_holders = source.foreign_holders().await?;
+    seen.prepared = source.prepared_transactions().await?;
+    seen.versions_out_of_order = source.versions_out_of_order().await?;
     seen.open_steps = source.open_intents().await?;
     seen.target_written = moving::has_written_target(source, &seen.open_steps).await?;
     seen.open_writes = source.open_writes_age().await?;

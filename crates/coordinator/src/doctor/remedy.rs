@@ -10,13 +10,14 @@ use super::finding::Finding;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Remedy {
-    /// Recreate DynamoDB's control record and its id counters. Before steps are settled: the record decides
-    /// how.
-    RemakeControl,
-    /// Finish or undo what a dead coordinator left open.
-    SettleSteps,
-    /// Install the triggers of a table again.
+    /// Install the triggers of a table again, while PostgreSQL is the truth or is to be. First of all: no
+    /// application may write unseen after anything that comes later.
     Recapture {
+        /// The table.
+        table: String,
+    },
+    /// The same in DynamoOnly, where only the reverse feed writes PostgreSQL.
+    Refreeze {
         /// The table.
         table: String,
     },
@@ -31,19 +32,31 @@ pub enum Remedy {
         /// The table.
         table: String,
     },
+    /// Make PostgreSQL say DynamoOnly again, after it was set back, and take everything that DynamoDB holds
+    /// for news. Before steps are settled, which cannot be done over records that contradict each other.
+    FollowTarget,
+    /// Read the whole target into the source.
+    ReverseBackfill,
+    /// Recreate DynamoDB's control record and its id counters. Before steps are settled: the record decides
+    /// how.
+    RemakeControl,
     /// Take the target table that is there for the one in use, or make it, and copy its history again.
     AdoptTarget {
         /// The table.
         table: String,
     },
-    /// Make PostgreSQL say DynamoOnly again, after it was set back, and take everything that DynamoDB holds
-    /// for news.
-    FollowTarget,
-    /// Read the whole target into the source.
-    ReverseBackfill,
+    /// Make PostgreSQL the truth again, in DualWrite, once it has everything that DynamoDB holds.
+    ReturnToSource,
+    /// Make DynamoDB's record say what PostgreSQL's does: the control table was set back.
+    CloseRecord,
     /// Begin a new epoch above everything that the target has seen, in DualWrite at most, and take the
-    /// present history for the right one.
+    /// present history for the right one. Before steps are settled, which cannot be done over records that
+    /// contradict each other.
     RaiseEpoch,
+    /// Finish or undo what a dead coordinator left open.
+    SettleSteps,
+    /// Let applications write DynamoDB again: a pause was left behind, and no step is under way.
+    LetGoOn,
     /// Copy history, which knows what is there already.
     Backfill,
     /// Compare both stores whole, and bring DynamoDB to what PostgreSQL says.
@@ -58,6 +71,20 @@ impl fmt::Display for Remedy {
         match self {
             Self::SettleSteps => f.write_str("finish or undo what a dead coordinator left open, as the control record says"),
             Self::Recapture { table } => write!(f, "install the triggers of {table} again"),
+            Self::Refreeze { table } => write!(
+                f,
+                "install the triggers of {table} again, so that PostgreSQL takes no write but the reverse \
+                feed's"
+            ),
+            Self::ReturnToSource => f.write_str(
+                "stop writes to DynamoDB, read everything that it holds into PostgreSQL, and make \
+                PostgreSQL the truth, in DualWrite and in an \
+                 epoch above all that DynamoDB has seen",
+            ),
+            Self::CloseRecord => {
+                f.write_str("make DynamoDB's control record say that the truth is in PostgreSQL")
+            }
+            Self::LetGoOn => f.write_str("let applications write DynamoDB again"),
             Self::TakeShape { table } => write!(f, "take the source table of {table} as it is now for the one that was captured"),
             Self::TakePartitions { table } => write!(
                 f,
@@ -87,6 +114,9 @@ impl fmt::Display for Remedy {
 /// What to do about findings, in order, each once.
 pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
     let mut plan: Vec<Remedy> = findings.iter().filter_map(|finding| finding.remedy.clone()).collect();
+    // A target table that was the truth, and lost something: the one that is there is taken first.
+    let adopted = findings.iter().filter(|finding| finding.remedy == Some(Remedy::ReturnToSource));
+    plan.extend(adopted.filter_map(|finding| Some(Remedy::AdoptTarget { table: finding.table.clone()? })));
     // Whatever was off or lost, what was concluded before is no longer true; a new epoch ends every verdict
     // of the one before.
     if plan.iter().any(|remedy| matches!(remedy, Remedy::Recapture { .. } | Remedy::AdoptTarget { .. })) {
@@ -96,15 +126,34 @@ pub fn plan(findings: &[Finding]) -> Vec<Remedy> {
     } else if plan.contains(&Remedy::RaiseEpoch) {
         plan.push(Remedy::List);
     }
-    if plan.contains(&Remedy::FollowTarget) {
+    if plan.contains(&Remedy::CloseRecord) {
+        plan.extend([Remedy::RaiseEpoch, Remedy::List]);
+    }
+    // What SQL may have changed in a PostgreSQL that was not frozen is overwritten by what is the truth.
+    let refills = |remedy: &Remedy| {
+        matches!(remedy, Remedy::FollowTarget | Remedy::Refreeze { .. } | Remedy::TakeShape { .. })
+    };
+    if plan.iter().any(refills) {
         plan.push(Remedy::ReverseBackfill);
     }
-    // Where the source forgot something, it is not for us to say that it is right.
-    if findings.iter().any(|finding| finding.remedy == Some(Remedy::RaiseEpoch))
-        && plan.contains(&Remedy::Compare)
-    {
-        plan.retain(|remedy| *remedy != Remedy::Compare);
+    if plan.contains(&Remedy::ReturnToSource) {
+        // All of that is part of it.
+        let part = [
+            Remedy::RaiseEpoch,
+            Remedy::ReverseBackfill,
+            Remedy::RemakeControl,
+            Remedy::LetGoOn,
+            Remedy::CloseRecord,
+        ];
+        plan.retain(|remedy| !part.contains(remedy));
         plan.push(Remedy::List);
+    }
+    // Where the source forgot something, it is not for us to say that it is right.
+    if findings.iter().any(|finding| finding.remedy == Some(Remedy::RaiseEpoch)) {
+        plan.push(Remedy::List);
+    }
+    if plan.contains(&Remedy::List) {
+        plan.retain(|remedy| *remedy != Remedy::Compare);
     }
     plan.sort();
     plan.dedup();

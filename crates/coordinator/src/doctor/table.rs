@@ -16,15 +16,29 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
     let phase = phase(seen);
     if seen.source_error.is_none() && !seen.installed {
         if let TargetSeen::There { marked: true, .. } = table.target {
-            add(Finding::broken(
-                format!(
-                    "schema lockstep is not in this PostgreSQL, but DynamoDB table {} was written by a migration",
-                    table.target_name
+            let is_truth = seen.target_record.is_some_and(|record| record.holds_truth());
+            let (means, next) = match is_truth {
+                true => (
+                    "this is another database, or one that was restored to before its migration began. \
+                    DynamoDB is the truth, and \
+                     applications go on with it: delete nothing there",
+                    "check source.url, or restore a backup of PostgreSQL that has schema lockstep. It may \
+                    be of any moment of the \
+                     migration: cargo xtask repair --state --apply makes it follow DynamoDB",
                 ),
-                "this is another database, or one that was restored to before its migration began; items may be newer than rows",
-                "check source.url. If the restore is meant, look into the items for what PostgreSQL forgot, then delete the table, or \
-                 choose another name, and start again",
-            ));
+                false => (
+                    "this is another database, or one that was restored to before its migration began; \
+                    items may be newer than rows",
+                    "check source.url. If the restore is meant, look into the items for what PostgreSQL \
+                    forgot, then delete the table, or \
+                     choose another name, and start again",
+                ),
+            };
+            let what = format!(
+                "schema lockstep is not in this PostgreSQL, but DynamoDB table {} was written by a migration",
+                table.target_name
+            );
+            add(Finding::broken(what, means, next));
         }
         return;
     }
@@ -47,16 +61,29 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
     }
     match &table.capture {
         CaptureSeen::Broken(how) => {
+            let (means, remedy) = match phase {
+                Phase::DynamoOnly => (
+                    "DynamoDB is the truth and has lost nothing. SQL could write to PostgreSQL, where no \
+                    application reads it, and what it \
+                     wrote there meanwhile is overwritten by what DynamoDB has",
+                    Remedy::Refreeze { table: name.clone() },
+                ),
+                _ => (
+                    "what was changed meanwhile is unknown to everybody: DynamoDB may have older states, \
+                    or rows that are deleted",
+                    Remedy::Recapture { table: name.clone() },
+                ),
+            };
             let broken = Finding::broken(
                 format!("changes of {} are not all captured: {how}", table.relation),
-                "what was changed meanwhile is unknown to everybody: DynamoDB may have older states, or rows that are deleted",
+                means,
                 "install the triggers again, and compare both stores whole",
             );
             // The schema first: with an unknown column, installing again would bless it.
-            add(if table.fingerprint_changed || !table.hidden.is_empty() || phase == Phase::DynamoOnly {
+            add(if table.fingerprint_changed || !table.hidden.is_empty() {
                 broken
             } else {
-                broken.mended_by(Remedy::Recapture { table: name.clone() })
+                broken.mended_by(remedy)
             });
         }
         CaptureSeen::Elsewhere(relation) => add(Finding::broken(
@@ -71,7 +98,9 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
             format!("the columns or the key of {} have changed since capture was installed", table.relation),
             "a column that the table's crate does not know would be lost without a word, so backfill, relay and steps stop; what changes is \
              captured all the same",
-            "undo the change; or end this migration, and start it again with a table crate that knows the new columns",
+            "undo the change; or take Lockstep out of PostgreSQL with lockstep uninstall (from DynamoOnly \
+            after a rollback), and start again \
+             with a table crate that knows the new columns",
         ));
     }
     shape(table, phase, &mut add);

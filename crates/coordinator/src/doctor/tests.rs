@@ -113,6 +113,11 @@ fn a_source_that_is_away_or_is_another_one_is_said_so() {
     check(&away, false, &["PostgreSQL does not answer"], &[]);
     let another = Observation { installed: false, control: None, ..seen(Phase::DualWrite) };
     check(&another, false, &["was written by a migration"], &[]);
+    // There the only copy is in DynamoDB, and nothing may advise to delete it.
+    let of_truth = Observation { target_record: record(Phase::DynamoOnly, 4), ..another };
+    let said = examine(&of_truth);
+    assert!(said.findings.iter().all(|finding| !finding.next.contains("delete the table")), "{said:?}");
+    assert!(said.next.iter().any(|next| next.contains("restore a backup of PostgreSQL")), "{said:?}");
 }
 
 #[test]
@@ -155,7 +160,10 @@ fn a_target_that_lost_history_is_filled_and_compared_unless_it_was_the_truth() {
         &["was set back"],
         &remedies,
     );
-    check(&lost(Phase::DynamoOnly, 5, Found::Gone), false, &["is gone"], &[]);
+    // What PostgreSQL has by the feed, and what is left of the table, is brought together in PostgreSQL.
+    let remedies =
+        [Remedy::AdoptTarget { table: table() }, Remedy::ReturnToSource, Remedy::Backfill, Remedy::List];
+    check(&lost(Phase::DynamoOnly, 5, Found::Gone), false, &["is gone"], &remedies);
 }
 
 #[test]
@@ -248,13 +256,14 @@ fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_mor
     check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 6)), false, &["contradict"], &follows);
     let raises = [Remedy::RaiseEpoch, Remedy::List];
     check(&with(Phase::HybridRead, record(Phase::HybridRead, 6)), false, &["contradict"], &raises);
-    check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 3)), false, &["contradict"], &[]);
+    let closes = [Remedy::CloseRecord, Remedy::RaiseEpoch, Remedy::List];
+    check(&with(Phase::HybridRead, record(Phase::DynamoOnly, 3)), false, &["contradict"], &closes);
     check(&with(Phase::HybridRead, record(Phase::HybridRead, 3)), true, &[], &[]);
     check(
         &with(Phase::DynamoOnly, record(Phase::HybridRead, 5)),
         false,
-        &["was not told"],
-        &[Remedy::SettleSteps],
+        &["restored to before the way back"],
+        &[Remedy::ReturnToSource, Remedy::List],
     );
     check(&with(Phase::DynamoOnly, None), false, &["the control table was lost"], &[Remedy::RemakeControl]);
     let remembers = |newest, ids: &[&str]| Observation {

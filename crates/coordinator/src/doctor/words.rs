@@ -5,7 +5,7 @@ use lockstep_core::Phase;
 use super::finding::{Finding, Severity};
 use super::observation::Observation;
 use super::remedy::Remedy;
-use super::truth::phase;
+use super::truth::{nobody_writes, phase};
 
 /// What state this is, in a sentence.
 pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
@@ -48,6 +48,22 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
                     .to_owned(),
             );
         }
+        _ if nobody_writes(seen)
+            && seen.target_record_error.is_none()
+            && seen.at_work.coordinator.is_none() =>
+        {
+            safe.push(
+                "No application can write before this is mended. Those that run may stay: they go on by \
+                themselves."
+                    .to_owned(),
+            );
+        }
+        (_, Phase::DynamoOnly) if remedies.contains(&Remedy::ReturnToSource) => {
+            safe.push(
+                "Stop the applications: what they write now may contradict what PostgreSQL still has."
+                    .to_owned(),
+            );
+        }
         (_, Phase::DynamoOnly) => {
             safe.push("Applications may go on: what they write is kept in DynamoDB.".to_owned())
         }
@@ -83,12 +99,24 @@ pub(super) fn next(seen: &Observation, findings: &[Finding], remedies: &[Remedy]
     if !remedies.is_empty() {
         next.push("cargo xtask repair --state (lists what it would do), then with --apply".to_owned());
     }
-    if remedies.contains(&Remedy::List) {
-        next.push("cargo xtask repair: look at each finding; what is only in DynamoDB may be what PostgreSQL forgot. `repair --take-target` brings it back, `repair --apply` lets PostgreSQL stand".to_owned());
+    let written_once = phase(seen) == Phase::PostgresOnly;
+    if remedies.contains(&Remedy::List) && !written_once {
+        let look = "then, in DualWrite, cargo xtask repair: look at each finding; what is only in DynamoDB \
+        may be \
+                    what PostgreSQL forgot. `repair --take-target` brings it back, `repair --apply` lets \
+                    PostgreSQL stand";
+        next.push(look.to_owned());
     }
-    if remedies.contains(&Remedy::RaiseEpoch) {
+    if remedies.contains(&Remedy::RaiseEpoch) || remedies.contains(&Remedy::ReturnToSource) {
         next.push(
-            "cargo xtask relay beside it; then cargo xtask validate, and cargo xtask advance".to_owned(),
+            match written_once {
+                true => "then cargo xtask advance --to DualWrite, which goes on",
+                false => {
+                    "then, in DualWrite, cargo xtask relay beside it; then cargo xtask validate, and cargo \
+                    xtask advance"
+                }
+            }
+            .to_owned(),
         );
     }
     next.extend(

@@ -62,6 +62,17 @@ async fn table_gates(migration: &Migration, binding: &TableBinding) -> Result<Ve
     };
     let mut gates = source_gates(&source_table, binding);
     gates.extend(source_tables::gates(migration, binding, &source_table).await?);
+    let missing = migration.source.missing_rights(binding).await?;
+    gates.push(GateResult::check(
+        "rights of the operator",
+        missing.is_empty(),
+        match missing.is_empty() {
+            true => "owner of the table, and schema lockstep can be made".to_owned(),
+            false => missing.join("; "),
+        },
+        "grant them, or connect as the role that owns the tables; `grants` prints what the roles of \
+        applications need",
+    ));
     let foreign = migration.source.foreign_triggers(binding).await?;
     gates.push(GateResult::check(
         "code that our writes run",

@@ -46,6 +46,13 @@ pub(crate) async fn readiness(
     let preflight = super::preflight(migration, observer).await?;
     gates.report.results.extend(preflight.results);
     gates.add(state_is_whole(migration).await?);
+    let wrong = migration.source.versions_out_of_order().await?;
+    gates.add(GateResult::check(
+        "versions are in order",
+        wrong.is_none(),
+        wrong.unwrap_or_else(|| "lockstep.version_seq has no cache".to_owned()),
+        "run `doctor`, which says how to put the sequence back",
+    ));
     for binding in &migration.tables {
         let captured = migration.source.capture_state(binding).await?;
         gates.add(
@@ -168,7 +175,8 @@ async fn control_table(migration: &Migration) -> Result<GateResult> {
 async fn way_back(migration: &Migration, binding: &TableBinding) -> Result<Vec<GateResult>> {
     migration.source.record_shape(binding).await?;
     let captured = migration.source.capture_state(binding).await?;
-    let next = "end this migration; changes would not be known after the step";
+    let next = "run `doctor`, then `repair --state --apply`, which installs it again: changes would not be \
+                known after the step";
     let mut gates =
         vec![GateResult::check("capture is on", captured == CaptureState::On, format!("{captured:?}"), next)];
     let captured = migration

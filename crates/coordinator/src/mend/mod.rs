@@ -3,17 +3,20 @@
 //! Everything may be repeated: 1. The plan is journalled. 2. Each remedy leaves the state better or as it
 //! was. 3. What is still wrong after a crash is found again by the next run, which goes on under the same
 //! entry of the journal; until then no step forward is taken. In reading order: `remedies` (one function
-//! each), `follow_target` and `remake_control` (the largest of them), this file (all of them, then the
-//! comparison), `take_target` (the other way round).
+//! each), `follow_target`, `return_to_source`, `remake_control` and `record` (the largest of them), `highest`
+//! (how far DynamoDB has counted), this file (all of them, then the comparison), `take_target` (the other way
+//! round).
 
 mod follow_target;
+mod highest;
+mod record;
 mod remake_control;
 mod remedies;
+mod return_to_source;
 mod take_target;
 
 pub use take_target::{Taken, take_target};
 
-use lockstep_core::{Error as StoreError, Kind, Phase};
 use lockstep_postgres::{EntryKind, IntentId};
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
@@ -28,7 +31,6 @@ use crate::gate::Observer;
 use crate::journal::REPAIR_STATE;
 use crate::options::Migration;
 use crate::repair::{Repaired, Repairs, find_repairs, repair};
-use crate::reverse_feed::reverse_backfill;
 
 /// Most rounds of comparing and repairing: each lists some thousand findings of a table.
 const ROUNDS_MAX: usize = 1_000;
@@ -54,6 +56,16 @@ pub struct Mended {
     pub left: Option<Diagnosis>,
 }
 
+impl Mended {
+    fn add(&mut self, pass: Self) {
+        self.done.extend(pass.done);
+        self.backfilled.extend(pass.backfilled);
+        self.findings = pass.findings.or_else(|| self.findings.take());
+        self.repaired.add(pass.repaired);
+        self.left = pass.left;
+    }
+}
+
 /// What would be done: the remedies of the present state, and of a repair that was broken off.
 ///
 /// # Errors
@@ -72,12 +84,13 @@ pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec
 /// Whether it is done again by a run that goes on, although nothing shows any more that it has to be: what it
 /// waits for, or looks at, may still be ahead.
 fn is_repeated(remedy: &Remedy) -> bool {
-    is_long(remedy) || *remedy == Remedy::RemakeControl
+    let before = [Remedy::RemakeControl, Remedy::ReverseBackfill, Remedy::ReturnToSource];
+    is_long(remedy) || before.contains(remedy)
 }
 
 /// Whether it is done without the coordinator's lock of this repair.
 fn is_long(remedy: &Remedy) -> bool {
-    matches!(remedy, Remedy::ReverseBackfill | Remedy::Backfill | Remedy::Compare | Remedy::List)
+    matches!(remedy, Remedy::Backfill | Remedy::Compare | Remedy::List)
 }
 
 async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
@@ -85,15 +98,37 @@ async fn open(migration: &Migration) -> Result<Option<(IntentId, Planned)>> {
     Ok(open.and_then(|entry| Some((IntentId(entry.id), serde_json::from_value(entry.detail).ok()?))))
 }
 
+/// Passes of one repair: what one pass has mended may show what comes next.
+const PASSES_MAX: usize = 3;
+
 /// Mends what the doctor finds and can mend, and then copies and compares as far as the plan says.
 ///
 /// # Errors
-/// [`Kind::Busy`] when a coordinator is at work; [`Kind::Refused`] for a state that only a person may decide;
-/// the stores'.
+/// [`Kind::Busy`](lockstep_core::Kind) when a coordinator is at work;
+/// [`Kind::Refused`](lockstep_core::Kind) for a state that only a person may decide; the stores'.
 ///
 /// # Cancel safety
 /// Run it again.
 pub async fn mend(
+    migration: &Migration,
+    options: &ValidateOptions,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<Mended> {
+    let mut all = Mended::default();
+    for _ in 0..PASSES_MAX {
+        let pass = once(migration, options, observer, cancel).await?;
+        let is_more = !pass.done.is_empty()
+            && pass.left.as_ref().is_some_and(|left| !plan(&left.findings).is_empty());
+        all.add(pass);
+        if !is_more {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+async fn once(
     migration: &Migration,
     options: &ValidateOptions,
     observer: &dyn Observer,
@@ -113,21 +148,6 @@ pub async fn mend(
         lock.release().await;
         return Ok(Mended { left: Some(diagnosis), ..mended });
     }
-    let of_dynamo_only = |remedy: &Remedy| {
-        matches!(
-            remedy,
-            Remedy::SettleSteps
-                | Remedy::RemakeControl
-                | Remedy::FollowTarget
-                | Remedy::ReverseBackfill
-                | Remedy::TakeShape { .. }
-        )
-    };
-    let structural = remedies.iter().any(|remedy| !of_dynamo_only(remedy));
-    if structural && source.control().await?.phase == Phase::DynamoOnly {
-        let message = "in DynamoOnly this is not to be mended by itself; see what `doctor` says";
-        return Err(StoreError::source(Kind::Refused, "mending the state", message).into());
-    }
     let id = match open {
         Some((id, _)) => id,
         None => {
@@ -145,7 +165,7 @@ pub async fn mend(
             continue;
         }
         observer.note(&remedy.to_string());
-        remedies::apply(migration, id, remedy, options, observer).await?;
+        remedies::apply(migration, id, remedy, options, observer, cancel).await?;
         mended.done.push(remedy.clone());
     }
     lock.release().await;
@@ -171,13 +191,6 @@ async fn copy_and_compare(
     cancel: &CancellationToken,
     mended: &mut Mended,
 ) -> Result<()> {
-    if remedies.contains(&Remedy::ReverseBackfill) {
-        observer.note(&Remedy::ReverseBackfill.to_string());
-        for binding in &migration.tables {
-            reverse_backfill(migration, binding, false, cancel).await?;
-        }
-        mended.done.push(Remedy::ReverseBackfill);
-    }
     if remedies.contains(&Remedy::Backfill) {
         observer.note(&Remedy::Backfill.to_string());
         let coordinator = Coordinator::open(migration.clone()).await?;

@@ -1,23 +1,24 @@
 //! One function a remedy. Each may be repeated, and broken off at any point.
 
-use futures::future::try_join_all;
-use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, Version};
-use lockstep_dynamo::Backoff;
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult};
 use lockstep_postgres::{
     IntentId, KnownMarks, Shape, Source, TableBinding, flip_phase, read_control, take_exclusive,
 };
 use lockstep_validator::ValidateOptions;
 use serde_json::json;
 
-use super::{follow_target, remake_control};
+use super::highest::highest_version;
+use super::{follow_target, record, remake_control, return_to_source};
 use crate::doctor::Remedy;
-use crate::error::{Error, Result, require_shape};
+use crate::error::{Result, require_shape};
 use crate::gate::Observer;
 use crate::history;
 use crate::instances::{self, Leases};
 use crate::loss::{Found, Histories};
 use crate::options::Migration;
+use crate::reverse_feed::reverse_backfill;
 use crate::step;
+use tokio_util::sync::CancellationToken;
 
 /// Carries out one remedy. The coordinator's lock is held.
 pub(super) async fn apply(
@@ -26,22 +27,42 @@ pub(super) async fn apply(
     remedy: &Remedy,
     options: &ValidateOptions,
     observer: &dyn Observer,
+    cancel: &CancellationToken,
 ) -> Result<()> {
+    let segments = options.scan_segments;
     match remedy {
-        Remedy::SettleSteps => {
-            step::recover_all(migration).await?.told.iter().for_each(|settled| observer.note(settled));
-            Ok(())
-        }
+        Remedy::SettleSteps => settle(migration, observer).await,
         Remedy::Recapture { table } => recapture(migration, binding(migration, table)?).await,
         Remedy::TakeShape { table } | Remedy::TakePartitions { table } => {
             Ok(migration.source.take_shape(binding(migration, table)?).await?)
         }
         Remedy::AdoptTarget { table } => adopt(migration, binding(migration, table)?).await,
-        Remedy::RaiseEpoch => raise(migration, options, observer).await,
+        Remedy::RaiseEpoch => {
+            if migration.source.control_behind_barrier().await?.phase == Phase::DynamoOnly {
+                // A step back was decided and is not copied yet: only then there is an epoch to raise.
+                settle(migration, observer).await?;
+            }
+            raise(migration, options, observer).await
+        }
         Remedy::RemakeControl => remake_control::remake(migration, id, observer).await,
-        Remedy::FollowTarget => follow_target::follow(migration).await,
-        Remedy::ReverseBackfill | Remedy::Backfill | Remedy::Compare | Remedy::List => Ok(()),
+        Remedy::FollowTarget => follow_target::follow(migration, segments, observer).await,
+        Remedy::Refreeze { table } => refreeze(migration, binding(migration, table)?).await,
+        Remedy::ReturnToSource => return_to_source::run(migration, segments, observer, cancel).await,
+        Remedy::CloseRecord => record::close(migration).await,
+        Remedy::LetGoOn => record::let_go_on(migration).await,
+        Remedy::ReverseBackfill => {
+            for binding in &migration.tables {
+                reverse_backfill(migration, binding, false, cancel).await?;
+            }
+            Ok(())
+        }
+        Remedy::Backfill | Remedy::Compare | Remedy::List => Ok(()),
     }
+}
+
+async fn settle(migration: &Migration, observer: &dyn Observer) -> Result<()> {
+    step::recover_all(migration).await?.told.iter().for_each(|settled| observer.note(settled));
+    Ok(())
 }
 
 fn binding<'a>(migration: &'a Migration, table: &str) -> Result<&'a TableBinding> {
@@ -71,6 +92,19 @@ async fn recapture(migration: &Migration, binding: &TableBinding) -> Result<()> 
     Ok(source.install_capture(binding, &fingerprint).await?)
 }
 
+/// Installs the triggers again while PostgreSQL is frozen. What SQL has written meanwhile is overwritten by
+/// the reverse backfill that follows; nothing is copied from here.
+async fn refreeze(migration: &Migration, binding: &TableBinding) -> Result<()> {
+    let source = &migration.source;
+    let fingerprint = source.fingerprint(binding).await?;
+    let captured =
+        source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
+    if Shape::of(&captured, &fingerprint) != Shape::Rewritten {
+        require_shape(binding, &captured, &fingerprint)?;
+    }
+    Ok(source.install_capture(binding, &fingerprint).await?)
+}
+
 /// Takes the target table that is there for the one in use, and forgets what was copied to the one before.
 async fn adopt(migration: &Migration, binding: &TableBinding) -> Result<()> {
     let (source, target) = (&migration.source, &migration.target);
@@ -95,30 +129,7 @@ async fn adopt(migration: &Migration, binding: &TableBinding) -> Result<()> {
 async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn Observer) -> Result<()> {
     let (source, steps) = (&migration.source, &migration.options.steps);
     let histories = history::look(source, &migration.target, &migration.tables).await?;
-    let mut highest = Version::HISTORY;
-    for table in &histories.tables {
-        if let Found::Unknown(why) = &table.found {
-            return Err(StoreError::target(
-                Kind::Unavailable,
-                format!("asking what {} has seen", table.name),
-                why.clone(),
-            )
-            .into());
-        }
-        if let Found::There { mark: Some(mark), .. } = &table.found {
-            highest = highest.max(mark.version);
-        }
-    }
-    for binding in &migration.tables {
-        if histories
-            .tables
-            .iter()
-            .any(|table| table.name == binding.name() && !matches!(table.found, Found::Gone))
-        {
-            observer.note(&format!("looking for the highest version in {}", binding.target_name));
-            highest = highest.max(highest_version(migration, binding, options.scan_segments).await?);
-        }
-    }
+    let highest = highest_version(migration, &histories, options.scan_segments, observer).await?;
     // What DynamoDB's record has counted since the truth was last there.
     let record = migration.target.control().record().await?;
     if record.is_some_and(|record| record.holds_truth()) {
@@ -171,29 +182,4 @@ async fn try_raise(
     Source::mark_pending_again(&mut transaction).await?;
     transaction.commit().await.doing(doing)?;
     Ok((phase, epoch))
-}
-
-/// The highest version that any item of a table has.
-async fn highest_version(migration: &Migration, binding: &TableBinding, segments: usize) -> Result<Version> {
-    let segments = segments.max(1);
-    let of_segment = |segment| async move {
-        let (mut highest, mut start) = (Version::HISTORY, None);
-        loop {
-            let page = || {
-                migration.target.highest_version_page(
-                    &binding.target_name,
-                    (segment, segments),
-                    start.clone(),
-                )
-            };
-            let (of_page, next) = Backoff::patient().retry(page).await?;
-            highest = highest.max(of_page);
-            start = next;
-            if start.is_none() {
-                return Ok::<_, Error>(highest);
-            }
-        }
-    };
-    let all = try_join_all((0..segments).map(of_segment)).await?;
-    Ok(all.into_iter().max().unwrap_or(Version::HISTORY))
 }

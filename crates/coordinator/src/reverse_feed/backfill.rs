@@ -2,12 +2,13 @@
 //! missed.
 //!
 //! It runs beside the feed and under the same guard, so whichever of them comes second with an older state
-//! yields. First every item: those of any DynamoOnly are upserted. Then every row: where its place holds a
-//! tombstone it is deleted; where its place holds nothing, its item has expired, or was removed by hand, and
-//! it is only deleted when that is asked for.
+//! yields. First every item: those of any DynamoOnly are upserted, and of the others those whose rows differ:
+//! a trigger, or SQL while the triggers of capture were off, has changed them past the feed. Then every row:
+//! where its place holds a tombstone it is deleted; where its place holds nothing, its item has expired, or
+//! was removed by hand, and it is only deleted when that is asked for.
 
 use chrono::Utc;
-use lockstep_core::{Fields, TargetKey, Version, is_tombstone, place, version_of};
+use lockstep_core::{Attributes, Fields, TargetKey, Version, is_tombstone, place, version_of};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
 use lockstep_postgres::reverse::FedTable;
 use lockstep_postgres::{RangeRead, TableBinding};
@@ -83,11 +84,35 @@ async fn items(
         done.items += page.items.len() as u64;
         done.upserted += applied.applied;
         done.again += applied.again;
+        done.upserted += put_back_differing(migration, table, &page.items).await?;
         start = page.next;
         if start.is_none() {
             return Ok(());
         }
     }
+}
+
+/// Brings rows that differ from live items of a page to what these say; how many.
+async fn put_back_differing(migration: &Migration, table: &FedTable, items: &[Attributes]) -> Result<u64> {
+    let binding = table.binding();
+    let live = items.iter().filter(|item| !is_tombstone(item) && version_of(item).is_some());
+    let keyed: Vec<(&Attributes, Vec<String>)> =
+        live.filter_map(|item| binding.table.key_of_item(item).ok().map(|key| (item, key))).collect();
+    let mut upserted = 0;
+    for keyed in keyed.chunks(READ_KEYS_MAX) {
+        let keys: Vec<Vec<String>> = keyed.iter().map(|(_, key)| key.clone()).collect();
+        let states = migration.source.look_up(binding, &keys).await?;
+        let differ = keyed.iter().zip(states).filter(|((item, _), state)| {
+            let found = state.with_fields(|fields| binding.table.differences(fields, item));
+            found.is_none_or(|found| found.is_ok_and(|differing| !differing.is_empty()))
+        });
+        let differ: Vec<Attributes> = differ.map(|((item, _), _)| (*item).clone()).collect();
+        if !differ.is_empty() {
+            let put = || migration.source.put_back_items(table, &differ);
+            upserted += Backoff::patient().retry(put).await?.applied;
+        }
+    }
+    Ok(upserted)
 }
 
 async fn rows(

@@ -132,6 +132,29 @@ impl TargetControl {
         Ok(completed)
     }
 
+    /// The truth is in PostgreSQL, in `phase` and since an epoch no later than `epoch`, whatever the record
+    /// says: it was set back, or PostgreSQL was, and a repair has found which store is right. Where there is
+    /// no record none is made. Repeated, or late, it changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] when the record has counted further; the driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn close(&self, epoch: Epoch, phase: Phase) -> Result<()> {
+        let Some(now) = self.record().await? else { return Ok(()) };
+        let closed = TargetRecord { phase, epoch, writes: Writes::Paused, changed_at: Utc::now(), ..now };
+        let condition = "attribute_exists(epoch) AND epoch <= :before AND attribute_not_exists(completed_at)";
+        match self.change(closed, condition, Before { epoch, writes: None }).await {
+            Err(error) if error.kind == Kind::Refused => {
+                let found = self.record().await?;
+                let done = found.is_none_or(|found| !found.holds_truth() && found.epoch >= epoch);
+                if done { Ok(()) } else { Err(self.moved_on(found, epoch)) }
+            }
+            done => done,
+        }
+    }
+
     /// The record, which is to be of `epoch` or already of the one that follows by this very step.
     async fn expect(&self, epoch: Epoch) -> Result<TargetRecord> {
         let found = self.record().await?;

@@ -17,8 +17,25 @@ impl Source {
     /// # Errors
     /// As [`Source::apply_reverse`], but for positions, of which there is none.
     pub async fn apply_items(&self, table: &FedTable, items: &[Attributes]) -> Result<Applied> {
+        self.apply_some(table, items, false).await
+    }
+
+    /// Applies items whose rows were seen to differ from them, whatever their version: where the target is
+    /// the truth, what came from here once is the truth as well, and somebody has changed the row past the
+    /// feed. In every other phase nothing is done.
+    ///
+    /// # Errors
+    /// As [`Source::apply_items`].
+    pub async fn put_back_items(&self, table: &FedTable, items: &[Attributes]) -> Result<Applied> {
+        self.apply_some(table, items, true).await
+    }
+
+    async fn apply_some(&self, table: &FedTable, items: &[Attributes], differ: bool) -> Result<Applied> {
         let name = table.binding.name();
         let (mut transaction, epochs, writer) = self.begin_feeding(table).await?;
+        if differ && epochs.now.phase != Phase::DynamoOnly {
+            return Ok(Applied::default());
+        }
         let (mut entries, mut skipped, mut again) = (Vec::new(), 0, 0);
         for item in items.iter().filter(|item| !is_tombstone(item)) {
             let Some(version) = version_of(item) else {
@@ -27,7 +44,7 @@ impl Source {
                 note_again(&mut transaction, name, &place(item), None, why).await?;
                 continue;
             };
-            if !epochs.may_be_news(version) {
+            if !differ && !epochs.may_be_news(version) {
                 skipped += 1;
                 continue;
             }

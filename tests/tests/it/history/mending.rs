@@ -27,25 +27,6 @@ async fn a_repair_that_is_broken_off_again_and_again_comes_to_its_end() {
     goes_on(&world, Phase::DualWrite).await;
 }
 
-#[tokio::test]
-async fn a_state_that_nobody_may_decide_is_left_as_it_is() {
-    let world = World::start().await;
-    world.sql(&logs(1, 10)).await;
-    world.migrated_to(Phase::HybridRead).await.close().await;
-    let epoch = world.truth_in_target().await;
-    let table: TableBinding = world.logs_table();
-    world.drop_table(&table).await;
-    let diagnosis = diagnosis(&world).await;
-    assert!(
-        !diagnosis.sound && diagnosis.findings[0].next.contains("restore the table from a backup"),
-        "{diagnosis:?}"
-    );
-    let mended = mended(&world).await;
-    assert!(mended.done.is_empty());
-    assert_eq!(world.source.control().await.expect("a phase").epoch, epoch);
-    assert!(epoch > Epoch::FIRST);
-}
-
 /// Leaves the intent of a step in the journal, as a process does that dies after it.
 #[tokio::test]
 async fn a_step_of_a_dead_coordinator_is_named_and_settled() {

@@ -2,12 +2,15 @@
 //! equal again.
 //!
 //! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table
-//! did), `mending` (what a repair is made of).
+//! did), `mending` (what a repair is made of), `way_on` (a way on from what several of these make together),
+//! `edges` (clock, sequence, catalogue).
 
 mod control;
+mod edges;
 mod mending;
 mod source;
 mod target;
+mod way_on;
 
 use std::time::Duration;
 

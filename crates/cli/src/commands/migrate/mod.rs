@@ -26,8 +26,10 @@ use crate::{Context, help};
 /// and lets writers go on writing throughout. Then, on those or on configured stores: checks everything
 /// (gates); switches capture on; creates the target tables; copies history while changes made meanwhile are
 /// delivered beside it; catches up; steps to DualWrite; compares every row; steps to HybridRead; compares
-/// again; steps to DynamoOnly, where PostgreSQL follows through the reverse feed; compares every row once
-/// more; and ends with one verdict, and with how to go back and how to complete. On configured stores it
+/// again; steps to DynamoOnly, where PostgreSQL follows through the reverse feed; compares what changed
+/// since,
+/// or every row once more (on configured stores, with --round-trip); and ends with one verdict, and with how
+/// to go back and how to complete. On configured stores it
 /// stops in DualWrite, unless --to names another phase.
 ///
 /// With --round-trip it goes there, back to PostgresOnly, and there again, under live writes, and compares

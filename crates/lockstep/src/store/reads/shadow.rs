@@ -36,7 +36,8 @@ pub struct ShadowCounts {
     pub failed: u64,
 }
 
-/// What shadow reads have found, for a gate to judge.
+/// What shadow reads have found since the handle was opened; its owner reads it, and the alerts of the
+/// daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ShadowSummary {
     /// By query; a look-up by key is called `get`.

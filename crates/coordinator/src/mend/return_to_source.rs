@@ -1,0 +1,151 @@
+//! The truth goes back to PostgreSQL, where the ordinary way back is closed for good.
+//!
+//! Two states lead here. *PostgreSQL was restored into DynamoOnly, after the truth had come back to it*: it
+//! refuses writes, and DynamoDB's record sends everyone to it. *A target table was the truth and lost
+//! something*: it was restored, or made again, and PostgreSQL may know more of some rows, and the table of
+//! others. Either way nothing that is in one store only may be lost: 1. No application writes DynamoDB any
+//! more. 2. PostgreSQL, which takes no write but the feed's, reads every item that is newer than what it
+//! knows of it. 3. Only then it is the truth, under an epoch above everything that DynamoDB has seen, and in
+//! DualWrite, as what DynamoDB answers is in doubt. What differs then is listed, and nothing is overwritten
+//! unasked.
+
+use lockstep_core::{
+    Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, TargetRecord, Truth, Writes, truth,
+};
+use lockstep_postgres::sequences::{highest_id_in_use, identity_of, raise_sequence};
+use lockstep_postgres::{Source, flip_phase_at_least, read_control, take_exclusive};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::highest::{accept_marks, highest_epoch};
+use crate::error::Result;
+use crate::gate::Observer;
+use crate::history;
+use crate::instances::{self, Leases};
+use crate::loss::Histories;
+use crate::options::Migration;
+use crate::reverse_feed::reverse_backfill;
+use crate::truth::raise_source_sequences;
+
+const DOING: &str = "making PostgreSQL the truth again";
+
+/// Makes PostgreSQL the truth. Repeated, it goes on where it stopped.
+pub(super) async fn run(
+    migration: &Migration,
+    segments: usize,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let (source, control, steps) = (&migration.source, migration.target.control(), &migration.options.steps);
+    let now = source.control_behind_barrier().await?;
+    if now.phase != Phase::DynamoOnly {
+        return Ok(());
+    }
+    let record = control.record().await?;
+    stop_writes(migration, record.as_ref(), truth(&now, record.as_ref()), observer).await?;
+    let histories = history::look(source, &migration.target, &migration.tables).await?;
+    let highest = highest_epoch(migration, &histories, record.as_ref(), segments, observer).await?;
+    let server = source.history().await?;
+    steps.while_busy(|| accept(migration, &histories, highest, server.as_deref())).await?;
+    // What is read next is read only where both stores know each other's history.
+    history::mark_now(migration).await?;
+    for binding in &migration.tables {
+        observer.note(&format!("reading every item of {}", binding.target_name));
+        let read = reverse_backfill(migration, binding, false, cancel).await?;
+        if read.again > 0 {
+            observer.note(&format!(
+                "{} items of {} cannot be held by PostgreSQL: they are in DynamoDB alone, and stay there",
+                read.again, read.name
+            ));
+        }
+    }
+    // Above the pause as well, and above what a burnt epoch of PostgreSQL has handed out.
+    let least = Epoch(highest.max(now.epoch).0 + 2);
+    control.close(least, Phase::DualWrite).await?;
+    let epoch = steps.while_busy(|| take_over(migration, least)).await?;
+    let detail = json!({ "epoch": epoch, "server": server, "lost": histories.losses() });
+    source.journal_note(&migration.actor, "return to the source", &detail).await?;
+    // As after every flip: readers of the phase before are over when this returns.
+    let unregistered = tokio::time::sleep(steps.phase_lease * 2);
+    let leases = Leases::of_both(migration);
+    let (waited, ()) = tokio::join!(instances::wait(&leases, epoch, observer), unregistered);
+    waited?;
+    history::mark_now(migration).await
+}
+
+/// From when this returns, no application writes DynamoDB as the truth.
+async fn stop_writes(
+    migration: &Migration,
+    record: Option<&TargetRecord>,
+    truth: Truth,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let (source, control, steps) = (&migration.source, migration.target.control(), &migration.options.steps);
+    if let Some(record) = record.filter(|record| record.holds_truth()) {
+        let paused = match record.writes {
+            Writes::Paused => record.epoch,
+            Writes::Open => {
+                source.note_target_epoch(Epoch(record.epoch.0 + 1)).await?;
+                control.pause_writes(record.epoch).await?
+            }
+        };
+        let leases = Leases::of_both(migration);
+        let others = tokio::time::sleep(instances::unregistered(steps.phase_lease));
+        let (waited, ()) = tokio::join!(instances::wait(&leases, paused, observer), others);
+        waited?;
+    }
+    if matches!(truth, Truth::ToTarget(_)) {
+        // The leases went with the record.
+        observer.note(&format!(
+            "waiting {} s: every lease that was lost with the control table is over then",
+            steps.lease_max.as_secs()
+        ));
+        tokio::time::sleep(steps.lease_max).await;
+    }
+    Ok(())
+}
+
+/// Takes the present history for the right one, and everything that DynamoDB has had since for news.
+async fn accept(
+    migration: &Migration,
+    histories: &Histories,
+    highest: Epoch,
+    server: Option<&str>,
+) -> StoreResult<()> {
+    let mut transaction = migration.source.begin(DOING).await?;
+    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
+    let now = read_control(&mut transaction).await?;
+    if now.phase != Phase::DynamoOnly {
+        return Err(StoreError::source(
+            Kind::Refused,
+            DOING,
+            format!("PostgreSQL says {} by now", now.phase),
+        ));
+    }
+    accept_marks(&mut transaction, histories).await?;
+    Source::accept_history(&mut transaction, server, Epoch::FIRST).await?;
+    Source::follow_target(&mut transaction, now.epoch, highest.max(now.epoch)).await?;
+    transaction.commit().await.doing(DOING)
+}
+
+/// Ids first, so that none is repeated, then versions, then the phase.
+async fn take_over(migration: &Migration, least: Epoch) -> StoreResult<Epoch> {
+    let control = migration.target.control();
+    let mut transaction = migration.source.begin(DOING).await?;
+    take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
+    if read_control(&mut transaction).await?.phase != Phase::DynamoOnly {
+        let message = "the phase was changed meanwhile; run `doctor`";
+        return Err(StoreError::source(Kind::Refused, DOING, message));
+    }
+    raise_source_sequences(&mut transaction, &control, &migration.tables).await?;
+    for binding in &migration.tables {
+        // The counters may be lost, or older than what PostgreSQL had handed out before it was restored.
+        if let Some(sequence) = identity_of(&mut transaction, binding).await? {
+            let highest = highest_id_in_use(&mut transaction, binding).await?;
+            raise_sequence(&mut transaction, &sequence, highest).await?;
+        }
+    }
+    let epoch = flip_phase_at_least(&mut transaction, Phase::DualWrite, least).await?;
+    transaction.commit().await.doing(DOING)?;
+    Ok(epoch)
+}

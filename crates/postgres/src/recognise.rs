@@ -1,0 +1,190 @@
+//! Whether the triggers of a table are ours, as they must be, and whether anybody has touched them since.
+//!
+//! Two questions, as one answer is not enough. *What they are*: function, events and that they fire always
+//! are looked at themselves. *What happened to them*: a trigger that was disabled for an hour and enabled
+//! again is the same trigger, but another transaction has touched it, which its `xmin` tells.
+//!
+//! A database that was moved by a dump, or upgraded in place, has new numbers for everything, although no one
+//! has touched a trigger. So what was installed is kept together with the *installation*: the numbers of a
+//! catalogue row of schema `lockstep` that no statement of anybody changes. Where that is another one too,
+//! the numbers of the triggers say nothing. In DynamoOnly such triggers are taken as they are, as only the
+//! reverse feed writes there, and DynamoDB is the truth. In every other phase an application may have written
+//! between the rows and the triggers of a restore, so there it counts as a gap.
+
+use lockstep_core::{Doing, Phase, Result};
+use sqlx::postgres::PgConnection;
+
+use super::binding::quote_identifier;
+use super::{Source, TableBinding};
+
+const DOING: &str = "reading the state of capture";
+
+/// Whether every change of a table is being captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptureState {
+    /// Never installed.
+    Absent,
+    /// On, and never off since it was installed.
+    On,
+    /// Dropped, disabled or replaced since it was installed: changes may have gone unseen.
+    Broken(String),
+}
+
+pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
+    format!("zz_lockstep_truncate_{}", binding.name())
+}
+
+pub(super) fn trigger_name(binding: &TableBinding) -> String {
+    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is
+    // captured after them.
+    format!("zz_lockstep_capture_{}", binding.name())
+}
+
+pub(super) fn function_name(binding: &TableBinding) -> String {
+    format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
+}
+
+/// `AFTER INSERT OR UPDATE OR DELETE … FOR EACH ROW`, as `pg_trigger.tgtype` has it.
+const ROW_AFTER: i16 = 1 + 4 + 8 + 16;
+/// `BEFORE TRUNCATE … FOR EACH STATEMENT`.
+const BEFORE_TRUNCATE: i16 = 2 + 32;
+
+/// The triggers of a table as they are.
+pub(super) struct Triggers {
+    /// Their numbers, and the transactions that touched them last.
+    touched: String,
+    /// Which installation of schema `lockstep` they are in.
+    installation: String,
+    /// How many of the two are what they must be.
+    right: i64,
+}
+
+impl Triggers {
+    pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
+        let (touched, installation, right) = sqlx::query_as(
+            "SELECT coalesce(pg_catalog.string_agg(t.oid || ':' || t.xmin, ' ' ORDER BY t.tgname), ''),
+                 (SELECT d.oid::text FROM pg_database d
+                     WHERE d.datname = pg_catalog.current_database()) || '/'
+                     || coalesce((SELECT pg_catalog.string_agg(k.oid || ':' || k.xmin, ' ' ORDER BY k.conname)
+                          FROM pg_constraint k WHERE k.contype = 'p'
+                              AND k.conrelid = pg_catalog.to_regclass('lockstep.control')), ''),
+                 pg_catalog.count(*) FILTER (WHERE t.tgenabled = 'A' AND t.tgqual IS NULL AND t.tgnargs = 0
+                     AND t.tgattr::text = '' AND ((t.tgname = $2 AND t.tgtype = $4
+                         AND t.tgfoid = pg_catalog.to_regproc($6)) OR (t.tgname = $3 AND t.tgtype = $5
+                         AND t.tgfoid = pg_catalog.to_regproc('lockstep.refuse_truncate'))))
+             FROM pg_trigger t WHERE t.tgrelid = pg_catalog.to_regclass($1) AND t.tgname IN ($2, $3)",
+        )
+        .bind(binding.relation.sql())
+        .bind(trigger_name(binding))
+        .bind(truncate_trigger_name(binding))
+        .bind(ROW_AFTER)
+        .bind(BEFORE_TRUNCATE)
+        .bind(function_name(binding))
+        .fetch_one(connection)
+        .await
+        .doing(DOING)?;
+        Ok(Self { touched, installation, right })
+    }
+
+    /// What is kept of them, to know them again.
+    pub(super) fn mark(&self) -> String {
+        format!("{}|{}", self.installation, self.touched)
+    }
+
+    /// What they are, beside what was kept when they were installed. Earlier versions have kept no
+    /// installation.
+    fn state(&self, kept: &str, phase: Phase) -> CaptureState {
+        let (installation, touched) = match kept.split_once('|') {
+            Some((installation, touched)) => (Some(installation), touched),
+            None => (None, kept),
+        };
+        let moved = installation.is_some_and(|installation| installation != self.installation);
+        match self.right {
+            0..=1 => {
+                CaptureState::Broken("a capture trigger was dropped or disabled, or is not ours".to_owned())
+            }
+            _ if touched == self.touched || (moved && phase == Phase::DynamoOnly) => CaptureState::On,
+            _ if moved => CaptureState::Broken(
+                "the database was restored from a dump, or upgraded: what was written before its triggers \
+                were there is unknown"
+                    .to_owned(),
+            ),
+            // Disabled and enabled again leaves the same triggers, but another transaction has touched them.
+            _ => {
+                CaptureState::Broken("a capture trigger was replaced, or was disabled for a while".to_owned())
+            }
+        }
+    }
+}
+
+impl CaptureState {
+    /// Reads the state on `connection`, which may be inside a transaction.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
+        let installed: Option<(String, String)> =
+            sqlx::query_as("SELECT capture_mark, relation FROM lockstep.tables WHERE name = $1")
+                .bind(binding.name())
+                .fetch_optional(&mut *connection)
+                .await
+                .doing(DOING)?;
+        let Some((kept, relation)) = installed else { return Ok(Self::Absent) };
+        if relation != binding.relation.to_string() {
+            return Ok(Self::Broken(format!(
+                "capture was installed on {relation}, not on {}",
+                binding.relation
+            )));
+        }
+        let triggers = Triggers::read(&mut *connection, binding).await?;
+        Ok(triggers.state(&kept, super::read_control(connection).await?.phase))
+    }
+}
+
+impl Source {
+    /// Keeps the numbers of triggers that are whole and are another installation's, or of which an earlier
+    /// version has kept no installation: from then on it is noticed again when somebody touches them.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn know_triggers(&self, binding: &TableBinding) -> Result<()> {
+        let mut connection = self.pool().acquire().await.doing(DOING)?;
+        if CaptureState::read(&mut connection, binding).await? != CaptureState::On {
+            return Ok(());
+        }
+        let mark = Triggers::read(&mut connection, binding).await?.mark();
+        sqlx::query("UPDATE lockstep.tables SET capture_mark = $2 WHERE name = $1 AND capture_mark <> $2")
+            .bind(binding.name())
+            .bind(mark)
+            .execute(&mut *connection)
+            .await
+            .doing("keeping which triggers a table has")
+            .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kept: &str, now: (&str, &str, i64), phase: Phase, is_on: bool) {
+        let (installation, touched, right) = now;
+        let now = Triggers { touched: touched.to_owned(), installation: installation.to_owned(), right };
+        assert_eq!(now.state(kept, phase) == CaptureState::On, is_on, "{kept} in {phase}");
+    }
+
+    #[test]
+    fn a_dump_is_no_gap_in_dynamo_only_and_a_trigger_that_was_touched_is_one_in_every_phase() {
+        for phase in Phase::ALL {
+            check("5/7:1|9:2", ("5/7:1", "9:2", 2), phase, true);
+            check("5/7:1|9:2", ("5/7:1", "9:3", 2), phase, false);
+            check("5/7:1|9:2", ("5/7:1", "9:2", 1), phase, false);
+            check("5/7:1|9:2", ("6/8:4", "3:5", 2), phase, phase == Phase::DynamoOnly);
+            check("5/7:1|9:2", ("6/8:4", "3:5", 1), phase, false);
+            // As an earlier version has kept it.
+            check("9:2", ("5/7:1", "9:2", 2), phase, true);
+            check("9:2", ("5/7:1", "9:3", 2), phase, false);
+        }
+    }
+}
