@@ -39,8 +39,8 @@ mod transact;
 pub use backoff::Backoff;
 pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
 pub use connect::TargetOptions;
-use control::Owner;
 pub use control::{CONTROL_SCHEMA, TargetControl};
+use control::{Leases, Owner};
 pub use count::{CountPage, CountWhat};
 pub use fence::Fence;
 pub use guarded::{Landed, Written};
@@ -73,6 +73,7 @@ pub struct Target {
     described: tables::Described,
     listings: streams::Listings,
     owner: Owner,
+    leases: Leases,
 }
 
 impl Target {

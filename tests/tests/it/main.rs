@@ -32,6 +32,7 @@ mod incremental;
 mod instances;
 mod intents;
 mod killed;
+mod leases;
 mod long_keys;
 mod lost_commits;
 mod moving;
