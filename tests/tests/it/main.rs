@@ -22,6 +22,7 @@ mod dead_letters;
 mod declared;
 mod documented;
 mod dynamo_only;
+mod expiry;
 mod frozen;
 mod gates;
 mod guarded;
