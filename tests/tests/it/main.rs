@@ -29,6 +29,7 @@ mod guarded;
 mod hidden;
 mod history;
 mod identities;
+mod ids_gate;
 mod incremental;
 mod instances;
 mod intents;
