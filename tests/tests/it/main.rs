@@ -50,6 +50,7 @@ mod quality;
 mod queries;
 mod reads;
 mod relay;
+mod relay_batches;
 mod repair;
 mod resume;
 mod reverse_feed;

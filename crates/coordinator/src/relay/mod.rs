@@ -1,0 +1,194 @@
+//! The relay: delivers pending changes, continuously, with a lag that is always visible (R12, I1, I10).
+//!
+//! Read a batch of keys with their rows in one snapshot; write each under its version; take out of the set
+//! exactly what was delivered. A crash anywhere delivers again, which the guard makes harmless (I2). Several
+//! relays may run at once.
+//!
+//! In reading order: `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read),
+//! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens).
+
+mod batch;
+mod deliver;
+mod inserts;
+mod pass;
+
+use std::time::{Duration, Instant};
+
+use lockstep_core::{Error as StoreError, Kind, Phase, Side};
+use lockstep_postgres::{KeyOrder, TableBinding};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::history;
+use crate::options::Migration;
+use crate::outage::Outage;
+use crate::progress::{Progress, TableProgress};
+use inserts::Inserts;
+
+/// How often intents of strict writes are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// When a relay ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayUntil {
+    /// When nothing has been pending in any table during one whole pass.
+    Empty,
+    /// When it is cancelled.
+    Cancelled,
+}
+
+/// What a relay did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RelaySummary {
+    /// Changes delivered.
+    pub delivered: u64,
+    /// Rows set aside.
+    pub dead_letters: u64,
+    /// Passes over all tables.
+    pub passes: u64,
+}
+
+/// Delivers pending changes of every table until told to stop. Needs no lock: it may run beside other relays.
+///
+/// Until it is cancelled it waits for a store that is away, whatever the reason, and tells of it (I18). A
+/// missing right ends it only before it has once worked.
+///
+/// # Errors
+/// What no retry can mend; [`Error::SchemaChanged`]; [`Error::HistoryLost`]. Until the set is empty: any
+/// failure of a store that lasts for minutes. Cancellation is not an error.
+///
+/// # Cancel safety
+/// Dropping the future is safe at any point: what was not acknowledged is delivered again.
+pub async fn relay(
+    migration: &Migration,
+    until: RelayUntil,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<RelaySummary> {
+    relay_in(KeyOrder::Ascending, migration, until, progress, cancel).await
+}
+
+/// As [`relay`], in that order: beside a relay that runs already, a caller that needs the set to be empty
+/// soon goes the other way.
+pub(crate) async fn relay_in(
+    order: KeyOrder,
+    migration: &Migration,
+    until: RelayUntil,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<RelaySummary> {
+    let tables: Vec<&TableBinding> = match order {
+        KeyOrder::Ascending => migration.tables.iter().collect(),
+        KeyOrder::Descending => migration.tables.iter().rev().collect(),
+    };
+    let run = Run { order, migration, until, progress, cancel };
+    let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();
+    let mut summary = RelaySummary::default();
+    let (mut swept_at, mut began_well, mut outage) = (None::<Instant>, false, Outage::new("the relay"));
+    loop {
+        let turn = run.turn(&tables, &inserts, &mut swept_at, &mut summary).await;
+        if cancel.is_cancelled() {
+            return Ok(summary);
+        }
+        let error = match turn {
+            Ok(0) if until == RelayUntil::Empty => return Ok(summary),
+            Ok(seen) => {
+                (began_well, _) = (true, outage.over());
+                if seen == 0
+                    || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some())
+                {
+                    let _ = cancel
+                        .run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause))
+                        .await;
+                }
+                continue;
+            }
+            // A caller that needs the set to be empty now has to know why it is not.
+            Err(error) if until == RelayUntil::Empty => return Err(error),
+            Err(error) => Outage::passing(error, began_well || summary.delivered > 0)?,
+        };
+        progress.tables.iter().for_each(|table| table.pause(Some(error.to_string())));
+        if !outage.wait(&error, cancel).await {
+            return Ok(summary);
+        }
+    }
+}
+
+/// What stays the same in one run.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    order: KeyOrder,
+    migration: &'a Migration,
+    until: RelayUntil,
+    progress: &'a Progress,
+    cancel: &'a CancellationToken,
+}
+
+/// One table of a run.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    run: Run<'a>,
+    binding: &'a TableBinding,
+    progress: &'a TableProgress,
+    inserts: &'a Inserts,
+}
+
+impl Run<'_> {
+    /// Goes once through all tables; returns how many keys it met.
+    async fn turn(
+        &self,
+        tables: &[&TableBinding],
+        inserts: &[Inserts],
+        swept_at: &mut Option<Instant>,
+        summary: &mut RelaySummary,
+    ) -> Result<u64> {
+        let migration = self.migration;
+        history::turn(migration).await?;
+        // 1. A relay with another target name delivers. 2. What it delivered leaves the pending set. 3. The
+        //    right table stays old.
+        migration.source.require_contract(&migration.tables).await?;
+        if migration.source.control().await?.phase == Phase::DynamoOnly {
+            // The truth is in the target, and nothing is pending: a mark that somebody made would put an old
+            // row over it.
+            return Ok(0);
+        }
+        // What strict writes left half-done becomes pending first, so that no set is called empty over it
+        // (I10).
+        if self.until == RelayUntil::Empty || swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+            migration.source.sweep_intents(Duration::ZERO).await?;
+            *swept_at = Some(Instant::now());
+        }
+        let (mut seen, mut failure) = (0, None);
+        for (&binding, inserts) in tables.iter().zip(inserts) {
+            let progress = self.progress.of(binding.name());
+            match open_for_changes(migration, binding).await {
+                Ok(()) => progress.pause(None),
+                // A cold load is not over; its end is worth waiting for.
+                Err(e) if e.kind == Kind::Busy => {
+                    progress.pause(Some(e.to_string()));
+                    seen += 1;
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            }
+            match (Table { run: *self, binding, progress, inserts }).pass(summary).await {
+                Ok(met) => seen += met,
+                // What one table's target does not take holds up no other table.
+                Err(Error::Store(error)) if error.side == Side::Target => failure = failure.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        summary.passes += 1;
+        failure.map_or(Ok(seen), |error| Err(error.into()))
+    }
+}
+
+/// Opens a table for changes, once: after that it only looks, so that an idle relay writes nothing.
+async fn open_for_changes(migration: &Migration, binding: &TableBinding) -> Result<(), StoreError> {
+    let state = migration.source.table_state(binding.name()).await?;
+    if state.is_some_and(|state| state.relay_enabled_at.is_some()) {
+        return Ok(());
+    }
+    migration.source.enable_relay(binding.name()).await
+}
