@@ -15,7 +15,8 @@ async fn a_sequence_that_counts_down_is_refused_before_dynamo_only_and_one_that_
     world.sql(&logs(1, 10)).await;
     world.migrated_to(Phase::HybridRead).await.close().await;
     assert!(!refusals(&world).await.contains("can be numbered"), "{}", refusals(&world).await);
-    world.sql("ALTER SEQUENCE integration_logs_log_id_seq INCREMENT BY -1 MINVALUE -1000 START 1000 RESTART 1000").await;
+    let downwards = "INCREMENT BY -1 MINVALUE -1000 START 1000 RESTART 1000";
+    world.sql(&format!("ALTER SEQUENCE integration_logs_log_id_seq {downwards}")).await;
     let refused = refusals(&world).await;
     assert!(refused.contains("can be numbered") && refused.contains("goes on by -1"), "{refused}");
 }

@@ -1,5 +1,5 @@
-//! Leases in DynamoDB: spread over partitions, renewed once a second, found where an earlier version looks for
-//! them; and whose they are.
+//! Leases in DynamoDB: spread over partitions, renewed once a second, found where an earlier version looks
+//! for them; and whose they are.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ async fn partitions_of_leases(world: &World) -> Vec<String> {
     items.iter().filter_map(partition).filter(|partition| partition.starts_with(TOGETHER)).collect()
 }
 
-/// Takes out of the record, or puts into it, that leases are spread: an earlier version's change leaves it out.
+/// Takes out of the record, or puts into it, that leases are spread: an earlier version's change leaves it
+/// out.
 async fn record_says_spread(world: &World, spread: bool) {
     let key = Attributes::from([(PK.to_owned(), text("CONTROL")), (SK.to_owned(), text("CONTROL"))]);
     let update =
@@ -40,8 +41,7 @@ async fn record_says_spread(world: &World, spread: bool) {
 }
 
 #[tokio::test]
-async fn a_lease_is_in_one_of_many_partitions_and_where_an_earlier_version_looks_once_it_has_changed_the_record()
- {
+async fn a_lease_is_spread_and_is_where_an_earlier_version_looks_once_that_changed_the_record() {
     let world = World::start().await.dynamo_only(&logs(1, 3)).await;
     let app = world.app_without_source(LEASE).await;
     let [partition] = &partitions_of_leases(&world).await[..] else { panic!("one lease") };

@@ -1,7 +1,7 @@
 //! Whether writers of DynamoOnly can find the row of an id, and number new ones.
 //!
-//! What shows only after the flip is an outage: 1. A table is keyed by customer and id, and has no index by id.
-//! 2. The step goes through. 3. Each update in DynamoOnly fails, as its row cannot be found by its id.
+//! What shows only after the flip is an outage: 1. A table is keyed by customer and id, and has no index by
+//! id. 2. The step goes through. 3. Each update in DynamoOnly fails, as its row cannot be found by its id.
 
 use lockstep_core::{Error as StoreError, Index, Result as StoreResult};
 use lockstep_postgres::sequences::{identity_of, increment_of};
@@ -14,8 +14,8 @@ use crate::options::Migration;
 pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
     let columns: Vec<&str> = binding.table.key_columns().iter().map(|column| column.name).collect();
     let found = finder(&columns, binding.table.primary_key_columns(), binding.table.target().indexes);
-    let next = "declare an index whose partition is the primary key, like `by_id` in docs/add-your-own-table.md, or a key of the \
-                primary key's columns alone, and copy the table again";
+    let next = "declare an index whose partition is the primary key, like `by_id` in \
+                docs/add-your-own-table.md, or a key of the primary key's columns, and copy the table again";
     let (passed, detail) = match found {
         Ok(by) => (true, by),
         Err(why) => (false, why.to_owned()),
@@ -31,14 +31,12 @@ fn finder(columns: &[&str], primary: usize, indexes: &[Index]) -> Result<String,
     let [by_id, ..] = columns else { return Err("it has no key") };
     if primary != 1 {
         return Err(
-            "the key has more columns than the primary key, which has several: no index finds a row by all of them",
+            "the primary key has several columns and the key has more: no index finds a row by all of them",
         );
     }
     match indexes.iter().find(|index| index.partition.name == *by_id) {
         Some(index) => Ok(format!("by index {}", index.name)),
-        None => Err(
-            "the key has more columns than the primary key, and no index has the primary key as its partition",
-        ),
+        None => Err("the key has more columns than the primary key, and no index has that as its partition"),
     }
 }
 
@@ -63,16 +61,18 @@ pub(super) async fn can_be_made(
         };
         if is_number {
             observer.note(&format!(
-                "WARNING: no sequence numbers the rows of {}: in DynamoOnly an insert without an id is refused. Where a program takes \
-                 ids from a sequence by itself, make it the default of the column before this step, so that both count on from it",
+                "WARNING: no sequence numbers the rows of {}: in DynamoOnly an insert without an id is \
+                 refused. \
+                 Where a program takes ids from a sequence by itself, make it the default of the column \
+                 before this step, so that both count on from it",
                 binding.name()
             ));
         }
         return Ok(GateResult::pass(name, "no sequence does, so the application chooses their ids"));
     };
     let increment = increment_of(&mut connection, &sequence).await?;
-    let next = "let the sequence count upwards (ALTER SEQUENCE … INCREMENT BY 1 with a start above every id), or choose ids in the \
-                application";
+    let next = "let the sequence count upwards (ALTER SEQUENCE … INCREMENT BY 1, above every id), or \
+                choose ids in the application";
     Ok(GateResult::check(
         name,
         increment > 0,

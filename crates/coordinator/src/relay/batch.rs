@@ -89,8 +89,8 @@ impl<'a> Table<'a> {
     }
 
     /// Inserts rows that are new, if most are. Whatever this does not settle (a row that is there, one that
-    /// the target refused, an answer that was lost or asked to slow down) is put under the guard, whose answer
-    /// counts.
+    /// the target refused, an answer that was lost or asked to slow down) is put under the guard, whose
+    /// answer counts.
     async fn new_ones<'b>(self, chunk: Vec<(&'b PendingRow, Item)>, shared: &'b Shared) -> Vec<Result<Fate>>
     where
         'a: 'b,

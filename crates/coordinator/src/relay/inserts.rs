@@ -1,9 +1,9 @@
 //! Whether the changes of a table are new rows at the moment, so that they go in by the batch.
 //!
 //! A mark does not say whether its row is new. A batch of inserts is one request for 25 rows where most are,
-//! and where most are not it is one request, and the units of 25 refused conditions, for nothing. So one batch
-//! is tried; while three in four of its rows are new, all go that way; when fewer are, none does for a while,
-//! and for twice as long each time.
+//! and where most are not it is one request, and the units of 25 refused conditions, for nothing. So one
+//! batch is tried; while three in four of its rows are new, all go that way; when fewer are, none does for a
+//! while, and for twice as long each time.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -71,9 +71,9 @@ impl Inserts {
         }
     }
 
-    /// An inserted batch was not taken as a whole. A store that is away or throttles says nothing of the rows;
-    /// one that refuses says that there is no use in it: without the right to insert, or without PartiQL, puts
-    /// do.
+    /// An inserted batch was not taken as a whole. A store that is away or throttles says nothing of the
+    /// rows; one that refuses says that there is no use in it: without the right to insert, or without
+    /// PartiQL, puts do.
     pub(super) fn failed(&self, error: &Error, table: &str) {
         let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match error.kind {

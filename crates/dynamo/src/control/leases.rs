@@ -6,7 +6,7 @@
 //! there only. 1. Applications are upgraded first. 2. Their leases are where the coordinator of before does
 //! not look. 3. Its step waits for none of them. So a lease is spread only while the record says so, which
 //! this version writes with each change and an earlier one leaves out; an instance that finds it otherwise
-//! than where its lease is takes the lease there. Whoever lists leases looks in both.
+//! than where its lease is takes the lease there. Leases are listed from both.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -99,7 +99,7 @@ impl TargetControl {
                 item.insert(owner::OWNER.to_owned(), text(owner));
                 request.condition_expression(if_own).expression_attribute_values(":owner", text(owner))
             }
-            // That it is nobody's is all that can be asked.
+            // That it has no owner is all that can be asked.
             None => request.condition_expression("attribute_not_exists(#owner)"),
         };
         let sent =

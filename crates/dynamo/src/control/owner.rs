@@ -4,9 +4,9 @@
 //! moves its truth here. 3. The other one reads that record and takes it for its own: its doctor has
 //! PostgreSQL follow a truth that was never here, and its applications write DynamoDB alone. So the record
 //! carries the identity of its migration, which PostgreSQL hands out with schema `lockstep`, and a process
-//! that knows its own takes no other for it. Leases, counters, columns and cursors carry it too: before either
-//! of both has a record here, each would raise the other's counters. What an earlier version made has none,
-//! and is ours from its next change on.
+//! that knows its own takes no other for it. Leases, counters, columns and cursors carry it too: before
+//! either of both has a record here, each would raise the other's counters. What an earlier version made has
+//! none, and is ours from its next change on.
 
 use std::sync::{Arc, OnceLock};
 
@@ -87,8 +87,8 @@ impl TargetControl {
         Ok(())
     }
 
-    /// The condition under which an item with an owner of its own may be changed: it is ours, or was made by a
-    /// version that named none. `None` where it is not known whose we are.
+    /// The condition under which an item with an owner of its own may be changed: it is ours, or was made by
+    /// a version that named none. `None` where it is not known whose we are.
     pub(super) fn if_own(&self) -> Option<(&'static str, &str)> {
         Some(("(attribute_not_exists(#owner) OR #owner = :owner)", self.owner()?))
     }

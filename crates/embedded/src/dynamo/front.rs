@@ -1,13 +1,13 @@
 //! What stands before the embedded DynamoDB: it answers no browser and no foreign name.
 //!
-//! The emulator itself lets every web page read its answers, under any name. 1. A developer opens a page while a
-//! store is kept on 127.0.0.1. 2. The page's script tries ports. 3. It reads and writes the items, as if it
-//! were the application; under a name of its own that points to 127.0.0.1 it does not even need leave.
+//! The emulator itself lets every web page read its answers, under any name. 1. A developer opens a page
+//! while a store is kept on 127.0.0.1. 2. The page's script tries ports. 3. It reads and writes the items, as
+//! if it were the application; under a name of its own that points to 127.0.0.1 it does not even need leave.
 //!
-//! What a connection sends first is looked at, and nothing after it. A connection belongs to one client, and a
-//! browser cannot begin one in a way that passes: it names its page in `Origin`, says in `Sec-Fetch-Site` who
-//! asks, may not send `X-Amz-Target` to another origin without asking leave first by `OPTIONS`, and sends the
-//! name of the page in `Host`. So the bytes behind it are handed on as they are, which costs a copy.
+//! What a connection sends first is looked at, and nothing after it. A connection belongs to one client, and
+//! a browser cannot begin one in a way that passes: it names its page in `Origin`, says in `Sec-Fetch-Site`
+//! who asks, may not send `X-Amz-Target` to another origin without asking leave first by `OPTIONS`, and sends
+//! the name of the page in `Host`. So the bytes behind it are handed on as they are, which costs a copy.
 //!
 //! The emulator listens on an address of this machine that is drawn from sixteen million, on a free port, so
 //! that a page cannot go round this.
@@ -77,7 +77,8 @@ async fn converse(mut client: TcpStream, behind: SocketAddr, mut stop: watch::Re
     if let Some(why) = refusal(&first) {
         tracing::debug!("refused a connection: {why}");
         let answer = format!(
-            "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{why}",
+            "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{why}",
             why.len()
         );
         client.write_all(answer.as_bytes()).await?;

@@ -181,9 +181,10 @@ async fn a_web_page_reads_nothing_and_writes_nothing() {
     ] {
         let mut page = TcpStream::connect(("127.0.0.1", dynamo.port())).await.expect("connects");
         let request = format!(
-            "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-amz-json-1.0\r\n{more}X-Amz-Target: \
-             DynamoDB_20120810.Scan\r\nX-Amz-Date: 20260101T000000Z\r\nAuthorization: AWS4-HMAC-SHA256 Credential=any/20260101/\
-             us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, Signature=00\r\n\
+            "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-amz-json-1.0\r\n\
+             {more}X-Amz-Target: DynamoDB_20120810.Scan\r\nX-Amz-Date: 20260101T000000Z\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/dynamodb/aws4_request, \
+             SignedHeaders=host;x-amz-date;x-amz-target, Signature=00\r\n\
              Content-Length: {}\r\n\r\n{scan}",
             scan.len()
         );
