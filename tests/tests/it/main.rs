@@ -5,6 +5,7 @@
 
 mod at_once;
 mod attack;
+mod aws_proof;
 mod backfill;
 mod batch;
 mod bench;
