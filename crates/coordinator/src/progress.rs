@@ -24,6 +24,7 @@ pub struct TableProgress {
     pub(crate) rows_read: AtomicU64,
     pub(crate) rows_written: AtomicU64,
     pub(crate) rows_present: AtomicU64,
+    pub(crate) rows_expired: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) capacity_milliunits: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
@@ -80,8 +81,10 @@ impl TableProgress {
         rows_read,
         /// Rows put into the target by this run.
         rows_written,
-        /// Rows whose key was in the target already.
+        /// Rows that needed nothing: their key was in the target already, or they are past their expiry.
         rows_present,
+        /// Of those, the ones that expired more than a day ago and were not brought over.
+        rows_expired,
         /// Bytes read from the source by this run.
         bytes_read,
         /// Rows set aside by this run.
@@ -126,6 +129,7 @@ impl TableProgress {
             &self.rows_read,
             &self.rows_written,
             &self.rows_present,
+            &self.rows_expired,
             &self.bytes_read,
             &self.dead_letters,
             &self.ranges_moved,

@@ -3,26 +3,29 @@
 //! Read a batch of keys with their rows in one snapshot; write each under its version; take out of the set
 //! exactly what was delivered. A crash anywhere delivers again, which the guard makes harmless (I2). Several
 //! relays may run at once.
+//!
+//! In reading order: `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read),
+//! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens).
 
-use std::sync::atomic::Ordering::Relaxed;
+mod batch;
+mod deliver;
+mod inserts;
+mod pass;
+
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use futures::stream::{self, StreamExt};
-use lockstep_core::{Error as StoreError, Item, Kind, Phase, Retry, Side, TargetKey, Unholdable, tombstone};
-use lockstep_dynamo::{Backoff, ReadAt, Written};
-use lockstep_postgres::{Delivered, KeyOrder, PendingRow, Shape, TableBinding};
+use lockstep_core::{Error as StoreError, Kind, Phase, Side};
+use lockstep_dynamo::ReadAt;
+use lockstep_postgres::{KeyOrder, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result, require_shape};
+use crate::error::{Error, Result};
 use crate::history;
 use crate::options::Migration;
 use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
-
-/// How often the lag is measured: it counts the pending set, which is not free.
-const LAG_EVERY: Duration = Duration::from_secs(1);
+use inserts::Inserts;
 
 /// How often intents of strict writes are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -81,10 +84,11 @@ pub(crate) async fn relay_in(
         KeyOrder::Descending => migration.tables.iter().rev().collect(),
     };
     let run = Run { order, migration, until, progress, cancel };
+    let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();
     let mut summary = RelaySummary::default();
     let (mut swept_at, mut began_well, mut outage) = (None::<Instant>, false, Outage::new("the relay"));
     loop {
-        let turn = run.turn(&tables, &mut swept_at, &mut summary).await;
+        let turn = run.turn(&tables, &inserts, &mut swept_at, &mut summary).await;
         if cancel.is_cancelled() {
             return Ok(summary);
         }
@@ -122,11 +126,23 @@ struct Run<'a> {
     cancel: &'a CancellationToken,
 }
 
+/// One table of a run.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    run: Run<'a>,
+    binding: &'a TableBinding,
+    progress: &'a TableProgress,
+    inserts: &'a Inserts,
+    /// When what is being sent was read.
+    read_at: ReadAt,
+}
+
 impl Run<'_> {
     /// Goes once through all tables; returns how many keys it met.
     async fn turn(
         &self,
         tables: &[&TableBinding],
+        inserts: &[Inserts],
         swept_at: &mut Option<Instant>,
         summary: &mut RelaySummary,
     ) -> Result<u64> {
@@ -147,19 +163,20 @@ impl Run<'_> {
             *swept_at = Some(Instant::now());
         }
         let (mut seen, mut failure) = (0, None);
-        for &binding in tables {
-            let table = self.progress.of(binding.name());
+        for (&binding, inserts) in tables.iter().zip(inserts) {
+            let progress = self.progress.of(binding.name());
             match open_for_changes(migration, binding).await {
-                Ok(()) => table.pause(None),
+                Ok(()) => progress.pause(None),
                 // A cold load is not over; its end is worth waiting for.
                 Err(e) if e.kind == Kind::Busy => {
-                    table.pause(Some(e.to_string()));
+                    progress.pause(Some(e.to_string()));
                     seen += 1;
                     continue;
                 }
                 Err(e) => return Err(e.into()),
             }
-            match self.pass(binding, table, summary).await {
+            let read_at = migration.target.reading();
+            match (Table { run: *self, binding, progress, inserts, read_at }).pass(summary).await {
                 Ok(met) => seen += met,
                 // What one table's target does not take holds up no other table.
                 Err(Error::Store(error)) if error.side == Side::Target => failure = failure.or(Some(error)),
@@ -178,221 +195,4 @@ async fn open_for_changes(migration: &Migration, binding: &TableBinding) -> Resu
         return Ok(());
     }
     migration.source.enable_relay(binding.name()).await
-}
-
-impl Run<'_> {
-    /// Goes once through the pending keys of a table; returns how many it met. A row that the target does not
-    /// take now, for a reason that says nothing of the row, stays pending and is the error in the end: it
-    /// holds up none that the target takes.
-    async fn pass(
-        &self,
-        binding: &TableBinding,
-        progress: &TableProgress,
-        summary: &mut RelaySummary,
-    ) -> Result<u64> {
-        let Self { migration, order, cancel, .. } = *self;
-        let source = &migration.source;
-        let mut captured = source.record_shape(binding).await?.unwrap_or_default();
-        let (mut after, mut seen, mut measured_at, mut failure) = (None, 0, None::<Instant>, None);
-        loop {
-            if cancel.is_cancelled() {
-                return Ok(seen);
-            }
-            let read_at = migration.target.reading();
-            let batch = source
-                .read_pending(binding, order, after.as_ref(), migration.options.relay.batch_keys as i64)
-                .await?;
-            if measured_at.is_none_or(|at| at.elapsed() >= LAG_EVERY) {
-                let lag = source.lag(binding.name()).await?;
-                progress.pending.store(lag.keys as u64, Relaxed);
-                progress.oldest_ms.store((lag.oldest_s * 1000.0) as u64, Relaxed);
-                measured_at = Some(Instant::now());
-            }
-            if batch.rows.is_empty() {
-                return failure.map_or(Ok(seen), Err);
-            }
-            seen += batch.rows.len() as u64;
-            // After the read, before anything is acknowledged: see `Source::fingerprint`.
-            let now = source.fingerprint(binding).await?;
-            if matches!(Shape::of(&captured, &now), Shape::Grown(_)) {
-                captured = source.record_shape(binding).await?.unwrap_or_default();
-            }
-            require_shape(binding, &captured, &now)?;
-            let width = migration.options.relay.requests_in_flight.max(1);
-            // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to
-            // another thread.
-            let mut deliveries = Vec::with_capacity(batch.rows.len());
-            for row in &batch.rows {
-                deliveries.push(self.deliver(binding, progress, (row, read_at)).boxed());
-            }
-            let fates: Vec<Result<Fate>> = stream::iter(deliveries).buffer_unordered(width).collect().await;
-            let mut delivered = Vec::with_capacity(fates.len());
-            let mut of_this_batch = None;
-            for fate in fates {
-                match fate {
-                    Ok(Fate::Delivered(key)) => delivered.push(key),
-                    Ok(Fate::SetAside) => {
-                        summary.dead_letters += 1;
-                        progress.dead_letters.fetch_add(1, Relaxed);
-                    }
-                    Ok(Fate::MarkedAgain) => {}
-                    Err(error) => of_this_batch = Some(error),
-                }
-            }
-            // What was delivered is acknowledged even when another row of the batch failed.
-            if !delivered.is_empty() {
-                source.acknowledge(binding.name(), &delivered, batch.read_at).await?;
-                source.count_relayed(binding.name(), delivered.len() as u64).await?;
-                summary.delivered += delivered.len() as u64;
-                progress.relayed.fetch_add(delivered.len() as u64, Relaxed);
-            }
-            if let Some(error) = of_this_batch {
-                // None was taken: there is no use in going on.
-                if delivered.is_empty() || self.until == RelayUntil::Empty {
-                    return Err(error);
-                }
-                failure = Some(error);
-            }
-            match batch.next {
-                Some(next) => after = Some(next),
-                None => return failure.map_or(Ok(seen), Err),
-            }
-        }
-    }
-}
-
-/// What became of one pending key.
-enum Fate {
-    Delivered(Delivered),
-    SetAside,
-    /// It could not be held, but is being changed right now, or it was read too long ago: the next pass
-    /// judges it again.
-    MarkedAgain,
-}
-
-impl Run<'_> {
-    /// Writes the present state of one key: the row, or a tombstone where it is gone.
-    async fn deliver(
-        &self,
-        binding: &TableBinding,
-        progress: &TableProgress,
-        (row, read_at): (&PendingRow, ReadAt),
-    ) -> Result<Fate> {
-        let done = || Fate::Delivered(Delivered { key: row.key.clone(), version: row.version });
-        let item = match row.with_fields(|fields| binding.table.encode(fields)) {
-            Some(Ok(item)) => item.at(row.version),
-            Some(Err(reason)) => return self.set_aside(binding, progress, (row, read_at), &reason).await,
-            None => match binding.table.target_key(&row.key) {
-                // Two keys of one row may share a place, as when the target knows the day of a time only. 1.
-                // The row moves from one to the other, and a repair marks the old key last. 2. Its tombstone
-                // would outrank the row. So there the row itself is put, which is what the place holds.
-                Ok(key) => match row.with_moved_fields(|fields| binding.table.encode(fields)) {
-                    Some(Ok(item)) if TargetKey::of(&item.clone().into_attributes()) == Some(key.clone()) => {
-                        item.at(row.version)
-                    }
-                    _ => tombstone(key, row.version),
-                },
-                // No DynamoDB key can be formed of it, so nothing of that row ever was in the target.
-                Err(_) => return Ok(done()),
-            },
-        };
-        match self.write(binding, progress, (row, read_at), item).await {
-            Ok(_) => Ok(done()),
-            // It was read too long ago, as where the target takes little: the next pass reads it again.
-            Err(e) if e.kind == Kind::Fenced => Ok(Fate::MarkedAgain),
-            // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
-            Err(e) if e.kind == Kind::Invalid => {
-                self.set_aside(binding, progress, (row, read_at), &Unholdable::because(e.message)).await
-            }
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// Sets a row aside that the target cannot hold.
-    ///
-    /// The target may hold an older state of it, which would be served as if it were the newest. 1. A row of
-    /// 1 KB is in the target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target would
-    /// find the old 1 KB. So the old state gives way to a tombstone under the new version; a read then misses
-    /// and goes to the source.
-    async fn set_aside(
-        &self,
-        binding: &TableBinding,
-        progress: &TableProgress,
-        (row, read_at): (&PendingRow, ReadAt),
-        reason: &Unholdable,
-    ) -> Result<Fate> {
-        if let Ok(key) = binding.table.target_key(&row.key) {
-            let dead = tombstone(key, row.version);
-            match self.write(binding, progress, (row, read_at), dead).await {
-                Ok(_) => {}
-                Err(error) if error.kind == Kind::Fenced => return Ok(Fate::MarkedAgain),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let moved = self
-            .migration
-            .source
-            .set_aside_pending(binding.name(), &row.key, row.version, &reason.to_string())
-            .await?;
-        Ok(if moved { Fate::SetAside } else { Fate::MarkedAgain })
-    }
-
-    /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard
-    /// answers (I8).
-    async fn write(
-        &self,
-        binding: &TableBinding,
-        progress: &TableProgress,
-        (row, read_at): (&PendingRow, ReadAt),
-        item: Item,
-    ) -> Result<Written, StoreError> {
-        // A relay that runs until told to stop tells of it after some seconds, and tries again with the next
-        // pass.
-        let mut away = match self.until {
-            RelayUntil::Empty => Backoff::patient(),
-            RelayUntil::Cancelled => Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10),
-        };
-        let mut throttled = Backoff::new(Duration::from_millis(25), Duration::from_secs(5), u32::MAX);
-        loop {
-            let error = match self
-                .migration
-                .target
-                .put_guarded_of(read_at, &binding.target_name, item.clone(), row.version)
-                .await
-            {
-                Ok(written) => {
-                    progress.add_capacity(written.capacity_units);
-                    return Ok(written);
-                }
-                Err(error) => error,
-            };
-            let message = error.to_string();
-            let pause = match error.kind.retry() {
-                _ if error.kind == Kind::Fenced => return Err(error),
-                Retry::Never => return Err(error),
-                Retry::Slower => {
-                    progress.throttles.fetch_add(1, Relaxed);
-                    progress.pause(Some(format!("{} throttles", binding.target_name)));
-                    throttled.pause(error)
-                }
-                Retry::Again => {
-                    if error.kind == Kind::Unknown {
-                        progress.lost_replies.fetch_add(1, Relaxed);
-                    }
-                    away.pause(error)
-                }
-            };
-            match self.cancel.run_until_cancelled(pause).await {
-                Some(paused) => paused?,
-                None => {
-                    return Err(StoreError::target(
-                        Kind::Unavailable,
-                        "delivering, and told to stop",
-                        message,
-                    ));
-                }
-            }
-            progress.pause(None);
-        }
-    }
 }

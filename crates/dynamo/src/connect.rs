@@ -11,12 +11,12 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use super::Owner;
 use super::Target;
 use super::clear::{NoTokenInClear, is_local};
 use super::payload_hash::PayloadHash;
 use super::streams::Listings;
 use super::tables::Described;
+use super::{Leases, Owner};
 
 /// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO,
 /// instance role.
@@ -118,6 +118,7 @@ impl Target {
             described: Described::default(),
             listings: Listings::default(),
             owner: Owner::default(),
+            leases: Leases::default(),
         }
     }
 }

@@ -8,7 +8,8 @@
 use std::fmt::Write as _;
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
+    AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
+    ReturnConsumedCapacity,
 };
 use lockstep_core::{Error, Item, Kind, PK, Result, TargetKey, VERSION_ATTRIBUTE, Version};
 
@@ -56,6 +57,17 @@ pub struct BatchOutcome {
     pub capacity_units: f64,
 }
 
+/// What a batch of inserts came to.
+#[derive(Clone, Debug)]
+pub struct Inserted {
+    /// Of each item, by its place: whether it is in the target because of this request.
+    pub written: Vec<bool>,
+    /// How many keys were there already.
+    pub present: usize,
+    /// Write units consumed, where the endpoint tells.
+    pub capacity_units: f64,
+}
+
 impl Target {
     /// Sends up to [`STATEMENTS_MAX`] items, each with another key, at version 0.
     ///
@@ -74,14 +86,59 @@ impl Target {
         debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
         match path {
             LoadPath::GuardedBatch => self.insert_guarded(table, items).await,
-            LoadPath::ConditionalPut => self.insert_one_by_one(table, items).await,
+            LoadPath::ConditionalPut => {
+                self.insert_one_by_one(table, items.into_iter().map(history).collect()).await
+            }
         }
     }
 
     async fn insert_guarded(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+        let items: Vec<Item> = items.into_iter().map(history).collect();
         if items.iter().any(|item| is_too_long(table, item)) {
             return self.insert_one_by_one(table, items).await;
         }
+        let (stood, capacity_units) = self.insert_each(table, items).await?;
+        let mut outcome = BatchOutcome { capacity_units, ..BatchOutcome::default() };
+        for (place, stood) in stood.into_iter().enumerate() {
+            match stood {
+                Stood::Written => outcome.written += 1,
+                Stood::Present => outcome.present += 1,
+                Stood::Again(kind) => outcome.again.push((place, kind)),
+                Stood::Refused(reason) => outcome.refused.push((place, reason)),
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Puts up to [`STATEMENTS_MAX`] items, each with its version and with another key, where there is none
+    /// of their key; says of each, by its place, whether this request put it there. Of the others nothing is
+    /// said: they are there already in some version, were refused, or may be there; a guarded put settles
+    /// which.
+    ///
+    /// An insert under the condition "absent" is never more than a guarded put would do, so it may be
+    /// repeated, reordered and delayed at will (I2).
+    ///
+    /// # Errors
+    /// Of the request as a whole: nothing is known of any of them. [`Kind::Invalid`] also where a statement
+    /// would be too long.
+    ///
+    /// # Cancel safety
+    /// A cancelled call is an unknown outcome.
+    pub async fn insert_versioned(&self, table: &str, items: Vec<Item>) -> Result<Inserted> {
+        debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
+        debug_assert!(items.iter().all(|item| item.get(VERSION_ATTRIBUTE).is_some()), "each has its version");
+        if items.iter().any(|item| is_too_long(table, item)) {
+            let message = "a statement would be longer than DynamoDB takes";
+            return Err(Error::target(Kind::Invalid, format!("inserting into {table}"), message));
+        }
+        let (stood, capacity_units) = self.insert_each(table, items).await?;
+        let written = stood.iter().map(|stood| matches!(stood, Stood::Written)).collect();
+        let present = stood.iter().filter(|stood| matches!(stood, Stood::Present)).count();
+        Ok(Inserted { written, present, capacity_units })
+    }
+
+    async fn insert_each(&self, table: &str, items: Vec<Item>) -> Result<(Vec<Stood>, f64)> {
+        let sent = items.len();
         let statements = items.into_iter().map(|item| statement(table, item)).collect();
         let output = self
             .client
@@ -91,60 +148,21 @@ impl Target {
             .send()
             .await
             .map_err(|e| fault::error(format!("inserting into {table}"), e))?;
-        let mut outcome = BatchOutcome::default();
-        for capacity in output.consumed_capacity() {
-            outcome.capacity_units += capacity.capacity_units.unwrap_or_default();
+        let capacity_units =
+            output.consumed_capacity().iter().filter_map(|capacity| capacity.capacity_units).sum();
+        let mut stood = Vec::with_capacity(sent);
+        for response in output.responses.unwrap_or_default().into_iter().take(sent) {
+            stood.push(match response.error {
+                None => Stood::Written,
+                Some(error) => stood_by(table, error)?,
+            });
         }
-        for (place, response) in output.responses.unwrap_or_default().into_iter().enumerate() {
-            let Some(error) = response.error else {
-                outcome.written += 1;
-                continue;
-            };
-            use BatchStatementErrorCodeEnum as Code;
-            match error.code {
-                Some(Code::DuplicateItem | Code::ConditionalCheckFailed) => outcome.present += 1,
-                Some(
-                    Code::ProvisionedThroughputExceeded | Code::ThrottlingError | Code::RequestLimitExceeded,
-                ) => {
-                    outcome.again.push((place, Kind::Throttled));
-                }
-                Some(Code::ItemCollectionSizeLimitExceeded) => {
-                    outcome.refused.push((
-                        place,
-                        error.message.unwrap_or_else(|| "refused without a reason".to_owned()),
-                    ));
-                }
-                Some(Code::ValidationError)
-                    if codes::is_of_the_item(error.message.as_deref().unwrap_or_default()) =>
-                {
-                    outcome.refused.push((place, error.message.unwrap_or_default()));
-                }
-                // It is about the statement, and no row is to pay for it (I18).
-                Some(Code::ValidationError) => {
-                    let message = format!("ValidationException: {}", error.message.unwrap_or_default());
-                    return Err(Error::target(
-                        Kind::Misconfigured,
-                        format!("inserting into {table}"),
-                        message,
-                    ));
-                }
-                Some(code @ (Code::AccessDenied | Code::ResourceNotFound)) => {
-                    let kind = if code == Code::AccessDenied { Kind::Denied } else { Kind::Misconfigured };
-                    let message = error.message.unwrap_or_default();
-                    return Err(Error::target(
-                        kind,
-                        format!("inserting into {table}"),
-                        format!("{}: {message}", code.as_str()),
-                    ));
-                }
-                // An internal error or a conflict: it may have happened (I8), and put-if-absent may be
-                // repeated.
-                _ => outcome.again.push((place, Kind::Unknown)),
-            }
-        }
-        Ok(outcome)
+        // An answer that says less than was asked says nothing of the rest.
+        stood.resize_with(sent, || Stood::Again(Kind::Unknown));
+        Ok((stood, capacity_units))
     }
 
+    /// The items carry their versions.
     async fn insert_one_by_one(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
         let mut outcome = BatchOutcome::default();
         let sent =
@@ -170,7 +188,7 @@ impl Target {
             .client
             .put_item()
             .table_name(table)
-            .set_item(Some(history(item).into_attributes()))
+            .set_item(Some(item.into_attributes()))
             .condition_expression("attribute_not_exists(#pk)")
             .expression_attribute_names("#pk", PK)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
@@ -217,9 +235,42 @@ impl Target {
 /// Whether the statement of an item is longer than DynamoDB takes.
 fn is_too_long(table: &str, item: &Item) -> bool {
     let names: usize = item.iter().map(|(name, _)| name.chars().count() + "'':?,".len()).sum();
-    // The version is added on the way.
-    "INSERT INTO \"\" VALUE {}".len() + table.len() + names + "'':?,".len() + VERSION_ATTRIBUTE.len()
-        > STATEMENT_CHARACTERS_MAX
+    "INSERT INTO \"\" VALUE {}".len() + table.len() + names > STATEMENT_CHARACTERS_MAX
+}
+
+/// What became of one statement.
+enum Stood {
+    Written,
+    Present,
+    Again(Kind),
+    Refused(String),
+}
+
+/// # Errors
+/// What is about the request and not about the item of this statement.
+fn stood_by(table: &str, error: BatchStatementError) -> Result<Stood> {
+    use BatchStatementErrorCodeEnum as Code;
+    let message = error.message.unwrap_or_default();
+    let of_the_request = |kind, code: &str| {
+        Err(Error::target(kind, format!("inserting into {table}"), format!("{code}: {message}")))
+    };
+    match error.code {
+        Some(Code::DuplicateItem | Code::ConditionalCheckFailed) => Ok(Stood::Present),
+        Some(Code::ProvisionedThroughputExceeded | Code::ThrottlingError | Code::RequestLimitExceeded) => {
+            Ok(Stood::Again(Kind::Throttled))
+        }
+        Some(Code::ItemCollectionSizeLimitExceeded) if message.is_empty() => {
+            Ok(Stood::Refused("refused without a reason".to_owned()))
+        }
+        Some(Code::ItemCollectionSizeLimitExceeded) => Ok(Stood::Refused(message)),
+        Some(Code::ValidationError) if codes::is_of_the_item(&message) => Ok(Stood::Refused(message)),
+        // It is about the statement, and no row is to pay for it (I18).
+        Some(Code::ValidationError) => of_the_request(Kind::Misconfigured, "ValidationException"),
+        Some(Code::AccessDenied) => of_the_request(Kind::Denied, Code::AccessDenied.as_str()),
+        Some(Code::ResourceNotFound) => of_the_request(Kind::Misconfigured, Code::ResourceNotFound.as_str()),
+        // An internal error or a conflict: it may have happened (I8), and put-if-absent may be repeated.
+        _ => Ok(Stood::Again(Kind::Unknown)),
+    }
 }
 
 fn history(item: Item) -> Item {
@@ -229,7 +280,7 @@ fn history(item: Item) -> Item {
 /// `INSERT INTO "t" VALUE {'a': ?, …}`: PartiQL's insert refuses a key that is there (Developer Guide,
 /// "PartiQL insert statements").
 fn statement(table: &str, item: Item) -> BatchStatementRequest {
-    let parts = history(item).into_parts();
+    let parts = item.into_parts();
     let mut text =
         String::with_capacity(32 + table.len() + parts.iter().map(|(name, _)| name.len() + 5).sum::<usize>());
     let _ = write!(text, "INSERT INTO \"{table}\" VALUE {{");
@@ -266,6 +317,7 @@ mod tests {
             for n in 0..columns {
                 item.push(name(n), AttributeValue::Bool(true));
             }
+            let item = history(item);
             let length = statement("table", item.clone()).statement().chars().count();
             let known = is_too_long("table", &item);
             assert!(known || length <= STATEMENT_CHARACTERS_MAX, "{columns} columns: {length}");

@@ -7,6 +7,7 @@
 //! `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages that the SDK
 //! does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
 
+mod apart;
 mod attribute_json;
 mod backoff;
 mod clear;
@@ -36,15 +37,16 @@ pub mod streams;
 mod tables;
 mod transact;
 
+pub use apart::apart;
 pub use backoff::Backoff;
 pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
 pub use connect::TargetOptions;
-use control::Owner;
 pub use control::{CONTROL_SCHEMA, TargetControl};
+use control::{Leases, Owner};
 pub use count::{CountPage, CountWhat};
 pub use fence::{Fence, ReadAt};
 pub use guarded::{Landed, Written};
-pub use history::{BatchOutcome, LoadPath, STATEMENTS_MAX};
+pub use history::{BatchOutcome, Inserted, LoadPath, STATEMENTS_MAX};
 pub use mark::{HistoryMark, is_mark};
 pub use page_item::PageItem;
 pub use page_json::PageEnd;
@@ -73,6 +75,7 @@ pub struct Target {
     described: tables::Described,
     listings: streams::Listings,
     owner: Owner,
+    leases: Leases,
 }
 
 impl Target {

@@ -112,6 +112,8 @@ const RIGHTS: &[(&str, On, &[Role])] = &[
     ("UpdateTable", Control, &[Operator]),
     ("DescribeContinuousBackups", Control, &[Operator, ReadOnly]),
     ("UpdateContinuousBackups", Control, &[Operator]),
+    ("DescribeTimeToLive", Control, &[Operator, ReadOnly]),
+    ("UpdateTimeToLive", Control, &[Operator]),
     ("GetItem", Control, &[Operator, Application, ReadOnly]),
     ("Query", Control, &[Operator, Application, ReadOnly]),
     ("PutItem", Control, &[Operator, Application]),

@@ -30,7 +30,18 @@ pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) 
         .doing("looking for the sequence of a key")
 }
 
-/// The highest id that was handed out or is in use; 0 where there is none.
+/// By how much a sequence goes on: 1 as a rule, more where a program takes a block of ids with each call, and
+/// below 0 where it counts down.
+pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Result<i64> {
+    sqlx::query_scalar("SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = $1::regclass")
+        .bind(sequence)
+        .fetch_one(connection)
+        .await
+        .doing("looking at the sequence of a key")
+}
+
+/// The highest id that was handed out or is in use; 0 where there is none. Of a sequence that goes on by more
+/// than one, a program may have taken the whole block that begins with its value.
 pub async fn highest_id(
     connection: &mut PgConnection,
     binding: &TableBinding,
@@ -40,7 +51,8 @@ pub async fn highest_id(
     let doing = format!("looking for the highest id of {}", binding.name());
     let handed_out: i64 =
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(&doing)?;
-    Ok(handed_out.max(highest_id_in_use(connection, binding).await?))
+    let block = increment_of(connection, sequence).await?.max(1) - 1;
+    Ok(handed_out.saturating_add(block).max(highest_id_in_use(connection, binding).await?))
 }
 
 /// The highest id that is in use; 0 where there is none.

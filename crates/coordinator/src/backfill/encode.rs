@@ -3,10 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use lockstep_core::{Fields, Index, Item, Unholdable};
+use chrono::{TimeDelta, Utc};
+use lockstep_core::{AttributeValue, Fields, Index, Item, TTL_ATTRIBUTE, Unholdable};
 use lockstep_dynamo::STATEMENTS_MAX;
 use lockstep_postgres::{CopyChunk, KeyBound, TableBinding};
 use tokio::sync::oneshot;
+
+/// For how long a row must have been past its expiry to be left behind: longer than any clock is wrong.
+const EXPIRED_FOR: TimeDelta = TimeDelta::days(1);
 
 /// A chunk whose rows have been found and encoded.
 pub(super) struct Encoded {
@@ -14,6 +18,9 @@ pub(super) struct Encoded {
     pub(super) batches: Vec<Batch>,
     /// Rows that cannot be held: their keys, what was read of them, and why.
     pub(super) unholdable: Vec<(KeyBound, Vec<u8>, Unholdable)>,
+    /// Rows that are long past their expiry, and are not brought over: each would cost a write now and a
+    /// removal later, and what expired more than five years ago DynamoDB never removes.
+    pub(super) expired: usize,
     /// How many rows the chunk has.
     pub(super) rows: usize,
     /// The key of its last row.
@@ -45,9 +52,19 @@ pub(super) async fn encode(binding: &TableBinding, chunk: CopyChunk) -> Result<E
     receive.await.unwrap_or_else(|_| Err(Unholdable::because("encoding panicked; see the log")))
 }
 
+/// When an item expires, in seconds since 1970.
+fn expires_at_s(item: &Item) -> Option<i64> {
+    match item.get(TTL_ATTRIBUTE) {
+        Some(AttributeValue::N(at_s)) => at_s.parse().ok(),
+        _ => None,
+    }
+}
+
 fn encode_now(binding: &TableBinding, chunk: CopyChunk) -> Result<Encoded, Unholdable> {
     let chunk = Arc::new(chunk);
-    let mut encoded = Encoded { batches: Vec::new(), unholdable: Vec::new(), rows: 0, last_key: None };
+    let mut encoded =
+        Encoded { batches: Vec::new(), unholdable: Vec::new(), expired: 0, rows: 0, last_key: None };
+    let expired_before_s = (Utc::now() - EXPIRED_FOR).timestamp();
     let indexes = binding.table.target().indexes;
     let mut batch = Batch::new(&chunk);
     let mut last = None;
@@ -55,6 +72,9 @@ fn encode_now(binding: &TableBinding, chunk: CopyChunk) -> Result<Encoded, Unhol
         encoded.rows += 1;
         last = Some(row.clone());
         match binding.table.encode(&mut Fields::of_copy(chunk.row(&row))) {
+            Ok(item) if expires_at_s(&item).is_some_and(|at_s| at_s < expired_before_s) => {
+                encoded.expired += 1
+            }
             Ok(item) => batch.push(row, item, indexes),
             Err(reason) => {
                 let tuple = chunk.row(&row);

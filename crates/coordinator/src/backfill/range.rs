@@ -154,6 +154,9 @@ impl TableRun {
             bytes_read: bytes as i64,
             ..RangeProgress::default()
         };
+        // Nothing is to be done about them, as about those that are there.
+        sum.rows_present += encoded.expired as i64;
+        self.progress().rows_expired.fetch_add(encoded.expired as u64, Relaxed);
         for (key, tuple, reason) in &encoded.unholdable {
             self.set_aside_key(key, tuple, &reason.to_string()).await?;
             sum.dead_letters += 1;

@@ -84,6 +84,8 @@ pub(crate) async fn readiness(
             for gate in rides_along(migration, binding).await? {
                 gates.add(gate.of(binding.name()));
             }
+            gates.add(super::ids::can_be_found(binding).of(binding.name()));
+            gates.add(super::ids::can_be_made(migration, binding, observer).await?.of(binding.name()));
             if !migration.target.is_emulator()
                 && let Some(missing) = migration.target.protection(&binding.target_name).await?.missing()
             {

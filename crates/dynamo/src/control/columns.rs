@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{ColumnTypes, Result};
 
 use super::{TargetControl, key, text};
-use crate::{Backoff, fault};
+use crate::Backoff;
 
 const SORT: &str = "COLUMNS";
 const TYPES: &str = "types";
@@ -25,13 +25,7 @@ impl TargetControl {
         let mut item = key(&partition(table), SORT);
         item.insert(TYPES.to_owned(), AttributeValue::M(types));
         let doing = format!("recording the columns of {table}");
-        Backoff::brief()
-            .retry(|| async {
-                let request =
-                    self.target.client.put_item().table_name(&self.table).set_item(Some(item.clone()));
-                request.send().await.map(drop).map_err(|e| fault::error(&doing, e))
-            })
-            .await
+        Backoff::brief().retry(|| self.put_own(item.clone(), &doing)).await
     }
 
     /// The types that were recorded for a table; none where the truth came here before they were.
@@ -40,7 +34,8 @@ impl TargetControl {
     /// The driver's.
     pub async fn columns(&self, table: &str) -> Result<ColumnTypes> {
         let partition = partition(table);
-        let item = Backoff::brief().retry(|| self.read(&partition, SORT)).await?.unwrap_or_default();
+        let item =
+            self.own(Backoff::brief().retry(|| self.read(&partition, SORT)).await?)?.unwrap_or_default();
         let types = item.get(TYPES).and_then(|types| types.as_m().ok()).into_iter().flatten();
         Ok(ColumnTypes::new(
             types.filter_map(|(column, sql_type)| Some((column.clone(), sql_type.as_s().ok()?.clone()))),

@@ -3,9 +3,11 @@
 //! A counter is the next free id. It only grows, under a condition or by an addition, so a
 //! request that is applied late or twice makes a gap and never a repetition.
 
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use lockstep_core::{Error, Kind, Result, Retry};
 
-use super::{TargetControl, key, number, number_at};
+use super::owner::OWNER;
+use super::{TargetControl, key, number, number_at, text};
 use crate::{Backoff, fault};
 
 const NEXT: &str = "next";
@@ -26,7 +28,7 @@ impl TargetControl {
     /// # Errors
     /// The driver's.
     pub async fn next_id(&self, table: &str) -> Result<Option<i64>> {
-        Ok(self.read(&partition(table), SORT).await?.and_then(|item| number_at(&item, NEXT)))
+        Ok(self.own(self.read(&partition(table), SORT).await?)?.and_then(|item| number_at(&item, NEXT)))
     }
 
     /// Takes the next `size` ids of a table. An answer that was lost leaves a gap.
@@ -37,17 +39,9 @@ impl TargetControl {
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let (doing, size) = (format!("taking ids for {table}"), i64::from(size.max(1)));
         let sent = Backoff::brief().retry(|| async {
-            let request = self
-                .target
-                .client
-                .update_item()
-                .table_name(&self.table)
-                .set_key(Some(key(&partition(table), SORT)));
+            // An overflow would begin again below.
+            let request = self.change_ids(table, "ADD #n :size", "attribute_exists(#n) AND #n <= :last");
             let request = request
-                .update_expression("ADD #n :size")
-                // An overflow would begin again below.
-                .condition_expression("attribute_exists(#n) AND #n <= :last")
-                .expression_attribute_names("#n", NEXT)
                 .expression_attribute_values(":size", number(size))
                 .expression_attribute_values(":last", number(i64::MAX - size))
                 .return_values(aws_sdk_dynamodb::types::ReturnValue::UpdatedNew);
@@ -63,6 +57,7 @@ impl TargetControl {
                 Ok(IdBlock { first: end - size, end })
             }
             Err(error) if error.kind == Kind::Refused => {
+                self.next_id(table).await?;
                 let message = "its ids were never seeded from PostgreSQL, or are used up; give the id yourself, or run `doctor`";
                 Err(Error::target(Kind::Misconfigured, doing, message))
             }
@@ -79,20 +74,12 @@ impl TargetControl {
     /// # Cancel safety
     /// Repeat it.
     pub async fn raise_ids(&self, table: &str, next: i64, create: bool) -> Result<Option<i64>> {
-        let condition = if create { "attribute_not_exists(#n) OR #n < :next" } else { "#n < :next" };
+        let condition = if create { "(attribute_not_exists(#n) OR #n < :next)" } else { "#n < :next" };
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let mut backoff = Backoff::brief();
         loop {
             let request = self
-                .target
-                .client
-                .update_item()
-                .table_name(&self.table)
-                .set_key(Some(key(&partition(table), SORT)));
-            let request = request
-                .update_expression("SET #n = :next")
-                .condition_expression(condition)
-                .expression_attribute_names("#n", NEXT)
+                .change_ids(table, "SET #n = :next", condition)
                 .expression_attribute_values(":next", number(next));
             match request.send().await.map_err(|e| fault::error(format!("raising the ids of {table}"), e)) {
                 Ok(_) => return Ok(Some(next)),
@@ -101,6 +88,25 @@ impl TargetControl {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A change of a table's counter, if it is ours, which makes it ours.
+    fn change_ids(&self, table: &str, change: &str, condition: &str) -> UpdateItemFluentBuilder {
+        let request = self.target.client.update_item().table_name(&self.table);
+        let request =
+            request.set_key(Some(key(&partition(table), SORT))).expression_attribute_names("#n", NEXT);
+        let Some((if_own, owner)) = self.if_own() else {
+            return request.update_expression(change).condition_expression(condition);
+        };
+        let change = match change.strip_prefix("SET ") {
+            Some(rest) => format!("SET #owner = :owner, {rest}"),
+            None => format!("SET #owner = :owner {change}"),
+        };
+        request
+            .update_expression(change)
+            .condition_expression(format!("{condition} AND {if_own}"))
+            .expression_attribute_names("#owner", OWNER)
+            .expression_attribute_values(":owner", text(owner))
     }
 }
 

@@ -1,19 +1,75 @@
 //! Leases while the truth is in the target: the same rows and the same rules as in PostgreSQL; see
 //! `source/instances.rs` for why each step is in its place.
+//!
+//! They are spread over [`PARTITIONS`] partitions: one takes a thousand writes a second, and each instance
+//! acknowledges in the same pause. An earlier version keeps all of them in one partition, and looks for them
+//! there only. 1. Applications are upgraded first. 2. Their leases are where the coordinator of before does
+//! not look. 3. Its step waits for none of them. So a lease is spread only while the record says so, which
+//! this version writes with each change and an earlier one leaves out; an instance that finds it otherwise
+//! than where its lease is takes the lease there. Leases are listed from both.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use chrono::{DateTime, SecondsFormat, Utc};
 use lockstep_core::{
     Attributes, Epoch, InstanceRow, InstanceState, Kind, Registration, Result, SK, TargetRecord,
 };
 
-use super::{TargetControl, key, number, number_at, text, text_at};
+use super::owner::OWNER;
+use super::{PK, TargetControl, key, number, number_at, text, text_at};
 
 use crate::fault;
 
-const INSTANCES: &str = "INSTANCES";
+/// Where an earlier version keeps all leases.
+const TOGETHER: &str = "INSTANCES";
+/// Partitions over which leases are spread. It may grow, never shrink: a lease is looked for in each.
+const PARTITIONS: i64 = 16;
+/// The attribute of the record that says that leases are spread, and its value.
+pub(super) const LEASES: &str = "leases";
+pub(super) const SPREAD: &str = "spread";
+
+/// Where leases are to be kept, as the record said last, and where those of this process are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leases(Arc<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    spread: AtomicBool,
+    partitions: Mutex<HashMap<i64, String>>,
+}
+
+impl Leases {
+    pub(super) fn learn(&self, record: &Attributes) {
+        self.0.spread.store(text_at(record, LEASES) == Some(SPREAD), SeqCst);
+    }
+
+    /// Where the lease of `id` is to be.
+    fn due(&self, id: i64) -> String {
+        if self.0.spread.load(SeqCst) { spread(id.rem_euclid(PARTITIONS)) } else { TOGETHER.to_owned() }
+    }
+
+    /// Where it is.
+    fn of(&self, id: i64) -> String {
+        let kept = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&id).cloned().unwrap_or_else(|| TOGETHER.to_owned())
+    }
+
+    fn keep(&self, id: i64, partition: Option<String>) {
+        let mut kept = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        match partition {
+            Some(partition) => kept.insert(id, partition),
+            None => kept.remove(&id),
+        };
+    }
+}
+
+fn spread(partition: i64) -> String {
+    format!("INSTANCES#{partition:02}")
+}
+
 /// Processes that were killed never come back for their items; kept for people for a day.
 const EXPIRED_KEPT_MS: i64 = 24 * 3_600 * 1_000;
 
@@ -24,7 +80,8 @@ impl TargetControl {
     /// [`Kind::Misconfigured`] where the table is another migration's; the driver's.
     pub async fn register(&self, who: &Registration) -> Result<()> {
         self.require_own_table().await?;
-        let mut item = key(INSTANCES, &who.id.to_string());
+        let partition = self.leases().due(who.id);
+        let mut item = key(&partition, &who.id.to_string());
         item.insert("name".to_owned(), text(&who.name));
         item.insert("pid".to_owned(), number(std::process::id()));
         item.insert("started_at".to_owned(), stamp(who.started_at));
@@ -33,6 +90,15 @@ impl TargetControl {
         item.insert("renewed_at".to_owned(), stamp(Utc::now()));
         // Higher than any count before: a waiting coordinator takes another number for another renewal.
         item.insert("renewals".to_owned(), number(Utc::now().timestamp_micros()));
+        if let Some(owner) = self.owner() {
+            item.insert(OWNER.to_owned(), text(owner));
+        }
+        self.put_lease(item).await?;
+        self.leases().keep(who.id, Some(partition));
+        Ok(())
+    }
+
+    async fn put_lease(&self, item: Attributes) -> Result<()> {
         let sent = self.target.client.put_item().table_name(&self.table).set_item(Some(item)).send().await;
         sent.map(drop).map_err(|e| fault::error("registering this instance", e))
     }
@@ -40,6 +106,12 @@ impl TargetControl {
     /// Renews a lease, acknowledges `epoch`, and then reads the record; `None` where the instance is not
     /// registered any more: then the record was not read either, for an instance that no step waits for must
     /// not serve by it.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
     pub async fn renew(&self, id: i64, epoch: Option<Epoch>) -> Result<Option<Option<TargetRecord>>> {
         let mut sets = "SET renewed_at = :now, renewals = renewals + :one".to_owned();
         let mut values = HashMap::from([
@@ -47,34 +119,70 @@ impl TargetControl {
             (":one".to_owned(), number(1)),
             (":live".to_owned(), text("live")),
         ]);
+        let mut names = HashMap::from([("#s".to_owned(), "state".to_owned())]);
         if let Some(epoch) = epoch {
             sets += ", epoch = :epoch";
             values.insert(":epoch".to_owned(), number(epoch));
         }
+        if let Some(owner) = self.owner() {
+            sets += ", #owner = :owner";
+            values.insert(":owner".to_owned(), text(owner));
+            names.insert("#owner".to_owned(), OWNER.to_owned());
+        }
+        let partition = self.leases().of(id);
         let sent = self
             .target
             .client
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(key(INSTANCES, &id.to_string())))
+            .set_key(Some(key(&partition, &id.to_string())))
             .update_expression(sets)
             .condition_expression("#s = :live")
-            .expression_attribute_names("#s", "state")
+            .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values))
+            .return_values(ReturnValue::AllNew)
             .send()
             .await;
-        match sent.map_err(|e| fault::error("renewing this instance's lease", e)) {
-            Ok(_) => self.record().await.map(Some),
-            Err(error) if error.kind == Kind::Refused => Ok(None),
-            Err(error) => Err(error),
+        let lease = match sent.map_err(|e| fault::error("renewing this instance's lease", e)) {
+            Ok(output) => output.attributes.unwrap_or_default(),
+            Err(error) if error.kind == Kind::Refused => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let record = self.record().await?;
+        let due = self.leases().due(id);
+        if record.is_some() && due != partition {
+            self.move_lease(id, lease, &partition, due).await?;
         }
+        Ok(Some(record))
+    }
+
+    /// Takes a lease, which was renewed just now, to where it is looked for. It is there before it is gone
+    /// here, with what it has acknowledged. Broken off between the two, what is left runs out by itself.
+    async fn move_lease(&self, id: i64, mut lease: Attributes, from: &str, to: String) -> Result<()> {
+        lease.extend(key(&to, &id.to_string()));
+        self.put_lease(lease).await?;
+        self.leases().keep(id, Some(to));
+        self.delete_lease(id, from).await
     }
 
     /// Forgets an instance that serves nothing any more by what the target says.
+    ///
+    /// # Errors
+    /// The driver's.
     pub async fn deregister(&self, id: i64) -> Result<()> {
-        let key = Some(key(INSTANCES, &id.to_string()));
+        self.delete_lease(id, &self.leases().of(id)).await?;
+        self.leases().keep(id, None);
+        Ok(())
+    }
+
+    async fn delete_lease(&self, id: i64, partition: &str) -> Result<()> {
+        let key = Some(key(partition, &id.to_string()));
         let sent = self.target.client.delete_item().table_name(&self.table).set_key(key).send().await;
         sent.map(drop).map_err(|e| fault::error("deregistering this instance", e))
+    }
+
+    fn leases(&self) -> &Leases {
+        &self.target.leases
     }
 
     /// Every instance that is registered in the target, live ones first.
@@ -82,6 +190,26 @@ impl TargetControl {
     /// # Errors
     /// The driver's.
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
+        let partitions = (0..PARTITIONS).map(spread).chain([TOGETHER.to_owned()]);
+        let listed = futures::future::try_join_all(partitions.map(|p| self.instances_in(p))).await?;
+        // One that is on its way from one partition to the other is in both, with what it has acknowledged.
+        let mut rows = BTreeMap::<i64, InstanceRow>::new();
+        for row in listed.into_iter().flatten() {
+            if rows.get(&row.id).is_none_or(|known| known.renewals < row.renewals) {
+                rows.insert(row.id, row);
+            }
+        }
+        let mut rows: Vec<InstanceRow> = rows.into_values().collect();
+        rows.sort_by(|a, b| {
+            let of = |row: &InstanceRow| {
+                (row.state == InstanceState::Expired, row.name.clone(), row.started_at, row.id)
+            };
+            of(a).cmp(&of(b))
+        });
+        Ok(rows)
+    }
+
+    async fn instances_in(&self, partition: String) -> Result<Vec<InstanceRow>> {
         let (mut rows, mut start) = (Vec::new(), None);
         loop {
             let request = self
@@ -90,24 +218,22 @@ impl TargetControl {
                 .query()
                 .table_name(&self.table)
                 .consistent_read(true)
-                .key_condition_expression("PK = :p")
-                .expression_attribute_values(":p", text(INSTANCES))
+                .key_condition_expression("#pk = :p")
+                .expression_attribute_names("#pk", PK)
+                .expression_attribute_values(":p", text(&partition))
                 .set_exclusive_start_key(start);
             let page = match request.send().await.map_err(|e| fault::error("reading the instances", e)) {
                 Err(error) if error.message.starts_with("ResourceNotFoundException") => return Ok(Vec::new()),
                 page => page?,
             };
             for item in page.items.unwrap_or_default() {
-                rows.push(parse(&item).ok_or_else(|| self.damaged("an instance"))?);
+                // Instances of another migration serve by another record.
+                if self.why_foreign(&item).is_none() {
+                    rows.push(parse(&item).ok_or_else(|| self.damaged("an instance"))?);
+                }
             }
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
-                rows.sort_by(|a, b| {
-                    let of = |row: &InstanceRow| {
-                        (row.state == InstanceState::Expired, row.name.clone(), row.started_at, row.id)
-                    };
-                    of(a).cmp(&of(b))
-                });
                 return Ok(rows);
             }
         }
@@ -121,8 +247,14 @@ impl TargetControl {
     /// The driver's.
     pub async fn expire_instance(&self, seen: &InstanceRow) -> Result<bool> {
         self.require_own_table().await?;
+        // Where it was seen is where its count of renewals is as it was seen.
+        let spread = spread(seen.id.rem_euclid(PARTITIONS));
+        Ok(self.expire_in(&spread, seen).await? || self.expire_in(TOGETHER, seen).await?)
+    }
+
+    async fn expire_in(&self, partition: &str, seen: &InstanceRow) -> Result<bool> {
         let doing = "noting that a lease is over";
-        let place = Some(key(INSTANCES, &seen.id.to_string()));
+        let place = Some(key(partition, &seen.id.to_string()));
         if seen.state == InstanceState::Expired && seen.lease_left_ms < -EXPIRED_KEPT_MS {
             let request = self.target.client.delete_item().table_name(&self.table).set_key(place);
             let sent = request

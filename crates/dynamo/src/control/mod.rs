@@ -14,6 +14,7 @@ mod purges;
 mod record;
 
 pub use ids::IdBlock;
+pub(crate) use leases::Leases;
 pub(crate) use owner::Owner;
 pub use places::Place;
 
@@ -62,7 +63,14 @@ impl TargetControl {
             _ => self.target.create(&self.table, &CONTROL_SCHEMA, false).await?,
         };
         match there.mismatches.as_slice() {
-            [] => self.require_own_table().await,
+            [] => {
+                self.require_own_table().await?;
+                // Places of rows that expire. Without it they stay, which costs their storage and no more.
+                if let Err(error) = self.target.ensure_expiry(&self.table).await {
+                    tracing::warn!(table = self.table, "places of expired rows will not be removed: {error}");
+                }
+                Ok(())
+            }
             wrong => {
                 let message = format!("{}; choose another name or remove it", wrong.join("; "));
                 Err(Error::target(Kind::Misconfigured, format!("creating {}", self.table), message))
@@ -79,6 +87,30 @@ impl TargetControl {
                 error if error.message.starts_with("ResourceNotFoundException") => Ok(None),
                 error => Err(error),
             },
+        }
+    }
+
+    /// Puts an item under our identity, unless another migration's is there.
+    async fn put_own(&self, mut item: Attributes, doing: &str) -> Result<()> {
+        let place = key(text_at(&item, PK).unwrap_or_default(), text_at(&item, SK).unwrap_or_default());
+        let request = self.target.client.put_item().table_name(&self.table);
+        let request = match self.if_own() {
+            Some((if_own, owner)) => {
+                item.insert(owner::OWNER.to_owned(), text(owner));
+                request.condition_expression(if_own).expression_attribute_values(":owner", text(owner))
+            }
+            // That it has no owner is all that can be asked.
+            None => request.condition_expression("attribute_not_exists(#owner)"),
+        };
+        let sent =
+            request.expression_attribute_names("#owner", owner::OWNER).set_item(Some(item)).send().await;
+        match sent.map(drop).map_err(|e| fault::error(doing, e)) {
+            Err(error) if error.kind == Kind::Refused => {
+                let (partition, sort) = (text_at(&place, PK), text_at(&place, SK));
+                self.own(self.read(partition.unwrap_or_default(), sort.unwrap_or_default()).await?)?;
+                Err(error)
+            }
+            done => done,
         }
     }
 

@@ -4,7 +4,9 @@
 //! moves its truth here. 3. The other one reads that record and takes it for its own: its doctor has
 //! PostgreSQL follow a truth that was never here, and its applications write DynamoDB alone. So the record
 //! carries the identity of its migration, which PostgreSQL hands out with schema `lockstep`, and a process
-//! that knows its own takes no other for it.
+//! that knows its own takes no other for it. Leases, counters, columns and cursors carry it too: before
+//! either of both has a record here, each would raise the other's counters. What an earlier version made has
+//! none, and is ours from its next change on.
 
 use std::sync::{Arc, OnceLock};
 
@@ -67,7 +69,7 @@ impl TargetControl {
     /// Refuses a record of another migration.
     pub(super) fn require_own(&self, record: &Attributes) -> Result<()> {
         let Some(why) = self.why_foreign(record) else { return Ok(()) };
-        Err(Error::target(Kind::Misconfigured, "reading the control record", why))
+        Err(Error::target(Kind::Misconfigured, "reading the control table", why))
     }
 
     /// Refuses to change anything in a table whose record is another migration's. The record is read until it
@@ -85,7 +87,19 @@ impl TargetControl {
         Ok(())
     }
 
-    fn why_foreign(&self, record: &Attributes) -> Option<String> {
+    /// The condition under which an item with an owner of its own may be changed: it is ours, or was made by
+    /// a version that named none. `None` where it is not known whose we are.
+    pub(super) fn if_own(&self) -> Option<(&'static str, &str)> {
+        Some(("(attribute_not_exists(#owner) OR #owner = :owner)", self.owner()?))
+    }
+
+    /// An item that is there, or why it is not to be gone by: it is another migration's.
+    pub(super) fn own(&self, item: Option<Attributes>) -> Result<Option<Attributes>> {
+        item.as_ref().map_or(Ok(()), |item| self.require_own(item))?;
+        Ok(item)
+    }
+
+    pub(super) fn why_foreign(&self, record: &Attributes) -> Option<String> {
         let (ours, theirs) = (self.owner()?, text_at(record, OWNER)?);
         (ours != theirs).then(|| {
             format!(

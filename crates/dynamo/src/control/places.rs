@@ -8,16 +8,22 @@
 //!
 //! A place stays when its row is deleted, so that its id is not handed out again. It may be out of date once
 //! the source was written again; then its item is dead or gone, and the index says where the row went.
+//!
+//! The place of a row that expires goes [`KEPT_AFTER_EXPIRY_S`] after it: a table of logs would leave one for
+//! each row it ever had. A row whose expiry was put off meanwhile has none then, like a row that was here
+//! before, and the index shows it: it has not moved for longer than an index was ever behind.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use lockstep_core::{Attributes, PK, Result, SK, TargetKey};
+use lockstep_core::{Attributes, PK, Result, SK, TTL_ATTRIBUTE, TargetKey};
 
-use super::{TargetControl, key, text};
+use super::{TargetControl, key, number, text};
 use crate::{ConditionalPut, Expected};
 
 const SORT: &str = "PLACE";
 const KEY: &str = "key";
 const MADE_BY: &str = "made_by";
+/// For how long a place outlives its row.
+const KEPT_AFTER_EXPIRY_S: i64 = 30 * 24 * 3_600;
 
 /// What was read of a place.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,12 +55,13 @@ impl TargetControl {
     }
 
     /// The put that says that the row of `id` is at `key` now, if the place is still as it was `read`.
-    /// `writer` must differ from write to write.
+    /// `writer` must differ from write to write. `expires_at_s` is when the row expires, in seconds since
+    /// 1970.
     pub fn put_place(
         &self,
         table: &str,
         id: &str,
-        key: &TargetKey,
+        (key, expires_at_s): (&TargetKey, Option<i64>),
         read: Option<&Place>,
         writer: &str,
     ) -> ConditionalPut {
@@ -63,6 +70,9 @@ impl TargetControl {
         parts.extend(key.sort.clone().map(|sort| (SK.to_owned(), sort)));
         place.insert(KEY.to_owned(), AttributeValue::M(parts));
         place.insert(MADE_BY.to_owned(), text(writer));
+        if let Some(at_s) = expires_at_s {
+            place.insert(TTL_ATTRIBUTE.to_owned(), number(at_s.saturating_add(KEPT_AFTER_EXPIRY_S)));
+        }
         let expected = read.map_or(Expected::Absent, |read| Expected::With(MADE_BY, read.made_by.clone()));
         ConditionalPut { table: self.table.clone(), item: place, expected }
     }

@@ -3,7 +3,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use lockstep_core::{Result, TargetKey};
 
-use super::{TargetControl, key};
+use super::owner::OWNER;
+use super::{TargetControl, key, text};
 use crate::{Purge, fault};
 
 const AFTER: &str = "after";
@@ -14,7 +15,7 @@ impl TargetControl {
     /// # Errors
     /// The driver's.
     pub async fn purge_cursor(&self, table: &str, what: Purge) -> Result<Option<TargetKey>> {
-        let item = self.read(&partition(table), sort(what)).await?;
+        let item = self.own(self.read(&partition(table), sort(what)).await?)?;
         Ok(item.and_then(|item| TargetKey::of(item.get(AFTER)?.as_m().ok()?)))
     }
 
@@ -25,27 +26,22 @@ impl TargetControl {
     pub async fn set_purge_cursor(&self, table: &str, what: Purge, after: Option<&TargetKey>) -> Result<()> {
         self.require_own_table().await?;
         let mut item = key(&partition(table), sort(what));
-        let client = &self.target.client;
         match after {
             Some(after) => {
                 item.insert(AFTER.to_owned(), AttributeValue::M(after.to_attributes()));
-                client
-                    .put_item()
-                    .table_name(&self.table)
-                    .set_item(Some(item))
-                    .send()
-                    .await
-                    .map(drop)
-                    .map_err(|e| fault::error("purging", e))
+                self.put_own(item, "purging").await
             }
-            None => client
-                .delete_item()
-                .table_name(&self.table)
-                .set_key(Some(item))
-                .send()
-                .await
-                .map(drop)
-                .map_err(|e| fault::error("purging", e)),
+            None => {
+                let request = self.target.client.delete_item().table_name(&self.table).set_key(Some(item));
+                let request = match self.if_own() {
+                    Some((if_own, owner)) => request
+                        .condition_expression(if_own)
+                        .expression_attribute_names("#owner", OWNER)
+                        .expression_attribute_values(":owner", text(owner)),
+                    None => request,
+                };
+                request.send().await.map(drop).map_err(|e| fault::error("purging", e))
+            }
         }
     }
 }

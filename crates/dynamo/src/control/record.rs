@@ -7,6 +7,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use lockstep_core::{Attributes, Epoch, Error, Kind, Phase, Result, Retry, TargetRecord, Writes};
 
+use super::leases::{LEASES, SPREAD};
 use super::owner::OWNER;
 use super::{TargetControl, key, number, number_at, text, text_at};
 use crate::{Backoff, fault};
@@ -21,6 +22,7 @@ impl TargetControl {
     pub async fn record(&self) -> Result<Option<TargetRecord>> {
         let Some(item) = self.read(CONTROL, CONTROL).await? else { return Ok(None) };
         self.require_own(&item)?;
+        self.target.leases.learn(&item);
         let parsed = parse(&item).ok_or_else(|| self.damaged("the control record"))?;
         Ok(Some(parsed))
     }
@@ -191,6 +193,7 @@ impl TargetControl {
         item.insert("epoch".to_owned(), number(record.epoch));
         item.insert("writes".to_owned(), text(name(record.writes)));
         item.insert("since".to_owned(), number(record.since));
+        item.insert(LEASES.to_owned(), text(SPREAD));
         item.insert(
             "changed_at".to_owned(),
             text(record.changed_at.to_rfc3339_opts(SecondsFormat::Micros, true)),

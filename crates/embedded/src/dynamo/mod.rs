@@ -2,6 +2,7 @@
 //! goes through the real SDK.
 
 mod detached;
+mod front;
 
 #[cfg(test)]
 mod tests;
@@ -20,14 +21,15 @@ use dynoxide::{Database, server::serve_with_shutdown};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::JoinHandle,
 };
 
 use crate::{Error, blocking};
 
-/// Requests run one at a time in the store itself; the second thread parses the next one meanwhile.
-const THREADS: usize = 2;
+/// Requests run one at a time in the store itself; the second thread parses the next one meanwhile, and the
+/// third hands bytes to and fro.
+const THREADS: usize = 3;
 /// How long a stop waits for requests under way. Each takes milliseconds, so what is left then is a client
 /// that stalls.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -48,7 +50,9 @@ pub struct DynamoOptions {
 ///
 /// Any access key, secret and region will do: signatures must be there, and are not verified.
 ///
-/// It runs on two threads of its own. A request occupies a thread until the store has answered, so on the
+/// It answers programs of this machine, and no web page: see `front`.
+///
+/// It runs on three threads of its own. A request occupies a thread until the store has answered, so on the
 /// runtime of the migration it would hold up the migration. Dropped, it breaks off at once, connections and
 /// all, and does not wait.
 #[derive(Debug)]
@@ -64,6 +68,8 @@ struct Server {
     runtime: Runtime,
     shutdown: oneshot::Sender<()>,
     task: JoinHandle<Result<(), String>>,
+    stop: watch::Sender<bool>,
+    front: JoinHandle<()>,
 }
 
 impl Dynamo {
@@ -121,13 +127,17 @@ impl Dynamo {
         let listener =
             runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port))).map_err(bind_failed)?;
         let address = listener.local_addr().map_err(bind_failed)?;
+        let (stop, stopped) = watch::channel(false);
+        let store = runtime.block_on(front::bind_behind()).map_err(bind_failed)?;
+        let behind = store.local_addr().map_err(bind_failed)?;
+        let front = runtime.spawn(front::serve(listener, behind, stopped));
         let (shutdown, shut_down) = oneshot::channel();
-        let task = runtime.spawn(serve_with_shutdown(listener, database, async move {
+        let task = runtime.spawn(serve_with_shutdown(store, database, async move {
             // An error says that the sender is gone, and with it the owner of the server.
             let _ = shut_down.await;
         }));
         tracing::debug!(%address, path = ?options.path, started_ms = begun.elapsed().as_millis(), "an embedded DynamoDB runs");
-        let server = Some(Server { runtime, shutdown, task });
+        let server = Some(Server { runtime, shutdown, task, stop, front });
         Ok(Dynamo { endpoint_url: format!("http://{address}"), address, server })
     }
 
@@ -159,10 +169,16 @@ impl Dynamo {
 
 impl Server {
     fn stop(self) -> Result<(), Error> {
-        let Server { runtime, shutdown, task } = self;
+        let Server { runtime, shutdown, task, stop, front } = self;
         // An error says that the server has ended already, which the task tells.
         let _ = shutdown.send(());
-        let ended = runtime.block_on(async { tokio::time::timeout(STOP_WITHIN, task).await });
+        let _ = stop.send(true);
+        let ended = runtime.block_on(async {
+            let ended = tokio::time::timeout(STOP_WITHIN, task).await;
+            // Answers of requests that were under way are still on their way through it.
+            let _ = tokio::time::timeout(STOP_WITHIN, front).await;
+            ended
+        });
         // Ends the tasks of connections, which hold the store open.
         runtime.shutdown_timeout(STOP_WITHIN);
         let failed = |reason: String| Error::DynamoServer { what: "had ended before it was stopped", reason };

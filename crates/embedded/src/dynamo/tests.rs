@@ -165,3 +165,37 @@ async fn call(endpoint_url: &str, operation: &str, body: &str) -> String {
     assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
     body.to_owned()
 }
+
+/// As a page in a browser would, on a port that it guessed, and as one whose name points to this machine.
+#[tokio::test]
+async fn a_web_page_reads_nothing_and_writes_nothing() {
+    let dynamo = Dynamo::start().await.expect("starts");
+    call(dynamo.endpoint_url(), "CreateTable", CREATE).await;
+    put(dynamo.endpoint_url(), "a").await;
+    let here = format!("127.0.0.1:{}", dynamo.port());
+    let scan = r#"{"TableName":"items"}"#;
+    for (host, more) in [
+        (here.as_str(), "Origin: https://evil.example\r\n"),
+        (here.as_str(), "Sec-Fetch-Site: cross-site\r\n"),
+        ("evil.example", ""),
+    ] {
+        let mut page = TcpStream::connect(("127.0.0.1", dynamo.port())).await.expect("connects");
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-amz-json-1.0\r\n\
+             {more}X-Amz-Target: DynamoDB_20120810.Scan\r\nX-Amz-Date: 20260101T000000Z\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/dynamodb/aws4_request, \
+             SignedHeaders=host;x-amz-date;x-amz-target, Signature=00\r\n\
+             Content-Length: {}\r\n\r\n{scan}",
+            scan.len()
+        );
+        page.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        timeout(Duration::from_secs(5), page.read_to_string(&mut answer))
+            .await
+            .expect("the connection is closed")
+            .expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("Items"), "{host} {more}: {answer}");
+        assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
+    }
+    assert_eq!(count(dynamo.endpoint_url()).await, 1, "a program reads and writes as before");
+}

@@ -1,9 +1,10 @@
 //! Keeps a lease: registers, renews, acknowledges, and registers again after having been given up.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::{Doing, Error, Kind, Phase, Registration, Result, Truth, truth};
+use lockstep_core::{Doing, Epoch, Error, Kind, Phase, Registration, Result, TargetRecord, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::instances::{deregister, register, renew};
 use lockstep_postgres::{connect_own, read_control, read_migration_id};
@@ -18,9 +19,13 @@ use super::moment::Moment;
 /// Longest pause between renewals. Each also polls the phase, so this bounds how late a phase is seen when
 /// notifications are lost (R19: within a second).
 const POLL: Duration = Duration::from_secs(1);
-/// The same while the truth is in the target, which sends no notification.
-const POLL_TARGET: Duration = Duration::from_millis(300);
+/// The same while the truth is in the target, which sends no notification; between two renewals the record is
+/// only looked at. Milliseconds, between which each pause is chosen at random: all instances read one item,
+/// and hear of a pause in the same moment.
+const POLL_TARGET: RangeInclusive<u64> = 200..=300;
 /// The same while writes wait: for as long as the poll takes, longer.
+const POLL_TARGET_PAUSED: RangeInclusive<u64> = 100..=200;
+/// The same in the source, which sends a notification: this is for one that was lost.
 const POLL_PAUSED: Duration = Duration::from_millis(25);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(200);
@@ -43,6 +48,8 @@ pub(super) struct Keeper {
     connection: Option<PgConnection>,
     registered: bool,
     registered_in_target: bool,
+    /// What the lease in the target says that we have acknowledged.
+    acknowledged_in_target: Option<Epoch>,
     fenced: bool,
     /// Whether it was said that the control table is not to be gone by.
     warned: bool,
@@ -76,6 +83,7 @@ impl Keeper {
             connection,
             registered,
             registered_in_target,
+            acknowledged_in_target: None,
             fenced,
             warned,
         }
@@ -85,10 +93,12 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         loop {
             let turned = self.turn(self.who.lease / 3).await;
-            let poll = match self.home {
-                _ if self.known.last().is_some_and(|last| last.writes_paused) => POLL_PAUSED,
-                Home::Source => POLL,
-                Home::Target => POLL_TARGET,
+            let paused = self.known.last().is_some_and(|last| last.writes_paused);
+            let poll = match (self.home, paused) {
+                (Home::Source, true) => POLL_PAUSED,
+                (Home::Source, false) => POLL,
+                (Home::Target, true) => at_random(POLL_TARGET_PAUSED),
+                (Home::Target, false) => at_random(POLL_TARGET),
             };
             let renew_every = (self.who.lease / 3).min(poll);
             let pause = match turned {
@@ -238,11 +248,16 @@ impl Keeper {
                 }
             }
             target.register(&self.who).await?;
-            self.registered_in_target = true;
+            (self.registered_in_target, self.acknowledged_in_target) = (true, None);
         }
         let acknowledged = self.known.acknowledgeable();
+        if !self.has_to_renew(acknowledged) && self.is_as_known(target.record().await?) {
+            return Ok(true);
+        }
         let asked = Moment::now();
-        let Some(record) = target.renew(self.who.id, acknowledged).await? else {
+        let renewed = target.renew(self.who.id, acknowledged).await?;
+        self.acknowledged_in_target = renewed.as_ref().and(acknowledged);
+        let Some(record) = renewed else {
             self.known.forget();
             self.registered_in_target = false;
             tracing::warn!(instance = self.who.name, "a step gave this instance up; it registers again");
@@ -267,6 +282,25 @@ impl Keeper {
                 Ok(false)
             }
         }
+    }
+
+    /// Whether something is to be acknowledged, or the lease would be older than a second, or a third of it,
+    /// by the next look.
+    fn has_to_renew(&self, acknowledged: Option<Epoch>) -> bool {
+        let every = POLL.min(self.who.lease / 3);
+        let next = Duration::from_millis(*POLL_TARGET.end());
+        let left = self.known.left(Moment::now());
+        acknowledged.is_none()
+            || acknowledged != self.acknowledged_in_target
+            || left.is_none_or(|left| left + every < self.who.lease + next)
+    }
+
+    /// Whether the record says nothing new. It was read without a renewal, so nothing is learned from it: an
+    /// instance that no step waits for must not serve by what it reads.
+    fn is_as_known(&self, record: Option<TargetRecord>) -> bool {
+        let known = self.known.last().map(|last| (last.phase, last.epoch, last.writes_paused));
+        let found = record.filter(TargetRecord::holds_truth).map(|record| record.control());
+        found.is_some() && found.map(|found| (found.phase, found.epoch, found.writes_paused)) == known
     }
 
     /// Nothing older than what the target said is served any more, so no step has to wait for us in the
@@ -322,6 +356,10 @@ impl Keeper {
             Err(_) => tracing::debug!("deregistering: no answer"),
         }
     }
+}
+
+fn at_random(ms: RangeInclusive<u64>) -> Duration {
+    Duration::from_millis(rand::random_range(ms))
 }
 
 /// The record that an instance goes by when it begins.

@@ -1,8 +1,8 @@
 //! From what was read to what is put: pure.
 
 use lockstep_core::{
-    AttributeValue, Attributes, Epoch, Error, Item, Kind, Result, TargetKey, VERSION_ATTRIBUTE, Version,
-    WRITERS_ATTRIBUTE, tombstone, version_of,
+    AttributeValue, Attributes, Epoch, Error, Item, Kind, Result, TTL_ATTRIBUTE, TargetKey,
+    VERSION_ATTRIBUTE, Version, WRITERS_ATTRIBUTE, tombstone, version_of,
 };
 use lockstep_dynamo::control::Place;
 use lockstep_dynamo::{ConditionalPut, Expected, TargetControl};
@@ -131,8 +131,12 @@ impl Change {
             dead.into_iter().for_each(|(name, value)| item.push(name, value));
             push(item, base)?;
         }
-        if let (Some(place), Some((to, ..)), false) = (&self.place, &self.to, stays) {
-            puts.push(control.put_place(self.table, &self.id, to, place.as_ref(), writer));
+        if let (Some(place), Some((to, item, _)), false) = (&self.place, &self.to, stays) {
+            let expires_at_s = match item.get(TTL_ATTRIBUTE) {
+                Some(AttributeValue::N(at_s)) => at_s.parse().ok(),
+                _ => None,
+            };
+            puts.push(control.put_place(self.table, &self.id, (to, expires_at_s), place.as_ref(), writer));
         }
         Ok(puts)
     }

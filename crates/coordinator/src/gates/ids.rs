@@ -1,0 +1,105 @@
+//! Whether writers of DynamoOnly can find the row of an id, and number new ones.
+//!
+//! What shows only after the flip is an outage: 1. A table is keyed by customer and id, and has no index by
+//! id. 2. The step goes through. 3. Each update in DynamoOnly fails, as its row cannot be found by its id.
+
+use lockstep_core::{Error as StoreError, Index, Result as StoreResult};
+use lockstep_postgres::sequences::{identity_of, increment_of};
+use lockstep_postgres::{TableBinding, column_types};
+
+use crate::gate::{GateResult, Observer};
+use crate::options::Migration;
+
+/// Whether the row of a primary key can be found.
+pub(super) fn can_be_found(binding: &TableBinding) -> GateResult {
+    let columns: Vec<&str> = binding.table.key_columns().iter().map(|column| column.name).collect();
+    let found = finder(&columns, binding.table.primary_key_columns(), binding.table.target().indexes);
+    let next = "declare an index whose partition is the primary key, like `by_id` in \
+                docs/add-your-own-table.md, or a key of the primary key's columns, and copy the table again";
+    let (passed, detail) = match found {
+        Ok(by) => (true, by),
+        Err(why) => (false, why.to_owned()),
+    };
+    GateResult::check("rows can be found by primary key", passed, detail, next)
+}
+
+/// By what a row is found whose key is `columns`, the first `primary` of them the primary key.
+fn finder(columns: &[&str], primary: usize, indexes: &[Index]) -> Result<String, &'static str> {
+    if columns.len() == primary {
+        return Ok("it is the whole key".to_owned());
+    }
+    let [by_id, ..] = columns else { return Err("it has no key") };
+    if primary != 1 {
+        return Err(
+            "the primary key has several columns and the key has more: no index finds a row by all of them",
+        );
+    }
+    match indexes.iter().find(|index| index.partition.name == *by_id) {
+        Some(index) => Ok(format!("by index {}", index.name)),
+        None => Err("the key has more columns than the primary key, and no index has that as its partition"),
+    }
+}
+
+/// Whether new rows can be numbered, where PostgreSQL numbers them.
+pub(super) async fn can_be_made(
+    migration: &Migration,
+    binding: &TableBinding,
+    observer: &dyn Observer,
+) -> StoreResult<GateResult> {
+    let doing = "looking at the sequences of keys";
+    let mut connection =
+        migration.source.pool().acquire().await.map_err(|error| StoreError::of_sqlx(doing, error))?;
+    let name = "new rows can be numbered";
+    let Some(sequence) = identity_of(&mut connection, binding).await? else {
+        let types = column_types(&mut connection, binding).await?;
+        let mut primary = binding.primary_key();
+        let is_number = match (primary.next(), primary.next()) {
+            (Some(column), None) => types.iter().any(|(name, sql_type)| {
+                name == column && ["bigint", "integer", "smallint"].contains(&sql_type)
+            }),
+            _ => false,
+        };
+        if is_number {
+            observer.note(&format!(
+                "WARNING: no sequence numbers the rows of {}: in DynamoOnly an insert without an id is \
+                 refused. \
+                 Where a program takes ids from a sequence by itself, make it the default of the column \
+                 before this step, so that both count on from it",
+                binding.name()
+            ));
+        }
+        return Ok(GateResult::pass(name, "no sequence does, so the application chooses their ids"));
+    };
+    let increment = increment_of(&mut connection, &sequence).await?;
+    let next = "let the sequence count upwards (ALTER SEQUENCE … INCREMENT BY 1, above every id), or \
+                choose ids in the application";
+    Ok(GateResult::check(
+        name,
+        increment > 0,
+        format!("by {sequence}, which goes on by {increment}; DynamoDB counts upwards"),
+        next,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::{KeyAttribute, KeyType};
+
+    use super::*;
+
+    const BY_ID: Index = Index {
+        name: "by_id",
+        partition: KeyAttribute { name: "payment_id", key_type: KeyType::N },
+        sort: None,
+        whole_items: false,
+    };
+
+    #[test]
+    fn a_row_whose_place_no_id_leads_to_is_not_found() {
+        assert!(finder(&["payment_id"], 1, &[]).is_ok(), "the key is the id");
+        assert!(finder(&["tenant", "number"], 2, &[]).is_ok(), "the key is both");
+        assert!(finder(&["payment_id", "customer_id"], 1, &[BY_ID]).is_ok());
+        assert!(finder(&["payment_id", "customer_id"], 1, &[]).is_err());
+        assert!(finder(&["tenant", "payment_id", "customer_id"], 2, &[BY_ID]).is_err());
+    }
+}

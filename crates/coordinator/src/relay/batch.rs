@@ -1,0 +1,149 @@
+//! The keys of one read: sent, and what was delivered taken out of the set.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use lockstep_core::{Error as StoreError, Item, Kind};
+use lockstep_dynamo::{STATEMENTS_MAX, apart};
+use lockstep_postgres::{PendingBatch, PendingRow};
+
+use super::Table;
+use super::deliver::{Due, Fate};
+use super::pass::Shared;
+use crate::error::{Error, Result};
+
+/// Fewer rows than this are through as soon by puts.
+const INSERTS_FROM: usize = 2 * STATEMENTS_MAX;
+
+/// What the keys of one read came to.
+#[derive(Default)]
+pub(super) struct Sent {
+    pub(super) delivered: u64,
+    pub(super) set_aside: u64,
+    /// Why one of them stayed pending.
+    pub(super) error: Option<Error>,
+}
+
+impl<'a> Table<'a> {
+    /// Sends what one read found, and acknowledges what was delivered of it, even when another key of it
+    /// failed.
+    ///
+    /// # Errors
+    /// When it could not be acknowledged: it is delivered again (I2).
+    pub(super) async fn send(self, batch: PendingBatch, shared: &Shared) -> Result<Sent> {
+        let mut sent = Sent::default();
+        let mut delivered = Vec::with_capacity(batch.rows.len());
+        for fate in self.fates(&batch.rows, shared).await {
+            match fate {
+                Ok(Fate::Delivered(key)) => delivered.push(key),
+                Ok(Fate::SetAside) => {
+                    sent.set_aside += 1;
+                    self.progress.dead_letters.fetch_add(1, Relaxed);
+                }
+                Ok(Fate::MarkedAgain) => {}
+                Err(error) => sent.error = Some(error),
+            }
+        }
+        if !delivered.is_empty() {
+            let (source, name) = (&self.run.migration.source, self.binding.name());
+            source.acknowledge(name, &delivered, batch.read_at).await?;
+            source.count_relayed(name, delivered.len() as u64).await?;
+            sent.delivered = delivered.len() as u64;
+            self.progress.relayed.fetch_add(sent.delivered, Relaxed);
+        }
+        Ok(sent)
+    }
+
+    async fn fates<'b>(self, rows: &'b [PendingRow], shared: &'b Shared) -> Vec<Result<Fate>>
+    where
+        'a: 'b,
+    {
+        // Boxed and collected first: otherwise the compiler cannot see that this future may be sent to
+        // another thread.
+        let mut under_way: FuturesUnordered<BoxFuture<'b, Vec<Result<Fate>>>> = FuturesUnordered::new();
+        let (mut news, mut rest) = (Vec::new(), Vec::with_capacity(rows.len()));
+        for row in rows {
+            match self.due(row) {
+                Due::Item(item) if rows.len() >= INSERTS_FROM => news.push((row, item)),
+                due => rest.push((row, due)),
+            }
+        }
+        for (row, due) in rest {
+            under_way.push(self.one(row, due, shared).boxed());
+        }
+        for chunk in apart(news) {
+            under_way.push(self.new_ones(chunk, shared).boxed());
+        }
+        let mut fates = Vec::with_capacity(rows.len());
+        while let Some(some) = under_way.next().await {
+            fates.extend(some);
+        }
+        fates
+    }
+
+    async fn one(self, row: &PendingRow, due: Due, shared: &Shared) -> Vec<Result<Fate>> {
+        // It is never closed.
+        let _permit = shared.requests.acquire().await.ok();
+        vec![self.settle(row, due).await]
+    }
+
+    /// Inserts rows that are new, if most are. Whatever this does not settle (a row that is there, one that
+    /// the target refused, an answer that was lost or asked to slow down) is put under the guard, whose
+    /// answer counts.
+    async fn new_ones<'b>(self, chunk: Vec<(&'b PendingRow, Item)>, shared: &'b Shared) -> Vec<Result<Fate>>
+    where
+        'a: 'b,
+    {
+        let mut fates = Vec::with_capacity(chunk.len());
+        let mut puts: FuturesUnordered<BoxFuture<'b, Vec<Result<Fate>>>> = FuturesUnordered::new();
+        // Decided when it may leave: by then an earlier one may have been answered.
+        let permit = shared.requests.acquire().await.ok();
+        if chunk.len() > 1 && self.inserts.try_next() {
+            let (rows, items): (Vec<&PendingRow>, Vec<Item>) = chunk.into_iter().unzip();
+            let written = self.insert(items).await;
+            drop(permit);
+            for (place, row) in rows.into_iter().enumerate() {
+                if written.get(place) == Some(&true) {
+                    fates.push(Ok(Fate::of(row)));
+                } else {
+                    puts.push(self.one(row, self.due(row), shared).boxed());
+                }
+            }
+        } else {
+            drop(permit);
+            for (row, item) in chunk {
+                puts.push(self.one(row, Due::Item(item), shared).boxed());
+            }
+        }
+        while let Some(some) = puts.next().await {
+            fates.extend(some);
+        }
+        fates
+    }
+
+    /// Of each item, whether it is in the target because of this; of none where that is not known.
+    async fn insert(self, items: Vec<Item>) -> Vec<bool> {
+        let sent = items.len();
+        match self.run.migration.target.insert_versioned(&self.binding.target_name, items).await {
+            Ok(inserted) => {
+                self.progress.add_capacity(inserted.capacity_units);
+                self.inserts.answered(inserted.present, sent);
+                inserted.written
+            }
+            Err(error) => {
+                self.note(&error);
+                self.inserts.failed(&error, self.binding.name());
+                Vec::new()
+            }
+        }
+    }
+
+    fn note(&self, error: &StoreError) {
+        match error.kind {
+            Kind::Unknown => self.progress.lost_replies.fetch_add(1, Relaxed),
+            Kind::Throttled => self.progress.throttles.fetch_add(1, Relaxed),
+            _ => 0,
+        };
+    }
+}

@@ -1,0 +1,147 @@
+//! One pending key: written under its version, however often that takes, or set aside.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use lockstep_core::{DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, Unholdable, tombstone};
+use lockstep_dynamo::{Backoff, Written};
+use lockstep_postgres::{Delivered, PendingRow};
+
+use super::{RelayUntil, Table};
+use crate::error::Result;
+
+/// What is due for one key.
+pub(super) enum Due {
+    /// Its row.
+    Item(Item),
+    /// A tombstone: the row is gone.
+    Tombstone(Item),
+    /// The row cannot be an item.
+    Unholdable(Unholdable),
+    /// No DynamoDB key can be formed of it, so nothing of that row ever was in the target.
+    Nothing,
+}
+
+/// What became of one pending key.
+pub(super) enum Fate {
+    Delivered(Delivered),
+    SetAside,
+    /// It could not be held, but is being changed right now: the next pass judges it again.
+    MarkedAgain,
+}
+
+impl Fate {
+    pub(super) fn of(row: &PendingRow) -> Self {
+        Self::Delivered(Delivered { key: row.key.clone(), version: row.version })
+    }
+}
+
+impl Table<'_> {
+    /// The present state of a key, as it is to be written: the row, or a tombstone where it is gone.
+    pub(super) fn due(self, row: &PendingRow) -> Due {
+        let table = &self.binding.table;
+        match row.with_fields(|fields| table.encode(fields)) {
+            Some(Ok(item)) => Due::Item(item.at(row.version)),
+            Some(Err(reason)) => Due::Unholdable(reason),
+            None => match table.target_key(&row.key) {
+                Ok(key) => Due::Tombstone(tombstone(key, row.version)),
+                Err(_) => Due::Nothing,
+            },
+        }
+    }
+
+    /// Writes what is due under the guard.
+    pub(super) async fn settle(self, row: &PendingRow, due: Due) -> Result<Fate> {
+        let item = match due {
+            Due::Item(item) | Due::Tombstone(item) => item,
+            Due::Unholdable(reason) => return self.set_aside(row, &reason).await,
+            Due::Nothing => return Ok(Fate::of(row)),
+        };
+        match self.write(row, item).await {
+            Ok(_) => Ok(Fate::of(row)),
+            // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
+            Err(e) if e.kind == Kind::Invalid => self.set_aside(row, &Unholdable::because(e.message)).await,
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn item_again(self, row: &PendingRow) -> Option<Item> {
+        match self.due(row) {
+            Due::Item(item) => Some(item),
+            _ => None,
+        }
+    }
+
+    /// Sets a row aside that the target cannot hold.
+    ///
+    /// The target may hold an older state of it, which would be served as if it were the newest. 1. A row of
+    /// 1 KB is in the target. 2. It grows to 500 KB: no item can hold it. 3. A read from the target would
+    /// find the old 1 KB. So the old state gives way to a tombstone under the new version; a read then misses
+    /// and goes to the source.
+    async fn set_aside(self, row: &PendingRow, reason: &Unholdable) -> Result<Fate> {
+        if let Ok(key) = self.binding.table.target_key(&row.key) {
+            self.write(row, tombstone(key, row.version)).await?;
+        }
+        let source = &self.run.migration.source;
+        let moved =
+            source.set_aside_pending(self.binding.name(), &row.key, row.version, &reason.to_string()).await?;
+        Ok(if moved { Fate::SetAside } else { Fate::MarkedAgain })
+    }
+
+    /// One guarded write, repeated while that can help. A lost reply is looked up by repeating it: the guard
+    /// answers (I8).
+    async fn write(self, row: &PendingRow, item: Item) -> Result<Written, StoreError> {
+        let (progress, target_name) = (self.progress, &self.binding.target_name);
+        // A relay that runs until told to stop tells of it after some seconds, and tries again with the next
+        // pass.
+        let mut away = match self.run.until {
+            RelayUntil::Empty => Backoff::patient(),
+            RelayUntil::Cancelled => Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10),
+        };
+        let mut throttled = Backoff::new(Duration::from_millis(25), Duration::from_secs(5), u32::MAX);
+        // To keep a copy of each row would cost more than encoding the few again that are sent twice.
+        let tombstone = item.get(DELETED_ATTRIBUTE).is_some().then(|| item.clone());
+        let mut next = Some(item);
+        loop {
+            let item = next.take().or_else(|| tombstone.clone().or_else(|| self.item_again(row)));
+            let Some(item) = item else {
+                let message = "a row that was encoded once is no item the second time; report it";
+                return Err(StoreError::target(Kind::Misconfigured, "delivering", message));
+            };
+            let sent = self.run.migration.target.put_guarded(target_name, item, row.version).await;
+            let error = match sent {
+                Ok(written) => {
+                    progress.add_capacity(written.capacity_units);
+                    return Ok(written);
+                }
+                Err(error) => error,
+            };
+            let message = error.to_string();
+            let pause = match error.kind.retry() {
+                Retry::Never => return Err(error),
+                Retry::Slower => {
+                    progress.throttles.fetch_add(1, Relaxed);
+                    progress.pause(Some(format!("{target_name} throttles")));
+                    throttled.pause(error)
+                }
+                Retry::Again => {
+                    if error.kind == Kind::Unknown {
+                        progress.lost_replies.fetch_add(1, Relaxed);
+                    }
+                    away.pause(error)
+                }
+            };
+            match self.run.cancel.run_until_cancelled(pause).await {
+                Some(paused) => paused?,
+                None => {
+                    return Err(StoreError::target(
+                        Kind::Unavailable,
+                        "delivering, and told to stop",
+                        message,
+                    ));
+                }
+            }
+            progress.pause(None);
+        }
+    }
+}

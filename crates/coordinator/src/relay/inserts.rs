@@ -1,0 +1,159 @@
+//! Whether the changes of a table are new rows at the moment, so that they go in by the batch.
+//!
+//! A mark does not say whether its row is new. A batch of inserts is one request for 25 rows where most are,
+//! and where most are not it is one request, and the units of 25 refused conditions, for nothing. So one
+//! batch is tried; while three in four of its rows are new, all go that way; when fewer are, none does for a
+//! while, and for twice as long each time.
+
+use std::sync::{Mutex, PoisonError};
+
+use lockstep_core::{Error, Kind};
+
+/// Batches that go in by puts after one that was not worth it, at first and at most.
+const PUTS_FIRST: u32 = 40;
+const PUTS_MOST: u32 = 640;
+
+/// What is known of one table's changes. It is a guess and never more: what a batch does not settle is put
+/// under the guard.
+#[derive(Debug, Default)]
+pub(super) struct Inserts(Mutex<Guess>);
+
+#[derive(Debug)]
+struct Guess {
+    state: State,
+    /// How long the next stretch of puts is.
+    puts: u32,
+    /// Whether it was said that the endpoint takes no inserts.
+    told: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The next batch is tried.
+    Open,
+    /// One is on its way; the others wait for what comes of it, as puts.
+    Trying,
+    /// Most rows are new.
+    New,
+    /// Most are not; this number of batches goes by before the next one is tried.
+    Known(u32),
+}
+
+impl Default for Guess {
+    fn default() -> Self {
+        Self { state: State::Open, puts: PUTS_FIRST, told: false }
+    }
+}
+
+impl Inserts {
+    /// Whether the next batch is to be inserted. Asked once a batch.
+    pub(super) fn try_next(&self) -> bool {
+        let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guess.state = match guess.state {
+            State::New => return true,
+            State::Trying => return false,
+            State::Known(left) if left > 1 => {
+                guess.state = State::Known(left - 1);
+                return false;
+            }
+            State::Open | State::Known(_) => State::Trying,
+        };
+        true
+    }
+
+    /// An inserted batch was answered: `present` of `sent` rows were there before.
+    pub(super) fn answered(&self, present: usize, sent: usize) {
+        let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if present * 4 <= sent {
+            (guess.state, guess.puts) = (State::New, PUTS_FIRST);
+        } else {
+            guess.give_up();
+        }
+    }
+
+    /// An inserted batch was not taken as a whole. A store that is away or throttles says nothing of the
+    /// rows; one that refuses says that there is no use in it: without the right to insert, or without
+    /// PartiQL, puts do.
+    pub(super) fn failed(&self, error: &Error, table: &str) {
+        let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match error.kind {
+            Kind::Throttled | Kind::Unavailable | Kind::Unknown => {
+                if guess.state == State::Trying {
+                    guess.state = State::Open;
+                }
+            }
+            _ => {
+                guess.give_up();
+                if error.kind != Kind::Invalid && !std::mem::replace(&mut guess.told, true) {
+                    tracing::info!(
+                        table,
+                        "new rows are put one by one, as inserting them is refused: {error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Guess {
+    fn give_up(&mut self) {
+        // Of several on their way, the first says it, and the others say no more.
+        if !matches!(self.state, State::Known(_)) {
+            self.state = State::Known(self.puts);
+            self.puts = (self.puts * 2).min(PUTS_MOST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of the next `batches` are inserted, each answered with `present` of 25.
+    fn inserted(inserts: &Inserts, batches: usize, present: usize) -> usize {
+        let tried = (0..batches).filter(|_| {
+            let tried = inserts.try_next();
+            if tried {
+                inserts.answered(present, 25);
+            }
+            tried
+        });
+        tried.count()
+    }
+
+    #[test]
+    fn new_rows_all_go_in_by_the_batch_and_changed_ones_hardly_ever() {
+        let inserts = Inserts::default();
+        assert_eq!(inserted(&inserts, 100, 0), 100, "all are new");
+        assert_eq!(inserted(&inserts, 100, 6), 100, "three in four are new");
+        let tried = inserted(&inserts, 10_000, 25);
+        assert!((10..=25).contains(&tried), "none is new, and {tried} batches were tried");
+        assert!(inserted(&inserts, 2_000, 0) > 1_000, "it is noticed when they are new again");
+    }
+
+    #[test]
+    fn while_one_is_tried_the_others_wait_for_what_comes_of_it() {
+        let inserts = Inserts::default();
+        assert!(inserts.try_next());
+        assert!((0..19).all(|_| !inserts.try_next()), "500 keys are read, 25 of them tried");
+        inserts.answered(25, 25);
+        assert!(!inserts.try_next());
+    }
+
+    #[test]
+    fn an_outage_says_nothing_of_the_rows_and_a_refusal_says_that_it_is_no_use() {
+        let inserts = Inserts::default();
+        let error = |kind| Error::target(kind, "inserting", "not now");
+        for kind in [Kind::Throttled, Kind::Unavailable, Kind::Unknown] {
+            assert!(inserts.try_next(), "{kind:?}");
+            inserts.failed(&error(kind), "t");
+        }
+        for kind in [Kind::Denied, Kind::Misconfigured, Kind::Invalid] {
+            let inserts = Inserts::default();
+            assert!(inserts.try_next());
+            inserts.failed(&error(kind), "t");
+            assert!((1..PUTS_FIRST).all(|_| !inserts.try_next()), "{kind:?}");
+            assert!(inserts.try_next(), "{kind:?}: rights may come");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! One pass over the pending keys of a table, in which reading, sending and acknowledging overlap.
+//!
+//! Within a pass no key is met twice, as the set is gone through in the order of its digests; so of two reads
+//! that are under way at once neither knows a key of the other. Two keys may still have one place in the
+//! target, and whichever of them comes second yields or overwrites by its version (I2).
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, FutureExt, OptionFuture};
+use futures::stream::{FuturesUnordered, StreamExt};
+use lockstep_core::SourceKey;
+use lockstep_postgres::PendingBatch;
+use tokio::sync::Semaphore;
+
+use super::batch::Sent;
+use super::{RelaySummary, RelayUntil, Table};
+use crate::error::{Error, Result, require_shape};
+
+/// How often the lag is measured: it counts the pending set, which is not free.
+const LAG_EVERY: Duration = Duration::from_secs(1);
+
+/// Reads that are sent or acknowledged at once: one of each, while the next is read.
+const UNDER_WAY: usize = 2;
+
+/// What the reads of one pass share.
+pub(super) struct Shared {
+    /// Requests in flight.
+    pub(super) requests: Semaphore,
+    /// Once set, nothing more is read.
+    over: AtomicBool,
+    lag_at: std::sync::Mutex<Option<Instant>>,
+}
+
+impl<'a> Table<'a> {
+    /// Goes once through the pending keys of a table; returns how many it met. A row that the target does not
+    /// take now, for a reason that says nothing of the row, stays pending and is the error in the end: it
+    /// holds up none that the target takes. What is under way when something fails is ended and acknowledged.
+    pub(super) async fn pass(self, summary: &mut RelaySummary) -> Result<u64> {
+        let captured = self.run.migration.source.record_shape(self.binding).await?.unwrap_or_default();
+        let width = self.run.migration.options.relay.requests_in_flight.max(1);
+        let shared = Shared {
+            requests: Semaphore::new(width),
+            over: AtomicBool::new(false),
+            lag_at: std::sync::Mutex::new(None),
+        };
+        let (mut seen, mut failure) = (0, None);
+        let mut reading: OptionFuture<BoxFuture<'_, Result<PendingBatch>>> =
+            Some(self.read(&shared, &captured, None).boxed()).into();
+        let mut is_reading = true;
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Result<Sent>>> = FuturesUnordered::new();
+        while is_reading || !under_way.is_empty() {
+            let (read, sent) = tokio::select! {
+                Some(read) = &mut reading, if is_reading && under_way.len() < UNDER_WAY => (Some(read), None),
+                Some(sent) = under_way.next(), if !under_way.is_empty() => (None, Some(sent)),
+            };
+            if let Some(read) = read {
+                (reading, is_reading) = (None.into(), false);
+                match read {
+                    Ok(batch) if batch.rows.is_empty() => {}
+                    Ok(mut batch) => {
+                        seen += batch.rows.len() as u64;
+                        let next = batch.next.take();
+                        if next.is_some() && !self.is_over(&shared) {
+                            (reading, is_reading) =
+                                (Some(self.read(&shared, &captured, next).boxed()).into(), true);
+                        }
+                        under_way.push(self.send(batch, &shared).boxed());
+                    }
+                    Err(error) => failure = self.end(&shared, failure, error),
+                }
+            }
+            match sent {
+                Some(Ok(sent)) => {
+                    summary.delivered += sent.delivered;
+                    summary.dead_letters += sent.set_aside;
+                    if let Some(error) = sent.error {
+                        // None was taken: there is no use in going on.
+                        if sent.delivered == 0 || self.run.until == RelayUntil::Empty {
+                            shared.over.store(true, Relaxed);
+                        }
+                        failure = failure.or(Some(error));
+                    }
+                }
+                Some(Err(error)) => failure = self.end(&shared, failure, error),
+                None => {}
+            }
+            if self.is_over(&shared) {
+                (reading, is_reading) = (None.into(), false);
+            }
+        }
+        failure.map_or(Ok(seen), Err)
+    }
+
+    /// What ends the pass comes before what stayed pending in it.
+    fn end(&self, shared: &Shared, before: Option<Error>, error: Error) -> Option<Error> {
+        let first = !shared.over.swap(true, Relaxed);
+        if first { Some(error) } else { before.or(Some(error)) }
+    }
+
+    fn is_over(&self, shared: &Shared) -> bool {
+        shared.over.load(Relaxed) || self.run.cancel.is_cancelled()
+    }
+
+    async fn read(self, shared: &Shared, captured: &str, after: Option<SourceKey>) -> Result<PendingBatch> {
+        let source = &self.run.migration.source;
+        let most = self.run.migration.options.relay.batch_keys as i64;
+        let batch = source.read_pending(self.binding, self.run.order, after.as_ref(), most).await?;
+        self.measure_lag(shared).await?;
+        if !batch.rows.is_empty() {
+            // After the read, before anything is acknowledged: see `Source::fingerprint`.
+            let now = source.fingerprint(self.binding).await?;
+            require_shape(self.binding, captured, &now)?;
+        }
+        Ok(batch)
+    }
+
+    async fn measure_lag(self, shared: &Shared) -> Result<()> {
+        {
+            let mut at = shared.lag_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if at.is_some_and(|at| at.elapsed() < LAG_EVERY) {
+                return Ok(());
+            }
+            *at = Some(Instant::now());
+        }
+        let lag = self.run.migration.source.lag(self.binding.name()).await?;
+        self.progress.pending.store(lag.keys as u64, Relaxed);
+        self.progress.oldest_ms.store((lag.oldest_s * 1000.0) as u64, Relaxed);
+        Ok(())
+    }
+}
