@@ -3,13 +3,14 @@
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the
 //! source looks like), `shape` (whether it is still that, and hides nothing), `sessions`, `node`, `password`,
 //! `path` and `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture` (triggers),
-//! `barrier`, `control` and `settings` (phase and epoch, and what is turned while everything runs), `lead`
-//! (which daemon leads), `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep`
-//! (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading
-//! rows), `progress` (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair`
-//! (marks from outside), [`reverse`] (rows that come back from the target), `unreadable` (marks that are no
-//! keys), `strangers` (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was
-//! delivered since a pass, and since a moment), `history` (a step back is noticed), `archive` (the end).
+//! `barrier`, `control`, `settings` and `counts` (phase and epoch, what is turned while everything runs, and
+//! what was counted), `lead` (which daemon leads), `pending`, `statements` and `calls` (writing single rows),
+//! `intents` and `sweep` (strict writes under way, and what they left), `instances` (leases), `copy` and
+//! `some_rows` (reading rows), `progress` (ranges), `sequences` (ids), `dead_letters`, `probe` (capture is
+//! seen to work), `repair` (marks from outside), [`reverse`] (rows that come back from the target),
+//! `unreadable` (marks that are no keys), `strangers` (other roles), `references`, `journal`, `verdicts`,
+//! `unverified` and `lately` (what was delivered since a pass, and since a moment), `history` (a step back is
+//! noticed), `archive` (the end).
 
 mod activity;
 mod archive;
@@ -22,6 +23,7 @@ mod catalog;
 mod contract;
 mod control;
 mod copy;
+mod counts;
 mod dead_letters;
 mod grants;
 mod history;
@@ -71,6 +73,7 @@ pub use contract::{Adopted, Contract};
 pub(crate) use control::control_of_row;
 pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
+pub use counts::{CountRow, SPENT, read_settings, report};
 pub use dead_letters::DeadLetter;
 pub use grants::{GrantedRole, grants};
 pub use history::{KnownMarks, NewMark, SourceHistory};
@@ -88,7 +91,7 @@ pub use progress::{RangeProgress, RangeRow};
 pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use sessions::Session;
-pub use settings::SettingRow;
+pub use settings::{SettingRow, Turn};
 pub use shape::{RowSecurity, Shape, column_types, columns_of, hides};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};

@@ -23,6 +23,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (12, "digest", include_str!("digest.sql")),
     (13, "settings", include_str!("settings.sql")),
     (14, "contract", include_str!("contract.sql")),
+    (17, "central", include_str!("central.sql")),
 ];
 
 /// How often a migration is tried whose lock an application's transaction holds: with the pauses, about two

@@ -28,6 +28,7 @@ use crate::options::Migration;
 use crate::plan;
 use crate::progress::{Progress, TableProgress};
 use crate::rate::Rate;
+use crate::spent::Spent;
 
 /// What a backfill did for one table.
 #[derive(Clone, Debug, Serialize)]
@@ -101,37 +102,47 @@ pub(crate) async fn run(
     let stop = cancel.child_token();
     let tables = migration.tables.iter().map(|binding| table(migration, binding, &shared, progress, &stop));
     let mut running: FuturesUnordered<_> = tables.collect();
-    let tuning = follow_tuning(migration, &shared, progress);
-    tokio::pin!(tuning);
+    let mut spent = Spent::default();
     let (mut summaries, mut failure) = (Vec::new(), None);
-    loop {
-        let next = tokio::select! {
-            next = running.next() => next,
-            () = &mut tuning => unreachable!("the tuning is followed for ever"),
-        };
-        match next {
-            None => break,
-            Some(Ok(summary)) => summaries.push(summary),
-            Some(Err(error)) => {
-                stop.cancel();
-                // The first failure is the cause; that the others were interrupted is its effect.
-                failure = match failure.take() {
-                    None | Some(Error::Interrupted) => Some(error),
-                    earlier => earlier,
-                };
+    let moved = async {
+        while let Some(next) = running.next().await {
+            match next {
+                Ok(summary) => summaries.push(summary),
+                Err(error) => {
+                    stop.cancel();
+                    // The first failure is the cause; that the others were interrupted is its effect.
+                    failure = match failure.take() {
+                        None | Some(Error::Interrupted) => Some(error),
+                        earlier => earlier,
+                    };
+                }
             }
         }
+    };
+    tokio::select! {
+        () = moved => {}
+        () = follow_tuning(migration, &shared, progress, &mut spent) => unreachable!("the tuning is followed for ever"),
     }
+    spent.note(&migration.source, progress).await;
     failure.map_or(Ok(summaries), Err)
 }
 
 /// Applies changes of the tuning within a second, for as long as it is polled.
-async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progress) {
+async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progress, spent: &mut Spent) {
+    let mut was_paused = false;
     loop {
         if let Ok(tuning) = migration.source.tuning().await {
             let tuned = tuning.write_units_per_s_max.and_then(|units| u64::try_from(units).ok());
-            shared.rate.set_budget(tuned.or(migration.options.backfill.write_units_per_s_max));
+            // What is in flight ends; nothing new is begun while an operator has paused it.
+            let paused = tuning.paused.then_some(0);
+            if tuning.paused != was_paused {
+                was_paused = tuning.paused;
+                let why = was_paused.then(|| "an operator has paused the backfill".to_owned());
+                progress.tables.iter().for_each(|table| table.pause(why.clone()));
+            }
+            shared.rate.set_budget(paused.or(tuned).or(migration.options.backfill.write_units_per_s_max));
         }
+        spent.note(&migration.source, progress).await;
         let ceiling = shared.rate.ceiling().unwrap_or(0.0) as u64;
         progress.tables.iter().for_each(|table| table.ceiling.store(ceiling, Relaxed));
         tokio::time::sleep(Duration::from_secs(1)).await;

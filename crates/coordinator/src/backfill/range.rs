@@ -31,6 +31,7 @@ struct Settled {
 
 impl TableRun {
     /// Moves one range from its watermark to its end.
+    #[tracing::instrument(level = "error", skip_all, fields(table = self.binding.name(), range = range.number))]
     pub(super) async fn range(self: Arc<Self>, range: RangeRow) -> Result<()> {
         let mut watermark = Watermark::default();
         let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();
