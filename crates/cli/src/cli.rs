@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, init, migrate, orphans, plan,
-    relay, repair, report, reverse_feed, rights, rollback, seed, serve, status, tables, test_operation, tune,
-    validate, worker,
+    advance, backfill, checklist, cleanup, complete, cost, dead_letters, doctor, dynamo_server, init,
+    migrate, orphans, plan, relay, repair, report, reverse_feed, rights, rollback, seed, serve, set,
+    settings, status, tables, test_operation, tune, validate, worker,
 };
 use crate::config::Setting;
 use crate::help;
@@ -73,6 +73,26 @@ pub struct Global {
     /// Log what is going on inside; twice for everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// How log lines look: text for people, json for programs
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// The commands, in the order of the story.
@@ -123,6 +143,14 @@ pub enum Command {
     #[allow(missing_docs)]
     Tune(tune::Args),
     #[allow(missing_docs)]
+    Set(set::Args),
+    #[allow(missing_docs)]
+    Settings(settings::Args),
+    #[allow(missing_docs)]
+    Cost(cost::Args),
+    #[allow(missing_docs)]
+    Checklist(checklist::Args),
+    #[allow(missing_docs)]
     Serve(serve::Args),
     #[allow(missing_docs)]
     IamPolicy(rights::PolicyArgs),
@@ -160,6 +188,10 @@ impl Command {
             | Self::TestOperation(_)
             | Self::Tables(_)
             | Self::Tune(_)
+            | Self::Set(_)
+            | Self::Settings(_)
+            | Self::Cost(_)
+            | Self::Checklist(_)
             | Self::IamPolicy(_)
             | Self::Grants(_)
             | Self::DynamoServer(_) => Vec::new(),

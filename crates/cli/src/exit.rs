@@ -23,6 +23,8 @@ pub enum Exit {
     Interrupted = 4,
     /// A store could not be reached or failed.
     Infrastructure = 5,
+    /// `status`: it works, and somebody should look.
+    Degraded = 6,
 }
 
 /// What `--help` says about them, on every command.
@@ -35,7 +37,8 @@ macro_rules! help {
             $examples,
             "\n\nExit codes:\n  0  done; where both sides are compared, they are consistent\n  1  not consistent\n  \
              2  usage or configuration\n  3  refused by a gate; phase, rows and items are as they were\n  \
-             4  interrupted; the same command again resumes\n  5  a store could not be reached or failed"
+             4  interrupted; the same command again resumes\n  5  a store could not be reached or failed\n  \
+             6  status: it works, and somebody should look"
         )
     };
 }

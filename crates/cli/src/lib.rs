@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod declared;
+mod durations;
 mod evidence;
 pub mod exit;
 mod files;
@@ -30,12 +31,12 @@ use std::time::Duration;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry};
 
-use cli::{Cli, Command, Global};
+use cli::{Cli, Command, Global, LogFormat};
 use config::{Config, Inputs, Setting};
 use exit::{Exit, exit_of};
 use ui::Ui;
@@ -117,7 +118,7 @@ pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
 ) -> ExitCode {
     let ui = Ui::stderr(global.quiet);
     let json = global.json;
-    log_to(&ui, global.verbose);
+    log_to(&ui, global.verbose, global.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -188,6 +189,10 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::TestOperation(args) => commands::test_operation::run(context, args).await,
         Command::Tables(args) => commands::tables::run(context, args).await,
         Command::Tune(args) => commands::tune::run(context, args).await,
+        Command::Set(args) => commands::set::run(context, args).await,
+        Command::Settings(args) => commands::settings::run(context, args).await,
+        Command::Cost(args) => commands::cost::run(context, args).await,
+        Command::Checklist(args) => commands::checklist::run(context, args).await,
         Command::Serve(args) => Box::pin(commands::serve::run(context, args)).await,
         Command::IamPolicy(args) => commands::rights::iam_policy(context, args).await,
         Command::Grants(args) => commands::rights::grant(context, args).await,
@@ -196,7 +201,7 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
 }
 
 /// Warnings of ours by default; `RUST_LOG` and `LOCKSTEP_LOG` say otherwise.
-fn log_to(ui: &Ui, verbose: u8) {
+fn log_to(ui: &Ui, verbose: u8, format: LogFormat) {
     let ours = match verbose {
         // A node that takes no writes is told of once, and not with each try of the pool.
         0 => "warn,dynoxide=error,sqlx_core::pool::inner=off",
@@ -211,6 +216,11 @@ fn log_to(ui: &Ui, verbose: u8) {
     // Without colours: what goes to a terminal is escaped as a whole, ours and what is in it.
     let lines =
         tracing_subscriber::fmt::layer().with_writer(ui.clone()).with_ansi(false).with_target(verbose > 0);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Text => Box::new(lines),
+        // One object a line: time, level, message and fields, with the spans that it belongs to.
+        LogFormat::Json => Box::new(lines.with_target(true).json().flatten_event(true)),
+    };
     let filter = filter.and(filter_fn(|line| may_log(line.target(), *line.level())));
     // A program that embeds this one may log already.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();

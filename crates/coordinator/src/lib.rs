@@ -47,6 +47,7 @@ mod rehearsal;
 mod relay;
 mod repair;
 mod reverse_feed;
+mod spent;
 mod status;
 mod step;
 mod test_operation;
@@ -92,6 +93,7 @@ pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill,
     drained, keep_feeding, reverse_backfill, reverse_feed,
 };
+pub use spent::{Spent, WRITE_UNITS};
 pub use status::{Status, TableStatus, status, status_of_source};
 pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};

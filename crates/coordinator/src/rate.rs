@@ -17,6 +17,8 @@ const CALM: Duration = Duration::from_secs(1);
 const GROWTH: f64 = 1.25;
 /// An answer slower than this counts as a throttle. DynamoDB answers a batch in tens of milliseconds.
 const LATENCY_MAX: Duration = Duration::from_secs(3);
+/// How often what waits for a pause to end looks again.
+const PAUSED: Duration = Duration::from_millis(200);
 /// A ceiling never falls below one batch a second.
 const CEILING_MIN: f64 = 25.0;
 
@@ -114,6 +116,11 @@ impl State {
             (self.window_at, self.window_units) = (now, 0.0);
         }
         if let Some(limit) = self.limit() {
+            if limit <= 0.0 {
+                // Paused: nothing is saved up for when it goes on.
+                (self.tokens, self.refilled_at) = (self.tokens.min(0.0), now);
+                return Some(PAUSED);
+            }
             // A tenth of a second of saved-up budget: enough to keep requests in flight, too little for a
             // burst that throttles.
             let burst = (limit / 10.0).max(CEILING_MIN);
@@ -170,6 +177,14 @@ mod tests {
             rate.acquire(25.0).await;
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_of_nothing_is_a_pause_until_there_is_one_again() {
+        let rate = Rate::new(Some(0));
+        assert!(tokio::time::timeout(Duration::from_secs(60), rate.acquire(1.0)).await.is_err());
+        rate.set_budget(Some(1_000));
+        assert!(tokio::time::timeout(Duration::from_secs(2), rate.acquire(1.0)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -71,6 +71,7 @@ fn recover(intent: &Intent, control: &Control) -> Recovery {
 }
 
 /// Takes one step.
+#[tracing::instrument(level = "error", skip_all, fields(to = %to, by = %migration.actor))]
 pub(crate) async fn step(
     migration: &Migration,
     to: Phase,

@@ -9,7 +9,8 @@
 //! Words only: no I/O, no clock, no runtime. Read the modules in this order: [`Phase`] and [`Version`];
 //! [`Column`], [`Row`], [`FieldDiff`], [`Item`], the keys and [`ItemView`]; [`Judgement`];
 //! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both
-//! [`truth`](mod@truth); [`InstanceRow`] (a lease); [`Window`]; [`Change`] (what a stream says).
+//! [`truth`](mod@truth); [`InstanceRow`] (a lease); [`Window`]; [`Change`] (what a stream says);
+//! [`settings`] (what operators turn).
 
 mod change;
 mod column;
@@ -23,6 +24,7 @@ mod key;
 mod lease;
 mod phase;
 mod row;
+pub mod settings;
 mod table;
 pub mod truth;
 mod version;

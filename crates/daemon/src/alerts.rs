@@ -5,8 +5,10 @@ use lockstep_coordinator::Status;
 use lockstep_core::Phase;
 use serde::Serialize;
 
+use crate::counted::{Counted, SteppedBack};
 use crate::measure::Measured;
 use crate::part::{PartState, PartView};
+use crate::spend::Spend;
 use crate::stores::StoresView;
 
 /// How bad it is.
@@ -48,9 +50,12 @@ pub(crate) struct Health {
 /// In one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum HealthState {
+pub enum HealthState {
+    /// Nothing is wrong.
     Healthy,
+    /// Somebody should look.
     Degraded,
+    /// Somebody must act now.
     Broken,
 }
 
@@ -61,7 +66,7 @@ impl Default for Health {
 }
 
 /// Every alert there is, for those who show that one is not raised.
-pub(crate) const NAMES: [&str; 13] = [
+pub(crate) const NAMES: [&str; 18] = [
     "postgresql_down",
     "dynamodb_down",
     "history_lost",
@@ -75,6 +80,11 @@ pub(crate) const NAMES: [&str; 13] = [
     "data_consistency",
     "field_accuracy",
     "orphans",
+    "write_success",
+    "coordinated_operations",
+    "shadow_mismatches",
+    "reads_stepped_back",
+    "spend_cap",
 ];
 
 /// From when on it is wrong.
@@ -91,6 +101,9 @@ pub(crate) struct Thresholds {
     pub(crate) accuracy: (f64, f64),
     /// What orphans should stay below, and must not exceed, in percent.
     pub(crate) orphans: (f64, f64),
+    /// What applications' writes and coordinated operations should come to, and must not fall below.
+    pub(crate) write_success: (f64, f64),
+    pub(crate) operations: (f64, f64),
 }
 
 impl Default for Thresholds {
@@ -102,20 +115,40 @@ impl Default for Thresholds {
             consistency: (99.9, 99.5),
             accuracy: (99.99, 99.9),
             orphans: (0.01, 0.1),
+            write_success: (99.95, 99.9),
+            operations: (99.9, 99.5),
         }
     }
 }
 
-/// What is wrong by a reading; `before` tells since when.
+/// What there is to judge by.
+pub(crate) struct Seen<'a> {
+    pub(crate) status: Option<&'a Status>,
+    pub(crate) measured: Option<&'a Measured>,
+    pub(crate) counted: Option<&'a Counted>,
+    pub(crate) spend: Option<&'a Spend>,
+    pub(crate) stepped_back: Option<&'a SteppedBack>,
+    pub(crate) stores: &'a StoresView,
+    pub(crate) parts: &'a [PartView],
+}
+
+/// How a migration is by its status alone: what `status` ends with where no daemon is asked.
+#[must_use]
+pub fn health_of(status: &Status) -> (HealthState, Vec<String>) {
+    let mut found = Found { before: &[], now: Utc::now(), alerts: Vec::new() };
+    of_migration(status, &Thresholds::default(), &mut found);
+    let health = health(&found.alerts, true);
+    (health.state, health.reasons)
+}
+
+/// What is wrong by what was seen; `before` tells since when.
 pub(crate) fn judge(
-    status: Option<&Status>,
-    measured: Option<&Measured>,
-    stores: &StoresView,
-    parts: &[PartView],
+    seen: &Seen<'_>,
     limits: &Thresholds,
     before: &[Alert],
     now: DateTime<Utc>,
 ) -> Vec<Alert> {
+    let Seen { status, measured, counted, spend, stepped_back, stores, parts } = *seen;
     let mut found = Found { before, now, alerts: Vec::new() };
     for (name, word, store) in [
         ("postgresql_down", "PostgreSQL", &stores.postgresql),
@@ -141,6 +174,28 @@ pub(crate) fn judge(
     }
     if let Some(measured) = measured {
         of_measured(measured, limits, &mut found);
+    }
+    if let Some(counted) = counted {
+        of_counted(counted, limits, &mut found);
+    }
+    if let Some(spend) = spend.filter(|spend| spend.is_over()) {
+        let message = format!(
+            "{:.2} dollars are spent, and spend_cap_usd is {:.2}: copying and comparing have stopped; raise the cap with `set`",
+            spend.usd,
+            spend.cap_usd.unwrap_or(0.0)
+        );
+        found.add("spend_cap", Severity::Warning, message);
+    }
+    // It ends with a comparison that came later and found nothing.
+    let compared_since = |at: DateTime<Utc>| {
+        status.is_some_and(|status| {
+            let age_s = status.verdict_age_s.unwrap_or(f64::INFINITY);
+            status.verdict_consistent == Some(true) && age_s < (now - at).as_seconds_f64()
+        })
+    };
+    if let Some(back) = stepped_back.filter(|back| !compared_since(back.at)) {
+        let message = format!("{}; run `validate`, then `repair`, before HybridRead", back.why);
+        found.add("reads_stepped_back", Severity::Critical, message);
     }
     found.alerts
 }
@@ -190,6 +245,38 @@ fn of_migration(status: &Status, limits: &Thresholds, found: &mut Found<'_>) {
     if phase == Phase::HybridRead && status.verdict_age_s.is_none_or(|age| age > limits.verdict_warning_s) {
         let message = "DynamoDB is read, and nothing was compared for a day; run `validate`".to_owned();
         found.add("verdict_old", Severity::Warning, message);
+    }
+}
+
+/// What applications counted, against the bounds of the reference system.
+fn of_counted(counted: &Counted, limits: &Thresholds, found: &mut Found<'_>) {
+    let open = counted.operations_open;
+    for (name, value, (target, bound), whole, what) in [
+        (
+            "write_success",
+            counted.write_success_percent,
+            limits.write_success,
+            counted.writes,
+            "writes of applications within the hour were made; look at the errors and throttles of both stores".to_owned(),
+        ),
+        (
+            "coordinated_operations",
+            counted.operations_completed_percent,
+            limits.operations,
+            counted.operations,
+            format!("coordinated operations within the hour were completed, and {open} began and did not end; read the log rows that they leave"),
+        ),
+    ] {
+        let Some(value) = value.filter(|value| *value < target) else { continue };
+        let severity = if value < bound { Severity::Critical } else { Severity::Warning };
+        found.add(name, severity, format!("{value:.3} % of {whole} {what}; more than {target} % should"));
+    }
+    if counted.shadow_differ > 0 {
+        let message = format!(
+            "{} of {} shadow reads of applications within the hour differ; run `validate`, then `repair`",
+            counted.shadow_differ, counted.shadow_reads
+        );
+        found.add("shadow_mismatches", Severity::Warning, message);
     }
 }
 
@@ -256,6 +343,50 @@ pub(crate) fn health(alerts: &[Alert], was_read: bool) -> Health {
 mod tests {
     use super::*;
 
+    fn seen<'a>(
+        measured: Option<&'a Measured>,
+        counted: Option<&'a Counted>,
+        stores: &'a StoresView,
+    ) -> Seen<'a> {
+        Seen { status: None, measured, counted, spend: None, stepped_back: None, stores, parts: &[] }
+    }
+
+    #[test]
+    fn what_applications_counted_warns_at_its_target_and_alarms_at_its_bound() {
+        let stores = StoresView::default();
+        let of = |write: f64, operations: f64| Counted {
+            write_success_percent: Some(write),
+            operations_completed_percent: Some(operations),
+            ..Counted::default()
+        };
+        let judged = |counted: &Counted| {
+            judge(&seen(None, Some(counted), &stores), &Thresholds::default(), &[], Utc::now())
+        };
+        assert_eq!(judged(&of(99.96, 99.95)), Vec::new());
+        assert_eq!(judged(&Counted::default()), Vec::new(), "what was not counted is no alert");
+        for (counted, name, severity) in [
+            (of(99.94, 100.0), "write_success", Severity::Warning),
+            (of(99.89, 100.0), "write_success", Severity::Critical),
+            (of(100.0, 99.8), "coordinated_operations", Severity::Warning),
+            (of(100.0, 99.4), "coordinated_operations", Severity::Critical),
+        ] {
+            let alerts = judged(&counted);
+            assert_eq!((alerts.len(), severity_of(&alerts, name)), (1, Some(severity)), "{name}");
+            assert!(NAMES.contains(&name));
+        }
+    }
+
+    #[test]
+    fn a_spend_over_its_cap_and_a_step_back_are_told() {
+        let stores = StoresView::default();
+        let spend = Spend { usd: 2.0, cap_usd: Some(1.5), ..Spend::default() };
+        let back = SteppedBack { at: Utc::now(), why: "11 differences were found".to_owned() };
+        let both = Seen { spend: Some(&spend), stepped_back: Some(&back), ..seen(None, None, &stores) };
+        let alerts = judge(&both, &Thresholds::default(), &[], Utc::now());
+        assert_eq!(severity_of(&alerts, "spend_cap"), Some(Severity::Warning));
+        assert_eq!(severity_of(&alerts, "reads_stepped_back"), Some(Severity::Critical));
+    }
+
     fn judged(consistency: f64, accuracy: f64, orphans: f64, before: &[Alert], at: i64) -> Vec<Alert> {
         let now = DateTime::from_timestamp(at, 0).expect("a moment");
         let measured = Measured {
@@ -264,8 +395,9 @@ mod tests {
             consistency_percent: consistency,
             accuracy_percent: accuracy,
             orphans_percent: orphans,
+            tables: Vec::new(),
         };
-        judge(None, Some(&measured), &StoresView::default(), &[], &Thresholds::default(), before, now)
+        judge(&seen(Some(&measured), None, &StoresView::default()), &Thresholds::default(), before, now)
     }
 
     fn severity_of(alerts: &[Alert], name: &str) -> Option<Severity> {

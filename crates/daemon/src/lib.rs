@@ -2,14 +2,16 @@
 //!
 //! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what it
 //! knows of the migration at a moment; the *leader* is the one of several daemons that acts. In reading
-//! order: [`Operator`] (what the program around it does for it), `operations` (what was asked), `measure`
-//! (percentages), `alerts` (what is wrong), `webhook` (telling of it), `snapshot` (one reading), `shared`
-//! (what all parts have), `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`,
-//! `monitor` and `parts` (what runs), `http`, this file.
+//! order: [`Operator`] (what the program around it does for it), `operations` (what was asked), `measure`,
+//! `counted` and `spend` (percentages and dollars), `alerts` (what is wrong), `webhook` (telling of it),
+//! `snapshot` (one reading), `shared` (what all parts have), `gauges` (metrics), `report`, `poll` (reading),
+//! `lead` (who leads), `supervise`, `monitor`, `ramp`, `budget` and `parts` (what runs), `http`, this file.
 //!
 //! This crate names no concrete table, and no value of a row leaves it.
 
 mod alerts;
+mod budget;
+mod counted;
 mod gauges;
 mod http;
 mod lead;
@@ -21,9 +23,11 @@ mod operator;
 mod part;
 mod parts;
 mod poll;
+mod ramp;
 mod report;
 mod shared;
 mod snapshot;
+mod spend;
 mod stores;
 mod supervise;
 mod view;
@@ -32,9 +36,11 @@ mod webhook;
 pub use monitor_options::MonitorOptions;
 pub use webhook::Webhook;
 
-pub use http::{Right, TOKEN_CHARS_MIN, Tokens, random_token};
+pub use alerts::{HealthState, health_of};
+pub use http::{Right, TOKEN_CHARS_MIN, Tls, Tokens, random_token};
 pub use operator::{Act, Compare, Operator, Unsuccessful, Walk};
 pub use report::summary;
+pub use spend::{Spend, TableSpend};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +62,8 @@ pub struct DaemonOptions {
     pub hosts: Vec<String>,
     /// What it watches besides, and who is told.
     pub monitor: MonitorOptions,
+    /// What it speaks TLS by; plain HTTP where it is `None`.
+    pub tls: Option<Tls>,
     /// Whether its stores are throw-away ones.
     pub demo: bool,
 }
@@ -90,7 +98,7 @@ impl Daemon {
         let shared = Arc::new(Shared::new(migration, operator, options.monitor, options.demo, stop));
         let mut tasks = JoinSet::new();
         tasks.spawn(poll::run(shared.clone()));
-        tasks.spawn(http::serve(shared.clone(), listener, guard));
+        tasks.spawn(http::serve(shared.clone(), listener, options.tls, guard));
         parts::start(&shared, &mut tasks);
         let release = CancellationToken::new();
         let leading = tokio::spawn(lead::run(shared.clone(), release.clone()));

@@ -16,6 +16,21 @@ pub(crate) struct Measured {
     pub(crate) accuracy_percent: f64,
     /// Of items: without a row, in percent.
     pub(crate) orphans_percent: f64,
+    /// Each table.
+    pub(crate) tables: Vec<MeasuredTable>,
+}
+
+/// The same of one table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct MeasuredTable {
+    pub(crate) name: String,
+    pub(crate) compared: u64,
+    /// Rows and items that say something else, or lack the other.
+    pub(crate) differ: u64,
+    pub(crate) orphans_percent: f64,
+    /// Rows past their expiry: DynamoDB may have removed their items, and PostgreSQL has them until it is
+    /// cleaned.
+    pub(crate) expired: u64,
 }
 
 /// Measures a report; `None` where nothing was compared.
@@ -35,6 +50,19 @@ pub(crate) fn measure(report: &Value, at: DateTime<Utc>) -> Option<Measured> {
         consistency_percent: percent(agreed, compared, 100.0),
         accuracy_percent: percent(equal, equal + different, 100.0),
         orphans_percent: percent(extra, items, 0.0),
+        tables: tables.iter().filter_map(of_table).collect(),
+    })
+}
+
+fn of_table(table: &Value) -> Option<MeasuredTable> {
+    let number = |name: &str| table.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let differ = ["different", "missing", "extra", "undecodable"].into_iter().map(number).sum();
+    Some(MeasuredTable {
+        name: table.get("name")?.as_str()?.to_owned(),
+        compared: number("compared"),
+        differ,
+        orphans_percent: percent(number("extra"), number("items_sampled").max(number("target_count")), 0.0),
+        expired: number("expired"),
     })
 }
 

@@ -110,6 +110,13 @@ pub(crate) async fn sample(shared: Arc<Shared>, stop: CancellationToken) -> Resu
             }
             let report: Value = compared.map_err(|why| why.message)?;
             if let Some(measured) = measure(&report, Utc::now()) {
+                let found: Vec<(&str, &str, u64)> = measured
+                    .tables
+                    .iter()
+                    .map(|table| (table.name.as_str(), "sample.differ", table.differ))
+                    .collect();
+                let counted = shared.migration.source.count_up(&found).await;
+                counted.map_err(|error| error.to_string())?;
                 shared.measured.send_replace(Some(measured));
                 shared.look.notify_one();
             }

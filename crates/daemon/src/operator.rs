@@ -46,6 +46,13 @@ pub enum Compare {
     Incremental,
     /// That number of rows and items of each table, by chance.
     Sample(usize),
+    /// One row, by its primary key, as a person types it; no verdict is recorded.
+    Key {
+        /// Of which table.
+        table: String,
+        /// The values of its primary key, with commas between them.
+        key: String,
+    },
 }
 
 /// How something ended that did not do what was asked.

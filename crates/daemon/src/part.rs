@@ -20,6 +20,11 @@ impl Role {
     }
 }
 
+/// What may be paused.
+pub(crate) const PAUSABLE: [&str; 4] = ["relay", "reverse-feed", "sampling", "backfill"];
+/// What is paused where no part is named.
+pub(crate) const PAUSED_BY_DEFAULT: [&str; 2] = ["relay", "reverse-feed"];
+
 /// What a part is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,9 +13,6 @@ use crate::part::{PartState, Role};
 use crate::shared::Shared;
 use crate::supervise::{Need, keep};
 
-/// What may be paused.
-pub(crate) const PAUSABLE: [&str; 2] = ["relay", "reverse-feed"];
-
 /// How often what others also do is done here, in case they do not: the relay sweeps and makes marks itself
 /// while it runs.
 const BESIDE_EVERY: Duration = Duration::from_secs(5);
@@ -26,6 +23,8 @@ pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
     tasks.spawn(keep(shared.clone(), "reverse-feed", needs_feed, feed));
     tasks.spawn(keep(shared.clone(), "sweeper", needs_sweeper, sweep));
     tasks.spawn(keep(shared.clone(), "history-marks", needs_sweeper, mark));
+    tasks.spawn(keep(shared.clone(), "counting", needs_sweeper, crate::budget::run));
+    tasks.spawn(keep(shared.clone(), crate::ramp::PART, needs_ramp, crate::ramp::run));
     tasks.spawn(crate::monitor::run(shared.clone()));
     if shared.monitor.sample_every.is_some() {
         tasks.spawn(keep(shared.clone(), "sampling", needs_sampling, crate::monitor::sample));
@@ -93,6 +92,17 @@ fn needs_sweeper(shared: &Shared) -> Need {
                 Need::Not(PartState::Waiting, Some("Lockstep is not installed in this source yet".to_owned()))
             }
         },
+    }
+}
+
+/// While a share is led up by a ramp.
+fn needs_ramp(shared: &Shared) -> Need {
+    if let Some(held_up) = held_up(shared, crate::ramp::PART) {
+        return held_up;
+    }
+    match crate::ramp::ramps(&shared.settings.borrow()).next() {
+        Some(_) => Need::Run,
+        None => Need::Not(PartState::NotNeeded, Some("no ramp is under way".to_owned())),
     }
 }
 

@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use lockstep_coordinator::{Error, Status, status, status_of_source};
+use lockstep_core::settings::{PAUSE, SPEND_CAP_USD};
 use lockstep_core::{Kind, Side};
 use lockstep_postgres::SettingRow;
 use serde_json::Value;
 
-use crate::alerts::{self, Thresholds};
+use crate::alerts::{self, Seen, Thresholds};
+use crate::counted::Counted;
 use crate::gauges;
 use crate::part::Pause;
 use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Shared};
 use crate::snapshot::Snapshot;
+use crate::spend::Spend;
 use crate::stores::{RateView, StoreView, StoresView};
 use crate::view::render;
 
@@ -25,13 +28,18 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const APART: Duration = Duration::from_millis(200);
 /// What changes in this process alone is shown without asking the stores again, if they were asked so lately.
 const FRESH: Duration = Duration::from_millis(800);
-/// What the names of settings begin with that pause a part.
-pub(crate) const PAUSE: &str = "pause.";
+/// How often what was counted and spent is read.
+const COUNTS_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut reader =
-        Reader { shared: shared.clone(), probed_at: None, last: None, limits: Thresholds::default() };
+    let mut reader = Reader {
+        shared: shared.clone(),
+        probed_at: None,
+        counted_at: None,
+        last: None,
+        limits: Thresholds::default(),
+    };
     let (mut operations, mut clients, mut role) =
         (shared.operations.changes(), shared.clients.subscribe(), shared.role.subscribe());
     loop {
@@ -55,6 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 struct Reader {
     shared: Arc<Shared>,
     probed_at: Option<Instant>,
+    counted_at: Option<Instant>,
     /// When the source was read, and what was counted then.
     last: Option<(Instant, Vec<(i64, u64)>)>,
     limits: Thresholds,
@@ -77,15 +86,21 @@ impl Reader {
         }
         let parts = self.shared.parts();
         let measured = self.shared.measured.borrow().clone();
-        next.alerts = alerts::judge(
-            next.status.as_ref(),
-            measured.as_ref(),
-            &next.stores,
-            &parts,
-            &self.limits,
-            &before.alerts,
-            Utc::now(),
+        let (counted, spend, stepped_back) = (
+            self.shared.counted.borrow().clone(),
+            self.shared.spend.borrow().clone(),
+            self.shared.stepped_back.borrow().clone(),
         );
+        let seen = Seen {
+            status: next.status.as_ref(),
+            measured: measured.as_ref(),
+            counted: counted.as_ref(),
+            spend: spend.as_ref(),
+            stepped_back: stepped_back.as_ref(),
+            stores: &next.stores,
+            parts: &parts,
+        };
+        next.alerts = alerts::judge(&seen, &self.limits, &before.alerts, Utc::now());
         next.health = alerts::health(&next.alerts, next.read_at.is_some());
         render(&mut next, &self.shared);
         gauges::fill(&self.shared, &next, &parts);
@@ -152,6 +167,15 @@ impl Reader {
             let now = Instant::now();
             next.read_at = Some((now, Utc::now()));
             if let Some(settings) = settings {
+                if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTS_EVERY) {
+                    self.counted_at = Some(Instant::now());
+                    self.count(&status, &settings).await;
+                }
+                self.shared.settings.send_if_modified(|known| {
+                    let differs = *known != settings;
+                    known.clone_from(&settings);
+                    differs
+                });
                 self.shared.pauses.send_if_modified(|known| {
                     let new = pauses_of(settings);
                     let differs = *known != new;
@@ -161,6 +185,20 @@ impl Reader {
             }
             next.rates = self.rates(now, &status);
             next.status = Some(status);
+        }
+    }
+
+    /// Reads what was counted and spent; what does not work out is read next time.
+    async fn count(&self, status: &Status, settings: &[SettingRow]) {
+        let source = &self.shared.migration.source;
+        let monitor = &self.shared.monitor;
+        if let Ok(rows) = source.counted(Duration::from_secs(3_600)).await {
+            self.shared.counted.send_replace(Some(Counted::of(&rows)));
+        }
+        let set = settings.iter().find(|row| row.name == SPEND_CAP_USD).and_then(|row| row.value.as_f64());
+        if let Ok(rows) = source.spent().await {
+            let spend = Spend::of(&rows, Some(status), &monitor.prices, set.or(monitor.spend_cap_usd));
+            self.shared.spend.send_replace(Some(spend));
         }
     }
 

@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::{FeedProgress, GateReport, Migration, Progress};
 use lockstep_core::Phase;
+use lockstep_postgres::SettingRow;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::counted::{Counted, SteppedBack};
 use crate::measure::Measured;
 use crate::monitor_options::MonitorOptions;
 use crate::operations::Operations;
 use crate::operator::Operator;
 use crate::part::{PartState, PartView, Pause, Role};
 use crate::snapshot::Snapshot;
+use crate::spend::Spend;
 
 /// What everything here works with.
 pub(crate) struct Shared {
@@ -29,6 +32,14 @@ pub(crate) struct Shared {
     pub(crate) measured: watch::Sender<Option<Measured>>,
     pub(crate) monitor: MonitorOptions,
     pub(crate) pauses: watch::Sender<Vec<Pause>>,
+    /// The settings in force.
+    pub(crate) settings: watch::Sender<Vec<SettingRow>>,
+    /// What applications have counted within the last hour.
+    pub(crate) counted: watch::Sender<Option<Counted>>,
+    /// What the migration has cost so far.
+    pub(crate) spend: watch::Sender<Option<Spend>>,
+    /// Why this daemon stepped reads back by itself, if it did.
+    pub(crate) stepped_back: watch::Sender<Option<SteppedBack>>,
     /// The gates that were asked last, of which step, and when: asking costs requests to both stores, so one
     /// asks for all.
     pub(crate) gates: tokio::sync::Mutex<Option<(Instant, Phase, GateReport)>>,
@@ -68,6 +79,10 @@ impl Shared {
             measured: watch::Sender::new(None),
             monitor,
             pauses: watch::Sender::new(Vec::new()),
+            settings: watch::Sender::new(Vec::new()),
+            counted: watch::Sender::new(None),
+            spend: watch::Sender::new(None),
+            stepped_back: watch::Sender::new(None),
             gates: tokio::sync::Mutex::default(),
             parts: Mutex::default(),
             operations: Arc::new(Operations::new()),

@@ -11,7 +11,8 @@ use crate::part::PartState;
 use crate::shared::Shared;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
-const PAUSE_LONGEST: Duration = Duration::from_secs(30);
+/// So that, after any outage, everything runs again within ten seconds of the stores.
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 /// After so long without an end a part is taken to be well, and its next end for the first one.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 
@@ -73,6 +74,7 @@ where
 async fn needed(shared: &Shared, name: &'static str, need: &impl Fn(&Shared) -> Need) -> Option<()> {
     let (mut role, mut snapshot, mut pauses) =
         (shared.role.subscribe(), shared.snapshot.subscribe(), shared.pauses.subscribe());
+    let mut settings = shared.settings.subscribe();
     loop {
         match need(shared) {
             Need::Run => return Some(()),
@@ -84,6 +86,7 @@ async fn needed(shared: &Shared, name: &'static str, need: &impl Fn(&Shared) -> 
             _ = role.changed() => {}
             _ = snapshot.changed() => {}
             _ = pauses.changed() => {}
+            _ = settings.changed() => {}
         }
     }
 }
@@ -91,11 +94,13 @@ async fn needed(shared: &Shared, name: &'static str, need: &impl Fn(&Shared) -> 
 async fn until_not_needed(shared: &Shared, need: &impl Fn(&Shared) -> Need) {
     let (mut role, mut snapshot, mut pauses) =
         (shared.role.subscribe(), shared.snapshot.subscribe(), shared.pauses.subscribe());
+    let mut settings = shared.settings.subscribe();
     while need(shared) == Need::Run {
         tokio::select! {
             _ = role.changed() => {}
             _ = snapshot.changed() => {}
             _ = pauses.changed() => {}
+            _ = settings.changed() => {}
         }
     }
 }

@@ -42,6 +42,10 @@ fn of_daemon(snapshot: &Snapshot, shared: &Shared) -> Value {
         "rates": snapshot.rates,
         "measured": *shared.measured.borrow(),
         "paused": *shared.pauses.borrow(),
+        "settings": *shared.settings.borrow(),
+        "counted": *shared.counted.borrow(),
+        "spend": *shared.spend.borrow(),
+        "stepped_back": *shared.stepped_back.borrow(),
         "alerts": snapshot.alerts,
         "operations": shared.operations.newest(),
         "history": null,
@@ -71,7 +75,7 @@ fn of_status(status: &Status) -> Map<String, Value> {
 /// Longest text of an entry that is shown.
 const TEXT_CHARS_MAX: usize = 300;
 /// What of an entry's detail is shown: what says how it went. Keys of rows may be in the others.
-const SHOWN: [&str; 19] = [
+const SHOWN: [&str; 21] = [
     "from",
     "to",
     "phase",
@@ -91,6 +95,8 @@ const SHOWN: [&str; 19] = [
     "max",
     "last",
     "name",
+    "value",
+    "was",
 ];
 
 /// An entry of the journal without what may be a key or a value.

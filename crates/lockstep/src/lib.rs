@@ -4,13 +4,14 @@
 //!
 //! In reading order: [`migration`] (the handle that an application opens), [`store`] (what it reads and
 //! writes through), [`operation`] (one change over several tables), [`instance`] (who may serve by a phase,
-//! and until when), [`sweeper`] (undoes what strict writes left half-done). [`Table`](derive@Table) makes a
-//! table of a plain struct.
+//! and until when), `central` (what operators turn), [`sweeper`] (undoes what strict writes left half-done).
+//! [`Table`](derive@Table) makes a table of a plain struct.
 
 // The derive names this crate as applications do; its tests are inside it.
 #[cfg(test)]
 extern crate self as lockstep;
 
+mod central;
 #[doc(hidden)]
 pub mod derived;
 pub mod instance;

@@ -4,7 +4,8 @@
 //! source looks like), `shape` (whether it is still that, and hides nothing), `recorded` (what it is taken
 //! for), `partitions` (of a table that has some), `sessions`, `node`, `password`, `path` and `begin`
 //! (connections and transactions), `schema` (Lockstep's own tables), `capture` and `recognise` (triggers),
-//! `barrier`, `control` and `settings` (phase and epoch, and what is turned while everything runs), `lead`
+//! `barrier`, `control`, `settings` and `counts` (phase and epoch, what is turned while everything runs, and
+//! what was counted), `lead`
 //! (which daemon leads), `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep`
 //! (strict writes under way, and what they left), `instances` (leases), `copy` and `some_rows` (reading
 //! rows), `progress` (ranges), `workers`, `acknowledge` and `budget` (who holds which range, how far it is,
@@ -26,6 +27,8 @@ mod catalog;
 mod contract;
 mod control;
 mod copy;
+mod count;
+mod counts;
 mod dead_letters;
 mod grants;
 mod history;
@@ -60,6 +63,7 @@ mod statements;
 mod strangers;
 mod sweep;
 mod tuning;
+mod uninstall;
 mod unreadable;
 mod unverified;
 mod url;
@@ -80,10 +84,11 @@ pub use contract::{Adopted, Contract};
 pub(crate) use control::control_of_row;
 pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
+pub use counts::{CountRow, SPENT, read_settings, report};
 pub use dead_letters::DeadLetter;
 pub use grants::{GrantedRole, grants};
 pub use history::{KnownMarks, NewMark, SourceHistory};
-pub use intents::{Left, Mark, MarkedKey, begin_write, left_under, settle_in_transaction};
+pub use intents::{Left, Mark, MarkedKey, begin_write, is_under_way, left_under, settle_in_transaction};
 
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
@@ -97,13 +102,14 @@ pub use progress::{RangeProgress, RangeRow};
 pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use sessions::Session;
-pub use settings::SettingRow;
+pub use settings::{SettingRow, Turn};
 pub use shape::{RowSecurity, Shape, column_types, columns_of, hides};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
 pub use strangers::{ForeignHolder, Prepared};
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
+pub use uninstall::Uninstalled;
 pub use unverified::{ChangedKey, FullPass};
 pub use url::{Transport, transport};
 pub use verdicts::VerdictRow;

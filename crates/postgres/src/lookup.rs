@@ -173,6 +173,57 @@ impl Source {
         Ok(found.map(KeyState::of))
     }
 
+    /// The source keys of the rows with this primary key, typed as people type it: one text a column. Where
+    /// the primary key is the whole source key, it is that whether there is a row or not.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](lockstep_core::Kind::Invalid) for a text that is no value of its column; the
+    /// driver's.
+    pub async fn whole_keys(
+        &self,
+        binding: &TableBinding,
+        primary_key: &[String],
+    ) -> Result<Vec<Vec<String>>> {
+        const DOING: &str = "looking for the row of a key";
+        let wrong = |why: String| Error::source(lockstep_core::Kind::Invalid, DOING, why);
+        let columns = binding.table.key_columns();
+        let width = binding.table.primary_key_columns();
+        if primary_key.len() != width || !is_sayable(primary_key) {
+            let names: Vec<&str> = columns.iter().take(width).map(|column| column.name).collect();
+            return Err(wrong(format!(
+                "a key of {} is a value of {}",
+                binding.name(),
+                names.join(", and one of ")
+            )));
+        }
+        if width == columns.len() {
+            // Spelled as capture spells it: `007` is 7.
+            let named = self.source_keys(binding, &[primary_key.to_vec()]).await?;
+            return named
+                .iter()
+                .map(|key| binding.table.literals_of_key(key).map_err(|reason| wrong(reason.to_string())))
+                .collect();
+        }
+        let places =
+            list((1..=width).zip(columns).map(|(n, column)| format!("${n}::text::{}", column.sql_type)));
+        let sql = format!(
+            "SELECT ({})::text FROM {} AS s WHERE ({}) = ({places})",
+            binding.key_sql("s"),
+            binding.relation.sql(),
+            binding.primary_key_sql("s"),
+        );
+        let mut asked = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql));
+        for text in primary_key {
+            asked = asked.bind(text);
+        }
+        let found = asked.fetch_all(self.pool()).await.doing(DOING)?;
+        let key_of = |text: &String| {
+            let key = lockstep_core::SourceKey::parse(text).map_err(|error| wrong(error.to_string()))?;
+            binding.table.literals_of_key(&key).map_err(|reason| wrong(reason.to_string()))
+        };
+        found.iter().map(key_of).collect()
+    }
+
     /// Whether the row of a primary key is a dead letter. For rows whose whole key cannot be formed.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (15, "workers", include_str!("workers.sql")),
     (18, "riders", include_str!("riders.sql")),
     (16, "way_on", include_str!("way_on.sql")),
+    (17, "central", include_str!("central.sql")),
 ];
 
 /// How often a migration is tried whose lock an application's transaction holds: with the pauses, about two

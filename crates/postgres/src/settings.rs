@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use super::Source;
 
+const SET: &str = "INSERT INTO lockstep.settings AS s (name, value, actor, reason, until)
+     VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp() + $5::float8 * interval '1 second')
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value, actor = excluded.actor, reason = excluded.reason,
+         until = excluded.until, changed_at = pg_catalog.clock_timestamp()";
+
 /// One setting.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct SettingRow {
@@ -23,7 +28,76 @@ pub struct SettingRow {
     pub until: Option<DateTime<Utc>>,
 }
 
+/// One change of a setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// Which.
+    pub name: &'a str,
+    /// To what; `None` takes it back.
+    pub value: Option<&'a Value>,
+    /// Until when from now on; for good where it is `None`.
+    pub during: Option<Duration>,
+}
+
 impl Source {
+    /// Turns several settings at once, each with a line in the journal that says from what to what: all of
+    /// it, or nothing. Applications follow within a second.
+    ///
+    /// # Errors
+    /// The driver's; then nothing is turned.
+    ///
+    /// # Cancel safety
+    /// Dropped before the commit was sent, nothing is turned. Repeat it.
+    pub async fn turn(
+        &self,
+        turns: &[Turn<'_>],
+        actor: &str,
+        reason: Option<&str>,
+        more: &Value,
+    ) -> Result<()> {
+        const DOING: &str = "turning a setting";
+        let mut transaction = self.pool().begin().await.doing(DOING)?;
+        for turn in turns {
+            let was: Option<Value> =
+                sqlx::query_scalar("SELECT value FROM lockstep.settings WHERE name = $1 FOR UPDATE")
+                    .bind(turn.name)
+                    .fetch_optional(&mut *transaction)
+                    .await
+                    .doing(DOING)?;
+            let (value, for_s) = (turn.value, turn.during.map(|during| during.as_secs()));
+            if value.is_none() && was.is_none() {
+                continue;
+            }
+            let mut detail = serde_json::json!({
+                "name": turn.name, "value": value, "was": was, "reason": reason, "for_s": for_s,
+            });
+            if let (Some(detail), Some(more)) = (detail.as_object_mut(), more.as_object()) {
+                detail.extend(more.clone());
+            }
+            let verb = if value.is_some() { "set" } else { "take back" };
+            sqlx::query(
+                "INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, 'note', $2, $3)",
+            )
+            .bind(actor)
+            .bind(format!("{verb} {}", turn.name))
+            .bind(detail)
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+            let turned = match value {
+                None => sqlx::query("DELETE FROM lockstep.settings WHERE name = $1").bind(turn.name),
+                Some(value) => sqlx::query(SET)
+                    .bind(turn.name)
+                    .bind(value)
+                    .bind(actor)
+                    .bind(reason)
+                    .bind(turn.during.map(|during| during.as_secs_f64())),
+            };
+            turned.execute(&mut *transaction).await.doing(DOING)?;
+        }
+        transaction.commit().await.doing(DOING)
+    }
+
     /// The settings that count now.
     ///
     /// # Errors
@@ -53,21 +127,16 @@ impl Source {
         reason: Option<&str>,
         during: Option<Duration>,
     ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO lockstep.settings AS s (name, value, actor, reason, until)
-             VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp() + $5::float8 * interval '1 second')
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value, actor = excluded.actor, reason = excluded.reason,
-                 until = excluded.until, changed_at = pg_catalog.clock_timestamp()",
-        )
-        .bind(name)
-        .bind(value)
-        .bind(actor)
-        .bind(reason)
-        .bind(during.map(|during| during.as_secs_f64()))
-        .execute(self.pool())
-        .await
-        .doing("changing a setting")
-        .map(drop)
+        sqlx::query(SET)
+            .bind(name)
+            .bind(value)
+            .bind(actor)
+            .bind(reason)
+            .bind(during.map(|during| during.as_secs_f64()))
+            .execute(self.pool())
+            .await
+            .doing("changing a setting")
+            .map(drop)
     }
 
     /// Takes one back; says whether it was there.

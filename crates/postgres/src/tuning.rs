@@ -9,15 +9,25 @@ use super::Source;
 pub struct Tuning {
     /// Most write units a second; `None` leaves it to the configuration.
     pub write_units_per_s_max: Option<i64>,
+    /// Whether an operator has paused the backfill.
+    #[sqlx(default)]
+    pub paused: bool,
 }
 
 impl Source {
-    /// The settings in force.
+    /// The settings in force. What `set` has set goes before what `tune` has.
     ///
     /// # Errors
     /// The driver's.
     pub async fn tuning(&self) -> Result<Tuning> {
-        sqlx::query_as("SELECT write_units_per_s_max FROM lockstep.tuning")
+        sqlx::query_as(
+            "WITH counts AS (SELECT name, value FROM lockstep.settings WHERE until IS NULL OR until > pg_catalog.clock_timestamp())
+             SELECT coalesce((SELECT (value #>> '{}')::bigint FROM counts
+                     WHERE name = 'write_units_per_s_max' AND pg_catalog.jsonb_typeof(value) = 'number'), t.write_units_per_s_max)
+                     AS write_units_per_s_max,
+                 EXISTS (SELECT FROM counts WHERE name = 'pause.backfill' AND value = 'true') AS paused
+             FROM lockstep.tuning t",
+        )
             .fetch_one(self.pool())
             .await
             .doing("reading the tuning")

@@ -14,12 +14,13 @@ pub(crate) fn disagreement(table: &TableReport, options: &ValidateOptions) -> Op
     }
     // A dead letter may or may not have an older state in the target; an expired row has none.
     let accounted = table.dead_letters + table.expired;
-    let most = table.source_count + options.count_tolerance;
-    let least = table.source_count.saturating_sub(accounted + options.count_tolerance);
+    let tolerance = options.tolerance_of(table.source_count);
+    let most = table.source_count + tolerance;
+    let least = table.source_count.saturating_sub(accounted + tolerance);
     (!(least..=most).contains(&table.target_count)).then(|| {
         format!(
-            "the source has {} rows and the target {} items, with {accounted} accounted for and a tolerance of {}",
-            table.source_count, table.target_count, options.count_tolerance
+            "the source has {} rows and the target {} items, with {accounted} accounted for and a tolerance of {tolerance}",
+            table.source_count, table.target_count
         )
     })
 }

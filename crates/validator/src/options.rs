@@ -31,6 +31,8 @@ pub struct ValidateOptions {
     pub quiescent: bool,
     /// By how much the counts of a table may differ when quiescent, dead letters and expired rows aside.
     pub count_tolerance: u64,
+    /// The same in percent of the rows; the greater of both counts.
+    pub count_tolerance_percent: f64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
     /// About how much memory a table may take while it is compared, in bytes. What there is more goes to
@@ -91,6 +93,15 @@ impl ValidateOptions {
     }
 }
 
+impl ValidateOptions {
+    /// By how much the count of the target may differ from this count of rows. The share is rounded down: a
+    /// hundredth of nothing excuses nothing.
+    pub(crate) fn tolerance_of(&self, rows: u64) -> u64 {
+        let share = (rows as f64 * self.count_tolerance_percent / 100.0).floor() as u64;
+        self.count_tolerance.max(share)
+    }
+}
+
 impl Default for ValidateOptions {
     fn default() -> Self {
         Self {
@@ -102,6 +113,7 @@ impl Default for ValidateOptions {
             wait_for_pending: true,
             quiescent: false,
             count_tolerance: 0,
+            count_tolerance_percent: 0.0,
             findings_max: 100,
             memory_bytes: 256 << 20,
             read_units_per_s_max: None,

@@ -2,9 +2,11 @@
 
 pub mod advance;
 pub mod backfill;
+pub mod checklist;
 pub mod cleanup;
 pub mod complete;
 mod confirm;
+pub mod cost;
 pub mod dead_letters;
 pub mod doctor;
 pub mod dynamo_server;
@@ -23,6 +25,8 @@ pub mod rights;
 pub mod rollback;
 pub mod seed;
 pub mod serve;
+pub mod set;
+pub mod settings;
 mod shared;
 pub mod status;
 mod step;

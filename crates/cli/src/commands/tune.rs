@@ -33,9 +33,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let setting = args.write_units_per_s_max.as_deref().map(units).transpose()?;
     let stores = Stores::configured(&context.config, &context.ui).await?;
     if let Some(write_units_per_s_max) = setting {
-        stores.source.tune(Tuning { write_units_per_s_max }).await?;
+        stores.source.tune(Tuning { write_units_per_s_max, ..Tuning::default() }).await?;
     }
-    let Tuning { write_units_per_s_max } = stores.source.tuning().await?;
+    let Tuning { write_units_per_s_max, .. } = stores.source.tuning().await?;
     if context.json {
         print_json(&json!({ "write_units_per_s_max": write_units_per_s_max }));
     } else {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use lockstep_core::Window;
-use lockstep_validator::{Kept, Sample, ValidateOptions};
+use lockstep_validator::{Kept, Sample, TableReport, ValidateOptions, validate_keys};
 
 use crate::config::{Moment, Setting};
 use crate::evidence::write_page;
@@ -31,6 +31,7 @@ use crate::{Context, help};
        cargo xtask validate --rate 500   take at most 500 read units a second from DynamoDB\n  \
        cargo xtask validate --from 2026-01-01 --to 2026-02-01   only rows of January; no gate takes that verdict\n  \
        cargo xtask validate --sample 1000 --seed 7   a thousand rows and a thousand items of each table, in seconds\n  \
+       cargo xtask validate --key payments/42   one row, by its primary key\n  \
        cargo xtask validate --incremental   only what changed since the last full one\n  \
        cargo xtask validate --counts --by-day   only count, each day by itself\n  \
        cargo xtask validate --restart    forget what an unfinished run has read\n  \
@@ -95,6 +96,9 @@ pub struct Args {
     /// With --counts: each day by itself, where a table has a day
     #[arg(long, requires = "counts")]
     pub by_day: bool,
+    /// Only one row, by its primary key: TABLE/VALUE, or TABLE/VALUE,VALUE; no verdict is recorded
+    #[arg(long, value_name = "TABLE/KEY", conflicts_with_all = ["quiescent", "restart", "sample", "incremental", "counts", "from", "to", "html"])]
+    pub key: Option<String>,
     /// Begin again, whatever an unfinished run has left
     #[arg(long)]
     pub restart: bool,
@@ -145,6 +149,16 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
         ));
     }
+    if let Some(key) = &args.key {
+        let report = one_key(&context, &stores, key, &args.options(&context)).await?;
+        if context.json {
+            print_json(&report);
+        } else {
+            print(&of_one_key(key, &report));
+        }
+        stores.close(false).await?;
+        return Ok(if is_same(&report) { Exit::Consistent } else { Exit::NotConsistent });
+    }
     if args.counts {
         return run_counts(&context, stores, &args).await;
     }
@@ -168,6 +182,68 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     stores.close(false).await?;
     context.check_cancelled()?;
     Ok(exit_of_verdict(&report.verdict))
+}
+
+/// Compares the row and the item of one key, typed as `TABLE/VALUE,VALUE`.
+pub(super) async fn one_key(
+    context: &Context,
+    stores: &Stores,
+    typed: &str,
+    options: &ValidateOptions,
+) -> anyhow::Result<TableReport> {
+    let (table, key) = typed.split_once('/').ok_or_else(|| {
+        Failure::usage(format!("`{typed}` names no key: write TABLE/VALUE, as payments/42"))
+    })?;
+    let tables = context.tables()?;
+    let binding = tables.iter().find(|binding| binding.name() == table).ok_or_else(|| {
+        let known: Vec<&str> = tables.iter().map(|binding| binding.name()).collect();
+        Failure::usage(format!("there is no table {table}; there are: {}", known.join(", ")))
+    })?;
+    let values: Vec<String> = match binding.table.primary_key_columns() {
+        // A comma may be part of it.
+        1 => vec![key.to_owned()],
+        _ => key.split(',').map(str::to_owned).collect(),
+    };
+    let keys = match stores.source.whole_keys(binding, &values).await {
+        Err(error) if error.kind == lockstep_core::Kind::Invalid => {
+            return Err(Failure::usage(error.to_string()));
+        }
+        keys => keys?,
+    };
+    if keys.is_empty() {
+        return Err(Failure::usage(format!(
+            "{table} has no row of this key, and its item cannot be found by the primary key alone: a whole validation sees it"
+        )));
+    }
+    let options = ValidateOptions { kept: None, quality: false, ..options.clone() };
+    let comparing = validate_keys(&stores.source, &stores.target, binding, &keys, &options, &context.cancel);
+    let report = comparing.await;
+    context.check_cancelled()?;
+    Ok(report)
+}
+
+/// Whether both stores were read, and say the same. What waits for delivery, or is in neither store, was not
+/// compared, and nothing is said of it (I11).
+pub(super) fn is_same(report: &TableReport) -> bool {
+    let compared = report.equal + report.expired > 0;
+    report.complete && report.failure.is_none() && report.findings_total() == 0 && compared
+}
+
+fn of_one_key(key: &str, report: &TableReport) -> String {
+    if let Some(failure) = &report.failure {
+        return format!("{key}: not compared: {failure}");
+    }
+    let mut text = match is_same(report) {
+        true => format!("{key}: both stores say the same"),
+        false if report.findings_total() == 0 => {
+            format!("{key}: NOT compared: it waits for delivery, is a dead letter, or is in neither store")
+        }
+        false => format!("{key}: they do NOT say the same"),
+    };
+    for finding in &report.findings {
+        text += &format!("\n  {} {}", finding.class, finding.columns.join(", "));
+    }
+    text
 }
 
 async fn run_counts(context: &Context, stores: Stores, args: &Args) -> anyhow::Result<Exit> {

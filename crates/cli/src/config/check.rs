@@ -61,7 +61,15 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "must be an address and a port, such as 127.0.0.1:7420 or [::1]:7420",
     );
     require((1..=100_000).contains(&serve.sample_rows), "serve.sample_rows", "must be 1 to 100000");
+    require(
+        serve.tls_cert.is_some() == serve.tls_key.is_some(),
+        "serve.tls_key",
+        "and serve.tls_cert go together: set both, or none",
+    );
+    let tolerance = (0.0..=100.0).contains(&validate.count_tolerance_percent);
+    require(tolerance, "validate.count_tolerance_percent", "must be from 0 to 100");
     let amounts = [
+        ("serve.spend_cap_usd", serve.spend_cap_usd),
         ("plan.write_units_million_usd", plan.write_units_million_usd),
         ("plan.read_units_million_usd", plan.read_units_million_usd),
         ("plan.storage_gb_month_usd", plan.storage_gb_month_usd),

@@ -144,6 +144,8 @@ pub struct ValidateSection {
     pub settle_timeout_ms: u64,
     /// By how much the counts may differ once no application writes.
     pub count_tolerance: u64,
+    /// The same as a share of the rows; the greater of both counts.
+    pub count_tolerance_percent: f64,
     /// Most findings listed for each table; all are counted.
     pub findings_max: usize,
     /// About how much memory a table may take while it is compared, in megabytes.
@@ -174,6 +176,22 @@ pub struct ServeSection {
     pub webhook_url: Option<String>,
     /// A file whose first line signs what the webhook is sent.
     pub webhook_secret_file: Option<PathBuf>,
+    /// A file with the certificate that it shows, and those that vouch for it, in PEM; with it, it speaks
+    /// TLS.
+    pub tls_cert: Option<PathBuf>,
+    /// A file with the certificate's key, in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Differences in ten minutes of HybridRead after which reads go back to PostgreSQL by themselves.
+    pub mismatches_max: u64,
+    /// Dollars after which it stops copying and comparing; 0 never.
+    pub spend_cap_usd: f64,
+}
+
+impl ServeSection {
+    /// The cap, if there is one.
+    pub fn spend_cap(&self) -> Option<f64> {
+        Some(self.spend_cap_usd).filter(|usd| *usd > 0.0)
+    }
 }
 
 /// Where the daemon listens if nothing is said.
@@ -306,6 +324,7 @@ impl Default for ValidateSection {
             scan_segments: options.scan_segments,
             settle_timeout_ms: ms(options.settle_timeout),
             count_tolerance: options.count_tolerance,
+            count_tolerance_percent: options.count_tolerance_percent,
             findings_max: options.findings_max,
             memory_mb: options.memory_bytes >> 20,
             read_units_per_s_max: 0,
@@ -325,6 +344,10 @@ impl Default for ServeSection {
             sample_rows: 200,
             webhook_url: None,
             webhook_secret_file: None,
+            tls_cert: None,
+            tls_key: None,
+            mismatches_max: 10,
+            spend_cap_usd: 0.0,
         }
     }
 }

@@ -125,6 +125,7 @@ impl Config {
             scan_segments: if self.is_emulated() { 1 } else { validate.scan_segments },
             settle_timeout: Duration::from_millis(validate.settle_timeout_ms),
             count_tolerance: validate.count_tolerance,
+            count_tolerance_percent: validate.count_tolerance_percent,
             findings_max: validate.findings_max,
             memory_bytes: validate.memory_mb << 20,
             read_units_per_s_max: Some(validate.read_units_per_s_max as f64).filter(|units| *units > 0.0),

@@ -204,7 +204,11 @@ pub(crate) fn counts(report: &CountReport) -> String {
         }
     }
     let line = if report.agrees { "The counts agree" } else { "THE COUNTS DIFFER; `validate` says where" };
-    format!("{}\n{line}, with a tolerance of {}", table(&headers, rows), report.tolerance)
+    let percent = match report.tolerance_percent {
+        0.0 => String::new(),
+        percent => format!(", or {percent} % of the rows where that is more"),
+    };
+    format!("{}\n{line}, with a tolerance of {}{percent}", table(&headers, rows), report.tolerance)
 }
 
 /// Live items of the target, where they were counted: an incremental pass does so only while no application

@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::options::Migration;
 use crate::progress::Progress;
 use crate::rate::Rate;
+use crate::spent::Spent;
 
 /// What a backfill did for one table.
 #[derive(Clone, Debug, Serialize)]
@@ -138,6 +139,7 @@ async fn work_on(
         errors: AtomicU64::new(0),
         no_statements: AtomicBool::new(false),
     });
+    let mut spent = Spent::default();
     let working = async {
         let mut ended_leases = 0;
         loop {
@@ -162,20 +164,34 @@ async fn work_on(
         }
     };
     tokio::select! {
-        ended = working => ended,
-        () = follow_tuning(migration, &shared, progress) => unreachable!("the tuning is followed for ever"),
+        ended = working => {
+            spent.note(&migration.source, progress).await;
+            ended
+        }
+        () = follow_tuning(migration, &shared, progress, &mut spent) => {
+            unreachable!("the tuning is followed for ever")
+        }
     }
 }
 
 /// Applies changes of the tuning within a second, for as long as it is polled.
-async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progress) {
+async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progress, spent: &mut Spent) {
+    let mut was_paused = false;
     loop {
         if let Ok(tuning) = migration.source.tuning().await {
             let tuned = tuning.write_units_per_s_max.and_then(|units| u64::try_from(units).ok());
+            // What is in flight ends; nothing new is begun while an operator has paused it.
+            let paused = tuning.paused.then_some(0);
+            if tuning.paused != was_paused {
+                was_paused = tuning.paused;
+                let why = was_paused.then(|| "an operator has paused the backfill".to_owned());
+                progress.tables.iter().for_each(|table| table.pause(why.clone()));
+            }
             let budget = tuned.or(migration.options.backfill.write_units_per_s_max);
-            shared.rate.set_budget(budget);
+            shared.rate.set_budget(paused.or(budget));
             shared.budget.set(budget);
         }
+        spent.note(&migration.source, progress).await;
         let ceiling = shared.rate.ceiling().unwrap_or(0.0) as u64;
         progress.tables.iter().for_each(|table| table.ceiling.store(ceiling, Relaxed));
         tokio::time::sleep(Duration::from_secs(1)).await;

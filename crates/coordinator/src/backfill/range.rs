@@ -49,6 +49,7 @@ struct Settled {
 
 impl TableRun {
     /// Moves one range from its watermark to its end, or for as long as it is this worker's.
+    #[tracing::instrument(level = "error", skip_all, fields(table = held.table_name, range = held.range.number))]
     pub(super) async fn range(self: Arc<Self>, mut held: HeldRange) -> Result<RangeEnd> {
         let mut watermark = Watermark::default();
         let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();

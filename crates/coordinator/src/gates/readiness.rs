@@ -74,6 +74,7 @@ pub(crate) async fn readiness(
         gates.add(fresh_verdict(migration, epoch).await?);
     }
     if to == Phase::HybridRead {
+        gates.add(shadow_reads(migration, epoch).await?);
         gates.add(GateResult::pass("way back", "HybridRead → DualWrite is possible at once"));
     }
     if to == Phase::DynamoOnly {
@@ -282,6 +283,27 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
         age_max.as_secs()
     );
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))
+}
+
+/// What shadow reads of applications have found since the newest verdict: it speaks of the moment when both
+/// stores were read, and they of what applications are answered since.
+async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
+    let name = "shadow reads agree";
+    let since = match migration.source.latest_verdict().await? {
+        Some(verdict) => verdict.at,
+        // The gate before this one says that there is none.
+        None => DateTime::UNIX_EPOCH,
+    };
+    let counted = migration.source.counted_in(epoch, since).await?;
+    let sum = |name: &str| counted.iter().filter(|row| row.name == name).map(|row| row.count).sum::<i64>();
+    let (agree, differ) = (sum("shadow.agree"), sum("shadow.differ"));
+    let detail = match (agree, differ) {
+        (0, 0) => "no application has reported one since the verdict".to_owned(),
+        _ => format!("{differ} of {} that applications made since the verdict differ", agree + differ),
+    };
+    let next =
+        "run `validate`, and `repair` what it finds; a consistent verdict after the last of them passes";
+    Ok(GateResult::check(name, differ == 0, detail, next))
 }
 
 /// Whether a report is also of this table.

@@ -83,7 +83,7 @@ function main() {
     h('div', { key: 'stores' }, flow(state)),
     h('div', { key: 'tables' }, tablesCard(state)),
     h('div', { class: 'columns', key: 'columns' }, journalCard(state),
-      h('div', { class: 'column' }, instancesCard(state), partsCard(state), operationsCard(state, (id) => act('show', id)))),
+      h('div', { class: 'column' }, instancesCard(state), settingsCard(state), partsCard(state), operationsCard(state, (id) => act('show', id)))),
     h('footer', { key: 'footer', class: 'soft small' }, `Lockstep ${state.status.daemon.version ?? ''} · started ${ago(state.status.daemon.started_at, state.now)}`),
   ];
 }

@@ -68,7 +68,10 @@ const PARTS = {
   'reverse-feed': ['Reverse feed', 'keeps PostgreSQL up to date in DynamoOnly'],
   sweeper: ['Sweeper', 'finishes writes that an application left half-done'],
   'history-marks': ['History marks', 'notice a store that was set back'],
-  monitor: ['Monitor', 'compares both stores, a little all the time'],
+  monitor: ['Monitor', 'raises alerts and says when one is over'],
+  sampling: ['Sampling', 'compares both stores, a little all the time'],
+  counting: ['Counting', 'adds up what applications report and what is spent'],
+  ramp: ['Ramp', 'raises a share step by step'],
 };
 const PART_STATES = { not_needed: ['not needed now', 'soft'], standby: ['on standby', 'soft'], running: ['runs', 'good'], waiting: ['waits', 'held'],
   restarting: ['restarts', 'bad'], paused: ['paused', 'held'] };
@@ -89,6 +92,34 @@ function partsCard(state) {
           stop.until && ` until ${clock(stop.until)}`),
         part.why && h('p', { class: 'small held' }, part.why));
     })));
+}
+
+// A percentage that was counted; null where nothing was.
+const percentOf = (value) => (isNumber(value) ? `${Number(value.toFixed(3))} %` : '–');
+
+// What operators have turned for every process, and what applications count.
+function settingsCard(state) {
+  const { settings = [], counted, spend } = state.status.daemon;
+  const turned = settings.filter((one) => !one.name.startsWith('pause.') && !one.name.startsWith('ramp.'));
+  const ramps = settings.filter((one) => one.name.startsWith('ramp.'));
+  const who = (one) => `${one.actor}${one.reason ? `: “${one.reason}”` : ''}${one.until ? ` · until ${clock(one.until)}` : ''}`;
+  const usd = (value) => `$${value.toFixed(value < 10 ? 4 : 2)}`;
+  return h('section', { class: 'card', 'aria-labelledby': 'settings-head' },
+    h('h2', { id: 'settings-head' }, 'Settings'),
+    turned.length === 0 && ramps.length === 0 ? h('p', { class: 'soft' }, 'Every process is as it was configured.')
+      : h('ul', { class: 'plain' },
+        turned.map((one) => h('li', { key: one.name },
+          h('p', { class: 'line' }, h('b', {}, words(one.name)), h('span', { class: 'held' }, String(one.value))),
+          h('p', { class: 'soft small' }, who(one)))),
+        ramps.map((one) => h('li', { key: one.name },
+          h('p', { class: 'line' }, h('b', {}, `Ramp of ${words(one.name.slice(5)).toLowerCase()}`),
+            h('span', { class: 'held' }, (one.value.steps ?? []).map((step, i) => (i === one.value.at ? `[${step} %]` : `${step} %`)).join(' → '))),
+          h('p', { class: 'soft small' }, who(one))))),
+    counted && h('p', { class: 'soft small' }, `Within the hour: writes without a store’s error ${percentOf(counted.write_success_percent)} · operations completed ${
+      percentOf(counted.operations_completed_percent)} · shadow reads ${count(counted.shadow_reads)}, of them different ${count(counted.shadow_differ)}`),
+    spend && h('p', { class: 'soft small' }, `Spent so far ${usd(spend.usd)} (${count(spend.write_units)} write units)`,
+      isNumber(spend.forecast_usd) && ` · when history is copied ${usd(spend.forecast_usd)}`,
+      isNumber(spend.cap_usd) && ` · stops at ${usd(spend.cap_usd)}`));
 }
 
 const OPERATIONS = { advance: 'Step forward', rollback: 'Step back', validate: 'Validation', repair: 'Repair', 'test-operation': 'Test operation' };

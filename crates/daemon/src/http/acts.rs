@@ -11,6 +11,7 @@ use lockstep_coordinator::{GateReport, ready};
 use lockstep_core::Phase;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::answer::{Refusal, ok_json};
 use super::body::{idempotency_key, json_of, parsed, words};
@@ -18,8 +19,6 @@ use super::tokens::Right;
 use crate::operations::{Asked, Begun, Kind, Notes, Operation, State as OperationState};
 use crate::operator::{Act, Compare, Unsuccessful, Walk};
 use crate::part::Role;
-use crate::parts::PAUSABLE;
-use crate::poll::PAUSE;
 use crate::shared::Shared;
 
 pub(super) type Answer = Result<Response<Body>, Refusal>;
@@ -30,10 +29,10 @@ const REASON_CHARS_MAX: usize = 500;
 const SOMEBODY: &str = "operate token";
 /// Longest wait of one request for the end of what it began.
 const WAIT_S_MAX: u64 = 30;
-/// Longest pause: ten years are for good, and later moments are none to PostgreSQL.
-const FOR_S_MAX: u64 = 10 * 365 * 24 * 3600;
 /// Gates that were asked within this are answered again.
 const GATES_FRESH: Duration = Duration::from_secs(1);
+/// Longest key of a row in a request.
+const KEY_CHARS_MAX: usize = 1_000;
 /// Most rows of a sample, and most keys of a repair.
 const SAMPLE_MAX: u64 = 100_000;
 
@@ -60,6 +59,8 @@ struct StepBody {
 struct ValidateBody {
     mode: Option<Mode>,
     sample: Option<u64>,
+    table: Option<String>,
+    key: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -82,21 +83,6 @@ struct RepairBody {
 #[serde(deny_unknown_fields)]
 struct NothingElse {}
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PauseBody {
-    parts: Option<Vec<String>>,
-    for_s: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SettingsBody {
-    #[serde(default)]
-    set: serde_json::Map<String, Value>,
-    for_s: Option<u64>,
-}
-
 /// What a request asks for, besides who and how.
 #[derive(Clone, Debug)]
 pub(super) enum What {
@@ -109,17 +95,22 @@ pub(super) enum What {
 /// Who asks, and how it is to be done.
 #[derive(Debug)]
 pub(super) struct How {
-    actor: String,
-    reason: Option<String>,
-    dry_run: bool,
+    pub(super) actor: String,
+    pub(super) reason: Option<String>,
+    pub(super) dry_run: bool,
     wait: Duration,
-    key: Option<String>,
+    pub(super) key: Option<String>,
     /// The request in words, by which a repetition is told from another one.
     request: String,
 }
 
 /// Reads a request that acts: who and how, and what is left of its body.
-async fn read(right: Right, headers: &HeaderMap, body: Body, route: &str) -> Result<(How, Value), Refusal> {
+pub(super) async fn read(
+    right: Right,
+    headers: &HeaderMap,
+    body: Body,
+    route: &str,
+) -> Result<(How, Value), Refusal> {
     if right != Right::Operate {
         return Err(Refusal::forbidden());
     }
@@ -185,6 +176,15 @@ pub(super) async fn validate(
     if body.sample.is_some_and(|rows| rows == 0 || rows > SAMPLE_MAX) {
         return Err(Refusal::unprocessable(format!("`sample` is 1 to {SAMPLE_MAX}")));
     }
+    if let (Some(table), Some(key)) = (&body.table, &body.key) {
+        if body.mode.is_some() || body.sample.is_some() {
+            return Err(Refusal::unprocessable("`table` and `key` go without `mode` and `sample`"));
+        }
+        return act(shared.clone(), how, of_key(&shared, table, key)?).await;
+    }
+    if body.table.is_some() || body.key.is_some() {
+        return Err(Refusal::unprocessable("`table` and `key` go together"));
+    }
     let what = match (body.mode, body.sample) {
         (None | Some(Mode::Full), None) => Compare::Full,
         (Some(Mode::Incremental), None) => Compare::Incremental,
@@ -192,6 +192,20 @@ pub(super) async fn validate(
         (Some(_), Some(_)) => return Err(Refusal::unprocessable("`sample` goes with mode `sample` only")),
     };
     act(shared, how, What::Validate(what)).await
+}
+
+/// Comparing one row.
+pub(super) fn of_key(shared: &Shared, table: &str, key: &str) -> Result<What, Refusal> {
+    if !shared.migration.tables.iter().any(|known| known.name() == table) {
+        return Err(Refusal::not_found("there is no such table; /v1/tables lists them"));
+    }
+    let fits = !key.is_empty() && key.chars().count() <= KEY_CHARS_MAX && !key.chars().any(char::is_control);
+    if !fits {
+        return Err(Refusal::unprocessable(format!(
+            "`key` has 1 to {KEY_CHARS_MAX} characters, none of them a control character"
+        )));
+    }
+    Ok(What::Validate(Compare::Key { table: table.to_owned(), key: key.to_owned() }))
 }
 
 pub(super) async fn repair(
@@ -240,7 +254,7 @@ fn kind_of(what: &What) -> Kind {
     }
 }
 
-fn require_leader(shared: &Shared) -> Result<(), Refusal> {
+pub(super) fn require_leader(shared: &Shared) -> Result<(), Refusal> {
     match &*shared.role.borrow() {
         Role::Leader => Ok(()),
         Role::Standby(why) => Err(Refusal::standby(why)),
@@ -288,8 +302,9 @@ async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
         Begun::Busy(id) => return Err(Refusal::busy(id)),
     };
     // From here on it is under way, whether the client waits or not.
-    let task = tokio::spawn(run(shared.clone(), id.clone(), how.actor, how.reason, how.key, what));
-    drop(task);
+    let span = tracing::error_span!("operation", operation = %id, kind = kind.name());
+    let working = run(shared.clone(), id.clone(), how.actor, how.reason, how.key, what);
+    drop(tokio::spawn(working.instrument(span)));
     if !how.wait.is_zero() {
         // That it takes longer is no error: it is polled then.
         let _ = tokio::time::timeout(how.wait, shared.operations.ended(&id)).await;
@@ -300,6 +315,17 @@ async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
     let status =
         if operation.state == OperationState::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(found(status, &operation))
+}
+
+/// Begins a walk that no person has asked for; says whether it begins. Another operation may be under way.
+pub(crate) fn begin_by_itself(shared: &Arc<Shared>, actor: &str, reason: &str, walk: Walk) -> bool {
+    let what = What::Walk(walk);
+    let actor = actor.trim_end_matches(" via serve").to_owned();
+    let asked =
+        Asked { kind: kind_of(&what), actor: actor.clone(), reason: Some(reason.to_owned()), key: None };
+    let Begun::New(id) = shared.operations.begin(asked) else { return false };
+    drop(tokio::spawn(run(shared.clone(), id, actor, Some(reason.to_owned()), None, what)));
+    true
 }
 
 fn found(status: StatusCode, operation: &Operation) -> Response<Body> {
@@ -329,7 +355,7 @@ async fn journalled(shared: &Shared, key: &str) -> Result<Option<Response<Body>>
     Ok(Some(ok_json(StatusCode::OK, &asked)))
 }
 
-fn is_installed(shared: &Shared) -> bool {
+pub(super) fn is_installed(shared: &Shared) -> bool {
     shared.snapshot.borrow().status.as_ref().is_some_and(|status| status.installed)
 }
 
@@ -359,14 +385,15 @@ async fn run(
     let observer = Arc::new(Notes { operations: shared.operations.clone(), id: id.clone() });
     let act = Act { actor: who, observer, cancel: shared.stop.clone() };
     let operator = shared.operator.clone();
-    let working = tokio::spawn(async move {
+    let working = async move {
         match what {
             What::Walk(walk) => operator.walk(&walk, &act).await,
             What::Validate(what) => operator.validate(&what, &act).await,
             What::Repair { max, last } => operator.repair(max, last, &act).await,
             What::TestOperation => operator.test_operation(&act).await,
         }
-    });
+    };
+    let working = tokio::spawn(working.in_current_span());
     let ended = working.await.unwrap_or_else(|panicked| {
         let message = format!("a bug ended it: {panicked}; run `status` and try again");
         Err(Unsuccessful { refused: false, cancelled: false, message, gates: None })
@@ -420,6 +447,7 @@ async fn dry_run(shared: &Shared, what: &What) -> Answer {
         What::Validate(Compare::Incremental) => {
             "compare what changed since everything was compared, and record the verdict".to_owned()
         }
+        What::Validate(Compare::Key { table, .. }) => format!("compare one row of {table} with its item"),
         What::Validate(Compare::Sample(rows)) => format!("compare {rows} rows and items of each table"),
         What::Repair { max, .. } => {
             format!(
@@ -431,128 +459,4 @@ async fn dry_run(shared: &Shared, what: &What) -> Answer {
         }
     };
     Ok(ok_json(StatusCode::OK, &json!({ "dry_run": true, "would": would })))
-}
-
-fn seconds(for_s: Option<u64>) -> Result<Option<Duration>, Refusal> {
-    match for_s {
-        Some(s) if s == 0 || s > FOR_S_MAX => {
-            Err(Refusal::unprocessable(format!("`for_s` is 1 to {FOR_S_MAX}")))
-        }
-        s => Ok(s.map(Duration::from_secs)),
-    }
-}
-
-pub(super) async fn pause(
-    (State(shared), Extension(right)): Asking,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    set_pauses(shared, right, headers, body, true).await
-}
-
-pub(super) async fn resume(
-    (State(shared), Extension(right)): Asking,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    set_pauses(shared, right, headers, body, false).await
-}
-
-async fn set_pauses(
-    shared: Arc<Shared>,
-    right: Right,
-    headers: HeaderMap,
-    body: Body,
-    pause: bool,
-) -> Answer {
-    let route = if pause { "pause" } else { "resume" };
-    let (how, rest) = read(right, &headers, body, route).await?;
-    let body: PauseBody = parsed(rest)?;
-    let parts = body.parts.unwrap_or_else(|| PAUSABLE.map(str::to_owned).to_vec());
-    if let Some(unknown) = parts.iter().find(|part| !PAUSABLE.contains(&part.as_str())) {
-        return Err(Refusal::unprocessable(format!(
-            "`{unknown}` cannot be paused; these can: {}",
-            PAUSABLE.join(", ")
-        )));
-    }
-    let set =
-        parts.iter().map(|part| (format!("{PAUSE}{part}"), pause.then_some(Value::Bool(true)))).collect();
-    turn(&shared, &how, set, seconds(body.for_s)?).await?;
-    shared.look.notify_one();
-    let paused = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
-    let paused: Vec<Value> = paused
-        .iter()
-        .filter_map(|row| {
-            let part = row.name.strip_prefix(PAUSE)?;
-            Some(json!({ "part": part, "actor": row.actor, "reason": row.reason, "until": row.until }))
-        })
-        .collect();
-    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "paused": paused })))
-}
-
-pub(super) async fn settings(
-    (State(shared), Extension(right)): Asking,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let (how, rest) = read(right, &headers, body, "settings").await?;
-    let body: SettingsBody = parsed(rest)?;
-    let mut set = Vec::new();
-    for (name, value) in body.set {
-        let known = PAUSABLE.iter().any(|part| name.strip_prefix(PAUSE) == Some(part));
-        if !known {
-            let names: Vec<String> = PAUSABLE.iter().map(|part| format!("{PAUSE}{part}")).collect();
-            return Err(Refusal::unprocessable(format!(
-                "there is no setting of this name; there are: {}",
-                names.join(", ")
-            )));
-        }
-        let value = match value {
-            Value::Bool(true) => Some(Value::Bool(true)),
-            Value::Bool(false) | Value::Null => None,
-            _ => return Err(Refusal::unprocessable(format!("`{name}` is true or false"))),
-        };
-        set.push((name, value));
-    }
-    turn(&shared, &how, set, seconds(body.for_s)?).await?;
-    shared.look.notify_one();
-    let rows = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
-    let rows: serde_json::Map<String, Value> =
-        rows.into_iter().map(|row| (row.name.clone(), json!(row))).collect();
-    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "settings": rows })))
-}
-
-/// Changes settings, after the journal has who and why.
-async fn turn(
-    shared: &Shared,
-    how: &How,
-    set: Vec<(String, Option<Value>)>,
-    during: Option<Duration>,
-) -> Result<(), Refusal> {
-    require_leader(shared)?;
-    if !is_installed(shared) {
-        return Err(Refusal::conflict(
-            "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
-        ));
-    }
-    if how.dry_run || set.is_empty() {
-        return Ok(());
-    }
-    let (source, who) = (&shared.migration.source, format!("{} via serve", how.actor));
-    let names: Vec<&String> = set.iter().map(|(name, _)| name).collect();
-    let detail = json!({
-        "parts": names, "reason": how.reason, "for_s": during.map(|during| during.as_secs()), "idempotency_key": how.key,
-        "set": set.iter().all(|(_, value)| value.is_some()),
-    });
-    let step =
-        if set.iter().all(|(_, value)| value.is_none()) { "asked to resume" } else { "asked to pause" };
-    source.journal_note(&who, step, &detail).await.map_err(|error| Refusal::of_store(&error))?;
-    for (name, value) in set {
-        let done = match value {
-            Some(value) => source.set(&name, &value, &who, how.reason.as_deref(), during).await,
-            None => source.unset(&name).await.map(drop),
-        };
-        done.map_err(|error| Refusal::of_store(&error))?;
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use lockstep_core::Phase;
 use serde_json::json;
 
-use super::acts::{Answer, What, alias};
+use super::acts::{Answer, What, alias, of_key};
 use super::answer::{Refusal, ok_json};
 use super::tokens::Right;
 use crate::operator::{Compare, Walk};
@@ -55,18 +55,18 @@ pub(super) async fn validate_consistency(
     alias(shared, right, &headers, "validate-consistency", What::Validate(Compare::Full)).await
 }
 
-/// Compares what changed, the key of the path with it.
+/// Compares the row of the path with its item.
 pub(super) async fn validate_sync(
     (State(shared), Extension(right)): Asking,
     place: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Answer {
-    let Path((table, _key)) =
-        place.map_err(|_| Refusal::bad_request("the table or the key does not read"))?;
-    if !shared.migration.tables.iter().any(|known| known.name() == table) {
-        return Err(Refusal::not_found("there is no such table; /v1/tables lists them"));
+    let Path((table, key)) = place.map_err(|_| Refusal::bad_request("the table or the key does not read"))?;
+    if right != Right::Operate {
+        return Err(Refusal::forbidden());
     }
-    alias(shared, right, &headers, "validate-sync", What::Validate(Compare::Incremental)).await
+    let what = of_key(&shared, &table, &key)?;
+    alias(shared, right, &headers, "validate-sync", what).await
 }
 
 pub(super) async fn metrics(

@@ -2,7 +2,7 @@
 //!
 //! In reading order: `answer` (refusals and JSON), `tokens` and `guard` (what is asked of every request),
 //! `body`, `route` and `table` (every route there is), `page` and `open` (routes without a token), `reads`,
-//! `events`, `acts`, `aliases` (routes of before), `openapi`, `server`.
+//! `events`, `acts`, `settings`, `aliases` (routes of before), `openapi`, `tls`, `server`.
 
 mod acts;
 mod aliases;
@@ -16,9 +16,13 @@ mod page;
 mod reads;
 mod route;
 mod server;
+mod settings;
 mod table;
+mod tls;
 mod tokens;
 
+pub(crate) use acts::begin_by_itself;
 pub(crate) use guard::Guard;
 pub(crate) use server::serve;
+pub use tls::Tls;
 pub use tokens::{Right, TOKEN_CHARS_MIN, Tokens, random_token};

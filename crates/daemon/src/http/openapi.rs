@@ -1,5 +1,6 @@
 //! The OpenAPI document, made from the list of routes: what it says is what the router serves.
 
+use lockstep_core::settings::KNOBS;
 use serde_json::{Map, Value, json};
 
 use super::route::{Needs, Route};
@@ -140,11 +141,23 @@ fn schemas() -> Value {
         "Validate": with(json!({
             "mode": { "type": "string", "enum": ["full", "incremental", "sample"] },
             "sample": { "type": "integer", "minimum": 1, "maximum": 100_000 },
+            "table": { "type": "string" }, "key": { "type": "string", "minLength": 1, "maxLength": 1_000 },
         })),
         "Repair": with(json!({ "max": { "type": "integer", "minimum": 1, "maximum": 100_000 }, "last": { "type": "boolean" } })),
         "Pause": with(json!({
-            "parts": { "type": "array", "items": { "type": "string", "enum": crate::parts::PAUSABLE } }, "for_s": for_s.clone(),
+            "parts": { "type": "array", "items": { "type": "string", "enum": crate::part::PAUSABLE } }, "for_s": for_s.clone(),
         })),
-        "Settings": with(json!({ "set": { "type": "object" }, "for_s": for_s })),
+        "Settings": with(json!({
+            "set": { "type": "object", "propertyNames": { "enum": KNOBS.iter().map(|knob| knob.name).collect::<Vec<_>>() } },
+            "for_s": for_s,
+            "ramp": {
+                "type": "object", "additionalProperties": false, "required": ["name", "steps", "hold_s"],
+                "properties": {
+                    "name": { "type": "string", "enum": ["canary_percent", "shadow_percent"] },
+                    "steps": { "type": "array", "minItems": 1, "maxItems": 20, "items": { "type": "number", "minimum": 0, "maximum": 100 } },
+                    "hold_s": { "type": "integer", "minimum": 1, "maximum": 2_592_000 },
+                },
+            },
+        })),
     })
 }

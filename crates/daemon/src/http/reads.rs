@@ -194,6 +194,11 @@ pub(super) async fn gates(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer
     ok(&json!({ "to": to, "passed": report.passed(), "gates": report.results }))
 }
 
+/// What was spent, and what will have been.
+pub(super) async fn cost(State(shared): State<Arc<Shared>>) -> Answer {
+    ok(&json!({ "spend": *shared.spend.borrow() }))
+}
+
 pub(super) async fn operations(State(shared): State<Arc<Shared>>) -> Answer {
     ok(&json!({ "operations": shared.operations.newest() }))
 }

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 use super::body::discard;
 use super::guard::Guard;
 use super::table;
+use super::tls::Tls;
 use crate::shared::Shared;
 
 /// Connections at once. More wait until one ends.
@@ -32,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Serves until the daemon ends, then sees answers under way through.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, guard: Guard) {
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Option<Tls>, guard: Guard) {
     let (router, guard) = (table::router(shared.clone()), Arc::new(guard));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -47,11 +50,17 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, guard: Gua
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let (shared, router, guard) = (shared.clone(), router.clone(), guard.clone());
+        let (shared, router, guard, tls) = (shared.clone(), router.clone(), guard.clone(), tls.clone());
         connections.spawn(async move {
             // Given back when the connection ends.
             let _place = place;
-            talk(shared, stream, router, guard).await;
+            // Answers are small, and a person waits for each.
+            let _ = stream.set_nodelay(true);
+            let Some(Tls(acceptor)) = tls else { return talk(shared, stream, router, guard).await };
+            // One that does not come to an agreement, or takes its time, is hung up on.
+            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WITHIN, acceptor.accept(stream)).await {
+                talk(shared, stream, router, guard).await;
+            }
         });
     }
     drop(listener);
@@ -59,9 +68,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, guard: Gua
     let _ = tokio::time::timeout(END_WITHIN, ended).await;
 }
 
-async fn talk(shared: Arc<Shared>, stream: TcpStream, router: axum::Router, guard: Arc<Guard>) {
-    // Answers are small, and a person waits for each.
-    let _ = stream.set_nodelay(true);
+async fn talk<S>(shared: Arc<Shared>, stream: S, router: axum::Router, guard: Arc<Guard>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = service_fn(move |request| {
         let (router, guard) = (router.clone(), guard.clone());
         async move { Ok::<_, Infallible>(answer(request, router, &guard).await) }
@@ -82,7 +92,37 @@ async fn talk(shared: Arc<Shared>, stream: TcpStream, router: axum::Router, guar
     }
 }
 
-async fn answer(mut request: Request<Incoming>, router: axum::Router, guard: &Guard) -> Response<Body> {
+/// The name of what a request is called by, in answers and in log lines.
+const REQUEST_ID: &str = "x-request-id";
+/// Longest name that a client may give its request.
+const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// What a request is called: as its client says, so that its log and ours can be read together.
+fn request_id(request: &Request<Incoming>) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let is_name = |id: &&str| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+    };
+    given.filter(is_name).map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned)
+}
+
+async fn answer(request: Request<Incoming>, router: axum::Router, guard: &Guard) -> Response<Body> {
+    let id = request_id(&request);
+    // Of the level of errors, so that each line that is shown says to which request it belongs.
+    let span = tracing::error_span!("request", correlation_id = %id, method = %request.method(), path = request.uri().path());
+    let mut response = answer_within(request, router, guard).instrument(span).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+async fn answer_within(
+    mut request: Request<Incoming>,
+    router: axum::Router,
+    guard: &Guard,
+) -> Response<Body> {
     let response = match guard.admit(request.method(), request.uri(), request.headers()) {
         Err(refusal) => {
             discard(Body::new(request.into_body())).await;

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use super::answer::{Refusal, ok_json};
 use super::body::discard;
 use super::route::{Route, act_route, alias_route, open_route, read_route};
-use super::{acts, aliases, open, page, reads};
+use super::{acts, aliases, open, page, reads, settings};
 use crate::shared::Shared;
 
 /// All of them.
@@ -48,10 +48,14 @@ pub(super) const ROUTES: &[Route] = &[
     act_route("/v1/test-operation", "Tries the way of a write, and leaves nothing", "Common", || {
         post(acts::test_operation)
     }),
-    act_route("/v1/pause", "Pauses parts of the daemon", "Pause", || post(acts::pause)),
-    act_route("/v1/resume", "Lets them go on", "Pause", || post(acts::resume)),
+    act_route("/v1/pause", "Pauses parts of the daemon", "Pause", || post(settings::pause)),
+    act_route("/v1/resume", "Lets them go on", "Pause", || post(settings::resume)),
+    read_route("/v1/settings", "What operators have turned, and what there is to turn", &[], || {
+        get(settings::list)
+    }),
+    read_route("/v1/cost", "What the migration has cost so far", &[], || get(reads::cost)),
     act_route("/v1/settings", "Changes settings; without `set` it lists them", "Settings", || {
-        post(acts::settings)
+        post(settings::settings)
     }),
     alias_route("post", "/api/migration/enable-dual-write", "Alias of /v1/advance to DualWrite", || {
         post(aliases::enable_dual_write)
@@ -77,7 +81,7 @@ pub(super) const ROUTES: &[Route] = &[
     alias_route(
         "post",
         "/dual-write/validate-sync/{table}/{key}",
-        "Alias of /v1/validate, of what changed",
+        "Alias of /v1/validate, of one row",
         || post(aliases::validate_sync),
     ),
     alias_route("post", "/dual-write/test-operation", "Alias of /v1/test-operation", || {

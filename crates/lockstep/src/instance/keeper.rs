@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, Epoch, Error, Kind, Phase, Registration, Result, TargetRecord, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::instances::{deregister, register, renew};
-use lockstep_postgres::{connect_own, read_control, read_migration_id};
+use lockstep_postgres::{connect_own, read_control, read_migration_id, read_settings, report};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::known::Known;
 use super::moment::Moment;
+use crate::central::Central;
 
 /// Longest pause between renewals. Each also polls the phase, so this bounds how late a phase is seen when
 /// notifications are lost (R19: within a second).
@@ -40,6 +41,7 @@ pub(super) struct Keeper {
     pub(super) connect: PgConnectOptions,
     pub(super) who: Registration,
     pub(super) known: Arc<Known>,
+    central: Arc<Central>,
     pub(super) wake: Arc<Notify>,
     pub(super) closing: CancellationToken,
     /// `None` where only the source is known; then the truth is followed no further than to where it left.
@@ -66,7 +68,7 @@ impl Keeper {
     pub(super) fn new(
         (connect, target): (PgConnectOptions, Option<TargetControl>),
         who: Registration,
-        known: Arc<Known>,
+        (known, central): (Arc<Known>, Arc<Central>),
         wake: Arc<Notify>,
         closing: CancellationToken,
     ) -> Self {
@@ -76,6 +78,7 @@ impl Keeper {
             connect,
             who,
             known,
+            central,
             wake,
             closing,
             target,
@@ -187,6 +190,7 @@ impl Keeper {
             return Ok(true);
         }
         self.known.learn(control, asked, Some(self.who.lease));
+        beside(connection, self.who.id, &self.central).await;
         if self.known.acknowledgeable() != acknowledged {
             return Ok(false);
         }
@@ -404,6 +408,24 @@ async fn where_truth_is(
             Err(Error::source(Kind::Refused, "registering this instance", message))
         }
         _ => Ok(Home::Source),
+    }
+}
+
+/// Hears what operators have turned, and tells what was counted. That neither works out keeps no lease from
+/// being renewed: what was heard stays, and what was not told is told next time.
+async fn beside(connection: &mut PgConnection, id: i64, central: &Central) {
+    match read_settings(connection).await {
+        Ok(settings) => central.hear(&settings),
+        Err(error) => return tracing::debug!("the settings were not read: {error}"),
+    }
+    let untold = central.untold();
+    if untold.is_empty() {
+        return;
+    }
+    match report(connection, id, &untold).await {
+        Ok(true) => central.told(&untold),
+        Ok(false) => {}
+        Err(error) => tracing::debug!("what was counted was not told: {error}"),
     }
 }
 

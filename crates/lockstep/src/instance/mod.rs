@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::central::Central;
 use crate::store::PhaseView;
 use keeper::Keeper;
 
@@ -127,9 +128,11 @@ impl Instance {
             connect.application_name(&format!("lockstep {what} of {}", who.name))
         };
         let (for_lease, for_listening) = (connect("lease"), connect("phase"));
-        let mut keeper = Keeper::new((for_lease, target), who, known.clone(), wake.clone(), closing.clone());
+        let central = Arc::new(Central::default());
+        let told = (known.clone(), central.clone());
+        let mut keeper = Keeper::new((for_lease, target), who, told, wake.clone(), closing.clone());
         keeper.turn(source.pool().options().get_acquire_timeout()).await.map_err(advise)?;
-        let phase = PhaseView::kept(known.clone(), wake.clone());
+        let phase = PhaseView::kept(known.clone(), wake.clone(), central);
         let listener = tokio::spawn(listener::listen(for_listening, wake, closing.clone()));
         Ok(Self {
             id,

@@ -102,6 +102,7 @@ impl<S: LogSink> Operation<S> {
     ) -> Result<Self> {
         let log = OwnLog::new(logs, sink, name, correlation_id);
         let started = log.start().await?;
+        writer.central().count("", "operation.begun");
         let write = match writer.begin_where_the_truth_is().await? {
             Begun::Source(mut write) => {
                 write.together = true;
@@ -215,15 +216,15 @@ impl<S: LogSink> Operation<S> {
         };
         match ended {
             Ok(outcome) => {
-                counted("committed");
+                counted(&writer, "operation.committed");
                 Ok(outcome)
             }
             Err(error) if error.kind == Kind::Unknown => {
-                counted("unknown");
+                counted(&writer, "operation.unknown");
                 Err(error)
             }
             Err(error) => {
-                counted("failed");
+                counted(&writer, "operation.failed");
                 log.failure(&error).await;
                 Err(error)
             }
@@ -234,6 +235,8 @@ impl<S: LogSink> Operation<S> {
     pub async fn fail(self, reason: &Error) {
         let Self { writer, log, write } = self;
         write.roll_back(&writer).await;
+        // It has ended as the application wanted: nothing of it is open.
+        writer.central().count("", "operation.given_up");
         log.failure(reason).await;
     }
 
@@ -249,7 +252,9 @@ impl<S: LogSink> Operation<S> {
 
 /// For the recorder of metrics that the application has, if it has one. An operation that the application
 /// itself gives up is not counted as failed: nothing was wrong with the stores.
-fn counted(outcome: &'static str) {
+fn counted(writer: &Writer, outcome: &'static str) {
+    writer.central().count("", outcome);
+    let outcome = outcome.trim_start_matches("operation.");
     metrics::counter!("lockstep_coordinated_operations_total", "outcome" => outcome).increment(1);
 }
 

@@ -101,7 +101,7 @@ impl<T: MigratableTable> Store<T> {
         if control.phase == Phase::DynamoOnly || missing_in == Some(control.epoch.0) {
             return Ok(None);
         }
-        let ended = match self.shared.writer.options().mode(control.phase) {
+        let ended = match self.shared.writer.mode(control.phase) {
             Some(WriteMode::Strict) if beside.is_none() => self.strictly(kind, arguments(), control).await?,
             mode => self.freely(kind, arguments(), control, mode.is_some(), beside).await?,
         };

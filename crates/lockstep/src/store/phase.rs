@@ -13,6 +13,7 @@ use lockstep_dynamo::{Target, TargetControl};
 use lockstep_postgres::Source;
 use tokio::sync::Notify;
 
+use crate::central::Central;
 use crate::instance::{Known, Moment};
 
 /// How long a store without an [`Instance`](crate::instance::Instance) may go on with the phase it knows
@@ -28,6 +29,8 @@ pub(super) const PHASES_MAX: u32 = 3;
 pub struct PhaseView {
     pub(in crate::store) known: Arc<Known>,
     pub(in crate::store) renewal: Renewal,
+    /// What operators have turned; of an instance only.
+    pub(in crate::store) central: Arc<Central>,
 }
 
 /// What renews the lease.
@@ -43,17 +46,22 @@ pub(in crate::store) enum Renewal {
 impl PhaseView {
     /// A view of its own, without an instance: asks `source` when [`PHASE_LEASE`] is over.
     pub fn new(source: Source) -> Self {
-        Self { known: Arc::default(), renewal: Renewal::Asking { source, target: None } }
+        Self {
+            known: Arc::default(),
+            renewal: Renewal::Asking { source, target: None },
+            central: Arc::default(),
+        }
     }
 
     /// As [`PhaseView::new`], and follows the truth into `target` and back.
     pub fn following(source: Source, target: &Target) -> Self {
-        Self { known: Arc::default(), renewal: Renewal::Asking { source, target: Some(target.control()) } }
+        let renewal = Renewal::Asking { source, target: Some(target.control()) };
+        Self { known: Arc::default(), renewal, central: Arc::default() }
     }
 
     /// The view of an instance.
-    pub(crate) fn kept(known: Arc<Known>, wake: Arc<Notify>) -> Self {
-        Self { known, renewal: Renewal::Kept(wake) }
+    pub(crate) fn kept(known: Arc<Known>, wake: Arc<Notify>, central: Arc<Central>) -> Self {
+        Self { known, renewal: Renewal::Kept(wake), central }
     }
 
     /// The phase. An instance's is in memory; without an instance it is asked for again when the lease is

@@ -55,7 +55,12 @@ impl<T: MigratableTable> Store<T> {
 
     async fn get_in(&self, key: &T::Key, phase: Phase) -> Result<(Option<T::Row>, ReadFrom)> {
         if phase.reads_target() {
-            return self.get_routed(key, phase).await;
+            let answered = self.get_routed(key, phase).await?;
+            // A share of what the target answers while the source is the truth is checked against it.
+            if phase == Phase::HybridRead && matches!(answered.1, ReadFrom::Target | ReadFrom::TargetAlone) {
+                self.shadow_get(key);
+            }
+            return Ok(answered);
         }
         let row = self.get_from_source(key).await?;
         if phase == Phase::DualWrite {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use lockstep_core::{Control, Item, Result, SourceKey, TargetKey, Unholdable};
+use lockstep_core::{Control, Item, Kind, Phase, Result, SourceKey, TargetKey, Unholdable};
 use lockstep_dynamo::Target;
 use lockstep_postgres::{
     Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write, left_under,
 };
+
+use crate::central::{Central, SetMode};
 
 use super::acknowledge::{Acknowledger, Beside, Held};
 use super::counters::count;
@@ -79,9 +81,9 @@ impl Writer {
                 source,
                 target,
                 options,
-                phase,
                 counters: WriteCounters::default(),
-                reads: ReadsOfTables::default(),
+                reads: ReadsOfTables::new(phase.central.clone()),
+                phase,
                 acknowledger: Acknowledger::default(),
                 ids: IdBlocks::default(),
             }),
@@ -101,6 +103,20 @@ impl Writer {
     /// The settings.
     pub fn options(&self) -> &WriteOptions {
         &self.shared.options
+    }
+
+    /// Who decides whether a write of this phase happened: what operators have set, or else the settings.
+    pub(super) fn mode(&self, phase: Phase) -> Option<WriteMode> {
+        let set = self.central().mode(phase).map(|mode| match mode {
+            SetMode::BestEffort => WriteMode::BestEffort,
+            SetMode::Strict => WriteMode::Strict,
+        });
+        set.or(self.options().mode(phase))
+    }
+
+    /// What operators have turned, and what they are told.
+    pub(crate) fn central(&self) -> &Central {
+        &self.shared.phase.central
     }
 
     /// Which phase this instance believes in.
@@ -154,7 +170,11 @@ impl Writer {
 
     /// Begins a transaction behind the barrier: its phase cannot change until it ends (I5).
     pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
-        let (sql, control, id) = begin_write(self.source()).await?;
+        let begun = begin_write(self.source()).await;
+        if begun.as_ref().is_err_and(|error| is_of_a_store(error.kind)) {
+            self.central().count("", "write.failed");
+        }
+        let (sql, control, id) = begun?;
         Ok(WriteTransaction { sql, control, id, changes: Vec::new(), together: false, held: Vec::new() })
     }
 
@@ -168,7 +188,7 @@ impl Writer {
     /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an
     /// intent. Dropped later, the keys are pending.
     pub(crate) async fn finish(&self, write: WriteTransaction) -> Result<Written> {
-        let written = match self.options().mode(write.control.phase) {
+        let written = match self.mode(write.control.phase) {
             Some(WriteMode::Strict) if !write.changes.is_empty() => self.strict(write).await,
             _ => self.best_effort(write, None).await,
         };
@@ -189,12 +209,22 @@ impl Writer {
                 let deferred =
                     written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();
                 count(&counters.deferred, deferred);
+                self.central().count("", "write.committed");
             }
-            Err(error) if error.kind == lockstep_core::Kind::Unknown => count(&counters.unknown, 1),
+            Err(error) if error.kind == Kind::Unknown => {
+                count(&counters.unknown, 1);
+                self.central().count("", "write.unknown");
+            }
+            Err(error) if is_of_a_store(error.kind) => self.central().count("", "write.failed"),
             Err(_) => {}
         }
         written
     }
+}
+
+/// Whether a write failed for a store, and not for what was to be written.
+fn is_of_a_store(kind: Kind) -> bool {
+    matches!(kind, Kind::Throttled | Kind::Unavailable | Kind::Busy | Kind::Fenced | Kind::Denied)
 }
 
 impl WriteTransaction {

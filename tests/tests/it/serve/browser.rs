@@ -127,6 +127,13 @@ impl Browser {
         .await;
     }
 
+    /// Makes the window that of a phone.
+    pub(super) async fn be_a_phone(&self) {
+        let size = json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true });
+        let asked = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size });
+        self.call(Method::POST, "/goog/cdp/execute", &asked).await;
+    }
+
     /// Ends the browser.
     pub(super) async fn close(self) {
         self.call(Method::DELETE, "", &json!({})).await;

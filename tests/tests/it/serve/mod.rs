@@ -1,11 +1,15 @@
 //! The daemon as a process: its API, its parts, who leads, and what it withstands.
 
 mod browser;
+mod checked;
 mod demo;
+mod fuzzed;
 mod page;
 mod rules;
 mod served;
 mod steps;
 mod strangers;
+mod tls;
+mod turned;
 mod webhook;
 mod withstands;

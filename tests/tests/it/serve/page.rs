@@ -85,3 +85,38 @@ async fn the_page_goes_on_by_itself_and_comes_back_after_the_daemon_was_away() {
     browser.close().await;
     assert_eq!(again.end().await, Some(0));
 }
+
+#[tokio::test]
+async fn on_a_phone_nothing_is_cut_off_and_a_step_can_be_taken() {
+    let Some(browser) = Browser::open().await else { return };
+    let world = world().await;
+    let served = Served::of(&world).await;
+    let ramp = json!({ "ramp": { "name": "canary_percent", "steps": [1, 5, 25, 100], "hold_s": 3600 }, "reason": "go live" });
+    served
+        .until("it leads", |status| status["daemon"]["role"] == "leader" && status["installed"] == true)
+        .await;
+    served.post("/v1/settings", &ramp).await;
+    browser.be_a_phone().await;
+    browser.go(&format!("{}/#token={OPERATE}", served.address)).await;
+    browser.shows("Next: HybridRead").await;
+    browser.shows("Ramp of canary percent").await;
+    let wide = browser
+        .run(
+            "const most = document.documentElement.clientWidth;
+             return [most, document.documentElement.scrollWidth, ...[...document.querySelectorAll('main *')]
+                 .filter((one) => one.getBoundingClientRect().right > most + 1 && getComputedStyle(one).position !== 'absolute')
+                 .slice(0, 3).map((one) => one.tagName + '.' + one.className)]",
+        )
+        .await;
+    assert_eq!(wide, json!([390, 390]), "nothing is wider than the screen");
+    browser.press("Validate").await;
+    browser.shows("compare both stores").await;
+    let dialog = browser
+        .run("const box = document.querySelector('dialog[open]').getBoundingClientRect(); return box.left >= 0 && box.right <= 390")
+        .await;
+    assert_eq!(dialog, json!(true));
+    browser.press("Validate").await;
+    browser.shows("✓ same").await;
+    browser.close().await;
+    assert_eq!(served.end().await, Some(0));
+}

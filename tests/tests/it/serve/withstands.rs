@@ -89,6 +89,91 @@ async fn dynamodb_gone_and_back_is_told_waited_for_and_costs_no_write() {
     world.assert_converged().await;
 }
 
+/// Behind both proxies, as an application of the source proxy is.
+async fn served_behind(world: &World) -> Served {
+    let url = world.source_options().url;
+    let served = Served::with(
+        world,
+        &[("LOCKSTEP_SOURCE__URL", &url), ("LOCKSTEP_SOURCE__CONNECT_TIMEOUT_MS", "1000")],
+    )
+    .await;
+    served.until("it leads", leads).await;
+    served
+}
+
+/// Everything works: it leads, nothing waits, no alert is raised.
+fn works(status: &serde_json::Value) -> bool {
+    leads(status)
+        && status["daemon"]["health"]["state"] == "healthy"
+        && status["tables"].as_array().expect("tables").iter().all(|table| table["pending"] == 0)
+}
+
+async fn resumes(served: &Served, world: &World, since: Instant) {
+    served.until("it goes on by itself", works).await;
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn postgresql_gone_and_back_and_both_gone_are_told_and_service_resumes_within_ten_seconds() {
+    let world = World::behind_both_proxies().await;
+    moved(&world).await;
+    let served = served_behind(&world).await;
+    for both in [false, true] {
+        world.source_proxy().down().await;
+        if both {
+            world.proxy().script(Rule::new(Fault::Unavailable).always());
+        }
+        // Applications that reach it otherwise write on.
+        world.sql(&format!("UPDATE payments SET transaction_reference = 'while it is away {both}' WHERE payment_id % 2 = 0")).await;
+        served
+            .until("it is told", |status| {
+                let stores = &status["daemon"]["stores"];
+                stores["postgresql"]["up"] == false
+                    && (!both || stores["dynamodb"]["up"] == false)
+                    && status["daemon"]["health"]["state"] == "broken"
+                    && status["daemon"]["role"] == "standby"
+            })
+            .await;
+        let ready = served.open("/readyz").await;
+        assert!(ready.text.contains("PostgreSQL does not answer"), "{}", ready.text);
+        assert_eq!(served.open("/healthz").await.status, StatusCode::OK, "it lives all the same");
+        let refused = served.post("/v1/test-operation", &json!({})).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text);
+        world.source_proxy().up().await;
+        world.proxy().clear();
+        resumes(&served, &world, Instant::now()).await;
+    }
+    assert_eq!(served.end().await, Some(0));
+}
+
+/// 1. The writer fails over. 2. For a while its name leads to a replica, which answers and takes no write.
+#[tokio::test]
+async fn a_failover_to_a_node_that_takes_no_writes_is_told_and_over_when_one_does() {
+    let world = World::behind_both_proxies().await;
+    moved(&world).await;
+    let served = served_behind(&world).await;
+    let database: String = world.value("SELECT current_database()::text").await;
+    world.sql(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await;
+    world.source_proxy().cut_all().await;
+    served
+        .until("it is told", |status| {
+            let store = &status["daemon"]["stores"]["postgresql"];
+            // What was under way when the connections went says so first.
+            store["up"] == false
+                && store["why"].to_string().contains("takes no writes")
+                && status["daemon"]["role"] == "standby"
+        })
+        .await;
+    world
+        .sql("UPDATE payments SET transaction_reference = 'after the failover' WHERE payment_id % 2 = 0")
+        .await;
+    world.sql(&format!("ALTER DATABASE {database} RESET default_transaction_read_only")).await;
+    world.source_proxy().cut_all().await;
+    resumes(&served, &world, Instant::now()).await;
+    assert_eq!(served.end().await, Some(0));
+}
+
 #[tokio::test]
 async fn two_hundred_listeners_of_which_one_is_asleep_all_hear_of_a_change() {
     let world = World::start().await;
@@ -97,10 +182,40 @@ async fn two_hundred_listeners_of_which_one_is_asleep_all_hear_of_a_change() {
     served.until("it leads", leads).await;
     // It is never asked for more than its head.
     let asleep = Events::of(&served).await;
+    let memory_kb = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", served.child.id().expect("it runs")))
+            .expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("its memory")
+            .trim()
+            .to_owned();
+        line.trim_end_matches(" kB").trim().parse::<u64>().expect("a number")
+    };
     let mut listeners = Vec::new();
     for _ in 0..199 {
         listeners.push(Events::of(&served).await);
     }
+    // Each change is a status for everybody; one of them reads none.
+    let before_kb = memory_kb();
+    for turn in 1..=8 {
+        let percent = f64::from(turn);
+        let set = served.post("/v1/settings", &json!({ "set": { "shadow_percent": percent } })).await;
+        assert_eq!(set.status, StatusCode::OK, "{}", set.text);
+        let begun = Instant::now();
+        let heard = listeners
+            .iter_mut()
+            .map(async |events| while events.next().await["daemon"]["settings"][0]["value"] != percent {});
+        futures::future::join_all(heard).await;
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "a slow one slows the others: {:?}",
+            begun.elapsed()
+        );
+    }
+    let grown_kb = memory_kb().saturating_sub(before_kb);
+    assert!(grown_kb < 48 * 1024, "eight statuses took {grown_kb} kB with one that reads none");
     let heard = listeners.iter_mut().map(async |events| {
         while events.next().await["daemon"]["operations"][0]["kind"] != "test-operation" {}
     });

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lockstep_daemon::{MonitorOptions, Tokens, Webhook, random_token};
+use lockstep_daemon::{MonitorOptions, Tls, Tokens, Webhook, random_token};
 use tokio::net::TcpListener;
 
 use super::args::Args;
@@ -26,6 +26,8 @@ pub(super) struct Access {
     pub(super) address: SocketAddr,
     pub(super) tokens: Tokens,
     pub(super) monitor: MonitorOptions,
+    /// What it speaks TLS by, if it does.
+    pub(super) tls: Option<Tls>,
     /// The tokens to operate and to read, if they were made up just now and have to be shown.
     pub(super) shown: Option<(String, String)>,
 }
@@ -34,10 +36,15 @@ impl Access {
     pub(super) async fn open(context: &Context, args: &Args) -> anyhow::Result<Self> {
         let section = &context.config.serve;
         let address: SocketAddr = section.listen.parse().context("reading serve.listen")?;
-        if !address.ip().is_loopback() && !args.i_know_that_tokens_travel_unencrypted {
+        let tls = match (&section.tls_cert, &section.tls_key) {
+            (Some(cert), Some(key)) => Some(Tls::of_files(cert, key).await.map_err(Failure::usage)?),
+            _ => None,
+        };
+        if !address.ip().is_loopback() && tls.is_none() && !args.i_know_that_tokens_travel_unencrypted {
             return Err(Failure::usage(format!(
                 "{address} can be reached from other machines, and this daemon speaks plain HTTP: who listens in has the tokens. \
-                 Listen on 127.0.0.1 and put a proxy with TLS before it, or say --i-know-that-tokens-travel-unencrypted"
+                 Give it a certificate (serve.tls_cert and serve.tls_key), listen on 127.0.0.1 and put a proxy with TLS before it, \
+                 or say --i-know-that-tokens-travel-unencrypted"
             )));
         }
         let operate = token(OPERATE_VARIABLE, section.operate_token_file.as_deref()).await?;
@@ -59,7 +66,7 @@ impl Access {
         let monitor = monitor(context).await?;
         let listener = listen(context, address, args).await?;
         let address = listener.local_addr().context("asking where this daemon listens")?;
-        Ok(Self { listener, address, tokens, monitor, shown })
+        Ok(Self { listener, address, tokens, monitor, tls, shown })
     }
 }
 
@@ -79,7 +86,14 @@ pub(super) async fn monitor(context: &Context) -> anyhow::Result<MonitorOptions>
         }
     };
     let sample_every = (section.sample_every_s > 0).then(|| Duration::from_secs(section.sample_every_s));
-    Ok(MonitorOptions { sample_every, sample_rows: section.sample_rows, webhook })
+    Ok(MonitorOptions {
+        sample_every,
+        sample_rows: section.sample_rows,
+        mismatches_max: section.mismatches_max,
+        prices: context.config.plan.clone(),
+        spend_cap_usd: section.spend_cap(),
+        webhook,
+    })
 }
 
 async fn listen(context: &Context, address: SocketAddr, args: &Args) -> anyhow::Result<TcpListener> {

@@ -30,8 +30,8 @@ pub struct Args {
     /// Address and port to listen on; port 0 takes a free one [default: serve.listen, 127.0.0.1:7420]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
-    /// Listen on an address that other machines reach, although the tokens travel unencrypted; put TLS before
-    /// it
+    /// Listen on an address that other machines reach without a certificate, although the tokens travel
+    /// unencrypted; put TLS before it
     #[arg(long)]
     pub i_know_that_tokens_travel_unencrypted: bool,
     /// With --demo: rows of integration_logs; a fifth as many of payments

@@ -59,11 +59,13 @@ async fn serve(context: &Context, stores: &Stores, access: Access, demo: bool) -
     let quiet = Context { ui: Ui::stderr(true), json: false, ..context.clone() };
     let operator = Arc::new(Commands::new(quiet, stores.share()));
     let hosts = context.config.serve.hosts.clone();
-    let options = DaemonOptions { tokens: access.tokens, hosts, monitor: access.monitor, demo };
+    let options =
+        DaemonOptions { tokens: access.tokens, hosts, monitor: access.monitor, tls: access.tls, demo };
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
     let migration = context.migration(stores)?;
     let daemon = Daemon::start(migration, operator, access.listener, options, context.cancel.clone())?;
     context.unless_cancelled(daemon.settled(SETTLED_WITHIN)).await.ok();
-    let address = format!("http://{}", access.address);
+    let address = format!("{scheme}://{}", access.address);
     match (access.shown, context.json) {
         (Some((operate, read)), false) => {
             print(&format!(

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::Context;
 use crate::commands::shared::RESUME;
 use crate::commands::step::{self, Direction, Walked};
+use crate::commands::validate::{is_same, one_key};
 use crate::exit::{Exit, Failure, exit_of};
 use crate::report::sentence;
 use crate::stores::Stores;
@@ -67,6 +68,14 @@ impl Commands {
         let context = self.context_of(act);
         let options = context.config.validate_options();
         let options = match what {
+            Compare::Key { table, key } => {
+                let report = one_key(&context, &self.stores, &format!("{table}/{key}"), &options).await?;
+                let verdict = if is_same(&report) { "consistent" } else { "inconsistent" };
+                return Ok(json!({
+                    "verdict": verdict, "table": table, "complete": report.complete, "findings": report.findings_total(),
+                    "failure": report.failure,
+                }));
+            }
             Compare::Full => options,
             Compare::Incremental => {
                 let refusals = context.refusals_of_incremental(&self.stores, false).await?;

@@ -147,11 +147,11 @@ impl<T: MigratableTable> Selection<T> {
         Ok(Answer { value: page.rows.into_iter().next(), from: page.from })
     }
 
-    /// Repeats the beginning of the query on both stores and compares, for a share of DualWrite's reads. Does
-    /// not wait.
+    /// Repeats the beginning of the query on both stores and compares, for a share of the reads of
+    /// DualWrite and HybridRead. Does not wait.
     fn shadow(&self, phase: Option<Phase>) {
         let reads = &self.store.shared.reads;
-        if phase == Some(Phase::DualWrite) && reads.is_shadowed() {
+        if matches!(phase, Some(Phase::DualWrite | Phase::HybridRead)) && reads.is_shadowed() {
             let selection = self.clone();
             reads.shadow().spawn(
                 T::NAME,

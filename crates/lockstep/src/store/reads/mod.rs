@@ -39,6 +39,8 @@ use lockstep_core::Phase;
 use lockstep_postgres::{Source, TableBinding};
 use standing::{Seen, Watch};
 
+use crate::central::Central;
+
 /// The read policy of one store handle, and what it has counted. Cheap to clone; every clone is the same
 /// policy.
 #[derive(Clone)]
@@ -50,6 +52,7 @@ struct Inner {
     watch: Arc<Watch>,
     counters: Counters,
     shadow: Shadow,
+    central: Arc<Central>,
 }
 
 impl std::fmt::Debug for Reads {
@@ -62,14 +65,15 @@ impl std::fmt::Debug for Reads {
 }
 
 impl Reads {
-    fn new(source: Source, binding: &TableBinding) -> Self {
+    fn new(source: Source, binding: &TableBinding, central: Arc<Central>) -> Self {
         let options = ReadOptions::default();
         Self(Arc::new(Inner {
             canary: AtomicU32::new(options.canary_percent.basis_points()),
             shadow_share: AtomicU32::new(options.shadow_percent.basis_points()),
-            watch: Arc::new(Watch::new(source, binding, &options)),
+            watch: Arc::new(Watch::new(source, binding, &options, central.clone())),
             counters: Counters::default(),
-            shadow: Shadow::default(),
+            shadow: Shadow::new(central.clone()),
+            central,
         }))
     }
 
@@ -80,12 +84,20 @@ impl Reads {
         self.0.watch.configure(options);
     }
 
-    /// The settings in force.
+    /// The settings in force: what operators have set for every process, and else what was configured here.
     pub fn options(&self) -> ReadOptions {
         let mut options = self.0.watch.options();
-        options.canary_percent = Share::of_basis_points(self.0.canary.load(Ordering::Relaxed));
-        options.shadow_percent = Share::of_basis_points(self.0.shadow_share.load(Ordering::Relaxed));
+        options.canary_percent = Share::of_basis_points(self.canary());
+        options.shadow_percent = Share::of_basis_points(self.shadow_share());
         options
+    }
+
+    fn canary(&self) -> u32 {
+        self.0.central.canary().unwrap_or_else(|| self.0.canary.load(Ordering::Relaxed))
+    }
+
+    fn shadow_share(&self) -> u32 {
+        self.0.central.shadow().unwrap_or_else(|| self.0.shadow_share.load(Ordering::Relaxed))
     }
 
     /// Sets the share of keys that HybridRead answers from the target. Which keys those are follows from the
@@ -94,7 +106,8 @@ impl Reads {
         self.0.canary.store(share.basis_points(), Ordering::Relaxed);
     }
 
-    /// Sets the share of DualWrite's reads that are repeated on the target and compared.
+    /// Sets the share of reads that are made on both stores and compared: of DualWrite's, and of those of
+    /// HybridRead that the target answers.
     pub fn set_shadow(&self, share: Share) {
         self.0.shadow_share.store(share.basis_points(), Ordering::Relaxed);
     }
@@ -115,7 +128,7 @@ impl Reads {
 
     /// Whether this read is one of the share that is repeated on the target.
     pub(super) fn is_shadowed(&self) -> bool {
-        Share::of_basis_points(self.0.shadow_share.load(Ordering::Relaxed)).draw()
+        Share::of_basis_points(self.shadow_share()).draw()
     }
 
     /// Counts an answer.
@@ -137,6 +150,6 @@ impl Reads {
             seen => seen,
         };
         let owed = watch.deferred.holds(asked);
-        route::in_hybrid(seen, owed, asked, self.0.canary.load(Ordering::Relaxed))
+        route::in_hybrid(seen, owed, asked, self.canary())
     }
 }

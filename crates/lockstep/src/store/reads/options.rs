@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct ReadOptions {
     /// Share of keys that HybridRead answers from the target.
     pub canary_percent: Share,
-    /// Share of DualWrite's reads that are repeated on the target and compared.
+    /// Share of reads that are made on both stores and compared: of DualWrite's, and of those of HybridRead
+    /// that the target answers.
     pub shadow_percent: Share,
     /// Age of the oldest pending key from which HybridRead goes back to the source by itself.
     pub max_staleness_ms: u64,

@@ -1,23 +1,29 @@
 //! The read policies of all tables that one writer writes: a write of several tables owes each of them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lockstep_core::SourceKey;
 use lockstep_postgres::{Source, TableBinding};
 
 use super::deferred::Owed;
 use super::{ReadOptions, Reads};
+use crate::central::Central;
 
 /// One [`Reads`] a table, so that every handle on a table reads the deferred writes of every other.
-#[derive(Default)]
 pub(in crate::store) struct ReadsOfTables {
     tables: Mutex<HashMap<&'static str, Reads>>,
     /// Of tables that are asked for first from now on; the defaults until options are set.
     options: OnceLock<ReadOptions>,
+    central: Arc<Central>,
 }
 
 impl ReadsOfTables {
+    /// Of no table yet; what operators turn goes before what is configured.
+    pub(in crate::store) fn new(central: Arc<Central>) -> Self {
+        Self { tables: Mutex::default(), options: OnceLock::new(), central }
+    }
+
     /// Says how tables that are asked for from now on are read. Once.
     pub(in crate::store) fn configure(&self, options: ReadOptions) {
         let _ = self.options.set(options);
@@ -27,7 +33,7 @@ impl ReadsOfTables {
     pub(in crate::store) fn of(&self, source: &Source, binding: &TableBinding) -> Reads {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let reads = Reads::new(source.clone(), binding);
+            let reads = Reads::new(source.clone(), binding, self.central.clone());
             reads.configure(self.options.get().unwrap_or(&ReadOptions::default()));
             reads
         };

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::central::Central;
+
 /// Most shadow reads under way at once. They compete with the application for both stores, so they are few;
 /// beyond it a shadow read is dropped, and counted.
 const AT_ONCE_MAX: usize = 16;
@@ -72,6 +74,7 @@ pub(in crate::store) struct Shadow {
     free: Arc<Semaphore>,
     dropped: AtomicU64,
     found: Arc<Mutex<Found>>,
+    central: Arc<Central>,
 }
 
 #[derive(Default)]
@@ -80,17 +83,17 @@ struct Found {
     last_difference: Option<String>,
 }
 
-impl Default for Shadow {
-    fn default() -> Self {
+impl Shadow {
+    /// `central` is told what they find.
+    pub(in crate::store) fn new(central: Arc<Central>) -> Self {
         Self {
             free: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             dropped: AtomicU64::new(0),
             found: Arc::default(),
+            central,
         }
     }
-}
 
-impl Shadow {
     /// Runs a comparison in a task of its own, or drops it when too many are under way. Returns at once.
     pub(in crate::store) fn spawn(
         &self,
@@ -102,7 +105,7 @@ impl Shadow {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let found = self.found.clone();
+        let (found, central) = (self.found.clone(), self.central.clone());
         // Owned by its place: it is bounded by the stores' time-outs, and a process that ends may drop it.
         tokio::spawn(async move {
             let compared = comparison.await;
@@ -110,6 +113,13 @@ impl Shadow {
                 tracing::warn!(table, query, "the stores differ: {what}");
                 metrics::counter!("lockstep_shadow_mismatches_total", "table" => table).increment(1);
             }
+            let name = match &compared {
+                Ok(Comparison::Agree) => "shadow.agree",
+                Ok(Comparison::Differ(_)) => "shadow.differ",
+                Ok(Comparison::NotComparable) => "shadow.not_comparable",
+                Err(_) => "shadow.failed",
+            };
+            central.count(table, name);
             found.lock().unwrap_or_else(PoisonError::into_inner).note(query, compared.ok());
             drop(place);
         });
@@ -146,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_house_drops_shadow_reads_and_counts_them() {
-        let shadow = Shadow::default();
+        let shadow = Shadow::new(Arc::default());
         for _ in 0..AT_ONCE_MAX + 3 {
             shadow.spawn("t", "get", std::future::pending());
         }

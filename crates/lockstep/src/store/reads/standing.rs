@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::ReadOptions;
 use super::deferred::Deferred;
+use crate::central::Central;
 
 /// Longest that a read waits to learn how far the target is behind; the source is taken to be away after it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,6 +50,9 @@ pub(super) struct Watch {
     /// one word, so that no reader sees half of it.
     known: AtomicU64,
     asking: Mutex<()>,
+    central: Arc<Central>,
+    /// The bound that what is known was judged by.
+    judged_by_ms: AtomicU64,
 }
 
 const FRESH: u64 = 0;
@@ -57,7 +61,12 @@ const STALE: u64 = 2;
 const ALONE: u64 = 3;
 
 impl Watch {
-    pub(super) fn new(source: Source, binding: &TableBinding, options: &ReadOptions) -> Self {
+    pub(super) fn new(
+        source: Source,
+        binding: &TableBinding,
+        options: &ReadOptions,
+        central: Arc<Central>,
+    ) -> Self {
         Self {
             source,
             table: binding.name(),
@@ -68,6 +77,8 @@ impl Watch {
             ask_at: AtomicU64::new(0),
             known: AtomicU64::new(0),
             asking: Mutex::new(()),
+            central,
+            judged_by_ms: AtomicU64::new(0),
         }
     }
 
@@ -81,10 +92,15 @@ impl Watch {
 
     pub(super) fn options(&self) -> ReadOptions {
         ReadOptions {
-            max_staleness_ms: self.max_staleness_ms.load(Ordering::Relaxed),
+            max_staleness_ms: self.bound_ms(),
             standing_poll_ms: self.poll_ms.load(Ordering::Relaxed),
             ..ReadOptions::default()
         }
+    }
+
+    /// The bound in force.
+    fn bound_ms(&self) -> u64 {
+        self.central.staleness_ms().unwrap_or_else(|| self.max_staleness_ms.load(Ordering::Relaxed))
     }
 
     fn now_ms(&self) -> u64 {
@@ -129,7 +145,7 @@ impl Watch {
 
     fn seen_at(&self, now_ms: u64) -> Seen {
         let known = self.known.load(Ordering::Acquire);
-        if now_ms >= known >> 2 {
+        if now_ms >= known >> 2 || self.judged_by_ms.load(Ordering::Relaxed) != self.bound_ms() {
             return Seen::UsedUp;
         }
         match known & 3 {
@@ -152,7 +168,7 @@ impl Watch {
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.question(asked_at))
             .await
             .unwrap_or_else(|_| Err(late()));
-        let bound = self.max_staleness_ms.load(Ordering::Relaxed);
+        let bound = self.bound_ms();
         let now = self.now_ms();
         let (seen, holds_until_ms) = judge(answer.as_ref().ok(), bound, asked_at_ms, self.next_turn(now));
         if let Err(error) = &answer {
@@ -164,6 +180,7 @@ impl Watch {
             Seen::Stale | Seen::UsedUp => STALE,
             Seen::Alone => ALONE,
         };
+        self.judged_by_ms.store(bound, Ordering::Relaxed);
         self.known.store(holds_until_ms << 2 | word, Ordering::Release);
         self.ask_at.store(self.next_turn(now), Ordering::Relaxed);
         seen

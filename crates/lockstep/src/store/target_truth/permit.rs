@@ -135,7 +135,7 @@ mod tests {
         let known = Arc::new(Known::default());
         let lease = Some(Duration::from_secs(3600));
         known.learn(control, Moment::now(), lease);
-        let view = PhaseView::kept(known.clone(), Arc::default());
+        let view = PhaseView::kept(known.clone(), Arc::default(), Arc::default());
         let permit = view.permit(Instant::now()).await.expect("a lease").expect("writes are open");
         assert!(
             permit.is_answered_in_time().await && permit.fence().is_open() && permit.covers().await.is_ok()

@@ -1,0 +1,67 @@
+//! `cost`: what the migration has cost so far.
+
+use lockstep_core::settings::SPEND_CAP_USD;
+use lockstep_daemon::Spend;
+
+use crate::exit::Exit;
+use crate::report::{key_values, print, print_json, table};
+use crate::stores::Stores;
+use crate::ui::count;
+use crate::{Context, help};
+
+/// Shows what the migration has cost so far, and what it will have cost
+///
+/// Write units that backfills and relays of every machine have consumed, as DynamoDB told them, at the prices
+/// of `[plan]`. The forecast takes it that the rest of history costs as much a range as what is done. Beyond
+/// spend_cap_usd a running `serve` stops copying and comparing; changes go on being delivered. What
+/// applications write themselves, what is read, and storage are not in it: `plan` tells those beforehand.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = help!(
+    "  cargo xtask cost\n  cargo xtask cost --json | jq .usd\n  cargo xtask set spend_cap_usd 200 --reason budget"
+))]
+pub struct Args {}
+
+/// Runs it.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
+    let stores = Stores::configured_lazily(&context.config, &context.ui).await?;
+    let status = lockstep_coordinator::status_of_source(&stores.source, &context.tables()?).await?;
+    let rows = stores.source.spent().await?;
+    let set = match status.installed {
+        true => stores.source.settings().await?,
+        false => Vec::new(),
+    };
+    let set = set.iter().find(|row| row.name == SPEND_CAP_USD).and_then(|row| row.value.as_f64());
+    let spend =
+        Spend::of(&rows, Some(&status), &context.config.plan, set.or(context.config.serve.spend_cap()));
+    if context.json {
+        print_json(&spend);
+    } else {
+        print(&text(&spend));
+    }
+    stores.close(false).await?;
+    Ok(Exit::Consistent)
+}
+
+fn text(spend: &Spend) -> String {
+    let usd = |usd: Option<f64>, otherwise: &str| {
+        usd.map_or_else(|| otherwise.to_owned(), |usd| format!("{usd:.2} dollars"))
+    };
+    let mut text = key_values(&[
+        (
+            "spent",
+            format!("{:.2} dollars: {} write units", spend.usd, count(spend.write_units.unsigned_abs())),
+        ),
+        ("when history is copied", usd(spend.forecast_usd, "not known yet")),
+        ("cap", usd(spend.cap_usd, "none")),
+        ("prices", format!("as of {}", spend.prices_as_of)),
+    ]);
+    let rows = spend.tables.iter().map(|table| {
+        vec![table.name.clone(), count(table.write_units.unsigned_abs()), format!("{:.2}", table.usd)]
+    });
+    text += "\n";
+    text += &table(&["table", "write units", "dollars"], rows);
+    text
+}

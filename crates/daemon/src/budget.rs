@@ -1,0 +1,156 @@
+//! What the leader does by itself for what was counted: it notes what the relay has spent, stops what can be
+//! stopped at the cap, and steps reads back to PostgreSQL when too much differs in HybridRead (R48, R50).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use lockstep_coordinator::Spent;
+use lockstep_core::Phase;
+use lockstep_core::settings::{CANARY_PERCENT, MISMATCHES_MAX, RAMP};
+use lockstep_postgres::Turn;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::counted::{SteppedBack, differences};
+use crate::http::begin_by_itself;
+use crate::operator::Walk;
+use crate::shared::Shared;
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(5);
+/// Within how long differences are added up.
+const WITHIN: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+/// How often counts that nothing asks for any more are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+/// How long after a step back another one is tried, if it did not work out.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Who acts where no person does.
+pub(crate) const BY_ITSELF: &str = "monitor via serve";
+
+/// Looks until it is told to stop.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
+    let (mut spent, mut forgot_at, mut stepped_at) = (Spent::default(), None::<Instant>, None::<Instant>);
+    loop {
+        let source = &shared.migration.source;
+        spent.note(source, &shared.progress).await;
+        if forgot_at.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
+            forgot_at = Some(Instant::now());
+            source.forget_counts().await.map_err(|error| error.to_string())?;
+        }
+        keep_to_cap(&shared).await?;
+        keep_to_mismatches(&shared, &mut stepped_at).await?;
+        if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+            spent.note(&shared.migration.source, &shared.progress).await;
+            return Ok(());
+        }
+    }
+}
+
+/// What stops at the cap. Changes go on being delivered: what waits costs as much later, and readers more.
+const STOPPED_AT_CAP: [&str; 2] = ["pause.backfill", "pause.sampling"];
+/// Who stopped it, so that it goes on when the cap is raised and not when a person paused it.
+const CAP: &str = "spend cap via serve";
+
+async fn keep_to_cap(shared: &Shared) -> Result<(), String> {
+    let Some(spend) = shared.spend.borrow().clone() else { return Ok(()) };
+    let kept = shared.settings.borrow().clone();
+    let by_cap = |name: &str| kept.iter().any(|row| row.name == name && row.actor == CAP);
+    let is_set = |name: &str| kept.iter().any(|row| row.name == name);
+    let on = Value::Bool(true);
+    let turns: Vec<Turn<'_>> = match spend.is_over() {
+        true => STOPPED_AT_CAP
+            .into_iter()
+            .filter(|name| !is_set(name))
+            .map(|name| Turn { name, value: Some(&on), during: None })
+            .collect(),
+        false => STOPPED_AT_CAP
+            .into_iter()
+            .filter(|name| by_cap(name))
+            .map(|name| Turn { name, value: None, during: None })
+            .collect(),
+    };
+    if turns.is_empty() {
+        return Ok(());
+    }
+    let reason = match spend.cap_usd {
+        Some(cap) if spend.is_over() => {
+            format!("{:.2} dollars are spent, and spend_cap_usd is {cap:.2}", spend.usd)
+        }
+        _ => "less is spent than spend_cap_usd allows".to_owned(),
+    };
+    tracing::warn!("copying and comparing {}: {reason}", if spend.is_over() { "stop" } else { "go on" });
+    let turned = shared.migration.source.turn(&turns, CAP, Some(&reason), &json!({})).await;
+    shared.look.notify_one();
+    turned.map_err(|error| error.to_string())
+}
+
+/// 1. Something writes DynamoDB past Lockstep, or a rule reads a row differently there. 2. Readers in
+///    HybridRead
+/// are given it, and a person looks at the page in an hour. So reads go back at once: first by the canary
+/// share, which applications follow within a second, then by the step, which holds for those that follow no
+/// setting.
+async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instant>) -> Result<(), String> {
+    let (phase, epoch) = {
+        let snapshot = shared.snapshot.borrow();
+        let status = snapshot.status.as_ref();
+        (status.and_then(|status| status.phase), status.and_then(|status| status.epoch))
+    };
+    let (Some(Phase::HybridRead), Some(epoch)) = (phase, epoch) else {
+        return end_of_step_back(shared, phase).await;
+    };
+    let source = &shared.migration.source;
+    let most = number(shared, MISMATCHES_MAX).map_or(shared.monitor.mismatches_max, |most| most as u64);
+    let counted = source.counted_in(epoch, Utc::now() - WITHIN).await.map_err(|error| error.to_string())?;
+    let found = u64::try_from(differences(&counted)).unwrap_or(0);
+    if found <= most {
+        return Ok(());
+    }
+    let why = format!(
+        "{found} differences were found in ten minutes of HybridRead, and {most} are allowed; reads go back to PostgreSQL"
+    );
+    let none = Value::from(0.0);
+    let is_back = shared.settings.borrow().iter().any(|row| row.name == CANARY_PERCENT && row.value == none);
+    if !is_back {
+        tracing::error!("{why}");
+        let ramp = format!("{RAMP}{CANARY_PERCENT}");
+        let turns = [
+            Turn { name: CANARY_PERCENT, value: Some(&none), during: None },
+            Turn { name: &ramp, value: None, during: None },
+        ];
+        source.turn(&turns, BY_ITSELF, Some(&why), &json!({})).await.map_err(|error| error.to_string())?;
+    }
+    shared.stepped_back.send_replace(Some(SteppedBack { at: Utc::now(), why: why.clone() }));
+    // Another operation may be under way; then the next look steps back. One that does not work out is tried
+    // again, and does not fill the journal meanwhile.
+    let walk = Walk { forward: false, to: Some(Phase::DualWrite), force: None };
+    if stepped_at.is_none_or(|at| at.elapsed() >= AGAIN_AFTER)
+        && begin_by_itself(shared, BY_ITSELF, &why, walk)
+    {
+        *stepped_at = Some(Instant::now());
+    }
+    shared.look.notify_one();
+    Ok(())
+}
+
+/// In DualWrite PostgreSQL answers whatever the share is. It is taken back there, so that a later step to
+/// HybridRead, whose gates ask for a new verdict, moves reads as the applications are configured.
+async fn end_of_step_back(shared: &Shared, phase: Option<Phase>) -> Result<(), String> {
+    let ours = shared
+        .settings
+        .borrow()
+        .iter()
+        .any(|row| row.name == CANARY_PERCENT && row.actor == BY_ITSELF && row.value == Value::from(0.0));
+    if !ours || !matches!(phase, Some(Phase::DualWrite | Phase::PostgresOnly)) {
+        return Ok(());
+    }
+    let turns = [Turn { name: CANARY_PERCENT, value: None, during: None }];
+    let reason = "the step back is taken; the gates of HybridRead ask for a new verdict";
+    let turned = shared.migration.source.turn(&turns, BY_ITSELF, Some(reason), &json!({})).await;
+    shared.look.notify_one();
+    turned.map_err(|error| error.to_string())
+}
+
+fn number(shared: &Shared, name: &str) -> Option<f64> {
+    shared.settings.borrow().iter().find(|row| row.name == name)?.value.as_f64()
+}

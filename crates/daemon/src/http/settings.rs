@@ -1,0 +1,190 @@
+//! What operators turn while everything runs: settings, ramps and pauses, each with who, why and until when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
+use lockstep_core::settings::{KNOBS, PAUSE, RAMP, Ramp, Takes, of_name};
+use lockstep_postgres::Turn;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::acts::{Answer, How, is_installed, read, require_leader};
+use super::answer::{Refusal, ok_json};
+use super::body::parsed;
+use super::tokens::Right;
+use crate::part::{PAUSABLE, PAUSED_BY_DEFAULT};
+use crate::shared::Shared;
+
+/// Longest that something is turned for: ten years are for good, and later moments are none to PostgreSQL.
+const FOR_S_MAX: u64 = 10 * 365 * 24 * 3600;
+
+type Asking = (State<Arc<Shared>>, Extension<Right>);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PauseBody {
+    parts: Option<Vec<String>>,
+    for_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsBody {
+    #[serde(default)]
+    set: Map<String, Value>,
+    for_s: Option<u64>,
+    ramp: Option<RampBody>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RampBody {
+    name: String,
+    steps: Vec<f64>,
+    hold_s: u64,
+}
+
+/// Changes, by name; `None` takes one back.
+type Changes = Vec<(String, Option<Value>)>;
+
+fn seconds(for_s: Option<u64>) -> Result<Option<Duration>, Refusal> {
+    match for_s {
+        Some(s) if s == 0 || s > FOR_S_MAX => {
+            Err(Refusal::unprocessable(format!("`for_s` is 1 to {FOR_S_MAX}")))
+        }
+        s => Ok(s.map(Duration::from_secs)),
+    }
+}
+
+pub(super) async fn pause(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    set_pauses(shared, right, headers, body, true).await
+}
+
+pub(super) async fn resume(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    set_pauses(shared, right, headers, body, false).await
+}
+
+async fn set_pauses(
+    shared: Arc<Shared>,
+    right: Right,
+    headers: HeaderMap,
+    body: Body,
+    pause: bool,
+) -> Answer {
+    let route = if pause { "pause" } else { "resume" };
+    let (how, rest) = read(right, &headers, body, route).await?;
+    let body: PauseBody = parsed(rest)?;
+    let default = || {
+        // What is resumed is everything that may rest.
+        let parts: &[&str] = if pause { &PAUSED_BY_DEFAULT } else { &PAUSABLE };
+        parts.iter().map(|part| (*part).to_owned()).collect()
+    };
+    let parts: Vec<String> = body.parts.unwrap_or_else(default);
+    if let Some(unknown) = parts.iter().find(|part| !PAUSABLE.contains(&part.as_str())) {
+        return Err(Refusal::unprocessable(format!(
+            "`{unknown}` cannot be paused; these can: {}",
+            PAUSABLE.join(", ")
+        )));
+    }
+    let set =
+        parts.iter().map(|part| (format!("{PAUSE}{part}"), pause.then_some(Value::Bool(true)))).collect();
+    turn(&shared, &how, set, seconds(body.for_s)?).await?;
+    let paused = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
+    let paused: Vec<Value> = paused
+        .iter()
+        .filter_map(|row| {
+            let part = row.name.strip_prefix(PAUSE)?;
+            Some(json!({ "part": part, "actor": row.actor, "reason": row.reason, "until": row.until }))
+        })
+        .collect();
+    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "paused": paused })))
+}
+
+/// What is in force, and what there is to set.
+pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer {
+    let known: Vec<Value> = KNOBS
+        .iter()
+        .map(|knob| json!({ "name": knob.name, "takes": knob.takes(), "about": knob.about }))
+        .collect();
+    let rows: Map<String, Value> =
+        shared.settings.borrow().iter().map(|row| (row.name.clone(), json!(row))).collect();
+    Ok(ok_json(StatusCode::OK, &json!({ "settings": rows, "known": known })))
+}
+
+pub(super) async fn settings(
+    (State(shared), Extension(right)): Asking,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (how, rest) = read(right, &headers, body, "settings").await?;
+    let body: SettingsBody = parsed(rest)?;
+    let during = seconds(body.for_s)?;
+    let mut set = Changes::new();
+    for (name, value) in body.set {
+        let knob = of_name(&name).map_err(Refusal::unprocessable)?;
+        let value = match (knob.takes, value) {
+            (_, Value::Null) | (Takes::Yes, Value::Bool(false)) => None,
+            (_, value) => Some(knob.checked(&value).map_err(Refusal::unprocessable)?),
+        };
+        if knob.takes == Takes::Percent {
+            // Turned by hand, it is not led any more.
+            set.push((format!("{RAMP}{name}"), None));
+        }
+        set.push((name, value));
+    }
+    if let Some(ramp) = body.ramp {
+        set.extend(of_ramp(&shared, ramp, during).await?);
+    }
+    turn(&shared, &how, set, during).await?;
+    let rows = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
+    let rows: Map<String, Value> = rows.into_iter().map(|row| (row.name.clone(), json!(row))).collect();
+    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "settings": rows })))
+}
+
+async fn of_ramp(shared: &Shared, asked: RampBody, during: Option<Duration>) -> Result<Changes, Refusal> {
+    let knob = of_name(&asked.name).map_err(Refusal::unprocessable)?;
+    if knob.takes != Takes::Percent || during.is_some() {
+        return Err(Refusal::unprocessable(
+            "a ramp leads a percentage, and takes no `for_s`: it ends with its last step",
+        ));
+    }
+    let now = shared.migration.source.clock().await.map_err(|error| Refusal::of_store(&error))?;
+    let ramp = Ramp::new(asked.steps, asked.hold_s, now.timestamp_millis() as f64 / 1_000.0);
+    let ramp = ramp.map_err(Refusal::unprocessable)?;
+    Ok(vec![
+        (knob.name.to_owned(), Some(Value::from(ramp.percent()))),
+        (format!("{RAMP}{}", knob.name), Some(json!(ramp))),
+    ])
+}
+
+/// Changes settings, with who and why in the journal.
+async fn turn(shared: &Shared, how: &How, set: Changes, during: Option<Duration>) -> Result<(), Refusal> {
+    require_leader(shared)?;
+    if !is_installed(shared) {
+        return Err(Refusal::conflict(
+            "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
+        ));
+    }
+    if how.dry_run || set.is_empty() {
+        return Ok(());
+    }
+    let turns: Vec<Turn<'_>> =
+        set.iter().map(|(name, value)| Turn { name, value: value.as_ref(), during }).collect();
+    let more = json!({ "idempotency_key": how.key });
+    let who = format!("{} via serve", how.actor);
+    let turned = shared.migration.source.turn(&turns, &who, how.reason.as_deref(), &more).await;
+    turned.map_err(|error| Refusal::of_store(&error))?;
+    shared.look.notify_one();
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! What applications and the daemon have counted: written by the minute, read by the daemon and by gates.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::settings::Settings;
+use lockstep_core::{Doing, Epoch, Result};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnection;
+
+use super::Source;
+
+/// How long a count of a minute is kept. What was spent is kept for good.
+const KEPT: &str = "1 day";
+/// What the names begin with of what was spent.
+pub const SPENT: &str = "spent.";
+
+/// Something counted, of one table or of all (`table_name` is empty then).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct CountRow {
+    /// Of which table.
+    pub table_name: String,
+    /// What.
+    pub name: String,
+    /// How often.
+    pub count: i64,
+    /// How often of that more than two minutes ago: what began then has ended, or never will.
+    #[sqlx(default)]
+    pub older: i64,
+    /// When it was counted last.
+    pub newest_at: DateTime<Utc>,
+}
+
+impl Source {
+    /// What was counted within the last `within`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn counted(&self, within: Duration) -> Result<Vec<CountRow>> {
+        self.counts_since(
+            "since > pg_catalog.clock_timestamp() - $1::float8 * interval '1 second'",
+            within.as_secs_f64(),
+        )
+        .await
+    }
+
+    /// What was spent since the migration began, in units and requests.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn spent(&self) -> Result<Vec<CountRow>> {
+        self.counts_since("name LIKE 'spent.%' AND $1::float8 >= 0", 0.0).await
+    }
+
+    async fn counts_since(&self, condition: &str, argument: f64) -> Result<Vec<CountRow>> {
+        let sql = format!(
+            "SELECT table_name, name, sum(count)::bigint AS count,
+                 coalesce(sum(count) FILTER (WHERE since < pg_catalog.clock_timestamp() - interval '3 minutes'), 0)::bigint AS older,
+                 max(newest_at) AS newest_at
+             FROM lockstep.counts WHERE {condition} GROUP BY table_name, name ORDER BY table_name, name"
+        );
+        let read = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(argument).fetch_all(self.pool()).await;
+        match read.doing("reading what was counted") {
+            // A schema of before has none.
+            Err(error) if error.is_missing_table() => Ok(Vec::new()),
+            read => read,
+        }
+    }
+
+    /// Counts what this process saw itself.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// It is counted, or it is not.
+    pub async fn count_up(&self, counted: &[(&str, &str, u64)]) -> Result<()> {
+        let counted: Vec<_> = counted.iter().filter(|(_, _, count)| *count > 0).collect();
+        if counted.is_empty() {
+            return Ok(());
+        }
+        let (mut tables, mut names, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        for (table, name, count) in counted {
+            tables.push((*table).to_owned());
+            names.push((*name).to_owned());
+            counts.push(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        sqlx::query(
+            "INSERT INTO lockstep.counts AS c (since, epoch, table_name, name, count, newest_at)
+             SELECT pg_catalog.date_trunc(CASE WHEN n.name LIKE 'spent.%' THEN 'day' ELSE 'minute' END, pg_catalog.clock_timestamp()),
+                 (SELECT k.epoch FROM lockstep.control k), n.table_name, n.name, sum(n.count)::bigint, pg_catalog.clock_timestamp()
+             FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (table_name, name, count)
+             GROUP BY n.table_name, n.name ORDER BY n.table_name, n.name
+             ON CONFLICT (since, epoch, table_name, name)
+                 DO UPDATE SET count = c.count + excluded.count, newest_at = excluded.newest_at",
+        )
+        .bind(tables)
+        .bind(names)
+        .bind(counts)
+        .execute(self.pool())
+        .await
+        .doing("counting")
+        .map(drop)
+    }
+
+    /// Forgets counts that nothing asks for any more.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    pub async fn forget_counts(&self) -> Result<()> {
+        sqlx::query(
+            "DELETE FROM lockstep.counts WHERE name NOT LIKE 'spent.%' AND since < pg_catalog.clock_timestamp() - $1::interval",
+        )
+        .bind(KEPT)
+        .execute(self.pool())
+        .await
+        .doing("forgetting old counts")
+        .map(drop)
+    }
+
+    /// What was counted in `epoch` since `since`; none where the schema is of before anything was counted.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn counted_in(&self, epoch: Epoch, since: DateTime<Utc>) -> Result<Vec<CountRow>> {
+        let read = sqlx::query_as(
+            "SELECT table_name, name, sum(count)::bigint AS count, max(newest_at) AS newest_at FROM lockstep.counts
+             WHERE epoch = $1 AND newest_at > $2 GROUP BY table_name, name ORDER BY table_name, name",
+        )
+        .bind(epoch.0)
+        .bind(since)
+        .fetch_all(self.pool())
+        .await;
+        match read.doing("reading what was counted") {
+            Err(error) if error.is_missing_table() => Ok(Vec::new()),
+            read => read,
+        }
+    }
+}
+
+/// The settings in force, read on an application's own connection with the rights that it has; none where the
+/// schema is of before they were kept there.
+///
+/// # Errors
+/// The driver's.
+pub async fn read_settings(connection: &mut PgConnection) -> Result<Settings> {
+    let (kept, now_s): (Option<Value>, f64) = sqlx::query_as(
+        "SELECT pg_catalog.to_jsonb(c) -> 'settings', extract(epoch FROM pg_catalog.clock_timestamp())::float8
+         FROM lockstep.control c",
+    )
+    .fetch_one(connection)
+    .await
+    .doing("reading the settings")?;
+    Ok(Settings::in_force(&kept.unwrap_or_default(), now_s))
+}
+
+/// Hands over what an application has counted, in its own row of `instances`.
+///
+/// # Errors
+/// The driver's.
+///
+/// # Cancel safety
+/// It is taken over, or it is not.
+pub async fn report(connection: &mut PgConnection, id: i64, counted: &[(&str, &str, u64)]) -> Result<bool> {
+    let rows: Vec<Value> = counted
+        .iter()
+        .map(|(table, name, count)| {
+            json!({ "table_name": table, "name": name, "count": i32::try_from(*count).unwrap_or(i32::MAX) })
+        })
+        .collect();
+    let done = sqlx::query("UPDATE lockstep.instances SET report = $2 WHERE id = $1")
+        .bind(id)
+        .bind(Value::from(rows))
+        .execute(connection)
+        .await
+        .doing("reporting what was counted")?;
+    Ok(done.rows_affected() == 1)
+}
