@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::{
     advance, backfill, cleanup, complete, dead_letters, doctor, dynamo_server, init, migrate, orphans, plan,
     relay, repair, report, reverse_feed, rights, rollback, seed, serve, status, tables, test_operation, tune,
-    validate,
+    uninstall, validate,
 };
 use crate::config::Setting;
 use crate::help;
@@ -105,6 +105,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Cleanup(cleanup::Args),
     #[allow(missing_docs)]
+    Uninstall(uninstall::Args),
+    #[allow(missing_docs)]
     DeadLetters(dead_letters::Args),
     #[allow(missing_docs)]
     Orphans(orphans::Args),
@@ -149,6 +151,7 @@ impl Command {
             | Self::Rollback(_)
             | Self::Complete(_)
             | Self::Cleanup(_)
+            | Self::Uninstall(_)
             | Self::DeadLetters(_)
             | Self::Orphans(_)
             | Self::Doctor(_)

@@ -50,12 +50,13 @@ mod status;
 mod step;
 mod test_operation;
 pub mod truth;
+mod uninstall;
 mod watch;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
 pub use canary_bound::canary_reads_of_binding;
-pub use canary_rows::canary_reads_of;
+pub use canary_rows::{canary_reads_of, canary_reads_with_indexes};
 pub use complete::{
     Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge,
 };
@@ -93,6 +94,7 @@ pub use reverse_feed::{
 pub use status::{Status, TableStatus, status, status_of_source};
 pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};
+pub use uninstall::{Uninstall, UninstallOptions, uninstall};
 pub use watch::Watch;
 
 #[cfg(test)]

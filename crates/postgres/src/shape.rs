@@ -177,7 +177,9 @@ impl Shape {
             Self::Rewritten => {
                 "run `doctor`, then `repair --state`, which takes the table as it is now and compares both stores"
             }
-            Self::Changed => "undo the change of the table, or end this migration and start again",
+            Self::Changed => {
+                "undo the change of the table, or end this migration (`rollback --to PostgresOnly`, then `uninstall`) and start again"
+            }
             Self::Hidden(_) => {
                 "let the role of this session see every row of an ordinary table: see docs/runbook.md, \"Source tables\""
             }

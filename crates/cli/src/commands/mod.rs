@@ -29,4 +29,5 @@ mod step;
 pub mod tables;
 pub mod test_operation;
 pub mod tune;
+pub mod uninstall;
 pub mod validate;
