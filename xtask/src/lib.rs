@@ -51,7 +51,8 @@ pub enum What {
 
 /// The whole program, from arguments to exit code.
 pub fn main() -> ExitCode {
-    let Xtask { global, what } = match lockstep_cli::parse() {
+    let program = lockstep_cli::sample::program();
+    let Xtask { global, what } = match lockstep_cli::parse(&program) {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
@@ -63,12 +64,12 @@ pub fn main() -> ExitCode {
             Exit::Infrastructure.into()
         });
     }
-    lockstep_cli::start(global, |startup| run(what, startup))
+    lockstep_cli::start(global, program, |startup| run(what, startup))
 }
 
 async fn run(what: What, startup: Startup) -> anyhow::Result<Exit> {
     match what {
-        What::Product(command) => lockstep_cli::run(command, startup).await,
+        What::Product(command) => lockstep_cli::run_command(command, startup).await,
         What::Bench(args) => commands::bench::run(startup.context(Vec::new())?, args).await,
         What::Ci(args) => commands::ci::run(startup.context(Vec::new())?, args).await,
         What::Soak(args) => commands::soak::run(startup.context(Vec::new())?, args).await,

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::{
     advance, backfill, checklist, cleanup, complete, cost, dead_letters, doctor, dynamo_server, init,
     migrate, orphans, plan, relay, repair, report, reverse_feed, rights, rollback, seed, serve, set,
-    settings, status, tables, test_operation, tune, validate, worker,
+    settings, status, tables, test_operation, tune, uninstall, validate, worker,
 };
 use crate::config::Setting;
 use crate::help;
@@ -127,6 +127,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Cleanup(cleanup::Args),
     #[allow(missing_docs)]
+    Uninstall(uninstall::Args),
+    #[allow(missing_docs)]
     DeadLetters(dead_letters::Args),
     #[allow(missing_docs)]
     Orphans(orphans::Args),
@@ -180,6 +182,7 @@ impl Command {
             | Self::Rollback(_)
             | Self::Complete(_)
             | Self::Cleanup(_)
+            | Self::Uninstall(_)
             | Self::DeadLetters(_)
             | Self::Orphans(_)
             | Self::Doctor(_)

@@ -9,7 +9,7 @@ use lockstep_declared::{Declaration, resolve};
 use lockstep_postgres::{Relation, Source, TableBinding};
 use serde::{Deserialize, Serialize};
 
-use crate::registry::Names;
+use lockstep::config::Names;
 
 /// What is declared, by name, and what became of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ impl PartialEq for Declared {
 }
 
 impl Declared {
-    /// Whether no table is declared, so that those of the registry move.
+    /// Whether no table is declared.
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }
@@ -102,6 +102,9 @@ impl Declared {
     /// # Errors
     /// [`Kind::Unavailable`] where the source did not answer.
     pub fn bindings(&self) -> Result<Vec<TableBinding>> {
+        if self.is_empty() {
+            return Ok(Vec::new());
+        }
         self.bound.get().cloned().ok_or_else(|| {
             let message =
                 "the columns of declared tables are read from PostgreSQL, and it did not answer; try again when it does";

@@ -1,10 +1,10 @@
 //! Lockstep's command line: the one place where everything is put together.
 //!
 //! Words are those of the crates: *source*, *target*, *phase*, *gate*, *verdict*. Read the modules in this
-//! order: [`cli`] (what can be typed), [`config`] (what can be set), [`registry`] (which tables move),
+//! order: [`run`] (which tables a program knows), [`cli`] (what can be typed), [`config`] (what can be set),
 //! `stores` (where they are), [`exit`] (how a command ends), `ui`, `report` and `evidence` (what people and
-//! programs read), [`commands`] (one file each, and `commands/migrate` for the whole run), [`probes`] (what
-//! gates ask of the reference tables).
+//! programs read), [`commands`] (one file each, and `commands/migrate` for the whole run), `sample` (the
+//! demonstration, and who writes in it).
 //!
 //! There is no logic of moving data here: the coordinator, the validator and the stores have it.
 
@@ -12,20 +12,22 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod declared;
+pub mod demo;
 mod durations;
 mod evidence;
 pub mod exit;
 mod files;
 mod infrastructure;
-pub mod probes;
 pub mod program;
-pub mod registry;
 pub mod report;
+#[cfg(feature = "sample")]
+pub mod sample;
 pub mod signals;
 pub mod stores;
 pub mod ui;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -37,12 +39,16 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use cli::{Cli, Command, Global, LogFormat};
-use config::{Config, Inputs, Setting};
+use config::{Config, Inputs, Registry, Setting};
+use demo::Demo;
 use exit::{Exit, exit_of};
 use ui::Ui;
 
+pub use lockstep::tables;
+
 /// Rows become many small allocations on one thread and are freed on another; the system's allocator spends a
 /// sixth of a backfill on that.
+#[cfg(feature = "allocator")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -60,12 +66,34 @@ pub struct Context {
     pub cancel: CancellationToken,
     /// What people see.
     pub ui: Ui,
+    demo: Option<Arc<dyn Demo>>,
+}
+
+impl Context {
+    /// The demonstration, where it is its tables that move.
+    fn demo(&self) -> Option<&dyn Demo> {
+        self.demo.as_deref().filter(|_| !self.config.is_replaced())
+    }
+}
+
+/// A program on this command line: the tables that it knows.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    registry: Registry,
+    demo: Option<Arc<dyn Demo>>,
+}
+
+impl From<Registry> for Program {
+    fn from(registry: Registry) -> Self {
+        Self { registry, demo: None }
+    }
 }
 
 /// A command that is about to run: what it was given, and what people see.
 #[derive(Debug)]
 pub struct Startup {
     global: Global,
+    program: Program,
     /// Cancelled by Ctrl-C and SIGTERM.
     pub cancel: CancellationToken,
     ui: Ui,
@@ -77,20 +105,29 @@ impl Startup {
     /// # Errors
     /// For a configuration that does not read.
     pub fn context(self, settings: Vec<Setting>) -> anyhow::Result<Context> {
-        let Self { global, cancel, ui } = self;
-        let config = Config::load(&Inputs::of_process(global.config, global.profile, settings))?;
+        let Self { global, program: Program { registry, demo }, cancel, ui } = self;
+        let inputs = Inputs::of_process(global.config, global.profile, settings);
+        let config = Config::load(&registry, &inputs)?;
         for warning in config.warnings() {
             ui.warn(&format!("warning: {warning}"));
         }
-        Ok(Context { config, json: global.json, cancel, ui })
+        Ok(Context { config, json: global.json, cancel, ui, demo })
     }
 }
 
-/// The whole of binary `lockstep`, from arguments to exit code.
-pub fn main() -> ExitCode {
-    program::is_called("lockstep");
-    match parse::<Cli>() {
-        Ok(cli) => start(cli.global, |startup| run(cli.command, startup)),
+/// The whole of a program with tables of its own, from arguments to exit code.
+///
+/// ```no_run
+/// # use lockstep::CanaryQueries;
+/// # fn program<Documents: CanaryQueries + Default, Payments: CanaryQueries + Default>() -> std::process::ExitCode {
+/// lockstep_cli::run(lockstep_cli::tables![Documents, Payments])
+/// # }
+/// ```
+pub fn run(program: impl Into<Program>) -> ExitCode {
+    program::is_called(program::runs_as());
+    let program = program.into();
+    match parse::<Cli>(&program) {
+        Ok(cli) => start(cli.global, program, |startup| run_command(cli.command, startup)),
         Err(code) => code,
     }
 }
@@ -100,9 +137,11 @@ pub fn main() -> ExitCode {
 ///
 /// # Errors
 /// For help, the version, and arguments that do not parse.
-pub fn parse<C: Parser>() -> Result<C, ExitCode> {
+pub fn parse<C: Parser>(program: &Program) -> Result<C, ExitCode> {
+    // A program without a demonstration has no rows to seed.
+    let command = C::command().mut_subcommand("seed", |seed| seed.hide(program.demo.is_none()));
     let parsed =
-        program::help_of(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
+        program::help_of(command).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
     parsed.map_err(|error| {
         // Help and version are errors to clap, with code 0; that they could not be printed changes nothing.
         let _ = error.print();
@@ -114,6 +153,7 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
 /// their own on it.
 pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
     global: Global,
+    program: Program,
     work: impl FnOnce(Startup) -> F,
 ) -> ExitCode {
     let ui = Ui::stderr(global.quiet);
@@ -128,7 +168,7 @@ pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
     };
     let result = runtime.block_on(async {
         let cancel = signals::listen(&ui)?;
-        work(Startup { global, cancel, ui: ui.clone() }).await
+        work(Startup { global, program, cancel, ui: ui.clone() }).await
     });
     runtime.shutdown_timeout(BACKGROUND_ENDS_WITHIN);
     let exit = result.unwrap_or_else(|error| {
@@ -151,16 +191,17 @@ pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
 ///
 /// # Errors
 /// The command's, and those of a configuration that does not read.
-pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
+pub async fn run_command(command: Command, startup: Startup) -> anyhow::Result<Exit> {
     if let Command::DynamoServer(args) = command {
         // Before the configuration is read: it needs none, and a wrong one must not keep it from starting.
         return commands::dynamo_server::run(args, startup.cancel).await;
     }
     if let Command::Init(args) = command {
         // It makes the configuration that others read.
-        let Startup { global, .. } = startup;
+        let Startup { global, program, .. } = startup;
         return commands::init::run(
             args,
+            &program.registry,
             &Inputs::of_process(global.config, global.profile, Vec::new()),
             global.json,
         )
@@ -181,6 +222,7 @@ pub async fn run(command: Command, startup: Startup) -> anyhow::Result<Exit> {
         Command::Rollback(args) => commands::rollback::run(context, args).await,
         Command::Complete(args) => commands::complete::run(context, args).await,
         Command::Cleanup(args) => commands::cleanup::run(context, args).await,
+        Command::Uninstall(args) => commands::uninstall::run(context, args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(context, args).await,
         Command::Orphans(args) => commands::orphans::run(context, args).await,
         Command::Doctor(args) => commands::doctor::run(context, args).await,

@@ -1,4 +1,4 @@
 //! Binary `lockstep`.
 fn main() -> std::process::ExitCode {
-    lockstep_cli::main()
+    lockstep_cli::run(lockstep_cli::sample::program())
 }

@@ -10,12 +10,21 @@ use std::sync::OnceLock;
 /// What texts are written with.
 const WRITTEN: &str = "cargo xtask";
 
-static RUNNING: OnceLock<&'static str> = OnceLock::new();
+static RUNNING: OnceLock<String> = OnceLock::new();
 
 /// Says that this program is called `name`; the first call counts. Without one texts stay as they are
 /// written.
-pub fn is_called(name: &'static str) {
-    let _ = RUNNING.set(name);
+pub fn is_called(name: impl Into<String>) {
+    let _ = RUNNING.set(name.into());
+}
+
+/// What to type to run this program: its file's name, or `cargo xtask` for one that is called so.
+pub(crate) fn runs_as() -> String {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from);
+    match path.as_deref().and_then(|path| path.file_stem()?.to_str()) {
+        None | Some("xtask") => WRITTEN.to_owned(),
+        Some(name) => name.to_owned(),
+    }
 }
 
 /// `text` with the commands as this program takes them.

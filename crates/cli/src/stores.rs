@@ -7,6 +7,7 @@ use lockstep_embedded::{DetachedDynamo, Dynamo, Postgres, PostgresOptions};
 use lockstep_postgres::Source;
 use serde::Serialize;
 
+use crate::Context;
 use crate::config::{Config, Standing};
 use crate::exit::Failure;
 use crate::ui::{Ui, seconds};
@@ -74,6 +75,22 @@ impl Stores {
         }
     }
 
+    /// The configured stores, of which nothing is asked of the target and no table need be there: for what
+    /// takes Lockstep out.
+    ///
+    /// # Errors
+    /// When no source is configured, or it does not answer.
+    pub async fn to_take_out(config: &Config, ui: &Ui) -> anyhow::Result<Self> {
+        let Some(options) = config.source_options() else {
+            return Err(Failure::usage("no source is configured: set source.url (LOCKSTEP_SOURCE__URL)"));
+        };
+        let source = Source::connect_as_operator(&options).await?;
+        source.refuse_foreign_schemas().await?;
+        let target = Target::connect(config.target_options()).await;
+        ui.say(&acts_on(config, &source, &target).await);
+        Ok(Self { source, target, embedded: None })
+    }
+
     /// The configured stores, even if PostgreSQL does not answer now.
     ///
     /// # Errors
@@ -107,7 +124,8 @@ impl Stores {
     ///
     /// # Errors
     /// When they do not answer or do not start.
-    pub async fn open(config: &Config, keep: bool, ui: &Ui) -> anyhow::Result<Self> {
+    pub async fn open(context: &Context, keep: bool, ui: &Ui) -> anyhow::Result<Self> {
+        let config = &context.config;
         if config.standing()? == Standing::Configured {
             if keep {
                 return Err(Failure::usage(
@@ -116,10 +134,9 @@ impl Stores {
             }
             return Self::configured(config, ui).await;
         }
-        if !config.declared.is_empty() {
+        if context.demo().is_none() {
             return Err(Failure::usage(
-                "the configuration declares tables, and no source to read them from: set source.url (LOCKSTEP_SOURCE__URL), and the \
-                 target; `cargo xtask dynamo-server --port 8000` serves an embedded one for a rehearsal",
+                "there are tables to move, and no source to read them from: set source.url (LOCKSTEP_SOURCE__URL), and the target; `cargo xtask dynamo-server --port 8000` serves an embedded one for a rehearsal",
             ));
         }
         ui.say("No stores are configured: starting a throw-away PostgreSQL and an embedded DynamoDB …");
@@ -206,7 +223,7 @@ async fn claim(source: &Source, target: &Target) -> anyhow::Result<()> {
 
 /// What a command is about to act on, in a line: an operator with two environments sees which one this is.
 async fn acts_on(config: &Config, source: &Source, target: &Target) -> String {
-    let names = config.tables.names(&config.target.table_prefix);
+    let names = config.names();
     let tables: Vec<String> =
         names.iter().map(|named| format!("{} → {}", named.source, named.target)).collect();
     let account = match target.account().await {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use lockstep::store::StoreRead;
 use lockstep::store::reads::Comparison;
 
 use crate::gate::GateResult;
@@ -25,7 +26,16 @@ pub(crate) struct Timed {
     pub(crate) target: AskOne,
 }
 
+/// The kind of a read by the key of a row, which every table is asked.
+pub(crate) const BY_KEY: &str = "by key";
+
 impl CanaryRead {
+    /// A read that a store makes.
+    pub(crate) fn of(table: &'static str, read: StoreRead) -> Self {
+        let StoreRead { query, compare, source, target } = read;
+        Self { table, query, ask: compare, timed: Some(Timed { source, target }) }
+    }
+
     /// A read of `table`: `query` names its kind, `ask` asks and compares. It may be asked any number of
     /// times.
     pub fn new<F>(

@@ -9,7 +9,7 @@ use lockstep_core::{AttributeValue, Error, Fields, Index, Item, Kind, Result, Ta
 use lockstep_dynamo::{PartitionRange, Target};
 use lockstep_postgres::{Source, TableBinding};
 
-use crate::canary::CanaryRead;
+use crate::canary::{BY_KEY, CanaryRead};
 
 /// How many rows are looked at in each part of a table until one is met that can be held.
 const LOOKED_AT: usize = 50;
@@ -66,7 +66,7 @@ pub async fn canary_reads_of_binding(
     }
     if let (true, Some(reason)) = (reads.is_empty(), last_reason) {
         let why = format!("none of {met} rows looked at can be held in DynamoDB; the last one: {reason}");
-        reads.push(CanaryRead::new(binding.name(), "by key", move || {
+        reads.push(CanaryRead::new(binding.name(), BY_KEY, move || {
             let error = Error::source(Kind::Invalid, "choosing rows for canary reads", why.clone());
             async move { Err(error) }
         }));
@@ -76,7 +76,7 @@ pub async fn canary_reads_of_binding(
 
 fn by_key(asked: &Arc<Asked>) -> CanaryRead {
     let (both, in_source, in_target) = (asked.clone(), asked.clone(), asked.clone());
-    let read = CanaryRead::new(asked.binding.name(), "by key", move || {
+    let read = CanaryRead::new(asked.binding.name(), BY_KEY, move || {
         let asked = both.clone();
         async move { asked.compare().await }
     });

@@ -1,16 +1,14 @@
-//! Which canary reads a table is asked: by key of some of its rows, and whatever else its [`CanaryQueries`]
-//! name of them.
+//! Which canary reads a table is asked: by key of some of its rows, and whatever else its
+//! [`CanaryQueries`](lockstep::store::CanaryQueries) name of them.
 
-use std::sync::Arc;
-
-use lockstep::store::{CanaryQueries, Selection, Store};
-use lockstep_core::{Error, Fields, Kind, MigratableTable, Result, Row};
+use lockstep::store::{CanaryStore, StoreRead};
+use lockstep_core::{Error, Fields, Kind, Result};
+use lockstep_dynamo::Target;
 use lockstep_postgres::{CopyChunk, Source, TableBinding};
 
-use crate::canary::CanaryRead;
+use crate::canary::{BY_KEY, CanaryRead};
+use crate::canary_bound::canary_reads_of_binding;
 
-/// Most rows that one read compares.
-const ROWS_MAX: usize = 50;
 /// How many rows are looked at in each part of a table until one is met that can be held.
 const LOOKED_AT: usize = 50;
 
@@ -23,8 +21,8 @@ const LOOKED_AT: usize = 50;
 ///
 /// # Cancel safety
 /// Reading has no effect.
-pub async fn canary_reads_of<T: CanaryQueries>(
-    store: &Store<T>,
+pub async fn canary_reads_of(
+    store: &dyn CanaryStore,
     source: &Source,
     binding: &TableBinding,
 ) -> Result<Vec<CanaryRead>> {
@@ -34,83 +32,58 @@ pub async fn canary_reads_of<T: CanaryQueries>(
     let (mut reads, mut met, mut last_reason) = (Vec::new(), 0, None);
     for part in source.some_rows(binding, LOOKED_AT).await? {
         match holdable(store, &part) {
-            Ok(row) => reads.extend(row.iter().flat_map(|row| reads_of(store, row))),
+            Ok(asked) => reads.extend(asked.into_iter().map(|read| CanaryRead::of(binding.name(), read))),
             Err((looked_at, reason)) => (met, last_reason) = (met + looked_at, Some(reason)),
         }
     }
     if let (true, Some(reason)) = (reads.is_empty(), last_reason) {
-        reads.push(nothing_to_ask(T::NAME, met, reason));
+        reads.push(nothing_to_ask(binding.name(), met, reason));
     }
     Ok(reads)
 }
 
-/// The first row of a part that can be held, `None` for an empty part; else how many were looked at, and why
-/// the last cannot be.
-fn holdable<T: MigratableTable>(
-    store: &Store<T>,
+/// The same, and of a table that names no query of its own each of its indexes, as they are declared: none of
+/// them moves untried.
+///
+/// # Errors
+/// When the source does not answer.
+///
+/// # Cancel safety
+/// Reading has no effect.
+pub async fn canary_reads_with_indexes(
+    store: &dyn CanaryStore,
+    source: &Source,
+    target: &Target,
+    binding: &TableBinding,
+) -> Result<Vec<CanaryRead>> {
+    let mut reads = canary_reads_of(store, source, binding).await?;
+    if reads.iter().all(|read| read.query == BY_KEY) {
+        let declared = canary_reads_of_binding(binding, source, target).await?;
+        reads.extend(declared.into_iter().filter(|read| read.query != BY_KEY));
+    }
+    Ok(reads)
+}
+
+/// What to ask of the first row of a part that can be held, nothing of an empty part; else how many were
+/// looked at, and why the last cannot be.
+fn holdable(
+    store: &dyn CanaryStore,
     part: &CopyChunk,
-) -> std::result::Result<Option<T::Row>, (usize, String)> {
+) -> std::result::Result<Vec<StoreRead>, (usize, String)> {
     let mut why = None;
     for (nth, tuple) in part.tuples().enumerate() {
-        let row = T::Row::from_fields(&mut Fields::of_copy(tuple));
-        match row.and_then(|row| MigratableTable::encode(store.table(), &row).map(|_| row)) {
-            Ok(row) => return Ok(Some(row)),
+        match store.reads_of(&mut Fields::of_copy(tuple)) {
+            Ok(reads) => return Ok(reads),
             Err(reason) => why = Some((nth + 1, reason.to_string())),
         }
     }
-    why.map_or(Ok(None), Err)
+    why.map_or(Ok(Vec::new()), Err)
 }
 
 fn nothing_to_ask(table: &'static str, looked_at: usize, reason: String) -> CanaryRead {
     let why = format!("none of {looked_at} rows looked at can be held in DynamoDB; the last one: {reason}");
-    CanaryRead::new(table, "by key", move || {
+    CanaryRead::new(table, BY_KEY, move || {
         let error = Error::source(Kind::Invalid, "choosing rows for canary reads", why.clone());
         async move { Err(error) }
     })
-}
-
-fn reads_of<T: CanaryQueries>(store: &Store<T>, row: &T::Row) -> Vec<CanaryRead> {
-    let mut reads = vec![by_key(store, T::key(row))];
-    reads.extend(
-        T::canary_queries(store, row).into_iter().map(|(query, selection)| of_query(query, selection)),
-    );
-    reads
-}
-
-fn of_query<T: MigratableTable>(query: &'static str, selection: Selection<T>) -> CanaryRead {
-    let selection = Arc::new(selection);
-    let (in_source, in_target) = (selection.clone(), selection.clone());
-    let read = CanaryRead::new(T::NAME, query, move || {
-        let selection = selection.clone();
-        async move { selection.compare(ROWS_MAX).await }
-    });
-    read.timed(
-        move || {
-            let selection = in_source.clone();
-            async move { selection.ask_source(ROWS_MAX).await.map(|rows| rows as u64) }
-        },
-        move || {
-            let selection = in_target.clone();
-            async move { selection.ask_target(ROWS_MAX).await.map(|rows| rows as u64) }
-        },
-    )
-}
-
-fn by_key<T: MigratableTable>(store: &Store<T>, key: T::Key) -> CanaryRead {
-    let one = Arc::new((store.clone(), key));
-    let (in_source, in_target) = (one.clone(), one.clone());
-    let read = CanaryRead::new(T::NAME, "by key", move || {
-        let one = one.clone();
-        async move { one.0.compare(&one.1).await }
-    });
-    read.timed(
-        move || {
-            let one = in_source.clone();
-            async move { one.0.ask_source(&one.1).await.map(u64::from) }
-        },
-        move || {
-            let one = in_target.clone();
-            async move { one.0.ask_target(&one.1).await.map(u64::from) }
-        },
-    )
 }

@@ -34,8 +34,8 @@ pub enum Error {
     /// The source schema is not the one that was captured.
     #[error(
         "{table}: its columns have changed since capture was installed, and a column that the codec does not know would be lost \
-         silently. Undo the change, or take Lockstep out (`uninstall`) and start again with a table crate \
-         that knows the new columns. \
+         silently. Undo the change, or end this migration (`rollback --to PostgresOnly`, then `uninstall`) and start it again with a table that knows the \
+         new columns. \
          Captured:\n{captured}\nNow:\n{now}"
     )]
     SchemaChanged {

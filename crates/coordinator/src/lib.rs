@@ -52,13 +52,14 @@ mod status;
 mod step;
 mod test_operation;
 pub mod truth;
+mod uninstall;
 mod watch;
 mod worker;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
 pub use canary_bound::canary_reads_of_binding;
-pub use canary_rows::canary_reads_of;
+pub use canary_rows::{canary_reads_of, canary_reads_with_indexes};
 pub use complete::{
     Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge,
 };
@@ -97,6 +98,7 @@ pub use spent::{Spent, WRITE_UNITS};
 pub use status::{Status, TableStatus, status, status_of_source};
 pub use step::StepOutcome;
 pub use test_operation::{TestCheck, TestReport, test_operation};
+pub use uninstall::{Uninstall, UninstallOptions, uninstall};
 pub use watch::Watch;
 pub use worker::{WorkOptions, WorkSummary, WorkedTable, work};
 

@@ -32,6 +32,7 @@ mod purge;
 mod query;
 mod raw_scan;
 mod read;
+mod remove;
 mod rights;
 pub mod streams;
 mod tables;

@@ -12,6 +12,8 @@ pub enum Role {
     Application,
     /// `status`, `doctor`, `report`: commands that change nothing.
     ReadOnly,
+    /// `uninstall --drop-target-tables`, beside the operator's: nothing else deletes a table.
+    Remover,
 }
 
 /// What is asked about.
@@ -60,6 +62,7 @@ const REQUESTS: &[Request] = &[
     request("batch_get_item", &["read"], &["BatchGetItem"]),
     request("create_table", &["tables"], &["CreateTable"]),
     request("delete_item", &["control", "mark", "probe", "purge", "streams"], &["DeleteItem"]),
+    request("delete_table", &["remove"], &["DeleteTable"]),
     request("describe_continuous_backups", &["protection"], &["DescribeContinuousBackups"]),
     request("describe_stream", &["streams"], &["DescribeStream"]),
     request("describe_table", &["count", "tables"], &["DescribeTable"]),
@@ -82,7 +85,7 @@ const REQUESTS: &[Request] = &[
 ];
 
 use On::{Account, Control, Indexes, Streams, Tables};
-use Role::{Application, Operator, ReadOnly};
+use Role::{Application, Operator, ReadOnly, Remover};
 
 /// Which role needs which action on what.
 const RIGHTS: &[(&str, On, &[Role])] = &[
@@ -119,6 +122,8 @@ const RIGHTS: &[(&str, On, &[Role])] = &[
     ("PutItem", Control, &[Operator, Application]),
     ("UpdateItem", Control, &[Operator, Application]),
     ("DeleteItem", Control, &[Operator, Application]),
+    ("DeleteTable", Tables, &[Remover]),
+    ("DeleteTable", Control, &[Remover]),
     ("ListStreams", Account, &[Operator, ReadOnly]),
 ];
 
@@ -221,13 +226,7 @@ mod tests {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut known: BTreeSet<&str> = REQUESTS.iter().map(|request| request.operation).collect();
         // What the SDK could also send, and the table does not have.
-        known.extend([
-            "delete_table",
-            "batch_write_item",
-            "execute_statement",
-            "execute_transaction",
-            "describe_limits",
-        ]);
+        known.extend(["batch_write_item", "execute_statement", "execute_transaction", "describe_limits"]);
         known.extend(["list_tables", "list_backups", "create_backup"]);
         known.extend([
             "describe_endpoints",
@@ -267,6 +266,7 @@ mod tests {
         };
         let text = |role| policy(role, &resources).to_string();
         assert!(text(Operator).contains("arn:aws:dynamodb:eu-central-1:123456789012:table/loans/stream/*"));
+        assert!(!text(Operator).contains("DeleteTable"));
         for never in ["DeleteTable", "dynamodb:*", "Scan"] {
             assert!(!text(Application).contains(never), "{never}");
         }

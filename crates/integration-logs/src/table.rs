@@ -34,6 +34,12 @@ pub struct IntegrationLogs {
     pub options: IntegrationLogsOptions,
 }
 
+impl From<IntegrationLogsOptions> for IntegrationLogs {
+    fn from(options: IntegrationLogsOptions) -> Self {
+        Self { options }
+    }
+}
+
 impl MigratableTable for IntegrationLogs {
     type Row = IntegrationLog;
     type Key = LogKey;

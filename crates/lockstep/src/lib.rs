@@ -2,16 +2,19 @@
 //! Nothing that can be named here flips a phase, drops, forgets or accepts anything: that is the
 //! coordinator's.
 //!
-//! In reading order: [`migration`] (the handle that an application opens), [`store`] (what it reads and
-//! writes through), [`operation`] (one change over several tables), [`instance`] (who may serve by a phase,
-//! and until when), `central` (what operators turn), [`sweeper`] (undoes what strict writes left half-done).
-//! [`Table`](derive@Table) makes a table of a plain struct.
+//! In reading order: [`config`] (the file that the command line reads as well), [`migration`] (the handle that
+//! an application opens), [`store`] (what it reads and writes through), [`operation`] (one change over several
+//! tables), [`transaction`] (with an application's own SQL), [`instance`] (who may serve by a phase, and until
+//! when), `central` (what operators turn), [`sweeper`] (undoes what strict writes left half-done).
+//! [`Table`](derive@Table) makes a
+//! table of a plain struct.
 
 // The derive names this crate as applications do; its tests are inside it.
 #[cfg(test)]
 extern crate self as lockstep;
 
 mod central;
+pub mod config;
 #[doc(hidden)]
 pub mod derived;
 pub mod instance;
@@ -19,7 +22,9 @@ pub mod migration;
 pub mod operation;
 pub mod store;
 pub mod sweeper;
+pub mod transaction;
 
+pub use config::Registry;
 pub use instance::InstanceOptions;
 pub use migration::{Migration, MigrationOptions};
 pub use operation::{LogSink, Operation, OperationEvent, OperationOutcome, Stage};
@@ -28,15 +33,19 @@ pub use store::{
     Share, SourceCause, Store, Swap, WriteCounts, WriteFailed, WriteMode, WriteOptions, WriteOutcome,
 };
 pub use sweeper::SweeperOptions;
+pub use transaction::Transaction;
 
 // The words that a table crate and a service need: what a table is, and what can go wrong. Nothing here opens
 // a store.
 pub use lockstep_core::{
-    Aggregate, AnyTable, AttributeValue, Attributes, Column, ColumnSpec, Error, Fields, ITEM_BYTES_MAX,
-    Index, Item, ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, PK, Phase, Reference, Result,
-    Row, Rule, SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version,
-    fixed_width, parse_fixed_width, row, time_and_id,
+    Aggregate, AttributeValue, Attributes, Column, ColumnSpec, Error, Fields, ITEM_BYTES_MAX, Index, Item,
+    ItemView, Json, KeyAttribute, KeyType, Kind, MigratableTable, PK, Phase, Reference, Result, Row, Rule,
+    SK, Scaled, Side, SourceKey, TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, Version, fixed_width,
+    parse_fixed_width, row, time_and_id,
 };
+// What a coordinator takes a table for.
+#[doc(hidden)]
+pub use lockstep_core::AnyTable;
 // A table from a plain struct.
 pub use lockstep_derive::Table;
 // How to reach both stores; only this crate opens them.

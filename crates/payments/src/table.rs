@@ -37,6 +37,12 @@ pub struct Payments {
     pub options: PaymentsOptions,
 }
 
+impl From<PaymentsOptions> for Payments {
+    fn from(options: PaymentsOptions) -> Self {
+        Self { options }
+    }
+}
+
 impl MigratableTable for Payments {
     type Row = Payment;
     type Key = PaymentKey;

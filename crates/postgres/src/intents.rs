@@ -69,6 +69,18 @@ pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control,
     Ok((transaction, control_of_row(&row)?, id))
 }
 
+/// Whether a transaction is still the one of `id`, and was not ended by a statement in it.
+///
+/// # Errors
+/// The driver's, as of a transaction in which a statement has failed.
+pub async fn is_under_way(transaction: &mut PgConnection, id: TransactionId) -> Result<bool> {
+    let now: Option<String> = sqlx::query_scalar("SELECT pg_catalog.pg_current_xact_id_if_assigned()::text")
+        .fetch_one(transaction)
+        .await
+        .doing("looking whether a transaction is under way")?;
+    now.map_or(Ok(false), |now| Ok(parse_xid(now)? == id))
+}
+
 async fn begin_behind_barrier(
     sessions: &Sessions,
     lock_timeout: Option<Duration>,

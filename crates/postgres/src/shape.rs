@@ -247,7 +247,7 @@ impl Shape {
                 "run `doctor`, then `repair --state`, which takes the table as it is now and compares both stores"
             }
             Self::Changed => {
-                "undo the change of the table, or take Lockstep out (`uninstall`) and start again"
+                "undo the change of the table, or end this migration (`rollback --to PostgresOnly`, then `uninstall`) and start again"
             }
             Self::Partitions(_) => {
                 "attach what is to stay, or run `doctor`, then `repair --state`, which takes the partitions as they are now: the items of \

@@ -65,6 +65,17 @@ pub struct RowStatements {
     pub delete: String,
     /// Place of the source key in what the statements return.
     pub key_at: usize,
+    many: ManyRows,
+}
+
+/// What an insert of several rows is made of.
+struct ManyRows {
+    head: String,
+    /// The places, among a row's columns, of those that are given.
+    places: Vec<usize>,
+    /// How many columns a row binds.
+    width: usize,
+    tail: String,
 }
 
 impl RowStatements {
@@ -141,7 +152,24 @@ impl RowStatements {
             ),
             delete: format!("DELETE FROM {relation} AS s WHERE {} RETURNING {returned}", of_key(1)),
             key_at: columns.len(),
+            many: ManyRows {
+                head: format!(
+                    "INSERT INTO {relation} AS s ({}) VALUES ",
+                    list(others().map(|(_, name)| quote_identifier(name)))
+                ),
+                places: others().map(|(place, _)| place + 1).collect(),
+                width: columns.len(),
+                tail: format!(" RETURNING {returned}"),
+            },
         }
+    }
+
+    /// As `insert`, of this many rows, each of which binds all its columns after those of the row before.
+    pub fn insert_many(&self, rows: usize) -> String {
+        let ManyRows { head, places, width, tail } = &self.many;
+        let of_row = |nth: usize| places.iter().map(move |place| format!("${}", nth * width + place));
+        let values = list((0..rows).map(|nth| format!("({})", list(of_row(nth)))));
+        format!("{head}{values}{tail}")
     }
 }
 

@@ -3,9 +3,10 @@
 //!
 //! In reading order: [`files`] (which files there are), [`rust`] (code, literals and comments of one file),
 //! [`imports`] (which module names which), [`cycles`] (which imports close a circle), [`manifest`] (what a
-//! `Cargo.toml` depends on), [`markdown`] (links and headings), [`lists`] (what is tolerated today, and may
+//! `Cargo.toml` depends on), [`markdown`] (links and headings), [`api`] (what an application can name), [`lists`] (what is tolerated today, and may
 //! only become less).
 
+pub mod api;
 pub mod cycles;
 pub mod files;
 pub mod imports;

@@ -4,7 +4,8 @@ use anyhow::Context;
 use lockstep::migration::{Migration, Tables};
 use lockstep::store::{Store, WriteOptions};
 use lockstep::sweeper::SweeperOptions;
-use lockstep_cli::registry;
+use lockstep_cli::config::TableSections;
+use lockstep_cli::sample::registry;
 use lockstep_coordinator::{Coordinator, Migration as Moved, Options, RelayUntil, Watch};
 use lockstep_core::{Epoch, MigratableTable, Phase};
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
@@ -35,7 +36,7 @@ impl Stage {
             History { seed: 1, base_day: chrono::Utc::now().date_naive(), logs: 1_000, payments: 200 };
         load::load(&url.parse()?, &history, std::num::NonZeroUsize::MIN, |_| ()).await?;
         let (source, target) = (worker::connect(url).await?, worker::target(endpoint_url).await);
-        let tables = registry::Tables::default().bindings("")?;
+        let tables = TableSections::of(&registry()).bindings("")?;
         let actor = "bench".to_owned();
         let moved = Moved {
             source: source.clone(),

@@ -10,7 +10,7 @@ use lockstep_declared::{Declaration, Proposal, propose, resolve};
 use lockstep_postgres::{CatalogTable, Relation, Source, TableBinding};
 use serde_json::json;
 
-use crate::config::{Config, FILE, Inputs};
+use crate::config::{Config, FILE, Inputs, Registry};
 use crate::exit::{Exit, Failure};
 use crate::help;
 use crate::report::{print, print_json};
@@ -43,18 +43,19 @@ pub struct Args {
 /// Rows that are looked at in each of three parts of a table.
 const SAMPLED: usize = 100;
 
-/// Runs it. `config` are the file and the profile of the global flags, for a source that is not given.
+/// Runs it. `inputs` are the file and the profile of the global flags, for a source that is not given, and
+/// `registry` the tables that the program knows without a declaration.
 ///
 /// # Errors
 /// When the source does not answer, has no such table, or the file is there already.
-pub async fn run(args: Args, inputs: &Inputs, json: bool) -> anyhow::Result<Exit> {
+pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -> anyhow::Result<Exit> {
     let to_stdout = args.out.as_os_str() == "-";
     if !to_stdout && args.out.exists() {
         let message =
             format!("{} is there already; name another file with --out, or remove it", args.out.display());
         return Err(Failure::usage(message));
     }
-    let mut config = if args.source.is_some() { Config::default() } else { Config::load(inputs)? };
+    let mut config = if args.source.is_some() { Config::default() } else { Config::load(registry, inputs)? };
     if let Some(url) = &args.source {
         config.source.url = Some(serde_json::from_value(url.as_str().into()).context("reading --source")?);
     }
@@ -165,7 +166,7 @@ async fn sample(source: &Source, table: &CatalogTable, proposal: &Proposal) -> R
 
 /// The proposal as the configuration reads it.
 fn declaration_of(proposal: &Proposal) -> Result<Declaration, String> {
-    let config = Config::of_text(&proposal.text).map_err(|error| error.to_string())?;
+    let config = Config::of_text(&Registry::default(), &proposal.text).map_err(|error| error.to_string())?;
     config
         .declared
         .declaration(&proposal.name)

@@ -33,5 +33,6 @@ mod step;
 pub mod tables;
 pub mod test_operation;
 pub mod tune;
+pub mod uninstall;
 pub mod validate;
 pub mod worker;

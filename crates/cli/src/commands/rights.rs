@@ -18,6 +18,8 @@ pub enum Who {
     Application,
     /// `status`, `doctor`, `report`: commands that change nothing
     ReadOnly,
+    /// `uninstall --drop-target-tables`, beside the operator's rights
+    Remover,
 }
 
 /// Prints the IAM policy of a role, with the resources of this configuration
@@ -78,6 +80,7 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
         Some(Who::Operator) => Role::Operator,
         Some(Who::Application) => Role::Application,
         Some(Who::ReadOnly) => Role::ReadOnly,
+        Some(Who::Remover) => Role::Remover,
         None => {
             print_json(&requests());
             return Ok(Exit::Consistent);
@@ -94,7 +97,7 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
     let Some(account) = account else {
         return Err(Failure::usage("AWS does not say which account this is: name it with --account"));
     };
-    let tables = context.config.tables.names(&context.config.target.table_prefix);
+    let tables = context.config.names();
     let tables = tables.into_iter().map(|named| named.target).collect();
     print_json(&policy(
         role,
@@ -110,7 +113,8 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
 #[allow(clippy::unused_async)] // as every command is called
 pub async fn grant(context: Context, args: GrantArgs) -> anyhow::Result<Exit> {
     let role = match args.role {
-        Who::Operator => GrantedRole::Operator,
+        // In PostgreSQL it is the owner of the tables that takes triggers out.
+        Who::Operator | Who::Remover => GrantedRole::Operator,
         Who::Application => GrantedRole::Application,
         Who::ReadOnly => GrantedRole::ReadOnly,
     };

@@ -1,24 +1,16 @@
 //! `seed`: the sample's schema and rows into the source.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use lockstep_postgres::Source;
 use serde_json::json;
-use sqlx::postgres::PgConnectOptions;
 
-use crate::exit::Exit;
+use crate::demo::{Filled, Rows};
+use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};
 use crate::stores::Stores;
-use crate::ui::{Counter, Sample, count, seconds};
+use crate::ui::{count, seconds};
 use crate::{Context, help};
-use lockstep_sample::generate::History;
-use lockstep_sample::load::{Loaded, load};
-
-/// Connections that rows are loaded over: generating them keeps a processor busy for each.
-const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 
 /// Puts the sample's schema and rows into the configured source
 ///
@@ -37,20 +29,6 @@ pub struct Args {
     pub rows: Rows,
 }
 
-/// How many rows, and which.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Rows {
-    /// Rows of integration_logs
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    pub logs: u64,
-    /// Rows of payments
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
-    pub payments: u64,
-    /// Seed of everything that is made up
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-}
-
 /// Runs it.
 ///
 /// # Errors
@@ -58,58 +36,37 @@ pub struct Rows {
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config, &context.ui).await?;
     let begun = Instant::now();
-    let loaded = fill(&context, &stores.source, args.rows).await?;
-    let (fresh, rows) = (matches!(loaded, Loaded::Fresh(_)), loaded.rows());
+    let filled = fill(&context, &stores.source, args.rows).await?;
     if context.json {
         let duration_s = begun.elapsed().as_secs_f64();
         print_json(
-            &json!({ "seeded": fresh, "logs": rows.logs, "payments": rows.payments, "duration_s": duration_s }),
+            &json!({ "seeded": filled.fresh, "logs": filled.logs, "payments": filled.payments, "duration_s": duration_s }),
         );
     } else {
-        print(&describe(&loaded));
+        print(&describe(&filled));
     }
     stores.close(false).await?;
     Ok(Exit::Consistent)
 }
 
 /// Creates the sample in `source`, showing how far it is.
-pub(super) async fn fill(context: &Context, source: &Source, rows: Rows) -> anyhow::Result<Loaded> {
-    let base_day = chrono::Utc::now().date_naive();
-    let history = History { seed: rows.seed, base_day, logs: rows.logs, payments: rows.payments };
-    let loaded = Arc::new(AtomicU64::new(0));
-    let board = context.ui.board("seed", {
-        let loaded = loaded.clone();
-        move || {
-            let done = Counter { now: loaded.load(Relaxed), end: rows.logs + rows.payments, before: 0 };
-            vec![Sample { name: "sample rows".to_owned(), done, ..Sample::default() }]
-        }
-    });
-    let count = |rows| {
-        loaded.fetch_add(rows, Relaxed);
+pub(super) async fn fill(context: &Context, source: &Source, rows: Rows) -> anyhow::Result<Filled> {
+    let Some(demo) = context.demo() else {
+        return Err(Failure::usage(
+            "the sample's rows are for the sample's tables, and other tables move here; the prebuilt `lockstep`, without a file, has it",
+        ));
     };
     let begun = Instant::now();
-    let result = context.unless_cancelled(load(&connection(source), &history, CONNECTIONS, count)).await;
-    board.close().await;
-    let result = result??;
-    context.ui.say(&format!("  {} in {}", describe(&result), seconds(begun.elapsed().as_secs_f64())));
-    Ok(result)
+    let filled = demo.fill(context, source, rows).await?;
+    context.ui.say(&format!("  {} in {}", describe(&filled), seconds(begun.elapsed().as_secs_f64())));
+    Ok(filled)
 }
 
-/// How the sample's own loaders and writers connect to `source`.
-///
-/// They name tables as any script would, without a schema. 1. The role is called lockstep, as on the embedded
-/// stores, and schema lockstep has been created. 2. The default search path begins with the schema of the
-/// role's name. 3. A second `seed` would find no integration_logs there and fill new tables that are not
-/// migrated. So the schema is said here.
-pub(super) fn connection(source: &Source) -> PgConnectOptions {
-    (*source.pool().connect_options()).clone().options([("search_path", "public")])
-}
-
-fn describe(loaded: &Loaded) -> String {
-    let rows = loaded.rows();
-    let what = format!("{} logs and {} payments", count(rows.logs), count(rows.payments));
-    match loaded {
-        Loaded::Fresh(_) => format!("Seeded {what}"),
-        Loaded::Present(_) => format!("The tables hold {what} already; nothing was added"),
+fn describe(filled: &Filled) -> String {
+    let what = format!("{} logs and {} payments", count(filled.logs), count(filled.payments));
+    if filled.fresh {
+        format!("Seeded {what}")
+    } else {
+        format!("The tables hold {what} already; nothing was added")
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lockstep::store::Writer;
 use lockstep_coordinator::{
     CanaryRead, Coordinator, Migration, Observer, Progress, Rehearsal, StepOutcome, Watch,
-    canary_reads_of_binding, measure_latency,
+    canary_reads_of_binding, canary_reads_with_indexes, measure_latency,
 };
 use lockstep_core::Phase;
 use lockstep_dynamo::Target;
@@ -28,14 +28,19 @@ impl Context {
 
     /// The migration of this configuration on `stores`.
     pub(super) fn migration(&self, stores: &Stores) -> anyhow::Result<Migration> {
-        Ok(Migration {
+        Ok(self.migration_of(stores, self.tables()?))
+    }
+
+    /// The same, of these tables.
+    pub(super) fn migration_of(&self, stores: &Stores, tables: Vec<TableBinding>) -> Migration {
+        Migration {
             source: stores.source.clone(),
             target: stores.target.clone(),
-            tables: self.tables()?,
+            tables,
             actor: actor(),
             options: self.config.options(),
             watch: Watch::default(),
-        })
+        }
     }
 
     /// Opens the coordinator and says what it found half-done.
@@ -53,7 +58,7 @@ impl Context {
     }
 
     /// What writes as one: its triggers find their names where they do in the application.
-    pub(super) fn writer(&self, stores: &Stores) -> Writer {
+    pub(crate) fn writer(&self, stores: &Stores) -> Writer {
         Writer::new(stores.source.for_application(), stores.target.clone(), self.config.writes.clone())
     }
 
@@ -215,12 +220,13 @@ async fn canary_reads(
     target: &Target,
     writer: &Writer,
 ) -> lockstep_core::Result<Vec<CanaryRead>> {
-    if config.declared.is_empty() {
-        return config.tables.canary_reads(bindings, source, writer).await;
-    }
     let mut reads = Vec::new();
     for binding in bindings {
-        reads.extend(canary_reads_of_binding(binding, source, target).await?);
+        let store = config.tables.canary_store(writer, binding).filter(|_| !config.is_replaced());
+        reads.extend(match store {
+            Some(store) => canary_reads_with_indexes(&*store, source, target, binding).await?,
+            None => canary_reads_of_binding(binding, source, target).await?,
+        });
     }
     Ok(reads)
 }

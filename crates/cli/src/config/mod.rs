@@ -1,48 +1,37 @@
-//! Configuration: the only place that reads files and the environment.
+//! Configuration: the sections of the command line, over the loader that applications share
+//! ([`lockstep::config`]).
 //!
-//! Five layers, later ones win: defaults; `lockstep.toml` (or `--config FILE`); the table `[profile.NAME]` of
-//! that file, if a profile is chosen; environment variables `LOCKSTEP_SECTION__KEY`; flags. Unknown keys are
-//! refused in every layer, because a misspelt bound is no bound. Every message names the key and where its
-//! value came from, and none shows a password.
-//!
-//! In reading order: [`sections`] (what can be set), [`layers`] (where it comes from), `check` (what no type
-//! can say), `explain` (errors as sentences), [`SecretUrl`].
+//! In reading order: [`sections`] (what can be set), `check` (what no type can say), `values` (as the crates
+//! take it).
 
 mod check;
-mod explain;
-pub mod layers;
 mod moment;
-mod secret;
 pub mod sections;
 mod transport;
 mod values;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sample"))]
 mod tests;
 
-pub use explain::ConfigError;
-pub use layers::{Inputs, Setting};
+pub use lockstep::config::{
+    ConfigError, ENV_PREFIX, FILE, Inputs, Names, Registry, SecretUrl, Setting, TableSections, mask_passwords,
+};
 pub use moment::Moment;
-pub use secret::{SecretUrl, mask_passwords};
 
 use figment::Figment;
 use figment::providers::Serialized;
+use lockstep::config::{Sorting, explain, gather, over, refuse_writable_by_others};
 use lockstep::store::{ReadOptions, WriteOptions};
 use lockstep_coordinator::PlanOptions;
+use lockstep_declared::Declaration;
 use lockstep_postgres::TableBinding;
 use serde::{Deserialize, Serialize};
 
 use crate::declared::Declared;
-use crate::registry::{Names, Tables};
 use sections::{
     BackfillSection, CleanupSection, MigrateSection, RelaySection, ServeSection, SourceSection, StepsSection,
     TargetSection, ValidateSection,
 };
-
-/// The file that is read when `--config` names none, in the working directory.
-pub const FILE: &str = "lockstep.toml";
-/// What the environment variables begin with.
-pub const ENV_PREFIX: &str = "LOCKSTEP_";
 
 /// Everything that can be set, section by section. `config/lockstep.example.toml` shows all of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,12 +41,15 @@ pub struct Config {
     pub source: SourceSection,
     /// DynamoDB.
     pub target: TargetSection,
-    /// The tables that move, one section each.
-    pub tables: Tables,
-    /// The tables that a file declares, written as `[tables.NAME]` as well; where there are any, these move
-    /// and no others.
+    /// The tables that the program knows, one section each.
+    pub tables: TableSections,
+    /// The tables that a file declares, written as `[tables.NAME]` as well. They move beside those that the
+    /// program knows, and in place of the sample's.
     #[serde(default, skip_serializing_if = "Declared::is_empty")]
     pub declared: Declared,
+    /// Whether declared tables move in place of those that the program knows.
+    #[serde(skip)]
+    replaced: bool,
     /// Moving history.
     pub backfill: BackfillSection,
     /// Delivering changes.
@@ -80,6 +72,11 @@ pub struct Config {
     pub cleanup: CleanupSection,
 }
 
+/// Tables that are not registered are declared ones.
+fn sorting(registry: &Registry) -> Sorting<'_> {
+    Sorting { registry, declared_keys: Some(&Declaration::OWN_KEYS) }
+}
+
 /// Which stores a configuration names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -90,17 +87,24 @@ pub enum Standing {
 }
 
 impl Config {
+    /// What is set where nothing is said, for a program that knows the tables of `registry`.
+    pub fn of(registry: &Registry) -> Self {
+        Self { tables: TableSections::of(registry), ..Self::default() }
+    }
+
     /// Reads every layer and checks the result.
     ///
     /// # Errors
     /// Everything that is wrong, at once where it can be told apart, each with its key and origin.
-    pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
-        let defaults = Figment::from(Serialized::defaults(Config::default()));
-        let figment = layers::gather(defaults, inputs)?;
-        let config: Self = figment.extract().map_err(|error| explain::explain(&figment, error))?;
+    pub fn load(registry: &Registry, inputs: &Inputs) -> Result<Self, ConfigError> {
+        let defaults = Figment::from(Serialized::defaults(Self::of(registry)));
+        let figment = gather(defaults, inputs, sorting(registry), &|layered| {
+            Self::read(registry, layered).map(|_| ())
+        })?;
+        let config = Self::read(registry, &figment)?;
         check::check(&config, &figment)?;
         if config.cleanup.backup_check.is_some() || config.source.password_command.is_some() {
-            layers::refuse_writable_by_others(inputs)?;
+            refuse_writable_by_others(inputs)?;
         }
         Ok(config)
     }
@@ -109,18 +113,32 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn of_text(text: &str) -> Result<Self, ConfigError> {
-        let defaults = Figment::from(Serialized::defaults(Config::default()));
-        let figment = layers::over(defaults, text)?;
-        let config: Self = figment.extract().map_err(|error| explain::explain(&figment, error))?;
+    pub fn of_text(registry: &Registry, text: &str) -> Result<Self, ConfigError> {
+        let defaults = Figment::from(Serialized::defaults(Self::of(registry)));
+        let figment = over(defaults, text, sorting(registry))?;
+        let config = Self::read(registry, &figment)?;
         check::check(&config, &figment)?;
         Ok(config)
+    }
+
+    fn read(registry: &Registry, figment: &Figment) -> Result<Self, ConfigError> {
+        let mut config: Self = figment.extract().map_err(|error| explain(figment, error))?;
+        config.tables.settle(registry, figment)?;
+        config.replaced = registry.gives_way() && !config.declared.is_empty();
+        Ok(config)
+    }
+
+    /// Whether declared tables move in place of those that the program knows.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced
     }
 
     /// Every table that moves, with both its names.
     pub fn names(&self) -> Vec<Names<'_>> {
         let prefix = &self.target.table_prefix;
-        if self.declared.is_empty() { self.tables.names(prefix) } else { self.declared.names(prefix) }
+        let mut names = if self.replaced { Vec::new() } else { self.tables.names(prefix) };
+        names.extend(self.declared.names(prefix));
+        names
     }
 
     /// Every table that moves, bound to both its relations.
@@ -128,11 +146,10 @@ impl Config {
     /// # Errors
     /// For a source that is no relation's name; of declared tables, where the source was not reached.
     pub fn bindings(&self) -> lockstep_core::Result<Vec<TableBinding>> {
-        if self.declared.is_empty() {
-            self.tables.bindings(&self.target.table_prefix)
-        } else {
-            self.declared.bindings()
-        }
+        let prefix = &self.target.table_prefix;
+        let mut bindings = if self.replaced { Vec::new() } else { self.tables.bindings(prefix)? };
+        bindings.extend(self.declared.bindings()?);
+        Ok(bindings)
     }
 
     /// What a person should know of the way to both stores, one sentence each.

@@ -5,65 +5,12 @@ use std::path::PathBuf;
 
 use lockstep_coordinator::{BackfillOptions, LoadPathChoice, RelayOptions, StepOptions};
 use lockstep_core::Phase;
-use lockstep_dynamo::TargetOptions;
-use lockstep_postgres::Password;
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, SecretUrl};
+pub use lockstep::config::{SourceSection, TargetSection};
 
-/// `[source]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceSection {
-    /// Where PostgreSQL is: `postgres://user:password@host:port/database?sslmode=…`.
-    pub url: Option<SecretUrl>,
-    /// A file whose first line is the password; it is read again when it changes.
-    pub password_file: Option<PathBuf>,
-    /// A shell command that prints the password, for example a token of IAM; it is run again before one
-    /// expires.
-    pub password_command: Option<String>,
-    /// Whether a source beyond this machine is refused without `sslmode=verify-full`; else it is warned of.
-    pub require_verified_tls: bool,
-    /// Most connections held at once.
-    pub connections_max: u32,
-    /// Longest wait for a connection.
-    pub connect_timeout_ms: u64,
-    /// Longest wait for the barrier in one try, and so the longest stall that a step causes an application.
-    pub lock_timeout_ms: u64,
-}
-
-/// `[target]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TargetSection {
-    /// Another endpoint than AWS's.
-    pub endpoint_url: Option<String>,
-    /// Another endpoint for DynamoDB Streams, which is a service of its own; unset: that of `endpoint_url`,
-    /// or AWS's.
-    pub streams_endpoint_url: Option<String>,
-    /// The region.
-    pub region: Option<String>,
-    /// A profile of the AWS configuration files.
-    pub profile: Option<String>,
-    /// What the names of all target tables begin with.
-    pub table_prefix: String,
-    /// Name of the control table, of which each migration has one of its own; else `lockstep_control` after
-    /// the prefix.
-    pub control_table: Option<String>,
-    /// Whether to sign with made-up keys, which emulators accept.
-    pub emulator_credentials: bool,
-    /// Whether tables are protected from being deleted by one call.
-    pub deletion_protection: bool,
-    /// Whether tables are backed up continuously.
-    pub point_in_time_recovery: bool,
-    /// Longest wait for the answer to one request.
-    pub request_timeout_ms: u64,
-    /// Longest wait for a connection.
-    pub connect_timeout_ms: u64,
-    /// How long after its last possible sending a lost request could still be carried out.
-    pub request_lifetime_s: u64,
-}
+use super::Moment;
 
 /// `[backfill]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -213,59 +160,6 @@ pub struct MigrateSection {
     pub through: Option<Phase>,
     /// Writes a second made meanwhile; unset: 100 on the embedded stores, none on configured ones.
     pub live_writes_per_s: Option<u32>,
-}
-
-impl SourceSection {
-    /// Where the password comes from.
-    pub fn password(&self) -> Password {
-        match (&self.password_file, &self.password_command) {
-            (Some(path), _) => Password::File(path.clone()),
-            (None, Some(command)) => Password::Command(command.clone()),
-            (None, None) => Password::InUrl,
-        }
-    }
-}
-
-impl TargetSection {
-    /// Whether anything says where the target is.
-    pub fn is_named(&self) -> bool {
-        self.endpoint_url.is_some() || self.region.is_some() || self.profile.is_some()
-    }
-}
-
-impl Default for SourceSection {
-    fn default() -> Self {
-        let steps = StepOptions::default();
-        Self {
-            url: None,
-            password_file: None,
-            password_command: None,
-            require_verified_tls: false,
-            connections_max: 16,
-            connect_timeout_ms: 5_000,
-            lock_timeout_ms: ms(steps.lock_timeout),
-        }
-    }
-}
-
-impl Default for TargetSection {
-    fn default() -> Self {
-        let options = TargetOptions::default();
-        Self {
-            endpoint_url: None,
-            streams_endpoint_url: None,
-            region: None,
-            profile: None,
-            table_prefix: String::new(),
-            control_table: None,
-            emulator_credentials: options.emulator_credentials,
-            deletion_protection: options.deletion_protection,
-            point_in_time_recovery: options.point_in_time_recovery,
-            request_timeout_ms: ms(options.request_timeout),
-            connect_timeout_ms: ms(options.connect_timeout),
-            request_lifetime_s: options.request_lifetime.as_secs(),
-        }
-    }
 }
 
 impl Default for BackfillSection {

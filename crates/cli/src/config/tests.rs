@@ -4,6 +4,7 @@ use lockstep::store::{Share, WriteMode};
 use lockstep_core::Phase;
 
 use super::*;
+use crate::sample::registry;
 
 const EXAMPLE: &str = include_str!("../../../../config/lockstep.example.toml");
 
@@ -23,7 +24,7 @@ fn with_environment(variables: &[(&str, &str)]) -> Inputs {
 /// Every part must be in the message.
 #[track_caller]
 fn refused(inputs: &Inputs, parts: &[&str]) -> String {
-    let message = Config::load(inputs).expect_err("refused").to_string();
+    let message = Config::load(&registry(), inputs).expect_err("refused").to_string();
     for part in parts {
         assert!(message.contains(part), "`{part}` is not in: {message}");
     }
@@ -33,8 +34,8 @@ fn refused(inputs: &Inputs, parts: &[&str]) -> String {
 #[test]
 fn the_example_parses_to_exactly_the_defaults_and_names_every_key() {
     let (_folder, inputs) = file(EXAMPLE);
-    assert_eq!(Config::load(&inputs).expect("the example is right"), Config::default());
-    let defaults = serde_json::to_value(Config::default()).expect("JSON");
+    assert_eq!(Config::load(&registry(), &inputs).expect("the example is right"), Config::of(&registry()));
+    let defaults = serde_json::to_value(Config::of(&registry())).expect("JSON");
     let mut missing = Vec::new();
     let mut sections = vec![(String::new(), &defaults)];
     while let Some((path, value)) = sections.pop() {
@@ -61,13 +62,14 @@ fn later_layers_win() {
     inputs.profile = Some("big".to_owned());
     inputs.environment = vec![("LOCKSTEP_SOURCE__CONNECTIONS_MAX".to_owned(), "40".to_owned())];
     inputs.flags = Setting::of("migrate.through", Some("DualWrite")).into_iter().collect();
-    let config = Config::load(&inputs).expect("right");
+    let config = Config::load(&registry(), &inputs).expect("right");
     assert_eq!(
         (config.source.connections_max, config.source.connect_timeout_ms, config.source.lock_timeout_ms),
         (40, 3, 2)
     );
     assert_eq!((config.backfill.readers, config.migrate.through), (2, Some(Phase::DualWrite)));
-    assert_eq!(config.tables.payments.source, "public.payments", "what no layer names keeps its default");
+    let names = config.names();
+    assert_eq!(names[1].source, "public.payments", "what no layer names keeps its default");
 }
 
 #[test]
@@ -80,9 +82,10 @@ fn the_environment_configures_stores() {
         ("LOCKSTEP_LOG", "debug"),
         ("UNRELATED__KEY", "1"),
     ]);
-    let config = Config::load(&inputs).expect("right");
+    let config = Config::load(&registry(), &inputs).expect("right");
     assert_eq!(config.standing(), Ok(Standing::Configured));
-    assert_eq!(config.tables.payments.options.ttl_days, Some(0));
+    let payments = &config.bindings().expect("plain names")[1];
+    assert!(!payments.table.expires(), "0 where there is no null");
     assert_eq!(config.target_options().region.as_deref(), Some("us-east-1"));
     assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
     assert_eq!(config.source_options().expect("configured").url, "postgres://app:s3cret@db/loans");
@@ -90,9 +93,13 @@ fn the_environment_configures_stores() {
 
 #[test]
 fn nothing_configured_means_the_embedded_stores() {
-    assert_eq!(Config::load(&Inputs::default()).expect("right").standing(), Ok(Standing::Embedded));
+    assert_eq!(
+        Config::load(&registry(), &Inputs::default()).expect("right").standing(),
+        Ok(Standing::Embedded)
+    );
     let half = with_environment(&[("LOCKSTEP_TARGET__REGION", "eu-central-1")]);
-    let error = Config::load(&half).expect("right").standing().expect_err("no source").to_string();
+    let error =
+        Config::load(&registry(), &half).expect("right").standing().expect_err("no source").to_string();
     assert!(error.contains("source.url") && error.contains("LOCKSTEP_SOURCE__URL"), "{error}");
 }
 
@@ -166,7 +173,7 @@ fn what_no_type_can_say_is_checked_all_at_once() {
 fn how_stores_write_and_read_can_be_set_and_is_checked() {
     let (_folder, mut inputs) = file("[writes]\ndual_write = \"strict\"\n[reads]\ncanary_percent = 5");
     inputs.environment = vec![("LOCKSTEP_READS__SHADOW_PERCENT".to_owned(), "12.5".to_owned())];
-    let config = Config::load(&inputs).expect("right");
+    let config = Config::load(&registry(), &inputs).expect("right");
     assert_eq!(config.writes, WriteOptions { dual_write: WriteMode::Strict, ..WriteOptions::default() });
     let share = |percent| Share::percent(percent).expect("a share");
     assert_eq!((config.reads.canary_percent, config.reads.shadow_percent), (share(5.0), share(12.5)));
@@ -198,7 +205,7 @@ fn a_file_that_is_not_there_or_not_toml_is_named_and_no_message_shows_a_password
     let inputs = Inputs { profile: Some("prod".to_owned()), ..inputs };
     refused(&inputs, &["[profile.prod]", "it has: none"]);
     let folder = Inputs { folder: Some(Path::new("/nowhere").to_owned()), ..Inputs::default() };
-    assert!(Config::load(&folder).is_ok(), "the default file need not be there");
+    assert!(Config::load(&registry(), &folder).is_ok(), "the default file need not be there");
 }
 
 #[test]
@@ -206,7 +213,7 @@ fn a_file_that_declares_tables_moves_exactly_those() {
     let (_folder, mut inputs) =
         file("[tables.payments]\nsource = \"shop.Payments\"\npartition = \"{id}\"\n[tables.orders]\n");
     inputs.environment = vec![("LOCKSTEP_TABLES__ORDERS__TARGET".to_owned(), "moved_orders".to_owned())];
-    let config = Config::load(&inputs).expect("right");
+    let config = Config::load(&registry(), &inputs).expect("right");
     let names: Vec<_> =
         config.names().into_iter().map(|one| (one.name, one.source.to_owned(), one.target)).collect();
     let expected = [("orders", "orders", "moved_orders"), ("payments", "shop.Payments", "payments")];
@@ -214,6 +221,21 @@ fn a_file_that_declares_tables_moves_exactly_those() {
     assert!(config.bindings().is_err(), "no source was reached");
     let (_folder, inputs) = file("[tables.payments]\nsource = \"shop.payments\"");
     let names: Vec<&str> =
-        Config::load(&inputs).expect("right").names().iter().map(|names| names.name).collect();
+        Config::load(&registry(), &inputs).expect("right").names().iter().map(|names| names.name).collect();
     assert_eq!(names, ["integration_logs", "payments"], "the sample's tables are moved as ever");
+}
+
+#[test]
+fn tables_of_a_program_move_beside_those_that_its_file_declares() {
+    let registry = crate::tables![lockstep_payments::Payments: lockstep_payments::PaymentsOptions];
+    let (_folder, inputs) = file(
+        "[tables.payments]\nttl_days = 0\nsource = \"shop.payments\"\n[tables.orders]\npartition = \"{id}\"",
+    );
+    let config = Config::load(&registry, &inputs).expect("right");
+    let names: Vec<_> = config.names().into_iter().map(|one| (one.name, one.source.to_owned())).collect();
+    let expected = [("payments", "shop.payments"), ("orders", "orders")];
+    assert_eq!(names, expected.map(|(name, source)| (name, source.to_owned())));
+    let (_folder, inputs) = file("[tables.payments]\npartition = \"{id}\"");
+    let message = Config::load(&registry, &inputs).expect_err("keys are the program's").to_string();
+    assert!(message.contains("unknown key `tables.payments.partition`"), "{message}");
 }

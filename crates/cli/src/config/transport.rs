@@ -1,7 +1,5 @@
 //! Who can read what is sent to the stores.
 
-use lockstep_postgres::{Transport, transport};
-
 use super::{Config, Standing};
 
 /// Whether a plain HTTP endpoint is of this machine.
@@ -10,17 +8,12 @@ fn is_local(url: &str) -> bool {
     ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
 }
 
-/// Whether the way to the source can be listened to, or ended by somebody else.
-pub(super) fn source_is_unverified(config: &Config) -> bool {
-    config.source.url.as_ref().is_some_and(|url| transport(url.expose()) == Transport::Unverified)
-}
-
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     if config.standing() != Ok(Standing::Configured) {
         return found;
     }
-    if source_is_unverified(config) {
+    if config.source.is_unverified() {
         found.push(
             "source.url leads to another machine without sslmode=verify-full: a machine that answers there, or listens on the way, gets \
              the password and every row. Set sslmode=verify-full (and sslrootcert, where the authority is not one of the \

@@ -10,9 +10,6 @@ use lockstep_validator::ValidateOptions;
 
 use super::{Config, Standing};
 
-/// The region that requests to an emulator are signed for: they look at it only to tell accounts apart.
-const EMULATOR_REGION: &str = "us-east-1";
-
 impl Config {
     /// How to reach the source; `None` where none is configured.
     pub fn source_options(&self) -> Option<SourceOptions> {
@@ -22,50 +19,22 @@ impl Config {
 
     /// How to reach a source at `url`.
     pub fn source_options_for(&self, url: String) -> SourceOptions {
-        SourceOptions {
-            url,
-            password: self.source.password(),
-            connections_max: self.source.connections_max,
-            connect_timeout: Duration::from_millis(self.source.connect_timeout_ms),
-            application_name: "lockstep".to_owned(),
-        }
+        self.source.options_for(url, "lockstep")
     }
 
     /// How to reach the target.
     pub fn target_options(&self) -> TargetOptions {
-        let target = &self.target;
-        let emulator_region = target.emulator_credentials.then(|| EMULATOR_REGION.to_owned());
-        TargetOptions {
-            endpoint_url: target.endpoint_url.clone(),
-            streams_endpoint_url: target.streams_endpoint_url.clone(),
-            region: target.region.clone().or(emulator_region),
-            profile: target.profile.clone(),
-            emulator_credentials: target.emulator_credentials,
-            connect_timeout: Duration::from_millis(target.connect_timeout_ms),
-            request_timeout: Duration::from_millis(target.request_timeout_ms),
-            request_lifetime: Duration::from_secs(target.request_lifetime_s),
-            control_table: self.control_table(),
-            deletion_protection: target.deletion_protection,
-            point_in_time_recovery: target.point_in_time_recovery,
-        }
+        self.target.options()
     }
 
     /// Name of the control table: as it is set, or by the prefix.
     pub fn control_table(&self) -> String {
-        let target = &self.target;
-        target.control_table.clone().unwrap_or_else(|| format!("{}lockstep_control", target.table_prefix))
+        self.target.control_table()
     }
 
     /// How to reach an emulator at `endpoint_url`.
     pub fn emulator_options_for(&self, endpoint_url: &str) -> TargetOptions {
-        TargetOptions {
-            endpoint_url: Some(endpoint_url.to_owned()),
-            streams_endpoint_url: None,
-            region: Some(EMULATOR_REGION.to_owned()),
-            profile: None,
-            emulator_credentials: true,
-            ..self.target_options()
-        }
+        self.target.emulator_options_for(endpoint_url)
     }
 
     /// How to migrate.

@@ -98,9 +98,8 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
             format!("the columns or the key of {} have changed since capture was installed", table.relation),
             "a column that the table's crate does not know would be lost without a word, so backfill, relay and steps stop; what changes is \
              captured all the same",
-            "undo the change; or take Lockstep out of PostgreSQL with lockstep uninstall (from DynamoOnly \
-            after a rollback), and start again \
-             with a table crate that knows the new columns",
+            "undo the change; or end this migration (`rollback --to PostgresOnly`, then `uninstall`), and start it again with a table that knows the new \
+             columns",
         ));
     }
     shape(table, phase, &mut add);

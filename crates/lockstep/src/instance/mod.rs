@@ -89,6 +89,7 @@ impl Instance {
     ///
     /// # Cancel safety
     /// Dropped half-way, it may leave a row that a step waits for once, for one lease.
+    #[doc(hidden)]
     pub async fn start(source: &Source, options: InstanceOptions) -> Result<Self> {
         Self::start_in(source, None, options).await
     }
@@ -101,6 +102,7 @@ impl Instance {
     ///
     /// # Cancel safety
     /// As [`Instance::start`].
+    #[doc(hidden)]
     pub async fn start_with(source: &Source, target: &Target, options: InstanceOptions) -> Result<Self> {
         Self::start_in(source, Some(target.control()), options).await
     }

@@ -82,6 +82,7 @@ impl Migration {
 
     /// On stores that are connected already, without a registration: it asks for the phase itself, and steps
     /// wait for it as for any other that they do not know. Must be called inside a Tokio runtime.
+    #[doc(hidden)]
     pub fn start(
         source: Source,
         target: Target,

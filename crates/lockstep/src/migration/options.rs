@@ -17,13 +17,13 @@ type MakeStore = Box<dyn FnOnce(&Writer) -> (TypeId, Box<dyn Any + Send + Sync>)
 
 /// Where the stores are, which tables there are, and how they are written.
 pub struct MigrationOptions {
-    pub(super) source: SourceOptions,
-    pub(super) target: TargetOptions,
-    pub(super) tables: Tables,
-    pub(super) writes: WriteOptions,
-    pub(super) reads: ReadOptions,
-    pub(super) sweeper: SweeperOptions,
-    pub(super) instance: InstanceOptions,
+    pub(crate) source: SourceOptions,
+    pub(crate) target: TargetOptions,
+    pub(crate) tables: Tables,
+    pub(crate) writes: WriteOptions,
+    pub(crate) reads: ReadOptions,
+    pub(crate) sweeper: SweeperOptions,
+    pub(crate) instance: InstanceOptions,
 }
 
 impl MigrationOptions {
@@ -84,7 +84,7 @@ impl MigrationOptions {
 pub struct Tables {
     make: Vec<MakeStore>,
     /// The same, to be compared with those of the migration.
-    pub(super) bindings: Vec<TableBinding>,
+    pub(crate) bindings: Vec<TableBinding>,
 }
 
 impl Tables {
@@ -92,9 +92,18 @@ impl Tables {
     ///
     /// # Errors
     /// When `relation` is not of the form `table` or `schema.table`.
-    pub fn add<T: MigratableTable>(mut self, table: T, relation: &str, target_name: &str) -> Result<Self> {
+    pub fn add<T: MigratableTable>(self, table: T, relation: &str, target_name: &str) -> Result<Self> {
+        self.add_shared(Arc::new(table), relation, target_name)
+    }
+
+    pub(crate) fn add_shared<T: MigratableTable>(
+        mut self,
+        table: Arc<T>,
+        relation: &str,
+        target_name: &str,
+    ) -> Result<Self> {
         let relation: Relation = relation.parse()?;
-        let (table, target_name) = (Arc::new(table), target_name.to_owned());
+        let target_name = target_name.to_owned();
         self.bindings.push(TableBinding {
             table: table.clone(),
             relation: relation.clone(),

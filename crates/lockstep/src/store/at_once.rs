@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
-use lockstep_core::{Control, MigratableTable, Phase, Result, SourceKey};
+use lockstep_core::{Control, MigratableTable, Result, SourceKey};
 use lockstep_postgres::{
     Call, CallEnd, Called, Mark, Marked, Marks, RowStatements, TableBinding, call, call_sql,
 };
@@ -16,9 +16,10 @@ use sqlx::postgres::PgArguments;
 
 use super::acknowledge::Beside;
 use super::commit::Commit;
+use super::route::{Calling, Route, route};
 use super::transaction::{Change, State, WriteTransaction, Written};
 use super::write::Touched;
-use super::{Begun, Delivery, Store, WriteFailed, WriteMode, WriteOutcome};
+use super::{Begun, Delivery, Store, WriteFailed, WriteOutcome};
 
 /// The calls of a table, built once.
 pub(super) struct Calls {
@@ -79,8 +80,9 @@ impl<T: MigratableTable> Store<T> {
         Box::pin(self.shared.writer.begin_where_the_truth_is()).await.map(Reached::Begun)
     }
 
-    /// Makes the call, best effort if it is one beside an operation, if the phase as this process knows it
-    /// lets it; `None` means that nothing was done, and that the long way is to be gone.
+    /// Tries the one-round-trip path that [`route`] names. Returns `None`, with nothing written, when the
+    /// phase as this process knows it, or a missing function of PostgreSQL, rules it out; the caller then
+    /// opens a transaction.
     ///
     /// # Errors
     /// As for [`Store::put`]. A lost answer leaves no transaction to be looked up, so it is
@@ -98,12 +100,17 @@ impl<T: MigratableTable> Store<T> {
         let Ok(control) = self.shared.phase.current().await else { return Ok(None) };
         let missing_in =
             self.shared.writes.get().map(|writes| writes.calls.missing_in.load(Ordering::Relaxed));
-        if control.phase == Phase::DynamoOnly || missing_in == Some(control.epoch.0) {
-            return Ok(None);
-        }
-        let ended = match self.shared.writer.mode(control.phase) {
-            Some(WriteMode::Strict) if beside.is_none() => self.strictly(kind, arguments(), control).await?,
-            mode => self.freely(kind, arguments(), control, mode.is_some(), beside).await?,
+        let calling = match beside {
+            _ if missing_in == Some(control.epoch.0) => Calling::Several,
+            Some(_) => Calling::Beside,
+            None => Calling::One,
+        };
+        let ended = match route(control.phase, self.shared.writer.mode(control.phase), calling) {
+            Route::Statement { then_put } => {
+                self.freely(kind, arguments(), control, then_put, beside).await?
+            }
+            Route::StatementThenCommit => self.strictly(kind, arguments(), control).await?,
+            Route::Transaction { .. } | Route::PutThenCommit | Route::Target => return Ok(None),
         };
         match ended {
             Ended::Done(outcome) => Ok(Some(outcome)),

@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use lockstep_core::{Error, MigratableTable, Result};
+use futures::{StreamExt, stream};
+use lockstep_core::{Doing, Error, MigratableTable, Result, Row};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgArguments;
 
 use super::{Begun, Store, WriteOutcome, WriteTransaction};
+
+/// Most parameters of one statement, by PostgreSQL's protocol.
+const PARAMETERS_MAX: usize = 65_535;
 
 impl<T: MigratableTable> Store<T> {
     /// Writes rows as [`Store::put`] does, up to `batch_rows_max` of them in one transaction. The outcomes
@@ -14,6 +20,14 @@ impl<T: MigratableTable> Store<T> {
     /// In a batch where both stores are written, the puts of one transaction are under way at once, up to
     /// `puts_in_flight_max`; each row is delivered or deferred by itself. In DynamoOnly each row is a write
     /// of its own.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store};
+    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, rows: Vec<Payments::Row>) {
+    /// let written = payments.put_batch(&rows).await;
+    /// let failed = written.iter().filter(|outcome| outcome.is_err()).count();
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     /// Transactions that had committed stay; the rest as for [`Store::put`].
@@ -39,6 +53,88 @@ impl<T: MigratableTable> Store<T> {
             }
         }
         outcomes
+    }
+
+    /// Writes new rows whose primary keys PostgreSQL gives, as [`Store::insert`] does, up to `batch_rows_max`
+    /// of them in one statement and one transaction. The outcomes are in the order of `rows` and have the rows
+    /// with their keys; those of one transaction that failed share its error, and the transactions after it
+    /// are still tried.
+    ///
+    /// In DynamoOnly each row is a write of its own, with an id of this process's block.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Store};
+    /// # async fn example<Events: MigratableTable>(events: Store<Events>, rows: Vec<Events::Row>) {
+    /// for outcome in events.insert_batch(&rows).await {
+    ///     match outcome {
+    ///         Ok(written) => drop(written.row),
+    ///         Err(error) => eprintln!("not written: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put_batch`].
+    pub async fn insert_batch(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
+        let of_statement = PARAMETERS_MAX / T::Row::COLUMNS.len().max(1);
+        let size = self.shared.writer.options().batch_rows_max.clamp(1, of_statement.max(1));
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for chunk in rows.chunks(size) {
+            let written = match self.shared.writer.begin_where_the_truth_is().await {
+                Ok(Begun::Target(permit)) => {
+                    // Each takes its own, and a pause waits for no more than is under way.
+                    drop(permit);
+                    Ok(None)
+                }
+                Ok(Begun::Source(write)) => self.insert_chunk(write, chunk).await,
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(Some(written)) => outcomes.extend(written.into_iter().map(Ok)),
+                Ok(None) => outcomes.extend(self.insert_each(chunk).await),
+                Err(error) => {
+                    let error = Arc::new(error);
+                    outcomes.extend(chunk.iter().map(|_| Err(error.clone())));
+                }
+            }
+        }
+        outcomes
+    }
+
+    async fn insert_each(&self, rows: &[T::Row]) -> Vec<Result<WriteOutcome<T::Row>, Arc<Error>>> {
+        let width = self.shared.writer.options().puts_in_flight_max.max(1);
+        let inserting: Vec<_> =
+            rows.iter().map(|row| Box::pin(async { self.insert(row).await.map_err(Arc::new) })).collect();
+        stream::iter(inserting).buffered(width).collect().await
+    }
+
+    /// All of them in one statement; `None`, with nothing written, where a trigger kept some of them out, so
+    /// that what came back cannot be told apart.
+    async fn insert_chunk(
+        &self,
+        mut write: WriteTransaction,
+        rows: &[T::Row],
+    ) -> Result<Option<Vec<WriteOutcome<T::Row>>>> {
+        let writer = &self.shared.writer;
+        self.require_place(&mut write.sql, write.control.epoch).await?;
+        let sql = self.writes(&mut write.sql).await?.sql.insert_many(rows.len());
+        let mut arguments = PgArguments::default();
+        rows.iter().for_each(|row| row.bind(&mut arguments));
+        let inserted = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *write.sql).await;
+        let inserted = inserted.doing(&format!("inserting into {}", T::NAME))?;
+        if inserted.len() != rows.len() {
+            // A rollback that fails is one all the same: no commit was sent.
+            let _ = write.sql.rollback().await;
+            return Ok(None);
+        }
+        let mut touched = Vec::with_capacity(rows.len());
+        for row in &inserted {
+            let row = self.read_row(row)?;
+            touched.push(self.note(&mut write.changes, Some(row), None));
+        }
+        let written = writer.finish(write).await?;
+        Ok(Some(touched.into_iter().map(|touched| touched.outcome(&written)).collect()))
     }
 
     async fn put_chunk(

@@ -1,6 +1,6 @@
 //! What an application holds: one handle a table, the same calls in every phase (R14).
 //!
-//! In reading order: [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and
+//! In reading order: `route` (which way a write goes), [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and
 //! for how long it may); `write` (what a call changes), `at_once` (in one round trip), `transaction` (what a
 //! source transaction changed), `best_effort` and `strict` (how it ends), `deliver` (puts), `commit` (a lost
 //! answer is looked up); `swap` (compare and set), `batch`; `target_truth` (all of that in DynamoOnly);
@@ -12,6 +12,7 @@ mod batch;
 mod best_effort;
 mod canary;
 mod commit;
+mod count;
 mod counters;
 mod deliver;
 mod options;
@@ -20,6 +21,7 @@ mod phase;
 pub mod query;
 mod read;
 pub mod reads;
+mod route;
 mod strict;
 mod swap;
 mod target_truth;
@@ -29,6 +31,8 @@ mod write;
 
 pub(crate) use acknowledge::Held;
 pub use canary::CanaryQueries;
+#[doc(hidden)]
+pub use canary::{CanaryStore, StoreRead};
 pub use counters::{WriteCounters, WriteCounts};
 pub use options::{WriteMode, WriteOptions};
 pub use outcome::{Delivery, WriteFailed, WriteOutcome};
@@ -95,6 +99,7 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// # Panics
     /// When `binding` is of another table, which is a mistake in the program.
+    #[doc(hidden)]
     pub fn new(source: Source, target: Target, table: Arc<T>, binding: TableBinding) -> Self {
         Self::with_writer(Writer::new(source, target, WriteOptions::default()), table, binding)
     }
@@ -103,6 +108,7 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// # Panics
     /// When `binding` is of another table, which is a mistake in the program.
+    #[doc(hidden)]
     pub fn with_writer(writer: Writer, table: Arc<T>, binding: TableBinding) -> Self {
         assert_eq!(binding.name(), T::NAME, "the binding is of another table");
         // For reading; see `Store::writes`.
@@ -155,6 +161,7 @@ impl<T: MigratableTable> Store<T> {
     ///
     /// # Panics
     /// As [`Store::new`].
+    #[doc(hidden)]
     pub fn with_phase(
         source: Source,
         target: Target,

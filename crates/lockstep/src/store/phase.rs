@@ -45,6 +45,7 @@ pub(in crate::store) enum Renewal {
 
 impl PhaseView {
     /// A view of its own, without an instance: asks `source` when [`PHASE_LEASE`] is over.
+    #[doc(hidden)]
     pub fn new(source: Source) -> Self {
         Self {
             known: Arc::default(),
@@ -54,6 +55,7 @@ impl PhaseView {
     }
 
     /// As [`PhaseView::new`], and follows the truth into `target` and back.
+    #[doc(hidden)]
     pub fn following(source: Source, target: &Target) -> Self {
         let renewal = Renewal::Asking { source, target: Some(target.control()) };
         Self { known: Arc::default(), renewal, central: Arc::default() }

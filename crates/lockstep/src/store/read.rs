@@ -30,6 +30,17 @@ impl<T: MigratableTable> Store<T> {
     /// [`ReadFrom::TargetAlone`]; a miss is an error and not "no row", because only PostgreSQL could have
     /// said so (I8).
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, key: Payments::Key) -> Result<()> {
+    /// match payments.get(&key).await? {
+    ///     Some(payment) => drop(payment),
+    ///     None => println!("no such row, in either store"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The source's, when it had to be asked; in DynamoOnly the target's; [`Kind::Fenced`] when the
     /// instance's lease is over.

@@ -28,6 +28,16 @@ impl<T: MigratableTable> Store<T> {
     /// callers who expect the same state exactly one changes it, whatever way the others write. In DynamoOnly
     /// nothing is locked: both are called again, on the row as it is then, when another was faster.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     payments: Store<Payments>, is_open: fn(&Payments::Row) -> bool, settle: fn(&mut Payments::Row),
+    /// # ) -> Result<()> {
+    /// let settled = payments.update_if(42_i64, is_open, settle).await?.is_changed();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Store::put`].
     ///

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use lockstep_core::{Control, Item, Kind, Phase, Result, SourceKey, TargetKey, Unholdable};
 use lockstep_dynamo::Target;
 use lockstep_postgres::{
-    Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write, left_under,
+    Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write, is_under_way,
+    left_under,
 };
 
 use crate::central::{Central, SetMode};
@@ -13,8 +14,9 @@ use crate::central::{Central, SetMode};
 use super::acknowledge::{Acknowledger, Beside, Held};
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
+use super::route::{Calling, Route, route};
 use super::target_truth::IdBlocks;
-use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
+use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteOptions};
 
 /// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to
 /// clone.
@@ -69,12 +71,14 @@ pub(crate) struct Written {
 
 impl Writer {
     /// A writer. Nothing is sent yet.
+    #[doc(hidden)]
     pub fn new(source: Source, target: Target, options: WriteOptions) -> Self {
         let phase = PhaseView::following(source.clone(), &target);
         Self::with_phase(source, target, options, phase)
     }
 
     /// A writer that goes by the phase of an [`Instance`](crate::instance::Instance).
+    #[doc(hidden)]
     pub fn with_phase(source: Source, target: Target, options: WriteOptions, phase: PhaseView) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -188,8 +192,8 @@ impl Writer {
     /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an
     /// intent. Dropped later, the keys are pending.
     pub(crate) async fn finish(&self, write: WriteTransaction) -> Result<Written> {
-        let written = match self.mode(write.control.phase) {
-            Some(WriteMode::Strict) if !write.changes.is_empty() => self.strict(write).await,
+        let written = match route(write.control.phase, self.mode(write.control.phase), Calling::Several) {
+            Route::PutThenCommit if !write.changes.is_empty() => self.strict(write).await,
             _ => self.best_effort(write, None).await,
         };
         self.counted(written)
@@ -228,6 +232,11 @@ fn is_of_a_store(kind: Kind) -> bool {
 }
 
 impl WriteTransaction {
+    /// Whether it was not ended by a statement in it.
+    pub(crate) async fn is_under_way(&mut self) -> Result<bool> {
+        is_under_way(&mut self.sql, self.id).await
+    }
+
     /// The keys of all changes, taken out of them so that the transaction can be borrowed beside them.
     pub(super) fn keys(&self) -> Vec<MarkedKey> {
         self.changes.iter().map(|c| MarkedKey { table: c.key.table, key: c.key.key.clone() }).collect()

@@ -75,6 +75,17 @@ impl<R> Touched<R> {
 impl<T: MigratableTable> Store<T> {
     /// Writes a row: inserts it, or replaces the row with the same primary key.
     ///
+    /// ```no_run
+    /// # use lockstep::{Delivery, MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, payment: Payments::Row) -> Result<()> {
+    /// let outcome = payments.put(&payment).await?;
+    /// if let Delivery::Deferred(why) = outcome.target {
+    ///     eprintln!("a relay brings it to DynamoDB: {why}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Nothing was written, except for [`Kind::Unknown`]: then it is unknown (I8).
     /// [`WriteFailed`](super::WriteFailed) says more of each store.
@@ -94,6 +105,14 @@ impl<T: MigratableTable> Store<T> {
 
     /// Writes a new row whose primary key PostgreSQL gives; the one in `row` is not looked at. The outcome
     /// has the row with its key.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, payment: Payments::Row) -> Result<()> {
+    /// let with_its_key = payments.insert(&payment).await?.row;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Store::put`].
@@ -133,6 +152,15 @@ impl<T: MigratableTable> Store<T> {
     /// called, and the outcome says so. In DynamoOnly nothing is locked: it is called again, on the row as it
     /// is then, when another was faster.
     ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>, settle: fn(&mut Payments::Row)) -> Result<()> {
+    /// let outcome = payments.update(42_i64, settle).await?;
+    /// assert!(outcome.found, "there is no payment 42");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Store::put`].
     ///
@@ -154,6 +182,14 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// Deletes a row.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Result, Store};
+    /// # async fn example<Payments: MigratableTable>(payments: Store<Payments>) -> Result<()> {
+    /// payments.delete(42_i64).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Store::put`].

@@ -19,6 +19,7 @@ mod types;
 use std::path::{Path, PathBuf};
 
 use lockstep_cli::config::{Config, Inputs};
+use lockstep_cli::sample::registry;
 use lockstep_coordinator::Migration;
 use lockstep_postgres::TableBinding;
 use lockstep_tests::World;
@@ -52,8 +53,8 @@ async fn bound(world: &World, text: &str) -> Result<Vec<TableBinding>, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("lockstep.toml");
     std::fs::write(&file, text).expect("written");
-    let config =
-        Config::load(&Inputs { file: Some(file), ..Inputs::default() }).map_err(|error| error.to_string())?;
+    let config = Config::load(&registry(), &Inputs { file: Some(file), ..Inputs::default() })
+        .map_err(|error| error.to_string())?;
     config.declared.bind(&world.source, "").await.map_err(|error| error.to_string())?;
     config.bindings().map_err(|error| error.to_string())
 }

@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use lockstep_core::Phase;
 
-use super::seed::Rows;
 use super::shared::RESUME;
 use crate::config::Setting;
+use crate::demo::Rows;
 use crate::exit::{Exit, Failure};
 use crate::report::{exit_of_verdict, print, print_json};
 use crate::stores::Stores;
@@ -104,7 +104,7 @@ impl Args {
 /// When a gate refuses, a store fails, or it is told to stop.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let begun = Instant::now();
-    let stores = context.unless_cancelled(Stores::open(&context.config, args.keep, &context.ui)).await??;
+    let stores = context.unless_cancelled(Stores::open(&context, args.keep, &context.ui)).await??;
     let embedded = stores.are_embedded();
     let result = story::tell(&context, &stores, &args, begun).await;
     // Kept also after a failure: that is when one wants to look.

@@ -9,7 +9,7 @@ use lockstep_validator::{Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{BackgroundFeed, see_through};
-use super::live::Live;
+use super::live;
 use super::relay::{BackgroundRelay, drain};
 use super::{Args, FinalValidation, interrupted};
 use crate::Context;
@@ -145,7 +145,7 @@ impl Story<'_> {
     async fn run(&mut self, relay: &BackgroundRelay, stages: &mut Stages) -> anyhow::Result<Ended> {
         let ui = &self.context.ui;
         let (rate, seed) = self.writers;
-        let mut live = Live::start(self.context, self.stores, rate, seed)?;
+        let mut writers = live::start(self.context, self.stores, rate, seed)?;
         ui.say("Preflight:");
         self.unless_cancelled(self.coordinator.prepare(ui)).await??;
         stages.end("prepare");
@@ -167,8 +167,8 @@ impl Story<'_> {
             let taken = self.walk(to, stages).await?;
             legs.push(Leg { to, steps: taken.len(), consistent: false });
             steps.extend(taken);
-            if let Some(live) = live.take() {
-                let writes = live.stop().await?;
+            if let Some(writers) = writers.take() {
+                let writes = writers.stop().await?;
                 live_writes = Some(live_writes.take().map_or(writes.clone(), |before| before.plus(&writes)));
                 ui.say("Writers have stopped");
             }
@@ -179,8 +179,8 @@ impl Story<'_> {
                 return Ok(Ended { history, steps, live_writes, validation, legs });
             }
             ui.say(&format!("  {}", verdict_line(&validation.verdict, false).replace('\n', "\n  ")));
-            live =
-                Live::start(self.context, self.stores, rate, seed.wrapping_add(1_000 * legs.len() as u64))?;
+            writers =
+                live::start(self.context, self.stores, rate, seed.wrapping_add(1_000 * legs.len() as u64))?;
         }
     }
 

@@ -4,8 +4,9 @@ use lockstep_core::Phase;
 
 use super::args::Args;
 use crate::Context;
-use crate::commands::migrate::live::Live;
-use crate::commands::seed::{self, Rows};
+use crate::commands::migrate::live;
+use crate::commands::seed;
+use crate::demo::{Rows, Writers};
 use crate::stores::Stores;
 use crate::ui::Ui;
 
@@ -15,7 +16,7 @@ const SEED: u64 = 1;
 /// Stores that live as long as the daemon, and who writes to them.
 pub(super) struct Demo {
     pub(super) stores: Stores,
-    live: Option<Live>,
+    live: Option<Box<dyn Writers>>,
 }
 
 impl Demo {
@@ -28,8 +29,7 @@ impl Demo {
         }
         let ui = &context.ui;
         ui.say("Starting a throw-away PostgreSQL and an embedded DynamoDB …");
-        let stores =
-            context.unless_cancelled(Stores::open(&context.config, false, &Ui::stderr(true))).await??;
+        let stores = context.unless_cancelled(Stores::open(context, false, &Ui::stderr(true))).await??;
         match Self::prepare(context, &stores, args).await {
             Ok(live) => Ok(Self { stores, live }),
             Err(error) => {
@@ -39,11 +39,15 @@ impl Demo {
         }
     }
 
-    async fn prepare(context: &Context, stores: &Stores, args: &Args) -> anyhow::Result<Option<Live>> {
+    async fn prepare(
+        context: &Context,
+        stores: &Stores,
+        args: &Args,
+    ) -> anyhow::Result<Option<Box<dyn Writers>>> {
         let ui = &context.ui;
         seed::fill(context, &stores.source, Rows { logs: args.logs, payments: args.logs / 5, seed: SEED })
             .await?;
-        let live = Live::start(context, stores, args.live_writes, SEED)?;
+        let live = live::start(context, stores, args.live_writes, SEED)?;
         let coordinator = context.stepping_coordinator(stores).await?;
         ui.say("Copying history while writers go on, then stepping to DualWrite …");
         let moved = async {

@@ -7,10 +7,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use lockstep_declared::Declaration;
-
-use super::{Config, ConfigError, ENV_PREFIX, FILE, explain};
-use crate::registry::Tables;
+use super::{ConfigError, ENV_PREFIX, FILE, Registry};
 
 /// The environment's name in messages.
 pub(super) const ENVIRONMENT: &str = "the environment";
@@ -47,7 +44,8 @@ impl Setting {
 }
 
 impl Inputs {
-    /// The inputs of this process.
+    /// The inputs of this process: `lockstep.toml` in the working directory unless `file` names another, the
+    /// environment, and `flags`.
     pub fn of_process(file: Option<PathBuf>, profile: Option<String>, flags: Vec<Setting>) -> Self {
         // What is not Unicode cannot be ours.
         let environment =
@@ -68,7 +66,10 @@ impl Inputs {
 }
 
 /// Refuses a file that others can write, where commands from it are run.
-pub(super) fn refuse_writable_by_others(inputs: &Inputs) -> Result<(), ConfigError> {
+///
+/// # Errors
+/// Where others can write the file, or it cannot be looked at.
+pub fn refuse_writable_by_others(inputs: &Inputs) -> Result<(), ConfigError> {
     #[cfg(unix)]
     if let Some(path) = inputs.path()? {
         let failed = |error| ConfigError::one(format!("could not look at {}: {error}", path.display()));
@@ -84,23 +85,41 @@ pub(super) fn refuse_writable_by_others(inputs: &Inputs) -> Result<(), ConfigErr
     Ok(())
 }
 
-/// Puts the layers over the `defaults`.
-pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, ConfigError> {
+/// What a section `[tables.NAME]` is taken for.
+#[derive(Clone, Copy, Debug)]
+pub struct Sorting<'a> {
+    /// The tables that the program knows.
+    pub registry: &'a Registry,
+    /// Keys that only a declaration has; `None` leaves out every table that is not registered, as an
+    /// application does, which has no store handle for one.
+    pub declared_keys: Option<&'a [&'a str]>,
+}
+
+/// Puts the layers over the `defaults`. `check` is asked of each profile by itself.
+///
+/// # Errors
+/// What does not read, with its key and origin.
+pub fn gather(
+    defaults: Figment,
+    inputs: &Inputs,
+    sorting: Sorting<'_>,
+    check: &dyn Fn(&Figment) -> Result<(), ConfigError>,
+) -> Result<Figment, ConfigError> {
     let mut figment = defaults.clone();
-    let mut declares = false;
+    let mut replaced = false;
     match (inputs.path()?, &inputs.profile) {
         (Some(path), profile) => {
             let (mut file, mut profiles) = read(&path)?;
-            declares = std::iter::once(&file).chain(profiles.values()).any(Layer::declares_tables);
-            if declares {
-                std::iter::once(&mut file).chain(profiles.values_mut()).for_each(Layer::move_tables);
-            }
+            replaced =
+                std::iter::once(&file).chain(profiles.values()).any(|layer| sorting.is_replaced_by(layer));
+            std::iter::once(&mut file)
+                .chain(profiles.values_mut())
+                .for_each(|layer| sorting.sort(layer, replaced));
             figment = figment.merge(file);
             for layer in profiles.values() {
                 // Also those that are not chosen today: their mistakes would otherwise wait for the day they
                 // are.
-                let layered = defaults.clone().merge(layer);
-                layered.extract::<Config>().map_err(|error| explain::explain(&layered, error))?;
+                check(&defaults.clone().merge(layer))?;
             }
             if let Some(name) = profile {
                 let layer = profiles.get(name).ok_or_else(|| no_profile(name, &path, profiles.keys()))?;
@@ -115,9 +134,7 @@ pub(super) fn gather(defaults: Figment, inputs: &Inputs) -> Result<Figment, Conf
         (None, None) => {}
     }
     let mut over = [environment(&inputs.environment), flags(&inputs.flags)];
-    if declares {
-        over.iter_mut().for_each(Layer::move_tables);
-    }
+    over.iter_mut().for_each(|layer| sorting.sort(layer, replaced));
     Ok(over.into_iter().fold(figment, Figment::merge))
 }
 
@@ -155,11 +172,13 @@ fn sections(place: &str, text: &str) -> Result<Dict, ConfigError> {
 }
 
 /// Puts one text over the `defaults`.
-pub(super) fn over(defaults: Figment, text: &str) -> Result<Figment, ConfigError> {
+///
+/// # Errors
+/// For a text that is not TOML.
+pub fn over(defaults: Figment, text: &str, sorting: Sorting<'_>) -> Result<Figment, ConfigError> {
     let mut layer = Layer { metadata: Metadata::named("the text"), values: sections("the text", text)? };
-    if layer.declares_tables() {
-        layer.move_tables();
-    }
+    let replaced = sorting.is_replaced_by(&layer);
+    sorting.sort(&mut layer, replaced);
     Ok(defaults.merge(layer))
 }
 
@@ -206,24 +225,34 @@ impl Layer {
     }
 }
 
-/// Where declared tables are told from the sample's, which have settings of their own under the same name.
+/// Where declared tables are kept apart from registered ones, which may have settings of their own under the
+/// same name.
 pub(super) const DECLARED: &str = "declared";
 
-impl Layer {
-    /// Whether it has a table that is not the sample's, or says of one what only a declaration says.
-    fn declares_tables(&self) -> bool {
-        let Some(Value::Dict(_, tables)) = self.values.get("tables") else { return false };
-        tables.iter().any(|(name, section)| {
-            let says =
-                |section: &Dict| section.keys().any(|key| Declaration::OWN_KEYS.contains(&key.as_str()));
-            !Tables::SAMPLE.contains(&name.as_str()) || section.as_dict().is_some_and(says)
-        })
+impl Sorting<'_> {
+    /// Whether a layer declares tables that move in place of the registered ones: it has a table that is not
+    /// registered, or says of one what only a declaration says. Only the sample's tables give way.
+    fn is_replaced_by(&self, layer: &Layer) -> bool {
+        let (true, Some(keys)) = (self.registry.gives_way(), self.declared_keys) else { return false };
+        let Some(Value::Dict(_, tables)) = layer.values.get("tables") else { return false };
+        let says = |section: &Dict| section.keys().any(|key| keys.contains(&key.as_str()));
+        tables.iter().any(|(name, section)| !self.registry.has(name) || section.as_dict().is_some_and(says))
     }
 
-    /// Takes all its tables for declared ones.
-    fn move_tables(&mut self) {
-        if let Some(tables) = self.values.remove("tables") {
-            self.values.insert(DECLARED.to_owned(), tables);
+    /// Puts sections of tables that are not registered, or all where they replace those, with the declared
+    /// ones, or leaves them out.
+    fn sort(&self, layer: &mut Layer, replaced: bool) {
+        let (tag, tables) = match layer.values.remove("tables") {
+            Some(Value::Dict(tag, tables)) => (tag, tables),
+            // It is no section, and is refused as what it is.
+            Some(other) => return drop(layer.values.insert("tables".to_owned(), other)),
+            None => return,
+        };
+        let (registered, others): (Dict, Dict) =
+            tables.into_iter().partition(|(name, _)| !replaced && self.registry.has(name));
+        layer.values.insert("tables".to_owned(), Value::Dict(tag, registered));
+        if self.declared_keys.is_some() && !others.is_empty() {
+            layer.values.insert(DECLARED.to_owned(), Value::Dict(tag, others));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! figment's errors as sentences: which key, from where, what is wrong, what to do.
 
-use figment::Figment;
 use figment::error::Kind;
+use figment::{Figment, Metadata};
 
 use super::layers::{DECLARED, ENVIRONMENT};
-use super::mask_passwords;
+use super::secret::mask_passwords;
 
 /// What is wrong with the configuration, one sentence each. No password is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,13 @@ impl ConfigError {
         Self { problems: problems.iter().map(|problem| mask_passwords(problem)).collect() }
     }
 
+    /// Several errors as one; `None` for none.
+    #[doc(hidden)]
+    pub fn joined(errors: Vec<Self>) -> Option<Self> {
+        let problems: Vec<String> = errors.into_iter().flat_map(|error| error.problems).collect();
+        (!problems.is_empty()).then_some(Self { problems })
+    }
+
     fn sentences(&self) -> String {
         match self.problems.as_slice() {
             [one] => format!("configuration: {one}"),
@@ -33,12 +40,12 @@ impl ConfigError {
 }
 
 /// Explains an error of extracting `figment`.
-pub(super) fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
+pub fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
     ConfigError::all(error.into_iter().map(|error| sentence(figment, &error)).collect())
 }
 
 /// Where the value of `key` came from, for messages.
-pub(super) fn origin(figment: &Figment, key: &str) -> String {
+pub fn origin(figment: &Figment, key: &str) -> String {
     let path: Vec<&str> = key.split('.').collect();
     let declared = || figment.find_metadata(&key.replacen("tables", DECLARED, 1));
     match figment.find_metadata(key).or_else(declared) {
@@ -47,7 +54,7 @@ pub(super) fn origin(figment: &Figment, key: &str) -> String {
     }
 }
 
-fn place(metadata: &figment::Metadata, path: &[&str]) -> String {
+fn place(metadata: &Metadata, path: &[&str]) -> String {
     if metadata.name == ENVIRONMENT {
         return format!("environment variable {}", metadata.interpolate(&figment::Profile::Default, path));
     }
@@ -68,7 +75,14 @@ fn sentence(figment: &Figment, error: &figment::Error) -> String {
     };
     match &error.kind {
         Kind::UnknownField(name, known) => {
+            let is_table = path.first() == Some(&"tables") && path.len() <= 3;
             let key = if path.last() == Some(&name.as_str()) { key } else { [key.as_str(), name].join(".") };
+            let from = if error.metadata.is_some() { from } else { origin(figment, &key) };
+            let mut known = known.to_vec();
+            // Every table has them; the rest is for its own options to know.
+            known.extend(["source", "target"].iter().filter(|_| is_table));
+            known.sort_unstable();
+            known.dedup();
             let nearest = known.iter().min_by_key(|candidate| distance(name, candidate));
             let hint = match nearest.filter(|candidate| distance(name, candidate) <= 3) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),

@@ -1,4 +1,0 @@
-//! Handles on the stores of the sample's tables, for the live writers of `migrate`. No check and no gate is
-//! here.
-
-pub mod handles;

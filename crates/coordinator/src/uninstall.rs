@@ -1,0 +1,288 @@
+//! Taking Lockstep out of a source that is the truth (R43), or out of a copy of one.
+//!
+//! Rows stay as they are and where they are. In PostgresOnly and DualWrite, PostgreSQL is read and has every
+//! write, so without capture nothing is lost; from HybridRead on that is not so, and the way leads back
+//! first.
+//!
+//! A copy, from a snapshot, a clone or a dump, carries the triggers and says the phase of its original. What
+//! DynamoDB says is the original's, and is neither asked nor changed.
+
+use lockstep_core::{Error as StoreError, InstanceState, Kind, Phase, Truth, truth};
+use lockstep_dynamo::{Backoff, TableStanding};
+use lockstep_postgres::Uninstalled;
+use serde::Serialize;
+
+use crate::complete::Archive;
+use crate::error::{Error, Result};
+use crate::gate::{Collector, GateResult, Observer};
+use crate::options::Migration;
+use crate::records;
+use crate::status::late_writes_until;
+
+const DOING: &str = "taking Lockstep out";
+
+/// What is taken out.
+#[derive(Clone, Debug, Default)]
+pub struct UninstallOptions {
+    /// The tables in DynamoDB as well: those that are moved to, and the control table.
+    pub drop_target_tables: bool,
+    /// The database is a copy of the source, and not the source.
+    pub copy: bool,
+    /// The identity that a copy has from its original, where nothing else tells the one from the other.
+    pub migration_id: Option<String>,
+}
+
+/// What was taken out.
+#[derive(Debug, Serialize)]
+pub struct Uninstall {
+    /// Whether nothing was there any more.
+    pub was_gone: bool,
+    /// Triggers that PostgreSQL had.
+    pub triggers: Vec<String>,
+    /// DynamoDB tables that were deleted by this run.
+    pub target_tables: Vec<String>,
+    /// Where the journal was kept; `None` where there was none any more.
+    pub journal_file: Option<String>,
+}
+
+/// Takes triggers and schema `lockstep` out of PostgreSQL, and the tables out of DynamoDB where that was
+/// asked
+/// for.
+///
+/// # Errors
+/// [`Error::Refused`] by a gate; [`Kind::Refused`] where there is nothing that this can take out;
+/// [`Kind::Busy`] when a lock could not be acquired; the stores'.
+///
+/// # Cancel safety
+/// Run it again. DynamoDB's tables go first, so that PostgreSQL knows until the end whose they are.
+pub async fn uninstall(
+    migration: &Migration,
+    options: &UninstallOptions,
+    archive: &dyn Archive,
+    observer: &dyn Observer,
+) -> Result<Uninstall> {
+    let source = &migration.source;
+    if !source.has_schema().await? {
+        return nothing_there(migration, options).await;
+    }
+    let lock = source.lock_coordinator().await?;
+    let done = take_out(migration, options, archive, observer).await;
+    lock.release().await;
+    done
+}
+
+async fn nothing_there(migration: &Migration, options: &UninstallOptions) -> Result<Uninstall> {
+    let refused = |message: String| Err(StoreError::source(Kind::Refused, DOING, message).into());
+    if !options.copy && migration.source.completed().await?.is_some() {
+        return refused(
+            "the migration is complete: DynamoDB is the truth, and only guards are left in PostgreSQL. \
+            `cleanup --drop-source` drops \
+             the tables that they guard"
+                .to_owned(),
+        );
+    }
+    if options.drop_target_tables {
+        return refused(format!(
+            "schema lockstep is gone, and with it what says whose these tables are; if they are this \
+            migration's, delete them yourself: {}",
+            deletions(migration)
+        ));
+    }
+    Ok(Uninstall { was_gone: true, triggers: Vec::new(), target_tables: Vec::new(), journal_file: None })
+}
+
+fn deletions(migration: &Migration) -> String {
+    let names = target_tables(migration).into_iter();
+    names.map(|name| format!("aws dynamodb delete-table --table-name {name}")).collect::<Vec<_>>().join("; ")
+}
+
+/// Everything of this migration in DynamoDB; the control table last, because it says whose the others are.
+fn target_tables(migration: &Migration) -> Vec<String> {
+    let names = migration.tables.iter().map(|binding| binding.target_name.clone());
+    names.chain([migration.target.control().table().to_owned()]).collect()
+}
+
+async fn take_out(
+    migration: &Migration,
+    options: &UninstallOptions,
+    archive: &dyn Archive,
+    observer: &dyn Observer,
+) -> Result<Uninstall> {
+    let source = &migration.source;
+    let mut gates = Collector::new(observer);
+    if options.copy {
+        is_a_copy(migration, options, &mut gates).await?;
+    } else {
+        is_the_truth(migration, &mut gates).await?;
+    }
+    none_is_at_work(migration, &mut gates).await?;
+    let others = source.dependents_on_schema().await?;
+    gates.add(GateResult::check(
+        "nothing else depends on schema lockstep",
+        others.is_empty(),
+        if others.is_empty() { "only what is Lockstep's".to_owned() } else { others.join(", ") },
+        "drop that first: it is not Lockstep's, and would go with the schema",
+    ));
+    if options.drop_target_tables {
+        holds_nothing_else(migration, &mut gates).await?;
+    }
+    if !gates.report.passed() {
+        return Err(Error::Refused(gates.report));
+    }
+    let epoch = source.control().await?.epoch;
+    let journal_file = archive.keep(epoch, &source.whole_journal().await?).map_err(|error| {
+        StoreError::source(
+            Kind::Misconfigured,
+            DOING,
+            format!("keeping the journal: {error}; nothing was changed"),
+        )
+    })?;
+    observer.note(&format!("the journal is in {journal_file}"));
+    let target_tables =
+        if options.drop_target_tables { delete_targets(migration, observer).await? } else { Vec::new() };
+    observer.note("taking triggers and schema lockstep out of PostgreSQL");
+    let Uninstalled { triggers } = take_out_of_source(migration).await?;
+    Ok(Uninstall { was_gone: false, triggers, target_tables, journal_file: Some(journal_file) })
+}
+
+async fn take_out_of_source(migration: &Migration) -> Result<Uninstalled> {
+    let steps = &migration.options.steps;
+    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
+    loop {
+        match migration.source.uninstall(steps.lock_timeout).await {
+            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// PostgreSQL is read, and has every write that was acknowledged.
+async fn is_the_truth(migration: &Migration, gates: &mut Collector<'_>) -> Result<()> {
+    records::claim(&migration.source, &migration.target).await?;
+    let control = migration.source.control().await?;
+    let is_early = matches!(control.phase, Phase::PostgresOnly | Phase::DualWrite);
+    let next = match control.phase {
+        Phase::DynamoOnly => {
+            "`rollback --to PostgresOnly` brings everything back first; or `complete`, if DynamoDB is to \
+            be the truth for good. For a copy \
+             of the source, made from a snapshot or a dump, `uninstall --copy`"
+        }
+        _ => {
+            "`rollback` first: DynamoDB is read. For a copy of the source, made from a snapshot or a dump, \
+            `uninstall --copy`"
+        }
+    };
+    let found = format!("the phase is {}", control.phase);
+    gates.add(GateResult::check("phase is PostgresOnly or DualWrite", is_early, found, next));
+    // A source that was set back says an early phase as well.
+    let record = migration.target.control().record().await;
+    let (in_source, found) = match &record {
+        Ok(record) => {
+            let is = truth(&control, record.as_ref()) == Truth::InSource;
+            let found = if is {
+                "both records say PostgreSQL"
+            } else {
+                "the records of both stores do not say PostgreSQL"
+            };
+            (is, found.to_owned())
+        }
+        Err(error) => (false, format!("DynamoDB does not say: {error}")),
+    };
+    let next = "see `doctor`. Where DynamoDB is gone for good, or this is a copy of the source, `uninstall \
+    --copy` leaves it out";
+    gates.add(GateResult::check("PostgreSQL is the truth", in_source, found, next));
+    let late = late_writes_until(&migration.source).await?;
+    let found = late.map_or_else(
+        || "none".to_owned(),
+        |until| format!("a request of DynamoOnly may land until {}", until.format("%Y-%m-%d %H:%M:%S UTC")),
+    );
+    let next = "keep `reverse-feed` and `relay` running until then, and try again";
+    gates.add(GateResult::check("no write of DynamoOnly can still land", late.is_none(), found, next));
+    Ok(())
+}
+
+/// The database is not the source itself.
+///
+/// 1. An operator means the copy, and `source.url` leads to the source, in HybridRead. 2. Its triggers go. 3.
+/// No write is captured any more, and applications read rows in DynamoDB that grow older.
+async fn is_a_copy(
+    migration: &Migration,
+    options: &UninstallOptions,
+    gates: &mut Collector<'_>,
+) -> Result<()> {
+    let source = &migration.source;
+    let phase = source.control().await?.phase;
+    let early = matches!(phase, Phase::PostgresOnly | Phase::DualWrite);
+    let known = source.source_history().await?;
+    let elsewhere = known.and_then(|known| Some(known.known_server? != known.server?)).unwrap_or(false);
+    let id = source.migration_id().await?;
+    let named = options.migration_id.is_some() && options.migration_id == id;
+    let found = match (elsewhere, early, named) {
+        (true, ..) => "it is on another server, or another timeline, than the source was",
+        (_, true, _) => "PostgreSQL is the truth in this phase, whichever of both it is",
+        (.., true) => "it was named",
+        _ => "this is the server that the source is known to be on, or none is known",
+    };
+    let next = format!(
+        "look again where source.url leads. Only if this is a clone that shares the identity of its \
+        server: name what it has from \
+         the source, `uninstall --copy --migration-id {}`",
+        id.unwrap_or_default()
+    );
+    gates.add(GateResult::check("this is a copy", elsewhere || early || named, found, next));
+    if options.drop_target_tables {
+        let found = "DynamoDB's tables are the original's";
+        gates.add(GateResult::fail(
+            "the tables are this database's",
+            found,
+            "leave --drop-target-tables out",
+        ));
+    }
+    Ok(())
+}
+
+async fn none_is_at_work(migration: &Migration, gates: &mut Collector<'_>) -> Result<()> {
+    let instances = migration.source.instances().await?;
+    // One that was killed is not waited for longer than its lease.
+    let live = instances.iter().filter(|row| row.state == InstanceState::Live && row.lease_left_ms > 0);
+    let live: Vec<String> =
+        live.map(|row| format!("{} ({}, process {})", row.name, row.host, row.pid)).collect();
+    gates.add(GateResult::check(
+        "no application uses Lockstep's stores",
+        live.is_empty(),
+        if live.is_empty() { "no instance is registered".to_owned() } else { live.join(", ") },
+        "deploy them without, or stop them: their writes go through schema lockstep, and would fail \
+        without it",
+    ));
+    let (_, feed) = migration.source.at_work().await?;
+    let found = feed.map_or_else(|| "none".to_owned(), |pid| format!("PostgreSQL backend {pid}"));
+    gates.add(GateResult::check("no reverse feed is at work", feed.is_none(), found, "stop it first"));
+    Ok(())
+}
+
+/// Nothing that Lockstep did not put into a table is deleted with it.
+async fn holds_nothing_else(migration: &Migration, gates: &mut Collector<'_>) -> Result<()> {
+    migration.source.require_contract(&migration.tables).await?;
+    for binding in &migration.tables {
+        let (name, schema) = (&binding.target_name, binding.table.target());
+        let foreign = match migration.target.describe(name, &schema).await? {
+            TableStanding::Missing => false,
+            TableStanding::There(_) => migration.target.has_foreign_items(name).await?,
+        };
+        let found = if foreign { format!("{name} has items without a version") } else { "none".to_owned() };
+        let next = "these items are somebody's: move them first, or leave --drop-target-tables out";
+        gates.add(GateResult::check("no items of others", !foreign, found, next).of(binding.name()));
+    }
+    Ok(())
+}
+
+async fn delete_targets(migration: &Migration, observer: &dyn Observer) -> Result<Vec<String>> {
+    let mut deleted = Vec::new();
+    for name in target_tables(migration) {
+        if migration.target.remove_table(&name).await? {
+            observer.note(&format!("DynamoDB table {name} is deleted"));
+            deleted.push(name);
+        }
+    }
+    Ok(deleted)
+}

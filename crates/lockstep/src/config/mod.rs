@@ -1,0 +1,48 @@
+//! `lockstep.toml`, for applications and for the command line alike: one loader.
+//!
+//! Five layers, later ones win: defaults; `lockstep.toml` (or a file that is named); the table
+//! `[profile.NAME]` of that file, if a profile is chosen; environment variables `LOCKSTEP_SECTION__KEY`;
+//! flags. Unknown keys are refused in every layer, because a misspelt bound is no bound. Every message names
+//! the key and where its value came from, and none shows a password.
+//!
+//! An application reads `source`, `target`, `tables`, `writes` and `reads`, and leaves the other sections to
+//! the command line, which checks them.
+//!
+//! In reading order: [`Registry`] (which tables there are), `sections` and `tables` (what can be set),
+//! `layers` (where it comes from), `check` (what no type can say), `explain` (errors as sentences),
+//! `application`.
+
+mod application;
+mod check;
+mod explain;
+mod layers;
+mod registry;
+mod secret;
+mod sections;
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+pub use explain::ConfigError;
+pub use layers::{Inputs, Setting};
+pub use registry::Registry;
+
+// What the command line loads its own sections with.
+#[doc(hidden)]
+pub use check::Check;
+#[doc(hidden)]
+pub use explain::{explain, origin};
+#[doc(hidden)]
+pub use layers::{Sorting, gather, over, refuse_writable_by_others};
+#[doc(hidden)]
+pub use secret::{SecretUrl, mask_passwords};
+#[doc(hidden)]
+pub use sections::{SourceSection, TargetSection};
+#[doc(hidden)]
+pub use tables::{Names, TableSections};
+
+/// The file that is read when none is named, in the working directory.
+pub const FILE: &str = "lockstep.toml";
+/// What the environment variables begin with.
+pub const ENV_PREFIX: &str = "LOCKSTEP_";

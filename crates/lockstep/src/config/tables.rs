@@ -1,0 +1,142 @@
+//! `[tables]`: where each registered table is on both sides, and its own settings.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use figment::Figment;
+use figment::value::{Dict, Value};
+use lockstep_core::{MigratableTable, Result};
+use lockstep_postgres::TableBinding;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::registry::{Placed, Registry};
+use super::{ConfigError, explain};
+use crate::migration::Tables;
+use crate::store::{CanaryStore, Store, Writer};
+
+/// A table's names on both sides.
+#[derive(Clone, Debug)]
+pub struct Names<'a> {
+    /// The table.
+    pub name: &'static str,
+    /// Its relation.
+    pub source: &'a str,
+    /// Its DynamoDB table, prefix included.
+    pub target: String,
+}
+
+/// One section for each table of the registry, and the tables made by them.
+#[derive(Clone, Default)]
+pub struct TableSections {
+    sections: BTreeMap<String, Dict>,
+    placed: Vec<Arc<dyn Placed>>,
+}
+
+impl TableSections {
+    /// Every table of `registry` where it is by default: a relation of its name in schema `public`, and a
+    /// DynamoDB table of its name.
+    pub fn of(registry: &Registry) -> Self {
+        let sections = registry.entries().map(|entry| (entry.name().to_owned(), entry.defaults())).collect();
+        let mut tables = Self { sections, placed: Vec::new() };
+        // Defaults read; the error has no place to come from.
+        if tables.settle(registry, &Figment::new()).is_err() {
+            tables.placed.clear();
+        }
+        tables
+    }
+
+    /// Makes the tables by what is configured. `figment` says where values came from.
+    ///
+    /// # Errors
+    /// For every key that does not read.
+    pub fn settle(&mut self, registry: &Registry, figment: &Figment) -> std::result::Result<(), ConfigError> {
+        let (mut placed, mut problems) = (Vec::new(), Vec::new());
+        for entry in registry.entries() {
+            let (name, path) = (entry.name(), format!("tables.{}", entry.name()));
+            // Where it is known, with the origin of each value.
+            let section = figment.find_value(&path).ok().and_then(Value::into_dict);
+            let section = section.or_else(|| self.sections.get(name).cloned()).unwrap_or_default();
+            match entry.place(section) {
+                Ok((table, canonical)) => {
+                    self.sections.insert(name.to_owned(), canonical);
+                    placed.push(table);
+                }
+                Err(error) => problems.push(explain(figment, error.with_path(&path))),
+            }
+        }
+        self.placed = placed;
+        ConfigError::joined(problems).map_or(Ok(()), Err)
+    }
+
+    /// Every table with both its names, the target's after `prefix`.
+    pub fn names(&self, prefix: &str) -> Vec<Names<'_>> {
+        let names = self.placed.iter().map(|table| Names {
+            name: table.name(),
+            source: table.source(),
+            target: format!("{prefix}{}", table.target()),
+        });
+        names.collect()
+    }
+
+    /// Every table, bound to both its relations.
+    ///
+    /// # Errors
+    /// For a source that is no relation's name.
+    pub fn bindings(&self, prefix: &str) -> Result<Vec<TableBinding>> {
+        self.placed.iter().map(|table| table.binding(prefix)).collect()
+    }
+
+    /// A handle on a table, for what is asked of every table; `None` for one that is not registered.
+    pub fn canary_store(&self, writer: &Writer, binding: &TableBinding) -> Option<Box<dyn CanaryStore>> {
+        let table = self.placed.iter().find(|table| table.name() == binding.name())?;
+        Some(table.canary_store(writer.clone(), binding.clone()))
+    }
+
+    /// A handle on a table, with its settings; `None` for one that is not registered.
+    ///
+    /// # Errors
+    /// For a source that is no relation's name.
+    pub fn store<T: MigratableTable>(&self, writer: &Writer, prefix: &str) -> Result<Option<Store<T>>> {
+        for placed in &self.placed {
+            if let Some(table) = placed.table().downcast_ref::<Arc<T>>() {
+                let binding = placed.binding(prefix)?;
+                return Ok(Some(Store::with_writer(writer.clone(), table.clone(), binding)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All of them as an application opens them.
+    pub(crate) fn opened(&self, prefix: &str) -> Result<Tables> {
+        self.placed.iter().try_fold(Tables::default(), |tables, table| table.add_to(tables, prefix))
+    }
+}
+
+impl Serialize for TableSections {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.sections.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TableSections {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Ok(Self { sections: BTreeMap::deserialize(deserializer)?, placed: Vec::new() })
+    }
+}
+
+impl PartialEq for TableSections {
+    fn eq(&self, other: &Self) -> bool {
+        self.sections == other.sections
+    }
+}
+
+impl fmt::Debug for TableSections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(&self.sections).finish()
+    }
+}
+
+/// The table of a placed one, whatever its type.
+pub(super) type AnyOfTable<'a> = &'a (dyn Any + Send + Sync);

@@ -1,0 +1,172 @@
+//! Transactions of an application's own (R42): its SQL on tables that stay, and writes of moved tables
+//! through
+//! their stores, committed together.
+//!
+//! It is one transaction of PostgreSQL, so it can only be while PostgreSQL is the truth. In DynamoOnly it is
+//! refused, before anything is done; an [`Operation`](crate::Operation) is what works in every phase.
+
+use lockstep_core::{Error, Kind, MigratableTable, Result};
+use sqlx::postgres::{PgArguments, PgConnection};
+
+use crate::migration::Migration;
+use crate::operation::OperationOutcome;
+use crate::store::{Begun, Delivery, PrimaryKey, Store, WriteTransaction, Writer};
+
+const DOING: &str = "working in a transaction";
+
+/// One transaction of PostgreSQL. Dropped, it is rolled back.
+///
+/// PostgreSQL ends it when it does nothing for 30 s, and a step waits until it is over.
+pub struct Transaction {
+    writer: Writer,
+    write: WriteTransaction,
+}
+
+impl Migration {
+    /// Begins a transaction in which the application runs its own SQL on tables that stay, and writes moved
+    /// tables through their stores. Delivery to DynamoDB follows the write mode of the phase.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Migration, Result};
+    /// # async fn example<Payments: MigratableTable>(migration: Migration, payment: Payments::Row) ->
+    /// Result<()> {
+    /// let payments = migration.store::<Payments>();
+    /// let mut transaction = migration.begin().await?;
+    /// sqlx::query("UPDATE loans SET paid = paid + 100 WHERE loan_id = 7")
+    ///     .execute(transaction.sql())
+    ///     .await
+    ///     .expect("a statement of the application's own");
+    /// transaction.put(&payments, &payment).await?;
+    /// transaction.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] in DynamoOnly, where no transaction of PostgreSQL can hold a write: nothing was
+    /// done.
+    /// PostgreSQL's.
+    ///
+    /// # Cancel safety
+    /// Nothing is written by it.
+    pub async fn begin(&self) -> Result<Transaction> {
+        let writer = self.writer().clone();
+        match writer.begin_where_the_truth_is().await? {
+            Begun::Source(write) => Ok(Transaction { writer, write }),
+            Begun::Target(permit) => {
+                drop(permit);
+                let message = "DynamoDB is the truth, and a transaction of PostgreSQL cannot write there; \
+                use `Operation::run`, \
+                               which works in every phase, and write to tables that stay in a transaction \
+                               apart";
+                Err(Error::target(Kind::Refused, "beginning a transaction", message))
+            }
+        }
+    }
+}
+
+impl Transaction {
+    /// The connection, for the application's own SQL. Changes of moved tables that are made by it are
+    /// captured, and a relay delivers them.
+    ///
+    /// It must not end the transaction: [`Transaction::commit`] then fails, whatever was committed by it.
+    pub fn sql(&mut self) -> &mut PgConnection {
+        &mut self.write.sql
+    }
+
+    /// Writes a row, as [`Store::put`] does; returns it as PostgreSQL holds it.
+    ///
+    /// # Errors
+    /// PostgreSQL's. The transaction can then only be rolled back.
+    pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
+        self.check(store);
+        store.put_in(&mut self.write, row).await?.row.ok_or_else(|| swallowed(T::NAME))
+    }
+
+    /// Writes a new row, as [`Store::insert`] does; returns it with its key.
+    ///
+    /// # Errors
+    /// PostgreSQL's. The transaction can then only be rolled back.
+    pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
+        self.check(store);
+        store.insert_in(&mut self.write, row).await?.row.ok_or_else(|| swallowed(T::NAME))
+    }
+
+    /// Changes a row, as [`Store::update`] does; `None` where there is none. It stays locked until the
+    /// transaction ends.
+    ///
+    /// # Errors
+    /// PostgreSQL's. The transaction can then only be rolled back.
+    pub async fn update<T: MigratableTable>(
+        &mut self,
+        store: &Store<T>,
+        key: impl PrimaryKey,
+        change: impl FnOnce(&mut T::Row),
+    ) -> Result<Option<T::Row>> {
+        self.check(store);
+        Ok(store.update_in(&mut self.write, bound(&key), change).await?.row)
+    }
+
+    /// Deletes a row, as [`Store::delete`] does; says whether there was one.
+    ///
+    /// # Errors
+    /// PostgreSQL's. The transaction can then only be rolled back.
+    pub async fn delete<T: MigratableTable>(
+        &mut self,
+        store: &Store<T>,
+        key: impl PrimaryKey,
+    ) -> Result<bool> {
+        self.check(store);
+        Ok(store.delete_in(&mut self.write, bound(&key)).await?.found())
+    }
+
+    /// Commits what the application's SQL and the stores have written, together, and brings the rows of moved
+    /// tables to DynamoDB as the write mode says.
+    ///
+    /// # Errors
+    /// Nothing was committed; or, with [`Kind::Unknown`], it is unknown whether it was (I8).
+    /// [`Kind::Invalid`] where the application's own SQL has ended the transaction: what that committed is
+    /// committed, and its rows of moved tables are a relay's to deliver.
+    ///
+    /// # Cancel safety
+    /// As for [`Store::put`], for all of it together.
+    pub async fn commit(mut self) -> Result<OperationOutcome> {
+        if !self.write.is_under_way().await? {
+            let message = "a statement of the application's own has ended the transaction; what it \
+            committed stays committed, and is \
+                           delivered by a relay: end it by `commit` or `rollback` of this handle alone";
+            return Err(Error::source(Kind::Invalid, DOING, message));
+        }
+        let written = self.writer.finish(self.write).await?;
+        let keys = written.deliveries.len();
+        let late = written.deliveries.iter().position(|d| matches!(d, Delivery::Deferred(_)));
+        let target = written.deliveries.into_iter().nth(late.unwrap_or(0)).unwrap_or(Delivery::NotDue);
+        Ok(OperationOutcome { control: written.control, target, keys })
+    }
+
+    /// Rolls everything back.
+    pub async fn rollback(self) {
+        // A rollback that fails is one all the same: no commit was sent.
+        let _ = self.write.sql.rollback().await;
+    }
+
+    /// A store of another migration writes to other stores, perhaps in another phase.
+    fn check<T: MigratableTable>(&self, store: &Store<T>) {
+        assert!(
+            store.writer().is_same(&self.writer),
+            "I5: the store of {} is of another migration handle",
+            T::NAME
+        );
+    }
+}
+
+fn bound(key: &impl PrimaryKey) -> PgArguments {
+    let mut arguments = PgArguments::default();
+    key.bind(&mut arguments);
+    arguments
+}
+
+fn swallowed(table: &str) -> Error {
+    let message = "a trigger or rule of the table swallowed the row";
+    Error::source(Kind::Invalid, format!("writing {table}"), message)
+}

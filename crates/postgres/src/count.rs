@@ -1,0 +1,21 @@
+//! Counting a whole table.
+
+use lockstep_core::{Doing, Result};
+use sqlx::AssertSqlSafe;
+
+use super::{Source, TableBinding};
+
+impl Source {
+    /// How many rows a table has now.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn count_rows(&self, binding: &TableBinding) -> Result<u64> {
+        let sql = format!("SELECT pg_catalog.count(*) FROM {}", binding.relation.sql());
+        let counted: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_one(self.pool())
+            .await
+            .doing(&format!("counting {}", binding.name()))?;
+        Ok(u64::try_from(counted).unwrap_or_default())
+    }
+}

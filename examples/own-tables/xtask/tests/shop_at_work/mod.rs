@@ -1,0 +1,108 @@
+//! The shop, which writes and reads through its stores, and never asks for the phase.
+
+use chrono::Utc;
+use lockstep::{MigratableTable as _, Migration, Store};
+use shop::{Customer, Customers, Event, Events, Piece, Stock};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What was acknowledged.
+#[derive(Default)]
+pub struct Written {
+    pub calls: u64,
+    pub events: Vec<String>,
+    pub customers: i64,
+    pub pieces: i32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Told {
+    Work,
+    Pause,
+    End,
+}
+
+/// The shop at work.
+pub struct Shop {
+    told: watch::Sender<Told>,
+    paused: watch::Receiver<bool>,
+    work: JoinHandle<Written>,
+}
+
+impl Shop {
+    pub fn start(migration: &Migration) -> Self {
+        let ((told, tells), (says, paused)) = (watch::channel(Told::Work), watch::channel(false));
+        let stores = (migration.store(), migration.store(), migration.store());
+        Self { told, paused, work: tokio::spawn(work(stores, tells, says)) }
+    }
+
+    /// Waits until the call under way has ended, and lets none begin.
+    pub async fn pause(&mut self) {
+        self.told.send(Told::Pause).expect("the shop is at work");
+        self.paused.wait_for(|paused| *paused).await.expect("the shop is at work");
+    }
+
+    pub fn go_on(&self) {
+        self.told.send(Told::Work).expect("the shop is at work");
+    }
+
+    pub async fn end(self) -> Written {
+        self.told.send(Told::End).expect("the shop is at work");
+        self.work.await.expect("every call ended as it should")
+    }
+}
+
+type Stores = (Store<Customers>, Store<Stock>, Store<Events>);
+
+async fn work(
+    (customers, stock, events): Stores,
+    mut tells: watch::Receiver<Told>,
+    says: watch::Sender<bool>,
+) -> Written {
+    let mut written = Written::default();
+    loop {
+        let told = *tells.borrow_and_update();
+        match told {
+            Told::End => return written,
+            Told::Pause => {
+                says.send_replace(true);
+                if tells.changed().await.is_err() {
+                    return written;
+                }
+                says.send_replace(false);
+                continue;
+            }
+            Told::Work => {}
+        }
+        let n = written.calls;
+        written.calls += 1;
+        let event = Event {
+            event_id: format!("{n:08}-shop"),
+            customer_id: i64::try_from(n % 300).expect("small"),
+            at: Utc::now(),
+            body: format!("order {n}"),
+        };
+        let key = Events::key(&event);
+        events.put(&event).await.expect("put");
+        assert!(events.get(&key).await.expect("read").is_some(), "its own write is read");
+        if n.is_multiple_of(5) {
+            events.delete(event.event_id.clone()).await.expect("deleted");
+            assert_eq!(events.get(&key).await.expect("read"), None, "a deleted row is gone");
+        } else {
+            written.events.push(event.event_id);
+        }
+        written.pieces = i32::try_from(n).expect("small");
+        let piece = Piece { warehouse: "w#new".to_owned(), sku: "a#b".to_owned(), pieces: written.pieces };
+        stock.put(&piece).await.expect("put");
+        if n.is_multiple_of(10) {
+            let customer = Customer {
+                customer_id: 0,
+                email: format!("{n}@example.org"),
+                country: "DE".to_owned(),
+                since: Utc::now(),
+            };
+            customers.insert(&customer).await.expect("inserted");
+            written.customers += 1;
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Taking Lockstep out: from where PostgreSQL is the truth, out of a copy, and from nowhere else.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lockstep::store::{ReadOptions, WriteOptions};
+use lockstep_core::{AttributeValue, Phase};
+use lockstep_dynamo::TableStanding;
+use lockstep_tests::World;
+use lockstep_tests::world::rows::logs;
+use lockstep_tests::world::{LOGS, PAYMENTS};
+
+use crate::process::{command, ended};
+
+/// Everything in the source that is not Lockstep's: relations with their rows' digests, triggers, functions.
+const EVERYTHING: &str = "
+    SELECT string_agg(line, E'\n' ORDER BY line) FROM (
+        SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT 'function ' || oid::regprocedure::text FROM pg_proc
+            WHERE pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+        UNION ALL SELECT 'relation ' || c.oid::regclass || ' ' || relkind FROM pg_class c
+            WHERE relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,
+                'pg_toast'::regnamespace)
+        UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg_toast%' AND
+            nspname NOT LIKE 'pg_temp%'
+        UNION ALL SELECT 'logs ' || md5(string_agg(t::text, '|' ORDER BY log_id)) FROM integration_logs t
+        UNION ALL SELECT 'payments ' || md5(string_agg(t::text, '|' ORDER BY payment_id)) FROM payments t
+    ) AS lines (line)";
+
+async fn everything(world: &World) -> String {
+    world.value::<Option<String>>(EVERYTHING).await.unwrap_or_default()
+}
+
+/// A folder that journals go to, so that none is written where the tests run.
+struct Out(tempfile::TempDir);
+
+impl Out {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.0.path().join("end.jsonl")
+    }
+
+    async fn run(&self, world: &World, more: &[&str]) -> (Option<i32>, String) {
+        let journal = self.journal();
+        let mut arguments = vec!["uninstall", "--yes", "--json", "--quiet", "--journal"];
+        arguments.push(journal.to_str().expect("a path"));
+        arguments.extend(more);
+        let output = ended(command(world, &arguments)).await;
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        (output.status.code(), said.concat())
+    }
+}
+
+/// A key that none of ours has.
+fn foreign() -> HashMap<String, AttributeValue> {
+    let key = [("PK", "somebody"), ("SK", "else")];
+    key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned()))).into()
+}
+
+async fn put_foreign(world: &World) {
+    let put = world.plain_target.client().put_item().table_name(PAYMENTS).set_item(Some(foreign()));
+    put.send().await.expect("put");
+}
+
+async fn take_foreign(world: &World) {
+    let delete = world.plain_target.client().delete_item().table_name(PAYMENTS).set_key(Some(foreign()));
+    delete.send().await.expect("deleted");
+}
+
+async fn is_there(world: &World, table: &str) -> bool {
+    let binding = world.tables().into_iter().find(|binding| binding.target_name == table).expect("ours");
+    let found = world.plain_target.describe(table, &binding.table.target()).await.expect("described");
+    matches!(found, TableStanding::There(_))
+}
+
+#[tokio::test]
+async fn from_dual_write_triggers_and_schema_leave_and_nothing_else_changes() {
+    let (world, out) = (World::start().await, Out::new());
+    let before = everything(&world).await;
+    world.sql(&logs(1, 20)).await;
+    let with_rows = everything(&world).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let (code, told) = out.run(&world, &[]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(everything(&world).await, with_rows, "rows are as they were, and nothing of Lockstep is left");
+    assert_ne!(before, with_rows);
+    assert!(world.live_items(LOGS).await >= 20, "DynamoDB was left as it is");
+    let kept = std::fs::read_to_string(out.journal()).expect("the journal was kept");
+    assert!(kept.contains("change phase"), "{kept}");
+    // A stranger writes on, and again nothing is there to be taken out.
+    world.sql("UPDATE integration_logs SET status_code = '299' WHERE log_id = 1").await;
+    let (code, told) = out.run(&world, &[]).await;
+    assert!(code == Some(0) && told.contains("\"was_gone\":true"), "{told}");
+}
+
+#[tokio::test]
+async fn the_tables_in_dynamodb_go_when_that_is_asked_for_and_only_with_lockstep_s_items() {
+    let (world, out) = (World::start().await, Out::new());
+    world.sql(&logs(1, 5)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    put_foreign(&world).await;
+    let (code, told) = out.run(&world, &["--drop-target-tables"]).await;
+    assert!(code == Some(3) && told.contains("no items of others"), "{code:?} {told}");
+    assert!(world.source.has_schema().await.expect("asked"), "nothing was changed");
+    take_foreign(&world).await;
+    let (code, told) = out.run(&world, &["--drop-target-tables"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    for table in [LOGS, PAYMENTS] {
+        assert!(told.contains(table) && !is_there(&world, table).await, "{table}: {told}");
+    }
+    assert!(!world.source.has_schema().await.expect("asked"));
+}
+
+#[tokio::test]
+async fn where_dynamodb_is_read_it_is_refused_with_the_way_back() {
+    let (world, out) = (World::start().await, Out::new());
+    world.sql(&logs(1, 5)).await;
+    for (phase, way) in
+        [(Phase::HybridRead, "`rollback` first"), (Phase::DynamoOnly, "`rollback --to PostgresOnly`")]
+    {
+        world.migrated_to(phase).await.close().await;
+        for more in [&[] as &[&str], &["--drop-target-tables"]] {
+            let (code, told) = out.run(&world, more).await;
+            assert!(code == Some(3) && told.contains(way), "{phase}: {code:?} {told}");
+        }
+        assert!(world.source.has_schema().await.expect("asked"), "{phase}");
+    }
+    // Meant for the copy, typed in the window of the source.
+    let (code, told) = out.run(&world, &["--copy"]).await;
+    assert!(code == Some(3) && told.contains("--migration-id"), "{code:?} {told}");
+    assert!(world.source.has_schema().await.expect("asked"));
+}
+
+#[tokio::test]
+async fn a_source_that_was_set_back_to_before_dynamo_only_is_not_taken_for_the_truth() {
+    let (world, out) = (World::start().await, Out::new());
+    world.sql(&logs(1, 5)).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    // What a snapshot of before the step says.
+    world.sql("UPDATE lockstep.control SET phase = 'DualWrite', epoch = epoch - 2").await;
+    let (code, told) = out.run(&world, &[]).await;
+    assert!(code == Some(3) && told.contains("PostgreSQL is the truth"), "{code:?} {told}");
+    assert!(world.source.has_schema().await.expect("asked"));
+}
+
+#[tokio::test]
+async fn a_copy_of_a_frozen_source_is_freed_without_a_word_to_dynamodb() {
+    let (world, out) = (World::start().await, Out::new());
+    world.sql(&logs(1, 5)).await;
+    world.migrated_to(Phase::DynamoOnly).await.close().await;
+    let items = world.live_items(LOGS).await;
+    // What a restore from a snapshot shows: the same rows of schema lockstep, on another timeline.
+    world.sql("UPDATE lockstep.history SET server = 'another/00000001'").await;
+    let (code, told) = out.run(&world, &["--copy"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    world.sql("UPDATE integration_logs SET status_code = '299' WHERE log_id = 1").await;
+    assert_eq!(world.live_items(LOGS).await, items);
+    let record = world.plain_target.control().record().await.expect("read").expect("the original's");
+    assert_eq!(record.phase, Phase::DynamoOnly);
+}
+
+#[tokio::test]
+async fn an_application_at_work_and_somebody_s_view_keep_lockstep_in() {
+    let (world, out) = (World::start().await, Out::new());
+    world.sql(&logs(1, 5)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let lease = Duration::from_secs(30);
+    let app = world
+        .registered_app(world.source_options(), WriteOptions::default(), ReadOptions::default(), lease)
+        .await;
+    let (code, told) = out.run(&world, &[]).await;
+    assert!(code == Some(3) && told.contains("application under test"), "{code:?} {told}");
+    app.shutdown().await;
+    world.sql("CREATE VIEW public.steps AS SELECT id, at FROM lockstep.journal").await;
+    let (code, told) = out.run(&world, &[]).await;
+    assert!(code == Some(3) && told.contains("steps"), "{code:?} {told}");
+    world.sql("DROP VIEW public.steps").await;
+    let (code, told) = out.run(&world, &[]).await;
+    assert_eq!(code, Some(0), "{told}");
+}
