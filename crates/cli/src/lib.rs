@@ -36,7 +36,7 @@ use tracing::Level;
 use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry as Subscriber};
 
 use cli::{Cli, Command, Global, LogFormat};
 use config::{Config, Inputs, Registry, Setting};
@@ -258,7 +258,7 @@ fn log_to(ui: &Ui, verbose: u8, format: LogFormat) {
     // Without colours: what goes to a terminal is escaped as a whole, ours and what is in it.
     let lines =
         tracing_subscriber::fmt::layer().with_writer(ui.clone()).with_ansi(false).with_target(verbose > 0);
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+    let lines: Box<dyn Layer<Subscriber> + Send + Sync> = match format {
         LogFormat::Text => Box::new(lines),
         // One object a line: time, level, message and fields, with the spans that it belongs to.
         LogFormat::Json => Box::new(lines.with_target(true).json().flatten_event(true)),

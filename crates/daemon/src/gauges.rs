@@ -210,6 +210,8 @@ mod tests {
             late_until: None,
             tables: (0..50).map(table).collect(),
             instances: Vec::new(),
+            workers: Vec::new(),
+            slowest_worker: None,
             lost: Vec::new(),
             open_intents: Vec::new(),
             verdict_consistent: Some(true),

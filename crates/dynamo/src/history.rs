@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
 };
 use lockstep_core::{Error, Item, Kind, PK, Result, TargetKey, VERSION_ATTRIBUTE, Version};
 
-use super::{Target, codes, fault};
+use super::{Fence, ReadAt, Target, codes, fault};
 
 /// Most items of one request, on every path (DynamoDB Developer Guide, "Quotas").
 pub const STATEMENTS_MAX: usize = 25;
@@ -97,7 +97,7 @@ impl Target {
         if items.iter().any(|item| is_too_long(table, item)) {
             return self.insert_one_by_one(table, items).await;
         }
-        let (stood, capacity_units) = self.insert_each(table, items).await?;
+        let (stood, capacity_units) = self.insert_each(None, table, items).await?;
         let mut outcome = BatchOutcome { capacity_units, ..BatchOutcome::default() };
         for (place, stood) in stood.into_iter().enumerate() {
             match stood {
@@ -120,34 +120,53 @@ impl Target {
     ///
     /// # Errors
     /// Of the request as a whole: nothing is known of any of them. [`Kind::Invalid`] also where a statement
-    /// would be too long.
+    /// would be too long; [`Kind::Fenced`] when they were read too long ago, and nothing was sent (see
+    /// [`Target::put_guarded_of`]).
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
-    pub async fn insert_versioned(&self, table: &str, items: Vec<Item>) -> Result<Inserted> {
+    pub async fn insert_versioned(
+        &self,
+        read_at: ReadAt,
+        table: &str,
+        items: Vec<Item>,
+    ) -> Result<Inserted> {
         debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
         debug_assert!(items.iter().all(|item| item.get(VERSION_ATTRIBUTE).is_some()), "each has its version");
         if items.iter().any(|item| is_too_long(table, item)) {
             let message = "a statement would be longer than DynamoDB takes";
             return Err(Error::target(Kind::Invalid, format!("inserting into {table}"), message));
         }
-        let (stood, capacity_units) = self.insert_each(table, items).await?;
+        let (stood, capacity_units) = self.insert_each(Some(read_at.fence()), table, items).await?;
         let written = stood.iter().map(|stood| matches!(stood, Stood::Written)).collect();
         let present = stood.iter().filter(|stood| matches!(stood, Stood::Present)).count();
         Ok(Inserted { written, present, capacity_units })
     }
 
-    async fn insert_each(&self, table: &str, items: Vec<Item>) -> Result<(Vec<Stood>, f64)> {
+    async fn insert_each(
+        &self,
+        fence: Option<Fence>,
+        table: &str,
+        items: Vec<Item>,
+    ) -> Result<(Vec<Stood>, f64)> {
         let sent = items.len();
         let statements = items.into_iter().map(|item| statement(table, item)).collect();
-        let output = self
+        let mut request = self
             .client
             .batch_execute_statement()
             .set_statements(Some(statements))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|e| fault::error(format!("inserting into {table}"), e))?;
+            .customize();
+        if let Some(fence) = &fence {
+            request = request.interceptor(fence.clone());
+        }
+        let output = request.send().await.map_err(|e| {
+            let error = fault::error(format!("inserting into {table}"), e);
+            match &fence {
+                Some(fence) => fence.explain(error),
+                None => error,
+            }
+        })?;
         let capacity_units =
             output.consumed_capacity().iter().filter_map(|capacity| capacity.capacity_units).sum();
         let mut stood = Vec::with_capacity(sent);

@@ -15,7 +15,9 @@ use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
 use super::partitions;
 use super::path::{lend, take_back};
+pub use super::recognise::CaptureState;
 use super::recognise::Triggers;
+pub(super) use super::recognise::{function_name, trigger_name, truncate_trigger_name};
 use super::shape::with_leaves;
 use super::statements::Computed;
 use super::{BARRIER, Source, TableBinding};
@@ -24,17 +26,6 @@ use super::{BARRIER, Source, TableBinding};
 /// DynamoOnly, 3 finds a mark by the digest of its key, 4 notes what rides along with the feed.
 /// [`Source::refresh_capture`] brings a table to it; no step to DynamoOnly may be taken before.
 pub const CAPTURE_VERSION: i32 = 4;
-
-/// Whether every change of a table is being captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CaptureState {
-    /// Never installed.
-    Absent,
-    /// On, and never off since it was installed.
-    On,
-    /// Dropped, disabled or replaced since it was installed: changes may have gone unseen.
-    Broken(String),
-}
 
 /// Longest wait for the table lock in one try; writers queue behind us for no longer.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
@@ -205,20 +196,6 @@ async fn lack_calls(connection: &mut PgConnection, binding: &TableBinding, doing
     .fetch_one(connection)
     .await
     .doing(doing)
-}
-
-pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
-    format!("zz_lockstep_truncate_{}", binding.name())
-}
-
-pub(super) fn trigger_name(binding: &TableBinding) -> String {
-    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is
-    // captured after them.
-    format!("zz_lockstep_capture_{}", binding.name())
-}
-
-pub(super) fn function_name(binding: &TableBinding) -> String {
-    format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
 }
 
 /// What a key that is printed as text depends on, as our own sessions have it. Each application has its own

@@ -15,6 +15,8 @@ use lockstep_core::{Doing, Phase, Result};
 use sqlx::postgres::PgConnection;
 
 use super::binding::quote_identifier;
+use super::partitions;
+use super::shape::leaves_of;
 use super::{Source, TableBinding};
 
 const DOING: &str = "reading the state of capture";
@@ -123,13 +125,13 @@ impl CaptureState {
     /// # Errors
     /// The driver's.
     pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
-        let installed: Option<(String, String)> =
-            sqlx::query_as("SELECT capture_mark, relation FROM lockstep.tables WHERE name = $1")
+        let installed: Option<(String, String, String)> =
+            sqlx::query_as("SELECT capture_mark, relation, fingerprint FROM lockstep.tables WHERE name = $1")
                 .bind(binding.name())
                 .fetch_optional(&mut *connection)
                 .await
                 .doing(DOING)?;
-        let Some((kept, relation)) = installed else { return Ok(Self::Absent) };
+        let Some((kept, relation, fingerprint)) = installed else { return Ok(Self::Absent) };
         if relation != binding.relation.to_string() {
             return Ok(Self::Broken(format!(
                 "capture was installed on {relation}, not on {}",
@@ -137,7 +139,14 @@ impl CaptureState {
             )));
         }
         let triggers = Triggers::read(&mut *connection, binding).await?;
-        Ok(triggers.state(&kept, super::read_control(connection).await?.phase))
+        let phase = super::read_control(connection).await?.phase;
+        Ok(match triggers.state(&kept, phase) {
+            Self::On => {
+                let now = partitions::read(connection, binding).await?;
+                partitions::uncaptured(&leaves_of(&fingerprint), &now).map_or(Self::On, Self::Broken)
+            }
+            other => other,
+        })
     }
 }
 

@@ -11,7 +11,8 @@ use lockstep_core::{Attributes, Kind, MigratableTable, Phase, Version, tombstone
 use lockstep_dynamo::Landed;
 use lockstep_integration_logs::{IntegrationLog, IntegrationLogs};
 use lockstep_tests::World;
-use lockstep_tests::faults::{Fault, Gate, Rule, SourceFault, SourceRule};
+use lockstep_tests::faults::source::{SourceFault, SourceRule};
+use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{log, log_key, logs, payments};
 use lockstep_tests::world::{LOGS, WorldOptions, backfill, eventually, nowhere, run};
 use tokio_util::sync::CancellationToken;

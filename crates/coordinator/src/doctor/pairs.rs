@@ -137,7 +137,7 @@ impl State {
         let frozen = self.phase == Phase::DynamoOnly;
         match remedy {
             Remedy::Recapture { .. } | Remedy::Refreeze { .. } => self.capture_off = false,
-            Remedy::TakeShape { .. } => {}
+            Remedy::TakeShape { .. } | Remedy::TakePartitions { .. } => {}
             Remedy::FollowTarget => {
                 let record = self.record;
                 let follows = match self.truth() {

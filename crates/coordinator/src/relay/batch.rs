@@ -125,7 +125,8 @@ impl<'a> Table<'a> {
     /// Of each item, whether it is in the target because of this; of none where that is not known.
     async fn insert(self, items: Vec<Item>) -> Vec<bool> {
         let sent = items.len();
-        match self.run.migration.target.insert_versioned(&self.binding.target_name, items).await {
+        let (target, name) = (&self.run.migration.target, &self.binding.target_name);
+        match target.insert_versioned(self.read_at, name, items).await {
             Ok(inserted) => {
                 self.progress.add_capacity(inserted.capacity_units);
                 self.inserts.answered(inserted.present, sent);

@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use lockstep_core::{DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, Unholdable, tombstone};
+use lockstep_core::{
+    DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, TargetKey, Unholdable, tombstone,
+};
 use lockstep_dynamo::{Backoff, Written};
 use lockstep_postgres::{Delivered, PendingRow};
 
@@ -26,7 +28,8 @@ pub(super) enum Due {
 pub(super) enum Fate {
     Delivered(Delivered),
     SetAside,
-    /// It could not be held, but is being changed right now: the next pass judges it again.
+    /// It could not be held, but is being changed right now, or it was read too long ago: the next pass
+    /// judges it again.
     MarkedAgain,
 }
 
@@ -44,7 +47,15 @@ impl Table<'_> {
             Some(Ok(item)) => Due::Item(item.at(row.version)),
             Some(Err(reason)) => Due::Unholdable(reason),
             None => match table.target_key(&row.key) {
-                Ok(key) => Due::Tombstone(tombstone(key, row.version)),
+                // Two keys of one row may share a place, as when the target knows the day of a time only. 1.
+                // The row moves from one to the other, and a repair marks the old key last. 2. Its tombstone
+                // would outrank the row. So there the row itself is put, which is what the place holds.
+                Ok(key) => match row.with_moved_fields(|fields| table.encode(fields)) {
+                    Some(Ok(item)) if TargetKey::of(&item.clone().into_attributes()) == Some(key.clone()) => {
+                        Due::Item(item.at(row.version))
+                    }
+                    _ => Due::Tombstone(tombstone(key, row.version)),
+                },
                 Err(_) => Due::Nothing,
             },
         }
@@ -59,6 +70,8 @@ impl Table<'_> {
         };
         match self.write(row, item).await {
             Ok(_) => Ok(Fate::of(row)),
+            // It was read too long ago, as where the target takes little: the next pass reads it again.
+            Err(e) if e.kind == Kind::Fenced => Ok(Fate::MarkedAgain),
             // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
             Err(e) if e.kind == Kind::Invalid => self.set_aside(row, &Unholdable::because(e.message)).await,
             Err(e) => Err(e.into()),
@@ -80,7 +93,11 @@ impl Table<'_> {
     /// and goes to the source.
     async fn set_aside(self, row: &PendingRow, reason: &Unholdable) -> Result<Fate> {
         if let Ok(key) = self.binding.table.target_key(&row.key) {
-            self.write(row, tombstone(key, row.version)).await?;
+            match self.write(row, tombstone(key, row.version)).await {
+                Ok(_) => {}
+                Err(error) if error.kind == Kind::Fenced => return Ok(Fate::MarkedAgain),
+                Err(error) => return Err(error.into()),
+            }
         }
         let source = &self.run.migration.source;
         let moved =
@@ -108,7 +125,8 @@ impl Table<'_> {
                 let message = "a row that was encoded once is no item the second time; report it";
                 return Err(StoreError::target(Kind::Misconfigured, "delivering", message));
             };
-            let sent = self.run.migration.target.put_guarded(target_name, item, row.version).await;
+            let target = &self.run.migration.target;
+            let sent = target.put_guarded_of(self.read_at, target_name, item, row.version).await;
             let error = match sent {
                 Ok(written) => {
                     progress.add_capacity(written.capacity_units);
@@ -118,6 +136,7 @@ impl Table<'_> {
             };
             let message = error.to_string();
             let pause = match error.kind.retry() {
+                _ if error.kind == Kind::Fenced => return Err(error),
                 Retry::Never => return Err(error),
                 Retry::Slower => {
                     progress.throttles.fetch_add(1, Relaxed);

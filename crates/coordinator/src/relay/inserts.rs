@@ -77,7 +77,7 @@ impl Inserts {
     pub(super) fn failed(&self, error: &Error, table: &str) {
         let mut guess = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match error.kind {
-            Kind::Throttled | Kind::Unavailable | Kind::Unknown => {
+            Kind::Throttled | Kind::Unavailable | Kind::Unknown | Kind::Fenced => {
                 if guess.state == State::Trying {
                     guess.state = State::Open;
                 }

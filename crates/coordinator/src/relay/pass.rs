@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::SourceKey;
-use lockstep_postgres::PendingBatch;
+use lockstep_dynamo::ReadAt;
+use lockstep_postgres::{PendingBatch, Shape};
 use tokio::sync::Semaphore;
 
 use super::batch::Sent;
@@ -45,7 +46,7 @@ impl<'a> Table<'a> {
             lag_at: std::sync::Mutex::new(None),
         };
         let (mut seen, mut failure) = (0, None);
-        let mut reading: OptionFuture<BoxFuture<'_, Result<PendingBatch>>> =
+        let mut reading: OptionFuture<BoxFuture<'_, Result<(ReadAt, PendingBatch)>>> =
             Some(self.read(&shared, &captured, None).boxed()).into();
         let mut is_reading = true;
         let mut under_way: FuturesUnordered<BoxFuture<'_, Result<Sent>>> = FuturesUnordered::new();
@@ -57,15 +58,15 @@ impl<'a> Table<'a> {
             if let Some(read) = read {
                 (reading, is_reading) = (None.into(), false);
                 match read {
-                    Ok(batch) if batch.rows.is_empty() => {}
-                    Ok(mut batch) => {
+                    Ok((_, batch)) if batch.rows.is_empty() => {}
+                    Ok((read_at, mut batch)) => {
                         seen += batch.rows.len() as u64;
                         let next = batch.next.take();
                         if next.is_some() && !self.is_over(&shared) {
                             (reading, is_reading) =
                                 (Some(self.read(&shared, &captured, next).boxed()).into(), true);
                         }
-                        under_way.push(self.send(batch, &shared).boxed());
+                        under_way.push(Table { read_at, ..self }.send(batch, &shared).boxed());
                     }
                     Err(error) => failure = self.end(&shared, failure, error),
                 }
@@ -102,17 +103,28 @@ impl<'a> Table<'a> {
         shared.over.load(Relaxed) || self.run.cancel.is_cancelled()
     }
 
-    async fn read(self, shared: &Shared, captured: &str, after: Option<SourceKey>) -> Result<PendingBatch> {
+    async fn read(
+        self,
+        shared: &Shared,
+        captured: &str,
+        after: Option<SourceKey>,
+    ) -> Result<(ReadAt, PendingBatch)> {
         let source = &self.run.migration.source;
         let most = self.run.migration.options.relay.batch_keys as i64;
+        let read_at = self.run.migration.target.reading();
         let batch = source.read_pending(self.binding, self.run.order, after.as_ref(), most).await?;
         self.measure_lag(shared).await?;
         if !batch.rows.is_empty() {
             // After the read, before anything is acknowledged: see `Source::fingerprint`.
             let now = source.fingerprint(self.binding).await?;
-            require_shape(self.binding, captured, &now)?;
+            if matches!(Shape::of(captured, &now), Shape::Grown(_)) {
+                let captured = source.record_shape(self.binding).await?.unwrap_or_default();
+                require_shape(self.binding, &captured, &now)?;
+            } else {
+                require_shape(self.binding, captured, &now)?;
+            }
         }
-        Ok(batch)
+        Ok((read_at, batch))
     }
 
     async fn measure_lag(self, shared: &Shared) -> Result<()> {

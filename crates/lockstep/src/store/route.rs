@@ -1,9 +1,9 @@
-//! Which way a write goes, by the phase, the settings and the call: the page to read first. It decides
+//! Which way a write goes, by the phase, the mode in force and the call: the page to read first. It decides
 //! nothing else and sends nothing; what each way does is in the module that its variant names.
 
 use lockstep_core::Phase;
 
-use super::{WriteMode, WriteOptions};
+use super::WriteMode;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,7 @@ pub(super) enum Route {
 }
 
 /// Says which way.
-pub(super) fn route(phase: Phase, options: &WriteOptions, calling: Calling) -> Route {
-    let mode = options.mode(phase);
+pub(super) fn route(phase: Phase, mode: Option<WriteMode>, calling: Calling) -> Route {
     let then_put = mode.is_some();
     match (phase, mode, calling) {
         (Phase::DynamoOnly, ..) => Route::Target,
@@ -56,6 +55,7 @@ pub(super) fn route(phase: Phase, options: &WriteOptions, calling: Calling) -> R
 
 #[cfg(test)]
 mod tests {
+    use super::super::WriteOptions;
     use super::*;
     use Calling::{Beside, One, Several};
     use Phase::{DualWrite, DynamoOnly, HybridRead, PostgresOnly};
@@ -96,7 +96,7 @@ mod tests {
                 hybrid_read: of(HybridRead),
                 ..WriteOptions::default()
             };
-            assert_eq!(route(phase, &options, calling), expected, "{phase} {mode:?} {calling:?}");
+            assert_eq!(route(phase, options.mode(phase), calling), expected, "{phase} {mode:?} {calling:?}");
             assert_eq!(options.mode(phase), mode, "{phase}");
             assert_eq!(options.mode(phase).is_some(), phase.writes_both(), "{phase}");
         }

@@ -16,7 +16,7 @@ use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
 use super::route::{Calling, Route, route};
 use super::target_truth::IdBlocks;
-use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteOptions};
+use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 
 /// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to
 /// clone.
