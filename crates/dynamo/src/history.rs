@@ -125,12 +125,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
-    pub async fn insert_versioned(
-        &self,
-        read_at: ReadAt,
-        table: &str,
-        items: Vec<Item>,
-    ) -> Result<Inserted> {
+    pub async fn insert_versioned(&self, read_at: ReadAt, table: &str, items: Vec<Item>) -> Result<Inserted> {
         debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
         debug_assert!(items.iter().all(|item| item.get(VERSION_ATTRIBUTE).is_some()), "each has its version");
         if items.iter().any(|item| is_too_long(table, item)) {

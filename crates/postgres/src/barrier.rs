@@ -118,9 +118,11 @@ impl Source {
         }
         let holder = holder(&mut connection, key).await?;
         let holder = holder.map_or("just ended; try again".to_owned(), |pid| {
-            format!("is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end, or stop the \
+            format!(
+                "is PostgreSQL backend {pid} (see pg_stat_activity); wait for it to end, or stop the \
             process that it serves. Do not end the backend: its \
-                 process would go on without the lock until it notices")
+                 process would go on without the lock until it notices"
+            )
         });
         Err(Error::source(Kind::Busy, taking, format!("another Lockstep {what} is at work: it {holder}")))
     }

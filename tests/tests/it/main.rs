@@ -72,7 +72,7 @@ mod strict;
 mod survivors;
 mod test_operation;
 mod truth;
-mod workers;
 mod undrained;
 mod uninstall;
+mod workers;
 mod writers;

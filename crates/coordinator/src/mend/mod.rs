@@ -118,8 +118,8 @@ pub async fn mend(
     let mut all = Mended::default();
     for _ in 0..PASSES_MAX {
         let pass = once(migration, options, observer, cancel).await?;
-        let is_more = !pass.done.is_empty()
-            && pass.left.as_ref().is_some_and(|left| !plan(&left.findings).is_empty());
+        let is_more =
+            !pass.done.is_empty() && pass.left.as_ref().is_some_and(|left| !plan(&left.findings).is_empty());
         all.add(pass);
         if !is_more {
             break;

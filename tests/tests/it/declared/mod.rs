@@ -12,8 +12,8 @@ mod random;
 mod refused;
 mod round_trip;
 mod same_items;
-mod shapes;
 mod same_place;
+mod shapes;
 mod types;
 
 use std::path::{Path, PathBuf};
