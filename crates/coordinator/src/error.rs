@@ -1,7 +1,7 @@
 //! What can go wrong in a coordinator, by what it means to the operator.
 
 use lockstep_core::Phase;
-use lockstep_postgres::{Shape, TableBinding, columns_of};
+use lockstep_postgres::{Shape, Source, TableBinding, columns_of};
 
 use crate::gate::GateReport;
 use crate::loss::Loss;
@@ -126,6 +126,30 @@ impl From<tokio::task::JoinError> for Error {
 
 /// Shorthand of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How often partitions that keep coming are taken in before a caller is told to try again.
+const TAKEN_IN_AT_MOST: u32 = 5;
+
+/// Asks, after rows of a table were read, whether it still is what was `captured` before they were. Partitions
+/// that came meanwhile are taken in first.
+///
+/// The table is read again after each look at the record, never before it: 1. We read the partitions. 2. One
+/// more is made, and another process records it. 3. By the record it would have gone.
+///
+/// # Errors
+/// As [`require_shape`].
+pub(crate) async fn require_shape_now(source: &Source, binding: &TableBinding, captured: &str) -> Result<()> {
+    let mut now = source.fingerprint(binding).await?;
+    let mut captured = captured.to_owned();
+    for _ in 0..TAKEN_IN_AT_MOST {
+        if !matches!(Shape::of(&captured, &now), Shape::Grown(_)) {
+            break;
+        }
+        captured = source.record_shape(binding).await?.unwrap_or_default();
+        now = source.fingerprint(binding).await?;
+    }
+    require_shape(binding, &captured, &now)
+}
 
 /// Refuses a source table that is not the one that was captured, or that hides rows.
 ///

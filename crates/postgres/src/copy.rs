@@ -208,12 +208,13 @@ impl Source {
         let wanted = (pieces * 50) as f64;
         let percent = (100.0 * wanted / rows_estimate.max(1) as f64).clamp(0.001, 100.0);
         let sql = format!(
-            "WITH sample AS (SELECT {key}, pg_catalog.row_number() OVER (ORDER BY {key}) AS n,
-                pg_catalog.count(*) OVER () AS total
-                             FROM {relation} AS s TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1))
-             SELECT ARRAY[{texts}] FROM sample AS s
-             WHERE n % greatest(total / {pieces}, 1) = 0 AND ({key}) < ({}) ORDER BY {key}",
-            bound_sql(binding, &last)
+            "WITH sample AS (SELECT {key} FROM {relation} AS s TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)),
+                 placed AS (SELECT ARRAY[{texts}] AS place, ({key}) < ({last}) AS is_before,
+                     pg_catalog.row_number() OVER (ORDER BY {key}) AS place_number,
+                     pg_catalog.count(*) OVER () AS total FROM sample AS s)
+             SELECT p.place FROM placed AS p WHERE p.is_before AND p.place_number % greatest(p.total / {pieces}, 1) = 0
+             ORDER BY p.place_number",
+            last = bound_sql(binding, &last)
         );
         let mut bounds: Vec<KeyBound> =
             sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await.doing(&doing)?;

@@ -11,7 +11,12 @@ fn commands(text: &str) -> Vec<Result<Vec<String>, String>> {
     let mut found = Vec::new();
     for (at, name) in text.match_indices("cargo xtask ") {
         let rest = &text[at + name.len()..];
-        let end = rest.find(['`', '"', ',', ';', ':', '(', ')', '\n', '\\', '|']).unwrap_or(rest.len());
+        // A comma within a word is of a list.
+        let ends = |(at, c): (usize, char)| match c {
+            ',' => rest[at + 1..].chars().next().is_none_or(char::is_whitespace),
+            c => ['`', '"', ';', ':', '(', ')', '\n', '\\', '|'].contains(&c),
+        };
+        let end = rest.char_indices().find(|found| ends(*found)).map_or(rest.len(), |(at, _)| at);
         let words: Vec<&str> =
             rest[..end].split_whitespace().map(|word| word.trim_end_matches('.')).collect();
         // What comes after it is prose, but a flag is never prose.

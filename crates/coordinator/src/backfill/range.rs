@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::Error as StoreError;
-use lockstep_postgres::{CopyChunk, HeldRange, RangeProgress, RangeRead, Shape};
+use lockstep_postgres::{CopyChunk, HeldRange, RangeProgress, RangeRead};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::encode::encode;
 use super::lease::WorkerLease;
 use super::table::TableRun;
 use super::watermark::Watermark;
-use crate::error::{Error, Result, require_shape};
+use crate::error::{Error, Result, require_shape_now};
 
 /// Rows of the first chunk, before their size is known.
 const ROWS_FIRST: usize = 500;
@@ -138,14 +138,7 @@ impl TableRun {
         let _reader = self.shared.readers.acquire().await.map_err(closed)?;
         self.lease.require()?;
         let chunk = self.migration.source.read_chunk(&self.binding, &read).await?;
-        let source = &self.migration.source;
-        let now = source.fingerprint(&self.binding).await?;
-        if matches!(Shape::of(&self.fingerprint, &now), Shape::Grown(_)) {
-            let captured = source.record_shape(&self.binding).await?.unwrap_or_default();
-            require_shape(&self.binding, &captured, &now)?;
-        } else {
-            require_shape(&self.binding, &self.fingerprint, &now)?;
-        }
+        require_shape_now(&self.migration.source, &self.binding, &self.fingerprint).await?;
         Ok((chunk, room))
     }
 

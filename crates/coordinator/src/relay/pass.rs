@@ -11,12 +11,12 @@ use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::SourceKey;
 use lockstep_dynamo::ReadAt;
-use lockstep_postgres::{PendingBatch, Shape};
+use lockstep_postgres::PendingBatch;
 use tokio::sync::Semaphore;
 
 use super::batch::Sent;
 use super::{RelaySummary, RelayUntil, Table};
-use crate::error::{Error, Result, require_shape};
+use crate::error::{Error, Result, require_shape_now};
 
 /// How often the lag is measured: it counts the pending set, which is not free.
 const LAG_EVERY: Duration = Duration::from_secs(1);
@@ -116,13 +116,7 @@ impl<'a> Table<'a> {
         self.measure_lag(shared).await?;
         if !batch.rows.is_empty() {
             // After the read, before anything is acknowledged: see `Source::fingerprint`.
-            let now = source.fingerprint(self.binding).await?;
-            if matches!(Shape::of(captured, &now), Shape::Grown(_)) {
-                let captured = source.record_shape(self.binding).await?.unwrap_or_default();
-                require_shape(self.binding, &captured, &now)?;
-            } else {
-                require_shape(self.binding, captured, &now)?;
-            }
+            require_shape_now(source, self.binding, captured).await?;
         }
         Ok((read_at, batch))
     }

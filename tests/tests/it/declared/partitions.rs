@@ -104,6 +104,9 @@ impl Moved {
         let report =
             validate(source, target, &self.tables, &options, &progress, &CancellationToken::new()).await;
         lockstep_validator::record(source, target, &self.tables, &report).await.expect("recorded");
+        let epoch = source.control().await.expect("a phase").epoch;
+        let json = serde_json::to_value(&report).expect("a report is JSON");
+        source.record_verdict(epoch, report.verdict.is_consistent(), &json).await.expect("recorded");
         report
     }
 
