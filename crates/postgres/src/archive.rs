@@ -14,8 +14,8 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{quote_identifier, quote_literal};
-use super::capture::{function_name, trigger_name, truncate_trigger_name};
 use super::partitions;
+use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::{Entry, EntryKind, Source, TableBinding, take_exclusive};
 
 const GUARD: &str = "zz_lockstep_moved";

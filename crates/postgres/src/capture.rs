@@ -15,11 +15,10 @@ use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
 use super::partitions;
 use super::path::{lend, take_back};
-pub use super::recognise::CaptureState;
-use super::recognise::Triggers;
-pub(super) use super::recognise::{function_name, trigger_name, truncate_trigger_name};
+use super::recognise::{CaptureState, Triggers};
 use super::shape::with_leaves;
 use super::statements::Computed;
+use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::{BARRIER, Source, TableBinding};
 
 /// The trigger functions as this version makes them: 1 captured in every phase, 2 refuses writes in

@@ -55,9 +55,9 @@ impl Source {
 
     async fn counts_since(&self, condition: &str, argument: f64) -> Result<Vec<CountRow>> {
         let sql = format!(
-            "SELECT table_name, name, sum(count)::bigint AS count,
-                 coalesce(sum(count) FILTER (WHERE since < pg_catalog.clock_timestamp() - interval '3 minutes'), 0)::bigint AS older,
-                 max(newest_at) AS newest_at
+            "SELECT table_name, name, pg_catalog.sum(count)::bigint AS count,
+                 coalesce(pg_catalog.sum(count) FILTER (WHERE since < pg_catalog.clock_timestamp() - interval '3 minutes'), 0)::bigint AS older,
+                 pg_catalog.max(newest_at) AS newest_at
              FROM lockstep.counts WHERE {condition} GROUP BY table_name, name ORDER BY table_name, name"
         );
         let read = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(argument).fetch_all(self.pool()).await;
@@ -89,7 +89,7 @@ impl Source {
         sqlx::query(
             "INSERT INTO lockstep.counts AS c (since, epoch, table_name, name, count, newest_at)
              SELECT pg_catalog.date_trunc(CASE WHEN n.name LIKE 'spent.%' THEN 'day' ELSE 'minute' END, pg_catalog.clock_timestamp()),
-                 (SELECT k.epoch FROM lockstep.control k), n.table_name, n.name, sum(n.count)::bigint, pg_catalog.clock_timestamp()
+                 (SELECT k.epoch FROM lockstep.control k), n.table_name, n.name, pg_catalog.sum(n.count)::bigint, pg_catalog.clock_timestamp()
              FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (table_name, name, count)
              GROUP BY n.table_name, n.name ORDER BY n.table_name, n.name
              ON CONFLICT (since, epoch, table_name, name)
@@ -128,7 +128,7 @@ impl Source {
     /// The driver's.
     pub async fn counted_in(&self, epoch: Epoch, since: DateTime<Utc>) -> Result<Vec<CountRow>> {
         let read = sqlx::query_as(
-            "SELECT table_name, name, sum(count)::bigint AS count, max(newest_at) AS newest_at FROM lockstep.counts
+            "SELECT table_name, name, pg_catalog.sum(count)::bigint AS count, pg_catalog.max(newest_at) AS newest_at FROM lockstep.counts
              WHERE epoch = $1 AND newest_at > $2 GROUP BY table_name, name ORDER BY table_name, name",
         )
         .bind(epoch.0)

@@ -21,6 +21,8 @@ pub struct SourceTable {
     pub primary_key: Vec<String>,
     /// Whether the primary key is checked at the end of a transaction only.
     pub primary_key_deferrable: bool,
+    /// Columns of the primary key whose collation takes different texts for one.
+    pub primary_key_folded: Vec<String>,
     /// Rows, as the planner believes.
     pub rows_estimate: i64,
     /// Bytes of the table, its indexes not counted.
@@ -105,6 +107,13 @@ impl SourceTable {
                     .to_owned(),
             );
         }
+        for name in &self.primary_key_folded {
+            // `Word` and `WORD` are one row here, and would be two items, each with versions of its own.
+            found.push(format!(
+                "the collation of key column `{name}` is not deterministic: PostgreSQL takes texts for one key that are two \
+                 to DynamoDB; give the column a deterministic one"
+            ));
+        }
         found
     }
 }
@@ -159,7 +168,10 @@ impl Source {
         .doing(&what)?;
         let key = sqlx::query(
             "SELECT c.condeferrable AS deferrable, pg_catalog.array_agg(a.attname::text
-                ORDER BY k.position) AS columns
+                ORDER BY k.position) AS columns,
+                coalesce(pg_catalog.array_agg(a.attname::text ORDER BY k.position) FILTER (WHERE EXISTS (
+                    SELECT FROM pg_collation o WHERE o.oid = a.attcollation AND NOT o.collisdeterministic)),
+                    '{}') AS folded
              FROM pg_constraint c CROSS JOIN pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, position)
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
              WHERE c.conrelid = $1 AND c.contype = 'p' GROUP BY c.condeferrable",
@@ -175,6 +187,7 @@ impl Source {
                 .map(|row| (row.get("name"), row.get("type"), row.get("nullable")))
                 .collect(),
             primary_key: key.as_ref().map(|row| row.get("columns")).unwrap_or_default(),
+            primary_key_folded: key.as_ref().map(|row| row.get("folded")).unwrap_or_default(),
             primary_key_deferrable: key.as_ref().is_some_and(|row| row.get("deferrable")),
             rows_estimate: class.get::<Option<_>, _>("rows").unwrap_or_default(),
             bytes: class.get::<Option<_>, _>("bytes").unwrap_or_default(),

@@ -3,7 +3,7 @@
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the
 //! source looks like), `shape` (whether it is still that, and hides nothing), `recorded` (what it is taken
 //! for), `partitions` (of a table that has some), `sessions`, `node`, `password`, `path` and `begin`
-//! (connections and transactions), `schema` (Lockstep's own tables), `capture` and `recognise` (triggers),
+//! (connections and transactions), `schema` (Lockstep's own tables), `capture`, `recognise` and `trigger_names` (triggers),
 //! `barrier`, `control`, `settings` and `counts` (phase and epoch, what is turned while everything runs, and
 //! what was counted), `lead`
 //! (which daemon leads), `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep`
@@ -62,6 +62,7 @@ mod standing;
 mod statements;
 mod strangers;
 mod sweep;
+mod trigger_names;
 mod tuning;
 mod uninstall;
 mod unreadable;
@@ -78,7 +79,7 @@ pub use begin::SourceTransaction;
 pub use binding::{Relation, TableBinding};
 pub use binding::{list, quote_identifier};
 pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
-pub use capture::{CAPTURE_VERSION, CaptureState};
+pub use capture::CAPTURE_VERSION;
 pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
 pub use contract::{Adopted, Contract};
 pub(crate) use control::control_of_row;
@@ -89,6 +90,7 @@ pub use dead_letters::DeadLetter;
 pub use grants::{GrantedRole, grants};
 pub use history::{KnownMarks, NewMark, SourceHistory};
 pub use intents::{Left, Mark, MarkedKey, begin_write, is_under_way, left_under, settle_in_transaction};
+pub use recognise::CaptureState;
 
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;

@@ -18,8 +18,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::binding::{digest_sql, list, quote_identifier};
-use super::capture::truncate_trigger_name;
 use super::copy::bound_sql;
+use super::trigger_names::truncate_trigger_name;
 use super::{BARRIER, KeyBound, Source, TableBinding, read_control};
 
 /// Begins a line about a partition in a fingerprint.
@@ -419,10 +419,18 @@ pub(super) async fn guard_what_is_free(
             Err(error) if error.kind == Kind::Busy => continue,
             done => done?,
         };
-        guard(&mut transaction, binding, leaf).await?;
-        let now = read(&mut transaction, binding).await?;
         // What was emptied before the lock shows by its file.
-        let Some(now) = now.into_iter().find(|now| leaf.is(now) && now.file == leaf.file) else { continue };
+        let is_it = |now: &Leaf| leaf.is(now) && now.file == leaf.file;
+        let Some(mut now) = read(&mut transaction, binding).await?.into_iter().find(is_it) else { continue };
+        // Another process may have been first. To put ours in the place of its trigger would make what it
+        // records look replaced.
+        if now.guard == NONE {
+            guard(&mut transaction, binding, leaf).await?;
+            now = match read(&mut transaction, binding).await?.into_iter().find(is_it) {
+                Some(guarded) => guarded,
+                None => continue,
+            };
+        }
         transaction.commit().await.doing(doing)?;
         leaf.guard = now.guard;
     }

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, list, quote_identifier};
-use super::recognise::function_name;
+use super::trigger_names::function_name;
 use super::{CaptureState, Source, TableBinding};
 
 /// Longest wait for a lock: for a step that is closing the barrier, or another probe.

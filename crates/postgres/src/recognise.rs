@@ -14,9 +14,9 @@
 use lockstep_core::{Doing, Phase, Result};
 use sqlx::postgres::PgConnection;
 
-use super::binding::quote_identifier;
 use super::partitions;
 use super::shape::leaves_of;
+use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::{Source, TableBinding};
 
 const DOING: &str = "reading the state of capture";
@@ -30,20 +30,6 @@ pub enum CaptureState {
     On,
     /// Dropped, disabled or replaced since it was installed: changes may have gone unseen.
     Broken(String),
-}
-
-pub(super) fn truncate_trigger_name(binding: &TableBinding) -> String {
-    format!("zz_lockstep_truncate_{}", binding.name())
-}
-
-pub(super) fn trigger_name(binding: &TableBinding) -> String {
-    // Triggers of one kind fire in the order of their names: last, so that what other triggers write is
-    // captured after them.
-    format!("zz_lockstep_capture_{}", binding.name())
-}
-
-pub(super) fn function_name(binding: &TableBinding) -> String {
-    format!("lockstep.{}", quote_identifier(&format!("capture_{}", binding.name())))
 }
 
 /// `AFTER INSERT OR UPDATE OR DELETE … FOR EACH ROW`, as `pg_trigger.tgtype` has it.

@@ -172,7 +172,7 @@ async fn expiry_is_retention_and_what_is_written_after_it_counts_from_one_again(
 
 /// M64. Its new versions begin below those that are remembered of it.
 #[tokio::test]
-async fn an_item_that_expires_and_is_written_anew_within_one_page_is_what_it_is_now() {
+async fn an_item_that_expires_and_is_written_again_within_one_page_is_what_it_is_now() {
     let mut shards = Shards::start().await;
     for user in ["one", "two", "three"] {
         shards.write(0, Some(user)).await;
@@ -184,11 +184,11 @@ async fn an_item_that_expires_and_is_written_anew_within_one_page_is_what_it_is_
         shards.world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(key)).send().await;
     removed.expect("as DynamoDB's expiry does");
     shards.record(0, None, true);
-    shards.write(0, Some("anew")).await;
+    shards.write(0, Some("again")).await;
     let page: Vec<StreamRecord> = shards.queues[0].drain(..).collect();
     assert_eq!(page.len(), 2, "the removal and the write");
     shards.deliver("one", &page).await;
-    assert_eq!(shards.world.count("integration_logs WHERE user_id = 'anew'").await, 1);
+    assert_eq!(shards.world.count("integration_logs WHERE user_id = 'again'").await, 1);
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ async fn a_row_that_changes_once_it_was_read_is_delivered_again() {
     world.assert_converged().await;
 }
 
-/// M37. Nobody knows whether a put whose connection was cut has arrived, so its key stays pending (I8).
+/// M37. It is not known whether a put whose connection was cut has arrived, so its key stays pending (I8).
 #[tokio::test]
 async fn a_put_that_was_lost_leaves_its_key_pending() {
     let world = World::behind_proxy().await;
@@ -260,7 +260,7 @@ async fn a_delayed_write_does_not_take_a_new_item_for_the_one_that_expired() {
     let (store, gate) = (app.store::<IntegrationLogs>(), Gate::new());
     assert!(store.put(&row(1, "first")).await.expect("written").found);
     world.proxy().script(Rule::new(Fault::AnswerThenApplyLate(gate.clone())).on("PutItem").table(LOGS));
-    let error = store.put(&row(1, "delayed")).await.expect_err("nobody knows");
+    let error = store.put(&row(1, "delayed")).await.expect_err("not known");
     assert_eq!(error.kind, Kind::Unknown, "{error}");
     world.proxy().clear();
     let table = IntegrationLogs::default();
@@ -268,10 +268,10 @@ async fn a_delayed_write_does_not_take_a_new_item_for_the_one_that_expired() {
     let removed = world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(key)).send().await;
     removed.expect("as DynamoDB's expiry does");
     let epoch = world.control().record().await.expect("read").expect("it holds the truth").epoch;
-    assert_eq!(world.put_item(&table, &row(1, "anew"), epoch).await, Version(epoch.floor() + 1));
+    assert_eq!(world.put_item(&table, &row(1, "again"), epoch).await, Version(epoch.floor() + 1));
     gate.open();
     gate.until_done(1).await;
     let item = world.live_at(&world.logs_table(), &log_key(1, "a")).await;
-    assert_eq!(IntegrationLogs::decode(&item).expect("a log").user_id.as_deref(), Some("anew"));
+    assert_eq!(IntegrationLogs::decode(&item).expect("a log").user_id.as_deref(), Some("again"));
     app.shutdown().await;
 }

@@ -37,7 +37,7 @@ fn triggers(triggers: &[Trigger], may_silence: bool) -> GateResult {
                  the way back would stay closed",
                 named(&always)
             ),
-            "ALTER TABLE … ENABLE TRIGGER … without ALWAYS or REPLICA, or drop it",
+            "run ALTER TABLE … ENABLE TRIGGER … without ALWAYS or REPLICA, or drop it",
         );
     }
     let before: Vec<&Trigger> = triggers.iter().filter(|trigger| trigger.before).collect();
@@ -50,7 +50,7 @@ fn triggers(triggers: &[Trigger], may_silence: bool) -> GateResult {
                  their items, and the way back would stay closed",
                 named(&before)
             ),
-            "GRANT SET ON PARAMETER session_replication_role TO our role (PostgreSQL 15 or newer; before \
+            "run GRANT SET ON PARAMETER session_replication_role TO our role (PostgreSQL 15 or newer; before \
              that a superuser, at \
              providers the role that they name for it), or drop the trigger",
         );
@@ -123,8 +123,8 @@ mod tests {
     #[test]
     fn actions_that_reach_tables_that_stay_are_not_told_here() {
         let found = [
-            ("public.logs".to_owned(), "public.logs.fk ON DELETE CASCADE".to_owned()),
-            ("public.stays".to_owned(), "public.stays.fk ON DELETE CASCADE".to_owned()),
+            ("public.logs".to_owned(), "public.logs.fk cascades".to_owned()),
+            ("public.stays".to_owned(), "public.stays.fk cascades".to_owned()),
         ];
         let detail = actions(&found, &["public.logs".to_owned()]).detail;
         assert!(detail.contains("public.logs.fk") && !detail.contains("public.stays"), "{detail}");

@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnection;
 use super::FedTable;
 use super::epochs::Epochs;
 use super::writer::Writer;
-use crate::capture::{trigger_name, truncate_trigger_name};
+use crate::trigger_names::{trigger_name, truncate_trigger_name};
 use crate::{Source, SourceTransaction, take_shared};
 
 impl Source {

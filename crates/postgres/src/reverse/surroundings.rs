@@ -5,8 +5,8 @@ use lockstep_core::{Doing, Kind, Result};
 use sqlx::Executor as _;
 
 use crate::binding::quote_literal;
-use crate::capture::{trigger_name, truncate_trigger_name};
 use crate::lookup::keys_sql;
+use crate::trigger_names::{trigger_name, truncate_trigger_name};
 use crate::{Source, TableBinding};
 
 /// A trigger of the application's.

@@ -124,9 +124,12 @@ impl Moved {
     async fn converges(&self) {
         self.relayed().await.expect("the relay ends well");
         assert_eq!(disagreements(&self.world, "events", "events", &[]).await, [] as [String; 0]);
-        for incremental in [true, false] {
-            let report = self.compared(incremental).await;
-            assert!(report.verdict.is_consistent(), "incremental {incremental}: {report:#?}");
+        let report = self.compared(false).await;
+        assert!(report.verdict.is_consistent(), "{report:#?}");
+        // A pass that was made in DynamoOnly is no base.
+        if self.world.source.control().await.expect("a phase").phase != Phase::DynamoOnly {
+            let report = self.compared(true).await;
+            assert!(report.verdict.is_consistent(), "incremental: {report:#?}");
         }
     }
 

@@ -60,7 +60,9 @@ fn nothing_that_an_application_can_name_flips_drops_forgets_or_accepts() {
         let name = path.rsplit([' ', ':']).next().unwrap_or_default();
         let functions = item.members.iter().filter(|member| !member.starts_with('.') && item.kind != "enum");
         for function in functions.map(String::as_str).chain((item.kind == "fn").then_some(name)) {
-            let right = RIGHTS.iter().find(|right| begins_with(function, right));
+            // A transaction of an application's own is its to roll back.
+            let is_its_own = path == "Transaction" && function == "rollback";
+            let right = RIGHTS.iter().find(|right| !is_its_own && begins_with(function, right));
             assert!(
                 right.is_none(),
                 "{path}: {function} must not be reachable; hide it, or take it out of the signature"
