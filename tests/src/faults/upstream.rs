@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
@@ -39,8 +39,8 @@ impl Upstream {
 
     /// Forwards a call, with another body if one is given, and reads the whole answer.
     ///
-    /// Headers go on as they came, the signature included: a changed body no longer matches it, and emulators
-    /// do not look.
+    /// Headers go on as they came, but for the host, which is the emulator's own: it answers no other name. The
+    /// signature matches neither that nor a changed body, and emulators do not look.
     pub(super) async fn forward(&self, call: &Call, body: Option<Bytes>) -> Result<Answer, BoxError> {
         let path = call.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let uri =
@@ -60,7 +60,7 @@ impl Upstream {
 
 /// The headers without those that are about one connection, or about the length of a body that we may change.
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
-    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")] {
+    for name in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")] {
         headers.remove(name);
     }
     headers

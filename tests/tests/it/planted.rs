@@ -97,15 +97,21 @@ fn whatever_is_planted_together_is_found_to_the_last_one() {
 async fn what_expired_is_counted_and_is_neither_missing_nor_an_excuse() {
     let world = World::start().await;
     world.sql(&logs(1, 20)).await;
+    // Expired half a day ago, after 90 days; and so long ago that it is not brought at all.
     world
-        .sql("UPDATE integration_logs SET log_timestamp = now() - interval '200 days' WHERE log_id <= 4")
+        .sql(
+            "UPDATE integration_logs SET log_timestamp = now() - interval '90 days 12 hours' WHERE log_id <= 4;
+             UPDATE integration_logs SET log_timestamp = now() - interval '200 days' WHERE log_id = 5",
+        )
         .await;
     lockstep_tests::world::backfill(&world.prepared().await).await;
     let items = items_of(&world).await;
+    let find = |id: i64| {
+        items.iter().find(|(_, item)| item.get("log_id") == Some(&AttributeValue::N(id.to_string())))
+    };
+    assert!(find(5).is_none(), "nothing that expired long ago is brought");
     let of = |id: i64| {
-        let found =
-            items.iter().find(|(_, item)| item.get("log_id") == Some(&AttributeValue::N(id.to_string())));
-        let (binding, item) = found.expect("an item");
+        let (binding, item) = find(id).expect("an item");
         (binding, item)
     };
     // Removed as the target's own expiry does; not yet removed (2); buried, which expiry does not do (3);
@@ -114,13 +120,13 @@ async fn what_expired_is_counted_and_is_neither_missing_nor_an_excuse() {
     let report = world.validate().await;
     let logs_of =
         |report: &Report| report.tables.iter().find(|table| table.name == LOGS).expect("logs").clone();
-    assert_eq!((logs_of(&report).expired, logs_of(&report).missing), (1, 0), "{dropped:?}");
+    assert_eq!((logs_of(&report).expired, logs_of(&report).missing), (2, 0), "{dropped:?}");
     assert_eq!(report.verdict, Verdict::Consistent);
 
     let wrong =
         plant(&world, &[(of(3).0, of(3).1, Fault::Buried), (of(4).0, of(4).1, Fault::WrongType)]).await;
     let report = world.validate().await;
-    assert_eq!(logs_of(&report).expired, 1);
+    assert_eq!(logs_of(&report).expired, 2);
     assert_eq!(found(&report), wrong);
 }
 

@@ -16,10 +16,10 @@ use crate::process::{command, ended};
 /// Everything in the source that is not Lockstep's: relations with their rows' digests, triggers, functions.
 const EVERYTHING: &str = "
     SELECT string_agg(line, E'\n' ORDER BY line) FROM (
-        SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal
+        SELECT 'trigger ' || tgname::text || ' on ' || tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal
         UNION ALL SELECT 'function ' || oid::regprocedure::text FROM pg_proc
             WHERE pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
-        UNION ALL SELECT 'relation ' || c.oid::regclass || ' ' || relkind FROM pg_class c
+        UNION ALL SELECT 'relation ' || c.oid::regclass || ' ' || relkind::text FROM pg_class c
             WHERE relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,
                 'pg_toast'::regnamespace)
         UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg_toast%' AND
@@ -62,12 +62,12 @@ fn foreign() -> HashMap<String, AttributeValue> {
 }
 
 async fn put_foreign(world: &World) {
-    let put = world.plain_target.client().put_item().table_name(PAYMENTS).set_item(Some(foreign()));
+    let put = world.plain_target.client().put_item().table_name(LOGS).set_item(Some(foreign()));
     put.send().await.expect("put");
 }
 
 async fn take_foreign(world: &World) {
-    let delete = world.plain_target.client().delete_item().table_name(PAYMENTS).set_key(Some(foreign()));
+    let delete = world.plain_target.client().delete_item().table_name(LOGS).set_key(Some(foreign()));
     delete.send().await.expect("deleted");
 }
 
@@ -94,7 +94,7 @@ async fn from_dual_write_triggers_and_schema_leave_and_nothing_else_changes() {
     // A stranger writes on, and again nothing is there to be taken out.
     world.sql("UPDATE integration_logs SET status_code = '299' WHERE log_id = 1").await;
     let (code, told) = out.run(&world, &[]).await;
-    assert!(code == Some(0) && told.contains("\"was_gone\":true"), "{told}");
+    assert!(code == Some(0) && told.contains("\"was_gone\": true"), "{told}");
 }
 
 #[tokio::test]

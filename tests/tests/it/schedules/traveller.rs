@@ -116,7 +116,9 @@ fn may_happen(what: &str, error: &Error) {
     eprintln!("{what}: {error}");
     match error {
         Error::Store(e) if e.kind.retry() != Retry::Never || e.kind == Kind::Refused => {}
-        Error::BarrierBusy { .. }
+        // The session that holds the coordinator's lock was cut.
+        Error::Interrupted
+        | Error::BarrierBusy { .. }
         | Error::PauseMissed { .. }
         | Error::Refused(_)
         | Error::Unsettled { .. } => {}

@@ -84,6 +84,11 @@ impl Network {
         for (key, value) in plain.get_envs() {
             inside.env(key, value.expect("it sets, and takes nothing away"));
         }
+        // These addresses are no loopback: where the environment names a proxy for the rest of the world, it
+        // would be asked for them.
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            inside.env_remove(proxy).env_remove(proxy.to_lowercase());
+        }
         inside
             .env("LOCKSTEP_SOURCE__URL", world.url().replace(&format!("@{server}/"), &format!("@{source}/")))
             .env("LOCKSTEP_TARGET__ENDPOINT_URL", format!("http://{target}"))
