@@ -8,6 +8,8 @@ use tokio::time::Instant;
 /// Longest wait for anything; a machine under load needs a fraction of it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
+/// The longest pause between two looks: those that wait for seconds leave the processors to what they wait for.
+const LOOK_MAX: Duration = Duration::from_millis(40);
 
 /// Awaits `future` for at most `limit`.
 ///
@@ -34,10 +36,11 @@ pub fn eventually<F: Future<Output = bool>>(
 ) -> impl Future<Output = ()> {
     let caller = Location::caller();
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let (deadline, mut look) = (Instant::now() + PATIENCE, LOOK);
         while !holds().await {
             assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what} (at {caller})");
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(look).await;
+            look = (look * 2).min(LOOK_MAX);
         }
     }
 }

@@ -53,8 +53,9 @@ pub(super) async fn disagreements(
         }
         query.execute(&mut session).await.expect("PostgreSQL takes what an item holds");
     }
-    let texts =
-        columns.iter().map(|(name, _)| format!("coalesce({}::text COLLATE \"C\", '<NULL>')", quote_identifier(name)));
+    let texts = columns
+        .iter()
+        .map(|(name, _)| format!("coalesce({}::text COLLATE \"C\", '<NULL>')", quote_identifier(name)));
     // No function: they take a hundred arguments, and tables have more columns.
     let row = texts.collect::<Vec<_>>().join(" || '|' || ");
     let sql = format!(

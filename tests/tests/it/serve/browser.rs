@@ -9,16 +9,24 @@ use hyper::{Method, Request};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use lockstep_tests::world::{eventually, within};
+use lockstep_tests::world::within;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+/// How long the page may take to show something.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked at: each look lays it out, on the processors of the tests that run beside it.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// One window; dropped, its driver is killed, and the browser with it.
 pub(super) struct Browser {
     client: Client<HttpConnector, Full<Bytes>>,
     session: String,
+    /// The browser's process. Its driver's death does not end it, and a page that is left open goes on drawing
+    /// beside the tests that follow.
+    process: String,
     _driver: Child,
     _lines: Lines<BufReader<ChildStdout>>,
     _profile: TempDir,
@@ -59,7 +67,9 @@ impl Browser {
         let profile = TempDir::new().expect("a folder");
         let client = Client::builder(TokioExecutor::new()).build_http();
         let session = format!("http://127.0.0.1:{port}/session");
-        let mut browser = Self { client, session, _driver: driver, _lines: lines, _profile: profile };
+        let process = String::new();
+        let mut browser =
+            Self { client, session, process, _driver: driver, _lines: lines, _profile: profile };
         let folder = format!("--user-data-dir={}", browser._profile.path().display());
         let arguments = [
             "--headless",
@@ -79,6 +89,7 @@ impl Browser {
             browser.call(Method::POST, "", &json!({ "capabilities": { "alwaysMatch": chosen } })).await;
         let id = made["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {made}"));
         browser.session = format!("{}/{id}", browser.session);
+        browser.process = made["capabilities"]["goog:processID"].to_string();
         Some(browser)
     }
 
@@ -106,10 +117,7 @@ impl Browser {
     /// Waits until the page shows a text.
     pub(super) async fn shows(&self, text: &str) {
         let script = format!("return document.body.innerText.includes({})", json!(text));
-        eventually(&format!("the page shows “{text}”"), || async {
-            self.run(&script).await == json!(true)
-        })
-        .await;
+        self.until(&format!("does not show “{text}”"), &script).await;
     }
 
     /// Clicks the button with that text when it can be clicked, in the dialog if one is open.
@@ -121,10 +129,31 @@ impl Browser {
              return Boolean(button)",
             json!(text)
         );
-        eventually(&format!("“{text}” can be pressed"), || async {
-            self.run(&script).await == json!(true)
-        })
-        .await;
+        self.until(&format!("has no button to press, “{text}”"), &script).await;
+    }
+
+    /// Waits until no gate is left, and checks again as a person would: a busy machine answers slowly, or is
+    /// late with a change, and a gate says so.
+    pub(super) async fn every_gate_passes(&self) {
+        let script = "
+            if (document.body.innerText.includes('Every gate passes.')) return true;
+            const again = [...document.querySelectorAll('button')].find((b) => b.innerText.trim() === 'Check again');
+            again?.click();
+            return false";
+        self.until("waits for a gate", script).await;
+    }
+
+    /// Waits until a script returns true, or says what the page shows instead.
+    async fn until(&self, lacks: &str, script: &str) {
+        let holds = tokio::time::timeout(PATIENCE, async {
+            while self.run(script).await != json!(true) {
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        if holds.await.is_err() {
+            let shows = self.run("return document.body.innerText").await;
+            panic!("after {PATIENCE:?} the page {lacks}: {shows}");
+        }
     }
 
     /// Makes the window that of a phone.
@@ -137,5 +166,11 @@ impl Browser {
     /// Ends the browser.
     pub(super) async fn close(self) {
         self.call(Method::DELETE, "", &json!({})).await;
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = Run::new("kill").args(["-KILL", &self.process]).stderr(Stdio::null()).status();
     }
 }

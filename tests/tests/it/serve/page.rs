@@ -48,7 +48,7 @@ async fn a_step_is_taken_there_and_back_with_the_mouse() {
     browser.shows("✓ same").await;
     browser.press("Close").await;
     browser.press("Advance to HybridRead").await;
-    browser.shows("Every gate passes.").await;
+    browser.every_gate_passes().await;
     browser.run("document.querySelector('[name=reason]').value = 'by the mouse <b>'").await;
     browser.press("Advance").await;
     browser.shows("Next: DynamoOnly").await;
