@@ -1,13 +1,13 @@
-//! The partitions of a declaratively partitioned table: which they are, that each of them is captured, and how
-//! a new one is taken in.
+//! The partitions of a declaratively partitioned table: which they are, that each of them is captured, and
+//! how a new one is taken in.
 //!
 //! PostgreSQL clones the capture trigger of the parent to each partition, to a new one before it can hold a
 //! row, and to one that is attached. So a row that is written is captured, whichever name the statement uses,
-//! and a row that moves to another partition is captured as a deletion and an insertion. Three things pass the
-//! triggers. *TRUNCATE of one partition*: its triggers are not cloned, so each partition is given one. *ATTACH
+//! and a row that moves to another partition is captured as a deletion and an insertion. Three things pass
+//! the triggers. *TRUNCATE of one partition*: its triggers are not cloned, so each partition is given one. *ATTACH
 //! of a table with rows*: all of them are marked. *DETACH and DROP*: the rows are gone without a word. So the
-//! fingerprint names each partition, with the transaction that attached it; one that is not there any more, or
-//! was attached again, stops everything until an operator has said that its rows are deleted.
+//! fingerprint names each partition, with the transaction that attached it; one that is not there any more,
+//! or was attached again, stops everything until an operator has said that its rows are deleted.
 //!
 //! A partition is *known* once the recorded fingerprint names it. Nothing that was read while there was one
 //! that is not known is delivered. 1. A partition is made, and filled. 2. A relay delivers its rows. 3. It is
@@ -46,10 +46,10 @@ pub(super) const TREE: &str = "tree (oid, chain) AS (
 
 /// A line for each partition of relation `c`, which is `$1`; see [`Leaf`].
 ///
-/// *born*: made as a partition, so it was empty and captured when it began. `ATTACH` updates the entries of all
-/// columns; of a table that was made as a partition at least one is as it was made, by the transaction that
-/// attached it and gave it its trigger. *captured*: its trigger is a clone of the parent's, touched by nothing but the transaction that
-/// made it.
+/// *born*: made as a partition, so it was empty and captured when it began. `ATTACH` updates the entries of
+/// all columns; of a table that was made as a partition at least one is as it was made, by the transaction
+/// that attached it and gave it its trigger. *captured*: its trigger is a clone of the parent's, touched by
+/// nothing but the transaction that made it.
 pub(super) const LINES: &str = r"(SELECT pg_catalog.string_agg(E'\nlockstep partition: ' || pg_catalog.concat_ws(' ', l.oid,
         pg_catalog.array_to_string(t.chain, '.'), coalesce(pg_catalog.pg_relation_filenode(l.oid), 0),
         CASE WHEN pg_catalog.pg_relation_filenode(l.oid) = l.oid THEN 'fresh' ELSE 'moved' END,
@@ -292,8 +292,8 @@ impl Source {
             .doing(doing)
     }
 
-    /// Marks each row of a partition, under its lock, as its trigger would have. `false`, with nothing marked,
-    /// in DynamoOnly.
+    /// Marks each row of a partition, under its lock, as its trigger would have. `false`, with nothing
+    /// marked, in DynamoOnly.
     async fn mark_rows_of(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
         let doing = "marking the rows of a partition";
         let mut after: Option<KeyBound> = None;
@@ -331,8 +331,8 @@ impl Source {
     }
 
     /// Marks the keys that partitions which were detached still hold, so that a relay need not be told by a
-    /// comparison which items have no row any more. What cannot be read, as of a table that has other columns by
-    /// now, is left to the comparison. Nothing in DynamoOnly.
+    /// comparison which items have no row any more. What cannot be read, as of a table that has other columns
+    /// by now, is left to the comparison. Nothing in DynamoOnly.
     pub(super) async fn mark_what_is_left_in(
         &self,
         binding: &TableBinding,
@@ -376,8 +376,8 @@ impl Source {
     }
 }
 
-/// Marks the keys of rows of `relation` after `after`, as the capture function does, and returns their primary
-/// keys in order.
+/// Marks the keys of rows of `relation` after `after`, as the capture function does, and returns their
+/// primary keys in order.
 fn marking(
     binding: &TableBinding,
     relation: &str,

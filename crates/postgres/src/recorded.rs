@@ -82,8 +82,8 @@ impl Source {
     /// the keys of a dropped one are for a comparison to find.
     ///
     /// # Errors
-    /// [`Kind::Refused`] where its columns are others, or rows of it cannot be seen; and in DynamoOnly where a
-    /// partition came with rows that DynamoDB may not have.
+    /// [`Kind::Refused`] where its columns are others, or rows of it cannot be seen; and in DynamoOnly where
+    /// a partition came with rows that DynamoDB may not have.
     ///
     /// # Cancel safety
     /// Repeat it.

@@ -3,8 +3,8 @@
 //!
 //! What was captured is kept as one text, the *fingerprint*: a line for each column, one for the key, then a
 //! line that says which columns these are and when they were last rewritten, then one for each partition (see
-//! [`partitions`]), then one for each thing that hides rows or lets them be written past the triggers. The last kind is never part of what is captured:
-//! capture is not installed over it.
+//! [`partitions`]), then one for each thing that hides rows or lets them be written past the triggers. The
+//! last kind is never part of what is captured: capture is not installed over it.
 //!
 //! Why names and types are not enough. 1. `validate` says consistent. 2. `ALTER COLUMN amount TYPE
 //! numeric(18,2) USING round(amount * 1.19, 2)` rewrites every row; no trigger fires, and the type is the one

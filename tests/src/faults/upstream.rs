@@ -39,8 +39,8 @@ impl Upstream {
 
     /// Forwards a call, with another body if one is given, and reads the whole answer.
     ///
-    /// Headers go on as they came, but for the host, which is the emulator's own: it answers no other name. The
-    /// signature matches neither that nor a changed body, and emulators do not look.
+    /// Headers go on as they came, but for the host, which is the emulator's own: it answers no other name.
+    /// The signature matches neither that nor a changed body, and emulators do not look.
     pub(super) async fn forward(&self, call: &Call, body: Option<Bytes>) -> Result<Answer, BoxError> {
         let path = call.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let uri =

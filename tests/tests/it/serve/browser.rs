@@ -24,8 +24,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Browser {
     client: Client<HttpConnector, Full<Bytes>>,
     session: String,
-    /// The browser's process. Its driver's death does not end it, and a page that is left open goes on drawing
-    /// beside the tests that follow.
+    /// The browser's process. Its driver's death does not end it, and a page that is left open goes on
+    /// drawing beside the tests that follow.
     process: String,
     _driver: Child,
     _lines: Lines<BufReader<ChildStdout>>,
