@@ -140,7 +140,7 @@ async fn end_of_step_back(shared: &Shared, phase: Option<Phase>) -> Result<(), S
         .settings
         .borrow()
         .iter()
-        .any(|row| row.name == CANARY_PERCENT && row.actor == BY_ITSELF && row.value == Value::from(0.0));
+        .any(|row| row.name == CANARY_PERCENT && row.actor == BY_ITSELF && row.value == 0.0);
     if !ours || !matches!(phase, Some(Phase::DualWrite | Phase::PostgresOnly)) {
         return Ok(());
     }

@@ -406,13 +406,13 @@ mod tests {
         let (one, two) = (leaf("1", "7", "1", "3:7"), leaf("2", "8", "2", "-"));
         let both = of(&[one.clone(), two.clone()]);
         check(&both, &both, &Shape::Same);
-        check(&of(&[one.clone()]), &both, &Shape::Grown(vec!["p2".to_owned()]));
+        check(&of(std::slice::from_ref(&one)), &both, &Shape::Grown(vec!["p2".to_owned()]));
         let went = |captured: &str, now: &str| matches!(Shape::of(captured, now), Shape::Partitions(some) if some.len() == 1);
-        assert!(went(&both, &of(&[two.clone()])), "one is gone");
+        assert!(went(&both, &of(std::slice::from_ref(&two))), "one is gone");
         // Attached again, it may have lost anything while it was away.
         assert!(went(&both, &of(&[leaf("1", "9", "1", "3:7"), two.clone()])));
         assert!(
-            went(&of(&[one.clone()]), &of(&[one.clone(), leaf("2", "8", "5", "-")])),
+            went(&of(std::slice::from_ref(&one)), &of(&[one.clone(), leaf("2", "8", "5", "-")])),
             "it may have been emptied"
         );
         assert!(

@@ -91,13 +91,16 @@ impl fmt::Debug for Registry {
     }
 }
 
+/// What is read of a section.
+pub(super) type Read<T> = std::result::Result<T, Box<figment::Error>>;
+
 /// A table that is known, and not yet placed.
 pub(super) trait Entry: Send + Sync {
     fn name(&self) -> &'static str;
     /// Its section where nothing is configured.
     fn defaults(&self) -> Dict;
     /// The table by its section, and the section with every key.
-    fn place(&self, section: Dict) -> std::result::Result<(Arc<dyn Placed>, Dict), figment::Error>;
+    fn place(&self, section: Dict) -> Read<(Arc<dyn Placed>, Dict)>;
 }
 
 /// A table with its settings and its names on both sides.
@@ -127,9 +130,10 @@ struct At<T> {
 }
 
 /// Takes a text out of a section.
-fn text(section: &mut Dict, key: &'static str) -> std::result::Result<String, figment::Error> {
-    let value = section.remove(key).ok_or(figment::error::Kind::MissingField(key.into()))?;
-    value.deserialize().map_err(|error: figment::Error| error.with_path(key))
+fn text(section: &mut Dict, key: &'static str) -> Read<String> {
+    let missing = || figment::Error::from(figment::error::Kind::MissingField(key.into()));
+    let value = section.remove(key).ok_or_else(missing)?;
+    value.deserialize().map_err(|error: figment::Error| Box::new(error.with_path(key)))
 }
 
 impl<T, O> Entry for Of<T, O>
@@ -145,7 +149,7 @@ where
         section_of(&format!("public.{}", T::NAME), T::NAME, &O::default())
     }
 
-    fn place(&self, mut section: Dict) -> std::result::Result<(Arc<dyn Placed>, Dict), figment::Error> {
+    fn place(&self, mut section: Dict) -> Read<(Arc<dyn Placed>, Dict)> {
         let (source, target) = (text(&mut section, "source")?, text(&mut section, "target")?);
         let options: O = Value::from(section).deserialize()?;
         let canonical = section_of(&source, &target, &options);

@@ -38,6 +38,9 @@ pub struct Surroundings {
 
 const DOING: &str = "asking what is on a table";
 
+/// Name, table that is referred to, columns, comparisons of the pairs of columns, and whether it is MATCH FULL.
+type ForeignKey = (String, String, Vec<String>, Vec<String>, bool);
+
 impl Source {
     /// What the application has on a table.
     ///
@@ -112,7 +115,7 @@ impl Source {
     /// One statement for each foreign key of a table, which fails as PostgreSQL does where a row of those
     /// keys refers to nothing; its parameters are those of [`keys_sql`].
     pub(super) async fn reference_checks(&self, binding: &TableBinding) -> Result<Vec<String>> {
-        let found: Vec<(String, String, Vec<String>, Vec<String>, bool)> = sqlx::query_as(
+        let found: Vec<ForeignKey> = sqlx::query_as(
             "SELECT c.conname::text, pg_catalog.format('%I.%I', n.nspname, r.relname),
                     ARRAY(SELECT pg_catalog.format('s.%I', a.attname)
                           FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k (at, n)
@@ -135,7 +138,7 @@ impl Source {
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
-        let check = |(name, to, columns, equal, full): (String, String, Vec<String>, Vec<String>, bool)| {
+        let check = |(name, to, columns, equal, full): ForeignKey| {
             let set = columns.iter().map(|column| format!("{column} IS NOT NULL")).collect::<Vec<_>>();
             format!(
                 "SELECT lockstep.refuse_dangling({}) FROM {} AS s JOIN {} AS k ON {}

@@ -213,7 +213,7 @@ async fn too_many_differences_in_hybrid_read_step_reads_back_and_a_new_verdict_i
             gates.iter().any(|gate| gate["name"] == "shadow reads agree" && gate["passed"] == false)
         })
     };
-    eventually("the gate refuses", || refusing()).await;
+    eventually("the gate refuses", refusing).await;
     eventually("all of them are reported", || async {
         let of_epoch = "SELECT coalesce(sum(count), 0)::bigint FROM lockstep.counts
                         WHERE name = 'shadow.differ' AND epoch = (SELECT epoch FROM lockstep.control)";

@@ -8,6 +8,7 @@ use super::Permit;
 use crate::store::{WriteTransaction, Writer};
 
 /// A write that has begun.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way from one function to the next")]
 pub(crate) enum Begun {
     /// In the source, behind the barrier.
     Source(WriteTransaction),
