@@ -27,8 +27,8 @@ pub struct VerdictRow {
 }
 
 impl Source {
-    /// Stores a verdict, and forgets those that are neither among the newest [`VERDICTS_KEPT`] nor younger
-    /// than [`KEPT_DAYS`]: a report is as long as its findings, and a daemon makes one an hour.
+    /// Stores a verdict, and forgets those that are neither among the newest `VERDICTS_KEPT` nor younger
+    /// than `KEPT_DAYS`: a report is as long as its findings, and a daemon makes one an hour.
     ///
     /// # Errors
     /// The driver's.

@@ -101,7 +101,7 @@ impl Waiting {
     }
 }
 
-/// A worker's process itself: gets ready, waits for the word, works, and prints [`Share`] as JSON.
+/// A worker's process itself: gets ready, waits for the word, works, and prints `Share` as JSON.
 ///
 /// # Errors
 /// The stores'.
