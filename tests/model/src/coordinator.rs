@@ -44,7 +44,12 @@ impl Model {
                 x.coordinator.at = Stage::Dead;
             });
             steps.push((Action::CoordinatorDies, dead));
-            if matches!(s.coordinator.at, Stage::Flipping | Stage::Decided) {
+            let commits = match s.coordinator.at {
+                Stage::Flipping => true,
+                Stage::Decided => self.nothing_rides(s),
+                _ => false,
+            };
+            if commits {
                 steps.push((
                     Action::CoordinatorDiesCommitting,
                     dead.with(|x| x.coordinator.commit_in_flight = true),

@@ -31,7 +31,7 @@ impl Model {
             Stage::Paused if self.next_request(s).is_some() => {
                 steps.push((Action::Decide, s.with(|x| request(x, Stage::Decided))));
             }
-            Stage::Decided if self.may_close(s) => {
+            Stage::Decided if self.may_close(s) && self.nothing_rides(s) => {
                 let next = s.with(|x| {
                     self.copy_back(x);
                     x.coordinator.at = Stage::Settled;
@@ -84,7 +84,7 @@ impl Model {
             Stage::Paused => {
                 let drained =
                     s.unread().is_empty() && s.feed.held.is_none() || self.is(Mutation::FlipBackUndrained);
-                let drained = drained && (s.feed.riders == 0 || self.is(Mutation::FlipBackOverRiders));
+                let drained = drained && s.feed.riders == 0;
                 let stopped = self.all_have_followed(s) || self.is(Mutation::FlipBackOverLeases);
                 (drained && stopped).then_some(Request::Leave(epoch))
             }
@@ -113,6 +113,19 @@ impl Model {
         };
     }
 
+    /// Whether PostgreSQL is what DynamoDB says, so that it may be the truth.
+    pub(crate) fn nothing_rides(&self, s: &State) -> bool {
+        s.feed.riders == 0 || self.is(Mutation::CopyBackOverRiders)
+    }
+
+    /// What rode along becomes what DynamoDB says.
+    pub(crate) fn bring_back(&self, s: &mut State) {
+        for key in (0..KEYS).filter(|key| s.feed.riders & bit(*key) != 0) {
+            s.source.rows[key] = s.target.items[key];
+        }
+        s.feed.riders = 0;
+    }
+
     /// The source's record follows the target's, behind the barrier.
     pub(crate) fn copy_back(&self, s: &mut State) {
         let epoch = (epoch_of(s.source.sequence) + 1).max(s.target.control.epoch);
@@ -126,6 +139,7 @@ impl Model {
         let change = |request: Request| s.with(|x| self.change_record(x, request));
         match s.where_truth_is() {
             Where::ToTarget => Some(change(Request::Enter(s.source.control.epoch))),
+            Where::ToSource if !self.nothing_rides(s) => Some(s.with(|x| self.bring_back(x))),
             Where::ToSource => Some(s.with(|x| self.copy_back(x))),
             // No application has written there yet.
             Where::Target if !record.writes && record.epoch == s.target.since => {

@@ -83,8 +83,8 @@ pub enum Mutation {
     FeedEndsAtFlipBack,
     /// P4: what a trigger or a cascade changes in the feed's transaction is not noted.
     RidersUnseen,
-    /// P4: the flip back does not wait until what rode along was brought back.
-    FlipBackOverRiders,
+    /// H85: the source follows a decision although something rode along since and was not brought back.
+    CopyBackOverRiders,
     /// P15: a writer that slept sends without another look at its lease.
     SleeperSends,
 }

@@ -119,7 +119,7 @@ fn dynamo_only_begins_with_nothing_pending_and_ends_drained() {
 #[test]
 fn what_rides_along_in_the_feeds_transaction_is_noted_and_waited_for() {
     caught(Mutation::RidersUnseen, scope::riders(), Claim::TruthIsComplete);
-    caught(Mutation::FlipBackOverRiders, scope::riders(), Claim::TruthIsComplete);
+    caught(Mutation::CopyBackOverRiders, scope::riders(), Claim::TruthIsComplete);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use lockstep_coordinator::truth::copy_to_source;
 use lockstep_coordinator::{Error, FeedUntil, StepOptions, drained};
-use lockstep_core::{Epoch, MigratableTable, Phase};
+use lockstep_core::{Epoch, Kind, MigratableTable, Phase};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
 use lockstep_postgres::Source;
@@ -108,6 +109,33 @@ async fn a_reference_that_was_cleared_or_is_within_one_table_is_brought_back_as_
     world.feed_until_drained().await;
     assert_eq!(world.count("integration_logs WHERE application_id = 1").await, 5);
     world.assert_fed().await;
+}
+
+/// H85: 1. The truth is decided to move back. 2. A request of DynamoOnly lands, whose sender has given it up. 3. A
+/// key's action changes another row with it.
+#[tokio::test]
+async fn what_rides_along_with_a_late_write_is_brought_back_before_postgresql_is_the_truth() {
+    let world = World::start().await;
+    world.sql(&format!("{}; {}; {REFERRING} ON DELETE SET NULL", logs(1, 30), payments(1, 30))).await;
+    let world = world.dynamo_only("SELECT 1").await;
+    world.feed_until_drained().await;
+    let (control, tables) = (world.control(), world.tables());
+    let epoch = control.record().await.expect("read").expect("a record").epoch;
+    let paused = control.pause_writes(epoch).await.expect("paused");
+    control.leave(paused, Phase::HybridRead).await.expect("decided");
+    let copied = || copy_to_source(&world.source, &control, &tables, Duration::from_secs(5));
+    beside_a_feed(&world, async {
+        world.delete_item(&Payments::default(), &payment_at(3), epoch).await;
+        tried(&world, "ridden").await;
+        let refused = copied().await.expect_err("a row is not what DynamoDB says");
+        assert!(refused.kind == Kind::Busy && refused.message.contains("a cascade"), "{refused}");
+        assert_eq!(world.count("integration_logs WHERE log_id = 3 AND application_id = 3").await, 0);
+        world.put_item(&Payments::default(), &payment_row(3, 4, "again"), epoch).await;
+        eventually("it is brought back", || async { copied().await.is_ok() }).await;
+    })
+    .await;
+    assert_eq!(world.source.control().await.expect("read").phase, Phase::HybridRead);
+    assert_eq!(world.count("integration_logs WHERE log_id = 3 AND application_id = 3").await, 1);
 }
 
 /// A trigger on one moved table that changes rows of the other, deletes one and makes one.

@@ -13,6 +13,7 @@
 use lockstep_core::{Control, Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
 use lockstep_postgres::{Entry, IntentId, Source};
 
+use crate::reverse_feed::bring_back;
 use crate::truth::{copy_to_source, mend};
 
 use crate::error::{Error, Result};
@@ -70,9 +71,12 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
     let steps = &migration.options.steps;
     let written = may_be_written(source, id, from).await?;
     for _ in 0..LOOKS_MAX {
-        while let Some(did) =
-            steps.while_busy(|| mend(source, &control, tables, steps.lock_timeout, written)).await?
-        {
+        let attempt = || async {
+            // What rode along with a late write is brought back before PostgreSQL is the truth.
+            bring_back(migration).await?;
+            mend(source, &control, tables, steps.lock_timeout, written).await
+        };
+        while let Some(did) = steps.while_busy(attempt).await? {
             tracing::info!("{did}");
         }
         match look(migration, id, from, written).await {

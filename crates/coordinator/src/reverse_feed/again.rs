@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use lockstep_core::{Result, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX, Target};
-use lockstep_postgres::Source;
 use lockstep_postgres::reverse::{FedTable, Found};
+use lockstep_postgres::{Source, TableBinding};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use crate::options::Migration;
 
 /// Reads them until told to stop: at once when there are new ones, and every so often those that PostgreSQL
 /// refused.
@@ -29,6 +31,23 @@ pub(super) async fn settle_again(
             () = noted.notified() => {}
             () = tokio::time::sleep(every) => {}
         }
+    }
+    Ok(())
+}
+
+/// Goes once through what is to be read again, of every table, where anything is: beside the feed, or where none
+/// runs.
+///
+/// # Errors
+/// The stores'. A row that PostgreSQL refuses stays noted, and is no error.
+pub(crate) async fn bring_back(migration: &Migration) -> Result<()> {
+    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    if migration.source.reverse_left(&names).await? == 0 {
+        return Ok(());
+    }
+    for binding in &migration.tables {
+        let table = migration.source.fed_table(binding).await?;
+        pass(&migration.source, &migration.target, &table).await?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod progress;
 mod sink;
 mod table;
 
+pub(crate) use again::bring_back;
 pub use backfill::{ReverseBackfill, reverse_backfill};
 pub use drained::{Drained, drained};
 pub(crate) use drained::{all_drained, drained_of};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockstep_core::{Doing, Epoch, Error, Kind, Phase, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
+use lockstep_postgres::reverse::ridden_left;
 use lockstep_postgres::{Source, TableBinding, flip_phase_at_least, read_control, take_exclusive};
 use sqlx::postgres::PgConnection;
 
@@ -74,8 +75,14 @@ pub async fn flip_to_source(
 /// Makes the source's record follow a decision of [`flip_to_source`]: sequences of ids first, so that none is
 /// repeated, then versions, then the phase. Repeated, it changes nothing.
 ///
+/// 1. The truth is decided to move back. 2. A request of DynamoOnly lands that its sender has given up long
+/// ago, and the feed, which goes by PostgreSQL's record, takes it. 3. A cascade changes another row with it. 4.
+/// PostgreSQL is the truth, and what DynamoDB said of that row is lost. So what rode along is brought back
+/// first.
+///
 /// # Errors
-/// [`Kind::Busy`] when the barrier could not be acquired within `lock_timeout`; the drivers'.
+/// [`Kind::Busy`] when the barrier could not be acquired within `lock_timeout`, or while something is left that
+/// rode along; the drivers'.
 ///
 /// # Cancel safety
 /// Repeat it.
@@ -90,6 +97,14 @@ pub async fn copy_to_source(
     // Behind the barrier, or a coordinator that is not quite dead might be copying as well.
     let (now, there) = (read_control(&mut transaction).await?, control.record().await?);
     if let Truth::ToSource(phase, epoch) = truth(&now, there.as_ref()) {
+        let names: Vec<&str> = tables.iter().map(TableBinding::name).collect();
+        let ridden = ridden_left(&mut transaction, &names).await?;
+        if ridden > 0 {
+            let message = format!(
+                "{ridden} rows that a cascade or a trigger changed in PostgreSQL alone are read from DynamoDB again first"
+            );
+            return Err(Error::source(Kind::Busy, DOING, message));
+        }
         raise_source_sequences(&mut transaction, control, tables).await?;
         flip_phase_at_least(&mut transaction, phase, epoch).await?;
     }

@@ -63,7 +63,11 @@ impl TableSections {
                     self.sections.insert(name.to_owned(), canonical);
                     placed.push(table);
                 }
-                Err(error) => problems.push(explain(figment, error.with_path(&path))),
+                Err(mut error) => {
+                    // It knows the path within the section; `with_path` would put the section's after that.
+                    error.path.splice(0..0, ["tables".to_owned(), name.to_owned()]);
+                    problems.push(explain(figment, *error));
+                }
             }
         }
         self.placed = placed;

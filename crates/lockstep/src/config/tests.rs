@@ -67,7 +67,7 @@ fn an_application_reads_the_file_of_the_command_line_and_leaves_it_what_is_its_o
     assert_eq!(bindings.len(), 1, "a declared table has no store");
     assert_eq!(
         (bindings[0].relation.to_string().as_str(), bindings[0].target_name.as_str()),
-        ("shop.\"Notes\"", "p-notes")
+        ("shop.Notes", "p-notes")
     );
     assert_eq!(options.writes.dual_write, crate::WriteMode::Strict);
 }

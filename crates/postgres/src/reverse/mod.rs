@@ -34,6 +34,7 @@ pub use apply::Applied;
 pub use changed::{Since, Taken};
 pub use page::Page;
 pub(crate) use riders::note_riders_sql;
+pub use riders::ridden_left;
 pub use standing::FeedStanding;
 pub use surroundings::{Surroundings, Trigger};
 pub use table::FedTable;

@@ -137,6 +137,23 @@ impl Source {
     }
 }
 
+/// How many rows of these tables rode along and are not what their items say yet, as `connection`'s transaction
+/// sees it.
+///
+/// # Errors
+/// The driver's.
+pub async fn ridden_left(connection: &mut PgConnection, names: &[&str]) -> Result<i64> {
+    sqlx::query_scalar(
+        "SELECT (SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = ANY ($1))
+              + (SELECT pg_catalog.count(*) FROM lockstep.reverse_again
+                 WHERE table_name = ANY ($1) AND ridden AND acknowledged_at IS NULL)",
+    )
+    .bind(names)
+    .fetch_one(connection)
+    .await
+    .doing("counting rows that rode along")
+}
+
 async fn note(connection: &mut PgConnection, name: &str, place: &str, key: &str, made: bool) -> Result<()> {
     let sql = format!(
         "INSERT INTO lockstep.reverse_again AS a (table_name, place, key, why, ridden, made)
