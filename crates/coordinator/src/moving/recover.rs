@@ -114,8 +114,8 @@ async fn look(migration: &Migration, id: IntentId, from: Phase, written: bool) -
         InTarget::LetGoOn => control.open_writes(record.epoch).await?,
         InTarget::OutrunPause => {
             // 1. A pause is sent and its sender dies. 2. Writes go on, and the step is called undone. 3. The
-            //    pause arrives, and
-            // no coordinator is there to let writes go on. A pause of our own takes away what it starts from.
+            //    pause arrives, and no coordinator is there to let writes go on. A pause of our own takes away
+            //    what it starts from.
             source.note_target_epoch(Epoch(record.epoch.0 + 1)).await?;
             let paused = control.pause_writes(record.epoch).await?;
             control.open_writes(paused).await?;
@@ -137,7 +137,8 @@ async fn copy_back(migration: &Migration) -> Result<()> {
     Ok(copied.map_err(|error| match error.kind {
         Kind::Busy => {
             let message =
-                "a transaction is open for long (see pg_stat_activity), and no application can write until the truth is back; try again";
+                "a transaction is open for long (see pg_stat_activity), and no application can write until \
+                           the truth is back; try again";
             StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message)
         }
         _ => error,

@@ -35,8 +35,8 @@ pub(super) async fn settle_again(
     Ok(())
 }
 
-/// Goes once through what is to be read again, of every table, where anything is: beside the feed, or where none
-/// runs.
+/// Goes once through what is to be read again, of every table, where anything is: beside the feed, or where
+/// none runs.
 ///
 /// # Errors
 /// The stores'. A row that PostgreSQL refuses stays noted, and is no error.

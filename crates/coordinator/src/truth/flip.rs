@@ -81,8 +81,8 @@ pub async fn flip_to_source(
 /// first.
 ///
 /// # Errors
-/// [`Kind::Busy`] when the barrier could not be acquired within `lock_timeout`, or while something is left that
-/// rode along; the drivers'.
+/// [`Kind::Busy`] when the barrier could not be acquired within `lock_timeout`, or while something is left
+/// that rode along; the drivers'.
 ///
 /// # Cancel safety
 /// Repeat it.
@@ -101,7 +101,8 @@ pub async fn copy_to_source(
         let ridden = ridden_left(&mut transaction, &names).await?;
         if ridden > 0 {
             let message = format!(
-                "{ridden} rows that a cascade or a trigger changed in PostgreSQL alone are read from DynamoDB again first"
+                "{ridden} rows that a cascade or a trigger changed in PostgreSQL alone are read from DynamoDB \
+                 again first"
             );
             return Err(Error::source(Kind::Busy, DOING, message));
         }

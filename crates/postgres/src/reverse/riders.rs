@@ -137,8 +137,8 @@ impl Source {
     }
 }
 
-/// How many rows of these tables rode along and are not what their items say yet, as `connection`'s transaction
-/// sees it.
+/// How many rows of these tables rode along and are not what their items say yet, as `connection`'s
+/// transaction sees it.
 ///
 /// # Errors
 /// The driver's.

@@ -38,7 +38,8 @@ pub struct Surroundings {
 
 const DOING: &str = "asking what is on a table";
 
-/// Name, table that is referred to, columns, comparisons of the pairs of columns, and whether it is MATCH FULL.
+/// Name, table that is referred to, columns, comparisons of the pairs of columns, and whether it is MATCH
+/// FULL.
 type ForeignKey = (String, String, Vec<String>, Vec<String>, bool);
 
 impl Source {

@@ -1,9 +1,10 @@
 //! Tables of other people, without a line of Rust: `init` declares them, and they go to DynamoDB and back
 //! while SQL writers go on.
 //!
-//! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and `shapes` (whole
-//! migrations), `partitions`, `types` (every type there and back), `random` (any schema, any row, any template), `same_items` (declared and typed tables agree),
-//! `refused`, `guide` (the document, run literally).
+//! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and
+//! `shapes` (whole migrations), `partitions`, `types` (every type there and back), `random` (any schema, any
+//! row, any template), `same_items` (declared and typed tables agree), `refused`, `guide` (the document, run
+//! literally).
 
 mod guide;
 mod naive;
