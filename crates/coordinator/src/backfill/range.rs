@@ -49,7 +49,11 @@ struct Settled {
 
 impl TableRun {
     /// Moves one range from its watermark to its end, or for as long as it is this worker's.
-    #[tracing::instrument(level = "error", skip_all, fields(table = held.table_name, range = held.range.number))]
+    #[tracing::instrument(
+        level = "error",
+        skip_all,
+        fields(table = held.table_name, range = held.range.number)
+    )]
     pub(super) async fn range(self: Arc<Self>, mut held: HeldRange) -> Result<RangeEnd> {
         let mut watermark = Watermark::default();
         let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();
@@ -86,11 +90,14 @@ impl TableRun {
                     reading = None;
                     let (chunk, permit) = next?;
                     let bytes = chunk.bytes();
-                    let encoded = encode(&self.binding, chunk).await.map_err(|e| StoreError::unholdable(self.binding.name(), &e))?;
+                    let encoded = encode(&self.binding, chunk)
+                        .await
+                        .map_err(|why| StoreError::unholdable(self.binding.name(), &why))?;
                     self.progress().rows_read.fetch_add(encoded.rows as u64, Relaxed);
                     self.progress().bytes_read.fetch_add(bytes as u64, Relaxed);
                     (at_end, chunks) = (encoded.rows < read.rows_max, chunks + 1);
-                    read.rows_max = rows_for(self.migration.options.backfill.chunk_bytes, bytes, encoded.rows);
+                    let chunk_bytes = self.migration.options.backfill.chunk_bytes;
+                    read.rows_max = rows_for(chunk_bytes, bytes, encoded.rows);
                     read.expect_like(bytes, encoded.rows);
                     read.after = encoded.last_key.clone().or(read.after);
                     let number = watermark.read(encoded.last_key.clone());

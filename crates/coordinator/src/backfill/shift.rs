@@ -54,7 +54,8 @@ pub(super) async fn shift(
             () = lease.over() => return Err(WorkerLease::ended()),
             Some(ended) = moving.join_next() => {
                 if let RangeEnd::Lost { table, number } = ended?? {
-                    tracing::info!(table, number, "a range is another worker's by now, or its plan was forgotten");
+                    let why = "a range is another worker's by now, or its plan was forgotten";
+                    tracing::info!(table, number, "{why}");
                 }
             }
             () = tokio::time::sleep(pause), if moving.len() < lanes => {
