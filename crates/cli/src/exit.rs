@@ -16,8 +16,7 @@ pub enum Exit {
     /// Wrong flags, wrong configuration, or a table, role or setting that is not as it must be.
     Usage = 2,
     /// A gate said no: phase, rows and items are as they were. Schema `lockstep`, capture and target tables
-    /// may
-    /// have been made.
+    /// may have been made.
     Refused = 3,
     /// Stopped on request; the same command goes on where it stopped.
     Interrupted = 4,

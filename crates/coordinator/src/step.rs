@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Doing, Epoch, Kind, Phase, Retry};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{
-    CaptureState, Contract, Entry, EntryKind, IntentId, Source, flip_phase, read_control, take_exclusive,
+    CaptureState, Contract, Entry, EntryKind, IntentId, Source, flip_phase, read_control, require_open,
+    take_exclusive,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -148,7 +149,7 @@ pub(crate) async fn step(
             Box::pin(moving::there(migration, id, &intent, observer)).await.map(Taken::from)
         }
         (Phase::DynamoOnly, _) => Box::pin(moving::back(migration, id, observer)).await.map(Taken::from),
-        _ => open_and_flip(migration, &intent, observer).await,
+        _ => open_and_flip(migration, id, &intent, observer).await,
     };
     let (taken, error) = match taken {
         Ok(taken) => (taken, None),
@@ -201,22 +202,32 @@ impl From<Moved> for Taken {
 }
 
 /// Opens the tables for inline writes where this step begins them, then flips.
-async fn open_and_flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -> Result<Taken> {
+async fn open_and_flip(
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    observer: &dyn Observer,
+) -> Result<Taken> {
     if intent.to == Phase::DualWrite && intent.from == Phase::PostgresOnly {
         for binding in &migration.tables {
             migration.source.enable_relay(binding.name()).await?;
         }
     }
-    let (tries, held_ms) = flip(migration, intent, observer).await?;
+    let (tries, held_ms) = flip(migration, id, intent, observer).await?;
     Ok(Taken { tries, held_ms, ..Taken::default() })
 }
 
 /// Flips phase and epoch under the exclusive barrier; returns the tries it took and how long the barrier was
 /// held.
-async fn flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -> Result<(u32, f64)> {
+async fn flip(
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    observer: &dyn Observer,
+) -> Result<(u32, f64)> {
     let steps = &migration.options.steps;
     for tries in 1..=steps.lock_tries.max(1) {
-        match try_flip(migration, intent).await {
+        match try_flip(migration, id, intent).await {
             Ok(held_ms) => return Ok((tries, held_ms)),
             Err(Error::Store(e)) if e.kind == Kind::Busy => {
                 observer.note(&format!(
@@ -238,7 +249,7 @@ async fn flip(migration: &Migration, intent: &Intent, observer: &dyn Observer) -
     })
 }
 
-async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
+async fn try_flip(migration: &Migration, id: IntentId, intent: &Intent) -> Result<f64> {
     let doing = "changing the phase";
     let mut transaction = migration.source.begin(doing).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
@@ -250,6 +261,7 @@ async fn try_flip(migration: &Migration, intent: &Intent) -> Result<f64> {
         let message = format!("someone else changed the phase to {} meanwhile", now.phase);
         return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
     }
+    require_open(&mut transaction, id).await?;
     // A process of another build may know fewer tables: the phase would move one that it has not looked at.
     Contract::read(&mut transaction).await?.require_all(&migration.tables)?;
     if intent.to > intent.from {

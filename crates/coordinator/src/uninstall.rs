@@ -46,8 +46,7 @@ pub struct Uninstall {
 }
 
 /// Takes triggers and schema `lockstep` out of PostgreSQL, and the tables out of DynamoDB where that was
-/// asked
-/// for.
+/// asked for.
 ///
 /// # Errors
 /// [`Error::Refused`] by a gate; [`Kind::Refused`] where there is nothing that this can take out;
@@ -251,7 +250,8 @@ async fn none_is_at_work(migration: &Migration, gates: &mut Collector<'_>) -> Re
         "no application uses Lockstep's stores",
         live.is_empty(),
         if live.is_empty() { "no instance is registered".to_owned() } else { live.join(", ") },
-        "deploy them without, or stop them: their writes go through schema lockstep, and would fail \
+        "deploy these applications without Lockstep's stores, or stop them: their writes go through schema \
+         lockstep, and would fail \
         without it",
     ));
     let (_, feed) = migration.source.at_work().await?;

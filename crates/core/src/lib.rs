@@ -3,8 +3,8 @@
 //! Words: *source* is PostgreSQL, *target* is DynamoDB, *truth* is the store whose answer counts in this
 //! phase. A *version* orders the states of one row. The *pending set* holds the keys whose newest state may
 //! not be in the target yet. A *tombstone* is a target item that says "deleted at version v". An *epoch*
-//! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants I1…I11 are listed
-//! in ARCHITECTURE.md.
+//! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants are in
+//! docs/protocol.md.
 //!
 //! Words only: no I/O, no clock, no runtime. Read the modules in this order: [`Phase`] and [`Version`];
 //! [`Column`], [`Row`], [`FieldDiff`], [`Item`], the keys and [`ItemView`]; [`Judgement`];

@@ -85,11 +85,11 @@ async fn keep_to_cap(shared: &Shared) -> Result<(), String> {
     turned.map_err(|error| error.to_string())
 }
 
-/// 1. Something writes DynamoDB past Lockstep, or a rule reads a row differently there. 2. Readers in
-///    HybridRead
-/// are given it, and a person looks at the page in an hour. So reads go back at once: first by the canary
-/// share, which applications follow within a second, then by the step, which holds for those that follow no
-/// setting.
+/// 1. Something writes DynamoDB past Lockstep, or a rule reads a row differently there.
+/// 2. Readers in HybridRead are given it, and a person looks at the page in an hour.
+///
+/// So reads go back at once: first by the canary share, which applications follow within a second, then by the
+/// step, which holds for those that follow no setting.
 async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instant>) -> Result<(), String> {
     let (phase, epoch) = {
         let snapshot = shared.snapshot.borrow();

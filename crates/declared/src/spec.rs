@@ -14,6 +14,10 @@ pub(crate) fn key_expression(column: &Column) -> fn(&str) -> String {
         (Kind::Instant, Read::Printed) => |name| format!("({name} AT TIME ZONE 'UTC')::text"),
         (Kind::Bytes, _) => |name| format!("(E'\\\\x' || pg_catalog.encode({name}, 'hex'))"),
         (Kind::Numeric | Kind::Scaled(_), _) => |name| format!("(pg_catalog.trim_scale({name}))::text"),
+        // -0 equals 0 and prints differently.
+        (Kind::Real | Kind::Double, _) => {
+            |name| format!("(CASE WHEN {name} = 0 THEN '0' ELSE ({name})::text END)")
+        }
         (_, Read::Binary) => |name| name.to_owned(),
         (_, Read::Printed) => |name| format!("({name})::text"),
     }

@@ -6,8 +6,7 @@
 //! an application opens), [`store`] (what it reads and writes through), [`operation`] (one change over several
 //! tables), [`transaction`] (with an application's own SQL), [`instance`] (who may serve by a phase, and until
 //! when), `central` (what operators turn), [`sweeper`] (undoes what strict writes left half-done).
-//! [`Table`](derive@Table) makes a
-//! table of a plain struct.
+//! [`Table`](derive@Table) makes a table of a plain struct.
 
 // The derive names this crate as applications do; its tests are inside it.
 #[cfg(test)]
@@ -50,7 +49,7 @@ pub use lockstep_core::AnyTable;
 pub use lockstep_derive::Table;
 // How to reach both stores; only this crate opens them.
 pub use lockstep_dynamo::TargetOptions;
-pub use lockstep_postgres::SourceOptions;
+pub use lockstep_postgres::{Password, SourceOptions};
 
 /// Keeps the example of docs/add-your-own-table.md compiling.
 #[doc = include_str!("../../../docs/add-your-own-table.md")]

@@ -1,6 +1,5 @@
 //! Transactions of an application's own (R42): its SQL on tables that stay, and writes of moved tables
-//! through
-//! their stores, committed together.
+//! through their stores, committed together.
 //!
 //! It is one transaction of PostgreSQL, so it can only be while PostgreSQL is the truth. In DynamoOnly it is
 //! refused, before anything is done; an [`Operation`](crate::Operation) is what works in every phase.
@@ -28,8 +27,9 @@ impl Migration {
     ///
     /// ```no_run
     /// # use lockstep::{MigratableTable, Migration, Result};
-    /// # async fn example<Payments: MigratableTable>(migration: Migration, payment: Payments::Row) ->
-    /// Result<()> {
+    /// # async fn example<Payments: MigratableTable>(
+    /// #     migration: Migration, payment: Payments::Row,
+    /// # ) -> Result<()> {
     /// let payments = migration.store::<Payments>();
     /// let mut transaction = migration.begin().await?;
     /// sqlx::query("UPDATE loans SET paid = paid + 100 WHERE loan_id = 7")

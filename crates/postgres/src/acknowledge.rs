@@ -124,11 +124,12 @@ impl Source {
         let (after, until) = between;
         let after = after.map(|bound| format!(" AND ({key}) > ({})", bound_sql(binding, bound)));
         let sql = format!(
-            "SELECT ARRAY[{texts}], total FROM (
-                 SELECT {key}, pg_catalog.row_number() OVER (ORDER BY {key}) AS n,
+            // No column of the table leaves the inner one: it may be called as one of ours.
+            "SELECT sampled.place, sampled.total FROM (
+                 SELECT ARRAY[{texts}] AS place, pg_catalog.row_number() OVER (ORDER BY {key}) AS place_number,
                      pg_catalog.count(*) OVER () AS total
-                 FROM {relation} AS s TABLESAMPLE SYSTEM ({percent}) WHERE ({key}) < ({until}){after}) AS s
-             WHERE total >= 3 AND n = (total + 1) / 2",
+                 FROM {relation} AS s TABLESAMPLE SYSTEM ({percent}) WHERE ({key}) < ({until}){after}) AS sampled
+             WHERE sampled.total >= 3 AND sampled.place_number = (sampled.total + 1) / 2",
             relation = binding.relation.sql(),
             until = bound_sql(binding, until),
             after = after.unwrap_or_default(),

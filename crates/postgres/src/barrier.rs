@@ -153,8 +153,7 @@ impl CoordinatorLock {
 
     /// Fails when the session, and with it the lock, is gone, or does not say within `CHECKED_WITHIN` that
     /// it is there: a connection that leads nowhere any more says nothing for a quarter of an hour. The
-    /// holder
-    /// of the lock calls it about once a second and stops at the first error.
+    /// holder of the lock calls it about once a second and stops at the first error.
     ///
     /// # Errors
     /// The driver's; [`Kind::Unavailable`] without an answer in time.

@@ -60,9 +60,10 @@ impl Source {
     /// Sets aside a row of the backfill, if it still is as it was read: `tuple` is what
     /// [`CopyChunk::row`](super::CopyChunk::row) gave. Says whether it is set aside. A row that was changed
     /// or deleted since was captured, and is the relay's. Or else:
-    /// 1. The backfill reads a row that cannot be held. 2. It is mended, and a relay delivers it. 3. It is
-    ///    set aside all the same,
-    /// and once the dead letter is acknowledged, no comparison speaks of that key any more.
+    /// 1. The backfill reads a row that cannot be held.
+    /// 2. It is mended, and a relay delivers it.
+    /// 3. It is set aside all the same, and once the dead letter is acknowledged, no comparison speaks of
+    ///    that key any more.
     ///
     /// A row that is set aside already stays as it is, acknowledgement included: a chunk may be read twice.
     ///
@@ -81,10 +82,8 @@ impl Source {
             primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal)));
         let relation = binding.relation.sql();
         let this_row = format!("({}) = ({})", binding.primary_key_sql("s"), super::binding::list(literals));
-        let read = format!(
-            "SELECT {STATE} AS state, {} FROM {relation} AS s WHERE {this_row}",
-            binding.columns_sql("s")
-        );
+        let read =
+            format!("SELECT {STATE}, {} FROM {relation} AS s WHERE {this_row}", binding.columns_sql("s"));
         let insert = format!(
             "WITH found AS (SELECT {key} AS key FROM {relation} AS s WHERE {this_row} AND {STATE} = $4),
              aside AS (INSERT INTO lockstep.dead_letters AS x (table_name, key, version, stage, reason)
@@ -107,7 +106,8 @@ impl Source {
                 .bind(binding.name())
                 .bind(Version::HISTORY.0)
                 .bind(reason)
-                .bind(row.get::<String, _>("state"))
+                // By its place: a table may have a `state` of its own.
+                .bind(row.get::<String, _>(0))
                 .fetch_one(self.pool())
                 .await
                 .doing(doing)?;

@@ -114,12 +114,13 @@ impl Left {
 }
 
 /// Reads what this transaction left under those of `keys`, each with its number, that it marked. To be read
-/// after its last statement, never after the first, and never from what a statement returned: 1. `RETURNING`
-/// shows a row as it was written.
+/// after its last statement, never after the first, and never from what a statement returned:
+/// 1. `RETURNING` shows a row as it was written.
 /// 2. A trigger, a cascade or a later statement changes it, or takes it away, and marks its key under a newer
-///    version. 3. What
-/// was returned would leave under that version and be acknowledged. The rows are locked by this transaction,
-/// so no other one changes them meanwhile.
+///    version.
+/// 3. What was returned would leave under that version and be acknowledged.
+///
+/// The rows are locked by this transaction, so no other one changes them meanwhile.
 ///
 /// # Errors
 /// The driver's.

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sqlx::postgres::PgConnection;
 
 use super::Source;
 
@@ -58,6 +59,32 @@ pub struct Entry {
     pub step: String,
     /// Everything needed to finish or undo it.
     pub detail: Value,
+}
+
+/// Fails where an intent was settled, as seen by a transaction that holds the barrier exclusive.
+///
+/// 1. The session with the coordinator's lock dies, and its process sleeps before the next try of a flip. 2. Another
+/// coordinator takes the lock, calls the step undone and begins the history again. 3. The first one wakes and flips, by
+/// gates that it asked long ago. One that settles later waits for this barrier, and sees the flip.
+///
+/// # Errors
+/// [`Kind::Refused`] for one that was settled; the driver's.
+pub async fn require_open(connection: &mut PgConnection, intent: IntentId) -> Result<()> {
+    let doing = "looking whether the step is still ours";
+    let settled: Option<String> = sqlx::query_scalar("SELECT actor FROM lockstep.journal WHERE intent = $1")
+        .bind(intent.0)
+        .fetch_optional(connection)
+        .await
+        .doing(doing)?;
+    match settled {
+        None => Ok(()),
+        Some(actor) => {
+            let message = format!(
+                "{actor} has settled it meanwhile: this process lost the coordinator's lock; run it again"
+            );
+            Err(Error::source(Kind::Refused, doing, message))
+        }
+    }
 }
 
 impl Source {

@@ -94,7 +94,7 @@ pub use recognise::CaptureState;
 
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
-pub use journal::{Entry, EntryKind, IntentId};
+pub use journal::{Entry, EntryKind, IntentId, require_open};
 pub use lookup::KeyState;
 pub use password::Password;
 pub use path::{connect_own, make_own_session};
@@ -119,6 +119,7 @@ pub use workers::{HeldRange, Pulse, Registering, WorkerRow};
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Result};
@@ -172,6 +173,8 @@ pub struct Source {
     intents: Sessions,
     /// What it was made of, for [`Source::for_application`].
     options: Arc<SourceOptions>,
+    /// By how much this machine's clock is known to be ahead of the source's, in milliseconds.
+    ahead_ms: Arc<AtomicI64>,
     /// Held for as long as there is a handle.
     _alive: Arc<()>,
 }
@@ -273,7 +276,13 @@ impl Source {
             (sessions(options.connections_max, path), sessions(INTENT_CONNECTIONS_MAX, Path::Own));
         let alive = Arc::new(());
         options.password.clone().keep_fresh(&alive, vec![sessions.pool().clone(), intents.pool().clone()]);
-        Self { sessions, intents, options: Arc::new(options.clone()), _alive: alive }
+        Self {
+            sessions,
+            intents,
+            options: Arc::new(options.clone()),
+            ahead_ms: Arc::default(),
+            _alive: alive,
+        }
     }
 
     /// The pool, for statements of this module's callers inside this crate and for tests.

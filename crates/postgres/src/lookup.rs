@@ -28,15 +28,17 @@ fn pending_sql(key: &str) -> String {
     )
 }
 
-/// Columns before the row's own.
+/// Columns before the row's own. They are read by their place: 1. A table has a column called `exists`. 2. The
+/// driver gives the last column of a name, which is the table's. 3. A row whose item is lost is taken for none, and
+/// the verdict says consistent.
 const ROW_AT: usize = 3;
 
 impl KeyState {
     fn of(row: PgRow) -> Self {
         Self {
-            pending: row.get::<Option<i64>, _>("version").map(Version),
-            dead_letter: row.get("dead_letter"),
-            exists: row.get("exists"),
+            pending: row.get::<Option<i64>, _>(0).map(Version),
+            dead_letter: row.get(1),
+            exists: row.get(2),
             row,
         }
     }
@@ -111,11 +113,11 @@ impl Source {
         }
         let columns = binding.table.key_columns();
         let sql = format!(
-            "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, s.{first_key} IS NOT NULL AS exists, {row}
+            "SELECT {pending}, x.key IS NOT NULL, s.{first_key} IS NOT NULL, {row}
              FROM pg_catalog.generate_series(0, {last}) AS asked (n) LEFT JOIN {rows} AS k USING (n)
              LEFT JOIN lockstep.pending p ON p.table_name = $1 AND {of_mark} = {digest}
              LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND {of_letter} = {digest}
-             LEFT JOIN {relation} AS s ON {same_row} ORDER BY n",
+             LEFT JOIN {relation} AS s ON {same_row} ORDER BY asked.n",
             pending = pending_sql("k.key"),
             of_mark = digest_sql("p.key"),
             of_letter = digest_sql("x.key"),
@@ -151,7 +153,7 @@ impl Source {
             primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal))),
         );
         let sql = format!(
-            "SELECT {pending} AS version, x.key IS NOT NULL AS dead_letter, true AS exists, {row}
+            "SELECT {pending}, x.key IS NOT NULL, true, {row}
              FROM {relation} AS s
              LEFT JOIN lockstep.pending p ON p.table_name = $1 AND {of_mark} = {digest}
              LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND {of_letter} = {digest}

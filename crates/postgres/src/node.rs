@@ -1,10 +1,9 @@
 //! Whether the server behind a connection is one to work with: it must take writes.
 //!
-//! 1. The writer of a cluster fails over. 2. For seconds to minutes its name still leads to the old one,
-//!    which is a replica now.
+//! 1. The writer of a cluster fails over.
+//! 2. For seconds to minutes its name still leads to the old one, which is a replica now.
 //! 3. A pool that connects in that time keeps such connections for half an hour: every write fails there, and
-//!    what it reads of
-//! the phase may be old.
+//!    what it reads of the phase may be old.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -260,14 +260,23 @@ impl Source {
         let mut taken = Vec::with_capacity(new.len());
         for leaf in new {
             let mut leaf = Leaf { guard: NONE.to_owned(), ..leaf.clone() };
-            let is_clean = leaf.born && self.has_only_captured_rows(&leaf).await?;
-            if !is_clean && !self.mark_rows_of(binding, &leaf).await? && self.holds_rows(&leaf).await? {
+            if self.is_strange(binding, &leaf).await.map_err(|error| of_its_owner(error, &leaf))? {
                 leaf.attached = format!("{STRANGE}{}", leaf.attached);
             }
             tracing::info!(table = binding.name(), partition = leaf.name, "a partition is taken in");
             taken.push(leaf);
         }
         Ok(taken)
+    }
+
+    /// Whether a partition that came has rows that no trigger captured and that cannot be marked now. Where rows can
+    /// be marked, all of them are, captured ones once more: what fills a partition in the transaction that makes it
+    /// may have our trigger off, in a savepoint that its rows do not tell of.
+    async fn is_strange(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
+        if !self.holds_rows(leaf).await? || self.mark_rows_of(binding, leaf).await? {
+            return Ok(false);
+        }
+        Ok(!(leaf.born && self.has_only_captured_rows(leaf).await?))
     }
 
     /// Whether no row of a partition is of the transaction that made it.
@@ -402,6 +411,19 @@ fn marking(
     )
 }
 
+/// 1. A DBA makes a partition, which is theirs; rows are written to it through its parent. 2. Our role owns the parent
+/// alone, and may not look into the partition. So the way on is said.
+fn of_its_owner(error: Error, leaf: &Leaf) -> Error {
+    if error.kind != Kind::Denied {
+        return error;
+    }
+    let message = format!(
+        "{}: partition {} was made by another role; ALTER TABLE {} OWNER TO the owner of its parent",
+        error.message, leaf.name, leaf.name
+    );
+    Error::source(Kind::Denied, "taking a partition in", message)
+}
+
 /// Has partitions that do not refuse `TRUNCATE` yet refuse it, where that needs no waiting: a partition that
 /// is being written to is asked again the next time. Until then its file tells.
 pub(super) async fn guard_what_is_free(
@@ -416,7 +438,8 @@ pub(super) async fn guard_what_is_free(
         let lock = format!("LOCK TABLE ONLY {relation} IN SHARE ROW EXCLUSIVE MODE NOWAIT");
         match sqlx::query(AssertSqlSafe(lock)).persistent(false).execute(&mut *transaction).await.doing(doing)
         {
-            Err(error) if error.kind == Kind::Busy => continue,
+            // Of another role: a guard is a help, and without it the file tells.
+            Err(error) if matches!(error.kind, Kind::Busy | Kind::Denied) => continue,
             done => done?,
         };
         // What was emptied before the lock shows by its file.

@@ -30,8 +30,9 @@ pub struct PendingRow {
     is_there: bool,
 }
 
-/// Columns before the row's own in the statement that reads a batch.
-const ROW_AT: usize = 4;
+/// Columns before the row's own in the statement that reads a batch. They are read by their place: a table may have
+/// a `version` and a `key` of its own, and the driver gives the last column of a name.
+const ROW_AT: usize = 5;
 
 impl PendingRow {
     /// Runs `read` over the row's fields; `None` when the row is gone, so that a tombstone is due.
@@ -117,8 +118,8 @@ impl Source {
             KeyOrder::Descending => ("<", "DESC"),
         };
         let sql = format!(
-            "SELECT p.key::text AS key, p.version, coalesce({present_key} = p.key, false) AS exists,
-                s.{first_key} IS NOT NULL AS is_there, {columns}, pg_catalog.statement_timestamp() AS read_at
+            "SELECT p.key::text, p.version, coalesce({present_key} = p.key, false), s.{first_key} IS NOT NULL,
+                pg_catalog.statement_timestamp(), {columns}
              FROM (SELECT key, version FROM lockstep.pending
                    WHERE table_name = $1 AND ($2::jsonb IS NULL OR {of_mark} {after_sql} {of_last})
                    ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
@@ -142,17 +143,17 @@ impl Source {
             .await
             .doing(&doing)?;
         let full = found.len() as i64 == limit;
-        let read_at = found.first().map_or_else(Utc::now, |row| row.get("read_at"));
+        let read_at = found.first().map_or_else(Utc::now, |row| row.get(4));
         let mut rows = Vec::with_capacity(found.len());
         for row in found {
-            let key: String = row.get("key");
+            let key: String = row.get(0);
             let key = SourceKey::parse(&key)
                 .map_err(|e| Error::source(Kind::Invalid, doing.clone(), e.to_string()))?;
             rows.push(PendingRow {
                 key,
-                version: Version(row.get("version")),
-                exists: row.get("exists"),
-                is_there: row.get("is_there"),
+                version: Version(row.get(1)),
+                exists: row.get(2),
+                is_there: row.get(3),
                 row,
             });
         }
@@ -166,8 +167,8 @@ impl Source {
     /// everything older has been delivered. An age that would change by less than a second is left: a
     /// REPEATABLE READ transaction of an application that writes a row whose mark was touched after its
     /// snapshot fails with 40001, although no writer has changed the row. `SKIP LOCKED`: an application's
-    /// transaction may hold key a and
-    /// want b while we hold b and want a; a key that is locked is being marked again anyway.
+    /// transaction may hold key a and want b while we hold b and want a; a key that is locked is being marked
+    /// again anyway.
     ///
     /// # Errors
     /// The driver's. Not having acknowledged is harmless: the keys are delivered again (I2).

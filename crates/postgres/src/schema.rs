@@ -77,9 +77,9 @@ impl Source {
     /// Refuses schemas `lockstep` and `lockstep_archive` that are another role's, or in which another role
     /// has put something.
     ///
-    /// 1. The owner of the database makes schema `lockstep` before we do, and a view or a trigger in it. 2.
-    ///    We create what is not
-    /// there yet and read the rest. 3. What the view calls runs with the operator's rights.
+    /// 1. The owner of the database makes schema `lockstep` before we do, and a view or a trigger in it.
+    /// 2. We create what is not there yet and read the rest.
+    /// 3. What the view calls runs with the operator's rights.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where there is such a thing, and the driver's.

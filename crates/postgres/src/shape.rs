@@ -49,8 +49,22 @@ SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
                        '\mpublic\.', '', 'g')
                     FROM pg_attrdef d
                     WHERE a.attgenerated <> '' AND d.adrelid = a.attrelid AND d.adnum = a.attnum),
-                   (SELECT pg_catalog.string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e
-                       WHERE e.enumtypid = a.atttypid)),
+                   -- Also below a domain, an array, a range or a composite type: a label that is renamed, as an
+                   -- attribute of a composite, changes what every row prints, and no row.
+                   (WITH RECURSIVE made_of (oid) AS (SELECT a.atttypid UNION SELECT u.oid FROM made_of
+                           JOIN pg_type y ON y.oid = made_of.oid CROSS JOIN LATERAL (
+                               SELECT y.typbasetype
+                               UNION ALL SELECT y.typelem WHERE y.typcategory = 'A'
+                               UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = y.oid
+                               UNION ALL SELECT b.atttypid FROM pg_attribute b WHERE b.attrelid = y.typrelid
+                                   AND b.attnum > 0 AND NOT b.attisdropped) AS u (oid) WHERE u.oid <> 0)
+                       SELECT nullif(pg_catalog.concat_ws(' ',
+                           (SELECT pg_catalog.string_agg(e.enumlabel, ' ' ORDER BY e.enumtypid, e.enumsortorder)
+                               FROM pg_enum e JOIN made_of m ON m.oid = e.enumtypid),
+                           (SELECT pg_catalog.string_agg(b.attname, ' ' ORDER BY b.attrelid, b.attnum)
+                               FROM pg_attribute b JOIN pg_type y ON y.typrelid = b.attrelid
+                               JOIN made_of m ON m.oid = y.oid
+                               WHERE b.attnum > 0 AND NOT b.attisdropped)), ''))),
                    E'\n' ORDER BY a.attnum), ''))
                || ' ' || pg_catalog.md5(coalesce(pg_catalog.string_agg(a.xmin::text, ' '
                    ORDER BY a.attnum), ''))

@@ -72,6 +72,18 @@ const TRIGGERS: &str = "
             AND d.objid = t.oid AND d.refclassid = 'pg_catalog.pg_trigger'::pg_catalog.regclass)
     ORDER BY 2";
 
+/// The tables that have one.
+const TRIGGER_TABLES: &str = "
+    SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname)
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    JOIN pg_catalog.pg_namespace of ON of.oid = p.pronamespace
+    WHERE of.nspname = 'lockstep' AND n.nspname <> 'lockstep' AND NOT t.tgisinternal
+        AND t.tgname LIKE 'zz\\_lockstep\\_%' AND NOT c.relispartition
+    ORDER BY 1";
+
 /// Event triggers, which belong to no table.
 const EVENT_TRIGGERS: &str = "
     SELECT pg_catalog.format('DROP EVENT TRIGGER %I', e.evtname), e.evtname::text
@@ -103,6 +115,15 @@ impl Source {
     pub async fn uninstall(&self, lock_timeout: Duration) -> Result<Uninstalled> {
         let doing = "taking Lockstep out of the source";
         let mut transaction = self.begin(doing).await?;
+        limit_lock_waits(&mut transaction, lock_timeout).await?;
+        // The tables before the barrier: a writer of a busy table holds its row and waits in the trigger for the
+        // barrier, which would be ours while we wait for the table.
+        let tables: Vec<String> =
+            sqlx::query_scalar(TRIGGER_TABLES).fetch_all(&mut *transaction).await.doing(doing)?;
+        for table in tables {
+            let lock = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+            transaction.execute(AssertSqlSafe(lock)).await.doing(doing)?;
+        }
         // Whatever has begun to write ends first, so that no transaction is captured by half.
         take_exclusive(&mut transaction, lock_timeout).await?;
         limit_lock_waits(&mut transaction, lock_timeout).await?;

@@ -1,6 +1,8 @@
 //! What validations saw, for the gates.
 
-use chrono::{DateTime, Utc};
+use std::sync::atomic::Ordering::Relaxed;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{Doing, Epoch, Result};
 use serde_json::Value;
 
@@ -74,9 +76,20 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
-        sqlx::query_scalar("SELECT pg_catalog.clock_timestamp()")
+        let now: DateTime<Utc> = sqlx::query_scalar("SELECT pg_catalog.clock_timestamp()")
             .fetch_one(self.pool())
             .await
-            .doing("reading the source's clock")
+            .doing("reading the source's clock")?;
+        self.ahead_ms.store((Utc::now() - now).num_milliseconds().max(0), Relaxed);
+        Ok(now)
+    }
+
+    /// The present moment by the clock that is behind, this machine's or the source's as [`Source::clock`] found it
+    /// last: what has expired by it has expired by both.
+    ///
+    /// 1. A machine's clock is months ahead. 2. A backfill there takes rows for expired, and leaves them behind. 3. A
+    /// comparison there excuses their absence, and says consistent.
+    pub fn now_at_least(&self) -> DateTime<Utc> {
+        Utc::now() - TimeDelta::milliseconds(self.ahead_ms.load(Relaxed))
     }
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Doing, Kind, Result};
+use lockstep_core::{Doing, Kind, Result, Window};
 use serde::Serialize;
 
 use super::{RangeRow, Source};
@@ -163,7 +163,10 @@ impl Source {
     }
 
     /// Takes any range of these tables that is not done and that no live worker holds; `None` where there is
-    /// none, or where the worker's own lease is over.
+    /// none, where the plan was made for another window of days, or where the worker's own lease is over.
+    ///
+    /// 1. A worker has a window. 2. `backfill --restart` makes a plan without one. 3. The worker takes a range of it,
+    /// reads its own window of that, and the range is done without the other rows.
     ///
     /// By chance, as neighbouring keys often share a DynamoDB partition, and workers side by side would heat
     /// it up.
@@ -173,7 +176,12 @@ impl Source {
     ///
     /// # Cancel safety
     /// A range may have been taken. It is free again once the worker's lease is over.
-    pub async fn claim_range(&self, worker: i64, tables: &[&str]) -> Result<Option<HeldRange>> {
+    pub async fn claim_range(
+        &self,
+        worker: i64,
+        tables: &[&str],
+        window: &Window,
+    ) -> Result<Option<HeldRange>> {
         sqlx::query_as(
             // A holder that this statement's snapshot does not show has registered since: it is live. So a
             // range is free only when it has none, or one that is seen to be over.
@@ -182,6 +190,9 @@ impl Source {
                  WHERE NOT r.done AND r.table_name = ANY ($2) AND (r.worker IS NULL OR r.worker = ANY (ARRAY(
                      SELECT w.id FROM lockstep.workers w WHERE w.lease_until <=
                          pg_catalog.clock_timestamp())))
+                     AND EXISTS (SELECT 1 FROM lockstep.tables t WHERE t.name = r.table_name
+                         AND t.window_start IS NOT DISTINCT FROM $3::timestamptz
+                         AND t.window_end IS NOT DISTINCT FROM $4::timestamptz)
                  ORDER BY pg_catalog.random() LIMIT 1 FOR UPDATE OF r SKIP LOCKED)
              UPDATE lockstep.ranges AS r
              SET worker = $1, token = pg_catalog.nextval('lockstep.lease_seq'), leased_at =
@@ -194,6 +205,8 @@ impl Source {
         )
         .bind(worker)
         .bind(tables)
+        .bind(window.start)
+        .bind(window.end)
         .fetch_optional(self.pool())
         .await
         .doing("taking a range")

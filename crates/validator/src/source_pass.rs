@@ -80,7 +80,7 @@ fn enter(
     piece: usize,
     rows_max: usize,
 ) -> Result<(usize, Option<Vec<String>>), Stopped> {
-    let now_s = Utc::now().timestamp();
+    let now_s = run.reader.source.now_at_least().timestamp();
     let binding = &run.binding;
     let mut printer = ledger.printer();
     let mut batch = Batch { piece, entries: Vec::with_capacity(run.options.chunk_rows), ..Batch::default() };

@@ -53,7 +53,7 @@ impl TableRun {
             phase: control.phase,
             epoch: control.epoch.0,
             tally: Tally::new(options.findings_max),
-            judge: Judge::new(options, Utc::now().timestamp()),
+            judge: Judge::new(options, reader.source.now_at_least().timestamp()),
             observing: Semaphore::new(2 * options.parallel.max(1)),
             digests: OnceLock::new(),
             begun: OnceLock::new(),

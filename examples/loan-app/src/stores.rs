@@ -35,7 +35,7 @@ pub(crate) fn target_options(endpoint_url: Option<String>) -> TargetOptions {
 pub(crate) fn source_options(url: &str) -> SourceOptions {
     SourceOptions {
         url: url.to_owned(),
-        password: lockstep_postgres::Password::InUrl,
+        password: lockstep::Password::InUrl,
         connections_max: 16,
         connect_timeout: Duration::from_secs(5),
         application_name: "loan-app".to_owned(),

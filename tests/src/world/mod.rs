@@ -4,8 +4,7 @@
 //! of the process), `rows` (SQL that writes rows), `look` (what is in the stores), `work` (backfill, relay,
 //! steps), `truth` (moved past every gate), `fleet` (applications that write and check without end), `backup`
 //! (stores set back), `dump` (a source that is moved), `dynamo_only` (items as applications write them there,
-//! the reverse feed), `wait`
-//! (bounded waiting), `naive` (the independent checker).
+//! the reverse feed), `wait` (bounded waiting), `naive` (the independent checker).
 
 mod app;
 mod backup;

@@ -426,8 +426,7 @@ async fn an_instance_that_shuts_down_deregisters_and_serves_nothing_more() {
 }
 
 /// 1. A reader asks under HybridRead. 2. Its answer is late, and the phase changes meanwhile. 3. Given away,
-///    the answer would
-/// be one of a phase that may be two behind by then.
+/// the answer would be one of a phase that may be two behind by then.
 #[tokio::test]
 async fn an_answer_that_comes_in_another_phase_is_not_given_away() {
     let world = World::start().await;

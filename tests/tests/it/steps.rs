@@ -289,6 +289,31 @@ async fn a_step_that_is_dropped_while_it_waits_is_undone_by_the_next_coordinator
     assert_eq!(next.step(Phase::DualWrite, None, &()).await.expect("again").phase, Phase::DualWrite);
 }
 
+/// 1. The session with the coordinator's lock dies while a step waits for the barrier. 2. Another coordinator calls the
+/// step undone. 3. The barrier is free, and the first one has not looked after its lock yet.
+#[tokio::test]
+async fn a_step_that_another_coordinator_has_called_undone_is_not_taken() {
+    let world = World::start().await;
+    let coordinator = world.migrated_to(Phase::PostgresOnly).await;
+    let mut holder = world.stranger().await;
+    run(&mut holder, &format!("BEGIN; UPDATE payments SET created_date = '{AT}'; {}", log(1, "held"))).await;
+    let notes = Notes::default();
+    let (stepped, next) = tokio::join!(coordinator.step(Phase::DualWrite, None, &notes), async {
+        eventually("the step waits", || async { !notes.all().is_empty() }).await;
+        let of_lock = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND mode = 'ExclusiveLock'";
+        assert!(world.value::<i64>(of_lock).await >= 1, "a session had the coordinator's lock");
+        let next = world.coordinator().await;
+        assert_eq!(outcome(&world).await, "undone");
+        run(&mut holder, "COMMIT").await;
+        next
+    });
+    let refused = stepped.expect_err("it is not taken").to_string();
+    assert!(refused.contains("settled it meanwhile") || refused.contains("interrupted"), "{refused}");
+    assert_eq!(world.source.control().await.expect("a phase").phase, Phase::PostgresOnly);
+    next.close().await;
+}
+
 #[tokio::test]
 async fn who_dies_while_it_creates_the_schema_keeps_nobody_waiting() {
     let world = World::start().await;

@@ -97,6 +97,33 @@ async fn from_dual_write_triggers_and_schema_leave_and_nothing_else_changes() {
     assert!(code == Some(0) && told.contains("\"was_gone\": true"), "{told}");
 }
 
+/// A writer holds its row and waits in the trigger for the barrier, which would be ours while we wait for its table.
+#[tokio::test]
+async fn tables_that_are_written_all_the_time_are_left_as_well() {
+    let (world, out) = (World::start().await, Out::new());
+    world.sql(&logs(1, 20)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let (stop, mut writers) = (tokio_util::sync::CancellationToken::new(), tokio::task::JoinSet::new());
+    for n in 0..6 {
+        let (mut session, stop) = (world.stranger().await, stop.clone());
+        writers.spawn(async move {
+            let sql = format!("UPDATE integration_logs SET status_code = '{n}' WHERE log_id = 1 + {n}");
+            while !stop.is_cancelled() {
+                sqlx::Executor::execute(&mut session, sqlx::AssertSqlSafe(sql.clone()))
+                    .await
+                    .expect("it writes on");
+            }
+        });
+    }
+    let (code, told) = out.run(&world, &[]).await;
+    stop.cancel();
+    while let Some(ended) = writers.join_next().await {
+        ended.expect("no writer has met an error");
+    }
+    assert_eq!(code, Some(0), "{told}");
+    assert!(!world.source.has_schema().await.expect("asked"));
+}
+
 #[tokio::test]
 async fn the_tables_in_dynamodb_go_when_that_is_asked_for_and_only_with_lockstep_s_items() {
     let (world, out) = (World::start().await, Out::new());

@@ -2,9 +2,8 @@
 //! `cargo public-api` would make it with a nightly compiler.
 //!
 //! A name is looked up in the crates that are re-exported, in which no name of a public type comes twice.
-//! What
-//! only a signature mentions can be held as well, and is listed like the rest. Items under `#[doc(hidden)]`
-//! are for Lockstep's own crates, and are left out with all that only they mention.
+//! What only a signature mentions can be held as well, and is listed like the rest. Items under
+//! `#[doc(hidden)]` are for Lockstep's own crates, and are left out with all that only they mention.
 
 mod index;
 mod walk;

@@ -252,7 +252,9 @@ fn at(status: &Status) -> Vec<Item> {
         })
         .count();
     let applications = match status.instances.len() {
-        0 => "no application is registered: those that are not are waited for blindly".to_owned(),
+        0 => "no application is registered, so steps cannot tell which are behind: embed Migration, or stop \
+              them at each step"
+            .to_owned(),
         all => format!("{behind} of {all} are behind"),
     };
     vec![
@@ -261,7 +263,7 @@ fn at(status: &Status) -> Vec<Item> {
             "no-step-open",
             "no step was broken off",
             status.open_intents.is_empty(),
-            "the next command settles one",
+            if status.open_intents.is_empty() { "none is open" } else { "the next command settles one" },
         ),
         item(
             stage,
@@ -302,7 +304,7 @@ async fn shadow_reads(stores: &Stores, status: &Status) -> anyhow::Result<Item> 
     Ok(Item { id, stage, what, state, detail })
 }
 
-/// Whether a step back was taken at some time: a way back that was never gone is a hope.
+/// Whether a step back was taken at some time: a way back that was never taken is a hope.
 async fn way_back(stores: &Stores) -> anyhow::Result<Item> {
     const LOOKED_BACK: i64 = 500;
     let journal = stores.source.journal(LOOKED_BACK).await?;
@@ -313,7 +315,7 @@ async fn way_back(stores: &Stores) -> anyhow::Result<Item> {
         let (from, to) = (phase_of(entry, "from"), phase_of(entry, "to"));
         entry.kind == "done" && matches!((from, to), (Some(from), Some(to)) if to < from)
     });
-    let (stage, id, what) = (Stage::PreDeployment, "way-back-gone", "the way back was gone once");
+    let (stage, id, what) = (Stage::PreDeployment, "way-back-taken", "the way back was taken once");
     Ok(match back {
         Some(entry) => item(stage, id, what, true, format!("{} by {}", day(entry.at), entry.actor)),
         None => item(stage, id, what, false, "take `rollback` once, in DualWrite, where it costs nothing"),

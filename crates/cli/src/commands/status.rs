@@ -21,9 +21,8 @@ use crate::{Context, help};
 /// Phase and epoch, and for each table: whether its changes are captured, how far its history has come, how
 /// many changes wait for delivery and for how long, its dead letters, and how far behind its reverse feed is;
 /// the instances of applications, each with the epoch it has acknowledged and what is left of its lease;
-/// the workers, each with the ranges that it holds, and the slowest. Also
-/// what a crash left open, the newest verdict, and the last entries of the journal. It only reads, and may
-/// run beside anything.
+/// the workers, each with the ranges that it holds, and the slowest. Also what a crash left open, the newest
+/// verdict, and the last entries of the journal. It only reads, and may run beside anything.
 ///
 /// It ends with 0 when all is well, with 6 when somebody should look (degraded), and with 1 when somebody
 /// must act (broken), and says why.

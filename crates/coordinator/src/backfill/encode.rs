@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{AttributeValue, Fields, Index, Item, TTL_ATTRIBUTE, Unholdable};
 use lockstep_dynamo::STATEMENTS_MAX;
 use lockstep_postgres::{CopyChunk, KeyBound, TableBinding};
@@ -38,16 +38,20 @@ pub(super) struct Batch {
     pub(super) units: f64,
 }
 
-/// Encodes a chunk on rayon.
+/// Encodes a chunk on rayon; by `now` rows have expired.
 ///
 /// # Errors
 /// When the key of a row cannot border a range, which no table of a supported shape can have.
-pub(super) async fn encode(binding: &TableBinding, chunk: CopyChunk) -> Result<Encoded, Unholdable> {
+pub(super) async fn encode(
+    binding: &TableBinding,
+    chunk: CopyChunk,
+    now: DateTime<Utc>,
+) -> Result<Encoded, Unholdable> {
     let binding = binding.clone();
     let (send, receive) = oneshot::channel();
     rayon::spawn(move || {
         // The receiver is gone only when the run was cancelled.
-        let _ = send.send(encode_now(&binding, chunk));
+        let _ = send.send(encode_now(&binding, chunk, now));
     });
     receive.await.unwrap_or_else(|_| Err(Unholdable::because("encoding panicked; see the log")))
 }
@@ -60,11 +64,11 @@ fn expires_at_s(item: &Item) -> Option<i64> {
     }
 }
 
-fn encode_now(binding: &TableBinding, chunk: CopyChunk) -> Result<Encoded, Unholdable> {
+fn encode_now(binding: &TableBinding, chunk: CopyChunk, now: DateTime<Utc>) -> Result<Encoded, Unholdable> {
     let chunk = Arc::new(chunk);
     let mut encoded =
         Encoded { batches: Vec::new(), unholdable: Vec::new(), expired: 0, rows: 0, last_key: None };
-    let expired_before_s = (Utc::now() - EXPIRED_FOR).timestamp();
+    let expired_before_s = (now - EXPIRED_FOR).timestamp();
     let indexes = binding.table.target().indexes;
     let mut batch = Batch::new(&chunk);
     let mut last = None;

@@ -90,7 +90,7 @@ impl TableRun {
                     reading = None;
                     let (chunk, permit) = next?;
                     let bytes = chunk.bytes();
-                    let encoded = encode(&self.binding, chunk)
+                    let encoded = encode(&self.binding, chunk, self.migration.source.now_at_least())
                         .await
                         .map_err(|why| StoreError::unholdable(self.binding.name(), &why))?;
                     self.progress().rows_read.fetch_add(encoded.rows as u64, Relaxed);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_core::Window;
 use lockstep_postgres::Source;
 use rand::RngExt;
 use tokio::task::JoinSet;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::WorkerLease;
 use super::range::RangeEnd;
-use super::table::TableRun;
+use super::table::{TableRun, require_window};
 use crate::error::{Error, Result};
 
 /// Pause before a worker that found nothing looks again, about: a range may have been split, or a worker
@@ -23,10 +24,11 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
 ///
 /// # Errors
 /// The first of a range: the others are let go of, and what they had under way is settled or read again,
-/// either is right. [`Kind::Fenced`](lockstep_core::Kind::Fenced) once the lease is over.
+/// either is right. [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) where the plan is for another window. [`Kind::Fenced`](lockstep_core::Kind::Fenced) once the lease is over.
 pub(super) async fn shift(
     source: &Source,
     runs: &[Arc<TableRun>],
+    window: &Window,
     lease: &WorkerLease,
     lanes: usize,
     cancel: &CancellationToken,
@@ -39,13 +41,19 @@ pub(super) async fn shift(
     loop {
         while moving.len() < lanes {
             lease.require()?;
-            let Some(held) = source.claim_range(lease.id, &names).await? else { break };
+            let Some(held) = source.claim_range(lease.id, &names, window).await? else { break };
             let Some(run) = runs.iter().find(|run| run.binding.name() == held.table_name) else { break };
             moving.spawn(run.clone().range(held));
             look_again = LOOK_AGAIN;
         }
         if moving.is_empty() && source.open_ranges(&names).await? == 0 {
             return Ok(());
+        }
+        if moving.is_empty() {
+            // A plan that was made meanwhile may be for other days: then there is nothing here for this worker.
+            for run in runs {
+                require_window(source, &run.binding, window).await?;
+            }
         }
         lease.set_idle(moving.is_empty());
         let pause = look_again.mul_f64(rand::rng().random_range(0.75..=1.25));

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lockstep_core::{Error as StoreError, Kind, Window};
 use lockstep_dynamo::{Backoff, LoadPath};
-use lockstep_postgres::{KeyBound, TableBinding};
+use lockstep_postgres::{KeyBound, Source, TableBinding};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::WorkerLease;
@@ -63,6 +63,8 @@ impl Table {
         let progress = progress.of(name);
         let path = choose_path(migration, binding).await?;
         *progress.load_path.lock().expect("no panic while holding it") = Some(path);
+        // What has expired is told by it.
+        source.clock().await?;
         let rows_estimate = source.describe(binding).await?.rows_estimate;
         plan_once(migration, binding, rows_estimate).await?;
         let ranges = source.ranges(name).await?;
@@ -154,26 +156,31 @@ pub(super) async fn plan_once(
     rows_estimate: i64,
 ) -> Result<()> {
     let (source, window) = (&migration.source, &migration.options.backfill.window);
-    if let Some(state) = source.table_state(binding.name()).await?
-        && state.planned_at.is_some()
-    {
-        let planned = Window { start: state.window_start, end: state.window_end };
-        if planned != *window {
-            let message =
-                "the plan was made for another window of days; run `backfill --restart` to make a new plan";
-            return Err(StoreError::source(
-                Kind::Misconfigured,
-                format!("resuming the backfill of {}", binding.name()),
-                message,
-            )
-            .into());
-        }
+    if require_window(source, binding, window).await? {
         return Ok(());
     }
     let pieces = migration.options.backfill.ranges_per_table.max(1);
     let bounds: Vec<KeyBound> = source.sample_bounds(binding, pieces, rows_estimate).await?;
     source.plan_ranges(binding.name(), window, &plan::split(&bounds)).await?;
     Ok(())
+}
+
+/// Whether there is a plan, which must be for this window.
+///
+/// # Errors
+/// The source's; [`Kind::Misconfigured`] where the plan was made for another window of days.
+pub(super) async fn require_window(source: &Source, binding: &TableBinding, window: &Window) -> Result<bool> {
+    let Some(state) = source.table_state(binding.name()).await?.filter(|state| state.planned_at.is_some())
+    else {
+        return Ok(false);
+    };
+    let planned = Window { start: state.window_start, end: state.window_end };
+    if planned == *window {
+        return Ok(true);
+    }
+    let message = "the plan was made for another window of days; run `backfill --restart` to make a new plan";
+    let doing = format!("resuming the backfill of {}", binding.name());
+    Err(StoreError::source(Kind::Misconfigured, doing, message).into())
 }
 
 impl TableRun {

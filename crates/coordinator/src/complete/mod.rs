@@ -70,9 +70,8 @@ pub struct Completion {
 ///
 /// # Errors
 /// [`Error::Refused`] by a gate; [`Kind::Busy`] when a lock could not be acquired; [`Kind::Misconfigured`]
-/// where
-/// the control table is another migration's; [`Kind::Refused`] where only DynamoDB says that it is complete;
-/// the stores'.
+/// where the control table is another migration's; [`Kind::Refused`] where only DynamoDB says that it is
+/// complete; the stores'.
 ///
 /// # Cancel safety
 /// Run it again.

@@ -20,18 +20,15 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
             let (means, next) = match is_truth {
                 true => (
                     "this is another database, or one that was restored to before its migration began. \
-                    DynamoDB is the truth, and \
-                     applications go on with it: delete nothing there",
+                     DynamoDB is the truth, and applications go on with it: delete nothing there",
                     "check source.url, or restore a backup of PostgreSQL that has schema lockstep. It may \
-                    be of any moment of the \
-                     migration: cargo xtask repair --state --apply makes it follow DynamoDB",
+                     be of any moment of the migration: cargo xtask repair --state --apply makes it follow DynamoDB",
                 ),
                 false => (
                     "this is another database, or one that was restored to before its migration began; \
-                    items may be newer than rows",
+                     items may be newer than rows",
                     "check source.url. If the restore is meant, look into the items for what PostgreSQL \
-                    forgot, then delete the table, or \
-                     choose another name, and start again",
+                     forgot, then delete the table, or choose another name, and start again",
                 ),
             };
             let what = format!(

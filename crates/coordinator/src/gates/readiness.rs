@@ -1,7 +1,7 @@
 //! Readiness: may this step be taken now?
 
 use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
-use lockstep_postgres::{CaptureState, TableBinding};
+use lockstep_postgres::{CaptureState, TableBinding, VerdictRow};
 
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
@@ -148,8 +148,8 @@ async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<
 }
 
 /// Without the record it is unknown which instance still has a lease to write there, nor which ids were
-/// handed out: a step back over a lost one
-/// would have to take the phase, the leases and the counters for what they were never seen to be.
+/// handed out: a step back over a lost one would have to take the phase, the leases and the counters for what
+/// they were never seen to be.
 async fn control_table(migration: &Migration) -> Result<GateResult> {
     let (source, control) = (&migration.source, migration.target.control());
     let (now, record) = (source.control().await?, control.record().await?);
@@ -270,11 +270,7 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
         return Ok(GateResult::fail(name, detail, "run `validate` with all tables configured"));
     }
     let word = if verdict.consistent { "consistent" } else { "not consistent" };
-    // It speaks as of its oldest reading, and a run that was killed and resumed may have begun long before it
-    // ended.
-    let as_of = |table: &serde_json::Value| table.get("as_of")?.as_str()?.parse::<DateTime<Utc>>().ok();
-    let tables = verdict.report.get("tables").and_then(serde_json::Value::as_array);
-    let oldest = tables.into_iter().flatten().filter_map(as_of).min().unwrap_or(verdict.at);
+    let oldest = oldest_reading(&verdict, &["as_of"]);
     let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
     let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
     let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
@@ -290,7 +286,8 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
 async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult> {
     let name = "shadow reads agree";
     let since = match migration.source.latest_verdict().await? {
-        Some(verdict) => verdict.at,
+        // What an incremental one rests on is older, and was looked at again where it changed.
+        Some(verdict) => oldest_reading(&verdict, &["verified_as_of", "as_of"]),
         // The gate before this one says that there is none.
         None => DateTime::UNIX_EPOCH,
     };
@@ -304,6 +301,16 @@ async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult>
     let next =
         "run `validate`, and `repair` what it finds; a consistent verdict after the last of them passes";
     Ok(GateResult::check(name, differ == 0, detail, next))
+}
+
+/// A verdict speaks as of its oldest reading: a run may take hours, or be killed and resumed. What is found while it
+/// goes on may be of a key that it has read already.
+fn oldest_reading(verdict: &VerdictRow, names: &[&str]) -> DateTime<Utc> {
+    let at = |table: &serde_json::Value| {
+        names.iter().find_map(|name| table.get(name)?.as_str()?.parse::<DateTime<Utc>>().ok())
+    };
+    let tables = verdict.report.get("tables").and_then(serde_json::Value::as_array);
+    tables.into_iter().flatten().filter_map(at).min().unwrap_or(verdict.at)
 }
 
 /// Whether a report is also of this table.

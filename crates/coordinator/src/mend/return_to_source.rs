@@ -12,19 +12,20 @@
 use lockstep_core::{
     Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, TargetRecord, Truth, Writes, truth,
 };
+use lockstep_postgres::reverse::ridden_left;
 use lockstep_postgres::sequences::{highest_id_in_use, identity_of, raise_sequence};
-use lockstep_postgres::{Source, flip_phase_at_least, read_control, take_exclusive};
+use lockstep_postgres::{Source, TableBinding, flip_phase_at_least, read_control, take_exclusive};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::highest::{accept_marks, highest_epoch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gate::Observer;
 use crate::history;
 use crate::instances::{self, Leases};
 use crate::loss::Histories;
 use crate::options::Migration;
-use crate::reverse_feed::reverse_backfill;
+use crate::reverse_feed::{bring_back, reverse_backfill_news};
 use crate::truth::raise_source_sequences;
 
 const DOING: &str = "making PostgreSQL the truth again";
@@ -51,18 +52,17 @@ pub(super) async fn run(
     history::mark_now(migration).await?;
     for binding in &migration.tables {
         observer.note(&format!("reading every item of {}", binding.target_name));
-        let read = reverse_backfill(migration, binding, false, cancel).await?;
-        if read.again > 0 {
-            observer.note(&format!(
-                "{} items of {} cannot be held by PostgreSQL: they are in DynamoDB alone, and stay there",
-                read.again, read.name
-            ));
-        }
+        reverse_backfill_news(migration, binding, cancel).await?;
     }
+    settle_what_waited(migration, observer, cancel).await?;
     // Above the pause as well, and above what a burnt epoch of PostgreSQL has handed out.
     let least = Epoch(highest.max(now.epoch).0 + 2);
     control.close(least, Phase::DualWrite).await?;
-    let epoch = steps.while_busy(|| take_over(migration, least)).await?;
+    let attempt = || async {
+        bring_back(migration).await?;
+        take_over(migration, least).await
+    };
+    let epoch = steps.while_busy(attempt).await?;
     let detail = json!({ "epoch": epoch, "server": server, "lost": histories.losses() });
     source.journal_note(&migration.actor, "return to the source", &detail).await?;
     // As after every flip: readers of the phase before are over when this returns.
@@ -71,6 +71,34 @@ pub(super) async fn run(
     let (waited, ()) = tokio::join!(instances::wait(&leases, epoch, observer), unregistered);
     waited?;
     history::mark_now(migration).await
+}
+
+/// Reads again what PostgreSQL refused, for as long as that helps: a row may refer to one of a table that was read
+/// after its own.
+async fn settle_what_waited(
+    migration: &Migration,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    let (mut left, mut idle) = (migration.source.reverse_left(&names).await?, 0);
+    // A pass takes the thousand least often tried.
+    while left > 0 && idle <= left / 1_000 + 2 {
+        if cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        bring_back(migration).await?;
+        let now = migration.source.reverse_left(&names).await?;
+        idle = if now < left { 0 } else { idle + 1 };
+        left = now;
+    }
+    if left > 0 {
+        observer.note(&format!(
+            "{left} items cannot be held by PostgreSQL: they are in DynamoDB alone, and stay there; `dead-letters` \
+             lists them"
+        ));
+    }
+    Ok(())
 }
 
 /// From when this returns, no application writes DynamoDB as the truth.
@@ -136,6 +164,16 @@ async fn take_over(migration: &Migration, least: Epoch) -> StoreResult<Epoch> {
     if read_control(&mut transaction).await?.phase != Phase::DynamoOnly {
         let message = "the phase was changed meanwhile; run `doctor`";
         return Err(StoreError::source(Kind::Refused, DOING, message));
+    }
+    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    let ridden = ridden_left(&mut transaction, &names).await?;
+    if ridden > 0 {
+        // PostgreSQL has changed them itself, and DynamoDB says otherwise.
+        let message = format!(
+            "{ridden} rows that a cascade or a trigger changed in PostgreSQL alone cannot be brought back; after five \
+             minutes `dead-letters` lists and acknowledges them, and then the same command goes on"
+        );
+        return Err(StoreError::source(Kind::Busy, DOING, message));
     }
     raise_source_sequences(&mut transaction, &control, &migration.tables).await?;
     for binding in &migration.tables {

@@ -110,7 +110,7 @@ async fn places(
     keys: &[Vec<String>],
 ) -> Result<Vec<Place>> {
     let states = migration.source.look_up(binding, keys).await?;
-    let now_s = Utc::now().timestamp();
+    let now_s = migration.source.now_at_least().timestamp();
     let settled = states.iter().zip(keys).filter(|(state, _)| state.pending.is_none() && !state.dead_letter);
     let found = settled.filter_map(|(state, literals)| {
         let (item, _, expires_at_s) =

@@ -114,7 +114,7 @@ async fn batch(migration: &Migration, table: &FedTable, taken: Vec<Taken>) -> Re
         .collect();
     let literals: Vec<Vec<String>> = keyed.iter().map(|(_, literals)| literals.clone()).collect();
     let states = migration.source.look_up(binding, &literals).await?;
-    let now_s = Utc::now().timestamp();
+    let now_s = migration.source.now_at_least().timestamp();
     let unequal = keyed.into_iter().zip(states).filter(|((taken, _), state)| {
         let item = items.iter().find(|item| place(item) == taken.place).filter(|item| !is_tombstone(item));
         let is_equal = |item: Option<&Attributes>| match item {

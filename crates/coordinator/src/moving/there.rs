@@ -10,7 +10,7 @@
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
 use lockstep_postgres::{
-    CaptureState, Contract, IntentId, KeyOrder, SourceTransaction, read_control, take_exclusive,
+    CaptureState, Contract, IntentId, KeyOrder, SourceTransaction, read_control, require_open, take_exclusive,
 };
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,7 @@ async fn with_feed(
     note(migration, id, "stop writes and move the truth").await?;
     let mut last = None;
     for tries in 1..=steps.lock_tries.max(1) {
-        match close_and_decide(migration, intent).await {
+        match close_and_decide(migration, id, intent).await {
             Ok((mut pause, epoch)) => {
                 let instances = finish(migration, id, epoch, &mut pause, &indexed, observer).await?;
                 return Ok(Moved { tries, pause: pause.end(), instances });
@@ -97,7 +97,7 @@ async fn with_feed(
 
 /// Closes the barrier, empties the pending set behind it, and decides. An error leaves everything as it was,
 /// unless the commit was sent: the record tells.
-async fn close_and_decide(migration: &Migration, intent: &Intent) -> Result<(Pause, Epoch)> {
+async fn close_and_decide(migration: &Migration, id: IntentId, intent: &Intent) -> Result<(Pause, Epoch)> {
     let mut transaction = migration.source.begin(DOING).await?;
     // Writers queue behind who waits for the barrier.
     let mut pause = Pause::begin(intent.to, migration.options.steps.pause_max);
@@ -105,7 +105,7 @@ async fn close_and_decide(migration: &Migration, intent: &Intent) -> Result<(Pau
     pause.ended("the barrier");
     // From here on no write transaction is in flight anywhere (I5), so the set only shrinks.
     pause.within("the pending set to be empty", relay_all(migration)).await?;
-    pause.within("a look at the source", check(&mut transaction, migration, intent)).await?;
+    pause.within("a look at the source", check(&mut transaction, migration, id, intent)).await?;
     let control = migration.target.control();
     let decided = async { Ok(flip_to_target(&mut transaction, &control).await?) };
     let epoch = pause.within("DynamoDB's control record", decided).await?;
@@ -116,7 +116,12 @@ async fn close_and_decide(migration: &Migration, intent: &Intent) -> Result<(Pau
 
 /// What must hold at the flip, asked on the connection that holds the barrier: the pool's others may be
 /// waiting for it.
-async fn check(transaction: &mut SourceTransaction, migration: &Migration, intent: &Intent) -> Result<()> {
+async fn check(
+    transaction: &mut SourceTransaction,
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+) -> Result<()> {
     let refused = |kind, message: String| Error::Store(StoreError::source(kind, DOING, message));
     let now = read_control(transaction).await?;
     if now.epoch != intent.epoch_before || now.phase != intent.from {
@@ -125,6 +130,7 @@ async fn check(transaction: &mut SourceTransaction, migration: &Migration, inten
             format!("someone else changed the phase to {} meanwhile", now.phase),
         ));
     }
+    require_open(transaction, id).await?;
     // What a process does not know it has not drained: after the flip nothing would ever deliver it (I7).
     Contract::read(transaction).await?.require_all(&migration.tables)?;
     for binding in &migration.tables {

@@ -53,6 +53,37 @@ pub async fn reverse_backfill(
     delete_absent: bool,
     cancel: &CancellationToken,
 ) -> Result<ReverseBackfill> {
+    read_back(migration, binding, Reading { delete_absent, overwrite: true }, cancel).await
+}
+
+/// The same of a target that lost history: 1. A backup of its table is made. 2. PostgreSQL, the truth then, changes
+/// a row and deletes another. 3. The truth moves to the target, whose table is lost and restored. So what PostgreSQL
+/// wrote last itself stays; only what was written as the truth is taken.
+///
+/// # Errors
+/// As [`reverse_backfill`].
+pub(crate) async fn reverse_backfill_news(
+    migration: &Migration,
+    binding: &TableBinding,
+    cancel: &CancellationToken,
+) -> Result<ReverseBackfill> {
+    read_back(migration, binding, Reading { delete_absent: false, overwrite: false }, cancel).await
+}
+
+#[derive(Clone, Copy)]
+struct Reading {
+    /// Whether rows without an item are deleted.
+    delete_absent: bool,
+    /// Whether a row that differs becomes what its item says, whatever the item's version.
+    overwrite: bool,
+}
+
+async fn read_back(
+    migration: &Migration,
+    binding: &TableBinding,
+    reading: Reading,
+    cancel: &CancellationToken,
+) -> Result<ReverseBackfill> {
     crate::history::require_kept(migration).await?;
     let table = migration.source.fed_table(binding).await?;
     // The stream first: what is written from here on is in it, and what was written before is in what is read
@@ -63,8 +94,8 @@ pub async fn reverse_backfill(
     let foreign =
         migration.source.reverse_standing(binding.name()).await?.map_or(0, |standing| standing.foreign_count);
     let mut done = ReverseBackfill { name: binding.name(), ..ReverseBackfill::default() };
-    items(migration, &table, &mut done, cancel).await?;
-    rows(migration, &table, delete_absent, &mut done, cancel).await?;
+    items(migration, &table, reading.overwrite, &mut done, cancel).await?;
+    rows(migration, &table, reading.delete_absent, &mut done, cancel).await?;
     migration.source.mend_reverse(binding.name(), begun, foreign).await?;
     Ok(done)
 }
@@ -72,6 +103,7 @@ pub async fn reverse_backfill(
 async fn items(
     migration: &Migration,
     table: &FedTable,
+    overwrite: bool,
     done: &mut ReverseBackfill,
     cancel: &CancellationToken,
 ) -> Result<()> {
@@ -84,7 +116,9 @@ async fn items(
         done.items += page.items.len() as u64;
         done.upserted += applied.applied;
         done.again += applied.again;
-        done.upserted += put_back_differing(migration, table, &page.items).await?;
+        if overwrite {
+            done.upserted += put_back_differing(migration, table, &page.items).await?;
+        }
         start = page.next;
         if start.is_none() {
             return Ok(());
@@ -132,7 +166,8 @@ async fn rows(
             (read, last) = (read + 1, Some(tuple));
             // What no item can hold is a dead letter, and has no place in the target.
             if let Ok((item, key, expires_at_s)) = binding.table.encode_keyed(&mut Fields::of_copy(tuple)) {
-                let expired = expires_at_s.is_some_and(|at_s| at_s <= Utc::now().timestamp());
+                let expired =
+                    expires_at_s.is_some_and(|at_s| at_s <= migration.source.now_at_least().timestamp());
                 let found = TargetKey::of(&item.into_attributes());
                 wanted.extend(found.map(|target_key| Wanted { target_key, key, expired }));
             }

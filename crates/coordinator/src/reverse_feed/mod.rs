@@ -14,6 +14,7 @@ mod sink;
 mod table;
 
 pub(crate) use again::bring_back;
+pub(crate) use backfill::reverse_backfill_news;
 pub use backfill::{ReverseBackfill, reverse_backfill};
 pub use drained::{Drained, drained};
 pub(crate) use drained::{all_drained, drained_of};

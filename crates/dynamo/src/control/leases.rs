@@ -190,9 +190,14 @@ impl TargetControl {
     /// # Errors
     /// The driver's.
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
-        let partitions = (0..PARTITIONS).map(spread).chain([TOGETHER.to_owned()]);
-        let listed = futures::future::try_join_all(partitions.map(|p| self.instances_in(p))).await?;
-        // One that is on its way from one partition to the other is in both, with what it has acknowledged.
+        // One that is on its way from one partition to another is in both for a moment, with what it has
+        // acknowledged. Two that are read at once would miss it: 1. Its new place is read, and it is not there
+        // yet. 2. It moves. 3. Its old place is read. So the old one is read before the others, and after them for
+        // one that goes back.
+        let mut listed = vec![self.instances_in(TOGETHER.to_owned()).await?];
+        let partitions = (0..PARTITIONS).map(spread);
+        listed.extend(futures::future::try_join_all(partitions.map(|p| self.instances_in(p))).await?);
+        listed.push(self.instances_in(TOGETHER.to_owned()).await?);
         let mut rows = BTreeMap::<i64, InstanceRow>::new();
         for row in listed.into_iter().flatten() {
             if rows.get(&row.id).is_none_or(|known| known.renewals < row.renewals) {

@@ -85,9 +85,8 @@ fn apt_get(arguments: &[&str]) -> Result<(), Error> {
 }
 
 /// While it lives, Debian's packages install the server without making and starting a cluster on port 5432:
-/// the user
-/// did not ask for one, and it would outlive us. Best effort; with a file of our own, so that no setting of
-/// theirs changes.
+/// the user did not ask for one, and it would outlive us. Best effort; with a file of our own, so that no
+/// setting of theirs changes.
 struct NoDefaultCluster {
     file: PathBuf,
 }

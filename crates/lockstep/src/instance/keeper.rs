@@ -369,13 +369,11 @@ fn at_random(ms: RangeInclusive<u64>) -> Duration {
 /// The record that an instance goes by when it begins.
 ///
 /// A source that was set back to before DynamoOnly says the phase of then: an instance that went by it would
-/// write to it beside those who
-/// write to the target. So the target is asked too. One that does not answer keeps no instance from the
-/// source. It is asked first, as
-/// epochs grow: what a source says after it is of no earlier epoch, unless it has lost history. The record of
-/// another migration is none: whose the source is, it says itself. Where it has not answered since this
-/// process began, that is not known, and a record is believed, as an application must be able to begin in
-/// DynamoOnly while PostgreSQL is down.
+/// write to it beside those who write to the target. So the target is asked too. One that does not answer
+/// keeps no instance from the source. It is asked first, as epochs grow: what a source says after it is of no
+/// earlier epoch, unless it has lost history. The record of another migration is none: whose the source is,
+/// it says itself. Where it has not answered since this process began, that is not known, and a record is
+/// believed, as an application must be able to begin in DynamoOnly while PostgreSQL is down.
 ///
 /// # Errors
 /// [`Kind::Refused`] where the records contradict each other, and it is unknown where the truth is.

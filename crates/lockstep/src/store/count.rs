@@ -8,8 +8,7 @@ use super::Store;
 impl<T: MigratableTable> Store<T> {
     /// How many rows the table has. Up to HybridRead PostgreSQL counts them, for it has every write; in
     /// DynamoOnly the whole table is scanned, strongly consistent, and takes the read units of that. A
-    /// query's
-    /// own count is [`Selection::count`](super::Selection::count).
+    /// query's own count is [`Selection::count`](super::Selection::count).
     ///
     /// A row past its expiry is counted for as long as the store has it.
     ///

@@ -1,12 +1,13 @@
 //! Writing, `strict`: the target has it before PostgreSQL commits, or neither has it.
 //!
-//! In four steps: 1. The transaction writes, and reads what it left with the versions of its marks. 2. Its
-//! intents become durable on another connection (I9).
-//! 3. The puts leave; meanwhile the transaction takes its own marks and intents out. 4. It commits. Whatever
-//!    happens between 2 and 4
-//! (a lost reply, a crash, a commit that fails) leaves the intents behind, and a sweep makes the relay put
-//! the truth back over what may have landed. Taking marks and intents out inside the transaction makes both
-//! as true as the commit.
+//! 1. The transaction writes, and reads what it left with the versions of its marks.
+//! 2. Its intents become durable on another connection (I9).
+//! 3. The puts leave; meanwhile the transaction takes its own marks and intents out.
+//! 4. It commits.
+//!
+//! Whatever happens between 2 and 4 (a lost reply, a crash, a commit that fails) leaves the intents behind,
+//! and a sweep makes the relay put the truth back over what may have landed. Taking marks and intents out
+//! inside the transaction makes both as true as the commit.
 
 use std::time::Instant;
 

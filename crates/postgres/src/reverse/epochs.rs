@@ -23,9 +23,8 @@ pub(super) enum Origin {
     /// that is over.
     ///
     /// And old so: 1. A write of DynamoOnly is taken. 2. After the way back the source writes the row again.
-    /// 3. In the next
-    /// DynamoOnly the stream is read from the oldest record. Versions do not tell one from the other, as the
-    /// record of what the source wrote is passed over.
+    /// 3. In the next DynamoOnly the stream is read from the oldest record. Versions do not tell one from the
+    /// other, as the record of what the source wrote is passed over.
     Earlier,
     /// Written in an epoch in which the source decided: it came from here.
     Source,

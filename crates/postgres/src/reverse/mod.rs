@@ -6,9 +6,9 @@
 //! `feeding` (the transactions), `page` (one page of a shard), `apply` (states become rows), `remember` (what
 //! is known of items), `rows` (the SQL that changes rows), `writer` (rows become what their
 //! items say, whatever fires), `riders` (rows that were dragged along), `again` (items to be read once more),
-//! `unblock` (those that wait for each other), `items` (the
-//! reverse backfill's), `changed` (which items were taken, for the step that compares), `put_back` (rows that
-//! PostgreSQL forgot), `standing` (what `status` shows).
+//! `unblock` (those that wait for each other), `items` (the reverse backfill's), `changed` (which items were
+//! taken, for the step that compares), `put_back` (rows that PostgreSQL forgot), `standing` (what `status`
+//! shows).
 
 mod again;
 mod apply;

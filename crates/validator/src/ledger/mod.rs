@@ -90,8 +90,8 @@ pub(crate) struct Ledger {
     target: Mutex<Page>,
     kept: Option<(Folder, Manifest)>,
     /// Whether what is kept was forgotten. Held by the task that writes to the folder: of two checkpoints at
-    /// once one would put
-    /// half of the other's manifest in place, and one after the end would bring a finished run back.
+    /// once one would put half of the other's manifest in place, and one after the end would bring a finished
+    /// run back.
     is_over: Mutex<bool>,
 }
 

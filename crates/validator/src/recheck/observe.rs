@@ -66,8 +66,8 @@ async fn compare(
         waiting.iter().map(|one| &one.suspect.subject).filter(|subject| subject.place().is_some());
     let is_keyed: Vec<bool> = with_place.map(|subject| subject.key().is_some()).collect();
     let (binding, unmasked) = (run.binding.clone(), run.options.unmasked);
+    let now_s = run.reader.source.now_at_least().timestamp();
     let seen = compute(move || {
-        let now_s = Utc::now().timestamp();
         let mut states = states.iter();
         let readings = before.iter().zip(&after).zip(is_keyed);
         let see_one = |((before, after), is_keyed): ((&Option<Attributes>, &Option<Attributes>), bool)| {

@@ -15,6 +15,7 @@ mod round_trip;
 mod same_items;
 mod same_place;
 mod shapes;
+mod traps;
 mod types;
 
 use std::path::{Path, PathBuf};

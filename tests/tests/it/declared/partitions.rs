@@ -38,9 +38,9 @@ fn options() -> ValidateOptions {
     }
 }
 
-/// The stores of a partitioned table that is being moved.
-struct Moved {
-    world: World,
+/// The stores of a table that is being moved.
+pub(super) struct Moved {
+    pub(super) world: World,
     tables: Vec<TableBinding>,
     migration: Migration,
 }
@@ -48,9 +48,14 @@ struct Moved {
 impl Moved {
     /// With history copied, in a phase.
     async fn to(phase: Phase) -> Self {
+        Self::of(SCHEMA, "[tables.events]", phase).await
+    }
+
+    /// The same of any table.
+    pub(super) async fn of(schema: &str, declared: &str, phase: Phase) -> Self {
         let world = World::start().await;
-        world.sql(SCHEMA).await;
-        let tables = bound(&world, "[tables.events]").await.expect("a partitioned table is bound");
+        world.sql(schema).await;
+        let tables = bound(&world, declared).await.expect("the table is bound");
         let migration = migration(&world, &tables);
         let moved = Self { world, tables, migration };
         let coordinator = moved.coordinator().await;
@@ -89,14 +94,14 @@ impl Moved {
         fed.expect("the feed ends well");
     }
 
-    async fn relayed(&self) -> Result<(), String> {
+    pub(super) async fn relayed(&self) -> Result<(), String> {
         let (progress, cancel) = (Progress::new(&self.tables), CancellationToken::new());
         let relayed = relay(&self.migration, RelayUntil::Empty, &progress, &cancel);
         within(Duration::from_secs(30), relayed).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// What the command does: begins a pass, compares, records.
-    async fn compared(&self, incremental: bool) -> Report {
+    pub(super) async fn compared(&self, incremental: bool) -> Report {
         let Migration { source, target, .. } = &self.migration;
         let pass = lockstep_validator::begin(source).await.expect("a pass begins");
         let options = ValidateOptions { pass, incremental, ..options() };

@@ -238,6 +238,28 @@ async fn truth_is_mended(how: &str) {
     goes_on(&world, Phase::DualWrite).await;
 }
 
+/// 1. A backup of the table is made. 2. PostgreSQL, the truth then, changes a row and deletes another. 3. The truth
+/// moves, the table is lost, and the backup is restored.
+#[tokio::test]
+async fn a_backup_from_before_dynamo_only_overwrites_no_row_that_postgresql_wrote_since() {
+    let world = World::start().await;
+    world.sql(&logs(1, 20)).await;
+    world.sql(&payments(1, 30)).await;
+    world.migrated_to(Phase::HybridRead).await.close().await;
+    let table = world.payments_table();
+    let backup = world.back_up_table(&table).await;
+    world.sql("UPDATE payments SET payment_method = 'newer' WHERE payment_id = 5").await;
+    world.sql("DELETE FROM payments WHERE payment_id = 6").await;
+    world.relay_until_empty().await;
+    world.stepped_to(Phase::DynamoOnly).await;
+    mark(&world, &table).await;
+    world.restore_table(&table, &backup).await;
+    let mended = mended_to(&world, Phase::DualWrite, "was").await;
+    assert!(mended.done.contains(&Remedy::ReturnToSource), "{:?}", mended.done);
+    assert_eq!(world.count("payments WHERE payment_id = 5 AND payment_method = 'newer'").await, 1);
+    assert!(!has_payment(&world, 6).await, "its deletion was acknowledged");
+}
+
 #[tokio::test]
 async fn a_target_table_that_was_the_truth_and_is_gone_comes_back_from_postgresql() {
     truth_is_mended("dropped").await;

@@ -69,7 +69,7 @@ async fn the_checklist_fills_itself_in_and_is_signed_where_no_program_can_know()
     let (code, first) = list().await;
     assert_eq!(code, Some(1));
     assert_eq!(
-        ["captured", "copied", "dual-write", "hybrid-read", "way-back-gone", "plan-approved", "compared"]
+        ["captured", "copied", "dual-write", "hybrid-read", "way-back-taken", "plan-approved", "compared"]
             .map(|id| state(&first, id)),
         ["proven", "proven", "proven", "not_reached", "failed", "to_sign", "failed"].map(|word| json!(word)),
         "{first}"
@@ -82,7 +82,7 @@ async fn the_checklist_fills_itself_in_and_is_signed_where_no_program_can_know()
     assert_eq!(code, Some(1), "others are open: {text}");
     let (_, second) = list().await;
     assert_eq!(
-        ["way-back-gone", "plan-approved", "compared"].map(|id| state(&second, id)),
+        ["way-back-taken", "plan-approved", "compared"].map(|id| state(&second, id)),
         ["proven", "signed", "proven"].map(|word| json!(word)),
         "{second}"
     );

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{BackfillOptions, Error, Migration, Progress, WorkOptions, WorkSummary, work};
-use lockstep_core::{Kind, Phase};
+use lockstep_core::{Kind, Phase, Window};
+use lockstep_postgres::Registering;
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
@@ -183,6 +184,23 @@ async fn a_long_range_is_split_for_a_worker_that_has_none() {
     );
     world.proxy().clear();
     world.assert_converged().await;
+}
+
+/// 1. A worker has a window. 2. `backfill --restart` makes a plan without one. 3. What the worker would call done is
+/// its own window of it.
+#[tokio::test]
+async fn ranges_of_another_window_are_not_taken() {
+    let world = World::start().await;
+    world.sql(&logs(1, 50)).await;
+    let coordinator = world.prepared().await;
+    backfill(&coordinator).await;
+    coordinator.close().await;
+    world.sql("UPDATE lockstep.ranges SET done = false, worker = NULL").await;
+    let who = Registering { id: 7, name: "w", coordinator: false, lease: Duration::from_secs(60) };
+    world.source.register_worker(&who).await.expect("registered");
+    let day = Window { start: Some(chrono::Utc::now()), end: None };
+    assert!(world.source.claim_range(7, &[LOGS], &day).await.expect("asked").is_none());
+    assert!(world.source.claim_range(7, &[LOGS], &Window::default()).await.expect("asked").is_some());
 }
 
 #[tokio::test]

@@ -108,7 +108,8 @@ impl<'a> Stage<'a> {
         let source = &self.world.source;
         match event {
             Event::Claim(w) if self.workers[w].held.is_none() => {
-                let held = source.claim_range(self.workers[w].id, &[LOGS]).await.expect("asked");
+                let held =
+                    source.claim_range(self.workers[w].id, &[LOGS], &Window::default()).await.expect("asked");
                 self.workers[w].took(held);
             }
             Event::Deliver(w, rows) => {
@@ -258,7 +259,10 @@ async fn a_worker_that_wakes_after_its_lease_acknowledges_nothing_even_where_no_
     // It does not get it back by asking, either.
     let id = stage.workers[0].id;
     assert!(!world.source.renew_worker(id, LEASE, Pulse::default()).await.expect("asked"));
-    assert!(world.source.claim_range(id, &[LOGS]).await.expect("asked").is_none(), "nor does it get another");
+    assert!(
+        world.source.claim_range(id, &[LOGS], &Window::default()).await.expect("asked").is_none(),
+        "nor does it get another"
+    );
 }
 
 #[tokio::test]
@@ -273,7 +277,12 @@ async fn a_lease_of_a_plan_that_was_forgotten_acknowledges_nothing_in_the_next()
     world.source.forget_ranges(LOGS).await.expect("forgotten");
     let whole = [(None, Some(bound(KEYS * RANGES)))];
     world.source.plan_ranges(LOGS, &Window::default(), &whole).await.expect("planned");
-    let again = world.source.claim_range(held.worker, &[LOGS]).await.expect("asked").expect("free");
+    let again = world
+        .source
+        .claim_range(held.worker, &[LOGS], &Window::default())
+        .await
+        .expect("asked")
+        .expect("free");
     assert!(again.token > held.token, "{} and {}", again.token, held.token);
     let add = RangeProgress { rows_read: 5, ..RangeProgress::default() };
     let mut old = held.clone();

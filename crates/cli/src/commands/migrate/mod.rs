@@ -27,10 +27,9 @@ use crate::{Context, help};
 /// (gates); switches capture on; creates the target tables; copies history while changes made meanwhile are
 /// delivered beside it; catches up; steps to DualWrite; compares every row; steps to HybridRead; compares
 /// again; steps to DynamoOnly, where PostgreSQL follows through the reverse feed; compares what changed
-/// since,
-/// or every row once more (on configured stores, with --round-trip); and ends with one verdict, and with how
-/// to go back and how to complete. On configured stores it
-/// stops in DualWrite, unless --to names another phase.
+/// since, or every row once more (on configured stores, with --round-trip); and ends with one verdict, and
+/// with how to go back and how to complete. On configured stores it stops in DualWrite, unless --to names
+/// another phase.
 ///
 /// With --round-trip it goes there, back to PostgresOnly, and there again, under live writes, and compares
 /// every row of both stores after each leg. It ends at the first leg that does not agree.
