@@ -55,21 +55,20 @@ const CAP: &str = "spend cap via serve";
 async fn keep_to_cap(shared: &Shared) -> Result<(), String> {
     let Some(spend) = shared.spend.borrow().clone() else { return Ok(()) };
     let kept = shared.settings.borrow().clone();
-    let by_cap = |name: &str| kept.iter().any(|row| row.name == name && row.actor == CAP);
-    let is_set = |name: &str| kept.iter().any(|row| row.name == name);
     let on = Value::Bool(true);
-    let turns: Vec<Turn<'_>> = match spend.is_over() {
-        true => STOPPED_AT_CAP
-            .into_iter()
-            .filter(|name| !is_set(name))
-            .map(|name| Turn { name, value: Some(&on), during: None })
-            .collect(),
-        false => STOPPED_AT_CAP
-            .into_iter()
-            .filter(|name| by_cap(name))
-            .map(|name| Turn { name, value: None, during: None })
-            .collect(),
+    // What was read is seconds old. 1. A person pauses, or takes a pause over, meanwhile. 2. It would become
+    // the cap's, which ends it when more may be spent. So what was read is said, and a change of it is looked
+    // at again.
+    let turn_of = |name: &'static str| {
+        let row = kept.iter().find(|row| row.name == name);
+        let value = match row {
+            None if spend.is_over() => Some(&on),
+            Some(row) if row.actor == CAP && !spend.is_over() => None,
+            _ => return None,
+        };
+        Some(Turn { name, value, during: None, expect: Some(row) })
     };
+    let turns: Vec<Turn<'_>> = STOPPED_AT_CAP.into_iter().filter_map(turn_of).collect();
     if turns.is_empty() {
         return Ok(());
     }
@@ -79,17 +78,19 @@ async fn keep_to_cap(shared: &Shared) -> Result<(), String> {
         }
         _ => "less is spent than spend_cap_usd allows".to_owned(),
     };
-    tracing::warn!("copying and comparing {}: {reason}", if spend.is_over() { "stop" } else { "go on" });
     let turned = shared.migration.source.turn(&turns, CAP, Some(&reason), &json!({})).await;
     shared.look.notify_one();
-    turned.map_err(|error| error.to_string())
+    if turned.map_err(|error| error.to_string())? {
+        tracing::warn!("copying and comparing {}: {reason}", if spend.is_over() { "stop" } else { "go on" });
+    }
+    Ok(())
 }
 
 /// 1. Something writes DynamoDB past Lockstep, or a rule reads a row differently there.
 /// 2. Readers in HybridRead are given it, and a person looks at the page in an hour.
 ///
-/// So reads go back at once: first by the canary share, which applications follow within a second, then by the
-/// step, which holds for those that follow no setting.
+/// So reads go back at once: first by the canary share, which applications follow within a second, then by
+/// the step, which holds for those that follow no setting.
 async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instant>) -> Result<(), String> {
     let (phase, epoch) = {
         let snapshot = shared.snapshot.borrow();
@@ -114,9 +115,10 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     if !is_back {
         tracing::error!("{why}");
         let ramp = format!("{RAMP}{CANARY_PERCENT}");
+        // Whatever the share is by now: wrong answers go before it.
         let turns = [
-            Turn { name: CANARY_PERCENT, value: Some(&none), during: None },
-            Turn { name: &ramp, value: None, during: None },
+            Turn { name: CANARY_PERCENT, value: Some(&none), during: None, expect: None },
+            Turn { name: &ramp, value: None, during: None, expect: None },
         ];
         source.turn(&turns, BY_ITSELF, Some(&why), &json!({})).await.map_err(|error| error.to_string())?;
     }
@@ -136,19 +138,22 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
 /// In DualWrite PostgreSQL answers whatever the share is. It is taken back there, so that a later step to
 /// HybridRead, whose gates ask for a new verdict, moves reads as the applications are configured.
 async fn end_of_step_back(shared: &Shared, phase: Option<Phase>) -> Result<(), String> {
+    if !matches!(phase, Some(Phase::DualWrite | Phase::PostgresOnly)) {
+        return Ok(());
+    }
     let ours = shared
         .settings
         .borrow()
         .iter()
-        .any(|row| row.name == CANARY_PERCENT && row.actor == BY_ITSELF && row.value == 0.0);
-    if !ours || !matches!(phase, Some(Phase::DualWrite | Phase::PostgresOnly)) {
-        return Ok(());
-    }
-    let turns = [Turn { name: CANARY_PERCENT, value: None, during: None }];
+        .find(|row| row.name == CANARY_PERCENT && row.actor == BY_ITSELF && row.value == 0.0)
+        .cloned();
+    let Some(ours) = ours else { return Ok(()) };
+    // A share that a person has set since is theirs.
+    let turns = [Turn { name: CANARY_PERCENT, value: None, during: None, expect: Some(Some(&ours)) }];
     let reason = "the step back is taken; the gates of HybridRead ask for a new verdict";
     let turned = shared.migration.source.turn(&turns, BY_ITSELF, Some(reason), &json!({})).await;
     shared.look.notify_one();
-    turned.map_err(|error| error.to_string())
+    turned.map(drop).map_err(|error| error.to_string())
 }
 
 fn number(shared: &Shared, name: &str) -> Option<f64> {

@@ -44,6 +44,9 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
 }
 
 /// Takes the next step if it is time and nothing speaks against it; says where the ramp is.
+///
+/// An operator may turn the share, or begin another ramp, while the gate is asked. Then nothing is turned
+/// here, and the next look goes by what was set.
 async fn lead(
     shared: &Shared,
     settings: &[SettingRow],
@@ -54,25 +57,22 @@ async fn lead(
 ) -> Result<String, String> {
     let source = &shared.migration.source;
     let at = |percent: f64| format!("{name} is at {percent} %");
-    let in_force = settings.iter().find(|row| row.name == name).and_then(|row| row.value.as_f64());
+    let led = settings.iter().find(|row| row.name == name);
+    let in_force = led.and_then(|row| row.value.as_f64());
+    let ends = Turn { name: &row.name, value: None, during: None, expect: Some(Some(row)) };
+    let meanwhile = || format!("{name} was turned a moment ago, and its ramp is looked at again");
     if in_force != Some(ramp.percent()) {
         // It is turned with its ramp in one transaction, so somebody has turned it since.
-        let turns = [Turn { name: &row.name, value: None, during: None }];
         let reason = format!("{name} was turned by hand, so its ramp ends");
-        source
-            .turn(&turns, &row.actor, Some(&reason), &json!({}))
-            .await
-            .map_err(|error| error.to_string())?;
-        return Ok(reason);
+        let turned = source.turn(&[ends], &row.actor, Some(&reason), &json!({})).await;
+        let turned = turned.map_err(|error| error.to_string())?;
+        return Ok(if turned { reason } else { meanwhile() });
     }
     if !ramp.goes_on() {
-        let turns = [Turn { name: &row.name, value: None, during: None }];
         let reason = format!("{}: the ramp is at its end", at(ramp.percent()));
-        source
-            .turn(&turns, &row.actor, Some(&reason), &json!({}))
-            .await
-            .map_err(|error| error.to_string())?;
-        return Ok(reason);
+        let turned = source.turn(&[ends], &row.actor, Some(&reason), &json!({})).await;
+        let turned = turned.map_err(|error| error.to_string())?;
+        return Ok(if turned { reason } else { meanwhile() });
     }
     let Some(next) = ramp.due(now_s) else {
         let left_s = (ramp.since_s + ramp.hold_s as f64 - now_s).max(0.0);
@@ -84,14 +84,14 @@ async fn lead(
     }
     let (percent, kept) = (Value::from(next.percent()), json!(next));
     let turns = [
-        Turn { name, value: Some(&percent), during: None },
-        Turn { name: &row.name, value: Some(&kept), during: None },
+        Turn { name, value: Some(&percent), during: None, expect: Some(led) },
+        Turn { name: &row.name, value: Some(&kept), during: None, expect: Some(Some(row)) },
     ];
     let reason = row.reason.as_deref().unwrap_or("the next step of its ramp");
-    source
-        .turn(&turns, &row.actor, Some(reason), &json!({ "mode": "ramp" }))
-        .await
-        .map_err(|error| error.to_string())?;
+    let turned = source.turn(&turns, &row.actor, Some(reason), &json!({ "mode": "ramp" })).await;
+    if !turned.map_err(|error| error.to_string())? {
+        return Ok(meanwhile());
+    }
     tracing::info!("{}, by its ramp", at(next.percent()));
     shared.look.notify_one();
     Ok(at(next.percent()))

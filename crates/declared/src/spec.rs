@@ -49,7 +49,8 @@ pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Un
 }
 
 /// A printed field as `spell` writes it, or as PostgreSQL printed it where DynamoDB has no such value. A row
-/// whose key is NaN or infinite is set aside, and what comes before and after it is read on, past this literal.
+/// whose key is NaN or infinite is set aside, and what comes before and after it is read on, past this
+/// literal.
 fn spelled(
     field: Option<&[u8]>,
     spell: fn(&str) -> Result<String, Unholdable>,

@@ -2,10 +2,10 @@
 //! Nothing that can be named here flips a phase, drops, forgets or accepts anything: that is the
 //! coordinator's.
 //!
-//! In reading order: [`config`] (the file that the command line reads as well), [`migration`] (the handle that
-//! an application opens), [`store`] (what it reads and writes through), [`operation`] (one change over several
-//! tables), [`transaction`] (with an application's own SQL), [`instance`] (who may serve by a phase, and until
-//! when), `central` (what operators turn), [`sweeper`] (undoes what strict writes left half-done).
+//! In reading order: [`config`] (the file that the command line reads as well), [`migration`] (the handle
+//! that an application opens), [`store`] (what it reads and writes through), [`operation`] (one change over
+//! several tables), [`transaction`] (with an application's own SQL), [`instance`] (who may serve by a phase,
+//! and until when), `central` (what operators turn), [`sweeper`] (undoes what strict writes left half-done).
 //! [`Table`](derive@Table) makes a table of a plain struct.
 
 // The derive names this crate as applications do; its tests are inside it.

@@ -8,6 +8,9 @@ use super::Source;
 
 /// How much of what was not spent a worker that comes late may still use.
 const SAVED_UP: &str = "100 milliseconds";
+/// How much of what was taken at another rate is still waited for. Workers that were told different rates
+/// take turns with them; if each began again, none would ever wait.
+const OF_ANOTHER_RATE: &str = "1 second";
 
 impl Source {
     /// Takes `units` of a budget of `per_s` units a second, and says how long to wait before they are spent.
@@ -16,21 +19,38 @@ impl Source {
     /// it takes at the rate, so all of them together stay below it, whatever a worker does: one that dies has
     /// taken a block in vain, and none was spent twice.
     ///
+    /// A moment in the future would keep all of them waiting until it comes, and nothing sets it back: 1. The
+    /// source's clock is set back by an hour. 2. What was taken before reaches to an hour from now. Or: 1.
+    /// Fifty workers take a block each at one unit a second. 2. An operator allows 40,000. 3. What was taken
+    /// reaches to twenty minutes from now. So it counts as it is only at the rate and by the clock that it
+    /// was reckoned with.
+    ///
     /// # Errors
     /// The driver's.
     ///
     /// # Cancel safety
     /// The block may have been taken, and is then not spent.
     pub async fn take_units(&self, units: f64, per_s: f64) -> Result<Duration> {
-        let seconds = units / per_s.max(f64::MIN_POSITIVE);
+        let per_s = per_s.max(f64::MIN_POSITIVE);
+        let seconds = units / per_s;
+        // A take that has waited for another one goes by the row as that left it, and reads the clock again.
         let wait_s: f64 = sqlx::query_scalar(
             "UPDATE lockstep.budget
-             SET spent_until = greatest(spent_until, pg_catalog.clock_timestamp() - $2::interval)
-                 + $1::float8 * interval '1 second'
+             SET spent_until = CASE
+                     WHEN taken_at > pg_catalog.clock_timestamp() + interval '1 second'
+                         THEN pg_catalog.clock_timestamp()
+                     WHEN per_s IS DISTINCT FROM $3::float8
+                         THEN least(greatest(spent_until, pg_catalog.clock_timestamp() - $2::interval),
+                             pg_catalog.clock_timestamp() + $4::interval)
+                     ELSE greatest(spent_until, pg_catalog.clock_timestamp() - $2::interval)
+                 END + $1::float8 * interval '1 second',
+                 per_s = $3::float8, taken_at = pg_catalog.clock_timestamp()
              RETURNING extract(epoch FROM spent_until - pg_catalog.clock_timestamp())::float8",
         )
         .bind(seconds)
         .bind(SAVED_UP)
+        .bind(per_s)
+        .bind(OF_ANOTHER_RATE)
         .fetch_one(self.pool())
         .await
         .doing("taking write units of the budget")?;

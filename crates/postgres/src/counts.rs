@@ -68,7 +68,8 @@ impl Source {
         }
     }
 
-    /// Counts what this process saw itself.
+    /// Counts what this process saw itself, beside what applications report: those count in rows of their
+    /// own, by role, and nothing here waits for a report that is left open.
     ///
     /// # Errors
     /// The driver's.
@@ -92,7 +93,7 @@ impl Source {
                  (SELECT k.epoch FROM lockstep.control k), n.table_name, n.name, pg_catalog.sum(n.count)::bigint, pg_catalog.clock_timestamp()
              FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (table_name, name, count)
              GROUP BY n.table_name, n.name ORDER BY n.table_name, n.name
-             ON CONFLICT (since, epoch, table_name, name)
+             ON CONFLICT (since, epoch, table_name, name, owner)
                  DO UPDATE SET count = c.count + excluded.count, newest_at = excluded.newest_at",
         )
         .bind(tables)
@@ -158,10 +159,14 @@ pub async fn read_settings(connection: &mut PgConnection) -> Result<Settings> {
     Ok(Settings::in_force(&kept.unwrap_or_default(), now_s))
 }
 
-/// Hands over what an application has counted, in its own row of `instances`.
+/// Hands over what an application has counted, in its own row of `instances`. Says whether there was one.
+///
+/// The migration's own tables are counted and no others, a million of a kind at most, and an epoch that is
+/// still to come counts as today's: what a role reports is its choice, and others read it.
 ///
 /// # Errors
-/// The driver's.
+/// The driver's; [`Kind::Busy`](lockstep_core::Kind::Busy) among them where another transaction of the same
+/// role reports and has not ended. Nothing is taken over then.
 ///
 /// # Cancel safety
 /// It is taken over, or it is not.

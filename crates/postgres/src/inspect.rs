@@ -117,9 +117,10 @@ impl SourceTable {
             ));
         }
         for name in &self.key_of_own_order {
-            // 1. A table is cut into ranges by `email < 'Banana'` of citext, whose operators are in schema public. 2.
-            // Our sessions look there for none, and take those of text. 3. `ORDER BY` goes by the type, and rows
-            // between the two orders are in no range: neither copied nor compared.
+            // 1. A table is cut into ranges by `email < 'Banana'` of citext, whose operators are in schema
+            //    public. 2.
+            // Our sessions look there for none, and take those of text. 3. `ORDER BY` goes by the type, and
+            // rows between the two orders are in no range: neither copied nor compared.
             found.push(format!(
                 "key column `{name}` is of a type with an order of its own, as citext, which is not looked up where \
                  Lockstep reads; make it text, or name other columns as the key"

@@ -63,9 +63,10 @@ pub struct Entry {
 
 /// Fails where an intent was settled, as seen by a transaction that holds the barrier exclusive.
 ///
-/// 1. The session with the coordinator's lock dies, and its process sleeps before the next try of a flip. 2. Another
-/// coordinator takes the lock, calls the step undone and begins the history again. 3. The first one wakes and flips, by
-/// gates that it asked long ago. One that settles later waits for this barrier, and sees the flip.
+/// 1. The session with the coordinator's lock dies, and its process sleeps before the next try of a flip. 2.
+///    Another
+/// coordinator takes the lock, calls the step undone and begins the history again. 3. The first one wakes and
+/// flips, by gates that it asked long ago. One that settles later waits for this barrier, and sees the flip.
 ///
 /// # Errors
 /// [`Kind::Refused`] for one that was settled; the driver's.

@@ -28,9 +28,9 @@ fn pending_sql(key: &str) -> String {
     )
 }
 
-/// Columns before the row's own. They are read by their place: 1. A table has a column called `exists`. 2. The
-/// driver gives the last column of a name, which is the table's. 3. A row whose item is lost is taken for none, and
-/// the verdict says consistent.
+/// Columns before the row's own. They are read by their place: 1. A table has a column called `exists`. 2.
+/// The driver gives the last column of a name, which is the table's. 3. A row whose item is lost is taken for
+/// none, and the verdict says consistent.
 const ROW_AT: usize = 3;
 
 impl KeyState {

@@ -269,9 +269,9 @@ impl Source {
         Ok(taken)
     }
 
-    /// Whether a partition that came has rows that no trigger captured and that cannot be marked now. Where rows can
-    /// be marked, all of them are, captured ones once more: what fills a partition in the transaction that makes it
-    /// may have our trigger off, in a savepoint that its rows do not tell of.
+    /// Whether a partition that came has rows that no trigger captured and that cannot be marked now. Where
+    /// rows can be marked, all of them are, captured ones once more: what fills a partition in the
+    /// transaction that makes it may have our trigger off, in a savepoint that its rows do not tell of.
     async fn is_strange(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
         if !self.holds_rows(leaf).await? || self.mark_rows_of(binding, leaf).await? {
             return Ok(false);
@@ -411,7 +411,8 @@ fn marking(
     )
 }
 
-/// 1. A DBA makes a partition, which is theirs; rows are written to it through its parent. 2. Our role owns the parent
+/// 1. A DBA makes a partition, which is theirs; rows are written to it through its parent. 2. Our role owns
+///    the parent
 /// alone, and may not look into the partition. So the way on is said.
 fn of_its_owner(error: Error, leaf: &Leaf) -> Error {
     if error.kind != Kind::Denied {

@@ -30,8 +30,8 @@ pub struct PendingRow {
     is_there: bool,
 }
 
-/// Columns before the row's own in the statement that reads a batch. They are read by their place: a table may have
-/// a `version` and a `key` of its own, and the driver gives the last column of a name.
+/// Columns before the row's own in the statement that reads a batch. They are read by their place: a table
+/// may have a `version` and a `key` of its own, and the driver gives the last column of a name.
 const ROW_AT: usize = 5;
 
 impl PendingRow {

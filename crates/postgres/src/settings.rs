@@ -37,26 +37,58 @@ pub struct Turn<'a> {
     pub value: Option<&'a Value>,
     /// Until when from now on; for good where it is `None`.
     pub during: Option<Duration>,
+    /// What was read where the change was decided: the setting, or that there was none. `None` changes
+    /// whatever there is.
+    pub expect: Option<Option<&'a SettingRow>>,
 }
 
 impl Source {
     /// Turns several settings at once, each with a line in the journal that says from what to what: all of
     /// it, or nothing. Applications follow within a second.
     ///
+    /// 1. The daemon reads that a ramp is due. 2. An operator sets its share to 0, as answers are wrong. 3.
+    /// The daemon takes the step that it has decided on. So who decides by what was read says what that was
+    /// ([`Turn::expect`]): where one of them has another value or another actor by now, is there no more, or
+    /// is there at last, nothing is turned, and `false` says so. The caller looks again. One call turns after
+    /// the other, so nothing changes between the comparison and the turn.
+    ///
     /// # Errors
     /// The driver's; then nothing is turned.
     ///
     /// # Cancel safety
-    /// Dropped before the commit was sent, nothing is turned. Repeat it.
+    /// Dropped before the commit was sent, nothing is turned. Repeat it; what expects something reads again
+    /// before that.
     pub async fn turn(
         &self,
         turns: &[Turn<'_>],
         actor: &str,
         reason: Option<&str>,
         more: &Value,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         const DOING: &str = "turning a setting";
         let mut transaction = self.pool().begin().await.doing(DOING)?;
+        // Before any setting is looked at, for a setting that is not there has no row that could be locked.
+        // What changes settings by other statements takes it first as well, in a trigger.
+        sqlx::query("SELECT 1 FROM lockstep.control FOR UPDATE")
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        for turn in turns {
+            let Some(expected) = turn.expect else { continue };
+            // One whose time is over is none, as for those who read the settings.
+            let found: Option<(Value, String)> = sqlx::query_as(
+                "SELECT value, actor FROM lockstep.settings
+                 WHERE name = $1 AND (until IS NULL OR until > pg_catalog.clock_timestamp()) FOR UPDATE",
+            )
+            .bind(turn.name)
+            .fetch_optional(&mut *transaction)
+            .await
+            .doing(DOING)?;
+            if found != expected.map(|row| (row.value.clone(), row.actor.clone())) {
+                transaction.rollback().await.doing(DOING)?;
+                return Ok(false);
+            }
+        }
         for turn in turns {
             let was: Option<Value> =
                 sqlx::query_scalar("SELECT value FROM lockstep.settings WHERE name = $1 FOR UPDATE")
@@ -95,7 +127,8 @@ impl Source {
             };
             turned.execute(&mut *transaction).await.doing(DOING)?;
         }
-        transaction.commit().await.doing(DOING)
+        transaction.commit().await.doing(DOING)?;
+        Ok(true)
     }
 
     /// The settings that count now.

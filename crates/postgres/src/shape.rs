@@ -330,7 +330,8 @@ impl Shape {
     /// TABLE` waits for our lock, and we for one that is under way.
     ///
     /// # Errors
-    /// [`Kind::Busy`](lockstep_core::Kind::Busy) when such a statement holds the table for longer than `lock_timeout`.
+    /// [`Kind::Busy`](lockstep_core::Kind::Busy) when such a statement holds the table for longer than
+    /// `lock_timeout`.
     pub async fn hold(transaction: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
         super::barrier::limit_lock_waits(transaction, HELD_UP_FOR).await?;
         let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", binding.relation.sql());

@@ -116,8 +116,8 @@ impl Source {
         let doing = "taking Lockstep out of the source";
         let mut transaction = self.begin(doing).await?;
         limit_lock_waits(&mut transaction, lock_timeout).await?;
-        // The tables before the barrier: a writer of a busy table holds its row and waits in the trigger for the
-        // barrier, which would be ours while we wait for the table.
+        // The tables before the barrier: a writer of a busy table holds its row and waits in the trigger for
+        // the barrier, which would be ours while we wait for the table.
         let tables: Vec<String> =
             sqlx::query_scalar(TRIGGER_TABLES).fetch_all(&mut *transaction).await.doing(doing)?;
         for table in tables {

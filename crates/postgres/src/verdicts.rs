@@ -84,10 +84,11 @@ impl Source {
         Ok(now)
     }
 
-    /// The present moment by the clock that is behind, this machine's or the source's as [`Source::clock`] found it
-    /// last: what has expired by it has expired by both.
+    /// The present moment by the clock that is behind, this machine's or the source's as [`Source::clock`]
+    /// found it last: what has expired by it has expired by both.
     ///
-    /// 1. A machine's clock is months ahead. 2. A backfill there takes rows for expired, and leaves them behind. 3. A
+    /// 1. A machine's clock is months ahead. 2. A backfill there takes rows for expired, and leaves them
+    ///    behind. 3. A
     /// comparison there excuses their absence, and says consistent.
     pub fn now_at_least(&self) -> DateTime<Utc> {
         Utc::now() - TimeDelta::milliseconds(self.ahead_ms.load(Relaxed))

@@ -165,7 +165,8 @@ impl Source {
     /// Takes any range of these tables that is not done and that no live worker holds; `None` where there is
     /// none, where the plan was made for another window of days, or where the worker's own lease is over.
     ///
-    /// 1. A worker has a window. 2. `backfill --restart` makes a plan without one. 3. The worker takes a range of it,
+    /// 1. A worker has a window. 2. `backfill --restart` makes a plan without one. 3. The worker takes a
+    ///    range of it,
     /// reads its own window of that, and the range is done without the other rows.
     ///
     /// By chance, as neighbouring keys often share a DynamoDB partition, and workers side by side would heat

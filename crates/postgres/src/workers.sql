@@ -35,6 +35,10 @@ CREATE INDEX ranges_open ON lockstep.ranges (table_name) WHERE NOT done;
 -- Until when the write units that workers have taken reach, at the rate that is allowed.
 CREATE TABLE lockstep.budget (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    spent_until timestamptz NOT NULL DEFAULT '-infinity'
+    spent_until timestamptz NOT NULL DEFAULT '-infinity',
+    -- At which rate the newest block was taken, and when. A moment that was reckoned at another rate, or by a
+    -- clock that has been set back since, says nothing of when there are units again.
+    per_s       float8,
+    taken_at    timestamptz
 ) WITH (fillfactor = 50);
 INSERT INTO lockstep.budget DEFAULT VALUES;

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::Utc;
 use lockstep_postgres::{CopyChunk, RangeRead};
 use tokio::task::JoinSet;
 

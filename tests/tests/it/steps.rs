@@ -289,7 +289,8 @@ async fn a_step_that_is_dropped_while_it_waits_is_undone_by_the_next_coordinator
     assert_eq!(next.step(Phase::DualWrite, None, &()).await.expect("again").phase, Phase::DualWrite);
 }
 
-/// 1. The session with the coordinator's lock dies while a step waits for the barrier. 2. Another coordinator calls the
+/// 1. The session with the coordinator's lock dies while a step waits for the barrier. 2. Another coordinator
+///    calls the
 /// step undone. 3. The barrier is free, and the first one has not looked after its lock yet.
 #[tokio::test]
 async fn a_step_that_another_coordinator_has_called_undone_is_not_taken() {

@@ -97,7 +97,8 @@ async fn from_dual_write_triggers_and_schema_leave_and_nothing_else_changes() {
     assert!(code == Some(0) && told.contains("\"was_gone\": true"), "{told}");
 }
 
-/// A writer holds its row and waits in the trigger for the barrier, which would be ours while we wait for its table.
+/// A writer holds its row and waits in the trigger for the barrier, which would be ours while we wait for its
+/// table.
 #[tokio::test]
 async fn tables_that_are_written_all_the_time_are_left_as_well() {
     let (world, out) = (World::start().await, Out::new());

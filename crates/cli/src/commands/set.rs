@@ -90,11 +90,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     };
     let (first, kept) =
         (ramp.as_ref().map(|ramp| Value::from(ramp.percent())), ramp.as_ref().map(|ramp| json!(ramp)));
-    let mut turns =
-        vec![Turn { name: knob.name, value: first.as_ref().or(value.as_ref()), during: args.during }];
+    let value = first.as_ref().or(value.as_ref());
+    // A person decides by more than what is set, so it is set whatever there is.
+    let mut turns = vec![Turn { name: knob.name, value, during: args.during, expect: None }];
     if knob.takes == Takes::Percent {
         // Turned by hand, it is not led any more.
-        turns.push(Turn { name: &led_by, value: kept.as_ref(), during: None });
+        turns.push(Turn { name: &led_by, value: kept.as_ref(), during: None, expect: None });
     }
     stores.source.turn(&turns, &actor(), reason, &json!({})).await?;
     show(&context, &stores.source).await?;

@@ -11,8 +11,8 @@ use crate::{Context, help};
 /// Changes the rate of what is running, within a second
 ///
 /// A running backfill looks at this setting once a second, whichever machine it runs on. Without a flag the
-/// setting in force is shown. What `set write_units_per_s_max` has set goes before it. The setting stays until it
-/// is changed again; `default` hands it back to backfill.write_units_per_s_max of the configuration.
+/// setting in force is shown. What `set write_units_per_s_max` has set goes before it. The setting stays
+/// until it is changed again; `default` hands it back to backfill.write_units_per_s_max of the configuration.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask tune                                  what is in force\n  \

@@ -24,7 +24,8 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
 ///
 /// # Errors
 /// The first of a range: the others are let go of, and what they had under way is settled or read again,
-/// either is right. [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) where the plan is for another window. [`Kind::Fenced`](lockstep_core::Kind::Fenced) once the lease is over.
+/// either is right. [`Kind::Misconfigured`](lockstep_core::Kind::Misconfigured) where the plan is for another
+/// window. [`Kind::Fenced`](lockstep_core::Kind::Fenced) once the lease is over.
 pub(super) async fn shift(
     source: &Source,
     runs: &[Arc<TableRun>],
@@ -50,7 +51,8 @@ pub(super) async fn shift(
             return Ok(());
         }
         if moving.is_empty() {
-            // A plan that was made meanwhile may be for other days: then there is nothing here for this worker.
+            // A plan that was made meanwhile may be for other days: then there is nothing here for this
+            // worker.
             for run in runs {
                 require_window(source, &run.binding, window).await?;
             }

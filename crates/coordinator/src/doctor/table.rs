@@ -168,7 +168,8 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     }
 }
 
-/// What became of partitions. In DynamoOnly PostgreSQL is filled again from DynamoDB; before, DynamoDB follows.
+/// What became of partitions. In DynamoOnly PostgreSQL is filled again from DynamoDB; before, DynamoDB
+/// follows.
 fn partitions(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     if table.partitions.is_empty() {
         return;

@@ -73,8 +73,8 @@ pub(super) async fn run(
     history::mark_now(migration).await
 }
 
-/// Reads again what PostgreSQL refused, for as long as that helps: a row may refer to one of a table that was read
-/// after its own.
+/// Reads again what PostgreSQL refused, for as long as that helps: a row may refer to one of a table that was
+/// read after its own.
 async fn settle_what_waited(
     migration: &Migration,
     observer: &dyn Observer,

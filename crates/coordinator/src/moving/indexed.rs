@@ -8,7 +8,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use chrono::Utc;
 use futures::stream::{self, TryStreamExt};
 use lockstep_core::{Error as StoreError, Index, Kind, TargetKey};
 use lockstep_dynamo::{Backoff, PartitionRange};

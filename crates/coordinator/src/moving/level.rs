@@ -3,7 +3,6 @@
 //! Before a pause everything that was taken since the step to DynamoOnly is compared, while writers go on. In
 //! the pause only what was taken since, and what did not agree then: that may have been lag.
 
-use chrono::Utc;
 use futures::stream::{self, TryStreamExt};
 use lockstep_core::{Attributes, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};

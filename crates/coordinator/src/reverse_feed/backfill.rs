@@ -7,7 +7,6 @@
 //! where its place holds a tombstone it is deleted; where its place holds nothing, its item has expired, or
 //! was removed by hand, and it is only deleted when that is asked for.
 
-use chrono::Utc;
 use lockstep_core::{Attributes, Fields, TargetKey, Version, is_tombstone, place, version_of};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
 use lockstep_postgres::reverse::FedTable;
@@ -56,9 +55,9 @@ pub async fn reverse_backfill(
     read_back(migration, binding, Reading { delete_absent, overwrite: true }, cancel).await
 }
 
-/// The same of a target that lost history: 1. A backup of its table is made. 2. PostgreSQL, the truth then, changes
-/// a row and deletes another. 3. The truth moves to the target, whose table is lost and restored. So what PostgreSQL
-/// wrote last itself stays; only what was written as the truth is taken.
+/// The same of a target that lost history: 1. A backup of its table is made. 2. PostgreSQL, the truth then,
+/// changes a row and deletes another. 3. The truth moves to the target, whose table is lost and restored. So
+/// what PostgreSQL wrote last itself stays; only what was written as the truth is taken.
 ///
 /// # Errors
 /// As [`reverse_backfill`].

@@ -180,7 +180,7 @@ async fn turn(shared: &Shared, how: &How, set: Changes, during: Option<Duration>
         return Ok(());
     }
     let turns: Vec<Turn<'_>> =
-        set.iter().map(|(name, value)| Turn { name, value: value.as_ref(), during }).collect();
+        set.iter().map(|(name, value)| Turn { name, value: value.as_ref(), during, expect: None }).collect();
     let more = json!({ "idempotency_key": how.key });
     let who = format!("{} via serve", how.actor);
     let turned = shared.migration.source.turn(&turns, &who, how.reason.as_deref(), &more).await;

@@ -191,9 +191,9 @@ impl TargetControl {
     /// The driver's.
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
         // One that is on its way from one partition to another is in both for a moment, with what it has
-        // acknowledged. Two that are read at once would miss it: 1. Its new place is read, and it is not there
-        // yet. 2. It moves. 3. Its old place is read. So the old one is read before the others, and after them for
-        // one that goes back.
+        // acknowledged. Two that are read at once would miss it: 1. Its new place is read, and it is not
+        // there yet. 2. It moves. 3. Its old place is read. So the old one is read before the others, and
+        // after them for one that goes back.
         let mut listed = vec![self.instances_in(TOGETHER.to_owned()).await?];
         let partitions = (0..PARTITIONS).map(spread);
         listed.extend(futures::future::try_join_all(partitions.map(|p| self.instances_in(p))).await?);

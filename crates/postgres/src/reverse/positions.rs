@@ -148,7 +148,8 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
     let frozen = Phase::DynamoOnly.name();
     for sql in [
         format!(
-            // In DynamoOnly also what rode along is there under its old version, to be compared before the way back.
+            // In DynamoOnly also what rode along is there under its old version, to be compared before the
+            // way back.
             "DELETE FROM lockstep.reverse_places WHERE table_name = $1
                  AND version < (SELECT epoch << {EPOCH_SHIFT} FROM lockstep.control WHERE phase <> '{frozen}')"
         ),

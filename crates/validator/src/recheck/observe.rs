@@ -1,6 +1,5 @@
 //! Reading suspects again: item, snapshot of the source, item.
 
-use chrono::Utc;
 use lockstep_core::{Attributes, Result, TargetKey, is_tombstone, version_of};
 use lockstep_postgres::{KeyBound, KeyState, TableBinding};
 

@@ -12,6 +12,7 @@ mod leases;
 mod marks;
 mod output;
 mod path;
+mod reports;
 mod schema;
 mod sessions;
 mod upgrade;

@@ -1,5 +1,5 @@
-//! Tables that are made to be misread: columns that are called as ours, keys whose text is not their value, types
-//! whose text changes while no row does.
+//! Tables that are made to be misread: columns that are called as ours, keys whose text is not their value,
+//! types whose text changes while no row does.
 
 use lockstep_core::{AttributeValue, Attributes, Phase};
 use lockstep_tests::World;

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use lockstep::migration::Migration;
 use lockstep::store::{ReadOptions, Share, WriteOptions};
+use lockstep_core::settings::CANARY_PERCENT;
 use lockstep_core::{MigratableTable, Phase};
 use lockstep_payments::Payments;
+use lockstep_postgres::Turn;
 use lockstep_tests::World;
 use lockstep_tests::world::PAYMENTS;
-use lockstep_tests::world::eventually;
 use lockstep_tests::world::rows::{logs, payments};
+use lockstep_tests::world::{eventually, run};
 use serde_json::{Value, json};
 
 use super::served::Served;
@@ -145,6 +147,113 @@ async fn a_ramp_rises_by_itself_and_waits_while_something_differs() {
         .map(|entry| entry["detail"]["value"].clone())
         .collect();
     assert_eq!(steps, [json!(1.0), json!(5.0), json!(100.0)]);
+}
+
+/// The share that a ramp leads, as it is set.
+const CANARY_IS: &str =
+    "SELECT (value #>> '{}')::float8 FROM lockstep.settings WHERE name = 'canary_percent'";
+/// What an operator does whose readers are given wrong answers.
+const CANARY_OFF: &str =
+    "UPDATE lockstep.settings SET value = '0', actor = 'ben' WHERE name = 'canary_percent';
+     DELETE FROM lockstep.settings WHERE name = 'ramp.canary_percent'";
+
+/// 1. The daemon reads that the next step of a ramp is due. 2. An operator sets the share to 0. 3. The daemon
+/// takes the step.
+#[tokio::test]
+async fn a_step_of_a_ramp_is_not_taken_once_an_operator_has_set_its_share() {
+    let world = world(Phase::HybridRead).await;
+    let served = Served::with(&world, &[("LOCKSTEP_SERVE__SAMPLE_EVERY_S", "0")]).await;
+    served.until("it leads", leads).await;
+    let ramp = json!({ "ramp": { "name": "canary_percent", "steps": [1, 2, 3, 4, 5, 100], "hold_s": 2 } });
+    let begun = served.post("/v1/settings", &ramp).await;
+    assert_eq!(begun.status, StatusCode::OK, "{}", begun.text);
+    let mut operator = world.stranger().await;
+    run(&mut operator, "BEGIN").await;
+    run(&mut operator, CANARY_OFF).await;
+    eventually("the daemon has decided on a step", || world.is_held_up()).await;
+    run(&mut operator, "COMMIT").await;
+    served
+        .until("it has looked again", |status| {
+            let parts = status["daemon"]["parts"].as_array().expect("parts");
+            parts.iter().any(|part| {
+                part["name"] == "ramp" && part["why"].to_string().contains("no ramp is under way")
+            })
+        })
+        .await;
+    assert_eq!(world.value::<f64>(CANARY_IS).await, 0.0);
+    let ramps = "SELECT count(*) FROM lockstep.settings WHERE name LIKE 'ramp.%'";
+    assert_eq!(world.value::<i64>(ramps).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_decided_by_a_setting_that_is_another_by_now_is_not_turned() {
+    let world = World::start().await;
+    world.source.migrate_schema().await.expect("made");
+    let (led_by, more) = ("ramp.canary_percent", json!({}));
+    let (ramp, quarter, half) = (json!({ "at": 0 }), json!(25.0), json!(50.0));
+    let begun = [
+        Turn { name: CANARY_PERCENT, value: Some(&quarter), during: None, expect: Some(None) },
+        Turn { name: led_by, value: Some(&ramp), during: None, expect: Some(None) },
+    ];
+    assert!(world.source.turn(&begun, "ann", None, &more).await.expect("asked"), "there is none yet");
+    assert!(!world.source.turn(&begun, "ann", None, &more).await.expect("asked"), "there is one now");
+
+    let read = world.source.settings().await.expect("read");
+    let row = |name: &str| read.iter().find(|row| row.name == name);
+    let step = [
+        Turn { name: CANARY_PERCENT, value: Some(&half), during: None, expect: Some(row(CANARY_PERCENT)) },
+        Turn { name: led_by, value: Some(&ramp), during: None, expect: Some(row(led_by)) },
+    ];
+    let mut operator = world.stranger().await;
+    run(&mut operator, "BEGIN").await;
+    run(&mut operator, CANARY_OFF).await;
+    let (turned, ()) = tokio::join!(world.source.turn(&step, "ann", None, &more), async {
+        eventually("the step waits for the operator", || world.is_held_up()).await;
+        run(&mut operator, "COMMIT").await;
+    });
+    assert!(!turned.expect("asked"));
+    assert_eq!(world.value::<f64>(CANARY_IS).await, 0.0);
+    assert_eq!(world.value::<i64>("SELECT count(*) FROM lockstep.settings").await, 1);
+    // By another person to the same value is another decision too.
+    let read = world.source.settings().await.expect("read");
+    world.sql("UPDATE lockstep.settings SET actor = 'cay'").await;
+    let back = Turn { name: CANARY_PERCENT, value: None, during: None, expect: Some(read.first()) };
+    assert!(!world.source.turn(&[back], "ben", None, &more).await.expect("asked"));
+    // One whose time is over is none.
+    world.sql("UPDATE lockstep.settings SET until = clock_timestamp() - interval '1 second'").await;
+    assert!(world.source.turn(&begun, "ann", None, &more).await.expect("asked"));
+}
+
+/// The second transaction waits for the first one, and has begun to look before it.
+#[tokio::test]
+async fn what_two_transactions_change_at_once_the_control_record_has_both_of() {
+    let world = World::start().await;
+    world.prepared().await.close().await;
+    let set =
+        |name| format!("INSERT INTO lockstep.settings (name, value, actor) VALUES ('{name}', '5', 'ann')");
+    let change = |name| format!("UPDATE lockstep.tables SET expiry = 'of {name}' WHERE name = '{name}'");
+    for (first, second, both) in [
+        (
+            set("canary_percent"),
+            set("shadow_percent"),
+            "SELECT settings ?& ARRAY['canary_percent', 'shadow_percent'] FROM lockstep.control",
+        ),
+        (
+            change("payments"),
+            change("integration_logs"),
+            r#"SELECT contract @> '[{"expiry": "of payments"}, {"expiry": "of integration_logs"}]'
+               FROM lockstep.control"#,
+        ),
+    ] {
+        let (mut one, mut other) = (world.stranger().await, world.stranger().await);
+        run(&mut one, "BEGIN").await;
+        run(&mut one, &first).await;
+        tokio::join!(run(&mut other, &second), async {
+            eventually("the second waits for the first", || world.is_held_up()).await;
+            run(&mut one, "COMMIT").await;
+        });
+        assert!(world.value::<bool>(both).await, "{second}");
+    }
 }
 
 /// R48: 1. An item is tampered with, and DynamoDB answers reads. 2. Shadow reads of an application see it. 3.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstep_coordinator::{BackfillOptions, Error, Migration, Progress, WorkOptions, WorkSummary, work};
 use lockstep_core::{Kind, Phase, Window};
-use lockstep_postgres::Registering;
+use lockstep_postgres::{Registering, Tuning};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
@@ -157,6 +157,50 @@ async fn blocks_of_the_budget_do_not_overlap() {
 }
 
 #[tokio::test]
+async fn what_was_reckoned_at_another_rate_or_by_another_clock_keeps_no_worker_waiting() {
+    let world = World::start().await;
+    world.prepared().await.close().await;
+    let take = async |units, per_s| world.source.take_units(units, per_s).await.expect("taken");
+    take(1_000.0, 1.0).await;
+    let wait = take(1_000.0, 1.0).await;
+    assert!(wait > Duration::from_secs(900), "{wait:?}");
+    // An operator allows more.
+    let wait = take(100.0, 40_000.0).await;
+    assert!(wait < Duration::from_secs(2), "{wait:?}");
+    // Workers that were told different rates still wait for each other.
+    take(10_000.0, 1_000.0).await;
+    let wait = take(5_000.0, 500.0).await;
+    assert!(!wait.is_zero() && wait < Duration::from_secs(2), "{wait:?}");
+    // The source's clock is set back by an hour.
+    let sql = "UPDATE lockstep.budget SET spent_until = spent_until + interval '1 hour',
+                   taken_at = taken_at + interval '1 hour'";
+    world.sql(sql).await;
+    let wait = take(500_000.0, 500.0).await;
+    assert!(wait < Duration::from_secs(1), "{wait:?}");
+    let wait = take(500.0, 500.0).await;
+    assert!(wait > Duration::from_secs(900), "from then on as ever: {wait:?}");
+}
+
+/// 1. A worker waits for a block that may be spent in fifty minutes. 2. An operator allows more.
+#[tokio::test]
+async fn a_worker_that_waits_at_one_rate_goes_on_at_another() {
+    let world = World::start().await;
+    world.sql(&logs(1, 600)).await;
+    world.prepared().await.close().await;
+    world.source.take_units(3_000.0, 1.0).await.expect("taken");
+    let reaches = "SELECT extract(epoch FROM spent_until)::float8 FROM lockstep.budget";
+    let before: f64 = world.value(reaches).await;
+    let slow = |options: &mut BackfillOptions| options.write_units_per_s_max = Some(1);
+    let waiting = worker(&world, "a", slow, &CancellationToken::new()).await;
+    eventually("it has taken a block", || async { world.value::<f64>(reaches).await > before }).await;
+    let more = Tuning { write_units_per_s_max: Some(40_000), paused: false };
+    world.source.tune(more).await.expect("tuned");
+    done(waiting).await;
+    assert_eq!(rows_read(&world).await, 600);
+    world.assert_converged().await;
+}
+
+#[tokio::test]
 async fn a_long_range_is_split_for_a_worker_that_has_none() {
     let world = World::behind_proxy().await;
     world.sql(&logs(1, 12_000)).await;
@@ -186,7 +230,8 @@ async fn a_long_range_is_split_for_a_worker_that_has_none() {
     world.assert_converged().await;
 }
 
-/// 1. A worker has a window. 2. `backfill --restart` makes a plan without one. 3. What the worker would call done is
+/// 1. A worker has a window. 2. `backfill --restart` makes a plan without one. 3. What the worker would call
+///    done is
 /// its own window of it.
 #[tokio::test]
 async fn ranges_of_another_window_are_not_taken() {
