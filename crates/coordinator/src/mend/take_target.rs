@@ -1,7 +1,10 @@
 //! Bringing back what PostgreSQL forgot: the row is made from its item, for each finding that somebody has
 //! decided so.
 
-use lockstep_core::{Error as StoreError, Kind, SourceKey, TargetKey, is_tombstone};
+use std::time::Duration;
+
+use lockstep_core::{AnyRow, Error as StoreError, Kind, SourceKey, TargetKey, is_tombstone};
+use lockstep_postgres::reverse::{FedTable, Undelivered};
 use lockstep_postgres::{EntryKind, TableBinding};
 use lockstep_validator::FindingClass;
 use serde::Serialize;
@@ -13,21 +16,29 @@ use crate::repair::Repairable;
 
 /// Name of the step in the journal.
 const STEP: &str = "take from target";
+/// Longest wait for an item: the barrier is closed meanwhile, so applications wait as long.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
+const READING: &str = "reading an item";
 
 /// What was brought back.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Taken {
     /// Rows that were written to PostgreSQL as their items are.
     pub rows: u64,
-    /// Findings that have no item to take, or whose row PostgreSQL refused, and why.
+    /// Findings that have no item to take, whose row was changed since, or whose row PostgreSQL refused, and
+    /// why.
     pub left: Vec<String>,
 }
 
 /// Writes the rows of these findings to PostgreSQL as DynamoDB has them. They are captured like any other
-/// write.
+/// write. A row of which DynamoDB lacks a change is left: the findings may be old, and what was acknowledged
+/// since must not be overwritten.
 ///
 /// # Errors
-/// [`Kind::Refused`] where PostgreSQL is not the truth; [`crate::Error::HistoryLost`]; the stores'.
+/// [`Kind::Refused`] where PostgreSQL is not the truth; [`Kind::Busy`] where an application has a write
+/// transaction open for long, or a row locked; [`Kind::Unavailable`] where DynamoDB does not answer at once;
+/// [`crate::Error::HistoryLost`]; the stores'. Rows before the one that failed are written.
 ///
 /// # Cancel safety
 /// Each row is a transaction of its own; taken twice it is the same row.
@@ -48,34 +59,74 @@ pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Resu
     for binding in &migration.tables {
         let table = migration.source.fed_table(binding).await?;
         for finding in findings.iter().filter(|finding| finding.table == binding.name()) {
-            let name = format!("{} {}", finding.table, finding.key.join(", "));
-            if !matches!(finding.class, FindingClass::Extra | FindingClass::Different) {
-                taken.left.push(format!("{name}: DynamoDB has nothing of it"));
-                continue;
-            }
-            let Some(place) = place_of(migration, binding, &finding.key).await? else {
-                taken.left.push(format!("{name}: it has no place in DynamoDB"));
-                continue;
-            };
-            let item =
-                migration.target.get(&binding.target_name, &place).await?.filter(|item| !is_tombstone(item));
-            let Some(item) = item else {
-                taken.left.push(format!("{name}: its item is gone by now"));
-                continue;
-            };
-            let put = match binding.table.row_of_item(&item) {
-                Ok(row) => migration.source.put_back(&table, row.as_ref()).await,
-                Err(why) => Err(StoreError::target(Kind::Invalid, "reading an item", why.to_string())),
-            };
-            match put {
-                Ok(()) => taken.rows += 1,
-                Err(error) if error.kind == Kind::Invalid => taken.left.push(format!("{name}: {error}")),
-                Err(error) => return Err(error.into()),
+            match take_one(migration, &table, finding).await? {
+                None => taken.rows += 1,
+                Some(why) => {
+                    taken.left.push(format!("{} {}: {why}", finding.table, finding.key.join(", ")));
+                }
             }
         }
     }
     migration.source.journal_outcome(&migration.actor, id, EntryKind::Done, STEP, &json!(taken)).await?;
     Ok(taken)
+}
+
+/// Brings one row back; if it was left, says why.
+async fn take_one(migration: &Migration, table: &FedTable, finding: &Repairable) -> Result<Option<String>> {
+    let binding = table.binding();
+    let left = |why: &str| Ok(Some(why.to_owned()));
+    if !matches!(finding.class, FindingClass::Extra | FindingClass::Different) {
+        return left("DynamoDB has nothing of it");
+    }
+    // Before the barrier is closed, as it takes a session of its own, which may have to be waited for.
+    let Some(place) = place_of(migration, binding, &finding.key).await? else {
+        return left("it has no place in DynamoDB");
+    };
+    let put = match migration.source.begin_put_back(table, &finding.key).await? {
+        Ok(put) => put,
+        Err(Undelivered::Pending) => return left("it was changed since the comparison: compare again"),
+        Err(Undelivered::DeadLetter) => {
+            return left("its last change is a dead letter, so DynamoDB lacks it: see `dead-letters`");
+        }
+    };
+    let row = match read_row(migration, binding, &place).await? {
+        Ok(row) => row,
+        Err(why) => {
+            put.leave().await?;
+            return Ok(Some(why));
+        }
+    };
+    match put.put(row.as_ref()).await {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind == Kind::Invalid => Ok(Some(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads the row that the item at a place holds, or says why it holds none, while writers wait.
+async fn read_row(
+    migration: &Migration,
+    binding: &TableBinding,
+    place: &TargetKey,
+) -> Result<std::result::Result<Box<dyn AnyRow>, String>> {
+    let reading = migration.target.get(&binding.target_name, place);
+    let Ok(item) = tokio::time::timeout(READ_WITHIN, reading).await else {
+        let message = format!(
+            "no answer within {} ms, and applications wait meanwhile. Nothing of this row was written: run \
+             the same command again",
+            READ_WITHIN.as_millis()
+        );
+        return Err(StoreError::target(Kind::Unavailable, READING, message).into());
+    };
+    let Some(item) = item?.filter(|item| !is_tombstone(item)) else {
+        return Ok(Err("its item is gone by now".to_owned()));
+    };
+    // 1. Somebody puts the item of B where A's belongs. 2. We looked for changes of A, and would write B.
+    if binding.table.place_of_item(&item).is_ok_and(|own| own != *place) {
+        return Ok(Err("its item says that it is another row's".to_owned()));
+    }
+    let row = binding.table.row_of_item(&item);
+    Ok(row.map_err(|why| StoreError::target(Kind::Invalid, READING, why.to_string()).to_string()))
 }
 
 async fn place_of(

@@ -1,5 +1,8 @@
 //! What a repair of the state is made of, broken off or not.
 
+use lockstep_coordinator::{Repairable, Taken};
+use lockstep_core::{AttributeValue, Attributes, Kind};
+
 use super::*;
 
 #[tokio::test]
@@ -87,6 +90,108 @@ async fn triggers_that_were_off_are_put_back_and_what_they_missed_is_found() {
         world.live_at(&world.payments_table(), &payment_key(1_000, 7)).await;
         goes_on(&world, Phase::DualWrite).await;
     }
+}
+
+fn payment_of(payment_id: i64) -> String {
+    payment_key(payment_id, 1 + payment_id)
+}
+
+/// Puts an item behind Lockstep's back.
+async fn put_item(world: &World, table: &TableBinding, item: Attributes) {
+    let put = world.plain_target.client().put_item().table_name(&table.target_name).set_item(Some(item));
+    put.send().await.expect("put");
+}
+
+/// Has the items of payments say something that their rows do not.
+async fn make_differ(world: &World, payment_ids: &[i64]) {
+    let table = world.payments_table();
+    for payment_id in payment_ids {
+        let mut item = world.live_at(&table, &payment_of(*payment_id)).await;
+        item.insert("transaction_reference".to_owned(), AttributeValue::S("of the item".to_owned()));
+        put_item(world, &table, item).await;
+    }
+}
+
+async fn found(world: &World) -> Vec<Repairable> {
+    let found = find_repairs(&world.migration(), &options(), &CancellationToken::new()).await;
+    found.expect("searched").repairable
+}
+
+async fn take(world: &World, chosen: &[Repairable]) -> Taken {
+    take_target(&world.migration(), chosen).await.expect("taken")
+}
+
+/// 1. A comparison finds items that differ from their rows, and some that have none. 2. Applications write
+/// those rows, and no relay has delivered it yet. 3. Somebody takes the items by what was found before.
+#[tokio::test]
+async fn what_was_written_since_the_comparison_is_not_overwritten_by_an_item() {
+    let world = World::start().await;
+    world.sql(&logs(1, 3)).await;
+    world.sql(&payments(1, 20)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let (of_logs, of_payments) = (world.logs_table(), world.payments_table());
+    make_differ(&world, &[1, 2, 3, 5]).await;
+    let extra_payment = world.live_at(&of_payments, &payment_of(4)).await;
+    let extra_log = world.live_at(&of_logs, &log_key(1, "service-1")).await;
+    world.sql("DELETE FROM payments WHERE payment_id = 4").await;
+    world.sql("DELETE FROM integration_logs WHERE log_id = 1").await;
+    world.relay_until_empty().await;
+    put_item(&world, &of_payments, extra_payment).await;
+    put_item(&world, &of_logs, extra_log).await;
+    let chosen = found(&world).await;
+    let of = |class| chosen.iter().filter(|finding| finding.class == class).count();
+    assert_eq!((of(FindingClass::Different), of(FindingClass::Extra)), (4, 2), "{chosen:?}");
+
+    // The row comes back elsewhere, where DynamoDB cannot hold it.
+    world.sql(&log(1, "elsewhere")).await;
+    world.sql(&lockstep_tests::world::rows::outgrow(1)).await;
+    assert_eq!(world.relay_until_empty().await.dead_letters, 1);
+    world.sql("UPDATE payments SET payment_method = 'newer' WHERE payment_id = 1").await;
+    world.sql("DELETE FROM payments WHERE payment_id = 2").await;
+    world.sql("UPDATE payments SET customer_id = 900 WHERE payment_id = 3").await;
+    // Another key than the one that was found, and the same row.
+    world.sql(&payment(4, 900)).await;
+
+    let taken = take(&world, &chosen).await;
+    let says = |text: &str| taken.left.iter().filter(|left| left.contains(text)).count();
+    assert_eq!((taken.rows, taken.left.len()), (1, 5), "{taken:?}");
+    assert_eq!((says("compare again"), says("dead letter")), (4, 1), "{taken:?}");
+    let newer = "payments WHERE transaction_reference IS NULL AND
+                 (payment_id = 1 AND payment_method = 'newer' OR payment_id IN (3, 4) AND customer_id = 900)";
+    assert_eq!(world.count(newer).await, 3, "what was acknowledged is there");
+    assert_eq!(world.count("payments WHERE payment_id = 2").await, 0, "its deletion was acknowledged");
+    assert_eq!(world.count("integration_logs WHERE log_id = 1 AND service_name = 'elsewhere'").await, 1);
+    let of_item = "payments WHERE payment_id = 5 AND transaction_reference = 'of the item'";
+    assert_eq!(world.count(of_item).await, 1, "this one was not written since");
+    let pending = world.pending(PAYMENTS).await;
+    assert!(pending.contains_key(&payment_of(5)), "captured like any other write: {pending:?}");
+
+    world.sql("UPDATE integration_logs SET error_message = NULL WHERE log_id = 1").await;
+    world.relay_until_empty().await;
+    // The items that are left without a row.
+    repair_rows(&world).await;
+    world.assert_converged().await;
+}
+
+/// Or else: 1. An application has locked the row, and we wait for it behind the closed barrier. 2. It updates
+/// the row and waits for the barrier. 3. PostgreSQL finds a deadlock and may end the application's
+/// transaction.
+#[tokio::test]
+async fn a_row_that_an_application_has_locked_is_taken_by_another_run() {
+    let world = World::start().await;
+    world.sql(&payments(1, 5)).await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    make_differ(&world, &[1]).await;
+    let chosen = found(&world).await;
+    let mut application = world.stranger().await;
+    run(&mut application, "BEGIN; SELECT FROM payments WHERE payment_id = 1 FOR UPDATE").await;
+    let busy = take_target(&world.migration(), &chosen).await.expect_err("the row is locked");
+    assert!(busy.to_string().contains("run the same command again"), "{busy}");
+    assert!(matches!(&busy, Error::Store(error) if error.kind == Kind::Busy), "{busy:?}");
+    run(&mut application, "COMMIT").await;
+    let taken = take(&world, &chosen).await;
+    assert_eq!((taken.rows, taken.left), (1, Vec::new()));
+    world.assert_converged().await;
 }
 
 #[tokio::test]

@@ -238,7 +238,8 @@ async fn truth_is_mended(how: &str) {
     goes_on(&world, Phase::DualWrite).await;
 }
 
-/// 1. A backup of the table is made. 2. PostgreSQL, the truth then, changes a row and deletes another. 3. The truth
+/// 1. A backup of the table is made. 2. PostgreSQL, the truth then, changes a row and deletes another. 3. The
+///    truth
 /// moves, the table is lost, and the backup is restored.
 #[tokio::test]
 async fn a_backup_from_before_dynamo_only_overwrites_no_row_that_postgresql_wrote_since() {
