@@ -9,22 +9,17 @@ use super::*;
 async fn a_repair_that_is_broken_off_again_and_again_comes_to_its_end() {
     let world = set_back().await;
     let migration = world.migration();
-    let mut broken_off = 0;
-    let polls = mended_after_many_crashes(&migration, async || {
-        let open = world.source.open_intents().await.expect("the journal");
-        if open.iter().any(|entry| entry.step == "repair state")
-            && diagnosis(&world).await.findings.len() == 1
-        {
-            broken_off += 1;
-            // What is broken off keeps the way forward closed.
-            let coordinator = world.coordinator().await;
-            let refused = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("it is not whole");
-            assert!(refused.to_string().contains("a repair of the state was broken off"), "{refused}");
-            coordinator.close().await;
-        }
-    });
-    let polls = polls.await;
-    assert!(polls > 20 && broken_off > 0, "{polls} polls, {broken_off} times in the middle");
+    let polls = mended_after_many_crashes(&migration, async || {}).await;
+    assert!(polls > 20, "{polls} polls");
+    assert!(world.source.open_intents().await.expect("the journal").is_empty());
+    // One of which nothing is left but its end keeps the way forward closed, until it has that.
+    let planned = serde_json::json!({ "remedies": [] });
+    world.source.journal_intent("the dead", "repair state", &planned).await.expect("journalled");
+    let coordinator = world.coordinator().await;
+    let refused = coordinator.step(Phase::HybridRead, None, &()).await.expect_err("it is not whole");
+    assert!(refused.to_string().contains("a repair of the state was broken off"), "{refused}");
+    coordinator.close().await;
+    mended(&world).await;
     assert!(world.source.open_intents().await.expect("the journal").is_empty());
     repair_rows(&world).await;
     goes_on(&world, Phase::DualWrite).await;
