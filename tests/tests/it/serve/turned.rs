@@ -114,7 +114,7 @@ async fn a_ramp_rises_by_itself_and_waits_while_something_differs() {
     let world = world(Phase::HybridRead).await;
     let served = Served::with(&world, &[("LOCKSTEP_SERVE__SAMPLE_EVERY_S", "0")]).await;
     served.until("it leads", leads).await;
-    let ramp = json!({ "ramp": { "name": "canary_percent", "steps": [1, 5, 100], "hold_s": 1 }, "reason": "go live" });
+    let ramp = json!({ "ramp": { "name": "canary_percent", "steps": [1, 5, 100], "hold_s": 4 }, "reason": "go live" });
     let begun = served.post("/v1/settings", &ramp).await;
     assert_eq!(begun.json()["settings"]["canary_percent"]["value"], 1.0, "{}", begun.text);
     // Before the next step is asked for, something is found.
