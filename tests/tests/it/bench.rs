@@ -42,3 +42,17 @@ async fn prepared_pages_agree_with_the_rows_but_for_what_was_spoiled() {
     }
     assert_eq!(world.count(LOGS).await, 5_300);
 }
+
+#[tokio::test]
+async fn the_relay_is_measured_to_its_end_and_finds_its_own_mark_in_the_null_target() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_lockstep-under-test"));
+    command.args(["bench", "relay", "--unoptimised", "--json", "--quiet"]);
+    command.args(["--rows", "500", "--rounds", "1", "--lag-seconds", "1", "--writes-per-s", "500"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
+    let output = super::process::ended(command).await;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let said = String::from_utf8_lossy(&output.stderr);
+    for rate in ["inserts_per_s", "updates_per_s", "raw_replay_per_s", "lag_p99_ms"] {
+        assert!(report[rate].as_f64().is_some_and(|rate| rate > 0.0), "{rate} of {report}: {said}");
+    }
+}

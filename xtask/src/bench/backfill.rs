@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::capture_cost::{self, CaptureCost};
 use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
+use super::sdk_replay::sdk_replay;
 use super::served::Served;
 use super::worker::{self, Measured};
 use super::{limits, rows};
@@ -19,6 +20,8 @@ const CAPTURED_REQUESTS: usize = 400;
 /// them would be the best moment of the machine, and that of the backfill its average.
 const LOOP_ROWS: usize = 20_000;
 const REPLAYED: u64 = 20_000;
+/// The same through the SDK, which is slower; each is in memory before.
+const SDK_REPLAYED: usize = 4_000;
 /// Inserts of each kind that capture is judged by.
 const INSERTS: usize = 4_000;
 
@@ -35,12 +38,16 @@ pub struct SizeReport {
     pub raw_copy_rows_per_s: f64,
     /// Rows a second of replaying prepared guarded requests.
     pub raw_replay_rows_per_s: f64,
+    /// Rows a second of sending the same requests through the SDK: serialised and signed, and nothing else.
+    pub sdk_replay_rows_per_s: f64,
     /// Rows a second of one `PutItem` after the other.
     pub sdk_loop_rows_per_s: f64,
     /// The guarded path as a part of the raw `COPY`.
     pub of_raw_copy: f64,
     /// As a part of the replay.
     pub of_raw_replay: f64,
+    /// As a part of the replay through the SDK.
+    pub of_sdk_replay: f64,
     /// As a multiple of the plain loop.
     pub times_sdk_loop: f64,
     /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the
@@ -100,7 +107,7 @@ async fn measure(
 ) -> anyhow::Result<SizeReport> {
     let begun = Ticks::now();
     let mut guarded: Option<Measured> = None;
-    let (mut copy, mut replay, mut sdk_loop) = (None, None, None);
+    let (mut copy, mut replay, mut through_sdk, mut sdk_loop) = (None, None, None, None);
     for round in 1..=rounds.max(1) {
         eprintln!("measuring, round {round}");
         let one = worker::spawn(url, &null.url).await?;
@@ -111,11 +118,17 @@ async fn measure(
             replay,
             limits::raw_replay(null.address, &prepared.requests, prepared.per_request(), REPLAYED).await?,
         );
+        let requests = &prepared.requests;
+        through_sdk = machine::better(
+            through_sdk,
+            sdk_replay(&null.url, requests, prepared.per_request(), SDK_REPLAYED).await?,
+        );
         sdk_loop = machine::better(sdk_loop, limits::sdk_loop(&null.url, history, LOOP_ROWS).await?);
     }
     let none = "a round was measured";
     let guarded = guarded.context(none)?;
-    let (copy, replay, sdk_loop) = (copy.context(none)?, replay.context(none)?, sdk_loop.context(none)?);
+    let (copy, replay) = (copy.context(none)?, replay.context(none)?);
+    let (through_sdk, sdk_loop) = (through_sdk.context(none)?, sdk_loop.context(none)?);
     let rate = guarded.rows_per_s();
     Ok(SizeReport {
         rows: guarded.rows,
@@ -123,9 +136,11 @@ async fn measure(
         guarded,
         raw_copy_rows_per_s: copy,
         raw_replay_rows_per_s: replay,
+        sdk_replay_rows_per_s: through_sdk,
         sdk_loop_rows_per_s: sdk_loop,
         of_raw_copy: rate / copy,
         of_raw_replay: rate / replay,
+        of_sdk_replay: rate / through_sdk,
         times_sdk_loop: rate / sdk_loop,
         stolen: machine::stolen_since(begun),
     })
@@ -168,8 +183,8 @@ fn print(report: &Report) {
             .map_or_else(|| "unknown".to_owned(), |kib| format!("{:.0} MB", kib as f64 / 1024.0));
         let rate = measured.rows_per_s();
         println!(
-            "  {name:<14} {rate:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of raw replay   {:>6.1} x the plain loop   peak memory {memory}",
-            size.of_raw_copy, size.of_raw_replay, size.times_sdk_loop,
+            "  {name:<14} {rate:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of the SDK's replay   {:>6.1} x the plain loop   peak memory {memory}",
+            size.of_raw_copy, size.of_sdk_replay, size.times_sdk_loop,
         );
         println!(
             "  raw COPY       {:>9.0} rows/s   (one connection, binary, discarded)",
@@ -178,6 +193,10 @@ fn print(report: &Report) {
         println!(
             "  raw replay     {:>9.0} rows/s   (prepared guarded requests, nothing computed)",
             size.raw_replay_rows_per_s
+        );
+        println!(
+            "  SDK's replay   {:>9.0} rows/s   (the same requests, serialised and signed by the SDK)",
+            size.sdk_replay_rows_per_s
         );
         println!("  plain SDK loop {:>9.0} rows/s   (one PutItem after the other)", size.sdk_loop_rows_per_s);
         machine::print(size.stolen);

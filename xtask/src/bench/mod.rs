@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`machine`] (why everything is measured in rounds), [`backfill`] (what is measured and
 //! printed), [`rows`], [`process`] and [`worker`] (the measured process), [`limits`] (what the machine can do
-//! at best, and a plain loop at worst), [`capture_cost`], [`null_target`] and [`replay`]; [`writes`] and its
+//! at best, and a plain loop at worst), [`capture_cost`], [`null_target`], [`replay`] and the same through the SDK; [`writes`] and its
 //! bare twins; [`validate`] and its prepared pages; [`relay`], [`reverse`], [`units`] (what users pay) and
 //! [`scale`].
 
@@ -18,6 +18,7 @@ pub mod replay;
 pub mod reverse;
 pub mod rows;
 pub mod scale;
+mod sdk_replay;
 mod served;
 mod stage;
 pub mod units;

@@ -5,8 +5,8 @@
 //! DynamoDB to accept writes, and does next to nothing with them: no HTTP library, no JSON parser, one buffer
 //! per connection, answers written in advance. What is left is our own speed, SDK included.
 //!
-//! It never refuses, throttles or forgets a reply, and reads find nothing but prepared scan pages: do not
-//! test correctness against it.
+//! It never refuses, throttles or forgets a reply, and reads find nothing but prepared scan pages and the marks
+//! of history that were set: do not test correctness against it.
 //!
 //! ```no_run
 //! # use xtask::bench::null_target::NullTarget;
@@ -23,6 +23,7 @@
 
 pub(super) mod answers;
 pub(super) mod http;
+mod marks;
 mod serve;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};

@@ -30,7 +30,9 @@ pub fn again(arguments: &[&str], source_url: &str) -> anyhow::Result<tokio::proc
 /// # Errors
 /// When it cannot be started, or fails.
 pub async fn measured<T: DeserializeOwned>(arguments: &[&str], source_url: &str) -> anyhow::Result<T> {
-    let output = again(arguments, source_url)?.output().await.context("starting the measured process")?;
+    // Not `output()`, which takes stderr from us: what the process says of its end would be lost.
+    let process = again(arguments, source_url)?.stdout(Stdio::piped()).spawn();
+    let output = process.context("starting the measured process")?.wait_with_output().await?;
     if !output.status.success() {
         bail!("the measured process failed: {}", output.status);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
 
+use super::marks::Marks;
 use crate::bench::validate::pages::Pages;
 
 // Items are counted while the body goes by, by searching it for needles, not by parsing. Quotes are escaped
@@ -23,6 +24,7 @@ pub(super) const NEEDLE_BYTES_MAX: usize = 25;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Write,
+    Update,
     BatchOfStatements,
     BatchOfRequests,
     Describe,
@@ -45,9 +47,8 @@ impl Operation {
         match name {
             b"BatchExecuteStatement" | b"ExecuteTransaction" => Operation::BatchOfStatements,
             b"BatchWriteItem" => Operation::BatchOfRequests,
-            b"PutItem" | b"UpdateItem" | b"DeleteItem" | b"ExecuteStatement" | b"TransactWriteItems" => {
-                Operation::Write
-            }
+            b"UpdateItem" => Operation::Update,
+            b"PutItem" | b"DeleteItem" | b"ExecuteStatement" | b"TransactWriteItems" => Operation::Write,
             b"DescribeTable" => Operation::Describe,
             b"CreateTable" | b"UpdateTable" => Operation::Create,
             b"DeleteTable" => Operation::Delete,
@@ -64,16 +65,18 @@ impl Operation {
 
     /// The items of a request, as far as that is known without its body.
     pub(super) fn items(self) -> u64 {
-        u64::from(self == Operation::Write)
+        u64::from(matches!(self, Operation::Write | Operation::Update))
     }
 
     pub(super) fn writes(self) -> bool {
-        matches!(self, Operation::Write | Operation::BatchOfStatements | Operation::BatchOfRequests)
+        use Operation::{BatchOfRequests, BatchOfStatements, Update, Write};
+        matches!(self, Write | Update | BatchOfStatements | BatchOfRequests)
     }
 
-    /// Whether the answer needs the body: it names the table, or the page.
+    /// Whether the answer needs the body: it names the table, the page, or a mark.
     pub(super) fn is_answered_by_body(self) -> bool {
-        matches!(self, Operation::Describe | Operation::Create | Operation::Delete | Operation::Scan)
+        use Operation::{Create, Delete, Describe, Get, Scan, Update};
+        matches!(self, Describe | Create | Delete | Scan | Get | Update)
     }
 }
 
@@ -86,6 +89,7 @@ pub(super) struct Answers {
     pub(super) finders: Finders,
     /// What scans are answered with; nothing without it.
     pub(super) pages: Option<Arc<Pages>>,
+    marks: Marks,
     empty: Bytes,
     requests: Bytes,
     // By number of statements, up to DynamoDB's limit of 25.
@@ -98,6 +102,7 @@ impl Default for Answers {
             describe: Box::new(describe),
             finders: Finders::default(),
             pages: None,
+            marks: Marks::default(),
             empty: ok("{}"),
             requests: ok(r#"{"UnprocessedItems":{}}"#),
             statements: (0..=25).map(responses).collect(),
@@ -110,7 +115,12 @@ impl Answers {
     pub(super) fn answer(&self, operation: Operation, body: &[u8], items: u64) -> Bytes {
         let about = |field| ok(&format!("{{\"{field}\":{}}}", (self.describe)(table(body))));
         match operation {
-            Operation::Write | Operation::Get => self.empty.clone(),
+            Operation::Write => self.empty.clone(),
+            Operation::Update => {
+                self.marks.keep(body);
+                self.empty.clone()
+            }
+            Operation::Get => ok(&self.marks.found(body)),
             Operation::BatchOfRequests => self.requests.clone(),
             Operation::BatchOfStatements => {
                 let count = usize::try_from(items).unwrap_or(usize::MAX);
