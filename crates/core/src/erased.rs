@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use sqlx::postgres::PgArguments;
 
-use crate::column::{Unholdable, text_of};
+use crate::attribute::{Attribute, Attributes, is_bookkeeping};
+use crate::column::text_of;
 use crate::difference::{Difference, FieldDiff, FieldValue};
-use crate::item::{Attributes, Item, is_bookkeeping};
+use crate::item::Item;
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
 use crate::table::{MigratableTable, Reference, encode_row};
-use crate::view::{Attribute, ItemView};
+use crate::unholdable::Unholdable;
+use crate::view::ItemView;
 
 /// A table whose row type has been forgotten. Rows travel through it as PostgreSQL's bytes and as items.
 pub trait AnyTable: Send + Sync {

@@ -1,0 +1,45 @@
+//! Key attributes and indexes of a target table.
+
+use aws_sdk_dynamodb::types::ScalarAttributeType;
+use serde::{Deserialize, Serialize};
+
+/// Type of a key attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyType {
+    /// A string.
+    S,
+    /// A number.
+    N,
+}
+
+impl KeyType {
+    /// The SDK's word for it.
+    pub fn scalar(self) -> ScalarAttributeType {
+        match self {
+            Self::S => ScalarAttributeType::S,
+            Self::N => ScalarAttributeType::N,
+        }
+    }
+}
+
+/// One key attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyAttribute {
+    /// Attribute name.
+    pub name: &'static str,
+    /// Attribute type.
+    pub key_type: KeyType,
+}
+
+/// A global secondary index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Index name.
+    pub name: &'static str,
+    /// Its partition key; an item without it is not in the index.
+    pub partition: KeyAttribute,
+    /// Its sort key, if any.
+    pub sort: Option<KeyAttribute>,
+    /// Whether the index carries whole items, or keys only.
+    pub whole_items: bool,
+}
