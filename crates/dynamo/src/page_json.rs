@@ -7,23 +7,14 @@
 
 use std::fmt;
 
-use lockstep_core::{Attributes, Error, Kind};
-use serde::Deserialize;
+use lockstep_core::{Error, Kind};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::attribute_json::{OneValue, Text};
+use super::page_end::{Consumed, PageEnd};
 use super::page_item::PageItem;
 use super::plain_item::read_plain;
 use super::raw_scan::ScanBody;
-
-/// What a page says beside its items.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PageEnd {
-    /// Where the next page starts; `None` at the end of the segment.
-    pub next: Option<Attributes>,
-    /// Read units consumed, where the endpoint tells.
-    pub capacity_units: f64,
-}
 
 impl ScanBody {
     /// Hands each item to `each`, in their order; it lives for that call only.
@@ -106,12 +97,6 @@ impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for PageVisitor<'de, F> {
         }
         Ok(end)
     }
-}
-
-#[derive(Deserialize)]
-pub(super) struct Consumed {
-    #[serde(rename = "CapacityUnits")]
-    pub(super) units: Option<f64>,
 }
 
 /// The list of items. Says whether there is one.

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::attribute_json::Held;
 use super::json_cursor::Cursor;
+use super::page_end::{Consumed, PageEnd};
 use super::page_item::PageItem;
-use super::page_json::{Consumed, PageEnd};
 
 /// Reads a whole page and counts what it hands over. `None` leaves it to serde_json.
 pub(super) fn read_plain(
