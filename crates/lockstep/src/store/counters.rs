@@ -8,6 +8,7 @@ use serde::Serialize;
 use lockstep_postgres::Swept;
 
 /// Counters of the writes of one migration handle; they only grow.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct WriteCounters {
     pub(super) committed: Counter,

@@ -46,7 +46,7 @@ impl Known {
     }
 
     /// The epoch that was heard of last, whether or not it may still be gone by.
-    pub(super) fn epoch(&self) -> Option<Epoch> {
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.read().map(|fact| fact.control.epoch)
     }
 
@@ -89,7 +89,7 @@ impl Known {
     }
 
     /// The epoch that may be acknowledged: nothing of an older one is under way.
-    pub(super) fn acknowledgeable(&self) -> Option<Epoch> {
+    pub(crate) fn acknowledgeable(&self) -> Option<Epoch> {
         let epoch = self.epoch()?;
         let oldest = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).keys().next().copied();
         Some(oldest.map_or(epoch, |oldest| oldest.min(epoch)))
