@@ -2,9 +2,9 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the
 //! source looks like), `shape` (whether it is still that, and hides nothing), `recorded` (what it is taken
-//! for), `partitions` (of a table that has some), `sessions`, `node`, `password`, `path` and `begin`
-//! (connections and transactions), `schema` (Lockstep's own tables), `capture`, `recognise` and
-//! `trigger_names` (triggers), `barrier`, `control`, `settings` and `counts` (phase and epoch, what is turned
+//! for), `partitions` and `take_in` (of a table that has some), `sessions`, `node`, `password`, `path` and
+//! `begin` (connections and transactions), `schema` (Lockstep's own tables), `capture`, `recognise`
+//! and `trigger_names` (triggers), `barrier`, `control`, `settings` and `counts` (phase and epoch, what is turned
 //! while everything runs, and what was counted), `lead` (which daemon leads), `pending`, `statements` and
 //! `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
 //! `instances` (leases), `copy` and `some_rows` (reading rows), `progress` (ranges), `workers`, `acknowledge`
@@ -62,6 +62,7 @@ mod standing;
 mod statements;
 mod strangers;
 mod sweep;
+mod take_in;
 mod trigger_names;
 mod tuning;
 mod uninstall;
