@@ -1,6 +1,6 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
-//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` (create, describe),
+//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe),
 //! `guarded` (versioned writes), `transact` (several together), `conditional` (writes where the target is the
 //! truth), `control` (phase, leases and id counters of that time), `history` (the three load paths), `mark`
 //! (what a table remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`,
@@ -22,6 +22,7 @@ mod guarded;
 mod history;
 mod json_cursor;
 mod mark;
+mod mismatch;
 mod page_end;
 mod page_item;
 mod page_json;
