@@ -1,6 +1,5 @@
 //! Key attributes and indexes of a target table.
 
-use aws_sdk_dynamodb::types::ScalarAttributeType;
 use serde::{Deserialize, Serialize};
 
 /// Type of a key attribute.
@@ -10,16 +9,6 @@ pub enum KeyType {
     S,
     /// A number.
     N,
-}
-
-impl KeyType {
-    /// The SDK's word for it.
-    pub fn scalar(self) -> ScalarAttributeType {
-        match self {
-            Self::S => ScalarAttributeType::S,
-            Self::N => ScalarAttributeType::N,
-        }
-    }
 }
 
 /// One key attribute.

@@ -1,7 +1,15 @@
 //! How a table that is there differs from what the trait says.
 
-use aws_sdk_dynamodb::types::{KeySchemaElement, ProjectionType, TableDescription};
-use lockstep_core::TargetSchema;
+use aws_sdk_dynamodb::types::{KeySchemaElement, ProjectionType, ScalarAttributeType, TableDescription};
+use lockstep_core::{KeyType, TargetSchema};
+
+/// The SDK's word for the type of a key attribute.
+pub(super) fn scalar(key_type: KeyType) -> ScalarAttributeType {
+    match key_type {
+        KeyType::S => ScalarAttributeType::S,
+        KeyType::N => ScalarAttributeType::N,
+    }
+}
 
 /// One sentence for each difference; none where the table can be written to.
 pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
@@ -32,7 +40,7 @@ pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec
     }
     for attribute in schema.key_attributes() {
         match type_of(attribute.name) {
-            Some(found) if found != attribute.key_type.scalar() => {
+            Some(found) if found != scalar(attribute.key_type) => {
                 wrong.push(format!(
                     "{} is of type {}, it must be {:?}",
                     attribute.name,
@@ -77,26 +85,25 @@ pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::types::{
-        GlobalSecondaryIndexDescription, KeyType, Projection, ReplicaDescription, StreamSpecification,
+        GlobalSecondaryIndexDescription, KeyType as Role, Projection, ReplicaDescription, StreamSpecification,
     };
     use lockstep_core::{KeyAttribute, PK};
 
     use super::*;
 
-    const SCHEMA: TargetSchema =
-        TargetSchema { partition: lockstep_core::KeyType::S, sort: None, indexes: &[] };
+    const SCHEMA: TargetSchema = TargetSchema { partition: KeyType::S, sort: None, indexes: &[] };
 
     #[test]
     fn an_index_that_was_made_beforehand_with_a_part_of_the_attributes_is_a_mismatch() {
-        let element = |name: &str, key_type: KeyType| {
+        let element = |name: &str, key_type: Role| {
             KeySchemaElement::builder().attribute_name(name).key_type(key_type).build().expect("a key")
         };
         const INDEXED: TargetSchema = TargetSchema {
-            partition: lockstep_core::KeyType::S,
+            partition: KeyType::S,
             sort: None,
             indexes: &[lockstep_core::Index {
                 name: "by_customer",
-                partition: KeyAttribute { name: "customer_id", key_type: lockstep_core::KeyType::N },
+                partition: KeyAttribute { name: "customer_id", key_type: KeyType::N },
                 sort: None,
                 whole_items: true,
             }],
@@ -110,11 +117,11 @@ mod tests {
             let projection = Projection::builder().set_projection_type(projected).build();
             let index = GlobalSecondaryIndexDescription::builder()
                 .index_name("by_customer")
-                .key_schema(element("customer_id", KeyType::Hash))
+                .key_schema(element("customer_id", Role::Hash))
                 .projection(projection)
                 .build();
             let table = TableDescription::builder()
-                .key_schema(element(PK, KeyType::Hash))
+                .key_schema(element(PK, Role::Hash))
                 .global_secondary_indexes(index)
                 .build();
             let wrong = mismatches(&table, &INDEXED);
@@ -127,11 +134,8 @@ mod tests {
     fn a_global_table_is_refused_and_a_stream_is_not_one() {
         let table = |replicas: Option<Vec<ReplicaDescription>>| {
             let stream = StreamSpecification::builder().stream_enabled(true).build().expect("a stream");
-            let key = KeySchemaElement::builder()
-                .attribute_name(PK)
-                .key_type(KeyType::Hash)
-                .build()
-                .expect("a key");
+            let key =
+                KeySchemaElement::builder().attribute_name(PK).key_type(Role::Hash).build().expect("a key");
             TableDescription::builder()
                 .key_schema(key)
                 .stream_specification(stream)

@@ -12,7 +12,7 @@ use lockstep_core::{
     Error, KeyAttribute, Kind, PK, Result, TTL_ATTRIBUTE, TargetKey, TargetSchema, VERSION_ATTRIBUTE,
 };
 
-use super::mismatch::mismatches;
+use super::mismatch::{mismatches, scalar};
 use super::{Backoff, Target, fault};
 
 /// For how long who says so makes do with a description. It is of a moment ago in any case: DescribeTable is
@@ -111,7 +111,7 @@ impl Target {
         let definitions = schema.key_attributes().into_iter().map(|attribute| {
             let definition = AttributeDefinition::builder()
                 .attribute_name(attribute.name)
-                .attribute_type(attribute.key_type.scalar());
+                .attribute_type(scalar(attribute.key_type));
             definition.build().expect("name and type were set")
         });
         let indexes: Vec<GlobalSecondaryIndex> = schema
