@@ -1,11 +1,12 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
-//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch` (create, describe),
-//! `guarded` (versioned writes), `transact` (several together), `conditional` (writes where the target is the
-//! truth), `control` (phase, leases and id counters of that time), `history` (the three load paths), `mark`
-//! (what a table remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`,
-//! `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json` (pages
-//! that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
+//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch`
+//! (create, describe), `guarded` (versioned writes), `transact` (several together), `conditional` (writes
+//! where the target is the truth), `control` (phase, leases and id counters of that time), `history` (the
+//! three load paths), `mark` (what a table remembers of the source), `probe` (a write that no row notices),
+//! `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item`
+//! and `page_json` (pages that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the
+//! way back), and [`Backoff`].
 
 mod apart;
 mod attribute_json;
