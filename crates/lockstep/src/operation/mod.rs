@@ -87,6 +87,23 @@ impl<S: LogSink> Operation<S> {
     /// Begins an operation, lets `work` write in it, and ends it: committed if `work` says `Ok`, else rolled
     /// back and logged as a failure.
     ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use lockstep::{LogSink, MigratableTable, Migration, Operation, Result};
+    /// # async fn example<Payments: MigratableTable, Documents: MigratableTable, S: LogSink>(
+    /// #     migration: Migration, sink: Arc<S>, payment: Payments::Row, document: Documents::Row,
+    /// # ) -> Result<()> {
+    /// let (payments, documents) = (migration.store::<Payments>(), migration.store::<Documents>());
+    /// let (booked, outcome) = Operation::run(&migration, sink, "book", "request 4711", async |operation| {
+    ///     operation.put(&documents, &document).await?;
+    ///     operation.put(&payments, &payment).await
+    /// })
+    /// .await?;
+    /// println!("{} keys in {}", outcome.keys, outcome.control.phase);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What `work` said, or as for [`Operation::commit`].
     ///
