@@ -42,7 +42,7 @@ pub use change::{Change, Folded, FoldedItem, RETENTION, Saved};
 pub use column::{Column, ColumnTypes, Json, Scaled, bind_text, fixed_width, parse_fixed_width};
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
-pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};
+pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle, beside_columns};
 pub use error::{Doing, Error, Kind, Result, Retry, Side, passwords_refused, read_only_refusals};
 pub use index::{Index, KeyAttribute, KeyType};
 pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};
