@@ -9,7 +9,7 @@
 //! `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` (hours,
 //! units and dollars beforehand); `records` and `history` (what both stores say); then what works:
 //! `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
-//! back); `test_operation`, `canary` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
+//! back); `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
 //! `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `worker` (one of many that move
 //! history), `mend` (what the doctor proposes), `status`. No module names one that comes after it and names
 //! it back: a test keeps that.
@@ -19,6 +19,7 @@
 mod backfill;
 mod canary;
 mod canary_bound;
+mod canary_choice;
 mod canary_rows;
 mod complete;
 mod coordinator;
