@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use lockstep_postgres::{Source, TableBinding};
 
-use lockstep_core::{Kind, Result, Window};
+use lockstep_core::{Error as StoreError, Kind, Phase, Result as StoreResult, Window};
 use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::feed_options::ReverseFeedOptions;
 use crate::watch::Watch;
 
@@ -147,23 +148,54 @@ pub struct StepOptions {
 }
 
 impl StepOptions {
-    /// Repeats what waits for the barrier, as often and with such pauses as a step does.
+    /// Repeats `attempt` while a lock keeps it from being done, as often and with such pauses as a step does;
+    /// `again` is told the try and its error before each pause. Returns the number of tries as well.
     ///
     /// # Errors
     /// The attempt's; the last [`Kind::Busy`] when no try is left.
-    pub(crate) async fn while_busy<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
+    pub(crate) async fn tries<T, F, G>(
+        &self,
+        attempt: impl Fn() -> F,
+        again: impl Fn(u32, StoreError) -> G,
+    ) -> Result<(u32, T)>
     where
         F: Future<Output = Result<T>>,
+        G: Future<Output = Result<()>>,
     {
-        let mut tries_left = self.lock_tries;
+        let mut tries = 1;
         loop {
             match attempt().await {
-                Err(error) if error.kind == Kind::Busy && tries_left > 1 => {
-                    tries_left -= 1;
-                    tokio::time::sleep(self.lock_pause).await;
+                Err(Error::Store(error)) if error.kind == Kind::Busy && tries < self.lock_tries => {
+                    again(tries, error).await?;
                 }
-                done => return done,
+                done => return done.map(|done| (tries, done)),
             }
+            tokio::time::sleep(self.lock_pause).await;
+            tries += 1;
+        }
+    }
+
+    /// [`StepOptions::tries`] of one call to a store, with nothing to do between.
+    pub(crate) async fn while_busy<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = StoreResult<T>>,
+    {
+        let attempt = || {
+            let attempted = attempt();
+            async { Ok(attempted.await?) }
+        };
+        self.tries(attempt, |_, _| std::future::ready(Ok(()))).await.map(|(_, done)| done)
+    }
+
+    /// What a caller is told when a step to `to` found the barrier busy at every try.
+    pub(crate) fn barrier_busy(&self, error: Error, to: Phase) -> Error {
+        match error {
+            Error::Store(error) if error.kind == Kind::Busy => {
+                tracing::debug!("the last try ended so: {error}");
+                let lock_timeout_ms = self.lock_timeout.as_millis() as u64;
+                Error::BarrierBusy { to, tries: self.lock_tries, lock_timeout_ms }
+            }
+            other => other,
         }
     }
 }

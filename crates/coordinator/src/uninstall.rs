@@ -8,7 +8,7 @@
 //! DynamoDB says is the original's, and is neither asked nor changed.
 
 use lockstep_core::{Error as StoreError, InstanceState, Kind, Phase, Truth, truth};
-use lockstep_dynamo::{Backoff, TableStanding};
+use lockstep_dynamo::TableStanding;
 use lockstep_postgres::Uninstalled;
 use serde::Serialize;
 
@@ -146,13 +146,7 @@ async fn take_out(
 
 async fn take_out_of_source(migration: &Migration) -> Result<Uninstalled> {
     let steps = &migration.options.steps;
-    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
-    loop {
-        match migration.source.uninstall(steps.lock_timeout).await {
-            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
-            done => return Ok(done?),
-        }
-    }
+    steps.while_busy(|| migration.source.uninstall(steps.lock_timeout)).await
 }
 
 /// PostgreSQL is read, and has every write that was acknowledged.

@@ -13,7 +13,7 @@ mod progress;
 mod sink;
 mod table;
 
-pub(crate) use again::bring_back;
+pub(crate) use again::{bring_back, once_brought_back};
 pub(crate) use backfill::reverse_backfill_news;
 pub use backfill::{ReverseBackfill, reverse_backfill};
 pub use drained::{Drained, drained};
