@@ -25,7 +25,7 @@ pub struct Migration {
     pub actor: String,
     /// Settings.
     pub options: Options,
-    /// When somebody here last made sure that neither store has lost history.
+    /// When a task of this process last made sure that neither store has lost history.
     pub watch: Watch,
 }
 

@@ -39,7 +39,7 @@ pub struct StepOutcome {
     pub instances: Vec<InstanceWait>,
     /// How long no application could write, and over what; for a step that moves the truth.
     pub pause: Option<PauseSummary>,
-    /// After the way back: until when a request of DynamoOnly that everybody has given up may still land.
+    /// After the way back: until when a request of DynamoOnly that its sender has given up may still land.
     /// Until then the reverse feed and a relay must run.
     pub late_until: Option<DateTime<Utc>>,
 }

@@ -31,8 +31,8 @@ impl ScanBody {
         read_any(text, Some(rest)).map_err(|e| self.no_page(&e))
     }
 
-    /// What the page says beside its items, which are passed over: for who asks for the next page before
-    /// reading this one.
+    /// What the page says beside its items, which are passed over: for a caller that asks for the next page
+    /// before it reads this one.
     ///
     /// # Errors
     /// As [`read`](ScanBody::read). What is wrong with an item need not show.
@@ -63,7 +63,7 @@ pub(super) fn read_any(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> s
     Ok(end)
 }
 
-/// The whole answer. It has one item at a time; without anybody to hand them to, none.
+/// The whole answer. It has one item at a time; without a caller to hand it to, none.
 struct PageVisitor<'de, F> {
     each: Option<F>,
     item: PageItem<'de>,

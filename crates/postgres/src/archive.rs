@@ -1,6 +1,6 @@
 //! The end of a migration in the source: triggers and schema `lockstep` go, and a small record stays.
 //!
-//! The tables stay as well, until somebody drops them, and no application reads them any more. 1. A forgotten
+//! The tables stay as well, until an operator drops them, and no application reads them any more. 1. A forgotten
 //! script goes on writing with SQL. 2. Nothing captures that, and nothing shows it. So where the capture
 //! triggers were, a guard stays that refuses each write with a sentence. It goes with its table.
 
@@ -175,7 +175,7 @@ impl Source {
             let message = "it does not carry the guard that a completed migration leaves: it is another table, and stays";
             return Err(Error::source(Kind::Refused, doing, message));
         }
-        // Without CASCADE: what depends on it is somebody's, and PostgreSQL names it.
+        // Without CASCADE: what depends on it is not Lockstep's, and PostgreSQL names it.
         transaction
             .execute(AssertSqlSafe(format!("DROP TABLE {}", binding.relation.sql())))
             .await

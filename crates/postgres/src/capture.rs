@@ -69,7 +69,7 @@ impl Source {
         install_calls(&mut transaction, binding, doing).await?;
         let fingerprint = guard_partitions(&mut transaction, binding, fingerprint).await?;
         let mark = Triggers::read(&mut transaction, binding).await?.mark();
-        // Installed again, over what somebody dropped or disabled: what was concluded before then is no
+        // Installed again, over triggers that were dropped or disabled: what was concluded before then is no
         // longer true.
         sqlx::query(
             "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version, expiry)

@@ -76,8 +76,8 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
             tracing::info!("{did}");
         }
         match look(migration, id, from, written).await {
-            // A request of who is gone has arrived meanwhile: what is to be done is another thing now. Were
-            // it a decision, it would have to be copied first.
+            // A request of a coordinator that is gone has arrived meanwhile, so something else is to be done
+            // now: a decision would have to be copied first.
             Err(Error::Store(error)) if error.kind == Kind::Refused => {
                 tracing::debug!("looked at again: {error}")
             }
@@ -85,7 +85,7 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
         }
     }
     let message =
-        "DynamoDB's control record is changed again and again by somebody else; is another Lockstep at work?";
+        "another process changes DynamoDB's control record again and again; is another Lockstep at work?";
     Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)))
 }
 

@@ -30,9 +30,9 @@ use crate::relay::{RelayUntil, relay_in};
 const DOING: &str = "moving the truth to DynamoDB";
 /// Number of pending keys that can be delivered inside the pause in a few milliseconds.
 const PENDING_KEYS_IN_PAUSE_MAX: i64 = 50;
-/// How often it is looked at how many there are.
+/// Pause between two counts of pending keys.
 const LOOK: Duration = Duration::from_millis(50);
-/// They will not become fewer when they have not for so long: writers go on.
+/// Time without fewer pending keys after which the step stops waiting for fewer: writers go on.
 const NO_FEWER: Duration = Duration::from_secs(1);
 
 /// Takes the step. After an error the caller looks at the records, and settles by them.
@@ -85,7 +85,7 @@ async fn with_feed(
 /// unless the commit was sent: the record tells.
 async fn close_and_decide(migration: &Migration, id: IntentId, intent: &Intent) -> Result<(Pause, Epoch)> {
     let mut transaction = migration.source.begin(DOING).await?;
-    // Writers queue behind who waits for the barrier.
+    // Writers queue behind a transaction that waits for the barrier.
     let mut pause = Pause::begin(intent.to, migration.options.steps.pause_max);
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
     pause.ended("the barrier");
