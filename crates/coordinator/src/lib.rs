@@ -5,7 +5,7 @@
 //! what one statement reads of it, the *watermark* the key up to which everything is settled; the *relay*
 //! delivers pending keys.
 //!
-//! Read the modules in this order. Values at the bottom: [`options`](Options), `gate`, `journal`, `loss`,
+//! Read the modules in this order. Values at the bottom: `written`, [`options`](Options), `gate`, `journal`, `loss`,
 //! `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` (hours,
 //! units and dollars beforehand); `records` and `history` (what both stores say); then what works:
 //! `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
@@ -56,6 +56,7 @@ pub mod truth;
 mod uninstall;
 mod watch;
 mod worker;
+mod written;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
