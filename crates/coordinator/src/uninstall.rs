@@ -264,7 +264,8 @@ async fn holds_nothing_else(migration: &Migration, gates: &mut Collector<'_>) ->
             TableStanding::There(_) => migration.target.has_foreign_items(name).await?,
         };
         let found = if foreign { format!("{name} has items without a version") } else { "none".to_owned() };
-        let next = "another program put these items there: move them first, or leave --drop-target-tables out";
+        let next =
+            "another program put these items there: move them first, or leave --drop-target-tables out";
         gates.add(GateResult::check("no items of others", !foreign, found, next).of(binding.name()));
     }
     Ok(())
