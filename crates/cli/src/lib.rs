@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use futures::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
@@ -124,8 +125,12 @@ impl Startup {
 /// # }
 /// ```
 pub fn run(program: impl Into<Program>) -> ExitCode {
+    run_program(program.into())
+}
+
+/// Not generic, so that it is compiled here and not once more in each program.
+fn run_program(program: Program) -> ExitCode {
     program::is_called(program::runs_as());
-    let program = program.into();
     match parse::<Cli>(&program) {
         Ok(cli) => start(cli.global, program, |startup| run_command(cli.command, startup)),
         Err(code) => code,
@@ -189,9 +194,16 @@ pub fn start<F: Future<Output = anyhow::Result<Exit>>>(
 
 /// Runs one command.
 ///
+/// In a box: a future is compiled where it is polled, and this one is the whole product. Without the box each
+/// program that is built on this crate compiles all of it once more.
+///
 /// # Errors
 /// The command's, and those of a configuration that does not read.
-pub async fn run_command(command: Command, startup: Startup) -> anyhow::Result<Exit> {
+pub fn run_command(command: Command, startup: Startup) -> LocalBoxFuture<'static, anyhow::Result<Exit>> {
+    Box::pin(dispatch(command, startup))
+}
+
+async fn dispatch(command: Command, startup: Startup) -> anyhow::Result<Exit> {
     if let Command::DynamoServer(args) = command {
         // Before the configuration is read: it needs none, and a wrong one must not keep it from starting.
         return commands::dynamo_server::run(args, startup.cancel).await;

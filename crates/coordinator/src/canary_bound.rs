@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use lockstep::store::reads::Comparison;
-use lockstep_core::{AttributeValue, Error, Fields, Index, Item, Kind, Result, TargetKey, is_tombstone};
+use lockstep_core::{AttributeValue, Index, Item, Result, TargetKey, Unholdable, is_tombstone};
 use lockstep_dynamo::{PartitionRange, Target};
 use lockstep_postgres::{Source, TableBinding};
 
 use crate::canary::{BY_KEY, CanaryRead};
+use crate::canary_choice::reads_of_some_rows;
 
-/// How many rows are looked at in each part of a table until one is met that can be held.
-const LOOKED_AT: usize = 50;
 /// Most pages of an index that are read for one row.
 const PAGES_MAX: usize = 50;
 
@@ -41,37 +40,17 @@ pub async fn canary_reads_of_binding(
     source: &Source,
     target: &Target,
 ) -> Result<Vec<CanaryRead>> {
-    if source.fingerprint(binding).await?.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (mut reads, mut met, mut last_reason) = (Vec::new(), 0, None);
-    for part in source.some_rows(binding, LOOKED_AT).await? {
-        for tuple in part.tuples() {
-            match binding.table.encode_keyed(&mut Fields::of_copy(tuple)) {
-                Ok((item, literals, _)) => {
-                    let place = TargetKey::of(&item.clone().into_attributes());
-                    let Some(place) = place else { continue };
-                    let (binding, source, target) = (binding.clone(), source.clone(), target.clone());
-                    let asked = Arc::new(Asked { binding, source, target, literals, place, item });
-                    reads.push(by_key(&asked));
-                    let indexes = asked.binding.table.target().indexes.iter();
-                    reads.extend(
-                        indexes.filter(|index| asked.is_in(index)).map(|index| by_index(&asked, *index)),
-                    );
-                    break;
-                }
-                Err(reason) => (met, last_reason) = (met + 1, Some(reason)),
-            }
-        }
-    }
-    if let (true, Some(reason)) = (reads.is_empty(), last_reason) {
-        let why = format!("none of {met} rows looked at can be held in DynamoDB; the last one: {reason}");
-        reads.push(CanaryRead::new(binding.name(), BY_KEY, move || {
-            let error = Error::source(Kind::Invalid, "choosing rows for canary reads", why.clone());
-            async move { Err(error) }
-        }));
-    }
-    Ok(reads)
+    reads_of_some_rows(source, binding, |row| {
+        let (item, literals, _) = binding.table.encode_keyed(row)?;
+        let place = TargetKey::of(&item.clone().into_attributes());
+        let place = place.ok_or_else(|| Unholdable::because("the item has no key"))?;
+        let (binding, source, target) = (binding.clone(), source.clone(), target.clone());
+        let asked = Arc::new(Asked { binding, source, target, literals, place, item });
+        let indexes = asked.binding.table.target().indexes.iter();
+        let indexed = indexes.filter(|index| asked.is_in(index)).map(|index| by_index(&asked, *index));
+        Ok(std::iter::once(by_key(&asked)).chain(indexed).collect())
+    })
+    .await
 }
 
 fn by_key(asked: &Arc<Asked>) -> CanaryRead {

@@ -64,7 +64,7 @@ impl Coordinator {
             Ok(recovered) => recovered,
             Err(error) => {
                 drop(closing);
-                // The lock is given back before anybody is told of the failure.
+                // The lock is given back before the caller hears of the failure.
                 let _ = keeper.await;
                 return Err(error);
             }

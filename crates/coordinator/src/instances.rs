@@ -49,7 +49,7 @@ pub(crate) enum Proceed {
     },
 }
 
-/// Decides whether anybody may still serve by a phase older than `epoch`. Reads no clock.
+/// Decides whether an instance may still serve by a phase older than `epoch`. Reads no clock.
 pub(crate) fn may_proceed(instances: &[Watched], epoch: Epoch, now: Instant) -> Proceed {
     let (mut behind, mut over) = (Vec::new(), Vec::new());
     for (place, Watched { row, renewal_seen }) in instances.iter().enumerate() {

@@ -1,24 +1,25 @@
 //! The coordinator: plans, checks, moves history, delivers changes, and changes the phase of all tables at
 //! once.
 //!
-//! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a *chunk*
-//! what one statement reads of it, the *watermark* the key up to which everything is settled; the *relay*
-//! delivers pending keys.
+//! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a
+//! *chunk* what one statement reads of it, the *watermark* the key up to which everything is settled; the
+//! *relay* delivers pending keys.
 //!
-//! Read the modules in this order. Values at the bottom: [`options`](Options), `gate`, `journal`, `loss`,
-//! `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` (hours,
-//! units and dollars beforehand); `records` and `history` (what both stores say); then what works:
+//! Read the modules in this order. Values at the bottom: `written`, [`options`](Options), `gate`, `journal`,
+//! `loss`, `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate`
+//! (hours, units and dollars beforehand); `records` and `history` (what both stores say); then what works:
 //! `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
-//! back); `test_operation`, `canary` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
-//! `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them), `worker` (one of many that move
-//! history), `mend` (what the doctor proposes), `status`. No module names one that comes after it and names
-//! it back: a test keeps that.
+//! back); `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and
+//! `rehearsal`; `doctor`, `gates`, `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them),
+//! `worker` (one of many that move history), `mend` (what the doctor proposes), `status`. No module names one
+//! that comes after it and names it back: a test keeps that.
 //!
 //! This crate names no concrete table.
 
 mod backfill;
 mod canary;
 mod canary_bound;
+mod canary_choice;
 mod canary_rows;
 mod complete;
 mod coordinator;
@@ -55,6 +56,7 @@ pub mod truth;
 mod uninstall;
 mod watch;
 mod worker;
+mod written;
 
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use lockstep_postgres::{Source, TableBinding};
 
-use lockstep_core::{Kind, Result, Window};
+use lockstep_core::{Error as StoreError, Kind, Phase, Result as StoreResult, Window};
 use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::feed_options::ReverseFeedOptions;
 use crate::watch::Watch;
+use crate::written::{ms, seconds};
 
 /// Everything a coordinator works on.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub struct Migration {
     pub actor: String,
     /// Settings.
     pub options: Options,
-    /// When somebody here last made sure that neither store has lost history.
+    /// When a task of this process last made sure that neither store has lost history.
     pub watch: Watch,
 }
 
@@ -100,14 +102,16 @@ impl Default for BackfillOptions {
     }
 }
 
-/// Settings of the relay.
-#[derive(Clone, Debug)]
+/// Settings of the relay, as a file has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RelayOptions {
     /// Keys of one batch.
     pub batch_keys: usize,
     /// Writes in flight at once.
     pub requests_in_flight: usize,
     /// Pause when nothing is pending.
+    #[serde(rename = "idle_pause_ms", with = "ms")]
     pub idle_pause: Duration,
 }
 
@@ -117,61 +121,111 @@ impl Default for RelayOptions {
     }
 }
 
-/// Settings of a phase step.
-#[derive(Clone, Debug)]
+/// Settings of a phase step, as a file has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StepOptions {
     /// Longest wait for the barrier in one try, and so the longest stall that a step causes an application.
+    // That of the source, where a file has it.
+    #[serde(skip, default = "lock_timeout")]
     pub lock_timeout: Duration,
     /// How often the barrier is tried.
     pub lock_tries: u32,
     /// Pause between tries.
+    #[serde(rename = "lock_pause_ms", with = "ms")]
     pub lock_pause: Duration,
     /// Most pending keys at the step to HybridRead.
     pub pending_keys_max: i64,
     /// Greatest age of a pending key at that step.
+    #[serde(rename = "pending_age_ms_max", with = "ms")]
     pub pending_age_max: Duration,
     /// Greatest age of the verdict at that step.
+    #[serde(rename = "verdict_age_s_max", with = "seconds")]
     pub verdict_age_max: Duration,
     /// How long a store without an instance may go on with the phase it knows before it asks again; a step
     /// waits it out twice.
+    #[serde(rename = "phase_lease_ms", with = "ms")]
     pub phase_lease: Duration,
     /// Longest that writes may wait while the truth moves; when it takes longer, everything is as it was.
+    #[serde(rename = "pause_ms_max", with = "ms")]
     pub pause_max: Duration,
     /// Longest wait before such a pause, while writers go on, until the reverse feed is through and little is
     /// pending.
+    #[serde(rename = "catch_up_s_max", with = "seconds")]
     pub catch_up_max: Duration,
     /// How long the indexes of the target are given to show what was delivered last, inside the pause.
+    #[serde(rename = "index_settle_ms", with = "ms")]
     pub index_settle: Duration,
     /// Time after which every lease is over, those that are not known any more included.
+    #[serde(skip, default = "lease_max")]
     pub lease_max: Duration,
 }
 
 impl StepOptions {
-    /// Repeats what waits for the barrier, as often and with such pauses as a step does.
+    /// Repeats `attempt` while a lock keeps it from being done, as often and with such pauses as a step does;
+    /// `again` is told the try and its error before each pause. Returns the number of tries as well.
     ///
     /// # Errors
     /// The attempt's; the last [`Kind::Busy`] when no try is left.
-    pub(crate) async fn while_busy<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
+    pub(crate) async fn tries<T, F, G>(
+        &self,
+        attempt: impl Fn() -> F,
+        again: impl Fn(u32, StoreError) -> G,
+    ) -> Result<(u32, T)>
     where
         F: Future<Output = Result<T>>,
+        G: Future<Output = Result<()>>,
     {
-        let mut tries_left = self.lock_tries;
+        let mut tries = 1;
         loop {
             match attempt().await {
-                Err(error) if error.kind == Kind::Busy && tries_left > 1 => {
-                    tries_left -= 1;
-                    tokio::time::sleep(self.lock_pause).await;
+                Err(Error::Store(error)) if error.kind == Kind::Busy && tries < self.lock_tries => {
+                    again(tries, error).await?;
                 }
-                done => return done,
+                done => return done.map(|done| (tries, done)),
             }
+            tokio::time::sleep(self.lock_pause).await;
+            tries += 1;
         }
     }
+
+    /// [`StepOptions::tries`] of one call to a store, with nothing to do between.
+    pub(crate) async fn while_busy<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = StoreResult<T>>,
+    {
+        let attempt = || {
+            let attempted = attempt();
+            async { Ok(attempted.await?) }
+        };
+        self.tries(attempt, |_, _| std::future::ready(Ok(()))).await.map(|(_, done)| done)
+    }
+
+    /// What a caller is told when a step to `to` found the barrier busy at every try.
+    pub(crate) fn barrier_busy(&self, error: Error, to: Phase) -> Error {
+        match error {
+            Error::Store(error) if error.kind == Kind::Busy => {
+                tracing::debug!("the last try ended so: {error}");
+                let lock_timeout_ms = self.lock_timeout.as_millis() as u64;
+                Error::BarrierBusy { to, tries: self.lock_tries, lock_timeout_ms }
+            }
+            other => other,
+        }
+    }
+}
+
+fn lock_timeout() -> Duration {
+    Duration::from_millis(300)
+}
+
+fn lease_max() -> Duration {
+    lockstep::instance::LEASE_MAX
 }
 
 impl Default for StepOptions {
     fn default() -> Self {
         Self {
-            lock_timeout: Duration::from_millis(300),
+            lock_timeout: lock_timeout(),
             lock_tries: 60,
             lock_pause: Duration::from_millis(700),
             pending_keys_max: 10_000,
@@ -181,7 +235,7 @@ impl Default for StepOptions {
             pause_max: Duration::from_secs(5),
             catch_up_max: Duration::from_secs(60),
             index_settle: Duration::from_millis(200),
-            lease_max: lockstep::instance::LEASE_MAX,
+            lease_max: lease_max(),
         }
     }
 }

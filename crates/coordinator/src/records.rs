@@ -2,9 +2,13 @@
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
 use lockstep_dynamo::Target;
-use lockstep_postgres::{CAPTURE_VERSION, Shape, Source, SourceTransaction, TableBinding};
+use lockstep_postgres::{
+    CAPTURE_VERSION, CaptureState, Contract, IntentId, Shape, Source, SourceTransaction, TableBinding,
+    read_control, require_open,
+};
 
 use crate::error::{Error, Result};
+use crate::journal::Intent;
 use crate::options::Migration;
 
 /// Tells the target which migration it is used for, where the source knows: a control record of another one
@@ -71,16 +75,46 @@ pub(crate) fn how_set_back(record: &TargetRecord, newest: Option<Epoch>, ids: &[
 }
 
 /// Keeps a source table as it was captured until the transaction ends, or refuses.
-pub(crate) async fn hold_shape(
-    transaction: &mut SourceTransaction,
-    binding: &TableBinding,
-    doing: &str,
-) -> Result<()> {
+async fn hold_shape(transaction: &mut SourceTransaction, binding: &TableBinding, doing: &str) -> Result<()> {
     let shape = Shape::hold(transaction, binding).await?;
     let Some(wrong) = shape.wrong() else { return Ok(()) };
     let message = format!("{}: {wrong}; {}", binding.relation, shape.next());
     let kind = if matches!(shape, Shape::Grown(_)) { Kind::Busy } else { Kind::Refused };
     Err(Error::Store(StoreError::source(kind, doing, message)))
+}
+
+/// What must hold at every flip, asked again on the connection that holds the barrier: the pool's others may
+/// all be waiting for it. From when the barrier is closed no write transaction is in flight anywhere (I5).
+///
+/// # Errors
+/// [`Kind::Refused`] for what has changed since the gates were asked; [`Kind::Busy`] where a table has a new
+/// partition.
+pub(crate) async fn require_flippable(
+    transaction: &mut SourceTransaction,
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    doing: &str,
+) -> Result<()> {
+    let refused = |message: String| Error::Store(StoreError::source(Kind::Refused, doing, message));
+    let now = read_control(transaction).await?;
+    if now.epoch != intent.epoch_before || now.phase != intent.from {
+        return Err(refused(format!("another process changed the phase to {} meanwhile", now.phase)));
+    }
+    require_open(transaction, id).await?;
+    // A process of another build may know fewer tables: the phase would move one that it has not looked at,
+    // and what was not drained would never be delivered (I7).
+    Contract::read(transaction).await?.require_all(&migration.tables)?;
+    if intent.to > intent.from {
+        for binding in &migration.tables {
+            let state = CaptureState::read(transaction, binding).await?;
+            if state != CaptureState::On {
+                return Err(refused(format!("capture of {} is not on: {state:?}", binding.name())));
+            }
+            hold_shape(transaction, binding, doing).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes in partitions that were added since. What is locked is left for the next time.

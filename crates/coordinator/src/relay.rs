@@ -152,8 +152,8 @@ impl Run<'_> {
         //    right table stays old.
         migration.source.require_contract(&migration.tables).await?;
         if migration.source.control().await?.phase == Phase::DynamoOnly {
-            // The truth is in the target, and nothing is pending: a mark that somebody made would put an old
-            // row over it.
+            // The truth is in the target, and nothing is pending: a mark that was made by hand would put
+            // an old row over it.
             return Ok(0);
         }
         // What strict writes left half-done becomes pending first, so that no set is called empty over it

@@ -201,9 +201,9 @@ fn next(class: FindingClass) -> &'static str {
         FindingClass::Unsettled => "it is being changed all the time; look again when it has come to rest",
         FindingClass::Undecodable => {
             "no row can be named for it: a row that DynamoDB cannot hold is a dead letter (`dead-letters`), an item that is no \
-             row was put by somebody else, who should remove it"
+             row was put by another program, and its owner should remove it"
         }
-        _ => "no row belongs where it is: somebody else put it there, and should remove it",
+        _ => "no row belongs where it is: another program put it there, and its owner should remove it",
     }
 }
 

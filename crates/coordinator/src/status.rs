@@ -88,8 +88,8 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
     read(source, Some(target), tables).await
 }
 
-/// The same, without a question to the target: for who knows that it does not answer, and would wait for
-/// that.
+/// The same, without a question to the target: for a caller that knows that it does not answer, and would
+/// wait for that.
 ///
 /// # Errors
 /// When the source does not answer.

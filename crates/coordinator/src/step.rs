@@ -4,10 +4,7 @@
 use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Doing, Epoch, Kind, Phase, Retry};
 use lockstep_dynamo::Backoff;
-use lockstep_postgres::{
-    CaptureState, Contract, Entry, EntryKind, IntentId, Source, flip_phase, read_control, require_open,
-    take_exclusive,
-};
+use lockstep_postgres::{Entry, EntryKind, IntentId, Source, flip_phase, take_exclusive};
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,7 +16,7 @@ use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::{self, CHANGE_PHASE, Intent};
 use crate::moving::{self, Moved, PauseSummary};
 use crate::options::Migration;
-use crate::records::{hold_shape, take_in_partitions};
+use crate::records::{require_flippable, take_in_partitions};
 use crate::rehearsal::Rehearsal;
 
 /// How a step ended well.
@@ -42,7 +39,7 @@ pub struct StepOutcome {
     pub instances: Vec<InstanceWait>,
     /// How long no application could write, and over what; for a step that moves the truth.
     pub pause: Option<PauseSummary>,
-    /// After the way back: until when a request of DynamoOnly that everybody has given up may still land.
+    /// After the way back: until when a request of DynamoOnly that its sender has given up may still land.
     /// Until then the reverse feed and a relay must run.
     pub late_until: Option<DateTime<Utc>>,
 }
@@ -96,7 +93,7 @@ pub(crate) async fn step(
             late_until: None,
         });
     }
-    if from.next() != Some(to) && from.previous() != Some(to) {
+    if !from.is_next_to(to) {
         return Err(Error::NotAdjacent { from, to });
     }
     if [from, to].contains(&Phase::DynamoOnly) {
@@ -226,27 +223,17 @@ async fn flip(
     observer: &dyn Observer,
 ) -> Result<(u32, f64)> {
     let steps = &migration.options.steps;
-    for tries in 1..=steps.lock_tries.max(1) {
-        match try_flip(migration, id, intent).await {
-            Ok(held_ms) => return Ok((tries, held_ms)),
-            Err(Error::Store(e)) if e.kind == Kind::Busy => {
-                observer.note(&format!(
-                    "a write transaction is open; the step to {} waits {} ms and tries again (try {tries} of {})",
-                    intent.to,
-                    steps.lock_pause.as_millis(),
-                    steps.lock_tries
-                ));
-                take_in_partitions(migration).await?;
-                tokio::time::sleep(steps.lock_pause).await;
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Err(Error::BarrierBusy {
-        to: intent.to,
-        tries: steps.lock_tries,
-        lock_timeout_ms: steps.lock_timeout.as_millis() as u64,
-    })
+    let again = |tries: u32, _| async move {
+        observer.note(&format!(
+            "a write transaction is open; the step to {} waits {} ms and tries again (try {tries} of {})",
+            intent.to,
+            steps.lock_pause.as_millis(),
+            steps.lock_tries
+        ));
+        take_in_partitions(migration).await
+    };
+    let flipped = steps.tries(|| try_flip(migration, id, intent), again).await;
+    flipped.map_err(|error| steps.barrier_busy(error, intent.to))
 }
 
 async fn try_flip(migration: &Migration, id: IntentId, intent: &Intent) -> Result<f64> {
@@ -254,27 +241,7 @@ async fn try_flip(migration: &Migration, id: IntentId, intent: &Intent) -> Resul
     let mut transaction = migration.source.begin(doing).await?;
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
     let held = std::time::Instant::now();
-    // From here on no write transaction is in flight anywhere (I5). What must hold at the flip is asked
-    // again.
-    let now = read_control(&mut transaction).await?;
-    if now.epoch != intent.epoch_before || now.phase != intent.from {
-        let message = format!("someone else changed the phase to {} meanwhile", now.phase);
-        return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
-    }
-    require_open(&mut transaction, id).await?;
-    // A process of another build may know fewer tables: the phase would move one that it has not looked at.
-    Contract::read(&mut transaction).await?.require_all(&migration.tables)?;
-    if intent.to > intent.from {
-        for binding in &migration.tables {
-            // On this very connection: the pool's others may all be waiting for the barrier that we hold.
-            let state = CaptureState::read(&mut transaction, binding).await?;
-            if state != CaptureState::On {
-                let message = format!("capture of {} is not on: {state:?}", binding.name());
-                return Err(Error::Store(lockstep_core::Error::source(Kind::Refused, doing, message)));
-            }
-            hold_shape(&mut transaction, binding, doing).await?;
-        }
-    }
+    require_flippable(&mut transaction, migration, id, intent, doing).await?;
     flip_phase(&mut transaction, intent.to).await?;
     transaction.commit().await.doing(doing)?;
     Ok(held.elapsed().as_secs_f64() * 1000.0)

@@ -8,7 +8,7 @@
 //! DynamoDB says is the original's, and is neither asked nor changed.
 
 use lockstep_core::{Error as StoreError, InstanceState, Kind, Phase, Truth, truth};
-use lockstep_dynamo::{Backoff, TableStanding};
+use lockstep_dynamo::TableStanding;
 use lockstep_postgres::Uninstalled;
 use serde::Serialize;
 
@@ -146,13 +146,7 @@ async fn take_out(
 
 async fn take_out_of_source(migration: &Migration) -> Result<Uninstalled> {
     let steps = &migration.options.steps;
-    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
-    loop {
-        match migration.source.uninstall(steps.lock_timeout).await {
-            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
-            done => return Ok(done?),
-        }
-    }
+    steps.while_busy(|| migration.source.uninstall(steps.lock_timeout)).await
 }
 
 /// PostgreSQL is read, and has every write that was acknowledged.
@@ -270,7 +264,8 @@ async fn holds_nothing_else(migration: &Migration, gates: &mut Collector<'_>) ->
             TableStanding::There(_) => migration.target.has_foreign_items(name).await?,
         };
         let found = if foreign { format!("{name} has items without a version") } else { "none".to_owned() };
-        let next = "these items are somebody's: move them first, or leave --drop-target-tables out";
+        let next =
+            "another program put these items there: move them first, or leave --drop-target-tables out";
         gates.add(GateResult::check("no items of others", !foreign, found, next).of(binding.name()));
     }
     Ok(())

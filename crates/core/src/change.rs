@@ -1,6 +1,6 @@
 //! What a stream of the target says: changes of items, a page of them folded, and how far a shard was read.
 
-use crate::item::Attributes;
+use crate::attribute::Attributes;
 use crate::version::Version;
 
 /// How long a stream keeps a record (DynamoDB Developer Guide, "Change data capture for DynamoDB Streams").

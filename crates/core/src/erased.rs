@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
-use crate::column::{Unholdable, text_of};
+use crate::attribute::{Attribute, Attributes, is_bookkeeping};
+use crate::column::text_of;
 use crate::difference::{Difference, FieldDiff, FieldValue};
-use crate::item::{Attributes, Item, is_bookkeeping};
+use crate::item::Item;
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
 use crate::row::{ColumnSpec, Fields, Row};
 use crate::table::{MigratableTable, Reference, encode_row};
-use crate::view::{Attribute, ItemView};
+use crate::unholdable::Unholdable;
+use crate::view::ItemView;
 
 /// A table whose row type has been forgotten. Rows travel through it as PostgreSQL's bytes and as items.
 pub trait AnyTable: Send + Sync {
@@ -203,6 +206,35 @@ pub enum CompareError {
     Target(Unholdable),
 }
 
+/// Differences in attributes that are not columns: keys, index keys, expiry. They are derived, so they must
+/// be equal to the letter, and an attribute that no rule of the table makes is one too many. `shown` makes a
+/// text of a value.
+pub fn beside_columns(
+    expected: &Item,
+    found: &Attributes,
+    is_column: &dyn Fn(&str) -> bool,
+    shown: &dyn Fn(&AttributeValue) -> String,
+) -> Vec<FieldDiff> {
+    let mut differing = Vec::new();
+    for (name, value) in expected.iter().filter(|(name, _)| !is_column(name)) {
+        let there = found.get(*name);
+        if there != Some(value) {
+            let there = there.map(shown);
+            differing.push(Difference::of(Some(&shown(value)), there.as_deref()).in_column(name));
+        }
+    }
+    let known = |name: &str| expected.get(name).is_some() || is_column(name) || is_bookkeeping(name);
+    let mut unexpected: Vec<_> = found.iter().filter(|(name, _)| !known(name)).collect();
+    unexpected.sort_unstable_by_key(|(name, _)| *name);
+    differing.extend(unexpected.into_iter().map(|(name, value)| FieldDiff {
+        column: name.clone(),
+        path: None,
+        source: FieldValue::Absent,
+        target: FieldValue::of(&shown(value)),
+    }));
+    differing
+}
+
 /// A shared table handle.
 pub type TableHandle = Arc<dyn AnyTable>;
 
@@ -295,26 +327,8 @@ impl<T: MigratableTable> AnyTable for T {
         let expected = MigratableTable::encode(self, &row).map_err(CompareError::Source)?;
         let found = T::decode(attributes).map_err(CompareError::Target)?;
         let mut differing = row.differences(&found);
-        // Attributes that are not columns: keys, index keys, expiry. They are derived, so they must be equal
-        // to the letter.
         let is_column = |name: &str| T::Row::COLUMNS.iter().any(|column| column.name == name);
-        for (name, value) in expected.iter().filter(|(name, _)| !is_column(name)) {
-            let found = attributes.get(*name);
-            if found != Some(value) {
-                differing.push(
-                    Difference::of(Some(&text_of(value)), found.map(text_of).as_deref()).in_column(name),
-                );
-            }
-        }
-        let known = |name: &str| expected.get(name).is_some() || is_column(name) || is_bookkeeping(name);
-        let mut unexpected: Vec<_> = attributes.iter().filter(|(name, _)| !known(name)).collect();
-        unexpected.sort_unstable_by_key(|(name, _)| *name);
-        differing.extend(unexpected.into_iter().map(|(name, value)| FieldDiff {
-            column: name.clone(),
-            path: None,
-            source: FieldValue::Absent,
-            target: FieldValue::of(&text_of(value)),
-        }));
+        differing.extend(beside_columns(&expected, attributes, &is_column, &text_of));
         Ok(differing)
     }
 

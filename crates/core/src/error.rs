@@ -4,7 +4,7 @@ mod sqlstate;
 
 pub use sqlstate::{passwords_refused, read_only_refusals};
 
-use crate::column::Unholdable;
+use crate::unholdable::Unholdable;
 
 /// What an error means for what to do next. One function, [`Kind::retry`], maps it to a retry policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

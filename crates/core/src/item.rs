@@ -1,23 +1,12 @@
 //! Items: what a row becomes in DynamoDB, its size, its limits.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::column::Unholdable;
-use crate::key::{Index, KeyAttribute};
+use crate::attribute::{Attributes, VERSION_ATTRIBUTE};
+use crate::index::{Index, KeyAttribute};
+use crate::unholdable::Unholdable;
 use crate::version::Version;
-use crate::view::ItemView;
 
-/// Carries the version of the state that an item holds (I2).
-pub const VERSION_ATTRIBUTE: &str = "_v";
-/// Present on a tombstone: the row was deleted at the item's version (I3).
-pub const DELETED_ATTRIBUTE: &str = "_deleted";
-/// Names the last writers of an item while the target is the truth, so that a lost reply can be looked up
-/// (I8). It is no part of the row.
-pub const WRITERS_ATTRIBUTE: &str = "_w";
-/// Carries the expiry in seconds since 1970, where the table has one.
-pub const TTL_ATTRIBUTE: &str = "ttl";
 /// Largest item, names and values together (DynamoDB Developer Guide, "Quotas", item size).
 pub const ITEM_BYTES_MAX: usize = 400 * 1024;
 /// Longest partition key value, in bytes.
@@ -26,9 +15,6 @@ pub(crate) const PARTITION_KEY_BYTES_MAX: usize = 2_048;
 pub(crate) const SORT_KEY_BYTES_MAX: usize = 1_024;
 /// One write unit covers this many bytes of an item, rounded up.
 pub const WRITE_UNIT_BYTES: usize = 1_024;
-
-/// What DynamoDB returns of an item.
-pub type Attributes = HashMap<String, AttributeValue>;
 
 /// An item on its way to DynamoDB: attributes in a fixed order, names borrowed from the table's definition.
 ///
@@ -140,25 +126,10 @@ pub fn attributes_bytes(attributes: &Attributes) -> usize {
     attributes.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
 }
 
-/// The version an item carries, if it carries one.
-pub fn version_of(attributes: &Attributes) -> Option<Version> {
-    attributes.version()
-}
-
-/// Whether an item is a tombstone.
-pub fn is_tombstone(attributes: &Attributes) -> bool {
-    attributes.is_tombstone()
-}
-
-/// Whether an attribute is Lockstep's own and no part of the row.
-pub fn is_bookkeeping(name: &str) -> bool {
-    name == VERSION_ATTRIBUTE || name == WRITERS_ATTRIBUTE
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::KeyType;
+    use crate::index::KeyType;
 
     #[test]
     fn the_units_of_an_item_count_each_index_that_it_appears_in() {

@@ -23,6 +23,14 @@ pub(crate) const KEYS_MAX: usize = 10;
 /// Between the parts of a group: a control character, which no code or status has.
 const SEPARATOR: char = '\u{1f}';
 
+/// A business rule of a table: a name, and a check that says what is wrong.
+pub struct Rule<R> {
+    /// What must hold, in snake case.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub holds: fn(&R) -> bool,
+}
+
 /// A sum that both sides must agree on, group by group.
 pub struct Aggregate<R> {
     /// What is added up.

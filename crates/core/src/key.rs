@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ScalarAttributeType};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
-use crate::column::Unholdable;
-use crate::item::{Attributes, Item, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
-use crate::view::ItemView;
+use crate::attribute::{Attributes, PK, SK};
+use crate::index::{Index, KeyAttribute, KeyType};
+use crate::item::{Item, PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
+use crate::unholdable::Unholdable;
 
 /// A row's key in the source: its primary key and every column the target key is derived from, as the JSON
 /// array that PostgreSQL built. It is what the pending set and the dead letters are keyed by.
@@ -34,52 +35,6 @@ impl fmt::Display for SourceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_json())
     }
-}
-
-/// Type of a key attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum KeyType {
-    /// A string.
-    S,
-    /// A number.
-    N,
-}
-
-impl KeyType {
-    /// The SDK's word for it.
-    pub fn scalar(self) -> ScalarAttributeType {
-        match self {
-            Self::S => ScalarAttributeType::S,
-            Self::N => ScalarAttributeType::N,
-        }
-    }
-}
-
-/// One key attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyAttribute {
-    /// Attribute name.
-    pub name: &'static str,
-    /// Attribute type.
-    pub key_type: KeyType,
-}
-
-/// Partition key attribute of every target table.
-pub const PK: &str = "PK";
-/// Sort key attribute of every target table.
-pub const SK: &str = "SK";
-
-/// A global secondary index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Index {
-    /// Index name.
-    pub name: &'static str,
-    /// Its partition key; an item without it is not in the index.
-    pub partition: KeyAttribute,
-    /// Its sort key, if any.
-    pub sort: Option<KeyAttribute>,
-    /// Whether the index carries whole items, or keys only.
-    pub whole_items: bool,
 }
 
 /// Key schema of a target table. Partition and sort key are called `PK` and `SK`.
@@ -254,11 +209,6 @@ impl TargetKey {
     /// The key as the SDK's requests take it.
     pub fn to_attributes(&self) -> Attributes {
         self.clone().into_item().into_attributes()
-    }
-
-    /// The key of an item that was read.
-    pub fn of(attributes: &Attributes) -> Option<Self> {
-        attributes.place()
     }
 }
 

@@ -6,18 +6,20 @@
 //! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants are in
 //! docs/protocol.md.
 //!
-//! Words only: no I/O, no clock, no runtime. Read the modules in this order: [`Phase`] and [`Version`];
-//! [`Column`], [`Row`], [`FieldDiff`], [`Item`], the keys and [`ItemView`]; [`Judgement`];
-//! [`MigratableTable`] and its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both
-//! [`truth`](mod@truth); [`InstanceRow`] (a lease); [`Window`]; [`Change`] (what a stream says);
-//! [`settings`] (what operators turn).
+//! Words only: no I/O, no clock, no runtime. Read the modules in this order; each rests on those before it:
+//! [`Phase`] and [`Version`]; [`Attribute`] and [`Unholdable`]; [`FieldDiff`]; [`Column`]; [`Index`],
+//! [`Item`], [`TargetKey`], [`ItemView`]; [`Row`]; [`Judgement`]; [`MigratableTable`] and its object-safe
+//! twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth); [`InstanceRow`] (a
+//! lease); [`Window`]; [`Change`] (what a stream says); [`settings`] (what operators turn).
 
+mod attribute;
 mod change;
 mod column;
 mod control;
 mod difference;
 mod erased;
 mod error;
+mod index;
 mod item;
 mod judgement;
 mod key;
@@ -27,32 +29,33 @@ mod row;
 pub mod settings;
 mod table;
 pub mod truth;
+mod unholdable;
 mod version;
 mod view;
 mod window;
 
+pub use attribute::{
+    Attribute, Attributes, DELETED_ATTRIBUTE, PK, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,
+    is_bookkeeping,
+};
 pub use change::{Change, Folded, FoldedItem, RETENTION, Saved};
-pub use column::{Column, ColumnTypes, Json, Scaled, Unholdable, bind_text, fixed_width, parse_fixed_width};
+pub use column::{Column, ColumnTypes, Json, Scaled, bind_text, fixed_width, parse_fixed_width};
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
-pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle};
+pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle, beside_columns};
 pub use error::{Doing, Error, Kind, Result, Retry, Side, passwords_refused, read_only_refusals};
-pub use item::{
-    Attributes, DELETED_ATTRIBUTE, ITEM_BYTES_MAX, Item, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITE_UNIT_BYTES,
-    WRITERS_ATTRIBUTE, attributes_bytes, is_bookkeeping, is_tombstone, version_of,
-};
-pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Total};
-pub use key::{
-    Index, KeyAttribute, KeyType, PK, SK, SourceKey, TargetKey, TargetSchema, key_of_place, place,
-    time_and_id,
-};
+pub use index::{Index, KeyAttribute, KeyType};
+pub use item::{ITEM_BYTES_MAX, Item, WRITE_UNIT_BYTES, attributes_bytes};
+pub use judgement::{Aggregate, Broken, ExactSum, Group, Judgement, Rule, Total};
+pub use key::{SourceKey, TargetKey, TargetSchema, key_of_place, place, time_and_id};
 pub use lease::{InstanceRow, InstanceState, Registration};
 pub use phase::{Phase, UnknownPhase};
 pub use row::{ColumnSpec, Fields, Row};
-pub use table::{MigratableTable, Reference, Rule, tombstone};
+pub use table::{MigratableTable, Reference, tombstone};
 pub use truth::{Truth, truth};
+pub use unholdable::Unholdable;
 pub use version::{EPOCH_SHIFT, Epoch, Version};
-pub use view::{Attribute, ItemView};
+pub use view::{ItemView, is_tombstone, version_of};
 pub use window::Window;
 
 // What the `row!` macro and table crates name without depending on the drivers themselves.

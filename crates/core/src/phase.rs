@@ -40,6 +40,11 @@ impl Phase {
         Self::ALL.into_iter().rev().find(|p| *p < self)
     }
 
+    /// Whether one step leads from this phase to `other`.
+    pub fn is_next_to(self, other: Phase) -> bool {
+        self.next() == Some(other) || self.previous() == Some(other)
+    }
+
     /// Whether application writes go to DynamoDB as well as to PostgreSQL.
     pub fn writes_both(self) -> bool {
         matches!(self, Self::DualWrite | Self::HybridRead)

@@ -3,9 +3,10 @@
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, ValueRef};
 
-use crate::column::{ColumnTypes, Unholdable};
+use crate::column::ColumnTypes;
 use crate::difference::FieldDiff;
 use crate::item::Item;
+use crate::unholdable::Unholdable;
 use crate::view::ItemView;
 
 /// What the framework knows of one column.

@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use crate::AttributeValue;
-use crate::column::Unholdable;
-use crate::item::{DELETED_ATTRIBUTE, Item, TTL_ATTRIBUTE};
-use crate::judgement::Aggregate;
-use crate::key::{PK, SK, TargetKey, TargetSchema};
+use crate::attribute::{DELETED_ATTRIBUTE, PK, SK, TTL_ATTRIBUTE};
+use crate::item::Item;
+use crate::judgement::{Aggregate, Rule};
+use crate::key::{TargetKey, TargetSchema};
 use crate::row::Row;
+use crate::unholdable::Unholdable;
 use crate::version::Version;
 use crate::view::ItemView;
 
@@ -138,14 +139,6 @@ pub(crate) fn encode_row<T: MigratableTable + ?Sized>(
     T::TARGET.check_keys(&item)?;
     item.check_size()?;
     Ok(item)
-}
-
-/// A business rule of a table: a name, and a check that says what is wrong.
-pub struct Rule<R> {
-    /// What must hold, in snake case.
-    pub name: &'static str,
-    /// Whether it holds.
-    pub holds: fn(&R) -> bool,
 }
 
 /// A column that refers to a table that stays in PostgreSQL.

@@ -3,46 +3,9 @@
 //! Whatever reads items goes through here, so that there is one rule of what an item says, and not one for
 //! each form of it.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-
-use crate::item::{Attributes, DELETED_ATTRIBUTE, VERSION_ATTRIBUTE};
-use crate::key::{PK, SK, TargetKey};
+use crate::attribute::{Attribute, Attributes, DELETED_ATTRIBUTE, PK, SK, VERSION_ATTRIBUTE};
+use crate::key::TargetKey;
 use crate::version::Version;
-
-/// The value of one attribute, borrowed from its item.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Attribute<'a> {
-    /// A string.
-    S(&'a str),
-    /// A number, in the digits in which it came.
-    N(&'a str),
-    /// A boolean.
-    Bool(bool),
-    /// Any other type: no column is written as one.
-    Other(&'a AttributeValue),
-}
-
-impl<'a> From<&'a AttributeValue> for Attribute<'a> {
-    fn from(value: &'a AttributeValue) -> Self {
-        match value {
-            AttributeValue::S(text) => Self::S(text),
-            AttributeValue::N(digits) => Self::N(digits),
-            AttributeValue::Bool(is) => Self::Bool(*is),
-            other => Self::Other(other),
-        }
-    }
-}
-
-impl From<Attribute<'_>> for AttributeValue {
-    fn from(attribute: Attribute<'_>) -> Self {
-        match attribute {
-            Attribute::S(text) => Self::S(text.to_owned()),
-            Attribute::N(digits) => Self::N(digits.to_owned()),
-            Attribute::Bool(is) => Self::Bool(is),
-            Attribute::Other(value) => value.clone(),
-        }
-    }
-}
 
 /// An item that can be asked for its attributes.
 pub trait ItemView {
@@ -78,4 +41,21 @@ impl<V: ItemView + ?Sized> ItemView for &V {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         (**self).attribute(name)
     }
+}
+
+impl TargetKey {
+    /// The key of an item that was read.
+    pub fn of(attributes: &Attributes) -> Option<Self> {
+        attributes.place()
+    }
+}
+
+/// The version an item carries, if it carries one.
+pub fn version_of(attributes: &Attributes) -> Option<Version> {
+    attributes.version()
+}
+
+/// Whether an item is a tombstone.
+pub fn is_tombstone(attributes: &Attributes) -> bool {
+    attributes.is_tombstone()
 }

@@ -2,8 +2,8 @@
 
 use lockstep_core::{
     AnyRow, AnyTable, AttributeValue, Attributes, ColumnSpec, CompareError, Difference, EncodedRow,
-    FieldDiff, FieldValue, Fields, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey,
-    TargetSchema, Unholdable, bind_text, is_bookkeeping,
+    FieldDiff, Fields, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey, TargetSchema,
+    Unholdable, beside_columns, bind_text,
 };
 
 use crate::kind::Read;
@@ -126,22 +126,7 @@ impl AnyTable for DeclaredTable {
             }
         }
         let is_column = |name: &str| self.0.columns.iter().any(|column| column.attribute == name);
-        for (name, value) in expected.iter().filter(|(name, _)| !is_column(name)) {
-            let found = attributes.get(*name);
-            if found != Some(value) {
-                let differs = Difference::of(Some(&shown(value)), found.map(shown).as_deref());
-                differing.push(differs.in_column(name));
-            }
-        }
-        let known = |name: &str| expected.get(name).is_some() || is_column(name) || is_bookkeeping(name);
-        let mut unexpected: Vec<_> = attributes.iter().filter(|(name, _)| !known(name)).collect();
-        unexpected.sort_unstable_by_key(|(name, _)| *name);
-        differing.extend(unexpected.into_iter().map(|(name, value)| FieldDiff {
-            column: name.clone(),
-            path: None,
-            source: FieldValue::Absent,
-            target: FieldValue::of(&shown(value)),
-        }));
+        differing.extend(beside_columns(&expected, attributes, &is_column, &shown));
         Ok(differing)
     }
 

@@ -114,7 +114,7 @@ fn is_of_the_clock(message: &str) -> bool {
     message.contains("Signature expired") || message.contains("Signature not yet current")
 }
 
-/// What to do about it, for who reads the message.
+/// What to do about it, for the reader of the message.
 pub(super) fn advise(code: &str, status: u16, message: &str) -> String {
     let next = match code {
         "" => {

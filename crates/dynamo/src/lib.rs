@@ -1,11 +1,12 @@
 //! DynamoDB: everything Lockstep asks of the target, through the AWS SDK.
 //!
-//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` (create, describe),
-//! `guarded` (versioned writes), `transact` (several together), `conditional` (writes where the target is the
-//! truth), `control` (phase, leases and id counters of that time), `history` (the three load paths), `mark`
-//! (what a table remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`,
-//! `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages that the SDK
-//! does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
+//! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch`
+//! (create, describe), `guarded` (versioned writes), `transact` (several together), `conditional` (writes
+//! where the target is the truth), `control` (phase, leases and id counters of that time), `history` (the
+//! three load paths), `mark` (what a table remembers of the source), `probe` (a write that no row notices),
+//! `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item`
+//! and `page_json` (pages that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the
+//! way back), and [`Backoff`].
 
 mod apart;
 mod attribute_json;
@@ -22,6 +23,8 @@ mod guarded;
 mod history;
 mod json_cursor;
 mod mark;
+mod mismatch;
+mod page_end;
 mod page_item;
 mod page_json;
 mod payload_hash;
@@ -49,8 +52,8 @@ pub use fence::{Fence, ReadAt};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, Inserted, LoadPath, STATEMENTS_MAX};
 pub use mark::{HistoryMark, is_mark};
+pub use page_end::PageEnd;
 pub use page_item::PageItem;
-pub use page_json::PageEnd;
 pub use payload_hash::sha256_hex;
 pub use probe::TargetProbe;
 pub use protection::Protection;

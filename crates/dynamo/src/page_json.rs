@@ -7,23 +7,14 @@
 
 use std::fmt;
 
-use lockstep_core::{Attributes, Error, Kind};
-use serde::Deserialize;
+use lockstep_core::{Error, Kind};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::attribute_json::{OneValue, Text};
+use super::page_end::{Consumed, PageEnd};
 use super::page_item::PageItem;
 use super::plain_item::read_plain;
 use super::raw_scan::ScanBody;
-
-/// What a page says beside its items.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PageEnd {
-    /// Where the next page starts; `None` at the end of the segment.
-    pub next: Option<Attributes>,
-    /// Read units consumed, where the endpoint tells.
-    pub capacity_units: f64,
-}
 
 impl ScanBody {
     /// Hands each item to `each`, in their order; it lives for that call only.
@@ -40,8 +31,8 @@ impl ScanBody {
         read_any(text, Some(rest)).map_err(|e| self.no_page(&e))
     }
 
-    /// What the page says beside its items, which are passed over: for who asks for the next page before
-    /// reading this one.
+    /// What the page says beside its items, which are passed over: for a caller that asks for the next page
+    /// before it reads this one.
     ///
     /// # Errors
     /// As [`read`](ScanBody::read). What is wrong with an item need not show.
@@ -72,7 +63,7 @@ pub(super) fn read_any(text: &str, each: Option<impl FnMut(&PageItem<'_>)>) -> s
     Ok(end)
 }
 
-/// The whole answer. It has one item at a time; without anybody to hand them to, none.
+/// The whole answer. It has one item at a time; without a caller to hand it to, none.
 struct PageVisitor<'de, F> {
     each: Option<F>,
     item: PageItem<'de>,
@@ -106,12 +97,6 @@ impl<'de, F: FnMut(&PageItem<'_>)> Visitor<'de> for PageVisitor<'de, F> {
         }
         Ok(end)
     }
-}
-
-#[derive(Deserialize)]
-pub(super) struct Consumed {
-    #[serde(rename = "CapacityUnits")]
-    pub(super) units: Option<f64>,
 }
 
 /// The list of items. Says whether there is one.

@@ -1,4 +1,4 @@
-//! A page of a scan as it came over the wire, for who reads whole tables.
+//! A page of a scan as it came over the wire, for a pass that reads whole tables.
 //!
 //! The SDK decodes a page on the thread that waits for it, into a map with a string of its own for each name
 //! and each text: that was four tenths of the processor time of a whole comparison. Here it sends the

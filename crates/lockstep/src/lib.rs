@@ -4,9 +4,12 @@
 //!
 //! In reading order: [`config`] (the file that the command line reads as well), [`migration`] (the handle
 //! that an application opens), [`store`] (what it reads and writes through), [`operation`] (one change over
-//! several tables), [`transaction`] (with an application's own SQL), [`instance`] (who may serve by a phase,
-//! and until when), `central` (what operators turn), [`sweeper`] (undoes what strict writes left half-done).
-//! [`Table`](derive@Table) makes a table of a plain struct.
+//! several tables), [`transaction`] (with an application's own SQL), `phase` (what an operation goes by),
+//! [`instance`] (who may serve by a phase, and until when), `central` (what operators turn), [`sweeper`]
+//! (undoes what strict writes left half-done). [`Table`](derive@Table) makes a table of a plain struct.
+//!
+//! What is `#[doc(hidden)]` is for Lockstep's own crates and tests, which open stores without a registration,
+//! or load sections of their own: it is no part of what an application may rely on.
 
 // The derive names this crate as applications do; its tests are inside it.
 #[cfg(test)]
@@ -19,6 +22,7 @@ pub mod derived;
 pub mod instance;
 pub mod migration;
 pub mod operation;
+mod phase;
 pub mod store;
 pub mod sweeper;
 pub mod transaction;

@@ -1,8 +1,8 @@
 //! The end of a migration in the source: triggers and schema `lockstep` go, and a small record stays.
 //!
-//! The tables stay as well, until somebody drops them, and no application reads them any more. 1. A forgotten
-//! script goes on writing with SQL. 2. Nothing captures that, and nothing shows it. So where the capture
-//! triggers were, a guard stays that refuses each write with a sentence. It goes with its table.
+//! The tables stay as well, until an operator drops them, and no application reads them any more. 1. A
+//! forgotten script goes on writing with SQL. 2. Nothing captures that, and nothing shows it. So where the
+//! capture triggers were, a guard stays that refuses each write with a sentence. It goes with its table.
 
 use std::time::Duration;
 
@@ -175,7 +175,7 @@ impl Source {
             let message = "it does not carry the guard that a completed migration leaves: it is another table, and stays";
             return Err(Error::source(Kind::Refused, doing, message));
         }
-        // Without CASCADE: what depends on it is somebody's, and PostgreSQL names it.
+        // Without CASCADE: what depends on it is not Lockstep's, and PostgreSQL names it.
         transaction
             .execute(AssertSqlSafe(format!("DROP TABLE {}", binding.relation.sql())))
             .await
@@ -216,8 +216,8 @@ fn guard_function() -> String {
         .to_owned()
 }
 
-/// A guard of statements guards the name that a statement uses. So each partition gets one for `TRUNCATE`, and
-/// the parent one of rows, which is cloned to those that are there and to those that come.
+/// A guard of statements guards the name that a statement uses. So each partition gets one for `TRUNCATE`,
+/// and the parent one of rows, which is cloned to those that are there and to those that come.
 async fn of_partitions(connection: &mut PgConnection, binding: &TableBinding) -> Result<Vec<String>> {
     let leaves = partitions::read(connection, binding).await?;
     let argument = quote_literal(&binding.target_name);

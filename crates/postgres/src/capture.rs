@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::barrier::limit_lock_waits;
 use super::binding::{digest_sql, quote_identifier, quote_literal};
+use super::lock_tries;
 use super::partitions;
 use super::path::{lend, take_back};
 use super::recognise::{CaptureState, Triggers};
@@ -28,9 +29,6 @@ pub const CAPTURE_VERSION: i32 = 4;
 
 /// Longest wait for the table lock in one try; writers queue behind us for no longer.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
-/// How often we try for the table lock: with the pauses between, about two minutes.
-const LOCK_TRIES: u32 = 120;
-const LOCK_PAUSE: Duration = Duration::from_millis(700);
 
 impl Source {
     /// Installs capture on a table, or installs it again where its triggers were dropped, disabled or
@@ -53,20 +51,7 @@ impl Source {
         if !hidden.is_empty() {
             return Err(Error::source(Kind::Misconfigured, doing, hidden.join("; ")));
         }
-        for attempt in 1.. {
-            match self.try_install(binding, fingerprint, &sql, &doing).await {
-                Err(error) if error.kind == Kind::Busy && attempt < LOCK_TRIES => {
-                    tracing::info!(
-                        table = binding.name(),
-                        attempt,
-                        "the table is locked by a long transaction; trying again"
-                    );
-                    tokio::time::sleep(LOCK_PAUSE).await;
-                }
-                other => return other,
-            }
-        }
-        unreachable!("the loop returns")
+        lock_tries::TABLE.repeat(|| self.try_install(binding, fingerprint, &sql, &doing)).await
     }
 
     async fn try_install(
@@ -84,7 +69,7 @@ impl Source {
         install_calls(&mut transaction, binding, doing).await?;
         let fingerprint = guard_partitions(&mut transaction, binding, fingerprint).await?;
         let mark = Triggers::read(&mut transaction, binding).await?.mark();
-        // Installed again, over what somebody dropped or disabled: what was concluded before then is no
+        // Installed again, over triggers that were dropped or disabled: what was concluded before then is no
         // longer true.
         sqlx::query(
             "INSERT INTO lockstep.tables (name, relation, fingerprint, layout, capture_mark, capture_version, expiry)

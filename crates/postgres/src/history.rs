@@ -60,7 +60,7 @@ impl Source {
             || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)";
         match sqlx::query_scalar(sql).fetch_one(self.pool()).await.doing("asking for the source's timeline") {
             Ok(history) => Ok(Some(history)),
-            // Some services do not let anybody ask.
+            // Some services let no role ask.
             Err(error) if error.kind.retry() == Retry::Never => Ok(None),
             Err(error) => Err(error),
         }

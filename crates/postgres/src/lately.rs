@@ -1,4 +1,4 @@
-//! What was delivered lately, for who must see that the target's indexes show it.
+//! What was delivered lately, for a step that must see that the target's indexes show it.
 //!
 //! Keys that are delivered are noted for the validator with the number of the newest pass (see `unverified`),
 //! each once for a number. Another number, which no pass has, has them noted again from here on.

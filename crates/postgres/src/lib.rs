@@ -2,17 +2,17 @@
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `inspect` (what the
 //! source looks like), `shape` (whether it is still that, and hides nothing), `recorded` (what it is taken
-//! for), `partitions` (of a table that has some), `sessions`, `node`, `password`, `path` and `begin`
-//! (connections and transactions), `schema` (Lockstep's own tables), `capture`, `recognise` and
-//! `trigger_names` (triggers), `barrier`, `control`, `settings` and `counts` (phase and epoch, what is turned
-//! while everything runs, and what was counted), `lead` (which daemon leads), `pending`, `statements` and
-//! `calls` (writing single rows), `intents` and `sweep` (strict writes under way, and what they left),
-//! `instances` (leases), `copy` and `some_rows` (reading rows), `progress` (ranges), `workers`, `acknowledge`
-//! and `budget` (who holds which range, how far it is, and what all may spend), `sequences` (ids),
-//! `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows that
-//! come back from the target), `unreadable` (marks that are no keys), `strangers` (other roles),
-//! `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a pass, and since
-//! a moment), `history` (a step back is noticed), `archive` (the end).
+//! for), `partitions` and `take_in` (of a table that has some), `sessions`, `node`, `password`, `path`,
+//! `begin` and `lock_tries` (connections and transactions), `schema` (Lockstep's own tables), `capture`,
+//! `recognise` and `trigger_names` (triggers), `barrier`, `control`, `settings` and `counts` (phase and
+//! epoch, what is turned while everything runs, and what was counted), `lead` (which daemon leads),
+//! `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way,
+//! and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress` (ranges),
+//! `workers`, `acknowledge` and `budget` (who holds which range, how far it is, and what all may spend),
+//! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
+//! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
+//! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
+//! pass, and since a moment), `history` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
 mod activity;
@@ -38,6 +38,7 @@ mod intents;
 mod journal;
 mod lately;
 mod lead;
+mod lock_tries;
 mod lookup;
 mod node;
 mod partitions;
@@ -62,6 +63,7 @@ mod standing;
 mod statements;
 mod strangers;
 mod sweep;
+mod take_in;
 mod trigger_names;
 mod tuning;
 mod uninstall;

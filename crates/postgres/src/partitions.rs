@@ -1,5 +1,5 @@
-//! The partitions of a declaratively partitioned table: which they are, that each of them is captured, and
-//! how a new one is taken in.
+//! The partitions of a declaratively partitioned table: which they are, and that each of them is captured.
+//! How a new one is taken in is in `take_in`.
 //!
 //! PostgreSQL clones the capture trigger of the parent to each partition, to a new one before it can hold a
 //! row, and to one that is attached. So a row that is written is captured, whichever name the statement uses,
@@ -13,27 +13,21 @@
 //! that is not known is delivered. 1. A partition is made, and filled. 2. A relay delivers its rows. 3. It is
 //! dropped before anything has recorded that it was there. 4. Its items stay, and nothing shows it.
 
-use lockstep_core::{Doing, Error, Kind, Phase, Result};
+use lockstep_core::{Doing, Kind, Result};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
-use super::binding::{digest_sql, list, quote_identifier};
-use super::copy::bound_sql;
+use super::binding::quote_identifier;
 use super::trigger_names::truncate_trigger_name;
-use super::{BARRIER, KeyBound, Source, TableBinding, read_control};
+use super::{Source, TableBinding};
 
 /// Begins a line about a partition in a fingerprint.
 pub(super) const PARTITION: &str = "\nlockstep partition: ";
 /// Put before the attachment of a partition that was attached with rows while DynamoDB is the truth: whatever
 /// becomes of it is a change.
-const STRANGE: &str = "!";
+pub(super) const STRANGE: &str = "!";
 /// What stands for a trigger that is not there.
-const NONE: &str = "-";
-/// Most rows that are marked in one statement: they are locked for as long.
-const ROWS_AT_ONCE: usize = 1_000;
-/// Most keys that are marked in one statement behind the closed barrier.
-const KEYS_AT_ONCE: usize = 2_000;
-const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(300);
+pub(super) const NONE: &str = "-";
 
 /// The partitions of relation `$1` that hold rows, with the transactions that attached them and their
 /// ancestors. To be put behind `WITH RECURSIVE`.
@@ -86,10 +80,10 @@ pub(super) struct Leaf {
     pub(super) file: String,
     /// Whether that is the one it was made with: it was never truncated or rewritten.
     pub(super) fresh: bool,
-    born: bool,
-    captured: bool,
+    pub(super) born: bool,
+    pub(super) captured: bool,
     /// The trigger that refuses `TRUNCATE`.
-    guard: String,
+    pub(super) guard: String,
     pub(super) name: String,
 }
 
@@ -247,182 +241,6 @@ pub(super) async fn let_the_owner_make_some(
     let Some(owner) = owner else { return Ok(()) };
     let grant = format!("GRANT EXECUTE ON FUNCTION {function}() TO {owner}");
     connection.execute(AssertSqlSafe(grant)).await.doing(doing).map(drop)
-}
-
-impl Source {
-    /// Makes sure of all rows of partitions that are new, and gives them as they are to be recorded. In
-    /// DynamoOnly none of their rows may be one that DynamoDB has not; where that cannot be seen, a partition
-    /// is recorded as a strange one.
-    ///
-    /// # Errors
-    /// [`Kind::Busy`] where rows or the barrier are locked; the driver's.
-    pub(super) async fn take_in(&self, binding: &TableBinding, new: &[Leaf]) -> Result<Vec<Leaf>> {
-        let mut taken = Vec::with_capacity(new.len());
-        for leaf in new {
-            let mut leaf = Leaf { guard: NONE.to_owned(), ..leaf.clone() };
-            if self.is_strange(binding, &leaf).await.map_err(|error| of_its_owner(error, &leaf))? {
-                leaf.attached = format!("{STRANGE}{}", leaf.attached);
-            }
-            tracing::info!(table = binding.name(), partition = leaf.name, "a partition is taken in");
-            taken.push(leaf);
-        }
-        Ok(taken)
-    }
-
-    /// Whether a partition that came has rows that no trigger captured and that cannot be marked now. Where
-    /// rows can be marked, all of them are, captured ones once more: what fills a partition in the
-    /// transaction that makes it may have our trigger off, in a savepoint that its rows do not tell of.
-    async fn is_strange(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
-        if !self.holds_rows(leaf).await? || self.mark_rows_of(binding, leaf).await? {
-            return Ok(false);
-        }
-        Ok(!(leaf.born && self.has_only_captured_rows(leaf).await?))
-    }
-
-    /// Whether no row of a partition is of the transaction that made it.
-    async fn has_only_captured_rows(&self, leaf: &Leaf) -> Result<bool> {
-        let own = leaf.attached.rsplit('.').next().unwrap_or_default();
-        self.exists(leaf, &format!(" WHERE xmin::text = '{own}'")).await.map(|found| !found)
-    }
-
-    async fn holds_rows(&self, leaf: &Leaf) -> Result<bool> {
-        self.exists(leaf, "").await
-    }
-
-    async fn exists(&self, leaf: &Leaf, filter: &str) -> Result<bool> {
-        let doing = "looking into a partition";
-        let mut connection = self.pool().acquire().await.doing(doing)?;
-        let Some(relation) = relation(&mut connection, leaf).await? else { return Ok(false) };
-        let sql = format!("SELECT EXISTS (SELECT FROM ONLY {relation}{filter})");
-        sqlx::query_scalar(AssertSqlSafe(sql))
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await
-            .doing(doing)
-    }
-
-    /// Marks each row of a partition, under its lock, as its trigger would have. `false`, with nothing
-    /// marked, in DynamoOnly.
-    async fn mark_rows_of(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
-        let doing = "marking the rows of a partition";
-        let mut after: Option<KeyBound> = None;
-        loop {
-            let mut transaction = self.begin(doing).await?;
-            super::barrier::limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
-            let entered: bool =
-                sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
-                    .bind(BARRIER.0)
-                    .bind(BARRIER.1)
-                    .fetch_one(&mut *transaction)
-                    .await
-                    .doing(doing)?;
-            if !entered {
-                return Err(Error::source(Kind::Busy, doing, "a step holds the barrier"));
-            }
-            if read_control(&mut transaction).await?.phase == Phase::DynamoOnly {
-                return Ok(false);
-            }
-            let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(true) };
-            let sql = marking(binding, &relation, after.as_ref(), ROWS_AT_ONCE, "FOR NO KEY UPDATE OF s");
-            let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
-                .persistent(false)
-                .bind(binding.name())
-                .fetch_all(&mut *transaction)
-                .await
-                .doing(doing)?;
-            transaction.commit().await.doing(doing)?;
-            let all = places.len();
-            match places.into_iter().next_back() {
-                Some(last) if all >= ROWS_AT_ONCE => after = Some(last),
-                _ => return Ok(true),
-            }
-        }
-    }
-
-    /// Marks the keys that partitions which were detached still hold, so that a relay need not be told by a
-    /// comparison which items have no row any more. What cannot be read, as of a table that has other columns
-    /// by now, is left to the comparison. Nothing in DynamoOnly.
-    pub(super) async fn mark_what_is_left_in(
-        &self,
-        binding: &TableBinding,
-        gone: impl Iterator<Item = &Leaf>,
-    ) -> Result<()> {
-        for leaf in gone {
-            if self.control().await?.phase == Phase::DynamoOnly {
-                return Ok(());
-            }
-            match self.mark_keys_left_in(binding, leaf).await {
-                Err(error) if error.sqlstate().is_some_and(|code| code.starts_with("42")) => {
-                    tracing::warn!(partition = leaf.name, %error, "a comparison has to find the keys that it held");
-                }
-                done => done?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Behind the closed barrier: there is no row to lock.
-    async fn mark_keys_left_in(&self, binding: &TableBinding, leaf: &Leaf) -> Result<()> {
-        let doing = "marking the keys of a partition that was detached";
-        let mut after = None::<KeyBound>;
-        loop {
-            let mut transaction = self.begin_marking().await?;
-            let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(()) };
-            let sql = marking(binding, &relation, after.as_ref(), KEYS_AT_ONCE, "");
-            let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
-                .persistent(false)
-                .bind(binding.name())
-                .fetch_all(&mut *transaction)
-                .await
-                .doing(doing)?;
-            transaction.commit().await.doing(doing)?;
-            let all = places.len();
-            match places.into_iter().next_back() {
-                Some(last) if all >= KEYS_AT_ONCE => after = Some(last),
-                _ => return Ok(()),
-            }
-        }
-    }
-}
-
-/// Marks the keys of rows of `relation` after `after`, as the capture function does, and returns their
-/// primary keys in order.
-fn marking(
-    binding: &TableBinding,
-    relation: &str,
-    after: Option<&KeyBound>,
-    rows_max: usize,
-    lock: &str,
-) -> String {
-    let key = binding.primary_key_sql("s");
-    let texts = list(binding.primary_key().map(|name| format!("s.{}::text", quote_identifier(name))));
-    let filter =
-        after.map(|bound| format!(" WHERE ({key}) > ({})", bound_sql(binding, bound))).unwrap_or_default();
-    format!(
-        "WITH rows AS MATERIALIZED (
-             SELECT {} AS key, ARRAY[{texts}] AS place FROM ONLY {relation} AS s{filter} ORDER BY {key} LIMIT {rows_max} {lock}),
-         marked AS (INSERT INTO lockstep.pending AS p (table_name, key, version)
-             SELECT $1, key, pg_catalog.nextval('lockstep.version_seq') FROM rows
-             ON CONFLICT (table_name, {}) DO UPDATE SET version = CASE WHEN excluded.version > p.version
-                 THEN excluded.version ELSE pg_catalog.nextval('lockstep.version_seq') END)
-         SELECT place FROM rows",
-        binding.key_sql("s"),
-        digest_sql("key"),
-    )
-}
-
-/// 1. A DBA makes a partition, which is theirs; rows are written to it through its parent. 2. Our role owns
-///    the parent
-/// alone, and may not look into the partition. So the way on is said.
-fn of_its_owner(error: Error, leaf: &Leaf) -> Error {
-    if error.kind != Kind::Denied {
-        return error;
-    }
-    let message = format!(
-        "{}: partition {} was made by another role; ALTER TABLE {} OWNER TO the owner of its parent",
-        error.message, leaf.name, leaf.name
-    );
-    Error::source(Kind::Denied, "taking a partition in", message)
 }
 
 /// Has partitions that do not refuse `TRUNCATE` yet refuse it, where that needs no waiting: a partition that

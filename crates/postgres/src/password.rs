@@ -60,7 +60,7 @@ impl Password {
         Ok(Some(first.to_owned()))
     }
 
-    /// Has the pools connect with the newest password, for as long as `alive` is held by anybody.
+    /// Has the pools connect with the newest password, for as long as a handle holds `alive`.
     pub(super) fn keep_fresh(self, alive: &Arc<()>, pools: Vec<PgPool>) {
         if self != Self::InUrl {
             let alive = Arc::downgrade(alive);

@@ -1,4 +1,4 @@
-//! Whether the triggers of a table are ours, as they must be, and whether anybody has touched them since.
+//! Whether the triggers of a table are ours, as they must be, and whether they were touched since.
 //!
 //! Two questions, as one answer is not enough. *What they are*: function, events and that they fire always
 //! are looked at themselves. *What happened to them*: a trigger that was disabled for an hour and enabled
@@ -6,7 +6,7 @@
 //!
 //! A database that was moved by a dump, or upgraded in place, has new numbers for everything, although no one
 //! has touched a trigger. So what was installed is kept together with the *installation*: the numbers of a
-//! catalogue row of schema `lockstep` that no statement of anybody changes. Where that is another one too,
+//! catalogue row of schema `lockstep` that no statement changes. Where that is another one too,
 //! the numbers of the triggers say nothing. In DynamoOnly such triggers are taken as they are, as only the
 //! reverse feed writes there, and DynamoDB is the truth. In every other phase an application may have written
 //! between the rows and the triggers of a restore, so there it counts as a gap.
@@ -138,7 +138,7 @@ impl CaptureState {
 
 impl Source {
     /// Keeps the numbers of triggers that are whole and are another installation's, or of which an earlier
-    /// version has kept no installation: from then on it is noticed again when somebody touches them.
+    /// version has kept no installation: from then on it is noticed again when they are touched.
     ///
     /// # Errors
     /// The driver's.

@@ -10,21 +10,17 @@
 use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Phase, Result, SourceKey};
-use rand::RngExt;
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe};
 
 use super::binding::digest_sql;
+use super::lock_tries;
 use super::lookup::{bind_keys, keys_sql};
 use super::{Source, SourceTransaction, TableBinding, take_exclusive};
 use crate::read_control;
 
 /// Longest wait for the barrier in one try: writers queue behind us for no longer.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
-/// Tries to close the barrier, with pauses of up to [`LOCK_PAUSE_MAX`] between.
-const LOCK_TRIES: u32 = 30;
-/// Longest pause between two tries: writers get their turn in it.
-const LOCK_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Most keys of one statement.
 const KEYS_MAX: usize = 500;
 
@@ -88,20 +84,12 @@ impl Source {
 
     /// Begins a transaction behind the closed barrier: no write transaction is in flight while it lasts.
     pub(super) async fn begin_alone(&self) -> Result<SourceTransaction> {
-        let (mut pause, mut tries_left) = (Duration::from_millis(50), LOCK_TRIES);
-        loop {
+        let closed = || async {
             let mut transaction = self.begin("closing the barrier").await?;
-            match take_exclusive(&mut transaction, LOCK_TIMEOUT).await {
-                Ok(()) => return Ok(transaction),
-                Err(error) if error.kind == Kind::Busy && tries_left > 0 => {
-                    drop(transaction);
-                    let jittered = pause.mul_f64(rand::rng().random_range(0.1..=1.0));
-                    tokio::time::sleep(jittered).await;
-                    (pause, tries_left) = ((pause * 2).min(LOCK_PAUSE_MAX), tries_left - 1);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+            take_exclusive(&mut transaction, LOCK_TIMEOUT).await?;
+            Ok(transaction)
+        };
+        lock_tries::BARRIER.repeat(closed).await
     }
 }
 

@@ -1,13 +1,12 @@
 //! Lockstep's own tables, kept in schema `lockstep` by embedded migrations.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr};
 
-use super::Source;
+use super::{Source, lock_tries};
 
 /// Every migration, oldest first. One that has been released is never edited: sqlx holds their checksums.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -29,11 +28,6 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (17, "central", include_str!("central.sql")),
     (19, "contract_order", include_str!("contract_order.sql")),
 ];
-
-/// How often a migration is tried whose lock an application's transaction holds: with the pauses, about two
-/// minutes.
-const LOCK_TRIES: u32 = 120;
-const LOCK_PAUSE: Duration = Duration::from_millis(700);
 
 impl Source {
     /// Creates or updates schema `lockstep`. Safe to repeat and to run from several processes at once.
@@ -60,7 +54,8 @@ impl Source {
         // that goes away between them would give the session back to the pool with the lock in it, and a
         // process that starts after that would wait until this process ends. So it goes on by itself.
         let pool = self.pool().clone();
-        let made = tokio::spawn(async move { run(&migrator, &pool).await }).await;
+        let made =
+            tokio::spawn(async move { lock_tries::TABLE.repeat(|| run(&migrator, &pool)).await }).await;
         made.map_err(|_| Error::source(Kind::Unavailable, DOING, "this process is ending"))?
     }
 
@@ -115,28 +110,16 @@ impl Source {
 
 const DOING: &str = "creating schema lockstep";
 
-/// Runs the migrations. One that waits in vain for the lock of a table is tried again, so that it is the
-/// migration that waits for a long transaction, and no writer behind it.
+/// Runs the migrations.
 async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
-    for attempt in 1.. {
-        let mut connection = pool.acquire().await.doing(DOING)?;
-        // The first migration, as it was released, calls `setval` without its schema.
-        super::make_own_session(&mut connection).await.doing(DOING)?;
-        let made = migrator.run_direct(None, &mut *connection, false).await;
-        // After a failure the migrator leaves its advisory lock to the session, which takes it along, and an
-        // application's session must not keep our search path.
-        let _ = connection.close().await;
-        let error = match made {
-            Ok(()) => return Ok(()),
-            Err(error) => of_migrator(error),
-        };
-        if error.kind != Kind::Busy || attempt >= LOCK_TRIES {
-            return Err(error);
-        }
-        tracing::info!(attempt, "a table is locked by a long transaction; trying again");
-        tokio::time::sleep(LOCK_PAUSE).await;
-    }
-    unreachable!("the loop returns")
+    let mut connection = pool.acquire().await.doing(DOING)?;
+    // The first migration, as it was released, calls `setval` without its schema.
+    super::make_own_session(&mut connection).await.doing(DOING)?;
+    let made = migrator.run_direct(None, &mut *connection, false).await;
+    // After a failure the migrator leaves its advisory lock to the session, which takes it along, and an
+    // application's session must not keep our search path.
+    let _ = connection.close().await;
+    made.map_err(of_migrator)
 }
 
 fn of_migrator(error: MigrateError) -> Error {

@@ -142,7 +142,7 @@ impl Action {
             A::FeedBringsBack(_) => "crates/postgres/src/reverse/riders.rs",
             A::StartFeed => "crates/coordinator/src/moving/feed.rs",
             A::Refresh(_) => "crates/lockstep/src/instance/keeper.rs",
-            A::LeaseOver(_) => "crates/lockstep/src/instance/known.rs",
+            A::LeaseOver(_) => "crates/lockstep/src/phase/known.rs",
             A::OpenBarrier | A::LookBehindBarrier => "crates/coordinator/src/moving/there.rs",
             A::Announce | A::Decide | A::CopyBack => "crates/coordinator/src/truth/flip.rs",
             A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => {

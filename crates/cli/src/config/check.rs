@@ -4,6 +4,7 @@ use figment::Figment;
 
 use lockstep::config::Check;
 
+use super::sections::ms;
 use super::{Config, ConfigError};
 
 /// Checks everything, so that all mistakes are told at once.
@@ -96,21 +97,21 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         ("backfill.chunk_bytes", backfill.chunk_bytes as u64),
         ("relay.batch_keys", relay.batch_keys as u64),
         ("relay.requests_in_flight", relay.requests_in_flight as u64),
-        ("relay.idle_pause_ms", relay.idle_pause_ms),
+        ("relay.idle_pause_ms", ms(relay.idle_pause)),
         ("validate.parallel", validate.parallel as u64),
         ("validate.chunk_rows", validate.chunk_rows as u64),
         ("validate.scan_segments", validate.scan_segments as u64),
         ("steps.lock_tries", u64::from(steps.lock_tries)),
-        ("steps.phase_lease_ms", steps.phase_lease_ms),
-        ("steps.pause_ms_max", steps.pause_ms_max),
-        ("steps.catch_up_s_max", steps.catch_up_s_max),
+        ("steps.phase_lease_ms", ms(steps.phase_lease)),
+        ("steps.pause_ms_max", ms(steps.pause_max)),
+        ("steps.catch_up_s_max", steps.catch_up_max.as_secs()),
     ] {
         require(value > 0, key, "must be 1 or more");
     }
     // The barrier is a transaction that waits, and PostgreSQL ends one that has done nothing for 30 s.
     const PAUSE_MS_MAX: u64 = 25_000;
     require(
-        steps.pause_ms_max <= PAUSE_MS_MAX,
+        ms(steps.pause_max) <= PAUSE_MS_MAX,
         "steps.pause_ms_max",
         &format!(
             "must be {PAUSE_MS_MAX} or less: PostgreSQL ends the transaction that holds the barrier after 30 s"

@@ -22,15 +22,15 @@ use figment::Figment;
 use figment::providers::Serialized;
 use lockstep::config::{Sorting, explain, gather, over, refuse_writable_by_others};
 use lockstep::store::{ReadOptions, WriteOptions};
-use lockstep_coordinator::PlanOptions;
+use lockstep_coordinator::{PlanOptions, RelayOptions, StepOptions};
 use lockstep_declared::Declaration;
 use lockstep_postgres::TableBinding;
 use serde::{Deserialize, Serialize};
 
 use crate::declared::Declared;
 use sections::{
-    BackfillSection, CleanupSection, MigrateSection, RelaySection, ServeSection, SourceSection, StepsSection,
-    TargetSection, ValidateSection,
+    BackfillSection, CleanupSection, MigrateSection, ServeSection, SourceSection, TargetSection,
+    ValidateSection,
 };
 
 /// Everything that can be set, section by section. `config/lockstep.example.toml` shows all of it.
@@ -53,9 +53,9 @@ pub struct Config {
     /// Moving history.
     pub backfill: BackfillSection,
     /// Delivering changes.
-    pub relay: RelaySection,
+    pub relay: RelayOptions,
     /// Changing the phase.
-    pub steps: StepsSection,
+    pub steps: StepOptions,
     /// How the stores that a run opens write.
     pub writes: WriteOptions,
     /// How they read.

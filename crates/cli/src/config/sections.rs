@@ -1,9 +1,9 @@
 //! What can be set, section by section. Units are in the names; defaults are those of the crates that use
-//! them.
+//! them. Where a crate writes its options as a file has them, they are the section.
 
 use std::path::PathBuf;
 
-use lockstep_coordinator::{BackfillOptions, LoadPathChoice, RelayOptions, StepOptions};
+use lockstep_coordinator::{BackfillOptions, LoadPathChoice};
 use lockstep_core::Phase;
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
@@ -38,43 +38,6 @@ pub struct BackfillSection {
     pub window_start: Option<Moment>,
     /// Only rows before this moment.
     pub window_end: Option<Moment>,
-}
-
-/// `[relay]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RelaySection {
-    /// Keys of one batch.
-    pub batch_keys: usize,
-    /// Writes in flight at once.
-    pub requests_in_flight: usize,
-    /// Pause when nothing is pending.
-    pub idle_pause_ms: u64,
-}
-
-/// `[steps]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StepsSection {
-    /// How often the barrier is tried.
-    pub lock_tries: u32,
-    /// Pause between tries.
-    pub lock_pause_ms: u64,
-    /// Most pending keys at the step to HybridRead.
-    pub pending_keys_max: i64,
-    /// Greatest age of a pending key at that step.
-    pub pending_age_ms_max: u64,
-    /// Greatest age of the verdict at that step.
-    pub verdict_age_s_max: u64,
-    /// How long an application may go on with the phase it knows before it asks again.
-    pub phase_lease_ms: u64,
-    /// Longest that writes may wait while the truth moves to DynamoDB or back.
-    pub pause_ms_max: u64,
-    /// Longest wait before that, while writers go on, until the reverse feed is through and little is
-    /// pending.
-    pub catch_up_s_max: u64,
-    /// How long the target's indexes are given to show what was delivered last, inside the pause.
-    pub index_settle_ms: u64,
 }
 
 /// `[validate]`
@@ -181,34 +144,6 @@ impl Default for BackfillSection {
     }
 }
 
-impl Default for RelaySection {
-    fn default() -> Self {
-        let options = RelayOptions::default();
-        Self {
-            batch_keys: options.batch_keys,
-            requests_in_flight: options.requests_in_flight,
-            idle_pause_ms: ms(options.idle_pause),
-        }
-    }
-}
-
-impl Default for StepsSection {
-    fn default() -> Self {
-        let options = StepOptions::default();
-        Self {
-            lock_tries: options.lock_tries,
-            lock_pause_ms: ms(options.lock_pause),
-            pending_keys_max: options.pending_keys_max,
-            pending_age_ms_max: ms(options.pending_age_max),
-            verdict_age_s_max: options.verdict_age_max.as_secs(),
-            phase_lease_ms: ms(options.phase_lease),
-            pause_ms_max: ms(options.pause_max),
-            catch_up_s_max: options.catch_up_max.as_secs(),
-            index_settle_ms: ms(options.index_settle),
-        }
-    }
-}
-
 impl Default for ValidateSection {
     fn default() -> Self {
         let options = ValidateOptions::default();
@@ -246,6 +181,7 @@ impl Default for ServeSection {
     }
 }
 
-fn ms(duration: std::time::Duration) -> u64 {
+/// Milliseconds, as a key has them.
+pub(super) fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

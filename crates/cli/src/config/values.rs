@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{BackfillOptions, Options, RelayOptions, ReverseFeedOptions, StepOptions};
+use lockstep_coordinator::{BackfillOptions, Options, ReverseFeedOptions, StepOptions};
 use lockstep_core::Window;
 use lockstep_dynamo::TargetOptions;
 use lockstep_postgres::SourceOptions;
@@ -39,7 +39,7 @@ impl Config {
 
     /// How to migrate.
     pub fn options(&self) -> Options {
-        let (backfill, relay, steps) = (&self.backfill, &self.relay, &self.steps);
+        let backfill = &self.backfill;
         Options {
             backfill: BackfillOptions {
                 load_path: backfill.load_path,
@@ -53,23 +53,10 @@ impl Config {
                 window: self.window(),
                 lease: Duration::from_millis(backfill.lease_ms),
             },
-            relay: RelayOptions {
-                batch_keys: relay.batch_keys,
-                requests_in_flight: relay.requests_in_flight,
-                idle_pause: Duration::from_millis(relay.idle_pause_ms),
-            },
+            relay: self.relay.clone(),
             steps: StepOptions {
                 lock_timeout: Duration::from_millis(self.source.lock_timeout_ms),
-                lock_tries: steps.lock_tries,
-                lock_pause: Duration::from_millis(steps.lock_pause_ms),
-                pending_keys_max: steps.pending_keys_max,
-                pending_age_max: Duration::from_millis(steps.pending_age_ms_max),
-                verdict_age_max: Duration::from_secs(steps.verdict_age_s_max),
-                phase_lease: Duration::from_millis(steps.phase_lease_ms),
-                pause_max: Duration::from_millis(steps.pause_ms_max),
-                catch_up_max: Duration::from_secs(steps.catch_up_s_max),
-                index_settle: Duration::from_millis(steps.index_settle_ms),
-                ..StepOptions::default()
+                ..self.steps.clone()
             },
             reverse_feed: self.reverse_feed_options(),
         }

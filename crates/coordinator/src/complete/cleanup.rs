@@ -1,7 +1,7 @@
 //! Dropping the source tables: the one thing that nothing undoes.
 //!
-//! Only after completion, and only right after somebody else has said that there is a backup: a command of
-//! the operator's that ends with 0.
+//! Only after completion, and only right after a command of the operator's has said that there is a
+//! backup: it ends with 0.
 
 use lockstep_core::{Error as StoreError, Kind};
 use lockstep_postgres::EntryKind;

@@ -27,7 +27,7 @@ pub(super) async fn check(
         } else {
             format!("the phase is {}", source.phase)
         },
-        "`advance --to DynamoOnly` first, and stay there for as long as somebody may want to go back",
+        "`advance --to DynamoOnly` first, and stay there for as long as you may want to go back",
     ));
     if !in_target {
         return Ok((gates.report, None));

@@ -270,16 +270,10 @@ async fn tidy(
     }
     observer.note("taking triggers and schema lockstep out of PostgreSQL");
     let steps = &migration.options.steps;
-    let mut pauses = Backoff::new(steps.lock_pause, steps.lock_pause, steps.lock_tries);
-    loop {
-        match source
-            .archive(&migration.tables, record.epoch, &migration.actor, &journal_file, steps.lock_timeout)
-            .await
-        {
-            Err(error) if error.kind == Kind::Busy => pauses.pause(error).await?,
-            done => break done?,
-        }
-    }
+    let archive = || {
+        source.archive(&migration.tables, record.epoch, &migration.actor, &journal_file, steps.lock_timeout)
+    };
+    steps.while_busy(archive).await?;
     feed_lock.release().await;
     Ok(journal_file)
 }

@@ -8,7 +8,7 @@ use super::remedy::Remedy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Something may be lost or wrong, or nothing can go on, until somebody acts.
+    /// Something may be lost or wrong, or nothing can go on, until an operator acts.
     Broken,
     /// It is safe as it is, and wants to be looked at.
     Attention,

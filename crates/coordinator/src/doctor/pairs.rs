@@ -35,7 +35,7 @@ struct State {
     noted: Option<i64>,
     /// Whether DynamoDB may have what PostgreSQL forgot.
     only_in_target: bool,
-    /// Whether what differs was shown to somebody.
+    /// Whether an operator was shown what differs.
     listed: bool,
 }
 

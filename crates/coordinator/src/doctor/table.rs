@@ -66,7 +66,7 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
                     Remedy::Refreeze { table: name.clone() },
                 ),
                 _ => (
-                    "what was changed meanwhile is unknown to everybody: DynamoDB may have older states, \
+                    "no store knows what was changed meanwhile: DynamoDB may have older states, \
                     or rows that are deleted",
                     Remedy::Recapture { table: name.clone() },
                 ),
@@ -201,7 +201,7 @@ fn partitions(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     .mended_by(Remedy::ReverseBackfill));
 }
 
-/// What waits for somebody.
+/// What waits for an operator.
 fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
     let (keys, oldest_s) = table.pending;
     if keys > 0 && oldest_s > WAITS_S && phase != Phase::PostgresOnly {

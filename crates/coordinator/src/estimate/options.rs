@@ -1,9 +1,8 @@
-//! What DynamoDB asks for, in US dollars. PlanOptions differ by region and change: the configuration sets
-//! them.
+//! What DynamoDB asks for, in US dollars. Prices differ by region and change: the configuration sets them.
 
 use serde::{Deserialize, Serialize};
 
-/// PlanOptions of on-demand capacity, with the day and the page they were read on.
+/// Prices of on-demand capacity, with the day and the page they were read on, and what else a plan rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlanOptions {

@@ -106,7 +106,7 @@ pub(crate) async fn readiness(
 /// [`Error::NotAdjacent`]; the stores'.
 pub async fn ready(migration: &Migration, to: Phase) -> Result<GateReport> {
     let control = migration.source.control().await?;
-    if control.phase.next() != Some(to) && control.phase.previous() != Some(to) {
+    if !control.phase.is_next_to(to) {
         return Err(Error::NotAdjacent { from: control.phase, to });
     }
     readiness(migration, control.phase, to, control.epoch, &()).await

@@ -2,12 +2,11 @@
 //! remembers.
 //!
 //! Nothing that was written is in it alone. *Phase and epoch*: PostgreSQL is told of each epoch before
-//! anybody may write in it. *Ids*: the reverse feed brings every row that was written, and what was taken and
-//! not used yet is passed over. *Places*: a row without one is found by its index. *Leases* are not known any
-//! more. 1. An application renews, and the table is lost. 2. The table is created again, and the truth goes
-//! back to PostgreSQL; no lease is known that would have to be waited for.
-//! 3. Under its lease the application writes DynamoDB, and tells its caller that it did. So the longest lease
-//! is waited out first.
+//! an application may write in it. *Ids*: the reverse feed brings every row that was written, and what was
+//! taken and not used yet is passed over. *Places*: a row without one is found by its index. *Leases* are not
+//! known any more. 1. An application renews, and the table is lost. 2. The table is created again, and the
+//! truth goes back to PostgreSQL; no lease is known that would have to be waited for. 3. Under its lease the
+//! application writes DynamoDB, and tells its caller that it did. So the longest lease is waited out first.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord};
 use lockstep_postgres::IntentId;

@@ -25,7 +25,7 @@ use crate::history;
 use crate::instances::{self, Leases};
 use crate::loss::Histories;
 use crate::options::Migration;
-use crate::reverse_feed::{bring_back, reverse_backfill_news};
+use crate::reverse_feed::{bring_back, once_brought_back, reverse_backfill_news};
 use crate::truth::raise_source_sequences;
 
 const DOING: &str = "making PostgreSQL the truth again";
@@ -58,11 +58,7 @@ pub(super) async fn run(
     // Above the pause as well, and above what a burnt epoch of PostgreSQL has handed out.
     let least = Epoch(highest.max(now.epoch).0 + 2);
     control.close(least, Phase::DualWrite).await?;
-    let attempt = || async {
-        bring_back(migration).await?;
-        take_over(migration, least).await
-    };
-    let epoch = steps.while_busy(attempt).await?;
+    let epoch = once_brought_back(migration, || take_over(migration, least)).await?;
     let detail = json!({ "epoch": epoch, "server": server, "lost": histories.losses() });
     source.journal_note(&migration.actor, "return to the source", &detail).await?;
     // As after every flip: readers of the phase before are over when this returns.

@@ -1,5 +1,5 @@
-//! Bringing back what PostgreSQL forgot: the row is made from its item, for each finding that somebody has
-//! decided so.
+//! Bringing back what PostgreSQL forgot: the row is made from its item, for each finding of which an
+//! operator has decided so.
 
 use std::time::Duration;
 

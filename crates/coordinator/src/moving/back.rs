@@ -45,7 +45,7 @@ async fn with_feed(
     let level = Level::approach(migration).await?;
     let open = open_record(migration).await?;
     note(migration, id, STOP).await?;
-    // Before anybody may write under it: if the pause is given up, writes go on in its epoch.
+    // Before an instance may write under it: if the pause is given up, writes go on in its epoch.
     migration.source.note_target_epoch(Epoch(open.epoch.0 + 1)).await?;
     let mut pause = Pause::begin(Phase::HybridRead, steps.pause_max);
     let paused = pause

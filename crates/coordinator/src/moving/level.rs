@@ -58,7 +58,7 @@ impl Level {
                 let name = table.binding().name();
                 return Ok(Some(format!(
                     "{} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is through: a trigger or \
-                     somebody past Lockstep has changed them. `validate` shows how; `reverse-feed --backfill` brings PostgreSQL \
+                     a writer past Lockstep has changed them. `validate` shows how; `reverse-feed --backfill` brings PostgreSQL \
                      to what DynamoDB says",
                     unequal.len()
                 )));

@@ -13,7 +13,7 @@
 use lockstep_core::{Control, Epoch, Error as StoreError, Kind, Phase, TargetRecord, Truth, Writes, truth};
 use lockstep_postgres::{Entry, IntentId, Source};
 
-use crate::reverse_feed::bring_back;
+use crate::reverse_feed::once_brought_back;
 use crate::truth::{copy_to_source, mend};
 
 use crate::error::{Error, Result};
@@ -71,17 +71,13 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
     let steps = &migration.options.steps;
     let written = may_be_written(source, id, from).await?;
     for _ in 0..LOOKS_MAX {
-        let attempt = || async {
-            // What rode along with a late write is brought back before PostgreSQL is the truth.
-            bring_back(migration).await?;
-            mend(source, &control, tables, steps.lock_timeout, written).await
-        };
-        while let Some(did) = steps.while_busy(attempt).await? {
+        let attempt = || mend(source, &control, tables, steps.lock_timeout, written);
+        while let Some(did) = once_brought_back(migration, attempt).await? {
             tracing::info!("{did}");
         }
         match look(migration, id, from, written).await {
-            // A request of who is gone has arrived meanwhile: what is to be done is another thing now. Were
-            // it a decision, it would have to be copied first.
+            // A request of a coordinator that is gone has arrived meanwhile, so something else is to be done
+            // now: a decision would have to be copied first.
             Err(Error::Store(error)) if error.kind == Kind::Refused => {
                 tracing::debug!("looked at again: {error}")
             }
@@ -89,7 +85,7 @@ pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) ->
         }
     }
     let message =
-        "DynamoDB's control record is changed again and again by somebody else; is another Lockstep at work?";
+        "another process changes DynamoDB's control record again and again; is another Lockstep at work?";
     Err(Error::Store(StoreError::target(Kind::Refused, "settling a step", message)))
 }
 
@@ -134,15 +130,15 @@ async fn copy_back(migration: &Migration) -> Result<()> {
     let (source, control) = (&migration.source, migration.target.control());
     let copied =
         steps.while_busy(|| copy_to_source(source, &control, &migration.tables, steps.lock_timeout)).await;
-    Ok(copied.map_err(|error| match error.kind {
-        Kind::Busy => {
+    copied.map_err(|error| match error {
+        Error::Store(error) if error.kind == Kind::Busy => {
             let message =
                 "a transaction is open for long (see pg_stat_activity), and no application can write until \
-                           the truth is back; try again";
-            StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message)
+                 the truth is back; try again";
+            Error::Store(StoreError::source(Kind::Busy, "undoing the step to DynamoOnly", message))
         }
-        _ => error,
-    })?)
+        other => other,
+    })
 }
 
 /// Whether one of `open` is a step in which DynamoDB may have been written as the truth: its record says so,

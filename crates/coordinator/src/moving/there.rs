@@ -9,9 +9,7 @@
 //! what a crash leaves.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
-use lockstep_postgres::{
-    CaptureState, Contract, IntentId, KeyOrder, SourceTransaction, read_control, require_open, take_exclusive,
-};
+use lockstep_postgres::{IntentId, KeyOrder, SourceTransaction, take_exclusive};
 use std::time::{Duration, Instant};
 
 use crate::truth::{copy_to_target, flip_to_target, seed_identities};
@@ -26,16 +24,15 @@ use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::Intent;
 use crate::options::Migration;
 use crate::progress::Progress;
-use crate::records::take_in_partitions;
-use crate::records::{hold_shape, is_current};
+use crate::records::{is_current, require_flippable, take_in_partitions};
 use crate::relay::{RelayUntil, relay_in};
 
 const DOING: &str = "moving the truth to DynamoDB";
 /// Number of pending keys that can be delivered inside the pause in a few milliseconds.
 const PENDING_KEYS_IN_PAUSE_MAX: i64 = 50;
-/// How often it is looked at how many there are.
+/// Pause between two counts of pending keys.
 const LOOK: Duration = Duration::from_millis(50);
-/// They will not become fewer when they have not for so long: writers go on.
+/// Time without fewer pending keys after which the step stops waiting for fewer: writers go on.
 const NO_FEWER: Duration = Duration::from_secs(1);
 
 /// Takes the step. After an error the caller looks at the records, and settles by them.
@@ -68,38 +65,27 @@ async fn with_feed(
     relay_most(migration).await?;
     indexed.approach(migration, steps.catch_up_max).await?;
     note(migration, id, "stop writes and move the truth").await?;
-    let mut last = None;
-    for tries in 1..=steps.lock_tries.max(1) {
-        match close_and_decide(migration, id, intent).await {
-            Ok((mut pause, epoch)) => {
-                let instances = finish(migration, id, epoch, &mut pause, &indexed, observer).await?;
-                return Ok(Moved { tries, pause: pause.end(), instances });
-            }
-            Err(Error::Store(error)) if error.kind == Kind::Busy => {
-                observer.note(&format!(
-                    "the step waits {} ms and tries again (try {tries} of {}): {}",
-                    steps.lock_pause.as_millis(),
-                    steps.lock_tries,
-                    error.message
-                ));
-                last = Some(error);
-                migration.source.sweep_intents(Duration::ZERO).await?;
-                take_in_partitions(migration).await?;
-                tokio::time::sleep(steps.lock_pause).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    tracing::debug!("the last try ended so: {last:?}");
-    let lock_timeout_ms = steps.lock_timeout.as_millis() as u64;
-    Err(Error::BarrierBusy { to: intent.to, tries: steps.lock_tries, lock_timeout_ms })
+    let again = |tries: u32, error: StoreError| async move {
+        observer.note(&format!(
+            "the step waits {} ms and tries again (try {tries} of {}): {}",
+            steps.lock_pause.as_millis(),
+            steps.lock_tries,
+            error.message
+        ));
+        migration.source.sweep_intents(Duration::ZERO).await?;
+        take_in_partitions(migration).await
+    };
+    let decided = steps.tries(|| close_and_decide(migration, id, intent), again).await;
+    let (tries, (mut pause, epoch)) = decided.map_err(|error| steps.barrier_busy(error, intent.to))?;
+    let instances = finish(migration, id, epoch, &mut pause, &indexed, observer).await?;
+    Ok(Moved { tries, pause: pause.end(), instances })
 }
 
 /// Closes the barrier, empties the pending set behind it, and decides. An error leaves everything as it was,
 /// unless the commit was sent: the record tells.
 async fn close_and_decide(migration: &Migration, id: IntentId, intent: &Intent) -> Result<(Pause, Epoch)> {
     let mut transaction = migration.source.begin(DOING).await?;
-    // Writers queue behind who waits for the barrier.
+    // Writers queue behind a transaction that waits for the barrier.
     let mut pause = Pause::begin(intent.to, migration.options.steps.pause_max);
     take_exclusive(&mut transaction, migration.options.steps.lock_timeout).await?;
     pause.ended("the barrier");
@@ -114,32 +100,17 @@ async fn close_and_decide(migration: &Migration, id: IntentId, intent: &Intent) 
     Ok((pause, epoch))
 }
 
-/// What must hold at the flip, asked on the connection that holds the barrier: the pool's others may be
-/// waiting for it.
+/// What must hold beside, for this flip alone.
 async fn check(
     transaction: &mut SourceTransaction,
     migration: &Migration,
     id: IntentId,
     intent: &Intent,
 ) -> Result<()> {
+    require_flippable(transaction, migration, id, intent, DOING).await?;
     let refused = |kind, message: String| Error::Store(StoreError::source(kind, DOING, message));
-    let now = read_control(transaction).await?;
-    if now.epoch != intent.epoch_before || now.phase != intent.from {
-        return Err(refused(
-            Kind::Refused,
-            format!("someone else changed the phase to {} meanwhile", now.phase),
-        ));
-    }
-    require_open(transaction, id).await?;
-    // What a process does not know it has not drained: after the flip nothing would ever deliver it (I7).
-    Contract::read(transaction).await?.require_all(&migration.tables)?;
     for binding in &migration.tables {
         let name = binding.name();
-        let state = CaptureState::read(transaction, binding).await?;
-        if state != CaptureState::On {
-            return Err(refused(Kind::Refused, format!("capture of {name} is not on: {state:?}")));
-        }
-        hold_shape(transaction, binding, DOING).await?;
         if !is_current(migration, binding).await? {
             return Err(refused(Kind::Refused, format!("the triggers of {name} are of an older Lockstep")));
         }

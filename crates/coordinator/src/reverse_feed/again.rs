@@ -10,6 +10,7 @@ use lockstep_postgres::{Source, TableBinding};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::Result as StepResult;
 use crate::options::Migration;
 
 /// Reads them until told to stop: at once when there are new ones, and every so often those that PostgreSQL
@@ -50,6 +51,25 @@ pub(crate) async fn bring_back(migration: &Migration) -> Result<()> {
         pass(&migration.source, &migration.target, &table).await?;
     }
     Ok(())
+}
+
+/// Makes PostgreSQL the truth, or what leads to it, by `attempt`: behind what rode along with a late write,
+/// which is brought back first, and again for as long as a lock keeps it from being done.
+///
+/// # Errors
+/// The stores'; those of `attempt`.
+pub(crate) async fn once_brought_back<T, F>(migration: &Migration, attempt: impl Fn() -> F) -> StepResult<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let attempt = || {
+        let attempted = attempt();
+        async {
+            bring_back(migration).await?;
+            attempted.await
+        }
+    };
+    migration.options.steps.while_busy(attempt).await
 }
 
 /// Most items of one pass. Rows that wait for each other can only be written together, so a pass takes more

@@ -34,7 +34,7 @@ const MARKERS_PER_SHARD: usize = 8;
 /// is no.
 const MARKERS_MAX: u32 = 20_000;
 const REQUESTS_IN_FLIGHT: usize = 64;
-/// How often shards are listed: DynamoDB answers ten such questions a second, for everybody together.
+/// How often shards are listed: DynamoDB answers ten such questions a second, for all callers together.
 const LIST_EVERY: Duration = Duration::from_secs(1);
 /// Number of markers that are taken away at once.
 const FEW_MARKERS: u32 = 64;
@@ -97,7 +97,7 @@ where
     }
 }
 
-/// The same for who knows which stream is on.
+/// The same for a caller that knows which stream is on.
 pub(crate) async fn drained_of(
     migration: &Migration,
     binding: &TableBinding,

@@ -13,7 +13,7 @@ mod progress;
 mod sink;
 mod table;
 
-pub(crate) use again::bring_back;
+pub(crate) use again::{bring_back, once_brought_back};
 pub(crate) use backfill::reverse_backfill_news;
 pub use backfill::{ReverseBackfill, reverse_backfill};
 pub use drained::{Drained, drained};
@@ -177,7 +177,7 @@ async fn feed_once(
     run(migration, until, tasks, lock, &stop).await
 }
 
-/// How often who stands by looks whether the other feed still runs.
+/// Pause between two looks of a feed that stands by, at whether the other one still runs.
 const STAND_BY: Duration = Duration::from_millis(200);
 
 /// Feeds every table until told to stop, or stands by for as long as another process does.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgArguments;
 
 use super::{Column, Unholdable, bind_value, fit, number, present};
-use crate::view::Attribute;
+use crate::attribute::Attribute;
 
 /// A decimal of a `numeric(p, SCALE)` column.
 ///

@@ -11,8 +11,8 @@ use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo};
 
 use super::document::{Document, Documents, Parts};
 use super::{Column, Unholdable, bind_value, fit, present, string};
+use crate::attribute::Attribute;
 use crate::difference::{Difference, FieldValue, Path, shown};
-use crate::view::Attribute;
 
 /// A JSON document.
 ///

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
 use super::{Column, Unholdable, bind_value, exactly, fit, number, present, string, wrong_attribute};
-use crate::view::Attribute;
+use crate::attribute::Attribute;
 
 macro_rules! integer {
     ($type:ty, $sql:literal, $bytes:literal) => {

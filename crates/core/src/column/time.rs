@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike, Utc};
 use sqlx::postgres::PgArguments;
 
 use super::{Column, Unholdable, bind_value, exactly, string};
-use crate::view::Attribute;
+use crate::attribute::Attribute;
 
 /// PostgreSQL counts microseconds from 2000-01-01 (PostgreSQL documentation, "Date/Time Types").
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;

@@ -1,7 +1,6 @@
 //! One row on its way into a judgement.
 
-use super::{Aggregate, ExactSum, Group, Judgement, Total};
-use crate::table::Rule;
+use super::{Aggregate, ExactSum, Group, Judgement, Rule, Total};
 
 /// What a row comes to, before it is known whether it counts: a row is judged before it is encoded, which
 /// takes it apart, and one that cannot be encoded counts as unreadable and as nothing else.

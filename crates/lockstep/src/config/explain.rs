@@ -15,11 +15,13 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// One problem.
+    #[doc(hidden)]
     pub fn one(problem: impl Into<String>) -> Self {
         Self::all(vec![problem.into()])
     }
 
     /// Several.
+    #[doc(hidden)]
     pub fn all(problems: Vec<String>) -> Self {
         Self { problems: problems.iter().map(|problem| mask_passwords(problem)).collect() }
     }

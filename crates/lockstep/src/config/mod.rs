@@ -43,6 +43,8 @@ pub use sections::{SourceSection, TargetSection};
 pub use tables::{Names, TableSections};
 
 /// The file that is read when none is named, in the working directory.
+#[doc(hidden)]
 pub const FILE: &str = "lockstep.toml";
 /// What the environment variables begin with.
+#[doc(hidden)]
 pub const ENV_PREFIX: &str = "LOCKSTEP_";

@@ -77,7 +77,7 @@ impl SourceSection {
         }
     }
 
-    /// Whether the way to the source can be listened to, or ended by somebody else.
+    /// Whether the way to the source can be listened to, or ended by another machine.
     pub fn is_unverified(&self) -> bool {
         self.url.as_ref().is_some_and(|url| transport(url.expose()) == Transport::Unverified)
     }

@@ -13,9 +13,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::known::Known;
-use super::moment::Moment;
 use crate::central::Central;
+use crate::phase::{Known, Moment};
 
 /// Longest pause between renewals. Each also polls the phase, so this bounds how late a phase is seen when
 /// notifications are lost (R19: within a second).

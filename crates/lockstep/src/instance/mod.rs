@@ -7,16 +7,11 @@
 //! writes as well, and an epoch is acknowledged once none of an older one is under way; see
 //! [`truth`](mod@lockstep_core::truth).
 //!
-//! In reading order: `moment` (two clocks), `known` (what operations read), `keeper` (renews), `listener`
-//! (hears of changes).
+//! What is known of the phase is in `phase`. In reading order: `keeper` (renews), `listener` (hears of
+//! changes).
 
 mod keeper;
-mod known;
 mod listener;
-mod moment;
-
-pub(crate) use known::Known;
-pub(crate) use moment::Moment;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +26,14 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::central::Central;
-use crate::store::PhaseView;
+use crate::phase::{Known, Moment, PhaseView};
 use keeper::Keeper;
 
 /// Shortest lease: three renewals must fit in it on a busy machine.
 const LEASE_MIN: Duration = Duration::from_secs(1);
 /// Longest lease: a coordinator that has lost sight of all leases, with the table that they were in, knows
 /// that they are over after so long.
+#[doc(hidden)]
 pub const LEASE_MAX: Duration = Duration::from_secs(60);
 
 /// How an instance presents itself.
@@ -69,6 +65,7 @@ impl Default for InstanceOptions {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Instance {
     id: i64,

@@ -14,7 +14,10 @@
 
 mod options;
 
-pub use options::{MigrationOptions, Tables};
+pub use options::MigrationOptions;
+// For a migration on stores that are connected already, as tests and benches start one.
+#[doc(hidden)]
+pub use options::Tables;
 
 use std::any::TypeId;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +27,6 @@ use lockstep_dynamo::Target;
 use lockstep_postgres::Source;
 
 use crate::instance::Instance;
-use crate::operation::{LogSink, Operation};
 use crate::store::{Store, WriteCounts, WriteOptions, Writer};
 use crate::sweeper::{Sweeper, SweeperOptions};
 use options::Stores;
@@ -113,25 +115,8 @@ impl Migration {
             .clone()
     }
 
-    /// Begins a coordinated operation over several of this migration's stores; [`Operation::run`] is the
-    /// short way.
-    ///
-    /// # Errors
-    /// PostgreSQL's, when the start could not be logged; nothing has begun then.
-    ///
-    /// # Panics
-    /// When the table of the logs was not added to the options.
-    pub async fn begin_operation<S: LogSink>(
-        &self,
-        sink: Arc<S>,
-        name: &str,
-        correlation_id: &str,
-    ) -> Result<Operation<S>> {
-        Operation::begin(self.shared.writer.clone(), self.store::<S::Table>(), sink, name, correlation_id)
-            .await
-    }
-
     /// What writes for every store of this migration.
+    #[doc(hidden)]
     pub fn writer(&self) -> &Writer {
         &self.shared.writer
     }

@@ -80,6 +80,7 @@ impl MigrationOptions {
 }
 
 /// The tables of a migration, with their concrete types.
+#[doc(hidden)]
 #[derive(Default)]
 pub struct Tables {
     make: Vec<MakeStore>,

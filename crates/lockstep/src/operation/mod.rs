@@ -64,9 +64,45 @@ pub struct OperationOutcome {
     pub keys: usize,
 }
 
+impl Migration {
+    /// Begins a coordinated operation over several of this migration's stores; [`Operation::run`] is the
+    /// short way.
+    ///
+    /// # Errors
+    /// PostgreSQL's, when the start could not be logged; nothing has begun then.
+    ///
+    /// # Panics
+    /// When the table of the logs was not added to the options.
+    pub async fn begin_operation<S: LogSink>(
+        &self,
+        sink: Arc<S>,
+        name: &str,
+        correlation_id: &str,
+    ) -> Result<Operation<S>> {
+        Operation::begin(self.writer().clone(), self.store::<S::Table>(), sink, name, correlation_id).await
+    }
+}
+
 impl<S: LogSink> Operation<S> {
     /// Begins an operation, lets `work` write in it, and ends it: committed if `work` says `Ok`, else rolled
     /// back and logged as a failure.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use lockstep::{LogSink, MigratableTable, Migration, Operation, Result};
+    /// # async fn example<Payments: MigratableTable, Documents: MigratableTable, S: LogSink>(
+    /// #     migration: Migration, sink: Arc<S>, payment: Payments::Row, document: Documents::Row,
+    /// # ) -> Result<()> {
+    /// let (payments, documents) = (migration.store::<Payments>(), migration.store::<Documents>());
+    /// let (booked, outcome) = Operation::run(&migration, sink, "book", "request 4711", async |operation| {
+    ///     operation.put(&documents, &document).await?;
+    ///     operation.put(&payments, &payment).await
+    /// })
+    /// .await?;
+    /// println!("{} keys in {}", outcome.keys, outcome.control.phase);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// What `work` said, or as for [`Operation::commit`].
@@ -93,7 +129,7 @@ impl<S: LogSink> Operation<S> {
         }
     }
 
-    pub(crate) async fn begin(
+    async fn begin(
         writer: Writer,
         logs: Store<S::Table>,
         sink: Arc<S>,

@@ -1,5 +1,5 @@
-//! What became of writes, counted (R17, R18): for who asks the handle, and as `lockstep_write_outcomes_total`
-//! for the recorder of metrics that the application has, if it has one (R47).
+//! What became of writes, counted (R17, R18): for a caller that asks the handle, and as
+//! `lockstep_write_outcomes_total` for the recorder of metrics that the application has, if it has one (R47).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -8,6 +8,7 @@ use serde::Serialize;
 use lockstep_postgres::Swept;
 
 /// Counters of the writes of one migration handle; they only grow.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct WriteCounters {
     pub(super) committed: Counter,

@@ -1,10 +1,10 @@
 //! What an application holds: one handle a table, the same calls in every phase (R14).
 //!
-//! In reading order: `route` (which way a write goes), [`WriteOptions`], [`WriteOutcome`], `phase` (which phase this instance believes in, and
-//! for how long it may); `write` (what a call changes), `at_once` (in one round trip), `transaction` (what a
-//! source transaction changed), `best_effort` and `strict` (how it ends), `deliver` (puts), `commit` (a lost
-//! answer is looked up); `swap` (compare and set), `batch`; `target_truth` (all of that in DynamoOnly);
-//! `read` (one row), [`query`] (many), [`reads`] (which store answers, and why).
+//! Which phase a call goes by is in `phase`. In reading order: `route` (which way a write goes),
+//! [`WriteOptions`], [`WriteOutcome`]; `write` (what a call changes), `at_once` (in one round trip),
+//! `transaction` (what a source transaction changed), `best_effort` and `strict` (how it ends), `deliver`
+//! (puts), `commit` (a lost answer is looked up); `swap` (compare and set), `batch`; `target_truth` (all of
+//! that in DynamoOnly); `read` (one row), [`query`] (many), [`reads`] (which store answers, and why).
 
 mod acknowledge;
 mod at_once;
@@ -17,7 +17,6 @@ mod counters;
 mod deliver;
 mod options;
 mod outcome;
-mod phase;
 pub mod query;
 mod read;
 pub mod reads;
@@ -29,20 +28,24 @@ mod timing;
 mod transaction;
 mod write;
 
+#[doc(hidden)]
+pub use crate::phase::{PHASE_LEASE, PhaseView};
 pub(crate) use acknowledge::Held;
 pub use canary::CanaryQueries;
 #[doc(hidden)]
 pub use canary::{CanaryStore, StoreRead};
-pub use counters::{WriteCounters, WriteCounts};
+#[doc(hidden)]
+pub use counters::WriteCounters;
+pub use counters::WriteCounts;
 pub use options::{WriteMode, WriteOptions};
 pub use outcome::{Delivery, WriteFailed, WriteOutcome};
-pub use phase::{PHASE_LEASE, PhaseView};
 pub use query::{Cursor, Page, Query, Selection};
 pub use reads::{Answer, ReadFrom, ReadOptions, Reads, Share, SourceCause};
 pub use swap::Swap;
 use target_truth::Fit;
 pub(crate) use target_truth::{Begun, TargetTransaction};
 pub(crate) use transaction::WriteTransaction;
+#[doc(hidden)]
 pub use transaction::Writer;
 pub use write::PrimaryKey;
 
@@ -178,6 +181,7 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// What writes for this handle.
+    #[doc(hidden)]
     pub fn writer(&self) -> &Writer {
         &self.shared.writer
     }

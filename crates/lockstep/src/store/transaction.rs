@@ -10,16 +10,21 @@ use lockstep_postgres::{
 };
 
 use crate::central::{Central, SetMode};
+use crate::phase::PhaseView;
 
 use super::acknowledge::{Acknowledger, Beside, Held};
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
 use super::route::{Calling, Route, route};
 use super::target_truth::IdBlocks;
-use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
+use super::{Delivery, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 
 /// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to
 /// clone.
+//
+// Hidden, as what can be made of it (a phase to go by, a handle on stores that are connected already) is for
+// Lockstep's own crates and tests; what an application asks of it, its migration answers.
+#[doc(hidden)]
 #[derive(Clone)]
 pub struct Writer {
     shared: Arc<Shared>,

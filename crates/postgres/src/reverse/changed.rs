@@ -87,8 +87,8 @@ impl Source {
         Ok(newest.map(lockstep_core::Epoch))
     }
 
-    /// Makes known that the target may be written in `epoch` as well, before anybody may. The feed tells a
-    /// write of an epoch that the target has counted up to by itself from one of an unknown epoch, and
+    /// Makes known that the target may be written in `epoch` as well, before an instance may. The feed tells
+    /// a write of an epoch that the target has counted up to by itself from one of an unknown epoch, and
     /// PostgreSQL's own record does not follow the pauses there.
     ///
     /// # Errors

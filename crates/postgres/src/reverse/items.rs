@@ -21,8 +21,8 @@ impl Source {
     }
 
     /// Applies items whose rows were seen to differ from them, whatever their version: where the target is
-    /// the truth, what came from here once is the truth as well, and somebody has changed the row past the
-    /// feed. In every other phase nothing is done.
+    /// the truth, what came from here once is the truth as well, and another writer has changed the row past
+    /// the feed. In every other phase nothing is done.
     ///
     /// # Errors
     /// As [`Source::apply_items`].

@@ -71,7 +71,20 @@ pub struct Query<T: MigratableTable> {
 type Keep<R> = Arc<dyn Fn(&R) -> bool + Send + Sync>;
 
 impl<T: MigratableTable> Query<T> {
-    /// A query of everything, which is not yet asked of any partition. `order` names columns of
+    /// A query of everything, which is not yet asked of any partition.
+    ///
+    /// ```no_run
+    /// # use lockstep::{AttributeValue, MigratableTable, Query, Selection, Store};
+    /// # use lockstep::store::query::Partitions;
+    /// /// The documents of a customer, newest first: what both stores are asked, said once.
+    /// fn of_customer<Docs: MigratableTable>(documents: &Store<Docs>, id: i64) -> Selection<Docs> {
+    ///     let partition = Partitions::one(AttributeValue::S(format!("CUST#{id}")));
+    ///     let query = Query::new("of_customer", &["created_at", "id"], partition);
+    ///     documents.select(query.matching("customer_id", &id))
+    /// }
+    /// ```
+    ///
+    /// `order` names columns of
     /// [`MigratableTable::Key`], the most significant first, whose order is that of the target's sort key.
     ///
     /// # Panics

@@ -56,6 +56,18 @@ impl<T: MigratableTable> Selection<T> {
     /// Every row, read batch by batch as the stream is polled; memory is bounded by a batch per partition
     /// read.
     ///
+    /// ```no_run
+    /// # use futures::TryStreamExt;
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<Payments: MigratableTable>(selection: Selection<Payments>) -> Result<()> {
+    /// let mut rows = selection.stream();
+    /// while let Some(row) = rows.try_next().await? {
+    ///     println!("one more, of {}", Payments::NAME);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// An item is an error where neither store that the phase allows would answer; the stream ends with it.
     /// Rows before it were right, and a [`Selection::page`] may go on after them.
@@ -93,6 +105,19 @@ impl<T: MigratableTable> Selection<T> {
     }
 
     /// Up to `limit` rows after `cursor`; a limit above 500 is taken as 500.
+    ///
+    /// ```no_run
+    /// # use std::num::NonZeroUsize;
+    /// # use lockstep::{MigratableTable, Result, Selection};
+    /// # async fn example<T: MigratableTable>(selection: Selection<T>, limit: NonZeroUsize) -> Result<()> {
+    /// let first = selection.page(limit, None).await?;
+    /// if let Some(cursor) = &first.next {
+    ///     // It goes on in whichever store answers by then.
+    ///     let second = selection.page(limit, Some(cursor)).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Selection::stream`]; [`Kind::Invalid`](lockstep_core::Kind::Invalid) for a cursor that is not

@@ -7,8 +7,8 @@ use lockstep_dynamo::Backoff;
 
 use super::Query;
 use super::target_side::TargetReader;
+use crate::phase::{PHASES_MAX, phase_kept_changing};
 use crate::store::Store;
-use crate::store::phase::{PHASES_MAX, phase_kept_changing};
 use crate::store::reads::{Asked, ReadFrom, Route, SourceCause};
 
 /// A query that has come as far as `after`.

@@ -102,6 +102,15 @@ impl Reads {
 
     /// Sets the share of keys that HybridRead answers from the target. Which keys those are follows from the
     /// key alone, so every instance agrees and raising the share only adds keys.
+    ///
+    /// ```no_run
+    /// # use lockstep::{MigratableTable, Share, Store};
+    /// # type Outcome = Result<(), Box<dyn std::error::Error>>;
+    /// # fn example<Payments: MigratableTable>(payments: Store<Payments>) -> Outcome {
+    /// payments.reads().set_canary(Share::percent(5.0)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_canary(&self, share: Share) {
         self.0.canary.store(share.basis_points(), Ordering::Relaxed);
     }

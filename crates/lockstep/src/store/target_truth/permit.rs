@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use lockstep_core::{Control, Error, Kind, Phase, Result};
 use lockstep_dynamo::Fence;
 
-use crate::instance::Moment;
-use crate::store::phase::{PHASE_LEASE, PhaseView, Renewal, fenced};
+use crate::phase::{Moment, PHASE_LEASE, PhaseView, Renewal, fenced};
 
 /// Pause between two looks at a record that says that writes wait.
 const LOOK: Duration = Duration::from_millis(5);
@@ -122,7 +121,7 @@ mod tests {
     use lockstep_core::Epoch;
 
     use super::*;
-    use crate::instance::Known;
+    use crate::phase::Known;
 
     #[tokio::test]
     async fn an_answer_after_the_lease_is_not_told_and_a_request_after_it_does_not_leave() {

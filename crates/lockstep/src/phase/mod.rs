@@ -3,7 +3,16 @@
 //! Writes ask inside their transaction, behind the barrier, and need no clock. Reads go by what is known, for
 //! at most one lease. A step waits until every registered instance has acknowledged it or its lease is over,
 //! and two leases of those who are not registered, so that a reader is never two phases behind (I6). In
-//! DynamoOnly there is no barrier, and writes go by the lease as well; see `target_truth/permit.rs`.
+//! DynamoOnly there is no barrier, and writes go by the lease as well; see `store/target_truth/permit.rs`.
+//!
+//! In reading order: `moment` (two clocks), `known` (what operations read), [`PhaseView`] (what stores go
+//! by).
+
+mod known;
+mod moment;
+
+pub(crate) use known::Known;
+pub(crate) use moment::Moment;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,29 +23,30 @@ use lockstep_postgres::Source;
 use tokio::sync::Notify;
 
 use crate::central::Central;
-use crate::instance::{Known, Moment};
 
 /// How long a store without an [`Instance`](crate::instance::Instance) may go on with the phase it knows
 /// before it asks again.
+#[doc(hidden)]
 pub const PHASE_LEASE: Duration = Duration::from_millis(500);
 
 /// How often an operation is begun again because the phase changed under it. A step takes longer than a read,
 /// so twice in a row is rare, and thrice means that this process is hardly running.
-pub(super) const PHASES_MAX: u32 = 3;
+pub(crate) const PHASES_MAX: u32 = 3;
 
 /// The phase as this process knows it; cheap to clone, and clones know the same.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct PhaseView {
-    pub(in crate::store) known: Arc<Known>,
-    pub(in crate::store) renewal: Renewal,
+    pub(crate) known: Arc<Known>,
+    pub(crate) renewal: Renewal,
     /// What operators have turned; of an instance only.
-    pub(in crate::store) central: Arc<Central>,
+    pub(crate) central: Arc<Central>,
 }
 
 /// What renews the lease.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each store handle")]
-pub(in crate::store) enum Renewal {
+pub(crate) enum Renewal {
     /// A task that finds it over asks the source, and the target where the truth may be there.
     Asking { source: Source, target: Option<TargetControl> },
     /// An instance does; it may be woken.
@@ -93,7 +103,7 @@ impl PhaseView {
     }
 
     /// Asks where the truth is; an instance's is told, and is not asked for.
-    pub(in crate::store) async fn ask(&self) -> Result<Control> {
+    pub(crate) async fn ask(&self) -> Result<Control> {
         let asked = Moment::now();
         let Renewal::Asking { source, target } = &self.renewal else {
             return self
@@ -148,7 +158,7 @@ impl PhaseView {
     /// Takes over what a write transaction has seen. It renews the lease of a store without an instance, and
     /// of no other. 1. An instance was given up by a step. 2. A write of it succeeds, and it goes by what
     /// that saw. 3. It is not registered again yet, so the next step does not wait for it.
-    pub(super) fn learn(&self, control: Control, asked_at: Instant) {
+    pub(crate) fn learn(&self, control: Control, asked_at: Instant) {
         match &self.renewal {
             Renewal::Asking { .. } => {
                 self.known.learn(control, Moment::of(asked_at), Some(PHASE_LEASE));
@@ -163,7 +173,7 @@ impl PhaseView {
 }
 
 /// Asks the store in which the truth was last, then the other one. The target is believed without the source
-/// when it says that the truth is there; see [`truth`](crate::truth).
+/// when it says that the truth is there; see [`truth`](mod@lockstep_core::truth).
 async fn where_it_is(source: &Source, target: &TargetControl, last: Option<Control>) -> Result<Control> {
     let in_target = async |least: Option<Epoch>| {
         let record = target.record().await?;
@@ -190,11 +200,11 @@ async fn where_it_is(source: &Source, target: &TargetControl, last: Option<Contr
     }
 }
 
-pub(super) fn phase_kept_changing() -> Error {
+pub(crate) fn phase_kept_changing() -> Error {
     fenced("the phase changed again and again while this was read; this process is hardly running")
 }
 
-pub(in crate::store) fn fenced(why: &str) -> Error {
+pub(crate) fn fenced(why: &str) -> Error {
     let message = format!(
         "{why}; the phase may have changed, so nothing is served by it until the store that keeps it answers again"
     );

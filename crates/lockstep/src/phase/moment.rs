@@ -10,8 +10,8 @@ static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 ///
 /// By both clocks, because the monotonic one of Linux stands still while the machine is suspended: 1. An
 /// instance has nine seconds of its lease left. 2. The machine sleeps for an hour, and two steps are taken. 3.
-/// It wakes with nine seconds left. The wall clock knows better; set forward by someone, it only costs a
-/// renewal.
+/// It wakes with nine seconds left. The wall clock knows better; set forward by an operator, it only
+/// costs a renewal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     pub(super) mono_us: u64,

@@ -1,0 +1,34 @@
+//! Key attributes and indexes of a target table.
+
+use serde::{Deserialize, Serialize};
+
+/// Type of a key attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyType {
+    /// A string.
+    S,
+    /// A number.
+    N,
+}
+
+/// One key attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyAttribute {
+    /// Attribute name.
+    pub name: &'static str,
+    /// Attribute type.
+    pub key_type: KeyType,
+}
+
+/// A global secondary index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Index name.
+    pub name: &'static str,
+    /// Its partition key; an item without it is not in the index.
+    pub partition: KeyAttribute,
+    /// Its sort key, if any.
+    pub sort: Option<KeyAttribute>,
+    /// Whether the index carries whole items, or keys only.
+    pub whole_items: bool,
+}

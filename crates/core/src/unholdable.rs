@@ -1,0 +1,29 @@
+//! Why a value cannot be held.
+
+/// Why a value cannot be carried from one form to another. A row with such a value is dead-lettered (R13),
+/// never altered.
+///
+/// The text never holds the value itself: reasons are logged, values are not (R36).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[error("column `{column}`: {reason}")]
+pub struct Unholdable {
+    /// The column or attribute; empty until the row codec fills it in.
+    pub column: String,
+    /// What is wrong with it, without the value.
+    pub reason: String,
+}
+
+impl Unholdable {
+    /// A reason whose column is not known yet.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self { column: String::new(), reason: reason.into() }
+    }
+
+    /// The same reason, of the named column.
+    pub fn of(mut self, column: &str) -> Self {
+        if self.column.is_empty() {
+            column.clone_into(&mut self.column);
+        }
+        self
+    }
+}

@@ -1,0 +1,153 @@
+//! How a table that is there differs from what the trait says.
+
+use aws_sdk_dynamodb::types::{KeySchemaElement, ProjectionType, ScalarAttributeType, TableDescription};
+use lockstep_core::{KeyType, TargetSchema};
+
+/// The SDK's word for the type of a key attribute.
+pub(super) fn scalar(key_type: KeyType) -> ScalarAttributeType {
+    match key_type {
+        KeyType::S => ScalarAttributeType::S,
+        KeyType::N => ScalarAttributeType::N,
+    }
+}
+
+/// One sentence for each difference; none where the table can be written to.
+pub(super) fn mismatches(found: &TableDescription, schema: &TargetSchema) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let names =
+        |elements: &[KeySchemaElement]| elements.iter().map(|e| e.attribute_name.clone()).collect::<Vec<_>>();
+    let type_of = |name: &str| {
+        let definition =
+            found.attribute_definitions().iter().find(|definition| definition.attribute_name == name);
+        definition.map(|definition| definition.attribute_type.clone())
+    };
+    if !found.replicas().is_empty() || found.multi_region_consistency().is_some() {
+        let regions = found
+            .replicas()
+            .iter()
+            .filter_map(|replica| replica.region_name())
+            .collect::<Vec<_>>()
+            .join(", ");
+        wrong.push(format!(
+            "it is a global table (replicas in {regions}): a condition holds in one region only and the last writer wins, so an \
+             older state may win; remove the replicas until the migration is complete"
+        ));
+    }
+    let expected: Vec<String> = schema.key().map(|attribute| attribute.name.to_owned()).collect();
+    let key = names(found.key_schema());
+    if key != expected {
+        wrong.push(format!("its key is ({}), it must be ({})", key.join(", "), expected.join(", ")));
+    }
+    for attribute in schema.key_attributes() {
+        match type_of(attribute.name) {
+            Some(found) if found != scalar(attribute.key_type) => {
+                wrong.push(format!(
+                    "{} is of type {}, it must be {:?}",
+                    attribute.name,
+                    found.as_str(),
+                    attribute.key_type
+                ));
+            }
+            _ => {}
+        }
+    }
+    for index in schema.indexes {
+        let expected: Vec<String> =
+            std::iter::once(index.partition).chain(index.sort).map(|a| a.name.to_owned()).collect();
+        match found.global_secondary_indexes().iter().find(|there| there.index_name() == Some(index.name)) {
+            None => wrong.push(format!("index {} is missing", index.name)),
+            Some(there) if names(there.key_schema()) != expected => {
+                wrong.push(format!(
+                    "index {} is keyed by ({}), it must be ({})",
+                    index.name,
+                    names(there.key_schema()).join(", "),
+                    expected.join(", ")
+                ));
+            }
+            // Queries are answered by such an index alone, and a row is made of every attribute.
+            Some(there) => {
+                let projected = there.projection().and_then(|projection| projection.projection_type());
+                let is_less =
+                    |projected: &&ProjectionType| index.whole_items && **projected != ProjectionType::All;
+                if let Some(projected) = projected.filter(is_less) {
+                    wrong.push(format!(
+                        "index {} has a projection of {projected}, it must be of ALL attributes; make the \
+                        index again",
+                        index.name
+                    ));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::{
+        GlobalSecondaryIndexDescription, KeyType as Role, Projection, ReplicaDescription, StreamSpecification,
+    };
+    use lockstep_core::{KeyAttribute, PK};
+
+    use super::*;
+
+    const SCHEMA: TargetSchema = TargetSchema { partition: KeyType::S, sort: None, indexes: &[] };
+
+    #[test]
+    fn an_index_that_was_made_beforehand_with_a_part_of_the_attributes_is_a_mismatch() {
+        let element = |name: &str, key_type: Role| {
+            KeySchemaElement::builder().attribute_name(name).key_type(key_type).build().expect("a key")
+        };
+        const INDEXED: TargetSchema = TargetSchema {
+            partition: KeyType::S,
+            sort: None,
+            indexes: &[lockstep_core::Index {
+                name: "by_customer",
+                partition: KeyAttribute { name: "customer_id", key_type: KeyType::N },
+                sort: None,
+                whole_items: true,
+            }],
+        };
+        for (projected, says) in [
+            (Some(ProjectionType::All), None),
+            (None, None),
+            (Some(ProjectionType::KeysOnly), Some("KEYS_ONLY")),
+            (Some(ProjectionType::Include), Some("INCLUDE")),
+        ] {
+            let projection = Projection::builder().set_projection_type(projected).build();
+            let index = GlobalSecondaryIndexDescription::builder()
+                .index_name("by_customer")
+                .key_schema(element("customer_id", Role::Hash))
+                .projection(projection)
+                .build();
+            let table = TableDescription::builder()
+                .key_schema(element(PK, Role::Hash))
+                .global_secondary_indexes(index)
+                .build();
+            let wrong = mismatches(&table, &INDEXED);
+            assert_eq!(wrong.len(), usize::from(says.is_some()), "{wrong:?}");
+            assert!(says.is_none_or(|says| wrong[0].contains(says)), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_global_table_is_refused_and_a_stream_is_not_one() {
+        let table = |replicas: Option<Vec<ReplicaDescription>>| {
+            let stream = StreamSpecification::builder().stream_enabled(true).build().expect("a stream");
+            let key =
+                KeySchemaElement::builder().attribute_name(PK).key_type(Role::Hash).build().expect("a key");
+            TableDescription::builder()
+                .key_schema(key)
+                .stream_specification(stream)
+                .set_replicas(replicas)
+                .build()
+        };
+        assert_eq!(mismatches(&table(None), &SCHEMA), Vec::<String>::new());
+        let replica = ReplicaDescription::builder().region_name("eu-west-1").build();
+        let wrong = mismatches(&table(Some(vec![replica])), &SCHEMA);
+        assert!(
+            wrong.len() == 1 && wrong[0].contains("global table") && wrong[0].contains("eu-west-1"),
+            "{wrong:?}"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+use super::*;
+
+fn fingerprint(shape: &str) -> String {
+    format!("id bigint not null\nPRIMARY KEY (id){SHAPE}{shape}")
+}
+
+#[track_caller]
+fn check(captured: &str, now: &str, expected: &Shape) {
+    assert_eq!(Shape::of(captured, now), *expected, "{captured:?} and {now:?}");
+}
+
+#[test]
+fn a_rewrite_is_told_from_what_changes_no_value() {
+    let captured = fingerprint("a b 1");
+    for now in ["a b 1", "a b 2", "a c 1"] {
+        check(&captured, &fingerprint(now), &Shape::Same);
+    }
+    for now in ["a c 2", "d b 1", "d c 2"] {
+        check(&captured, &fingerprint(now), &Shape::Rewritten);
+    }
+    check(&captured, &captured.replacen("bigint", "integer", 1), &Shape::Changed);
+    check(&captured, "", &Shape::Changed);
+    let (ab, ba) = (format!("a text\nb text{SHAPE}1 2 3"), format!("b text\na text{SHAPE}4 2 3"));
+    check(&ab, &ba, &Shape::Rewritten);
+}
+
+#[test]
+fn a_record_of_an_older_lockstep_is_taken_where_its_columns_agree() {
+    let old = "id bigint not null\nPRIMARY KEY (id)";
+    check(old, &fingerprint("a b 1"), &Shape::Same);
+    check(&old.replacen("bigint", "integer", 1), &fingerprint("a b 1"), &Shape::Changed);
+    assert_eq!(columns_of(&fingerprint("a b 1")), old);
+}
+
+#[test]
+fn partitions_that_went_are_told_from_those_that_came() {
+    let leaf = |oid: &str, attached: &str, file: &str, guard: &str| {
+        let fresh = if oid == file { "fresh" } else { "moved" };
+        format!("{PARTITION}{oid} {attached} {file} {fresh} born captured {guard} p{oid}")
+    };
+    let of = |leaves: &[String]| format!("{}{}", fingerprint("a b 0"), leaves.concat());
+    let (one, two) = (leaf("1", "7", "1", "3:7"), leaf("2", "8", "2", "-"));
+    let both = of(&[one.clone(), two.clone()]);
+    check(&both, &both, &Shape::Same);
+    check(&of(std::slice::from_ref(&one)), &both, &Shape::Grown(vec!["p2".to_owned()]));
+    let went = |captured: &str, now: &str| matches!(Shape::of(captured, now), Shape::Partitions(some) if some.len() == 1);
+    assert!(went(&both, &of(std::slice::from_ref(&two))), "one is gone");
+    // Attached again, it may have lost anything while it was away.
+    assert!(went(&both, &of(&[leaf("1", "9", "1", "3:7"), two.clone()])));
+    assert!(
+        went(&of(std::slice::from_ref(&one)), &of(&[one.clone(), leaf("2", "8", "5", "-")])),
+        "it may have been emptied"
+    );
+    assert!(went(&both, &of(&[one.clone(), leaf("2", "8", "5", "-")])), "nothing refused a TRUNCATE of it");
+    check(&both, &of(&[leaf("1", "7", "5", "3:7"), two.clone()]), &Shape::Same);
+    let rewritten = of(&[leaf("1", "7", "5", "3:7"), two]).replacen("a b 0", "a c 0", 1);
+    check(&both, &rewritten, &Shape::Rewritten);
+}
+
+#[test]
+fn what_hides_rows_is_never_the_same() {
+    let hidden = format!("{}{HIDES}rule: r{HIDES}kind: k", fingerprint("a b 1"));
+    check(&hidden, &hidden, &Shape::Hidden(vec!["rule: r".to_owned(), "kind: k".to_owned()]));
+    assert_eq!(hides(&hidden).len(), 2);
+}
+
+/// A column may be called what our own line begins with.
+#[test]
+fn a_name_cannot_pass_for_the_shape() {
+    let named = |shape: &str| format!("x{SHAPE}a b 1 text\nid bigint not null{SHAPE}{shape}");
+    check(&named("a b 1"), &named("d b 1"), &Shape::Rewritten);
+}

@@ -1,0 +1,194 @@
+//! Taking in partitions that came, and seeing to the keys of those that went.
+
+use std::time::Duration;
+
+use lockstep_core::{Doing, Error, Kind, Phase, Result};
+use sqlx::AssertSqlSafe;
+
+use super::barrier::limit_lock_waits;
+use super::binding::{digest_sql, list, quote_identifier};
+use super::copy::bound_sql;
+use super::partitions::{Leaf, NONE, STRANGE, relation};
+use super::{BARRIER, KeyBound, Source, TableBinding, read_control};
+
+/// Most rows that are marked in one statement: they are locked for as long.
+const ROWS_AT_ONCE: usize = 1_000;
+/// Most keys that are marked in one statement behind the closed barrier.
+const KEYS_AT_ONCE: usize = 2_000;
+/// Longest wait for the rows of a partition.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
+
+impl Source {
+    /// Makes sure of all rows of partitions that are new, and gives them as they are to be recorded. In
+    /// DynamoOnly none of their rows may be one that DynamoDB has not; where that cannot be seen, a partition
+    /// is recorded as a strange one.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] where rows or the barrier are locked; the driver's.
+    pub(super) async fn take_in(&self, binding: &TableBinding, new: &[Leaf]) -> Result<Vec<Leaf>> {
+        let mut taken = Vec::with_capacity(new.len());
+        for leaf in new {
+            let mut leaf = Leaf { guard: NONE.to_owned(), ..leaf.clone() };
+            if self.is_strange(binding, &leaf).await.map_err(|error| of_its_owner(error, &leaf))? {
+                leaf.attached = format!("{STRANGE}{}", leaf.attached);
+            }
+            tracing::info!(table = binding.name(), partition = leaf.name, "a partition is taken in");
+            taken.push(leaf);
+        }
+        Ok(taken)
+    }
+
+    /// Whether a partition that came has rows that no trigger captured and that cannot be marked now. Where
+    /// rows can be marked, all of them are, captured ones once more: what fills a partition in the
+    /// transaction that makes it may have our trigger off, in a savepoint that its rows do not tell of.
+    async fn is_strange(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
+        if !self.holds_rows(leaf).await? || self.mark_rows_of(binding, leaf).await? {
+            return Ok(false);
+        }
+        Ok(!(leaf.born && self.has_only_captured_rows(leaf).await?))
+    }
+
+    /// Whether no row of a partition is of the transaction that made it.
+    async fn has_only_captured_rows(&self, leaf: &Leaf) -> Result<bool> {
+        let own = leaf.attached.rsplit('.').next().unwrap_or_default();
+        self.exists(leaf, &format!(" WHERE xmin::text = '{own}'")).await.map(|found| !found)
+    }
+
+    async fn holds_rows(&self, leaf: &Leaf) -> Result<bool> {
+        self.exists(leaf, "").await
+    }
+
+    async fn exists(&self, leaf: &Leaf, filter: &str) -> Result<bool> {
+        let doing = "looking into a partition";
+        let mut connection = self.pool().acquire().await.doing(doing)?;
+        let Some(relation) = relation(&mut connection, leaf).await? else { return Ok(false) };
+        let sql = format!("SELECT EXISTS (SELECT FROM ONLY {relation}{filter})");
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await
+            .doing(doing)
+    }
+
+    /// Marks each row of a partition, under its lock, as its trigger would have. `false`, with nothing
+    /// marked, in DynamoOnly.
+    async fn mark_rows_of(&self, binding: &TableBinding, leaf: &Leaf) -> Result<bool> {
+        let doing = "marking the rows of a partition";
+        let mut after: Option<KeyBound> = None;
+        loop {
+            let mut transaction = self.begin(doing).await?;
+            limit_lock_waits(&mut transaction, LOCK_TIMEOUT).await?;
+            let entered: bool =
+                sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)")
+                    .bind(BARRIER.0)
+                    .bind(BARRIER.1)
+                    .fetch_one(&mut *transaction)
+                    .await
+                    .doing(doing)?;
+            if !entered {
+                return Err(Error::source(Kind::Busy, doing, "a step holds the barrier"));
+            }
+            if read_control(&mut transaction).await?.phase == Phase::DynamoOnly {
+                return Ok(false);
+            }
+            let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(true) };
+            let sql = marking(binding, &relation, after.as_ref(), ROWS_AT_ONCE, "FOR NO KEY UPDATE OF s");
+            let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
+                .persistent(false)
+                .bind(binding.name())
+                .fetch_all(&mut *transaction)
+                .await
+                .doing(doing)?;
+            transaction.commit().await.doing(doing)?;
+            let all = places.len();
+            match places.into_iter().next_back() {
+                Some(last) if all >= ROWS_AT_ONCE => after = Some(last),
+                _ => return Ok(true),
+            }
+        }
+    }
+
+    /// Marks the keys that partitions which were detached still hold, so that a relay need not be told by a
+    /// comparison which items have no row any more. What cannot be read, as of a table that has other columns
+    /// by now, is left to the comparison. Nothing in DynamoOnly.
+    pub(super) async fn mark_what_is_left_in(
+        &self,
+        binding: &TableBinding,
+        gone: impl Iterator<Item = &Leaf>,
+    ) -> Result<()> {
+        for leaf in gone {
+            if self.control().await?.phase == Phase::DynamoOnly {
+                return Ok(());
+            }
+            match self.mark_keys_left_in(binding, leaf).await {
+                Err(error) if error.sqlstate().is_some_and(|code| code.starts_with("42")) => {
+                    tracing::warn!(partition = leaf.name, %error, "a comparison has to find the keys that it held");
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind the closed barrier: there is no row to lock.
+    async fn mark_keys_left_in(&self, binding: &TableBinding, leaf: &Leaf) -> Result<()> {
+        let doing = "marking the keys of a partition that was detached";
+        let mut after = None::<KeyBound>;
+        loop {
+            let mut transaction = self.begin_marking().await?;
+            let Some(relation) = relation(&mut transaction, leaf).await? else { return Ok(()) };
+            let sql = marking(binding, &relation, after.as_ref(), KEYS_AT_ONCE, "");
+            let places: Vec<KeyBound> = sqlx::query_scalar(AssertSqlSafe(sql))
+                .persistent(false)
+                .bind(binding.name())
+                .fetch_all(&mut *transaction)
+                .await
+                .doing(doing)?;
+            transaction.commit().await.doing(doing)?;
+            let all = places.len();
+            match places.into_iter().next_back() {
+                Some(last) if all >= KEYS_AT_ONCE => after = Some(last),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Marks the keys of rows of `relation` after `after`, as the capture function does, and returns their
+/// primary keys in order.
+fn marking(
+    binding: &TableBinding,
+    relation: &str,
+    after: Option<&KeyBound>,
+    rows_max: usize,
+    lock: &str,
+) -> String {
+    let key = binding.primary_key_sql("s");
+    let texts = list(binding.primary_key().map(|name| format!("s.{}::text", quote_identifier(name))));
+    let filter =
+        after.map(|bound| format!(" WHERE ({key}) > ({})", bound_sql(binding, bound))).unwrap_or_default();
+    format!(
+        "WITH rows AS MATERIALIZED (
+             SELECT {} AS key, ARRAY[{texts}] AS place FROM ONLY {relation} AS s{filter} ORDER BY {key} LIMIT {rows_max} {lock}),
+         marked AS (INSERT INTO lockstep.pending AS p (table_name, key, version)
+             SELECT $1, key, pg_catalog.nextval('lockstep.version_seq') FROM rows
+             ON CONFLICT (table_name, {}) DO UPDATE SET version = CASE WHEN excluded.version > p.version
+                 THEN excluded.version ELSE pg_catalog.nextval('lockstep.version_seq') END)
+         SELECT place FROM rows",
+        binding.key_sql("s"),
+        digest_sql("key"),
+    )
+}
+
+/// Says what to do where the role may not look. 1. A DBA makes a partition, which is theirs; rows are written
+/// to it through its parent. 2. Our role owns the parent alone, and may not look into the partition.
+fn of_its_owner(error: Error, leaf: &Leaf) -> Error {
+    if error.kind != Kind::Denied {
+        return error;
+    }
+    let message = format!(
+        "{}: partition {} was made by another role; ALTER TABLE {} OWNER TO the owner of its parent",
+        error.message, leaf.name, leaf.name
+    );
+    Error::source(Kind::Denied, "taking a partition in", message)
+}
