@@ -15,7 +15,7 @@ use super::acknowledge::{Acknowledger, Beside, Held};
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
 use super::route::{Calling, Route, route};
-use super::target_truth::IdBlocks;
+use super::target_truth::{IdBlocks, Retiring};
 use super::{Delivery, PhaseView, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 
 /// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to
@@ -34,6 +34,7 @@ struct Shared {
     reads: ReadsOfTables,
     acknowledger: Acknowledger,
     ids: IdBlocks,
+    retiring: Retiring,
 }
 
 /// A change of one key, to be put under the version that the capture trigger gave it.
@@ -90,6 +91,7 @@ impl Writer {
                 phase,
                 acknowledger: Acknowledger::default(),
                 ids: IdBlocks::default(),
+                retiring: Retiring::default(),
             }),
         }
     }
@@ -142,6 +144,11 @@ impl Writer {
     /// anything leaves.
     pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
         self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
+    }
+
+    /// Whether tombstones go by themselves.
+    pub(super) fn retiring(&self) -> &Retiring {
+        &self.shared.retiring
     }
 
     /// Ids that this process has taken for itself.
