@@ -314,8 +314,22 @@ mod tests {
         check(&source(100, 100), table(3, 3, there(Some(mark(4, 100)))), &["carries mark 4"]);
         let promoted = SourceHistory { server: Some("7/2".to_owned()), ..source(90, 100) };
         check(&promoted, table(3, 3, there(Some(mark(3, 90)))), &["7/1 and is on 7/2"]);
-        let silent = SourceHistory { server: None, ..source(90, 100) };
-        check(&silent, table(3, 3, there(Some(mark(3, 90)))), &[]);
+    }
+
+    /// V30: Aurora tells nothing, or tells once logical replication is switched on, or no more once it is
+    /// off.
+    #[test]
+    fn a_source_that_ceases_to_tell_its_timeline_has_lost_nothing_and_one_that_tells_another_has() {
+        let (first, second) = (Some("7/1".to_owned()), Some("7/2".to_owned()));
+        for (known_server, server, says) in [
+            (None, None, &[][..]),
+            (None, first.clone(), &[]),
+            (first.clone(), None, &[]),
+            (first, second, &["7/1 and is on 7/2"]),
+        ] {
+            let source = SourceHistory { known_server, server, ..source(90, 100) };
+            check(&source, table(3, 3, there(Some(mark(3, 90)))), says);
+        }
     }
 
     #[test]

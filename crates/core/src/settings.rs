@@ -16,6 +16,8 @@ pub enum Takes {
     Mode,
     /// `true`; what is false is taken back.
     Yes,
+    /// Names of roles, with commas between them.
+    Roles,
 }
 
 /// One setting.
@@ -49,6 +51,8 @@ pub const WRITE_UNITS_PER_S_MAX: &str = "write_units_per_s_max";
 pub const SPEND_CAP_USD: &str = "spend_cap_usd";
 /// Differences in ten minutes of HybridRead after which reads go back to the source.
 pub const MISMATCHES_MAX: &str = "mismatches_max";
+/// Roles whose reports count for nothing.
+pub const DISTRUSTED_REPORTERS: &str = "distrusted_reporters";
 /// What the names of settings begin with that pause something.
 pub const PAUSE: &str = "pause.";
 /// What the names of settings begin with that lead another one up a ramp.
@@ -79,6 +83,11 @@ pub const KNOBS: &[Knob] = &[
         MISMATCHES_MAX,
         Takes::Whole(0, 1_000_000),
         "daemon: differences in ten minutes of HybridRead after which it steps back to DualWrite",
+    ),
+    knob(
+        DISTRUSTED_REPORTERS,
+        Takes::Roles,
+        "gates and daemon: roles whose reports of shadow reads and writes count for nothing",
     ),
     knob("pause.relay", Takes::Yes, "daemon: delivers nothing; changes wait in PostgreSQL"),
     knob("pause.reverse-feed", Takes::Yes, "daemon: brings nothing back to PostgreSQL"),
@@ -114,6 +123,7 @@ impl Knob {
                 value.as_str().filter(|mode| ["best_effort", "strict"].contains(mode)).map(Value::from)
             }
             Takes::Yes => (value == &Value::Bool(true)).then(|| value.clone()),
+            Takes::Roles => value.as_str().and_then(roles).map(Value::from),
         };
         kept.ok_or_else(|| format!("`{}` is {}", self.name, self.takes()))
     }
@@ -125,6 +135,7 @@ impl Knob {
     pub fn typed(&self, text: &str) -> Result<Value, String> {
         let value = match self.takes {
             Takes::Mode => Value::from(text.replace('-', "_")),
+            Takes::Roles => Value::from(text),
             _ => serde_json::from_str(text.trim_end_matches('%')).unwrap_or_else(|_| Value::from(text)),
         };
         self.checked(&value)
@@ -138,8 +149,16 @@ impl Knob {
             Takes::Dollars => "an amount of dollars, 0 or more".to_owned(),
             Takes::Mode => "best_effort or strict".to_owned(),
             Takes::Yes => "true; take it back to end it".to_owned(),
+            Takes::Roles => "names of roles, with commas between them".to_owned(),
         }
     }
+}
+
+/// Names of roles as they are kept: those of PostgreSQL have at most 63 bytes each.
+fn roles(text: &str) -> Option<String> {
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    let is_one = |name: &&str| !name.is_empty() && name.len() <= 63 && !name.contains(char::is_control);
+    (names.len() <= 100 && names.iter().all(is_one)).then(|| names.join(","))
 }
 
 /// The settings in force, by name.
@@ -259,6 +278,7 @@ mod tests {
         assert_eq!(typed("canary_percent", "2.505"), Ok(json!(2.51)));
         assert_eq!(typed("hybrid_read", "best-effort"), Ok(json!("best_effort")));
         assert_eq!(typed("pause.relay", "true"), Ok(json!(true)));
+        assert_eq!(typed("distrusted_reporters", "app, 7"), Ok(json!("app,7")));
         for (name, text) in [
             ("canary_percent", "101"),
             ("canary_percent", "NaN"),
@@ -267,6 +287,8 @@ mod tests {
             ("hybrid_read", "sometimes"),
             ("spend_cap_usd", "-1"),
             ("pause.relay", "false"),
+            ("distrusted_reporters", ""),
+            ("distrusted_reporters", "app, "),
             ("no", "1"),
         ] {
             assert!(typed(name, text).is_err(), "{name} {text}");

@@ -107,8 +107,13 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
     if found <= most {
         return Ok(());
     }
+    let since = Utc::now() - WITHIN;
+    let reporters = source.reporters_of_differences(epoch, since).await.map_err(|error| error.to_string())?;
+    let by: Vec<String> = reporters.iter().map(|(role, count)| format!("{role} ({count})")).collect();
+    let by = if by.is_empty() { String::new() } else { format!(", reported by role {}", by.join(", ")) };
     let why = format!(
-        "{found} differences were found in ten minutes of HybridRead, and {most} are allowed; reads go back to PostgreSQL"
+        "{found} differences were found in ten minutes of HybridRead{by}, and {most} are allowed; reads \
+         go back to PostgreSQL"
     );
     let none = Value::from(0.0);
     let is_back = shared.settings.borrow().iter().any(|row| row.name == CANARY_PERCENT && row.value == none);

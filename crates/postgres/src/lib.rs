@@ -31,6 +31,7 @@ mod count;
 mod counts;
 mod dead_letters;
 mod grants;
+mod held_back;
 mod history;
 mod inspect;
 pub mod instances;
@@ -90,6 +91,7 @@ pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, SPENT, read_settings, report};
 pub use dead_letters::DeadLetter;
 pub use grants::{GrantedRole, grants};
+pub use held_back::HeldBack;
 pub use history::{KnownMarks, NewMark, SourceHistory};
 pub use intents::{Left, Mark, MarkedKey, begin_write, is_under_way, left_under, settle_in_transaction};
 pub use recognise::CaptureState;
@@ -383,13 +385,28 @@ fn connect_options(options: &SourceOptions) -> Result<PgConnectOptions> {
 ///
 /// In REPEATABLE READ a statement that waited for the barrier would read the phase from before its wait.
 async fn make_a_session(connection: &mut PgConnection, path: Path) -> std::result::Result<(), sqlx::Error> {
-    let sql = "SELECT CASE WHEN $1 THEN pg_catalog.set_config('search_path', $2, false) END,
+    // The path is still whatever the role has: here operators are named with their schema as well.
+    let sql = format!(
+        "SELECT pg_catalog.set_config('{kept}', {of_the_role}, false),
+                      CASE WHEN $1 THEN pg_catalog.set_config('search_path', $2, false)
+                           WHEN pg_catalog.current_setting('{kept}')
+                               OPERATOR(pg_catalog.<>) pg_catalog.current_setting('search_path')
+                           THEN pg_catalog.set_config('search_path',
+                               pg_catalog.current_setting('{kept}'), false) END,
                       pg_catalog.set_config('default_transaction_isolation', 'read committed', false),
-                      CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'
+                      CASE WHEN pg_catalog.current_setting('server_encoding')
+                               OPERATOR(pg_catalog.=) 'SQL_ASCII'
                            THEN pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) END,
-                      CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'off'
-                           THEN pg_catalog.set_config('synchronous_commit', 'on', false) END";
-    sqlx::query(sql).bind(path == Path::Own).bind(path::OWN).execute(&mut *connection).await?;
+                      CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'
+                           THEN pg_catalog.set_config('synchronous_commit', 'on', false) END",
+        kept = path::KEPT_IN,
+        of_the_role = path::OF_THE_ROLE,
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(path == Path::Own)
+        .bind(path::OWN)
+        .execute(&mut *connection)
+        .await?;
     // Not every version of PostgreSQL has these, and a setting that it does not know ends a connection.
     let sql = "SELECT pg_catalog.set_config(s.name, '0', false) FROM pg_catalog.pg_settings s
                WHERE s.name IN ('idle_session_timeout', 'transaction_timeout') AND s.setting <> '0'";

@@ -53,9 +53,11 @@ pub(super) async fn require_writer(connection: &mut PgConnection, told: &Told) -
 
 async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     // In recovery it is on, whatever the settings say.
-    sqlx::query_scalar("SELECT pg_catalog.current_setting('transaction_read_only') = 'off'")
-        .fetch_one(connection)
-        .await
+    sqlx::query_scalar(
+        "SELECT pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'off'",
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Whether a connection of the pool still works. One in use a moment ago is not asked, unless another has

@@ -6,7 +6,9 @@
 //! schema, and sessions that need no other path have PostgreSQL's own.
 //!
 //! Applications' sessions keep theirs, and so do the statements that change rows of their tables: a trigger
-//! of the application that says `INSERT INTO audit` would find no such table otherwise.
+//! of the application that says `INSERT INTO audit` would find no such table otherwise. But PostgreSQL's own
+//! schema comes before all others in it: 1. A role's path is `public, pg_catalog`. 2. Another role makes an
+//! operator `=` of two bigints in `public`. 3. Every comparison of ours is that operator.
 
 use lockstep_core::{Doing, Result};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -24,13 +26,26 @@ pub(super) enum Path {
 /// `pg_temp` by name, as it is looked into first where it is not named.
 pub(super) const OWN: &str = "pg_catalog, pg_temp";
 
+/// Where names are looked for, as an expression: what role, database and URL say, with PostgreSQL's own
+/// schema before all others. Not named in a path, it is looked into first.
+pub(super) const OF_THE_ROLE: &str = "CASE WHEN pg_catalog.array_position(pg_catalog.current_schemas(false),
+        'pg_catalog'::pg_catalog.name) OPERATOR(pg_catalog.>) 1
+    THEN pg_catalog.array_to_string(ARRAY(
+             SELECT pg_catalog.quote_ident(s) FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS s
+             WHERE s OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.name), ', ')
+    ELSE pg_catalog.current_setting('search_path') END";
+
+/// The setting in which a session keeps that: once it has a path of ours, `DEFAULT` would be as the role has
+/// it.
+pub(super) const KEPT_IN: &str = "lockstep.path";
+
 /// From here to the end of the transaction, or to [`take_back`], names are looked for where the application
 /// expects it.
 pub(crate) async fn lend(transaction: &mut PgConnection) -> Result<()> {
-    // Not what the session began with: that is changed by SET, and DEFAULT is what role, database and URL
-    // say.
     transaction
-        .execute("SET LOCAL search_path TO DEFAULT")
+        .execute(
+            "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('lockstep.path'), true)",
+        )
         .await
         .doing("giving triggers their search path")
         .map(drop)

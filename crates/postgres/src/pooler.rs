@@ -44,7 +44,7 @@ pub(super) async fn refuse(
             "two transactions of one session run in two sessions of the server: a pooler in transaction mode is in between",
         );
     }
-    let kept = "SELECT (pg_catalog.current_setting('row_security') = 'off')::text";
+    let kept = "SELECT (pg_catalog.current_setting('row_security') OPERATOR(pg_catalog.=) 'off')::text";
     if text(first, kept).await.doing(place)? != "true" {
         return refused(
             "what a session sends at its start is lost: a pooler (PgBouncer with ignore_startup_parameters) is in between",

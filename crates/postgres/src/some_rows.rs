@@ -26,7 +26,7 @@ impl Source {
             let order = binding.primary_key().map(|name| format!("s.{} {way}", quote_identifier(name)));
             format!("SELECT {columns} FROM {relation} AS s ORDER BY {} LIMIT {rows}", list(order))
         };
-        let estimate = self.describe(binding).await?.rows_estimate;
+        let estimate = self.describe(binding).await?.rows_likely();
         // Ten times what is wanted: pages are taken whole, and some are empty. A small table is read as it
         // is.
         let percent = (1_000.0 * rows as f64 / estimate.max(1) as f64).clamp(0.001, 100.0);

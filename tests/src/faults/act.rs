@@ -6,6 +6,7 @@ use hyper::{Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::amazon::{dated, removed_by_expiry};
 use super::answers::{self, Answer, Refusal};
 use super::call::Call;
 use super::counts::Recorded;
@@ -61,6 +62,18 @@ pub(super) async fn handle(shared: &Shared, call: Call, reply: oneshot::Sender<A
             }
             applied.then(|| answers::refuse(refusal))
         }
+        Some(Effect::SayExpired) => {
+            let said = expired(shared, &call).await;
+            happened();
+            said
+        }
+        Some(Effect::At(there, None)) => {
+            forward(shared, &call, None).await.map(|answer| dated(answer, there))
+        }
+        Some(Effect::At(there, Some(why))) => {
+            happened();
+            Some(dated(answers::refuse(Refusal::Signature(why)), there))
+        }
         Some(Effect::Duplicate) => {
             let first = forward(shared, &call, None).await;
             if forward(shared, &call, None).await.is_some() {
@@ -99,6 +112,17 @@ async fn forward(shared: &Shared, call: &Call, body: Option<Bytes>) -> Option<An
         Err(_) => counts.upstream_failures += 1,
     });
     answer.ok()
+}
+
+/// The emulator's answer, in which removals were made by expiry.
+async fn expired(shared: &Shared, call: &Call) -> Option<Answer> {
+    let (mut parts, body) = forward(shared, call, None).await?.into_parts();
+    let Ok(body) = body.collect().await;
+    let body = body.to_bytes();
+    // The checksum was of the emulator's own answer.
+    parts.headers.remove("x-amz-crc32");
+    let said = removed_by_expiry(&body).unwrap_or(body);
+    Some(Response::from_parts(parts, Full::new(said)))
 }
 
 async fn in_part(shared: &Shared, call: &Call, mut split: Split) -> Option<Answer> {

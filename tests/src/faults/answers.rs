@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode};
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// A refusal of a whole call; nothing was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Throttled,
     ServerError,
@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     Code(&'static str),
     /// A statement is not one that the endpoint takes.
     Statement,
+    /// The date of a signature is wrong, in these words.
+    Signature(String),
     /// There is nothing.
     NothingFound,
 }
@@ -41,12 +43,13 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
     const DYNAMODB: &str = "com.amazonaws.dynamodb.v20120810";
     const COMMON: &str = "com.amazon.coral.service";
     let bad = StatusCode::BAD_REQUEST;
-    let (status, family, code, message) = match refusal {
-        Refusal::Page(status) => return page(status),
+    let (status, family, code, message) = match &refusal {
+        Refusal::Page(status) => return page(*status),
+        Refusal::Signature(why) => (bad, COMMON, "InvalidSignatureException", why.as_str()),
         Refusal::NothingFound => {
             return json(StatusCode::OK, r#"{"Items":[],"Count":0,"ScannedCount":0}"#.into());
         }
-        Refusal::Code(code) => (bad, DYNAMODB, code, "(injected)"),
+        Refusal::Code(code) => (bad, DYNAMODB, *code, "(injected)"),
         Refusal::Statement => (
             bad,
             COMMON,

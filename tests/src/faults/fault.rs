@@ -57,6 +57,11 @@ pub enum Fault {
     FewParameters(usize),
     /// A query of an index is answered with nothing: the index has not caught up.
     EmptyIndex,
+    /// Each removal that GetRecords tells of was made by expiry, as Amazon says it on the wire.
+    RemovedByExpiry,
+    /// The service's clock is ahead of this machine's by so many seconds, or behind. A request whose date is
+    /// more than a quarter of an hour off is refused, and each answer says what time it is.
+    ClockAhead(i64),
 }
 
 /// A [`Fault`] without its data.
@@ -83,6 +88,8 @@ pub enum FaultKind {
     LongStatements,
     FewParameters,
     EmptyIndex,
+    RemovedByExpiry,
+    ClockAhead,
 }
 
 impl Fault {
@@ -109,6 +116,8 @@ impl Fault {
             Fault::LongStatements(_) => FaultKind::LongStatements,
             Fault::FewParameters(_) => FaultKind::FewParameters,
             Fault::EmptyIndex => FaultKind::EmptyIndex,
+            Fault::RemovedByExpiry => FaultKind::RemovedByExpiry,
+            Fault::ClockAhead(_) => FaultKind::ClockAhead,
         }
     }
 
@@ -119,6 +128,7 @@ impl Fault {
                 operation == "BatchExecuteStatement"
             }
             Fault::EmptyIndex => operation == "Query",
+            Fault::RemovedByExpiry => operation == "GetRecords",
             Fault::Unprocessed(_) => matches!(operation, "BatchWriteItem" | "BatchGetItem"),
             Fault::NoPartiQl => {
                 matches!(operation, "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction")

@@ -24,11 +24,12 @@
 //! ```
 //!
 //! Modules in reading order: [`fault`] and [`rules`] (what a test writes), `call` (what a request asks),
-//! `answers` and `partial` (what is said instead), `bucket` (the rate limit), `gate`, `counts`, then
-//! `upstream`, `act` and `proxy`, which do the work. Decisions are pure (`rules`, `partial`); only the last
-//! three touch a socket. [`source`] is the same idea between sqlx and PostgreSQL.
+//! `answers`, `partial` and `amazon` (what is said instead), `bucket` (the rate limit), `gate`, `counts`,
+//! then `upstream`, `act` and `proxy`, which do the work. Decisions are pure (`rules`, `partial`); only the
+//! last three touch a socket. [`source`] is the same idea between sqlx and PostgreSQL.
 
 mod act;
+mod amazon;
 mod answers;
 mod bucket;
 mod call;

@@ -1,9 +1,11 @@
 //! Which calls a fault happens to.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
+use super::amazon::wrong_date;
 use super::answers::Refusal;
 use super::bucket::Bucket;
 use super::call::Call;
@@ -186,6 +188,11 @@ impl Rule {
                 let over = call.statements().iter().any(|(_, parameters)| parameters > most);
                 return over.then_some(Effect::Refuse(Refusal::Statement));
             }
+            Fault::RemovedByExpiry => Effect::SayExpired,
+            Fault::ClockAhead(seconds) => {
+                let there = Utc::now() + TimeDelta::seconds(*seconds);
+                Effect::At(there, wrong_date(call, there))
+            }
             Fault::EmptyIndex => {
                 return call.asks_an_index().then_some(Effect::Refuse(Refusal::NothingFound));
             }
@@ -227,6 +234,9 @@ pub(super) enum Effect {
     Duplicate,
     Delay(Gate),
     ApplyLate(Gate),
+    SayExpired,
+    /// It is so late at the service, which refuses the call for this reason, or answers it.
+    At(DateTime<Utc>, Option<String>),
 }
 
 /// The rules in force, in order.

@@ -260,3 +260,21 @@ async fn a_second_coordinator_is_refused_while_the_first_works() {
     first.close().await;
     Coordinator::open(world.migration()).await.expect("the lock is free").close().await;
 }
+
+/// V37: a table without statistics, as each is after a restore or an upgrade, was taken for empty: all of it
+/// was sampled and sorted before the pass that reads it.
+#[tokio::test]
+async fn a_table_that_was_never_analysed_is_not_taken_for_empty_and_one_that_has_grown_since_for_larger() {
+    let world = World::start().await;
+    world.sql("ALTER TABLE integration_logs SET (autovacuum_enabled = off)").await;
+    world.sql(&logs(1, 4_000)).await;
+    let tables = world.tables();
+    let binding = tables.iter().find(|table| table.name() == LOGS).expect("the logs");
+    let never = world.source.describe(binding).await.expect("described");
+    assert_eq!(never.rows_estimate, 0, "what it does not know it does not say");
+    assert!((200..=4_000).contains(&never.rows_likely()), "{} of 4,000", never.rows_likely());
+    world.sql("ANALYZE integration_logs").await;
+    world.sql(&logs(4_001, 12_000)).await;
+    let grown = world.source.describe(binding).await.expect("described").rows_estimate;
+    assert!((10_000..=14_000).contains(&grown), "{grown} of 12,000");
+}

@@ -204,6 +204,12 @@ async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
     for id in 1..=10 {
         store.delete(id).await.expect("deleted");
     }
+    let dead = async || {
+        let items = world.items(PAYMENTS).await;
+        let dead = items.into_iter().filter(is_tombstone);
+        dead.map(|item| item.get("ttl").and_then(|ttl| ttl.as_n().ok()?.parse().ok())).collect::<Vec<_>>()
+    };
+    assert_eq!(dead().await, [None::<i64>; 10], "V17: none of before the completion goes by itself");
     let (migration, progress) = (world.migration(), PurgeProgress::default());
     let of = |what| PurgeOptions { what, writes_per_s_max: None };
     let early = purge(&migration, of(Purge::Tombstones), &progress, &Cancel::new())
@@ -230,6 +236,16 @@ async fn a_purge_takes_tombstones_of_before_and_nothing_else() {
     assert_eq!(purged.iter().map(|table| table.purged).sum::<u64>(), 10, "{purged:?}");
     let tombstones = world.items(PAYMENTS).await.iter().filter(|item| is_tombstone(item)).count();
     assert_eq!((tombstones, world.live_items(PAYMENTS).await), (1, 29), "the one of after stays");
+    let [Some(goes_at_s)] = dead().await[..] else { panic!("V17: it has an expiry") };
+    let in_days = (goes_at_s - chrono::Utc::now().timestamp()) / 86_400;
+    assert!((89..=90).contains(&in_days), "long after every request that it outranks: {in_days}");
+    let ttl = world.plain_target.client().describe_time_to_live().table_name(PAYMENTS).send().await;
+    let ttl = ttl.expect("asked").time_to_live_description.expect("said");
+    assert_eq!(
+        ttl.time_to_live_status.expect("a status").as_str(),
+        "ENABLED",
+        "payments never expire themselves"
+    );
     let needed = purge(&migration, of(Purge::Versions), &progress, &Cancel::new())
         .await
         .expect_err("an application lives")

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod advice;
+mod amazon;
 mod at_once;
 mod attack;
 mod aws_proof;

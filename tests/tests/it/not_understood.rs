@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep::store::WriteOptions;
-use lockstep_coordinator::{Error, FeedUntil, Progress, RelaySummary, RelayUntil, relay};
+use lockstep_coordinator::{Error, FeedUntil, Progress, RelaySummary, RelayUntil, ReverseFeedOptions, relay};
 use lockstep_core::{MigratableTable, Phase};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
@@ -366,8 +366,14 @@ async fn a_503_that_comes_after_the_write_makes_nothing_happen_twice() {
 async fn the_step_to_dynamo_only_and_back_keeps_to_the_rate_of_describe_stream() {
     let world = World::behind_proxy().await;
     world.sql(&format!("{}; {}", logs(1, 40), payments(1, 40))).await;
-    let coordinator = world.migrated_to(Phase::HybridRead).await;
+    world.migrated_to(Phase::HybridRead).await.close().await;
+    let mut migration = world.migration();
+    // As feeds run outside of tests.
+    migration.options.reverse_feed = ReverseFeedOptions::default();
+    let coordinator = world.coordinator_of(migration).await;
     world.proxy().script(Rule::new(Fault::Calls(10)).on("DescribeStream"));
+    // Five a second of a shard, of which each of the two tables has one.
+    world.proxy().script(Rule::new(Fault::Calls(10)).on("GetRecords"));
     let begun = tokio::time::Instant::now();
     world.step_to(&coordinator, Phase::DynamoOnly).await;
     world.step_to(&coordinator, Phase::HybridRead).await;

@@ -71,6 +71,11 @@ async fn start(world: &World, program: &Path, mode: &str, more: &str) -> Pooler 
 #[tokio::test]
 async fn a_pooler_is_named_and_refused_in_every_mode_and_writes_through_it_are_captured() {
     let Some(program) = program() else {
+        // Silent, the workflow left it out for months: the runner's image has none.
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "pgbouncer is not installed, and what runs in CI leaves nothing out: apt-get install pgbouncer"
+        );
         eprintln!("left out: pgbouncer is not installed");
         return;
     };

@@ -112,7 +112,7 @@ pub(crate) async fn help(
 pub(crate) async fn plan_all(migration: &Migration) -> Result<()> {
     for binding in &migration.tables {
         let described = migration.source.describe(binding).await?;
-        table::plan_once(migration, binding, described.rows_estimate).await?;
+        table::plan_once(migration, binding, described.rows_likely()).await?;
     }
     Ok(())
 }

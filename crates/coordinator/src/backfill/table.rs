@@ -65,7 +65,7 @@ impl Table {
         *progress.load_path.lock().expect("no panic while holding it") = Some(path);
         // What has expired is told by it.
         source.clock().await?;
-        let rows_estimate = source.describe(binding).await?.rows_estimate;
+        let rows_estimate = source.describe(binding).await?.rows_likely();
         plan_once(migration, binding, rows_estimate).await?;
         let ranges = source.ranges(name).await?;
         let resumed: i64 = ranges.iter().map(|range| range.rows_read).sum();

@@ -8,7 +8,7 @@
 //! migration is complete. Their stores go on as before, versions included: a version is not only what a
 //! migration orders by, but what an update is conditional on, so without it one of two updates at once would
 //! be lost. The control table stays for the same reason: it has their leases, their ids, and the places of
-//! their rows.
+//! their rows. Tombstones that they leave from now on have an expiry, which is switched on here.
 //!
 //! In reading order: `gates` (whether it may be done), this file (doing it), `purge` (taking out what only a
 //! migration needs), `cleanup` (the source tables).
@@ -22,7 +22,7 @@ pub use purge::{PurgeOptions, PurgeProgress, Purged, purge};
 
 use std::time::Duration;
 
-use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord};
+use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TTL_ATTRIBUTE, TargetRecord};
 use lockstep_dynamo::Backoff;
 use lockstep_postgres::{Entry, EntryKind, IntentId};
 use lockstep_validator::{Progress as Compared, Report, ValidateOptions, validate};
@@ -267,6 +267,17 @@ async fn tidy(
     for binding in &migration.tables {
         let (name, schema) = (&binding.target_name, binding.table.target());
         Backoff::brief().retry(|| migration.target.remove_history_mark(name, &schema)).await?;
+    }
+    for binding in &migration.tables {
+        // Tombstones of from now on have one (`retire` in crates/lockstep). It is decided already, so a right
+        // that is missing keeps nothing from its end.
+        if let Err(error) = migration.target.ensure_expiry(&binding.target_name).await {
+            observer.note(&format!(
+                "WARNING: expiry of {} could not be switched on ({error}): tombstones of \
+                 rows that are deleted from now on stay. Switch it on by hand, on attribute `{TTL_ATTRIBUTE}`",
+                binding.target_name
+            ));
+        }
     }
     observer.note("taking triggers and schema lockstep out of PostgreSQL");
     let steps = &migration.options.steps;

@@ -61,6 +61,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     let phase = phase(seen);
     findings.extend(seen.foreign_holders.iter().map(foreign_holder));
     findings.extend(seen.prepared.iter().filter(|prepared| prepared.waits_s > WAITS_S).map(prepared));
+    findings.extend(seen.held_back.as_ref().filter(|held| are_many(held)).map(held_back));
     findings.extend(seen.versions_out_of_order.as_deref().map(out_of_order));
     let of_records = truth::findings(seen);
     let agree = of_records.is_empty();
@@ -200,6 +201,26 @@ fn prepared(prepared: &lockstep_postgres::Prepared) -> Finding {
         "if it wrote a table of the migration every step waits for it, over any restart; no list of \
         sessions shows it",
         format!("ask its application; then COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}'"),
+    )
+}
+
+/// From how many dead marks on a look at the pending set takes longer for them than for what is there.
+const DEAD_MARKS: i64 = 200_000;
+
+fn are_many(held: &lockstep_postgres::HeldBack) -> bool {
+    held.dead >= DEAD_MARKS && held.dead / 10 > held.live
+}
+
+/// 1. A report of last night left its transaction open. 2. Marks come and go, and none of those that went
+/// since can be taken out. 3. Each look of the relay reads them all, and it gets slower by the hour.
+fn held_back(held: &lockstep_postgres::HeldBack) -> Finding {
+    let lockstep_postgres::HeldBack { dead, live, by, for_s } = held;
+    let since = for_s.map(|s| format!(", open for {s:.0} s")).unwrap_or_default();
+    let by = by.as_deref().map_or("it is not seen for whom".to_owned(), |by| format!("for {by}{since}"));
+    Finding::attention(
+        format!("{dead} marks that are gone are kept in lockstep.pending beside {live} that wait: {by}"),
+        "each look of a relay at the pending set reads them all, so delivery gets slower the longer it lasts",
+        "end that transaction, or drop the slot; then VACUUM lockstep.pending",
     )
 }
 

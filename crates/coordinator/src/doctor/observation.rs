@@ -37,6 +37,8 @@ pub struct Observation {
     pub foreign_holders: Vec<lockstep_postgres::ForeignHolder>,
     /// Prepared transactions, which hold locks that no list of sessions shows.
     pub prepared: Vec<lockstep_postgres::Prepared>,
+    /// What of the pending set cannot be taken out.
+    pub held_back: Option<lockstep_postgres::HeldBack>,
     /// What is wrong with the sequence that versions come from.
     pub versions_out_of_order: Option<String>,
     /// Steps without an outcome.

@@ -60,6 +60,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     seen.at_work = AtWork { coordinator, reverse_feed };
     seen.foreign_holders = source.foreign_holders().await?;
     seen.prepared = source.prepared_transactions().await?;
+    seen.held_back = source.held_back().await?;
     seen.versions_out_of_order = source.versions_out_of_order().await?;
     seen.open_steps = source.open_intents().await?;
     seen.target_written = moving::has_written_target(source, &seen.open_steps).await?;

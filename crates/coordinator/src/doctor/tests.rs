@@ -360,3 +360,25 @@ fn the_end_is_told_before_and_after_what_it_leaves_is_taken_out() {
     assert_eq!(dropped.next, ["nothing has to be done"]);
     check(&Observation { completed: None, ..over }, false, &["knows nothing of it"], &[]);
 }
+
+/// V36: dead marks that autovacuum may not take out make each look of the relay slower, and nothing told of
+/// it.
+#[test]
+fn many_marks_that_are_kept_for_an_old_session_are_told_of_with_its_name() {
+    let held = |dead, live| lockstep_postgres::HeldBack {
+        dead,
+        live,
+        by: Some("session 7 of role nightly".to_owned()),
+        for_s: Some(5_000.0),
+    };
+    let said = |held| {
+        let seen = Observation { held_back: Some(held), ..seen(Phase::DualWrite) };
+        examine(&seen).findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>()
+    };
+    let many = said(held(900_000, 12));
+    assert!(
+        many.iter().any(|what| what.contains("for session 7 of role nightly, open for 5000 s")),
+        "{many:?}"
+    );
+    assert_eq!((said(held(900_000, 400_000)), said(held(199_999, 0))), (Vec::<String>::new(), Vec::new()));
+}

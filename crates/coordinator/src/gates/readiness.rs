@@ -294,12 +294,18 @@ async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult>
     let counted = migration.source.counted_in(epoch, since).await?;
     let sum = |name: &str| counted.iter().filter(|row| row.name == name).map(|row| row.count).sum::<i64>();
     let (agree, differ) = (sum("shadow.agree"), sum("shadow.differ"));
+    let reporters = match differ {
+        0 => Vec::new(),
+        _ => migration.source.reporters_of_differences(epoch, since).await?,
+    };
+    let by: Vec<String> = reporters.iter().map(|(role, count)| format!("{role} ({count})")).collect();
+    let by = if by.is_empty() { String::new() } else { format!(", as reported by role {}", by.join(", ")) };
     let detail = match (agree, differ) {
         (0, 0) => "no application has reported one since the verdict".to_owned(),
-        _ => format!("{differ} of {} that applications made since the verdict differ", agree + differ),
+        _ => format!("{differ} of {} that applications made since the verdict differ{by}", agree + differ),
     };
-    let next =
-        "run `validate`, and `repair` what it finds; a consistent verdict after the last of them passes";
+    let next = "run `validate`, and `repair` what it finds; a consistent verdict after the last of \
+                them passes. If one of the roles makes its reports up, `set distrusted_reporters ROLE` passes over it";
     Ok(GateResult::check(name, differ == 0, detail, next))
 }
 

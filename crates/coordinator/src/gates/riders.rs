@@ -13,7 +13,32 @@ pub(super) async fn rides_along(migration: &Migration, binding: &TableBinding) -
     let around = migration.source.surroundings(binding).await?;
     let may_silence = migration.source.may_silence().await?;
     let ours: Vec<String> = migration.tables.iter().map(|table| table.relation.to_string()).collect();
-    Ok(vec![triggers(&around.triggers, may_silence), actions(&around.actions, &ours)])
+    Ok(vec![
+        triggers(&around.triggers, may_silence),
+        actions(&around.actions, &ours),
+        acted_on(&around.acted_on, &ours),
+    ])
+}
+
+/// Actions of foreign keys that lead to tables which stay in PostgreSQL. Listed, not refused: whether the
+/// application ever deletes such a row, it knows alone. 1. A loan is deleted in PostgreSQL. 2. The key of its
+/// payments says CASCADE. 3. They are frozen in DynamoOnly, so the deletion of the loan is refused.
+fn acted_on(actions: &[(String, String)], ours: &[String]) -> GateResult {
+    let of_others: Vec<String> = actions
+        .iter()
+        .filter(|(relation, _)| !ours.contains(relation))
+        .map(|(relation, action)| format!("{action} of {relation}"))
+        .collect();
+    let detail = if of_others.is_empty() {
+        "none lead to tables that stay".to_owned()
+    } else {
+        format!(
+            "{}: from the step on PostgreSQL refuses to delete or change a row there that rows of \
+             this table refer to; the application deletes these in DynamoDB first, and the other once the feed has brought that",
+            of_others.join(", ")
+        )
+    };
+    GateResult::pass("foreign keys to tables that stay", detail)
 }
 
 /// Triggers. One that changes the row before it is written makes it another than its item, for good, unless
@@ -118,6 +143,21 @@ mod tests {
             assert_eq!(gate.passed, passes, "{on:?} {may_silence}: {gate:?}");
             assert_eq!(gate.detail.contains("stamp (public.stamp)"), !on.is_empty(), "{gate:?}");
         }
+    }
+
+    #[test]
+    fn a_cascade_from_a_table_that_stays_is_named_before_it_is_refused() {
+        let found = [
+            ("public.loans".to_owned(), "payments_loan ON DELETE CASCADE".to_owned()),
+            ("public.logs".to_owned(), "payments_log ON DELETE SET NULL".to_owned()),
+        ];
+        let gate = acted_on(&found, &["public.logs".to_owned()]);
+        assert!(
+            gate.passed && gate.detail.contains("payments_loan ON DELETE CASCADE of public.loans"),
+            "{gate:?}"
+        );
+        assert!(!gate.detail.contains("payments_log"), "{gate:?}");
+        assert_eq!(acted_on(&[], &[]).detail, "none lead to tables that stay");
     }
 
     #[test]

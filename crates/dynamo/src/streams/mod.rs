@@ -22,6 +22,8 @@ mod sdk;
 mod tests;
 #[cfg(test)]
 mod vanishing;
+#[cfg(test)]
+mod wide;
 
 pub use api::{RecordsPage, Shard, StreamApi, StreamError, StreamRecord};
 pub use change::{change_of, changes_of};

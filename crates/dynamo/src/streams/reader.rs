@@ -55,6 +55,14 @@ impl<'a> ShardReader<'a> {
         (self.position, self.iterator) = (None, None);
     }
 
+    /// Waits until the next request may be sent. [`ShardReader::next`] does so too, but its
+    /// caller holds a place meanwhile that others could use.
+    pub(super) async fn until_due(&self) {
+        if let Some(asked_at) = self.asked_at {
+            tokio::time::sleep_until(asked_at + self.every).await;
+        }
+    }
+
     /// The next page. What was throttled or lost is asked for again; a position moves only with the records
     /// before it.
     pub(super) async fn next(&mut self) -> Result<ShardPage, StreamError> {
@@ -90,9 +98,7 @@ impl<'a> ShardReader<'a> {
             None => self.stream.iterator(&self.shard, self.position.as_deref()).await?,
         };
         self.iterator = Some(iterator.clone());
-        if let Some(asked_at) = self.asked_at {
-            tokio::time::sleep_until(asked_at + self.every).await;
-        }
+        self.until_due().await;
         self.asked_at = Some(Instant::now());
         let page = self.stream.records(&iterator, self.limit).await?;
         let from = self.position.clone();

@@ -16,7 +16,7 @@ use super::acknowledge::{Acknowledger, Beside, Held};
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
 use super::route::{Calling, Route, route};
-use super::target_truth::IdBlocks;
+use super::target_truth::{IdBlocks, Retiring};
 use super::{Delivery, ReadOptions, WriteCounters, WriteMode, WriteOptions};
 
 /// What writes for the stores of one migration: the stores' drivers, the settings, the counters. Cheap to
@@ -39,6 +39,7 @@ struct Shared {
     reads: ReadsOfTables,
     acknowledger: Acknowledger,
     ids: IdBlocks,
+    retiring: Retiring,
 }
 
 /// A change of one key, to be put under the version that the capture trigger gave it.
@@ -95,6 +96,7 @@ impl Writer {
                 phase,
                 acknowledger: Acknowledger::default(),
                 ids: IdBlocks::default(),
+                retiring: Retiring::default(),
             }),
         }
     }
@@ -147,6 +149,11 @@ impl Writer {
     /// anything leaves.
     pub(super) fn owe<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Owed {
         self.reads().owe(changes.map(|change| (change.key.table, change.source_key.clone())))
+    }
+
+    /// Whether tombstones go by themselves.
+    pub(super) fn retiring(&self) -> &Retiring {
+        &self.shared.retiring
     }
 
     /// Ids that this process has taken for itself.

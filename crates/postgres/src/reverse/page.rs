@@ -67,6 +67,7 @@ impl Source {
         applied.again += note_earlier(&mut transaction, table, &plan.earlier).await?;
         if !plan.late.is_empty() {
             let late = mark(&mut transaction, &table.binding, &plan.late).await?;
+            note_late(&mut transaction, name, &plan.late).await?;
             tracing::warn!(
                 table = name,
                 late,
@@ -79,6 +80,25 @@ impl Source {
         finish_feeding(transaction, name).await?;
         Ok(applied)
     }
+}
+
+/// Keeps in the journal which keys a late write has changed, at most a hundred of them: the row goes over
+/// what it wrote. Mostly its caller was told that nobody knows how it ended. But should records of different
+/// items ever come in another order than they were written in, which Amazon promises of the records of one
+/// item only, then a write that was acknowledged comes late as well, and this is where it can be found.
+async fn note_late(connection: &mut PgConnection, name: &str, keys: &[Vec<String>]) -> Result<()> {
+    const KEPT: usize = 100;
+    let some: Vec<&Vec<String>> = keys.iter().take(KEPT).collect();
+    let detail = serde_json::json!({ "table": name, "count": keys.len(), "keys": some });
+    sqlx::query(
+        "INSERT INTO lockstep.journal (actor, kind, step, detail)
+         VALUES ('reverse feed', 'note', 'late writes of DynamoOnly', $1)",
+    )
+    .bind(detail)
+    .execute(connection)
+    .await
+    .doing("keeping which writes came late")
+    .map(drop)
 }
 
 /// Moves the position of a shard from where the page was read to after it; says `false` where it has moved

@@ -30,6 +30,9 @@ pub struct Surroundings {
     /// Foreign keys that act on rows of a table when rows of this one go or change: `table.constraint ON
     /// DELETE CASCADE`, with the name of that relation before it.
     pub actions: Vec<(String, String)>,
+    /// Foreign keys by which rows of this table go or change when rows of another one do, with the name of
+    /// that other relation before each.
+    pub acted_on: Vec<(String, String)>,
     /// Whether foreign keys refer to it, and whether any to other columns than its key.
     pub(super) referred_to: (bool, bool),
     /// Whether a unique constraint of it is deferrable.
@@ -79,6 +82,22 @@ impl Source {
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
+        let acted_on = sqlx::query_as(
+            "SELECT n.nspname || '.' || f.relname,
+                    pg_catalog.concat_ws(' ', c.conname,
+                        'ON DELETE ' || CASE c.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
+                            WHEN 'd' THEN 'SET DEFAULT' END,
+                        'ON UPDATE ' || CASE c.confupdtype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
+                            WHEN 'd' THEN 'SET DEFAULT' END)
+             FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class f ON f.oid = c.confrelid
+             JOIN pg_catalog.pg_namespace n ON n.oid = f.relnamespace
+             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($1)
+                 AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')) ORDER BY 2",
+        )
+        .bind(&relation)
+        .fetch_all(self.pool())
+        .await
+        .doing(DOING)?;
         let (is_referred_to, to_others, checks_late): (bool, bool, bool) = sqlx::query_as(
             "WITH key AS (SELECT k.conkey AS columns FROM pg_catalog.pg_constraint k
                           WHERE k.contype = 'p' AND k.conrelid = pg_catalog.to_regclass($1)),
@@ -94,7 +113,8 @@ impl Source {
         .fetch_one(self.pool())
         .await
         .doing(DOING)?;
-        Ok(Surroundings { triggers, actions, referred_to: (is_referred_to, to_others), checks_late })
+        let referred_to = (is_referred_to, to_others);
+        Ok(Surroundings { triggers, actions, acted_on, referred_to, checks_late })
     }
 
     /// Whether our role may write in the replica role, in which triggers of the application do not fire. By

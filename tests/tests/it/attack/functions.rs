@@ -12,7 +12,14 @@ async fn a_trigger_function_of_ours_is_attached_to_no_table_of_another_role() {
     let attach = |name: &str| {
         format!("CREATE TRIGGER t AFTER DELETE ON bait FOR EACH STATEMENT EXECUTE FUNCTION lockstep.{name}()")
     };
-    for name in ["note_delivered", "refuse_truncate", "journal_is_append_only", "guard_pending"] {
+    for name in [
+        "note_delivered",
+        "note_cured",
+        "take_report",
+        "refuse_truncate",
+        "journal_is_append_only",
+        "guard_pending",
+    ] {
         assert_eq!(refused(&mut app, &attach(name)).await, DENIED, "{name}");
     }
 }

@@ -8,6 +8,7 @@ use crate::roles::{grants, role};
 
 mod functions;
 mod grants;
+mod lately;
 mod leases;
 mod marks;
 mod output;

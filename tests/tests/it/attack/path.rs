@@ -88,6 +88,51 @@ async fn a_better_match_in_public_is_called_by_no_statement_of_ours() {
     assert_eq!(called(&world).await, None, "called with the operator's rights");
 }
 
+/// A path may name PostgreSQL's own schema after others. What is made in those goes before PostgreSQL's own
+/// then, also where PostgreSQL's own fits exactly.
+#[tokio::test]
+async fn a_path_that_puts_another_schema_before_postgresqls_own_is_turned_round_for_our_sessions() {
+    let world = World::start().await;
+    let database: String = world.value("SELECT current_database()::text").await;
+    world.sql("CREATE TABLE public.called (what text)").await;
+    for of in ["bigint", "text"] {
+        let decoy = format!(
+            "CREATE FUNCTION public.decoy({of}, {of}) RETURNS boolean LANGUAGE sql AS $$
+                 INSERT INTO public.called SELECT '{of}'
+                 WHERE pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.<>) '';
+                 SELECT $1 OPERATOR(pg_catalog.=) $2 $$;
+             CREATE OPERATOR public.= (FUNCTION = public.decoy, LEFTARG = {of}, RIGHTARG = {of})"
+        );
+        world.sql(&decoy).await;
+    }
+    world.sql(&format!("ALTER DATABASE {database} SET search_path = \"$user\", public, pg_catalog")).await;
+    for operator in [true, false] {
+        let source = match operator {
+            true => Source::connect_as_operator(&world.source_options()).await,
+            false => Source::connect(&world.source_options()).await,
+        };
+        let source = source.expect("connects");
+        let mut transaction = source.begin("looking").await.expect("begins");
+        for lent in [false, true] {
+            if lent {
+                // What the feed does before it writes rows.
+                let lend = "SELECT pg_catalog.set_config('search_path',
+                    pg_catalog.current_setting('lockstep.path'), true)";
+                sqlx::query(lend).execute(&mut *transaction).await.expect("lent");
+            }
+            let sql = "SELECT pg_catalog.current_setting('search_path'),
+                7::bigint = 7::bigint AND 'a'::text = 'a'::text";
+            let found: (String, bool) =
+                sqlx::query_as(sql).fetch_one(&mut *transaction).await.expect("asked");
+            let expected = if operator && !lent { "pg_catalog, pg_temp" } else { "public" };
+            assert_eq!(found, (expected.to_owned(), true), "operator {operator}, lent {lent}");
+        }
+        drop(transaction);
+        source.close().await;
+    }
+    assert_eq!(called(&world).await, None, "PostgreSQL's own goes before all others");
+}
+
 /// What a table's own trigger calls is found where the application finds it, although the operator's sessions
 /// look elsewhere.
 #[tokio::test]

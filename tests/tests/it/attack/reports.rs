@@ -48,6 +48,48 @@ async fn a_report_that_is_left_open_holds_up_none_of_another_role() {
     assert_eq!(world.value::<i64>(owners).await, 3);
 }
 
+/// 1. A role reports differences that it made up, again and again. 2. HybridRead is refused, and a
+/// comparison that finds nothing is older than the next report: no command led on.
+#[tokio::test]
+async fn a_role_that_makes_differences_up_is_named_and_can_be_passed_over() {
+    let world = world().await;
+    let mut liar = reporter(&world, "mallory", 2).await;
+    let mut honest = reporter(&world, "alice", 1).await;
+    let now = "UPDATE lockstep.instances SET epoch = (SELECT epoch FROM lockstep.control) WHERE id = ";
+    run(&mut liar, &format!("{now} 2")).await;
+    run(&mut honest, &format!("{now} 1")).await;
+    run(&mut liar, &differ(2, 50)).await;
+    run(&mut honest, &differ(1, 3)).await;
+    let role: String = world.value("SELECT owner::text FROM lockstep.instances WHERE id = 2").await;
+    let gate = async || {
+        let report = lockstep_coordinator::ready(&world.migration(), lockstep_core::Phase::HybridRead)
+            .await
+            .expect("asked");
+        let gate = report.results.into_iter().find(|gate| gate.name == "shadow reads agree").expect("a gate");
+        (gate.passed, gate.detail)
+    };
+    let (passed, detail) = gate().await;
+    assert!(
+        !passed && detail.contains("53 of 53") && detail.contains(&format!("role {role} (50), ")),
+        "{detail}"
+    );
+    let name = lockstep_core::settings::DISTRUSTED_REPORTERS;
+    let value = lockstep_core::settings::of_name(name).expect("a setting").typed(&role).expect("a role");
+    world.source.set(name, &value, "dba", Some("it makes them up"), None).await.expect("set");
+    let (passed, detail) = gate().await;
+    assert!(
+        !passed && detail.contains("3 of 3") && !detail.contains(&role),
+        "what others saw counts: {detail}"
+    );
+    run(&mut liar, &differ(2, 50)).await;
+    let all = serde_json::json!(format!("{role},{}", role.replace("mallory", "alice")));
+    world.source.set(name, &all, "dba", None, None).await.expect("set");
+    assert!(gate().await.0, "nobody is left who counts");
+    assert_eq!(sum(&world).await, 103, "all of it is kept: trusted again, it counts again");
+    let refused = super::refused(&mut liar, "DELETE FROM lockstep.settings").await;
+    assert_eq!(refused, super::DENIED, "the setting is the operator's");
+}
+
 /// Tables and epochs that a role made up were groups without end, and its numbers had the readers' sums
 /// overflow.
 #[tokio::test]

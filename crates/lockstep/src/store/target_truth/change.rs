@@ -2,10 +2,12 @@
 
 use lockstep_core::{
     AttributeValue, Attributes, Epoch, Error, Item, Kind, Result, TTL_ATTRIBUTE, TargetKey,
-    VERSION_ATTRIBUTE, Version, WRITERS_ATTRIBUTE, tombstone, version_of,
+    VERSION_ATTRIBUTE, Version, WRITERS_ATTRIBUTE, version_of,
 };
 use lockstep_dynamo::control::Place;
 use lockstep_dynamo::{ConditionalPut, Expected, TargetControl};
+
+use super::retire::nameless_tombstone;
 
 /// How many of its last writers an item names. A lost reply is told right unless more writers than this came
 /// after it.
@@ -105,13 +107,24 @@ impl Base {
 }
 
 impl Change {
+    /// Whether it leaves a tombstone where the row was.
+    pub(super) fn leaves_a_tombstone(&self) -> bool {
+        self.from.is_some() && !self.stays()
+    }
+
+    /// Whether the row is put where it is already.
+    fn stays(&self) -> bool {
+        matches!((&self.from, &self.to), (Some((from, _)), Some((to, ..))) if from == to)
+    }
+
     /// The puts of this change, the one to look for after a lost reply first. None for a row that is not
-    /// there and stays so.
+    /// there and stays so. A tombstone among them goes at `goes_at_s`, or stays.
     pub(super) fn puts(
         &self,
         epoch: Epoch,
         writer: &str,
         control: &TargetControl,
+        goes_at_s: Option<i64>,
     ) -> Result<Vec<ConditionalPut>> {
         let mut puts = Vec::with_capacity(3);
         let mut push = |item, base: &Base| -> Result<()> {
@@ -122,14 +135,9 @@ impl Change {
         if let Some((_, item, base)) = &self.to {
             push(item.clone(), base)?;
         }
-        let stays = matches!((&self.from, &self.to), (Some((from, _)), Some((to, ..))) if from == to);
+        let stays = self.stays();
         if let Some((from, base)) = self.from.as_ref().filter(|_| !stays) {
-            // Its version is set when it is named.
-            let mut dead = tombstone(from.clone(), Version::HISTORY).into_parts();
-            dead.retain(|(name, _)| *name != VERSION_ATTRIBUTE);
-            let mut item = Item::with_capacity(dead.len());
-            dead.into_iter().for_each(|(name, value)| item.push(name, value));
-            push(item, base)?;
+            push(nameless_tombstone(from.clone(), goes_at_s), base)?;
         }
         if let (Some(place), Some((to, item, _)), false) = (&self.place, &self.to, stays) {
             let expires_at_s = match item.get(TTL_ATTRIBUTE) {

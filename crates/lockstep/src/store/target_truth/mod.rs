@@ -2,7 +2,8 @@
 //!
 //! In reading order: `permit` (who may write, and until when), `begin` (which store a call writes), `find`
 //! (the present row of a primary key), `change` (pure: from what was read to what is put), `send` (sent,
-//! looked up, told right), `ids`, `write` (the calls), `transaction` (several tables together).
+//! looked up, told right), `ids`, `write` (the calls), `transaction` (several tables together), `retire`
+//! (when a tombstone goes).
 //!
 //! A new state replaces exactly the one that was read, under a version that is one higher: `max(epoch << 40,
 //! present) + 1`. A lost race is read again and tried again, a bounded number of times. What PostgreSQL did
@@ -15,6 +16,7 @@ mod find;
 mod fit;
 mod ids;
 mod permit;
+mod retire;
 mod send;
 mod transaction;
 mod write;
@@ -23,4 +25,5 @@ pub(crate) use begin::Begun;
 pub(super) use fit::Fit;
 pub(super) use ids::IdBlocks;
 pub(super) use permit::Permit;
+pub(super) use retire::Retiring;
 pub(crate) use transaction::TargetTransaction;

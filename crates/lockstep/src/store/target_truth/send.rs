@@ -44,9 +44,14 @@ impl Writer {
         deadline: Instant,
     ) -> Result<Sent> {
         let writer = format!("{:012x}", rand::random::<u64>() >> 16);
+        let epoch = permit.control.epoch;
+        let goes_at_s = match changes.iter().any(Change::leaves_a_tombstone) {
+            true => self.tombstones_go_at_s(epoch, deadline).await,
+            false => None,
+        };
         let mut puts = Vec::with_capacity(changes.len());
         for change in changes {
-            puts.extend(change.puts(permit.control.epoch, &writer, &self.control())?);
+            puts.extend(change.puts(epoch, &writer, &self.control(), goes_at_s)?);
         }
         let Some((first, base)) = puts.first().zip(changes.iter().find_map(Change::base)) else {
             return Ok(Sent::Applied);
