@@ -44,7 +44,8 @@ impl Coordinator {
     /// crash left.
     ///
     /// # Errors
-    /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`Error::HistoryLost`].
+    /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`lockstep_core::Kind::Refused`] where
+    /// a migration of other tables is under way in this database; [`Error::HistoryLost`].
     pub async fn open(migration: Migration) -> Result<Self> {
         records::claim(&migration.source, &migration.target).await?;
         records::require_going_on(&migration).await?;
@@ -55,6 +56,7 @@ impl Coordinator {
             // With the schema came the identity, by which a record of another migration is told from ours.
             records::require_going_on(&migration).await?;
         }
+        records::refuse_a_second(&migration).await?;
         let lock = migration.source.lock_coordinator().await?;
         let (lock_lost, closing) = (CancellationToken::new(), CancellationToken::new());
         // From the beginning: to settle a step takes as long as a lease.

@@ -54,6 +54,39 @@ pub(crate) async fn require_going_on(migration: &Migration) -> Result<()> {
     }
 }
 
+/// Refuses a configuration none of whose tables is of the migration that is under way in this database. 1. A
+/// migration of two tables is in HybridRead. 2. Another team configures two tables of its own beside it. 3.
+/// There is one phase for all tables: theirs would begin in HybridRead, or a step of theirs would move the
+/// reads of the others.
+///
+/// # Errors
+/// [`Kind::Refused`], with the tables of both; the source's.
+pub(crate) async fn refuse_a_second(migration: &Migration) -> Result<()> {
+    let recorded = migration.source.recorded_tables().await?;
+    let configured: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    match beside(&recorded, &configured) {
+        None => Ok(()),
+        Some(message) => {
+            Err(StoreError::source(Kind::Refused, "looking which migration is under way", message).into())
+        }
+    }
+}
+
+/// What is said where none of the tables that are configured is under way, and others are.
+fn beside(recorded: &[String], configured: &[&str]) -> Option<String> {
+    let is_known = |name: &&str| recorded.iter().any(|recorded| recorded == name);
+    if recorded.is_empty() || configured.is_empty() || configured.iter().any(is_known) {
+        return None;
+    }
+    Some(format!(
+        "a migration of {} is under way in this database, and the configuration names {}: a database has one migration at a \
+         time. `complete` it, or take it out with `uninstall`, before this one begins; or configure these tables beside those. \
+         If they are the same tables under other names, give them the names they had",
+        recorded.join(", "),
+        configured.join(", ")
+    ))
+}
+
 /// Whether a table has the triggers of this version: those of an older one know nothing of DynamoOnly and
 /// would let raw writers through.
 pub(crate) async fn is_current(migration: &Migration, binding: &TableBinding) -> Result<bool> {
@@ -128,4 +161,22 @@ pub(crate) async fn take_in_partitions(migration: &Migration) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beside;
+
+    #[test]
+    fn a_second_migration_is_one_of_other_tables_only_and_both_are_named() {
+        let recorded = ["documents".to_owned(), "payments".to_owned()];
+        let refused = beside(&recorded, &["stock", "events"]).expect("other tables");
+        for name in ["documents, payments", "stock, events", "`uninstall`", "`complete`"] {
+            assert!(refused.contains(name), "{name}: {refused}");
+        }
+        assert_eq!(beside(&recorded, &["stock", "payments"]), None, "a table beside those of before");
+        assert_eq!(beside(&recorded, &["documents"]), None, "one is left out");
+        assert_eq!(beside(&[], &["stock"]), None, "nothing is under way");
+        assert_eq!(beside(&recorded, &[]), None);
+    }
 }

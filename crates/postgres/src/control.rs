@@ -198,6 +198,17 @@ impl Source {
             .doing("reading the state of a table")
     }
 
+    /// The names of the tables that were captured, in their order.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn recorded_tables(&self) -> Result<Vec<String>> {
+        sqlx::query_scalar("SELECT name FROM lockstep.tables ORDER BY name")
+            .fetch_all(self.pool())
+            .await
+            .doing("reading which tables move")
+    }
+
     /// Records which DynamoDB table a table moves to.
     ///
     /// # Errors

@@ -126,10 +126,37 @@ async fn run(migrator: &Migrator, pool: &PgPool) -> Result<()> {
 fn of_migrator(error: MigrateError) -> Error {
     match error {
         MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => Error::of_sqlx(DOING, e),
-        other => Error::source(
-            Kind::Misconfigured,
-            DOING,
-            format!("{other}; was it made by a newer version of Lockstep?"),
-        ),
+        MigrateError::VersionMissing(number) | MigrateError::VersionMismatch(number) => {
+            let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or_default();
+            let message = format!(
+                "schema lockstep has migration {number}, and this version knows those up to {newest}: a newer \
+                 version of Lockstep was here, or one that is not of this line. Nothing was changed; use that \
+                 version, or a newer one, for every command"
+            );
+            Error::source(Kind::Misconfigured, DOING, message)
+        }
+        other => Error::source(Kind::Misconfigured, DOING, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_of_a_newer_version_is_refused_with_what_was_found_what_is_known_and_what_to_do() {
+        let known = MIGRATIONS.iter().map(|(number, ..)| *number).max().expect("there are some");
+        for error in [MigrateError::VersionMissing(999), MigrateError::VersionMismatch(999)] {
+            let error = of_migrator(error);
+            assert_eq!(error.kind, Kind::Misconfigured);
+            let expected = [
+                "migration 999".to_owned(),
+                format!("up to {known}"),
+                "use that version, or a newer one".to_owned(),
+            ];
+            for part in expected {
+                assert!(error.message.contains(&part), "{part}: {}", error.message);
+            }
+        }
     }
 }

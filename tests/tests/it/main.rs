@@ -56,6 +56,7 @@ mod reads;
 mod relay;
 mod relay_batches;
 mod repair;
+mod restless;
 mod resume;
 mod reverse_feed;
 mod reverse_order;

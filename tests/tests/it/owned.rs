@@ -204,3 +204,18 @@ async fn a_record_without_an_owner_is_adopted_by_its_next_change_and_then_refuse
     assert_eq!((now.epoch, now.writes), (paused, Writes::Paused));
     assert_eq!(item(&world).await.get("owner"), Some(&string(&id)));
 }
+
+#[tokio::test]
+async fn a_configuration_of_other_tables_is_refused_while_a_migration_is_under_way_and_both_are_named() {
+    let world = World::start().await;
+    world.prepared().await.close().await;
+    // The tables of another configuration that came first.
+    world.sql("UPDATE lockstep.tables SET name = 'their_' || name").await;
+    let refused = Coordinator::open(world.migration()).await.err().expect("refused").to_string();
+    for name in world.tables().iter().map(|table| table.name()) {
+        assert!(refused.contains(&format!("their_{name}")), "{refused}");
+        assert!(refused.matches(name).count() > 1, "its own name as well: {refused}");
+    }
+    world.sql("UPDATE lockstep.tables SET name = replace(name, 'their_', '')").await;
+    world.coordinator().await.close().await;
+}

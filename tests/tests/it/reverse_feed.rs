@@ -33,7 +33,7 @@ pub(crate) fn log_at(log_id: i64, service_name: &str) -> LogKey {
     LogKey { log_id, service_name: row.service_name, log_timestamp: row.log_timestamp }
 }
 
-fn payment_row(payment_id: i64, loan_id: i64, cents: i64) -> Payment {
+pub(crate) fn payment_row(payment_id: i64, loan_id: i64, cents: i64) -> Payment {
     let at = lockstep_core::parse_fixed_width("2099-03-04T05:06:07.000008Z").expect("a time");
     Payment {
         payment_id,
@@ -52,7 +52,7 @@ fn payment_row(payment_id: i64, loan_id: i64, cents: i64) -> Payment {
 }
 
 /// A world that stands in DynamoOnly with some history.
-async fn dynamo_only(world: World) -> (World, Epoch) {
+pub(crate) async fn dynamo_only(world: World) -> (World, Epoch) {
     let coordinator = world.prepared().await;
     world.sql(&logs(1, 30)).await;
     world.sql(&payments(1, 30)).await;

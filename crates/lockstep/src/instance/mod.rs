@@ -181,7 +181,8 @@ impl Instance {
 fn advise(mut error: Error) -> Error {
     match error.kind {
         Kind::Misconfigured => {
-            error.message += "; run `cargo xtask backfill` of this version first: it makes schema lockstep"
+            error.message += "; run `migrate --through PostgresOnly` of this version first: it makes schema \
+                              lockstep, or brings it up to date, and changes no phase"
         }
         Kind::Denied => {
             error.message += "; this role needs SELECT, INSERT, UPDATE and DELETE on lockstep.instances"

@@ -206,7 +206,8 @@ pub(crate) fn phase_kept_changing() -> Error {
 
 pub(crate) fn fenced(why: &str) -> Error {
     let message = format!(
-        "{why}; the phase may have changed, so nothing is served by it until the store that keeps it answers again"
+        "{why}; the phase may have changed, so nothing is served by it until the store that keeps it answers \
+         again. A process that runs registers again by itself: repeat the call"
     );
     Error::source(Kind::Fenced, "serving by the phase", message)
 }

@@ -15,6 +15,7 @@ mod apply;
 mod changed;
 mod entry;
 mod epochs;
+mod fed;
 mod feeding;
 mod items;
 mod page;

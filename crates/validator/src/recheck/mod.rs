@@ -18,7 +18,9 @@
 //!
 //! In DynamoOnly the source follows the target through the reverse feed, and no pending set tells what is on
 //! its way. There a mismatch proves nothing; what does not agree within the settle time-out is unsettled.
+//! A key that is written all the time agrees where its row is a state that its item had; see [`earlier`].
 
+pub(crate) mod earlier;
 mod observe;
 mod ruling;
 
@@ -36,6 +38,7 @@ use crate::table_report::{Finding, FindingClass};
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::tasks::{Stopped, ended, join};
+use earlier::{Earlier, PAUSE_RESTLESS, RESTLESS_MAX};
 use observe::observe;
 pub(crate) use ruling::{Policy, Ruling, Seen, rule};
 
@@ -76,9 +79,15 @@ struct Waiting {
     suspect: Suspect,
     /// The version of the item on which it disagreed while nothing was pending, and since when it does.
     disagreeing: Option<(Option<Version>, Instant)>,
+    /// What its item was before; of keys that never rest only.
+    earlier: Earlier,
 }
 
 impl Waiting {
+    fn new(suspect: Suspect) -> Self {
+        Self { suspect, disagreeing: None, earlier: Earlier::default() }
+    }
+
     /// For how long the same version has disagreed.
     fn disagreeing_for(&mut self, seen: &Seen) -> Duration {
         if seen.moved || seen.pending {
@@ -92,6 +101,11 @@ impl Waiting {
         self.disagreeing = Some((seen.version, since));
         since.elapsed()
     }
+}
+
+/// Whether these may be keys that are written faster than the reverse feed follows.
+fn are_restless(run: &TableRun, waiting: &[Waiting]) -> bool {
+    run.phase == Phase::DynamoOnly && waiting.len() <= RESTLESS_MAX
 }
 
 async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
@@ -108,8 +122,8 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
     };
     let begun = Instant::now();
     let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);
-    let mut waiting: Vec<Waiting> =
-        batch.into_iter().map(|suspect| Waiting { suspect, disagreeing: None }).collect();
+    let mut often = Backoff::new(PAUSE_FIRST, PAUSE_RESTLESS, u32::MAX);
+    let mut waiting: Vec<Waiting> = batch.into_iter().map(Waiting::new).collect();
     while !waiting.is_empty() {
         let is_last = begun.elapsed() >= patience;
         let seen = {
@@ -139,7 +153,8 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
         waiting = again;
         if !waiting.is_empty() {
             let message = format!("{} suspects are on their way", waiting.len());
-            backoff
+            let pauses = if are_restless(run, &waiting) { &mut often } else { &mut backoff };
+            pauses
                 .pause(Error::source(
                     Kind::Busy,
                     format!("settling suspects of {}", run.binding.name()),

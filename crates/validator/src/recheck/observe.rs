@@ -3,7 +3,7 @@
 use lockstep_core::{Attributes, Result, TargetKey, is_tombstone, version_of};
 use lockstep_postgres::{KeyBound, KeyState, TableBinding};
 
-use super::{Seen, Waiting};
+use super::{Seen, Waiting, are_restless, earlier};
 use crate::diff::{Class, SourceRow, classify, explain};
 use crate::suspect::{Subject, place_of};
 use crate::table_run::TableRun;
@@ -16,15 +16,26 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
         waiting.iter().filter_map(|one| one.suspect.subject.place().cloned()).collect();
     let before = run.reader.items(&run.binding.target_name, &places).await?;
     name_items(run, waiting, &before);
+    let restless = are_restless(run, waiting);
+    let taken = if restless { Some(earlier::taken(run, &places).await?) } else { None };
     let keys: Vec<Vec<String>> =
         waiting.iter().filter_map(|one| one.suspect.subject.key().cloned()).collect();
     let states = run.reader.look_up(&run.binding, &keys).await?;
+    let taken_after = if restless { Some(earlier::taken(run, &places).await?) } else { None };
     let after = run.reader.items(&run.binding.target_name, &places).await?;
+    if restless {
+        keep(waiting, &before);
+        keep(waiting, &after);
+    }
+    let agreed = match (&taken, &taken_after) {
+        (Some(first), Some(second)) => earlier::agreements(run, waiting, &states, (first, second)),
+        _ => vec![false; waiting.len()],
+    };
 
     let mut of_places = compare(run, waiting, before, states, after).await.into_iter();
     let mut seen = Vec::with_capacity(waiting.len());
-    for one in waiting {
-        seen.push(match &one.suspect.subject {
+    for (one, earlier) in waiting.iter_mut().zip(agreed) {
+        let read = match &one.suspect.subject {
             Subject::Key { .. } | Subject::Item { .. } => {
                 of_places.next().expect("one reading for every place")
             }
@@ -33,9 +44,18 @@ pub(super) async fn observe(run: &TableRun, waiting: &mut [Waiting]) -> Result<V
                 one.suspect.subject = subject.unwrap_or_else(|| one.suspect.subject.clone());
                 of_row
             }
-        });
+        };
+        seen.push(Seen { earlier, ..read });
     }
     Ok(seen)
+}
+
+/// Keeps what the items at the places are, to hold later readings of the rows against.
+fn keep(waiting: &mut [Waiting], items: &[Option<Attributes>]) {
+    let at_places = waiting.iter_mut().filter(|one| one.suspect.subject.place().is_some());
+    for (one, item) in at_places.zip(items) {
+        one.earlier.keep(item.as_ref());
+    }
 }
 
 /// Reads off the items which rows they are of.
@@ -92,6 +112,7 @@ fn see_nameless(binding: &TableBinding, before: Option<&Attributes>, after: Opti
     let moved = before != after;
     Seen {
         moved,
+        earlier: false,
         pending: false,
         dead_letter: false,
         version: after.and_then(version_of),
@@ -122,6 +143,7 @@ fn see(
     };
     Seen {
         moved,
+        earlier: false,
         pending: state.pending.is_some(),
         dead_letter: state.dead_letter,
         version: after.and_then(version_of),
@@ -134,6 +156,7 @@ fn see(
 async fn observe_row(run: &TableRun, primary_key: &KeyBound) -> Result<(Seen, Option<Subject>)> {
     let seen = |moved, pending, dead_letter, class| Seen {
         moved,
+        earlier: false,
         pending,
         dead_letter,
         version: None,

@@ -14,6 +14,8 @@ use crate::tally::Outcome;
 pub(crate) struct Seen {
     /// The item changed between its two readings, so nothing is known of it at the moment of the snapshot.
     pub(crate) moved: bool,
+    /// The row is the state of a version that its item had in this comparison; known in DynamoOnly only.
+    pub(crate) earlier: bool,
     /// The key was pending in the snapshot.
     pub(crate) pending: bool,
     /// It was a dead letter in the snapshot.
@@ -57,6 +59,10 @@ pub(crate) enum Ruling {
 
 /// Rules on a suspect whose item has disagreed at the same version for `disagreeing_for`.
 pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Ruling {
+    if seen.earlier && !policy.pending_tells {
+        // It agreed with the item as that was a moment ago, which is as good as any moment.
+        return Ruling::Settled(Outcome::Equal);
+    }
     if seen.moved {
         return Ruling::Again;
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use lockstep_core::Version;
+use lockstep_core::{AttributeValue, Attributes, VERSION_ATTRIBUTE, Version};
 
 use crate::diff::Class;
+use crate::recheck::earlier::{Earlier, stood_at};
 use crate::recheck::{Policy, Ruling, Seen, WRITE_AHEAD, rule};
 use crate::table_report::FindingClass;
 use crate::tally::Outcome;
@@ -14,7 +15,15 @@ const NOBODY_DELIVERS: Policy = Policy { wait_for_pending: false, ..LIVE };
 const DYNAMO_ONLY: Policy = Policy { pending_tells: false, writes_ahead: false, ..LIVE };
 
 fn settled_as(class: Class) -> Seen {
-    Seen { moved: false, pending: false, dead_letter: false, version: None, class, fields: Vec::new() }
+    Seen {
+        moved: false,
+        earlier: false,
+        pending: false,
+        dead_letter: false,
+        version: None,
+        class,
+        fields: Vec::new(),
+    }
 }
 
 fn at(version: i64) -> Seen {
@@ -120,4 +129,47 @@ fn expiry_counts_only_once_nothing_is_pending() {
 fn in_dynamo_only_a_mismatch_is_never_proven() {
     check(at(0), Duration::from_secs(60), DYNAMO_ONLY, Ruling::Again);
     check_now(settled_as(Class::Equal), DYNAMO_ONLY, Ruling::Settled(Outcome::Equal));
+}
+
+#[test]
+fn in_dynamo_only_a_row_that_is_what_its_item_was_a_moment_ago_agrees() {
+    let seen = Seen { earlier: true, moved: true, ..at(1 << 40) };
+    check_now(seen.clone(), DYNAMO_ONLY, Ruling::Settled(Outcome::Equal));
+    // Where a mark tells what is on its way, nothing but the item of this moment counts.
+    check_now(seen, LIVE, Ruling::Again);
+}
+
+#[test]
+fn a_row_stands_at_a_version_only_where_the_feed_said_the_same_before_and_after() {
+    let (one, two) = (Version(1), Version(2));
+    assert_eq!(stood_at(Some(&one), Some(&one)), Some(one));
+    for (before, after) in [(Some(&one), Some(&two)), (Some(&one), None), (None, Some(&one)), (None, None)] {
+        assert_eq!(stood_at(before, after), None, "{before:?} {after:?}");
+    }
+}
+
+fn state(version: i64, bytes: usize) -> Attributes {
+    [
+        (VERSION_ATTRIBUTE.to_owned(), AttributeValue::N(version.to_string())),
+        ("text".to_owned(), AttributeValue::S("x".repeat(bytes))),
+    ]
+    .into_iter()
+    .collect()
+}
+
+#[test]
+fn of_an_item_that_never_rests_the_newest_states_are_kept_and_a_bound_on_their_size() {
+    let mut earlier = Earlier::default();
+    for version in 1..=100 {
+        earlier.keep(Some(&state(version, 10)));
+        earlier.keep(None);
+    }
+    assert_eq!(earlier.at(Version(100)), Some(&state(100, 10)));
+    assert_eq!((earlier.at(Version(76)), earlier.at(Version(101))), (None, None));
+    assert!(earlier.at(Version(77)).is_some());
+    for version in 101..=110 {
+        earlier.keep(Some(&state(version, 400 << 10)));
+    }
+    assert!(earlier.at(Version(110)).is_some() && earlier.at(Version(109)).is_some());
+    assert_eq!(earlier.at(Version(108)), None, "three of the largest are more than a megabyte");
 }

@@ -1,0 +1,43 @@
+//! Which version of an item a row is the state of.
+
+use std::collections::HashMap;
+
+use lockstep_core::{Doing, Result, Version};
+use sqlx::AssertSqlSafe;
+
+use crate::binding::text_digest_sql;
+use crate::{Source, TableBinding};
+
+impl Source {
+    /// The versions of items that the feed has taken, by their places, as [`place`](lockstep_core::place)
+    /// prints them. An item that it never took, or that was forgotten, is not among them.
+    ///
+    /// The feed notes a version in the transaction in which it changes the row, and versions of a place only
+    /// grow. So a row that was read between two equal answers is what became of that version.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Asking has no effect.
+    pub async fn reverse_versions(
+        &self,
+        binding: &TableBinding,
+        places: &[String],
+    ) -> Result<HashMap<String, Version>> {
+        let sql = format!(
+            "SELECT place, version FROM lockstep.reverse_places
+             WHERE table_name = $1
+                 AND {} = ANY (ARRAY(SELECT {} FROM pg_catalog.unnest($2::text[]) AS asked))",
+            text_digest_sql("place"),
+            text_digest_sql("asked"),
+        );
+        let found: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(binding.name())
+            .bind(places)
+            .fetch_all(self.pool())
+            .await
+            .doing("asking which versions of items came back")?;
+        Ok(found.into_iter().map(|(place, version)| (place, Version(version))).collect())
+    }
+}
