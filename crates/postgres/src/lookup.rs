@@ -14,6 +14,8 @@ pub struct KeyState {
     pub pending: Option<Version>,
     /// Whether it is a dead letter.
     pub dead_letter: bool,
+    /// Whether several rows have this key: it lost its unique index, and they are one item.
+    pub is_shared: bool,
     row: PgRow,
     exists: bool,
 }
@@ -31,7 +33,7 @@ fn pending_sql(key: &str) -> String {
 /// Columns before the row's own. They are read by their place: 1. A table has a column called `exists`. 2.
 /// The driver gives the last column of a name, which is the table's. 3. A row whose item is lost is taken for
 /// none, and the verdict says consistent.
-const ROW_AT: usize = 3;
+const ROW_AT: usize = 4;
 
 impl KeyState {
     fn of(row: PgRow) -> Self {
@@ -39,8 +41,26 @@ impl KeyState {
             pending: row.get::<Option<i64>, _>(0).map(Version),
             dead_letter: row.get(1),
             exists: row.get(2),
+            is_shared: false,
             row,
         }
+    }
+
+    /// One state a key that was asked, however many rows it has. 1. A unique index is dropped, and one of ten
+    /// keys that are looked up has two rows. 2. There are eleven answers. 3. The keys after it are held
+    /// against rows of others.
+    fn of_each(rows: Vec<PgRow>) -> Vec<Self> {
+        let mut states: Vec<Self> = Vec::with_capacity(rows.len());
+        let mut last = None;
+        for row in rows {
+            let number: i32 = row.get(3);
+            match states.last_mut().filter(|_| last == Some(number)) {
+                Some(state) => state.is_shared = true,
+                None => states.push(Self::of(row)),
+            }
+            last = Some(number);
+        }
+        states
     }
 
     /// Whether a row with exactly this key exists.
@@ -113,7 +133,7 @@ impl Source {
         }
         let columns = binding.table.key_columns();
         let sql = format!(
-            "SELECT {pending}, x.key IS NOT NULL, s.{first_key} IS NOT NULL, {row}
+            "SELECT {pending}, x.key IS NOT NULL, s.{first_key} IS NOT NULL, asked.n, {row}
              FROM pg_catalog.generate_series(0, {last}) AS asked (n) LEFT JOIN {rows} AS k USING (n)
              LEFT JOIN lockstep.pending p ON p.table_name = $1 AND {of_mark} = {digest}
              LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND {of_letter} = {digest}
@@ -135,7 +155,7 @@ impl Source {
         bind_keys(&mut arguments, binding, keys.iter().enumerate().filter(|(_, key)| is_sayable(key)))?;
         let found =
             sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(self.pool()).await.doing(doing)?;
-        Ok(found.into_iter().map(KeyState::of).collect())
+        Ok(KeyState::of_each(found))
     }
 
     /// Looks up the row of a primary key, with the standing of the key it has now; `None` when there is no
@@ -153,7 +173,7 @@ impl Source {
             primary_key.iter().zip(types).map(|(literal, t)| format!("{}::{t}", quote_literal(literal))),
         );
         let sql = format!(
-            "SELECT {pending}, x.key IS NOT NULL, true, {row}
+            "SELECT {pending}, x.key IS NOT NULL, true, 0, {row}
              FROM {relation} AS s
              LEFT JOIN lockstep.pending p ON p.table_name = $1 AND {of_mark} = {digest}
              LEFT JOIN lockstep.dead_letters x ON x.table_name = $1 AND {of_letter} = {digest}

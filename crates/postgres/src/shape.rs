@@ -24,7 +24,17 @@ const SHAPE: &str = "\nlockstep shape: ";
 /// Begins a line about rows that cannot be seen.
 const HIDES: &str = "\nlockstep hides: ";
 
-/// The fingerprint of the relation `$1`; no row where there is none.
+/// Begins what such a line says where nothing keeps two rows from having one key.
+const KEYLESS: &str = "key: ";
+
+/// The fingerprint of the relation `$1`, whose rows are told apart by the columns `$2`; no row where there is
+/// none.
+///
+/// The key is asked for as it is now, and not recorded: `REINDEX` and an index that is made before the old
+/// one is dropped change nothing. 1. A table is moved by a unique index. 2. The index is dropped, and a
+/// second row of one key comes. 3. Both are one item: one of them is lost. So the columns of the key, or some
+/// of them, have to be NOT NULL and to have a unique index that is valid, whole, over columns only and
+/// checked at once.
 ///
 /// Names of schema `public` are left out: they are printed for sessions with our own search path, and were
 /// not for those before it.
@@ -101,6 +111,18 @@ SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
                     || ' rewrites what is written to it'
                     FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D'
                         HAVING pg_catalog.count(*) > 0
+         UNION ALL SELECT 'key: no unique index that is valid, not partial and not deferrable, '
+             || 'over columns that are NOT NULL, says that (' || pg_catalog.array_to_string($2::text[], ', ')
+             || ') is the key of one row: two rows would be one item'
+             WHERE c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_index i
+                 WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+                     AND i.indpred IS NULL AND i.indexprs IS NULL
+                     AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k (n)
+                         WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid
+                             AND a.attnum = i.indkey[k.n] AND a.attname = ANY ($2::text[]) AND a.attnotnull
+                             -- PostgreSQL 18 sets it also by NOT NULL .. NOT VALID.
+                             AND NOT EXISTS (SELECT FROM pg_constraint v WHERE v.conrelid = c.oid
+                                 AND v.contype = 'n' AND NOT v.convalidated AND a.attnum = ANY (v.conkey)))))
        ) AS h (what)), '')
 FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)",
         HIDES = partitions::HIDES,
@@ -218,7 +240,11 @@ impl Shape {
     /// Compares what was captured with what is there now.
     pub fn of(captured: &str, now: &str) -> Self {
         let (captured, now) = (Parts::of(captured), Parts::of(now));
-        if !now.hides.is_empty() {
+        // In whatever order: one that was dropped and added again comes last.
+        let is_changed = sorted(captured.columns) != sorted(now.columns);
+        // A primary key that was dropped is a change, and undoing it mends the key as well.
+        let is_of_change = is_changed && now.hides.iter().all(|way| way.starts_with(KEYLESS));
+        if !now.hides.is_empty() && !is_of_change {
             return Self::Hidden(now.hides);
         }
         let (Some([columns, touched, file]), Some([columns_now, touched_now, file_now])) =
@@ -227,8 +253,7 @@ impl Shape {
             // One of the two is of a Lockstep that recorded no shape.
             return if captured.columns == now.columns { Self::Same } else { Self::Changed };
         };
-        // In whatever order: one that was dropped and added again comes last.
-        if sorted(captured.columns) != sorted(now.columns) {
+        if is_changed {
             Self::Changed
         } else if columns != columns_now
             || (touched != touched_now && (file != file_now || moved(&captured, &now)))
@@ -269,6 +294,10 @@ impl Shape {
             }
             Self::Grown(_) => {
                 "a relay, a comparison or the next try of a step takes it in: run the command again"
+            }
+            Self::Hidden(ways) if ways.iter().all(|way| way.starts_with(KEYLESS)) => {
+                "leave one row of each key, and make the unique index, and NOT NULL of its columns, again; \
+                 then the same command goes on"
             }
             Self::Hidden(_) => {
                 "let the role of this session see every row of an ordinary table: see docs/runbook.md, \"Source tables\""
@@ -317,6 +346,7 @@ impl Source {
     pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
         let found = sqlx::query_scalar(FINGERPRINT.as_str())
             .bind(binding.relation.sql())
+            .bind(key_of(binding))
             .fetch_optional(self.pool())
             .await;
         Ok(found.doing(DOING)?.unwrap_or_default())
@@ -324,6 +354,11 @@ impl Source {
 }
 
 const DOING: &str = "reading the columns of a table";
+
+/// The columns by which rows are told apart.
+fn key_of(binding: &TableBinding) -> Vec<&'static str> {
+    binding.primary_key().collect()
+}
 
 impl Shape {
     /// Reads the shape inside a transaction, after which no statement can change it until that ends: `ALTER
@@ -348,6 +383,7 @@ impl Shape {
                 .doing(DOING)?;
         let now = sqlx::query_scalar(FINGERPRINT.as_str())
             .bind(binding.relation.sql())
+            .bind(key_of(binding))
             .fetch_optional(transaction)
             .await;
         let now: String = now.doing(DOING)?.unwrap_or_default();

@@ -79,7 +79,12 @@ fn one(table: &str, finding: &Finding) -> Markup {
         tr class="first" {
             th scope="row" rowspan=(lines) { (table) }
             td rowspan=(lines) { (finding.class) }
-            td rowspan=(lines) class="code" { (finding.key) }
+            td rowspan=(lines) class="code" {
+                (finding.key)
+                @if let Some(other) = &finding.shares_place_with {
+                    ", one item for this row and that of " (other)
+                }
+            }
             @match finding.fields.first() {
                 Some(field) => { td class="code" { (field.place()) } td { (field.source) } td { (field.target) } }
                 None => { td class="code" { (finding.columns.join(", ")) } td {} td {} }

@@ -162,12 +162,15 @@ impl TableRun {
             let difference = compared.map_err(|error| self.spool(error))?;
             self.tally.count_compared(difference.equal, difference.expired);
             self.tally.count_buckets(0, difference.buckets_differing);
-            for (names, of_row) in [(difference.rows, true), (difference.items, false)] {
-                let subjects =
-                    names.iter().map(|name| Subject::from_name(name).ok_or_else(|| self.garbled()));
-                let raised = subjects.map(|subject| subject.map(|subject| Suspect { subject, of_row }));
-                suspects.raise(raised.collect::<Result<_, _>>()?).await?;
-            }
+            let subject = |name: &Vec<u8>| Subject::from_name(name).ok_or_else(|| self.garbled());
+            let of_row = |name: &Vec<u8>| -> Result<Suspect, Stopped> {
+                let other = difference.twins.get(name).map(subject).transpose()?;
+                let shares_place_with = other.map(|other| other.shown());
+                Ok(Suspect { shares_place_with, ..Suspect::of_row(subject(name)?) })
+            };
+            let of_item = |name: &Vec<u8>| subject(name).map(Suspect::of_item);
+            suspects.raise(difference.rows.iter().map(of_row).collect::<Result<_, Stopped>>()?).await?;
+            suspects.raise(difference.items.iter().map(of_item).collect::<Result<_, Stopped>>()?).await?;
         }
         Ok(())
     }
@@ -189,9 +192,7 @@ impl TableRun {
             while let Some(name) = asides.recv().await {
                 let found = match Aside::from_name(&name).ok_or_else(|| self.garbled())? {
                     Aside::Unholdable(primary_key) => {
-                        suspects
-                            .raise(vec![Suspect { subject: Subject::Row { primary_key }, of_row: true }])
-                            .await?;
+                        suspects.raise(vec![Suspect::of_row(Subject::Row { primary_key })]).await?;
                         continue;
                     }
                     Aside::Nameless(column) => finding_at(None, FindingClass::Undecodable, vec![column]),

@@ -45,6 +45,8 @@ pub(crate) enum Class {
     Different(Vec<String>),
     /// A live item that is not the row's: there is no row, or its place is another one.
     Extra,
+    /// Several rows have its key, which is these columns: at most one of them is in the target.
+    Shared(Vec<String>),
     /// The target cannot hold the row, because of this column.
     Unholdable(String),
     /// The item does not decode, because of this attribute.

@@ -121,5 +121,5 @@ fn suspect(run: &TableRun, changed: ChangedKey) -> Suspect {
             Subject::Row { primary_key: literals }
         }
     };
-    Suspect { subject, of_row: true }
+    Suspect::of_row(subject)
 }

@@ -59,7 +59,7 @@ async fn compare(run: &Arc<TableRun>, keys: &[Vec<String>], then: &Control) -> R
             .table
             .target_key(&named)
             .map_err(|reason| format!("a key has no place in the target: {reason}"))?;
-        suspects.push(Suspect { subject: Subject::Key { key: key.clone(), place }, of_row: true });
+        suspects.push(Suspect::of_row(Subject::Key { key: key.clone(), place }));
     }
     let (sender, queue) = mpsc::channel(BATCH);
     let feed = async { Suspects(sender).raise(suspects).await };

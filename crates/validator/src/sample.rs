@@ -60,7 +60,7 @@ async fn rows(run: &Arc<TableRun>, sample: Sample, suspects: &Suspects) -> Resul
         run.settle(Outcome::Found(finding_at(None, FindingClass::Undecodable, vec![column])), true);
     }
     let places = chosen.iter().filter_map(Subject::place).map(name_of).collect();
-    suspects.raise(chosen.into_iter().map(|subject| Suspect { subject, of_row: true }).collect()).await?;
+    suspects.raise(chosen.into_iter().map(Suspect::of_row).collect()).await?;
     Ok(places)
 }
 
@@ -108,7 +108,7 @@ async fn items(
     run.tally.count_sampled(0, smallest.len() as u64);
     let unseen = smallest.into_iter().filter(|(_, name)| !seen.contains(name));
     let subjects = unseen.filter_map(|(_, name)| Subject::from_name(&name));
-    suspects.raise(subjects.map(|subject| Suspect { subject, of_row: false }).collect()).await
+    suspects.raise(subjects.map(Suspect::of_item).collect()).await
 }
 
 /// Into how many segments to cut, and which of them to read, for a target of about `items` items.

@@ -16,6 +16,20 @@ pub(crate) struct Suspect {
     pub(crate) subject: Subject,
     /// Whether it was met as a source row; otherwise as an item.
     pub(crate) of_row: bool,
+    /// The key, as reports show it, of another row that was met at its place.
+    pub(crate) shares_place_with: Option<String>,
+}
+
+impl Suspect {
+    /// One that was met as a source row.
+    pub(crate) fn of_row(subject: Subject) -> Self {
+        Self { subject, of_row: true, shares_place_with: None }
+    }
+
+    /// One that was met as an item.
+    pub(crate) fn of_item(subject: Subject) -> Self {
+        Self { subject, of_row: false, shares_place_with: None }
+    }
 }
 
 /// What is to be read again.
@@ -96,7 +110,15 @@ impl Subject {
 
     /// A finding about it.
     pub(crate) fn finding(&self, class: FindingClass, columns: Vec<String>) -> Finding {
-        Finding { class, key: self.shown(), is_source_key: self.key().is_some(), columns, fields: Vec::new() }
+        let is_source_key = self.key().is_some();
+        Finding {
+            class,
+            key: self.shown(),
+            is_source_key,
+            columns,
+            shares_place_with: None,
+            fields: Vec::new(),
+        }
     }
 }
 
@@ -187,7 +209,14 @@ pub(crate) fn place_of(item: &Item) -> TargetKey {
 pub(crate) fn finding_at(place: Option<&TargetKey>, class: FindingClass, columns: Vec<String>) -> Found {
     let key = array(&place.map(parts_of).unwrap_or_default());
     Found {
-        finding: Finding { class, key, is_source_key: false, columns, fields: Vec::new() },
+        finding: Finding {
+            class,
+            key,
+            is_source_key: false,
+            columns,
+            shares_place_with: None,
+            fields: Vec::new(),
+        },
         compared: false,
     }
 }

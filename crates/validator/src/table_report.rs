@@ -121,6 +121,9 @@ pub struct Finding {
     pub is_source_key: bool,
     /// Columns and attributes that differ or do not decode.
     pub columns: Vec<String>,
+    /// The source key of another row whose item has the same place; the same key where two rows have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_place_with: Option<String>,
     /// How each of them differs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldDiff>,

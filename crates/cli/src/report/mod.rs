@@ -129,7 +129,11 @@ pub(crate) fn validation(report: &Report) -> String {
             } else {
                 format!(" ({})", finding.columns.join(", "))
             };
-            text += &format!("\n  {} {} {}{columns}", t.name, finding.class, finding.key);
+            let shares = match &finding.shares_place_with {
+                Some(other) => format!(", one item for this row and that of {other}"),
+                None => String::new(),
+            };
+            text += &format!("\n  {} {} {}{columns}{shares}", t.name, finding.class, finding.key);
             for field in &finding.fields {
                 text += &format!(
                     "\n      {}: {} in PostgreSQL, {} in DynamoDB",

@@ -137,12 +137,23 @@ pub(super) fn of_table(seen: &Observation, table: &TableSeen, findings: &mut Vec
 
 /// What happened to the source table that no trigger tells of.
 fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
-    if !table.hidden.is_empty() {
+    let (keyless, hidden): (Vec<&String>, Vec<&String>) =
+        table.hidden.iter().partition(|way| way.starts_with("key: "));
+    for way in keyless {
+        add(Finding::broken(
+            format!("two rows of {} may have one key: {way}", table.relation),
+            "one of them would be lost, so backfill, relay, comparisons and steps stop; what applications \
+             write is captured all the same",
+            "leave one row of each key, and make the unique index, and NOT NULL of its columns, again; then \
+             the same command goes on",
+        ));
+    }
+    if !hidden.is_empty() {
         add(Finding::broken(
             format!(
                 "not every row of {} can be seen, or is captured: {}",
                 table.relation,
-                table.hidden.join("; ")
+                hidden.into_iter().map(String::as_str).collect::<Vec<_>>().join("; ")
             ),
             "a row that cannot be seen would be taken for a deleted one, so backfill, relay, comparisons and steps stop; what \
              applications write is captured all the same",

@@ -58,6 +58,9 @@ fn seen_by(way: &str) -> GateResult {
              relations and partitions by themselves cannot be moved"
         }
         "persistence" => "ALTER TABLE … SET LOGGED",
+        "key" => {
+            "leave one row of each key, and CREATE UNIQUE INDEX (not partial) over columns that are NOT NULL"
+        }
         "rule" => "drop the rule, or turn it into a trigger",
         _ => "make it an ordinary table whose rows this role sees",
     };

@@ -51,7 +51,10 @@ fn partitions_that_went_are_told_from_those_that_came() {
         went(&of(std::slice::from_ref(&one)), &of(&[one.clone(), leaf("2", "8", "5", "-")])),
         "it may have been emptied"
     );
-    assert!(went(&both, &of(&[one.clone(), leaf("2", "8", "5", "-")])), "nothing refused a TRUNCATE of it");
+    assert!(
+        went(&both, &of(&[one.clone(), leaf("2", "8", "5", "-")])),
+        "nothing refused a TRUNCATE of it"
+    );
     check(&both, &of(&[leaf("1", "7", "5", "3:7"), two.clone()]), &Shape::Same);
     let rewritten = of(&[leaf("1", "7", "5", "3:7"), two]).replacen("a b 0", "a c 0", 1);
     check(&both, &rewritten, &Shape::Rewritten);
@@ -62,6 +65,21 @@ fn what_hides_rows_is_never_the_same() {
     let hidden = format!("{}{HIDES}rule: r{HIDES}kind: k", fingerprint("a b 1"));
     check(&hidden, &hidden, &Shape::Hidden(vec!["rule: r".to_owned(), "kind: k".to_owned()]));
     assert_eq!(hides(&hidden).len(), 2);
+}
+
+#[test]
+fn a_key_that_two_rows_may_have_is_never_the_same_also_by_an_older_record() {
+    let way = "key: no unique index".to_owned();
+    let keyless = format!("{}{HIDES}{way}", fingerprint("a b 1"));
+    let captured = fingerprint("a b 1");
+    for captured in [captured.as_str(), "id bigint not null\nPRIMARY KEY (id)"] {
+        let shape = Shape::of(captured, &keyless);
+        assert_eq!(shape, Shape::Hidden(vec![way.clone()]), "{captured:?}");
+        assert!(shape.next().contains("unique index"), "{}", shape.next());
+    }
+    check(&captured, &keyless.replacen("\nPRIMARY KEY (id)", "", 1), &Shape::Changed);
+    let both = format!("{keyless}{HIDES}rule: r").replacen("bigint", "integer", 1);
+    check(&captured, &both, &Shape::Hidden(vec![way, "rule: r".to_owned()]));
 }
 
 /// A column may be called what our own line begins with.

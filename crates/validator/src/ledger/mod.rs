@@ -120,6 +120,9 @@ pub(crate) struct Difference {
     pub(crate) rows: Vec<Vec<u8>>,
     /// Names of items at whose place there is no row.
     pub(crate) items: Vec<Vec<u8>>,
+    /// Of rows that were met at one place, the name of each with that of another. Rows of one key have one
+    /// name.
+    pub(crate) twins: HashMap<Vec<u8>, Vec<u8>>,
     /// Buckets whose entries were read again.
     pub(crate) buckets_differing: u64,
 }
@@ -321,10 +324,11 @@ impl Ledger {
         }
         let buckets = self.buckets();
         let is_wanted = |entry: &Entry| is_differing[bucket_of(buckets, entry.print.place) - first];
-        let mut at_place: HashMap<u128, (Entry, bool)> = HashMap::new();
+        // Of an item with the name of the first row that was met at its place.
+        let mut at_place: HashMap<u128, (Entry, Option<Vec<u8>>)> = HashMap::new();
         target.spools[partition].read(|item| {
             if is_wanted(&item) {
-                at_place.insert(item.print.place, (item, false));
+                at_place.insert(item.print.place, (item, None));
             }
         })?;
         source.spools[partition].read(|row| {
@@ -332,8 +336,16 @@ impl Ledger {
                 return;
             }
             match at_place.get_mut(&row.print.place) {
-                Some((item, has_row)) => {
-                    *has_row = true;
+                // 1. A key loses its unique index, and two rows have it, equal in every column. 2. Both are
+                // equal to their item, and one of them is nowhere. So one item is the answer to one row, and
+                // the other is read again.
+                Some((_, Some(first))) => {
+                    difference.twins.insert(first.clone(), row.name.clone());
+                    difference.twins.insert(row.name.clone(), first.clone());
+                    difference.rows.push(row.name);
+                }
+                Some((item, first)) => {
+                    *first = Some(row.name.clone());
                     match item.standing != Standing::Tombstone && item.print.state == row.print.state {
                         true => difference.equal += 1,
                         false => difference.rows.push(row.name),
@@ -343,8 +355,9 @@ impl Ledger {
                 None => difference.rows.push(row.name),
             }
         })?;
-        let without_row =
-            at_place.into_values().filter(|(item, has_row)| !has_row && item.standing != Standing::Tombstone);
+        let is_alone =
+            |(item, row): &(Entry, Option<Vec<u8>>)| row.is_none() && item.standing != Standing::Tombstone;
+        let without_row = at_place.into_values().filter(is_alone);
         difference.items = without_row.map(|(item, _)| item.name).collect();
         Ok(difference)
     }

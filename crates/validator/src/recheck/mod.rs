@@ -147,7 +147,9 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
                 Ruling::Again => (FindingClass::Unsettled, Vec::new(), false),
                 Ruling::Found { class, columns, compared } => (class, columns, compared),
             };
-            let finding = Finding { fields, ..one.suspect.subject.finding(class, columns) };
+            let shares_place_with = one.suspect.shares_place_with.take().filter(|_| compared);
+            let finding =
+                Finding { fields, shares_place_with, ..one.suspect.subject.finding(class, columns) };
             run.settle(Outcome::Found(Found { finding, compared }), one.suspect.of_row);
         }
         waiting = again;

@@ -134,7 +134,11 @@ fn see(
         (before, after) => before != after,
     };
     let table = binding.table.as_ref();
-    let class = classify(table, SourceRow::of(state), after, now_s);
+    let class = if state.is_shared {
+        Class::Shared(binding.primary_key().map(str::to_owned).collect())
+    } else {
+        classify(table, SourceRow::of(state), after, now_s)
+    };
     let fields = match (&class, SourceRow::of(state), after) {
         (Class::Different(_) | Class::Undecodable(_), Some(row), Some(item)) => {
             explain(table, &row, item, unmasked)

@@ -70,6 +70,10 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
         // Agreement needs no more proof, even if a later state is pending: it was seen at one moment.
         Class::Equal => return Ruling::Settled(Outcome::Equal),
         Class::Absent => return Ruling::Settled(Outcome::Aside),
+        // Whatever is on its way, the target has one place for all of them.
+        Class::Shared(columns) => {
+            return Ruling::Found { class: FindingClass::Different, columns, compared: true };
+        }
         _ => {}
     }
     if seen.pending {
@@ -97,7 +101,7 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
         Class::Extra => (FindingClass::Extra, Vec::new(), false),
         Class::Undecodable(attribute) => (FindingClass::Undecodable, vec![attribute], true),
         Class::Unholdable(column) => (FindingClass::Undecodable, vec![column], false),
-        Class::Equal | Class::Absent | Class::Expired => unreachable!("settled above"),
+        Class::Equal | Class::Absent | Class::Expired | Class::Shared(_) => unreachable!("settled above"),
     };
     Ruling::Found { class, columns, compared }
 }

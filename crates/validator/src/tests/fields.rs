@@ -99,6 +99,7 @@ proptest! {
             key: "[]".to_owned(),
             is_source_key: true,
             columns: Vec::new(),
+shares_place_with: None,
             fields: fields.clone(),
         };
         let mut written = serde_json::to_string(&finding).expect("JSON");

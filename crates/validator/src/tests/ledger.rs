@@ -39,6 +39,7 @@ fn difference(ledger: &Ledger) -> Difference {
         all.buckets_differing += one.buckets_differing;
         all.rows.extend(one.rows);
         all.items.extend(one.items);
+        all.twins.extend(one.twins);
     }
     all.rows.sort();
     all.items.sort();
@@ -97,6 +98,38 @@ fn a_row_past_its_expiry_may_be_gone_but_not_deleted() {
     enter(&ledger, Side::Target, &[entry(2, 9, Standing::Tombstone), entry(3, 3, Standing::Live)]);
     let found = difference(&ledger);
     assert_eq!((found.equal, found.expired, found.rows, found.items), (1, 1, vec![name(2)], vec![]));
+}
+
+#[test]
+fn two_rows_at_one_place_are_one_row_too_many_and_each_names_the_other() {
+    let named =
+        |name: &str, state| Entry { name: name.as_bytes().to_vec(), ..entry(7, state, Standing::Live) };
+    let bytes = |name: &str| name.as_bytes().to_vec();
+    // Of two keys: whichever of them the item is of, and whichever is read first.
+    for (rows, others) in
+        [([named("a", 1), named("b", 2)], vec![]), ([named("b", 2), named("a", 1)], vec!["b"])]
+    {
+        let ledger = ledger(2);
+        enter(&ledger, Side::Source, &rows);
+        enter(&ledger, Side::Target, &[named("", 1)]);
+        let found = difference(&ledger);
+        let expected: Vec<_> =
+            ["a", "b"].into_iter().filter(|name| *name == "b" || !others.is_empty()).map(bytes).collect();
+        assert_eq!(found.rows, expected);
+        assert_eq!(
+            (found.twins[&bytes("a")].clone(), found.twins[&bytes("b")].clone()),
+            (bytes("b"), bytes("a"))
+        );
+    }
+    // Of one key, and the same in every column.
+    let ledger = ledger(2);
+    enter(&ledger, Side::Source, &[named("a", 1), named("a", 1)]);
+    enter(&ledger, Side::Target, &[named("", 1)]);
+    let found = difference(&ledger);
+    assert_eq!(
+        (found.equal, found.rows, found.twins[&bytes("a")].clone()),
+        (1, vec![bytes("a")], bytes("a"))
+    );
 }
 
 /// An entry at a place of its own in the first bucket.

@@ -15,6 +15,7 @@ fn report(verdict: Verdict) -> Report {
         key: r#"["7","Ada"]"#.to_owned(),
         is_source_key: true,
         columns: Vec::new(),
+        shares_place_with: None,
         fields: Vec::new(),
     };
     Report {

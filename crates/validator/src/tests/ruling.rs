@@ -52,6 +52,16 @@ fn an_item_that_moved_proves_nothing_not_even_agreement() {
 }
 
 #[test]
+fn a_key_of_several_rows_is_a_difference_whatever_is_pending() {
+    for pending in [false, true] {
+        let seen = Seen { pending, ..settled_as(Class::Shared(vec!["id".to_owned()])) };
+        for policy in [LIVE, NOBODY_DELIVERS, DYNAMO_ONLY] {
+            check_now(seen.clone(), policy, found(FindingClass::Different, &["id"], true));
+        }
+    }
+}
+
+#[test]
 fn a_pending_mismatch_is_lag_while_someone_delivers() {
     check_now(Seen { pending: true, ..settled_as(Class::Missing) }, LIVE, Ruling::Again);
     check_now(

@@ -41,7 +41,7 @@ fn options() -> ValidateOptions {
 /// The stores of a table that is being moved.
 pub(super) struct Moved {
     pub(super) world: World,
-    tables: Vec<TableBinding>,
+    pub(super) tables: Vec<TableBinding>,
     migration: Migration,
 }
 
@@ -115,7 +115,7 @@ impl Moved {
         report
     }
 
-    async fn diagnosis(&self) -> Diagnosis {
+    pub(super) async fn diagnosis(&self) -> Diagnosis {
         examine(&observe(&self.world.source, &self.world.plain_target, &self.tables).await.expect("observed"))
     }
 
@@ -139,7 +139,7 @@ impl Moved {
     }
 
     /// Everything that would go on refuses, in these words, and no verdict is consistent.
-    async fn stands_still(&self, words: &str) {
+    pub(super) async fn stands_still(&self, words: &str) {
         let relayed = self.relayed().await.expect_err("the relay stands still");
         assert!(relayed.contains(words), "{relayed}");
         let coordinator = self.coordinator().await;
