@@ -14,7 +14,7 @@
 use lockstep_core::{AnyRow, Doing, Error, Kind, Result, SourceKey, place};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::{Arguments as _, Row as _};
+use sqlx::{Arguments as _, PgExecutor, Row as _};
 
 use super::FedTable;
 use crate::Source;
@@ -125,15 +125,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn reverse_left(&self, names: &[&str]) -> Result<i64> {
-        sqlx::query_scalar(
-            "SELECT (SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = ANY ($1))
-                  + (SELECT pg_catalog.count(*) FROM lockstep.reverse_again
-                     WHERE table_name = ANY ($1) AND acknowledged_at IS NULL)",
-        )
-        .bind(names)
-        .fetch_one(self.pool())
-        .await
-        .doing("counting what is to be read again")
+        left(self.pool(), names, false, "counting what is to be read again").await
     }
 }
 
@@ -143,15 +135,27 @@ impl Source {
 /// # Errors
 /// The driver's.
 pub async fn ridden_left(connection: &mut PgConnection, names: &[&str]) -> Result<i64> {
+    left(connection, names, true, "counting rows that rode along").await
+}
+
+/// What is left to be read again, or, of it, what rode along. One statement: one snapshot, in which a row
+/// that [`Source::take_riders`] moves from one table to the other is in exactly one of them.
+async fn left(
+    executor: impl PgExecutor<'_>,
+    names: &[&str],
+    ridden_only: bool,
+    doing: &'static str,
+) -> Result<i64> {
     sqlx::query_scalar(
         "SELECT (SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = ANY ($1))
               + (SELECT pg_catalog.count(*) FROM lockstep.reverse_again
-                 WHERE table_name = ANY ($1) AND ridden AND acknowledged_at IS NULL)",
+                 WHERE table_name = ANY ($1) AND (ridden OR NOT $2) AND acknowledged_at IS NULL)",
     )
     .bind(names)
-    .fetch_one(connection)
+    .bind(ridden_only)
+    .fetch_one(executor)
     .await
-    .doing("counting rows that rode along")
+    .doing(doing)
 }
 
 async fn note(connection: &mut PgConnection, name: &str, place: &str, key: &str, made: bool) -> Result<()> {

@@ -81,3 +81,18 @@ fn what_the_workflow_runs_is_what_a_person_runs() {
         }
     }
 }
+
+/// 1. The workflow's tests run as a user who may make no network namespace. 2. The test of workers in such
+/// networks says that it is left out, and passes. 3. It is never played.
+#[test]
+fn the_workflow_plays_workers_in_networks_of_their_own_and_leaves_them_out_nowhere() {
+    let workflow = files::read(".github/workflows/ci.yml");
+    assert!(workflow.contains("run: .ci/run namespaces"), "ci.yml has no step of it");
+    let steps = files::read(".ci/run");
+    let tests = files::read("tests/tests/it/workers/namespaces.rs");
+    for (text, what) in [(&steps, ".ci/run"), (&tests, "the test")] {
+        assert!(text.contains("NAMESPACES_REQUIRED"), "{what} does not require it");
+    }
+    let filter = "in_networks_of_their_own";
+    assert!(steps.contains(&format!("-- {filter}")) && tests.contains(&format!("async fn {filter}")));
+}
