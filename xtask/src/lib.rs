@@ -47,6 +47,8 @@ pub enum What {
     Soak(commands::soak::Args),
     #[allow(missing_docs)]
     Ci(commands::ci::Args),
+    #[allow(missing_docs)]
+    Mutants(commands::mutants::Args),
 }
 
 /// The whole program, from arguments to exit code.
@@ -72,6 +74,7 @@ async fn run(what: What, startup: Startup) -> anyhow::Result<Exit> {
         What::Product(command) => lockstep_cli::run_command(command, startup).await,
         What::Bench(args) => commands::bench::run(startup.context(Vec::new())?, args).await,
         What::Ci(args) => commands::ci::run(startup.context(Vec::new())?, args).await,
+        What::Mutants(args) => commands::mutants::run(startup.context(Vec::new())?, args).await,
         What::Soak(args) => commands::soak::run(startup.context(Vec::new())?, args).await,
     }
 }

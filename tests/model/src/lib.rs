@@ -22,6 +22,7 @@ pub mod scope;
 pub mod show;
 pub mod state;
 pub mod stores;
+pub mod trace;
 pub mod writers;
 
 pub use action::Action;

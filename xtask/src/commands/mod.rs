@@ -2,4 +2,5 @@
 
 pub mod bench;
 pub mod ci;
+pub mod mutants;
 pub mod soak;

@@ -17,6 +17,7 @@ mod actors;
 mod machine;
 mod model;
 mod network;
+mod recorded;
 mod sleeper;
 mod traveller;
 mod watch;
@@ -93,6 +94,7 @@ async fn stage() -> (Arc<World>, Arc<Model>) {
     }
     world.prepared().await.close().await;
     watch::audit(&world).await;
+    recorded::record(&world).await;
     (world, model)
 }
 
@@ -163,6 +165,7 @@ async fn schedule(seed: u64) {
     assert_eq!(world.intents().await, 0, "I10");
     watch::check_truth(&world, &model).await;
     watch::check_audit(&world, &model).await;
+    recorded::check(&world).await;
     for kind in [SourceFaultKind::LoseReply, SourceFaultKind::Cut] {
         assert!(world.source_proxy().injected(kind) > 0, "{kind:?} never happened with seed {seed}");
     }

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::actors::Actor;
 use super::model::Told;
 use super::{
-    SCHEDULE, machine, modes, network, seeds_or, sleeper, spawn_around, stage, sweeping, traveller, watch,
+    SCHEDULE, machine, modes, network, recorded, seeds_or, sleeper, spawn_around, stage, sweeping, traveller,
+    watch,
 };
 
 /// Seeds that run each time.
@@ -101,6 +102,7 @@ async fn schedule(seed: u64) {
     assert_eq!(world.intents().await, 0, "I10");
     watch::check_truth(&world, &model).await;
     watch::check_audit(&world, &model).await;
+    recorded::check(&world).await;
     // At this share the shortest of them meet only some of the kinds.
     let kinds = [
         SourceFaultKind::LoseReply,
