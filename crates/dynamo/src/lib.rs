@@ -2,7 +2,8 @@
 //!
 //! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` (create, describe),
 //! `guarded` (versioned writes), `transact` (several together), `conditional` (writes where the target is the
-//! truth), `control` (phase, leases and id counters of that time), `history` (the three load paths), `mark`
+//! truth), `control` (phase, leases and id counters of that time), `history` (how rows go in by writes),
+//! `import_lines` and `imports` (how they go in by DynamoDB's import from S3), `mark`
 //! (what a table remembers of the source), `probe` (a write that no row notices), `payload_hash`, `read`,
 //! `raw_scan`, `page_json`, `page_item`, `attribute_json`, `plain_item` and `json_cursor` (pages that the SDK
 //! does not decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
@@ -20,6 +21,8 @@ mod fault;
 mod fence;
 mod guarded;
 mod history;
+mod import_lines;
+mod imports;
 mod json_cursor;
 mod mark;
 mod page_item;
@@ -48,6 +51,8 @@ pub use count::{CountPage, CountWhat};
 pub use fence::{Fence, ReadAt};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, Inserted, LoadPath, STATEMENTS_MAX};
+pub use import_lines::push_history_line;
+pub use imports::{IMPORT_OBJECTS_MAX, ImportJob, ImportSource, ImportState};
 pub use mark::{HistoryMark, is_mark};
 pub use page_item::PageItem;
 pub use page_json::PageEnd;

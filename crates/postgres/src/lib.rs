@@ -32,6 +32,7 @@ mod counts;
 mod dead_letters;
 mod grants;
 mod history;
+mod imports;
 mod inspect;
 pub mod instances;
 mod intents;
@@ -89,6 +90,7 @@ pub use counts::{CountRow, SPENT, read_settings, report};
 pub use dead_letters::DeadLetter;
 pub use grants::{GrantedRole, grants};
 pub use history::{KnownMarks, NewMark, SourceHistory};
+pub use imports::{ImportPlace, ImportRow, PartRow};
 pub use intents::{Left, Mark, MarkedKey, begin_write, is_under_way, left_under, settle_in_transaction};
 pub use recognise::CaptureState;
 
