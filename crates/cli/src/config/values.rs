@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{BackfillOptions, Options, RelayOptions, ReverseFeedOptions, StepOptions};
+use lockstep_coordinator::{
+    BackfillOptions, ImportOptions, Options, RelayOptions, ReverseFeedOptions, StepOptions,
+};
 use lockstep_core::Window;
 use lockstep_dynamo::TargetOptions;
 use lockstep_postgres::SourceOptions;
@@ -37,6 +39,19 @@ impl Config {
         self.target.emulator_options_for(endpoint_url)
     }
 
+    fn import_options(&self) -> ImportOptions {
+        let (bucket, prefix) = self.import.place().unwrap_or_default();
+        ImportOptions {
+            folder: self.import.folder.clone(),
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            part_bytes: self.import.part_mb << 20,
+            upload: self.import.upload.clone(),
+            uploaded: self.import.uploaded,
+            ..ImportOptions::default()
+        }
+    }
+
     /// How to migrate.
     pub fn options(&self) -> Options {
         let (backfill, relay, steps) = (&self.backfill, &self.relay, &self.steps);
@@ -53,6 +68,7 @@ impl Config {
                 window: self.window(),
                 lease: Duration::from_millis(backfill.lease_ms),
             },
+            import: self.import_options(),
             relay: RelayOptions {
                 batch_keys: relay.batch_keys,
                 requests_in_flight: relay.requests_in_flight,
