@@ -95,6 +95,7 @@ fn of_coordinator(error: &lockstep_coordinator::Error) -> Exit {
         Error::Refused(_)
         | Error::TooManyErrors { .. }
         | Error::SchemaChanged { .. }
+        | Error::ImportFailed { .. }
         | Error::HistoryLost(_)
         | Error::BarrierBusy { .. }
         | Error::PauseMissed { .. }

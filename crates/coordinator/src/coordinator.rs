@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::history;
+use crate::import;
 use crate::journal::CHANGE_PHASE;
 use crate::options::Migration;
 use crate::progress::Progress;
@@ -151,7 +152,9 @@ impl Coordinator {
         self.take_no_table_too_late().await?;
         for binding in &self.migration.tables {
             self.capture(binding, observer).await?;
-            self.target_table(binding, observer).await?;
+            if !import::takes(&self.migration, binding, observer).await? {
+                self.target_table(binding, observer).await?;
+            }
         }
         history::mark(&self.migration).await?;
         Ok(report)
@@ -285,6 +288,7 @@ impl Coordinator {
     pub async fn restart_backfill(&self) -> Result<()> {
         for binding in &self.migration.tables {
             self.migration.source.forget_ranges(binding.name()).await?;
+            import::restart(&self.migration, binding).await?;
         }
         self.migration.source.journal_note(&self.migration.actor, "restart backfill", &json!({})).await?;
         Ok(())

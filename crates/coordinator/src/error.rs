@@ -31,6 +31,14 @@ pub enum Error {
         /// The bound.
         allowed: u64,
     },
+    /// An import from S3 waits for an operator, or has failed.
+    #[error("the import of {table}: {why}")]
+    ImportFailed {
+        /// The table.
+        table: String,
+        /// What happened, and what to do.
+        why: String,
+    },
     /// The source schema is not the one that was captured.
     #[error(
         "{table}: its columns have changed since capture was installed, and a column that the codec does not know would be lost \

@@ -8,7 +8,7 @@
 //! Read the modules in this order. Values at the bottom: `written`, [`options`](Options), `gate`, `journal`,
 //! `loss`, `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate`
 //! (hours, units and dollars beforehand); `records` and `history` (what both stores say); then what works:
-//! `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
+//! `import`, `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
 //! back); `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and
 //! `rehearsal`; `doctor`, `gates`, `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them),
 //! `worker` (one of many that move history), `mend` (what the doctor proposes), `status`. No module names one
@@ -31,6 +31,7 @@ mod feed_options;
 mod gate;
 mod gates;
 mod history;
+mod import;
 mod instances;
 mod journal;
 mod latency;
@@ -84,7 +85,9 @@ pub use latency::measure_latency;
 pub use loss::{Found, Histories, Loss, TableHistory, losses};
 pub use mend::{Mended, Taken, mend, planned as planned_remedies, take_target};
 pub use moving::{PausePart, PauseSummary};
-pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
+pub use options::{
+    BackfillOptions, ImportOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions,
+};
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use outage::Outage;
 pub use plan::{Range, load_path, split};

@@ -1,5 +1,6 @@
 //! What can be set. Values only: files and environment are read elsewhere.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_postgres::{Source, TableBinding};
@@ -35,6 +36,8 @@ pub struct Migration {
 pub struct Options {
     /// Moving history.
     pub backfill: BackfillOptions,
+    /// Moving it by DynamoDB's import from S3.
+    pub import: ImportOptions,
     /// Delivering changes.
     pub relay: RelayOptions,
     /// Changing the phase.
@@ -54,6 +57,43 @@ pub enum LoadPathChoice {
     Guarded,
     /// The same, with a notice: writes without a condition are no more.
     Cold,
+    /// Parts in S3, from which DynamoDB's own import makes the table. Tables that have a target already go on
+    /// by guarded batches.
+    Import,
+}
+
+/// Settings of the load path `import`.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// Folder on this machine that parts are written to.
+    pub folder: PathBuf,
+    /// Bucket that DynamoDB reads them from.
+    pub bucket: String,
+    /// Where in it.
+    pub prefix: String,
+    /// Bytes of a part before it is compressed, about.
+    pub part_bytes: usize,
+    /// A shell command that copies the parts to S3.
+    pub upload: Option<String>,
+    /// Whether an operator has copied them.
+    pub uploaded: bool,
+    /// Pause between two looks at the job.
+    pub poll: Duration,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::new(),
+            bucket: String::new(),
+            prefix: String::new(),
+            // 3.2 TB in the 50,000 objects that a job reads, and an upload that fails repeats little.
+            part_bytes: 64 << 20,
+            upload: None,
+            uploaded: false,
+            poll: Duration::from_secs(5),
+        }
+    }
 }
 
 /// Settings of the backfill.

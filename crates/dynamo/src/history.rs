@@ -11,9 +11,9 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
     ReturnConsumedCapacity,
 };
-use lockstep_core::{Error, Item, Kind, PK, Result, TargetKey, VERSION_ATTRIBUTE, Version};
+use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version};
 
-use super::{Fence, ReadAt, Target, codes, fault};
+use super::{Backoff, Fence, ReadAt, Target, codes, fault};
 
 /// Most items of one request, on every path (DynamoDB Developer Guide, "Quotas").
 pub const STATEMENTS_MAX: usize = 25;
@@ -31,6 +31,11 @@ pub enum LoadPath {
     GuardedBatch,
     /// Conditional `PutItem`, one request a row: safe at any time, for endpoints without PartiQL.
     ConditionalPut,
+    /// Objects in S3, from which DynamoDB's own import makes the table: nothing is written before.
+    Import,
+    /// After an import that left something out: keys are read, and what is missing goes in as by
+    /// [`LoadPath::GuardedBatch`]. Safe at any time.
+    Fill,
 }
 
 impl std::fmt::Display for LoadPath {
@@ -38,6 +43,8 @@ impl std::fmt::Display for LoadPath {
         f.write_str(match self {
             Self::GuardedBatch => "guarded batch (BatchExecuteStatement, insert if absent)",
             Self::ConditionalPut => "conditional put (one PutItem a row; the endpoint has no PartiQL)",
+            Self::Import => "import (objects in S3, ImportTable)",
+            Self::Fill => "fill (keys are read, and what the import left out is inserted)",
         })
     }
 }
@@ -89,7 +96,33 @@ impl Target {
             LoadPath::ConditionalPut => {
                 self.insert_one_by_one(table, items.into_iter().map(history).collect()).await
             }
+            LoadPath::Fill => self.insert_missing(table, items).await,
+            LoadPath::Import => {
+                let message = "rows of an import go into objects and not into requests";
+                Err(Error::target(Kind::Misconfigured, format!("inserting into {table}"), message))
+            }
         }
+    }
+
+    /// Reads the keys, and inserts the items of those that are absent. A row that is put or deleted between
+    /// the two is there when the insert comes, and the insert yields.
+    async fn insert_missing(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
+        let keys: Vec<TargetKey> = items.iter().filter_map(key_of).collect();
+        let found = self.get_many(table, &keys, Backoff::brief()).await?;
+        let found: Vec<TargetKey> = found.iter().filter_map(TargetKey::of).collect();
+        let is_there = |item: &Item| key_of(item).is_some_and(|key| found.contains(&key));
+        let missing: Vec<(usize, Item)> =
+            items.into_iter().enumerate().filter(|(_, item)| !is_there(item)).collect();
+        let present = keys.len().saturating_sub(missing.len());
+        if missing.is_empty() {
+            return Ok(BatchOutcome { present, ..BatchOutcome::default() });
+        }
+        let (places, missing): (Vec<usize>, Vec<Item>) = missing.into_iter().unzip();
+        let mut outcome = self.insert_guarded(table, missing).await?;
+        outcome.present += present;
+        outcome.again.iter_mut().for_each(|(place, _)| *place = places[*place]);
+        outcome.refused.iter_mut().for_each(|(place, _)| *place = places[*place]);
+        Ok(outcome)
     }
 
     async fn insert_guarded(&self, table: &str, items: Vec<Item>) -> Result<BatchOutcome> {
@@ -244,6 +277,10 @@ impl Target {
             }
         }
     }
+}
+
+fn key_of(item: &Item) -> Option<TargetKey> {
+    Some(TargetKey { partition: item.get(PK)?.clone(), sort: item.get(SK).cloned() })
 }
 
 /// Whether the statement of an item is longer than DynamoDB takes.

@@ -2,8 +2,8 @@
 //!
 //! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch`
 //! (create, describe), `guarded` (versioned writes), `transact` (several together), `conditional` (writes
-//! where the target is the truth), `control` (phase, leases and id counters of that time), `history` (the
-//! three load paths), `mark` (what a table remembers of the source), `probe` (a write that no row notices),
+//! where the target is the truth), `control` (phase, leases and id counters of that time), `history` (how
+//! rows go in by writes), `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of the source), `probe` (a write that no row notices),
 //! `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item`
 //! and `page_json` (pages that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the
 //! way back), and [`Backoff`].
@@ -21,6 +21,8 @@ mod fault;
 mod fence;
 mod guarded;
 mod history;
+mod import_lines;
+mod imports;
 mod json_cursor;
 mod mark;
 mod mismatch;
@@ -51,6 +53,8 @@ pub use count::{CountPage, CountWhat};
 pub use fence::{Fence, ReadAt};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, Inserted, LoadPath, STATEMENTS_MAX};
+pub use import_lines::push_history_line;
+pub use imports::{IMPORT_OBJECTS_MAX, ImportJob, ImportSource, ImportState};
 pub use mark::{HistoryMark, is_mark};
 pub use page_end::PageEnd;
 pub use page_item::PageItem;

@@ -25,6 +25,8 @@ enum On {
     Indexes,
     /// Their streams.
     Streams,
+    /// Imports from S3 that make them.
+    Imports,
     /// The control table.
     Control,
     /// The account: AWS knows no narrower resource for it.
@@ -64,12 +66,15 @@ const REQUESTS: &[Request] = &[
     request("delete_item", &["control", "mark", "probe", "purge", "streams"], &["DeleteItem"]),
     request("delete_table", &["remove"], &["DeleteTable"]),
     request("describe_continuous_backups", &["protection"], &["DescribeContinuousBackups"]),
+    request("describe_import", &["imports"], &["DescribeImport"]),
     request("describe_stream", &["streams"], &["DescribeStream"]),
     request("describe_table", &["count", "tables"], &["DescribeTable"]),
     request("describe_time_to_live", &["tables"], &["DescribeTimeToLive"]),
     request("get_item", &["control", "read"], &["GetItem"]),
     request("get_records", &["streams"], &["GetRecords"]),
     request("get_shard_iterator", &["streams"], &["GetShardIterator"]),
+    request("import_table", &["imports"], &["ImportTable"]),
+    request("list_imports", &["imports"], &["ListImports"]),
     request("list_streams", &["tables"], &["ListStreams"]),
     request("put_item", &["conditional", "control", "guarded", "history", "streams", "tables"], &["PutItem"]),
     request("query", &["control", "query"], &["Query"]),
@@ -84,7 +89,7 @@ const REQUESTS: &[Request] = &[
     request("get_caller_identity", &["lib"], &[]),
 ];
 
-use On::{Account, Control, Indexes, Streams, Tables};
+use On::{Account, Control, Imports, Indexes, Streams, Tables};
 use Role::{Application, Operator, ReadOnly, Remover};
 
 /// Which role needs which action on what.
@@ -125,6 +130,9 @@ const RIGHTS: &[(&str, On, &[Role])] = &[
     ("DeleteTable", Tables, &[Remover]),
     ("DeleteTable", Control, &[Remover]),
     ("ListStreams", Account, &[Operator, ReadOnly]),
+    ("ImportTable", Tables, &[Operator]),
+    ("DescribeImport", Imports, &[Operator]),
+    ("ListImports", Account, &[Operator]),
 ];
 
 /// What a policy is about.
@@ -138,21 +146,61 @@ pub struct Resources {
     pub tables: Vec<String>,
     /// Name of the control table.
     pub control: String,
+    /// Bucket and prefix of the objects that DynamoDB imports, where it does.
+    pub import: Option<(String, String)>,
 }
 
 impl Resources {
-    fn arns(&self, on: On) -> Vec<String> {
-        let partition = match self.region.split('-').next() {
+    fn partition(&self) -> &'static str {
+        match self.region.split('-').next() {
             Some("cn") => "aws-cn",
             Some("us") if self.region.starts_with("us-gov-") => "aws-us-gov",
             _ => "aws",
+        }
+    }
+
+    /// What DynamoDB needs of who asks for an import: to read the objects, and to write its log of errors
+    /// (Developer Guide, "Validating an import").
+    fn of_import(&self) -> Vec<serde_json::Value> {
+        let Some((bucket, prefix)) = &self.import else { return Vec::new() };
+        let bucket = format!("arn:{}:s3:::{bucket}", self.partition());
+        let logs = [
+            "CreateLogGroup",
+            "CreateLogStream",
+            "DescribeLogGroups",
+            "DescribeLogStreams",
+            "PutLogEvents",
+            "PutRetentionPolicy",
+        ];
+        let logs: Vec<String> = logs.iter().map(|action| format!("logs:{action}")).collect();
+        let log_groups = format!(
+            "arn:{}:logs:{}:{}:log-group:/aws-dynamodb/*",
+            self.partition(),
+            self.region,
+            self.account
+        );
+        let objects =
+            format!("{bucket}/{}", [prefix.trim_matches('/'), "*"].join("/").trim_start_matches('/'));
+        let allow = |sid: &str, actions: serde_json::Value, on: String| {
+            let on = [on];
+            serde_json::json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": on })
         };
+        vec![
+            allow("LockstepImportBucket", serde_json::json!(["s3:ListBucket"]), bucket),
+            allow("LockstepImportObjects", serde_json::json!(["s3:GetObject"]), objects),
+            allow("LockstepImportLog", serde_json::json!(logs), log_groups),
+        ]
+    }
+
+    fn arns(&self, on: On) -> Vec<String> {
+        let partition = self.partition();
         let arn =
             |name: &str| format!("arn:{partition}:dynamodb:{}:{}:table/{name}", self.region, self.account);
         match on {
             Tables => self.tables.iter().map(|name| arn(name)).collect(),
             Indexes => self.tables.iter().map(|name| arn(&format!("{name}/index/*"))).collect(),
             Streams => self.tables.iter().map(|name| arn(&format!("{name}/stream/*"))).collect(),
+            Imports => self.tables.iter().map(|name| arn(&format!("{name}/import/*"))).collect(),
             Control => vec![arn(&self.control)],
             Account => vec!["*".to_owned()],
         }
@@ -162,7 +210,7 @@ impl Resources {
 /// The policy of a role, as IAM takes it: no action that is not asked for, and no resource that is not the
 /// migration's.
 pub fn policy(role: Role, resources: &Resources) -> serde_json::Value {
-    let statements = [Tables, Indexes, Streams, Control, Account].into_iter().filter_map(|on| {
+    let statements = [Tables, Indexes, Streams, Imports, Control, Account].into_iter().filter_map(|on| {
         let needed = RIGHTS.iter().filter(|(_, what, roles)| *what == on && roles.contains(&role));
         let actions: Vec<String> = needed.map(|(action, ..)| format!("dynamodb:{action}")).collect();
         let statement = serde_json::json!({
@@ -170,7 +218,11 @@ pub fn policy(role: Role, resources: &Resources) -> serde_json::Value {
         });
         (!actions.is_empty()).then_some(statement)
     });
-    serde_json::json!({ "Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>() })
+    let mut statements: Vec<_> = statements.collect();
+    if role == Operator {
+        statements.extend(resources.of_import());
+    }
+    serde_json::json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
 #[cfg(test)]
@@ -181,11 +233,12 @@ mod tests {
     use super::*;
 
     /// Calls that look like one of the SDK's and are none.
-    const VERBS: [&str; 12] = [
+    const VERBS: [&str; 13] = [
         "create_",
         "delete_",
         "describe_",
         "get_",
+        "import_",
         "put_",
         "update_",
         "batch_",
@@ -263,10 +316,13 @@ mod tests {
             account: "123456789012".to_owned(),
             tables: vec!["loans".to_owned()],
             control: "lockstep_control".to_owned(),
+            import: Some(("bucket".to_owned(), "lockstep/".to_owned())),
         };
         let text = |role| policy(role, &resources).to_string();
         assert!(text(Operator).contains("arn:aws:dynamodb:eu-central-1:123456789012:table/loans/stream/*"));
         assert!(!text(Operator).contains("DeleteTable"));
+        assert!(text(Operator).contains("arn:aws:s3:::bucket/lockstep/*"));
+        assert!(!text(Application).contains("s3:"));
         for never in ["DeleteTable", "dynamodb:*", "Scan"] {
             assert!(!text(Application).contains(never), "{never}");
         }

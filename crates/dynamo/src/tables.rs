@@ -108,33 +108,14 @@ impl Target {
     /// The driver's; [`Kind::Unavailable`] when the table is not ACTIVE after about five minutes.
     pub async fn create(&self, table: &str, schema: &TargetSchema, ttl: bool) -> Result<TargetTable> {
         let doing = format!("creating {table} at {}", self.place());
-        let definitions = schema.key_attributes().into_iter().map(|attribute| {
-            let definition = AttributeDefinition::builder()
-                .attribute_name(attribute.name)
-                .attribute_type(scalar(attribute.key_type));
-            definition.build().expect("name and type were set")
-        });
-        let indexes: Vec<GlobalSecondaryIndex> = schema
-            .indexes
-            .iter()
-            .map(|index| {
-                let projection =
-                    if index.whole_items { ProjectionType::All } else { ProjectionType::KeysOnly };
-                GlobalSecondaryIndex::builder()
-                    .index_name(index.name)
-                    .set_key_schema(Some(key_schema(std::iter::once(index.partition).chain(index.sort))))
-                    .projection(Projection::builder().projection_type(projection).build())
-                    .build()
-                    .expect("name and key were set")
-            })
-            .collect();
+        let Definition { attributes, key, indexes } = Definition::of(schema);
         let created = self
             .client
             .create_table()
             .table_name(table)
-            .set_attribute_definitions(Some(definitions.collect()))
-            .set_key_schema(Some(key_schema(schema.key())))
-            .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
+            .set_attribute_definitions(Some(attributes))
+            .set_key_schema(Some(key))
+            .set_global_secondary_indexes(indexes)
             .billing_mode(BillingMode::PayPerRequest)
             .set_deletion_protection_enabled(self.options.deletion_protection.then_some(true))
             .send()
@@ -151,6 +132,14 @@ impl Target {
         }
         self.protect(table).await?;
         Ok(there)
+    }
+
+    /// Waits until a table that is being made and its indexes are ACTIVE, for about five minutes.
+    ///
+    /// # Errors
+    /// The driver's; [`Kind::Unavailable`] when they are not by then.
+    pub async fn until_active(&self, table: &str, schema: &TargetSchema) -> Result<TargetTable> {
+        self.wait_active(table, schema, &format!("waiting for {table}")).await
     }
 
     async fn wait_active(&self, table: &str, schema: &TargetSchema, doing: &str) -> Result<TargetTable> {
@@ -266,6 +255,39 @@ impl Target {
                 format!("proving the right to write to {table}"),
                 "a condition that cannot hold was accepted",
             )),
+        }
+    }
+}
+
+/// What a table is made as.
+pub(super) struct Definition {
+    pub(super) attributes: Vec<AttributeDefinition>,
+    pub(super) key: Vec<KeySchemaElement>,
+    pub(super) indexes: Option<Vec<GlobalSecondaryIndex>>,
+}
+
+impl Definition {
+    pub(super) fn of(schema: &TargetSchema) -> Self {
+        let attributes = schema.key_attributes().into_iter().map(|attribute| {
+            let definition = AttributeDefinition::builder()
+                .attribute_name(attribute.name)
+                .attribute_type(attribute.key_type.scalar());
+            definition.build().expect("name and type were set")
+        });
+        let indexes = schema.indexes.iter().map(|index| {
+            let projection = if index.whole_items { ProjectionType::All } else { ProjectionType::KeysOnly };
+            GlobalSecondaryIndex::builder()
+                .index_name(index.name)
+                .set_key_schema(Some(key_schema(std::iter::once(index.partition).chain(index.sort))))
+                .projection(Projection::builder().projection_type(projection).build())
+                .build()
+                .expect("name and key were set")
+        });
+        let indexes: Vec<_> = indexes.collect();
+        Self {
+            attributes: attributes.collect(),
+            key: key_schema(schema.key()),
+            indexes: (!indexes.is_empty()).then_some(indexes),
         }
     }
 }

@@ -37,6 +37,10 @@ pub struct TableState {
     pub window_end: Option<DateTime<Utc>>,
     /// When the ranges of the backfill were planned.
     pub planned_at: Option<DateTime<Utc>>,
+    /// Whether an import makes the target: until it is there, nothing else may be written to it. A schema
+    /// that is older than imports has none.
+    #[sqlx(default)]
+    pub importing: bool,
     /// Changes that relays have delivered.
     pub relayed: i64,
     /// Which of our trigger functions it has; see [`CAPTURE_VERSION`](super::CAPTURE_VERSION).
@@ -233,7 +237,8 @@ impl Source {
         let done = sqlx::query(
             "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
                 pg_catalog.clock_timestamp())
-             WHERE name = $1 AND NOT cold_open AND coalesce(cold_unsafe_until <= pg_catalog.clock_timestamp(), true)",
+             WHERE name = $1 AND NOT importing AND NOT cold_open
+                 AND coalesce(cold_unsafe_until <= pg_catalog.clock_timestamp(), true)",
         )
         .bind(name)
         .execute(self.pool())
@@ -244,6 +249,10 @@ impl Source {
         }
         let message = match self.table_state(name).await? {
             None => "capture is not installed".to_owned(),
+            Some(TableState { importing: true, .. }) => {
+                "an import is making its target table: changes wait until it is there; `backfill` goes on with it"
+                    .to_owned()
+            }
             Some(TableState { cold_open: true, .. }) => {
                 "a cold load is not finished; run `backfill` to finish it".to_owned()
             }

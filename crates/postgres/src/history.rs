@@ -180,7 +180,7 @@ impl Source {
         sqlx::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
         sqlx::query(
             "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,
-            pg_catalog.clock_timestamp())",
+            pg_catalog.clock_timestamp()) WHERE NOT importing",
         )
         .execute(transaction)
         .await

@@ -33,6 +33,7 @@ mod dead_letters;
 mod grants;
 mod held_back;
 mod history;
+mod imports;
 mod inspect;
 pub mod instances;
 mod intents;
@@ -93,6 +94,7 @@ pub use dead_letters::DeadLetter;
 pub use grants::{GrantedRole, grants};
 pub use held_back::HeldBack;
 pub use history::{KnownMarks, NewMark, SourceHistory};
+pub use imports::{ImportPlace, ImportRow, PartRow};
 pub use intents::{Left, Mark, MarkedKey, begin_write, is_under_way, left_under, settle_in_transaction};
 pub use recognise::CaptureState;
 

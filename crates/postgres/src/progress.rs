@@ -124,6 +124,11 @@ impl Source {
             .execute(&mut *transaction)
             .await
             .doing(doing)?;
+        sqlx::query("DELETE FROM lockstep.import_parts WHERE table_name = $1")
+            .bind(table)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
         sqlx::query("UPDATE lockstep.tables SET planned_at = NULL, window_start = NULL, window_end = NULL WHERE name = $1")
             .bind(table)
             .execute(&mut *transaction)

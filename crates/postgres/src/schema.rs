@@ -27,6 +27,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (16, "way_on", include_str!("way_on.sql")),
     (17, "central", include_str!("central.sql")),
     (19, "contract_order", include_str!("contract_order.sql")),
+    (24, "imports", include_str!("imports.sql")),
     (26, "cured", include_str!("cured.sql")),
 ];
 

@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    BackfillOptions, BackfillSummary, Coordinator, GateResult, Migration, Observer, Options, Progress,
-    RelayOptions, RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, Watch, relay,
+    BackfillOptions, BackfillSummary, Coordinator, GateResult, ImportOptions, Migration, Observer, Options,
+    Progress, RelayOptions, RelaySummary, RelayUntil, ReverseFeedOptions, StepOptions, StepOutcome, Watch,
+    relay,
 };
 use lockstep_core::Phase;
 use lockstep_dynamo::streams::FollowOptions;
@@ -48,6 +49,7 @@ impl World {
                     chunk_bytes: 16 * 1024,
                     ..BackfillOptions::default()
                 },
+                import: ImportOptions { poll: Duration::from_millis(10), ..ImportOptions::default() },
                 relay: RelayOptions { idle_pause: Duration::from_millis(10), ..RelayOptions::default() },
                 steps: StepOptions {
                     lock_pause: Duration::from_millis(50),

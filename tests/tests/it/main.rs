@@ -33,6 +33,7 @@ mod hidden;
 mod history;
 mod identities;
 mod ids_gate;
+mod import;
 mod incremental;
 mod instances;
 mod intents;

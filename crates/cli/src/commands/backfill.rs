@@ -22,14 +22,25 @@ use crate::{Context, help};
 #[command(after_help = help!(
     "  cargo xtask backfill\n  \
        cargo xtask backfill --write-units-per-s-max 1000     spend at most 1,000 write units a second\n  \
+       cargo xtask backfill --load-path import               from S3, without write units\n  \
+       cargo xtask backfill --uploaded                       go on with it: the files are in S3\n  \
        cargo xtask backfill --window-start 2026-01-01        only rows of this year\n  \
        cargo xtask backfill --restart                        make a new plan and read everything again"
 ))]
 pub struct Args {
-    /// How history goes in: auto or guarded, which are the same; cold, of earlier versions, is taken for
-    /// guarded
-    #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold"])]
+    /// How history goes in: guarded, by writes that yield to anything newer, which auto is too; import, by
+    /// files in S3 from which DynamoDB makes the table. cold, of earlier versions, is taken for guarded
+    ///
+    /// An import needs a table that is not there yet, `[import]` in the configuration, and no write units; it
+    /// makes the indexes too. Rows are written as files; import.upload, or you, copy them; DynamoDB's job
+    /// makes the table; changes made meanwhile wait, and the relay brings them. What the job leaves out is
+    /// found and put. One that was begun goes on at the next run, whatever PATH says then; `guarded` gives it
+    /// up, if DynamoDB has not been asked yet. `plan` says what either costs.
+    #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold", "import"])]
     pub load_path: Option<String>,
+    /// With an import: its files are in S3, where the run before said
+    #[arg(long)]
+    pub uploaded: bool,
     /// Most write units a second over all tables; 0 takes what the target gives
     #[arg(long, value_name = "N")]
     pub write_units_per_s_max: Option<u64>,
@@ -51,6 +62,7 @@ impl Args {
         let moment = |moment: &Option<Moment>| moment.map(|moment| moment.to_string());
         [
             Setting::of("backfill.load_path", self.load_path.clone()),
+            Setting::of("import.uploaded", self.uploaded.then_some(true)),
             Setting::of("backfill.write_units_per_s_max", self.write_units_per_s_max),
             Setting::of("backfill.window_start", moment(&self.window_start)),
             Setting::of("backfill.window_end", moment(&self.window_end)),

@@ -27,7 +27,8 @@ pub enum Who {
 /// It is made from the one table of the requests that Lockstep can send. Nothing is changed, and PostgreSQL
 /// is not asked. The account is the one of the credentials, if AWS says it; name it with --account otherwise.
 /// Tables with a key of your own in KMS need kms:Decrypt, kms:DescribeKey and kms:CreateGrant on that key as
-/// well.
+/// well. With import.s3 the operator's policy has what an import needs of S3 and of CloudWatch Logs; the
+/// right to copy files to the bucket is for who runs import.upload.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask iam-policy --role operator --account 123456789012 --region eu-central-1\n  \
@@ -99,10 +100,10 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
     };
     let tables = context.config.names();
     let tables = tables.into_iter().map(|named| named.target).collect();
-    print_json(&policy(
-        role,
-        &Resources { region, account, tables, control: context.config.control_table() },
-    ));
+    let import = context.config.import.place();
+    let import = import.map(|(bucket, prefix)| (bucket.to_owned(), prefix.to_owned()));
+    let control = context.config.control_table();
+    print_json(&policy(role, &Resources { region, account, tables, control, import }));
     Ok(Exit::Consistent)
 }
 

@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         tables: _,
         declared: _,
         backfill,
+        import,
         relay,
         steps,
         writes: _,
@@ -74,6 +75,11 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         "backfill.queue_bytes_max",
         &format!("must not be below backfill.chunk_bytes ({})", backfill.chunk_bytes),
     );
+    require(
+        import.s3.is_empty() || import.place().is_some(),
+        "import.s3",
+        "must be a bucket and what its objects' names begin with, such as s3://bucket/lockstep",
+    );
     // Four renewals fit into it, over a network that is far and a server that is busy.
     const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=600_000;
     require(
@@ -95,6 +101,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         ("backfill.requests_in_flight", backfill.requests_in_flight as u64),
         ("backfill.ranges_per_table", backfill.ranges_per_table as u64),
         ("backfill.chunk_bytes", backfill.chunk_bytes as u64),
+        ("import.part_mb", import.part_mb as u64),
         ("relay.batch_keys", relay.batch_keys as u64),
         ("relay.requests_in_flight", relay.requests_in_flight as u64),
         ("relay.idle_pause_ms", ms(relay.idle_pause)),

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::declared::Declared;
 use sections::{
-    BackfillSection, CleanupSection, MigrateSection, ServeSection, SourceSection, TargetSection,
+    BackfillSection, CleanupSection, ImportSection, MigrateSection, ServeSection, SourceSection, TargetSection,
     ValidateSection,
 };
 
@@ -52,6 +52,8 @@ pub struct Config {
     replaced: bool,
     /// Moving history.
     pub backfill: BackfillSection,
+    /// Moving it by DynamoDB's import from S3.
+    pub import: ImportSection,
     /// Delivering changes.
     pub relay: RelayOptions,
     /// Changing the phase.
@@ -103,7 +105,9 @@ impl Config {
         })?;
         let config = Self::read(registry, &figment)?;
         check::check(&config, &figment)?;
-        if config.cleanup.backup_check.is_some() || config.source.password_command.is_some() {
+        let (cleanup, source, import) = (&config.cleanup, &config.source, &config.import);
+        let commands = [&cleanup.backup_check, &source.password_command, &import.upload];
+        if commands.into_iter().any(Option::is_some) {
             refuse_writable_by_others(inputs)?;
         }
         Ok(config)

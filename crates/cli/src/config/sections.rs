@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use lockstep_coordinator::{BackfillOptions, LoadPathChoice};
+use lockstep_coordinator::{BackfillOptions, ImportOptions, LoadPathChoice};
 use lockstep_core::Phase;
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,44 @@ pub struct BackfillSection {
     pub window_start: Option<Moment>,
     /// Only rows before this moment.
     pub window_end: Option<Moment>,
+}
+
+/// `[import]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportSection {
+    /// Folder on this machine that parts are written to.
+    pub folder: PathBuf,
+    /// Where DynamoDB reads them: `s3://bucket/prefix`.
+    pub s3: String,
+    /// Megabytes of a part before it is compressed, about.
+    pub part_mb: usize,
+    /// A shell command that ends with 0 only if S3 has exactly the files of the folder.
+    pub upload: Option<String>,
+    /// Whether an operator has copied them.
+    pub uploaded: bool,
+}
+
+impl ImportSection {
+    /// Bucket and prefix; `None` for what is no place in S3.
+    pub fn place(&self) -> Option<(&str, &str)> {
+        let rest = self.s3.strip_prefix("s3://")?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        (!bucket.is_empty()).then_some((bucket, prefix))
+    }
+}
+
+impl Default for ImportSection {
+    fn default() -> Self {
+        let options = ImportOptions::default();
+        Self {
+            folder: PathBuf::from(".lockstep/import"),
+            s3: String::new(),
+            part_mb: options.part_bytes >> 20,
+            upload: None,
+            uploaded: options.uploaded,
+        }
+    }
 }
 
 /// `[validate]`

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{BackfillOptions, Options, ReverseFeedOptions, StepOptions};
+use lockstep_coordinator::{BackfillOptions, ImportOptions, Options, ReverseFeedOptions, StepOptions};
 use lockstep_core::Window;
 use lockstep_dynamo::TargetOptions;
 use lockstep_postgres::SourceOptions;
@@ -37,6 +37,19 @@ impl Config {
         self.target.emulator_options_for(endpoint_url)
     }
 
+    fn import_options(&self) -> ImportOptions {
+        let (bucket, prefix) = self.import.place().unwrap_or_default();
+        ImportOptions {
+            folder: self.import.folder.clone(),
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            part_bytes: self.import.part_mb << 20,
+            upload: self.import.upload.clone(),
+            uploaded: self.import.uploaded,
+            ..ImportOptions::default()
+        }
+    }
+
     /// How to migrate.
     pub fn options(&self) -> Options {
         let backfill = &self.backfill;
@@ -53,6 +66,7 @@ impl Config {
                 window: self.window(),
                 lease: Duration::from_millis(backfill.lease_ms),
             },
+            import: self.import_options(),
             relay: self.relay.clone(),
             steps: StepOptions {
                 lock_timeout: Duration::from_millis(self.source.lock_timeout_ms),

@@ -5,13 +5,15 @@
 //!
 //! In reading order: this file (one run over all tables), `table` (one table and its plan), `lease` and
 //! `shift` (which ranges this process may move, and until when), `range` (one range: read, hand on, keep the
-//! watermark), `encode` (bytes to items, on rayon), `deliver` (one batch into the target), `budget` (what all
-//! workers may spend), `watermark`; `rate` is beside this folder.
+//! watermark), `parts` (the same into files, for an import), `encode` (bytes to items, on rayon), `deliver`
+//! (one batch into the target), `budget` (what all workers may spend), `watermark`; `rate` is beside this
+//! folder.
 
 mod budget;
 mod deliver;
 mod encode;
 mod lease;
+mod parts;
 mod range;
 mod shift;
 mod table;
@@ -22,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use lockstep_core::Kind;
+use lockstep_core::{Error as StoreError, Kind};
 use lockstep_dynamo::LoadPath;
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -33,6 +35,7 @@ use self::lease::KeptLease;
 pub(crate) use self::lease::Who;
 use self::table::Table;
 use crate::error::{Error, Result};
+use crate::import;
 use crate::options::Migration;
 use crate::progress::Progress;
 use crate::rate::Rate;
@@ -89,10 +92,15 @@ pub(crate) async fn run(
     cancel: &CancellationToken,
 ) -> Result<Vec<BackfillSummary>> {
     progress.tables.iter().for_each(crate::progress::TableProgress::begin_run);
-    let tables = begin(migration, progress).await?;
     let name = format!("backfill, {}", migration.actor);
     let who = Who { name, coordinator: true, lease: migration.options.backfill.lease };
-    work_on(migration, &tables, &who, progress, cancel).await?;
+    let tables = loop {
+        let tables = begin(migration, progress).await?;
+        work_on(migration, &tables, &who, progress, cancel).await?;
+        if !import::finish(migration, progress, cancel).await? {
+            break tables;
+        }
+    };
     try_join_all(tables.iter().map(|table| table.summary(migration, progress))).await
 }
 
@@ -104,6 +112,14 @@ pub(crate) async fn help(
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
 ) -> Result<u64> {
+    for binding in &migration.tables {
+        let state = migration.source.table_state(binding.name()).await?;
+        if state.is_some_and(|state| state.importing) {
+            // Parts lie on the machine of `backfill`, which copies all of them.
+            let message = "its history goes in by an import, whose parts `backfill` writes; a worker waits";
+            return Err(StoreError::source(Kind::Busy, format!("moving {}", binding.name()), message).into());
+        }
+    }
     let tables = begin(migration, progress).await?;
     work_on(migration, &tables, who, progress, cancel).await
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::Error as StoreError;
+use lockstep_dynamo::LoadPath;
 use lockstep_postgres::{CopyChunk, HeldRange, RangeProgress, RangeRead};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -16,7 +17,7 @@ use super::watermark::Watermark;
 use crate::error::{Error, Result, require_shape_now};
 
 /// Rows of the first chunk, before their size is known.
-const ROWS_FIRST: usize = 500;
+pub(super) const ROWS_FIRST: usize = 500;
 /// Bounds of the adapted number of rows: one request at least, and no statement that runs for long.
 const ROWS_MIN: usize = 25;
 const ROWS_MAX: usize = 20_000;
@@ -55,6 +56,9 @@ impl TableRun {
         fields(table = held.table_name, range = held.range.number)
     )]
     pub(super) async fn range(self: Arc<Self>, mut held: HeldRange) -> Result<RangeEnd> {
+        if let Some(import) = self.import.as_ref().filter(|_| self.path == LoadPath::Import) {
+            return self.range_to_parts(import, held).await;
+        }
         let mut watermark = Watermark::default();
         let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();
         let mut read = RangeRead {
@@ -137,7 +141,7 @@ impl TableRun {
     }
 
     /// Reads a chunk once there is room for it.
-    async fn next_chunk(&self, read: RangeRead) -> Result<ReadChunk> {
+    pub(super) async fn next_chunk(&self, read: RangeRead) -> Result<ReadChunk> {
         let backfill = &self.migration.options.backfill;
         let kib = (backfill.chunk_bytes / 1024).clamp(1, (backfill.queue_bytes_max / 1024).max(1));
         let closed = |_| Error::Interrupted;
@@ -191,13 +195,13 @@ impl TableRun {
 }
 
 impl RangeEnd {
-    fn of(lost: HeldRange) -> Self {
+    pub(super) fn of(lost: HeldRange) -> Self {
         Self::Lost { table: lost.table_name, number: lost.range.number }
     }
 }
 
 /// How many rows make a chunk of about `target` bytes, judged by the one before.
-fn rows_for(target: usize, bytes: usize, rows: usize) -> usize {
+pub(super) fn rows_for(target: usize, bytes: usize, rows: usize) -> usize {
     let per_row = bytes / rows.max(1);
     (target / per_row.max(1)).clamp(ROWS_MIN, ROWS_MAX)
 }

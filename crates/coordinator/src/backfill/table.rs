@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use lockstep_core::{Error as StoreError, Kind, Window};
 use lockstep_dynamo::{Backoff, LoadPath};
-use lockstep_postgres::{KeyBound, Source, TableBinding};
+use lockstep_postgres::{ImportRow, KeyBound, Source, TableBinding};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::WorkerLease;
 use super::{BackfillSummary, Shared};
 use crate::error::{Error, Result};
+use crate::import;
 use crate::options::Migration;
 use crate::plan;
 use crate::progress::{Progress, TableProgress};
@@ -22,6 +23,7 @@ pub(super) struct Table {
     fingerprint: String,
     window: Window,
     path: LoadPath,
+    import: Option<ImportRow>,
     started: Instant,
     rows_estimate: i64,
     ranges: usize,
@@ -36,6 +38,8 @@ pub(super) struct TableRun {
     pub(super) fingerprint: String,
     pub(super) window: Window,
     pub(super) path: LoadPath,
+    /// The import that the table is under.
+    pub(super) import: Option<ImportRow>,
     pub(super) shared: Arc<Shared>,
     pub(super) lease: Arc<WorkerLease>,
     pub(super) cancel: CancellationToken,
@@ -61,7 +65,8 @@ impl Table {
         let started = Instant::now();
         let (name, source) = (binding.name(), &migration.source);
         let progress = progress.of(name);
-        let path = choose_path(migration, binding).await?;
+        let import = import::under_way(migration, binding).await?;
+        let path = choose_path(migration, binding, import.as_ref()).await?;
         *progress.load_path.lock().expect("no panic while holding it") = Some(path);
         // What has expired is told by it.
         source.clock().await?;
@@ -77,6 +82,7 @@ impl Table {
             fingerprint: state.map(|state| state.fingerprint).unwrap_or_default(),
             window: migration.options.backfill.window.clone(),
             path,
+            import,
             started,
             rows_estimate,
             ranges: ranges.len(),
@@ -103,6 +109,7 @@ impl Table {
             fingerprint: self.fingerprint.clone(),
             window: self.window.clone(),
             path: self.path,
+            import: self.import.clone(),
             shared: shared.clone(),
             lease: lease.clone(),
             cancel: cancel.clone(),
@@ -139,10 +146,21 @@ impl Table {
     }
 }
 
-async fn choose_path(migration: &Migration, binding: &TableBinding) -> Result<LoadPath> {
+async fn choose_path(
+    migration: &Migration,
+    binding: &TableBinding,
+    import: Option<&ImportRow>,
+) -> Result<LoadPath> {
+    if import.is_some_and(|import| import.state != "filling") {
+        // There is no table to ask for what it can.
+        return Ok(LoadPath::Import);
+    }
     let probe = binding.table.target().unused_key();
     let has_partiql =
         Backoff::patient().retry(|| migration.target.has_partiql(&binding.target_name, &probe)).await?;
+    if has_partiql && import.is_some() {
+        return Ok(LoadPath::Fill);
+    }
     Ok(plan::load_path(migration.options.backfill.load_path, has_partiql))
 }
 

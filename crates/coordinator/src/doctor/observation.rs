@@ -121,6 +121,8 @@ pub struct TableSeen {
     pub dead_letters: (i64, i64),
     /// Whether a cold load was broken off, or a request of it could still arrive.
     pub cold_open: bool,
+    /// Whether an import is making the target table.
+    pub importing: bool,
     /// Where the reverse feed stands.
     pub reverse: Option<FeedStanding>,
 }

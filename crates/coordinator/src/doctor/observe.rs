@@ -108,6 +108,7 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
             planned_at,
             cold_open,
             cold_unsafe_until,
+            importing,
             ..
         } = state;
         if relation != seen.relation {
@@ -125,6 +126,7 @@ async fn in_source(source: &Source, binding: &TableBinding, seen: &mut TableSeen
         seen.adopted_another = target_name.filter(|adopted| *adopted != binding.target_name);
         seen.planned = planned_at.is_some();
         let now = source.clock().await?;
+        seen.importing = importing;
         seen.cold_open = cold_open || cold_unsafe_until.is_some_and(|until| until > now);
     }
     let ranges = source.ranges(name).await?;

@@ -248,6 +248,13 @@ fn waiting(seen: &Observation, table: &TableSeen, phase: Phase, add: &mut impl F
             "cargo xtask backfill, which finishes it",
         ));
     }
+    if table.importing && seen.at_work.coordinator.is_none() {
+        add(Finding::attention(
+            "an import of its history is not over",
+            "its target table is made by it, and changes wait until it is",
+            "cargo xtask backfill, which goes on with it",
+        ));
+    }
     if phase == Phase::DynamoOnly
         && let Some(alarm) = table.reverse.as_ref().and_then(feed_alarm::alarm)
     {

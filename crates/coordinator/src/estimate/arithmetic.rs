@@ -108,7 +108,7 @@ pub(super) fn load_paths(
         },
         LoadPathEstimate {
             path: "import",
-            available: false,
+            available: true,
             write_units: Mean::default(),
             index_units: 0.0,
             usd: scaled(bytes, prices.import_gb_usd / GB),

@@ -7,6 +7,7 @@ use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
 use super::source_tables;
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
+use crate::import;
 use crate::options::Migration;
 
 /// Oldest server that the control SQL runs on.
@@ -149,7 +150,12 @@ async fn target_gates(
             next,
         )]);
     }
-    let there = match Backoff::brief().retry(|| migration.target.describe(name, &schema)).await? {
+    let standing = Backoff::brief().retry(|| migration.target.describe(name, &schema)).await?;
+    let is_there = matches!(standing, TableStanding::There(_));
+    if let Some(gate) = import::gate(migration, binding, is_there).await? {
+        return Ok(vec![gate]);
+    }
+    let there = match standing {
         TableStanding::Missing if adopted.is_some() => {
             let next = "run `doctor`, which says how to mend it";
             return Ok(vec![GateResult::fail(

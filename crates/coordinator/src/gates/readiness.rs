@@ -210,6 +210,10 @@ async fn backfilled(migration: &Migration, table: &str, to: Phase) -> Result<Gat
         (true, 0) => format!("all {} ranges done", ranges.len()),
         (true, open) => format!("{open} of {} ranges are not done", ranges.len()),
     };
+    if state.as_ref().is_some_and(|state| state.importing) {
+        let next = "run `backfill`, which goes on with it";
+        return Ok(GateResult::fail("backfill", "an import is making the target table", next));
+    }
     let done = planned && open == 0;
     if done && windowed && to >= Phase::HybridRead {
         let next = "run `backfill --restart` without a window";

@@ -55,6 +55,9 @@ pub struct Args {
     /// Writes a second that are made meanwhile [default: 100 on the embedded stores, 0 on configured ones]
     #[arg(long, value_name = "N")]
     pub live_writes: Option<u32>,
+    /// How history goes in: auto, guarded or import; `backfill --help` says what each is
+    #[arg(long, value_name = "PATH", value_parser = ["auto", "guarded", "cold", "import"])]
+    pub load_path: Option<String>,
     /// Phase to stop in: PostgresOnly (copy and catch up only), DualWrite, HybridRead or DynamoOnly
     ///
     /// By default DynamoOnly on the embedded stores, and DualWrite on configured ones.
@@ -91,6 +94,7 @@ impl Args {
         let through = self.through.map(|phase| phase.name().to_owned());
         let settings = [
             Setting::of("migrate.through", through),
+            Setting::of("backfill.load_path", self.load_path.clone()),
             Setting::of("migrate.live_writes_per_s", self.live_writes),
         ];
         settings.into_iter().flatten().collect()

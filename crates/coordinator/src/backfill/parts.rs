@@ -1,0 +1,145 @@
+//! A range on its way to an import: its rows go into files, and the watermark follows file by file (I4).
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+
+use lockstep_core::Error as StoreError;
+use lockstep_postgres::{HeldRange, ImportRow, KeyBound, PartRow, RangeProgress, RangeRead};
+
+use super::encode::{Batch, encode};
+use super::lease::WorkerLease;
+use super::range::{ROWS_FIRST, RangeEnd, rows_for};
+use super::table::TableRun;
+use crate::error::{Error, Result};
+use crate::import::{Part, lines_of};
+
+/// What has been read and is not behind the watermark.
+#[derive(Default)]
+struct Unsaved {
+    part: Option<Part>,
+    progress: RangeProgress,
+    last_key: Option<KeyBound>,
+}
+
+impl TableRun {
+    /// Writes one range as parts, from its watermark to its end, or for as long as it is this worker's.
+    ///
+    /// The name of a part has the number of the lease in it: a worker that was stopped, lost its range and
+    /// wakes writes over no file of its successor.
+    pub(super) async fn range_to_parts(&self, import: &ImportRow, held: HeldRange) -> Result<RangeEnd> {
+        let mut read = RangeRead {
+            after: held.range.watermark.clone().or_else(|| held.range.lower.clone()),
+            until: held.range.upper.clone(),
+            rows_max: ROWS_FIRST,
+            window: self.window.clone(),
+            bytes_expected: 0,
+        };
+        let (mut unsaved, mut number, mut at_end) = (Unsaved::default(), 0, false);
+        while !at_end {
+            let (chunk, room) = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(Error::Interrupted),
+                () = self.lease.over() => return Err(WorkerLease::ended()),
+                next = self.next_chunk(read.clone()) => next?,
+            };
+            let bytes = chunk.bytes();
+            let encoded = encode(&self.binding, chunk, self.migration.source.now_at_least())
+                .await
+                .map_err(|why| StoreError::unholdable(self.binding.name(), &why))?;
+            self.progress().rows_read.fetch_add(encoded.rows as u64, Relaxed);
+            self.progress().bytes_read.fetch_add(bytes as u64, Relaxed);
+            self.progress().rows_expired.fetch_add(encoded.expired as u64, Relaxed);
+            at_end = encoded.rows < read.rows_max;
+            read.rows_max = rows_for(self.migration.options.backfill.chunk_bytes, bytes, encoded.rows);
+            read.expect_like(bytes, encoded.rows);
+            read.after = encoded.last_key.clone().or(read.after);
+            let sum = &mut unsaved.progress;
+            sum.rows_read += encoded.rows as i64;
+            sum.bytes_read += bytes as i64;
+            sum.rows_present += encoded.expired as i64;
+            for (key, tuple, reason) in &encoded.unholdable {
+                self.set_aside_key(key, tuple, &reason.to_string()).await?;
+                sum.dead_letters += 1;
+            }
+            sum.rows_written += encoded.batches.iter().map(|batch| batch.len() as i64).sum::<i64>();
+            unsaved.last_key = encoded.last_key.or(unsaved.last_key);
+            if unsaved.part.is_none() {
+                number += 1;
+            }
+            let name = format!("{:06}-{}-{number:06}.json.gz", held.range.number, held.token);
+            unsaved.part = Some(self.write(import, name, unsaved.part.take(), encoded.batches).await?);
+            drop(room);
+            let is_full = unsaved.part.as_ref().is_some_and(|part| part.bytes >= import.part_bytes as u64);
+            if (is_full || at_end) && !self.save(&held, std::mem::take(&mut unsaved)).await? {
+                return Ok(RangeEnd::of(held));
+            }
+        }
+        let done = self.migration.source.move_watermark(&held, None, true, RangeProgress::default()).await?;
+        if done.is_none() {
+            return Ok(RangeEnd::of(held));
+        }
+        self.progress().range_ended();
+        Ok(RangeEnd::Done)
+    }
+
+    async fn write(
+        &self,
+        import: &ImportRow,
+        name: String,
+        part: Option<Part>,
+        batches: Vec<Batch>,
+    ) -> Result<Part> {
+        let folder = PathBuf::from(&import.folder);
+        let writing = move || {
+            let mut part = match part {
+                Some(part) => part,
+                None => Part::begin(&folder, &name)?,
+            };
+            let mut lines = Vec::new();
+            for mut batch in batches {
+                let items = batch.take_items();
+                let count = items.len();
+                lines_of(items, &mut lines);
+                part.add(&lines, count)?;
+                lines.clear();
+            }
+            Ok(part)
+        };
+        self.on_disk(writing).await
+    }
+
+    /// Makes a part of what was written, and moves the watermark behind it; `false` where the range is lost.
+    async fn save(&self, held: &HeldRange, unsaved: Unsaved) -> Result<bool> {
+        let Unsaved { part, progress, last_key } = unsaved;
+        let settled = progress.rows_written + progress.rows_present + progress.dead_letters;
+        assert_eq!(settled, progress.rows_read, "I4: a part is settled when each of its rows is");
+        let Some(last_key) = last_key else { return Ok(true) };
+        self.lease.require()?;
+        let source = &self.migration.source;
+        let saved = match part.filter(|part| !part.is_empty()) {
+            Some(part) => {
+                let whole: PartRow = self.on_disk(move || part.finish()).await?;
+                source.acknowledge_part(held, &last_key, progress, &whole).await?
+            }
+            None => source.move_watermark(held, Some(&last_key), false, progress).await?.is_some(),
+        };
+        if saved {
+            self.progress().rows_written.fetch_add(progress.rows_written as u64, Relaxed);
+            self.progress().rows_present.fetch_add(progress.rows_present as u64, Relaxed);
+        }
+        Ok(saved)
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let done = tokio::task::spawn_blocking(work).await.map_err(|e| Error::Panicked(e.to_string()))?;
+        done.map_err(|error| Error::ImportFailed {
+            table: self.binding.name().to_owned(),
+            why: format!(
+                "a part could not be written: {error}; make room, or set import.folder, and run it again"
+            ),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Parts on their way to an import: files of DynamoDB's JSON, compressed by gzip, in a folder that is then
+//! copied to S3; and the manifest beside them.
+//!
+//! A file gets its name when it is whole and on the disk. It is a part once the manifest in the source has
+//! it, which is the transaction that moves the watermark of its range. So a run that was killed leaves at
+//! most a file that is no part: its rows are read again, and the file is removed before anything is copied.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use lockstep_core::Item;
+use lockstep_dynamo::push_history_line;
+use lockstep_postgres::PartRow;
+use serde_json::json;
+
+/// Where in a table's folder its parts are.
+const DATA: &str = "data";
+const UNFINISHED: &str = "unfinished";
+
+/// A part that is being written.
+pub(crate) struct Part {
+    encoder: GzEncoder<BufWriter<File>>,
+    unfinished: PathBuf,
+    data: PathBuf,
+    name: String,
+    items: i64,
+    /// Bytes before they were compressed.
+    pub(crate) bytes: u64,
+}
+
+impl Part {
+    /// Begins a file that is no part yet.
+    pub(crate) fn begin(folder: &Path, name: &str) -> io::Result<Self> {
+        let data = folder.join(DATA);
+        let beside = folder.join(UNFINISHED);
+        fs::create_dir_all(&data)?;
+        fs::create_dir_all(&beside)?;
+        let unfinished = beside.join(name);
+        let file = BufWriter::with_capacity(1 << 18, File::create(&unfinished)?);
+        let encoder = GzEncoder::new(file, Compression::fast());
+        Ok(Self { encoder, unfinished, data, name: name.to_owned(), items: 0, bytes: 0 })
+    }
+
+    pub(crate) fn add(&mut self, lines: &[u8], items: usize) -> io::Result<()> {
+        self.encoder.write_all(lines)?;
+        self.items += items as i64;
+        self.bytes += lines.len() as u64;
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items == 0
+    }
+
+    /// Gives it its name, once it is on the disk.
+    pub(crate) fn finish(self) -> io::Result<PartRow> {
+        let file = self.encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        fs::rename(&self.unfinished, self.data.join(&self.name))?;
+        File::open(&self.data)?.sync_all()?;
+        Ok(PartRow { name: self.name, items: self.items, bytes: bytes as i64 })
+    }
+}
+
+/// Items as the lines of a part.
+pub(crate) fn lines_of(items: Vec<Item>, lines: &mut Vec<u8>) {
+    for item in items {
+        push_history_line(item, lines);
+    }
+}
+
+/// Makes the folder hold exactly the parts of the manifest: removes what a run that was killed left behind,
+/// and writes `manifest.json`.
+///
+/// # Errors
+/// Names a part that is not there or is not as it was written, as after a disk was replaced.
+pub(super) fn settle(folder: &Path, parts: &[PartRow]) -> io::Result<()> {
+    let data = folder.join(DATA);
+    let known: HashMap<&str, i64> = parts.iter().map(|part| (part.name.as_str(), part.bytes)).collect();
+    for part in parts {
+        let there = fs::metadata(data.join(&part.name)).map(|found| found.len() as i64);
+        if !matches!(there, Ok(bytes) if bytes == part.bytes) {
+            let message = format!(
+                "part {} is not in {}, or not as it was written: run this on the machine that wrote it, or \
+                read history again with \
+                 `backfill --restart`",
+                part.name,
+                data.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
+    }
+    for entry in fs::read_dir(&data)? {
+        let entry = entry?;
+        if !entry.file_name().to_str().is_some_and(|name| known.contains_key(name)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    let beside = folder.join(UNFINISHED);
+    if beside.is_dir() {
+        fs::remove_dir_all(beside)?;
+    }
+    let items: i64 = parts.iter().map(|part| part.items).sum();
+    let manifest =
+        json!({ "items": items, "format": "DYNAMODB_JSON", "compression": "GZIP", "parts": parts });
+    fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_part_is_removed_and_a_part_that_is_gone_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str| {
+            let mut part = Part::begin(folder.path(), name).expect("begun");
+            part.add(b"{\"Item\":{}}\n", 1).expect("written");
+            part.finish().expect("whole")
+        };
+        let kept = write("000000-1-000001.json.gz");
+        write("000000-2-000001.json.gz");
+        drop(Part::begin(folder.path(), "000001-3-000001.json.gz").expect("a run that was killed"));
+        settle(folder.path(), std::slice::from_ref(&kept)).expect("settled");
+        let data = folder.path().join(DATA);
+        let names: Vec<_> =
+            fs::read_dir(&data).expect("there").map(|e| e.expect("an entry").file_name()).collect();
+        assert_eq!(names, [kept.name.as_str()]);
+        let manifest = fs::read_to_string(folder.path().join("manifest.json")).expect("written");
+        assert!(manifest.contains("\"items\": 1") && manifest.contains(&kept.name), "{manifest}");
+
+        fs::write(data.join(&kept.name), b"shorter").expect("garbled");
+        let refused = settle(folder.path(), &[kept]).expect_err("it is not as it was written");
+        assert!(refused.to_string().contains("000000-1-000001.json.gz"), "{refused}");
+    }
+}

@@ -1,0 +1,245 @@
+//! DynamoDB's job: asked for under a token that is durable before, waited for, and judged by its counts.
+
+use lockstep_core::Retry;
+use lockstep_dynamo::{Backoff, ImportJob, ImportSource, ImportState, TableStanding};
+use lockstep_postgres::{EntryKind, ImportRow, TableBinding};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::ready::ready;
+use super::{failed, under_way};
+use crate::error::{Error, Result};
+use crate::history;
+use crate::options::Migration;
+use crate::progress::Progress;
+
+/// What is made of a job that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Each item of the manifest is in the table.
+    Whole,
+    /// The table is there, and lacks something: for whatever reason, and however much.
+    Part,
+    /// There is no table, or one with nothing in it.
+    Nothing,
+}
+
+/// Brings the import of every table to its end, once all ranges are done. Says whether there are ranges to go
+/// through again, because a job left something out.
+///
+/// # Errors
+/// [`Error::ImportFailed`] where a job failed and left nothing, or where an operator has to copy the parts;
+/// [`Error::Interrupted`]; the stores'. Each is gone on from by the next call.
+///
+/// # Cancel safety
+/// Repeat it: the token is durable before the job is asked for.
+pub(crate) async fn finish(
+    migration: &Migration,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<bool> {
+    let (mut again, mut ended) = (false, false);
+    for binding in &migration.tables {
+        let Some(import) = under_way(migration, binding).await? else { continue };
+        ended = true;
+        if import.state == "filling" {
+            migration.source.end_filling(binding.name()).await?;
+            continue;
+        }
+        let table = progress.of(binding.name());
+        let waits = |why: String| table.pause(Some(why));
+        let loaded = load(migration, binding, import, waits, cancel).await;
+        table.pause(None);
+        again |= !loaded?;
+    }
+    if ended {
+        history::mark(migration).await?;
+    }
+    Ok(again)
+}
+
+/// From parts to a table. Says whether everything is in it.
+async fn load(
+    migration: &Migration,
+    binding: &TableBinding,
+    import: ImportRow,
+    waits: impl Fn(String),
+    cancel: &CancellationToken,
+) -> Result<bool> {
+    let (source, target) = (&migration.source, &migration.target);
+    let (name, schema) = (binding.name(), binding.table.target());
+    let parts = source.import_parts(name).await?;
+    let items: i64 = parts.iter().map(|part| part.items).sum();
+    let step = format!("import {name}");
+    let id = source
+        .journal_intent(&migration.actor, &step, &json!({ "items": items, "parts": parts.len() }))
+        .await?;
+    let loaded = async {
+        if parts.is_empty() && import.client_token.is_none() {
+            // Without an object there is nothing to import; a table is needed all the same.
+            target.create(&binding.target_name, &schema, binding.table.expires()).await?;
+            return Ok((Ended::Whole, json!({ "items": 0 })));
+        }
+        let from = ImportSource { bucket: import.bucket.clone(), prefix: import.prefix.clone() };
+        let token = match &import.client_token {
+            Some(token) => token.clone(),
+            None => ready(migration, binding, &import, &parts, &waits).await?,
+        };
+        let arn = match &import.arn {
+            Some(arn) => arn.clone(),
+            None => begin(migration, binding, &from, &token).await?,
+        };
+        let job = until_ended(migration, &arn, &waits, cancel).await?;
+        let is_there = is_its_table(migration, binding, &job).await?;
+        Ok((judge(&job, items, is_there), json!(job)))
+    };
+    let (ended, outcome) = match loaded.await {
+        Ok(ended) => ended,
+        Err(error) => {
+            let why = json!({ "why": Error::to_string(&error) });
+            source.journal_outcome(&migration.actor, id, EntryKind::Undone, &step, &why).await?;
+            return Err(error);
+        }
+    };
+    let kind = if ended == Ended::Nothing { EntryKind::Undone } else { EntryKind::Done };
+    if ended == Ended::Nothing {
+        // A job that has ended comes back by no token: the next one gets another.
+        source.note_import(name, None, None).await?;
+        source.journal_outcome(&migration.actor, id, kind, &step, &outcome).await?;
+        let why = outcome["failure"].as_str().unwrap_or("it says no reason").to_owned();
+        return Err(failed(
+            binding,
+            format!(
+                "DynamoDB's job put nothing into {}: {why}. The parts are kept. Mend that, delete {} if it \
+                is there, and run \
+                 the same command again, which asks for another job; or load by writes with `--load-path \
+                 guarded`",
+                binding.target_name, binding.target_name
+            ),
+        ));
+    }
+    let there = target.until_active(&binding.target_name, &schema).await?;
+    if binding.table.expires() {
+        target.ensure_expiry(&binding.target_name).await?;
+    }
+    target.protect(&binding.target_name).await?;
+    let whole = ended == Ended::Whole;
+    source.take_on_import(name, (&binding.target_name, there.id.as_deref()), whole, &outcome).await?;
+    source.journal_outcome(&migration.actor, id, kind, &step, &outcome).await?;
+    if !whole {
+        tracing::warn!(
+            table = name,
+            "the import left something out ({items} items were written, {} were imported, {} errors{}): \
+            every key is read, and what \
+             is missing is put or becomes a dead letter",
+            outcome["imported"],
+            outcome["errors"],
+            outcome["log_group"].as_str().map_or_else(String::new, |group| format!(", logged in {group}"))
+        );
+    }
+    Ok(whole)
+}
+
+async fn begin(
+    migration: &Migration,
+    binding: &TableBinding,
+    from: &ImportSource,
+    token: &str,
+) -> Result<String> {
+    let schema = binding.table.target();
+    let asked = || migration.target.begin_import(&binding.target_name, &schema, from, token);
+    match Backoff::patient().retry(asked).await {
+        Ok(job) => {
+            migration.source.note_import(binding.name(), Some(token), Some(&job.arn)).await?;
+            Ok(job.arn)
+        }
+        Err(error) => {
+            // A refusal is an answer: no job was begun, and another load path may be taken.
+            if error.kind.retry() == Retry::Never {
+                migration.source.note_import(binding.name(), None, None).await?;
+            }
+            Err(failed(
+                binding,
+                format!("{error}; the parts are kept: mend that, and run the same command again"),
+            ))
+        }
+    }
+}
+
+async fn until_ended(
+    migration: &Migration,
+    arn: &str,
+    waits: &impl Fn(String),
+    cancel: &CancellationToken,
+) -> Result<ImportJob> {
+    loop {
+        let job = Backoff::patient().retry(|| migration.target.import_job(arn)).await?;
+        if job.state != ImportState::Running {
+            return Ok(job);
+        }
+        waits(format!("DynamoDB imports: {} items so far", job.imported));
+        let pause = tokio::time::sleep(migration.options.import.poll);
+        cancel.run_until_cancelled(pause).await.ok_or(Error::Interrupted)?;
+    }
+}
+
+/// Whether the table that is there is the one that the job made.
+async fn is_its_table(migration: &Migration, binding: &TableBinding, job: &ImportJob) -> Result<bool> {
+    let schema = binding.table.target();
+    let found = Backoff::patient().retry(|| migration.target.describe(&binding.target_name, &schema)).await?;
+    Ok(match found {
+        TableStanding::Missing => false,
+        TableStanding::There(there) => match (&there.id, &job.table_id) {
+            (Some(there), Some(made)) => there == made,
+            _ => true,
+        },
+    })
+}
+
+/// By counts alone: a job that says that it completed is whole only if it read and put exactly what the
+/// manifest has. One object that was not copied, or one too many, and each key is looked up.
+fn judge(job: &ImportJob, items: i64, is_there: bool) -> Ended {
+    let counts_agree = (job.processed, job.imported, job.errors) == (items, items, 0);
+    match (is_there, job.state) {
+        (false, _) => Ended::Nothing,
+        (true, ImportState::Completed) if counts_agree => Ended::Whole,
+        (true, _) if job.imported > 0 => Ended::Part,
+        (true, _) => Ended::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_whole_only_if_it_put_exactly_what_the_manifest_has() {
+        let job = |state, processed, imported, errors| ImportJob {
+            arn: "arn".to_owned(),
+            state,
+            table_id: None,
+            processed,
+            imported,
+            errors,
+            failure: None,
+            log_group: None,
+        };
+        let (done, failed) = (ImportState::Completed, ImportState::Failed);
+        for (job, is_there, ended) in [
+            (job(done, 10, 10, 0), true, Ended::Whole),
+            // An object that was not copied, one too many, an item that was refused, a key that came twice.
+            (job(done, 9, 9, 0), true, Ended::Part),
+            (job(done, 11, 10, 0), true, Ended::Part),
+            (job(done, 10, 9, 1), true, Ended::Part),
+            (job(done, 10, 9, 0), true, Ended::Part),
+            (job(failed, 10, 10, 0), true, Ended::Part),
+            (job(failed, 10, 3, 7), true, Ended::Part),
+            (job(failed, 0, 0, 1), true, Ended::Nothing),
+            (job(failed, 0, 0, 1), false, Ended::Nothing),
+            // The table was deleted meanwhile.
+            (job(done, 10, 10, 0), false, Ended::Nothing),
+        ] {
+            assert_eq!(judge(&job, 10, is_there), ended, "{job:?}");
+        }
+    }
+}

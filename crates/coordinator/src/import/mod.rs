@@ -1,0 +1,158 @@
+//! History by DynamoDB's own import from S3 (R54): rows are written as parts, a job of DynamoDB makes the
+//! table from them, and everything that changed since capture began is pending and comes by the relay.
+//!
+//! Why no write is lost and none comes back, whatever happens in between:
+//!
+//! - Each row of a part was read after capture was on, and has version 0, as a guarded write of history has.
+//!   A row that changed or was deleted after it was read is in the pending set (I1). The relay writes it with
+//!   a version above 0, under the condition that what is there is older: it wins over the imported item (I2),
+//!   and a deletion leaves a tombstone over it (I3).
+//! - So any reading is as good as any other. A row that is in two parts (a worker died behind one, and its
+//!   range was read again) is imported in one of two states, in no order; where they differ, it is pending.
+//! - Nothing but the job writes the table before it is whole. There is none to write to while parts are
+//!   written; DynamoDB keeps one that an import makes in CREATING; and `lockstep.tables.importing` keeps the
+//!   relay and every step away, so that pending keys wait. The mark is taken off in the transaction that
+//!   records the table.
+//! - What the job left out is found by reading keys, and not by its log, which ends after 10,000 lines: where
+//!   DynamoDB's counts are not exactly those of the manifest, each range is gone through once more
+//!   ([`LoadPath::Fill`](lockstep_dynamo::LoadPath::Fill)), and history is not done before that is.
+//!
+//! In reading order: this file (whether a table goes this way), `folder` (parts and manifest), `ready`
+//! (getting them to S3), `job` (asking DynamoDB, waiting, and what is made of the end).
+
+mod folder;
+mod job;
+mod ready;
+
+use std::path::{Path, PathBuf};
+
+use lockstep_core::{Error as StoreError, Kind};
+use lockstep_postgres::{ImportPlace, ImportRow, TableBinding};
+
+pub(crate) use self::folder::{Part, lines_of};
+pub(crate) use self::job::finish;
+use crate::error::{Error, Result};
+use crate::gate::{GateResult, Observer};
+use crate::options::{LoadPathChoice, Migration};
+
+/// Imports that are not over yet.
+pub(crate) async fn under_way(migration: &Migration, binding: &TableBinding) -> Result<Option<ImportRow>> {
+    let import = migration.source.import(binding.name()).await?;
+    Ok(import.filter(|import| import.state != "done"))
+}
+
+/// Whether the target of this table is made by an import: one that was begun goes on, whatever is configured
+/// by now; one is begun where the load path is `import` and there is no target yet.
+///
+/// # Errors
+/// [`Kind::Busy`] where guarded writes are asked for by name while a job is at work.
+pub(crate) async fn takes(
+    migration: &Migration,
+    binding: &TableBinding,
+    observer: &dyn Observer,
+) -> Result<bool> {
+    let (source, name) = (&migration.source, binding.name());
+    let choice = migration.options.backfill.load_path;
+    let Some(state) = source.table_state(name).await? else { return Ok(false) };
+    if state.importing {
+        if choice != LoadPathChoice::Guarded {
+            return Ok(true);
+        }
+        if source.import(name).await?.is_some_and(|import| import.client_token.is_some()) {
+            let message = "an import job may be at work, and cannot be called back: run `backfill \
+                --load-path import`, which waits \
+                           for it and takes on what it made";
+            return Err(StoreError::target(Kind::Busy, format!("loading {name} by writes"), message).into());
+        }
+        source.abandon_import(name).await?;
+        observer.note(&format!("the import of {name} is given up: its history is read again and written"));
+        return Ok(false);
+    }
+    if choice != LoadPathChoice::Import {
+        return Ok(false);
+    }
+    let begun = source.begin_import(name, &place(migration, binding).await?).await?;
+    observer.note(&match begun {
+        true => format!("{name} goes in by an import: its target is made when every part is written"),
+        false => format!("{name} has a target already, and an import makes a new one: it goes on by writes"),
+    });
+    Ok(begun)
+}
+
+/// Begins again with what is configured now, if DynamoDB was not asked for a job yet.
+pub(crate) async fn restart(migration: &Migration, binding: &TableBinding) -> Result<()> {
+    let name = binding.name();
+    let import = migration.source.import(name).await?;
+    if import.is_some_and(|import| import.state == "writing") && is_configured(migration) {
+        migration.source.begin_import(name, &place(migration, binding).await?).await?;
+    }
+    Ok(())
+}
+
+/// What preflight says of a target that an import makes, or is to make; `None` where the usual gates hold.
+pub(crate) async fn gate(
+    migration: &Migration,
+    binding: &TableBinding,
+    is_there: bool,
+) -> Result<Option<GateResult>> {
+    let (target, choice) = (&binding.target_name, migration.options.backfill.load_path);
+    let state = migration.source.table_state(binding.name()).await?;
+    let import = migration.source.import(binding.name()).await?;
+    if state.as_ref().is_some_and(|state| state.target_name.is_some()) {
+        return Ok(None);
+    }
+    let begun = state.is_some_and(|state| state.importing);
+    if begun && import.is_some_and(|import| import.client_token.is_some()) {
+        return Ok(Some(GateResult::pass("target table", format!("{target} is made by an import"))));
+    }
+    if (!begun && choice != LoadPathChoice::Import) || choice == LoadPathChoice::Guarded {
+        return Ok(None);
+    }
+    if is_there {
+        let found = format!("{target} is there already, and an import makes a new table only");
+        let next = format!(
+            "delete it if it is what a failed import left behind, choose another name with \
+            tables.{}.target, or take \
+             --load-path guarded",
+            binding.name()
+        );
+        return Ok(Some(GateResult::fail("target table", found, next)));
+    }
+    Ok(Some(GateResult::check(
+        "target table",
+        begun || is_configured(migration),
+        format!("{target} will be made by an import"),
+        "set import.folder, where parts are written, and import.s3 (s3://bucket/prefix), where DynamoDB \
+        reads them",
+    )))
+}
+
+fn is_configured(migration: &Migration) -> bool {
+    let import = &migration.options.import;
+    !import.folder.as_os_str().is_empty() && !import.bucket.is_empty()
+}
+
+/// Where the parts of a table go: under the name of the migration, so that two of them do not meet (I12).
+async fn place(migration: &Migration, binding: &TableBinding) -> Result<ImportPlace> {
+    let import = &migration.options.import;
+    let id = migration.source.migration_id().await?.unwrap_or_else(|| "unnamed".to_owned());
+    let own: Vec<&str> = [import.prefix.trim_matches('/'), &id, binding.name()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    Ok(ImportPlace {
+        // The next run may begin in another folder.
+        folder: absolute(&import.folder).join(&id).join(binding.name()).display().to_string(),
+        bucket: import.bucket.clone(),
+        prefix: format!("{}/data/", own.join("/")),
+        part_bytes: i64::try_from(import.part_bytes).unwrap_or(i64::MAX),
+    })
+}
+
+fn absolute(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+fn failed(binding: &TableBinding, why: impl Into<String>) -> Error {
+    Error::ImportFailed { table: binding.name().to_owned(), why: why.into() }
+}

@@ -1,0 +1,79 @@
+//! From parts in a folder to objects that DynamoDB can read, and the token of the job that reads them.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use lockstep_dynamo::IMPORT_OBJECTS_MAX;
+use lockstep_postgres::{ImportRow, PartRow, TableBinding};
+
+use super::{failed, folder};
+use crate::error::{Error, Result};
+use crate::options::Migration;
+
+/// Makes sure that the parts are whole and where DynamoDB reads them. Gives the token of the job.
+pub(super) async fn ready(
+    migration: &Migration,
+    binding: &TableBinding,
+    import: &ImportRow,
+    parts: &[PartRow],
+    waits: &impl Fn(String),
+) -> Result<String> {
+    let (source, options) = (&migration.source, &migration.options.import);
+    if parts.len() as u64 > IMPORT_OBJECTS_MAX {
+        return Err(failed(
+            binding,
+            format!(
+                "there are {} parts, and DynamoDB reads {IMPORT_OBJECTS_MAX} objects: raise import.part_mb, \
+                and write them again with \
+                 `backfill --restart`",
+                parts.len()
+            ),
+        ));
+    }
+    let (folder, known) = (PathBuf::from(&import.folder), parts.to_vec());
+    let settled = tokio::task::spawn_blocking(move || folder::settle(&folder, &known)).await;
+    settled.map_err(|e| Error::Panicked(e.to_string()))?.map_err(|e| failed(binding, e.to_string()))?;
+    let place = format!("s3://{}/{}", import.bucket, import.prefix);
+    match options.upload.as_deref().filter(|command| !command.trim().is_empty()) {
+        Some(command) => {
+            waits(format!("import.upload copies {} parts to {place}", parts.len()));
+            upload(command, import, &place).await.map_err(|why| failed(binding, why))?;
+        }
+        None if options.uploaded => {}
+        None => {
+            return Err(failed(
+                binding,
+                format!(
+                    "every part is written: copy {}/data/ to {place} (`aws s3 sync --delete {}/data/ \
+                    {place}`), and run the same \
+                     command again with --uploaded; or set import.upload to a command that copies",
+                    import.folder, import.folder
+                ),
+            ));
+        }
+    }
+    let token = format!("{:032x}", rand::random::<u128>());
+    source.note_import(binding.name(), Some(&token), None).await?;
+    Ok(token)
+}
+
+/// Runs the operator's command, which ends with 0 only if S3 has exactly these objects. It is told by its
+/// environment from where to where.
+async fn upload(command: &str, import: &ImportRow, place: &str) -> Result<(), String> {
+    let run = tokio::process::Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .env("LOCKSTEP_FROM", format!("{}/data/", import.folder))
+        .env("LOCKSTEP_TO", place)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    let output = run.map_err(|error| format!("import.upload could not be started: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    Err(format!("import.upload ended with {}: {last}; run the same command again", output.status))
+}

@@ -1,0 +1,278 @@
+//! Imports from S3: what has been written as parts, and how far DynamoDB's job is, so that a run that was
+//! killed goes on (R54, I9).
+
+use lockstep_core::{Doing, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{HeldRange, KeyBound, RangeProgress, Source};
+
+/// Where the history of a table goes on its way to an import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportPlace {
+    /// Folder on this machine that parts are written to.
+    pub folder: String,
+    /// Bucket that DynamoDB reads.
+    pub bucket: String,
+    /// Where in it the parts are.
+    pub prefix: String,
+    /// Bytes of a part before it is compressed, about.
+    pub part_bytes: i64,
+}
+
+/// An import of one table.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct ImportRow {
+    /// `writing`, `importing`, `filling` or `done`.
+    pub state: String,
+    /// See [`ImportPlace`].
+    pub folder: String,
+    /// See [`ImportPlace`].
+    pub bucket: String,
+    /// See [`ImportPlace`].
+    pub prefix: String,
+    /// See [`ImportPlace`].
+    pub part_bytes: i64,
+    /// By which DynamoDB knows a call that is repeated.
+    pub client_token: Option<String>,
+    /// DynamoDB's name of the job, once it answered.
+    pub arn: Option<String>,
+}
+
+/// A part that is whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct PartRow {
+    /// Name of its file.
+    pub name: String,
+    /// Items in it.
+    pub items: i64,
+    /// Bytes of its file.
+    pub bytes: i64,
+}
+
+impl Source {
+    /// The import of a table; `None` where history went in by writes, or where schema `lockstep` is of a
+    /// version that knew none.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn import(&self, table: &str) -> Result<Option<ImportRow>> {
+        let found = sqlx::query_as(
+            "SELECT state, folder, bucket, prefix, part_bytes, client_token, arn FROM lockstep.imports
+             WHERE table_name = $1",
+        )
+        .bind(table)
+        .fetch_optional(self.pool())
+        .await
+        .doing("reading how far an import is");
+        match found {
+            Err(error) if error.is_missing_table() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Begins an import of a table that has no target yet, and closes the table for changes until its target
+    /// is there. What was planned before is forgotten.
+    ///
+    /// # Errors
+    /// The driver's. `false`: the table has a target, and nothing was changed.
+    pub async fn begin_import(&self, table: &str, place: &ImportPlace) -> Result<bool> {
+        let doing = "beginning an import";
+        let mut transaction = self.begin(doing).await?;
+        let closed = sqlx::query(
+            "UPDATE lockstep.tables SET importing = true, relay_enabled_at = NULL, planned_at = NULL,
+                 window_start = NULL, window_end = NULL
+             WHERE name = $1 AND target_name IS NULL",
+        );
+        let closed = closed.bind(table).execute(&mut *transaction).await.doing(doing)?;
+        if closed.rows_affected() == 0 {
+            transaction.rollback().await.doing(doing)?;
+            return Ok(false);
+        }
+        for sql in [
+            "DELETE FROM lockstep.ranges WHERE table_name = $1",
+            "DELETE FROM lockstep.import_parts WHERE table_name = $1",
+            "DELETE FROM lockstep.imports WHERE table_name = $1",
+        ] {
+            sqlx::query(sql).bind(table).execute(&mut *transaction).await.doing(doing)?;
+        }
+        sqlx::query(
+            "INSERT INTO lockstep.imports (table_name, state, folder, bucket, prefix, part_bytes)
+             VALUES ($1, 'writing', $2, $3, $4, $5)",
+        )
+        .bind(table)
+        .bind(&place.folder)
+        .bind(&place.bucket)
+        .bind(&place.prefix)
+        .bind(place.part_bytes)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        transaction.commit().await.doing(doing)?;
+        Ok(true)
+    }
+
+    /// Forgets an import that DynamoDB was not asked for, and what was written for it: history is then read
+    /// again from the beginning, for another load path.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn abandon_import(&self, table: &str) -> Result<()> {
+        let doing = "forgetting an import";
+        let mut transaction = self.begin(doing).await?;
+        for sql in [
+            "DELETE FROM lockstep.ranges WHERE table_name = $1",
+            "DELETE FROM lockstep.import_parts WHERE table_name = $1",
+            "DELETE FROM lockstep.imports WHERE table_name = $1",
+            "UPDATE lockstep.tables SET importing = false, planned_at = NULL, window_start = NULL,
+                 window_end = NULL WHERE name = $1",
+        ] {
+            sqlx::query(sql).bind(table).execute(&mut *transaction).await.doing(doing)?;
+        }
+        transaction.commit().await.doing(doing)
+    }
+
+    /// Moves the watermark of a range that is held behind a part whose file is whole, and notes the part.
+    /// `false` where the lease is over: nothing was saved, and the file is no part.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// It happened or it did not; where it did not, its rows are read again into a part of another name.
+    pub async fn acknowledge_part(
+        &self,
+        held: &HeldRange,
+        watermark: &KeyBound,
+        add: RangeProgress,
+        part: &PartRow,
+    ) -> Result<bool> {
+        let noted = sqlx::query(
+            "WITH moved AS (
+                 UPDATE lockstep.ranges SET watermark = $3, rows_read = rows_read + $4,
+                     rows_written = rows_written + $5, rows_present = rows_present + $6,
+                     dead_letters = dead_letters + $7, bytes_read = bytes_read + $8
+                 WHERE table_name = $1 AND number = $2 AND token = $9 AND worker = $10 AND NOT done
+                     AND EXISTS (
+                     SELECT 1 FROM lockstep.workers w
+                     WHERE w.id = $10 AND w.lease_until > pg_catalog.clock_timestamp())
+                 RETURNING table_name)
+             INSERT INTO lockstep.import_parts (table_name, name, items, bytes)
+             SELECT table_name, $11, $12, $13 FROM moved",
+        )
+        .bind(&held.table_name)
+        .bind(held.range.number)
+        .bind(watermark)
+        .bind(add.rows_read)
+        .bind(add.rows_written)
+        .bind(add.rows_present)
+        .bind(add.dead_letters)
+        .bind(add.bytes_read)
+        .bind(held.token)
+        .bind(held.worker)
+        .bind(&part.name)
+        .bind(part.items)
+        .bind(part.bytes)
+        .execute(self.pool())
+        .await
+        .doing("acknowledging a part of an import")?;
+        Ok(noted.rows_affected() == 1)
+    }
+
+    /// The parts of a table, by name.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn import_parts(&self, table: &str) -> Result<Vec<PartRow>> {
+        sqlx::query_as(
+            "SELECT name, items, bytes FROM lockstep.import_parts WHERE table_name = $1 ORDER BY name",
+        )
+        .bind(table)
+        .fetch_all(self.pool())
+        .await
+        .doing("reading the parts of an import")
+    }
+
+    /// Notes under which token DynamoDB is about to be asked, and once it answered the name of the job; both
+    /// `None` once it is known that the job has ended and left no table.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn note_import(&self, table: &str, token: Option<&str>, arn: Option<&str>) -> Result<()> {
+        sqlx::query(
+            "UPDATE lockstep.imports SET client_token = $2, arn = $3,
+                 state = CASE WHEN $2::text IS NULL THEN 'writing' ELSE 'importing' END
+             WHERE table_name = $1 AND state IN ('writing', 'importing')",
+        )
+        .bind(table)
+        .bind(token)
+        .bind(arn)
+        .execute(self.pool())
+        .await
+        .doing("noting how far an import is")?;
+        Ok(())
+    }
+
+    /// Takes on the table that an import made, and opens it for changes. Where the job left something out
+    /// (`whole` is false), every range is gone through once more.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// One transaction; repeat it.
+    pub async fn take_on_import(
+        &self,
+        table: &str,
+        target: (&str, Option<&str>),
+        whole: bool,
+        outcome: &Value,
+    ) -> Result<()> {
+        let doing = "taking on the table that an import made";
+        let mut transaction = self.begin(doing).await?;
+        sqlx::query(
+            "UPDATE lockstep.tables SET target_name = $2, target_id = $3, importing = false WHERE name = $1",
+        )
+        .bind(table)
+        .bind(target.0)
+        .bind(target.1)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        sqlx::query(
+            "UPDATE lockstep.imports SET outcome = $3, state = CASE WHEN $2 THEN 'done' ELSE 'filling' END
+             WHERE table_name = $1",
+        )
+        .bind(table)
+        .bind(whole)
+        .bind(outcome)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        if !whole {
+            sqlx::query(
+                "UPDATE lockstep.ranges SET watermark = NULL, done = false, worker = NULL, rows_read = 0,
+                     rows_written = 0, rows_present = 0, dead_letters = 0, bytes_read = 0
+                 WHERE table_name = $1",
+            )
+            .bind(table)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        }
+        transaction.commit().await.doing(doing)
+    }
+
+    /// Notes that what an import left out has gone in.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn end_filling(&self, table: &str) -> Result<()> {
+        sqlx::query("UPDATE lockstep.imports SET state = 'done' WHERE table_name = $1 AND state = 'filling'")
+            .bind(table)
+            .execute(self.pool())
+            .await
+            .doing("ending an import")?;
+        Ok(())
+    }
+}
