@@ -1,9 +1,9 @@
 //! The coordinator: plans, checks, moves history, delivers changes, and changes the phase of all tables at
 //! once.
 //!
-//! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a *chunk*
-//! what one statement reads of it, the *watermark* the key up to which everything is settled; the *relay*
-//! delivers pending keys.
+//! Words: a *gate* is a check that may refuse a step; a *range* is a piece of a table by primary key, a
+//! *chunk* what one statement reads of it, the *watermark* the key up to which everything is settled; the
+//! *relay* delivers pending keys.
 //!
 //! Read the modules in this order. Values at the bottom: [`options`](Options), `gate`, `journal`, `loss`,
 //! `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` (hours,
@@ -32,6 +32,7 @@ mod gates;
 mod history;
 mod instances;
 mod journal;
+mod lanes;
 mod latency;
 mod loss;
 mod mend;
@@ -50,6 +51,7 @@ mod reverse_feed;
 mod spent;
 mod status;
 mod step;
+mod strain;
 mod test_operation;
 pub mod truth;
 mod uninstall;
