@@ -1,7 +1,7 @@
 //! What is going on, for those who watch: counters that any thread may read at any time.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use lockstep_dynamo::LoadPath;
@@ -39,6 +39,7 @@ pub struct TableProgress {
     pub(crate) last_range: Mutex<Option<Instant>>,
     pub(crate) load_path: Mutex<Option<LoadPath>>,
     pub(crate) pause_reason: Mutex<Option<String>>,
+    pub(crate) slowed_by: Mutex<Option<String>>,
 }
 
 impl Progress {
@@ -121,6 +122,15 @@ impl TableProgress {
     /// Why nothing moves, if nothing moves.
     pub fn pause_reason(&self) -> Option<String> {
         self.pause_reason.lock().expect("no panic while holding it").clone()
+    }
+
+    /// Why it moves no faster, if something holds it back.
+    pub fn slowed_by(&self) -> Option<String> {
+        self.slowed_by.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn slow(&self, why: Option<String>) {
+        *self.slowed_by.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Sets back what counts one run of the backfill.

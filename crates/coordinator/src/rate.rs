@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::lanes::{Lane, Lanes};
+
 /// Shortest time between two halvings: requests that were in flight at the first throttle report it as well.
 const HALVE_PAUSE: Duration = Duration::from_millis(500);
 /// Calm needed before the ceiling grows.
@@ -26,12 +28,17 @@ const CEILING_MIN: f64 = 25.0;
 #[derive(Debug)]
 pub(crate) struct Rate {
     state: Mutex<State>,
+    lanes: Lanes,
 }
+
+/// Requests in flight at once where the caller bounds them by other means.
+const UNBOUNDED: usize = 1 << 20;
 
 #[derive(Debug)]
 struct State {
     budget: Option<f64>,
     ceiling: Option<f64>,
+    ceiling_min: f64,
     tokens: f64,
     refilled_at: Instant,
     changed_at: Instant,
@@ -46,6 +53,7 @@ impl Rate {
         let state = State {
             budget: budget.map(|units| units as f64),
             ceiling: None,
+            ceiling_min: CEILING_MIN,
             tokens: 0.0,
             refilled_at: now,
             changed_at: now,
@@ -53,7 +61,47 @@ impl Rate {
             window_units: 0.0,
             rate: 0.0,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), lanes: Lanes::new(UNBOUNDED) }
+    }
+
+    /// With at most that number of requests in flight at once.
+    pub(crate) fn within(self, requests_in_flight: usize) -> Self {
+        Self { lanes: Lanes::new(requests_in_flight), ..self }
+    }
+
+    /// Whose ceiling never falls below that.
+    pub(crate) fn at_least(self, units_per_s: f64) -> Self {
+        self.lock().ceiling_min = units_per_s;
+        self
+    }
+
+    /// Waits until one more request may be in flight.
+    pub(crate) async fn lane(&self) -> Lane<'_> {
+        self.lanes.lane().await
+    }
+
+    /// What holds it back, in words; `None` while nothing does.
+    pub(crate) fn why(&self) -> Option<String> {
+        let (budget, ceiling) = {
+            let state = self.lock();
+            (state.budget, state.ceiling)
+        };
+        let (allowed, most) = self.lanes.allowed();
+        let mut parts = Vec::new();
+        match (budget, ceiling) {
+            (Some(budget), None) => parts.push(format!("the budget of {budget:.0} write units a second")),
+            (_, Some(_)) => {
+                let limit = self.ceiling().unwrap_or_default();
+                parts.push(format!(
+                    "DynamoDB asks for less, or answers slowly: {limit:.0} write units a second"
+                ));
+            }
+            (None, None) => {}
+        }
+        if allowed < most {
+            parts.push(format!("{allowed} of {most} requests at once"));
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
     }
 
     /// Changes the budget while everything runs.
@@ -77,6 +125,12 @@ impl Rate {
     /// The target asked to slow down.
     pub(crate) fn throttled(&self) {
         self.lock().halve(Instant::now());
+        self.lanes.halve();
+    }
+
+    /// The source shows strain: fewer requests at once write less, and so less is read.
+    pub(crate) fn strained(&self) {
+        self.lanes.halve();
     }
 
     /// A request that was sent at `sent_at` has been answered.
@@ -90,8 +144,10 @@ impl Rate {
         let mut state = self.lock();
         if now - sent_at <= LATENCY_MAX {
             state.calm(now);
+            self.lanes.calm();
         } else if sent_at >= state.changed_at || state.ceiling.is_none() {
             state.halve(now);
+            self.lanes.halve();
         }
     }
 
@@ -145,8 +201,8 @@ impl State {
         let current = self
             .limit()
             .unwrap_or(f64::INFINITY)
-            .min(self.rate.max(self.window_units).max(2.0 * CEILING_MIN));
-        self.ceiling = Some((current / 2.0).max(CEILING_MIN));
+            .min(self.rate.max(self.window_units).max(2.0 * self.ceiling_min));
+        self.ceiling = Some((current / 2.0).max(self.ceiling_min));
         self.tokens = self.tokens.min(0.0);
         self.changed_at = now;
     }
@@ -214,6 +270,18 @@ mod tests {
         }
         let ceiling = rate.ceiling().expect("a ceiling");
         assert!((300.0..=500.0).contains(&ceiling), "halved once, not to the floor: {ceiling}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_says_what_holds_it_back_and_nothing_while_nothing_does() {
+        let rate = Rate::new(None).within(16);
+        assert_eq!(rate.why(), None);
+        rate.set_budget(Some(400));
+        assert_eq!(rate.why().as_deref(), Some("the budget of 400 write units a second"));
+        rate.strained();
+        assert!(rate.why().is_some_and(|why| why.ends_with("8 of 16 requests at once")));
+        rate.throttled();
+        assert!(rate.why().is_some_and(|why| why.starts_with("DynamoDB asks for less")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,11 +5,13 @@
 //! relays may run at once.
 //!
 //! In reading order: `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read),
-//! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens).
+//! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens),
+//! `pace` (how fast).
 
 mod batch;
 mod deliver;
 mod inserts;
+mod pace;
 mod pass;
 
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ use crate::options::Migration;
 use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
 use inserts::Inserts;
+use pace::Pace;
 
 /// How often intents of strict writes are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -83,7 +86,8 @@ pub(crate) async fn relay_in(
         KeyOrder::Ascending => migration.tables.iter().collect(),
         KeyOrder::Descending => migration.tables.iter().rev().collect(),
     };
-    let run = Run { order, migration, until, progress, cancel };
+    let pace = Pace::new(until, migration.options.relay.requests_in_flight);
+    let run = Run { order, migration, until, progress, cancel, pace: &pace };
     let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();
     let mut summary = RelaySummary::default();
     let (mut swept_at, mut began_well, mut outage) = (None::<Instant>, false, Outage::new("the relay"));
@@ -124,6 +128,7 @@ struct Run<'a> {
     until: RelayUntil,
     progress: &'a Progress,
     cancel: &'a CancellationToken,
+    pace: &'a Pace,
 }
 
 /// One table of a run.

@@ -1,7 +1,7 @@
 //! What operators turn while a migration runs (R49): the names there are, and what each takes. Where they are
 //! kept, the store of the control record says; who follows them, each name says.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,14 +45,24 @@ pub const MAX_STALENESS_MS: &str = "max_staleness_ms";
 pub const DUAL_WRITE: &str = "dual_write";
 /// The same in HybridRead.
 pub const HYBRID_READ: &str = "hybrid_read";
-/// Most write units a second of a backfill.
+/// Most write units a second of backfill and relay together, of which changes get theirs first.
 pub const WRITE_UNITS_PER_S_MAX: &str = "write_units_per_s_max";
+/// Most write units a second of each relay.
+pub const RELAY_WRITE_UNITS_PER_S_MAX: &str = "relay_write_units_per_s_max";
+/// Most read units a second of each comparison.
+pub const VALIDATE_READ_UNITS_PER_S_MAX: &str = "validate_read_units_per_s_max";
+/// Sessions at work in the source above which history moves more slowly.
+pub const SOURCE_ACTIVE_SESSIONS_MAX: &str = "source_active_sessions_max";
+/// Megabytes that a replica of the source is behind, above which history moves more slowly.
+pub const SOURCE_REPLICA_LAG_MB_MAX: &str = "source_replica_lag_mb_max";
 /// Dollars after which what can be stopped is stopped.
 pub const SPEND_CAP_USD: &str = "spend_cap_usd";
 /// Differences in ten minutes of HybridRead after which reads go back to the source.
 pub const MISMATCHES_MAX: &str = "mismatches_max";
 /// Roles whose reports count for nothing.
 pub const DISTRUSTED_REPORTERS: &str = "distrusted_reporters";
+/// Milliseconds within which 99 of 100 answers of a store are to come.
+pub const LATENCY_MS_MAX: &str = "latency_ms_max";
 /// What the names of settings begin with that pause something.
 pub const PAUSE: &str = "pause.";
 /// What the names of settings begin with that lead another one up a ramp.
@@ -76,7 +86,27 @@ pub const KNOBS: &[Knob] = &[
     knob(
         WRITE_UNITS_PER_S_MAX,
         Takes::Whole(1, 1_000_000_000),
-        "backfill: most write units a second, over all tables",
+        "backfill and relay: most write units a second, over all tables; changes take theirs first",
+    ),
+    knob(
+        RELAY_WRITE_UNITS_PER_S_MAX,
+        Takes::Whole(1, 1_000_000_000),
+        "relay and repair: most write units a second of each relay",
+    ),
+    knob(
+        VALIDATE_READ_UNITS_PER_S_MAX,
+        Takes::Whole(1, 1_000_000_000),
+        "comparisons: most read units a second of each",
+    ),
+    knob(
+        SOURCE_ACTIVE_SESSIONS_MAX,
+        Takes::Whole(1, 100_000),
+        "backfill: sessions at work in PostgreSQL above which it slows down",
+    ),
+    knob(
+        SOURCE_REPLICA_LAG_MB_MAX,
+        Takes::Whole(1, 1_000_000_000),
+        "backfill: megabytes that a replica is behind, above which it slows down",
     ),
     knob(SPEND_CAP_USD, Takes::Dollars, "daemon: dollars after which copying and comparing stop"),
     knob(
@@ -89,11 +119,32 @@ pub const KNOBS: &[Knob] = &[
         Takes::Roles,
         "gates and daemon: roles whose reports of shadow reads and writes count for nothing",
     ),
+    knob(
+        LATENCY_MS_MAX,
+        Takes::Whole(1, 60_000),
+        "alerts: milliseconds within which 99 of 100 answers of a store are to come",
+    ),
     knob("pause.relay", Takes::Yes, "daemon: delivers nothing; changes wait in PostgreSQL"),
     knob("pause.reverse-feed", Takes::Yes, "daemon: brings nothing back to PostgreSQL"),
     knob("pause.sampling", Takes::Yes, "daemon: compares no samples"),
     knob("pause.backfill", Takes::Yes, "backfill: copies nothing until it is resumed"),
 ];
+
+/// Longest reason that the journal is given, in characters.
+pub const REASON_CHARS_MAX: usize = 500;
+
+/// Whether the journal takes a reason: it is not too long, and holds no control character.
+pub fn is_reason(text: &str) -> bool {
+    text.chars().count() <= REASON_CHARS_MAX && !text.chars().any(char::is_control)
+}
+
+/// What there is to set, for programs.
+pub fn known() -> Value {
+    KNOBS
+        .iter()
+        .map(|knob| json!({ "name": knob.name, "takes": knob.takes(), "about": knob.about, "kind": knob.takes.kind() }))
+        .collect()
+}
 
 /// A setting by its name.
 ///
@@ -104,6 +155,19 @@ pub fn of_name(name: &str) -> Result<&'static Knob, String> {
         let names: Vec<&str> = KNOBS.iter().map(|knob| knob.name).collect();
         format!("there is no setting of this name; there are: {}", names.join(", "))
     })
+}
+
+impl Takes {
+    /// What kind of value it is, in a word.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Percent => "percent",
+            Self::Whole(..) => "whole",
+            Self::Dollars => "dollars",
+            Self::Mode => "mode",
+            Self::Yes => "yes",
+        }
+    }
 }
 
 impl Knob {
@@ -267,8 +331,6 @@ impl Ramp {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -66,7 +66,7 @@ impl Default for Health {
 }
 
 /// Every alert there is, for those who show that one is not raised.
-pub(crate) const NAMES: [&str; 18] = [
+pub(crate) const NAMES: [&str; 19] = [
     "postgresql_down",
     "dynamodb_down",
     "history_lost",
@@ -85,6 +85,7 @@ pub(crate) const NAMES: [&str; 18] = [
     "shadow_mismatches",
     "reads_stepped_back",
     "spend_cap",
+    "spend_forecast",
 ];
 
 /// From when on it is wrong.
@@ -185,6 +186,14 @@ pub(crate) fn judge(
             spend.cap_usd.unwrap_or(0.0)
         );
         found.add("spend_cap", Severity::Warning, message);
+    } else if let Some(spend) = spend
+        && let (Some(forecast), Some(cap)) = (spend.forecast_usd, spend.cap_usd)
+        && forecast > cap
+    {
+        let message = format!(
+            "{forecast:.2} dollars will have been spent when history is copied, and spend_cap_usd is {cap:.2}: copying will stop before its end"
+        );
+        found.add("spend_forecast", Severity::Warning, message);
     }
     // It ends with a comparison that came later and found nothing.
     let compared_since = |at: DateTime<Utc>| {
@@ -385,6 +394,17 @@ mod tests {
         let alerts = judge(&both, &Thresholds::default(), &[], Utc::now());
         assert_eq!(severity_of(&alerts, "spend_cap"), Some(Severity::Warning));
         assert_eq!(severity_of(&alerts, "reads_stepped_back"), Some(Severity::Critical));
+        // A cap that will be met is told while there is time to raise it, and only once.
+        let ahead = Spend { usd: 1.0, forecast_usd: Some(2.0), ..spend };
+        for (forecast_usd, told) in [(Some(2.0), Some(Severity::Warning)), (Some(1.5), None), (None, None)] {
+            let ahead = Spend { forecast_usd, ..ahead.clone() };
+            let one = Seen { spend: Some(&ahead), ..seen(None, None, &stores) };
+            let alerts = judge(&one, &Thresholds::default(), &[], Utc::now());
+            assert_eq!(
+                (severity_of(&alerts, "spend_forecast"), severity_of(&alerts, "spend_cap")),
+                (told, None)
+            );
+        }
     }
 
     fn judged(consistency: f64, accuracy: f64, orphans: f64, before: &[Alert], at: i64) -> Vec<Alert> {

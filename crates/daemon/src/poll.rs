@@ -248,7 +248,8 @@ impl Reader {
                 rows_per_s,
                 eta_s: None,
                 throttles: progress.map_or(0, |progress| progress.throttles()),
-                slowed_by: progress.and_then(|progress| progress.pause_reason()),
+                slowed_by: progress
+                    .and_then(|progress| progress.pause_reason().or_else(|| progress.slowed_by())),
             });
         }
         rates

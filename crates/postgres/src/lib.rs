@@ -12,7 +12,7 @@
 //! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
-//! pass, and since a moment), `history` (a step back is noticed), `archive` (the end).
+//! pass, and since a moment), `load` (how busy it is), `history` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
 mod activity;
@@ -40,6 +40,7 @@ mod intents;
 mod journal;
 mod lately;
 mod lead;
+mod load;
 mod lock_tries;
 mod lookup;
 mod node;
@@ -101,6 +102,7 @@ pub use recognise::CaptureState;
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId, require_open};
+pub use load::Load;
 pub use lookup::KeyState;
 pub use password::Password;
 pub use path::{connect_own, make_own_session};

@@ -4,11 +4,24 @@ use lockstep_core::{Doing, Result};
 
 use super::Source;
 
-/// What can be changed while a backfill or a relay runs.
+/// What can be changed while a backfill, a relay or a comparison runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Tuning {
-    /// Most write units a second; `None` leaves it to the configuration.
+    /// Most write units a second of backfill and relay together; `None` leaves it to the configuration.
     pub write_units_per_s_max: Option<i64>,
+    /// Most write units a second of each relay; `None` for no bound.
+    #[sqlx(default)]
+    pub relay_write_units_per_s_max: Option<i64>,
+    /// Most read units a second of each comparison; `None` leaves it to the configuration.
+    #[sqlx(default)]
+    pub validate_read_units_per_s_max: Option<i64>,
+    /// Sessions at work in the source above which history moves more slowly; `None` for a part of those that
+    /// it takes.
+    #[sqlx(default)]
+    pub source_active_sessions_max: Option<i64>,
+    /// Megabytes that a replica may be behind before history moves more slowly.
+    #[sqlx(default)]
+    pub source_replica_lag_mb_max: Option<i64>,
     /// Whether an operator has paused the backfill.
     #[sqlx(default)]
     pub paused: bool,
@@ -21,10 +34,16 @@ impl Source {
     /// The driver's.
     pub async fn tuning(&self) -> Result<Tuning> {
         sqlx::query_as(
-            "WITH counts AS (SELECT name, value FROM lockstep.settings WHERE until IS NULL OR until > pg_catalog.clock_timestamp())
-             SELECT coalesce((SELECT (value #>> '{}')::bigint FROM counts
-                     WHERE name = 'write_units_per_s_max' AND pg_catalog.jsonb_typeof(value) = 'number'), t.write_units_per_s_max)
+            "WITH counts AS (SELECT name, value FROM lockstep.settings WHERE until IS NULL OR until > pg_catalog.clock_timestamp()),
+                  whole AS (SELECT name, (value #>> '{}')::bigint AS value FROM counts WHERE pg_catalog.jsonb_typeof(value) = 'number'
+                      AND name IN ('write_units_per_s_max', 'relay_write_units_per_s_max', 'validate_read_units_per_s_max',
+                          'source_active_sessions_max', 'source_replica_lag_mb_max'))
+             SELECT coalesce((SELECT value FROM whole WHERE name = 'write_units_per_s_max'), t.write_units_per_s_max)
                      AS write_units_per_s_max,
+                 (SELECT value FROM whole WHERE name = 'relay_write_units_per_s_max') AS relay_write_units_per_s_max,
+                 (SELECT value FROM whole WHERE name = 'validate_read_units_per_s_max') AS validate_read_units_per_s_max,
+                 (SELECT value FROM whole WHERE name = 'source_active_sessions_max') AS source_active_sessions_max,
+                 (SELECT value FROM whole WHERE name = 'source_replica_lag_mb_max') AS source_replica_lag_mb_max,
                  EXISTS (SELECT FROM counts WHERE name = 'pause.backfill' AND value = 'true') AS paused
              FROM lockstep.tuning t",
         )

@@ -3,7 +3,7 @@
 //! What a request costs is known once it is answered, so it is paid for afterwards. Those in flight at once
 //! may together take more than the rate for a moment; the next request waits for all of them.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,28 +11,64 @@ use tokio::time::Instant;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    units_per_s: Option<f64>,
-    free_at: Mutex<Instant>,
+    /// As the run was configured.
+    configured: Option<f64>,
+    state: Mutex<State>,
 }
+
+#[derive(Debug)]
+struct State {
+    units_per_s: Option<f64>,
+    free_at: Instant,
+    followed_at: Option<Instant>,
+}
+
+/// How often an operator's setting is looked at.
+const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 
 impl Pace {
     pub(crate) fn new(units_per_s: Option<f64>) -> Self {
-        Self { units_per_s: units_per_s.filter(|units| *units > 0.0), free_at: Mutex::new(Instant::now()) }
+        let configured = units_per_s.filter(|units| *units > 0.0);
+        let state = State { units_per_s: configured, free_at: Instant::now(), followed_at: None };
+        Self { configured, state: Mutex::new(state) }
+    }
+
+    /// Whether it is time to look at the setting again; said to one caller.
+    pub(crate) fn is_due(&self) -> bool {
+        let mut state = self.lock();
+        let is_due = state.followed_at.is_none_or(|at| at.elapsed() >= FOLLOWED_EVERY);
+        if is_due {
+            state.followed_at = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// Takes over what an operator has set; without a setting, what was configured counts.
+    pub(crate) fn set(&self, units_per_s: Option<f64>) {
+        let mut state = self.lock();
+        state.units_per_s = units_per_s.filter(|units| *units > 0.0).or(self.configured);
     }
 
     /// Waits until everything taken so far is paid for.
     pub(crate) async fn wait(&self) {
-        let free_at = *self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.units_per_s.is_some() {
+        let (units_per_s, free_at) = {
+            let state = self.lock();
+            (state.units_per_s, state.free_at)
+        };
+        if units_per_s.is_some() {
             tokio::time::sleep_until(free_at).await;
         }
     }
 
     /// Notes what a request took.
     pub(crate) fn pay(&self, units: f64) {
-        let Some(units_per_s) = self.units_per_s else { return };
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *free_at = next(*free_at, Instant::now(), units, units_per_s);
+        let mut state = self.lock();
+        let Some(units_per_s) = state.units_per_s else { return };
+        state.free_at = next(state.free_at, Instant::now(), units, units_per_s);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,5 +90,23 @@ mod tests {
         assert_eq!(free_at, at(2.0));
         assert_eq!(next(free_at, at(10.0), 100.0, 100.0), at(11.0));
         assert_eq!(next(free_at, at(1.5), 0.0, 100.0), free_at);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operators_rate_goes_before_the_configured_one_until_it_is_taken_back() {
+        let pace = Pace::new(Some(100.0));
+        assert!(pace.is_due() && !pace.is_due(), "one of all looks");
+        let took = async |units: f64| {
+            let begun = Instant::now();
+            pace.pay(units);
+            pace.wait().await;
+            begun.elapsed().as_secs_f64().round()
+        };
+        assert_eq!(took(200.0).await, 2.0);
+        pace.set(Some(10.0));
+        assert_eq!(took(200.0).await, 20.0);
+        pace.set(None);
+        assert_eq!(took(200.0).await, 2.0);
+        assert!(pace.is_due(), "a second has passed");
     }
 }

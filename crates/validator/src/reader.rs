@@ -48,6 +48,17 @@ impl Reader {
         }
     }
 
+    /// Waits until the target may be read again, at the rate that operators allow by now. While the setting
+    /// cannot be read, the one of before holds.
+    async fn paced(&self) {
+        if self.pace.is_due()
+            && let Ok(tuning) = self.source.tuning().await
+        {
+            self.pace.set(tuning.validate_read_units_per_s_max.map(|units| units as f64));
+        }
+        self.pace.wait().await;
+    }
+
     /// Where the target is.
     pub(crate) fn place(&self) -> String {
         self.target.place()
@@ -97,7 +108,7 @@ impl Reader {
             }
         }
         let parts = wanted.chunks(READ_KEYS_MAX).map(async |part: &[TargetKey]| {
-            self.pace.wait().await;
+            self.paced().await;
             let items =
                 insist(&self.target_slots, || self.target.get_many(table, part, Backoff::brief())).await?;
             // A strongly consistent read of up to 4 KB is one unit, and larger items are rare.
@@ -126,7 +137,7 @@ impl Reader {
         segment: (usize, usize),
         start: Option<&Attributes>,
     ) -> Result<Page> {
-        self.pace.wait().await;
+        self.paced().await;
         let page =
             insist(&self.target_slots, || self.target.scan_page(table, segment, start.cloned())).await?;
         self.pace.pay(page.capacity_units);
@@ -140,7 +151,7 @@ impl Reader {
         segment: (usize, usize),
         start: Option<&Attributes>,
     ) -> Result<ScanBody> {
-        self.pace.wait().await;
+        self.paced().await;
         insist(&self.target_slots, || self.target.scan_body(table, segment, start.cloned())).await
     }
 
@@ -157,7 +168,7 @@ impl Reader {
         what: &CountWhat<'_>,
         start: Option<&Attributes>,
     ) -> Result<CountPage> {
-        self.pace.wait().await;
+        self.paced().await;
         let page =
             insist(&self.target_slots, || self.target.count_page(table, segment, what, start.cloned()))
                 .await?;

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::{Status, status};
+use lockstep_core::settings::{REASON_CHARS_MAX, is_reason};
 use lockstep_core::{InstanceState, Phase};
 use serde::Serialize;
 use serde_json::json;
@@ -81,7 +82,6 @@ const TO_SIGN: [(&str, Stage, &str); 6] = [
 
 /// The note by which an item is signed.
 const SIGNED: &str = "sign ";
-const REASON_CHARS_MAX: usize = 500;
 
 /// Runs it.
 ///
@@ -118,8 +118,7 @@ async fn sign(stores: &Stores, id: &str, reason: &str) -> anyhow::Result<()> {
         )));
     }
     let reason = reason.trim();
-    if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control)
-    {
+    if reason.is_empty() || !is_reason(reason) {
         return Err(Failure::usage(format!(
             "--reason has 1 to {REASON_CHARS_MAX} characters, none of them a control character"
         )));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_core::settings::{KNOBS, RAMP, Ramp, Takes, of_name};
+use lockstep_core::settings::{KNOBS, RAMP, REASON_CHARS_MAX, Ramp, Takes, is_reason, of_name};
 use lockstep_postgres::Turn;
 use serde_json::{Value, json};
 
@@ -49,9 +49,6 @@ pub struct Args {
     pub hold: Option<Duration>,
 }
 
-/// Longest reason that the journal is given.
-const REASON_CHARS_MAX: usize = 500;
-
 /// Runs it.
 ///
 /// # Errors
@@ -59,9 +56,7 @@ const REASON_CHARS_MAX: usize = 500;
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let knob = of_name(&args.name).map_err(Failure::usage)?;
     let reason = args.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
-    if reason.is_some_and(|reason| {
-        reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control)
-    }) {
+    if reason.is_some_and(|reason| !is_reason(reason)) {
         return Err(Failure::usage(format!(
             "--reason has at most {REASON_CHARS_MAX} characters, none of them a control character"
         )));

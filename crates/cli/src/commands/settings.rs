@@ -1,8 +1,8 @@
 //! `settings`: what operators have turned, and what there is to turn.
 
-use lockstep_core::settings::{KNOBS, RAMP, Ramp};
+use lockstep_core::settings::{KNOBS, RAMP, Ramp, known};
 use lockstep_postgres::{SettingRow, Source};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
 use crate::report::{print, print_json, table};
@@ -32,11 +32,9 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
 pub(super) async fn show(context: &Context, source: &Source) -> anyhow::Result<()> {
     let rows = source.settings().await?;
     if context.json {
-        let known: Vec<_> = KNOBS
-            .iter()
-            .map(|knob| json!({ "name": knob.name, "takes": knob.takes(), "about": knob.about }))
-            .collect();
-        print_json(&json!({ "settings": rows, "known": known }));
+        // `settings` is a list, as it was from the beginning; `by_name` is what the API calls `settings`.
+        let by_name: Map<String, Value> = rows.iter().map(|row| (row.name.clone(), json!(row))).collect();
+        print_json(&json!({ "settings": rows, "by_name": by_name, "known": known() }));
     } else {
         print(&text(&rows));
     }

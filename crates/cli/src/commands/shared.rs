@@ -253,6 +253,7 @@ fn sample(table: &lockstep_coordinator::TableProgress, relay_only: bool) -> Samp
         note(table.relayed(), "relayed");
     }
     notes.extend(table.pause_reason().map(|reason| format!("paused: {reason}")));
+    notes.extend(table.slowed_by().map(|reason| format!("slowed by {reason}")));
     let resumed = table.rows_resumed();
     let settled = table.rows_written() + table.rows_present() + table.dead_letters();
     let done = if relay_only {

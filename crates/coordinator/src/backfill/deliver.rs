@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::encode::Batch;
 use super::table::TableRun;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl TableRun {
     /// Sends a batch until each of its rows is in the target, was there, or is a dead letter.
@@ -27,13 +27,13 @@ impl TableRun {
         loop {
             self.shared.rate.acquire(batch.units).await;
             self.shared.budget.acquire(batch.units).await?;
-            let permit = self.shared.requests.acquire().await.map_err(|_| Error::Interrupted)?;
+            let lane = self.shared.rate.lane().await;
             self.lease.require()?;
             let sent_at = Instant::now();
             let answer =
                 self.migration.target.insert_history(self.path_now(), &self.binding.target_name, items).await;
             self.shared.rate.answered(sent_at);
-            drop(permit);
+            drop(lane);
             let (places, kind) = match answer {
                 Ok(outcome) => {
                     done.rows_written += outcome.written as i64;

@@ -40,6 +40,7 @@ use crate::options::Migration;
 use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::spent::Spent;
+use crate::strain::Strain;
 
 /// What a backfill did for one table.
 #[derive(Clone, Debug, Serialize)]
@@ -75,8 +76,6 @@ struct Shared {
     budget: Budget,
     /// One permit a range being read, so that the source sees a bounded number of readers.
     readers: Semaphore,
-    /// One permit a request in flight.
-    requests: Semaphore,
     /// One permit a KiB read and not yet acknowledged: what bounds memory.
     queue_kib: Arc<Semaphore>,
     errors: AtomicU64,
@@ -147,10 +146,9 @@ async fn work_on(
 ) -> Result<u64> {
     let options = &migration.options.backfill;
     let shared = Arc::new(Shared {
-        rate: Rate::new(options.write_units_per_s_max),
+        rate: Rate::new(options.write_units_per_s_max).within(options.requests_in_flight),
         budget: Budget::new(&migration.source, options.write_units_per_s_max),
         readers: Semaphore::new(options.readers.max(1)),
-        requests: Semaphore::new(options.requests_in_flight.max(1)),
         queue_kib: Arc::new(Semaphore::new((options.queue_bytes_max / 1024).max(1))),
         errors: AtomicU64::new(0),
         no_statements: AtomicBool::new(false),
@@ -195,7 +193,9 @@ async fn work_on(
 /// Applies changes of the tuning within a second, for as long as it is polled.
 async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progress, spent: &mut Spent) {
     let mut was_paused = false;
+    let mut strain = Strain::default();
     loop {
+        let mut why = None;
         if let Ok(tuning) = migration.source.tuning().await {
             let tuned = tuning.write_units_per_s_max.and_then(|units| u64::try_from(units).ok());
             // What is in flight ends; nothing new is begun while an operator has paused it.
@@ -208,7 +208,16 @@ async fn follow_tuning(migration: &Migration, shared: &Shared, progress: &Progre
             let budget = tuned.or(migration.options.backfill.write_units_per_s_max);
             shared.rate.set_budget(paused.or(budget));
             shared.budget.set(budget);
+            why = strain.of(&migration.source, &tuning).await;
         }
+        if why.is_some() {
+            shared.rate.strained();
+        }
+        let slowed = [why, shared.rate.why()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        progress
+            .tables
+            .iter()
+            .for_each(|table| table.slow(Some(slowed.clone()).filter(|why| !why.is_empty())));
         spent.note(&migration.source, progress).await;
         let ceiling = shared.rate.ceiling().unwrap_or(0.0) as u64;
         progress.tables.iter().for_each(|table| table.ceiling.store(ceiling, Relaxed));

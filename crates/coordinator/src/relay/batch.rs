@@ -7,10 +7,10 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::{Error as StoreError, Item, Kind};
 use lockstep_dynamo::{STATEMENTS_MAX, apart};
 use lockstep_postgres::{PendingBatch, PendingRow};
+use tokio::time::Instant;
 
 use super::Table;
 use super::deliver::{Due, Fate};
-use super::pass::Shared;
 use crate::error::{Error, Result};
 
 /// Fewer rows than this are through as soon by puts.
@@ -31,10 +31,10 @@ impl<'a> Table<'a> {
     ///
     /// # Errors
     /// When it could not be acknowledged: it is delivered again (I2).
-    pub(super) async fn send(self, batch: PendingBatch, shared: &Shared) -> Result<Sent> {
+    pub(super) async fn send(self, batch: PendingBatch) -> Result<Sent> {
         let mut sent = Sent::default();
         let mut delivered = Vec::with_capacity(batch.rows.len());
-        for fate in self.fates(&batch.rows, shared).await {
+        for fate in self.fates(&batch.rows).await {
             match fate {
                 Ok(Fate::Delivered(key)) => delivered.push(key),
                 Ok(Fate::SetAside) => {
@@ -45,6 +45,7 @@ impl<'a> Table<'a> {
                 Err(error) => sent.error = Some(error),
             }
         }
+        self.run.pace.charge(&self.run.migration.source).await;
         if !delivered.is_empty() {
             let (source, name) = (&self.run.migration.source, self.binding.name());
             source.acknowledge(name, &delivered, batch.read_at).await?;
@@ -55,7 +56,7 @@ impl<'a> Table<'a> {
         Ok(sent)
     }
 
-    async fn fates<'b>(self, rows: &'b [PendingRow], shared: &'b Shared) -> Vec<Result<Fate>>
+    async fn fates<'b>(self, rows: &'b [PendingRow]) -> Vec<Result<Fate>>
     where
         'a: 'b,
     {
@@ -70,10 +71,10 @@ impl<'a> Table<'a> {
             }
         }
         for (row, due) in rest {
-            under_way.push(self.one(row, due, shared).boxed());
+            under_way.push(self.one(row, due).boxed());
         }
         for chunk in apart(news) {
-            under_way.push(self.new_ones(chunk, shared).boxed());
+            under_way.push(self.new_ones(chunk).boxed());
         }
         let mut fates = Vec::with_capacity(rows.len());
         while let Some(some) = under_way.next().await {
@@ -82,38 +83,37 @@ impl<'a> Table<'a> {
         fates
     }
 
-    async fn one(self, row: &PendingRow, due: Due, shared: &Shared) -> Vec<Result<Fate>> {
-        // It is never closed.
-        let _permit = shared.requests.acquire().await.ok();
+    async fn one(self, row: &PendingRow, due: Due) -> Vec<Result<Fate>> {
+        let _lane = self.run.pace.lane().await;
         vec![self.settle(row, due).await]
     }
 
     /// Inserts rows that are new, if most are. Whatever this does not settle (a row that is there, one that
     /// the target refused, an answer that was lost or asked to slow down) is put under the guard, whose
     /// answer counts.
-    async fn new_ones<'b>(self, chunk: Vec<(&'b PendingRow, Item)>, shared: &'b Shared) -> Vec<Result<Fate>>
+    async fn new_ones<'b>(self, chunk: Vec<(&'b PendingRow, Item)>) -> Vec<Result<Fate>>
     where
         'a: 'b,
     {
         let mut fates = Vec::with_capacity(chunk.len());
         let mut puts: FuturesUnordered<BoxFuture<'b, Vec<Result<Fate>>>> = FuturesUnordered::new();
         // Decided when it may leave: by then an earlier one may have been answered.
-        let permit = shared.requests.acquire().await.ok();
+        let lane = self.run.pace.lane().await;
         if chunk.len() > 1 && self.inserts.try_next() {
             let (rows, items): (Vec<&PendingRow>, Vec<Item>) = chunk.into_iter().unzip();
             let written = self.insert(items).await;
-            drop(permit);
+            drop(lane);
             for (place, row) in rows.into_iter().enumerate() {
                 if written.get(place) == Some(&true) {
                     fates.push(Ok(Fate::of(row)));
                 } else {
-                    puts.push(self.one(row, self.due(row), shared).boxed());
+                    puts.push(self.one(row, self.due(row)).boxed());
                 }
             }
         } else {
-            drop(permit);
+            drop(lane);
             for (row, item) in chunk {
-                puts.push(self.one(row, Due::Item(item), shared).boxed());
+                puts.push(self.one(row, Due::Item(item)).boxed());
             }
         }
         while let Some(some) = puts.next().await {
@@ -126,7 +126,11 @@ impl<'a> Table<'a> {
     async fn insert(self, items: Vec<Item>) -> Vec<bool> {
         let sent = items.len();
         let (target, name) = (&self.run.migration.target, &self.binding.target_name);
-        match target.insert_versioned(self.read_at, name, items).await {
+        self.run.pace.acquire(self.binding, &items).await;
+        let sent_at = Instant::now();
+        let answer = target.insert_versioned(self.read_at, name, items).await;
+        self.run.pace.answered(sent_at);
+        match answer {
             Ok(inserted) => {
                 self.progress.add_capacity(inserted.capacity_units);
                 self.inserts.answered(inserted.present, sent);
@@ -143,7 +147,10 @@ impl<'a> Table<'a> {
     fn note(&self, error: &StoreError) {
         match error.kind {
             Kind::Unknown => self.progress.lost_replies.fetch_add(1, Relaxed),
-            Kind::Throttled => self.progress.throttles.fetch_add(1, Relaxed),
+            Kind::Throttled => {
+                self.run.pace.throttled();
+                self.progress.throttles.fetch_add(1, Relaxed)
+            }
             _ => 0,
         };
     }

@@ -8,6 +8,7 @@ use lockstep_core::{
 };
 use lockstep_dynamo::{Backoff, Written};
 use lockstep_postgres::{Delivered, PendingRow};
+use tokio::time::Instant;
 
 use super::{RelayUntil, Table};
 use crate::error::Result;
@@ -126,7 +127,10 @@ impl Table<'_> {
                 return Err(StoreError::target(Kind::Misconfigured, "delivering", message));
             };
             let target = &self.run.migration.target;
+            self.run.pace.acquire(self.binding, std::slice::from_ref(&item)).await;
+            let sent_at = Instant::now();
             let sent = target.put_guarded_of(self.read_at, target_name, item, row.version).await;
+            self.run.pace.answered(sent_at);
             let error = match sent {
                 Ok(written) => {
                     progress.add_capacity(written.capacity_units);
@@ -140,6 +144,7 @@ impl Table<'_> {
                 Retry::Never => return Err(error),
                 Retry::Slower => {
                     progress.throttles.fetch_add(1, Relaxed);
+                    self.run.pace.throttled();
                     progress.pause(Some(format!("{target_name} throttles")));
                     throttled.pause(error)
                 }

@@ -12,7 +12,6 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::SourceKey;
 use lockstep_dynamo::ReadAt;
 use lockstep_postgres::PendingBatch;
-use tokio::sync::Semaphore;
 
 use super::batch::Sent;
 use super::{RelaySummary, RelayUntil, Table};
@@ -26,8 +25,6 @@ const UNDER_WAY: usize = 2;
 
 /// What the reads of one pass share.
 pub(super) struct Shared {
-    /// Requests in flight.
-    pub(super) requests: Semaphore,
     /// Once set, nothing more is read.
     over: AtomicBool,
     lag_at: std::sync::Mutex<Option<Instant>>,
@@ -39,12 +36,7 @@ impl<'a> Table<'a> {
     /// holds up none that the target takes. What is under way when something fails is ended and acknowledged.
     pub(super) async fn pass(self, summary: &mut RelaySummary) -> Result<u64> {
         let captured = self.run.migration.source.record_shape(self.binding).await?.unwrap_or_default();
-        let width = self.run.migration.options.relay.requests_in_flight.max(1);
-        let shared = Shared {
-            requests: Semaphore::new(width),
-            over: AtomicBool::new(false),
-            lag_at: std::sync::Mutex::new(None),
-        };
+        let shared = Shared { over: AtomicBool::new(false), lag_at: std::sync::Mutex::new(None) };
         let (mut seen, mut failure) = (0, None);
         let mut reading: OptionFuture<BoxFuture<'_, Result<(ReadAt, PendingBatch)>>> =
             Some(self.read(&shared, &captured, None).boxed()).into();
@@ -66,7 +58,7 @@ impl<'a> Table<'a> {
                             (reading, is_reading) =
                                 (Some(self.read(&shared, &captured, next).boxed()).into(), true);
                         }
-                        under_way.push(Table { read_at, ..self }.send(batch, &shared).boxed());
+                        under_way.push(Table { read_at, ..self }.send(batch).boxed());
                     }
                     Err(error) => failure = self.end(&shared, failure, error),
                 }
@@ -111,6 +103,7 @@ impl<'a> Table<'a> {
     ) -> Result<(ReadAt, PendingBatch)> {
         let source = &self.run.migration.source;
         let most = self.run.migration.options.relay.batch_keys as i64;
+        self.run.pace.follow(source, self.run.progress).await;
         let read_at = self.run.migration.target.reading();
         let batch = source.read_pending(self.binding, self.run.order, after.as_ref(), most).await?;
         self.measure_lag(shared).await?;

@@ -91,6 +91,7 @@ function formView(state, dialog, redraw) {
     !action.gated && plan?.error && h('p', { class: 'bad' }, coded(plan.error)),
     !action.gated && typeof plan?.would === 'string' && h('p', { class: 'soft' }, coded(plan.would)),
     h('form', { onsubmit: submit, key: 'form' },
+      action.fields && action.fields(dialog, redraw),
       action.choices && h('fieldset', {}, h('legend', {}, action.choices.label),
         action.choices.options.map(([value, label], i) => h('label', { class: 'choice', key: value || 'none' },
           h('input', { type: 'radio', name: action.choices.name, value, checked: i === 0 ? true : undefined }), label))),

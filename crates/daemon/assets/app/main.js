@@ -83,7 +83,7 @@ function main() {
     h('div', { key: 'stores' }, flow(state)),
     h('div', { key: 'tables' }, tablesCard(state)),
     h('div', { class: 'columns', key: 'columns' }, journalCard(state),
-      h('div', { class: 'column' }, instancesCard(state), settingsCard(state), partsCard(state), operationsCard(state, (id) => act('show', id)))),
+      h('div', { class: 'column' }, instancesCard(state), settingsCard(state, () => act('settings')), partsCard(state), operationsCard(state, (id) => act('show', id)))),
     h('footer', { key: 'footer', class: 'soft small' }, `Lockstep ${state.status.daemon.version ?? ''} · started ${ago(state.status.daemon.started_at, state.now)}`),
   ];
 }
@@ -106,6 +106,7 @@ function act(kind, id) {
     openDialog(state, { kind: 'show', title: OPERATIONS[one?.kind] ?? 'Operation', operation: id, known: one }, draw);
     return undefined;
   }
+  if (kind === 'settings') return startTurning(state, draw);
   return startAction(state, kind, draw);
 }
 

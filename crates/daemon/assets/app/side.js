@@ -98,7 +98,7 @@ function partsCard(state) {
 const percentOf = (value) => (isNumber(value) ? `${Number(value.toFixed(3))} %` : '–');
 
 // What operators have turned for every process, and what applications count.
-function settingsCard(state) {
+function settingsCard(state, turn) {
   const { settings = [], counted, spend } = state.status.daemon;
   const turned = settings.filter((one) => !one.name.startsWith('pause.') && !one.name.startsWith('ramp.'));
   const ramps = settings.filter((one) => one.name.startsWith('ramp.'));
@@ -119,7 +119,8 @@ function settingsCard(state) {
       percentOf(counted.operations_completed_percent)} · shadow reads ${count(counted.shadow_reads)}, of them different ${count(counted.shadow_differ)}`),
     spend && h('p', { class: 'soft small' }, `Spent so far ${usd(spend.usd)} (${count(spend.write_units)} write units)`,
       isNumber(spend.forecast_usd) && ` · when history is copied ${usd(spend.forecast_usd)}`,
-      isNumber(spend.cap_usd) && ` · stops at ${usd(spend.cap_usd)}`));
+      isNumber(spend.cap_usd) && ` · stops at ${usd(spend.cap_usd)}`),
+    h('p', {}, h('button', { type: 'button', class: 'link', onclick: turn }, 'Turn a setting')));
 }
 
 const OPERATIONS = { advance: 'Step forward', rollback: 'Step back', validate: 'Validation', repair: 'Repair', 'test-operation': 'Test operation' };

@@ -10,8 +10,9 @@ use axum::http::{HeaderMap, StatusCode};
 use lockstep_core::Phase;
 use serde_json::json;
 
-use super::acts::{Answer, What, alias, of_key};
+use super::acts::{alias, of_key};
 use super::answer::{Refusal, ok_json};
+use super::perform::{Answer, What};
 use super::tokens::Right;
 use crate::operator::{Compare, Walk};
 use crate::shared::Shared;

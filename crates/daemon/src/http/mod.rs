@@ -2,7 +2,8 @@
 //!
 //! In reading order: `answer` (refusals and JSON), `tokens` and `guard` (what is asked of every request),
 //! `body`, `route` and `table` (every route there is), `page` and `open` (routes without a token), `reads`,
-//! `events`, `acts`, `settings`, `aliases` (routes of before), `openapi`, `tls`, `server`.
+//! `events`, `acts`, `perform` (doing what they ask), `settings`, `aliases` (routes of before), `openapi`,
+//! `tls`, `server`.
 
 mod acts;
 mod aliases;
@@ -13,6 +14,7 @@ mod guard;
 mod open;
 mod openapi;
 mod page;
+mod perform;
 mod reads;
 mod route;
 mod server;
@@ -21,8 +23,8 @@ mod table;
 mod tls;
 mod tokens;
 
-pub(crate) use acts::begin_by_itself;
 pub(crate) use guard::Guard;
+pub(crate) use perform::begin_by_itself;
 pub(crate) use server::serve;
 pub use tls::Tls;
 pub use tokens::{Right, TOKEN_CHARS_MIN, Tokens, random_token};

@@ -23,6 +23,7 @@ const SCRIPT: &str = concat!(
     include_str!("../../assets/app/notices.js"),
     include_str!("../../assets/app/runbook.js"),
     include_str!("../../assets/app/dialogs.js"),
+    include_str!("../../assets/app/turn.js"),
     include_str!("../../assets/app/main.js"),
 );
 /// Nothing but our own files runs or is loaded, and no other page may frame this one.

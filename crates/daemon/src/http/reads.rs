@@ -190,7 +190,7 @@ pub(super) async fn gates(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer
         },
     };
     installed(&shared)?;
-    let report = super::acts::gates(&shared, to).await?;
+    let report = super::perform::gates(&shared, to).await?;
     ok(&json!({ "to": to, "passed": report.passed(), "gates": report.results }))
 }
 

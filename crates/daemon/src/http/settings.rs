@@ -6,14 +6,15 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
-use lockstep_core::settings::{KNOBS, PAUSE, RAMP, Ramp, Takes, of_name};
-use lockstep_postgres::Turn;
+use lockstep_core::settings::{PAUSE, RAMP, Ramp, Takes, known, of_name};
+use lockstep_postgres::{SettingRow, Turn};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::acts::{Answer, How, is_installed, read, require_leader};
+use super::acts::read;
 use super::answer::{Refusal, ok_json};
 use super::body::parsed;
+use super::perform::{Answer, How, is_installed, require_leader};
 use super::tokens::Right;
 use crate::part::{PAUSABLE, PAUSED_BY_DEFAULT};
 use crate::shared::Shared;
@@ -113,13 +114,7 @@ async fn set_pauses(
 
 /// What is in force, and what there is to set.
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer {
-    let known: Vec<Value> = KNOBS
-        .iter()
-        .map(|knob| json!({ "name": knob.name, "takes": knob.takes(), "about": knob.about }))
-        .collect();
-    let rows: Map<String, Value> =
-        shared.settings.borrow().iter().map(|row| (row.name.clone(), json!(row))).collect();
-    Ok(ok_json(StatusCode::OK, &json!({ "settings": rows, "known": known })))
+    Ok(ok_json(StatusCode::OK, &json!({ "settings": by_name(&shared.settings.borrow()), "known": known() })))
 }
 
 pub(super) async fn settings(
@@ -148,8 +143,11 @@ pub(super) async fn settings(
     }
     turn(&shared, &how, set, during).await?;
     let rows = shared.migration.source.settings().await.map_err(|error| Refusal::of_store(&error))?;
-    let rows: Map<String, Value> = rows.into_iter().map(|row| (row.name.clone(), json!(row))).collect();
-    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "settings": rows })))
+    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": how.dry_run, "settings": by_name(&rows) })))
+}
+
+fn by_name(rows: &[SettingRow]) -> Map<String, Value> {
+    rows.iter().map(|row| (row.name.clone(), json!(row))).collect()
 }
 
 async fn of_ramp(shared: &Shared, asked: RampBody, during: Option<Duration>) -> Result<Changes, Refusal> {

@@ -4,6 +4,7 @@ mod browser;
 mod checked;
 mod demo;
 mod fuzzed;
+mod paced;
 mod page;
 mod rules;
 mod served;

@@ -117,6 +117,24 @@ async fn on_a_phone_nothing_is_cut_off_and_a_step_can_be_taken() {
     assert_eq!(dialog, json!(true));
     browser.press("Validate").await;
     browser.shows("✓ same").await;
+    browser.press("Close").await;
+    // What the relay may write is turned with the mouse too, with a reason, and is shown at once.
+    browser.press("Turn a setting").await;
+    browser.shows("It takes a percentage").await;
+    browser
+        .run(
+            "const set = (name, value) => { const field = document.querySelector(`dialog [name=${name}]`); field.value = value;
+                 field.dispatchEvent(new Event('change')); };
+             set('name', 'relay_write_units_per_s_max'); set('value', '500'); set('reason', 'readers first');",
+        )
+        .await;
+    browser.shows("most write units a second of each relay").await;
+    browser.press("Turn").await;
+    browser.shows("Done.").await;
+    browser.press("Close").await;
+    browser.shows("readers first").await;
+    let set = served.get("/v1/settings").await.json();
+    assert_eq!(set["settings"]["relay_write_units_per_s_max"]["value"], json!(500), "{set}");
     browser.close().await;
     assert_eq!(served.end().await, Some(0));
 }

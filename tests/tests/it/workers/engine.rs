@@ -193,7 +193,7 @@ async fn a_worker_that_waits_at_one_rate_goes_on_at_another() {
     let slow = |options: &mut BackfillOptions| options.write_units_per_s_max = Some(1);
     let waiting = worker(&world, "a", slow, &CancellationToken::new()).await;
     eventually("it has taken a block", || async { world.value::<f64>(reaches).await > before }).await;
-    let more = Tuning { write_units_per_s_max: Some(40_000), paused: false };
+    let more = Tuning { write_units_per_s_max: Some(40_000), ..Tuning::default() };
     world.source.tune(more).await.expect("tuned");
     done(waiting).await;
     assert_eq!(rows_read(&world).await, 600);

@@ -1,0 +1,116 @@
+//! How fast a relay writes: what operators allow, what the target takes, and what that leaves for history
+//! (R11).
+//!
+//! Backfill, relay and repair, which delivers by the relay, have one budget. Changes are not kept waiting for
+//! it, since readers see how old they are: what they cost is taken off it, and the backfill gets the rest. A
+//! bound of the relay's own is a setting beside it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lockstep_core::Item;
+use lockstep_postgres::{Source, TableBinding};
+
+use super::RelayUntil;
+use crate::lanes::Lane;
+use crate::progress::Progress;
+use crate::rate::Rate;
+
+/// How often settings are read while something is delivered.
+const TUNED_EVERY: Duration = Duration::from_secs(1);
+/// A target that throttles keeps a relay no slower than this many write units a second: it may have been idle
+/// just before, so what it wrote until then says nothing of what the target takes.
+const CEILING_MIN: f64 = 200.0;
+
+/// Shared by everything that one relay sends.
+#[derive(Debug)]
+pub(super) struct Pace {
+    until: RelayUntil,
+    rate: Rate,
+    /// Write units a second that all may spend; 0 without a bound.
+    budget_per_s: AtomicU64,
+    /// Not taken off it yet.
+    spent_milliunits: AtomicU64,
+    tuned_at: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    pub(super) fn new(until: RelayUntil, requests_in_flight: usize) -> Self {
+        Self {
+            until,
+            rate: Rate::new(None).at_least(CEILING_MIN).within(requests_in_flight),
+            budget_per_s: AtomicU64::new(0),
+            spent_milliunits: AtomicU64::new(0),
+            tuned_at: Mutex::default(),
+        }
+    }
+
+    /// A step waits for a relay that empties the set, and applications may wait for the step, so nothing
+    /// holds it back.
+    fn is_bounded(&self) -> bool {
+        self.until == RelayUntil::Cancelled
+    }
+
+    /// Takes the settings over, at most once a second. While they cannot be read, those of before hold.
+    pub(super) async fn follow(&self, source: &Source, progress: &Progress) {
+        if !self.is_bounded() {
+            return;
+        }
+        {
+            let mut at = self.tuned_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if at.is_some_and(|at| at.elapsed() < TUNED_EVERY) {
+                return;
+            }
+            *at = Some(Instant::now());
+        }
+        let Ok(tuning) = source.tuning().await else { return };
+        let whole = |units: Option<i64>| units.and_then(|units| u64::try_from(units).ok());
+        self.rate.set_budget(whole(tuning.relay_write_units_per_s_max));
+        self.budget_per_s.store(whole(tuning.write_units_per_s_max).unwrap_or(0), Relaxed);
+        let why = self.rate.why();
+        progress.tables.iter().for_each(|table| table.slow(why.clone()));
+    }
+
+    /// Waits until one more request may be in flight.
+    pub(super) async fn lane(&self) -> Lane<'_> {
+        self.rate.lane().await
+    }
+
+    /// Waits until these items may be written.
+    pub(super) async fn acquire(&self, binding: &TableBinding, items: &[Item]) {
+        if self.is_bounded() {
+            let indexes = binding.table.target().indexes;
+            let units: u64 = items.iter().map(|item| item.write_units_with(indexes) as u64).sum();
+            self.spent_milliunits.fetch_add(units.saturating_mul(1_000), Relaxed);
+            self.rate.acquire(units as f64).await;
+        }
+    }
+
+    /// A request that was sent then has been answered.
+    pub(super) fn answered(&self, sent_at: tokio::time::Instant) {
+        if self.is_bounded() {
+            self.rate.answered(sent_at);
+        }
+    }
+
+    /// The target asked to slow down.
+    pub(super) fn throttled(&self) {
+        if self.is_bounded() {
+            self.rate.throttled();
+        }
+    }
+
+    /// Takes what was spent off the budget, where there is one. What does not work out is a bit more for the
+    /// backfill.
+    pub(super) async fn charge(&self, source: &Source) {
+        let spent = self.spent_milliunits.swap(0, Relaxed);
+        let per_s = self.budget_per_s.load(Relaxed);
+        if spent > 0
+            && per_s > 0
+            && let Err(error) = source.charge_units(spent as f64 / 1_000.0, per_s as f64).await
+        {
+            tracing::debug!("what changes cost was not taken off the budget: {error}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Doing what a route asks: journalled with who and why before it begins, in a task of its own, and polled.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode};
+use lockstep_coordinator::{GateReport, ready};
+use lockstep_core::Phase;
+use serde_json::{Value, json};
+use tracing::Instrument as _;
+
+use super::answer::{Refusal, ok_json};
+use crate::operations::{Asked, Begun, Kind, Notes, Operation, State as OperationState};
+use crate::operator::{Act, Compare, Unsuccessful, Walk};
+use crate::part::Role;
+use crate::shared::Shared;
+
+pub(super) type Answer = Result<Response<Body>, Refusal>;
+
+/// Gates that were asked within this are answered again.
+const GATES_FRESH: Duration = Duration::from_secs(1);
+
+/// What a request asks for, besides who and how.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Walk(Walk),
+    Validate(Compare),
+    Repair { max: usize, last: bool },
+    TestOperation,
+}
+
+/// Who asks, and how it is to be done.
+#[derive(Debug)]
+pub(super) struct How {
+    pub(super) actor: String,
+    pub(super) reason: Option<String>,
+    pub(super) dry_run: bool,
+    pub(super) wait: Duration,
+    pub(super) key: Option<String>,
+    /// The request in words, by which a repetition is told from another one.
+    pub(super) request: String,
+}
+
+fn kind_of(what: &What) -> Kind {
+    match what {
+        What::Walk(walk) if walk.forward => Kind::Advance,
+        What::Walk(_) => Kind::Rollback,
+        What::Validate(_) => Kind::Validate,
+        What::Repair { .. } => Kind::Repair,
+        What::TestOperation => Kind::TestOperation,
+    }
+}
+
+pub(super) fn require_leader(shared: &Shared) -> Result<(), Refusal> {
+    match &*shared.role.borrow() {
+        Role::Leader => Ok(()),
+        Role::Standby(why) => Err(Refusal::standby(why)),
+    }
+}
+
+/// The gates of a step, asked now or a moment ago.
+pub(super) async fn gates(shared: &Shared, to: Phase) -> Result<GateReport, Refusal> {
+    let mut asked = shared.gates.lock().await;
+    if let Some((at, of, report)) = &*asked
+        && *of == to
+        && at.elapsed() < GATES_FRESH
+    {
+        return Ok(report.clone());
+    }
+    let report = ready(&shared.migration, to).await.map_err(|error| Refusal::of_coordinator(&error))?;
+    *asked = Some((Instant::now(), to, report.clone()));
+    Ok(report)
+}
+
+pub(super) async fn act(shared: Arc<Shared>, how: How, what: What) -> Answer {
+    require_leader(&shared)?;
+    let kind = kind_of(&what);
+    if how.dry_run {
+        return dry_run(&shared, &what).await;
+    }
+    if let What::Walk(walk) = &what {
+        path_of(&shared, walk)?;
+    }
+    let key = how.key.clone().map(|key| (key, how.request.clone()));
+    if let Some(key) = &how.key
+        && let Some(answer) = journalled(&shared, key).await?
+    {
+        return Ok(answer);
+    }
+    let asked = Asked { kind, actor: how.actor.clone(), reason: how.reason.clone(), key };
+    let id = match shared.operations.begin(asked) {
+        Begun::New(id) => id,
+        Begun::Known(operation) => return Ok(found(StatusCode::OK, &operation)),
+        Begun::OtherRequest => {
+            return Err(Refusal::unprocessable(
+                "this Idempotency-Key was used for another request; take a new one",
+            ));
+        }
+        Begun::Busy(id) => return Err(Refusal::busy(id)),
+    };
+    // From here on it is under way, whether the client waits or not.
+    let span = tracing::error_span!("operation", operation = %id, kind = kind.name());
+    let working = run(shared.clone(), id.clone(), how.actor, how.reason, how.key, what);
+    drop(tokio::spawn(working.instrument(span)));
+    if !how.wait.is_zero() {
+        // That it takes longer is no error: it is polled then.
+        let _ = tokio::time::timeout(how.wait, shared.operations.ended(&id)).await;
+    }
+    let Some(operation) = shared.operations.get(&id) else {
+        return Err(Refusal::not_found("the operation has ended and is forgotten; the journal has it"));
+    };
+    let status =
+        if operation.state == OperationState::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok(found(status, &operation))
+}
+
+/// Begins a walk that no person has asked for; says whether it begins. Another operation may be under way.
+pub(crate) fn begin_by_itself(shared: &Arc<Shared>, actor: &str, reason: &str, walk: Walk) -> bool {
+    let what = What::Walk(walk);
+    let actor = actor.trim_end_matches(" via serve").to_owned();
+    let asked =
+        Asked { kind: kind_of(&what), actor: actor.clone(), reason: Some(reason.to_owned()), key: None };
+    let Begun::New(id) = shared.operations.begin(asked) else { return false };
+    drop(tokio::spawn(run(shared.clone(), id, actor, Some(reason.to_owned()), None, what)));
+    true
+}
+
+fn found(status: StatusCode, operation: &Operation) -> Response<Body> {
+    let mut response = ok_json(status, operation);
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/operations/{}", operation.id)) {
+        response.headers_mut().insert("location", place);
+    }
+    response
+}
+
+/// What was asked under this key of a daemon that is gone; of this one's, the operation itself is answered.
+async fn journalled(shared: &Shared, key: &str) -> Result<Option<Response<Body>>, Refusal> {
+    if !is_installed(shared) {
+        return Ok(None);
+    }
+    let noted = shared.migration.source.noted_under(key).await.map_err(|error| Refusal::of_store(&error))?;
+    let Some(entry) = noted else { return Ok(None) };
+    let known =
+        entry.detail.get("operation").and_then(Value::as_str).and_then(|id| shared.operations.get(id));
+    if known.is_some() {
+        return Ok(None);
+    }
+    let asked = json!({
+        "id": entry.detail.get("operation"), "state": "unknown", "actor": entry.actor, "began_at": entry.at,
+        "error": "this was asked of another daemon, or before this one was started; the journal says how it ended",
+    });
+    Ok(Some(ok_json(StatusCode::OK, &asked)))
+}
+
+pub(super) fn is_installed(shared: &Shared) -> bool {
+    shared.snapshot.borrow().status.as_ref().is_some_and(|status| status.installed)
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    id: String,
+    actor: String,
+    reason: Option<String>,
+    key: Option<String>,
+    what: What,
+) {
+    let who = format!("{actor} via serve");
+    let mut detail = json!({ "operation": id, "reason": reason, "idempotency_key": key });
+    if let What::Walk(walk) = &what {
+        (detail["to"], detail["force"]) = (json!(walk.to), json!(walk.force));
+    }
+    let step = format!("asked to {}", kind_of(&what).name());
+    if is_installed(&shared)
+        && let Err(error) = shared.migration.source.journal_note(&who, &step, &detail).await
+    {
+        // What cannot be journalled is not done.
+        let message = format!("nothing was done, because it could not be journalled: {error}");
+        return shared
+            .operations
+            .end(&id, Err(Unsuccessful { refused: false, cancelled: false, message, gates: None }));
+    }
+    let observer = Arc::new(Notes { operations: shared.operations.clone(), id: id.clone() });
+    let act = Act { actor: who, observer, cancel: shared.stop.clone() };
+    let operator = shared.operator.clone();
+    let working = async move {
+        match what {
+            What::Walk(walk) => operator.walk(&walk, &act).await,
+            What::Validate(what) => operator.validate(&what, &act).await,
+            What::Repair { max, last } => operator.repair(max, last, &act).await,
+            What::TestOperation => operator.test_operation(&act).await,
+        }
+    };
+    let working = tokio::spawn(working.in_current_span());
+    let ended = working.await.unwrap_or_else(|panicked| {
+        let message = format!("a bug ended it: {panicked}; run `status` and try again");
+        Err(Unsuccessful { refused: false, cancelled: false, message, gates: None })
+    });
+    shared.operations.end(&id, ended);
+    shared.look.notify_one();
+}
+
+/// The phases that a walk would visit, or why there is no such way.
+fn path_of(shared: &Shared, walk: &Walk) -> Result<(Phase, Vec<Phase>), Refusal> {
+    let Some(from) = shared.snapshot.borrow().phase() else {
+        return Err(Refusal::conflict(
+            "Lockstep is not installed in this source yet; run `migrate`, or `backfill`",
+        ));
+    };
+    let next = |phase: Phase| if walk.forward { phase.next() } else { phase.previous() };
+    let Some(to) = walk.to.or(next(from)) else {
+        return Err(Refusal::conflict(format!("the phase is {from}: there is no step further that way")));
+    };
+    if (walk.forward && to < from) || (!walk.forward && to > from) {
+        let other = if walk.forward { "rollback" } else { "advance" };
+        return Err(Refusal::conflict(format!("the phase is {from}: to get to {to}, use /v1/{other}")));
+    }
+    let mut path = Vec::new();
+    let mut at = from;
+    while at != to {
+        let Some(phase) = next(at) else { break };
+        path.push(phase);
+        at = phase;
+    }
+    Ok((from, path))
+}
+
+/// What would be done, without doing it.
+async fn dry_run(shared: &Shared, what: &What) -> Answer {
+    let would = match what {
+        What::Walk(walk) => {
+            let (from, path) = path_of(shared, walk)?;
+            let report = match path.first() {
+                Some(first) => gates(shared, *first).await?,
+                None => GateReport::default(),
+            };
+            let to = path.last().copied().unwrap_or(from);
+            let would = json!({ "from": from, "to": to, "path": path });
+            let answer = json!({ "dry_run": true, "would": would, "passed": report.passed(), "gates": report.results });
+            return Ok(ok_json(StatusCode::OK, &answer));
+        }
+        What::Validate(Compare::Full) => {
+            "compare every row and every item, and record the verdict".to_owned()
+        }
+        What::Validate(Compare::Incremental) => {
+            "compare what changed since everything was compared, and record the verdict".to_owned()
+        }
+        What::Validate(Compare::Key { table, .. }) => format!("compare one row of {table} with its item"),
+        What::Validate(Compare::Sample(rows)) => format!("compare {rows} rows and items of each table"),
+        What::Repair { max, .. } => {
+            format!(
+                "mark at most {max} keys that differ, so that the relay writes them once more, and read them again"
+            )
+        }
+        What::TestOperation => {
+            "try the way of a write in both stores, where no row can be, and leave nothing".to_owned()
+        }
+    };
+    Ok(ok_json(StatusCode::OK, &json!({ "dry_run": true, "would": would })))
+}
