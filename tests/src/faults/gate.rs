@@ -1,8 +1,14 @@
 //! Where a request waits until the test lets it go on.
 
+use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+
+/// Longest wait of a test for a request. A rule that matches nothing would hang the whole run otherwise; a
+/// machine under load needs a fraction of it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A gate, shared by the test that opens it and the requests that wait at it.
 ///
@@ -38,14 +44,28 @@ impl Gate {
     }
 
     /// Waits until `count` requests in all have come to the gate.
-    pub async fn until_held(&self, count: u64) {
-        reached(&self.0.held, count).await;
+    ///
+    /// # Panics
+    /// When they have not after two minutes, at the caller's place: the rule of this gate matches nothing.
+    #[track_caller]
+    pub fn until_held(&self, count: u64) -> impl Future<Output = ()> {
+        within(PATIENCE, "come to the gate", &self.0.held, count, Location::caller())
     }
 
     /// Waits until `count` requests in all went through the gate and came back from the emulator: they are
     /// applied, unless the emulator refused them or was gone.
-    pub async fn until_done(&self, count: u64) {
-        reached(&self.0.done, count).await;
+    ///
+    /// # Panics
+    /// When they have not after two minutes, at the caller's place: the gate was not opened for them.
+    #[track_caller]
+    pub fn until_done(&self, count: u64) -> impl Future<Output = ()> {
+        within(PATIENCE, "come back through the gate", &self.0.done, count, Location::caller())
+    }
+
+    /// Waits until `count` requests in all have come to the gate, without a bound: for who lets requests of a
+    /// random schedule through, of which there may be none.
+    pub async fn when_held(&self, count: u64) {
+        reached(&self.0.held, count).await;
     }
 
     /// Waits for leave to go on.
@@ -74,9 +94,32 @@ async fn reached(counter: &watch::Sender<u64>, count: u64) {
     let _ = counter.subscribe().wait_for(|now| *now >= count).await;
 }
 
+async fn within(
+    limit: Duration,
+    what: &str,
+    counter: &watch::Sender<u64>,
+    count: u64,
+    caller: &Location<'_>,
+) {
+    if tokio::time::timeout(limit, reached(counter, count)).await.is_err() {
+        let came = *counter.borrow();
+        panic!(
+            "{came} of {count} requests had {what} after {limit:?}: look at the rule of this gate \
+             (waited for at {caller})"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "0 of 1 requests had come to the gate after 5ms")]
+    async fn a_wait_for_a_request_that_never_comes_ends_with_what_is_missing() {
+        let limit = Duration::from_millis(5);
+        within(limit, "come to the gate", &Gate::new().0.held, 1, Location::caller()).await;
+    }
 
     #[tokio::test]
     async fn release_lets_exactly_so_many_through() {

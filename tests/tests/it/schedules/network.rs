@@ -76,7 +76,7 @@ impl Late {
 
 async fn let_through(gate: &Gate) {
     for held in 1.. {
-        gate.until_held(held).await;
+        gate.when_held(held).await;
         // How long does not matter to any claim.
         tokio::time::sleep(LATE).await;
         gate.release(1);
