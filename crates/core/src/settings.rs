@@ -166,6 +166,7 @@ impl Takes {
             Self::Dollars => "dollars",
             Self::Mode => "mode",
             Self::Yes => "yes",
+            Self::Roles => "roles",
         }
     }
 }

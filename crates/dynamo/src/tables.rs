@@ -271,7 +271,7 @@ impl Definition {
         let attributes = schema.key_attributes().into_iter().map(|attribute| {
             let definition = AttributeDefinition::builder()
                 .attribute_name(attribute.name)
-                .attribute_type(attribute.key_type.scalar());
+                .attribute_type(scalar(attribute.key_type));
             definition.build().expect("name and type were set")
         });
         let indexes = schema.indexes.iter().map(|index| {
