@@ -145,6 +145,9 @@ fn in_dynamo_only_a_mismatch_is_never_proven() {
 fn in_dynamo_only_a_row_that_is_what_its_item_was_a_moment_ago_agrees() {
     let seen = Seen { earlier: true, moved: true, ..at(1 << 40) };
     check_now(seen.clone(), DYNAMO_ONLY, Ruling::Settled(Outcome::Equal));
+    // A newer state of it was set aside: the row will not follow by itself.
+    let aside = Seen { dead_letter: true, ..seen.clone() };
+    assert_ne!(rule(aside, Duration::ZERO, DYNAMO_ONLY), Ruling::Settled(Outcome::Equal));
     // Where a mark tells what is on its way, nothing but the item of this moment counts.
     check_now(seen, LIVE, Ruling::Again);
 }
