@@ -79,6 +79,8 @@ impl Coordinator {
 
     /// Settles what a crash left, and brings what an older version made up to date.
     async fn settled(migration: &Migration) -> Result<Recovered> {
+        // Once more, under the lock: another may have begun its tables since.
+        records::refuse_a_second(migration).await?;
         history::require_kept(migration).await?;
         let recovered = step::recover_all(migration).await?;
         for binding in &migration.tables {

@@ -86,7 +86,9 @@ pub(crate) async fn relay_in(
         KeyOrder::Ascending => migration.tables.iter().collect(),
         KeyOrder::Descending => migration.tables.iter().rev().collect(),
     };
-    let pace = Pace::new(until, migration.options.relay.requests_in_flight);
+    // The other way goes what a step waits for.
+    let is_bounded = until == RelayUntil::Cancelled && order == KeyOrder::Ascending;
+    let pace = Pace::new(is_bounded, migration.options.relay.requests_in_flight);
     let run = Run { order, migration, until, progress, cancel, pace: &pace };
     let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();
     let mut summary = RelaySummary::default();

@@ -46,18 +46,26 @@ impl Pace {
     /// Takes over what an operator has set; without a setting, what was configured counts.
     pub(crate) fn set(&self, units_per_s: Option<f64>) {
         let mut state = self.lock();
-        state.units_per_s = units_per_s.filter(|units| *units > 0.0).or(self.configured);
+        let next = units_per_s.filter(|units| *units > 0.0).or(self.configured);
+        if next != state.units_per_s {
+            // What was taken at the old rate is paid for by a second at most: a rate that was mistyped would
+            // have the comparison wait for hours after it is taken back.
+            state.free_at = state.free_at.min(Instant::now() + FOLLOWED_EVERY);
+        }
+        state.units_per_s = next;
     }
 
-    /// Waits until everything taken so far is paid for.
-    pub(crate) async fn wait(&self) {
+    /// Waits until everything taken so far is paid for, a second at most; says whether it is.
+    pub(crate) async fn wait(&self) -> bool {
         let (units_per_s, free_at) = {
             let state = self.lock();
             (state.units_per_s, state.free_at)
         };
+        let until = free_at.min(Instant::now() + FOLLOWED_EVERY);
         if units_per_s.is_some() {
-            tokio::time::sleep_until(free_at).await;
+            tokio::time::sleep_until(until).await;
         }
+        units_per_s.is_none() || until == free_at
     }
 
     /// Notes what a request took.
@@ -99,7 +107,7 @@ mod tests {
         let took = async |units: f64| {
             let begun = Instant::now();
             pace.pay(units);
-            pace.wait().await;
+            while !pace.wait().await {}
             begun.elapsed().as_secs_f64().round()
         };
         assert_eq!(took(200.0).await, 2.0);
@@ -107,6 +115,11 @@ mod tests {
         assert_eq!(took(200.0).await, 20.0);
         pace.set(None);
         assert_eq!(took(200.0).await, 2.0);
+        pace.set(Some(1.0));
+        pace.pay(10_000.0);
+        assert!(!pace.wait().await, "the setting is looked at meanwhile");
+        pace.set(None);
+        assert_eq!(took(0.0).await, 1.0, "what was mistyped is not slept out");
         assert!(pace.is_due(), "a second has passed");
     }
 }

@@ -51,12 +51,16 @@ impl Reader {
     /// Waits until the target may be read again, at the rate that operators allow by now. While the setting
     /// cannot be read, the one of before holds.
     async fn paced(&self) {
-        if self.pace.is_due()
-            && let Ok(tuning) = self.source.tuning().await
-        {
-            self.pace.set(tuning.validate_read_units_per_s_max.map(|units| units as f64));
+        loop {
+            if self.pace.is_due()
+                && let Ok(tuning) = self.source.tuning().await
+            {
+                self.pace.set(tuning.validate_read_units_per_s_max.map(|units| units as f64));
+            }
+            if self.pace.wait().await {
+                return;
+            }
         }
-        self.pace.wait().await;
     }
 
     /// Where the target is.

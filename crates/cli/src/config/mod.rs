@@ -29,8 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::declared::Declared;
 use sections::{
-    BackfillSection, CleanupSection, ImportSection, MigrateSection, ServeSection, SourceSection, TargetSection,
-    ValidateSection,
+    BackfillSection, CleanupSection, ImportSection, MigrateSection, ServeSection, SourceSection,
+    TargetSection, ValidateSection,
 };
 
 /// Everything that can be set, section by section. `config/lockstep.example.toml` shows all of it.

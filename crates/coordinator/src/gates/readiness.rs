@@ -1,5 +1,6 @@
 //! Readiness: may this step be taken now?
 
+use lockstep_core::settings::DISTRUSTED_REPORTERS;
 use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
 use lockstep_postgres::{CaptureState, TableBinding, VerdictRow};
 
@@ -304,9 +305,20 @@ async fn shadow_reads(migration: &Migration, epoch: Epoch) -> Result<GateResult>
     };
     let by: Vec<String> = reporters.iter().map(|(role, count)| format!("{role} ({count})")).collect();
     let by = if by.is_empty() { String::new() } else { format!(", as reported by role {}", by.join(", ")) };
+    let settings = migration.source.settings().await?;
+    let passed_over =
+        settings.iter().find(|row| row.name == DISTRUSTED_REPORTERS).map_or_else(String::new, |row| {
+            format!(
+                "; reports of {} are passed over, as {} has set ({DISTRUSTED_REPORTERS})",
+                row.value, row.actor
+            )
+        });
     let detail = match (agree, differ) {
-        (0, 0) => "no application has reported one since the verdict".to_owned(),
-        _ => format!("{differ} of {} that applications made since the verdict differ{by}", agree + differ),
+        (0, 0) => format!("no application has reported one since the verdict{passed_over}"),
+        _ => format!(
+            "{differ} of {} that applications made since the verdict differ{by}{passed_over}",
+            agree + differ
+        ),
     };
     let next = "run `validate`, and `repair` what it finds; a consistent verdict after the last of \
                 them passes. If one of the roles makes its reports up, `set distrusted_reporters ROLE` passes over it";

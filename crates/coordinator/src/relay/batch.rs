@@ -126,7 +126,10 @@ impl<'a> Table<'a> {
     async fn insert(self, items: Vec<Item>) -> Vec<bool> {
         let sent = items.len();
         let (target, name) = (&self.run.migration.target, &self.binding.target_name);
-        self.run.pace.acquire(self.binding, &items).await;
+        if self.run.pace.acquire(self.run, self.read_at, self.binding, &items).await.is_err() {
+            // Each hears why when it is put by itself.
+            return Vec::new();
+        }
         let sent_at = Instant::now();
         let answer = target.insert_versioned(self.read_at, name, items).await;
         self.run.pace.answered(sent_at);

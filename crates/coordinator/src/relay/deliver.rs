@@ -127,7 +127,7 @@ impl Table<'_> {
                 return Err(StoreError::target(Kind::Misconfigured, "delivering", message));
             };
             let target = &self.run.migration.target;
-            self.run.pace.acquire(self.binding, std::slice::from_ref(&item)).await;
+            self.run.pace.acquire(self.run, self.read_at, self.binding, std::slice::from_ref(&item)).await?;
             let sent_at = Instant::now();
             let sent = target.put_guarded_of(self.read_at, target_name, item, row.version).await;
             self.run.pace.answered(sent_at);

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockstep_core::Item;
+use lockstep_core::{Error as StoreError, Item, Kind};
+use lockstep_dynamo::ReadAt;
 use lockstep_postgres::{Source, TableBinding};
 
-use super::RelayUntil;
+use super::Run;
 use crate::lanes::Lane;
-use crate::progress::Progress;
 use crate::rate::Rate;
 
 /// How often settings are read while something is delivered.
@@ -26,7 +26,9 @@ const CEILING_MIN: f64 = 200.0;
 /// Shared by everything that one relay sends.
 #[derive(Debug)]
 pub(super) struct Pace {
-    until: RelayUntil,
+    /// A step waits for a relay of its own, and applications may wait for the step, so nothing holds that one
+    /// back.
+    is_bounded: bool,
     rate: Rate,
     /// Write units a second that all may spend; 0 without a bound.
     budget_per_s: AtomicU64,
@@ -36,9 +38,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(until: RelayUntil, requests_in_flight: usize) -> Self {
+    pub(super) fn new(is_bounded: bool, requests_in_flight: usize) -> Self {
         Self {
-            until,
+            is_bounded,
             rate: Rate::new(None).at_least(CEILING_MIN).within(requests_in_flight),
             budget_per_s: AtomicU64::new(0),
             spent_milliunits: AtomicU64::new(0),
@@ -46,15 +48,9 @@ impl Pace {
         }
     }
 
-    /// A step waits for a relay that empties the set, and applications may wait for the step, so nothing
-    /// holds it back.
-    fn is_bounded(&self) -> bool {
-        self.until == RelayUntil::Cancelled
-    }
-
     /// Takes the settings over, at most once a second. While they cannot be read, those of before hold.
-    pub(super) async fn follow(&self, source: &Source, progress: &Progress) {
-        if !self.is_bounded() {
+    pub(super) async fn follow(&self, run: Run<'_>) {
+        if !self.is_bounded {
             return;
         }
         {
@@ -64,12 +60,15 @@ impl Pace {
             }
             *at = Some(Instant::now());
         }
-        let Ok(tuning) = source.tuning().await else { return };
-        let whole = |units: Option<i64>| units.and_then(|units| u64::try_from(units).ok());
+        let Ok(tuning) = run.migration.source.tuning().await else { return };
+        // A row of zero was made by hand: a setting is at least one.
+        let whole = |units: Option<i64>| units.and_then(|units| u64::try_from(units).ok()).filter(|u| *u > 0);
         self.rate.set_budget(whole(tuning.relay_write_units_per_s_max));
-        self.budget_per_s.store(whole(tuning.write_units_per_s_max).unwrap_or(0), Relaxed);
+        let shared =
+            whole(tuning.write_units_per_s_max).or(run.migration.options.backfill.write_units_per_s_max);
+        self.budget_per_s.store(shared.unwrap_or(0), Relaxed);
         let why = self.rate.why();
-        progress.tables.iter().for_each(|table| table.slow(why.clone()));
+        run.progress.tables.iter().for_each(|table| table.slow(why.clone()));
     }
 
     /// Waits until one more request may be in flight.
@@ -77,26 +76,53 @@ impl Pace {
         self.rate.lane().await
     }
 
-    /// Waits until these items may be written.
-    pub(super) async fn acquire(&self, binding: &TableBinding, items: &[Item]) {
-        if self.is_bounded() {
-            let indexes = binding.table.target().indexes;
-            let units: u64 = items.iter().map(|item| item.write_units_with(indexes) as u64).sum();
-            self.spent_milliunits.fetch_add(units.saturating_mul(1_000), Relaxed);
-            self.rate.acquire(units as f64).await;
+    /// Waits until these items may be written, and goes by the settings meanwhile: one that was mistyped must
+    /// not hold up for hours what waits for it, once it is taken back.
+    ///
+    /// # Errors
+    /// [`Kind::Fenced`] where what was read then may not leave any more: it would be refused when it is sent,
+    /// and its units are those of a key that may. [`Kind::Unavailable`] where the relay is told to stop.
+    pub(super) async fn acquire(
+        &self,
+        run: Run<'_>,
+        read_at: ReadAt,
+        binding: &TableBinding,
+        items: &[Item],
+    ) -> Result<(), StoreError> {
+        if !self.is_bounded {
+            return Ok(());
         }
+        if !read_at.may_leave() {
+            return Err(StoreError::target(Kind::Fenced, "delivering", "it was read too long ago"));
+        }
+        let indexes = binding.table.target().indexes;
+        let units: u64 = items.iter().map(|item| item.write_units_with(indexes) as u64).sum();
+        let mut paid = std::pin::pin!(self.rate.acquire(units as f64));
+        loop {
+            tokio::select! {
+                biased;
+                () = run.cancel.cancelled() => {
+                    let message = "it waited for its turn under a rate";
+                    return Err(StoreError::target(Kind::Unavailable, "delivering, and told to stop", message));
+                }
+                () = &mut paid => break,
+                () = tokio::time::sleep(TUNED_EVERY) => self.follow(run).await,
+            }
+        }
+        self.spent_milliunits.fetch_add(units.saturating_mul(1_000), Relaxed);
+        Ok(())
     }
 
     /// A request that was sent then has been answered.
     pub(super) fn answered(&self, sent_at: tokio::time::Instant) {
-        if self.is_bounded() {
+        if self.is_bounded {
             self.rate.answered(sent_at);
         }
     }
 
     /// The target asked to slow down.
     pub(super) fn throttled(&self) {
-        if self.is_bounded() {
+        if self.is_bounded {
             self.rate.throttled();
         }
     }

@@ -103,7 +103,7 @@ impl<'a> Table<'a> {
     ) -> Result<(ReadAt, PendingBatch)> {
         let source = &self.run.migration.source;
         let most = self.run.migration.options.relay.batch_keys as i64;
-        self.run.pace.follow(source, self.run.progress).await;
+        self.run.pace.follow(self.run).await;
         let read_at = self.run.migration.target.reading();
         let batch = source.read_pending(self.binding, self.run.order, after.as_ref(), most).await?;
         self.measure_lag(shared).await?;

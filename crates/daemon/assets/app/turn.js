@@ -6,11 +6,13 @@ const settingNamed = (name) => knownSettings.find((one) => one.name === name) ??
 
 // What was typed, as the setting takes it; null takes the setting back. What it does not take, the server says.
 function settingValue(kind, text) {
-  if (text === '' || text === 'default') return null;
+  if (text === '') return null;
+  if (kind === 'roles') return text;
+  if (text === 'default') return null;
   if (kind === 'mode') return text.replace('-', '_');
   if (kind === 'yes') return text === 'true' ? true : null;
   const number = Number(text.replace('%', ''));
-  return Number.isNaN(number) ? text : number;
+  return Number.isFinite(number) ? number : text;
 }
 
 function settingFields(dialog, redraw) {
@@ -21,7 +23,7 @@ function settingFields(dialog, redraw) {
         knownSettings.map((one) => h('option', { key: one.name, value: one.name, selected: one === chosen ? true : null }, words(one.name))))),
     h('p', { class: 'soft small', key: 'about' }, `${chosen?.about ?? ''}. It takes ${chosen?.takes ?? 'a value'}.`),
     h('label', { class: 'field', key: 'value' }, h('span', {}, 'To', h('span', { class: 'soft' }, ' — nothing takes it back')),
-      h('input', { name: 'value', maxlength: 40, autocomplete: 'off', placeholder: 'As each process is configured' })),
+      h('input', { name: 'value', maxlength: chosen?.kind === 'roles' ? 2000 : 40, autocomplete: 'off', placeholder: 'As each process is configured' })),
   ];
 }
 

@@ -163,7 +163,8 @@ async fn read_shard(
         };
         let (polled, empty, last) = (idle, page.records.is_empty(), page.finished);
         // Who takes a page holds its poll: whoever has a page's turn asks for no poll.
-        let turn = if polled && !empty { Some(turns.pages.acquire().await) } else { None };
+        // The end of a shard is written down like a page: many at once would take every connection.
+        let turn = if polled && (!empty || last) { Some(turns.pages.acquire().await) } else { None };
         sink.take(&shard, page).await?;
         drop((turn, place));
         idle = empty;

@@ -51,10 +51,7 @@ fn partitions_that_went_are_told_from_those_that_came() {
         went(&of(std::slice::from_ref(&one)), &of(&[one.clone(), leaf("2", "8", "5", "-")])),
         "it may have been emptied"
     );
-    assert!(
-        went(&both, &of(&[one.clone(), leaf("2", "8", "5", "-")])),
-        "nothing refused a TRUNCATE of it"
-    );
+    assert!(went(&both, &of(&[one.clone(), leaf("2", "8", "5", "-")])), "nothing refused a TRUNCATE of it");
     check(&both, &of(&[leaf("1", "7", "5", "3:7"), two.clone()]), &Shape::Same);
     let rewritten = of(&[leaf("1", "7", "5", "3:7"), two]).replacen("a b 0", "a c 0", 1);
     check(&both, &rewritten, &Shape::Rewritten);

@@ -59,7 +59,8 @@ pub(crate) enum Ruling {
 
 /// Rules on a suspect whose item has disagreed at the same version for `disagreeing_for`.
 pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Ruling {
-    if seen.earlier && !policy.pending_tells && !seen.dead_letter {
+    let shares = matches!(seen.class, Class::Shared(_));
+    if seen.earlier && !policy.pending_tells && !seen.dead_letter && !shares {
         // It agreed with the item as that was a moment ago, which is as good as any moment. What the feed set
         // aside since does not follow by itself, and is told as what it is.
         return Ruling::Settled(Outcome::Equal);

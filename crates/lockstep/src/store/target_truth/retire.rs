@@ -13,6 +13,7 @@
 //! [`KEPT_S`] is four thousand times that, so a clock may be wrong by weeks.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{
@@ -24,6 +25,8 @@ use crate::store::Writer;
 
 /// For how long a tombstone of after the completion is kept.
 const KEPT_S: i64 = 90 * 24 * 3_600;
+/// Longest wait for the record: the deletion itself has to be sent within the same deadline.
+const ASKED_FOR: Duration = Duration::from_millis(250);
 
 /// What the record said of an epoch: since when the migration is complete, if it is.
 #[derive(Debug, Default)]
@@ -48,7 +51,11 @@ impl Writer {
             Some(since) => since,
             None => {
                 // A record of before this epoch would be one that was set back, and says nothing.
-                let record = timeout_at(deadline, self.control().record()).await.ok()?.ok().flatten();
+                let record = timeout_at(deadline.min(Instant::now() + ASKED_FOR), self.control().record())
+                    .await
+                    .ok()?
+                    .ok()
+                    .flatten();
                 let record = record.filter(|record| record.epoch >= epoch)?;
                 self.retiring().learn(epoch, record.completed_at);
                 record.completed_at
