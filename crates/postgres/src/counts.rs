@@ -37,6 +37,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn counted(&self, within: Duration) -> Result<Vec<CountRow>> {
         self.counts_since(
             "since > pg_catalog.clock_timestamp() - $1::float8 * interval '1 second'",
@@ -49,6 +50,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn spent(&self) -> Result<Vec<CountRow>> {
         self.counts_since("name LIKE 'spent.%' AND $1::float8 >= 0", 0.0).await
     }
@@ -76,6 +78,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// It is counted, or it is not.
+    #[crate::boxed]
     pub async fn count_up(&self, counted: &[(&str, &str, u64)]) -> Result<()> {
         let counted: Vec<_> = counted.iter().filter(|(_, _, count)| *count > 0).collect();
         if counted.is_empty() {
@@ -112,6 +115,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn forget_counts(&self) -> Result<()> {
         sqlx::query(
             "DELETE FROM lockstep.counts WHERE name NOT LIKE 'spent.%' AND since < pg_catalog.clock_timestamp() - $1::interval",
@@ -127,6 +131,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn counted_in(&self, epoch: Epoch, since: DateTime<Utc>) -> Result<Vec<CountRow>> {
         let read = sqlx::query_as(
             "SELECT table_name, name, pg_catalog.sum(count)::bigint AS count, pg_catalog.max(newest_at) AS newest_at FROM lockstep.counts
@@ -148,6 +153,7 @@ impl Source {
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn read_settings(connection: &mut PgConnection) -> Result<Settings> {
     let (kept, now_s): (Option<Value>, f64) = sqlx::query_as(
         "SELECT pg_catalog.to_jsonb(c) -> 'settings', extract(epoch FROM pg_catalog.clock_timestamp())::float8
@@ -170,6 +176,7 @@ pub async fn read_settings(connection: &mut PgConnection) -> Result<Settings> {
 ///
 /// # Cancel safety
 /// It is taken over, or it is not.
+#[crate::boxed]
 pub async fn report(connection: &mut PgConnection, id: i64, counted: &[(&str, &str, u64)]) -> Result<bool> {
     let rows: Vec<Value> = counted
         .iter()
