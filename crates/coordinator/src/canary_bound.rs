@@ -35,6 +35,7 @@ struct Asked {
 ///
 /// # Cancel safety
 /// Reading has no effect.
+#[crate::boxed]
 pub async fn canary_reads_of_binding(
     binding: &TableBinding,
     source: &Source,

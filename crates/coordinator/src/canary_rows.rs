@@ -19,6 +19,7 @@ use crate::canary_choice::reads_of_some_rows;
 ///
 /// # Cancel safety
 /// Reading has no effect.
+#[crate::boxed]
 pub async fn canary_reads_of(
     store: &dyn CanaryStore,
     source: &Source,
@@ -36,6 +37,7 @@ pub async fn canary_reads_of(
 ///
 /// # Cancel safety
 /// Reading has no effect.
+#[crate::boxed]
 pub async fn canary_reads_with_indexes(
     store: &dyn CanaryStore,
     source: &Source,

@@ -47,6 +47,7 @@ impl Coordinator {
     /// # Errors
     /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`lockstep_core::Kind::Refused`] where
     /// a migration of other tables is under way in this database; [`Error::HistoryLost`].
+    #[crate::boxed]
     pub async fn open(migration: Migration) -> Result<Self> {
         records::claim(&migration.source, &migration.target).await?;
         records::require_going_on(&migration).await?;
@@ -120,6 +121,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// The source's.
+    #[crate::boxed]
     pub async fn late_until(&self) -> Result<Option<DateTime<Utc>>> {
         crate::status::late_writes_until(&self.migration.source).await
     }
@@ -128,6 +130,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// The source's.
+    #[crate::boxed]
     pub async fn steps_since(&self, id: i64) -> Result<i64> {
         Ok(self.migration.source.done_since(id, CHANGE_PHASE).await?)
     }
@@ -146,6 +149,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`Error::Refused`] when a gate says no; nothing has been touched then.
+    #[crate::boxed]
     pub async fn prepare(&self, observer: &dyn Observer) -> Result<GateReport> {
         let report = gates::preflight(&self.migration, observer).await?;
         if !report.passed() {
@@ -252,6 +256,7 @@ impl Coordinator {
     ///
     /// # Cancel safety
     /// Cancelling, dropping and killing are all safe: what is not behind a watermark is read again.
+    #[crate::boxed]
     pub async fn backfill(&self, cancel: &CancellationToken) -> Result<Vec<BackfillSummary>> {
         let source = &self.migration.source;
         for binding in &self.migration.tables {
@@ -287,6 +292,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// The source's.
+    #[crate::boxed]
     pub async fn restart_backfill(&self) -> Result<()> {
         for binding in &self.migration.tables {
             self.migration.source.forget_ranges(binding.name()).await?;
@@ -300,6 +306,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// See [`relay`].
+    #[crate::boxed]
     pub async fn relay(&self, until: RelayUntil, cancel: &CancellationToken) -> Result<RelaySummary> {
         relay(&self.migration, until, &self.progress, cancel).await
     }
@@ -312,6 +319,7 @@ impl Coordinator {
     ///
     /// # Cancel safety
     /// A step broken off is finished or undone by the next [`Coordinator::open`].
+    #[crate::boxed]
     pub async fn step(&self, to: Phase, force: Option<&str>, observer: &dyn Observer) -> Result<StepOutcome> {
         let taken = step::step(&self.migration, to, force, &self.rehearsal, observer);
         let from = self.migration.source.control().await?.phase;
@@ -333,11 +341,13 @@ impl Coordinator {
     ///
     /// # Errors
     /// The stores'; then the next [`Coordinator::open`] does it.
+    #[crate::boxed]
     pub async fn settle(&self) -> Result<Vec<String>> {
         Ok(step::recover_all(&self.migration).await?.told)
     }
 
     /// Gives the lock back.
+    #[crate::boxed]
     pub async fn close(self) {
         drop(self.closing);
         // The keeper has nothing left to fail at.

@@ -184,6 +184,7 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
 ///
 /// # Errors
 /// [`Error::HistoryLost`]; the source's.
+#[crate::boxed]
 pub async fn turn(migration: &Migration) -> Result<()> {
     let Some(ask) = migration.watch.due() else { return Ok(()) };
     // Before the answer: others need not ask the same meanwhile.

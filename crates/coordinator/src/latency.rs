@@ -29,6 +29,7 @@ struct Samples {
 ///
 /// # Cancel safety
 /// Reading has no effect.
+#[crate::boxed]
 pub async fn measure_latency(
     reads: &[CanaryRead],
     rounds: usize,

@@ -61,6 +61,9 @@ mod watch;
 mod worker;
 mod written;
 
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+pub(crate) use async_recursion::async_recursion as boxed;
+
 pub use backfill::BackfillSummary;
 pub use canary::CanaryRead;
 pub use canary_bound::canary_reads_of_binding;

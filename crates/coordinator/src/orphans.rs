@@ -53,6 +53,7 @@ pub struct Orphans {
 ///
 /// # Cancel safety
 /// Searching has no effect.
+#[crate::boxed]
 pub async fn find_orphans(
     migration: &Migration,
     options: &ValidateOptions,
@@ -93,6 +94,7 @@ pub async fn find_orphans(
 ///
 /// # Cancel safety
 /// What was marked stays marked; marking again is harmless.
+#[crate::boxed]
 pub async fn repair_orphans(migration: &Migration, orphans: &[Orphan]) -> Result<u64> {
     let mut marked = 0;
     for binding in &migration.tables {

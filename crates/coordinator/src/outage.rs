@@ -50,6 +50,7 @@ impl Outage {
     ///
     /// # Cancel safety
     /// Dropped, it has told or not.
+    #[crate::boxed]
     pub async fn wait(&mut self, error: &StoreError, cancel: &CancellationToken) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         let for_a_person = matches!(error.kind, Kind::Denied | Kind::Misconfigured);

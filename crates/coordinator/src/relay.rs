@@ -64,6 +64,7 @@ pub struct RelaySummary {
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not acknowledged is delivered again.
+#[crate::boxed]
 pub async fn relay(
     migration: &Migration,
     until: RelayUntil,

@@ -108,6 +108,7 @@ struct Batch {
 ///
 /// # Cancel safety
 /// Searching has no effect.
+#[crate::boxed]
 pub async fn find_repairs(
     migration: &Migration,
     options: &ValidateOptions,
@@ -148,6 +149,7 @@ pub(crate) async fn search(
 ///
 /// # Errors
 /// The target's.
+#[crate::boxed]
 pub async fn repairs_of(migration: &Migration, report: &Report) -> Result<Repairs> {
     let mut repairs = Repairs { failures: failures(report), ..Repairs::default() };
     for table in &report.tables {
@@ -245,6 +247,7 @@ async fn name_item(
 ///
 /// # Cancel safety
 /// As for an error.
+#[crate::boxed]
 pub async fn repair(
     migration: &Migration,
     repairs: &[Repairable],

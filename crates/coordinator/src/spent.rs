@@ -18,6 +18,7 @@ impl Spent {
     ///
     /// # Cancel safety
     /// What was noted and not remembered here is noted twice: a bill that is too high by one second.
+    #[crate::boxed]
     pub async fn note(&mut self, source: &Source, progress: &Progress) {
         let now: Vec<(&'static str, u64)> =
             progress.tables.iter().map(|table| (table.name, table.capacity_units())).collect();

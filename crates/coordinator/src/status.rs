@@ -84,6 +84,7 @@ pub struct TableStatus {
 ///
 /// # Errors
 /// When a store does not answer.
+#[crate::boxed]
 pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Status> {
     read(source, Some(target), tables).await
 }
@@ -93,6 +94,7 @@ pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -
 ///
 /// # Errors
 /// When the source does not answer.
+#[crate::boxed]
 pub async fn status_of_source(source: &Source, tables: &[TableBinding]) -> Result<Status> {
     read(source, None, tables).await
 }

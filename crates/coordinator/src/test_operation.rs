@@ -54,6 +54,7 @@ pub struct TestReport {
 ///
 /// # Cancel safety
 /// Broken off, it may leave its probe in the target, which every reader passes over and the next run removes.
+#[crate::boxed]
 pub async fn test_operation(migration: &Migration) -> Result<TestReport> {
     let source = &migration.source;
     source.require_contract(&migration.tables).await?;

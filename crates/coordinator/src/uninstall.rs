@@ -54,6 +54,7 @@ pub struct Uninstall {
 ///
 /// # Cancel safety
 /// Run it again. DynamoDB's tables go first, so that PostgreSQL knows until the end whose they are.
+#[crate::boxed]
 pub async fn uninstall(
     migration: &Migration,
     options: &UninstallOptions,

@@ -71,6 +71,7 @@ pub struct WorkedTable {
 /// # Cancel safety
 /// Cancelling, dropping and killing are all safe. Its ranges are free at once after the first, and else after
 /// its lease; what is not behind a watermark is read again.
+#[crate::boxed]
 pub async fn work(
     migration: Migration,
     options: &WorkOptions,

@@ -52,6 +52,7 @@ impl Backoff {
     ///
     /// # Errors
     /// `error`, unchanged.
+    #[crate::boxed]
     pub async fn pause(&mut self, error: Error) -> Result<()> {
         let Some(left) = self.tries_left.checked_sub(1) else { return Err(error) };
         self.tries_left = left;

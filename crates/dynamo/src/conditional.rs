@@ -80,6 +80,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
+    #[crate::boxed]
     pub async fn put_if(&self, puts: &[ConditionalPut], token: &str, fence: &Fence) -> Result<()> {
         let put = match puts {
             [put] => self.put_one_if(put, fence).await,
@@ -133,6 +134,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Kind::Unavailable`] when a transaction was at one of them.
+    #[crate::boxed]
     pub async fn get_together(&self, keys: &[(&str, Attributes)]) -> Result<Vec<Option<Attributes>>> {
         use aws_sdk_dynamodb::types::{Get, TransactGetItem};
         let doing = "reading several items at one moment";

@@ -75,6 +75,7 @@ impl Target {
     /// The SDK's own retries are off for both services: the caller decides by the kind of the error, because
     /// a lost reply is not a failure (I8) and a throttle is a signal (R11). Providers of credentials keep
     /// theirs: a role is assumed again every hour, and one 500 of STS would end a run of days.
+    #[crate::boxed]
     pub async fn connect(options: TargetOptions) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(options.connect_timeout)

@@ -41,6 +41,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn count_page(
         &self,
         table: &str,
@@ -88,6 +89,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn scan_units_estimate(&self, table: &str) -> Result<f64> {
         let sent = self.client.describe_table().table_name(table).send().await;
         let output = sent.map_err(|e| fault::error(format!("describing {table}"), e))?;

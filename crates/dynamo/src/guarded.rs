@@ -33,6 +33,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
+    #[crate::boxed]
     pub async fn put_guarded(&self, table: &str, item: Item, version: Version) -> Result<Written> {
         self.put_guarded_of(self.reading(), table, item, version).await
     }
@@ -47,6 +48,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
+    #[crate::boxed]
     pub async fn put_guarded_of(
         &self,
         read_at: ReadAt,

@@ -84,6 +84,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome; it may simply be repeated.
+    #[crate::boxed]
     pub async fn insert_history(
         &self,
         path: LoadPath,
@@ -158,6 +159,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
+    #[crate::boxed]
     pub async fn insert_versioned(&self, read_at: ReadAt, table: &str, items: Vec<Item>) -> Result<Inserted> {
         debug_assert!(items.len() <= STATEMENTS_MAX, "a batch holds at most {STATEMENTS_MAX} items");
         debug_assert!(items.iter().all(|item| item.get(VERSION_ATTRIBUTE).is_some()), "each has its version");
@@ -255,6 +257,7 @@ impl Target {
     ///
     /// # Errors
     /// When the endpoint does not answer at all.
+    #[crate::boxed]
     pub async fn has_partiql(&self, table: &str, key: &TargetKey) -> Result<bool> {
         let mut text = format!("SELECT PK FROM \"{table}\" WHERE PK = ?");
         let mut parameters = vec![key.partition.clone()];

@@ -43,6 +43,9 @@ pub mod streams;
 mod tables;
 mod transact;
 
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+pub(crate) use async_recursion::async_recursion as boxed;
+
 pub use apart::apart;
 pub use backoff::Backoff;
 pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
@@ -102,6 +105,7 @@ impl Target {
 
     /// The account that requests are made in, for messages; `None` for an emulator, and where AWS does not
     /// say within three seconds. It needs no right.
+    #[crate::boxed]
     pub async fn account(&self) -> Option<String> {
         let asked = self.identity.as_ref()?.get_caller_identity().send();
         tokio::time::timeout(ACCOUNT_WITHIN, asked).await.ok()?.ok()?.account

@@ -52,6 +52,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's; [`Kind::Misconfigured`] for one that does not parse.
+    #[crate::boxed]
     pub async fn history_mark(&self, table: &str, schema: &TargetSchema) -> Result<Option<HistoryMark>> {
         let item = match self.get(table, &place(schema)).await {
             Err(error) if error.message.starts_with("ResourceNotFoundException") => None,
@@ -75,6 +76,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn set_history_mark(
         &self,
         table: &str,
@@ -123,6 +125,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn remove_history_mark(&self, table: &str, schema: &TargetSchema) -> Result<()> {
         let key = place(schema).to_attributes();
         let sent = self.client.delete_item().table_name(table).set_key(Some(key)).send().await;
@@ -133,6 +136,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn highest_version_page(
         &self,
         table: &str,

@@ -49,6 +49,7 @@ impl TargetProbe<'_> {
     ///
     /// # Cancel safety
     /// The probe may stay, which every reader passes over, and which the next one removes.
+    #[crate::boxed]
     pub async fn put(&self) -> Result<()> {
         self.remove().await?;
         if self.there().await?.is_some() {
@@ -69,6 +70,7 @@ impl TargetProbe<'_> {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn is_guarded(&self) -> Result<bool> {
         Ok(self.put_once().await? == Landed::Superseded)
     }
@@ -77,6 +79,7 @@ impl TargetProbe<'_> {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn is_there(&self) -> Result<bool> {
         let run = self.there().await?.and_then(|item| item.get(PROBE_ATTRIBUTE)?.as_s().ok().cloned());
         Ok(run.as_ref() == Some(&self.run))
@@ -89,6 +92,7 @@ impl TargetProbe<'_> {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn remove(&self) -> Result<()> {
         let request =
             self.target.client.delete_item().table_name(self.table).set_key(Some(self.key.to_attributes()));

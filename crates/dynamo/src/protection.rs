@@ -41,6 +41,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's; [`Kind::Misconfigured`] for a table that is not there.
+    #[crate::boxed]
     pub async fn protection(&self, table: &str) -> Result<Protection> {
         let doing = format!("asking how {table} is protected");
         let found = self.ask_for_description(table).await?;
@@ -63,6 +64,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn protect(&self, table: &str) -> Result<()> {
         let doing = format!("protecting {table}");
         let (deletion, recovery) = (self.options.deletion_protection, self.options.point_in_time_recovery);

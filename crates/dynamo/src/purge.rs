@@ -41,6 +41,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn purge_page(
         &self,
         table: &str,
@@ -74,6 +75,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn purge_one(&self, table: &str, what: Purge, key: &TargetKey, seen: Version) -> Result<bool> {
         let doing = || format!("purging {table}");
         let key = Some(key.to_attributes());

@@ -30,6 +30,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// Reading has no effect.
+    #[crate::boxed]
     pub async fn query_page(
         &self,
         table: &str,
@@ -61,6 +62,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// Reading has no effect.
+    #[crate::boxed]
     pub async fn count_partition(&self, table: &str, range: &PartitionRange) -> Result<u64> {
         let (mut count, mut start) = (0, None);
         if range.is_empty() {

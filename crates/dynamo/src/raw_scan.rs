@@ -44,6 +44,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// Reading has no effect.
+    #[crate::boxed]
     pub async fn scan_body(
         &self,
         table: &str,

@@ -29,6 +29,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn get(&self, table: &str, key: &TargetKey) -> Result<Option<Attributes>> {
         let output = self
             .client
@@ -46,6 +47,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's, after `backoff` is used up.
+    #[crate::boxed]
     pub async fn get_many(
         &self,
         table: &str,
@@ -90,6 +92,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn scan_page(
         &self,
         table: &str,

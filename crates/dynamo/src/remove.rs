@@ -13,6 +13,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// Repeat it: a table that is gone, or is going, is gone.
+    #[crate::boxed]
     pub async fn remove_table(&self, table: &str) -> Result<bool> {
         let doing = format!("deleting {table} at {}", self.place());
         match self.client.delete_table().table_name(table).send().await {

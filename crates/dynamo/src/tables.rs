@@ -68,6 +68,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Kind::Denied`] and the like; a missing table is not an error.
+    #[crate::boxed]
     pub async fn describe(&self, table: &str, schema: &TargetSchema) -> Result<TableStanding> {
         let found = self.ask_for_description(table).await?;
         Ok(found.map_or(TableStanding::Missing, |found| standing(&found, schema)))
@@ -78,6 +79,7 @@ impl Target {
     ///
     /// # Errors
     /// As there.
+    #[crate::boxed]
     pub async fn describe_lately(&self, table: &str, schema: &TargetSchema) -> Result<TableStanding> {
         match self.described.lately(table) {
             Some(found) => Ok(standing(&found, schema)),
@@ -106,6 +108,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's; [`Kind::Unavailable`] when the table is not ACTIVE after about five minutes.
+    #[crate::boxed]
     pub async fn create(&self, table: &str, schema: &TargetSchema, ttl: bool) -> Result<TargetTable> {
         let doing = format!("creating {table} at {}", self.place());
         let Definition { attributes, key, indexes } = Definition::of(schema);
@@ -164,6 +167,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn ensure_expiry(&self, table: &str) -> Result<()> {
         match Backoff::brief().retry(|| self.enable_ttl(table)).await {
             // Of two who switch it on, one is told that it is on already.
@@ -202,6 +206,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn reach_streams(&self) -> Result<()> {
         let listed = self.streams.list_streams().limit(1).send().await;
         listed
@@ -217,6 +222,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn is_empty(&self, table: &str) -> Result<bool> {
         let page = self.client.scan().table_name(table).limit(1).consistent_read(true).send().await;
         let page = page.map_err(|e| fault::error(format!("looking into {table}"), e))?;
@@ -227,6 +233,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn has_foreign_items(&self, table: &str) -> Result<bool> {
         let page = self.client.scan().table_name(table).limit(100).send().await;
         let page = page.map_err(|e| fault::error(format!("looking into {table}"), e))?;
@@ -237,6 +244,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Kind::Denied`] without the right.
+    #[crate::boxed]
     pub async fn prove_write(&self, table: &str, key: TargetKey) -> Result<()> {
         let sent = self
             .client

@@ -23,6 +23,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// A cancelled call is an unknown outcome.
+    #[crate::boxed]
     pub async fn put_all_guarded(&self, read_at: ReadAt, puts: Vec<(&str, Item, Version)>) -> Result<Landed> {
         let fence = read_at.fence();
         let tables = puts.iter().map(|(table, ..)| *table).collect::<Vec<_>>().join(", ");

@@ -31,6 +31,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// One statement: it happened or it did not, and not having happened only means that rows are read again.
+    #[crate::boxed]
     pub async fn move_watermark(
         &self,
         held: &HeldRange,
@@ -73,6 +74,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// It happened or it did not; the caller that does not know lets go of the range.
+    #[crate::boxed]
     pub async fn split_range(&self, held: &HeldRange, at: &KeyBound) -> Result<bool> {
         let split = sqlx::query(
             "WITH shortened AS (
@@ -113,6 +115,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn middle_key(
         &self,
         binding: &TableBinding,

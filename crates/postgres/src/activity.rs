@@ -43,6 +43,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Reading has no effect.
+    #[crate::boxed]
     pub async fn activity(&self, binding: &TableBinding) -> Result<Activity> {
         let row = sqlx::query(
             "SELECT coalesce(pg_catalog.sum(s.n_tup_ins), 0)::bigint AS inserts, coalesce(pg_catalog.sum(s.n_tup_upd), 0)::bigint AS updates,

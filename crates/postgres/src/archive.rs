@@ -40,6 +40,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn completed(&self) -> Result<Option<Completed>> {
         let found =
             sqlx::query_as("SELECT completed_at, epoch, actor, journal_file FROM lockstep_archive.completed")
@@ -60,6 +61,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it: where it is done already, nothing is done.
+    #[crate::boxed]
     pub async fn archive(
         &self,
         tables: &[TableBinding],
@@ -114,6 +116,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn archive_entry(
         &self,
         actor: &str,
@@ -142,6 +145,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn whole_journal(&self) -> Result<Vec<Entry>> {
         let schema = if self.has_schema().await? { "lockstep" } else { "lockstep_archive" };
         let sql = format!("SELECT * FROM {schema}.journal ORDER BY id");
@@ -152,6 +156,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn is_left(&self, binding: &TableBinding) -> Result<bool> {
         is_there(&mut *self.pool().acquire().await.doing("looking for what is left")?, binding).await
     }
@@ -164,6 +169,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn drop_left(&self, binding: &TableBinding, lock_timeout: Duration) -> Result<bool> {
         let doing = format!("dropping {}", binding.relation);
         let mut transaction = self.begin(&doing).await?;

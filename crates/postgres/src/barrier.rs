@@ -26,6 +26,7 @@ const REVERSE_FEED: (i32, i32) = (BARRIER.0, 3);
 ///
 /// # Cancel safety
 /// The transaction must be rolled back afterwards, as after any cancelled statement.
+#[crate::boxed]
 pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
     sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock_shared($1, $2)")
         .bind(BARRIER.0)
@@ -41,6 +42,7 @@ pub async fn take_shared(transaction: &mut PgConnection) -> Result<()> {
 ///
 /// # Errors
 /// [`Kind::Busy`] when a write transaction stayed open for longer.
+#[crate::boxed]
 pub async fn take_exclusive(transaction: &mut PgConnection, lock_timeout: Duration) -> Result<()> {
     limit_lock_waits(transaction, lock_timeout).await?;
     sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1, $2)")
@@ -77,6 +79,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Busy`] when another coordinator is at work.
+    #[crate::boxed]
     pub async fn lock_coordinator(&self) -> Result<CoordinatorLock> {
         self.lock_for("coordinator", COORDINATOR).await
     }
@@ -85,6 +88,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Busy`] when another feed is at work.
+    #[crate::boxed]
     pub async fn lock_reverse_feed(&self) -> Result<FeedLock> {
         self.lock_for("reverse feed", REVERSE_FEED).await
     }
@@ -93,6 +97,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn at_work(&self) -> Result<(Option<i32>, Option<i32>)> {
         let mut connection = self.pool().acquire().await.doing("asking who is at work")?;
         Ok((holder(&mut connection, COORDINATOR).await?, holder(&mut connection, REVERSE_FEED).await?))
@@ -157,6 +162,7 @@ impl CoordinatorLock {
     ///
     /// # Errors
     /// The driver's; [`Kind::Unavailable`] without an answer in time.
+    #[crate::boxed]
     pub async fn check(&mut self) -> Result<()> {
         let doing = format!("checking the {}'s lock", self.what);
         match tokio::time::timeout(CHECKED_WITHIN, self.connection.ping()).await {
@@ -166,6 +172,7 @@ impl CoordinatorLock {
     }
 
     /// Gives the lock back.
+    #[crate::boxed]
     pub async fn release(self) {
         // A failure means that the session is gone, and the lock with it.
         let _ = self.connection.close().await;

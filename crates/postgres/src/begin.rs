@@ -23,6 +23,7 @@ impl SourceTransaction {
     ///
     /// # Errors
     /// The driver's. Unless PostgreSQL itself refused, it is not known yet whether it was committed (I8).
+    #[crate::boxed]
     pub async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
         PgTransactionManager::commit(&mut self).await?;
         self.keep();
@@ -33,6 +34,7 @@ impl SourceTransaction {
     ///
     /// # Errors
     /// The driver's. It is rolled back all the same, when the server notices.
+    #[crate::boxed]
     pub async fn rollback(mut self) -> std::result::Result<(), sqlx::Error> {
         PgTransactionManager::rollback(&mut self).await?;
         self.keep();
@@ -71,6 +73,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// No transaction is left open.
+    #[crate::boxed]
     pub async fn begin(&self, doing: &str) -> Result<SourceTransaction> {
         begin_with(&self.sessions, "BEGIN".to_owned(), doing).await
     }

@@ -30,6 +30,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// The block may have been taken, and is then not spent.
+    #[crate::boxed]
     pub async fn take_units(&self, units: f64, per_s: f64) -> Result<Duration> {
         let per_s = per_s.max(f64::MIN_POSITIVE);
         let seconds = units / per_s;

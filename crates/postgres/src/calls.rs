@@ -118,6 +118,7 @@ pub fn call_sql(call: Call, binding: &TableBinding, statements: &RowStatements) 
 }
 
 /// Makes the call. `arguments` are those of the write.
+#[crate::boxed]
 pub async fn call(
     connection: &mut PgConnection,
     sql: &str,

@@ -44,6 +44,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Nothing is installed unless the one transaction has committed.
+    #[crate::boxed]
     pub async fn install_capture(&self, binding: &TableBinding, fingerprint: &str) -> Result<()> {
         let sql = statements(binding);
         let doing = format!("installing capture on {}", binding.relation);
@@ -100,6 +101,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// All functions are replaced, or none.
+    #[crate::boxed]
     pub async fn refresh_capture(&self, binding: &TableBinding) -> Result<bool> {
         let doing = format!("bringing the triggers of {} up to date", binding.relation);
         let mut transaction = self.begin(&doing).await?;
@@ -129,6 +131,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn capture_state(&self, binding: &TableBinding) -> Result<CaptureState> {
         let mut connection = self.pool().acquire().await.doing("reading the state of capture")?;
         CaptureState::read(&mut connection, binding).await

@@ -107,6 +107,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn catalog_table(&self, relation: &Relation) -> Result<Option<CatalogTable>> {
         let doing = format!("describing {relation}");
         let class = sqlx::query(
@@ -150,6 +151,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn relations(&self) -> Result<Vec<Relation>> {
         let found: Vec<(String, String)> = sqlx::query_as(
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -168,6 +170,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn lost_in_target(&self, oid: u32) -> Result<Vec<String>> {
         sqlx::query_scalar(
             "SELECT CASE k.contype WHEN 'c' THEN 'CHECK ' WHEN 'f' THEN 'the foreign key ' WHEN 'u' THEN 'UNIQUE ' ELSE 'the constraint ' END

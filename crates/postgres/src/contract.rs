@@ -41,6 +41,7 @@ impl Contract {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn read(connection: &mut PgConnection) -> Result<Self> {
         // A column that is not there would end the transaction.
         let sql = "SELECT coalesce(pg_catalog.to_jsonb(c) -> 'contract', '[]') FROM lockstep.control c";
@@ -123,6 +124,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn contract(&self) -> Result<Contract> {
         let mut connection = self.pool().acquire().await.doing(READING)?;
         match Contract::read(&mut connection).await {
@@ -136,6 +138,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Misconfigured`], which names the setting; the driver's.
+    #[crate::boxed]
     pub async fn require_contract(&self, tables: &[TableBinding]) -> Result<()> {
         self.contract().await?.require(tables)
     }
@@ -144,6 +147,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn note_expiry(&self, binding: &TableBinding) -> Result<()> {
         sqlx::query("UPDATE lockstep.tables SET expiry = $2 WHERE name = $1 AND expiry IS NULL")
             .bind(binding.name())

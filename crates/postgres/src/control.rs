@@ -51,6 +51,7 @@ pub struct TableState {
 ///
 /// # Errors
 /// [`Kind::Misconfigured`] where Lockstep was never installed.
+#[crate::boxed]
 pub async fn read_control(connection: &mut PgConnection) -> Result<Control> {
     let row = sqlx::query("SELECT phase, epoch, changed_at FROM lockstep.control")
         .fetch_one(connection)
@@ -65,6 +66,7 @@ const READING_ID: &str = "reading the identity of the migration";
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn read_migration_id(connection: &mut PgConnection) -> Result<Option<String>> {
     // Asked before it is known whose schema `lockstep` is: what a view or a policy calls would run with our
     // rights, so nothing but a plain column of a plain table is read.
@@ -104,6 +106,7 @@ pub(crate) fn control_of_row(row: &PgRow) -> Result<Control> {
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn flip_phase(transaction: &mut PgConnection, to: Phase) -> Result<Epoch> {
     flip_phase_at_least(transaction, to, Epoch::FIRST).await
 }
@@ -112,6 +115,7 @@ pub async fn flip_phase(transaction: &mut PgConnection, to: Phase) -> Result<Epo
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn flip_phase_at_least(transaction: &mut PgConnection, to: Phase, least: Epoch) -> Result<Epoch> {
     let doing = "changing the phase";
     let last: i64 = sqlx::query_scalar("SELECT last_value FROM lockstep.version_seq")
@@ -159,6 +163,7 @@ impl Source {
     ///
     /// # Errors
     /// See [`read_control`].
+    #[crate::boxed]
     pub async fn control(&self) -> Result<Control> {
         let mut connection = self.pool().acquire().await.doing("reading the phase")?;
         read_control(&mut connection).await
@@ -169,6 +174,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn migration_id(&self) -> Result<Option<String>> {
         let mut connection = self.pool().acquire().await.doing(READING_ID)?;
         read_migration_id(&mut connection).await
@@ -181,6 +187,7 @@ impl Source {
     ///
     /// # Errors
     /// See [`read_control`].
+    #[crate::boxed]
     pub async fn control_behind_barrier(&self) -> Result<Control> {
         let doing = "reading the phase behind the barrier";
         let mut transaction = self.begin(doing).await?;
@@ -194,6 +201,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn table_state(&self, name: &str) -> Result<Option<TableState>> {
         sqlx::query_as("SELECT * FROM lockstep.tables WHERE name = $1")
             .bind(name)
@@ -217,6 +225,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn adopt_target(&self, name: &str, target_name: &str, target_id: Option<&str>) -> Result<()> {
         sqlx::query("UPDATE lockstep.tables SET target_name = $2, target_id = $3 WHERE name = $1")
             .bind(name)
@@ -232,6 +241,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Busy`] while a lost request of a cold load could still arrive and overwrite a newer state.
+    #[crate::boxed]
     pub async fn enable_relay(&self, name: &str) -> Result<()> {
         let doing = format!("opening {name} for changes");
         let done = sqlx::query(
@@ -269,6 +279,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn end_cold(&self, name: &str, unsafe_for: Option<std::time::Duration>) -> Result<()> {
         sqlx::query(
             "UPDATE lockstep.tables SET cold_open = false,

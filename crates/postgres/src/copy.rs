@@ -97,6 +97,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Reading has no effect; a cancelled read goes on in the background to the end of its chunk.
+    #[crate::boxed]
     pub async fn read_chunk(&self, binding: &TableBinding, range: &RangeRead) -> Result<CopyChunk> {
         let key = binding.primary_key_sql("s");
         let mut conditions = Vec::new();
@@ -127,6 +128,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn sample_rows(
         &self,
         binding: &TableBinding,
@@ -186,6 +188,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn sample_bounds(
         &self,
         binding: &TableBinding,

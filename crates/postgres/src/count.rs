@@ -10,6 +10,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn count_rows(&self, binding: &TableBinding) -> Result<u64> {
         let sql = format!("SELECT pg_catalog.count(*) FROM {}", binding.relation.sql());
         let counted: i64 = sqlx::query_scalar(AssertSqlSafe(sql))

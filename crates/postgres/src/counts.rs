@@ -44,6 +44,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn counted(&self, within: Duration) -> Result<Vec<CountRow>> {
         self.counts_since(
             "since > pg_catalog.clock_timestamp() - $1::float8 * interval '1 second'",
@@ -56,6 +57,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn spent(&self) -> Result<Vec<CountRow>> {
         self.counts_since("name LIKE 'spent.%' AND $1::float8 >= 0", 0.0).await
     }
@@ -84,6 +86,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// It is counted, or it is not.
+    #[crate::boxed]
     pub async fn count_up(&self, counted: &[(&str, &str, u64)]) -> Result<()> {
         let counted: Vec<_> = counted.iter().filter(|(_, _, count)| *count > 0).collect();
         if counted.is_empty() {
@@ -120,6 +123,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn forget_counts(&self) -> Result<()> {
         sqlx::query(
             "DELETE FROM lockstep.counts WHERE name NOT LIKE 'spent.%' AND since < pg_catalog.clock_timestamp() - $1::interval",
@@ -135,6 +139,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn counted_in(&self, epoch: Epoch, since: DateTime<Utc>) -> Result<Vec<CountRow>> {
         let sql = format!(
             "SELECT table_name, name, pg_catalog.sum(count)::bigint AS count, pg_catalog.max(newest_at) AS newest_at FROM lockstep.counts
@@ -178,6 +183,7 @@ impl Source {
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn read_settings(connection: &mut PgConnection) -> Result<Settings> {
     let (kept, now_s): (Option<Value>, f64) = sqlx::query_as(
         "SELECT pg_catalog.to_jsonb(c) -> 'settings', extract(epoch FROM pg_catalog.clock_timestamp())::float8
@@ -200,6 +206,7 @@ pub async fn read_settings(connection: &mut PgConnection) -> Result<Settings> {
 ///
 /// # Cancel safety
 /// It is taken over, or it is not.
+#[crate::boxed]
 pub async fn report(connection: &mut PgConnection, id: i64, counted: &[(&str, &str, u64)]) -> Result<bool> {
     let rows: Vec<Value> = counted
         .iter()

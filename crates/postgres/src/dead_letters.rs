@@ -69,6 +69,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's; [`Kind::Busy`] for a row that was written at every try.
+    #[crate::boxed]
     pub async fn set_aside_history(
         &self,
         binding: &TableBinding,
@@ -128,6 +129,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn set_aside_pending(
         &self,
         table: &str,
@@ -175,6 +177,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn dead_letters(&self, table: &str, limit: i64) -> Result<Vec<DeadLetter>> {
         sqlx::query_as(
             "SELECT table_name, key::text AS key, version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
@@ -198,6 +201,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn count_dead_letters(&self, table: &str) -> Result<(i64, i64)> {
         sqlx::query_as(
             "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE acknowledged_at IS NULL)
@@ -218,6 +222,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn dead_letters_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
         let sql = format!(
@@ -239,6 +244,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn acknowledge_dead_letters(&self, table: &str, actor: &str) -> Result<u64> {
         self.migrate_schema().await?;
         let done: i64 = sqlx::query_scalar(
@@ -263,6 +269,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Busy`] when write transactions stayed open for too long.
+    #[crate::boxed]
     pub async fn retry_dead_letters(&self, table: &str) -> Result<u64> {
         // Alone, because a fresh version is ordered with no writer in flight: see `repair`.
         let mut transaction = self.begin_marking().await?;

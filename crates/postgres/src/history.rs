@@ -55,6 +55,7 @@ impl Source {
     ///
     /// # Errors
     /// When the server does not answer.
+    #[crate::boxed]
     pub async fn history(&self) -> Result<Option<String>> {
         let sql = "SELECT (pg_catalog.pg_control_system()).system_identifier || '/'
             || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)";
@@ -70,6 +71,7 @@ impl Source {
     ///
     /// # Errors
     /// When the server does not answer.
+    #[crate::boxed]
     pub async fn source_history(&self) -> Result<Option<SourceHistory>> {
         let found: Option<(Option<String>, i64, i64)> = none_where_missing(
             sqlx::query_as(
@@ -93,6 +95,7 @@ impl Source {
     ///
     /// # Errors
     /// When the server does not answer.
+    #[crate::boxed]
     pub async fn known_marks(&self, table: &str) -> Result<KnownMarks> {
         let found =
             sqlx::query_as("SELECT marking, marked FROM lockstep.history_marks WHERE table_name = $1")
@@ -108,6 +111,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn begin_mark(
         &self,
         table: &str,
@@ -142,6 +146,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn end_mark(&self, table: &str, number: i64) -> Result<()> {
         sqlx::query("UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1")
             .bind(table)
@@ -159,6 +164,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn accept_history(
         transaction: &mut PgConnection,
         server: Option<&str>,
@@ -194,6 +200,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn follow_target(transaction: &mut PgConnection, from: Epoch, to: Epoch) -> Result<()> {
         let doing = "following the target";
         sqlx::query(
@@ -225,6 +232,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn accept_marks(transaction: &mut PgConnection, table: &str, marks: KnownMarks) -> Result<()> {
         sqlx::query(
             "INSERT INTO lockstep.history_marks AS m (table_name, marking, marked) VALUES ($1, $2, $3)
@@ -244,6 +252,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn mark_pending_again(transaction: &mut PgConnection) -> Result<()> {
         let doing = "marking pending keys again";
         for sql in [

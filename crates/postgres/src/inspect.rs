@@ -149,6 +149,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] when there is no such table.
+    #[crate::boxed]
     pub async fn describe(&self, binding: &TableBinding) -> Result<SourceTable> {
         let what = format!("describing {}", binding.relation);
         let class = sqlx::query(
@@ -278,6 +279,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn count_by_day(&self, binding: &TableBinding, window: &Window) -> Result<Vec<(String, i64)>> {
         let Some(column) = binding.table.day_column() else {
             return Ok(vec![(String::new(), self.count(binding, window).await?)]);
@@ -299,6 +301,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn count(&self, binding: &TableBinding, window: &Window) -> Result<i64> {
         let sql = format!(
             "SELECT pg_catalog.count(*) FROM {} AS s{}",

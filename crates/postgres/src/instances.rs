@@ -22,6 +22,7 @@ const EXPIRED_KEPT: &str = "1 day";
 /// This commits before the instance reads the phase ([`renew`]), and not in one transaction with it: 1. It
 /// reads the old phase. 2. A step flips, looks for instances and sees none. 3. The row is committed, and the
 /// instance serves by the old phase while the next step begins.
+#[crate::boxed]
 pub async fn register(connection: &mut PgConnection, who: &Registration) -> Result<()> {
     sqlx::query(
         "INSERT INTO lockstep.instances (id, name, host, pid, started_at, lease_ms)
@@ -42,6 +43,7 @@ pub async fn register(connection: &mut PgConnection, who: &Registration) -> Resu
 
 /// Renews a lease, acknowledges `epoch`, and returns the phase; `None` where the instance is not registered
 /// any more: then the phase was not read either, for an instance that no step waits for must not serve by it.
+#[crate::boxed]
 pub async fn renew(connection: &mut PgConnection, id: i64, epoch: Option<Epoch>) -> Result<Option<Control>> {
     let doing = "renewing this instance's lease";
     let renewed: Option<PgRow> = sqlx::query(
@@ -60,6 +62,7 @@ pub async fn renew(connection: &mut PgConnection, id: i64, epoch: Option<Epoch>)
 }
 
 /// Forgets an instance that serves nothing any more.
+#[crate::boxed]
 pub async fn deregister(connection: &mut PgConnection, id: i64) -> Result<()> {
     sqlx::query("DELETE FROM lockstep.instances WHERE id = $1")
         .bind(id)
@@ -74,6 +77,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
         let found = sqlx::query_as(
             // Each operator has the types of PostgreSQL's own, so that none in the session's path is a better
@@ -98,6 +102,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn expire_instance(&self, seen: &InstanceRow) -> Result<bool> {
         let doing = "noting that a lease is over";
         let noted =

@@ -56,6 +56,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's
 /// default: the phase must be read by a statement that starts after the barrier was had.
+#[crate::boxed]
 pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
     let mut transaction = begin_behind_barrier(&source.sessions, None).await?;
     let row = sqlx::query(
@@ -73,6 +74,7 @@ pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control,
 ///
 /// # Errors
 /// The driver's, as of a transaction in which a statement has failed.
+#[crate::boxed]
 pub async fn is_under_way(transaction: &mut PgConnection, id: TransactionId) -> Result<bool> {
     let now: Option<String> = sqlx::query_scalar("SELECT pg_catalog.pg_current_xact_id_if_assigned()::text")
         .fetch_one(transaction)
@@ -124,6 +126,7 @@ impl Left {
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn left_under(
     transaction: &mut PgConnection,
     binding: &TableBinding,
@@ -165,6 +168,7 @@ pub async fn left_under(
 
 /// Takes what the target holds by now out of the pending set, and this transaction's intents with it, inside
 /// the transaction: both are true when it commits, and neither when it does not.
+#[crate::boxed]
 pub async fn settle_in_transaction(
     transaction: &mut PgConnection,
     held: &[(&MarkedKey, Version)],
@@ -217,6 +221,7 @@ async fn settle_many(
 
 impl Source {
     /// Makes the intents of a strict write durable, before anything of it leaves for the target (I9).
+    #[crate::boxed]
     pub async fn record_intents(&self, id: TransactionId, keys: &[(&MarkedKey, Version)]) -> Result<()> {
         let tables: Vec<&str> = keys.iter().map(|(key, _)| key.table).collect();
         let names: Vec<&str> = keys.iter().map(|(key, _)| key.key.as_str()).collect();
@@ -243,6 +248,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn open_writes_age(&self) -> Result<(i64, f64)> {
         sqlx::query_as(
             "SELECT pg_catalog.count(*), greatest(0, coalesce(extract(epoch
@@ -255,6 +261,7 @@ impl Source {
     }
 
     /// Drops the intents of a transaction of which nothing can be in the target.
+    #[crate::boxed]
     pub async fn drop_intents(&self, ids: &[TransactionId]) -> Result<u64> {
         let dropped = sqlx::query("DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])")
             .bind(texts(ids))
@@ -269,6 +276,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Busy`] when an application had one of the keys locked for too long; nothing was done then.
+    #[crate::boxed]
     pub async fn settle_aborted(&self, ids: &[TransactionId]) -> Result<u64> {
         // Behind the barrier: who closes it sees either the intents or the marks, never neither.
         let mut transaction = begin_behind_barrier(&self.intents, Some(LOCK_TIMEOUT)).await?;
@@ -294,6 +302,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn open_write_intents(&self) -> Result<i64> {
         sqlx::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.intents")
             .fetch_one(self.intents.pool())

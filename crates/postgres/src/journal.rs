@@ -70,6 +70,7 @@ pub struct Entry {
 ///
 /// # Errors
 /// [`Kind::Refused`] for one that was settled; the driver's.
+#[crate::boxed]
 pub async fn require_open(connection: &mut PgConnection, intent: IntentId) -> Result<()> {
     let doing = "looking whether the step is still ours";
     let settled: Option<String> = sqlx::query_scalar("SELECT actor FROM lockstep.journal WHERE intent = $1")
@@ -93,6 +94,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn journal_intent(&self, actor: &str, step: &str, detail: &Value) -> Result<IntentId> {
         self.append(actor, EntryKind::Intent, step, detail).await.map(IntentId)
     }
@@ -106,6 +108,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn journal_outcome(
         &self,
         actor: &str,
@@ -154,6 +157,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn journal_note(&self, actor: &str, step: &str, detail: &Value) -> Result<()> {
         self.append(actor, EntryKind::Note, step, detail).await.map(drop)
     }
@@ -175,6 +179,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn was_noted(&self, intent: IntentId, step: &str) -> Result<bool> {
         sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM lockstep.journal WHERE id > $1 AND kind = 'note' AND step = $2
@@ -191,6 +196,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn noted_under(&self, idempotency_key: &str) -> Result<Option<Entry>> {
         sqlx::query_as(
             "SELECT * FROM lockstep.journal WHERE kind = 'note' AND detail ->> 'idempotency_key' = $1 ORDER BY id DESC LIMIT 1",
@@ -205,6 +211,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn newest_note(&self, step: &str) -> Result<Option<Entry>> {
         sqlx::query_as(
             "SELECT * FROM lockstep.journal WHERE kind = 'note' AND step = $1 ORDER BY id DESC LIMIT 1",
@@ -219,6 +226,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn done_since(&self, id: i64, step: &str) -> Result<i64> {
         sqlx::query_scalar(
             "SELECT pg_catalog.count(*) FROM lockstep.journal WHERE id > $1 AND kind = 'done' AND step = $2",
@@ -234,6 +242,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn open_intents(&self) -> Result<Vec<Entry>> {
         sqlx::query_as(
             "SELECT i.* FROM lockstep.journal i WHERE i.kind = 'intent'
@@ -248,6 +257,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn journal(&self, limit: i64) -> Result<Vec<Entry>> {
         if limit < 1 {
             return Err(Error::source(Kind::Invalid, "reading the journal", "the limit must be at least 1"));

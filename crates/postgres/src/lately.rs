@@ -16,6 +16,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn note_deliveries(&self) -> Result<i64> {
         sqlx::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
@@ -31,6 +32,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn delivered_since(&self, table: &str, number: i64, limit: i64) -> Result<Vec<Vec<String>>> {
         sqlx::query_scalar(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.

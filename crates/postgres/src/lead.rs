@@ -23,6 +23,7 @@ impl Source {
     ///
     /// # Errors
     /// [`lockstep_core::Kind::Busy`] when another daemon leads.
+    #[crate::boxed]
     pub async fn lock_leader(&self) -> Result<CoordinatorLock> {
         let doing = "taking the leader's lock";
         let mut lock = self.lock_for("leader", LEADER).await?;

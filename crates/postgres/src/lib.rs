@@ -76,6 +76,9 @@ mod url;
 mod verdicts;
 mod workers;
 
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+pub(crate) use async_recursion::async_recursion as boxed;
+
 pub use acknowledge::Acknowledged;
 pub use activity::Activity;
 pub use archive::Completed;
@@ -197,6 +200,7 @@ impl Source {
     /// # Errors
     /// [`Kind::Misconfigured`] for a URL that does not parse, [`Kind::Unavailable`] or [`Kind::Denied`] for a
     /// server that does not answer or accepts no connection.
+    #[crate::boxed]
     pub async fn connect(options: &SourceOptions) -> Result<Self> {
         Self::connect_with(options, Path::OfTheRole).await
     }
@@ -207,6 +211,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::connect`].
+    #[crate::boxed]
     pub async fn connect_as_operator(options: &SourceOptions) -> Result<Self> {
         Self::connect_with(options, Path::Own).await
     }
@@ -309,6 +314,7 @@ impl Source {
     ///
     /// # Errors
     /// When the server does not answer.
+    #[crate::boxed]
     pub async fn database(&self) -> Result<String> {
         sqlx::query_scalar("SELECT pg_catalog.current_database()::text")
             .fetch_one(self.pool())
@@ -320,6 +326,7 @@ impl Source {
     ///
     /// # Errors
     /// When the server does not answer.
+    #[crate::boxed]
     pub async fn server_version(&self) -> Result<i32> {
         let text: String = sqlx::query_scalar("SELECT pg_catalog.current_setting('server_version_num')")
             .fetch_one(self.pool())
@@ -334,6 +341,7 @@ impl Source {
     }
 
     /// Closes the pool: no connection is left when this returns.
+    #[crate::boxed]
     pub async fn close(&self) {
         self.sessions.close().await;
         self.intents.close().await;

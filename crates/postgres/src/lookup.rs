@@ -127,6 +127,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn look_up(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<Vec<KeyState>> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -163,6 +164,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn look_up_row(
         &self,
         binding: &TableBinding,
@@ -201,6 +203,7 @@ impl Source {
     /// # Errors
     /// [`Kind::Invalid`](lockstep_core::Kind::Invalid) for a text that is no value of its column; the
     /// driver's.
+    #[crate::boxed]
     pub async fn whole_keys(
         &self,
         binding: &TableBinding,
@@ -250,6 +253,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn is_dead_letter(&self, binding: &TableBinding, primary_key: &KeyBound) -> Result<bool> {
         let types = binding.table.key_columns().iter().map(|column| column.sql_type);
         let literals = list(

@@ -64,6 +64,7 @@ pub(crate) async fn take_back(transaction: &mut PgConnection) -> Result<()> {
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn make_own_session(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
     super::make_a_session(connection, Path::Own).await
 }
@@ -72,6 +73,7 @@ pub async fn make_own_session(connection: &mut PgConnection) -> std::result::Res
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn connect_own(options: &PgConnectOptions) -> std::result::Result<PgConnection, sqlx::Error> {
     let mut connection = PgConnection::connect_with(options).await?;
     make_own_session(&mut connection).await?;

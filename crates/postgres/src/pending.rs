@@ -89,6 +89,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn read_pending(
         &self,
         binding: &TableBinding,
@@ -172,6 +173,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's. Not having acknowledged is harmless: the keys are delivered again (I2).
+    #[crate::boxed]
     pub async fn acknowledge(
         &self,
         table: &str,
@@ -214,6 +216,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn count_relayed(&self, table: &str, delivered: u64) -> Result<()> {
         sqlx::query("UPDATE lockstep.tables SET relayed = relayed + $2 WHERE name = $1")
             .bind(table)
@@ -228,6 +231,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn lag(&self, table: &str) -> Result<Lag> {
         let (keys, oldest_s): (i64, f64) = sqlx::query_as(
             // An open intent is a mark to be: its key may be a phantom's (see `intents`).
@@ -250,6 +254,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn pending_among(&self, table: &str, keys: &[SourceKey]) -> Result<Vec<SourceKey>> {
         let keys: Vec<String> = keys.iter().map(SourceKey::to_json).collect();
         let sql = format!(

@@ -45,6 +45,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// The transaction is rolled back.
+    #[crate::boxed]
     pub async fn probe_capture(&self, binding: &TableBinding) -> Result<CaptureProbe> {
         let doing = format!("probing capture of {}", binding.relation);
         let mut transaction = self.begin(&doing).await?;

@@ -75,6 +75,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn plan_ranges(
         &self,
         table: &str,
@@ -116,6 +117,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn forget_ranges(&self, table: &str) -> Result<()> {
         let doing = "forgetting the plan of a backfill";
         let mut transaction = self.begin(doing).await?;
@@ -141,6 +143,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn ranges(&self, table: &str) -> Result<Vec<RangeRow>> {
         sqlx::query_as("SELECT * FROM lockstep.ranges WHERE table_name = $1 ORDER BY number")
             .bind(table)

@@ -110,6 +110,7 @@ impl CaptureState {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
         let installed: Option<(String, String, String)> =
             sqlx::query_as("SELECT capture_mark, relation, fingerprint FROM lockstep.tables WHERE name = $1")
@@ -142,6 +143,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn know_triggers(&self, binding: &TableBinding) -> Result<()> {
         let mut connection = self.pool().acquire().await.doing(DOING)?;
         if CaptureState::read(&mut connection, binding).await? != CaptureState::On {

@@ -11,6 +11,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's; [`Kind::Busy`] where rows of a new partition are locked.
+    #[crate::boxed]
     pub async fn shape(&self, binding: &TableBinding) -> Result<Shape> {
         let captured = self.table_state(binding.name()).await?.map(|state| state.fingerprint);
         let now = self.fingerprint(binding).await?;
@@ -34,6 +35,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Rows of a new partition that are marked are marked again by the next call.
+    #[crate::boxed]
     pub async fn record_shape(&self, binding: &TableBinding) -> Result<Option<String>> {
         let Some(captured) = self.table_state(binding.name()).await?.map(|state| state.fingerprint) else {
             return Ok(None);
@@ -87,6 +89,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn take_shape(&self, binding: &TableBinding) -> Result<()> {
         let doing = format!("taking {} as it is now", binding.relation);
         let now = self.fingerprint(binding).await?;

@@ -46,6 +46,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn dangling(
         &self,
         binding: &TableBinding,

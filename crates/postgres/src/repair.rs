@@ -33,6 +33,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Keys are marked some hundreds at a time; each time all of them are, or none.
+    #[crate::boxed]
     pub async fn mark_for_repair(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<u64> {
         let mut marked = 0;
         for keys in keys.chunks(KEYS_MAX) {
@@ -47,6 +48,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's; [`Kind::Invalid`] for a literal that is not of its column's type.
+    #[crate::boxed]
     pub async fn source_keys(&self, binding: &TableBinding, keys: &[Vec<String>]) -> Result<Vec<SourceKey>> {
         let doing = "naming keys";
         let mut named = Vec::with_capacity(keys.len());

@@ -39,6 +39,7 @@ impl Source {
     /// # Errors
     /// [`Kind::Denied`] where the role may not create schemas, [`Kind::Misconfigured`] where a newer Lockstep
     /// was here, or where a schema of that name is another role's.
+    #[crate::boxed]
     pub async fn migrate_schema(&self) -> Result<()> {
         self.refuse_foreign_schemas().await?;
         let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
@@ -65,6 +66,7 @@ impl Source {
     ///
     /// # Errors
     /// When the server does not answer.
+    #[crate::boxed]
     pub async fn has_schema(&self) -> Result<bool> {
         sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.control') IS NOT NULL")
             .fetch_one(self.pool())
@@ -81,6 +83,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where there is such a thing, and the driver's.
+    #[crate::boxed]
     pub async fn refuse_foreign_schemas(&self) -> Result<()> {
         let foreign: Option<(String, String)> = sqlx::query_as(
             "SELECT what, pg_catalog.pg_get_userbyid(owner)::text FROM (

@@ -9,6 +9,7 @@ use super::{Source, TableBinding, quote_identifier};
 /// The sequence that gives a table its primary key, as SQL names it; `None` where no sequence does. It is the
 /// column's own, or the one that its default calls: those of Hibernate, and those that were made by hand,
 /// belong to no column.
+#[crate::boxed]
 pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) -> Result<Option<String>> {
     let mut columns = binding.primary_key();
     let (Some(column), None) = (columns.next(), columns.next()) else { return Ok(None) };
@@ -32,6 +33,7 @@ pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) 
 
 /// By how much a sequence goes on: 1 as a rule, more where a program takes a block of ids with each call, and
 /// below 0 where it counts down.
+#[crate::boxed]
 pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Result<i64> {
     sqlx::query_scalar("SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = $1::regclass")
         .bind(sequence)
@@ -42,6 +44,7 @@ pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Resu
 
 /// The highest id that was handed out or is in use; 0 where there is none. Of a sequence that goes on by more
 /// than one, a program may have taken the whole block that begins with its value.
+#[crate::boxed]
 pub async fn highest_id(
     connection: &mut PgConnection,
     binding: &TableBinding,
@@ -56,6 +59,7 @@ pub async fn highest_id(
 }
 
 /// The highest id that is in use; 0 where there is none.
+#[crate::boxed]
 pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBinding) -> Result<i64> {
     let column = quote_identifier(binding.primary_key().next().unwrap_or_default());
     let sql = format!("SELECT greatest(pg_catalog.max({column})::bigint, 0) FROM {}", binding.relation.sql());
@@ -65,6 +69,7 @@ pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBin
 
 /// Makes sure that the sequence hands out nothing up to `highest`. Like every sequence it knows no rollback:
 /// a gap may stay.
+#[crate::boxed]
 pub async fn raise_sequence(connection: &mut PgConnection, sequence: &str, highest: i64) -> Result<()> {
     let sql = format!("SELECT pg_catalog.setval($1::regclass, $2) FROM {sequence} WHERE last_value < $2");
     sqlx::query(AssertSqlSafe(sql))
@@ -82,6 +87,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn versions_out_of_order(&self) -> Result<Option<String>> {
         let settings: Option<(i64, i64, bool)> = sqlx::query_as(
             "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence

@@ -79,6 +79,7 @@ impl Sessions {
 
 impl Source {
     /// A session for one statement that is a transaction by itself.
+    #[crate::boxed]
     pub async fn session(&self, doing: &str) -> Result<Session> {
         self.sessions.take().await.doing(doing)
     }

@@ -58,6 +58,7 @@ impl Source {
     /// # Cancel safety
     /// Dropped before the commit was sent, nothing is turned. Repeat it; what expects something reads again
     /// before that.
+    #[crate::boxed]
     pub async fn turn(
         &self,
         turns: &[Turn<'_>],
@@ -135,6 +136,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn settings(&self) -> Result<Vec<SettingRow>> {
         sqlx::query_as(
             "SELECT name, value, actor, reason, until FROM lockstep.settings
@@ -152,6 +154,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn set(
         &self,
         name: &str,
@@ -179,6 +182,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn unset(&self, name: &str) -> Result<bool> {
         let done = sqlx::query("DELETE FROM lockstep.settings WHERE name = $1")
             .bind(name)

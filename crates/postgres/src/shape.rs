@@ -322,6 +322,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn row_security(&self, binding: &TableBinding) -> Result<RowSecurity> {
         sqlx::query_as(
             "SELECT current_user::text AS role, pg_catalog.current_setting('session_replication_role') AS replication_role,
@@ -343,6 +344,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
         let found = sqlx::query_scalar(FINGERPRINT.as_str())
             .bind(binding.relation.sql())
@@ -367,6 +369,7 @@ impl Shape {
     /// # Errors
     /// [`Kind::Busy`](lockstep_core::Kind::Busy) when such a statement holds the table for longer than
     /// `lock_timeout`.
+    #[crate::boxed]
     pub async fn hold(transaction: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
         super::barrier::limit_lock_waits(transaction, HELD_UP_FOR).await?;
         let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", binding.relation.sql());
@@ -395,6 +398,7 @@ impl Shape {
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding) -> Result<ColumnTypes> {
     let types: Vec<(String, String)> = sqlx::query_as(
         "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) || CASE WHEN attnotnull

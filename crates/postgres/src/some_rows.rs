@@ -19,6 +19,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Reading has no effect.
+    #[crate::boxed]
     pub async fn some_rows(&self, binding: &TableBinding, rows: usize) -> Result<[CopyChunk; 3]> {
         let doing = format!("choosing rows of {}", binding.relation);
         let (columns, relation) = (binding.columns_sql("s"), binding.relation.sql());

@@ -38,6 +38,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn standing(&self, table: &str) -> Result<Standing> {
         let (keys, oldest_s, of_future, dead_letters): (i64, f64, bool, bool) = sqlx::query_as(
             "SELECT pg_catalog.count(*), coalesce(extract(epoch

@@ -20,6 +20,7 @@ impl Computed {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
         let found: Vec<(String, bool)> = sqlx::query_as(
             "SELECT attname::text, attgenerated <> '' FROM pg_attribute

@@ -24,6 +24,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn foreign_holders(&self) -> Result<Vec<ForeignHolder>> {
         sqlx::query_as(
             "SELECT l.pid, a.usename::text AS role, pg_catalog.bool_or(l.objid::int = $2) AS barrier
@@ -46,6 +47,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn foreign_triggers(&self, binding: &TableBinding) -> Result<Vec<String>> {
         sqlx::query_scalar(
             "SELECT DISTINCT t.tgname || ' (' || r.rolname || ')' FROM pg_catalog.pg_trigger t
@@ -66,6 +68,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn is_superuser(&self) -> Result<bool> {
         sqlx::query_scalar("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
             .fetch_one(self.pool())
@@ -78,6 +81,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn prepared_transactions(&self) -> Result<Vec<Prepared>> {
         sqlx::query_as(
             "SELECT gid, owner::text AS role,
@@ -95,6 +99,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn missing_rights(&self, binding: &TableBinding) -> Result<Vec<String>> {
         let found: Option<(String, String, bool, bool, bool)> = sqlx::query_as(
             "SELECT current_user::text, pg_catalog.pg_get_userbyid(c.relowner)::text,

@@ -41,6 +41,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn fate_of(&self, id: TransactionId) -> Result<TransactionFate> {
         // A number from the future is of another history of this source.
         let status: Option<String> = sqlx::query_scalar(
@@ -63,6 +64,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Every step is one transaction.
+    #[crate::boxed]
     pub async fn sweep_intents(&self, age_min: Duration) -> Result<Swept> {
         let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
             "SELECT xid::text, n, CASE WHEN xid < pg_catalog.pg_current_xact_id()

@@ -32,6 +32,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn tuning(&self) -> Result<Tuning> {
         sqlx::query_as(
             "WITH counts AS (SELECT name, value FROM lockstep.settings WHERE until IS NULL OR until > pg_catalog.clock_timestamp()),
@@ -56,6 +57,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn tune(&self, tuning: Tuning) -> Result<()> {
         sqlx::query(
             "UPDATE lockstep.tuning SET write_units_per_s_max = $1,

@@ -98,6 +98,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn dependents_on_schema(&self) -> Result<Vec<String>> {
         let mut connection = self.pool().acquire().await.doing(LOOKING)?;
         dependents(&mut connection).await
@@ -112,6 +113,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Repeat it: where nothing is there, nothing is done.
+    #[crate::boxed]
     pub async fn uninstall(&self, lock_timeout: Duration) -> Result<Uninstalled> {
         let doing = "taking Lockstep out of the source";
         let mut transaction = self.begin(doing).await?;

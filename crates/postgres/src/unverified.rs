@@ -69,6 +69,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Busy`] when write transactions stayed open for too long.
+    #[crate::boxed]
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
         let is_there: bool =
@@ -96,6 +97,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn full_pass(&self, table: &str) -> Result<Option<FullPass>> {
         sqlx::query_as("SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified WHERE table_name = $1")
             .bind(table)
@@ -108,6 +110,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn record_full_pass(&self, table: &str, full: &FullPass) -> Result<()> {
         sqlx::query(
             "INSERT INTO lockstep.verified AS v (table_name, pass, as_of, phase, epoch, identity, verified_as_of)
@@ -134,6 +137,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn record_verified(
         &self,
         table: &str,
@@ -156,6 +160,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn forget_full_pass(&self, table: &str) -> Result<()> {
         sqlx::query("DELETE FROM lockstep.verified WHERE table_name = $1")
             .bind(table)
@@ -172,6 +177,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's. What is left over is only looked at once more.
+    #[crate::boxed]
     pub async fn forget_notes(&self, table: &str, pass: i64) -> Result<u64> {
         let mut forgotten = 0;
         loop {
@@ -206,6 +212,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn changed_keys(
         &self,
         table: &str,

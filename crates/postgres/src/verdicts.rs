@@ -34,6 +34,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn record_verdict(&self, epoch: Epoch, consistent: bool, report: &Value) -> Result<()> {
         let doing = "storing a verdict";
         sqlx::query("INSERT INTO lockstep.verdicts (epoch, consistent, report) VALUES ($1, $2, $3)")
@@ -60,6 +61,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn latest_verdict(&self) -> Result<Option<VerdictRow>> {
         sqlx::query_as(
             "SELECT at, extract(epoch FROM pg_catalog.clock_timestamp() - at)::float8 AS age_s, epoch,
@@ -75,6 +77,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
         let now: DateTime<Utc> = sqlx::query_scalar("SELECT pg_catalog.clock_timestamp()")
             .fetch_one(self.pool())

@@ -99,6 +99,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// Begin again under another id.
+    #[crate::boxed]
     pub async fn register_worker(&self, who: &Registering<'_>) -> Result<()> {
         let doing = "registering a worker";
         sqlx::query(
@@ -131,6 +132,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn renew_worker(&self, id: i64, lease: Duration, pulse: Pulse) -> Result<bool> {
         let renewed = sqlx::query(
             "UPDATE lockstep.workers SET renewed_at = pg_catalog.clock_timestamp(), idle = $3, rows = $4,
@@ -153,6 +155,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn end_worker(&self, id: i64) -> Result<()> {
         sqlx::query("DELETE FROM lockstep.workers WHERE id = $1")
             .bind(id)
@@ -177,6 +180,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// A range may have been taken. It is free again once the worker's lease is over.
+    #[crate::boxed]
     pub async fn claim_range(
         &self,
         worker: i64,
@@ -217,6 +221,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn open_ranges(&self, tables: &[&str]) -> Result<i64> {
         sqlx::query_scalar(
             "SELECT pg_catalog.count(*) FROM lockstep.ranges WHERE NOT done AND table_name = ANY ($1)",
@@ -232,6 +237,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
         let found = sqlx::query_as(
             "SELECT w.id, w.name, w.host, w.pid, w.coordinator, w.started_at, w.idle, w.rows, w.rows_per_s,

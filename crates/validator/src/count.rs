@@ -73,6 +73,7 @@ pub struct DayCounts {
 ///
 /// # Cancel safety
 /// It writes nothing.
+#[crate::boxed]
 pub async fn count(
     source: &Source,
     target: &Target,

@@ -24,6 +24,7 @@ use crate::table_run::TableRun;
 ///
 /// # Cancel safety
 /// Reading has no effect.
+#[crate::boxed]
 pub async fn validate_keys(
     source: &Source,
     target: &Target,

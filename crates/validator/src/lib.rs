@@ -77,6 +77,9 @@ mod verified;
 #[cfg(test)]
 mod tests;
 
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+pub(crate) use async_recursion::async_recursion as boxed;
+
 pub use count::{CountReport, DayCounts, TableCount, count};
 pub use evidence::{Digests, LagSample, Manifest, ManifestTable, Percentiles, QueryLatency, SCHEMA_VERSION};
 pub use keys::validate_keys;

@@ -32,6 +32,7 @@ use crate::verdict::decide;
 /// # Cancel safety
 /// Dropped before its end, its tasks are stopped; nothing is left behind. Prefer `cancel`, which still
 /// reports.
+#[crate::boxed]
 pub async fn validate(
     source: &Source,
     target: &Target,

@@ -37,6 +37,7 @@ const FULL_PASS_AGE_MAX: TimeDelta = TimeDelta::hours(24);
 ///
 /// # Errors
 /// The source's.
+#[crate::boxed]
 pub async fn begin(source: &Source) -> Result<Option<i64>> {
     match source.begin_pass().await {
         Err(error) if error.kind == Kind::Busy => {
@@ -53,6 +54,7 @@ pub async fn begin(source: &Source) -> Result<Option<i64>> {
 ///
 /// # Errors
 /// A store's.
+#[crate::boxed]
 pub async fn starting_point(
     source: &Source,
     target: &Target,
@@ -154,6 +156,7 @@ async fn identity_of(
 /// # Errors
 /// The source's. Not having recorded costs the next pass more reading, and nothing else, unless something was
 /// found.
+#[crate::boxed]
 pub async fn record(
     source: &Source,
     target: &Target,

@@ -75,6 +75,7 @@ pub struct Completion {
 ///
 /// # Cancel safety
 /// Run it again.
+#[crate::boxed]
 pub async fn complete(
     migration: &Migration,
     options: &ValidateOptions,

@@ -14,6 +14,7 @@ use crate::{history, moving, records};
 ///
 /// # Errors
 /// The source's, if it stops answering half way. One that does not answer at all is no error.
+#[crate::boxed]
 pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Observation> {
     let mut seen = Observation::default();
     match source.has_schema().await {

@@ -73,6 +73,7 @@ pub struct Assumptions {
 ///
 /// # Cancel safety
 /// It only reads.
+#[crate::boxed]
 pub async fn estimate(
     source: &Source,
     tables: &[TableBinding],

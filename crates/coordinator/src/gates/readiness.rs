@@ -105,6 +105,7 @@ pub(crate) async fn readiness(
 ///
 /// # Errors
 /// [`Error::NotAdjacent`]; the stores'.
+#[crate::boxed]
 pub async fn ready(migration: &Migration, to: Phase) -> Result<GateReport> {
     let control = migration.source.control().await?;
     if !control.phase.is_next_to(to) {

@@ -70,6 +70,7 @@ impl Mended {
 ///
 /// # Errors
 /// The source's.
+#[crate::boxed]
 pub async fn planned(migration: &Migration, diagnosis: &Diagnosis) -> Result<Vec<Remedy>> {
     let mut remedies = plan(&diagnosis.findings);
     if let Some((_, earlier)) = open(migration).await? {
@@ -109,6 +110,7 @@ const PASSES_MAX: usize = 3;
 ///
 /// # Cancel safety
 /// Run it again.
+#[crate::boxed]
 pub async fn mend(
     migration: &Migration,
     options: &ValidateOptions,

@@ -42,6 +42,7 @@ pub struct Taken {
 ///
 /// # Cancel safety
 /// Each row is a transaction of its own; taken twice it is the same row.
+#[crate::boxed]
 pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Result<Taken> {
     let phase = migration.source.control().await?.phase;
     if !phase.writes_both() {

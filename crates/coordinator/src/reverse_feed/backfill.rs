@@ -46,6 +46,7 @@ pub struct ReverseBackfill {
 ///
 /// # Cancel safety
 /// It may be broken off at any point; it begins again then.
+#[crate::boxed]
 pub async fn reverse_backfill(
     migration: &Migration,
     binding: &TableBinding,

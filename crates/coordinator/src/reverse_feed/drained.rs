@@ -63,6 +63,7 @@ pub struct Drained {
 /// # Cancel safety
 /// Markers may be left behind; they are tombstones, which every reader passes over, and the next round
 /// overwrites them.
+#[crate::boxed]
 pub async fn drained(migration: &Migration, binding: &TableBinding, within: Duration) -> Result<Drained> {
     let stream = migration.target.enable_stream(&binding.target_name).await?;
     drained_of(migration, binding, &stream, within).await

@@ -91,6 +91,7 @@ pub struct FeedTableSummary {
 ///
 /// # Cancel safety
 /// Dropping the future is safe at any point: what was not saved comes again.
+#[crate::boxed]
 pub async fn reverse_feed(
     migration: &Migration,
     options: &ReverseFeedOptions,
@@ -187,6 +188,7 @@ const STAND_BY: Duration = Duration::from_millis(200);
 ///
 /// # Cancel safety
 /// As for [`reverse_feed`].
+#[crate::boxed]
 pub async fn keep_feeding(
     migration: &Migration,
     options: &ReverseFeedOptions,

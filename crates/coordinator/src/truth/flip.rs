@@ -19,6 +19,7 @@ const DOING: &str = "moving the truth";
 /// # Errors
 /// [`Kind::Refused`] unless the phase is HybridRead and both records agree that the truth is in the source;
 /// the drivers'.
+#[crate::boxed]
 pub async fn flip_to_target(transaction: &mut PgConnection, control: &TargetControl) -> Result<Epoch> {
     let (now, there) = (read_control(transaction).await?, control.record().await?);
     if now.phase != Phase::HybridRead || truth(&now, there.as_ref()) != Truth::InSource {
@@ -39,6 +40,7 @@ pub async fn flip_to_target(transaction: &mut PgConnection, control: &TargetCont
 ///
 /// # Cancel safety
 /// Repeat it.
+#[crate::boxed]
 pub async fn copy_to_target(source: &Source, control: &TargetControl) -> Result<Epoch> {
     let decided = source.control_behind_barrier().await?;
     if decided.phase != Phase::DynamoOnly {
@@ -60,6 +62,7 @@ pub async fn copy_to_target(source: &Source, control: &TargetControl) -> Result<
 ///
 /// # Cancel safety
 /// Repeat it, or [`mend`].
+#[crate::boxed]
 pub async fn flip_to_source(
     source: &Source,
     control: &TargetControl,
@@ -86,6 +89,7 @@ pub async fn flip_to_source(
 ///
 /// # Cancel safety
 /// Repeat it.
+#[crate::boxed]
 pub async fn copy_to_source(
     source: &Source,
     control: &TargetControl,
@@ -122,6 +126,7 @@ pub async fn copy_to_source(
 ///
 /// # Cancel safety
 /// Repeat it.
+#[crate::boxed]
 pub async fn mend(
     source: &Source,
     control: &TargetControl,

@@ -20,6 +20,7 @@ use lockstep_postgres::{TableBinding, column_types};
 ///
 /// # Cancel safety
 /// Repeat it.
+#[crate::boxed]
 pub async fn seed_identities(
     connection: &mut PgConnection,
     control: &TargetControl,
@@ -40,6 +41,7 @@ const TAKEN_MAX: i64 = 1 << 20;
 ///
 /// # Cancel safety
 /// Repeat it: it passes over as many ids again, if any was used meanwhile.
+#[crate::boxed]
 pub async fn seed_identities_again(
     connection: &mut PgConnection,
     control: &TargetControl,
@@ -71,6 +73,7 @@ async fn seed_beyond(
 ///
 /// # Errors
 /// The drivers'.
+#[crate::boxed]
 pub async fn set_back(
     connection: &mut PgConnection,
     control: &TargetControl,
@@ -98,6 +101,7 @@ pub async fn set_back(
 ///
 /// # Cancel safety
 /// Repeat it.
+#[crate::boxed]
 pub async fn raise_source_sequences(
     connection: &mut PgConnection,
     control: &TargetControl,

@@ -19,6 +19,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn put_columns(&self, table: &str, types: &ColumnTypes) -> Result<()> {
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let types = types.iter().map(|(column, sql_type)| (column.to_owned(), text(sql_type))).collect();
@@ -32,6 +33,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn columns(&self, table: &str) -> Result<ColumnTypes> {
         let partition = partition(table);
         let item =

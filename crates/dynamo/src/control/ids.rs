@@ -27,6 +27,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn next_id(&self, table: &str) -> Result<Option<i64>> {
         Ok(self.own(self.read(&partition(table), SORT).await?)?.and_then(|item| number_at(&item, NEXT)))
     }
@@ -35,6 +36,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where the counter was never seeded; the driver's.
+    #[crate::boxed]
     pub async fn take_ids(&self, table: &str, size: u32) -> Result<IdBlock> {
         Backoff::brief().retry(|| self.require_own_table()).await?;
         let (doing, size) = (format!("taking ids for {table}"), i64::from(size.max(1)));
@@ -73,6 +75,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn raise_ids(&self, table: &str, next: i64, create: bool) -> Result<Option<i64>> {
         let condition = if create { "(attribute_not_exists(#n) OR #n < :next)" } else { "#n < :next" };
         Backoff::brief().retry(|| self.require_own_table()).await?;

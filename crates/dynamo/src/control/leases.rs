@@ -78,6 +78,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where the table is another migration's; the driver's.
+    #[crate::boxed]
     pub async fn register(&self, who: &Registration) -> Result<()> {
         self.require_own_table().await?;
         let partition = self.leases().due(who.id);
@@ -112,6 +113,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn renew(&self, id: i64, epoch: Option<Epoch>) -> Result<Option<Option<TargetRecord>>> {
         let mut sets = "SET renewed_at = :now, renewals = renewals + :one".to_owned();
         let mut values = HashMap::from([
@@ -169,6 +171,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn deregister(&self, id: i64) -> Result<()> {
         self.delete_lease(id, &self.leases().of(id)).await?;
         self.leases().keep(id, None);
@@ -189,6 +192,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn instances(&self) -> Result<Vec<InstanceRow>> {
         // One that is on its way from one partition to another is in both for a moment, with what it has
         // acknowledged. Two that are read at once would miss it: 1. Its new place is read, and it is not
@@ -250,6 +254,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn expire_instance(&self, seen: &InstanceRow) -> Result<bool> {
         self.require_own_table().await?;
         // Where it was seen is where its count of renewals is as it was seen.

@@ -57,6 +57,7 @@ impl TargetControl {
     /// # Errors
     /// [`Kind::Misconfigured`] when a table of that name is something else, or another migration's; the
     /// driver's.
+    #[crate::boxed]
     pub async fn create(&self) -> Result<()> {
         let there = match self.target.describe(&self.table, &CONTROL_SCHEMA).await? {
             TableStanding::There(there) if there.active => there,

@@ -62,6 +62,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn foreign(&self) -> Result<Option<String>> {
         Ok(self.read(CONTROL, CONTROL).await?.as_ref().and_then(|item| self.why_foreign(item)))
     }

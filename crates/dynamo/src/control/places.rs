@@ -35,6 +35,7 @@ pub struct Place {
 
 impl TargetControl {
     /// Where the row of `id` was put last; `None` if never while the target was the truth.
+    #[crate::boxed]
     pub async fn place(&self, table: &str, id: &str) -> Result<Option<Place>> {
         self.read(&partition(table, id), SORT).await?.map(|item| self.parse_place(&item)).transpose()
     }

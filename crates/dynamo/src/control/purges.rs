@@ -14,6 +14,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn purge_cursor(&self, table: &str, what: Purge) -> Result<Option<TargetKey>> {
         let item = self.own(self.read(&partition(table), sort(what)).await?)?;
         Ok(item.and_then(|item| TargetKey::of(item.get(AFTER)?.as_m().ok()?)))
@@ -23,6 +24,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn set_purge_cursor(&self, table: &str, what: Purge, after: Option<&TargetKey>) -> Result<()> {
         self.require_own_table().await?;
         let mut item = key(&partition(table), sort(what));

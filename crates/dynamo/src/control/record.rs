@@ -19,6 +19,7 @@ impl TargetControl {
     ///
     /// # Errors
     /// The driver's; [`Kind::Misconfigured`] where it does not parse, or is another migration's.
+    #[crate::boxed]
     pub async fn record(&self) -> Result<Option<TargetRecord>> {
         let Some(item) = self.read(CONTROL, CONTROL).await? else { return Ok(None) };
         self.require_own(&item)?;
@@ -35,6 +36,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn enter(&self, epoch: Epoch) -> Result<()> {
         self.begin(epoch, Writes::Paused, epoch).await
     }
@@ -48,6 +50,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn enter_again(&self, epoch: Epoch, since: Epoch) -> Result<()> {
         self.begin(epoch, Writes::Open, since).await
     }
@@ -76,6 +79,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn open_writes(&self, epoch: Epoch) -> Result<()> {
         let now = self.expect(epoch).await?;
         let open = TargetRecord { writes: Writes::Open, changed_at: Utc::now(), ..now };
@@ -90,6 +94,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn pause_writes(&self, epoch: Epoch) -> Result<Epoch> {
         let now = self.expect(epoch).await?;
         let paused =
@@ -106,6 +111,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn leave(&self, epoch: Epoch, to: Phase) -> Result<Epoch> {
         let now = self.expect(epoch).await?;
         let left = TargetRecord { phase: to, epoch: Epoch(epoch.0 + 1), changed_at: Utc::now(), ..now };
@@ -122,6 +128,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn complete(&self, epoch: Epoch) -> Result<TargetRecord> {
         let now = self.expect(epoch).await?;
         if now.completed_at.is_some() {
@@ -143,6 +150,7 @@ impl TargetControl {
     ///
     /// # Cancel safety
     /// Repeat it.
+    #[crate::boxed]
     pub async fn close(&self, epoch: Epoch, phase: Phase) -> Result<()> {
         let Some(now) = self.record().await? else { return Ok(()) };
         let closed = TargetRecord { phase, epoch, writes: Writes::Paused, changed_at: Utc::now(), ..now };

@@ -18,6 +18,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// The stream may be on or not.
+    #[crate::boxed]
     pub async fn enable_stream(&self, table: &str) -> Result<TableStream> {
         let doing = format!("switching on the stream of {table}");
         let mut backoff = Backoff::patient();
@@ -76,6 +77,7 @@ impl Target {
     ///
     /// # Cancel safety
     /// As there.
+    #[crate::boxed]
     pub async fn enable_stream_lately(&self, table: &str) -> Result<TableStream> {
         match self.described.lately(table).as_ref().and_then(stream_of) {
             Some((arn, StreamViewType::NewAndOldImages)) => Ok(TableStream::new(self, table, arn)),

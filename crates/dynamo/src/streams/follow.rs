@@ -63,6 +63,7 @@ pub trait Sink: Send + Sync {
 ///
 /// # Cancel safety
 /// It may be dropped at any point: what the sink has not saved comes again.
+#[crate::boxed]
 pub async fn follow(
     stream: &dyn StreamApi,
     sink: &dyn Sink,

@@ -29,6 +29,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn put_marker(
         &self,
         table: &str,
@@ -47,6 +48,7 @@ impl Target {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn remove_marker(&self, table: &str, schema: &TargetSchema, number: u32) -> Result<()> {
         let key = place(schema, number).to_attributes();
         let sent = self.client.delete_item().table_name(table).set_key(Some(key)).send().await;

@@ -51,6 +51,7 @@ impl TableStream {
     /// Every shard that the stream had at `since` or later, and when it was asked. It is asked only if no
     /// task has asked since, and only a few times a second, so it may take as long; dropped, it can be asked
     /// again.
+    #[crate::boxed]
     pub async fn shards_since(&self, since: Instant) -> Result<(Instant, Vec<Shard>), StreamError> {
         let slot = self.listings.of(&self.arn);
         let mut known = slot.lock().await;

@@ -87,6 +87,7 @@ impl Instance {
     /// # Cancel safety
     /// Dropped half-way, it may leave a row that a step waits for once, for one lease.
     #[doc(hidden)]
+    #[crate::boxed]
     pub async fn start(source: &Source, options: InstanceOptions) -> Result<Self> {
         Self::start_in(source, None, options).await
     }
@@ -100,6 +101,7 @@ impl Instance {
     /// # Cancel safety
     /// As [`Instance::start`].
     #[doc(hidden)]
+    #[crate::boxed]
     pub async fn start_with(source: &Source, target: &Target, options: InstanceOptions) -> Result<Self> {
         Self::start_in(source, Some(target.control()), options).await
     }
@@ -166,6 +168,7 @@ impl Instance {
     ///
     /// # Cancel safety
     /// Dropped half-way, the rest is done in the background.
+    #[crate::boxed]
     pub async fn shutdown(self) {
         self.known.forget();
         drop(self.closing);

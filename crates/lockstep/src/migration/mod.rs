@@ -59,6 +59,7 @@ impl Migration {
     /// When the store that is the truth does not answer, or Lockstep was never installed in PostgreSQL. An
     /// application must be able to start without the other one: DynamoDB is asked only where PostgreSQL does
     /// not answer, or sends there.
+    #[crate::boxed]
     pub async fn connect(options: MigrationOptions) -> Result<Self> {
         let target = Target::connect(options.target).await;
         let source = match Source::connect(&options.source).await {
@@ -128,6 +129,7 @@ impl Migration {
 
     /// Stops what runs in the background and waits for it, then closes the source: writes under way are
     /// finished, later ones fail. Called again, it does nothing.
+    #[crate::boxed]
     pub async fn shutdown(&self) {
         let background = self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(background) = background else { return };

@@ -85,6 +85,7 @@ impl PhaseView {
     ///
     /// # Cancel safety
     /// Asking has no effect.
+    #[crate::boxed]
     pub async fn current(&self) -> Result<Control> {
         // The lease begins when the question is sent: the answer may be on its way for a while.
         let now = Moment::now();

@@ -185,6 +185,7 @@ impl Writer {
     }
 
     /// Begins a transaction behind the barrier: its phase cannot change until it ends (I5).
+    #[crate::boxed]
     pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
         let begun = begin_write(self.source()).await;
         if begun.as_ref().is_err_and(|error| is_of_a_store(error.kind)) {
@@ -203,6 +204,7 @@ impl Writer {
     /// # Cancel safety
     /// Dropped before the commit was sent, nothing is committed; what may be in the target by then has an
     /// intent. Dropped later, the keys are pending.
+    #[crate::boxed]
     pub(crate) async fn finish(&self, write: WriteTransaction) -> Result<Written> {
         let written = match route(write.control.phase, self.mode(write.control.phase), Calling::Several) {
             Route::PutThenCommit if !write.changes.is_empty() => self.strict(write).await,

@@ -45,6 +45,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn reverse_again(&self, name: &str, limit: i64) -> Result<Vec<Again>> {
         sqlx::query_as(
             "SELECT place, key::text AS key FROM lockstep.reverse_again WHERE table_name = $1 ORDER BY tries, place LIMIT $2",
@@ -61,6 +62,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's. A row that PostgreSQL refuses once more stays noted, and is no error.
+    #[crate::boxed]
     pub async fn apply_again(&self, table: &FedTable, found: &[Found]) -> Result<u64> {
         let (mut transaction, epochs, writer) = self.begin_feeding(table).await?;
         if epochs.now.phase != Phase::DynamoOnly {

@@ -26,6 +26,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn reverse_moment(&self) -> Result<Since> {
         let asked =
             sqlx::query_scalar("SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text")
@@ -39,6 +40,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn reverse_taken(
         &self,
         table: &FedTable,
@@ -76,6 +78,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn newest_target_epoch(&self) -> Result<Option<lockstep_core::Epoch>> {
         let newest: Option<i64> = sqlx::query_scalar(
             "SELECT pg_catalog.max(epoch)
@@ -93,6 +96,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn note_target_epoch(&self, epoch: lockstep_core::Epoch) -> Result<()> {
         sqlx::query("INSERT INTO lockstep.target_epochs VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(epoch.0)

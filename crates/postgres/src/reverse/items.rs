@@ -16,6 +16,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::apply_reverse`], but for positions, of which there is none.
+    #[crate::boxed]
     pub async fn apply_items(&self, table: &FedTable, items: &[Attributes]) -> Result<Applied> {
         self.apply_some(table, items, false).await
     }
@@ -26,6 +27,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::apply_items`].
+    #[crate::boxed]
     pub async fn put_back_items(&self, table: &FedTable, items: &[Attributes]) -> Result<Applied> {
         self.apply_some(table, items, true).await
     }
@@ -74,6 +76,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::apply_items`].
+    #[crate::boxed]
     pub async fn delete_fed(
         &self,
         table: &FedTable,

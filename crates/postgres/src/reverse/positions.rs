@@ -19,6 +19,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn open_reverse(&self, table: &FedTable, stream: &str) -> Result<HashMap<String, Saved>> {
         let (name, doing) =
             (table.binding.name(), format!("opening the reverse feed of {}", table.binding.name()));
@@ -90,6 +91,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn lose_reverse(&self, name: &str, shard: &str, why: &str) -> Result<()> {
         let doing = format!("noting lost records of {name}");
         let mut transaction = self.begin(&doing).await?;
@@ -107,6 +109,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn touch_reverse(&self, name: &str, shard: &str) -> Result<()> {
         sqlx::query(
             "INSERT INTO lockstep.reverse_shards (table_name, shard, empty_at)
@@ -126,6 +129,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn mend_reverse(&self, name: &str, begun: DateTime<Utc>, foreign: i64) -> Result<()> {
         sqlx::query(
             "UPDATE lockstep.reverse_tables SET lost_why = CASE WHEN lost_at <= $2 THEN NULL ELSE lost_why END,

@@ -71,6 +71,7 @@ impl Source {
     ///
     /// # Cancel safety
     /// A row is noted in one of both ways at each moment.
+    #[crate::boxed]
     pub async fn take_riders(&self, table: &FedTable, limit: i64) -> Result<u64> {
         let (name, doing) = (table.binding.name(), "noting items of rows that rode along");
         let mut transaction = self.begin(doing).await?;
@@ -111,6 +112,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn riders(&self, name: &str) -> Result<i64> {
         sqlx::query_scalar("SELECT pg_catalog.count(*) FROM lockstep.reverse_riders WHERE table_name = $1")
             .bind(name)
@@ -124,6 +126,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn reverse_left(&self, names: &[&str]) -> Result<i64> {
         left(self.pool(), names, false, "counting what is to be read again").await
     }
@@ -134,6 +137,7 @@ impl Source {
 ///
 /// # Errors
 /// The driver's.
+#[crate::boxed]
 pub async fn ridden_left(connection: &mut PgConnection, names: &[&str]) -> Result<i64> {
     left(connection, names, true, "counting rows that rode along").await
 }

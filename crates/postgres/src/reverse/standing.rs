@@ -43,6 +43,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn reverse_standing(&self, name: &str) -> Result<Option<FeedStanding>> {
         sqlx::query_as(
             "SELECT greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(s.seen_at,
@@ -73,6 +74,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn reverse_shards(&self, name: &str) -> Result<HashMap<String, (bool, Option<String>)>> {
         let found: Vec<(String, bool, Option<String>)> = sqlx::query_as(
             "SELECT shard, finished, marker FROM lockstep.reverse_shards WHERE table_name = $1",

@@ -50,6 +50,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn surroundings(&self, binding: &TableBinding) -> Result<Surroundings> {
         let relation = binding.relation.sql();
         let triggers = sqlx::query_as(
@@ -122,6 +123,7 @@ impl Source {
     ///
     /// # Errors
     /// The driver's.
+    #[crate::boxed]
     pub async fn may_silence(&self) -> Result<bool> {
         let mut transaction = self.begin(DOING).await?;
         let set = transaction.execute("SET LOCAL session_replication_role = replica").await.doing(DOING);

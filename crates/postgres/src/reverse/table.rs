@@ -79,6 +79,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Kind::Misconfigured`] where the table is not there.
+    #[crate::boxed]
     pub async fn fed_table(&self, binding: &TableBinding) -> Result<FedTable> {
         let doing = format!("describing {}", binding.relation);
         let found: Vec<(String, bool, bool)> = sqlx::query_as(
