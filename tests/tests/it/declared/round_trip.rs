@@ -133,7 +133,7 @@ async fn write(
             Ok(_) => done += 1,
             Err(error) => assert!(error.as_database_error().is_some(), "{statement}: {error}"),
         }
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     done
 }
