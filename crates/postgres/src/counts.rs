@@ -13,7 +13,7 @@ use super::Source;
 
 /// How long a count of a minute is kept. What was spent is kept for good.
 const KEPT: &str = "1 day";
-/// What nobody distrusts: rows of ours, and of roles that no operator has named. What a role reports is its
+/// What no operator distrusts: rows of ours, and of roles that no operator has named. What a role reports is its
 /// choice. 1. One reports differences that it made up, again and again. 2. HybridRead is refused, or stepped
 /// back from, and no comparison helps, as each is older than the next report. So there is a way to pass over
 /// a role, and the gate says whose reports it goes by.

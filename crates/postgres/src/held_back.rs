@@ -1,5 +1,5 @@
 //! Marks that are gone, and that every look at the pending set reads all the same: PostgreSQL keeps them for
-//! whoever may still see them.
+//! sessions that may still see them.
 
 use lockstep_core::{Doing, Result};
 

@@ -59,7 +59,7 @@ pub enum Fault {
     EmptyIndex,
     /// Each removal that GetRecords tells of was made by expiry, as Amazon says it on the wire.
     RemovedByExpiry,
-    /// The service's clock is ahead of this machine's by so many seconds, or behind. A request whose date is
+    /// The service's clock is ahead of this machine's by these seconds, or behind. A request whose date is
     /// more than a quarter of an hour off is refused, and each answer says what time it is.
     ClockAhead(i64),
 }

@@ -59,5 +59,5 @@ async fn a_removal_that_amazon_calls_an_expiry_is_one_and_any_other_is_not() {
     world.proxy().clear();
     remove(2).await;
     world.feed_until_drained().await;
-    assert_eq!(standing().await, (1, 1), "said of nobody, it is somebody else's");
+    assert_eq!(standing().await, (1, 1), "said of no caller, it is somebody else's");
 }

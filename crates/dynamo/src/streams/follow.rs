@@ -163,7 +163,7 @@ async fn read_shard(
             Err(error) => return Err(plain(error)),
         };
         let (polled, empty, last) = (idle, page.records.is_empty(), page.finished);
-        // Who takes a page holds its poll: whoever has a page's turn asks for no poll.
+        // The reader that takes a page holds its poll, and asks for no other while it has a turn.
         // The end of a shard is written down like a page: many at once would take every connection.
         let turn = if polled && (!empty || last) { Some(turns.pages.acquire().await) } else { None };
         sink.take(&shard, page).await?;

@@ -83,7 +83,7 @@ impl Source {
 }
 
 /// Keeps in the journal which keys a late write has changed, at most a hundred of them: the row goes over
-/// what it wrote. Mostly its caller was told that nobody knows how it ended. But should records of different
+/// what it wrote. Mostly its caller was told that its end is unknown. But should records of different
 /// items ever come in another order than they were written in, which Amazon promises of the records of one
 /// item only, then a write that was acknowledged comes late as well, and this is where it can be found.
 async fn note_late(connection: &mut PgConnection, name: &str, keys: &[Vec<String>]) -> Result<()> {

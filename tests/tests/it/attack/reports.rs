@@ -78,13 +78,14 @@ async fn a_role_that_makes_differences_up_is_named_and_can_be_passed_over() {
     world.source.set(name, &value, "dba", Some("it makes them up"), None).await.expect("set");
     let (passed, detail) = gate().await;
     assert!(
-        !passed && detail.contains("3 of 3") && !detail.contains(&role),
+        !passed && detail.contains("3 of 3") && !detail.contains(&format!("{role} (")),
         "what others saw counts: {detail}"
     );
+    assert!(detail.contains(&format!("reports of \"{role}\" are passed over, as dba has set")), "{detail}");
     run(&mut liar, &differ(2, 50)).await;
     let all = serde_json::json!(format!("{role},{}", role.replace("mallory", "alice")));
     world.source.set(name, &all, "dba", None, None).await.expect("set");
-    assert!(gate().await.0, "nobody is left who counts");
+    assert!(gate().await.0, "no role is left that counts");
     assert_eq!(sum(&world).await, 103, "all of it is kept: trusted again, it counts again");
     let refused = super::refused(&mut liar, "DELETE FROM lockstep.settings").await;
     assert_eq!(refused, super::DENIED, "the setting is the operator's");

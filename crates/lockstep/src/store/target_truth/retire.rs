@@ -7,9 +7,9 @@
 //! has expired, the deleted row comes back. They are one a deleted key, and `complete --purge tombstones`
 //! takes them out.
 //!
-//! After the completion nobody brings states any more: each write of a store is conditional on what it has
-//! read at its place. An update or a deletion that arrives late finds nothing and is refused. Only an insert
-//! into an empty place can pass, and only until its request is dead, half an hour after it was signed;
+//! After the completion no process brings states any more: each write of a store is conditional on what it
+//! has read at its place. An update or a deletion that arrives late finds nothing and is refused. Only an
+//! insert into an empty place can pass, and only until its request is dead, half an hour after it was signed;
 //! [`KEPT_S`] is four thousand times that, so a clock may be wrong by weeks.
 
 use std::sync::{Mutex, PoisonError};
