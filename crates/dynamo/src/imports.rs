@@ -118,14 +118,17 @@ impl Target {
         job(sent.import_table_description, &doing)
     }
 
-    /// How far a job is; asked for as often as you like.
+    /// How far a job is; asked for as often as you like. `None` where DynamoDB knows no job of that name.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn import_job(&self, arn: &str) -> Result<ImportJob> {
+    pub async fn import_job(&self, arn: &str) -> Result<Option<ImportJob>> {
         let doing = format!("asking how far import {arn} is");
         let sent = self.client.describe_import().import_arn(arn).send().await;
-        job(sent.map_err(|e| fault::error(&doing, e))?.import_table_description, &doing)
+        match sent.map_err(|e| fault::error(&doing, e)) {
+            Err(error) if error.message.starts_with("ImportNotFoundException") => Ok(None),
+            sent => job(sent?.import_table_description, &doing).map(Some),
+        }
     }
 
     async fn import_of_token(&self, table_arn: &str, token: &str) -> Result<Option<ImportJob>> {

@@ -1,7 +1,8 @@
 //! Imports from S3: what has been written as parts, and how far DynamoDB's job is, so that a run that was
 //! killed goes on (R54, I9).
 
-use lockstep_core::{Doing, Result};
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Error, Kind, Result};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,6 +38,8 @@ pub struct ImportRow {
     pub client_token: Option<String>,
     /// DynamoDB's name of the job, once it answered.
     pub arn: Option<String>,
+    /// When it was begun, by the source's clock: one that was begun again is another.
+    pub begun_at: DateTime<Utc>,
 }
 
 /// A part that is whole.
@@ -58,7 +61,7 @@ impl Source {
     /// The driver's.
     pub async fn import(&self, table: &str) -> Result<Option<ImportRow>> {
         let found = sqlx::query_as(
-            "SELECT state, folder, bucket, prefix, part_bytes, client_token, arn FROM lockstep.imports
+            "SELECT state, folder, bucket, prefix, part_bytes, client_token, arn, begun_at FROM lockstep.imports
              WHERE table_name = $1",
         )
         .bind(table)
@@ -133,7 +136,12 @@ impl Source {
     }
 
     /// Moves the watermark of a range that is held behind a part whose file is whole, and notes the part.
-    /// `false` where the lease is over: nothing was saved, and the file is no part.
+    /// `false` where the lease is over, or this import is not the one that parts are written for: nothing was
+    /// saved, and the file is no part.
+    ///
+    /// 1. A process that writes parts sleeps. 2. Another one ends the import, or gives it up, and the ranges
+    /// are gone through again by writes. 3. The first wakes, registers, and takes such a range: its rows would
+    /// be in a file that no job reads.
     ///
     /// # Errors
     /// The driver's.
@@ -145,7 +153,7 @@ impl Source {
         held: &HeldRange,
         watermark: &KeyBound,
         add: RangeProgress,
-        part: &PartRow,
+        (import, part): (&ImportRow, &PartRow),
     ) -> Result<bool> {
         let noted = sqlx::query(
             "WITH moved AS (
@@ -156,6 +164,9 @@ impl Source {
                      AND EXISTS (
                      SELECT 1 FROM lockstep.workers w
                      WHERE w.id = $10 AND w.lease_until > pg_catalog.clock_timestamp())
+                     AND EXISTS (
+                     SELECT 1 FROM lockstep.imports i
+                     WHERE i.table_name = $1 AND i.begun_at = $14 AND i.state = 'writing' FOR SHARE)
                  RETURNING table_name)
              INSERT INTO lockstep.import_parts (table_name, name, items, bytes)
              SELECT table_name, $11, $12, $13 FROM moved",
@@ -173,6 +184,7 @@ impl Source {
         .bind(&part.name)
         .bind(part.items)
         .bind(part.bytes)
+        .bind(import.begun_at)
         .execute(self.pool())
         .await
         .doing("acknowledging a part of an import")?;
@@ -197,33 +209,41 @@ impl Source {
     /// `None` once it is known that the job has ended and left no table.
     ///
     /// # Errors
-    /// The driver's.
-    pub async fn note_import(&self, table: &str, token: Option<&str>, arn: Option<&str>) -> Result<()> {
-        sqlx::query(
+    /// The driver's; [`Kind::Fenced`] where another run has begun it again, or brought it to its end.
+    pub async fn note_import(
+        &self,
+        table: &str,
+        import: &ImportRow,
+        token: Option<&str>,
+        arn: Option<&str>,
+    ) -> Result<()> {
+        let noted = sqlx::query(
             "UPDATE lockstep.imports SET client_token = $2, arn = $3,
                  state = CASE WHEN $2::text IS NULL THEN 'writing' ELSE 'importing' END
-             WHERE table_name = $1 AND state IN ('writing', 'importing')",
+             WHERE table_name = $1 AND state IN ('writing', 'importing') AND begun_at = $4",
         )
         .bind(table)
         .bind(token)
         .bind(arn)
+        .bind(import.begun_at)
         .execute(self.pool())
         .await
         .doing("noting how far an import is")?;
-        Ok(())
+        require_one(noted.rows_affected())
     }
 
     /// Takes on the table that an import made, and opens it for changes. Where the job left something out
     /// (`whole` is false), every range is gone through once more.
     ///
     /// # Errors
-    /// The driver's.
+    /// As [`Source::note_import`].
     ///
     /// # Cancel safety
     /// One transaction; repeat it.
     pub async fn take_on_import(
         &self,
         table: &str,
+        import: &ImportRow,
         target: (&str, Option<&str>),
         whole: bool,
         outcome: &Value,
@@ -239,16 +259,13 @@ impl Source {
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
-        sqlx::query(
+        let taken = sqlx::query(
             "UPDATE lockstep.imports SET outcome = $3, state = CASE WHEN $2 THEN 'done' ELSE 'filling' END
-             WHERE table_name = $1",
-        )
-        .bind(table)
-        .bind(whole)
-        .bind(outcome)
-        .execute(&mut *transaction)
-        .await
-        .doing(doing)?;
+             WHERE table_name = $1 AND state IN ('writing', 'importing') AND begun_at = $4",
+        );
+        let taken = taken.bind(table).bind(whole).bind(outcome).bind(import.begun_at);
+        // Dropped, the transaction takes back what it changed before.
+        require_one(taken.execute(&mut *transaction).await.doing(doing)?.rows_affected())?;
         if !whole {
             sqlx::query(
                 "UPDATE lockstep.ranges SET watermark = NULL, done = false, worker = NULL, rows_read = 0,
@@ -275,4 +292,13 @@ impl Source {
             .doing("ending an import")?;
         Ok(())
     }
+}
+
+fn require_one(rows: u64) -> Result<()> {
+    if rows == 1 {
+        return Ok(());
+    }
+    let message =
+        "another run has begun this import again, or brought it to its end; run the same command again";
+    Err(Error::source(Kind::Fenced, "going on with an import", message))
 }

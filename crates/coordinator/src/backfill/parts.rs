@@ -70,7 +70,7 @@ impl TableRun {
             unsaved.part = Some(self.write(import, name, unsaved.part.take(), encoded.batches).await?);
             drop(room);
             let is_full = unsaved.part.as_ref().is_some_and(|part| part.bytes >= import.part_bytes as u64);
-            if (is_full || at_end) && !self.save(&held, std::mem::take(&mut unsaved)).await? {
+            if (is_full || at_end) && !self.save(import, &held, std::mem::take(&mut unsaved)).await? {
                 return Ok(RangeEnd::of(held));
             }
         }
@@ -109,7 +109,7 @@ impl TableRun {
     }
 
     /// Makes a part of what was written, and moves the watermark behind it; `false` where the range is lost.
-    async fn save(&self, held: &HeldRange, unsaved: Unsaved) -> Result<bool> {
+    async fn save(&self, import: &ImportRow, held: &HeldRange, unsaved: Unsaved) -> Result<bool> {
         let Unsaved { part, progress, last_key } = unsaved;
         let settled = progress.rows_written + progress.rows_present + progress.dead_letters;
         assert_eq!(settled, progress.rows_read, "I4: a part is settled when each of its rows is");
@@ -119,7 +119,7 @@ impl TableRun {
         let saved = match part.filter(|part| !part.is_empty()) {
             Some(part) => {
                 let whole: PartRow = self.on_disk(move || part.finish()).await?;
-                source.acknowledge_part(held, &last_key, progress, &whole).await?
+                source.acknowledge_part(held, &last_key, progress, (import, &whole)).await?
             }
             None => source.move_watermark(held, Some(&last_key), false, progress).await?.is_some(),
         };

@@ -40,8 +40,9 @@ pub(crate) async fn finish(
 ) -> Result<bool> {
     let (mut again, mut ended) = (false, false);
     for binding in &migration.tables {
+        // One that ended before is marked too: its run may have been killed before it was.
+        ended |= migration.source.import(binding.name()).await?.is_some();
         let Some(import) = under_way(migration, binding).await? else { continue };
-        ended = true;
         if import.state == "filling" {
             migration.source.end_filling(binding.name()).await?;
             continue;
@@ -87,9 +88,15 @@ async fn load(
         };
         let arn = match &import.arn {
             Some(arn) => arn.clone(),
-            None => begin(migration, binding, &from, &token).await?,
+            None => begin(migration, binding, &import, &from, &token).await?,
         };
-        let job = until_ended(migration, &arn, &waits, cancel).await?;
+        let Some(job) = until_ended(migration, &arn, &waits, cancel).await? else {
+            // Looked for by its table next time, and asked for again where there is none.
+            source.note_import(name, &import, Some(&token), None).await?;
+            let why =
+                format!("DynamoDB knows no import {arn}; run the same command again, which looks for it");
+            return Err(failed(binding, why));
+        };
         let is_there = is_its_table(migration, binding, &job).await?;
         Ok((judge(&job, items, is_there), json!(job)))
     };
@@ -104,7 +111,7 @@ async fn load(
     let kind = if ended == Ended::Nothing { EntryKind::Undone } else { EntryKind::Done };
     if ended == Ended::Nothing {
         // A job that has ended comes back by no token: the next one gets another.
-        source.note_import(name, None, None).await?;
+        source.note_import(name, &import, None, None).await?;
         source.journal_outcome(&migration.actor, id, kind, &step, &outcome).await?;
         let why = outcome["failure"].as_str().unwrap_or("it says no reason").to_owned();
         return Err(failed(
@@ -124,7 +131,9 @@ async fn load(
     }
     target.protect(&binding.target_name).await?;
     let whole = ended == Ended::Whole;
-    source.take_on_import(name, (&binding.target_name, there.id.as_deref()), whole, &outcome).await?;
+    source
+        .take_on_import(name, &import, (&binding.target_name, there.id.as_deref()), whole, &outcome)
+        .await?;
     source.journal_outcome(&migration.actor, id, kind, &step, &outcome).await?;
     if !whole {
         tracing::warn!(
@@ -143,6 +152,7 @@ async fn load(
 async fn begin(
     migration: &Migration,
     binding: &TableBinding,
+    import: &ImportRow,
     from: &ImportSource,
     token: &str,
 ) -> Result<String> {
@@ -150,13 +160,14 @@ async fn begin(
     let asked = || migration.target.begin_import(&binding.target_name, &schema, from, token);
     match Backoff::patient().retry(asked).await {
         Ok(job) => {
-            migration.source.note_import(binding.name(), Some(token), Some(&job.arn)).await?;
+            migration.source.note_import(binding.name(), import, Some(token), Some(&job.arn)).await?;
             Ok(job.arn)
         }
         Err(error) => {
-            // A refusal is an answer: no job was begun, and another load path may be taken.
-            if error.kind.retry() == Retry::Never {
-                migration.source.note_import(binding.name(), None, None).await?;
+            // A refusal of the first call is an answer: no job was begun, and another load path may be taken.
+            // Of a token that an earlier run may have sent it says nothing: that job may be at work.
+            if error.kind.retry() == Retry::Never && import.client_token.is_none() {
+                migration.source.note_import(binding.name(), import, None, None).await?;
             }
             Err(failed(
                 binding,
@@ -171,11 +182,13 @@ async fn until_ended(
     arn: &str,
     waits: &impl Fn(String),
     cancel: &CancellationToken,
-) -> Result<ImportJob> {
+) -> Result<Option<ImportJob>> {
     loop {
-        let job = Backoff::patient().retry(|| migration.target.import_job(arn)).await?;
+        let Some(job) = Backoff::patient().retry(|| migration.target.import_job(arn)).await? else {
+            return Ok(None);
+        };
         if job.state != ImportState::Running {
-            return Ok(job);
+            return Ok(Some(job));
         }
         waits(format!("DynamoDB imports: {} items so far", job.imported));
         let pause = tokio::time::sleep(migration.options.import.poll);

@@ -53,7 +53,7 @@ pub(super) async fn ready(
         }
     }
     let token = format!("{:032x}", rand::random::<u128>());
-    source.note_import(binding.name(), Some(&token), None).await?;
+    source.note_import(binding.name(), import, Some(&token), None).await?;
     Ok(token)
 }
 
