@@ -38,7 +38,6 @@ const UNBOUNDED: usize = 1 << 20;
 struct State {
     budget: Option<f64>,
     ceiling: Option<f64>,
-    ceiling_min: f64,
     tokens: f64,
     refilled_at: Instant,
     changed_at: Instant,
@@ -53,7 +52,6 @@ impl Rate {
         let state = State {
             budget: budget.map(|units| units as f64),
             ceiling: None,
-            ceiling_min: CEILING_MIN,
             tokens: 0.0,
             refilled_at: now,
             changed_at: now,
@@ -67,12 +65,6 @@ impl Rate {
     /// With at most that number of requests in flight at once.
     pub(crate) fn within(self, requests_in_flight: usize) -> Self {
         Self { lanes: Lanes::new(requests_in_flight), ..self }
-    }
-
-    /// Whose ceiling never falls below that.
-    pub(crate) fn at_least(self, units_per_s: f64) -> Self {
-        self.lock().ceiling_min = units_per_s;
-        self
     }
 
     /// Waits until one more request may be in flight.
@@ -201,8 +193,8 @@ impl State {
         let current = self
             .limit()
             .unwrap_or(f64::INFINITY)
-            .min(self.rate.max(self.window_units).max(2.0 * self.ceiling_min));
-        self.ceiling = Some((current / 2.0).max(self.ceiling_min));
+            .min(self.rate.max(self.window_units).max(2.0 * CEILING_MIN));
+        self.ceiling = Some((current / 2.0).max(CEILING_MIN));
         self.tokens = self.tokens.min(0.0);
         self.changed_at = now;
     }

@@ -388,7 +388,10 @@ async fn an_instance_that_cannot_start_says_what_to_do() {
     let world = World::start().await;
     let error =
         Instance::start(&world.source, InstanceOptions::default()).await.expect_err("nothing is installed");
-    assert!(error.kind == Kind::Misconfigured && error.message.contains("migrate --through PostgresOnly"), "{error}");
+    assert!(
+        error.kind == Kind::Misconfigured && error.message.contains("migrate --through PostgresOnly"),
+        "{error}"
+    );
     let hasty = InstanceOptions { lease: Duration::from_millis(10), ..InstanceOptions::default() };
     let error = Instance::start(&world.source, hasty).await.expect_err("no renewal fits in it");
     assert!(error.message.contains("at least 1000 ms"), "{error}");

@@ -7,7 +7,6 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::{Error as StoreError, Item, Kind};
 use lockstep_dynamo::{STATEMENTS_MAX, apart};
 use lockstep_postgres::{PendingBatch, PendingRow};
-use tokio::time::Instant;
 
 use super::Table;
 use super::deliver::{Due, Fate};
@@ -130,9 +129,7 @@ impl<'a> Table<'a> {
             // Each hears why when it is put by itself.
             return Vec::new();
         }
-        let sent_at = Instant::now();
         let answer = target.insert_versioned(self.read_at, name, items).await;
-        self.run.pace.answered(sent_at);
         match answer {
             Ok(inserted) => {
                 self.progress.add_capacity(inserted.capacity_units);
@@ -150,10 +147,7 @@ impl<'a> Table<'a> {
     fn note(&self, error: &StoreError) {
         match error.kind {
             Kind::Unknown => self.progress.lost_replies.fetch_add(1, Relaxed),
-            Kind::Throttled => {
-                self.run.pace.throttled();
-                self.progress.throttles.fetch_add(1, Relaxed)
-            }
+            Kind::Throttled => self.progress.throttles.fetch_add(1, Relaxed),
             _ => 0,
         };
     }

@@ -3,15 +3,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::{RelayUntil, Table};
+use crate::error::Result;
 use lockstep_core::{
     DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, TargetKey, Unholdable, tombstone,
 };
 use lockstep_dynamo::{Backoff, Written};
 use lockstep_postgres::{Delivered, PendingRow};
-use tokio::time::Instant;
-
-use super::{RelayUntil, Table};
-use crate::error::Result;
 
 /// What is due for one key.
 pub(super) enum Due {
@@ -128,9 +126,7 @@ impl Table<'_> {
             };
             let target = &self.run.migration.target;
             self.run.pace.acquire(self.run, self.read_at, self.binding, std::slice::from_ref(&item)).await?;
-            let sent_at = Instant::now();
             let sent = target.put_guarded_of(self.read_at, target_name, item, row.version).await;
-            self.run.pace.answered(sent_at);
             let error = match sent {
                 Ok(written) => {
                     progress.add_capacity(written.capacity_units);
@@ -144,7 +140,6 @@ impl Table<'_> {
                 Retry::Never => return Err(error),
                 Retry::Slower => {
                     progress.throttles.fetch_add(1, Relaxed);
-                    self.run.pace.throttled();
                     progress.pause(Some(format!("{target_name} throttles")));
                     throttled.pause(error)
                 }

@@ -1,9 +1,9 @@
-//! How fast a relay writes: what operators allow, what the target takes, and what that leaves for history
-//! (R11).
+//! How fast a relay writes: what operators allow, and what that leaves for history (R11).
 //!
 //! Backfill, relay and repair, which delivers by the relay, have one budget. Changes are not kept waiting for
 //! it, since readers see how old they are: what they cost is taken off it, and the backfill gets the rest. A
-//! bound of the relay's own is a setting beside it.
+//! bound of the relay's own is a setting beside it. A target that throttles is waited for key by key: one rate
+//! for all, found as the backfill finds it, would have a table that throttles hold up every other.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -19,9 +19,6 @@ use crate::rate::Rate;
 
 /// How often settings are read while something is delivered.
 const TUNED_EVERY: Duration = Duration::from_secs(1);
-/// A target that throttles keeps a relay no slower than this many write units a second: it may have been idle
-/// just before, so what it wrote until then says nothing of what the target takes.
-const CEILING_MIN: f64 = 200.0;
 
 /// Shared by everything that one relay sends.
 #[derive(Debug)]
@@ -41,7 +38,7 @@ impl Pace {
     pub(super) fn new(is_bounded: bool, requests_in_flight: usize) -> Self {
         Self {
             is_bounded,
-            rate: Rate::new(None).at_least(CEILING_MIN).within(requests_in_flight),
+            rate: Rate::new(None).within(requests_in_flight),
             budget_per_s: AtomicU64::new(0),
             spent_milliunits: AtomicU64::new(0),
             tuned_at: Mutex::default(),
@@ -111,20 +108,6 @@ impl Pace {
         }
         self.spent_milliunits.fetch_add(units.saturating_mul(1_000), Relaxed);
         Ok(())
-    }
-
-    /// A request that was sent then has been answered.
-    pub(super) fn answered(&self, sent_at: tokio::time::Instant) {
-        if self.is_bounded {
-            self.rate.answered(sent_at);
-        }
-    }
-
-    /// The target asked to slow down.
-    pub(super) fn throttled(&self) {
-        if self.is_bounded {
-            self.rate.throttled();
-        }
     }
 
     /// Takes what was spent off the budget, where there is one. What does not work out is a bit more for the
