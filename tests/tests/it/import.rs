@@ -113,7 +113,7 @@ async fn an_import_under_writers_ends_consistent_and_one_whose_answer_was_lost_i
         stop.cancel();
         summaries
     };
-    let (relayed, (), summaries) = tokio::join!(relaying, writing, moving);
+    let (_relayed, (), summaries) = tokio::join!(relaying, writing, moving);
     assert!(written.load(Relaxed));
     assert_eq!(importing.server.jobs(), 2, "one a table, though an answer was lost: {summaries:?}");
     assert_eq!(
@@ -124,7 +124,6 @@ async fn an_import_under_writers_ends_consistent_and_one_whose_answer_was_lost_i
     let logs_summary = of(&summaries, LOGS);
     assert_eq!(logs_summary.load_path, LoadPath::Import, "it was whole, so nothing was gone through again");
     assert!(files(&importing.folder.path().join("bucket")) > 10, "parts are sized");
-    drop(relayed);
     // A second run finds everything done, by whatever load path it is asked for.
     backfill(&coordinator).await;
     assert_eq!(importing.server.jobs(), 2);

@@ -25,7 +25,7 @@ pub(super) async fn sdk_replay(
     items_per_request: f64,
     total: usize,
 ) -> anyhow::Result<f64> {
-    let prepared = requests.iter().map(|request| statements(request)).collect::<anyhow::Result<Vec<_>>>()?;
+    let prepared = requests.iter().map(statements).collect::<anyhow::Result<Vec<_>>>()?;
     anyhow::ensure!(!prepared.is_empty(), "no request was captured");
     let target = worker::target(endpoint_url).await;
     // Copied before the clock starts: a backfill hands its items over and copies none.

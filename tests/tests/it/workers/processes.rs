@@ -37,7 +37,11 @@ async fn one_killed_one_stopped_and_one_cut_off_end_consistent_and_read_a_chunk_
     let server = SocketAddr::from(([127, 0, 0, 1], world.connect_options().get_port()));
     let source = SourceProxy::start(server).await.expect("the proxy starts");
     let target = FaultProxy::start(&world.plain_target.place()).await.expect("the proxy starts");
-    target.script(slow());
+    // On a busy machine the first must not be through before the last has begun.
+    let slower = || Rule::new(Fault::WriteUnits(UNITS_PER_S / 4)).on("BatchExecuteStatement");
+    world.proxy().clear();
+    world.proxy().script(slower());
+    target.script(slower());
     let mut through = command(&world, &["worker", "--json", "--quiet"]);
     let server = format!("@127.0.0.1:{}/", server.port());
     assert!(world.url().contains(&server), "the world's server is on this machine");
@@ -47,6 +51,10 @@ async fn one_killed_one_stopped_and_one_cut_off_end_consistent_and_read_a_chunk_
     let (killed, stopped) = (start(&world, "killed"), start(&world, "stopped"));
     let cut = Worker::start(through, "cut off");
     at_work(&world, &["killed", "stopped", "cut off"]).await;
+    for proxy in [world.proxy(), &target] {
+        proxy.clear();
+        proxy.script(slow());
+    }
     killed.kill().await;
     stopped.signal("-STOP").await;
     source.down().await;
