@@ -7,16 +7,26 @@ use lockstep_core::{Item, Version};
 /// Adds one row of history to `lines`, exactly as the guarded write would put it: at version 0. So whichever
 /// write of a change comes later has a higher version, and wins (I2).
 pub fn push_history_line(item: Item, lines: &mut Vec<u8>) {
-    lines.extend_from_slice(b"{\"Item\":{");
-    for (place, (name, value)) in item.at(Version::HISTORY).iter().enumerate() {
+    lines.extend_from_slice(b"{\"Item\":");
+    push_members(item.at(Version::HISTORY).iter().map(|(name, value)| (*name, value)), lines);
+    lines.extend_from_slice(b"}\n");
+}
+
+/// An object of names and values.
+fn push_members<'a, N: AsRef<str> + 'a>(
+    members: impl Iterator<Item = (N, &'a AttributeValue)>,
+    lines: &mut Vec<u8>,
+) {
+    lines.push(b'{');
+    for (place, (name, value)) in members.enumerate() {
         if place > 0 {
             lines.push(b',');
         }
-        push_text(name, lines);
+        push_text(name.as_ref(), lines);
         lines.push(b':');
         push_value(value, lines);
     }
-    lines.extend_from_slice(b"}}\n");
+    lines.push(b'}');
 }
 
 fn push_value(value: &AttributeValue, lines: &mut Vec<u8>) {
@@ -46,16 +56,7 @@ fn push_value(value: &AttributeValue, lines: &mut Vec<u8>) {
         }
         AttributeValue::M(members) => {
             typed("M", lines);
-            lines.push(b'{');
-            for (place, (name, value)) in members.iter().enumerate() {
-                if place > 0 {
-                    lines.push(b',');
-                }
-                push_text(name, lines);
-                lines.push(b':');
-                push_value(value, lines);
-            }
-            lines.push(b'}');
+            push_members(members.iter(), lines);
         }
         AttributeValue::Ss(set) => {
             typed("SS", lines);

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
 use lockstep_core::Error as StoreError;
-use lockstep_postgres::{HeldRange, ImportRow, KeyBound, PartRow, RangeProgress, RangeRead};
+use lockstep_postgres::{HeldRange, ImportRow, KeyBound, PartRow, RangeProgress};
 
 use super::encode::{Batch, encode};
 use super::lease::WorkerLease;
-use super::range::{ROWS_FIRST, RangeEnd, rows_for};
+use super::range::{RangeEnd, rows_for};
 use super::table::TableRun;
 use crate::error::{Error, Result};
 use crate::import::{Part, lines_of};
@@ -27,13 +27,7 @@ impl TableRun {
     /// The name of a part has the number of the lease in it: a worker that was stopped, lost its range and
     /// wakes writes over no file of its successor.
     pub(super) async fn range_to_parts(&self, import: &ImportRow, held: HeldRange) -> Result<RangeEnd> {
-        let mut read = RangeRead {
-            after: held.range.watermark.clone().or_else(|| held.range.lower.clone()),
-            until: held.range.upper.clone(),
-            rows_max: ROWS_FIRST,
-            window: self.window.clone(),
-            bytes_expected: 0,
-        };
+        let mut read = self.read_from_watermark(&held);
         let (mut unsaved, mut number, mut at_end) = (Unsaved::default(), 0, false);
         while !at_end {
             let (chunk, room) = tokio::select! {

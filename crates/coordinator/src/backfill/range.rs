@@ -17,7 +17,7 @@ use super::watermark::Watermark;
 use crate::error::{Error, Result, require_shape_now};
 
 /// Rows of the first chunk, before their size is known.
-pub(super) const ROWS_FIRST: usize = 500;
+const ROWS_FIRST: usize = 500;
 /// Bounds of the adapted number of rows: one request at least, and no statement that runs for long.
 const ROWS_MIN: usize = 25;
 const ROWS_MAX: usize = 20_000;
@@ -49,6 +49,17 @@ struct Settled {
 }
 
 impl TableRun {
+    /// What is left to read of a range.
+    pub(super) fn read_from_watermark(&self, held: &HeldRange) -> RangeRead {
+        RangeRead {
+            after: held.range.watermark.clone().or_else(|| held.range.lower.clone()),
+            until: held.range.upper.clone(),
+            rows_max: ROWS_FIRST,
+            window: self.window.clone(),
+            bytes_expected: 0,
+        }
+    }
+
     /// Moves one range from its watermark to its end, or for as long as it is this worker's.
     #[tracing::instrument(
         level = "error",
@@ -61,13 +72,7 @@ impl TableRun {
         }
         let mut watermark = Watermark::default();
         let mut delivering: FuturesUnordered<BoxFuture<'_, Result<Settled>>> = FuturesUnordered::new();
-        let mut read = RangeRead {
-            after: held.range.watermark.clone().or_else(|| held.range.lower.clone()),
-            until: held.range.upper.clone(),
-            rows_max: ROWS_FIRST,
-            window: self.window.clone(),
-            bytes_expected: 0,
-        };
+        let mut read = self.read_from_watermark(&held);
         let (mut at_end, mut others_idle, mut chunks) = (false, false, 0);
         // Kept across turns: a read that was dropped because a delivery ended first would be made again.
         let mut reading: Option<BoxFuture<'_, Result<ReadChunk>>> = None;
