@@ -295,22 +295,12 @@ fn not_there(expected: &str, got: Attribute<'_>) -> Unholdable {
 
 /// Bytes as PostgreSQL prints them under `bytea_output = hex`.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 + 2 * bytes.len());
-    text.push_str("\\x");
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
+    format!("\\x{}", hex::encode(bytes))
 }
 
 fn from_hex(text: &str) -> Result<Vec<u8>, Unholdable> {
-    let digits = text.strip_prefix("\\x").filter(|digits| digits.len() % 2 == 0 && digits.is_ascii());
-    let digits = digits.ok_or_else(|| wrong("bytes in hexadecimal"))?;
-    let pair =
-        |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wrong("bytes in hexadecimal"));
-    (0..digits.len()).step_by(2).map(pair).collect()
+    let digits = text.strip_prefix("\\x").and_then(|digits| hex::decode(digits).ok());
+    digits.ok_or_else(|| wrong("bytes in hexadecimal"))
 }
 
 #[cfg(test)]

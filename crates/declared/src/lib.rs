@@ -6,7 +6,8 @@
 //! applications write PostgreSQL with their own SQL, and read DynamoDB with what they like.
 //!
 //! In reading order: [`Declaration`] (what can be said), `kind` and `text` (what a column becomes), `resolve`
-//! (a declaration and the catalogue put together, or what to mend), `shape` (rows, keys and items),
+//! (a declaration and the catalogue put together, or what to mend), `unmovable`
+//! (columns whose text is not their value), `shape` (rows, keys and items),
 //! [`DeclaredTable`], `spec` (what statements need), [`propose`] (a declaration for a table that has none).
 
 mod declaration;
@@ -17,6 +18,7 @@ mod shape;
 mod spec;
 mod table;
 mod text;
+mod unmovable;
 
 pub use declaration::{Declaration, IndexDeclaration, Projection};
 pub use propose::{Proposal, propose};

@@ -9,6 +9,7 @@ use lockstep_template::Alphabet;
 
 use crate::kind::Kind;
 use crate::resolve::{RESERVED, is_name, of_key, toml_key, toml_text};
+use crate::unmovable::unmovable;
 
 /// A declaration as text, to be put into `lockstep.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,10 @@ pub fn propose(table: &CatalogTable, taken: &BTreeSet<String>, lost: &[String]) 
         );
         return Proposal { name, movable: false, text };
     };
+    if let Some(why) = table.columns.iter().find_map(|column| unmovable(column, key.contains(&column.name))) {
+        let _ = writeln!(text, "# {} is not declared: {why}.", table.relation);
+        return Proposal { name, movable: false, text };
+    }
     let _ = writeln!(text, "[tables.{name}]");
     let _ = writeln!(text, "source = {relation}");
     if let Some((by, partitions)) = &table.partitions {

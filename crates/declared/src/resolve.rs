@@ -15,6 +15,7 @@ use crate::kind::{Kind, Read};
 use crate::shape::{Column, IndexShape, Part, Shape};
 use crate::spec;
 use crate::table::DeclaredTable;
+use crate::unmovable::unmovable;
 
 /// Attributes that no column may be held in.
 pub(crate) const RESERVED: [&str; 6] =
@@ -73,6 +74,9 @@ impl Resolver<'_> {
         let mut problems = self.unknown_columns();
         problems.extend(self.omissions());
         let key = self.key().map_err(|problem| problems.push(problem)).unwrap_or_default();
+        let is_moved = |column: &&CatalogColumn| !declaration.omit.contains(&column.name);
+        let moved = table.columns.iter().filter(is_moved);
+        problems.extend(moved.filter_map(|column| unmovable(column, key.contains(&column.name))));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -278,6 +282,7 @@ impl Resolver<'_> {
                 nullable: column.nullable,
                 kind,
                 read,
+                is_foreign: column.builtin.is_empty(),
                 second_digits: second_digits(kind, column.modifier),
             });
         }

@@ -30,6 +30,8 @@ pub(crate) struct Column {
     pub(crate) nullable: bool,
     pub(crate) kind: Kind,
     pub(crate) read: Read,
+    /// Whether its type is none of PostgreSQL's own, so that a cast of it to text may be the application's.
+    pub(crate) is_foreign: bool,
     /// Most digits of a second that it keeps; others are rounded by PostgreSQL without a word.
     pub(crate) second_digits: Option<usize>,
 }

@@ -8,6 +8,7 @@ use lockstep_core::{
 
 use crate::kind::Read;
 use crate::shape::{Shape, Values};
+use crate::spec::printed;
 
 /// A table whose columns and keys were declared and read from the schema, and not written in Rust.
 #[derive(Clone, Copy, Debug)]
@@ -183,9 +184,11 @@ impl AnyTable for DeclaredTable {
     }
 
     fn selected(&self, column: &ColumnSpec, name: &str) -> String {
-        match self.0.place(column.name).map(|place| self.0.columns[place].read) {
-            Some(Read::Printed) => format!("{name}::text"),
-            _ => name.to_owned(),
+        match self.0.place(column.name).map(|place| &self.0.columns[place]) {
+            Some(column) if column.read == Read::Binary => name.to_owned(),
+            Some(column) if column.is_foreign => printed(name),
+            Some(_) => format!("{name}::text"),
+            None => name.to_owned(),
         }
     }
 

@@ -5,14 +5,12 @@
 //! or overwrites as it should. A row deleted after capture leaves a tombstone, which is present, so history
 //! yields (I3).
 
-use std::fmt::Write as _;
-
 use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
-    ReturnConsumedCapacity,
+    BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
 };
 use lockstep_core::{Error, Item, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version};
 
+use super::insert_body::InsertBody;
 use super::{Backoff, Fence, ReadAt, Target, codes, fault};
 
 /// Most items of one request, on every path (DynamoDB Developer Guide, "Quotas").
@@ -180,13 +178,9 @@ impl Target {
         items: Vec<Item>,
     ) -> Result<(Vec<Stood>, f64)> {
         let sent = items.len();
-        let statements = items.into_iter().map(|item| statement(table, item)).collect();
-        let mut request = self
-            .client
-            .batch_execute_statement()
-            .set_statements(Some(statements))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .customize();
+        let body = InsertBody::of(table, &items);
+        drop(items);
+        let mut request = self.client.batch_execute_statement().customize().interceptor(body);
         if let Some(fence) = &fence {
             request = request.interceptor(fence.clone());
         }
@@ -288,7 +282,9 @@ fn key_of(item: &Item) -> Option<TargetKey> {
 
 /// Whether the statement of an item is longer than DynamoDB takes.
 fn is_too_long(table: &str, item: &Item) -> bool {
-    let names: usize = item.iter().map(|(name, _)| name.chars().count() + "'':?,".len()).sum();
+    // A quote in a name is written twice.
+    let characters = |name: &str| name.chars().map(|c| if c == '\'' { 2 } else { 1 }).sum::<usize>();
+    let names: usize = item.iter().map(|(name, _)| characters(name) + "'':?,".len()).sum();
     "INSERT INTO \"\" VALUE {}".len() + table.len() + names > STATEMENT_CHARACTERS_MAX
 }
 
@@ -331,40 +327,18 @@ fn history(item: Item) -> Item {
     item.at(Version::HISTORY)
 }
 
-/// `INSERT INTO "t" VALUE {'a': ?, …}`: PartiQL's insert refuses a key that is there (Developer Guide,
-/// "PartiQL insert statements").
-fn statement(table: &str, item: Item) -> BatchStatementRequest {
-    let parts = item.into_parts();
-    let mut text =
-        String::with_capacity(32 + table.len() + parts.iter().map(|(name, _)| name.len() + 5).sum::<usize>());
-    let _ = write!(text, "INSERT INTO \"{table}\" VALUE {{");
-    let mut parameters: Vec<AttributeValue> = Vec::with_capacity(parts.len());
-    for (place, (name, value)) in parts.into_iter().enumerate() {
-        if place > 0 {
-            text.push(',');
-        }
-        text.push('\'');
-        text.push_str(name);
-        text.push_str("':?");
-        parameters.push(value);
-    }
-    text.push('}');
-    BatchStatementRequest::builder()
-        .statement(text)
-        .set_parameters(Some(parameters))
-        .build()
-        .expect("a statement was set")
-}
-
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::*;
+    use crate::insert_body::statement;
 
     #[test]
     fn a_statement_that_is_longer_than_dynamodb_takes_is_known_before_it_is_sent() {
         // Names live as long as the program; a test's may.
         let name = |n: usize| -> &'static str {
-            format!("{}_{n}", ["a", "another_column_with_a_long_name", "x"][n % 3]).leak()
+            format!("{}_{n}", ["a", "another_column_with_a_long_name", "o'clock"][n % 3]).leak()
         };
         for columns in [1, 100, 400, 700, 900] {
             let mut item = Item::default();
@@ -372,7 +346,7 @@ mod tests {
                 item.push(name(n), AttributeValue::Bool(true));
             }
             let item = history(item);
-            let length = statement("table", item.clone()).statement().chars().count();
+            let length = statement("table", &item).chars().count();
             let known = is_too_long("table", &item);
             assert!(known || length <= STATEMENT_CHARACTERS_MAX, "{columns} columns: {length}");
             assert!(!known || length + 64 > STATEMENT_CHARACTERS_MAX, "{columns} columns: {length}");

@@ -1,105 +1,23 @@
 //! Items as DynamoDB's import from S3 takes them: one JSON object a line, `{"Item":{"PK":{"S":"a"},…}}`.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use aws_smithy_types::base64;
 use lockstep_core::{Item, Version};
 
+use super::wire_json::push_members;
+
 /// Adds one row of history to `lines`, exactly as the guarded write would put it: at version 0. So whichever
-/// write of a change comes later has a higher version, and wins (I2).
+/// write of a change comes later has a higher version, and wins (I2). No text in JSON has a line break, so a
+/// line is one item; what no column makes DynamoDB would refuse, and it would be found missing afterwards.
 pub fn push_history_line(item: Item, lines: &mut Vec<u8>) {
     lines.extend_from_slice(b"{\"Item\":");
     push_members(item.at(Version::HISTORY).iter().map(|(name, value)| (*name, value)), lines);
     lines.extend_from_slice(b"}\n");
 }
 
-/// An object of names and values.
-fn push_members<'a, N: AsRef<str> + 'a>(
-    members: impl Iterator<Item = (N, &'a AttributeValue)>,
-    lines: &mut Vec<u8>,
-) {
-    lines.push(b'{');
-    for (place, (name, value)) in members.enumerate() {
-        if place > 0 {
-            lines.push(b',');
-        }
-        push_text(name.as_ref(), lines);
-        lines.push(b':');
-        push_value(value, lines);
-    }
-    lines.push(b'}');
-}
-
-fn push_value(value: &AttributeValue, lines: &mut Vec<u8>) {
-    let typed = |kind: &str, lines: &mut Vec<u8>| {
-        lines.extend_from_slice(format!("{{\"{kind}\":").as_bytes());
-    };
-    match value {
-        AttributeValue::S(text) => {
-            typed("S", lines);
-            push_text(text, lines);
-        }
-        AttributeValue::N(digits) => {
-            typed("N", lines);
-            push_text(digits, lines);
-        }
-        AttributeValue::Bool(is) => {
-            typed("BOOL", lines);
-            lines.extend_from_slice(if *is { b"true" } else { b"false" });
-        }
-        AttributeValue::B(bytes) => {
-            typed("B", lines);
-            push_text(&base64::encode(bytes.as_ref()), lines);
-        }
-        AttributeValue::L(elements) => {
-            typed("L", lines);
-            push_list(elements, lines, push_value);
-        }
-        AttributeValue::M(members) => {
-            typed("M", lines);
-            push_members(members.iter(), lines);
-        }
-        AttributeValue::Ss(set) => {
-            typed("SS", lines);
-            push_list(set, lines, |text, lines| push_text(text, lines));
-        }
-        AttributeValue::Ns(set) => {
-            typed("NS", lines);
-            push_list(set, lines, |text, lines| push_text(text, lines));
-        }
-        AttributeValue::Bs(set) => {
-            typed("BS", lines);
-            push_list(set, lines, |bytes, lines| push_text(&base64::encode(bytes.as_ref()), lines));
-        }
-        // What a later SDK may know, no column makes. DynamoDB would refuse the line, and it would be found
-        // missing afterwards.
-        _ => {
-            typed("NULL", lines);
-            lines.extend_from_slice(b"true");
-        }
-    }
-    lines.push(b'}');
-}
-
-fn push_list<T>(elements: &[T], lines: &mut Vec<u8>, push: impl Fn(&T, &mut Vec<u8>)) {
-    lines.push(b'[');
-    for (place, element) in elements.iter().enumerate() {
-        if place > 0 {
-            lines.push(b',');
-        }
-        push(element, lines);
-    }
-    lines.push(b']');
-}
-
-/// A JSON string: it has no line break in it, so a line is one item.
-fn push_text(text: &str, lines: &mut Vec<u8>) {
-    serde_json::to_writer(lines, text).expect("text is JSON, and memory takes it");
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
+    use aws_sdk_dynamodb::types::AttributeValue;
     use aws_smithy_types::Blob;
     use serde_json::json;
 

@@ -3,10 +3,11 @@
 //! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch`
 //! (create, describe), `guarded` (versioned writes), `transact` (several together), `conditional` (writes
 //! where the target is the truth), `control` (phase, leases and id counters of that time), `history` (how
-//! rows go in by writes), `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of the source), `probe` (a write that no row notices),
-//! `payload_hash`, `read`, `raw_scan`, `page_end`, `page_item`, `attribute_json`, `json_cursor`, `plain_item`
-//! and `page_json` (pages that the SDK does not decode), `count`, `query`, [`streams`] (every change, for the
-//! way back), and [`Backoff`].
+//! rows go in by writes), `insert_body` and `wire_json` (requests that the SDK does not encode),
+//! `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of the
+//! source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_end`,
+//! `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json` (pages that the SDK does not
+//! decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
 
 mod apart;
 mod attribute_json;
@@ -23,6 +24,7 @@ mod guarded;
 mod history;
 mod import_lines;
 mod imports;
+mod insert_body;
 mod json_cursor;
 mod mark;
 mod mismatch;
@@ -42,6 +44,7 @@ mod rights;
 pub mod streams;
 mod tables;
 mod transact;
+mod wire_json;
 
 // A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
 pub(crate) use async_recursion::async_recursion as boxed;

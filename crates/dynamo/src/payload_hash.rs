@@ -3,8 +3,6 @@
 //! The SDK computes it in portable Rust. On a processor without SHA instructions that was a quarter of the
 //! time of a whole backfill; ring's assembly takes about half of it, and is in the program already, for TLS.
 
-use std::fmt::Write as _;
-
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
@@ -39,12 +37,7 @@ impl Intercept for PayloadHash {
 
 /// SHA-256, in lower-case hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    let mut hex = String::with_capacity(64);
-    for byte in digest.as_ref() {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, bytes))
 }
 
 #[cfg(test)]

@@ -53,6 +53,13 @@ pub struct CatalogColumn {
     pub null_share: Option<f32>,
     /// Distinct values, by the planner's statistics: below zero, that share of all rows.
     pub distinct: Option<f32>,
+    /// The type of it, or of a part of it, whose text is of the catalogue or of settings and not of the value
+    /// alone, as `regclass`: it prints another text after a rename, and no row has changed.
+    pub unstable: Option<String>,
+    /// Whether a function of this database, and none of an extension's, makes text of its type by a cast.
+    pub cast_to_text: bool,
+    /// Whether one makes its type of text.
+    pub cast_from_text: bool,
 }
 
 /// An index.
@@ -76,10 +83,29 @@ pub struct CatalogIndex {
 }
 
 const COLUMNS: &str = "
+WITH own_casts AS (
+    SELECT w.castsource, w.casttarget FROM pg_cast w
+    WHERE w.castmethod = 'f' AND w.oid >= 16384 AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass AND d.objid = w.oid AND d.deptype = 'e'))
 SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS sql_type, pg_catalog.format_type(b.oid, -1) AS base_type,
        CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text ELSE '' END AS builtin,
        a.atttypid <> b.oid AS is_domain, t.typtype = 'e' AS is_enum, b.modifier AS modifier,
-       NOT a.attnotnull AS nullable, a.attgenerated <> '' AS generated, p.null_frac AS null_share, p.n_distinct AS distinct
+       NOT a.attnotnull AS nullable, a.attgenerated <> '' AS generated, p.null_frac AS null_share, p.n_distinct AS distinct,
+       -- What sessions of ours pin prints the same for ever: dates and times, money.
+       (WITH RECURSIVE made_of (oid) AS (SELECT b.oid UNION SELECT u.oid FROM made_of
+               JOIN pg_type y ON y.oid = made_of.oid CROSS JOIN LATERAL (
+                   SELECT y.typbasetype
+                   UNION ALL SELECT y.typelem WHERE y.typcategory = 'A'
+                   UNION ALL SELECT r.rngsubtype FROM pg_range r
+                       WHERE y.oid IN (r.rngtypid, (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid)
+                   UNION ALL SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = y.typrelid
+                       AND m.attnum > 0 AND NOT m.attisdropped) AS u (oid) WHERE u.oid <> 0)
+           SELECT pg_catalog.min(pg_catalog.format_type(y.oid, NULL)) FROM made_of JOIN pg_type y ON y.oid = made_of.oid
+           JOIN pg_proc o ON o.oid = y.typoutput
+           WHERE y.typtype = 'b' AND y.typcategory <> 'A' AND o.provolatile <> 'i'
+             AND y.oid <> ALL (ARRAY['date', 'timestamp', 'timestamptz', 'interval', 'money']::regtype[])) AS unstable,
+       EXISTS (SELECT FROM own_casts w WHERE w.castsource = b.oid AND w.casttarget = 'text'::regtype) AS cast_to_text,
+       EXISTS (SELECT FROM own_casts w WHERE w.casttarget = b.oid AND w.castsource = 'text'::regtype) AS cast_from_text
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 CROSS JOIN LATERAL (
@@ -208,6 +234,9 @@ fn column(row: &PgRow) -> CatalogColumn {
         generated: row.get("generated"),
         null_share: row.get("null_share"),
         distinct: row.get("distinct"),
+        unstable: row.get("unstable"),
+        cast_to_text: row.get("cast_to_text"),
+        cast_from_text: row.get("cast_from_text"),
     }
 }
 

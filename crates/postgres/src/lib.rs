@@ -48,9 +48,11 @@ mod partitions;
 mod password;
 mod path;
 mod pending;
+mod plans;
 mod pooler;
 mod probe;
 mod progress;
+mod read_order;
 mod recognise;
 mod recorded;
 mod references;
@@ -116,7 +118,7 @@ pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use sessions::Session;
 pub use settings::{SettingRow, Turn};
-pub use shape::{RowSecurity, Shape, column_types, columns_of, hides};
+pub use shape::{RowSecurity, Shape, column_types, columns_of, hides, read_order};
 pub use standing::{Oldest, Standing};
 pub use statements::{Computed, RowStatements};
 pub use strangers::{ForeignHolder, Prepared};
@@ -139,6 +141,7 @@ use sqlx::{ConnectOptions as _, Connection};
 
 use self::node::{Told, is_there, require_writer};
 use self::path::Path;
+use self::plans::Plans;
 use self::sessions::Sessions;
 
 /// Longest that a transaction of ours may do nothing. 1. A process is stopped, or cut off from the network,
@@ -186,6 +189,7 @@ pub struct Source {
     options: Arc<SourceOptions>,
     /// By how much this machine's clock is known to be ahead of the source's, in milliseconds.
     ahead_ms: Arc<AtomicI64>,
+    plans: Arc<Plans>,
     /// Held for as long as there is a handle.
     _alive: Arc<()>,
 }
@@ -265,8 +269,9 @@ impl Source {
 
     fn lazily(options: &SourceOptions, connect: &PgConnectOptions, path: Path) -> Self {
         let told = Told::default();
+        let plans = Arc::<Plans>::default();
         let pool = |connections_max, path: Path| {
-            let told = told.clone();
+            let (told, plans) = (told.clone(), Arc::clone(&plans));
             PgPoolOptions::new()
                 .max_connections(connections_max)
                 .acquire_timeout(options.connect_timeout)
@@ -280,7 +285,12 @@ impl Source {
                 // A connection in use a moment ago is not asked first whether it is still there: that
                 // question would be half of what a small write costs.
                 .test_before_acquire(false)
-                .before_acquire(|connection, known| Box::pin(is_there(connection, known)))
+                .before_acquire(move |connection, known| {
+                    let are_old = plans.are_old(known.age);
+                    Box::pin(
+                        async move { if are_old { Ok(false) } else { is_there(connection, known).await } },
+                    )
+                })
                 .connect_lazy_with(connect.clone())
         };
         let sessions = |connections_max, path| Sessions::new(pool(connections_max, path));
@@ -294,6 +304,7 @@ impl Source {
             intents,
             options: Arc::new(options.clone()),
             ahead_ms: Arc::default(),
+            plans,
             _alive: alive,
         }
     }

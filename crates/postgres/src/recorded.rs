@@ -3,7 +3,8 @@
 use lockstep_core::{Doing, Error, Kind, Result};
 
 use super::partitions::{Leaf, guard_what_is_free};
-use super::shape::{leaves_of, with_leaves};
+use super::reverse::lose;
+use super::shape::{is_moved, leaves_of, with_leaves};
 use super::{Shape, Source, TableBinding};
 
 impl Source {
@@ -15,8 +16,9 @@ impl Source {
     pub async fn shape(&self, binding: &TableBinding) -> Result<Shape> {
         let captured = self.table_state(binding.name()).await?.map(|state| state.fingerprint);
         let now = self.fingerprint(binding).await?;
-        let shape = Shape::of(captured.as_deref().unwrap_or(&now), &now);
-        if !matches!(shape, Shape::Grown(_)) {
+        let captured = captured.as_deref().unwrap_or(&now);
+        let shape = Shape::of(captured, &now);
+        if !matches!(shape, Shape::Grown(_)) && !(shape == Shape::Same && is_moved(captured, &now)) {
             return Ok(shape);
         }
         let captured = self.record_shape(binding).await?.unwrap_or_default();
@@ -29,6 +31,11 @@ impl Source {
     ///
     /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET
     /// STATISTICS` of tomorrow would be taken for one.
+    ///
+    /// Where the file of rows is another one, nothing stops, and no comparison from before counts any more. 1.
+    /// `SET UNLOGGED`, for a load. 2. The server crashes, and the table is empty. 3. `SET LOGGED`: no column was
+    /// touched, and no trigger fired. 4. Keys that changed since the full pass agree. In DynamoOnly it is for the
+    /// way back what lost records are: PostgreSQL may lack rows that no feed brings.
     ///
     /// # Errors
     /// The driver's; [`Kind::Busy`] where rows of a new partition are locked.
@@ -65,15 +72,27 @@ impl Source {
             return Ok(Some(captured));
         }
         // Only over what was read: another process may have installed capture again meanwhile.
-        let done =
-            sqlx::query("UPDATE lockstep.tables SET fingerprint = $3 WHERE name = $1 AND fingerprint = $2")
-                .bind(binding.name())
-                .bind(&captured)
-                .bind(&recorded)
-                .execute(self.pool())
-                .await
-                .doing("recording the shape of a table")?;
+        let doing = "recording the shape of a table";
+        let mut transaction = self.begin(doing).await?;
+        let is_moved = is_moved(&captured, &recorded);
+        let done = sqlx::query(
+            "UPDATE lockstep.tables SET fingerprint = $3,
+                 captured_at = CASE WHEN $4 THEN pg_catalog.clock_timestamp() ELSE captured_at END
+             WHERE name = $1 AND fingerprint = $2",
+        )
+        .bind(binding.name())
+        .bind(&captured)
+        .bind(&recorded)
+        .bind(is_moved)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
         if done.rows_affected() == 1 {
+            if is_moved {
+                let why = format!("the rows of {} lie in another file than before", binding.relation);
+                lose(&mut transaction, binding.name(), &why).await?;
+            }
+            transaction.commit().await.doing(doing)?;
             return Ok(Some(recorded));
         }
         Ok(self.table_state(binding.name()).await?.map(|state| state.fingerprint))

@@ -17,6 +17,7 @@ use lockstep_core::{ColumnTypes, Doing, Result};
 use sqlx::postgres::PgConnection;
 
 use super::partitions::{self, LINES, Leaf, PARTITION, TREE};
+use super::read_order as order;
 use super::{Source, TableBinding};
 
 /// Begins the line that tells columns of one name apart.
@@ -40,9 +41,9 @@ const KEYLESS: &str = "key: ";
 /// not for those before it.
 ///
 /// Of the shape: numbers of the columns with the expressions of generated ones and the labels of enums; the
-/// transactions that last changed a column; the file of the rows. A rewrite of values changes both of the
-/// latter. `VACUUM FULL` changes the file alone, `SET STATISTICS` the column alone, and neither changes a
-/// value.
+/// transactions that last changed a column; the file of the rows; the order of the key (see [`order`]). A
+/// rewrite of values changes both transactions and file. `VACUUM FULL` changes the file alone, `SET
+/// STATISTICS` the column alone, and neither changes a value.
 static FINGERPRINT: LazyLock<String> = LazyLock::new(|| {
     format!(
         r"WITH RECURSIVE {TREE}
@@ -66,12 +67,14 @@ SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
                                SELECT y.typbasetype
                                UNION ALL SELECT y.typelem WHERE y.typcategory = 'A'
                                UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = y.oid
+                                   OR y.typcategory = 'R' AND (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid = y.oid
                                UNION ALL SELECT b.atttypid FROM pg_attribute b WHERE b.attrelid = y.typrelid
                                    AND b.attnum > 0 AND NOT b.attisdropped) AS u (oid) WHERE u.oid <> 0)
                        SELECT nullif(pg_catalog.concat_ws(' ',
                            (SELECT pg_catalog.string_agg(e.enumlabel, ' ' ORDER BY e.enumtypid, e.enumsortorder)
                                FROM pg_enum e JOIN made_of m ON m.oid = e.enumtypid),
-                           (SELECT pg_catalog.string_agg(b.attname, ' ' ORDER BY b.attrelid, b.attnum)
+                           (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', b.attnum, b.attname,
+                                   pg_catalog.format_type(b.atttypid, b.atttypmod)), ' ' ORDER BY b.attrelid, b.attnum)
                                FROM pg_attribute b JOIN pg_type y ON y.typrelid = b.attrelid
                                JOIN made_of m ON m.oid = y.oid
                                WHERE b.attnum > 0 AND NOT b.attisdropped)), ''))),
@@ -80,6 +83,7 @@ SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
                    ORDER BY a.attnum), ''))
         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
     || ' ' || coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)
+    || ' ' || {ORDER}
     || coalesce({LINES}, '')
     || coalesce((SELECT pg_catalog.string_agg(E'\nlockstep hides: ' || pg_catalog.translate(h.what, E'\n',
         ' '), '' ORDER BY h.what) FROM (
@@ -126,6 +130,7 @@ SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
        ) AS h (what)), '')
 FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)",
         HIDES = partitions::HIDES,
+        ORDER = order::ORDER,
     )
 });
 
@@ -135,7 +140,8 @@ pub enum Shape {
     /// It is the one that was captured, and all of its rows can be seen.
     Same,
     /// Names and types are the same, but a statement about the table has changed values, or put another
-    /// column in the place of one, and no trigger saw it.
+    /// column in the place of one, and no trigger saw it; or its key has another order by now, so that what
+    /// was read of it up to some key is not what lies before that key.
     Rewritten,
     /// Its columns or its key are others.
     Changed,
@@ -152,8 +158,9 @@ pub enum Shape {
 struct Parts<'a> {
     /// Columns and key, all that an older Lockstep has recorded.
     columns: &'a str,
-    /// Which columns these are, which transactions touched them, and the file of the rows.
-    shape: Option<[&'a str; 3]>,
+    /// Which columns these are, which transactions touched them, the file of the rows, and the order of the
+    /// key, which is empty in a record of an older Lockstep.
+    shape: Option<[&'a str; 4]>,
     leaves: Vec<Leaf>,
     hides: Vec<String>,
 }
@@ -169,7 +176,7 @@ impl<'a> Parts<'a> {
         let leaves = Leaf::all(shape);
         let mut words = shape.split(PARTITION).next().unwrap_or_default().split(' ');
         let mut word = || words.next().unwrap_or_default();
-        let shape = Some([word(), word(), word()]);
+        let shape = Some([word(), word(), word(), word()]);
         Self { columns, shape, leaves, hides: lines.map(str::to_owned).collect() }
     }
 }
@@ -194,12 +201,33 @@ pub(super) fn leaves_of(fingerprint: &str) -> Vec<Leaf> {
 pub(super) fn with_leaves(fingerprint: &str, leaves: &[Leaf]) -> String {
     let Parts { columns, shape, .. } = Parts::of(fingerprint);
     let Some(shape) = shape else { return fingerprint.to_owned() };
-    format!("{columns}{SHAPE}{}{}", shape.join(" "), partitions::lines(leaves))
+    format!("{columns}{SHAPE}{}{}", shape.join(" ").trim_end(), partitions::lines(leaves))
+}
+
+/// What the order depends on in which rows are read by their key, as one text: while it is the same, two
+/// reads that begin where the one before ended have met every row. It is another one after any change of a
+/// column, and so also after one that was made and undone.
+pub fn read_order(fingerprint: &str) -> String {
+    Parts::of(fingerprint)
+        .shape
+        .map(|[_, touched, _, order]| format!("{touched} {order}"))
+        .unwrap_or_default()
 }
 
 /// The columns and the key in a fingerprint: what stays the same through everything that changes no value.
 pub fn columns_of(fingerprint: &str) -> &str {
     Parts::of(fingerprint).columns
+}
+
+/// Whether the file of the rows, or that of a partition that was there all the time, is another one than it was
+/// recorded. `VACUUM FULL` and `CLUSTER` do that and change no row; `SET UNLOGGED`, a crash and `SET LOGGED`
+/// do it as well, and have emptied the table.
+pub(super) fn is_moved(recorded: &str, now: &str) -> bool {
+    let (recorded, now) = (Parts::of(recorded), Parts::of(now));
+    let (Some([_, _, file, _]), Some([_, _, file_now, _])) = (recorded.shape, now.shape) else {
+        return false;
+    };
+    file != file_now || moved(&recorded, &now)
 }
 
 /// Whether the file of a partition that was there all the time is another one.
@@ -247,7 +275,7 @@ impl Shape {
         if !now.hides.is_empty() && !is_of_change {
             return Self::Hidden(now.hides);
         }
-        let (Some([columns, touched, file]), Some([columns_now, touched_now, file_now])) =
+        let (Some([columns, touched, file, order]), Some([columns_now, touched_now, file_now, order_now])) =
             (captured.shape, now.shape)
         else {
             // One of the two is of a Lockstep that recorded no shape.
@@ -256,6 +284,7 @@ impl Shape {
         if is_changed {
             Self::Changed
         } else if columns != columns_now
+            || (order != order_now && !order.is_empty() && !order_now.is_empty())
             || (touched != touched_now && (file != file_now || moved(&captured, &now)))
         {
             Self::Rewritten
@@ -269,7 +298,7 @@ impl Shape {
         Some(match self {
             Self::Same => return None,
             Self::Rewritten => "a statement such as ALTER TABLE has rewritten its values, or put another column in the place of \
-                                one of the same name, and no trigger saw that"
+                                one of the same name, or its key sorts by another collation, and no trigger saw that"
                 .to_owned(),
             Self::Changed => "its columns or its key have changed since capture was installed".to_owned(),
             Self::Partitions(changes) => changes.join("; "),
@@ -351,7 +380,9 @@ impl Source {
             .bind(key_of(binding))
             .fetch_optional(self.pool())
             .await;
-        Ok(found.doing(DOING)?.unwrap_or_default())
+        let found: String = found.doing(DOING)?.unwrap_or_default();
+        self.plans.see(binding.name(), read_order(&found));
+        Ok(found)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Control, Phase};
-use lockstep_postgres::TableBinding;
+use lockstep_postgres::{TableBinding, read_order};
 use tokio::sync::Semaphore;
 
 use crate::evidence::Digests;
@@ -33,6 +33,8 @@ pub(crate) struct TableRun {
     pub(crate) digests: OnceLock<Digests>,
     begun: OnceLock<Begun>,
     verified_as_of: OnceLock<DateTime<Utc>>,
+    /// In which order rows are read, as it was before the first of them.
+    read_order: OnceLock<String>,
     progress: Arc<Progress>,
     /// Stands in where the caller watches other tables.
     unwatched: TableProgress,
@@ -58,6 +60,7 @@ impl TableRun {
             digests: OnceLock::new(),
             begun: OnceLock::new(),
             verified_as_of: OnceLock::new(),
+            read_order: OnceLock::new(),
             progress: Arc::clone(progress),
             unwatched: TableProgress::default(),
         })
@@ -84,8 +87,9 @@ impl TableRun {
         self.spool(std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not read back"))
     }
 
-    /// Checks what every conclusion rests on: each change is captured (I1), and no column is unknown to the
-    /// row type. At the start, and again at the end, because both must have held all the time.
+    /// Checks what every conclusion rests on: each change is captured (I1), no column is unknown to the row
+    /// type, and rows are read in one order. At the start, and again at the end, because all of it must have
+    /// held all the time.
     pub(crate) async fn check_source(&self) -> Result<(), String> {
         let (reader, binding) = (&self.reader, &self.binding);
         let capture = reader.ask(|| reader.source.capture_state(binding)).await.map_err(|e| e.to_string())?;
@@ -94,6 +98,19 @@ impl TableRun {
         if let Some(wrong) = shape.wrong() {
             return Err(format!("{} cannot be compared: {wrong}; {}", binding.relation, shape.next()));
         }
+        let fingerprint =
+            reader.ask(|| reader.source.fingerprint(binding)).await.map_err(|e| e.to_string())?;
+        let state =
+            reader.ask(|| reader.source.table_state(binding.name())).await.map_err(|e| e.to_string())?;
+        // Where the file of rows is another one, the look at the shape has said so there.
+        let captured_at = state.map(|state| state.captured_at.to_string()).unwrap_or_default();
+        let order = format!("{} {captured_at}", read_order(&fingerprint));
+        if *self.read_order.get_or_init(|| order.clone()) != order {
+            return Err(format!(
+                "{} was altered or rewritten while it was read, and rows may have been passed over; run it again",
+                binding.relation
+            ));
+        }
         let described = reader.ask(|| reader.source.describe(binding)).await.map_err(|e| e.to_string())?;
         let mismatches = described.mismatches(binding);
         if mismatches.is_empty() {
@@ -101,6 +118,11 @@ impl TableRun {
         } else {
             Err(format!("{} cannot be read: {}", binding.relation, mismatches.join("; ")))
         }
+    }
+
+    /// In which order rows are read, once [`TableRun::check_source`] has looked.
+    pub(crate) fn read_order(&self) -> Option<&str> {
+        self.read_order.get().map(String::as_str)
     }
 
     /// Says of when the report is to speak: before anything is read.

@@ -168,7 +168,8 @@ fn shape(table: &TableSeen, phase: Phase, add: &mut impl FnMut(Finding)) {
         };
         let rewritten = Finding::broken(
             format!(
-                "a statement such as ALTER TABLE has rewritten values of {}, or put another column in the place of one of the same name",
+                "a statement such as ALTER TABLE has rewritten values of {}, or put another column in the place of one of the same name, \
+                 or made its key sort by another collation",
                 table.relation
             ),
             "no trigger saw it: DynamoDB has the values from before, and every verdict from before is void. In DynamoOnly the rows \

@@ -55,6 +55,7 @@ pub(crate) async fn readiness(
         "run `doctor`, which says how to put the sequence back",
     ));
     for binding in &migration.tables {
+        migration.source.record_shape(binding).await?;
         let captured = migration.source.capture_state(binding).await?;
         gates.add(
             GateResult::check(
@@ -275,8 +276,18 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
         let detail = format!("the newest verdict says nothing of {}", not_in_it.join(", "));
         return Ok(GateResult::fail(name, detail, "run `validate` with all tables configured"));
     }
-    let word = if verdict.consistent { "consistent" } else { "not consistent" };
     let oldest = oldest_reading(&verdict, &["as_of"]);
+    for binding in &migration.tables {
+        let state = migration.source.table_state(binding.name()).await?;
+        if state.is_some_and(|state| state.captured_at > oldest) {
+            let detail = format!(
+                "the newest verdict is of before capture was installed on {}, or of before its rows were written to another file",
+                binding.relation
+            );
+            return Ok(GateResult::fail(name, detail, "run `validate`"));
+        }
+    }
+    let word = if verdict.consistent { "consistent" } else { "not consistent" };
     let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
     let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
     let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;

@@ -34,6 +34,7 @@ pub use again::{Again, Found};
 pub use apply::Applied;
 pub use changed::{Since, Taken};
 pub use page::Page;
+pub(crate) use positions::lose;
 pub use put_back::{PutBack, Undelivered};
 pub(crate) use riders::note_riders_sql;
 pub use riders::ridden_left;

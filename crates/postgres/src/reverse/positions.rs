@@ -174,7 +174,7 @@ async fn clean_up(connection: &mut sqlx::PgConnection, name: &str) -> Result<()>
     Ok(())
 }
 
-async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
+pub(crate) async fn lose(connection: &mut sqlx::PgConnection, name: &str, why: &str) -> Result<()> {
     let lost = sqlx::query(
         "UPDATE lockstep.reverse_tables SET lost_at = pg_catalog.clock_timestamp(), lost_why = $2
          WHERE table_name = $1 AND EXISTS (SELECT FROM lockstep.control WHERE phase = $3)",

@@ -68,7 +68,7 @@ impl Moved {
         moved
     }
 
-    async fn coordinator(&self) -> Coordinator {
+    pub(super) async fn coordinator(&self) -> Coordinator {
         self.world.coordinator_of(self.migration.clone()).await
     }
 
@@ -119,7 +119,7 @@ impl Moved {
         examine(&observe(&self.world.source, &self.world.plain_target, &self.tables).await.expect("observed"))
     }
 
-    async fn mended(&self) -> Result<Mended, String> {
+    pub(super) async fn mended(&self) -> Result<Mended, String> {
         let (options, cancel) = (options(), CancellationToken::new());
         let mending = mend(&self.migration, &options, &(), &cancel);
         within(Duration::from_secs(60), mending).await.map_err(|error| error.to_string())

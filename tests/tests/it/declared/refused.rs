@@ -16,7 +16,19 @@ const SCHEMA: &str = r#"
     CREATE TABLE parent (id integer PRIMARY KEY);
     CREATE TABLE child () INHERITS (parent);
     CREATE TABLE fleeting (id integer PRIMARY KEY);
-    ALTER TABLE fleeting SET UNLOGGED"#;
+    ALTER TABLE fleeting SET UNLOGGED;
+    CREATE TYPE mood AS ENUM ('ok'); CREATE TYPE color AS ENUM ('red'); CREATE TYPE held AS (tab regclass, n integer);
+    CREATE FUNCTION said(mood) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'said' $$;
+    CREATE FUNCTION meant(text) RETURNS color IMMUTABLE LANGUAGE sql AS $$ SELECT 'red'::color $$;
+    CREATE CAST (mood AS text) WITH FUNCTION said(mood);
+    CREATE CAST (text AS color) WITH FUNCTION meant(text) AS ASSIGNMENT;
+    CREATE CAST (varchar AS mood) WITH INOUT AS IMPLICIT;
+    CREATE TABLE audit (id integer PRIMARY KEY, tab regclass NOT NULL);
+    CREATE TABLE audits (id integer PRIMARY KEY, tabs held[]);
+    CREATE TABLE owned (id integer PRIMARY KEY, by regrole);
+    CREATE TABLE felt (how mood PRIMARY KEY);
+    CREATE TABLE feels (id integer PRIMARY KEY, how mood);
+    CREATE TABLE painted (id integer PRIMARY KEY, as_ color)"#;
 
 #[tokio::test]
 async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
@@ -45,6 +57,11 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
         ("[tables.parent]", "inherit"),
         ("[tables.child]", "inherits"),
         ("[tables.fleeting]", "UNLOGGED"),
+        ("[tables.audit]", "column `tab` is regclass: PostgreSQL prints it as a name"),
+        ("[tables.audits]", "column `tabs` is held[], made of regclass: PostgreSQL prints it as a name"),
+        ("[tables.owned]", "column `by` is regrole"),
+        ("[tables.felt]", "drop the cast (mood AS text)"),
+        ("[tables.painted]", "drop the cast (text AS color)"),
         ("[tables.pairs]\nsort_key = \"x\"", "unknown key `tables.pairs.sort_key`"),
     ] {
         let refused = bound(&world, declared).await.err();
@@ -55,6 +72,7 @@ async fn what_cannot_be_moved_as_declared_is_refused_with_what_mends_it() {
         &format!("[tables.pairs]\n{renamed}"),
         "[tables.keyless]\nkey = [\"x\"]",
         "[tables.parted]",
+        "[tables.feels]",
         "[tables.computed]\nomit = [\"twice\"]",
         &format!("[tables.pairs]\npartition = \"{{a:esc}}#{{b}}\"\n{renamed}"),
     ] {

@@ -39,7 +39,7 @@ impl Cursor {
     pub(super) fn new<T: MigratableTable>(query: u64, after: &T::Key) -> Result<Self> {
         let key = source_key::<T>(after).map_err(|reason| Error::unholdable(T::NAME, &reason))?;
         let json = serde_json::to_vec(&(query, key)).map_err(|e| refused(&e.to_string()))?;
-        Ok(Self(json.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Self(hex::encode(json)))
     }
 
     /// The position, if the cursor is of this query.
@@ -59,10 +59,7 @@ fn refused(why: &str) -> Error {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() > TEXT_BYTES_MAX || !text.len().is_multiple_of(2) || !text.is_ascii() {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    if text.len() > TEXT_BYTES_MAX { None } else { hex::decode(text).ok() }
 }
 
 /// The source key of a typed key, element by element as PostgreSQL would build it.
