@@ -44,8 +44,8 @@ impl Source {
         self.install_first(MIGRATIONS.len()).await
     }
 
-    /// The schema as the version had it that knew only the first so many migrations, for tests of the upgrade
-    /// from it. Returns how many there are.
+    /// The schema as it was after the first of the migrations, as an earlier version left it, for tests of
+    /// the upgrade. Returns how many there are.
     ///
     /// # Errors
     /// Those of [`Source::migrate_schema`].
