@@ -184,8 +184,7 @@ macro_rules! row {
                 nullable: <$type as $crate::Column>::NULLABLE,
                 accepts: $crate::row!(@accepts $type $(, $sql)?),
                 key_expression: <$type as $crate::Column>::key_expression,
-                literal: |field| <$type as $crate::Column>::from_field(field)
-                    .and_then(|value| $crate::Column::literal(&value)),
+                literal: <$type as $crate::Column>::literal_of_field,
             } ),* ];
 
             fn from_fields(fields: &mut $crate::Fields<'_>) -> Result<Self, $crate::Unholdable> {

@@ -80,7 +80,6 @@ impl Resolver<'_> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let columns = self.columns(&mut problems);
         let parsed = |what: &str, text: &str| {
             text.parse::<Template>().map_err(|problem| vec![format!("{what}: {problem}")])
         };
@@ -89,6 +88,10 @@ impl Resolver<'_> {
             None => parsed("partition", &self.of_key(&key))?,
         };
         let sort = declaration.sort.as_deref().map(|text| parsed("sort", text)).transpose()?;
+        let of_templates = [Some(&partition), sort.as_ref()].into_iter().flatten();
+        let mut in_key: BTreeSet<&str> = of_templates.flat_map(|template| template.columns()).collect();
+        in_key.extend(key.iter().map(String::as_str));
+        let columns = self.columns(&in_key, &mut problems);
         let place_of = |name: &str| columns.iter().position(|column| column.name == name);
         let told_before = problems.len();
         let mut source_key: Vec<usize> = key.iter().filter_map(|name| place_of(name)).collect();
@@ -259,11 +262,15 @@ impl Resolver<'_> {
         })
     }
 
-    fn columns(&self, problems: &mut Problems) -> Vec<Column> {
+    fn columns(&self, in_key: &BTreeSet<&str>, problems: &mut Problems) -> Vec<Column> {
         let omitted = |column: &&CatalogColumn| !self.declaration.omit.contains(&column.name);
         let mut columns = Vec::new();
         for column in self.table.columns.iter().filter(omitted) {
-            let (kind, read) = Kind::of(column);
+            let (kind, read) = match Kind::of(column) {
+                // Equal documents have several texts, as 1.5 and 1.50, and a key has one: PostgreSQL's own.
+                (Kind::Jsonb, _) if in_key.contains(column.name.as_str()) => (Kind::Other, Read::Printed),
+                of_type => of_type,
+            };
             let attribute = self.declaration.attributes.get(&column.name).unwrap_or(&column.name);
             if RESERVED.contains(&attribute.as_str()) {
                 problems.push(format!(

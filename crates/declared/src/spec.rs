@@ -45,11 +45,7 @@ pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Un
             _ => i64::from_field(field)?.literal(),
         },
         (Kind::Boolean, Read::Binary) => |field| Ok(bool::from_field(field)?.to_string()),
-        (Kind::Instant, Read::Binary) => |field| match present(field)? {
-            raw if raw == i64::MAX.to_be_bytes() => Ok("infinity".to_owned()),
-            raw if raw == i64::MIN.to_be_bytes() => Ok("-infinity".to_owned()),
-            _ => chrono::DateTime::from_field(field)?.literal(),
-        },
+        (Kind::Instant, Read::Binary) => chrono::DateTime::<chrono::Utc>::literal_of_field,
         (Kind::Bytes, Read::Binary) => |field| Ok(to_hex(present(field)?)),
         // Its text comes after the number of its form (PostgreSQL's `jsonb_recv`).
         (Kind::Jsonb, Read::Binary) => |field| text(Some(present(field)?.get(1..).unwrap_or_default())),

@@ -41,7 +41,7 @@ fn spec(column: &Column) -> TokenStream {
         nullable: <#ty as p::Column>::NULLABLE,
         accepts: #accepts,
         key_expression: <#ty as p::Column>::key_expression,
-        literal: |field| <#ty as p::Column>::from_field(field).and_then(|value| p::Column::literal(&value)),
+        literal: <#ty as p::Column>::literal_of_field,
     })
 }
 

@@ -7,8 +7,9 @@ use lockstep_core::{
 
 use crate::window_sql;
 use sqlx::Row as _;
+use sqlx::postgres::types::Oid;
 
-use super::{Source, TableBinding};
+use super::{Relation, Source, TableBinding};
 
 /// A source table as it is now.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct SourceTable {
     pub dependents: Vec<Dependent>,
 }
 
+const DEPENDS: &str = "listing what depends on a table";
+
 /// Something in PostgreSQL that depends on a table and must be known before the table is left (R7).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Dependent {
@@ -46,6 +49,9 @@ pub struct Dependent {
     pub kind: String,
     /// Its name, with the table it belongs to.
     pub name: String,
+    /// Of a foreign key: the table that refers, or the one that it is a partition of.
+    #[serde(skip)]
+    pub by: Option<Relation>,
 }
 
 /// Whether a row type reads a type of the source. One of schema `public` is printed with its schema for
@@ -248,12 +254,10 @@ impl Source {
         })
     }
 
-    async fn dependents(&self, oid: sqlx::postgres::types::Oid) -> Result<Vec<Dependent>> {
-        let rows = sqlx::query(
-            "SELECT 'foreign key' AS kind, conrelid::regclass::text || '.' || conname AS name
-               FROM pg_constraint WHERE confrelid = $1 AND contype = 'f'
-             UNION ALL
-             SELECT DISTINCT 'view', v.oid::regclass::text FROM pg_depend d
+    async fn dependents(&self, oid: Oid) -> Result<Vec<Dependent>> {
+        let mut dependents = self.foreign_keys_to(oid.0).await?;
+        let others: Vec<(String, String)> = sqlx::query_as(
+            "SELECT DISTINCT 'view' AS kind, v.oid::regclass::text AS name FROM pg_depend d
                JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
                JOIN pg_class v ON v.oid = r.ev_class
                WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND v.oid <> $1
@@ -270,8 +274,37 @@ impl Source {
         .bind(oid)
         .fetch_all(self.pool())
         .await
-        .doing("listing what depends on a table")?;
-        Ok(rows.iter().map(|row| Dependent { kind: row.get("kind"), name: row.get("name") }).collect())
+        .doing(DEPENDS)?;
+        dependents.extend(others.into_iter().map(|(kind, name)| Dependent { kind, name, by: None }));
+        Ok(dependents)
+    }
+
+    /// The foreign keys that refer to a relation or a partition of it. Those of partitions count for the
+    /// table that they are parts of; PostgreSQL makes those with a parent itself.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn foreign_keys_to(&self, oid: u32) -> Result<Vec<Dependent>> {
+        let found: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT k.conrelid::regclass::text || '.' || k.conname, n.nspname::text, c.relname::text
+             FROM pg_constraint k
+             JOIN pg_class c ON c.oid = coalesce(pg_catalog.pg_partition_root(k.conrelid)::oid, k.conrelid)
+             JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE k.contype = 'f' AND k.conparentid = 0
+                 AND (k.confrelid = $1 OR k.confrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))
+             ORDER BY 1",
+        )
+        .bind(Oid(oid))
+        .fetch_all(self.pool())
+        .await
+        .doing(DEPENDS)?;
+        let one = |(name, schema, table): (String, String, String)| Dependent {
+            kind: "foreign key".to_owned(),
+            name,
+            by: Some(Relation { schema, name: table }),
+        };
+        Ok(found.into_iter().map(one).collect())
     }
 
     /// Exact number of rows of each day in UTC, `yyyy-mm-dd`, of those in `window`; one number without a day

@@ -41,8 +41,23 @@ impl Source {
     /// was here, or where a schema of that name is another role's.
     #[crate::boxed]
     pub async fn migrate_schema(&self) -> Result<()> {
+        self.install_first(MIGRATIONS.len()).await
+    }
+
+    /// The schema as it was after the first of the migrations, as an earlier version left it, for tests of
+    /// the upgrade. Returns how many there are.
+    ///
+    /// # Errors
+    /// Those of [`Source::migrate_schema`].
+    #[doc(hidden)]
+    #[crate::boxed]
+    pub async fn migrate_schema_as_of(&self, migrations: usize) -> Result<usize> {
+        self.install_first(migrations).await.map(|()| MIGRATIONS.len())
+    }
+
+    async fn install_first(&self, migrations: usize) -> Result<()> {
         self.refuse_foreign_schemas().await?;
-        let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+        let migrations = MIGRATIONS.iter().take(migrations).map(|(version, name, sql)| {
             let sql = AssertSqlSafe((*sql).to_owned()).into_sql_str();
             Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
         });

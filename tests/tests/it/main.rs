@@ -77,5 +77,6 @@ mod test_operation;
 mod truth;
 mod undrained;
 mod uninstall;
+mod upgrade;
 mod workers;
 mod writers;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use lockstep_core::Fields;
 use lockstep_declared::{Declaration, Proposal, propose, resolve};
-use lockstep_postgres::{CatalogTable, Relation, Source, TableBinding};
+use lockstep_postgres::{CatalogTable, Relation, Source, TableBinding, hides};
 use serde_json::json;
 
 use crate::config::{Config, FILE, Inputs, Registry};
@@ -102,6 +102,7 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
         named => named.iter().map(|name| name.parse::<Relation>()).collect::<Result<Vec<_>, _>>()?,
     };
     let (mut proposals, mut taken) = (Vec::new(), BTreeSet::new());
+    let (mut declared, mut inbound) = (Vec::new(), Vec::new());
     for relation in relations {
         let Some(table) = source.catalog_table(&relation).await? else {
             return Err(Failure::usage(format!("there is no table {relation} in this database")));
@@ -110,32 +111,88 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
         let mut proposal = propose(&table, &taken, &lost);
         taken.insert(proposal.name.clone());
         if proposal.movable {
-            proposal.text = format!("{}{}", measured(source, &table, &proposal).await, proposal.text);
+            proposal = looked_at(source, &table, proposal).await?;
+        }
+        if proposal.movable {
+            let keys = source.foreign_keys_to(table.oid).await?;
+            inbound.extend(keys.into_iter().map(|key| (proposals.len(), key)));
+            declared.push(relation);
         }
         proposals.push(proposal);
+    }
+    for (at, key) in inbound {
+        if key.by.as_ref().is_some_and(|by| !declared.contains(by)) {
+            let text = &mut proposals[at].text;
+            *text = format!(
+                "# DECIDE before DynamoOnly: the foreign key {} is of a table that is not declared here.\n\
+                 # That step is refused until the key is dropped, or its table is declared as well.\n{text}",
+                key.name.replace('\n', " ")
+            );
+        }
     }
     Ok(proposals)
 }
 
-/// What a sample says of the items of a table, as comments.
-async fn measured(source: &Source, table: &CatalogTable, proposal: &Proposal) -> String {
-    let head =
-        format!("# {}: about {} rows by PostgreSQL's statistics.\n", table.relation, table.rows_estimate);
-    match sample(source, table, proposal).await {
-        Ok(sampled) => head + &sampled,
-        Err(why) => format!("{head}# DECIDE: as proposed it cannot be moved: {}\n", why.replace('\n', " ")),
-    }
+/// The proposal with what a sample says of its items, or, where `migrate` would refuse it, as comments with
+/// the reason: one table that cannot move must not stop those that can.
+async fn looked_at(
+    source: &Source,
+    table: &CatalogTable,
+    mut proposal: Proposal,
+) -> anyhow::Result<Proposal> {
+    let (relation, rows) = (&table.relation, table.rows_estimate);
+    let refused = match binding_of(table, &proposal) {
+        Err(why) => vec![why],
+        Ok(binding) => match refusals(source, &binding).await? {
+            whys if whys.is_empty() => match sample(source, &binding).await {
+                Ok(sampled) => {
+                    proposal.text = format!(
+                        "# {relation}: about {rows} rows by PostgreSQL's statistics.\n{sampled}{}",
+                        proposal.text
+                    );
+                    return Ok(proposal);
+                }
+                Err(why) => vec![format!("its rows cannot be read: {why}")],
+            },
+            whys => whys,
+        },
+    };
+    let lines = proposal.text.lines().map(|line| match line {
+        "" => "#\n".to_owned(),
+        line if line.starts_with('#') => format!("{line}\n"),
+        line => format!("# {line}\n"),
+    });
+    proposal.text = format!(
+        "# {relation} is not declared: {}.\n# Once that is mended it could be:\n{}",
+        refused.join("; ").replace('\n', " "),
+        lines.collect::<String>()
+    );
+    proposal.movable = false;
+    Ok(proposal)
 }
 
-async fn sample(source: &Source, table: &CatalogTable, proposal: &Proposal) -> Result<String, String> {
+/// What the gates of `migrate` would refuse of the source, whatever the target is.
+async fn refusals(source: &Source, binding: &TableBinding) -> anyhow::Result<Vec<String>> {
+    let found = source.describe(binding).await?;
+    let mut refused = found.mismatches(binding);
+    let hidden = hides(&found.fingerprint);
+    let said = hidden.iter().map(|way| way.split_once(": ").map_or(way.as_str(), |(_, sentence)| sentence));
+    refused.extend(said.map(str::to_owned));
+    Ok(refused)
+}
+
+fn binding_of(table: &CatalogTable, proposal: &Proposal) -> Result<TableBinding, String> {
     let declaration = declaration_of(proposal)?;
     // A name for the life of the program; there is one a table.
     let name: &'static str = Box::leak(proposal.name.clone().into_boxed_str());
     let declared = resolve(name, &declaration, table).map_err(|problems| problems.join("; "))?;
     let relation = table.relation.clone();
-    let binding =
-        TableBinding { table: std::sync::Arc::new(declared), relation, target_name: name.to_owned() };
-    let parts = source.some_rows(&binding, SAMPLED).await.map_err(|error| error.to_string())?;
+    Ok(TableBinding { table: std::sync::Arc::new(declared), relation, target_name: name.to_owned() })
+}
+
+/// What rows of a table say of its items, as comments.
+async fn sample(source: &Source, binding: &TableBinding) -> lockstep_core::Result<String> {
+    let parts = source.some_rows(binding, SAMPLED).await?;
     let indexes = binding.table.target().indexes;
     let (mut rows, mut bytes, mut units, mut refused, mut why) = (0_usize, 0, 0, 0_usize, String::new());
     for tuple in parts.iter().flat_map(lockstep_postgres::CopyChunk::tuples) {

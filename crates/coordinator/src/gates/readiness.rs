@@ -2,7 +2,7 @@
 
 use lockstep_core::settings::DISTRUSTED_REPORTERS;
 use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
-use lockstep_postgres::{CaptureState, TableBinding, VerdictRow};
+use lockstep_postgres::{CaptureState, Relation, TableBinding, VerdictRow};
 
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
@@ -132,17 +132,13 @@ async fn frozen_source(migration: &Migration, binding: &TableBinding) -> Result<
     // A row that refers to one of ours is refused until the feed has brought ours, and holds up its deletion
     // after.
     let depending = migration.source.describe(binding).await?.dependents;
-    let ours = |name: &str| {
-        let of_table = |table: &TableBinding| {
-            let relation = table.relation.to_string();
-            let short = relation.rsplit('.').next().unwrap_or(&relation).to_owned();
-            name.starts_with(&format!("{relation}.")) || name.starts_with(&format!("{short}."))
-        };
-        migration.tables.iter().any(of_table)
-    };
+    // By the table and not by how it is printed: 1. A name has capitals, or a partition has a key of its own.
+    // 2. Printed, it is in quotes, or it is the partition's. 3. It is taken for a table that stays.
+    let ours =
+        |by: Option<&Relation>| by.is_some_and(|by| migration.tables.iter().any(|t| t.relation == *by));
     let inbound: Vec<&str> = depending
         .iter()
-        .filter(|d| d.kind == "foreign key" && !ours(&d.name))
+        .filter(|d| d.kind == "foreign key" && !ours(d.by.as_ref()))
         .map(|d| d.name.as_str())
         .collect();
     let detail = if inbound.is_empty() { "none".to_owned() } else { inbound.join(", ") };

@@ -105,6 +105,15 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
         Err(Unholdable::because(format!("{} columns cannot be part of a primary key", Self::SQL_TYPE)))
     }
 
+    /// The same of a field, also of one whose value no item can hold where PostgreSQL reads it back: 1. The
+    /// last row of a chunk has a key of 44 BC. 2. The row is set aside; what follows it begins past its key.
+    ///
+    /// # Errors
+    /// When the field is none of this type, or the type cannot be part of a primary key here.
+    fn literal_of_field(field: Option<&[u8]>) -> Result<String, Unholdable> {
+        Self::from_field(field)?.literal()
+    }
+
     /// The SQL expression that puts column `name` (already qualified and quoted) into a source key, the same
     /// in every session whatever its settings.
     fn key_expression(name: &str) -> String {

@@ -73,6 +73,31 @@ fn read_plain(text: &[u8]) -> Option<DateTime<Utc>> {
         .map(|naive| naive.and_utc())
 }
 
+/// A timestamp that no item can hold, as PostgreSQL reads it: it has more years than chrono, and counts those
+/// before our era from 1.
+fn far_literal(since_2000_us: i64) -> String {
+    const DAY_US: i64 = 86_400_000_000;
+    match since_2000_us {
+        i64::MAX => return "infinity".to_owned(),
+        i64::MIN => return "-infinity".to_owned(),
+        _ => {}
+    }
+    let (days, clock_us) = (since_2000_us.div_euclid(DAY_US), since_2000_us.rem_euclid(DAY_US));
+    // From 2000-03-01, so that a leap day is the last of its year, in cycles of 400 years.
+    let day = days - 60;
+    let (cycle, day) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year_of_cycle = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = 2000 + 400 * cycle + year_of_cycle + i64::from(month <= 2);
+    let (shown, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    let (seconds, us) = (clock_us / 1_000_000, clock_us % 1_000_000);
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{shown:04}-{month:02}-{day_of_month:02} {hours:02}:{minutes:02}:{seconds:02}.{us:06}+00{era}")
+}
+
 impl Column for DateTime<Utc> {
     const SQL_TYPE: &'static str = "timestamp with time zone";
 
@@ -124,6 +149,12 @@ impl Column for DateTime<Utc> {
         fixed_width(*self)
     }
 
+    fn literal_of_field(field: Option<&[u8]>) -> Result<String, Unholdable> {
+        let since_2000_us = i64::from_be_bytes(exactly(field)?);
+        let near = Self::from_field(field).and_then(fixed_width);
+        near.or_else(|_| Ok(far_literal(since_2000_us)))
+    }
+
     fn key_expression(name: &str) -> String {
         // Two sessions with different TimeZone settings would print one instant in two ways: two keys for one
         // row.
@@ -143,6 +174,31 @@ mod tests {
         }
         let year_10000 = DateTime::from_timestamp(253_402_300_800, 0).expect("in range");
         assert!(fixed_width(year_10000).is_err());
+    }
+
+    /// As PostgreSQL 15 prints them in UTC.
+    #[test]
+    fn a_key_of_any_year_has_a_literal() {
+        let of = |us: i64| DateTime::<Utc>::literal_of_field(Some(&us.to_be_bytes()));
+        for (since_2000_us, literal) in [
+            (0, "2000-01-01T00:00:00.000000Z"),
+            (i64::MAX, "infinity"),
+            (i64::MIN, "-infinity"),
+            (-64_464_508_800_000_000, "0044-03-15 00:00:00.000000+00 BC"),
+            (-211_813_488_000_000_000, "4714-11-24 00:00:00.000000+00 BC"),
+            (316_219_075_200_000_001, "12020-08-01 00:00:00.000001+00"),
+            (9_223_371_331_199_999_999, "294276-12-31 23:59:59.999999+00"),
+        ] {
+            assert_eq!(of(since_2000_us).as_deref(), Ok(literal));
+        }
+        // Where chrono can say it, both say the same.
+        for day in (-2_000_000_i64..1_000_000).step_by(997) {
+            let us = day * 86_400_000_000 + 3_661_000_007;
+            let at = DateTime::from_timestamp_micros(us + POSTGRES_EPOCH_US).expect("in range");
+            let (is_ours, year) = at.year_ce();
+            let rest = at.format("-%m-%d %H:%M:%S%.6f+00");
+            assert_eq!(far_literal(us), format!("{year:04}{rest}{}", if is_ours { "" } else { " BC" }));
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! foreign keys.
 
 use lockstep_core::{Doing, Kind, Result};
-use sqlx::Executor as _;
+use sqlx::postgres::types::Oid;
+use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::binding::quote_literal;
 use crate::lookup::keys_sql;
@@ -41,9 +42,13 @@ pub struct Surroundings {
 
 const DOING: &str = "asking what is on a table";
 
-/// Name, table that is referred to, columns, comparisons of the pairs of columns, and whether it is MATCH
-/// FULL.
-type ForeignKey = (String, String, Vec<String>, Vec<String>, bool);
+/// Name, table that is referred to, columns, comparisons of the pairs of columns, whether it is MATCH FULL,
+/// and the partition whose rows alone it is about.
+type ForeignKey = (String, String, Vec<String>, Vec<String>, bool, Option<Oid>);
+
+/// Our table and what it is made of: each partition may have triggers and foreign keys of its own.
+const OURS: &str = "pg_catalog.to_regclass($1)::oid UNION ALL
+                 SELECT relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1))";
 
 impl Source {
     /// What the application has on a table.
@@ -53,67 +58,72 @@ impl Source {
     #[crate::boxed]
     pub async fn surroundings(&self, binding: &TableBinding) -> Result<Surroundings> {
         let relation = binding.relation.sql();
-        let triggers = sqlx::query_as(
+        let triggers = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT t.tgname::text AS name, t.tgfoid::pg_catalog.regproc::text AS calls, t.tgtype & 2 <> 0
                 AS before,
                     t.tgenabled IN ('A', 'R') AS on_replicas
              FROM pg_catalog.pg_trigger t
-             WHERE t.tgrelid = pg_catalog.to_regclass($1) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-                 AND t.tgtype & 1 <> 0 AND t.tgname NOT IN ($2, $3) ORDER BY t.tgname",
-        )
+             WHERE t.tgrelid IN (SELECT {OURS}) AND t.tgparentid = 0 AND NOT t.tgisinternal
+                 AND t.tgenabled <> 'D' AND t.tgtype & 1 <> 0 AND t.tgname NOT IN ($2, $3) ORDER BY t.tgname",
+        )))
         .bind(&relation)
         .bind(trigger_name(binding))
         .bind(truncate_trigger_name(binding))
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
-        let actions = sqlx::query_as(
+        let actions = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT n.nspname || '.' || r.relname,
                     pg_catalog.concat_ws(' ', n.nspname || '.' || r.relname || '.' || c.conname,
                         'ON DELETE ' || CASE c.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
                             WHEN 'd' THEN 'SET DEFAULT' END,
                         'ON UPDATE ' || CASE c.confupdtype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
                             WHEN 'd' THEN 'SET DEFAULT' END)
-             FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
+             FROM pg_catalog.pg_constraint c
+             JOIN pg_catalog.pg_class r
+                 ON r.oid = coalesce(pg_catalog.pg_partition_root(c.conrelid)::oid, c.conrelid)
              JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-             WHERE c.contype = 'f' AND c.confrelid = pg_catalog.to_regclass($1)
+             WHERE c.contype = 'f' AND c.conparentid = 0 AND c.confrelid IN (SELECT {OURS})
                  AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')) ORDER BY 2",
-        )
+        )))
         .bind(&relation)
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
-        let acted_on = sqlx::query_as(
+        let acted_on = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT n.nspname || '.' || f.relname,
                     pg_catalog.concat_ws(' ', c.conname,
                         'ON DELETE ' || CASE c.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
                             WHEN 'd' THEN 'SET DEFAULT' END,
                         'ON UPDATE ' || CASE c.confupdtype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
                             WHEN 'd' THEN 'SET DEFAULT' END)
-             FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class f ON f.oid = c.confrelid
+             FROM pg_catalog.pg_constraint c
+             JOIN pg_catalog.pg_class f
+                 ON f.oid = coalesce(pg_catalog.pg_partition_root(c.confrelid)::oid, c.confrelid)
              JOIN pg_catalog.pg_namespace n ON n.oid = f.relnamespace
-             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($1)
+             WHERE c.contype = 'f' AND c.conparentid = 0 AND c.conrelid IN (SELECT {OURS})
                  AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')) ORDER BY 2",
-        )
+        )))
         .bind(&relation)
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
-        let (is_referred_to, to_others, checks_late): (bool, bool, bool) = sqlx::query_as(
-            "WITH key AS (SELECT k.conkey AS columns FROM pg_catalog.pg_constraint k
+        let (is_referred_to, to_others, checks_late): (bool, bool, bool) =
+            sqlx::query_as(AssertSqlSafe(format!(
+                "WITH key AS (SELECT k.conkey AS columns FROM pg_catalog.pg_constraint k
                           WHERE k.contype = 'p' AND k.conrelid = pg_catalog.to_regclass($1)),
                   refers AS (SELECT c.confkey AS columns FROM pg_catalog.pg_constraint c
-                             WHERE c.contype = 'f' AND c.confrelid = pg_catalog.to_regclass($1))
+                             WHERE c.contype = 'f' AND c.confrelid IN (SELECT {OURS}))
              SELECT EXISTS (SELECT FROM refers),
                     EXISTS (SELECT FROM refers WHERE NOT EXISTS (SELECT FROM key
                         WHERE key.columns @> refers.columns AND key.columns <@ refers.columns)),
                     EXISTS (SELECT FROM pg_catalog.pg_constraint u WHERE u.contype IN ('p', 'u', 'x')
-                        AND u.condeferrable AND u.conrelid = pg_catalog.to_regclass($1))",
-        )
-        .bind(&relation)
-        .fetch_one(self.pool())
-        .await
-        .doing(DOING)?;
+                        AND u.condeferrable AND u.conrelid IN (SELECT {OURS}))",
+            )))
+            .bind(&relation)
+            .fetch_one(self.pool())
+            .await
+            .doing(DOING)?;
         let referred_to = (is_referred_to, to_others);
         Ok(Surroundings { triggers, actions, acted_on, referred_to, checks_late })
     }
@@ -138,7 +148,7 @@ impl Source {
     /// One statement for each foreign key of a table, which fails as PostgreSQL does where a row of those
     /// keys refers to nothing; its parameters are those of [`keys_sql`].
     pub(super) async fn reference_checks(&self, binding: &TableBinding) -> Result<Vec<String>> {
-        let found: Vec<ForeignKey> = sqlx::query_as(
+        let found: Vec<ForeignKey> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT c.conname::text, pg_catalog.format('%I.%I', n.nspname, r.relname),
                     ARRAY(SELECT pg_catalog.format('s.%I', a.attname)
                           FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k (at, n)
@@ -152,24 +162,27 @@ impl Source {
                           JOIN pg_catalog.pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.to_at
                           JOIN pg_catalog.pg_operator o ON o.oid = k.op
                           JOIN pg_catalog.pg_namespace m ON m.oid = o.oprnamespace ORDER BY k.n),
-                    c.confmatchtype = 'f'
+                    c.confmatchtype = 'f',
+                    CASE WHEN c.conrelid <> pg_catalog.to_regclass($1) THEN c.conrelid END
              FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.confrelid
              JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($1) ORDER BY c.conname",
-        )
+             WHERE c.contype = 'f' AND c.conparentid = 0 AND c.conrelid IN (SELECT {OURS})
+             ORDER BY c.conname",
+        )))
         .bind(binding.relation.sql())
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
-        let check = |(name, to, columns, equal, full): ForeignKey| {
+        let check = |(name, to, columns, equal, full, partition): ForeignKey| {
             let set = columns.iter().map(|column| format!("{column} IS NOT NULL")).collect::<Vec<_>>();
             format!(
                 "SELECT lockstep.refuse_dangling({}) FROM {} AS s JOIN {} AS k ON {}
-                 WHERE ({}) AND NOT EXISTS (SELECT FROM {to} AS r WHERE {})",
+                 WHERE {} ({}) AND NOT EXISTS (SELECT FROM {to} AS r WHERE {})",
                 quote_literal(&name),
                 binding.relation.sql(),
                 keys_sql(binding, 1),
                 binding.row_of_primary_key_sql("s", "k.key"),
+                partition.map_or_else(String::new, |Oid(oid)| format!("s.tableoid = {oid} AND")),
                 // MATCH FULL: all of them are set, or none.
                 set.join(if full { " OR " } else { " AND " }),
                 equal.join(" AND "),

@@ -2,14 +2,15 @@
 //! while SQL writers go on.
 //!
 //! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and
-//! `shapes` (whole migrations), `partitions`, `keyless`, `types` (every type there and back), `random` (any
-//! schema, any row, any template), `same_items` (declared and typed tables agree), `refused`, `guide` (the
-//! document, run literally).
+//! `shapes` (whole migrations), `partitions`, `keyless`, `proposed` (what `init` leaves out), `types` (every
+//! type there and back), `random` (any schema, any row, any template), `same_items` (declared and typed
+//! tables agree), `refused`, `guide` (the document, run literally).
 
 mod guide;
 mod keyless;
 mod naive;
 mod partitions;
+mod proposed;
 mod random;
 mod refused;
 mod round_trip;

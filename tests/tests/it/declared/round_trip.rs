@@ -86,10 +86,19 @@ const NAMES: Case = Case {
         CREATE SCHEMA "My Shop";
         CREATE TABLE "My Shop"."Order" ("Id" uuid PRIMARY KEY, "select" text, "from" integer, "PK" text, "Überschrift" text, "a b" date);
         CREATE TABLE "My Shop"."user.group" ("group" text, "order" timestamptz, "value""s" text, PRIMARY KEY ("group", "order"));
+        CREATE TABLE "My Shop"."Line" ("Order" uuid, "No" integer, "Qty" integer, PRIMARY KEY ("Order", "No")) PARTITION BY RANGE ("No");
+        CREATE TABLE "My Shop"."Lines of old" PARTITION OF "My Shop"."Line" FOR VALUES FROM (0) TO (2);
+        CREATE TABLE "My Shop".lines PARTITION OF "My Shop"."Line" DEFAULT;
         CREATE TABLE words (word text COLLATE "C", lang char(3), meaning text, PRIMARY KEY (word, lang));
+        CREATE TABLE documents (doc jsonb PRIMARY KEY, n integer);
+        INSERT INTO documents SELECT jsonb_build_object('a', 1.50, 'n', i), i FROM generate_series(1, 100) AS i;
         CREATE TABLE sensors (device text NOT NULL, slot interval NOT NULL, reading real, UNIQUE (device, slot));
         CREATE TABLE rates (rate numeric, at double precision, day date, PRIMARY KEY (rate, at, day));
         INSERT INTO "My Shop"."Order" SELECT md5(i::text)::uuid, 's' || i, i, 'pk' || i, NULL, date '2026-02-01' FROM generate_series(1, 100) AS i;
+        INSERT INTO "My Shop"."Line" SELECT "Id", n, 1 FROM "My Shop"."Order", generate_series(1, 2) AS n WHERE "from" % 3 = 0;
+        ALTER TABLE "My Shop"."Order" ADD FOREIGN KEY ("Id") REFERENCES "My Shop"."Order";
+        ALTER TABLE "My Shop"."Lines of old" ADD FOREIGN KEY ("Order") REFERENCES "My Shop"."Order" ON UPDATE CASCADE;
+        ALTER TABLE "My Shop".lines ADD FOREIGN KEY ("Order") REFERENCES "My Shop"."Order" ON UPDATE CASCADE ON DELETE CASCADE;
         INSERT INTO "My Shop"."user.group" SELECT 'g#' || i % 7, timestamptz '2026-01-01 00:00:00.123456+00' + i * interval '1 s', ''
             FROM generate_series(1, 100) AS i;
         INSERT INTO words SELECT 'w' || chr(200 + i) || '#' || i, CASE WHEN i % 2 = 0 THEN 'de' ELSE 'eng' END, NULL FROM generate_series(1, 100) AS i;
@@ -98,13 +107,22 @@ const NAMES: Case = Case {
     tables: &[
         ("My Shop.Order", r#""My Shop"."Order""#, "order", &[("PK", "pk_column")]),
         (r#"My Shop."user.group""#, r#""My Shop"."user.group""#, "user_group", &[]),
+        ("My Shop.Line", r#""My Shop"."Line""#, "line", &[]),
         ("words", "words", "words", &[]),
         ("sensors", "sensors", "sensors", &[]),
         ("rates", "rates", "rates", &[]),
+        ("documents", "documents", "documents", &[]),
     ],
     writes: &[
+        // Another text of an equal key, and another key.
+        "UPDATE documents SET doc = replace(doc::text, '1.50', '1.5')::jsonb WHERE n = (random() * 100)::int",
+        r#"UPDATE documents SET doc = doc || '{"b": [2.0, null, "é"]}' WHERE n = (random() * 100)::int"#,
+        "UPDATE documents SET n = n + 1000 WHERE n = (random() * 100)::int",
+        "DELETE FROM documents WHERE n = 10 * (random() * 4)::int",
         r#"UPDATE "My Shop"."Order" SET "select" = random()::text, "Id" = md5(random()::text)::uuid WHERE "from" = (random() * 100)::int"#,
         r#"UPDATE "My Shop"."user.group" SET "order" = "order" + interval '1 us', "value""s" = 'x' WHERE extract(second FROM "order")::int = (random() * 59)::int"#,
+        r#"INSERT INTO "My Shop"."Line" SELECT "Id", 2 + (random() * 90)::int, 2 FROM "My Shop"."Order" WHERE "from" = (random() * 100)::int"#,
+        r#"UPDATE "My Shop"."Line" SET "Qty" = "Qty" + 1 WHERE "No" = 1"#,
         "UPDATE words SET word = word || 'ß', lang = 'x' WHERE word LIKE '%#' || (random() * 100)::int AND length(word) < 99",
         "UPDATE sensors SET slot = slot + interval '1 month 1 day 00:00:01', reading = random() WHERE slot = (random() * 100)::int * interval '1 hour'",
         "UPDATE rates SET rate = rate + 0.10, at = at * 1.5, day = day + 1 WHERE day = date '2026-01-01' + (random() * 100)::int AND at < 1e40",

@@ -206,7 +206,10 @@ async fn a_row_whose_key_is_no_number_is_set_aside_and_the_others_go_on() {
         ("real", "'Infinity'", "n / 3.0"),
         ("date", "'infinity'", "date '2026-01-01' + n"),
         ("timestamptz", "'-infinity'", "timestamptz '2026-01-01' + n * interval '1 h'"),
+        ("timestamptz", "'0044-03-15 00:00+00 BC'", "timestamptz '2026-01-01' + n * interval '1 h'"),
+        ("timestamptz", "'12020-08-01 00:00:00.000001+00'", "timestamptz '2026-01-01' + n * interval '1 h'"),
         ("timestamp", "'infinity'", "timestamp '2026-01-01' + n * interval '1 h'"),
+        ("timestamp", "'0044-03-15 BC'", "timestamp '2026-01-01' + n * interval '1 h'"),
     ] {
         let world = World::start().await;
         world
