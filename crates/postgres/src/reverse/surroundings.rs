@@ -33,6 +33,9 @@ pub struct Surroundings {
     /// Foreign keys by which rows of this table go or change when rows of another one do, with the name of
     /// that other relation before each.
     pub acted_on: Vec<(String, String)>,
+    /// What PostgreSQL asks of a row that goes in, and nothing asks in DynamoOnly: CHECK constraints, those
+    /// of its domains too, foreign keys, and what is unique beside the primary key.
+    pub unasked: Vec<String>,
     /// Whether foreign keys refer to it, and whether any to other columns than its key.
     pub(super) referred_to: (bool, bool),
     /// Whether a unique constraint of it is deferrable.
@@ -58,7 +61,7 @@ impl Source {
                 AS before,
                     t.tgenabled IN ('A', 'R') AS on_replicas
              FROM pg_catalog.pg_trigger t
-             WHERE t.tgrelid = pg_catalog.to_regclass($1) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+             WHERE t.tgrelid = pg_catalog.to_regclass($1)::oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
                  AND t.tgtype & 1 <> 0 AND t.tgname NOT IN ($2, $3) ORDER BY t.tgname",
         )
         .bind(&relation)
@@ -76,7 +79,7 @@ impl Source {
                             WHEN 'd' THEN 'SET DEFAULT' END)
              FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
              JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-             WHERE c.contype = 'f' AND c.confrelid = pg_catalog.to_regclass($1)
+             WHERE c.contype = 'f' AND c.confrelid = pg_catalog.to_regclass($1)::oid
                  AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')) ORDER BY 2",
         )
         .bind(&relation)
@@ -92,8 +95,27 @@ impl Source {
                             WHEN 'd' THEN 'SET DEFAULT' END)
              FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class f ON f.oid = c.confrelid
              JOIN pg_catalog.pg_namespace n ON n.oid = f.relnamespace
-             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($1)
+             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($1)::oid
                  AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')) ORDER BY 2",
+        )
+        .bind(&relation)
+        .fetch_all(self.pool())
+        .await
+        .doing(DOING)?;
+        let unasked = sqlx::query_scalar(
+            "SELECT pg_catalog.format('%s (%s)', name, what) FROM (
+                 SELECT c.conname AS name, CASE c.contype WHEN 'c' THEN 'CHECK' WHEN 'f' THEN 'FOREIGN KEY'
+                        WHEN 'x' THEN 'EXCLUDE' END AS what
+                 FROM pg_catalog.pg_constraint c
+                 WHERE c.conrelid = pg_catalog.to_regclass($1)::oid AND c.contype IN ('c', 'f', 'x')
+                 UNION SELECT c.conname, 'CHECK of domain ' || c.contypid::pg_catalog.regtype::text
+                 FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_attribute a ON a.atttypid = c.contypid
+                 WHERE a.attrelid = pg_catalog.to_regclass($1)::oid AND a.attnum > 0 AND NOT a.attisdropped
+                     AND c.contype = 'c'
+                 UNION SELECT r.relname, 'UNIQUE'
+                 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class r ON r.oid = i.indexrelid
+                 WHERE i.indrelid = pg_catalog.to_regclass($1)::oid AND i.indisunique AND NOT i.indisprimary
+             ) AS found ORDER BY what, name",
         )
         .bind(&relation)
         .fetch_all(self.pool())
@@ -101,21 +123,21 @@ impl Source {
         .doing(DOING)?;
         let (is_referred_to, to_others, checks_late): (bool, bool, bool) = sqlx::query_as(
             "WITH key AS (SELECT k.conkey AS columns FROM pg_catalog.pg_constraint k
-                          WHERE k.contype = 'p' AND k.conrelid = pg_catalog.to_regclass($1)),
+                          WHERE k.contype = 'p' AND k.conrelid = pg_catalog.to_regclass($1)::oid),
                   refers AS (SELECT c.confkey AS columns FROM pg_catalog.pg_constraint c
-                             WHERE c.contype = 'f' AND c.confrelid = pg_catalog.to_regclass($1))
+                             WHERE c.contype = 'f' AND c.confrelid = pg_catalog.to_regclass($1)::oid)
              SELECT EXISTS (SELECT FROM refers),
                     EXISTS (SELECT FROM refers WHERE NOT EXISTS (SELECT FROM key
                         WHERE key.columns @> refers.columns AND key.columns <@ refers.columns)),
                     EXISTS (SELECT FROM pg_catalog.pg_constraint u WHERE u.contype IN ('p', 'u', 'x')
-                        AND u.condeferrable AND u.conrelid = pg_catalog.to_regclass($1))",
+                        AND u.condeferrable AND u.conrelid = pg_catalog.to_regclass($1)::oid)",
         )
         .bind(&relation)
         .fetch_one(self.pool())
         .await
         .doing(DOING)?;
         let referred_to = (is_referred_to, to_others);
-        Ok(Surroundings { triggers, actions, acted_on, referred_to, checks_late })
+        Ok(Surroundings { triggers, actions, acted_on, unasked, referred_to, checks_late })
     }
 
     /// Whether our role may write in the replica role, in which triggers of the application do not fire. By
@@ -155,7 +177,7 @@ impl Source {
                     c.confmatchtype = 'f'
              FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.confrelid
              JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($1) ORDER BY c.conname",
+             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($1)::oid ORDER BY c.conname",
         )
         .bind(binding.relation.sql())
         .fetch_all(self.pool())
