@@ -14,7 +14,7 @@ use sqlx::postgres::PgConnection;
 use super::Source;
 use super::journal::{EntryKind, IntentId, require_open};
 
-/// Whoever notes a part and whoever settles wait for each other here.
+/// A coordinator that notes a part and one that settles wait for each other here.
 async fn hold(transaction: &mut PgConnection, of: IntentId) -> Result<()> {
     sqlx::query("SELECT FROM lockstep.journal WHERE id = $1 FOR UPDATE")
         .bind(of.0)

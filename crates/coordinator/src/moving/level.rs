@@ -26,7 +26,7 @@ const FEW: usize = 2_000;
 /// How often is kept how far it has come, and how often it is told.
 const KEPT_EVERY: Duration = Duration::from_secs(2);
 const TOLD_EVERY: Duration = Duration::from_secs(30);
-/// Where more than so many differ something is wrong, and nothing is kept: it would be written every time.
+/// Where more keys than this differ something is wrong, and nothing is kept: it would be written every time.
 const KEPT_UNEQUAL_MAX: usize = 10_000;
 
 /// What is left to be compared in the pause.

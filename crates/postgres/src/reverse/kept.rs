@@ -2,7 +2,7 @@
 //!
 //! It is of everything that was changed in DynamoOnly, and may take hours. What is kept is not what the
 //! verdict rests on for long: a writer past Lockstep changes rows without a trace in what the feed remembers,
-//! so what was compared an hour before the last of it, or a day before now, is compared anew.
+//! so what was compared an hour before the last of it, or a day before now, is compared from the beginning.
 
 use lockstep_core::{Doing, Result};
 
@@ -46,7 +46,7 @@ impl Source {
         .await
         .doing(doing)?;
         let Some((since, began, after, unequal)) = found else { return Ok(None) };
-        // What cannot be read is compared anew.
+        // What cannot be read is compared from the beginning.
         let Ok(unequal) = serde_json::from_str::<Vec<(String, String)>>(&unequal) else { return Ok(None) };
         let unequal = parsed(unequal, doing)?;
         Ok(Some(Compared { since: since.map(Since), began: Since(began), after, unequal }))
