@@ -45,8 +45,8 @@ impl Coordinator {
     /// crash left.
     ///
     /// # Errors
-    /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`lockstep_core::Kind::Refused`] where
-    /// a migration of other tables is under way in this database; [`Error::HistoryLost`].
+    /// [`lockstep_core::Kind::Busy`] when another coordinator is at work; [`lockstep_core::Kind::Refused`]
+    /// where a migration of other tables is under way in this database; [`Error::HistoryLost`].
     #[crate::boxed]
     pub async fn open(migration: Migration) -> Result<Self> {
         records::claim(&migration.source, &migration.target).await?;
@@ -324,8 +324,9 @@ impl Coordinator {
         let taken = step::step(&self.migration, to, force, &self.rehearsal, observer);
         let from = self.migration.source.control().await?.phase;
         if from == Phase::DynamoOnly || to == Phase::DynamoOnly {
-            // Half way no application can write, and each change of the records has its condition: it goes on
-            // to its end, also beside another coordinator.
+            // Half way no application can write, so it goes on to its end. Once another coordinator has
+            // settled it, no part of it is begun any more (`lockstep_postgres`, parts), and each change of
+            // the records has its condition.
             return taken.await;
         }
         // A step that another coordinator may have called undone is not taken after that.

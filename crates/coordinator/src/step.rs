@@ -263,6 +263,24 @@ async fn settle(
     taken: &Taken,
     observer: &dyn Observer,
 ) -> Result<Settled> {
+    loop {
+        // Before the records: what is noted later is not in what they say.
+        let parts = migration.source.parts_noted(id).await?;
+        if let Some(settled) = settle_once(migration, id, intent, taken, parts, observer).await? {
+            return Ok(settled);
+        }
+    }
+}
+
+/// The same, with `parts` of it noted; `None` where another part was begun meanwhile.
+async fn settle_once(
+    migration: &Migration,
+    id: IntentId,
+    intent: &Intent,
+    taken: &Taken,
+    parts: i64,
+    observer: &dyn Observer,
+) -> Result<Option<Settled>> {
     let source = &migration.source;
     let control = if intent.moves_truth() {
         records(migration, id, intent).await?
@@ -302,10 +320,12 @@ async fn settle(
             history::mark_now(migration).await?;
         }
         Recovery::Undo => {
-            source.journal_outcome(&migration.actor, id, EntryKind::Undone, CHANGE_PHASE, &detail).await?
+            if !source.journal_undone(&migration.actor, id, parts, CHANGE_PHASE, &detail).await? {
+                return Ok(None);
+            }
         }
     }
-    Ok(Settled { now: control, instances: waited, late_until })
+    Ok(Some(Settled { now: control, instances: waited, late_until }))
 }
 
 /// Brings the records of both stores to an end of the step. Applications may be unable to write meanwhile, so

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
-use crate::attribute::{Attribute, Attributes, is_bookkeeping};
+use crate::attribute::{Attribute, Attributes, TTL_ATTRIBUTE, is_bookkeeping};
 use crate::column::text_of;
 use crate::difference::{Difference, FieldDiff, FieldValue};
+use crate::expiry::is_expiry;
 use crate::item::Item;
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
@@ -207,18 +208,19 @@ pub enum CompareError {
 }
 
 /// Differences in attributes that are not columns: keys, index keys, expiry. They are derived, so they must
-/// be equal to the letter, and an attribute that no rule of the table makes is one too many. `shown` makes a
-/// text of a value.
+/// be equal to the letter, but for an expiry that was put off (see [`Item::staying`]), and an attribute that
+/// no rule of the table makes is one too many. `shown` makes a text of a value.
 pub fn beside_columns(
     expected: &Item,
     found: &Attributes,
     is_column: &dyn Fn(&str) -> bool,
     shown: &dyn Fn(&AttributeValue) -> String,
 ) -> Vec<FieldDiff> {
-    let mut differing = Vec::new();
+    let (mut differing, now_s) = (Vec::new(), chrono::Utc::now().timestamp());
     for (name, value) in expected.iter().filter(|(name, _)| !is_column(name)) {
         let there = found.get(*name);
-        if there != Some(value) {
+        let is_put_off = |there| *name == TTL_ATTRIBUTE && is_expiry(value, there, now_s);
+        if there != Some(value) && !there.is_some_and(is_put_off) {
             let there = there.map(shown);
             differing.push(Difference::of(Some(&shown(value)), there.as_deref()).in_column(name));
         }

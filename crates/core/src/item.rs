@@ -46,6 +46,13 @@ impl Item {
         self.0.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
 
+    /// Puts `value` in the place of what an attribute has.
+    pub(crate) fn replace(&mut self, name: &'static str, value: AttributeValue) {
+        if let Some((_, there)) = self.0.iter_mut().find(|(n, _)| *n == name) {
+            *there = value;
+        }
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = &(&'static str, AttributeValue)> {
         self.0.iter()

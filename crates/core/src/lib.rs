@@ -19,6 +19,7 @@ mod control;
 mod difference;
 mod erased;
 mod error;
+mod expiry;
 mod index;
 mod item;
 mod judgement;

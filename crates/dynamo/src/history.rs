@@ -165,6 +165,8 @@ impl Target {
             let message = "a statement would be longer than DynamoDB takes";
             return Err(Error::target(Kind::Invalid, format!("inserting into {table}"), message));
         }
+        let now_s = chrono::Utc::now().timestamp();
+        let items = items.into_iter().map(|item| item.staying(now_s)).collect();
         let (stood, capacity_units) = self.insert_each(Some(read_at.fence()), table, items).await?;
         let written = stood.iter().map(|stood| matches!(stood, Stood::Written)).collect();
         let present = stood.iter().filter(|stood| matches!(stood, Stood::Present)).count();

@@ -25,14 +25,14 @@ impl Target {
     /// A cancelled call is an unknown outcome.
     #[crate::boxed]
     pub async fn put_all_guarded(&self, read_at: ReadAt, puts: Vec<(&str, Item, Version)>) -> Result<Landed> {
-        let fence = read_at.fence();
+        let (fence, now_s) = (read_at.fence(), chrono::Utc::now().timestamp());
         let tables = puts.iter().map(|(table, ..)| *table).collect::<Vec<_>>().join(", ");
         let doing = || format!("writing to {tables} together");
         let mut items = Vec::with_capacity(puts.len());
         for (table, item, version) in puts {
             let put = Put::builder()
                 .table_name(table)
-                .set_item(Some(item.into_attributes()))
+                .set_item(Some(item.staying(now_s).into_attributes()))
                 .condition_expression("attribute_not_exists(#v) OR #v < :v")
                 .expression_attribute_names("#v", VERSION_ATTRIBUTE)
                 .expression_attribute_values(":v", AttributeValue::N(version.0.to_string()))

@@ -54,8 +54,9 @@ impl Source {
                     pg_catalog.sum(pg_catalog.pg_total_relation_size(s.relid))::bigint AS total_bytes
              FROM pg_catalog.pg_stat_user_tables s
              JOIN pg_catalog.pg_stat_database d ON d.datname = pg_catalog.current_database()
-             WHERE s.relid = pg_catalog.to_regclass($1)
-                 OR s.relid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS t)
+             WHERE s.relid = pg_catalog.to_regclass($1)::oid
+                 OR s.relid IN
+                     (SELECT t.relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS t)
              HAVING pg_catalog.count(*) > 0",
         )
         .bind(binding.relation.sql())

@@ -200,7 +200,7 @@ async fn is_there(connection: &mut PgConnection, binding: &TableBinding) -> Resu
 
 async fn is_guarded(connection: &mut PgConnection, binding: &TableBinding) -> Result<bool> {
     sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1)
+        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1)::oid
         AND tgname = $2)",
     )
     .bind(binding.relation.sql())

@@ -140,7 +140,7 @@ impl Source {
             "SELECT c.oid, c.relkind::text AS kind, c.relispartition AS partition, c.relpersistence::text AS persistence,
                     (SELECT coalesce(pg_catalog.sum(greatest(l.reltuples, 0)), 0)::bigint FROM pg_class l
                      WHERE l.oid = c.oid AND c.relkind <> 'p'
-                         OR l.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf AND c.relkind = 'p')) AS rows,
+                         OR l.oid IN (SELECT t.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf AND c.relkind = 'p')) AS rows,
                     CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END AS partitioned_by,
                     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf) AS partitions,
                     EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AS inherits,
@@ -183,7 +183,7 @@ impl Source {
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND n.nspname NOT IN ('information_schema', 'lockstep')
                AND n.nspname NOT LIKE 'pg\\_%' AND c.relpersistence <> 't'
-               AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+               AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass::oid AND d.objid = c.oid AND d.deptype = 'e')
              ORDER BY 1, 2",
         )
         .fetch_all(self.pool())

@@ -73,7 +73,7 @@ pub async fn read_migration_id(connection: &mut PgConnection) -> Result<Option<S
     let plain: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c
              JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'migration_id' AND NOT a.attisdropped
-             WHERE c.oid = pg_catalog.to_regclass('lockstep.control') AND c.relkind = 'r' AND NOT c.relrowsecurity
+             WHERE c.oid = pg_catalog.to_regclass('lockstep.control')::oid AND c.relkind = 'r' AND NOT c.relrowsecurity
                  AND a.atttypid = 'pg_catalog.text'::pg_catalog.regtype)",
     )
     .fetch_one(&mut *connection)

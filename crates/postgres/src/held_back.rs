@@ -46,7 +46,7 @@ impl Source {
                      FROM pg_catalog.pg_prepared_xacts p
                      WHERE p.database = pg_catalog.current_database()) AS h
                  WHERE h.behind > 0 ORDER BY h.behind DESC LIMIT 1) AS o ON true
-             WHERE s.relid = pg_catalog.to_regclass('lockstep.pending')",
+             WHERE s.relid = pg_catalog.to_regclass('lockstep.pending')::oid",
         )
         .fetch_optional(self.pool())
         .await

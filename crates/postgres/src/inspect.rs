@@ -169,7 +169,7 @@ impl Source {
                  FROM pg_class l CROSS JOIN LATERAL (SELECT pg_catalog.pg_relation_size(l.oid)
                          / pg_catalog.current_setting('block_size')::bigint AS pages) AS h
                  WHERE l.oid = c.oid AND c.relkind <> 'p'
-                     OR l.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf AND c.relkind = 'p')) AS p
+                     OR l.oid IN (SELECT t.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf AND c.relkind = 'p')) AS p
              WHERE n.nspname = $1 AND c.relname = $2",
         )
         .bind(&binding.relation.schema)
@@ -258,9 +258,9 @@ impl Source {
         let mut dependents = self.foreign_keys_to(oid.0).await?;
         let others: Vec<(String, String)> = sqlx::query_as(
             "SELECT DISTINCT 'view' AS kind, v.oid::regclass::text AS name FROM pg_depend d
-               JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+               JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass::oid
                JOIN pg_class v ON v.oid = r.ev_class
-               WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND v.oid <> $1
+               WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass::oid AND v.oid <> $1
              UNION ALL
              SELECT 'trigger', tgname::text FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgname NOT LIKE 'zz\\_lockstep\\_%'
              UNION ALL

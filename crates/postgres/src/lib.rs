@@ -45,6 +45,7 @@ mod lock_tries;
 mod lookup;
 mod node;
 mod partitions;
+mod parts;
 mod password;
 mod path;
 mod pending;

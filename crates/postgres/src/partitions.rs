@@ -33,7 +33,7 @@ pub(super) const NONE: &str = "-";
 /// ancestors. To be put behind `WITH RECURSIVE`.
 pub(super) const TREE: &str = "tree (oid, chain) AS (
     SELECT i.inhrelid, ARRAY[i.xmin::text] FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
-        WHERE i.inhparent = pg_catalog.to_regclass($1) AND p.relkind = 'p'
+        WHERE i.inhparent = pg_catalog.to_regclass($1)::oid AND p.relkind = 'p'
             AND (pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::boolean IS NOT TRUE
     UNION ALL SELECT i.inhrelid, tree.chain || i.xmin::text FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
         WHERE (pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::boolean IS NOT TRUE)";
@@ -160,7 +160,7 @@ pub(super) fn lines(leaves: &[Leaf]) -> String {
 /// The partitions of a relation as they are now.
 pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Vec<Leaf>> {
     let sql = format!(
-        "WITH RECURSIVE {TREE} SELECT coalesce({LINES}, '') FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)"
+        "WITH RECURSIVE {TREE} SELECT coalesce({LINES}, '') FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid"
     );
     let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
         .bind(binding.relation.sql())
@@ -231,7 +231,7 @@ pub(super) async fn let_the_owner_make_some(
     let doing = "letting the owner of a table make partitions";
     let owner: Option<String> = sqlx::query_scalar(
         "SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)) FROM pg_class c
-         WHERE c.oid = pg_catalog.to_regclass($1) AND c.relkind = 'p'
+         WHERE c.oid = pg_catalog.to_regclass($1)::oid AND c.relkind = 'p'
              AND c.relowner <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user)",
     )
     .bind(binding.relation.sql())

@@ -55,12 +55,12 @@ impl Triggers {
                      WHERE d.datname = pg_catalog.current_database()) || '/'
                      || coalesce((SELECT pg_catalog.string_agg(k.oid || ':' || k.xmin, ' ' ORDER BY k.conname)
                           FROM pg_constraint k WHERE k.contype = 'p'
-                              AND k.conrelid = pg_catalog.to_regclass('lockstep.control')), ''),
+                              AND k.conrelid = pg_catalog.to_regclass('lockstep.control')::oid), ''),
                  pg_catalog.count(*) FILTER (WHERE t.tgenabled = 'A' AND t.tgqual IS NULL AND t.tgnargs = 0
                      AND t.tgattr::text = '' AND ((t.tgname = $2 AND t.tgtype = $4
                          AND t.tgfoid = pg_catalog.to_regproc($6)) OR (t.tgname = $3 AND t.tgtype = $5
                          AND t.tgfoid = pg_catalog.to_regproc('lockstep.refuse_truncate'))))
-             FROM pg_trigger t WHERE t.tgrelid = pg_catalog.to_regclass($1) AND t.tgname IN ($2, $3)",
+             FROM pg_trigger t WHERE t.tgrelid = pg_catalog.to_regclass($1)::oid AND t.tgname IN ($2, $3)",
         )
         .bind(binding.relation.sql())
         .bind(trigger_name(binding))

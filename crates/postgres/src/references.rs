@@ -25,7 +25,7 @@ impl Source {
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = \
             c.relnamespace
              LEFT JOIN pg_constraint k ON k.confrelid = c.oid AND k.contype = 'f'
-                 AND k.conrelid = pg_catalog.to_regclass($1)
+                 AND k.conrelid = pg_catalog.to_regclass($1)::oid
              WHERE c.relname = $2 AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
                  AND (k.oid IS NOT NULL OR n.nspname = $3 OR (
                      SELECT pg_catalog.count(*) FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
@@ -57,7 +57,7 @@ impl Source {
         let doing = "checking references";
         let Some(to) = self.referred(binding, reference).await? else { return Ok(None) };
         let there: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1)
+            "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1)::oid
                 AND attname = $2 AND NOT attisdropped)",
         )
         .bind(to.sql())

@@ -17,12 +17,13 @@ pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) 
             SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.relname)
             FROM pg_catalog.pg_attribute a
             JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-            JOIN pg_catalog.pg_depend p ON p.objid = d.oid AND p.classid = 'pg_catalog.pg_attrdef'::regclass
+            JOIN pg_catalog.pg_depend p ON p.objid = d.oid
+                AND p.classid = 'pg_catalog.pg_attrdef'::regclass::oid
             JOIN pg_catalog.pg_class s ON s.oid = p.refobjid
-                AND p.refclassid = 'pg_catalog.pg_class'::regclass
+                AND p.refclassid = 'pg_catalog.pg_class'::regclass::oid
                 AND s.relkind = 'S'
             JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
-            WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attname = $2 ORDER BY s.oid LIMIT 1))";
+            WHERE a.attrelid = pg_catalog.to_regclass($1)::oid AND a.attname = $2 ORDER BY s.oid LIMIT 1))";
     sqlx::query_scalar(sql)
         .bind(binding.relation.sql())
         .bind(column)
@@ -35,7 +36,7 @@ pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) 
 /// below 0 where it counts down.
 #[crate::boxed]
 pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Result<i64> {
-    sqlx::query_scalar("SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = $1::regclass")
+    sqlx::query_scalar("SELECT seqincrement FROM pg_catalog.pg_sequence WHERE seqrelid = $1::regclass::oid")
         .bind(sequence)
         .fetch_one(connection)
         .await
@@ -91,7 +92,7 @@ impl Source {
     pub async fn versions_out_of_order(&self) -> Result<Option<String>> {
         let settings: Option<(i64, i64, bool)> = sqlx::query_as(
             "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence
-             WHERE seqrelid = pg_catalog.to_regclass('lockstep.version_seq')",
+             WHERE seqrelid = pg_catalog.to_regclass('lockstep.version_seq')::oid",
         )
         .fetch_optional(self.pool())
         .await

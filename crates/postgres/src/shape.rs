@@ -128,7 +128,7 @@ SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
                              AND NOT EXISTS (SELECT FROM pg_constraint v WHERE v.conrelid = c.oid
                                  AND v.contype = 'n' AND NOT v.convalidated AND a.attnum = ANY (v.conkey)))))
        ) AS h (what)), '')
-FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)",
+FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid",
         HIDES = partitions::HIDES,
         ORDER = order::ORDER,
     )
@@ -356,7 +356,7 @@ impl Source {
         sqlx::query_as(
             "SELECT current_user::text AS role, pg_catalog.current_setting('session_replication_role') AS replication_role,
                     ARRAY(SELECT p.polname::text FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
-                          WHERE c.oid = pg_catalog.to_regclass($1) AND c.relrowsecurity
+                          WHERE c.oid = pg_catalog.to_regclass($1)::oid AND c.relrowsecurity
                               ORDER BY 1) AS policies",
         )
         .bind(binding.relation.sql())
@@ -434,7 +434,8 @@ pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding)
     let types: Vec<(String, String)> = sqlx::query_as(
         "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) || CASE WHEN attnotnull
             THEN ' not null' ELSE '' END
-         FROM pg_attribute WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+         FROM pg_attribute
+         WHERE attrelid = pg_catalog.to_regclass($1)::oid AND attnum > 0 AND NOT attisdropped",
     )
     .bind(binding.relation.sql())
     .fetch_all(connection)

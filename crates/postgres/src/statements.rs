@@ -24,7 +24,7 @@ impl Computed {
     pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
         let found: Vec<(String, bool)> = sqlx::query_as(
             "SELECT attname::text, attgenerated <> '' FROM pg_attribute
-             WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped
+             WHERE attrelid = pg_catalog.to_regclass($1)::oid AND attnum > 0 AND NOT attisdropped
                AND (attgenerated <> '' OR attidentity = 'a') ORDER BY attnum",
         )
         .bind(binding.relation.sql())

@@ -53,8 +53,8 @@ impl Source {
             "SELECT DISTINCT t.tgname || ' (' || r.rolname || ')' FROM pg_catalog.pg_trigger t
              JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
              JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
-             WHERE (t.tgrelid = pg_catalog.to_regclass($1) OR t.tgrelid IN
-                     (SELECT l.relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS l))
+             WHERE (t.tgrelid = pg_catalog.to_regclass($1)::oid OR t.tgrelid IN
+                     (SELECT l.relid::oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) AS l))
                  AND NOT t.tgisinternal AND NOT r.rolsuper AND p.proowner <> c.relowner AND r.rolname <> current_user
              ORDER BY 1",
         )
@@ -108,7 +108,7 @@ impl Source {
                      OR pg_catalog.has_database_privilege(current_user,
                          pg_catalog.current_database(), 'CREATE'),
                  pg_catalog.has_schema_privilege(current_user, c.relnamespace, 'USAGE')
-             FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)",
+             FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid",
         )
         .bind(binding.relation.sql())
         .fetch_optional(self.pool())

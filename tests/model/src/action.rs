@@ -57,6 +57,7 @@ pub enum Action {
     LeaseOver(usize),
     // The coordinator.
     Intend(Phase),
+    ForeignLeaves,
     StartFeed,
     CloseBarrier,
     OpenBarrier,
@@ -103,6 +104,7 @@ impl Action {
                 | A::FeedDies
                 | A::LeaseOver(_)
                 | A::Intend(_)
+                | A::ForeignLeaves
                 | A::GiveUpStep
                 | A::CoordinatorDies
                 | A::CoordinatorDiesCommitting
@@ -148,6 +150,7 @@ impl Action {
             A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => {
                 "crates/dynamo/src/control/record.rs"
             }
+            A::ForeignLeaves => "crates/dynamo/src/control/owner.rs",
             A::NotePause => "crates/coordinator/src/moving/back.rs",
             A::GiveUpStep => "crates/coordinator/src/moving/pause.rs",
             A::Mend => "crates/coordinator/src/moving/recover.rs",
@@ -205,6 +208,7 @@ impl Action {
             A::Refresh(0),
             A::LeaseOver(0),
             A::Intend(Phase::DualWrite),
+            A::ForeignLeaves,
             A::StartFeed,
             A::CloseBarrier,
             A::OpenBarrier,

@@ -65,7 +65,9 @@ impl Model {
         let r = s.relay;
         let Some(key) = (0..KEYS).find(|key| r.keys & !r.delivered & bit(*key) != 0) else { return };
         let next = s.with(|x| {
-            self.arrive(x, key, Guard::Older, r.versions[key], r.rows[key]);
+            if !self.is(Mutation::RelayDeliversElsewhere) {
+                self.arrive(x, key, Guard::Older, r.versions[key], r.rows[key]);
+            }
             x.relay.delivered |= bit(key);
         });
         steps.push((Action::RelayPuts(key), next));

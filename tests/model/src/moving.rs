@@ -56,6 +56,13 @@ impl Model {
             }
             _ => {}
         }
+        // What is another migration's is told by its owner, so ours stays as it is.
+        let record = s.target.control;
+        if self.is(Mutation::ForeignRecordObeyed) && record.phase == Phase::DynamoOnly {
+            let epoch = record.epoch + 1;
+            let left = Control { phase: Phase::HybridRead, epoch, writes: false };
+            steps.push((Action::ForeignLeaves, s.with(|x| x.target.control = left)));
+        }
         // The bound is missed, or a request is refused for good.
         if matches!(s.coordinator.at, Stage::Flipped | Stage::Announced | Stage::Noted | Stage::Paused)
             && s.left.faults > 0

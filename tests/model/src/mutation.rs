@@ -85,6 +85,10 @@ pub enum Mutation {
     RidersUnseen,
     /// H85: the source follows a decision although something rode along since and was not brought back.
     CopyBackOverRiders,
+    /// P1: a coordinator of another migration finds our record, takes it for its own, and goes back from it.
+    ForeignRecordObeyed,
+    /// P2: a relay with another target name, or another key layout, delivers elsewhere and acknowledges here.
+    RelayDeliversElsewhere,
     /// P15: a writer that slept sends without another look at its lease.
     SleeperSends,
 }

@@ -123,6 +123,12 @@ fn what_rides_along_in_the_feeds_transaction_is_noted_and_waited_for() {
 }
 
 #[test]
+fn what_is_another_migrations_or_leads_elsewhere_is_not_obeyed() {
+    caught(Mutation::ForeignRecordObeyed, scope::there_again(), Claim::TruthIsComplete);
+    caught(Mutation::RelayDeliversElsewhere, scope::both_rows(), Claim::Known);
+}
+
+#[test]
 fn a_sleeper_looks_at_its_lease_before_it_sends() {
     caught(Mutation::SleeperSends, scope::way_back(), Claim::TruthIsComplete);
 }

@@ -9,7 +9,7 @@ use lockstep_core::{Kind, Phase, Writes};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payment, payments};
-use lockstep_tests::world::{CutShort, Fleet, LOGS, PAYMENTS, eventually, run};
+use lockstep_tests::world::{CutShort, Fleet, LOGS, Notes, PAYMENTS, eventually, run};
 
 use crate::instances::Worker;
 
@@ -339,11 +339,32 @@ async fn the_way_back_is_refused_while_records_are_lost_or_sides_differ() {
     let record = world.control().record().await.expect("read").expect("a record");
     assert_eq!((record.phase, record.writes), (Phase::DynamoOnly, Writes::Open), "writes go on");
     world.sql("DROP TRIGGER meddle ON payments").await;
+    // P23: the next one goes on where this one was, with what was not equal, unless it is about another
+    // history.
+    let table = world.source.fed_table(&world.payments_table()).await.expect("a table");
+    let kept = async || world.source.compared(&table).await.expect("read");
+    let before = kept().await.expect("it is kept");
+    assert!(before.since.is_some() && before.unequal.len() == 1, "{before:?}");
+    for (other, right) in [
+        ("server = 'x' || server", "server = pg_catalog.substr(server, 2)"),
+        ("epoch = epoch - 1", "epoch = epoch + 1"),
+        ("at = at - interval '61 minutes'", "at = at + interval '61 minutes'"),
+        ("begun_at = begun_at - interval '25 hours'", "begun_at = begun_at + interval '25 hours'"),
+    ] {
+        world.sql(&format!("UPDATE lockstep.compared SET {other}")).await;
+        assert_eq!(kept().await, None, "{other}");
+        world.sql(&format!("UPDATE lockstep.compared SET {right}")).await;
+    }
+    world.source.keep_compared(&table, &before).await.expect("kept");
+    assert_eq!(kept().await, Some(before));
     store
         .update(7_i64, |row| row.transaction_reference = Some("left alone".to_owned()))
         .await
         .expect("written");
-    step(&coordinator, Phase::HybridRead).await;
+    let notes = Notes::default();
+    coordinator.step(Phase::HybridRead, None, &notes).await.expect("it is as its item says");
+    let told = "payments: the comparison before the way back goes on where it was broken off";
+    assert!(notes.all().iter().any(|note| note == told), "{:?}", notes.all());
     app.shutdown().await;
     world.assert_converged().await;
 }

@@ -435,6 +435,14 @@ async fn a_write_of_dynamo_only_that_lands_after_the_way_back_is_overruled_by_th
     assert_eq!(world.disagreements().await.len(), 3);
     world.feed_until_drained().await;
     assert_eq!(world.pending(LOGS).await.len(), 3);
+    // V44: should one of them have been acknowledged, this is where it can be found.
+    let noted: i64 = world
+        .value(
+            "SELECT sum((detail ->> 'count')::bigint)::bigint FROM lockstep.journal
+             WHERE step = 'late writes of DynamoOnly' AND detail -> 'keys' @> '[]'",
+        )
+        .await;
+    assert_eq!(noted, 3, "each is named in the journal");
     assert_eq!(world.count("integration_logs WHERE user_id = 'in time'").await, 2);
     world.assert_converged().await;
 }

@@ -233,23 +233,41 @@ async fn the_way_back_waits_for_rows_that_a_cascade_took_along() {
 /// F15. What it waits for need never come; then an operator decides.
 #[tokio::test]
 async fn what_has_waited_for_long_is_a_dead_letter_that_can_be_accepted() {
-    let (world, epoch) = stage("SELECT 1").await;
+    let constraints = "UPDATE payments SET transaction_reference = 'r' || payment_id;
+        CREATE UNIQUE INDEX references_once ON payments (transaction_reference);
+        ALTER TABLE payments ADD CONSTRAINT positive CHECK (payment_amount > 0)";
+    let (world, epoch) = stage(constraints).await;
+    // Before the step each is named: no writer is asked.
+    let around = world.source.surroundings(&world.payments_table()).await.expect("asked");
+    let unasked = around.unasked.join(", ");
+    for constraint in ["positive (CHECK)", "references_once (UNIQUE)", "(FOREIGN KEY)"] {
+        assert!(unasked.contains(constraint), "{constraint}: {unasked}");
+    }
+    assert!(!unasked.contains("_pkey"), "{unasked}");
     let unknown = lockstep_payments::Payment { loan_id: 900_001, ..payment_row(102, 3, "u") };
-    world.put_item(&Payments::default(), &unknown, epoch).await;
+    let amount = lockstep_core::Scaled::new(rust_decimal::Decimal::new(-100, 2)).expect("it fits");
+    let negative = lockstep_payments::Payment { payment_amount: amount, ..payment_row(103, 4, "n") };
+    for row in [&unknown, &negative, &payment_row(104, 5, "r7")] {
+        world.put_item(&Payments::default(), row, epoch).await;
+    }
     beside_a_feed(&world, async {
-        tried(&world, "table_name = 'payments'").await;
+        for id in [102, 103, 104] {
+            tried(&world, &format!("table_name = 'payments' AND place LIKE '%{id}%'")).await;
+        }
         assert_eq!(
             world.source.count_dead_letters(PAYMENTS).await.expect("counted"),
             (0, 0),
             "it may be early"
         );
         world.sql("UPDATE lockstep.reverse_again SET found_at = found_at - interval '6 minutes'").await;
-        assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counted"), (1, 1));
+        assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counted"), (3, 3));
         let letters = world.source.dead_letters(PAYMENTS, 10).await.expect("listed");
-        assert!(letters[0].reason.contains("foreign key"), "{letters:?}");
+        for constraint in ["foreign key", "positive", "references_once"] {
+            assert!(letters.iter().any(|letter| letter.reason.contains(constraint)), "{letters:?}");
+        }
         assert_eq!(
             world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("accepted"),
-            1
+            3
         );
         let migration = world.migration();
         let answer = drained(&migration, &migration.tables[1], Duration::from_secs(20)).await.expect("asked");

@@ -315,6 +315,42 @@ async fn a_step_that_another_coordinator_has_called_undone_is_not_taken() {
     next.close().await;
 }
 
+/// P21. 1. The session with the lock dies in a step that moves the truth. 2. Another coordinator looks at the
+/// records and calls the step undone. 3. The first one has not noticed, and begins its next part. Or it had
+/// begun one after the other looked, and before that recorded anything.
+#[tokio::test]
+async fn no_part_of_a_step_begins_once_it_is_settled_and_none_is_settled_over_one_that_has_begun() {
+    let world = World::start().await;
+    world.source.migrate_schema().await.expect("a schema");
+    let (source, nothing) = (&world.source, serde_json::json!({}));
+    let id = source.journal_intent("one", "change phase", &nothing).await.expect("an intent");
+    source.journal_part("one", "a part", id).await.expect("it is open");
+    let seen = source.parts_noted(id).await.expect("counted");
+    assert_eq!(seen, 1);
+    source.journal_part("one", "stop writes", id).await.expect("it is open yet");
+    let undone = source.journal_undone("another", id, seen, "change phase", &nothing).await.expect("asked");
+    assert!(!undone, "writes may be stopped by now: the records are looked at again");
+    let seen = source.parts_noted(id).await.expect("counted");
+    let undone = source.journal_undone("another", id, seen, "change phase", &nothing).await.expect("asked");
+    assert!(undone);
+    let refused = source.journal_part("one", "move the truth", id).await.expect_err("it is not its any more");
+    assert!(refused.to_string().contains("another has settled it meanwhile"), "{refused}");
+    assert_eq!(source.parts_noted(id).await.expect("counted"), seen);
+    // Who has lost it settles it as well, and finds that there is nothing to add.
+    assert!(
+        source.journal_undone("one", id, seen, "change phase", &nothing).await.expect("the same outcome")
+    );
+    // Of both at once one comes first.
+    for _ in 0..5 {
+        let id = source.journal_intent("one", "change phase", &nothing).await.expect("an intent");
+        let (noted, undone) = tokio::join!(
+            source.journal_part("one", "stop writes", id),
+            source.journal_undone("another", id, 0, "change phase", &nothing)
+        );
+        assert_ne!(noted.is_ok(), undone.expect("asked"), "{noted:?}");
+    }
+}
+
 #[tokio::test]
 async fn who_dies_while_it_creates_the_schema_keeps_nobody_waiting() {
     let world = World::start().await;

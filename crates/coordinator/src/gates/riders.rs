@@ -17,6 +17,7 @@ pub(super) async fn rides_along(migration: &Migration, binding: &TableBinding) -
         triggers(&around.triggers, may_silence),
         actions(&around.actions, &ours),
         acted_on(&around.acted_on, &ours),
+        unasked(&around.unasked),
     ])
 }
 
@@ -39,6 +40,26 @@ fn acted_on(actions: &[(String, String)], ours: &[String]) -> GateResult {
         )
     };
     GateResult::pass("foreign keys to tables that stay", detail)
+}
+
+/// Constraints that nothing asks of a writer in DynamoOnly. Listed, not refused: whether its writers keep
+/// them by themselves, the application knows alone. To ask PostgreSQL with each write would make every write
+/// wait for a store that need not be there in DynamoOnly, and its answer would be about rows that lag: two
+/// writers of one unique value would both be let through, and one that follows a row which is still on its
+/// way would be refused.
+fn unasked(constraints: &[String]) -> GateResult {
+    let detail = if constraints.is_empty() {
+        "none".to_owned()
+    } else {
+        format!(
+            "{}: DynamoDB asks none of them, so the application keeps them itself. A row that breaks one \
+             waits in the reverse feed, where `status` says how many wait and why; after five minutes it is \
+             listed by `dead-letters`. The way back stays closed until the application changes it, or you \
+             accept it there",
+            constraints.join(", ")
+        )
+    };
+    GateResult::pass("constraints that are not asked in DynamoOnly", detail)
 }
 
 /// Triggers. One that changes the row before it is written makes it another than its item, for good, unless
@@ -158,6 +179,17 @@ mod tests {
         );
         assert!(!gate.detail.contains("payments_log"), "{gate:?}");
         assert_eq!(acted_on(&[], &[]).detail, "none lead to tables that stay");
+    }
+
+    #[test]
+    fn constraints_that_no_writer_of_dynamo_only_is_asked_are_named_before_the_step() {
+        let gate = unasked(&["positive (CHECK)".to_owned(), "payments_once (UNIQUE)".to_owned()]);
+        assert!(
+            gate.passed && gate.detail.starts_with("positive (CHECK), payments_once (UNIQUE): "),
+            "{gate:?}"
+        );
+        assert!(gate.detail.contains("`dead-letters`"), "{gate:?}");
+        assert_eq!(unasked(&[]).detail, "none");
     }
 
     #[test]

@@ -31,6 +31,10 @@ pub(super) async fn gates(
         };
         gates.push(GateResult::pass(SEEN, policies));
     }
+    // Declared tables move every digit that DynamoDB holds.
+    if binding.table.has_store() {
+        gates.extend(long_numbers(&table.columns));
+    }
     if security.replication_role != "origin" {
         gates.push(GateResult::fail(
             "triggers of the application fire",
@@ -42,6 +46,28 @@ pub(super) async fn gates(
         ));
     }
     Ok(gates)
+}
+
+/// Digits of a decimal of a table in Rust, by its type there.
+const DIGITS_MAX: u32 = 28;
+
+/// Columns whose type takes numbers of more digits than a table in Rust moves: told at the start, and not
+/// first by the row that has one.
+fn long_numbers(columns: &[(String, String, bool)]) -> Option<GateResult> {
+    let digits = |sql_type: &str| -> Option<u32> {
+        sql_type.strip_prefix("numeric(")?.split([',', ')']).next()?.parse().ok()
+    };
+    let long: Vec<String> = columns
+        .iter()
+        .filter(|(_, sql_type, _)| digits(sql_type).is_some_and(|digits| digits > DIGITS_MAX))
+        .map(|(name, sql_type, _)| format!("{name} is {sql_type}"))
+        .collect();
+    let detail = format!(
+        "{}: a number of more than {DIGITS_MAX} digits is set aside as a dead letter; declared in `lockstep.toml` \
+         and not in Rust, the table moves 38",
+        long.join(", ")
+    );
+    (!long.is_empty()).then(|| GateResult::pass("digits of numbers", detail))
 }
 
 const SEEN: &str = "all rows are seen and captured";
@@ -75,4 +101,27 @@ pub(super) fn is_captured(captured: &str, now: &str) -> GateResult {
     // A partition that is new is captured, and taken in by whatever reads the table next.
     let is_captured = matches!(shape, Shape::Same | Shape::Grown(_));
     GateResult::check("source schema is the captured one", is_captured, detail, shape.next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_more_digits_than_a_table_in_rust_moves_are_told_at_the_start() {
+        let column = |name: &str, sql_type: &str| (name.to_owned(), sql_type.to_owned(), false);
+        let gate = long_numbers(&[
+            column("amount", "numeric(18,2)"),
+            column("wei", "numeric(38,0)"),
+            column("rate", "numeric(29)"),
+            column("most", "numeric(28,4)"),
+            column("any", "numeric"),
+        ]);
+        let gate = gate.expect("two are longer");
+        assert!(
+            gate.passed && gate.detail.starts_with("wei is numeric(38,0), rate is numeric(29): "),
+            "{gate:?}"
+        );
+        assert!(long_numbers(&[column("amount", "numeric(28,2)")]).is_none());
+    }
 }

@@ -42,7 +42,7 @@ async fn with_feed(
     // All of that again in the pause; what takes long, takes long here.
     feed.see_through(migration, steps.catch_up_max).await?;
     nothing_lost(migration).await?;
-    let level = Level::approach(migration).await?;
+    let level = Level::approach(migration, observer).await?;
     let open = open_record(migration).await?;
     note(migration, id, STOP).await?;
     // Before an instance may write under it: if the pause is given up, writes go on in its epoch.

@@ -1,14 +1,18 @@
 //! Whether source and target hold the same of every key that came back through the feed.
 //!
 //! Before a pause everything that was taken since the step to DynamoOnly is compared, while writers go on. In
-//! the pause only what was taken since, and what did not agree then: that may have been lag.
+//! the pause only what was taken since, and what did not agree then: that may have been lag. How far it has
+//! come is kept, so that a step back that was broken off goes on there when it is given again.
+
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, TryStreamExt};
 use lockstep_core::{Attributes, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
-use lockstep_postgres::reverse::{FedTable, Since, Taken};
+use lockstep_postgres::reverse::{Compared, FedTable, Taken};
 
 use crate::error::Result;
+use crate::gate::Observer;
 use crate::options::Migration;
 
 /// Batches that are compared at once.
@@ -19,32 +23,50 @@ const LISTED: usize = READ_KEYS_MAX * BATCHES_IN_FLIGHT;
 const PASSES_MAX: usize = 5;
 /// So few are compared in a pause without being noticed.
 const FEW: usize = 2_000;
+/// How often is kept how far it has come, and how often it is told.
+const KEPT_EVERY: Duration = Duration::from_secs(2);
+const TOLD_EVERY: Duration = Duration::from_secs(30);
+/// Where more keys than this differ something is wrong, and nothing is kept: it would be written every time.
+const KEPT_UNEQUAL_MAX: usize = 10_000;
 
 /// What is left to be compared in the pause.
 pub(super) struct Level {
-    tables: Vec<(FedTable, Since, Vec<Taken>)>,
+    tables: Vec<(FedTable, Compared)>,
 }
 
 impl Level {
     /// Compares while writers go on, until little is left.
-    pub(super) async fn approach(migration: &Migration) -> Result<Self> {
+    pub(super) async fn approach(migration: &Migration, observer: &dyn Observer) -> Result<Self> {
         let mut tables = Vec::new();
         for binding in &migration.tables {
             let table = migration.source.fed_table(binding).await?;
-            let (mut since, mut unequal) = (None, Vec::new());
+            let mut at = match migration.source.compared(&table).await? {
+                Some(kept) => {
+                    observer.note(&format!(
+                        "{}: the comparison before the way back goes on where it was broken off",
+                        binding.name()
+                    ));
+                    kept
+                }
+                None => Compared {
+                    since: None,
+                    began: migration.source.reverse_moment().await?,
+                    after: None,
+                    unequal: Vec::new(),
+                },
+            };
             for _ in 0..PASSES_MAX {
-                let now = migration.source.reverse_moment().await?;
-                let (looked_at, found) = compare(migration, &table, since.as_ref(), unequal).await?;
-                (since, unequal) = (Some(now), found);
+                let looked_at = compare(migration, &table, &mut at, Some(observer)).await?;
+                // What this pass has not seen was touched after it began.
+                let next = migration.source.reverse_moment().await?;
+                at.since = Some(std::mem::replace(&mut at.began, next));
+                at.after = None;
+                keep(migration, &table, &at).await?;
                 if looked_at <= FEW {
                     break;
                 }
             }
-            let since = match since {
-                Some(since) => since,
-                None => migration.source.reverse_moment().await?,
-            };
-            tables.push((table, since, unequal));
+            tables.push((table, at));
         }
         Ok(Self { tables })
     }
@@ -52,15 +74,15 @@ impl Level {
     /// Compares the rest, while no application writes and the feed is through; says what differs, if
     /// anything.
     pub(super) async fn settle(self, migration: &Migration) -> Result<Option<String>> {
-        for (table, since, unequal) in self.tables {
-            let (_, unequal) = compare(migration, &table, Some(&since), unequal).await?;
-            if !unequal.is_empty() {
+        for (table, mut at) in self.tables {
+            compare(migration, &table, &mut at, None).await?;
+            if !at.unequal.is_empty() {
                 let name = table.binding().name();
                 return Ok(Some(format!(
                     "{} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is through: a trigger or \
                      a writer past Lockstep has changed them. `validate` shows how; `reverse-feed --backfill` brings PostgreSQL \
                      to what DynamoDB says",
-                    unequal.len()
+                    at.unequal.len()
                 )));
             }
         }
@@ -68,27 +90,51 @@ impl Level {
     }
 }
 
-/// Compares `again` and what was taken at `since` or later; says how many, and which are not equal.
+async fn keep(migration: &Migration, table: &FedTable, at: &Compared) -> Result<()> {
+    if at.unequal.len() <= KEPT_UNEQUAL_MAX {
+        migration.source.keep_compared(table, at).await?;
+    }
+    Ok(())
+}
+
+/// Compares what was not equal before and what was taken at `at.since` or later, after `at.after`; says how
+/// many, and leaves in `at` which are not equal. With an observer, how far it has come is kept and told.
 async fn compare(
     migration: &Migration,
     table: &FedTable,
-    since: Option<&Since>,
-    again: Vec<Taken>,
-) -> Result<(usize, Vec<Taken>)> {
-    let (mut looked_at, mut unequal) = (again.len(), batches(migration, table, again).await?);
-    let mut after: Option<String> = None;
+    at: &mut Compared,
+    observer: Option<&dyn Observer>,
+) -> Result<usize> {
+    let again = std::mem::take(&mut at.unequal);
+    let mut looked_at = again.len();
+    at.unequal = batches(migration, table, again).await?;
+    let (mut kept_at, mut told_at) = (Instant::now(), Instant::now());
     loop {
-        let taken = migration.source.reverse_taken(table, since, after.as_deref(), LISTED as i64).await?;
+        let (since, after) = (at.since.as_ref(), at.after.as_deref());
+        let taken = migration.source.reverse_taken(table, since, after, LISTED as i64).await?;
         let is_last = taken.len() < LISTED;
-        after = taken.last().map(|taken| taken.place.clone());
+        let last = taken.last().map(|taken| taken.place.clone());
         looked_at += taken.len();
         for found in batches(migration, table, taken).await? {
-            if !unequal.contains(&found) {
-                unequal.push(found);
+            if !at.unequal.contains(&found) {
+                at.unequal.push(found);
             }
         }
         if is_last {
-            return Ok((looked_at, unequal));
+            return Ok(looked_at);
+        }
+        at.after = last;
+        let Some(observer) = observer else { continue };
+        if kept_at.elapsed() >= KEPT_EVERY {
+            keep(migration, table, at).await?;
+            kept_at = Instant::now();
+        }
+        if told_at.elapsed() >= TOLD_EVERY {
+            let name = table.binding().name();
+            observer.note(&format!(
+                "{name}: {looked_at} keys are compared before the way back, while writes go on"
+            ));
+            told_at = Instant::now();
         }
     }
 }

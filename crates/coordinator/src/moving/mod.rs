@@ -26,7 +26,6 @@ pub(crate) use recover::{has_written_target, recover};
 pub(crate) use there::there;
 
 use lockstep_postgres::IntentId;
-use serde_json::json;
 
 use crate::error::Result;
 use crate::instances::InstanceWait;
@@ -50,7 +49,8 @@ fn part(what: &str) -> String {
     format!("{CHANGE_PHASE}: {what}")
 }
 
-/// Journals a part of a step before it begins.
+/// Journals a part of a step before it begins; refused where another coordinator has settled the step: this
+/// one has lost its lock then, and takes no part more.
 async fn note(migration: &Migration, id: IntentId, what: &str) -> Result<()> {
-    Ok(migration.source.journal_note(&migration.actor, &part(what), &json!({ "of": id })).await?)
+    Ok(migration.source.journal_part(&migration.actor, &part(what), id).await?)
 }

@@ -19,7 +19,15 @@ pub struct Taken {
 /// A moment in the history of the source: what is not of a transaction before it is not in what was read
 /// before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Since(String);
+pub struct Since(pub(super) String);
+
+/// Places and keys, as they are kept.
+pub(super) fn parsed(found: Vec<(String, String)>, doing: &str) -> Result<Vec<Taken>> {
+    let parsed = found.into_iter().map(|(place, key)| Ok(Taken { place, key: SourceKey::parse(&key)? }));
+    parsed
+        .collect::<Result<_, serde_json::Error>>()
+        .map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
+}
 
 impl Source {
     /// The moment from which on transactions may not be over yet.
@@ -68,10 +76,7 @@ impl Source {
             .fetch_all(self.pool())
             .await
             .doing(doing)?;
-        let parsed = found.into_iter().map(|(place, key)| Ok(Taken { place, key: SourceKey::parse(&key)? }));
-        parsed
-            .collect::<Result<_, serde_json::Error>>()
-            .map_err(|e| Error::source(Kind::Invalid, doing, e.to_string()))
+        parsed(found, doing)
     }
 
     /// The newest epoch that the target may have been written in; `None` where the truth was never there.

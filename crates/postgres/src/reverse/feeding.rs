@@ -42,11 +42,12 @@ async fn may_write<'a>(transaction: &mut PgConnection, table: &'a FedTable) -> R
         "INSERT INTO lockstep.reverse_writers (xid, table_name, notes)
          SELECT pg_catalog.pg_current_xact_id(), $1, EXISTS (
              SELECT FROM pg_catalog.pg_constraint c
-             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($2) AND c.confrelid = c.conrelid
+             WHERE c.contype = 'f' AND c.conrelid = pg_catalog.to_regclass($2)::oid
+                 AND c.confrelid = c.conrelid
                  AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')))
          RETURNING notes, EXISTS (
              SELECT FROM pg_catalog.pg_trigger t
-             WHERE t.tgrelid = pg_catalog.to_regclass($2) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+             WHERE t.tgrelid = pg_catalog.to_regclass($2)::oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
                  AND t.tgname NOT IN ($3, $4))",
     )
     .bind(table.binding.name())

@@ -7,8 +7,8 @@
 //! is known of items), `rows` (the SQL that changes rows), `writer` (rows become what their
 //! items say, whatever fires), `riders` (rows that were dragged along), `again` (items to be read once more),
 //! `unblock` (those that wait for each other), `items` (the reverse backfill's), `changed` (which items were
-//! taken, for the step that compares), `put_back` (rows that PostgreSQL forgot), `standing` (what `status`
-//! shows).
+//! taken, for the step that compares), `kept` (how far that has come), `put_back` (rows that PostgreSQL
+//! forgot), `standing` (what `status` shows).
 
 mod again;
 mod apply;
@@ -18,6 +18,7 @@ mod epochs;
 mod fed;
 mod feeding;
 mod items;
+mod kept;
 mod page;
 mod positions;
 mod put_back;
@@ -33,6 +34,7 @@ mod writer;
 pub use again::{Again, Found};
 pub use apply::Applied;
 pub use changed::{Since, Taken};
+pub use kept::Compared;
 pub use page::Page;
 pub(crate) use positions::lose;
 pub use put_back::{PutBack, Undelivered};

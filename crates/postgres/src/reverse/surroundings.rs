@@ -34,6 +34,9 @@ pub struct Surroundings {
     /// Foreign keys by which rows of this table go or change when rows of another one do, with the name of
     /// that other relation before each.
     pub acted_on: Vec<(String, String)>,
+    /// What PostgreSQL asks of a row that goes in, and nothing asks in DynamoOnly: CHECK constraints, those
+    /// of its domains too, foreign keys, and what is unique beside the primary key.
+    pub unasked: Vec<String>,
     /// Whether foreign keys refer to it, and whether any to other columns than its key.
     pub(super) referred_to: (bool, bool),
     /// Whether a unique constraint of it is deferrable.
@@ -108,10 +111,29 @@ impl Source {
         .fetch_all(self.pool())
         .await
         .doing(DOING)?;
+        let unasked = sqlx::query_scalar(
+            "SELECT pg_catalog.format('%s (%s)', name, what) FROM (
+                 SELECT c.conname AS name, CASE c.contype WHEN 'c' THEN 'CHECK' WHEN 'f' THEN 'FOREIGN KEY'
+                        WHEN 'x' THEN 'EXCLUDE' END AS what
+                 FROM pg_catalog.pg_constraint c
+                 WHERE c.conrelid = pg_catalog.to_regclass($1)::oid AND c.contype IN ('c', 'f', 'x')
+                 UNION SELECT c.conname, 'CHECK of domain ' || c.contypid::pg_catalog.regtype::text
+                 FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_attribute a ON a.atttypid = c.contypid
+                 WHERE a.attrelid = pg_catalog.to_regclass($1)::oid AND a.attnum > 0 AND NOT a.attisdropped
+                     AND c.contype = 'c'
+                 UNION SELECT r.relname, 'UNIQUE'
+                 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class r ON r.oid = i.indexrelid
+                 WHERE i.indrelid = pg_catalog.to_regclass($1)::oid AND i.indisunique AND NOT i.indisprimary
+             ) AS found ORDER BY what, name",
+        )
+        .bind(&relation)
+        .fetch_all(self.pool())
+        .await
+        .doing(DOING)?;
         let (is_referred_to, to_others, checks_late): (bool, bool, bool) =
             sqlx::query_as(AssertSqlSafe(format!(
                 "WITH key AS (SELECT k.conkey AS columns FROM pg_catalog.pg_constraint k
-                          WHERE k.contype = 'p' AND k.conrelid = pg_catalog.to_regclass($1)),
+                          WHERE k.contype = 'p' AND k.conrelid = pg_catalog.to_regclass($1)::oid),
                   refers AS (SELECT c.confkey AS columns FROM pg_catalog.pg_constraint c
                              WHERE c.contype = 'f' AND c.confrelid IN (SELECT {OURS}))
              SELECT EXISTS (SELECT FROM refers),
@@ -125,7 +147,7 @@ impl Source {
             .await
             .doing(DOING)?;
         let referred_to = (is_referred_to, to_others);
-        Ok(Surroundings { triggers, actions, acted_on, referred_to, checks_late })
+        Ok(Surroundings { triggers, actions, acted_on, unasked, referred_to, checks_late })
     }
 
     /// Whether our role may write in the replica role, in which triggers of the application do not fire. By
@@ -163,7 +185,7 @@ impl Source {
                           JOIN pg_catalog.pg_operator o ON o.oid = k.op
                           JOIN pg_catalog.pg_namespace m ON m.oid = o.oprnamespace ORDER BY k.n),
                     c.confmatchtype = 'f',
-                    CASE WHEN c.conrelid <> pg_catalog.to_regclass($1) THEN c.conrelid END
+                    CASE WHEN c.conrelid <> pg_catalog.to_regclass($1)::oid THEN c.conrelid END
              FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class r ON r.oid = c.confrelid
              JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
              WHERE c.contype = 'f' AND c.conparentid = 0 AND c.conrelid IN (SELECT {OURS})

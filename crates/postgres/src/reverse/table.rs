@@ -84,7 +84,7 @@ impl Source {
         let doing = format!("describing {}", binding.relation);
         let found: Vec<(String, bool, bool)> = sqlx::query_as(
             "SELECT attname::text, attgenerated <> '', attidentity = 'a' FROM pg_attribute
-             WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+             WHERE attrelid = pg_catalog.to_regclass($1)::oid AND attnum > 0 AND NOT attisdropped",
         )
         .bind(binding.relation.sql())
         .fetch_all(self.pool())

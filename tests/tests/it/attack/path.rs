@@ -1,5 +1,9 @@
+use std::sync::Arc;
+
+use lockstep::operation::Operation;
+use lockstep::store::{WriteMode, WriteOptions};
 use lockstep_core::Phase;
-use lockstep_integration_logs::IntegrationLogs;
+use lockstep_integration_logs::{IntegrationLogs, OperationLogs};
 use lockstep_postgres::Source;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::log_row;
@@ -17,12 +21,11 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
     ("jsonb_build_array", "bigint", "jsonb", "pg_catalog.jsonb_build_array($1)"),
     ("to_jsonb", "bigint", "jsonb", "pg_catalog.to_jsonb($1)"),
 ];
-const OPERATORS: &[(&str, &str, &str, &str)] = &[
-    ("*", "integer", "numeric", "numeric"),
-    ("*", "integer", "double precision", "double precision"),
-    ("-", "bigint", "numeric", "numeric"),
-    ("-", "bigint", "double precision", "double precision"),
-];
+/// Operators between two types that have none of their own, all that there could be: of numbers, texts,
+/// moments, intervals with numbers, names of objects, and `||` of a text with anything. They answer as
+/// PostgreSQL would.
+const OPERATORS: &str = include_str!("operators.sql");
+
 /// Makes them, as another role that may create in `public`.
 async fn plant(world: &World) {
     let (mallory, _) = role(world, "mallory").await;
@@ -30,7 +33,9 @@ async fn plant(world: &World) {
     let made = |name: &str, parameters: &str, returns: &str, answer: &str| {
         format!(
             "CREATE FUNCTION public.{name}({parameters}) RETURNS {returns} LANGUAGE sql VOLATILE
-             AS $$ INSERT INTO public.called VALUES ('{name} of {parameters}'); SELECT {answer} $$;
+             AS $$ INSERT INTO public.called SELECT '{name} of {parameters}'
+                   WHERE pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.<>) '';
+                   SELECT {answer} $$;
              ALTER FUNCTION public.{name}({parameters}) OWNER TO {mallory}"
         )
     };
@@ -38,20 +43,18 @@ async fn plant(world: &World) {
         .iter()
         .map(|(name, parameters, returns, answer)| made(name, parameters, returns, answer))
         .collect();
-    for (n, (symbol, left, right, of)) in OPERATORS.iter().enumerate() {
-        let (name, answer) = (format!("decoy_{n}"), format!("$1::{of} OPERATOR(pg_catalog.{symbol}) $2"));
-        all.push(made(&name, &format!("{left}, {right}"), of, &answer));
-        all.push(format!(
-            "CREATE OPERATOR public.{symbol} (FUNCTION = public.{name}, LEFTARG = {left},
-            RIGHTARG = {right})"
-        ));
-    }
+    all.push(OPERATORS.replace("MALLORY", &mallory));
     sqlx::raw_sql(sqlx::AssertSqlSafe(all.join(";\n"))).execute(world.strangers()).await.expect("made");
-    // They are better matches indeed: a statement that does not say whose function it calls gets this one.
+    // They are better matches indeed: a statement that does not say whose function or operator it means gets
+    // one. What this test asks for itself has no name and is not counted.
     world.sql("CREATE SEQUENCE public.proof").await;
-    let _: i64 = world.value("SELECT nextval('public.proof')").await;
-    let called: i64 = world.value("SELECT count(*) FROM public.called").await;
-    assert_eq!(called, 1, "the decoys are what an attacker would make");
+    let proof = "SET application_name = 'proof';
+        SELECT nextval('public.proof'), 7::bigint * 1.5, 'a'::varchar = 'b'::varchar, 'x'::text || 7::bigint,
+            interval '1 s' * 7::integer, 1::oid = 7::integer";
+    let mut stranger = world.stranger().await;
+    lockstep_tests::world::run(&mut stranger, proof).await;
+    let of_proof = called(world).await.unwrap_or_default();
+    assert_eq!(of_proof.lines().count(), 6, "the decoys are what an attacker would make: {of_proof}");
     world.sql("DELETE FROM public.called").await;
 }
 
@@ -62,7 +65,7 @@ async fn operated() -> World {
 }
 
 async fn called(world: &World) -> Option<String> {
-    world.value("SELECT string_agg(DISTINCT what, '; ') FROM public.called").await
+    world.value("SELECT string_agg(DISTINCT what, E'\\n') FROM public.called").await
 }
 
 /// S3: a role that may create in `public` offers better matches than PostgreSQL's own, and runs with the
@@ -71,21 +74,42 @@ async fn called(world: &World) -> Option<String> {
 async fn a_better_match_in_public_is_called_by_no_statement_of_ours() {
     let world = operated().await;
     plant(&world).await;
-    world.sql(&rows::logs(1, 20)).await;
+    world.sql(&rows::logs(5_001, 5_020)).await;
     world.migrated_to(Phase::HybridRead).await.close().await;
-    let application = Source::connect(&world.source_options()).await.expect("an application connects");
-    let app = world.app_of(
-        application,
-        lockstep::store::WriteOptions::default(),
-        lockstep_tests::world::sweeping_never(),
-    );
-    let store = app.store::<IntegrationLogs>();
-    crate::store::applied(&store.put(&crate::store::row(1_001, "first")).await.expect("written"));
+    for (n, mode) in [WriteMode::BestEffort, WriteMode::Strict].into_iter().enumerate() {
+        let writes = WriteOptions { dual_write: mode, hybrid_read: mode, ..WriteOptions::default() };
+        let application = Source::connect(&world.source_options()).await.expect("an application connects");
+        let app = world.app_of(application, writes, lockstep_tests::world::sweeping_never());
+        let (store, id) = (app.store::<IntegrationLogs>(), 1_001 + n as i64 * 10);
+        crate::store::applied(&store.put(&log_row(id, "first")).await.expect("written"));
+        store.insert(&log_row(0, "numbered")).await.expect("inserted");
+        store.update(id, |log| log.service_name = "moved".to_owned()).await.expect("updated");
+        for outcome in store.put_batch(&[log_row(id + 1, "v"), log_row(id + 2, "v")]).await {
+            outcome.expect("a batch");
+        }
+        store.delete(id).await.expect("deleted");
+        let sink = Arc::new(OperationLogs::of("payments"));
+        let operation = Operation::run(&app, sink, "Settle", "op", async |operation| {
+            operation.put(&store, &log_row(id + 3, "w")).await
+        });
+        operation.await.expect("a coordinated operation");
+        store.get_source(id + 1).await.expect("read");
+        app.shutdown().await;
+    }
     world.source.instances().await.expect("read");
     world.source.sweep_intents(std::time::Duration::ZERO).await.expect("swept");
-    app.shutdown().await;
+    world.relay_until_empty().await;
     world.assert_converged().await;
-    assert_eq!(called(&world).await, None, "called with the operator's rights");
+    world.feed_until_drained().await;
+    let epoch = world.flip(Phase::DynamoOnly).await;
+    world.put_item(&IntegrationLogs::default(), &log_row(7, "u"), epoch).await;
+    world.feed_until_drained().await;
+    world.assert_fed().await;
+    assert_eq!(
+        called(&world).await,
+        None,
+        "called with the rights of the operator, or of another application"
+    );
 }
 
 /// A path may name PostgreSQL's own schema after others. What is made in those goes before PostgreSQL's own

@@ -80,7 +80,9 @@ impl Base {
     }
 
     fn named(&self, item: Item, epoch: Epoch, writer: &str) -> Result<Attributes> {
-        let mut attributes = item.into_attributes();
+        // Under the token of its transaction the same is sent again, so it is made here and not with each
+        // sending.
+        let mut attributes = item.staying(chrono::Utc::now().timestamp()).into_attributes();
         let version = self.next(epoch)?;
         attributes.insert(VERSION_ATTRIBUTE.to_owned(), AttributeValue::N(version.0.to_string()));
         let earlier = self.writers.iter().map(String::as_str).take(WRITERS_MAX - 1);

@@ -1,0 +1,105 @@
+//! Parts of a step that moves the truth, as against a coordinator that settles the step meanwhile.
+//!
+//! The lock of a coordinator is its session's, and a process goes on without it until it notices. 1. The
+//! session with the lock is ended while its process sees the feed through. 2. Another coordinator finds the
+//! step open, sees nothing that was changed, and calls it undone. 3. The first one pauses writes and moves
+//! the truth, in a step that the journal says was not taken and whose readers are not waited for (I6). So a
+//! part is noted only while the step is open, and a step is called undone only with every part in view: both
+//! hold the row of its intent.
+
+use lockstep_core::{Doing, Result};
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnection;
+
+use super::Source;
+use super::journal::{EntryKind, IntentId, require_open};
+
+/// A coordinator that notes a part and one that settles wait for each other here.
+async fn hold(transaction: &mut PgConnection, of: IntentId) -> Result<()> {
+    sqlx::query("SELECT FROM lockstep.journal WHERE id = $1 FOR UPDATE")
+        .bind(of.0)
+        .execute(transaction)
+        .await
+        .doing("holding a step of the journal")
+        .map(drop)
+}
+
+const COUNT: &str = "SELECT pg_catalog.count(*) FROM lockstep.journal
+     WHERE id > $1 AND kind = 'note' AND detail -> 'of' = pg_catalog.to_jsonb($1)";
+
+impl Source {
+    /// Journals a part of a step before it begins.
+    ///
+    /// # Errors
+    /// [`lockstep_core::Kind::Refused`] where another coordinator has settled the step; the driver's.
+    ///
+    /// # Cancel safety
+    /// Repeat it: a part that is noted twice is noted.
+    #[crate::boxed]
+    pub async fn journal_part(&self, actor: &str, step: &str, of: IntentId) -> Result<()> {
+        let doing = "noting a part of a step";
+        let mut transaction = self.begin(doing).await?;
+        hold(&mut transaction, of).await?;
+        require_open(&mut transaction, of).await?;
+        sqlx::query("INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, $2, $3, $4)")
+            .bind(actor)
+            .bind(EntryKind::Note.name())
+            .bind(step)
+            .bind(json!({ "of": of }))
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
+        transaction.commit().await.doing(doing)
+    }
+
+    /// How many parts of a step are noted.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn parts_noted(&self, of: IntentId) -> Result<i64> {
+        sqlx::query_scalar(COUNT).bind(of.0).fetch_one(self.pool()).await.doing("counting parts of a step")
+    }
+
+    /// Records that a step was undone, if no more than `seen` parts of it are noted; says whether. Where one
+    /// came since, its process goes on without its lock, and the records have to be looked at again.
+    ///
+    /// # Errors
+    /// As [`Source::journal_outcome`].
+    ///
+    /// # Cancel safety
+    /// Repeat it.
+    #[crate::boxed]
+    pub async fn journal_undone(
+        &self,
+        actor: &str,
+        of: IntentId,
+        seen: i64,
+        step: &str,
+        detail: &Value,
+    ) -> Result<bool> {
+        let doing = "recording that a step was undone";
+        let mut transaction = self.begin(doing).await?;
+        hold(&mut transaction, of).await?;
+        let noted: i64 =
+            sqlx::query_scalar(COUNT).bind(of.0).fetch_one(&mut *transaction).await.doing(doing)?;
+        if noted > seen {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO lockstep.journal (actor, kind, intent, step, detail) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (intent) WHERE intent IS NOT NULL DO NOTHING",
+        )
+        .bind(actor)
+        .bind(EntryKind::Undone.name())
+        .bind(of.0)
+        .bind(step)
+        .bind(detail)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        transaction.commit().await.doing(doing)?;
+        // The first outcome stands; whether it is another one is looked at there.
+        self.journal_outcome(actor, of, EntryKind::Undone, step, detail).await.map(|()| true)
+    }
+}
