@@ -29,6 +29,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (19, "contract_order", include_str!("contract_order.sql")),
     (24, "imports", include_str!("imports.sql")),
     (26, "cured", include_str!("cured.sql")),
+    (30, "asked", include_str!("asked.sql")),
 ];
 
 impl Source {
