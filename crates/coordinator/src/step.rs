@@ -122,8 +122,8 @@ pub(crate) async fn step(
     // What moves the truth cannot be forced: without a reverse feed there is no way back, and with records
     // lost, no good one.
     // Nor can what needs a table that an import makes. 1. Applications are let write to it. 2. The job fails
-    // and leaves a table, and they write. 3. The table is deleted, as it must be before the next job, and with
-    // it what was acknowledged.
+    // and leaves a table, and they write. 3. The table is deleted, as it must be before the next job, and
+    // with it what was acknowledged.
     let needs_import = to > from && import::any(migration).await?;
     if !gates.passed() && (force.is_none() || intent.moves_truth() || needs_import) {
         let detail = json!({ "from": from, "to": to, "gates": gates });

@@ -325,7 +325,7 @@ fn require_one(rows: u64) -> Result<()> {
     if rows == 1 {
         return Ok(());
     }
-    let message = "another run has begun this import again, asked for its job, or brought it to its end; run the same \
-         command again";
+    let message = "another run has begun this import again, asked for its job, or brought it to its end; \
+        run the same command again";
     Err(Error::source(Kind::Fenced, "going on with an import", message))
 }

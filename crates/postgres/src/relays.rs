@@ -49,7 +49,7 @@ impl RelayShare {
         (self.lower, self.upper) == (0, PARTS)
     }
 
-    /// A condition on a digest, as constants: a bound that the planner does not see is one that it reads past.
+    /// A condition on a digest, as constants: a bound that the planner does not see is read past.
     pub(super) fn condition_sql(&self, digest: &str) -> String {
         let bound = |part: i32| format!("pg_catalog.decode('{part:04x}', 'hex')");
         let mut sql = String::new();
@@ -187,8 +187,8 @@ impl Source {
     pub async fn relays(&self) -> Result<Vec<RelayRow>> {
         let found = sqlx::query_as(
             "SELECT id, name, host, pid, started_at,
-                 (1000::float8 * extract(epoch FROM lease_until - pg_catalog.clock_timestamp())::float8)::bigint
-                     AS lease_left_ms,
+                 (1000::float8 * extract(epoch FROM lease_until -
+                     pg_catalog.clock_timestamp())::float8)::bigint AS lease_left_ms,
                  100::float8 * (upper - lower)::float8 / $1::float8 AS share_percent
              FROM lockstep.relays
              ORDER BY lease_until > pg_catalog.clock_timestamp() DESC, name, started_at, id",

@@ -12,11 +12,12 @@ CREATE TABLE lockstep.relays (
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- By this server's clock, and compared with this server's clock only.
     lease_until timestamptz NOT NULL,
-    -- How long a lease is. One that ends later than that was given before this server's clock was set back, and is over: the relay
-    -- may have been gone for long.
+    -- How long a lease is. One that ends later than that was given before this server's clock was set back,
+    -- and is over: the relay may have been gone for long.
     lease       interval NOT NULL,
-    -- The keys whose digest begins with two bytes of at least the lower and less than the upper bound. The shares of all rows are the
-    -- whole set, and no two of them meet: the one that adds or takes out a row deals them out again in the same transaction.
+    -- The keys whose digest begins with two bytes of at least the lower and less than the upper bound. The
+    -- shares of all rows are the whole set, and no two of them meet: the one that adds or takes out a row
+    -- deals them out again in the same transaction.
     lower       integer NOT NULL DEFAULT 0,
     upper       integer NOT NULL DEFAULT 0,
     -- Another one, and a greater one, for each share that is given out.

@@ -246,7 +246,9 @@ async fn only_a_new_table_is_imported_and_an_import_that_was_not_asked_for_can_b
     coordinator.close().await;
     // 1. Another run notes its token, and ends before it asks. 2. One that was stopped before that wakes.
     let stale = world.source.import(LOGS).await.expect("read").expect("begun");
-    world.sql("UPDATE lockstep.imports SET client_token = 'lost', state = 'importing' WHERE table_name = 'integration_logs'").await;
+    let noted = "UPDATE lockstep.imports SET client_token = 'lost', state = 'importing'
+         WHERE table_name = 'integration_logs'";
+    world.sql(noted).await;
     for token in [Some("mine"), None] {
         let fenced =
             world.source.note_import(LOGS, &stale, token, None).await.expect_err("another's is noted");

@@ -69,8 +69,9 @@ impl Shares {
         let asked = Instant::now();
         let id = rand::random_range(1..=i64::MAX);
         let joining = JoiningRelay { id, name: &self.name, lease: LEASE };
-        // Bounded: 1. Another process is stopped while it deals the shares out. 2. Its lock is held for as long
-        // as it is. And where the source answers slowly, a lease is over before anything is acknowledged.
+        // Bounded: 1. Another process is stopped while it deals the shares out. 2. Its lock is held for as
+        // long as it is. And where the source answers slowly, a lease is over before anything is
+        // acknowledged.
         match tokio::time::timeout(LEASE / 2, self.source.join_relays(&joining)).await {
             Ok(Ok(Some(share))) => {
                 *locked(&self.state) = State::Member(share, asked + LEASE);

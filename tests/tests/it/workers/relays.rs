@@ -1,5 +1,6 @@
-//! Shares of the pending keys in any order of events: join, deliver, acknowledge, change, stall, die, wake. The
-//! source is real; the target is the newest version of each key, and time is the source's clock, moved by hand.
+//! Shares of the pending keys in any order of events: join, deliver, acknowledge, change, stall, die, wake.
+//! The source is real; the target is the newest version of each key, and time is the source's clock, moved
+//! by hand.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +79,8 @@ impl<'a> Stage<'a> {
         let digest = "sha256(convert_to(key::text, 'UTF8'))";
         let parts: String = world
             .value(&format!(
-                "SELECT string_agg(key::text || '=' || get_byte({digest}, 0) * 256 + get_byte({digest}, 1), ';')
+                "SELECT string_agg(key::text || '=' || get_byte({digest}, 0) * 256
+                     + get_byte({digest}, 1), ';')
                  FROM lockstep.pending WHERE table_name = 'integration_logs'"
             ))
             .await;
@@ -184,7 +186,10 @@ impl<'a> Stage<'a> {
         }
         let shares: String = self
             .world
-            .value("SELECT coalesce(string_agg(lower || '-' || upper, ',' ORDER BY lower), '0-65536') FROM lockstep.relays")
+            .value(
+                "SELECT coalesce(string_agg(lower || '-' || upper, ',' ORDER BY lower), '0-65536')
+                 FROM lockstep.relays",
+            )
             .await;
         let mut reached = 0;
         for (lower, upper) in shares.split(',').map(bounds) {
