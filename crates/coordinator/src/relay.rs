@@ -2,23 +2,24 @@
 //!
 //! Read a batch of keys with their rows in one snapshot; write each under its version; take out of the set
 //! exactly what was delivered. A crash anywhere delivers again, which the guard makes harmless (I2). Several
-//! relays may run at once.
+//! relays may run at once, and share the keys (R53).
 //!
 //! In reading order: `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read),
-//! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens),
-//! `pace` (how fast).
+//! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens), `pace` (how fast),
+//! `share` (which keys, beside other relays).
 
 mod batch;
 mod deliver;
 mod inserts;
 mod pace;
 mod pass;
+mod share;
 
 use std::time::{Duration, Instant};
 
 use lockstep_core::{Error as StoreError, Kind, Phase, Side};
 use lockstep_dynamo::ReadAt;
-use lockstep_postgres::{KeyOrder, TableBinding};
+use lockstep_postgres::{KeyOrder, RelayShare, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,7 @@ use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
 use inserts::Inserts;
 use pace::Pace;
+use share::Shares;
 
 /// How often intents of strict writes are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -90,37 +92,11 @@ pub(crate) async fn relay_in(
     // The other way goes what a step waits for.
     let is_bounded = until == RelayUntil::Cancelled && order == KeyOrder::Ascending;
     let pace = Pace::new(is_bounded, migration.options.relay.requests_in_flight);
-    let run = Run { order, migration, until, progress, cancel, pace: &pace };
-    let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();
-    let mut summary = RelaySummary::default();
-    let (mut swept_at, mut began_well, mut outage) = (None::<Instant>, false, Outage::new("the relay"));
-    loop {
-        let turn = run.turn(&tables, &inserts, &mut swept_at, &mut summary).await;
-        if cancel.is_cancelled() {
-            return Ok(summary);
-        }
-        let error = match turn {
-            Ok(0) if until == RelayUntil::Empty => return Ok(summary),
-            Ok(seen) => {
-                (began_well, _) = (true, outage.over());
-                if seen == 0
-                    || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some())
-                {
-                    let _ = cancel
-                        .run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause))
-                        .await;
-                }
-                continue;
-            }
-            // A caller that needs the set to be empty now has to know why it is not.
-            Err(error) if until == RelayUntil::Empty => return Err(error),
-            Err(error) => Outage::passing(error, began_well || summary.delivered > 0)?,
-        };
-        progress.tables.iter().for_each(|table| table.pause(Some(error.to_string())));
-        if !outage.wait(&error, cancel).await {
-            return Ok(summary);
-        }
-    }
+    let shares = Shares::new(is_bounded, migration);
+    let run = Run { order, migration, until, progress, cancel, pace: &pace, shares: &shares };
+    let ended = run.turns(&tables).await;
+    shares.end().await;
+    ended
 }
 
 /// What stays the same in one run.
@@ -132,6 +108,7 @@ struct Run<'a> {
     progress: &'a Progress,
     cancel: &'a CancellationToken,
     pace: &'a Pace,
+    shares: &'a Shares,
 }
 
 /// One table of a run.
@@ -141,11 +118,50 @@ struct Table<'a> {
     binding: &'a TableBinding,
     progress: &'a TableProgress,
     inserts: &'a Inserts,
+    /// The keys that are this relay's; `None` for every key.
+    share: Option<RelayShare>,
     /// When what is being sent was read.
     read_at: ReadAt,
 }
 
 impl Run<'_> {
+    /// One turn after the other, until it is time to end.
+    async fn turns(&self, tables: &[&TableBinding]) -> Result<RelaySummary> {
+        let Run { migration, until, progress, cancel, shares, .. } = *self;
+        let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();
+        let mut summary = RelaySummary::default();
+        let (mut swept_at, mut began_well, mut outage) = (None::<Instant>, false, Outage::new("the relay"));
+        loop {
+            let turn = self.turn(tables, &inserts, &mut swept_at, &mut summary).await;
+            if cancel.is_cancelled() {
+                return Ok(summary);
+            }
+            let error = match turn {
+                Ok(0) if until == RelayUntil::Empty => return Ok(summary),
+                Ok(seen) => {
+                    (began_well, _) = (true, outage.over());
+                    shares.succeeded();
+                    if seen == 0
+                        || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some())
+                    {
+                        let _ = cancel
+                            .run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause))
+                            .await;
+                    }
+                    continue;
+                }
+                // A caller that needs the set to be empty now has to know why it is not.
+                Err(error) if until == RelayUntil::Empty => return Err(error),
+                Err(error) => Outage::passing(error, began_well || summary.delivered > 0)?,
+            };
+            shares.failed();
+            progress.tables.iter().for_each(|table| table.pause(Some(error.to_string())));
+            if !outage.wait(&error, cancel).await {
+                return Ok(summary);
+            }
+        }
+    }
+
     /// Goes once through all tables; returns how many keys it met.
     async fn turn(
         &self,
@@ -183,8 +199,9 @@ impl Run<'_> {
                 }
                 Err(e) => return Err(e.into()),
             }
+            let share = self.shares.part().await;
             let read_at = migration.target.reading();
-            match (Table { run: *self, binding, progress, inserts, read_at }).pass(summary).await {
+            match (Table { run: *self, binding, progress, inserts, share, read_at }).pass(summary).await {
                 Ok(met) => seen += met,
                 // What one table's target does not take holds up no other table.
                 Err(Error::Store(error)) if error.side == Side::Target => failure = failure.or(Some(error)),

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::reverse::FeedStanding;
-use lockstep_postgres::{CaptureState, Entry, Source, TableBinding, WorkerRow};
+use lockstep_postgres::{CaptureState, Entry, RelayRow, Source, TableBinding, WorkerRow};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -35,6 +35,8 @@ pub struct Status {
     pub instances: Vec<InstanceRow>,
     /// Processes that move history, live ones first, with the ranges that each one holds.
     pub workers: Vec<WorkerRow>,
+    /// Relays that share the pending keys, live ones first, each with its share.
+    pub relays: Vec<RelayRow>,
     /// The live worker that moves the fewest rows a second, where there are at least two at work.
     pub slowest_worker: Option<String>,
     /// Signs that a store has lost history; then nothing is moved, and `doctor` says what to do.
@@ -114,6 +116,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
             instances: Vec::new(),
             workers: Vec::new(),
             slowest_worker: None,
+            relays: Vec::new(),
             lost: Vec::new(),
             open_intents: Vec::new(),
             verdict_consistent: None,
@@ -158,6 +161,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         instances,
         slowest_worker: slowest(&workers),
         workers,
+        relays: source.relays().await?,
         lost,
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),

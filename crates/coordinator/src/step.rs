@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::history;
+use crate::import;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::{self, CHANGE_PHASE, Intent};
 use crate::moving::{self, Moved, PauseSummary};
@@ -120,7 +121,11 @@ pub(crate) async fn step(
     let intent = Intent { from, to, epoch_before: control.epoch };
     // What moves the truth cannot be forced: without a reverse feed there is no way back, and with records
     // lost, no good one.
-    if !gates.passed() && (force.is_none() || intent.moves_truth()) {
+    // Nor can what needs a table that an import makes. 1. Applications are let write to it. 2. The job fails
+    // and leaves a table, and they write. 3. The table is deleted, as it must be before the next job, and
+    // with it what was acknowledged.
+    let needs_import = to > from && import::any(migration).await?;
+    if !gates.passed() && (force.is_none() || intent.moves_truth() || needs_import) {
         let detail = json!({ "from": from, "to": to, "gates": gates });
         let id = source.journal_intent(&migration.actor, CHANGE_PHASE, &detail).await?;
         source.journal_outcome(&migration.actor, id, EntryKind::Refused, CHANGE_PHASE, &detail).await?;

@@ -212,6 +212,7 @@ mod tests {
             instances: Vec::new(),
             workers: Vec::new(),
             slowest_worker: None,
+            relays: Vec::new(),
             lost: Vec::new(),
             open_intents: Vec::new(),
             verdict_consistent: Some(true),

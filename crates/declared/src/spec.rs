@@ -12,8 +12,6 @@ pub(crate) fn key_expression(column: &Column) -> fn(&str) -> String {
     match (column.kind, column.read) {
         (Kind::Instant, Read::Binary) => |name| format!("({name} AT TIME ZONE 'UTC')"),
         (Kind::Instant, Read::Printed) => |name| format!("({name} AT TIME ZONE 'UTC')::text"),
-        // As text: of `["7"]` nothing could tell the text "7" from the number.
-        (Kind::Jsonb, _) => |name| format!("({name})::text"),
         (Kind::Bytes, _) => |name| format!("(E'\\\\x' || pg_catalog.encode({name}, 'hex'))"),
         (Kind::Numeric | Kind::Scaled(_), _) => |name| format!("(pg_catalog.trim_scale({name}))::text"),
         // -0 equals 0 and prints differently.
@@ -47,8 +45,6 @@ pub(crate) fn literal(column: &Column) -> fn(Option<&[u8]>) -> Result<String, Un
         (Kind::Boolean, Read::Binary) => |field| Ok(bool::from_field(field)?.to_string()),
         (Kind::Instant, Read::Binary) => chrono::DateTime::<chrono::Utc>::literal_of_field,
         (Kind::Bytes, Read::Binary) => |field| Ok(to_hex(present(field)?)),
-        // Its text comes after the number of its form (PostgreSQL's `jsonb_recv`).
-        (Kind::Jsonb, Read::Binary) => |field| text(Some(present(field)?.get(1..).unwrap_or_default())),
         (Kind::Numeric | Kind::Scaled(_), _) => {
             |field| spelled(field, |text| decimal::plain(text).map(|text| decimal::trimmed(&text).to_owned()))
         }

@@ -1,6 +1,8 @@
 //! Imports from S3: what has been written as parts, and how far DynamoDB's job is, so that a run that was
 //! killed goes on (R54, I9).
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Kind, Result};
 use serde::Serialize;
@@ -208,8 +210,14 @@ impl Source {
     /// Notes under which token DynamoDB is about to be asked, and once it answered the name of the job; both
     /// `None` once it is known that the job has ended and left no table.
     ///
+    /// Only where the token is still the one of `import`. 1. A run copies parts, and is stopped; its lock is
+    /// over. 2. Another one copies them, notes a token of its own, and asks. 3. The first wakes: its token
+    /// would take the place of the one by which the job is found, and a refusal of its call would take out
+    /// that job's.
+    ///
     /// # Errors
-    /// The driver's; [`Kind::Fenced`] where another run has begun it again, or brought it to its end.
+    /// The driver's; [`Kind::Fenced`] where another run has begun it again, has asked under another token, or
+    /// brought it to its end.
     pub async fn note_import(
         &self,
         table: &str,
@@ -219,13 +227,16 @@ impl Source {
     ) -> Result<()> {
         let noted = sqlx::query(
             "UPDATE lockstep.imports SET client_token = $2, arn = $3,
-                 state = CASE WHEN $2::text IS NULL THEN 'writing' ELSE 'importing' END
-             WHERE table_name = $1 AND state IN ('writing', 'importing') AND begun_at = $4",
+                 state = CASE WHEN $2::text IS NULL THEN 'writing' ELSE 'importing' END,
+                 asked_at = CASE WHEN $2 = client_token THEN asked_at ELSE pg_catalog.clock_timestamp() END
+             WHERE table_name = $1 AND state IN ('writing', 'importing') AND begun_at = $4
+                 AND client_token IS NOT DISTINCT FROM $5",
         )
         .bind(table)
         .bind(token)
         .bind(arn)
         .bind(import.begun_at)
+        .bind(&import.client_token)
         .execute(self.pool())
         .await
         .doing("noting how far an import is")?;
@@ -261,9 +272,11 @@ impl Source {
         .doing(doing)?;
         let taken = sqlx::query(
             "UPDATE lockstep.imports SET outcome = $3, state = CASE WHEN $2 THEN 'done' ELSE 'filling' END
-             WHERE table_name = $1 AND state IN ('writing', 'importing') AND begun_at = $4",
+             WHERE table_name = $1 AND state IN ('writing', 'importing') AND begun_at = $4
+                 AND client_token IS NOT DISTINCT FROM $5",
         );
         let taken = taken.bind(table).bind(whole).bind(outcome).bind(import.begun_at);
+        let taken = taken.bind(&import.client_token);
         // Dropped, the transaction takes back what it changed before.
         require_one(taken.execute(&mut *transaction).await.doing(doing)?.rows_affected())?;
         if !whole {
@@ -278,6 +291,20 @@ impl Source {
             .doing(doing)?;
         }
         transaction.commit().await.doing(doing)
+    }
+
+    /// Whether a call for a job may still arrive: its token was noted within `lifetime`, by the source's
+    /// clock.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn import_asked_within(&self, table: &str, lifetime: Duration) -> Result<bool> {
+        let asked = sqlx::query_scalar(
+            "SELECT asked_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2)
+             FROM lockstep.imports WHERE table_name = $1 AND client_token IS NOT NULL",
+        );
+        let asked = asked.bind(table).bind(lifetime.as_secs_f64()).fetch_optional(self.pool()).await;
+        Ok(asked.doing("asking since when an import may be under way")?.unwrap_or(false))
     }
 
     /// Notes that what an import left out has gone in.
@@ -298,7 +325,7 @@ fn require_one(rows: u64) -> Result<()> {
     if rows == 1 {
         return Ok(());
     }
-    let message =
-        "another run has begun this import again, or brought it to its end; run the same command again";
+    let message = "another run has begun this import again, asked for its job, or brought it to its end; \
+        run the same command again";
     Err(Error::source(Kind::Fenced, "going on with an import", message))
 }

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::binding::digest_sql;
-use super::{Source, TableBinding};
+use super::{RelayShare, Source, TableBinding};
 
 /// How far the target is behind for one table. Always visible (R12).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -57,6 +57,13 @@ pub struct PendingBatch {
     pub read_at: DateTime<Utc>,
 }
 
+impl PendingBatch {
+    /// The end of the set.
+    pub fn nothing() -> Self {
+        Self { rows: Vec::new(), next: None, read_at: DateTime::UNIX_EPOCH }
+    }
+}
+
 /// Which way the set is gone through, by the digests of its keys. Two relays that go different ways meet
 /// once, and deliver nothing twice on the way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,11 +104,27 @@ impl Source {
         after: Option<&SourceKey>,
         limit: i64,
     ) -> Result<PendingBatch> {
-        match self.try_read_pending(binding, order, after, limit).await {
+        self.read_pending_of(None, binding, order, after, limit).await
+    }
+
+    /// As [`Source::read_pending`], of the keys of a share; `None` for every key.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn read_pending_of(
+        &self,
+        share: Option<&RelayShare>,
+        binding: &TableBinding,
+        order: KeyOrder,
+        after: Option<&SourceKey>,
+        limit: i64,
+    ) -> Result<PendingBatch> {
+        match self.try_read_pending(share, binding, order, after, limit).await {
             Err(error)
                 if error.kind == Kind::Invalid && super::unreadable::set_aside(self, binding).await? > 0 =>
             {
-                self.try_read_pending(binding, order, after, limit).await
+                self.try_read_pending(share, binding, order, after, limit).await
             }
             read => read,
         }
@@ -109,6 +132,7 @@ impl Source {
 
     async fn try_read_pending(
         &self,
+        share: Option<&RelayShare>,
         binding: &TableBinding,
         order: KeyOrder,
         after: Option<&SourceKey>,
@@ -122,12 +146,13 @@ impl Source {
             "SELECT p.key::text, p.version, coalesce({present_key} = p.key, false), s.{first_key} IS NOT NULL,
                 pg_catalog.statement_timestamp(), {columns}
              FROM (SELECT key, version FROM lockstep.pending
-                   WHERE table_name = $1 AND ($2::jsonb IS NULL OR {of_mark} {after_sql} {of_last})
+                   WHERE table_name = $1 AND ($2::jsonb IS NULL OR {of_mark} {after_sql} {of_last}){of_share}
                    ORDER BY {of_mark} {order_sql} LIMIT $3) AS p
              LEFT JOIN {relation} AS s ON {same_row}
              ORDER BY {of_page} {order_sql}",
             of_mark = digest_sql("key"),
             of_last = digest_sql("$2::jsonb"),
+            of_share = share.map(|share| share.condition_sql(&digest_sql("key"))).unwrap_or_default(),
             of_page = digest_sql("p.key"),
             first_key = super::binding::quote_identifier(binding.table.key_columns()[0].name),
             columns = binding.columns_sql("s"),
@@ -180,12 +205,30 @@ impl Source {
         delivered: &[Delivered],
         read_at: DateTime<Utc>,
     ) -> Result<u64> {
+        self.acknowledge_of(None, table, delivered, read_at).await
+    }
+
+    /// As [`Source::acknowledge`], for a relay that has a share. Keys that are not in its share any more, and
+    /// all of them once its lease is over, stay pending; it is asked here, in the statement that takes marks
+    /// out. 1. A relay looks at its clock. 2. It is stopped for a minute. 3. Its keys are another's. 4. It
+    /// wakes and acknowledges.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn acknowledge_of(
+        &self,
+        share: Option<&RelayShare>,
+        table: &str,
+        delivered: &[Delivered],
+        read_at: DateTime<Utc>,
+    ) -> Result<u64> {
         let (keys, versions) = columns_of(delivered);
         let doing = "acknowledging delivered keys";
         let mut session = self.session(doing).await?;
         let sql = format!(
             "WITH delivered AS MATERIALIZED (SELECT {of_delivered} AS digest, v AS version
-                FROM unnest($2::text[], $3::bigint[]) AS d(k, v)),
+                FROM unnest($2::text[], $3::bigint[]) AS d(k, v){of_share}),
              locked AS MATERIALIZED (
                  SELECT d.digest, p.version <= d.version AS settled FROM lockstep.pending p JOIN delivered d ON {of_mark} = d.digest
                  WHERE p.table_name = $1 FOR UPDATE OF p SKIP LOCKED),
@@ -197,17 +240,18 @@ impl Source {
                        WHERE x.table_name = $1 AND {of_letter} = d.digest AND x.version < d.version)
              SELECT pg_catalog.count(*) FROM gone",
             of_delivered = digest_sql("k::jsonb"),
+            of_share = share.map_or_else(String::new, |_| {
+                format!(" WHERE {}", RelayShare::is_held_sql("$5", &digest_sql("d.k::jsonb")))
+            }),
             of_mark = digest_sql("p.key"),
             of_letter = digest_sql("x.key"),
         );
-        let row: (i64,) = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(table)
-            .bind(&keys)
-            .bind(&versions)
-            .bind(read_at)
-            .fetch_one(&mut *session)
-            .await
-            .doing(doing)?;
+        let gone = sqlx::query_as(AssertSqlSafe(sql)).bind(table).bind(&keys).bind(&versions).bind(read_at);
+        let gone = match share {
+            Some(share) => gone.bind(share.relay),
+            None => gone,
+        };
+        let row: (i64,) = gone.fetch_one(&mut *session).await.doing(doing)?;
         session.keep();
         Ok(row.0 as u64)
     }

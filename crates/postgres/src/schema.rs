@@ -30,6 +30,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (24, "imports", include_str!("imports.sql")),
     (26, "cured", include_str!("cured.sql")),
     (28, "compared", include_str!("compared.sql")),
+    (30, "asked", include_str!("asked.sql")),
+    (31, "relays", include_str!("relays.sql")),
 ];
 
 impl Source {

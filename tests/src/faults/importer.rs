@@ -41,6 +41,8 @@ pub struct ImportRules {
     pub fails_after: Option<usize>,
     /// Calls of ImportTable that are carried out, and whose answer is lost.
     pub lose_replies: u64,
+    /// Whether the right to list imports is missing.
+    pub denies_lists: bool,
 }
 
 /// The server.
@@ -148,6 +150,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     match call.operation.as_str() {
         "ImportTable" => shared.begin(&call, &asked).await,
         "DescribeImport" => shared.look(&call, asked["ImportArn"].as_str().unwrap_or_default()).await,
+        "ListImports" if lock(&shared.rules).denies_lists => {
+            Ok(refusal("AccessDeniedException", "not authorized to perform dynamodb:ListImports"))
+        }
         "ListImports" => Ok(shared.list(asked["TableArn"].as_str().unwrap_or_default())),
         _ => match shared.making(&call) {
             Some(table) if call.operation == "DescribeTable" => {

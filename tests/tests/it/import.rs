@@ -8,7 +8,7 @@ use lockstep_coordinator::{
     BackfillSummary, Coordinator, Error, ImportOptions, LoadPathChoice, Migration, Progress, RelayUntil,
     relay,
 };
-use lockstep_core::Phase;
+use lockstep_core::{Kind, Phase};
 use lockstep_dynamo::{LoadPath, Target, TargetOptions};
 use lockstep_tests::World;
 use lockstep_tests::faults::{ImportRules, ImportServer};
@@ -244,6 +244,31 @@ async fn only_a_new_table_is_imported_and_an_import_that_was_not_asked_for_can_b
     let why = importing.fails(&coordinator).await;
     assert!(why.contains("import.upload ended with"), "{why}");
     coordinator.close().await;
+    // 1. Another run notes its token, and ends before it asks. 2. One that was stopped before that wakes.
+    let stale = world.source.import(LOGS).await.expect("read").expect("begun");
+    let noted = "UPDATE lockstep.imports SET client_token = 'lost', state = 'importing'
+         WHERE table_name = 'integration_logs'";
+    world.sql(noted).await;
+    for token in [Some("mine"), None] {
+        let fenced =
+            world.source.note_import(LOGS, &stale, token, None).await.expect_err("another's is noted");
+        assert_eq!(fenced.kind, Kind::Fenced, "{fenced}");
+    }
+    // 3. Its call may be on its way for as long as a signature holds. After that there is no job, as there is
+    //    no table, and it can be given up.
+    let mut guarded = migration.clone();
+    guarded.options.backfill.load_path = LoadPathChoice::Guarded;
+    let coordinator = world.coordinator_of(guarded).await;
+    let busy = coordinator.prepare(&()).await.expect_err("a call may be on its way");
+    assert!(busy.to_string().contains("can still arrive"), "{busy}");
+    coordinator.close().await;
+    world.sql("UPDATE lockstep.imports SET asked_at = asked_at - interval '1 day'").await;
+    let coordinator = world.coordinator_of(migration.clone()).await;
+    coordinator.restart_backfill().await.expect("there is no job to wait for");
+    let begun = world.source.import(LOGS).await.expect("read").expect("begun again");
+    assert_eq!((begun.state.as_str(), begun.client_token), ("writing", None));
+    assert_ne!(begun.prefix, stale.prefix, "no object of before counts for its job");
+    coordinator.close().await;
     // A table of that name appears: an import would fail, and is not begun.
     let there = world.logs_table();
     world.target.create(LOGS, &there.table.target(), false).await.expect("made by someone");
@@ -257,6 +282,32 @@ async fn only_a_new_table_is_imported_and_an_import_that_was_not_asked_for_can_b
     let summaries = backfill(&coordinator).await;
     assert_eq!(of(&summaries, LOGS).load_path, LoadPath::GuardedBatch);
     assert_eq!((of(&summaries, LOGS).rows_written, importing.server.jobs()), (50, 0));
+    coordinator.close().await;
+    world.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_plan_that_is_made_again_while_a_job_is_at_work_waits_for_its_table() {
+    let rules =
+        ImportRules { looks: u64::MAX, lose_replies: 1, denies_lists: true, ..ImportRules::default() };
+    let importing = Importing::start(rules).await;
+    let world = &importing.world;
+    world.sql(&logs(1, 60)).await;
+    let coordinator = importing.prepared().await;
+    // 1. The job is begun, its answer is lost, and to look for it is refused: it is not forgotten.
+    let why = importing.fails(&coordinator).await;
+    assert!(why.contains("ListImports"), "{why}");
+    // 2. No step is forced while the table is being made: what is acknowledged in it could go with it.
+    let refused = coordinator.step(Phase::DualWrite, Some("at once"), &()).await.expect_err("no table yet");
+    assert!(matches!(refused, Error::Refused(_)), "{refused}");
+    // 3. The plan is made again. No part can go into that job any more, so the ranges wait for its table.
+    coordinator.restart_backfill().await.expect("the job goes on");
+    importing.server.set(ImportRules::default());
+    importing.server.release();
+    let summaries = backfill(&coordinator).await;
+    let of_logs = of(&summaries, LOGS);
+    assert_eq!((of_logs.load_path, importing.server.jobs()), (LoadPath::Fill, 1), "{summaries:?}");
+    assert_eq!((of_logs.rows_present, of_logs.rows_written), (60, 0), "the job had put them");
     coordinator.close().await;
     world.assert_converged().await;
 }

@@ -215,6 +215,7 @@ fn text(status: &Status) -> String {
     text += &reverse_feed(status);
     text += &instances(status, epoch);
     text += &workers(status);
+    text += &relays(status);
     for lost in &status.lost {
         text += &format!("\nHISTORY LOST: {lost}; nothing is moved: run `doctor`");
     }
@@ -318,6 +319,31 @@ fn workers(status: &Status) -> String {
             count(w.rows_per_s.max(0.0) as u64),
             held(&w.ranges),
             w.longest_s.map(seconds).unwrap_or_default(),
+            state.to_owned(),
+        ]
+    });
+    format!("\n{}", table(&headers, rows))
+}
+
+/// Relays that share the pending keys, one a line; one alone has all of them, and is no news.
+fn relays(status: &Status) -> String {
+    if status.relays.len() < 2 {
+        return String::new();
+    }
+    let headers = ["relay", "host", "pid", "lease left", "share of the keys", "state"];
+    let rows = status.relays.iter().map(|relay| {
+        let left = Duration::from_millis(relay.lease_left_ms.unsigned_abs()).as_secs_f64();
+        let (lease_left, state) = match relay.is_live() {
+            true => (seconds(left), "at work"),
+            false => (format!("over for {}", seconds(left)), "gone, or cut off; the others take its share"),
+        };
+        let share = format!("{:.0} %", relay.share_percent);
+        vec![
+            relay.name.clone(),
+            relay.host.clone(),
+            relay.pid.to_string(),
+            lease_left,
+            share,
             state.to_owned(),
         ]
     });

@@ -95,8 +95,14 @@ pub(crate) async fn run(
     let who = Who { name, coordinator: true, lease: migration.options.backfill.lease };
     let tables = loop {
         let tables = begin(migration, progress).await?;
-        work_on(migration, &tables, &who, progress, cancel).await?;
-        if !import::finish(migration, progress, cancel).await? {
+        // 1. DynamoDB was asked for a job. 2. A plan is made, as `--restart` does. 3. No part would go into
+        //    that job, so none is acknowledged, and each range would be held without an end. They wait for
+        //    the table instead.
+        let now: Vec<&Table> = tables.iter().filter(|table| !table.waits_for_a_job()).collect();
+        work_on(migration, &now, &who, progress, cancel).await?;
+        let again = import::finish(migration, progress, cancel).await?;
+        let names: Vec<&str> = migration.tables.iter().map(|binding| binding.name()).collect();
+        if !again && migration.source.open_ranges(&names).await? == 0 {
             break tables;
         }
     };
@@ -120,7 +126,7 @@ pub(crate) async fn help(
         }
     }
     let tables = begin(migration, progress).await?;
-    work_on(migration, &tables, who, progress, cancel).await
+    work_on(migration, &tables.iter().collect::<Vec<_>>(), who, progress, cancel).await
 }
 
 /// Makes the plan of every table, unless there is one. The coordinator's lock must be held.
@@ -139,7 +145,7 @@ async fn begin(migration: &Arc<Migration>, progress: &Progress) -> Result<Vec<Ta
 /// One shift after the other, each under a lease of its own, until no range is left.
 async fn work_on(
     migration: &Arc<Migration>,
-    tables: &[Table],
+    tables: &[&Table],
     who: &Who,
     progress: &Arc<Progress>,
     cancel: &CancellationToken,

@@ -91,6 +91,11 @@ impl Table {
         })
     }
 
+    /// Whether DynamoDB was asked for a job that makes its target.
+    pub(super) fn waits_for_a_job(&self) -> bool {
+        self.import.as_ref().is_some_and(|import| import.state == "importing")
+    }
+
     /// What works on it under this lease.
     pub(super) fn under(
         &self,

@@ -1,9 +1,11 @@
 //! DynamoDB's job: asked for under a token that is durable before, waited for, and judged by its counts.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use lockstep_core::Retry;
 use lockstep_dynamo::{Backoff, ImportJob, ImportSource, ImportState, TableStanding};
-use lockstep_postgres::{EntryKind, ImportRow, TableBinding};
-use serde_json::json;
+use lockstep_postgres::{EntryKind, ImportRow, PartRow, TableBinding};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::ready::ready;
@@ -63,7 +65,7 @@ pub(crate) async fn finish(
 async fn load(
     migration: &Migration,
     binding: &TableBinding,
-    import: ImportRow,
+    mut import: ImportRow,
     waits: impl Fn(String),
     cancel: &CancellationToken,
 ) -> Result<bool> {
@@ -75,32 +77,8 @@ async fn load(
     let id = source
         .journal_intent(&migration.actor, &step, &json!({ "items": items, "parts": parts.len() }))
         .await?;
-    let loaded = async {
-        if parts.is_empty() && import.client_token.is_none() {
-            // Without an object there is nothing to import; a table is needed all the same.
-            target.create(&binding.target_name, &schema, binding.table.expires()).await?;
-            return Ok((Ended::Whole, json!({ "items": 0 })));
-        }
-        let from = ImportSource { bucket: import.bucket.clone(), prefix: import.prefix.clone() };
-        let token = match &import.client_token {
-            Some(token) => token.clone(),
-            None => ready(migration, binding, &import, &parts, &waits).await?,
-        };
-        let arn = match &import.arn {
-            Some(arn) => arn.clone(),
-            None => begin(migration, binding, &import, &from, &token).await?,
-        };
-        let Some(job) = until_ended(migration, &arn, &waits, cancel).await? else {
-            // Looked for by its table next time, and asked for again where there is none.
-            source.note_import(name, &import, Some(&token), None).await?;
-            let why =
-                format!("DynamoDB knows no import {arn}; run the same command again, which looks for it");
-            return Err(failed(binding, why));
-        };
-        let is_there = is_its_table(migration, binding, &job).await?;
-        Ok((judge(&job, items, is_there), json!(job)))
-    };
-    let (ended, outcome) = match loaded.await {
+    let loaded = bring(migration, binding, &mut import, &parts, &waits, cancel).await;
+    let (ended, outcome) = match loaded {
         Ok(ended) => ended,
         Err(error) => {
             let why = json!({ "why": Error::to_string(&error) });
@@ -149,15 +127,61 @@ async fn load(
     Ok(whole)
 }
 
+/// Everything up to the end of the job. `import` has the token of the job afterwards.
+async fn bring(
+    migration: &Migration,
+    binding: &TableBinding,
+    import: &mut ImportRow,
+    parts: &[PartRow],
+    waits: &impl Fn(String),
+    cancel: &CancellationToken,
+) -> Result<(Ended, Value)> {
+    let (source, name) = (&migration.source, binding.name());
+    let is_first = import.client_token.is_none();
+    if parts.is_empty() && is_first {
+        // Without an object there is nothing to import; a table is needed all the same.
+        let schema = binding.table.target();
+        migration.target.create(&binding.target_name, &schema, binding.table.expires()).await?;
+        return Ok((Ended::Whole, json!({ "items": 0 })));
+    }
+    let from = ImportSource { bucket: import.bucket.clone(), prefix: import.prefix.clone() };
+    let token = match &import.client_token {
+        Some(token) => token.clone(),
+        None => ready(migration, binding, import, parts, waits).await?,
+    };
+    import.client_token = Some(token.clone());
+    let arn = match &import.arn {
+        Some(arn) => arn.clone(),
+        None => begin(migration, binding, import, &from, (&token, is_first)).await?,
+    };
+    let Some(job) = until_ended(migration, &arn, waits, cancel).await? else {
+        // Looked for by its table next time, and asked for again where there is none.
+        source.note_import(name, import, Some(&token), None).await?;
+        let why = format!("DynamoDB knows no import {arn}; run the same command again, which looks for it");
+        return Err(failed(binding, why));
+    };
+    let is_there = is_its_table(migration, binding, &job).await?;
+    let items = parts.iter().map(|part| part.items).sum();
+    Ok((judge(&job, items, is_there), json!(job)))
+}
+
 async fn begin(
     migration: &Migration,
     binding: &TableBinding,
     import: &ImportRow,
     from: &ImportSource,
-    token: &str,
+    (token, is_first): (&str, bool),
 ) -> Result<String> {
     let schema = binding.table.target();
-    let asked = || migration.target.begin_import(&binding.target_name, &schema, from, token);
+    // Set once a call had no answer that says what became of it.
+    let is_unknown = AtomicBool::new(false);
+    let asked = || async {
+        let answer = migration.target.begin_import(&binding.target_name, &schema, from, token).await;
+        if answer.as_ref().is_err_and(|error| error.kind.retry() != Retry::Never) {
+            is_unknown.store(true, Relaxed);
+        }
+        answer
+    };
     match Backoff::patient().retry(asked).await {
         Ok(job) => {
             migration.source.note_import(binding.name(), import, Some(token), Some(&job.arn)).await?;
@@ -165,13 +189,18 @@ async fn begin(
         }
         Err(error) => {
             // A refusal of the first call is an answer: no job was begun, and another load path may be taken.
-            // Of a token that an earlier run may have sent it says nothing: that job may be at work.
-            if error.kind.retry() == Retry::Never && import.client_token.is_none() {
+            // Of a token that an earlier run may have sent it says nothing: that job may be at work. Nor does
+            // it after an answer that was lost: 1. DynamoDB begins the job, and its answer is lost. 2. The
+            // next call looks for the job, and the right to list imports is missing.
+            if error.kind.retry() == Retry::Never && is_first && !is_unknown.load(Relaxed) {
                 migration.source.note_import(binding.name(), import, None, None).await?;
             }
             Err(failed(
                 binding,
-                format!("{error}; the parts are kept: mend that, and run the same command again"),
+                format!(
+                    "{error}; the parts are kept: mend that, and run the same command again; or load by \
+                    writes with `--load-path guarded`"
+                ),
             ))
         }
     }

@@ -27,6 +27,7 @@ mod ready;
 use std::path::{Path, PathBuf};
 
 use lockstep_core::{Error as StoreError, Kind};
+use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{ImportPlace, ImportRow, TableBinding};
 
 pub(crate) use self::folder::{Part, lines_of};
@@ -58,11 +59,8 @@ pub(crate) async fn takes(
         if choice != LoadPathChoice::Guarded {
             return Ok(true);
         }
-        if source.import(name).await?.is_some_and(|import| import.client_token.is_some()) {
-            let message = "an import job may be at work, and cannot be called back: run `backfill \
-                --load-path import`, which waits \
-                           for it and takes on what it made";
-            return Err(StoreError::target(Kind::Busy, format!("loading {name} by writes"), message).into());
+        if let Some(why) = at_work(migration, binding).await? {
+            return Err(StoreError::target(Kind::Busy, format!("loading {name} by writes"), why).into());
         }
         source.abandon_import(name).await?;
         observer.note(&format!("the import of {name} is given up: its history is read again and written"));
@@ -79,11 +77,42 @@ pub(crate) async fn takes(
     Ok(begun)
 }
 
-/// Begins again with what is configured now, if DynamoDB was not asked for a job yet.
+/// Why a job may be at work; `None` where none is. A job that is at work has its table, and a call that is
+/// still on its way was signed within the lifetime of a request.
+async fn at_work(migration: &Migration, binding: &TableBinding) -> Result<Option<String>> {
+    let (source, target) = (&migration.source, &migration.target);
+    let import = source.import(binding.name()).await?;
+    if import.is_none_or(|import| import.client_token.is_none()) {
+        return Ok(None);
+    }
+    let schema = binding.table.target();
+    let found = Backoff::patient().retry(|| target.describe(&binding.target_name, &schema)).await?;
+    if !matches!(found, TableStanding::Missing) {
+        return Ok(Some(format!(
+            "an import job may be at work on {0}, and cannot be called back: run `backfill --load-path \
+            import`, which waits for it and takes on what it made. If that says that no job made {0}, \
+            delete {0} first",
+            binding.target_name
+        )));
+    }
+    let lifetime = target.request_lifetime();
+    if !source.import_asked_within(binding.name(), lifetime).await? {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "an import job may be at work, and cannot be called back: a call for it can still arrive within \
+        {} s of being made. Run this again after that, or `backfill --load-path import`, which waits for it",
+        lifetime.as_secs()
+    )))
+}
+
+/// Begins again with what is configured now, unless DynamoDB may be at work on a job: that is waited for, and
+/// the ranges are gone through after it.
 pub(crate) async fn restart(migration: &Migration, binding: &TableBinding) -> Result<()> {
     let name = binding.name();
     let import = migration.source.import(name).await?;
-    if import.is_some_and(|import| import.state == "writing") && is_configured(migration) {
+    let is_open = import.is_some_and(|import| ["writing", "importing"].contains(&import.state.as_str()));
+    if is_open && is_configured(migration) && at_work(migration, binding).await?.is_none() {
         migration.source.begin_import(name, &place(migration, binding).await?).await?;
     }
     Ok(())
@@ -132,7 +161,21 @@ fn is_configured(migration: &Migration) -> bool {
     !import.folder.as_os_str().is_empty() && !import.bucket.is_empty()
 }
 
-/// Where the parts of a table go: under the name of the migration, so that two of them do not meet (I12).
+/// Whether an import makes the target of any table.
+pub(crate) async fn any(migration: &Migration) -> Result<bool> {
+    for binding in &migration.tables {
+        let state = migration.source.table_state(binding.name()).await?;
+        if state.is_some_and(|state| state.importing) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where the parts of a table go: under the name of the migration, so that two of them do not meet (I12), and
+/// in S3 under a name that no import had before. 1. Parts are copied, and written again after `--restart`.
+/// 2. They are copied again, but for one, and one of before stays that has as many items. 3. The counts of
+/// the job are those of the manifest, and a part is missing.
 async fn place(migration: &Migration, binding: &TableBinding) -> Result<ImportPlace> {
     let import = &migration.options.import;
     let id = migration.source.migration_id().await?.unwrap_or_else(|| "unnamed".to_owned());
@@ -144,7 +187,7 @@ async fn place(migration: &Migration, binding: &TableBinding) -> Result<ImportPl
         // The next run may begin in another folder.
         folder: absolute(&import.folder).join(&id).join(binding.name()).display().to_string(),
         bucket: import.bucket.clone(),
-        prefix: format!("{}/data/", own.join("/")),
+        prefix: format!("{}/{:08x}/data/", own.join("/"), rand::random::<u32>()),
         part_bytes: i64::try_from(import.part_bytes).unwrap_or(i64::MAX),
     })
 }

@@ -47,7 +47,7 @@ impl<'a> Table<'a> {
         self.run.pace.charge(&self.run.migration.source).await;
         if !delivered.is_empty() {
             let (source, name) = (&self.run.migration.source, self.binding.name());
-            source.acknowledge(name, &delivered, batch.read_at).await?;
+            source.acknowledge_of(self.share.as_ref(), name, &delivered, batch.read_at).await?;
             source.count_relayed(name, delivered.len() as u64).await?;
             sent.delivered = delivered.len() as u64;
             self.progress.relayed.fetch_add(sent.delivered, Relaxed);

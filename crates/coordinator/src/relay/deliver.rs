@@ -115,6 +115,7 @@ impl Table<'_> {
             RelayUntil::Cancelled => Backoff::new(Duration::from_millis(25), Duration::from_secs(2), 10),
         };
         let mut throttled = Backoff::new(Duration::from_millis(25), Duration::from_secs(5), u32::MAX);
+        let mut unanswered = 0;
         // To keep a copy of each row would cost more than encoding the few again that are sent twice.
         let tombstone = item.get(DELETED_ATTRIBUTE).is_some().then(|| item.clone());
         let mut next = Some(item);
@@ -146,6 +147,10 @@ impl Table<'_> {
                 Retry::Again => {
                     if error.kind == Kind::Unknown {
                         progress.lost_replies.fetch_add(1, Relaxed);
+                    }
+                    unanswered += 1;
+                    if unanswered > 1 {
+                        self.run.shares.doubt();
                     }
                     away.pause(error)
                 }

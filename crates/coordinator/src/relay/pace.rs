@@ -78,7 +78,8 @@ impl Pace {
     ///
     /// # Errors
     /// [`Kind::Fenced`] where what was read then may not leave any more: it would be refused when it is sent,
-    /// and its units are those of a key that may. [`Kind::Unavailable`] where the relay is told to stop.
+    /// and its units are those of a key that may; or where the share that it is of is over.
+    /// [`Kind::Unavailable`] where the relay is told to stop.
     pub(super) async fn acquire(
         &self,
         run: Run<'_>,
@@ -91,6 +92,9 @@ impl Pace {
         }
         if !read_at.may_leave() {
             return Err(StoreError::target(Kind::Fenced, "delivering", "it was read too long ago"));
+        }
+        if !run.shares.may_send() {
+            return Err(StoreError::target(Kind::Fenced, "delivering", "another relay has its key by now"));
         }
         let indexes = binding.table.target().indexes;
         let units: u64 = items.iter().map(|item| item.write_units_with(indexes) as u64).sum();

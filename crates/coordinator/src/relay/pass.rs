@@ -105,7 +105,12 @@ impl<'a> Table<'a> {
         let most = self.run.migration.options.relay.batch_keys as i64;
         self.run.pace.follow(self.run).await;
         let read_at = self.run.migration.target.reading();
-        let batch = source.read_pending(self.binding, self.run.order, after.as_ref(), most).await?;
+        if !self.run.shares.is_current(self.share.as_ref()) {
+            // The next pass has the share of then.
+            return Ok((read_at, PendingBatch::nothing()));
+        }
+        let (share, order) = (self.share.as_ref(), self.run.order);
+        let batch = source.read_pending_of(share, self.binding, order, after.as_ref(), most).await?;
         self.measure_lag(shared).await?;
         if !batch.rows.is_empty() {
             // After the read, before anything is acknowledged: see `Source::fingerprint`.

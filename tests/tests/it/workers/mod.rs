@@ -2,10 +2,12 @@
 //! target, and what is acknowledged is not read again.
 //!
 //! In reading order: `schedules` (the lease, in any order of events), `engine` (shifts in this process),
-//! `crew` (workers as processes), `processes` and `namespaces` (killed, stopped, cut off).
+//! `relays` (shares of the pending keys), `crew` (workers as processes), `processes` and `namespaces`
+//! (killed, stopped, cut off).
 
 mod crew;
 mod engine;
 mod namespaces;
 mod processes;
+mod relays;
 mod schedules;

@@ -1,0 +1,252 @@
+//! Relays beside each other: which share of the pending keys each one delivers (R53).
+//!
+//! A share is a range of the keys' digests, the same in every table. All that are registered have the whole
+//! set between them; a relay that joins, leaves, or finds that the lease of another is over deals the shares
+//! out again. What is right never depends on it: two relays that deliver one key cost a unit more, and the
+//! version decides (I2). So a share is given away at once, and not waited for.
+//!
+//! What a relay acknowledges is checked by the statement that takes marks out: a key that is not in its share
+//! any more, or that comes after its lease, stays pending for the one that has it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lockstep_core::{Doing, Kind, Result};
+use serde::Serialize;
+
+use super::{Source, SourceTransaction};
+
+/// Number of parts that digests are divided into.
+const PARTS: i32 = 1 << 16;
+
+const JOINING: &str = "sharing the pending keys among relays";
+
+/// A relay that is to be known.
+#[derive(Clone, Debug)]
+pub struct JoiningRelay<'a> {
+    /// Chosen by the relay by chance, another one each time it joins.
+    pub id: i64,
+    /// What people call it.
+    pub name: &'a str,
+    /// How long it is believed without a word.
+    pub lease: Duration,
+}
+
+/// The keys that a relay delivers, while others deliver the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct RelayShare {
+    /// Who has it.
+    pub relay: i64,
+    /// The number of this share; each one has a greater number than all before.
+    pub token: i64,
+    lower: i32,
+    upper: i32,
+}
+
+impl RelayShare {
+    /// Whether it is every key: the relay is the only one.
+    pub fn is_whole(&self) -> bool {
+        (self.lower, self.upper) == (0, PARTS)
+    }
+
+    /// A condition on a digest, as constants: a bound that the planner does not see is read past.
+    pub(super) fn condition_sql(&self, digest: &str) -> String {
+        let bound = |part: i32| format!("pg_catalog.decode('{part:04x}', 'hex')");
+        let mut sql = String::new();
+        if self.lower > 0 {
+            sql += &format!(" AND {digest} >= {}", bound(self.lower));
+        }
+        if self.upper < PARTS {
+            sql += &format!(" AND {digest} < {}", bound(self.upper));
+        }
+        sql
+    }
+
+    /// Whether a relay, given as `id`, has a digest in its share now, under a lease that is not over.
+    pub(super) fn is_held_sql(id: &str, digest: &str) -> String {
+        let part = format!("pg_catalog.get_byte({digest}, 0) * 256 + pg_catalog.get_byte({digest}, 1)");
+        format!(
+            "EXISTS (SELECT 1 FROM lockstep.relays r WHERE r.id = {id} AND {live}
+                AND {part} >= r.lower AND {part} < r.upper)",
+            live = live_sql("r"),
+        )
+    }
+}
+
+/// A relay as others see it.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct RelayRow {
+    /// Its id.
+    pub id: i64,
+    /// What people call it.
+    pub name: String,
+    /// Where it connects from.
+    pub host: String,
+    /// Its process there.
+    pub pid: i64,
+    /// Since when it is known.
+    pub started_at: DateTime<Utc>,
+    /// What is left of its lease in milliseconds; below zero it is over.
+    pub lease_left_ms: i64,
+    /// Its share of the pending keys, in percent.
+    pub share_percent: f64,
+}
+
+impl RelayRow {
+    /// Whether its lease is not over.
+    pub fn is_live(&self) -> bool {
+        self.lease_left_ms > 0
+    }
+}
+
+impl Source {
+    /// Makes a relay known, and gives it its share, which is taken from the others at once. `None` where
+    /// schema `lockstep` is older than shares, or where this role may not have one: then a relay delivers
+    /// everything.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Join again under another id. A share that was given is free again once its lease is over.
+    #[crate::boxed]
+    pub async fn join_relays(&self, who: &JoiningRelay<'_>) -> Result<Option<RelayShare>> {
+        let joined = async {
+            let mut transaction = self.begin_dealing().await?;
+            sqlx::query(
+                "INSERT INTO lockstep.relays (id, name, host, pid, lease, lease_until)
+                 VALUES ($1, $2, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), $3,
+                     $4::float8 * interval '1 second',
+                     pg_catalog.clock_timestamp() + $4::float8 * interval '1 second')",
+            )
+            .bind(who.id)
+            .bind(who.name)
+            .bind(i64::from(std::process::id()))
+            .bind(who.lease.as_secs_f64())
+            .execute(&mut *transaction)
+            .await
+            .doing(JOINING)?;
+            deal(transaction, who.id).await
+        };
+        match joined.await {
+            Err(error) if error.is_missing_table() || error.kind == Kind::Denied => Ok(None),
+            joined => joined,
+        }
+    }
+
+    /// Renews the lease of a relay, and says what its share is by now. `None` where it was taken out, as its
+    /// lease was over: then it has none any more. One whose lease is over, and which none has taken out, has
+    /// it again: its keys were given to no other.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn renew_relay(&self, id: i64, lease: Duration) -> Result<Option<RelayShare>> {
+        let sql = format!(
+            "UPDATE lockstep.relays AS r
+             SET lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second'
+             WHERE r.id = $1
+             RETURNING EXISTS (SELECT 1 FROM lockstep.relays o WHERE o.id <> $1 AND NOT {}), r.token, r.lower,
+                 r.upper",
+            live_sql("o")
+        );
+        let renewed: Option<(bool, i64, i32, i32)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(id)
+            .bind(lease.as_secs_f64())
+            .fetch_optional(self.pool())
+            .await
+            .doing("renewing the share of a relay")?;
+        match renewed {
+            Some((true, ..)) => deal(self.begin_dealing().await?, id).await,
+            Some((false, token, lower, upper)) => Ok(Some(RelayShare { relay: id, token, lower, upper })),
+            None => Ok(None),
+        }
+    }
+
+    /// Forgets a relay; the others have its share at once.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn leave_relays(&self, id: i64) -> Result<()> {
+        let mut transaction = self.begin_dealing().await?;
+        sqlx::query("DELETE FROM lockstep.relays WHERE id = $1")
+            .bind(id)
+            .execute(&mut *transaction)
+            .await
+            .doing(JOINING)?;
+        deal(transaction, id).await.map(drop)
+    }
+
+    /// Every relay that shares the pending keys, live ones first; none where schema `lockstep` is older than
+    /// shares, or where this role may not see them.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn relays(&self) -> Result<Vec<RelayRow>> {
+        let found = sqlx::query_as(
+            "SELECT id, name, host, pid, started_at,
+                 (1000::float8 * extract(epoch FROM lease_until -
+                     pg_catalog.clock_timestamp())::float8)::bigint AS lease_left_ms,
+                 100::float8 * (upper - lower)::float8 / $1::float8 AS share_percent
+             FROM lockstep.relays
+             ORDER BY lease_until > pg_catalog.clock_timestamp() DESC, name, started_at, id",
+        )
+        .bind(f64::from(PARTS))
+        .fetch_all(self.pool())
+        .await
+        .doing("reading the relays");
+        match found {
+            Err(error) if error.is_missing_table() || error.kind == Kind::Denied => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
+    /// One at a time: two that deal at once would give some keys to none.
+    async fn begin_dealing(&self) -> Result<SourceTransaction> {
+        let mut transaction = self.begin(JOINING).await?;
+        sqlx::query("LOCK TABLE lockstep.relays IN SHARE ROW EXCLUSIVE MODE")
+            .execute(&mut *transaction)
+            .await
+            .doing(JOINING)?;
+        Ok(transaction)
+    }
+}
+
+/// Whether the lease of a row is not over.
+fn live_sql(row: &str) -> String {
+    format!(
+        "({row}.lease_until > pg_catalog.clock_timestamp()
+            AND {row}.lease_until <= pg_catalog.clock_timestamp() + 2::float8 * {row}.lease)"
+    )
+}
+
+/// Takes out those whose lease is over, and gives the whole set to those that are left, in equal parts.
+async fn deal(mut transaction: SourceTransaction, id: i64) -> Result<Option<RelayShare>> {
+    let over = format!("DELETE FROM lockstep.relays AS o WHERE o.id <> $1 AND NOT {}", live_sql("o"));
+    sqlx::query(sqlx::AssertSqlSafe(over)).bind(id).execute(&mut *transaction).await.doing(JOINING)?;
+    sqlx::query(
+        "WITH ordered AS (
+             SELECT id, pg_catalog.row_number() OVER (ORDER BY started_at, id) AS place,
+                 pg_catalog.count(*) OVER () AS relays
+             FROM lockstep.relays),
+         due AS (
+             SELECT id, ((place - 1) * $1 / relays)::integer AS lower, (place * $1 / relays)::integer AS upper
+             FROM ordered)
+         UPDATE lockstep.relays AS r
+         SET lower = due.lower, upper = due.upper, token = pg_catalog.nextval('lockstep.lease_seq')
+         FROM due WHERE r.id = due.id AND (r.lower <> due.lower OR r.upper <> due.upper)",
+    )
+    .bind(i64::from(PARTS))
+    .execute(&mut *transaction)
+    .await
+    .doing(JOINING)?;
+    let share = sqlx::query_as("SELECT id AS relay, token, lower, upper FROM lockstep.relays WHERE id = $1")
+        .bind(id)
+        .fetch_optional(&mut *transaction)
+        .await
+        .doing(JOINING)?;
+    transaction.commit().await.doing(JOINING)?;
+    Ok(share)
+}
