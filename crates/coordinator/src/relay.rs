@@ -6,13 +6,14 @@
 //!
 //! In reading order: `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read),
 //! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens),
-//! `pace` (how fast).
+//! `pace` (how fast), `quiet` (how it waits for the next change).
 
 mod batch;
 mod deliver;
 mod inserts;
 mod pace;
 mod pass;
+mod quiet;
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
 use inserts::Inserts;
 use pace::Pace;
+use quiet::Quiet;
 
 /// How often intents of strict writes are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -94,6 +96,7 @@ pub(crate) async fn relay_in(
     let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();
     let mut summary = RelaySummary::default();
     let (mut swept_at, mut began_well, mut outage) = (None::<Instant>, false, Outage::new("the relay"));
+    let mut quiet = Quiet::default();
     loop {
         let turn = run.turn(&tables, &inserts, &mut swept_at, &mut summary).await;
         if cancel.is_cancelled() {
@@ -103,12 +106,14 @@ pub(crate) async fn relay_in(
             Ok(0) if until == RelayUntil::Empty => return Ok(summary),
             Ok(seen) => {
                 (began_well, _) = (true, outage.over());
-                if seen == 0
-                    || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some())
-                {
-                    let _ = cancel
-                        .run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause))
-                        .await;
+                let idle_pause = migration.options.relay.idle_pause;
+                if seen == 0 {
+                    quiet.rest(&migration.source, idle_pause, cancel).await;
+                    continue;
+                }
+                quiet.over();
+                if migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some()) {
+                    let _ = cancel.run_until_cancelled(tokio::time::sleep(idle_pause)).await;
                 }
                 continue;
             }

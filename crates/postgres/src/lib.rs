@@ -12,7 +12,8 @@
 //! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
-//! pass, and since a moment), `load` (how busy it is), `history` (a step back is noticed), `archive` (the end).
+//! pass, and since a moment), `glance` (whether anything has happened at all), `load` (how busy it is),
+//! `history` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
 mod activity;
@@ -30,6 +31,7 @@ mod copy;
 mod count;
 mod counts;
 mod dead_letters;
+mod glance;
 mod grants;
 mod held_back;
 mod history;
@@ -95,6 +97,7 @@ pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, rea
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, SPENT, read_settings, report};
 pub use dead_letters::DeadLetter;
+pub use glance::Glance;
 pub use grants::{GrantedRole, grants};
 pub use held_back::HeldBack;
 pub use history::{KnownMarks, NewMark, SourceHistory};
