@@ -114,7 +114,7 @@ pub use password::Password;
 pub use path::{connect_own, make_own_session};
 pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
 pub use probe::CaptureProbe;
-pub use progress::{RangeProgress, RangeRow};
+pub use progress::{PlanLook, RangeProgress, RangeRow};
 pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use sessions::Session;
