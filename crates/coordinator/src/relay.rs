@@ -108,7 +108,7 @@ pub(crate) async fn relay_in(
                 (began_well, _) = (true, outage.over());
                 let idle_pause = migration.options.relay.idle_pause;
                 if seen == 0 {
-                    quiet.rest(&migration.source, idle_pause, cancel).await;
+                    quiet.rest(migration, cancel).await;
                     continue;
                 }
                 quiet.over();

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::alerts::{self, Seen, Thresholds};
 use crate::counted::Counted;
 use crate::gauges;
-use crate::part::Pause;
+use crate::part::{PartState, Pause};
 use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Shared};
 use crate::snapshot::Snapshot;
 use crate::spend::Spend;
@@ -131,7 +131,10 @@ impl Reader {
             StoresView::is_down(next.stores.dynamodb.as_ref()),
             StoresView::is_down(next.stores.postgresql.as_ref()),
         );
-        let may_rest = !target_is_away && !source_was_down && next.status.as_ref().is_some_and(is_well);
+        // What a part ends with over and over may be a loss that only the whole reading names.
+        let parts_run = self.shared.parts().iter().all(|part| part.state != PartState::Restarting);
+        let may_rest =
+            parts_run && !target_is_away && !source_was_down && next.status.as_ref().is_some_and(is_well);
         let probing = async {
             if !probe {
                 return None;

@@ -2,7 +2,7 @@
 //!
 //! A relay that meets no change, and a daemon that nobody watches, asked some dozens of statements a second
 //! for the same answers. What is asked here instead is cheap, and says of each thing that they look at
-//! whether it is as it was: whoever sees a difference asks everything again. A glance decides nothing else:
+//! whether it is as it was: a caller that sees a difference asks everything again. A glance decides nothing else:
 //! nothing is delivered, acknowledged or judged by one.
 
 use lockstep_core::{Doing, Result};
@@ -25,7 +25,7 @@ pub struct Glance {
 /// that a pooler hides, started at another moment: its history is looked at before anything else.
 const OF_CHANGES: &str = "(SELECT s.last_value::text || '/' || c.xmin::text || '/' || c.ctid::text
          FROM lockstep.version_seq s, lockstep.control c),
-     (SELECT h.server FROM lockstep.history h), pg_catalog.pg_postmaster_start_time()::text,
+     (SELECT coalesce(h.server, '-') || '/' || h.version::text FROM lockstep.history h), pg_catalog.pg_postmaster_start_time()::text,
      (SELECT pg_catalog.string_agg(t.name || t.xmin::text, ',' ORDER BY t.name) FROM lockstep.tables t),
      (SELECT pg_catalog.sum(pg_catalog.hashtextextended(i.inhrelid::text || ' ' || i.inhparent::text, 0))::text
          FROM pg_catalog.pg_inherits i)";

@@ -55,6 +55,7 @@ mod quality;
 mod queries;
 mod reads;
 mod relay;
+mod relay_at_rest;
 mod relay_batches;
 mod repair;
 mod restless;
