@@ -65,6 +65,7 @@ mod reverse_order;
 mod riders;
 mod rights;
 mod roles;
+mod round_trips;
 mod sample;
 mod schedules;
 mod serve;
