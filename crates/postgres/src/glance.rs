@@ -1,9 +1,9 @@
 //! One statement that says whether anything has happened, for what looks often and mostly finds nothing.
 //!
-//! A relay that meets no change, and a daemon that nobody watches, asked some dozens of statements a second
-//! for the same answers. What is asked here instead is cheap, and says of each thing that they look at
-//! whether it is as it was: a caller that sees a difference asks everything again. A glance decides nothing else:
-//! nothing is delivered, acknowledged or judged by one.
+//! A relay that meets no change, and a daemon whose page is not open, asked some dozens of statements a
+//! second for the same answers. What is asked here instead is cheap, and says of each thing that they look at
+//! whether it is as it was: a caller that sees a difference asks everything again. A glance decides nothing
+//! else: nothing is delivered, acknowledged or judged by one.
 
 use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;
@@ -25,23 +25,30 @@ pub struct Glance {
 /// that a pooler hides, started at another moment: its history is looked at before anything else.
 const OF_CHANGES: &str = "(SELECT s.last_value::text || '/' || c.xmin::text || '/' || c.ctid::text
          FROM lockstep.version_seq s, lockstep.control c),
-     (SELECT coalesce(h.server, '-') || '/' || h.version::text FROM lockstep.history h), pg_catalog.pg_postmaster_start_time()::text,
+     (SELECT coalesce(h.server, '-') || '/' || h.version::text FROM lockstep.history h),
+     pg_catalog.pg_postmaster_start_time()::text,
      (SELECT pg_catalog.string_agg(t.name || t.xmin::text, ',' ORDER BY t.name) FROM lockstep.tables t),
-     (SELECT pg_catalog.sum(pg_catalog.hashtextextended(i.inhrelid::text || ' ' || i.inhparent::text, 0))::text
+     (SELECT pg_catalog.sum(
+             pg_catalog.hashtextextended(i.inhrelid::text || ' ' || i.inhparent::text, 0))::text
          FROM pg_catalog.pg_inherits i)";
 
 /// What the page shows besides. Moments that pass by themselves (a lease, the end of a setting) are asked for
 /// as yes or no.
 const OF_THE_REST: &str = "(SELECT pg_catalog.max(id)::text FROM lockstep.journal),
      (SELECT pg_catalog.max(id)::text FROM lockstep.verdicts),
-     (SELECT pg_catalog.string_agg(name || xmin::text || (coalesce(until > pg_catalog.clock_timestamp(), true))::text, ',' ORDER BY name)
+     (SELECT pg_catalog.string_agg(
+             name || xmin::text || (coalesce(until > pg_catalog.clock_timestamp(), true))::text,
+             ',' ORDER BY name)
          FROM lockstep.settings),
      (SELECT pg_catalog.string_agg(id::text || state || coalesce(epoch, 0)::text
-             || (renewed_at + lease_ms * interval '1 millisecond' > pg_catalog.clock_timestamp())::text, ',' ORDER BY id)
+             || (renewed_at + lease_ms * interval '1 millisecond' > pg_catalog.clock_timestamp())::text,
+             ',' ORDER BY id)
          FROM lockstep.instances),
-     (SELECT pg_catalog.count(*)::text || ' ' || pg_catalog.count(acknowledged_at)::text FROM lockstep.dead_letters),
+     (SELECT pg_catalog.count(*)::text || ' ' || pg_catalog.count(acknowledged_at)::text
+         FROM lockstep.dead_letters),
      (SELECT pg_catalog.max(newest_at)::text FROM lockstep.counts WHERE name NOT LIKE 'spent.%'),
-     (SELECT pg_catalog.sum(pg_catalog.hashtextextended(t.oid::text || t.xmin::text || t.tgenabled::text, 0))::text
+     (SELECT pg_catalog.sum(
+             pg_catalog.hashtextextended(t.oid::text || t.xmin::text || t.tgenabled::text, 0))::text
          FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
          WHERE p.pronamespace = pg_catalog.to_regnamespace('lockstep'))";
 
@@ -73,7 +80,8 @@ impl Source {
     /// Reading has no effect.
     pub async fn glance(&self) -> Result<Option<Glance>> {
         let sql = format!(
-            "SELECT {WAITS} OR {WORKS} AS waits, pg_catalog.concat_ws(';', {OF_CHANGES}, {OF_THE_REST}) AS mark"
+            "SELECT {WAITS} OR {WORKS} AS waits,
+                 pg_catalog.concat_ws(';', {OF_CHANGES}, {OF_THE_REST}) AS mark"
         );
         self.glanced(sql).await
     }

@@ -229,7 +229,8 @@ impl Source {
         let mut session = self.intents.take().await.doing(doing)?;
         sqlx::query(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
-             SELECT $1::text::xid8, t, k::jsonb, coalesce(r, pg_catalog.nextval('lockstep.version_seq')) FROM unnest($2::text[], $3::text[],
+             SELECT $1::text::xid8, t, k::jsonb, coalesce(r, pg_catalog.nextval('lockstep.version_seq'))
+             FROM unnest($2::text[], $3::text[],
                  $4::bigint[]) AS d (t, k, r)",
         )
         .bind(id.0.to_string())

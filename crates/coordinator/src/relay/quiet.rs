@@ -2,8 +2,8 @@
 //!
 //! A whole turn asks each table a dozen things, which protect what is about to be delivered: the contract,
 //! the phase, the shape, both histories. While there is nothing to deliver they protect nothing, and a source
-//! that nobody writes answered a hundred statements a second. So a turn that met nothing is followed by
-//! glances, and the first difference is followed by a whole turn, before anything is delivered.
+//! that no application writes answered a hundred statements a second. So a turn that met nothing is followed
+//! by glances, and the first difference by a whole turn, before anything is delivered.
 //!
 //! What PostgreSQL cannot show by a glance, that a target table has lost history, is looked for by the mark
 //! in each table, as often as before: readers of HybridRead are given what is there.

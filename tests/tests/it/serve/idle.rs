@@ -18,8 +18,8 @@ fn rests(status: &Value) -> bool {
         && status["tables"].as_array().expect("tables").iter().all(|table| table["pending"] == 0)
 }
 
-/// It asked PostgreSQL some eighty statements a second: each of its looks, five seconds apart, was followed by
-/// four hundred of all parts. What is counted are looks and statements, and no time.
+/// It asked PostgreSQL some eighty statements a second, four hundred from one look of the daemon to the next.
+/// What is counted are looks and statements, and no time.
 #[tokio::test]
 async fn while_nobody_writes_both_stores_are_asked_little_and_a_change_is_met_at_once() {
     const LOOKS: usize = 3;
@@ -42,7 +42,7 @@ async fn while_nobody_writes_both_stores_are_asked_little_and_a_change_is_met_at
     let asked = world.proxy().counts().seen_in_all() - before;
     let glances = run.iter().filter(|sql| sql.contains(" AS waits")).count();
     eprintln!(
-        "idle: {} statements in {LOOKS} looks of the daemon, {glances} of them glances; {asked} requests to DynamoDB",
+        "idle: {} statements in {LOOKS} looks of the daemon, {glances} of them glances; {asked} requests",
         run.len()
     );
     // In the first seconds of a calm the relay looks more often than later, and everything is read once more.
