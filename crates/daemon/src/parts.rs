@@ -16,8 +16,9 @@ use crate::supervise::{Need, keep};
 /// How often what others also do is done here, in case they do not: the relay sweeps and makes marks itself
 /// while it runs.
 const BESIDE_EVERY: Duration = Duration::from_secs(5);
-/// The same while nothing happens: marks are made for versions that were handed out, and each minute.
-const QUIET_EVERY: Duration = Duration::from_secs(60);
+/// The same while nothing happens: then there is no intent to sweep, and no version that a mark would have to
+/// remember, whether a relay runs or not.
+const QUIET_EVERY: Duration = Duration::from_secs(300);
 
 /// Starts all of them.
 pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {

@@ -1,4 +1,4 @@
-//! A migration that nobody writes costs next to nothing, and is awake at once when somebody does; and what
+//! A migration that no application writes costs next to nothing, and is awake at once when one does; and what
 //! moves keeps to what operators allow.
 
 use std::time::{Duration, Instant};
