@@ -5,7 +5,8 @@
 //! created again lacks what was acknowledged. In reading order: `loss` (what the stores say of each other,
 //! and what is lost by that; pure), `watch` (when to ask), this file (asking).
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use lockstep_core::{Error as StoreError, Kind, Retry};
@@ -194,4 +195,74 @@ pub async fn turn(migration: &Migration) -> Result<()> {
         return Err(error);
     }
     mark(migration).await
+}
+
+/// How often one mark is looked at while nothing is written: one a second for all tables, so that fifty cost
+/// no more than five.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same for one table, where there are few.
+const LOOK_AT_EACH: Duration = Duration::from_secs(5);
+
+/// The marks of target tables as they were seen while nothing was written, looked at in turn.
+#[derive(Debug, Default)]
+pub(crate) struct MarksLooked {
+    looked_at: Option<Instant>,
+    next: usize,
+    newest: BTreeMap<&'static str, i64>,
+}
+
+impl MarksLooked {
+    /// Looks at the next mark, if it is time to. Says no where it is older than one that was seen, or gone:
+    /// then both stores are to be asked. What cannot be asked now shows nothing.
+    pub(crate) async fn are_kept(&mut self, migration: &Migration) -> bool {
+        let tables = &migration.tables;
+        let every = LOOK_EVERY.max(LOOK_AT_EACH / tables.len().max(1) as u32);
+        if tables.is_empty() || self.looked_at.is_some_and(|at| at.elapsed() < every) {
+            return true;
+        }
+        self.looked_at = Some(Instant::now());
+        self.next = (self.next + 1) % tables.len();
+        let binding = &tables[self.next];
+        match migration.target.history_mark(&binding.target_name, &binding.table.target()).await {
+            Ok(found) => self.saw(binding.name(), found.map(|mark| mark.number)),
+            Err(error) => error.kind.retry() != Retry::Never || error.kind == Kind::Denied,
+        }
+    }
+
+    fn saw(&mut self, table: &'static str, found: Option<i64>) -> bool {
+        let newest = self.newest.get(table).copied();
+        if let Some(found) = found {
+            self.newest.insert(table, found);
+        } else {
+            self.newest.remove(table);
+        }
+        // Others make marks as well, and each is newer than the one before.
+        newest.is_none_or(|newest| found.is_some_and(|found| found >= newest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MarksLooked;
+
+    #[test]
+    fn a_mark_that_is_gone_or_older_is_no_history_that_was_kept() {
+        let mut looked = MarksLooked::default();
+        let seen = [
+            ("payments", None, true),
+            ("payments", Some(3), true),
+            ("payments", Some(3), true),
+            ("logs", Some(1), true),
+            ("payments", Some(5), true),
+            ("payments", Some(4), false),
+            // It was told of once, and the turn has asked.
+            ("payments", Some(4), true),
+            ("payments", None, false),
+            ("payments", None, true),
+            ("logs", Some(1), true),
+        ];
+        for (n, (table, found, kept)) in seen.into_iter().enumerate() {
+            assert_eq!(looked.saw(table, found), kept, "look {n}");
+        }
+    }
 }

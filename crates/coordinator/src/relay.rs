@@ -6,13 +6,14 @@
 //!
 //! In reading order: `pass` (reading, sending and acknowledging overlap), `batch` (the keys of one read),
 //! `inserts` (whether new rows go in by the batch), `deliver` (one key, whatever happens), `pace` (how fast),
-//! `share` (which keys, beside other relays).
+//! `share` (which keys, beside other relays), `quiet` (how it waits for the next change).
 
 mod batch;
 mod deliver;
 mod inserts;
 mod pace;
 mod pass;
+mod quiet;
 mod share;
 
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
 use inserts::Inserts;
 use pace::Pace;
+use quiet::Quiet;
 use share::Shares;
 
 /// How often intents of strict writes are looked at.
@@ -131,6 +133,7 @@ impl Run<'_> {
         let inserts: Vec<Inserts> = tables.iter().map(|_| Inserts::default()).collect();
         let mut summary = RelaySummary::default();
         let (mut swept_at, mut began_well, mut outage) = (None::<Instant>, false, Outage::new("the relay"));
+        let mut quiet = Quiet::default();
         loop {
             let turn = self.turn(tables, &inserts, &mut swept_at, &mut summary).await;
             if cancel.is_cancelled() {
@@ -141,12 +144,14 @@ impl Run<'_> {
                 Ok(seen) => {
                     (began_well, _) = (true, outage.over());
                     shares.succeeded();
-                    if seen == 0
-                        || migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some())
-                    {
-                        let _ = cancel
-                            .run_until_cancelled(tokio::time::sleep(migration.options.relay.idle_pause))
-                            .await;
+                    if seen == 0 {
+                        quiet.rest(migration, cancel).await;
+                        continue;
+                    }
+                    quiet.over();
+                    if migration.tables.iter().all(|t| progress.of(t.name()).pause_reason().is_some()) {
+                        let idle_pause = migration.options.relay.idle_pause;
+                        let _ = cancel.run_until_cancelled(tokio::time::sleep(idle_pause)).await;
                     }
                     continue;
                 }

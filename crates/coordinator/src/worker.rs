@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::{Error as StoreError, Kind, Phase};
+use lockstep_postgres::PlanLook;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -131,9 +132,9 @@ async fn turn(
     records::require_going_on(migration).await?;
     // An older version of Lockstep may have made it, or none.
     source.migrate_schema().await?;
-    let names: Vec<&str> = migration.tables.iter().map(|binding| binding.name()).collect();
-    let planned = is_planned(migration).await?;
-    if planned && source.open_ranges(&names).await? == 0 {
+    let look = look_at_plan(migration).await?;
+    let planned = is_planned(migration, &look);
+    if planned && !look.open {
         *began_well = true;
         return Ok(0);
     }
@@ -146,7 +147,7 @@ async fn turn(
     let lease = migration.options.backfill.lease;
     let who = Who { name: options.name.clone(), coordinator: false, lease };
     let ended = backfill::help(migration, &who, progress, cancel).await?;
-    if is_planned(migration).await? {
+    if is_planned(migration, &look_at_plan(migration).await?) {
         return Ok(ended);
     }
     // A plan that is forgotten leaves no range, and nothing of it says that everything was moved.
@@ -155,14 +156,14 @@ async fn turn(
     Err(StoreError::source(Kind::Busy, "moving history", message).into())
 }
 
-async fn is_planned(migration: &Migration) -> Result<bool> {
-    for binding in &migration.tables {
-        let state = migration.source.table_state(binding.name()).await?;
-        if state.is_none_or(|state| state.planned_at.is_none()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+async fn look_at_plan(migration: &Migration) -> Result<PlanLook> {
+    let names: Vec<&str> = migration.tables.iter().map(|binding| binding.name()).collect();
+    Ok(migration.source.look_at_plan(&names, &migration.options.backfill.window).await?)
+}
+
+/// Whether each table has a plan.
+fn is_planned(migration: &Migration, look: &PlanLook) -> bool {
+    usize::try_from(look.planned) == Ok(migration.tables.len())
 }
 
 /// Prepares the migration as `backfill` does, and makes its plan.

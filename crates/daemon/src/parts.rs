@@ -1,7 +1,7 @@
 //! The parts of the daemon, and when each of them is needed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use lockstep_coordinator::{Migration, RelayUntil, keep_feeding, keep_history, relay};
@@ -16,6 +16,9 @@ use crate::supervise::{Need, keep};
 /// How often what others also do is done here, in case they do not: the relay sweeps and makes marks itself
 /// while it runs.
 const BESIDE_EVERY: Duration = Duration::from_secs(5);
+/// The same while nothing happens: then there is no intent to sweep, and no version that a mark would have to
+/// remember, whether a relay runs or not.
+const QUIET_EVERY: Duration = Duration::from_secs(300);
 
 /// Starts all of them.
 pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
@@ -164,8 +167,21 @@ async fn feed(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String
 async fn sweep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
     loop {
         shared.migration.source.sweep_intents(Duration::ZERO).await.map_err(|error| error.to_string())?;
-        if stop.run_until_cancelled(tokio::time::sleep(BESIDE_EVERY)).await.is_none() {
+        if !rested(&shared, &stop).await {
             return Ok(());
+        }
+    }
+}
+
+/// Waits until it is time again; `false` when the part is to end.
+async fn rested(shared: &Shared, stop: &CancellationToken) -> bool {
+    let since = Instant::now();
+    loop {
+        if stop.run_until_cancelled(tokio::time::sleep(BESIDE_EVERY)).await.is_none() {
+            return false;
+        }
+        if !*shared.quiet.borrow() || since.elapsed() >= QUIET_EVERY {
+            return true;
         }
     }
 }
@@ -173,7 +189,7 @@ async fn sweep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Strin
 async fn mark(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
     loop {
         keep_history(&shared.migration).await.map_err(|error| error.to_string())?;
-        if stop.run_until_cancelled(tokio::time::sleep(BESIDE_EVERY)).await.is_none() {
+        if !rested(&shared, &stop).await {
             return Ok(());
         }
     }

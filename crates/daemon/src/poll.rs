@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use lockstep_coordinator::{Error, Status, status, status_of_source};
 use lockstep_core::settings::{PAUSE, SPEND_CAP_USD};
-use lockstep_core::{Kind, Side};
-use lockstep_postgres::SettingRow;
+use lockstep_core::{Kind, Phase, Side};
+use lockstep_postgres::{Glance, SettingRow};
 use serde_json::Value;
 
 use crate::alerts::{self, Seen, Thresholds};
 use crate::counted::Counted;
 use crate::gauges;
-use crate::part::Pause;
+use crate::part::{PartState, Pause};
 use crate::shared::{LOOK_IDLE, LOOK_WATCHED, Shared};
 use crate::snapshot::Snapshot;
 use crate::spend::Spend;
@@ -28,6 +28,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const APART: Duration = Duration::from_millis(200);
 /// What changes in this process alone is shown without asking the stores again, if they were asked so lately.
 const FRESH: Duration = Duration::from_millis(800);
+/// How often everything is read again where a glance says that nothing has happened: what no glance shows is
+/// noticed then.
+const ALL_EVERY: Duration = Duration::from_secs(60);
 /// How often what was counted and spent is read.
 const COUNTS_EVERY: Duration = Duration::from_secs(10);
 
@@ -37,6 +40,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         shared: shared.clone(),
         probed_at: None,
         counted_at: None,
+        glanced: None,
         last: None,
         limits: Thresholds::default(),
     };
@@ -64,9 +68,19 @@ struct Reader {
     shared: Arc<Shared>,
     probed_at: Option<Instant>,
     counted_at: Option<Instant>,
+    /// What was seen just before everything was read last, and when.
+    glanced: Option<(Instant, Glance)>,
     /// When the source was read, and what was counted then.
     last: Option<(Instant, Vec<(i64, u64)>)>,
     limits: Thresholds,
+}
+
+/// Everything, read once.
+struct Read {
+    status: Status,
+    settings: Option<Vec<SettingRow>>,
+    /// Whether the target was asked as well.
+    is_whole: bool,
 }
 
 impl Reader {
@@ -117,6 +131,10 @@ impl Reader {
             StoresView::is_down(next.stores.dynamodb.as_ref()),
             StoresView::is_down(next.stores.postgresql.as_ref()),
         );
+        // What a part ends with over and over may be a loss that only the whole reading names.
+        let parts_run = self.shared.parts().iter().all(|part| part.state != PartState::Restarting);
+        let may_rest =
+            parts_run && !target_is_away && !source_was_down && next.status.as_ref().is_some_and(is_well);
         let probing = async {
             if !probe {
                 return None;
@@ -127,15 +145,17 @@ impl Reader {
         };
         let reading = async {
             let begun = Instant::now();
-            let clock = tokio::time::timeout(ANSWER_WITHIN, migration.source.clock()).await;
+            let glance = tokio::time::timeout(ANSWER_WITHIN, migration.source.glance()).await;
             let latency = begun.elapsed();
-            let read = match clock {
+            let read = match glance {
                 Err(_) => Err("no answer within 4 s".to_owned()),
                 Ok(Err(error)) => Err(error.to_string()),
-                Ok(Ok(_)) => self.of_source(target_is_away).await,
+                Ok(Ok(glance)) if may_rest && self.is_as_it_was(glance.as_ref()) => Ok(None),
+                Ok(Ok(glance)) => self.of_source(target_is_away).await.map(|read| Some((read, glance))),
             };
             (latency, read)
         };
+        let begun = Instant::now();
         let (probed, (latency, read)) = tokio::join!(probing, reading);
         if let Some((took, answer)) = probed {
             self.probed_at = Some(Instant::now());
@@ -163,29 +183,59 @@ impl Reader {
             tracing::warn!("PostgreSQL answers again");
         }
         next.stores.postgresql = Some(store(next.stores.postgresql.take(), answer, latency));
-        if let Ok((status, settings)) = read {
-            let now = Instant::now();
-            next.read_at = Some((now, Utc::now()));
-            if let Some(settings) = settings {
-                if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTS_EVERY) {
-                    self.counted_at = Some(Instant::now());
-                    self.count(&status, &settings).await;
+        let now = Instant::now();
+        let (status, settings) = match read {
+            Err(_) => return self.rests(false),
+            Ok(None) => {
+                let passed_s = next.read_at.map_or(0.0, |(at, _)| (now - at).as_secs_f64());
+                next.read_at = Some((now, Utc::now()));
+                if let Some(status) = &mut next.status {
+                    status.verdict_age_s = status.verdict_age_s.map(|age_s| age_s + passed_s);
+                    next.rates = self.rates(now, status);
                 }
-                self.shared.settings.send_if_modified(|known| {
-                    let differs = *known != settings;
-                    known.clone_from(&settings);
-                    differs
-                });
-                self.shared.pauses.send_if_modified(|known| {
-                    let new = pauses_of(settings);
-                    let differs = *known != new;
-                    *known = new;
-                    differs
-                });
+                return self.rests(true);
             }
-            next.rates = self.rates(now, &status);
-            next.status = Some(status);
+            Ok(Some((read, glance))) => {
+                self.glanced = glance.filter(|_| read.is_whole).map(|glance| (begun, glance));
+                (read.status, read.settings)
+            }
+        };
+        self.rests(false);
+        next.read_at = Some((now, Utc::now()));
+        if let Some(settings) = settings {
+            if self.counted_at.is_none_or(|at| at.elapsed() >= COUNTS_EVERY) {
+                self.counted_at = Some(Instant::now());
+                self.count(&status, &settings).await;
+            }
+            self.shared.settings.send_if_modified(|known| {
+                let differs = *known != settings;
+                known.clone_from(&settings);
+                differs
+            });
+            self.shared.pauses.send_if_modified(|known| {
+                let new = pauses_of(settings);
+                let differs = *known != new;
+                *known = new;
+                differs
+            });
         }
+        next.rates = self.rates(now, &status);
+        next.status = Some(status);
+    }
+
+    /// Whether everything is as it was when it was read last, with what was counted by then.
+    fn is_as_it_was(&self, seen: Option<&Glance>) -> bool {
+        self.glanced.as_ref().is_some_and(|(at, known)| {
+            at.elapsed() < ALL_EVERY
+                && self.counted_at.is_some_and(|counted_at| counted_at >= *at)
+                && !known.waits
+                && seen == Some(known)
+        })
+    }
+
+    /// Tells the parts whether there may be something for them.
+    fn rests(&self, quiet: bool) {
+        self.shared.quiet.send_if_modified(|known| std::mem::replace(known, quiet) != quiet);
     }
 
     /// Reads what was counted and spent; what does not work out is read next time.
@@ -202,7 +252,7 @@ impl Reader {
         }
     }
 
-    async fn of_source(&self, target_is_away: bool) -> Result<(Status, Option<Vec<SettingRow>>), String> {
+    async fn of_source(&self, target_is_away: bool) -> Result<Read, String> {
         let migration = &self.shared.migration;
         let (source, tables) = (&migration.source, &migration.tables);
         let both = async {
@@ -212,19 +262,23 @@ impl Reader {
                 status(source, &migration.target, tables).await
             }
         };
-        let read = match tokio::time::timeout(ANSWER_WITHIN, both).await {
+        let mut is_whole = !target_is_away;
+        let status = match tokio::time::timeout(ANSWER_WITHIN, both).await {
             Ok(Ok(read)) => read,
             // PostgreSQL had answered a moment ago, so this is the target's, or a source that is slow.
             Ok(Err(Error::Store(error))) if error.side == Side::Source => return Err(error.to_string()),
-            _ => match tokio::time::timeout(ANSWER_WITHIN, status_of_source(source, tables)).await {
-                Ok(Ok(read)) => read,
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_) => return Err("no answer within 4 s".to_owned()),
-            },
+            _ => {
+                is_whole = false;
+                match tokio::time::timeout(ANSWER_WITHIN, status_of_source(source, tables)).await {
+                    Ok(Ok(read)) => read,
+                    Ok(Err(error)) => return Err(error.to_string()),
+                    Err(_) => return Err("no answer within 4 s".to_owned()),
+                }
+            }
         };
         // Before the schema is of this version there are none, and nothing is paused.
-        let settings = if read.installed { source.settings().await.ok() } else { None };
-        Ok((read, settings))
+        let settings = if status.installed { source.settings().await.ok() } else { None };
+        Ok(Read { status, settings, is_whole })
     }
 
     fn rates(&mut self, now: Instant, status: &Status) -> Vec<RateView> {
@@ -254,6 +308,17 @@ impl Reader {
         }
         rates
     }
+}
+
+/// Whether a glance at PostgreSQL says enough. In DynamoOnly things happen that PostgreSQL knows nothing of,
+/// and what is wrong may be mended in DynamoDB.
+fn is_well(status: &Status) -> bool {
+    status.installed
+        && status.phase != Some(Phase::DynamoOnly)
+        && status.late_until.is_none()
+        && status.lost.is_empty()
+        && status.open_intents.is_empty()
+        && status.tables.iter().all(|table| table.capture == "on" && table.target.ends_with("(ACTIVE)"))
 }
 
 fn pauses_of(settings: Vec<SettingRow>) -> Vec<Pause> {

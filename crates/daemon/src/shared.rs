@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) operations: Arc<Operations>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) feed_progress: Arc<FeedProgress>,
+    /// Whether nothing has happened since everything was read.
+    pub(crate) quiet: watch::Sender<bool>,
     /// Has the status read at once.
     pub(crate) look: Notify,
     /// Clients of the event stream; while there are none, the status is read less often.
@@ -88,6 +90,7 @@ impl Shared {
             operations: Arc::new(Operations::new()),
             progress,
             feed_progress,
+            quiet: watch::Sender::new(false),
             look: Notify::new(),
             clients: watch::Sender::new(0),
             stop,

@@ -52,7 +52,7 @@ impl Migration {
     pub async fn begin(&self) -> Result<Transaction> {
         let writer = self.writer().clone();
         match writer.begin_where_the_truth_is().await? {
-            Begun::Source(write) => Ok(Transaction { writer, write }),
+            Begun::Source(write) => Ok(Transaction { writer, write: write.numbered().await? }),
             Begun::Target(permit) => {
                 drop(permit);
                 let message = "DynamoDB is the truth, and a transaction of PostgreSQL cannot write there; \

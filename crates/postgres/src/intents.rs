@@ -14,12 +14,12 @@
 
 use std::time::Duration;
 
-use lockstep_core::{Control, Doing, Error, Fields, Kind, Result, Version};
+use lockstep_core::{Control, Doing, Epoch, Error, Kind, Result, Version};
 use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::begin::begin_with;
-use super::binding::{TableBinding, digest_sql, quote_identifier};
+use super::binding::digest_sql;
 use super::sessions::Sessions;
 use super::{BARRIER, Source, SourceTransaction};
 use crate::control_of_row;
@@ -58,7 +58,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 /// default: the phase must be read by a statement that starts after the barrier was had.
 #[crate::boxed]
 pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control, TransactionId)> {
-    let mut transaction = begin_behind_barrier(&source.sessions, None).await?;
+    let mut transaction = begin_behind_barrier(&source.sessions, None, "").await?;
     let row = sqlx::query(
         "SELECT phase, epoch, changed_at, pg_catalog.pg_current_xact_id()::text AS xid
         FROM lockstep.control",
@@ -70,100 +70,90 @@ pub async fn begin_write(source: &Source) -> Result<(SourceTransaction, Control,
     Ok((transaction, control_of_row(&row)?, id))
 }
 
+/// Begins a transaction, enters the barrier and makes sure that the epoch is the believed one, all in one
+/// round trip; `None`, with nothing begun, where it is another. The number of the transaction comes with the
+/// first row that it changes, by [`WITH_ID`].
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub async fn begin_write_in(source: &Source, believed: Epoch) -> Result<Option<SourceTransaction>> {
+    // Each statement of the message has a snapshot of its own, so the epoch is read after the barrier was
+    // had. A message without parameters returns no rows to its sender but may fail, and says why in the
+    // server's log.
+    let check = format!(
+        "SELECT CASE WHEN k.epoch = {} THEN true
+                ELSE ('lockstep: the epoch is ' || coalesce(k.epoch::text, 'not known'))::boolean END
+         FROM (SELECT (SELECT c.epoch FROM lockstep.control c) AS epoch) k",
+        believed.0
+    );
+    match begin_behind_barrier(&source.sessions, None, &check).await {
+        Ok(transaction) => Ok(Some(transaction)),
+        // That text is no boolean.
+        Err(error) if error.sqlstate().as_deref() == Some("22P02") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Put after what a statement returns that changes rows, it returns the number of its transaction as well.
+pub const WITH_ID: &str = ", pg_catalog.pg_current_xact_id()::text AS lockstep_xid";
+
+/// The number that came by [`WITH_ID`].
+///
+/// # Errors
+/// [`Kind::Invalid`] where the row has none.
+pub fn id_of(row: &PgRow) -> Result<TransactionId> {
+    parse_xid(row.try_get("lockstep_xid").doing("reading a transaction's number")?)
+}
+
+/// The number of a transaction; `None` where it has changed nothing.
+///
+/// # Errors
+/// The driver's, as of a transaction in which a statement has failed.
+#[crate::boxed]
+pub async fn id_under_way(transaction: &mut PgConnection) -> Result<Option<TransactionId>> {
+    let now: Option<String> = sqlx::query_scalar("SELECT pg_catalog.pg_current_xact_id_if_assigned()::text")
+        .fetch_one(transaction)
+        .await
+        .doing("looking whether a transaction is under way")?;
+    now.map(parse_xid).transpose()
+}
+
+/// The same, of a transaction that is numbered by being asked.
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub async fn id_assigned(transaction: &mut PgConnection) -> Result<TransactionId> {
+    let id: String = sqlx::query_scalar("SELECT pg_catalog.pg_current_xact_id()::text")
+        .fetch_one(transaction)
+        .await
+        .doing("numbering a transaction")?;
+    parse_xid(id)
+}
+
 /// Whether a transaction is still the one of `id`, and was not ended by a statement in it.
 ///
 /// # Errors
 /// The driver's, as of a transaction in which a statement has failed.
 #[crate::boxed]
 pub async fn is_under_way(transaction: &mut PgConnection, id: TransactionId) -> Result<bool> {
-    let now: Option<String> = sqlx::query_scalar("SELECT pg_catalog.pg_current_xact_id_if_assigned()::text")
-        .fetch_one(transaction)
-        .await
-        .doing("looking whether a transaction is under way")?;
-    now.map_or(Ok(false), |now| Ok(parse_xid(now)? == id))
+    Ok(id_under_way(transaction).await? == Some(id))
 }
 
 async fn begin_behind_barrier(
     sessions: &Sessions,
     lock_timeout: Option<Duration>,
+    then: &str,
 ) -> Result<SourceTransaction> {
     let (class, object) = BARRIER;
     let timeout = lock_timeout
         .map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis()))
         .unwrap_or_default();
     let sql = format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_catalog.pg_advisory_xact_lock_shared({class}, {object})"
+        "BEGIN ISOLATION LEVEL READ COMMITTED; {timeout}SELECT pg_catalog.pg_advisory_xact_lock_shared({class}, {object}); {then}"
     );
     begin_with(sessions, sql, "beginning a write").await
-}
-
-/// What this transaction left under a key: the row that has it, and the mark, read together (I14).
-pub struct Left {
-    /// The mark.
-    pub mark: Mark,
-    row: PgRow,
-    exists: bool,
-}
-
-/// Columns before the row's own in the statement that reads them.
-const ROW_AT: usize = 4;
-
-impl Left {
-    /// Runs `read` over the row's fields; `None` where no row has this key.
-    pub fn with_fields<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
-        self.exists.then(|| Fields::of_query(&self.row, ROW_AT, read))
-    }
-}
-
-/// Reads what this transaction left under those of `keys`, each with its number, that it marked. To be read
-/// after its last statement, never after the first, and never from what a statement returned:
-/// 1. `RETURNING` shows a row as it was written.
-/// 2. A trigger, a cascade or a later statement changes it, or takes it away, and marks its key under a newer
-///    version.
-/// 3. What was returned would leave under that version and be acknowledged.
-///
-/// The rows are locked by this transaction, so no other one changes them meanwhile.
-///
-/// # Errors
-/// The driver's.
-#[crate::boxed]
-pub async fn left_under(
-    transaction: &mut PgConnection,
-    binding: &TableBinding,
-    keys: &[(usize, &str)],
-    strict: bool,
-) -> Result<Vec<Left>> {
-    let sql = format!(
-        "SELECT d.n, p.version, CASE WHEN $4 THEN pg_catalog.nextval('lockstep.version_seq') END, s.{first_key} IS NOT NULL, {columns}
-         FROM unnest($2::bigint[], $3::text[]) AS d (n, key)
-         JOIN lockstep.pending p ON p.table_name = $1 AND {stored} = {asked}
-         LEFT JOIN {relation} AS s ON {same_row}",
-        first_key = quote_identifier(binding.table.key_columns()[0].name),
-        columns = binding.columns_sql("s"),
-        relation = binding.relation.sql(),
-        same_row = binding.row_of_key_sql("s", "p.key"),
-        stored = digest_sql("p.key"),
-        asked = digest_sql("d.key::jsonb"),
-    );
-    let (places, keys): (Vec<i64>, Vec<&str>) = keys.iter().map(|(of, key)| (*of as i64, *key)).unzip();
-    let doing = "reading rows and versions of this transaction";
-    let found = sqlx::query(AssertSqlSafe(sql))
-        .bind(binding.name())
-        .bind(&places)
-        .bind(&keys)
-        .bind(strict)
-        .fetch_all(transaction)
-        .await
-        .doing(doing)?;
-    let left = |row: PgRow| {
-        let (of, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let (repair, exists): (Option<i64>, bool) = (row.try_get(2)?, row.try_get(3)?);
-        let mark = Mark { of: of as usize, version: Version(version), repair: repair.map(Version) };
-        Ok::<_, sqlx::Error>(Left { mark, row, exists })
-    };
-    let mut found = found.into_iter().map(left).collect::<Result<Vec<_>, _>>().doing(doing)?;
-    found.sort_by_key(|left| left.mark.of);
-    Ok(found)
 }
 
 /// Takes what the target holds by now out of the pending set, and this transaction's intents with it, inside
@@ -221,16 +211,26 @@ async fn settle_many(
 
 impl Source {
     /// Makes the intents of a strict write durable, before anything of it leaves for the target (I9).
+    ///
+    /// Where no repair version was reserved for a key yet, one is here. The statement that made its mark is
+    /// over, so it outranks the mark, and the transaction still holds the row, so that any later holder of
+    /// the row outranks it.
     #[crate::boxed]
-    pub async fn record_intents(&self, id: TransactionId, keys: &[(&MarkedKey, Version)]) -> Result<()> {
+    pub async fn record_intents(
+        &self,
+        id: TransactionId,
+        keys: &[(&MarkedKey, Option<Version>)],
+    ) -> Result<()> {
         let tables: Vec<&str> = keys.iter().map(|(key, _)| key.table).collect();
         let names: Vec<&str> = keys.iter().map(|(key, _)| key.key.as_str()).collect();
-        let repairs: Vec<i64> = keys.iter().map(|(_, repair)| repair.0).collect();
+        let repairs: Vec<Option<i64>> =
+            keys.iter().map(|(_, repair)| repair.map(|repair| repair.0)).collect();
         let doing = "recording an intent";
         let mut session = self.intents.take().await.doing(doing)?;
         sqlx::query(
             "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
-             SELECT $1::text::xid8, t, k::jsonb, r FROM unnest($2::text[], $3::text[],
+             SELECT $1::text::xid8, t, k::jsonb, coalesce(r, pg_catalog.nextval('lockstep.version_seq'))
+             FROM unnest($2::text[], $3::text[],
                  $4::bigint[]) AS d (t, k, r)",
         )
         .bind(id.0.to_string())
@@ -279,7 +279,7 @@ impl Source {
     #[crate::boxed]
     pub async fn settle_aborted(&self, ids: &[TransactionId]) -> Result<u64> {
         // Behind the barrier: who closes it sees either the intents or the marks, never neither.
-        let mut transaction = begin_behind_barrier(&self.intents, Some(LOCK_TIMEOUT)).await?;
+        let mut transaction = begin_behind_barrier(&self.intents, Some(LOCK_TIMEOUT), "").await?;
         let sql = format!(
             "WITH settled AS (DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])
                               RETURNING table_name, key, repair_version)

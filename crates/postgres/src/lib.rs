@@ -6,13 +6,15 @@
 //! `begin` and `lock_tries` (connections and transactions), `schema` (Lockstep's own tables), `capture`,
 //! `recognise` and `trigger_names` (triggers), `barrier`, `control`, `settings` and `counts` (phase and
 //! epoch, what is turned while everything runs, and what was counted), `lead` (which daemon leads),
-//! `pending`, `statements` and `calls` (writing single rows), `intents` and `sweep` (strict writes under way,
+//! `pending`, `statements` and `calls` (writing single rows), `left` (what a transaction left under its keys),
+//! `intents` and `sweep` (strict writes under way,
 //! and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress` (ranges),
 //! `workers`, `acknowledge` and `budget` (who holds which range, how far it is, and what all may spend),
 //! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
-//! pass, and since a moment), `load` (how busy it is), `history` (a step back is noticed), `archive` (the end).
+//! pass, and since a moment), `glance` (whether anything has happened at all), `load` (how busy it is),
+//! `history` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
 mod activity;
@@ -30,6 +32,7 @@ mod copy;
 mod count;
 mod counts;
 mod dead_letters;
+mod glance;
 mod grants;
 mod held_back;
 mod history;
@@ -40,6 +43,7 @@ mod intents;
 mod journal;
 mod lately;
 mod lead;
+mod left;
 mod load;
 mod lock_tries;
 mod lookup;
@@ -99,23 +103,28 @@ pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, rea
 pub use copy::{CopyChunk, KeyBound, RangeRead};
 pub use counts::{CountRow, SPENT, read_settings, report};
 pub use dead_letters::DeadLetter;
+pub use glance::Glance;
 pub use grants::{GrantedRole, grants};
 pub use held_back::HeldBack;
 pub use history::{KnownMarks, NewMark, SourceHistory};
 pub use imports::{ImportPlace, ImportRow, PartRow};
-pub use intents::{Left, Mark, MarkedKey, begin_write, is_under_way, left_under, settle_in_transaction};
+pub use intents::{
+    Mark, MarkedKey, WITH_ID, begin_write, begin_write_in, id_assigned, id_of, id_under_way, is_under_way,
+    settle_in_transaction,
+};
 pub use recognise::CaptureState;
 
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId, require_open};
+pub use left::{KeysOfTable, Left, left_under};
 pub use load::Load;
 pub use lookup::KeyState;
 pub use password::Password;
 pub use path::{connect_own, make_own_session};
 pub use pending::{Delivered, KeyOrder, Lag, PendingBatch, PendingRow};
 pub use probe::CaptureProbe;
-pub use progress::{RangeProgress, RangeRow};
+pub use progress::{PlanLook, RangeProgress, RangeRow};
 pub(crate) use progress::{window_conditions_sql, window_sql};
 pub use references::Dangling;
 pub use relays::{JoiningRelay, RelayRow, RelayShare};

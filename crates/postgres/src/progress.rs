@@ -70,7 +70,45 @@ impl std::ops::AddAssign for RangeProgress {
     }
 }
 
+/// What a worker without a range has to know of the plans of its tables.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct PlanLook {
+    /// How many of the tables have a plan.
+    pub planned: i64,
+    /// Whether a range of them is not done.
+    pub open: bool,
+    /// Whether a range of them is not done and held by no live worker.
+    pub free: bool,
+    /// A table whose plan was made for another window of days.
+    pub other_window: Option<String>,
+}
+
 impl Source {
+    /// Looks at the plans of these tables, by a worker that has this window. One statement, however many
+    /// tables there are: each idle worker asks it every few seconds.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn look_at_plan(&self, tables: &[&str], window: &Window) -> Result<PlanLook> {
+        sqlx::query_as(
+            "SELECT pg_catalog.count(*) AS planned,
+                 EXISTS (SELECT FROM lockstep.ranges WHERE NOT done AND table_name = ANY ($1)) AS open,
+                 EXISTS (SELECT FROM lockstep.ranges WHERE NOT done AND table_name = ANY ($1)
+                     AND (worker IS NULL OR worker = ANY (ARRAY(
+                         SELECT w.id FROM lockstep.workers w
+                         WHERE w.lease_until <= pg_catalog.clock_timestamp())))) AS free,
+                 pg_catalog.min(name) FILTER (WHERE window_start IS DISTINCT FROM $2::timestamptz
+                     OR window_end IS DISTINCT FROM $3::timestamptz) AS other_window
+             FROM lockstep.tables WHERE name = ANY ($1) AND planned_at IS NOT NULL",
+        )
+        .bind(tables)
+        .bind(window.start)
+        .bind(window.end)
+        .fetch_one(self.pool())
+        .await
+        .doing("looking at the plan of a backfill")
+    }
+
     /// Stores the plan of a table's backfill, unless it has one.
     ///
     /// # Errors

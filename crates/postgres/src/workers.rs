@@ -217,21 +217,6 @@ impl Source {
         .doing("taking a range")
     }
 
-    /// How many ranges of these tables are not done.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn open_ranges(&self, tables: &[&str]) -> Result<i64> {
-        sqlx::query_scalar(
-            "SELECT pg_catalog.count(*) FROM lockstep.ranges WHERE NOT done AND table_name = ANY ($1)",
-        )
-        .bind(tables)
-        .fetch_one(self.pool())
-        .await
-        .doing("counting the ranges that are left")
-    }
-
     /// Every worker, live ones first; none where schema `lockstep` is older than workers, or where this role
     /// may not see them.
     ///

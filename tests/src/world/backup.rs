@@ -2,6 +2,7 @@
 //! wrote about itself; a target table as DynamoDB restores it, or in place.
 
 use lockstep_core::{Attributes, TargetKey};
+use lockstep_dynamo::is_mark;
 use lockstep_postgres::TableBinding;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
@@ -93,6 +94,15 @@ impl World {
             .send()
             .await
             .expect("deleted");
+    }
+
+    /// Takes the mark of history out of a target table, past every proxy.
+    pub async fn take_mark(&self, binding: &TableBinding) {
+        for item in self.everything(&binding.target_name).await.into_iter().filter(|item| is_mark(item)) {
+            let key = TargetKey::of(&item).expect("every item has a key").to_attributes();
+            let deleting = self.plain_target.client().delete_item().table_name(&binding.target_name);
+            deleting.set_key(Some(key)).send().await.expect("deleted");
+        }
     }
 
     /// Sets a target table back in place, as some servers that speak DynamoDB's protocol can.

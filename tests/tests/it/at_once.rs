@@ -38,6 +38,25 @@ async fn who_believes_in_a_phase_that_is_over_writes_under_the_present_one() {
     world.assert_converged().await;
 }
 
+/// As above, of a call that takes a transaction of several statements.
+#[tokio::test]
+async fn a_phase_that_is_over_is_noticed_by_the_message_that_begins_an_update() {
+    let world = World::start().await;
+    let coordinator = world.migrated_to(Phase::PostgresOnly).await;
+    let store = world.log_store();
+    store.put(&row(1, "u")).await.expect("written");
+    store.update(1, |log| log.user_id = Some("v".to_owned())).await.expect("written");
+    let mut flip = world.source.begin("flipping").await.expect("a transaction");
+    let epoch = flip_phase(&mut flip, Phase::DualWrite).await.expect("flipped");
+    flip.commit().await.expect("committed");
+    let outcome = store.update(1, |log| log.user_id = Some("w".to_owned())).await.expect("written");
+    assert_eq!((outcome.control.phase, outcome.control.epoch), (Phase::DualWrite, epoch));
+    applied(&outcome);
+    assert!(!store.update(2, |_| {}).await.expect("nothing is there").found);
+    coordinator.close().await;
+    world.assert_converged().await;
+}
+
 #[tokio::test]
 async fn without_the_functions_writes_go_the_long_way() {
     let world = World::start().await;

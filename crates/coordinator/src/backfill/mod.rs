@@ -170,9 +170,7 @@ async fn work_on(
                 .iter()
                 .map(|table| table.under(migration, &kept.lease, &shared, progress, &stop))
                 .collect();
-            let ended =
-                shift::shift(&migration.source, &runs, &options.window, &kept.lease, options.readers, cancel)
-                    .await;
+            let ended = shift::shift(&migration.source, &runs, &kept.lease, options.readers, cancel).await;
             stop.cancel();
             kept.end().await;
             match ended {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::Window;
 use lockstep_postgres::Source;
 use rand::RngExt;
 use tokio::task::JoinSet;
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::WorkerLease;
 use super::range::RangeEnd;
-use super::table::{TableRun, require_window};
+use super::table::{TableRun, for_another_window};
 use crate::error::{Error, Result};
 
 /// Pause before a worker that found nothing looks again, about: a range may have been split, or a worker
@@ -29,33 +28,39 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
 pub(super) async fn shift(
     source: &Source,
     runs: &[Arc<TableRun>],
-    window: &Window,
     lease: &WorkerLease,
     lanes: usize,
     cancel: &CancellationToken,
 ) -> Result<()> {
+    // Each table of a run has the window of that run.
+    let Some(window) = runs.first().map(|run| &run.window) else { return Ok(()) };
     let lanes = lanes.max(1);
     let names: Vec<&str> = runs.iter().map(|run| run.binding.name()).collect();
     // A task a range: encoding, serialising and signing use every processor.
     let mut moving: JoinSet<Result<RangeEnd>> = JoinSet::new();
     let mut look_again = LOOK_AGAIN;
     loop {
-        while moving.len() < lanes {
+        // A worker without a range asks one small statement, and does not try to take one while others hold
+        // them all.
+        let (mut may_take, mut other_window) = (true, None);
+        if moving.is_empty() {
+            let look = source.look_at_plan(&names, window).await?;
+            if !look.open {
+                return Ok(());
+            }
+            (may_take, other_window) = (look.free, look.other_window);
+        }
+        while may_take && moving.len() < lanes {
             lease.require()?;
             let Some(held) = source.claim_range(lease.id, &names, window).await? else { break };
             let Some(run) = runs.iter().find(|run| run.binding.name() == held.table_name) else { break };
             moving.spawn(run.clone().range(held));
             look_again = LOOK_AGAIN;
         }
-        if moving.is_empty() && source.open_ranges(&names).await? == 0 {
-            return Ok(());
-        }
-        if moving.is_empty() {
+        if let (true, Some(table)) = (moving.is_empty(), other_window) {
             // A plan that was made meanwhile may be for other days: then there is nothing here for this
             // worker.
-            for run in runs {
-                require_window(source, &run.binding, window).await?;
-            }
+            return Err(for_another_window(&table));
         }
         lease.set_idle(moving.is_empty());
         let pause = look_again.mul_f64(rand::rng().random_range(0.75..=1.25));

@@ -192,7 +192,7 @@ pub(super) async fn plan_once(
 ///
 /// # Errors
 /// The source's; [`Kind::Misconfigured`] where the plan was made for another window of days.
-pub(super) async fn require_window(source: &Source, binding: &TableBinding, window: &Window) -> Result<bool> {
+async fn require_window(source: &Source, binding: &TableBinding, window: &Window) -> Result<bool> {
     let Some(state) = source.table_state(binding.name()).await?.filter(|state| state.planned_at.is_some())
     else {
         return Ok(false);
@@ -201,9 +201,13 @@ pub(super) async fn require_window(source: &Source, binding: &TableBinding, wind
     if planned == *window {
         return Ok(true);
     }
+    Err(for_another_window(binding.name()))
+}
+
+/// What work on a plan ends with that was made for another window of days than this process has.
+pub(super) fn for_another_window(table: &str) -> Error {
     let message = "the plan was made for another window of days; run `backfill --restart` to make a new plan";
-    let doing = format!("resuming the backfill of {}", binding.name());
-    Err(StoreError::source(Kind::Misconfigured, doing, message).into())
+    StoreError::source(Kind::Misconfigured, format!("resuming the backfill of {table}"), message).into()
 }
 
 impl TableRun {

@@ -45,9 +45,9 @@ enum Write {
 impl Write {
     /// A rollback that fails is one all the same: no commit was sent.
     async fn roll_back(self, writer: &Writer) {
-        if let Self::Source(write) = self {
+        if let Self::Source(mut write) = self {
             let _ = write.sql.rollback().await;
-            writer.acknowledge(write.held);
+            writer.acknowledge(write.beside.delivered().await);
         }
     }
 }
@@ -142,7 +142,7 @@ impl<S: LogSink> Operation<S> {
         let write = match writer.begin_where_the_truth_is().await? {
             Begun::Source(mut write) => {
                 write.together = true;
-                write.held = started;
+                write.beside = started;
                 Write::Source(write)
             }
             Begun::Target(permit) => Write::Target(TargetTransaction::new(permit)),

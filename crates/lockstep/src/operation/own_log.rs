@@ -7,7 +7,7 @@ use chrono::{SubsecRound, Utc};
 use lockstep_core::{Error, MigratableTable, Result};
 
 use super::{LogSink, OperationEvent, Stage};
-use crate::store::{Held, Store};
+use crate::store::{Started, Store};
 
 /// Says what happens to an operation, and for how long it has been under way.
 pub(super) struct OwnLog<S: LogSink> {
@@ -30,15 +30,15 @@ impl<S: LogSink> OwnLog<S> {
         &self.store
     }
 
-    /// Logs the start; what the target holds of it is to be acknowledged.
-    pub(super) async fn start(&self) -> Result<Vec<Held>> {
+    /// Logs the start. It is committed when this returns, and on its way to the target.
+    pub(super) async fn start(&self) -> Result<Started> {
         self.store.insert_beside(&self.row(Stage::Start, None)).await
     }
 
     /// Logs that it was rolled back, and why. It was, whether that can be logged or not.
     pub(super) async fn failure(&self, reason: &Error) {
         match self.store.insert_beside(&self.row(Stage::Failure, Some(&reason.to_string()))).await {
-            Ok(held) => self.store.writer().acknowledge(held),
+            Ok(mut started) => self.store.writer().acknowledge(started.delivered().await),
             Err(error) => {
                 tracing::warn!(kind = ?error.kind, "the failure of an operation could not be logged: {error}")
             }

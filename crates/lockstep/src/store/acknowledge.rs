@@ -30,18 +30,38 @@ pub(crate) struct Held {
     pub(super) delivered: Delivered,
 }
 
-/// Where a write beside an operation leaves what it delivered: the operation takes it out of the pending set
-/// together with its own keys, in the transaction that it has anyway.
+/// Where a write beside an operation leaves what it delivers while the operation goes on: the operation takes
+/// it out of the pending set together with its own keys, in the transaction that it has anyway.
+pub(super) struct Beside(Mutex<Option<oneshot::Sender<Vec<Held>>>>);
+
+/// The other end of it.
 #[derive(Default)]
-pub(super) struct Beside(Mutex<Vec<Held>>);
+pub(crate) struct Started(Option<oneshot::Receiver<Vec<Held>>>);
+
+/// Both ends.
+pub(super) fn beside() -> (Beside, Started) {
+    let (sender, receiver) = oneshot::channel();
+    (Beside(Mutex::new(Some(sender))), Started(Some(receiver)))
+}
 
 impl Beside {
-    pub(super) fn extend(&self, held: impl IntoIterator<Item = Held>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
+    /// The way of what is delivered, once.
+    pub(super) fn way(&self) -> Option<oneshot::Sender<Vec<Held>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
 
-    pub(super) fn into_held(self) -> Vec<Held> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+impl Started {
+    /// Waits for what is delivered, within the inline time-out; it comes once.
+    ///
+    /// # Cancel safety
+    /// Dropped, what is delivered is a relay's to acknowledge.
+    pub(crate) async fn delivered(&mut self) -> Vec<Held> {
+        match self.0.take() {
+            // An error means that nothing was due, or that the task is gone: then a relay delivers.
+            Some(coming) => coming.await.unwrap_or_default(),
+            None => Vec::new(),
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use lockstep_postgres::{
 };
 use sqlx::postgres::PgArguments;
 
-use super::acknowledge::Beside;
+use super::acknowledge::{Beside, Started};
+use super::best_effort::Committed;
 use super::commit::Commit;
 use super::route::{Calling, Route, route};
 use super::transaction::{Change, State, WriteTransaction, Written};
@@ -160,7 +161,9 @@ impl<T: MigratableTable> Store<T> {
         let touched = self.note_called(&mut write, kind, &called)?;
         let owed = writer.owe(write.marks.iter().map(|mark| &write.changes[mark.of]));
         self.shared.phase.learn(control, asked_at);
-        let written = writer.after_commit(control, &write.changes, &write.marks, owed, false, beside).await;
+        let Noted { changes, marks } = write;
+        let committed = Committed { control, changes, marks, owed, together: false };
+        let written = writer.after_commit(committed, beside).await;
         Ok(Ended::Done(touched.outcome(&writer.counted(Ok(written))?)))
     }
 
@@ -179,7 +182,7 @@ impl<T: MigratableTable> Store<T> {
             // A trigger did something else instead, as a soft delete does. Its keys are marked, and are the
             // relay's.
             CallEnd::NoRow(Some(id)) => {
-                let ended = match writer.commit(sql, id).await {
+                let ended = match writer.commit(sql, Some(id)).await {
                     Commit::Committed => Ok(Written { control, deliveries: Vec::new() }),
                     Commit::RolledBack(error) => Err(WriteFailed::rolled_back(error, false)),
                     Commit::Unknown(error) => Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
@@ -196,14 +199,14 @@ impl<T: MigratableTable> Store<T> {
         let write = WriteTransaction {
             sql,
             control,
-            id: called.id,
+            id: Some(called.id),
             changes: noted.changes,
             together: false,
-            held: Vec::new(),
+            beside: Started::default(),
         };
         // Apart: nested in the futures of applications, what it is made of is deeper than the compiler looks
         // by default.
-        let written = writer.counted(Box::pin(writer.strict_of(write, noted.marks)).await)?;
+        let written = writer.counted(Box::pin(writer.strict_of(write, called.id, noted.marks)).await)?;
         Ok(Ended::Done(touched.outcome(&written)))
     }
 

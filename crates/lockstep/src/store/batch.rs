@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use lockstep_core::{Doing, Error, MigratableTable, Result, Row};
+use lockstep_postgres::{WITH_ID, id_of};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
 
@@ -118,7 +119,7 @@ impl<T: MigratableTable> Store<T> {
     ) -> Result<Option<Vec<WriteOutcome<T::Row>>>> {
         let writer = &self.shared.writer;
         self.require_place(&mut write.sql, write.control.epoch).await?;
-        let sql = self.writes(&mut write.sql).await?.sql.insert_many(rows.len());
+        let sql = self.writes(&mut write.sql).await?.sql.insert_many(rows.len()) + WITH_ID;
         let mut arguments = PgArguments::default();
         rows.iter().for_each(|row| row.bind(&mut arguments));
         let inserted = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *write.sql).await;
@@ -127,6 +128,9 @@ impl<T: MigratableTable> Store<T> {
             // A rollback that fails is one all the same: no commit was sent.
             let _ = write.sql.rollback().await;
             return Ok(None);
+        }
+        if let Some(row) = inserted.first() {
+            write.id = Some(id_of(row)?);
         }
         let mut touched = Vec::with_capacity(rows.len());
         for row in &inserted {

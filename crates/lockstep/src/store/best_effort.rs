@@ -10,23 +10,36 @@ use lockstep_postgres::{Delivered, Mark};
 
 use super::acknowledge::{Beside, Held};
 use super::commit::Commit;
+use super::counters::count;
 use super::deliver::{Put, Sent};
 use super::reads::Owed;
 use super::transaction::{Change, WriteTransaction, Written, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
+/// What has committed, and is to be delivered.
+pub(super) struct Committed {
+    pub(super) control: Control,
+    pub(super) changes: Vec<Change>,
+    pub(super) marks: Vec<Mark>,
+    /// What the target is owed for each of `marks`.
+    pub(super) owed: Owed,
+    /// Whether the changes become visible together.
+    pub(super) together: bool,
+}
+
 impl Writer {
     /// Commits, then delivers.
     pub(super) async fn best_effort(
         &self,
-        write: WriteTransaction,
+        mut write: WriteTransaction,
         beside: Option<&Beside>,
     ) -> Result<Written> {
-        let WriteTransaction { mut sql, control, id, mut changes, together, held } = write;
+        let id = write.number().await?;
+        let WriteTransaction { mut sql, control, mut changes, together, beside: mut started, .. } = write;
         // What a trigger that is deferred does at the commit marks its keys once more: they stay pending for
         // the relay.
         let marks = if control.phase.writes_both() && !changes.is_empty() {
-            read_left(&mut sql, &mut changes, false).await?
+            read_left(&mut sql, &mut changes).await?
         } else {
             Vec::new()
         };
@@ -43,27 +56,47 @@ impl Writer {
             Commit::Unknown(error) => return Err(WriteFailed::unknown(error, |_| Delivery::NotDue)),
         }
         self.phase().learn(control, asked_at);
-        let written = self.after_commit(control, &changes, &marks, owed, together, beside).await;
-        self.acknowledge(held);
+        let committed = Committed { control, changes, marks, owed, together };
+        let written = self.after_commit(committed, beside).await;
+        self.acknowledge(started.delivered().await);
         Ok(written)
     }
 
-    /// Delivers what has committed. `owed` is what the target is owed for each of `marks`.
-    pub(super) async fn after_commit(
-        &self,
-        control: Control,
-        changes: &[Change],
-        marks: &[Mark],
-        owed: Owed,
-        together: bool,
-        beside: Option<&Beside>,
-    ) -> Written {
+    /// Delivers what has committed. Beside an operation that is done by a task of its own, and what is said
+    /// is that nothing was due.
+    ///
+    /// # Cancel safety
+    /// The keys are pending. A task goes on.
+    pub(super) async fn after_commit(&self, committed: Committed, beside: Option<&Beside>) -> Written {
+        let Some(beside) = beside.filter(|_| !committed.marks.is_empty()) else {
+            let (written, held) = self.deliver(committed).await;
+            self.acknowledge(held);
+            return written;
+        };
+        let (control, writer, way) = (committed.control, self.clone(), beside.way());
+        let deliveries = committed.changes.iter().map(|_| Delivery::NotDue).collect();
+        tokio::spawn(async move {
+            let (written, held) = writer.deliver(committed).await;
+            let deferred = written.deliveries.iter().filter(|d| matches!(d, Delivery::Deferred(_))).count();
+            count(&writer.counters().deferred, deferred);
+            let held = match way {
+                // It comes back where the operation has ended meanwhile.
+                Some(way) => way.send(held).err().unwrap_or_default(),
+                None => held,
+            };
+            writer.acknowledge(held);
+        });
+        Written { control, deliveries }
+    }
+
+    async fn deliver(&self, committed: Committed) -> (Written, Vec<Held>) {
+        let Committed { control, changes, marks, owed, together } = committed;
         let mut held = Vec::new();
         let mut deliveries: Vec<Delivery> = changes.iter().map(|_| Delivery::NotDue).collect();
         let mut puts = Vec::with_capacity(marks.len());
-        for mark in marks {
+        for mark in &marks {
             let change = &changes[mark.of];
-            if change.is_put_by_another(changes) {
+            if change.is_put_by_another(&changes) {
                 deliveries[mark.of] = Delivery::Applied;
                 continue;
             }
@@ -94,11 +127,7 @@ impl Writer {
             };
         }
         owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
-        match beside {
-            Some(beside) => beside.extend(held),
-            None => self.acknowledge(held),
-        }
-        Written { control, deliveries }
+        (Written { control, deliveries }, held)
     }
 
     /// Lets what the target holds be taken out of the pending set.

@@ -24,8 +24,8 @@ pub(super) enum Commit {
 }
 
 impl Writer {
-    /// Commits `transaction`.
-    pub(super) async fn commit(&self, transaction: SourceTransaction, id: TransactionId) -> Commit {
+    /// Commits `transaction`; `None` is the number of one that has changed nothing.
+    pub(super) async fn commit(&self, transaction: SourceTransaction, id: Option<TransactionId>) -> Commit {
         let Err(error) = transaction.commit().await else { return Commit::Committed };
         // A plain error in answer to COMMIT (a deferred constraint, say) is a rollback. A fatal one may come
         // after the commit record was written, while the server waited for a replica.
@@ -36,7 +36,12 @@ impl Writer {
             _ => false,
         };
         let error = Error::of_sqlx("committing a write", error);
-        if refused { Commit::RolledBack(error) } else { self.look_commit_up(id, error).await }
+        match id {
+            _ if refused => Commit::RolledBack(error),
+            // Whichever way it ended, nothing is other than before.
+            None => Commit::RolledBack(error),
+            Some(id) => self.look_commit_up(id, error).await,
+        }
     }
 
     /// Asks on another connection how it ended, for as long as a caller may be kept waiting.

@@ -30,7 +30,7 @@ mod write;
 
 #[doc(hidden)]
 pub use crate::phase::{PHASE_LEASE, PhaseView};
-pub(crate) use acknowledge::Held;
+pub(crate) use acknowledge::Started;
 pub use canary::CanaryQueries;
 #[doc(hidden)]
 pub use canary::{CanaryStore, StoreRead};

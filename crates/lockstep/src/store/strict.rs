@@ -1,7 +1,7 @@
 //! Writing, `strict`: the target has it before PostgreSQL commits, or neither has it.
 //!
 //! 1. The transaction writes, and reads what it left with the versions of its marks.
-//! 2. Its intents become durable on another connection (I9).
+//! 2. Its intents become durable on another connection (I9); where several statements wrote, meanwhile.
 //! 3. The puts leave; meanwhile the transaction takes its own marks and intents out.
 //! 4. It commits.
 //!
@@ -14,7 +14,7 @@ use std::time::Instant;
 use lockstep_core::{Error, Kind, Result, Version};
 use lockstep_postgres::{Mark, MarkedKey, TransactionId, settle_in_transaction};
 
-use super::acknowledge::Held;
+use super::acknowledge::{Held, Started};
 use super::best_effort::deferred;
 use super::commit::Commit;
 use super::counters::count;
@@ -22,35 +22,64 @@ use super::deliver::{Put, Sent};
 use super::transaction::{WriteTransaction, Written, read_left};
 use super::{Delivery, WriteFailed, WriteMode, Writer};
 
+/// What a strict write goes on with.
+struct Marked {
+    id: TransactionId,
+    marks: Vec<Mark>,
+    /// Whether the intents of all its keys are durable already.
+    recorded: bool,
+}
+
 impl Writer {
-    /// Puts, then commits.
+    /// Puts, then commits. While it reads what it left, its intents become durable: which keys it changed is
+    /// known by then, and so is its number.
     pub(super) async fn strict(&self, mut write: WriteTransaction) -> Result<Written> {
-        let marks = read_left(&mut write.sql, &mut write.changes, true).await?;
-        self.strict_of(write, marks).await
+        // Without a number it has changed nothing.
+        let Some(id) = write.number().await? else { return self.best_effort(write, None).await };
+        let keys = write.keys();
+        let intents: Vec<(&MarkedKey, Option<Version>)> = keys.iter().map(|key| (key, None)).collect();
+        let (marks, recorded) = tokio::join!(
+            read_left(&mut write.sql, &mut write.changes),
+            self.source().record_intents(id, &intents)
+        );
+        // Any failure drops the transaction, and nothing has left. Intents without it are the sweeper's.
+        recorded?;
+        self.put_beside(write, Marked { id, marks: marks?, recorded: true }).await
     }
 
-    /// The same, with the marks at hand.
-    pub(super) async fn strict_of(&self, mut write: WriteTransaction, marks: Vec<Mark>) -> Result<Written> {
-        let beside = std::mem::take(&mut write.held);
-        let written = self.put_then_commit(write, marks, &beside).await;
+    /// The same, with its number and marks at hand.
+    pub(super) async fn strict_of(
+        &self,
+        write: WriteTransaction,
+        id: TransactionId,
+        marks: Vec<Mark>,
+    ) -> Result<Written> {
+        self.put_beside(write, Marked { id, marks, recorded: false }).await
+    }
+
+    async fn put_beside(&self, mut write: WriteTransaction, marked: Marked) -> Result<Written> {
+        let (mut started, mut beside) = (std::mem::take(&mut write.beside), Vec::new());
+        let written = self.put_then_commit(write, marked, &mut started, &mut beside).await;
         if written.is_err() {
             // That was committed by itself.
+            beside.extend(started.delivered().await);
             self.acknowledge(beside);
         }
         written
     }
 
-    /// Takes what was delivered `beside` it out of the pending set with its own keys.
+    /// Takes what was delivered beside it out of the pending set with its own keys.
     async fn put_then_commit(
         &self,
         mut write: WriteTransaction,
-        marks: Vec<Mark>,
-        beside: &[Held],
+        Marked { id, marks, recorded }: Marked,
+        started: &mut Started,
+        beside: &mut Vec<Held>,
     ) -> Result<Written> {
         let keys = write.keys();
         let mut deliveries: Vec<Delivery> = write.changes.iter().map(|_| Delivery::NotDue).collect();
         let mut puts = Vec::with_capacity(marks.len());
-        let mut intents: Vec<(&MarkedKey, Version)> = Vec::with_capacity(marks.len());
+        let mut intents: Vec<(&MarkedKey, Option<Version>)> = Vec::with_capacity(marks.len());
         for mark in &marks {
             let change = &write.changes[mark.of];
             if change.is_put_by_another(&write.changes) {
@@ -65,7 +94,7 @@ impl Writer {
                         item,
                         version: mark.version,
                     });
-                    intents.push((&keys[mark.of], mark.repair.unwrap_or(mark.version)));
+                    intents.push((&keys[mark.of], mark.repair));
                 }
                 // Nothing of this key ever was in the target; the relay takes the mark out.
                 Err(reason) if change.is_gone() => {
@@ -73,29 +102,36 @@ impl Writer {
                 }
                 Err(reason) => {
                     let error = Error::unholdable(change.key.table, &reason);
-                    return self.unholdable(write, error).await;
+                    return self.unholdable(write, recorded.then_some(id), error).await;
                 }
             }
         }
         // Any failure up to here drops the transaction, and nothing has left.
-        self.source().record_intents(write.id, &intents).await?;
+        if !recorded {
+            self.source().record_intents(id, &intents).await?;
+        }
         // Dropped unpaid, these keys are read from the source until nothing of them is pending: a phantom is
         // not to be met.
         let owed = self.owe(marks.iter().map(|mark| &write.changes[mark.of]));
         let deadline = tokio::time::Instant::now() + self.options().inline_timeout();
         let sending = self.send(&puts, WriteMode::Strict, write.together, deadline);
-        let beside = || beside.iter().map(|held| (&held.marked, held.delivered.version));
-        let all: Vec<(&MarkedKey, Version)> =
-            puts.iter().map(|put| (&keys[put.of], put.version)).chain(beside()).collect();
         // All or nothing: what to take out is known before the answer is, and is only taken out by the
         // commit.
         let (sent, settled) = if self.options().continue_on_write_failure {
-            (sending.await, None)
+            let sent = sending.await;
+            *beside = started.delivered().await;
+            (sent, None)
         } else {
-            let (sent, settled) = tokio::join!(sending, settle_in_transaction(&mut write.sql, &all));
+            let settling = async {
+                *beside = started.delivered().await;
+                let own = puts.iter().map(|put| (&keys[put.of], put.version));
+                let all: Vec<(&MarkedKey, Version)> = own.chain(marked(beside)).collect();
+                settle_in_transaction(&mut write.sql, &all).await
+            };
+            let (sent, settled) = tokio::join!(sending, settling);
             (sent, Some(settled))
         };
-        let mut held: Vec<(&MarkedKey, Version)> = beside().collect();
+        let mut held: Vec<(&MarkedKey, Version)> = marked(beside).collect();
         let mut failure = Failure::default();
         for (put, sent) in puts.iter().zip(sent) {
             deliveries[put.of] = match sent {
@@ -116,17 +152,17 @@ impl Writer {
             if !failure.may_have_landed {
                 owed.paid_but(|_| false);
             }
-            return Err(self.roll_back(write, error, failure.may_have_landed).await);
+            return Err(self.roll_back(write, id, error, failure.may_have_landed).await);
         }
         let settled = match settled {
             Some(settled) => settled,
             None => settle_in_transaction(&mut write.sql, &held).await,
         };
         if let Err(error) = settled {
-            return Err(self.roll_back(write, error, true).await);
+            return Err(self.roll_back(write, id, error, true).await);
         }
-        let (control, id, asked_at) = (write.control, write.id, Instant::now());
-        match self.commit(write.sql, id).await {
+        let (control, asked_at) = (write.control, Instant::now());
+        match self.commit(write.sql, Some(id)).await {
             Commit::Committed => {
                 self.phase().learn(control, asked_at);
                 owed.paid_but(|place| !matches!(deliveries[marks[place].of], Delivery::Applied));
@@ -147,21 +183,37 @@ impl Writer {
         }
     }
 
-    /// A row that no item can hold: fails before anything has left, or is PostgreSQL's alone.
-    async fn unholdable(&self, write: WriteTransaction, error: Error) -> Result<Written> {
-        if self.options().continue_on_write_failure {
+    /// A row that no item can hold: fails before anything has left, or is PostgreSQL's alone. Intents that
+    /// were recorded under `recorded` have no use then; any that stay are the sweeper's.
+    async fn unholdable(
+        &self,
+        write: WriteTransaction,
+        recorded: Option<TransactionId>,
+        error: Error,
+    ) -> Result<Written> {
+        let written = if self.options().continue_on_write_failure {
             count(&self.counters().strict_continued, 1);
-            return self.best_effort(write, None).await;
+            self.best_effort(write, None).await
+        } else {
+            count(&self.counters().strict_failed, 1);
+            // A rollback that fails is one all the same: no commit was sent.
+            let _ = write.sql.rollback().await;
+            Err(WriteFailed::rolled_back(error, false))
+        };
+        if let Some(id) = recorded {
+            self.undo(id, false).await;
         }
-        count(&self.counters().strict_failed, 1);
-        // A rollback that fails is one all the same: no commit was sent.
-        let _ = write.sql.rollback().await;
-        Err(WriteFailed::rolled_back(error, false))
+        written
     }
 
-    async fn roll_back(&self, write: WriteTransaction, error: Error, may_have_landed: bool) -> Error {
+    async fn roll_back(
+        &self,
+        write: WriteTransaction,
+        id: TransactionId,
+        error: Error,
+        may_have_landed: bool,
+    ) -> Error {
         count(&self.counters().strict_failed, 1);
-        let id = write.id;
         match write.sql.rollback().await {
             Ok(()) => self.undo(id, may_have_landed).await,
             // Not over yet as far as the server knows: the sweeper will see.
@@ -183,6 +235,10 @@ impl Writer {
             tracing::debug!(kind = ?error.kind, "left to the sweeper: {error}");
         }
     }
+}
+
+fn marked(held: &[Held]) -> impl Iterator<Item = (&MarkedKey, Version)> {
+    held.iter().map(|held| (&held.marked, held.delivered.version))
 }
 
 /// What went wrong among the puts.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use lockstep_core::{Control, Item, Kind, Phase, Result, SourceKey, TargetKey, Unholdable};
 use lockstep_dynamo::Target;
 use lockstep_postgres::{
-    Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write, is_under_way,
-    left_under,
+    KeysOfTable, Mark, MarkedKey, Source, SourceTransaction, TableBinding, TransactionId, begin_write,
+    begin_write_in, id_assigned, id_under_way, is_under_way, left_under,
 };
 
 use crate::central::{Central, SetMode};
-use crate::phase::PhaseView;
+use crate::phase::{Moment, PhaseView};
 
-use super::acknowledge::{Acknowledger, Beside, Held};
+use super::acknowledge::{Acknowledger, Beside, Started};
 use super::counters::count;
 use super::reads::{Owed, ReadsOfTables};
 use super::route::{Calling, Route, route};
@@ -60,13 +60,13 @@ pub(crate) enum State {
 pub(crate) struct WriteTransaction {
     pub(crate) sql: SourceTransaction,
     pub(crate) control: Control,
-    pub(super) id: TransactionId,
+    /// Its number; `None` until it is known to have changed something.
+    pub(super) id: Option<TransactionId>,
     pub(super) changes: Vec<Change>,
     /// Whether the changes become visible together in the target as well.
     pub(crate) together: bool,
-    /// What was delivered beside it and is to leave the pending set. If it does not commit, a relay sees to
-    /// that.
-    pub(crate) held: Vec<Held>,
+    /// What is being delivered beside it.
+    pub(crate) beside: Started,
 }
 
 /// How a transaction that committed ended for each of its changes.
@@ -184,15 +184,27 @@ impl Writer {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Begins a transaction behind the barrier: its phase cannot change until it ends (I5).
+    /// Begins a transaction behind the barrier: its phase cannot change until it ends (I5). The phase that
+    /// this process knows is only looked at again there; if it is over, or another, it is read.
     #[crate::boxed]
     pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
-        let begun = begin_write(self.source()).await;
+        let begun = self.begin_behind_barrier().await;
         if begun.as_ref().is_err_and(|error| is_of_a_store(error.kind)) {
             self.central().count("", "write.failed");
         }
         let (sql, control, id) = begun?;
-        Ok(WriteTransaction { sql, control, id, changes: Vec::new(), together: false, held: Vec::new() })
+        let (changes, beside) = (Vec::new(), Started::default());
+        Ok(WriteTransaction { sql, control, id, changes, together: false, beside })
+    }
+
+    async fn begin_behind_barrier(&self) -> Result<(SourceTransaction, Control, Option<TransactionId>)> {
+        if let Some(believed) = self.phase().known.at(Moment::now())
+            && let Some(sql) = begin_write_in(self.source(), believed.epoch).await?
+        {
+            return Ok((sql, believed, None));
+        }
+        let (sql, control, id) = begin_write(self.source()).await?;
+        Ok((sql, control, Some(id)))
     }
 
     /// Commits, and brings the changes to the target as the phase and the settings say.
@@ -246,9 +258,31 @@ fn is_of_a_store(kind: Kind) -> bool {
 }
 
 impl WriteTransaction {
+    /// Its number; `None` where it has changed nothing.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(super) async fn number(&mut self) -> Result<Option<TransactionId>> {
+        if self.id.is_none() {
+            self.id = id_under_way(&mut self.sql).await?;
+        }
+        Ok(self.id)
+    }
+
+    /// Has it numbered, so that it can be told from another one, whatever is done in it.
+    pub(crate) async fn numbered(mut self) -> Result<Self> {
+        if self.id.is_none() {
+            self.id = Some(id_assigned(&mut self.sql).await?);
+        }
+        Ok(self)
+    }
+
     /// Whether it was not ended by a statement in it.
     pub(crate) async fn is_under_way(&mut self) -> Result<bool> {
-        is_under_way(&mut self.sql, self.id).await
+        match self.id {
+            Some(id) => is_under_way(&mut self.sql, id).await,
+            None => Ok(true),
+        }
     }
 
     /// The keys of all changes, taken out of them so that the transaction can be borrowed beside them.
@@ -259,27 +293,28 @@ impl WriteTransaction {
 
 /// Reads what the transaction of `changes` left under their keys, with the marks, after its last statement
 /// (I14): a trigger, a cascade or a later statement may have changed a row since a statement returned it. One
-/// question a table.
-pub(super) async fn read_left(
-    sql: &mut SourceTransaction,
-    changes: &mut [Change],
-    strict: bool,
-) -> Result<Vec<Mark>> {
-    let mut tables: Vec<Arc<TableBinding>> = Vec::new();
+/// question for all tables.
+pub(super) async fn read_left(sql: &mut SourceTransaction, changes: &mut [Change]) -> Result<Vec<Mark>> {
+    let mut bindings: Vec<Arc<TableBinding>> = Vec::new();
     for change in changes.iter() {
-        if !tables.iter().any(|table| table.name() == change.binding.name()) {
-            tables.push(change.binding.clone());
+        if !bindings.iter().any(|table| table.name() == change.binding.name()) {
+            bindings.push(change.binding.clone());
         }
     }
-    let mut marks = Vec::with_capacity(changes.len());
-    for table in tables {
-        let of_table = changes.iter().enumerate().filter(|(_, change)| change.key.table == table.name());
-        let keys: Vec<(usize, &str)> = of_table.map(|(of, change)| (of, change.key.key.as_str())).collect();
-        for left in left_under(sql, &table, &keys, strict).await? {
-            let item = left.with_fields(|fields| table.table.encode(fields));
-            changes[left.mark.of].state = item.map_or(State::Gone, State::Row);
-            marks.push(left.mark);
-        }
+    let tables: Vec<KeysOfTable<'_>> = bindings
+        .iter()
+        .map(|table| {
+            let of_table = changes.iter().enumerate().filter(|(_, change)| change.key.table == table.name());
+            (table.as_ref(), of_table.map(|(of, change)| (of, change.key.key.as_str())).collect())
+        })
+        .collect();
+    let found = left_under(sql, &tables).await?;
+    let mut marks = Vec::with_capacity(found.len());
+    for left in found {
+        let table = changes[left.mark.of].binding.clone();
+        let item = left.with_fields(|fields| table.table.encode(fields));
+        changes[left.mark.of].state = item.map_or(State::Gone, State::Row);
+        marks.push(left.mark);
     }
     Ok(marks)
 }

@@ -4,11 +4,11 @@
 use lockstep_core::{
     AttributeValue, Column, Doing, Error, Fields, Kind, MigratableTable, Result, Row, SourceKey, Unholdable,
 };
-use lockstep_postgres::Call;
-use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use lockstep_postgres::{Call, WITH_ID, id_of};
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::acknowledge::{Beside, Held};
+use super::acknowledge::{Started, beside};
 use super::at_once::Reached;
 use super::transaction::{Change, State, WriteTransaction, Written};
 use super::{Begun, Delivery, Store, WriteOutcome};
@@ -132,9 +132,9 @@ impl<T: MigratableTable> Store<T> {
     }
 
     /// The same beside an operation: best effort in every phase, so that a target that is away does not keep
-    /// it out, and what the target holds is returned instead of being acknowledged.
-    pub(crate) async fn insert_beside(&self, row: &T::Row) -> Result<Vec<Held>> {
-        let beside = Beside::default();
+    /// it out, and what it brings to the target is on its way when this returns.
+    pub(crate) async fn insert_beside(&self, row: &T::Row) -> Result<Started> {
+        let (beside, started) = beside();
         match self.reach(Call::Insert, Some(&beside), || bound(row)).await? {
             Reached::Done(_) => {}
             Reached::Begun(Begun::Source(mut write)) => {
@@ -145,7 +145,7 @@ impl<T: MigratableTable> Store<T> {
                 drop(Box::pin(self.insert_in_target(permit, row)).await?)
             }
         }
-        Ok(beside.into_held())
+        Ok(started)
     }
 
     /// Changes the present state of a row. `change` sees the row locked; where there is none it is not
@@ -215,13 +215,12 @@ impl<T: MigratableTable> Store<T> {
     }
 
     pub(crate) async fn put_in(&self, write: &mut WriteTransaction, row: &T::Row) -> Result<Touched<T::Row>> {
-        let doing = format!("writing {}", T::NAME);
         self.require_place(&mut write.sql, write.control.epoch).await?;
-        let sql = AssertSqlSafe(self.writes(&mut write.sql).await?.sql.upsert.clone());
-        let returned =
-            sqlx::query_with(sql, bound(row)).fetch_optional(&mut *write.sql).await.doing(&doing)?;
+        let upsert = &self.writes(&mut write.sql).await?.sql.upsert;
         // A trigger did something else instead, and that is committed.
-        let Some(returned) = returned else { return Ok(Touched::NOTHING) };
+        let Some(returned) = self.change(write, upsert, bound(row)).await? else {
+            return Ok(Touched::NOTHING);
+        };
         let (key, row) = self.read_row(&returned)?;
         let old_key = self.read_old_key(&returned)?;
         Ok(self.note(&mut write.changes, Some((key, row)), old_key))
@@ -234,7 +233,8 @@ impl<T: MigratableTable> Store<T> {
     ) -> Result<Touched<T::Row>> {
         self.require_place(&mut write.sql, write.control.epoch).await?;
         let insert = &self.writes(&mut write.sql).await?.sql.insert;
-        let inserted = self.fetch(&mut write.sql, insert, bound(row)).await?;
+        let inserted = self.change(write, insert, bound(row)).await?;
+        let inserted = inserted.map(|row| self.read_row(&row)).transpose()?;
         Ok(self.note(&mut write.changes, inserted, None))
     }
 
@@ -255,8 +255,9 @@ impl<T: MigratableTable> Store<T> {
         key: PgArguments,
     ) -> Result<Touched<T::Row>> {
         self.require_place(&mut write.sql, write.control.epoch).await?;
-        let deleted = self.fetch(&mut write.sql, &self.shared.sql.delete, key).await?;
-        Ok(self.note(&mut write.changes, None, deleted.map(|(key, _)| key)))
+        let deleted = self.change(write, &self.shared.sql.delete, key).await?;
+        let deleted = deleted.map(|row| self.read_key(&row)).transpose()?;
+        Ok(self.note(&mut write.changes, None, deleted))
     }
 
     /// Reads a row and locks it until the transaction ends.
@@ -266,7 +267,9 @@ impl<T: MigratableTable> Store<T> {
         key: PgArguments,
     ) -> Result<Option<(SourceKey, T::Row)>> {
         self.require_place(&mut write.sql, write.control.epoch).await?;
-        self.fetch(&mut write.sql, &self.shared.sql.select_for_update, key).await
+        let sql = AssertSqlSafe(self.shared.sql.select_for_update.clone());
+        let found = sqlx::query_with(sql, key).fetch_optional(&mut *write.sql).await;
+        found.doing(&format!("writing {}", T::NAME))?.map(|row| self.read_row(&row)).transpose()
     }
 
     /// Gives a row that is locked its new state.
@@ -278,7 +281,8 @@ impl<T: MigratableTable> Store<T> {
     ) -> Result<Touched<T::Row>> {
         self.require_place(&mut write.sql, write.control.epoch).await?;
         let update = &self.writes(&mut write.sql).await?.sql.update;
-        let written = self.fetch(&mut write.sql, update, bound(row)).await?;
+        let written = self.change(write, update, bound(row)).await?;
+        let written = written.map(|row| self.read_row(&row)).transpose()?;
         let gone = written.is_some().then_some(old_key);
         Ok(self.note(&mut write.changes, written, gone))
     }
@@ -306,16 +310,21 @@ impl<T: MigratableTable> Store<T> {
         touched
     }
 
-    /// Runs a statement of one row at most; returns its source key and the row as PostgreSQL holds it.
-    async fn fetch(
+    /// Runs a statement that changes one row at most, and returns what it returned. The number of the
+    /// transaction comes with it.
+    async fn change(
         &self,
-        transaction: &mut PgConnection,
+        write: &mut WriteTransaction,
         sql: &str,
         arguments: PgArguments,
-    ) -> Result<Option<(SourceKey, T::Row)>> {
-        let found =
-            sqlx::query_with(AssertSqlSafe(sql.to_owned()), arguments).fetch_optional(transaction).await;
-        found.doing(&format!("writing {}", T::NAME))?.map(|row| self.read_row(&row)).transpose()
+    ) -> Result<Option<PgRow>> {
+        let sql = AssertSqlSafe(format!("{sql}{WITH_ID}"));
+        let found = sqlx::query_with(sql, arguments).fetch_optional(&mut *write.sql).await;
+        let found = found.doing(&format!("writing {}", T::NAME))?;
+        if let Some(row) = &found {
+            write.id = Some(id_of(row)?);
+        }
+        Ok(found)
     }
 
     pub(super) fn read_row(&self, row: &PgRow) -> Result<(SourceKey, T::Row)> {

@@ -110,6 +110,7 @@ async fn forth(
     let mut refusing = false;
     while let Some(mut frame) = from_client.next().await? {
         let sql = statements.run_by(&frame);
+        shared.runs(sql.as_deref());
         let asked = Asked { sql: sql.as_deref(), is_simple: frame.kind == b'Q' };
         // A password is part of the greeting, and no fault's.
         let fault = if frame.kind == b'p' { None } else { lock(&shared.script).decide(&asked) };

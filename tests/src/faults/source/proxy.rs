@@ -32,6 +32,8 @@ pub(super) struct Shared {
     /// Messages whose senders are gone. `None` once the proxy is.
     pub(super) late: Mutex<Option<JoinSet<()>>>,
     counts: watch::Sender<BTreeMap<SourceFaultKind, u64>>,
+    /// What was run, in order; `None` until somebody asks for it.
+    run: watch::Sender<Option<Vec<String>>>,
 }
 
 #[derive(Debug)]
@@ -42,6 +44,12 @@ enum Command {
 }
 
 impl Shared {
+    /// Notes what is run, if somebody wants to know.
+    pub(super) fn runs(&self, sql: Option<&str>) {
+        let Some(sql) = sql else { return };
+        self.run.send_if_modified(|run| run.as_mut().map(|run| run.push(sql.to_owned())).is_some());
+    }
+
     /// Counts a fault, when it has happened: a lost reply once the server gave it.
     pub(super) fn happened(&self, kind: SourceFaultKind) {
         self.counts.send_modify(|counts| *counts.entry(kind).or_default() += 1);
@@ -60,6 +68,7 @@ impl SourceProxy {
             script: Mutex::default(),
             late: Mutex::new(Some(JoinSet::new())),
             counts: watch::Sender::default(),
+            run: watch::Sender::default(),
         });
         let socket = TcpListener::bind("127.0.0.1:0").await?;
         let address = socket.local_addr()?;
@@ -98,6 +107,23 @@ impl SourceProxy {
     /// Cuts all connections; new ones are welcome.
     pub async fn cut_all(&self) {
         self.order(Command::CutAll).await;
+    }
+
+    /// Remembers from now on what is run: each message of statements, which is a round trip.
+    pub fn record(&self) {
+        self.shared.run.send_replace(Some(Vec::new()));
+    }
+
+    /// What was run since [`SourceProxy::record`], and remembers from now on.
+    pub fn recorded(&self) -> Vec<String> {
+        self.shared.run.send_replace(Some(Vec::new())).unwrap_or_default()
+    }
+
+    /// Waits until what was run since it was asked for is as wanted.
+    pub async fn until_run(&self, wanted: impl Fn(&[String]) -> bool) {
+        let reached = |run: &Option<Vec<String>>| run.as_deref().is_some_and(&wanted);
+        // The sender lives in `self`, so it cannot be gone.
+        let _ = self.shared.run.subscribe().wait_for(reached).await.map(drop);
     }
 
     /// How often a fault has happened.

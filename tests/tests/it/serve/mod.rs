@@ -4,7 +4,7 @@ mod browser;
 mod checked;
 mod demo;
 mod fuzzed;
-mod paced;
+mod idle;
 mod page;
 mod rules;
 mod served;

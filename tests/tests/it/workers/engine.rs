@@ -9,7 +9,7 @@ use lockstep_postgres::{Registering, Tuning};
 use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{logs, payments};
-use lockstep_tests::world::{LOGS, backfill, eventually, within};
+use lockstep_tests::world::{LOGS, PAYMENTS, backfill, eventually, within};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -245,7 +245,31 @@ async fn ranges_of_another_window_are_not_taken() {
     world.source.register_worker(&who).await.expect("registered");
     let day = Window { start: Some(chrono::Utc::now()), end: None };
     assert!(world.source.claim_range(7, &[LOGS], &day).await.expect("asked").is_none());
-    assert!(world.source.claim_range(7, &[LOGS], &Window::default()).await.expect("asked").is_some());
+    // What an idle worker asks, of all its tables at once: one of both has a plan for other days.
+    world.sql("UPDATE lockstep.tables SET window_start = '2026-01-01' WHERE name = 'payments'").await;
+    let look = world.source.look_at_plan(&[LOGS, PAYMENTS], &Window::default()).await.expect("asked");
+    assert_eq!((look.planned, look.open, look.free), (2, true, true));
+    assert_eq!(look.other_window.as_deref(), Some(PAYMENTS));
+    let of_logs = world.source.look_at_plan(&[LOGS], &Window::default()).await.expect("asked");
+    assert_eq!((of_logs.planned, of_logs.other_window), (1, None));
+    world.sql("UPDATE lockstep.tables SET planned_at = NULL").await;
+    let none = world.source.look_at_plan(&[LOGS, PAYMENTS], &day).await.expect("asked");
+    assert_eq!((none.planned, none.other_window), (0, None), "a plan that is forgotten is for no window");
+    world.sql("UPDATE lockstep.tables SET planned_at = now()").await;
+    let free = async || {
+        let look = world.source.look_at_plan(&[LOGS], &Window::default()).await.expect("asked");
+        (look.open, look.free)
+    };
+    let mut held = 0;
+    while free().await == (true, true) {
+        let taken = world.source.claim_range(7, &[LOGS], &Window::default()).await.expect("asked");
+        assert!(taken.is_some(), "what is free can be taken");
+        held += 1;
+    }
+    assert!(held > 0);
+    assert_eq!(free().await, (true, false), "what a live worker holds is not free");
+    world.sql("UPDATE lockstep.workers SET lease_until = now() - interval '1 second'").await;
+    assert_eq!(free().await, (true, true), "its lease is over");
 }
 
 #[tokio::test]

@@ -1,0 +1,54 @@
+//! A relay that has nothing to deliver asks little, and misses nothing: not a change, and no loss of history.
+
+use lockstep_coordinator::{Error, Progress, RelayUntil, relay};
+use lockstep_core::Phase;
+use lockstep_tests::World;
+use lockstep_tests::world::rows::{log, payments};
+use lockstep_tests::world::{LOGS, WorldOptions, eventually, within};
+use lockstep_validator::CancellationToken;
+use std::time::Duration;
+
+fn is_glance(sql: &str) -> bool {
+    sql.contains(" AS waits")
+}
+
+/// It asked both tables a dozen things in each round. Now a round is one statement, and only the marks in the
+/// target tables are looked at beside it, one in seconds.
+#[tokio::test]
+async fn at_rest_a_round_is_one_statement_and_a_change_or_a_target_without_its_mark_is_met() {
+    const ROUNDS: usize = 40;
+    let options = WorldOptions { proxied: true, source_proxied: true, ..WorldOptions::default() };
+    let world = World::with(options).await;
+    world.sql(&payments(1, 20)).await;
+    world.migrated_to(Phase::HybridRead).await.close().await;
+    let (migration, cancel) = (world.migration(), CancellationToken::new());
+    let progress = Progress::new(&migration.tables);
+    let running = relay(&migration, RelayUntil::Cancelled, &progress, &cancel);
+    let watching = async {
+        let proxy = world.source_proxy();
+        proxy.record();
+        // The first two may be beside whole turns: one that begins, and one that finds what was as it is.
+        proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() > 2).await;
+        proxy.record();
+        let before = world.proxy().counts().seen_in_all();
+        proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() >= ROUNDS).await;
+        let run = proxy.recorded();
+        let others: Vec<&String> = run.iter().filter(|sql| !is_glance(sql)).collect();
+        assert!(others.is_empty(), "of {} statements in {ROUNDS} rounds: {others:#?}", run.len());
+        let asked = world.proxy().counts().seen_in_all() - before;
+        assert!(asked <= 2, "{asked} requests to DynamoDB in {ROUNDS} rounds");
+
+        world.sql(&log(1, "after the calm")).await;
+        eventually("it is delivered", || async { world.live_items(LOGS).await == 1 }).await;
+        proxy.record();
+        proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() >= ROUNDS).await;
+        // As where the table was emptied and filled again by somebody: PostgreSQL shows nothing of it.
+        world.take_mark(&world.payments_table()).await;
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        ended = within(Duration::from_secs(60), running) => ended,
+        () = watching => unreachable!("it waits for ever"),
+    };
+    assert!(matches!(ended, Err(Error::HistoryLost(_))), "{ended:?}");
+}
