@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn tables_that_could_not_be_bound_say_why() {
-        let text = r#"{ "orders": { "key": { "partition": "id" } } }"#;
+        let text = r#"{ "orders": { "key": ["id"] } }"#;
         let declared: Declared = serde_json::from_str(text).expect("a declaration");
         declared.note_away(&Error::source(Kind::Unavailable, "connecting", "connection refused"));
         let why = declared.bindings().expect_err("nothing was bound").to_string();

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_rights_on_declared_tables_are_known_without_a_store() {
-        let text = "[tables.orders]\nsource = \"shop.orders\"\n[tables.orders.key]\npartition = \"id\"\n";
+        let text = "[tables.orders]\nsource = \"shop.orders\"\n";
         let config = Config::of_text(&Registry::default(), text).expect("a configuration");
         assert!(config.bindings().is_err(), "the columns are not known");
         let relations = relations(&config).expect("the tables are");
