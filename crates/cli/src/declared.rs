@@ -18,6 +18,9 @@ pub struct Declared {
     tables: BTreeMap<String, Declaration>,
     #[serde(skip)]
     bound: Arc<OnceLock<Vec<TableBinding>>>,
+    /// Why they could not be bound, as of the last try.
+    #[serde(skip)]
+    away: Arc<Mutex<Option<String>>>,
 }
 
 impl PartialEq for Declared {
@@ -97,6 +100,11 @@ impl Declared {
         Ok(())
     }
 
+    /// Notes why the source did not answer, for [`Declared::bindings`].
+    pub fn note_away(&self, why: &Error) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_string());
+    }
+
     /// The tables, once they were bound.
     ///
     /// # Errors
@@ -106,8 +114,12 @@ impl Declared {
             return Ok(Vec::new());
         }
         self.bound.get().cloned().ok_or_else(|| {
-            let message =
-                "the columns of declared tables are read from PostgreSQL, and it did not answer; try again when it does";
+            let why = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+            let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            let message = format!(
+                "the columns of declared tables are read from PostgreSQL, and it did not answer{why}; try \
+                 again when it does"
+            );
             Error::source(Kind::Unavailable, "reading the declared tables", message)
         })
     }
@@ -140,4 +152,18 @@ fn kept(name: &str) -> &'static str {
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
     names.insert(name);
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_could_not_be_bound_say_why() {
+        let text = r#"{ "orders": { "key": ["id"] } }"#;
+        let declared: Declared = serde_json::from_str(text).expect("a declaration");
+        declared.note_away(&Error::source(Kind::Unavailable, "connecting", "connection refused"));
+        let why = declared.bindings().expect_err("nothing was bound").to_string();
+        assert!(why.contains("connection refused"), "{why}");
+    }
 }

@@ -258,7 +258,8 @@ async fn dispatch(command: Command, startup: Startup) -> anyhow::Result<Exit> {
 fn log_to(ui: &Ui, verbose: u8, format: LogFormat) {
     let ours = match verbose {
         // A node that takes no writes is told of once, and not with each try of the pool.
-        0 => "warn,dynoxide=error,sqlx_core::pool::inner=off",
+        // That there are no credentials is said by the error, in words of the configuration.
+        0 => "warn,dynoxide=error,sqlx_core::pool::inner=off,aws_config=error",
         1 => "info,dynoxide=error,aws_config=warn,aws_smithy_runtime=warn,sqlx=warn",
         _ => "debug,dynoxide=info,hyper=info,aws_smithy_runtime=info",
     };

@@ -1,5 +1,7 @@
 //! The two stores of a run: those that are configured, or embedded ones that live as long as the run.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use lockstep_core::Kind;
 use lockstep_dynamo::Target;
@@ -101,7 +103,11 @@ impl Stores {
                 let source = Source::connect_lazily_as_operator(&source)?;
                 match config.declared.bind(&source, &config.target.table_prefix).await {
                     // What needs the tables says so.
-                    Err(error) if error.kind != lockstep_core::Kind::Misconfigured => {}
+                    Err(error) if error.kind != Kind::Misconfigured => {
+                        // A pool that timed out does not know why.
+                        let why = source.why_away(WHY_WITHIN).await;
+                        config.declared.note_away(&why.unwrap_or(error));
+                    }
                     bound => bound?,
                 }
                 let target = Target::connect(config.target_options()).await;
@@ -210,6 +216,9 @@ impl Stores {
         }
     }
 }
+
+/// Longest wait for a server to say why it does not answer.
+const WHY_WITHIN: Duration = Duration::from_secs(4);
 
 /// Tells the target whose it is, so that the control table of another migration is not taken for this one's.
 /// A source that does not answer, or does not let this role read, cannot say; a command that moves something

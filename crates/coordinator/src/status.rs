@@ -1,18 +1,21 @@
 //! Where a migration stands, for people and for programs. Reads only.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::reverse::FeedStanding;
-use lockstep_postgres::{CaptureState, Entry, RelayRow, Source, TableBinding, WorkerRow};
+use lockstep_postgres::{CaptureState, Entry, RelayRow, Source, TableBinding, VerdictWord, WorkerRow};
 use serde::Serialize;
 
+use crate::asked::Asked;
 use crate::error::Result;
 use crate::feed_alarm;
 use crate::history;
 
 /// The state of a migration.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
     /// Whether Lockstep was ever installed in this source.
     pub installed: bool,
@@ -25,6 +28,9 @@ pub struct Status {
     /// In DynamoOnly: what DynamoDB's control record says, which decides there; `None` also where it did not
     /// answer.
     pub target_record: Option<TargetRecord>,
+    /// Why DynamoDB could not be read; then nothing that is said of it here is known. `None` also where it
+    /// was not asked.
+    pub target_error: Option<String>,
     /// After the way back: until when a write of DynamoOnly that was given up may still land. Reverse feed
     /// and relay must run.
     pub late_until: Option<DateTime<Utc>>,
@@ -43,8 +49,11 @@ pub struct Status {
     pub lost: Vec<String>,
     /// Steps that a crash left open; the next coordinator settles them.
     pub open_intents: Vec<Entry>,
-    /// Whether the newest verdict said consistent; `None` where nothing was validated.
+    /// Whether the newest verdict said consistent; `None` where nothing was validated. `Some(false)` also
+    /// where it is incomplete: see `verdict`.
     pub verdict_consistent: Option<bool>,
+    /// What the newest verdict said; `None` where nothing was validated.
+    pub verdict: Option<VerdictWord>,
     /// Its age in seconds.
     pub verdict_age_s: Option<f64>,
     /// The newest entries of the journal, newest first.
@@ -85,7 +94,7 @@ pub struct TableStatus {
 /// Reads the state of a migration.
 ///
 /// # Errors
-/// When a store does not answer.
+/// When the source does not answer. Why the target does not is in [`Status::target_error`].
 #[crate::boxed]
 pub async fn status(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Status> {
     read(source, Some(target), tables).await
@@ -102,51 +111,37 @@ pub async fn status_of_source(source: &Source, tables: &[TableBinding]) -> Resul
 }
 
 async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding]) -> Result<Status> {
+    let mut asked = Asked::of(target);
     if !source.has_schema().await? {
         // Schema `lockstep` is gone as well where the migration is complete.
-        let target_record = record_of(target).await;
-        return Ok(Status {
-            installed: false,
-            phase: None,
-            epoch: None,
-            since: None,
-            target_record,
-            late_until: None,
-            tables: Vec::new(),
-            instances: Vec::new(),
-            workers: Vec::new(),
-            slowest_worker: None,
-            relays: Vec::new(),
-            lost: Vec::new(),
-            open_intents: Vec::new(),
-            verdict_consistent: None,
-            verdict_age_s: None,
-            journal: Vec::new(),
-        });
+        let target_record = record_of(&mut asked).await;
+        let target_error = asked.text().filter(|_| asked.is_away());
+        return Ok(Status { target_record, target_error, ..Status::default() });
     }
     let control = source.control().await?;
     let verdict = source.latest_verdict().await?;
+    // It is asked in every phase: this is how it shows that it is away.
+    let record = record_of(&mut asked).await;
+    let target_record = record.filter(|_| control.phase == Phase::DynamoOnly);
     let mut of_tables = Vec::with_capacity(tables.len());
     for binding in tables {
-        of_tables.push(table(source, target, binding, control.phase).await?);
+        of_tables.push(table(source, &mut asked, binding, control.phase).await?);
     }
     let mut instances = source.instances().await?;
-    let mut target_record = None;
-    if control.phase == Phase::DynamoOnly {
-        // The status of the source is worth showing while the target is away.
-        target_record = record_of(target).await;
-        let there = match target {
-            Some(target) => target.control().instances().await.unwrap_or_default(),
-            None => Vec::new(),
-        };
+    if let (Phase::DynamoOnly, Some(target)) = (control.phase, asked.target()) {
+        let there = target.control();
+        let there = asked.answer(there.instances()).await.unwrap_or_default();
         instances.retain(|row| there.iter().all(|other| other.id != row.id));
         instances.extend(there);
     }
     let workers = source.workers().await?;
     let lost = match target {
-        Some(target) => {
-            history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect()
-        }
+        Some(target) if !asked.is_away() => lost(source, target, tables).await?,
+        // The source alone may tell of a loss, and what is away must not hold it up.
+        Some(target) => match tokio::time::timeout(LOOK_WITHIN, lost(source, target, tables)).await {
+            Ok(lost) => lost?,
+            Err(_) => Vec::new(),
+        },
         None => Vec::new(),
     };
     Ok(Status {
@@ -156,6 +151,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         epoch: Some(target_record.map_or(control.epoch, |record| record.epoch.max(control.epoch))),
         since: Some(control.changed_at),
         target_record,
+        target_error: matters(&asked, control.phase).then(|| asked.text()).flatten(),
         late_until: late_writes_until(source).await?,
         tables: of_tables,
         instances,
@@ -165,6 +161,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         lost,
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),
+        verdict: verdict.as_ref().map(lockstep_postgres::VerdictRow::word),
         verdict_age_s: verdict.as_ref().map(|v| v.age_s),
         journal: source.journal(10).await?,
     })
@@ -177,9 +174,23 @@ fn slowest(workers: &[WorkerRow]) -> Option<String> {
     slowest.filter(|_| at_work.len() > 1).map(|worker| worker.name.clone())
 }
 
-async fn record_of(target: Option<&Target>) -> Option<TargetRecord> {
-    target?.control().record().await.ok().flatten()
+async fn lost(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Vec<String>> {
+    Ok(history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect())
 }
+
+async fn record_of(asked: &mut Asked<'_>) -> Option<TargetRecord> {
+    let control = asked.target()?.control();
+    asked.answer(control.record()).await.flatten()
+}
+
+/// Whether what kept the target from being read says something of the migration. Before DynamoOnly a record
+/// that it answers with, and that is damaged or another's, is for the gates and for `doctor`.
+fn matters(asked: &Asked<'_>, phase: Phase) -> bool {
+    asked.is_away() || phase == Phase::DynamoOnly && asked.error().is_some()
+}
+
+/// Longest that a loss of history is looked for where the target is away.
+const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
 /// Entries of the journal in which the newest way back is looked for.
 const LOOKED_BACK: i64 = 200;
@@ -197,7 +208,7 @@ fn late_until(journal: &[Entry]) -> Option<DateTime<Utc>> {
 
 async fn table(
     source: &Source,
-    target: Option<&Target>,
+    asked: &mut Asked<'_>,
     binding: &TableBinding,
     phase: Phase,
 ) -> Result<TableStatus> {
@@ -211,10 +222,11 @@ async fn table(
         CaptureState::Absent => "absent".to_owned(),
         CaptureState::Broken(how) => how,
     };
-    let standing = match target {
-        Some(target) => described(target, binding).await,
-        None => "not asked".to_owned(),
+    let standing = match asked.target() {
+        Some(target) => described(asked, target, binding).await,
+        None => None,
     };
+    let standing = standing.unwrap_or_else(|| asked.unknown().to_owned());
     let reverse_feed = source.reverse_standing(name).await?;
     // In other phases nothing is written that PostgreSQL has not.
     let reverse_alarm =
@@ -236,14 +248,13 @@ async fn table(
     })
 }
 
-/// Whether the target table is there, and as it must be.
-async fn described(target: &Target, binding: &TableBinding) -> String {
-    match target.describe_lately(&binding.target_name, &binding.table.target()).await {
-        Ok(TableStanding::Missing) => "missing".to_owned(),
-        Ok(TableStanding::There(there)) if there.active && there.mismatches.is_empty() => "ACTIVE".to_owned(),
-        Ok(TableStanding::There(there)) if there.active => there.mismatches.join("; "),
-        Ok(TableStanding::There(_)) => "not ACTIVE".to_owned(),
-        // The status of the source is worth showing while the target is away.
-        Err(e) => e.to_string(),
-    }
+/// Whether the target table is there, and as it must be; `None` where it does not say.
+async fn described(asked: &mut Asked<'_>, target: &Target, binding: &TableBinding) -> Option<String> {
+    let schema = binding.table.target();
+    Some(match asked.answer(target.describe_lately(&binding.target_name, &schema)).await? {
+        TableStanding::Missing => "missing".to_owned(),
+        TableStanding::There(there) if there.active && there.mismatches.is_empty() => "ACTIVE".to_owned(),
+        TableStanding::There(there) if there.active => there.mismatches.join("; "),
+        TableStanding::There(_) => "not ACTIVE".to_owned(),
+    })
 }

@@ -5,12 +5,17 @@
 ///
 /// The text never holds the value itself: reasons are logged, values are not (R36).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
-#[error("column `{column}`: {reason}")]
+#[error("{}{reason}", of_column(.column))]
 pub struct Unholdable {
     /// The column or attribute; empty until the row codec fills it in.
     pub column: String,
     /// What is wrong with it, without the value.
     pub reason: String,
+}
+
+/// What is wrong with the row as a whole is of no column.
+fn of_column(column: &str) -> String {
+    if column.is_empty() { String::new() } else { format!("column `{column}`: ") }
 }
 
 impl Unholdable {
@@ -25,5 +30,16 @@ impl Unholdable {
             column.clone_into(&mut self.column);
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_whole_item_names_no_column() {
+        assert_eq!(Unholdable::because("the item has 1 byte").to_string(), "the item has 1 byte");
+        assert_eq!(Unholdable::because("it is empty").of("id").to_string(), "column `id`: it is empty");
     }
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::Status;
 use lockstep_core::Phase;
+use lockstep_postgres::VerdictWord;
 use serde::Serialize;
 
 use crate::counted::{Counted, SteppedBack};
@@ -66,7 +67,7 @@ impl Default for Health {
 }
 
 /// Every alert there is, for those who show that one is not raised.
-pub(crate) const NAMES: [&str; 19] = [
+pub(crate) const NAMES: [&str; 20] = [
     "postgresql_down",
     "dynamodb_down",
     "history_lost",
@@ -74,6 +75,7 @@ pub(crate) const NAMES: [&str; 19] = [
     "pending_age",
     "dead_letters",
     "not_consistent",
+    "verdict_incomplete",
     "verdict_old",
     "reverse_feed",
     "part_failing",
@@ -137,6 +139,13 @@ pub(crate) struct Seen<'a> {
 #[must_use]
 pub fn health_of(status: &Status) -> (HealthState, Vec<String>) {
     let mut found = Found { before: &[], now: Utc::now(), alerts: Vec::new() };
+    if let Some(error) = &status.target_error {
+        // Up to PostgresOnly nothing needs it yet; without a schema it alone knows of a completion.
+        let needed = status.phase.is_some_and(|phase| phase > Phase::PostgresOnly);
+        let severity = if needed { Severity::Critical } else { Severity::Warning };
+        let message = format!("DynamoDB could not be read: {error}; run `doctor`");
+        found.add("dynamodb_down", severity, message);
+    }
     of_migration(status, &Thresholds::default(), &mut found);
     let health = health(&found.alerts, true);
     (health.state, health.reasons)
@@ -246,10 +255,18 @@ fn of_migration(status: &Status, limits: &Thresholds, found: &mut Found<'_>) {
             found.add("reverse_feed", Severity::Critical, format!("{}: {alarm}", table.name));
         }
     }
-    if status.verdict_consistent == Some(false) {
-        let message =
-            "the newest verdict is not consistent; look at /v1/findings, then run `repair`".to_owned();
-        found.add("not_consistent", Severity::Critical, message);
+    match status.verdict {
+        Some(VerdictWord::Inconsistent) => {
+            let message =
+                "the newest verdict is not consistent; look at /v1/findings, then run `repair`".to_owned();
+            found.add("not_consistent", Severity::Critical, message);
+        }
+        Some(VerdictWord::Incomplete) => {
+            let message = "the newest verdict is incomplete: nothing was found, and not everything was \
+                           compared; run `validate` again with a relay running";
+            found.add("verdict_incomplete", Severity::Warning, message.to_owned());
+        }
+        Some(VerdictWord::Consistent) | None => {}
     }
     if phase == Phase::HybridRead && status.verdict_age_s.is_none_or(|age| age > limits.verdict_warning_s) {
         let message = "DynamoDB is read, and nothing was compared for a day; run `validate`".to_owned();
@@ -383,6 +400,43 @@ mod tests {
             assert_eq!((alerts.len(), severity_of(&alerts, name)), (1, Some(severity)), "{name}");
             assert!(NAMES.contains(&name));
         }
+    }
+
+    #[test]
+    fn a_status_without_dynamodb_is_broken_where_it_is_needed_and_says_why() {
+        let of = |phase, target_error: Option<&str>| Status {
+            phase,
+            target_error: target_error.map(str::to_owned),
+            verdict_age_s: Some(1.0),
+            ..Status::default()
+        };
+        let away = Some("DynamoDB: describing x: connection refused");
+        for (status, state) in [
+            (of(Some(Phase::DynamoOnly), away), HealthState::Broken),
+            (of(Some(Phase::DualWrite), away), HealthState::Broken),
+            (of(Some(Phase::PostgresOnly), away), HealthState::Degraded),
+            (of(None, away), HealthState::Degraded),
+        ] {
+            let (found, reasons) = health_of(&status);
+            assert_eq!((found, reasons.len()), (state, 1), "{:?}", status.phase);
+            assert!(reasons[0].contains("connection refused"), "{reasons:?}");
+        }
+        assert_eq!(health_of(&of(Some(Phase::DynamoOnly), None)).0, HealthState::Healthy);
+    }
+
+    #[test]
+    fn an_incomplete_verdict_warns_and_does_not_send_to_repair() {
+        let of = |verdict| {
+            let age = Some(1.0);
+            let status =
+                Status { phase: Some(Phase::HybridRead), verdict, verdict_age_s: age, ..Status::default() };
+            health_of(&status)
+        };
+        let (state, reasons) = of(Some(VerdictWord::Incomplete));
+        assert_eq!(state, HealthState::Degraded, "{reasons:?}");
+        assert!(reasons[0].contains("validate") && !reasons[0].contains("repair"), "{reasons:?}");
+        assert_eq!(of(Some(VerdictWord::Inconsistent)).0, HealthState::Broken);
+        assert_eq!(of(Some(VerdictWord::Consistent)).0, HealthState::Healthy);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lockstep_core::settings::{KNOBS, Takes};
 use lockstep_core::{InstanceState, Phase};
+use lockstep_postgres::VerdictWord;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -134,8 +135,15 @@ fn of_migration(snapshot: &Snapshot) {
     gauge!("lockstep_open_steps").set(status.open_intents.len() as f64);
     gauge!("lockstep_history_lost").set(status.lost.len() as f64);
     gauge!("lockstep_verified_age_seconds").set(status.verdict_age_s.unwrap_or(f64::NAN));
-    if let Some(consistent) = status.verdict_consistent {
-        gauge!("lockstep_verdict_consistent").set(if consistent { 1.0 } else { 0.0 });
+    if let Some(word) = status.verdict {
+        // An incomplete one found nothing: it is neither.
+        gauge!("lockstep_verdict_consistent").set(match word {
+            VerdictWord::Consistent => 1.0,
+            VerdictWord::Inconsistent => 0.0,
+            VerdictWord::Incomplete => f64::NAN,
+        });
+        let incomplete = word == VerdictWord::Incomplete;
+        gauge!("lockstep_verdict_incomplete").set(if incomplete { 1.0 } else { 0.0 });
     }
     for (state, name) in [(InstanceState::Live, "live"), (InstanceState::Expired, "expired")] {
         let count = status.instances.iter().filter(|instance| instance.state == state).count();
@@ -204,20 +212,10 @@ mod tests {
         let status = Status {
             installed: true,
             phase: Some(Phase::DualWrite),
-            epoch: None,
-            since: None,
-            target_record: None,
-            late_until: None,
             tables: (0..50).map(table).collect(),
-            instances: Vec::new(),
-            workers: Vec::new(),
-            slowest_worker: None,
-            relays: Vec::new(),
-            lost: Vec::new(),
-            open_intents: Vec::new(),
             verdict_consistent: Some(true),
             verdict_age_s: Some(1.0),
-            journal: Vec::new(),
+            ..Status::default()
         };
         of_migration(&Snapshot { status: Some(status), ..Snapshot::default() });
         // The fastest of several: others compute on this machine as well.

@@ -22,6 +22,8 @@ use crate::view::render;
 
 /// Longest wait for an answer of one store; after that it is said not to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// Longest wait for a server to say why it does not answer.
+const WHY_WITHIN: Duration = Duration::from_secs(1);
 /// How often DynamoDB is asked whether it answers. PostgreSQL is asked with every reading.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// Readings are no closer together than this, whatever happens meanwhile.
@@ -148,7 +150,11 @@ impl Reader {
             let glance = tokio::time::timeout(ANSWER_WITHIN, migration.source.glance()).await;
             let latency = begun.elapsed();
             let read = match glance {
-                Err(_) => Err("no answer within 4 s".to_owned()),
+                // A pool tries again until its time-out, and does not say why.
+                Err(_) => Err(match migration.source.why_away(WHY_WITHIN).await {
+                    Some(error) => error.to_string(),
+                    None => "no answer within 4 s".to_owned(),
+                }),
                 Ok(Err(error)) => Err(error.to_string()),
                 Ok(Ok(glance)) if may_rest && self.is_as_it_was(glance.as_ref()) => Ok(None),
                 Ok(Ok(glance)) => self.of_source(target_is_away).await.map(|read| Some((read, glance))),

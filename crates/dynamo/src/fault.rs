@@ -25,9 +25,13 @@ where
             status => (codes::kind("", status, ""), codes::advise("", status, "the answer broke off")),
         },
         SdkError::ConstructionFailure(_) => {
-            (of_credentials(&error).unwrap_or(Kind::Misconfigured), with_causes(&error))
+            let kind = of_credentials(&error).unwrap_or(Kind::Misconfigured);
+            (kind, advised(kind, &error))
         }
-        _ => (of_credentials(&error).unwrap_or_else(|| of_dispatch(&error)), with_causes(&error)),
+        _ => {
+            let kind = of_credentials(&error).unwrap_or_else(|| of_dispatch(&error));
+            (kind, advised(kind, &error))
+        }
     };
     Error {
         side: lockstep_core::Side::Target,
@@ -54,6 +58,25 @@ fn of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
                 text.contains("failed to load credentials") || text.contains("no identity")
             })
             .then_some(Kind::Denied),
+    }
+}
+
+/// What is missing before anything is sent, in words of the configuration: the SDK's are of its own parts.
+fn advised(kind: Kind, error: &(dyn std::error::Error + 'static)) -> String {
+    let text = with_causes(error);
+    let is_misconfigured = chain(error)
+        .any(|cause| matches!(cause.downcast_ref(), Some(CredentialsError::InvalidConfiguration(_))));
+    match kind {
+        Kind::Denied if is_misconfigured => {
+            format!("{text}; look at the AWS profile that is used (target.profile, AWS_PROFILE)")
+        }
+        Kind::Denied => "no AWS credentials were found: give them as to any AWS program, or set \
+                         target.emulator_credentials = true where target.endpoint_url is an emulator's"
+            .to_owned(),
+        Kind::Misconfigured if text.to_lowercase().contains("region") => {
+            "no region is known: set target.region (or AWS_REGION)".to_owned()
+        }
+        _ => text,
     }
 }
 

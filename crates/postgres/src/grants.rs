@@ -44,12 +44,9 @@ pub fn grants(role: GrantedRole, to: &str, database: &str, tables: &[&Relation])
             // Only an owner can make a trigger fire always.
             let owns = tables.iter().map(|table| format!("ALTER TABLE {} OWNER TO {name};", table.sql()));
             let connects = [format!("GRANT CONNECT, CREATE ON DATABASE {database} TO {name};")];
-            let uses = schemas(tables).into_iter().map(|schema| {
-                format!(
-                    "GRANT USAGE, CREATE
-                ON SCHEMA {schema} TO {name};"
-                )
-            });
+            let uses = schemas(tables)
+                .into_iter()
+                .map(|schema| format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {name};"));
             connects.into_iter().chain(uses).chain(owns).collect()
         }
         GrantedRole::Application => each(&APPLICATION),

@@ -19,6 +19,7 @@
 mod acknowledge;
 mod activity;
 mod archive;
+mod away;
 mod barrier;
 mod begin;
 mod binding;
@@ -139,7 +140,7 @@ pub use tuning::Tuning;
 pub use uninstall::Uninstalled;
 pub use unverified::{ChangedKey, FullPass};
 pub use url::{Transport, transport};
-pub use verdicts::VerdictRow;
+pub use verdicts::{VerdictRow, VerdictWord};
 pub use workers::{HeldRange, Pulse, Registering, WorkerRow};
 
 use std::str::FromStr;

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockstep_core::{Doing, Epoch, Result};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Source;
@@ -26,6 +27,29 @@ pub struct VerdictRow {
     pub consistent: bool,
     /// Its report.
     pub report: Value,
+}
+
+/// What a verdict says, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictWord {
+    /// Both stores hold the same.
+    Consistent,
+    /// They do not.
+    Inconsistent,
+    /// Nothing was found, and not everything was compared.
+    Incomplete,
+}
+
+impl VerdictRow {
+    /// What it says. A report that does not read counts as one that found differences.
+    pub fn word(&self) -> VerdictWord {
+        match self.report.get("verdict").and_then(Value::as_str) {
+            _ if self.consistent => VerdictWord::Consistent,
+            Some("incomplete") => VerdictWord::Incomplete,
+            _ => VerdictWord::Inconsistent,
+        }
+    }
 }
 
 impl Source {
@@ -95,5 +119,25 @@ impl Source {
     /// comparison there excuses their absence, and says consistent.
     pub fn now_at_least(&self) -> DateTime<Utc> {
         Utc::now() - TimeDelta::milliseconds(self.ahead_ms.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_report_that_says_incomplete_is_taken_for_one_that_found_nothing() {
+        for (consistent, report, word) in [
+            (true, json!({ "verdict": "consistent" }), VerdictWord::Consistent),
+            (false, json!({ "verdict": "incomplete" }), VerdictWord::Incomplete),
+            (false, json!({ "verdict": "inconsistent" }), VerdictWord::Inconsistent),
+            (false, json!({}), VerdictWord::Inconsistent),
+        ] {
+            let row = VerdictRow { at: DateTime::UNIX_EPOCH, age_s: 1.0, epoch: 1, consistent, report };
+            assert_eq!(row.word(), word, "{}", row.report);
+        }
     }
 }

@@ -15,8 +15,8 @@ use super::writers::{
     move_payment, reinsert_log, reinsert_payment, touch_log, touch_payment,
 };
 
-/// Ids that store writers choose start here, far above what the sequences reach: the caller of a store names
-/// the key.
+/// Ids that store writers choose are below this, from there downwards, far above what the sequences reach:
+/// the caller of a store names the key.
 pub const IDS_FROM: i64 = 1 << 40;
 /// Rows that were there before the migration and are written to, per table.
 const KNOWN: usize = 2_000;

@@ -175,3 +175,37 @@ async fn a_writer_survives_a_crash_of_its_source() {
     assert_eq!(counts.total().refused, 0, "{counts:?}");
     source.postgres.stop().await.expect("stops");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_waits_while_its_tables_are_frozen_stops_no_other_and_then_goes_on() {
+    let source = Source::start().await;
+    source.load(&history()).await;
+    let mut connection = source.connect().await;
+    // As capture refuses in DynamoOnly.
+    let freeze = "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE 'frozen' USING ERRCODE = '55000'; END $$;
+        CREATE SEQUENCE refusals;
+        CREATE FUNCTION counted() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN PERFORM nextval('refusals'); RETURN NULL; END $$;
+        CREATE TRIGGER a BEFORE INSERT OR UPDATE OR DELETE ON payments EXECUTE FUNCTION counted();
+        CREATE TRIGGER a BEFORE INSERT OR UPDATE OR DELETE ON integration_logs EXECUTE FUNCTION counted();
+        CREATE TRIGGER b BEFORE INSERT OR UPDATE OR DELETE ON payments EXECUTE FUNCTION frozen();
+        CREATE TRIGGER b BEFORE INSERT OR UPDATE OR DELETE ON integration_logs EXECUTE FUNCTION frozen()";
+    sqlx::raw_sql(freeze).execute(&mut connection).await.expect("freezes");
+    let stop = CancellationToken::new();
+    let writer = source.writer(4, &stop);
+    // A second refusal: it did not end with the first.
+    while number(&mut connection, "SELECT last_value FROM refusals").await < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stop.is_cancelled(), "the token is also that of others");
+    let thaw = "DROP TRIGGER b ON payments; DROP TRIGGER b ON integration_logs";
+    sqlx::raw_sql(thaw).execute(&mut connection).await.expect("thaws");
+    while number(&mut connection, "SELECT coalesce(max(log_id), 0) FROM integration_logs").await <= 3_456 {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    let counts = writer.await.expect("no panic");
+    assert!(counts.total().done > 0 && counts.total().refused == 0, "{counts:?}");
+    source.postgres.stop().await.expect("stops");
+}

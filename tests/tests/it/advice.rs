@@ -119,7 +119,7 @@ fn faults(phase: Phase) -> Vec<Observation> {
         ..Observation::default()
     };
     let of_table = |table: TableSeen| Observation { tables: vec![table], ..base.clone() };
-    let verdict = Some(VerdictSeen { consistent: false, age_s: 1.0, epoch: 4 });
+    let verdict = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4 });
     let feeds = AtWork { coordinator: None, reverse_feed: Some(7) };
     let mut all = vec![
         base.clone(),

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_coordinator::{Status, status};
 use lockstep_core::settings::{REASON_CHARS_MAX, is_reason};
 use lockstep_core::{InstanceState, Phase};
+use lockstep_postgres::VerdictWord;
 use serde::Serialize;
 use serde_json::json;
 
@@ -325,6 +326,9 @@ fn after(status: &Status) -> Vec<Item> {
     let stage = Stage::PostDeployment;
     let verdict = match (status.verdict_consistent, status.verdict_age_s) {
         (Some(true), Some(age_s)) => format!("consistent, {:.1} h ago", age_s / 3_600.0),
+        _ if status.verdict == Some(VerdictWord::Incomplete) => {
+            "the newest verdict is incomplete: run `validate` again, with a `relay` running".to_owned()
+        }
         (Some(false), _) => "the newest verdict is not consistent: `report` shows it".to_owned(),
         _ => "nothing was compared yet: run `validate`".to_owned(),
     };

@@ -24,9 +24,13 @@ pub struct Args {}
 /// When PostgreSQL stops answering half way. One that does not answer at all is a finding.
 pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured_lazily(&context.config, &context.ui).await?;
-    let tables = context.tables()?;
-    let observing = observe(&stores.source, &stores.target, &tables);
-    let seen = context.unless_cancelled(observing).await??;
+    let tables = context.tables();
+    // Without PostgreSQL the columns of declared tables are not known; why it is away is known all the same.
+    let known = tables.as_deref().unwrap_or_default();
+    let seen = context.unless_cancelled(observe(&stores.source, &stores.target, known)).await??;
+    if seen.source_error.is_none() {
+        tables?;
+    }
     let diagnosis = examine(&seen);
     if context.json {
         let remedies = remedies(&diagnosis.findings);

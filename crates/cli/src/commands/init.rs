@@ -105,7 +105,7 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
     let (mut declared, mut inbound) = (Vec::new(), Vec::new());
     for relation in relations {
         let Some(table) = source.catalog_table(&relation).await? else {
-            return Err(Failure::usage(format!("there is no table {relation} in this database")));
+            return Err(Failure::usage(no_table(&relation, &source.relations().await?)));
         };
         let lost = source.lost_in_target(table.oid).await?;
         let mut proposal = propose(&table, &taken, &lost);
@@ -131,6 +131,14 @@ async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Pro
         }
     }
     Ok(proposals)
+}
+
+/// That it is not there, and which of that name are in other schemas.
+fn no_table(relation: &Relation, known: &[Relation]) -> String {
+    let same = known.iter().filter(|other| other.name == relation.name).map(ToString::to_string);
+    let same = same.collect::<Vec<_>>().join(" or ");
+    let meant = if same.is_empty() { String::new() } else { format!("; is {same} meant?") };
+    format!("there is no table {relation} in this database{meant}")
 }
 
 /// The proposal with what a sample says of its items, or, where `migrate` would refuse it, as comments with
@@ -258,4 +266,17 @@ fn file(proposals: &[Proposal], url: Option<(String, bool)>) -> String {
         let _ = write!(text, "\n{}", proposal.text);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_the_name_in_another_schema_is_mentioned() {
+        let of = |name: &str| name.parse::<Relation>().expect("a name");
+        let said = no_table(&of("orders"), &[of("shop.orders"), of("shop.items")]);
+        assert!(said.ends_with("; is shop.orders meant?"), "{said}");
+        assert!(!no_table(&of("orders"), &[]).contains("meant"));
+    }
 }

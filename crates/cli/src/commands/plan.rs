@@ -63,6 +63,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Consistent)
 }
 
+/// Reads and writes that were counted for less than this say nothing of a month.
+const COUNTED_AT_LEAST_S: f64 = 3_600.0;
+
 fn text(estimate: &Estimate) -> String {
     let mut text = tables(estimate);
     text += "\n\nHistory, once:\n";
@@ -84,7 +87,23 @@ fn text(estimate: &Estimate) -> String {
         ]
     });
     text += &table(&headers, rows);
-    text += "\n\nEach phase, at today's rate:\n";
+    text += &by_the_month(estimate);
+    for warning in &estimate.warnings {
+        text += &format!("\n! {warning}");
+    }
+    let prices = &estimate.prices;
+    text + "\n" + &key_values(&[("prices", format!("as of {}, {}", prices.as_of, prices.read_at))])
+}
+
+/// What each phase costs at the rate that was counted. Of less than an hour nothing is said of a month: after
+/// a load, or after a reset of the statistics, it is the load or nothing that was counted.
+fn by_the_month(estimate: &Estimate) -> String {
+    if estimate.tables.iter().any(|t| t.counted_for_s < COUNTED_AT_LEAST_S) {
+        return "\n\nWhat each phase costs cannot be said yet: PostgreSQL has counted reads and writes for less \
+                than an hour. Run `cargo xtask plan` again when it has counted for longer."
+            .to_owned();
+    }
+    let mut text = "\n\nEach phase, at today's rate:\n".to_owned();
     let rows = estimate.phases.iter().map(|phase| {
         vec![
             phase.phase.map_or_else(|| "afterwards".to_owned(), |phase| phase.to_string()),
@@ -103,11 +122,7 @@ fn text(estimate: &Estimate) -> String {
             saving.target_month_usd, saving.source_month_usd, saving.goal_percent
         );
     }
-    for warning in &estimate.warnings {
-        text += &format!("\n! {warning}");
-    }
-    let prices = &estimate.prices;
-    text + "\n" + &key_values(&[("prices", format!("as of {}, {}", prices.as_of, prices.read_at))])
+    text
 }
 
 fn tables(estimate: &Estimate) -> String {

@@ -5,6 +5,7 @@ use lockstep_dynamo::{Resources, Role, Target, policy, requests};
 use lockstep_postgres::{GrantedRole, Relation, grants};
 use serde_json::json;
 
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::report::{print, print_json};
 use crate::{Context, help};
@@ -119,8 +120,8 @@ pub async fn grant(context: Context, args: GrantArgs) -> anyhow::Result<Exit> {
         Who::Application => GrantedRole::Application,
         Who::ReadOnly => GrantedRole::ReadOnly,
     };
-    let bindings = context.tables()?;
-    let tables: Vec<&Relation> = bindings.iter().map(|binding| &binding.relation).collect();
+    let relations = relations(&context.config)?;
+    let tables: Vec<&Relation> = relations.iter().collect();
     let statements = grants(role, &args.to, args.database.as_deref().unwrap_or_default(), &tables);
     if context.json {
         print_json(&json!({ "statements": statements }));
@@ -128,4 +129,24 @@ pub async fn grant(context: Context, args: GrantArgs) -> anyhow::Result<Exit> {
         print(&statements.join("\n"));
     }
     Ok(Exit::Consistent)
+}
+
+/// The tables by name alone: a right is of a table, whatever its columns, and no store is asked for it.
+fn relations(config: &Config) -> lockstep_core::Result<Vec<Relation>> {
+    config.names().iter().map(|names| names.source.parse()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Registry;
+
+    #[test]
+    fn the_rights_on_declared_tables_are_known_without_a_store() {
+        let text = "[tables.orders]\nsource = \"shop.orders\"\n";
+        let config = Config::of_text(&Registry::default(), text).expect("a configuration");
+        assert!(config.bindings().is_err(), "the columns are not known");
+        let relations = relations(&config).expect("the tables are");
+        assert_eq!(relations.iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop.orders"]);
+    }
 }

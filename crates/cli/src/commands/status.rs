@@ -7,6 +7,7 @@ use chrono::Utc;
 use lockstep_coordinator::Status;
 use lockstep_core::{Epoch, InstanceState};
 use lockstep_daemon::{HealthState, health_of};
+use lockstep_postgres::VerdictWord;
 use serde_json::json;
 
 use crate::durations::duration;
@@ -40,7 +41,7 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// When a store does not answer.
+/// When PostgreSQL does not answer. That DynamoDB does not is part of what is shown.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = match args.watch {
         // What does not answer now is shown, and may answer at the next look.
@@ -69,6 +70,8 @@ enum Shown {
 }
 
 async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit)> {
+    // With --watch PostgreSQL may answer now, and may not have at the look before.
+    context.config.declared.bind(&stores.source, &context.config.target.table_prefix).await?;
     let tables = context.tables()?;
     let status = lockstep_coordinator::status(&stores.source, &stores.target, &tables);
     let status = context.unless_cancelled(status).await??;
@@ -155,13 +158,24 @@ fn text(status: &Status) -> String {
         );
     }
     let (Some(phase), Some(epoch), Some(since)) = (status.phase, status.epoch, status.since) else {
+        if let Some(error) = &status.target_error {
+            return format!(
+                "Lockstep was never installed in this source, or the migration is complete. DynamoDB knows \
+                 which, and could not be read: {error}"
+            );
+        }
         return "Lockstep was never installed in this source: everything is as it was. `cargo xtask migrate` or \
                 `cargo xtask backfill` begins."
             .to_owned();
     };
-    let verdict = match (status.verdict_consistent, status.verdict_age_s) {
-        (Some(consistent), Some(age_s)) => {
-            format!("{}, {} ago", if consistent { "consistent" } else { "NOT consistent" }, seconds(age_s))
+    let verdict = match (status.verdict, status.verdict_age_s) {
+        (Some(said), Some(age_s)) => {
+            let said = match said {
+                VerdictWord::Consistent => "consistent",
+                VerdictWord::Inconsistent => "NOT consistent",
+                VerdictWord::Incomplete => "incomplete: nothing was found, and not everything was compared",
+            };
+            format!("{said}, {} ago", seconds(age_s))
         }
         _ => "nothing has been validated yet".to_owned(),
     };

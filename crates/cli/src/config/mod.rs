@@ -18,6 +18,8 @@ pub use lockstep::config::{
 };
 pub use moment::Moment;
 
+use std::sync::OnceLock;
+
 use figment::Figment;
 use figment::providers::Serialized;
 use lockstep::config::{Sorting, explain, gather, over, refuse_writable_by_others};
@@ -181,7 +183,22 @@ impl Config {
 pub fn actor() -> String {
     let user = ["LOGNAME", "USER"]
         .into_iter()
-        .find_map(|name| std::env::var(name).ok())
-        .unwrap_or_else(|| "unknown".to_owned());
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+        .unwrap_or_else(|| user_of_process().to_owned());
     format!("{user} (pid {})", std::process::id())
+}
+
+/// As the operating system says it: a service or a container has no such variables, and may have a number and
+/// no name.
+fn user_of_process() -> &'static str {
+    static USER: OnceLock<String> = OnceLock::new();
+    USER.get_or_init(|| {
+        let ask = |option: &str| {
+            let said = std::process::Command::new("id").arg(option).output().ok();
+            let said = said.filter(|said| said.status.success())?;
+            let name = String::from_utf8(said.stdout).ok()?.trim().to_owned();
+            (!name.is_empty()).then_some(name)
+        };
+        ask("-un").or_else(|| Some(format!("uid {}", ask("-u")?))).unwrap_or_else(|| "unknown".to_owned())
+    })
 }

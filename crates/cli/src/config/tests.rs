@@ -92,6 +92,25 @@ fn the_environment_configures_stores() {
 }
 
 #[test]
+fn a_text_of_the_environment_may_look_like_a_number_or_a_truth() {
+    let inputs = with_environment(&[
+        ("LOCKSTEP_TARGET__TABLE_PREFIX", "0123"),
+        ("LOCKSTEP_TARGET__PROFILE", "true"),
+        ("LOCKSTEP_SOURCE__CONNECTIONS_MAX", "12"),
+    ]);
+    let config = Config::load(&registry(), &inputs).expect("right");
+    assert_eq!(config.target.table_prefix, "0123", "as it is written");
+    assert_eq!(config.target.profile.as_deref(), Some("true"));
+    assert_eq!(config.source.connections_max, 12);
+}
+
+#[test]
+fn who_is_at_work_is_asked_of_the_system_where_no_variable_says_it() {
+    assert_ne!(user_of_process(), "unknown");
+    assert!(!user_of_process().is_empty());
+}
+
+#[test]
 fn nothing_configured_means_the_embedded_stores() {
     assert_eq!(
         Config::load(&registry(), &Inputs::default()).expect("right").standing(),

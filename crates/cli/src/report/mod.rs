@@ -44,14 +44,31 @@ fn write(text: &str) {
 /// An error and what caused it, as one line, without passwords and without saying anything twice.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
-    for part in error.chain().map(ToString::to_string) {
+    for cause in error.chain() {
+        let part = cause.to_string();
         if sentence.is_empty() {
             sentence = part;
         } else if !sentence.contains(&part) {
             sentence = format!("{sentence}: {part}");
         }
+        if let Some(of_store) = of_store(cause) {
+            // It says already what the driver said, and less of it: a driver adds places in the store's own
+            // source, and may add values.
+            if of_store.sqlstate().as_deref() == Some("42501") {
+                sentence +=
+                    "; `grants --role operator`, `application` or `read-only` prints what a role needs";
+            }
+            break;
+        }
     }
     mask_passwords(&sentence)
+}
+
+fn of_store<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a lockstep_core::Error> {
+    match cause.downcast_ref() {
+        Some(lockstep_coordinator::Error::Store(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    }
 }
 
 /// An error as a report.
@@ -255,4 +272,23 @@ fn scope(report: &Report) -> Option<String> {
     parts.extend(day(report.window_start).map(|from| format!("from {from}")));
     parts.extend(day(report.window_end).map(|to| format!("before {to}")));
     (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_store_is_said_once_and_without_the_places_that_its_driver_names() {
+        let mut of_store = lockstep_core::Error::source(
+            lockstep_core::Kind::Denied,
+            "reading payments",
+            "permission denied",
+        );
+        of_store.cause = Some(Box::new(std::io::Error::other("permission denied, at line 3655 of acl.c")));
+        let said = of_store.to_string();
+        let coordinator = lockstep_coordinator::Error::Store(of_store);
+        let error = anyhow::Error::from(coordinator).context("while comparing");
+        assert_eq!(sentence(&error), format!("while comparing: {said}"));
+    }
 }

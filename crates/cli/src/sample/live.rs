@@ -42,12 +42,12 @@ impl Live {
         let for_raw = per_second.div_ceil(2);
         for (writer, share) in (1_u64..).zip(shares(for_raw)) {
             let options = WriterOptions { seed: seed.wrapping_add(writer), per_second: share };
-            raw.spawn(write_until(connection(&stores.source), options, stop.clone()));
+            raw.spawn(write_until(connection(&stores.source), options, stop.child_token()));
         }
         let application = match NonZeroU32::new(per_second - for_raw) {
             Some(share) => {
                 let options = WriterOptions { seed, per_second: share };
-                Some(tokio::spawn(application(context, stores)?.write_until(options, stop.clone())))
+                Some(tokio::spawn(application(context, stores)?.write_until(options, stop.child_token())))
             }
             None => None,
         };

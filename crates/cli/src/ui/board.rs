@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Ui;
-use super::rates::{Rates, Sample};
+use super::rates::{Counter, Rates, Sample};
 
 /// How often bars move.
 const BARS_EVERY: Duration = Duration::from_millis(200);
@@ -50,6 +50,7 @@ async fn show(ui: Ui, title: String, source: Source, closing: CancellationToken)
     let begun = Instant::now();
     let mut rates: Vec<Rates> = Vec::new();
     let mut bars: Vec<ProgressBar> = Vec::new();
+    let mut said: Vec<Option<Counter>> = Vec::new();
     let mut ticks = tokio::time::interval(if ui.bars.is_some() { BARS_EVERY } else { LINES_EVERY });
     let mut first = true;
     loop {
@@ -77,7 +78,14 @@ async fn show(ui: Ui, title: String, source: Source, closing: CancellationToken)
             }
             // At the first tick nothing has happened yet.
             None if !first => {
-                for (sample, rates) in samples.iter().zip(&rates) {
+                said.resize_with(samples.len(), || None);
+                for ((sample, rates), said) in samples.iter().zip(&rates).zip(&mut said) {
+                    // What has come to its end is said once, with the rate that it had.
+                    let end = Some(sample.done).filter(|done| done.end > 0 && done.now >= done.end);
+                    if end.is_some() && *said == end {
+                        continue;
+                    }
+                    *said = end;
                     ui.say(&format!("  {title} {:<17} {}", sample.name, rates.line(sample)));
                 }
             }

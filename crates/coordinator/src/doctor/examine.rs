@@ -66,7 +66,8 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     let of_records = truth::findings(seen);
     let agree = of_records.is_empty();
     findings.extend(of_records);
-    findings.extend(seen.target_record_error.as_ref().map(|error| unread(error, phase)));
+    let damaged = seen.target_record_damaged;
+    findings.extend(seen.target_record_error.as_ref().map(|error| unread(error, damaged, phase)));
     findings.extend(seen.histories.losses().iter().map(|loss| history::finding(loss, phase)));
     for open in &seen.open_steps {
         findings.extend(open_step(
@@ -89,32 +90,11 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
         && !verdict.consistent
         && verdict.epoch == epoch.0
     {
-        let what = "the newest verdict is NOT consistent";
-        findings.push(match phase {
-            Phase::HybridRead => Finding::broken(
-                what,
-                "DynamoDB answers reads, and may answer wrong",
-                "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair \
-                --apply, and cargo xtask validate",
-            ),
-            Phase::DualWrite => Finding::attention(
-                what,
-                "reads are answered by PostgreSQL; the step to HybridRead is refused",
-                "cargo xtask repair --apply, then cargo xtask validate",
-            ),
-            Phase::PostgresOnly => Finding::attention(
-                what,
-                "no application reads DynamoDB; `repair` is for the phases in which both are written",
-                "cargo xtask advance --to DualWrite, then cargo xtask repair --apply, and cargo xtask \
-                validate",
-            ),
-            Phase::DynamoOnly => Finding::attention(
-                what,
-                "reads are answered by DynamoDB, which is the truth; a step back is compared once more",
-                "cargo xtask reverse-feed --backfill, which brings PostgreSQL to it; then cargo xtask \
-                validate",
-            ),
-        });
+        if verdict.incomplete {
+            findings.push(incomplete());
+        } else {
+            findings.push(not_consistent(phase));
+        }
     }
     if let Some(epoch) = truth::epoch(seen) {
         instances(seen, epoch, findings);
@@ -135,8 +115,47 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Nothing is known to be wrong, and nothing to be repaired.
+fn incomplete() -> Finding {
+    Finding::attention(
+        "the newest verdict is incomplete: nothing was found, and not everything was compared",
+        "a store went away, or changes were on their way while it compared; the steps to HybridRead and \
+        DynamoOnly ask for a consistent one",
+        "cargo xtask validate, with cargo xtask relay running",
+    )
+}
+
+fn not_consistent(phase: Phase) -> Finding {
+    let what = "the newest verdict is NOT consistent";
+    match phase {
+        Phase::HybridRead => Finding::broken(
+            what,
+            "DynamoDB answers reads, and may answer wrong",
+            "cargo xtask rollback --to DualWrite, so that PostgreSQL answers; then cargo xtask repair \
+            --apply, and cargo xtask validate",
+        ),
+        Phase::DualWrite => Finding::attention(
+            what,
+            "reads are answered by PostgreSQL; the step to HybridRead is refused",
+            "cargo xtask repair --apply, then cargo xtask validate",
+        ),
+        Phase::PostgresOnly => Finding::attention(
+            what,
+            "no application reads DynamoDB; `repair` is for the phases in which both are written",
+            "cargo xtask advance --to DualWrite, then cargo xtask repair --apply, and cargo xtask \
+            validate",
+        ),
+        Phase::DynamoOnly => Finding::attention(
+            what,
+            "reads are answered by DynamoDB, which is the truth; a step back is compared once more",
+            "cargo xtask reverse-feed --backfill, which brings PostgreSQL to it; then cargo xtask \
+            validate",
+        ),
+    }
+}
+
 /// DynamoDB's control record cannot be read.
-fn unread(error: &str, phase: Phase) -> Finding {
+fn unread(error: &str, damaged: bool, phase: Phase) -> Finding {
     let means = match phase {
         Phase::DynamoOnly => {
             "instances that begin cannot know the phase, and no step is taken; what was written is in the \
@@ -150,9 +169,13 @@ fn unread(error: &str, phase: Phase) -> Finding {
     Finding::attention(
         format!("DynamoDB's control record could not be read: {error}"),
         means,
-        "bring DynamoDB back, or give the rights that `iam-policy` prints. A record that is damaged is \
-        deleted by hand (item CONTROL of \
-         the control table); then run `doctor` again",
+        match damaged {
+            true => {
+                "a record that is damaged is deleted by hand (item CONTROL of the control table); then run \
+                `doctor` again"
+            }
+            false => "bring DynamoDB back, or give the rights that `iam-policy` prints",
+        },
     )
 }
 

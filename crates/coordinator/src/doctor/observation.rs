@@ -21,6 +21,8 @@ pub struct Observation {
     pub target_record: Option<TargetRecord>,
     /// Why DynamoDB's control record could not be read; then it is not known what it says.
     pub target_record_error: Option<String>,
+    /// Whether it was read, and does not say what a record says.
+    pub target_record_damaged: bool,
     /// Why the control table in DynamoDB is another migration's; then nothing of its record is seen here.
     pub foreign_control_table: Option<String>,
     /// The newest epoch in which DynamoDB may have been written, as PostgreSQL remembers it.
@@ -78,8 +80,10 @@ pub struct AtWork {
 /// The newest verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct VerdictSeen {
-    /// What it said.
+    /// Whether it said consistent.
     pub consistent: bool,
+    /// Whether nothing was found, and not everything was compared.
+    pub incomplete: bool,
     /// Its age in seconds.
     pub age_s: f64,
     /// The epoch it was made in.

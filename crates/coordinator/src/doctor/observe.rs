@@ -1,14 +1,19 @@
 //! Looking at both stores. It changes nothing, and a store that does not answer is part of what is seen.
 
-use lockstep_core::{Error as StoreError, Phase};
+use std::time::Duration;
+
+use lockstep_core::{Error as StoreError, Kind, Phase};
 use lockstep_dynamo::{TableStanding, Target};
-use lockstep_postgres::{CaptureState, Shape, Source, TableBinding, TableState};
+use lockstep_postgres::{CaptureState, Shape, Source, TableBinding, TableState, VerdictWord};
 
 use crate::truth::set_back;
 
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 use crate::error::Result;
 use crate::{history, moving, records};
+
+/// Longest wait for a server to say why it does not answer.
+const WHY_WITHIN: Duration = Duration::from_secs(4);
 
 /// Looks at everything.
 ///
@@ -19,7 +24,11 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     let mut seen = Observation::default();
     match source.has_schema().await {
         Ok(installed) => seen.installed = installed,
-        Err(error) => seen.source_error = Some(error.to_string()),
+        Err(error) => {
+            // A pool that timed out does not know why.
+            let why = source.why_away(WHY_WITHIN).await;
+            seen.source_error = Some(why.unwrap_or(error).to_string());
+        }
     }
     if seen.installed {
         records::claim(source, target).await?;
@@ -42,7 +51,11 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
     match target.control().record().await {
         Ok(record) => seen.target_record = record,
         Err(_) if seen.foreign_control_table.is_some() => {}
-        Err(error) => seen.target_record_error = Some(error.to_string()),
+        Err(error) => {
+            // What the driver did not say we found ourselves, in what it had read.
+            seen.target_record_damaged = error.kind == Kind::Misconfigured && error.cause.is_none();
+            seen.target_record_error = Some(error.to_string());
+        }
     }
     if !seen.installed {
         if seen.source_error.is_none() {
@@ -81,7 +94,12 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         seen.ids_set_back = set_back(&mut connection, &target.control(), tables).await.unwrap_or_default();
     }
     let verdict = source.latest_verdict().await?;
-    seen.verdict = verdict.map(|v| VerdictSeen { consistent: v.consistent, age_s: v.age_s, epoch: v.epoch });
+    seen.verdict = verdict.map(|v| VerdictSeen {
+        consistent: v.consistent,
+        incomplete: v.word() == VerdictWord::Incomplete,
+        age_s: v.age_s,
+        epoch: v.epoch,
+    });
     seen.histories = history::look(source, target, tables).await?;
     Ok(seen)
 }

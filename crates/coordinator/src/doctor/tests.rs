@@ -238,11 +238,15 @@ fn what_waits_is_named_with_the_command_that_serves_it() {
     for command in ["relay", "dead-letters", "backfill"] {
         assert!(said.next.iter().any(|next| next.contains(command)), "{command} in {:?}", said.next);
     }
-    let verdict = Some(VerdictSeen { consistent: false, age_s: 1.0, epoch: 4 });
+    let verdict = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 4 });
     check(&Observation { verdict, ..seen(Phase::HybridRead) }, false, &["NOT consistent"], &[]);
     check(&Observation { verdict, ..seen(Phase::DualWrite) }, true, &["NOT consistent"], &[]);
-    let of_before = Some(VerdictSeen { consistent: false, age_s: 1.0, epoch: 3 });
+    let of_before = Some(VerdictSeen { consistent: false, incomplete: false, age_s: 1.0, epoch: 3 });
     check(&Observation { verdict: of_before, ..seen(Phase::HybridRead) }, true, &[], &[]);
+    let verdict = Some(VerdictSeen { consistent: false, incomplete: true, age_s: 1.0, epoch: 4 });
+    let said =
+        check(&Observation { verdict, ..seen(Phase::HybridRead) }, true, &["verdict is incomplete"], &[]);
+    assert!(said.next.iter().all(|next| !next.contains("repair")), "{:?}", said.next);
     let no_feed = Observation { at_work: AtWork::default(), ..seen(Phase::DynamoOnly) };
     check(&no_feed, true, &["no reverse feed"], &[]);
     let writes = Observation { open_writes: (2, 300.0), ..seen(Phase::HybridRead) };

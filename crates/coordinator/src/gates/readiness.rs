@@ -2,7 +2,7 @@
 
 use lockstep_core::settings::DISTRUSTED_REPORTERS;
 use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
-use lockstep_postgres::{CaptureState, Relation, TableBinding, VerdictRow};
+use lockstep_postgres::{CaptureState, Relation, TableBinding, VerdictRow, VerdictWord};
 
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::truth::set_back;
@@ -272,6 +272,12 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
         let detail = format!("the newest verdict says nothing of {}", not_in_it.join(", "));
         return Ok(GateResult::fail(name, detail, "run `validate` with all tables configured"));
     }
+    let said = verdict.word();
+    let word = match said {
+        VerdictWord::Consistent => "consistent",
+        VerdictWord::Inconsistent => "not consistent",
+        VerdictWord::Incomplete => "incomplete: nothing was found, and not everything was compared",
+    };
     let oldest = oldest_reading(&verdict, &["as_of"]);
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;
@@ -283,12 +289,12 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
             return Ok(GateResult::fail(name, detail, "run `validate`"));
         }
     }
-    let word = if verdict.consistent { "consistent" } else { "not consistent" };
     let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
     let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
     let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
     let next = format!(
-        "run `validate` in this phase; a verdict counts for {} s and within its epoch",
+        "run `validate` in this phase{}; a verdict counts for {} s and within its epoch",
+        if said == VerdictWord::Incomplete { " again, with a `relay` running" } else { "" },
         age_max.as_secs()
     );
     Ok(GateResult::check(name, verdict.consistent && fresh, detail, next))

@@ -13,7 +13,7 @@ const NOTHING_LOST = 'Nothing is lost: Lockstep tries again until it answers, an
 const TITLES = {
   postgresql_down: 'PostgreSQL does not answer', dynamodb_down: 'DynamoDB does not answer', history_lost: 'A store has lost history',
   capture_broken: 'Changes are not captured', pending_age: 'Changes wait too long', dead_letters: 'Rows that DynamoDB cannot hold',
-  not_consistent: 'The stores differ', verdict_old: 'Not compared for too long', reverse_feed: 'The way back is in danger',
+  not_consistent: 'The stores differ', verdict_incomplete: 'Not everything was compared', verdict_old: 'Not compared for too long', reverse_feed: 'The way back is in danger',
   part_failing: 'A part fails again and again', data_consistency: 'The stores differ in more rows than they may', field_accuracy: 'Fields differ',
   orphans: 'Items without a row',
 };
@@ -94,7 +94,7 @@ function headline(state) {
   const down = Object.entries(stores ?? {}).filter(([, store]) => store.up === false).map(([key]) => (key === 'postgresql' ? PG : DY));
   // Only what was compared is said to be well.
   let [title, tone] = status.verdict_consistent === true ? ['All is well', 'good'] : ['All parts run', 'good'];
-  if (polled && status.verdict_consistent === false) [title, tone] = ['The stores differ', 'bad'];
+  if (polled && status.verdict === 'inconsistent') [title, tone] = ['The stores differ', 'bad'];
   if (!polled) [title, tone] = ['Reading both stores …', 'soft'];
   if (polled && health?.state === 'degraded') [title, tone] = ['It works, with something to look at', 'held'];
   if (polled && health?.state === 'healthy' && firing > 0) [title, tone] = ['It works, with something to look at', 'held'];
@@ -102,6 +102,7 @@ function headline(state) {
   if (down.length) [title, tone] = [`${down.join(' and ')} ${down.length > 1 ? 'do' : 'does'} not answer`, 'bad'];
   if (polled && !status.installed && !down.length) [title, tone] = ['Nothing is installed yet', 'soft'];
   const proven = status.verdict_consistent === true ? `Both stores were compared ${span(status.verdict_age_s)} ago and are the same.`
+    : status.verdict === 'incomplete' ? `The newest comparison, ${span(status.verdict_age_s)} ago, found nothing, and did not compare everything.`
     : status.verdict_consistent === false ? `The newest comparison, ${span(status.verdict_age_s)} ago, found differences.` : 'Both stores have not been compared yet.';
   return h('section', { class: `headline ${tone}`, 'aria-label': 'How it is', key: 'headline' },
     h('h1', {}, h('span', { class: 'lamp', 'aria-hidden': 'true' }), title),

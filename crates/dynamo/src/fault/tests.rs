@@ -75,3 +75,18 @@ fn a_time_out_before_the_connection_is_not_one_after_the_request() {
     assert_eq!(of("HTTP connect timeout occurred after 3.1s"), Kind::Unavailable);
     assert_eq!(of("HTTP read timeout occurred after 3.1s"), Kind::Unknown);
 }
+
+#[test]
+fn what_is_missing_before_a_request_is_named_as_the_setting_that_gives_it() {
+    let none = CredentialsError::not_loaded_no_source();
+    let failed = SdkError::<PutItemError>::dispatch_failure(ConnectorError::other(none.into(), None));
+    let error = super::error("writing", failed);
+    for word in ["credentials", "target.emulator_credentials"] {
+        assert!(error.message.contains(word), "{error}");
+    }
+    assert!(!error.message.contains("CredentialsNotLoaded"), "{error}");
+    let failed = SdkError::<PutItemError>::construction_failure("Invalid Configuration: Missing Region");
+    let error = super::error("writing", failed);
+    assert_eq!(error.kind, Kind::Misconfigured);
+    assert!(error.message.contains("target.region"), "{error}");
+}

@@ -133,7 +133,12 @@ pub fn gather(
         }
         (None, None) => {}
     }
-    let mut over = [environment(&inputs.environment), flags(&inputs.flags)];
+    let reads = |settings: &[(String, Value)]| {
+        let mut layer = environment(settings);
+        sorting.sort(&mut layer, replaced);
+        check(&figment.clone().merge(layer)).is_ok()
+    };
+    let mut over = [environment(&as_meant(&inputs.environment, &reads)), flags(&inputs.flags)];
     over.iter_mut().for_each(|layer| sorting.sort(layer, replaced));
     Ok(over.into_iter().fold(figment, Figment::merge))
 }
@@ -188,17 +193,30 @@ fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a Strin
     ConfigError::one(format!("there is no [profile.{name}] in {}; it has: {known}", path.display()))
 }
 
-fn environment(variables: &[(String, String)]) -> Layer {
-    let metadata = Metadata::named(ENVIRONMENT)
-        .interpolater(|_, keys| format!("{ENV_PREFIX}{}", keys.join("__").to_uppercase()));
-    let settings = variables.iter().filter_map(|(name, value)| {
+/// What the environment sets. A variable is text; what looks like a number, a truth or a list is meant as one
+/// where it is taken as one, and as the text that it is where only that reads: a prefix may be `123`.
+fn as_meant(
+    variables: &[(String, String)],
+    reads: &dyn Fn(&[(String, Value)]) -> bool,
+) -> Vec<(String, Value)> {
+    let of_environment = variables.iter().filter_map(|(name, text)| {
         let key = name.strip_prefix(ENV_PREFIX)?.to_lowercase();
         // Every key is in a section; LOCKSTEP_PROFILE and LOCKSTEP_LOG are other things.
         let key = key.contains("__").then(|| key.replace("__", "."))?;
-        let Ok(value) = value.parse::<Value>();
-        Some((key, value))
+        let Ok(value) = text.parse::<Value>();
+        let text = (key, Value::from(text.clone()));
+        let value = (text.0.clone(), value);
+        let is_text = matches!(value.1, Value::String(..));
+        let meant = !is_text && !reads(std::slice::from_ref(&value)) && reads(std::slice::from_ref(&text));
+        Some(if meant { text } else { value })
     });
-    Layer::of(metadata, settings)
+    of_environment.collect()
+}
+
+fn environment(settings: &[(String, Value)]) -> Layer {
+    let metadata = Metadata::named(ENVIRONMENT)
+        .interpolater(|_, keys| format!("{ENV_PREFIX}{}", keys.join("__").to_uppercase()));
+    Layer::of(metadata, settings.iter().cloned())
 }
 
 fn flags(settings: &[Setting]) -> Layer {

@@ -40,11 +40,13 @@ const ROWS_MAX: usize = 8;
 pub enum NewIds {
     /// From the source's sequences: rows to insert carry the id 0, which the executor leaves out.
     BySequence,
-    /// From here on upwards. Give every chooser a range of its own, above what the sequences will reach.
+    /// From below here on downwards. Give every chooser a range of its own, above what the sequences will
+    /// reach. Downwards, because a way back raises the sequences above all ids that are in use: what they
+    /// then hand out is never what a chooser takes next.
     From {
-        /// The next log.
+        /// The id above the next log's.
         log_id: i64,
-        /// The next payment.
+        /// The id above the next payment's.
         payment_id: i64,
     },
 }
@@ -186,8 +188,8 @@ impl Chooser {
     fn next_id(&mut self, of_table: for<'a> fn(&'a mut i64, &'a mut i64) -> &'a mut i64) -> i64 {
         let NewIds::From { log_id, payment_id } = &mut self.new_ids else { return 0 };
         let next = of_table(log_id, payment_id);
-        *next += 1;
-        *next - 1
+        *next -= 1;
+        *next
     }
 
     /// Most rows are of now; some arrive late and belong to days that were copied already.

@@ -23,6 +23,8 @@ use super::raw;
 const ATTEMPTS_MAX: u32 = 7;
 /// The first pause before another attempt; each further one is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// Pause before the next try where the tables take no writes by SQL.
+const FROZEN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Ids drawn at the start, of which those that exist are known.
@@ -43,7 +45,7 @@ pub struct WriterOptions {
 /// Writes until `stop` is cancelled; then ends the operation under way and says what came of all of them.
 ///
 /// It survives whatever passes: lock time-outs, deadlocks, restarts. An operation whose connection was lost
-/// is not repeated, because it may have been done.
+/// is not repeated, because it may have been done. While DynamoDB is the truth it waits, and then goes on.
 pub async fn write_until(
     source: PgConnectOptions,
     options: WriterOptions,
@@ -79,9 +81,14 @@ pub async fn write_until(
                 chooser.learn(&effect);
             }
             if writer.frozen {
-                // A writer that uses SQL has to stop in DynamoOnly, or to go through a store.
-                writer.stop.cancel();
+                break;
             }
+        }
+        if std::mem::take(&mut writer.frozen) {
+            // A writer that uses SQL has to wait in DynamoOnly, or to go through a store. After the way back
+            // it writes again.
+            let _ = writer.stop.run_until_cancelled(tokio::time::sleep(FROZEN_PAUSE)).await;
+            asked = Instant::now();
         }
     }
     if let Some(connection) = writer.connection {

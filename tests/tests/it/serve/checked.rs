@@ -44,6 +44,14 @@ async fn status_ends_as_the_migration_is_and_one_row_is_compared_by_its_key() {
     }
     let kept: i64 = world.value("SELECT count(*) FROM lockstep.verdicts").await;
     assert_eq!(kept, 0, "one row is no verdict");
+    let mut away = command(&world, &["status", "--json"]);
+    away.env("LOCKSTEP_TARGET__ENDPOINT_URL", "http://127.0.0.1:9");
+    let output = ended(away).await;
+    let status: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!((output.status.code(), &status["health"]["state"]), (Some(1), &json!("broken")), "{status}");
+    assert!(status["target_error"].as_str().is_some_and(|error| error.contains("DynamoDB")), "{status}");
+    let target = status["tables"][0]["target"].as_str().unwrap_or_default();
+    assert!(target.ends_with("(not known)"), "{status}");
     world.sql("ALTER TABLE payments DISABLE TRIGGER ALL").await;
     let output = ended(command(&world, &["status", "--json"])).await;
     let status: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use hyper::StatusCode;
+use serde_json::json;
 use tokio::process::Command;
 
 use super::served::{Events, Served};
@@ -53,5 +54,22 @@ async fn a_demo_stands_in_dual_write_shows_itself_and_leaves_nothing_running() {
     ] {
         assert!(metrics.contains(line), "`{line}` is not in: {metrics}");
     }
+    // The writers go on in DynamoOnly, where the feed brings what they write, and after the way back.
+    let sum = |status: &serde_json::Value, of: fn(&serde_json::Value) -> Option<i64>| -> i64 {
+        status["tables"].as_array().expect("tables").iter().filter_map(of).sum()
+    };
+    for _ in ["HybridRead", "DynamoOnly"] {
+        let compared = served.done("/v1/validate", &json!({})).await;
+        assert_eq!(compared["result"]["verdict"], "consistent", "{compared}");
+        let stepped = served.done("/v1/advance", &json!({ "reason": "a demonstration" })).await;
+        assert_eq!(stepped["state"], "succeeded", "{stepped}");
+    }
+    let fed = |table: &serde_json::Value| table["reverse_feed"]["applied"].as_i64();
+    served.until("writes of DynamoOnly come to PostgreSQL", |status| sum(status, fed) > 20).await;
+    let back = served.done("/v1/rollback", &json!({ "reason": "a demonstration" })).await;
+    assert_eq!(back["state"], "succeeded", "{back}");
+    let relayed = |table: &serde_json::Value| table["relayed"].as_i64();
+    let before = sum(&served.status().await, relayed);
+    served.until("writes are delivered again", |status| sum(status, relayed) > before + 20).await;
     assert_eq!(served.end().await, Some(0));
 }
