@@ -24,7 +24,7 @@ const REFUSED: i32 = 3;
 /// Exit code of a command that did not reach a store.
 const UNREACHED: i32 = 5;
 
-/// Makes the process that writes entry `n` of its step wait, before that entry is committed.
+/// Makes the process that writes entry `n` of its step wait in the commit of that entry, which goes on without it.
 const STOPPER: &str = "
     CREATE TABLE public.stopper (after bigint NOT NULL, n bigint NOT NULL);
     INSERT INTO public.stopper VALUES (0, 0);
@@ -37,7 +37,8 @@ const STOPPER: &str = "
         END IF;
         RETURN NULL;
     END $$;
-    CREATE TRIGGER hold AFTER INSERT ON lockstep.journal FOR EACH ROW EXECUTE FUNCTION public.hold()";
+    CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON lockstep.journal DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION public.hold()";
 
 /// One step, as it is typed.
 #[derive(Clone, Copy, Debug)]

@@ -33,7 +33,9 @@ async fn at_rest_a_round_is_one_statement_and_a_change_or_a_target_without_its_m
         let before = world.proxy().counts().seen_in_all();
         proxy.until_run(|run| run.iter().filter(|sql| is_glance(sql)).count() >= ROUNDS).await;
         let run = proxy.recorded();
-        let others: Vec<&String> = run.iter().filter(|sql| !is_glance(sql)).collect();
+        // Beside them it renews its share of the keys, by the clock and not by the round.
+        let renews = |sql: &str| sql.trim_start().starts_with("UPDATE lockstep.relays");
+        let others: Vec<&String> = run.iter().filter(|sql| !is_glance(sql) && !renews(sql)).collect();
         assert!(others.is_empty(), "of {} statements in {ROUNDS} rounds: {others:#?}", run.len());
         let asked = world.proxy().counts().seen_in_all() - before;
         assert!(asked <= 2, "{asked} requests to DynamoDB in {ROUNDS} rounds");

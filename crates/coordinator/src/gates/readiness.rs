@@ -279,9 +279,11 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
         VerdictWord::Incomplete => "incomplete: nothing was found, and not everything was compared",
     };
     let oldest = oldest_reading(&verdict, &["as_of"]);
+    let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
+    let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;
-        if state.is_some_and(|state| state.captured_at > oldest) {
+        if verdict.consistent && fresh && state.is_some_and(|state| state.captured_at > oldest) {
             let detail = format!(
                 "the newest verdict is of before capture was installed on {}, or of before its rows were written to another file",
                 binding.relation
@@ -289,9 +291,7 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
             return Ok(GateResult::fail(name, detail, "run `validate`"));
         }
     }
-    let age_s = verdict.age_s + (verdict.at - oldest).as_seconds_f64().max(0.0);
     let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
-    let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
     let next = format!(
         "run `validate` in this phase{}; a verdict counts for {} s and within its epoch",
         if said == VerdictWord::Incomplete { " again, with a `relay` running" } else { "" },
