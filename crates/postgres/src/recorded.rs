@@ -18,7 +18,9 @@ impl Source {
         let now = self.fingerprint(binding).await?;
         let captured = captured.as_deref().unwrap_or(&now);
         let shape = Shape::of(captured, &now);
-        if !matches!(shape, Shape::Grown(_)) && !(shape == Shape::Same && is_moved(captured, &now)) {
+        let is_to_be_recorded =
+            matches!(shape, Shape::Grown(_)) || (shape == Shape::Same && is_moved(captured, &now));
+        if !is_to_be_recorded {
             return Ok(shape);
         }
         let captured = self.record_shape(binding).await?.unwrap_or_default();

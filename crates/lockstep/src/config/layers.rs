@@ -138,7 +138,7 @@ pub fn gather(
         sorting.sort(&mut layer, replaced);
         check(&figment.clone().merge(layer)).is_ok()
     };
-    let mut over = [environment(&as_meant(&inputs.environment, &reads)), flags(&inputs.flags)];
+    let mut over = [environment(&as_meant(&inputs.environment, reads)), flags(&inputs.flags)];
     over.iter_mut().for_each(|layer| sorting.sort(layer, replaced));
     Ok(over.into_iter().fold(figment, Figment::merge))
 }
@@ -197,7 +197,7 @@ fn no_profile<'a>(name: &str, path: &Path, known: impl Iterator<Item = &'a Strin
 /// where it is taken as one, and as the text that it is where only that reads: a prefix may be `123`.
 fn as_meant(
     variables: &[(String, String)],
-    reads: &dyn Fn(&[(String, Value)]) -> bool,
+    reads: impl Fn(&[(String, Value)]) -> bool,
 ) -> Vec<(String, Value)> {
     let of_environment = variables.iter().filter_map(|(name, text)| {
         let key = name.strip_prefix(ENV_PREFIX)?.to_lowercase();
