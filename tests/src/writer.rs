@@ -34,7 +34,7 @@ const ROWS: i64 = 12;
 /// Ids of one writer are so far from those of the next.
 const FAR: i64 = 1_000_000;
 /// Pause after each write, so that three of them leave a processor to what is tested.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(6);
 
 pub(crate) async fn run(number: i64, lease: Duration, file: &str) {
     let name = format!("writer {number}");

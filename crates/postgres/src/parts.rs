@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgConnection;
 
 use super::Source;
+use super::begin::begin_with;
 use super::journal::{EntryKind, IntentId, require_open};
 
 /// A coordinator that notes a part and one that settles wait for each other here.
@@ -38,17 +39,25 @@ impl Source {
     #[crate::boxed]
     pub async fn journal_part(&self, actor: &str, step: &str, of: IntentId) -> Result<()> {
         let doing = "noting a part of a step";
-        let mut transaction = self.begin(doing).await?;
-        hold(&mut transaction, of).await?;
-        require_open(&mut transaction, of).await?;
-        sqlx::query("INSERT INTO lockstep.journal (actor, kind, step, detail) VALUES ($1, $2, $3, $4)")
-            .bind(actor)
-            .bind(EntryKind::Note.name())
-            .bind(step)
-            .bind(json!({ "of": of }))
-            .execute(&mut *transaction)
-            .await
-            .doing(doing)?;
+        // In few messages: most parts are noted while writes are paused. Whether the step is open is asked by a
+        // statement of its own, which sees what was committed while the row was waited for.
+        let held = format!("BEGIN; SELECT FROM lockstep.journal WHERE id = {} FOR UPDATE", of.0);
+        let mut transaction = begin_with(&self.sessions, held, doing).await?;
+        let noted = sqlx::query(
+            "INSERT INTO lockstep.journal (actor, kind, step, detail) SELECT $1, $2, $3, $4
+             WHERE NOT EXISTS (SELECT FROM lockstep.journal WHERE intent = $5)",
+        )
+        .bind(actor)
+        .bind(EntryKind::Note.name())
+        .bind(step)
+        .bind(json!({ "of": of }))
+        .bind(of.0)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        if noted.rows_affected() == 0 {
+            require_open(&mut transaction, of).await?;
+        }
         transaction.commit().await.doing(doing)
     }
 
