@@ -9,20 +9,17 @@
 
 use lockstep_core::{Doing, Result};
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnection;
 
 use super::Source;
-use super::begin::begin_with;
+use super::begin::{SourceTransaction, begin_with};
 use super::journal::{EntryKind, IntentId, require_open};
 
-/// A coordinator that notes a part and one that settles wait for each other here.
-async fn hold(transaction: &mut PgConnection, of: IntentId) -> Result<()> {
-    sqlx::query("SELECT FROM lockstep.journal WHERE id = $1 FOR UPDATE")
-        .bind(of.0)
-        .execute(transaction)
-        .await
-        .doing("holding a step of the journal")
-        .map(drop)
+/// Begins a transaction that holds the row of a step's intent, in one message: most parts are noted while
+/// writes are paused. A coordinator that notes a part and one that settles wait for each other here; what was
+/// committed meanwhile is seen by the statements after it.
+async fn begin_holding(source: &Source, of: IntentId, doing: &str) -> Result<SourceTransaction> {
+    let sql = format!("BEGIN; SELECT FROM lockstep.journal WHERE id = {} FOR UPDATE", of.0);
+    begin_with(&source.sessions, sql, doing).await
 }
 
 const COUNT: &str = "SELECT pg_catalog.count(*) FROM lockstep.journal
@@ -39,10 +36,7 @@ impl Source {
     #[crate::boxed]
     pub async fn journal_part(&self, actor: &str, step: &str, of: IntentId) -> Result<()> {
         let doing = "noting a part of a step";
-        // In few messages: most parts are noted while writes are paused. Whether the step is open is asked by a
-        // statement of its own, which sees what was committed while the row was waited for.
-        let held = format!("BEGIN; SELECT FROM lockstep.journal WHERE id = {} FOR UPDATE", of.0);
-        let mut transaction = begin_with(&self.sessions, held, doing).await?;
+        let mut transaction = begin_holding(self, of, doing).await?;
         let noted = sqlx::query(
             "INSERT INTO lockstep.journal (actor, kind, step, detail) SELECT $1, $2, $3, $4
              WHERE NOT EXISTS (SELECT FROM lockstep.journal WHERE intent = $5)",
@@ -88,8 +82,7 @@ impl Source {
         detail: &Value,
     ) -> Result<bool> {
         let doing = "recording that a step was undone";
-        let mut transaction = self.begin(doing).await?;
-        hold(&mut transaction, of).await?;
+        let mut transaction = begin_holding(self, of, doing).await?;
         let noted: i64 =
             sqlx::query_scalar(COUNT).bind(of.0).fetch_one(&mut *transaction).await.doing(doing)?;
         if noted > seen {

@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::validate::pages::Pages;
-use answers::Answers;
+use answers::{Answers, Operation};
 
 /// Serves with the default description of a table, capturing nothing, until `shutdown`; see [`NullTarget`].
 pub async fn serve(listener: TcpListener, shutdown: impl Future) -> NullTotals {
@@ -79,10 +79,13 @@ impl NullTarget {
         self
     }
 
-    /// Keeps the first `count` writes as they came over the wire, for [`replay`](super::replay::replay).
+    /// Keeps writes as they came over the wire, for [`replay`](super::replay::replay): the first `count` that
+    /// are alone, and as many in batches. The relay sends what is new in batches first, which would leave no
+    /// room for the single puts of what changes later.
     #[must_use]
     pub fn capture(mut self, count: usize) -> Self {
-        self.captured = Arc::new(Captured { room: AtomicUsize::new(count), requests: Mutex::default() });
+        let rooms = [AtomicUsize::new(count), AtomicUsize::new(count)];
+        self.captured = Arc::new(Captured { rooms, requests: Mutex::default() });
         self
     }
 
@@ -163,7 +166,8 @@ impl NullCounters {
 /// The first writes that came in: whole requests, head and body, as they were on the wire.
 #[derive(Debug, Default)]
 pub struct Captured {
-    room: AtomicUsize,
+    // Of single writes, and of batches.
+    rooms: [AtomicUsize; 2],
     requests: Mutex<Vec<Bytes>>,
 }
 
@@ -175,9 +179,9 @@ impl Captured {
 
     /// Reserves room for one request; without capturing, one load. A request that then breaks off leaves its
     /// room unused.
-    fn reserve(&self) -> bool {
-        self.room.load(Relaxed) > 0
-            && self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1)).is_ok()
+    fn reserve(&self, operation: Operation) -> bool {
+        let room = &self.rooms[usize::from(operation.is_batch())];
+        room.load(Relaxed) > 0 && room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1)).is_ok()
     }
 
     fn keep(&self, request: Vec<u8>) {

@@ -73,6 +73,10 @@ impl Operation {
         matches!(self, Write | Update | BatchOfStatements | BatchOfRequests)
     }
 
+    pub(super) fn is_batch(self) -> bool {
+        matches!(self, Operation::BatchOfStatements | Operation::BatchOfRequests)
+    }
+
     /// Whether the answer needs the body: it names the table, the page, or a mark.
     pub(super) fn is_answered_by_body(self) -> bool {
         use Operation::{Create, Delete, Describe, Get, Scan, Update};

@@ -35,7 +35,7 @@ impl Connection<'_> {
         let name = http::header(&self.buffer[..head.bytes], "x-amz-target").unwrap_or_default();
         let operation = Operation::of(name);
         // Only writes are worth replaying.
-        let capture = operation.writes() && target.captured.reserve();
+        let capture = operation.writes() && target.captured.reserve(operation);
         let keep = capture || operation.is_answered_by_body();
         let mut kept = if keep { self.buffer[..head.bytes].to_vec() } else { Vec::new() };
         self.buffer.copy_within(head.bytes..filled, 0);
