@@ -3,6 +3,8 @@
 //! The SDK signs, sends, retries and reads the answer as ever; only its serialiser is passed over, see
 //! `wire_json`.
 
+use std::ops::Range;
+
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
@@ -24,9 +26,15 @@ impl InsertBody {
         let bytes: usize = items.iter().map(Item::bytes).sum();
         let mut json = Vec::with_capacity(2 * bytes + 1024);
         json.extend_from_slice(b"{\"Statements\":");
+        let mut written: Option<(&Item, Range<usize>)> = None;
         push_list(items, &mut json, |item, json| {
             json.extend_from_slice(b"{\"Statement\":");
-            push_text(&statement(table, item), json);
+            let start = json.len();
+            match &written {
+                Some((last, text)) if have_same_names(last, item) => json.extend_from_within(text.clone()),
+                _ => push_text(&statement(table, item), json),
+            }
+            written = Some((item, start..json.len()));
             json.extend_from_slice(b",\"Parameters\":");
             push_list(item.iter(), json, |(_, value), json| push_value(value, json));
             json.push(b'}');
@@ -54,6 +62,11 @@ impl Intercept for InsertBody {
         *request.body_mut() = SdkBody::from(self.0.clone());
         Ok(())
     }
+}
+
+/// Whether two items have one statement. Most rows of a table do, so a batch spells it once.
+fn have_same_names(one: &Item, other: &Item) -> bool {
+    one.iter().map(|(name, _)| name).eq(other.iter().map(|(name, _)| name))
 }
 
 /// `INSERT INTO "t" VALUE {'a':?,…}`: PartiQL's insert refuses a key that is there (Developer Guide,
@@ -89,12 +102,18 @@ mod tests {
         let mut item = Item::default();
         item.push("PK", AttributeValue::S("a \"b\"\n\u{1}\u{7f}\u{2028}é".to_owned()));
         item.push("o'clock", AttributeValue::N("12".to_owned()));
-        let InsertBody(body) = InsertBody::of("t", &[item.clone(), item]);
+        let mut wider = item.clone();
+        wider.push("more", AttributeValue::Null(true));
+        let InsertBody(body) = InsertBody::of("t", &[item.clone(), item.clone(), wider, item]);
         let read: Value = serde_json::from_slice(&body).expect("JSON");
         let one = json!({
             "Statement": "INSERT INTO \"t\" VALUE {'PK':?,'o''clock':?}",
             "Parameters": [{ "S": "a \"b\"\n\u{1}\u{7f}\u{2028}é" }, { "N": "12" }],
         });
-        assert_eq!(read, json!({ "Statements": [one, one], "ReturnConsumedCapacity": "TOTAL" }));
+        let mut wider = one.clone();
+        wider["Statement"] = json!("INSERT INTO \"t\" VALUE {'PK':?,'o''clock':?,'more':?}");
+        wider["Parameters"].as_array_mut().expect("a list").push(json!({ "NULL": true }));
+        let statements = [&one, &one, &wider, &one];
+        assert_eq!(read, json!({ "Statements": statements, "ReturnConsumedCapacity": "TOTAL" }));
     }
 }
