@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use lockstep_postgres::{Source, TableBinding};
 
-use lockstep_core::{Error as StoreError, Kind, Phase, Result as StoreResult, Window};
+use lockstep_core::{Error as StoreError, Kind, Moment, Phase, Result as StoreResult, Window};
 use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::feed_options::ReverseFeedOptions;
 use crate::watch::Watch;
-use crate::written::{ms, seconds};
+use crate::written::{ms, seconds, zero_is_none};
 
 /// Everything a coordinator works on.
 #[derive(Clone, Debug)]
@@ -96,8 +96,9 @@ impl Default for ImportOptions {
     }
 }
 
-/// Settings of the backfill.
-#[derive(Clone, Debug)]
+/// Settings of the backfill, as a file has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BackfillOptions {
     /// Which load path to take.
     pub load_path: LoadPathChoice,
@@ -111,13 +112,17 @@ pub struct BackfillOptions {
     pub chunk_bytes: usize,
     /// Most bytes read and not yet acknowledged, over all tables.
     pub queue_bytes_max: usize,
-    /// Most write units a second; `None` takes what the target gives.
+    /// Most write units a second; `None`, in a file 0, takes what the target gives.
+    #[serde(with = "zero_is_none")]
     pub write_units_per_s_max: Option<u64>,
     /// Dead letters of one run after which it stops.
     pub errors_max: u64,
-    /// Only rows of these days.
-    pub window: Window,
+    /// Only rows from this moment on.
+    pub window_start: Option<Moment>,
+    /// Only rows before this moment.
+    pub window_end: Option<Moment>,
     /// How long a worker is believed without a word; then its ranges are free for others.
+    #[serde(rename = "lease_ms", with = "ms")]
     pub lease: Duration,
 }
 
@@ -136,9 +141,17 @@ impl Default for BackfillOptions {
             queue_bytes_max: 4 * 1024 * 1024,
             write_units_per_s_max: None,
             errors_max: 1_000,
-            window: Window::default(),
+            window_start: None,
+            window_end: None,
             lease: Duration::from_secs(15),
         }
+    }
+}
+
+impl BackfillOptions {
+    /// The days that are moved.
+    pub fn window(&self) -> Window {
+        Window { start: self.window_start.map(|m| m.0), end: self.window_end.map(|m| m.0) }
     }
 }
 

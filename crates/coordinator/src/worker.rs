@@ -158,7 +158,7 @@ async fn turn(
 
 async fn look_at_plan(migration: &Migration) -> Result<PlanLook> {
     let names: Vec<&str> = migration.tables.iter().map(|binding| binding.name()).collect();
-    Ok(migration.source.look_at_plan(&names, &migration.options.backfill.window).await?)
+    Ok(migration.source.look_at_plan(&names, &migration.options.backfill.window()).await?)
 }
 
 /// Whether each table has a plan.

@@ -30,9 +30,22 @@ pub(crate) mod seconds {
     }
 }
 
+/// A bound of which 0 says that there is none.
+pub(crate) mod zero_is_none {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(most: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(most.unwrap_or(0))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+        u64::deserialize(from).map(|most| Some(most).filter(|most| *most > 0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::options::{RelayOptions, StepOptions};
+    use crate::options::{BackfillOptions, RelayOptions, StepOptions};
 
     /// The keys are what operators have in their files.
     #[test]
@@ -58,6 +71,13 @@ mod tests {
         let relay = serde_json::to_value(RelayOptions::default()).expect("serialises");
         assert_eq!(relay["idle_pause_ms"], 200);
         assert_eq!(serde_json::from_value::<RelayOptions>(relay).expect("reads"), RelayOptions::default());
+        let mut backfill = serde_json::to_value(BackfillOptions::default()).expect("serialises");
+        assert_eq!((&backfill["lease_ms"], &backfill["write_units_per_s_max"]), (&15_000.into(), &0.into()));
+        let read: BackfillOptions = serde_json::from_value(backfill.clone()).expect("reads");
+        assert_eq!(read, BackfillOptions::default());
+        backfill["window_start"] = "2026-01-31".into();
+        let read: BackfillOptions = serde_json::from_value(backfill).expect("reads");
+        assert_eq!(read.window().start.map(|start| start.timestamp()), Some(1_769_817_600));
         let bound_to_the_source = serde_json::json!({ "lock_timeout": 1 });
         assert!(serde_json::from_value::<StepOptions>(bound_to_the_source).is_err());
     }

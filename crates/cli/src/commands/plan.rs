@@ -45,7 +45,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         }
         options.source_month_usd = usd;
     }
-    let configured = Some(context.config.backfill.write_units_per_s_max).filter(|units| *units > 0);
+    let configured = context.config.backfill.write_units_per_s_max;
     let assumptions = Assumptions {
         options,
         write_units_per_s_max: args.write_units_per_s.filter(|units| *units > 0).or(configured),

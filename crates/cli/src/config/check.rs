@@ -83,7 +83,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     // Four renewals fit into it, over a network that is far and a server that is busy.
     const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=600_000;
     require(
-        LEASE_MS.contains(&backfill.lease_ms),
+        LEASE_MS.contains(&ms(backfill.lease)),
         "backfill.lease_ms",
         &format!("must be from {} to {}", LEASE_MS.start(), LEASE_MS.end()),
     );

@@ -5,7 +5,6 @@
 //! take it).
 
 mod check;
-mod moment;
 pub mod sections;
 mod transport;
 mod values;
@@ -16,7 +15,7 @@ mod tests;
 pub use lockstep::config::{
     ConfigError, ENV_PREFIX, FILE, Inputs, Names, Registry, SecretUrl, Setting, TableSections, mask_passwords,
 };
-pub use moment::Moment;
+pub use lockstep_core::Moment;
 
 use std::sync::OnceLock;
 
@@ -24,15 +23,15 @@ use figment::Figment;
 use figment::providers::Serialized;
 use lockstep::config::{Sorting, explain, gather, over, refuse_writable_by_others};
 use lockstep::store::{ReadOptions, WriteOptions};
-use lockstep_coordinator::{PlanOptions, RelayOptions, StepOptions};
+use lockstep_coordinator::{BackfillOptions, PlanOptions, RelayOptions, StepOptions};
 use lockstep_declared::Declaration;
 use lockstep_postgres::TableBinding;
 use serde::{Deserialize, Serialize};
 
 use crate::declared::Declared;
 use sections::{
-    BackfillSection, CleanupSection, ImportSection, MigrateSection, ServeSection, SourceSection,
-    TargetSection, ValidateSection,
+    CleanupSection, ImportSection, MigrateSection, ServeSection, SourceSection, TargetSection,
+    ValidateSection,
 };
 
 /// Everything that can be set, section by section. `config/lockstep.example.toml` shows all of it.
@@ -53,7 +52,7 @@ pub struct Config {
     #[serde(skip)]
     replaced: bool,
     /// Moving history.
-    pub backfill: BackfillSection,
+    pub backfill: BackfillOptions,
     /// Moving it by DynamoDB's import from S3.
     pub import: ImportSection,
     /// Delivering changes.

@@ -3,42 +3,12 @@
 
 use std::path::PathBuf;
 
-use lockstep_coordinator::{BackfillOptions, ImportOptions, LoadPathChoice};
+use lockstep_coordinator::ImportOptions;
 use lockstep_core::Phase;
 use lockstep_validator::ValidateOptions;
 use serde::{Deserialize, Serialize};
 
 pub use lockstep::config::{SourceSection, TargetSection};
-
-use super::Moment;
-
-/// `[backfill]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BackfillSection {
-    /// How history goes in.
-    pub load_path: LoadPathChoice,
-    /// Ranges read at once, over all tables.
-    pub readers: usize,
-    /// Requests in flight at once, over all tables.
-    pub requests_in_flight: usize,
-    /// Ranges that a table is cut into.
-    pub ranges_per_table: usize,
-    /// Bytes that one statement aims to read.
-    pub chunk_bytes: usize,
-    /// Most bytes read and not yet acknowledged, over all tables.
-    pub queue_bytes_max: usize,
-    /// Most write units a second; 0 takes what the target gives.
-    pub write_units_per_s_max: u64,
-    /// Dead letters of one run after which it stops.
-    pub errors_max: u64,
-    /// How long a worker is believed without a word; then its ranges are free for others.
-    pub lease_ms: u64,
-    /// Only rows from this moment on.
-    pub window_start: Option<Moment>,
-    /// Only rows before this moment.
-    pub window_end: Option<Moment>,
-}
 
 /// `[import]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,25 +131,6 @@ pub struct MigrateSection {
     pub through: Option<Phase>,
     /// Writes a second made meanwhile; unset: 100 on the embedded stores, none on configured ones.
     pub live_writes_per_s: Option<u32>,
-}
-
-impl Default for BackfillSection {
-    fn default() -> Self {
-        let options = BackfillOptions::default();
-        Self {
-            load_path: options.load_path,
-            readers: options.readers,
-            requests_in_flight: options.requests_in_flight,
-            ranges_per_table: options.ranges_per_table,
-            chunk_bytes: options.chunk_bytes,
-            queue_bytes_max: options.queue_bytes_max,
-            write_units_per_s_max: options.write_units_per_s_max.unwrap_or(0),
-            errors_max: options.errors_max,
-            lease_ms: ms(options.lease),
-            window_start: None,
-            window_end: None,
-        }
-    }
 }
 
 impl Default for ValidateSection {

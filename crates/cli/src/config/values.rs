@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{BackfillOptions, ImportOptions, Options, ReverseFeedOptions, StepOptions};
-use lockstep_core::Window;
+use lockstep_coordinator::{ImportOptions, Options, ReverseFeedOptions, StepOptions};
 use lockstep_dynamo::TargetOptions;
 use lockstep_postgres::SourceOptions;
 use lockstep_validator::ValidateOptions;
@@ -52,20 +51,8 @@ impl Config {
 
     /// How to migrate.
     pub fn options(&self) -> Options {
-        let backfill = &self.backfill;
         Options {
-            backfill: BackfillOptions {
-                load_path: backfill.load_path,
-                readers: backfill.readers,
-                requests_in_flight: backfill.requests_in_flight,
-                ranges_per_table: backfill.ranges_per_table,
-                chunk_bytes: backfill.chunk_bytes,
-                queue_bytes_max: backfill.queue_bytes_max,
-                write_units_per_s_max: Some(backfill.write_units_per_s_max).filter(|units| *units > 0),
-                errors_max: backfill.errors_max,
-                window: self.window(),
-                lease: Duration::from_millis(backfill.lease_ms),
-            },
+            backfill: self.backfill.clone(),
             import: self.import_options(),
             relay: self.relay.clone(),
             steps: StepOptions {
@@ -89,7 +76,7 @@ impl Config {
     pub fn validate_options(&self) -> ValidateOptions {
         let validate = &self.validate;
         ValidateOptions {
-            window: self.window(),
+            window: self.backfill.window(),
             parallel: validate.parallel,
             chunk_rows: validate.chunk_rows,
             scan_segments: if self.is_emulated() { 1 } else { validate.scan_segments },
@@ -107,10 +94,5 @@ impl Config {
     /// segments takes it quadratic time.
     fn is_emulated(&self) -> bool {
         self.target.emulator_credentials || self.standing() != Ok(Standing::Configured)
-    }
-
-    /// The days that are moved and compared.
-    pub fn window(&self) -> Window {
-        Window { start: self.backfill.window_start.map(|m| m.0), end: self.backfill.window_end.map(|m| m.0) }
     }
 }

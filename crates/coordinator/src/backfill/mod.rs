@@ -102,7 +102,7 @@ pub(crate) async fn run(
         work_on(migration, &now, &who, progress, cancel).await?;
         let again = import::finish(migration, progress, cancel).await?;
         let names: Vec<&str> = migration.tables.iter().map(|binding| binding.name()).collect();
-        let window = &migration.options.backfill.window;
+        let window = &migration.options.backfill.window();
         if !again && !migration.source.look_at_plan(&names, window).await?.open {
             break tables;
         }

@@ -80,7 +80,7 @@ impl Table {
         Ok(Self {
             binding: binding.clone(),
             fingerprint: state.map(|state| state.fingerprint).unwrap_or_default(),
-            window: migration.options.backfill.window.clone(),
+            window: migration.options.backfill.window(),
             path,
             import,
             started,
@@ -178,7 +178,7 @@ pub(super) async fn plan_once(
     binding: &TableBinding,
     rows_estimate: i64,
 ) -> Result<()> {
-    let (source, window) = (&migration.source, &migration.options.backfill.window);
+    let (source, window) = (&migration.source, &migration.options.backfill.window());
     if require_window(source, binding, window).await? {
         return Ok(());
     }
