@@ -69,7 +69,7 @@ pub(super) fn source_key<T: MigratableTable>(key: &T::Key) -> Result<SourceKey, 
             literal.parse::<i64>().map_or(Value::String(literal), Value::from)
         }
         // `AT TIME ZONE 'UTC'` prints no zone, and no digits of a second that are not needed.
-        "timestamp with time zone" => Value::String(plain_time(&literal)),
+        timed if timed.starts_with("time") => Value::String(plain_time(&literal)),
         _ => Value::String(literal),
     };
     let types = T::Key::COLUMNS.iter().map(|column| column.sql_type);
