@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgArguments;
 
+use super::wire::{NUMERIC, Wire};
 use super::{Column, Unholdable, bind_value, fit, number, present, string, text};
 use crate::attribute::Attribute;
 
@@ -108,16 +109,42 @@ impl Column for Decimal {
     }
 
     fn bind(&self, arguments: &mut PgArguments) {
-        bind_value(arguments, *self);
+        // By the driver a zero would lose its zeros: 0.00 would be 0.
+        bind_value(arguments, Wire { oid: NUMERIC, bytes: Some(&to_binary(*self)) });
     }
 
     fn bind_null(arguments: &mut PgArguments) {
-        bind_value(arguments, None::<Self>);
+        bind_value(arguments, Wire { oid: NUMERIC, bytes: None });
     }
 
     fn same(&self, other: &Self) -> bool {
         self == other && self.scale() == other.scale()
     }
+}
+
+/// What [`from_binary`] reads.
+fn to_binary(value: Decimal) -> Vec<u8> {
+    let scale = value.scale();
+    let padding = (4 - scale % 4) % 4;
+    // 96 bits and three digits more are far from 128.
+    let mut rest = value.mantissa().unsigned_abs() * 10_u128.pow(padding);
+    let mut digits: Vec<u16> = Vec::new();
+    while rest > 0 {
+        digits.push((rest % 10_000) as u16);
+        rest /= 10_000;
+    }
+    digits.reverse();
+    let weight = digits.len() as i16 - 1 - ((scale + padding) / 4) as i16;
+    while digits.last() == Some(&0) {
+        digits.pop();
+    }
+    let (weight, sign) = match (digits.is_empty(), value.is_sign_negative()) {
+        (true, _) => (0, 0x0000),
+        (false, true) => (weight, 0x4000),
+        (false, false) => (weight, 0x0000),
+    };
+    let head = [digits.len() as u16, weight.cast_unsigned(), sign, scale as u16];
+    head.iter().chain(&digits).flat_map(|word| word.to_be_bytes()).collect()
 }
 
 /// PostgreSQL's binary numeric: digit count, weight of the first digit, sign, display scale, then base-10,000
@@ -178,6 +205,7 @@ mod tests {
         for text in ["1.500", "0.000", "-0.01", "100", "7922816251426433759354395033.5"] {
             let read = Decimal::from_attribute(Some(Attribute::S(text))).expect("a decimal");
             assert_eq!(read.to_attribute(), Ok(Some(AttributeValue::S(text.to_owned()))));
+            assert_eq!(from_binary(&to_binary(read)).expect("a numeric").to_string(), text);
         }
         assert!(!Decimal::new(15, 1).same(&Decimal::new(150, 2)));
         assert!(Decimal::from_attribute(Some(Attribute::S("1e40"))).is_err());

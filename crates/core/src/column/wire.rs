@@ -7,6 +7,8 @@ use sqlx::{Encode, Postgres, Type};
 
 /// Of `uuid` (PostgreSQL's `pg_type.dat`).
 pub(super) const UUID: u32 = 2950;
+/// Of `numeric`.
+pub(super) const NUMERIC: u32 = 1700;
 /// Lets PostgreSQL find out by where the parameter stands: a type of the application has another number in
 /// each database.
 pub(super) const BY_PLACE: u32 = 0;

@@ -92,6 +92,27 @@ mod tests {
         assert_eq!(plain_time("2026-01-31T20:00:00.000000Z"), "2026-01-31T20:00:00");
     }
 
+    /// As `jsonb_build_array` of PostgreSQL prints them, whether they have a zone or not.
+    #[test]
+    fn what_has_no_zone_is_written_in_the_same_way() {
+        #[derive(Clone, Debug, PartialEq, crate::Table)]
+        #[lockstep(name = "shifts", partition = "{at}", sort = "{clock}#{day}")]
+        struct Shift {
+            #[lockstep(primary_key)]
+            at: chrono::NaiveDateTime,
+            #[lockstep(primary_key)]
+            clock: chrono::NaiveTime,
+            #[lockstep(primary_key)]
+            day: chrono::NaiveDate,
+        }
+        let day = chrono::NaiveDate::default();
+        let shift = Shift { at: day.into(), clock: "10:00:00.5".parse().expect("a time"), day };
+        let key = source_key::<ShiftTable>(&ShiftTable::key(&shift)).expect("a key");
+        let expected = ["1970-01-01T00:00:00", "10:00:00.5", "1970-01-01"].map(Value::from);
+        assert_eq!(key.0, expected);
+        assert_eq!(<ShiftTable as MigratableTable>::Key::from_key(&key.0), Ok(ShiftTable::key(&shift)));
+    }
+
     #[test]
     fn a_text_that_is_no_cursor_is_refused() {
         for text in ["", "z", "zz", "0", "ffff", "é0", &"00".repeat(TEXT_BYTES_MAX)] {
