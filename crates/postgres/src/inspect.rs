@@ -94,7 +94,8 @@ impl SourceTable {
         }
         if !only_here.is_empty() {
             apart.push(format!(
-                "the type in PostgreSQL lacks {only_here:?}: ALTER TYPE {} ADD VALUE, or take the variants out",
+                "the type in PostgreSQL lacks {only_here:?}: ALTER TYPE {} ADD VALUE, or take the variants \
+                 out",
                 spec.sql_type
             ));
         }
@@ -223,8 +224,9 @@ impl Source {
         let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
         let columns = sqlx::query(
             "SELECT attname::text AS name, pg_catalog.format_type(atttypid, atttypmod) AS type,
-                NOT attnotnull AS nullable, (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
-                    FROM pg_enum e WHERE e.enumtypid = a.atttypid) AS labels
+                NOT attnotnull AS nullable,
+                (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e
+                    WHERE e.enumtypid = a.atttypid) AS labels
              FROM pg_attribute a WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         )
         .bind(oid)

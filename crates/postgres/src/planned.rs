@@ -62,7 +62,8 @@ impl Source {
     #[crate::boxed]
     pub async fn note_plan(&self, table: &str, plan: HistoryPlan) -> Result<()> {
         let sql = format!(
-            "INSERT INTO lockstep.planned (table_name, rows, write_units, units_band, seconds, rows_before, units_before)
+            "INSERT INTO lockstep.planned
+                 (table_name, rows, write_units, units_band, seconds, rows_before, units_before)
              SELECT $1, $2, $3, $4, $5, coalesce(pg_catalog.sum(count) FILTER (WHERE name = $6), 0)::bigint,
                  coalesce(pg_catalog.sum(count) FILTER (WHERE name = $7), 0)::bigint
              FROM lockstep.counts WHERE table_name = $1 AND {TRUSTED} ON CONFLICT (table_name) DO NOTHING"

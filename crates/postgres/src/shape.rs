@@ -434,7 +434,8 @@ impl Shape {
 pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding) -> Result<ColumnTypes> {
     let types: Vec<(String, String)> = sqlx::query_as(
         "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod)
-            || coalesce((SELECT ' enum ' || pg_catalog.json_agg(e.enumlabel::text ORDER BY e.enumsortorder)::text
+            || coalesce((SELECT ' enum '
+                    || pg_catalog.json_agg(e.enumlabel::text ORDER BY e.enumsortorder)::text
                 FROM pg_enum e WHERE e.enumtypid = a.atttypid), '')
             || CASE WHEN attnotnull THEN ' not null' ELSE '' END
          FROM pg_attribute a

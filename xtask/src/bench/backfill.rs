@@ -253,7 +253,8 @@ fn print(report: &Report) {
         println!("  plain SDK loop {:>9.0} rows/s   (one PutItem after the other)", size.sdk_loop_rows_per_s);
         for other in &size.others {
             println!(
-                "  {:<14} {:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of the table in Rust by rows, {:>5.2} by columns ({} of {})",
+                "  {:<14} {:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of the table in Rust by rows, \
+                 {:>5.2} by columns ({} of {})",
                 other.subject,
                 other.guarded.rows_per_s(),
                 other.of_raw_copy,

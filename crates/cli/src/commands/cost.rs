@@ -17,8 +17,8 @@ use crate::{Context, help};
 /// of `[plan]`. The forecast takes it that the rest of history costs as much a range as what is done. Beyond
 /// spend_cap_usd a running `serve` stops copying and comparing; changes go on being delivered. What
 /// applications write themselves, what is read, and storage are not in it: `plan` tells those beforehand.
-/// Below it, what the history of each table was reckoned to take when its copying began, and what it took: its
-/// time is that from the beginning to the end, pauses included.
+/// Below it, what the history of each table was reckoned to take when its copying began, and what it took:
+/// its time is that from the beginning to the end, pauses included.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask cost\n  cargo xtask cost --json | jq .usd\n  cargo xtask set spend_cap_usd 200 --reason budget"

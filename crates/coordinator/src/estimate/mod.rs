@@ -99,8 +99,8 @@ pub async fn estimate(
     })
 }
 
-/// `counted_pages_max`: a table that was never analysed and has more pages is taken to have as many rows as it
-/// has at least, and is not counted.
+/// `counted_pages_max`: a table that was never analysed and has more pages is taken to have as many rows as
+/// it has at least, and is not counted.
 async fn facts_of(
     source: &Source,
     binding: &TableBinding,

@@ -1,7 +1,7 @@
 //! Whether the target takes what the backfill is allowed to write (R50).
 //!
-//! 1. A table was made with a hundred provisioned write units a second. 2. The backfill is given a thousand. 3.
-//! It is throttled from its first second on, and what the plan said of hours is wrong by ten.
+//! 1. A table was made with a hundred provisioned write units a second. 2. The backfill is given a thousand.
+//! 3. It is throttled from its first second on, and what the plan said of hours is wrong by ten.
 
 use lockstep_dynamo::{WriteBound, WriteCapacity};
 use lockstep_postgres::TableBinding;

@@ -109,7 +109,11 @@ fn whole<N: std::str::FromStr>(text: String) -> Result<N, Unholdable> {
     text.parse().map_err(|_| Unholdable::because("has an element that does not fit its type"))
 }
 
-fn borrowed(text: &String) -> Cow<'_, str> {
+fn itself(text: String) -> Result<String, Unholdable> {
+    Ok(text)
+}
+
+fn borrowed(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
@@ -117,7 +121,7 @@ fn digits<N: ToString>(number: &N) -> Cow<'_, str> {
     Cow::Owned(number.to_string())
 }
 
-element!(String, "text[]", Ok, borrowed);
+element!(String, "text[]", itself, borrowed);
 element!(i16, "smallint[]", whole, digits);
 element!(i32, "integer[]", whole, digits);
 element!(i64, "bigint[]", whole, digits);

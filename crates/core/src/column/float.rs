@@ -1,8 +1,8 @@
 //! `real` and `double precision`.
 //!
 //! A number of DynamoDB has no NaN, no infinity and one zero. A row with either of the first two is set
-//! aside; -0 becomes 0, which PostgreSQL takes for equal. They are no keys: PostgreSQL prints one of them in as
-//! many ways as a session has `extra_float_digits`.
+//! aside; -0 becomes 0, which PostgreSQL takes for equal. They are no keys: PostgreSQL prints one of them in
+//! as many ways as a session has `extra_float_digits`.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;

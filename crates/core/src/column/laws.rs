@@ -58,7 +58,12 @@ fn texts() -> impl Strategy<Value = Option<String>> {
 
 proptest! {
     #[test]
-    fn what_has_no_zone_reads_back(at in moments(), day in moments(), clock in 0_u32..86_400, us in 0_u32..1_000_000) {
+    fn what_has_no_zone_reads_back(
+        at in moments(),
+        day in moments(),
+        clock in 0_u32..86_400,
+        us in 0_u32..1_000_000,
+    ) {
         is_a_key(&at);
         is_a_key::<NaiveDate>(&day.date());
         is_a_key(&NaiveTime::from_num_seconds_from_midnight_opt(clock, us * 1_000).expect("in range"));
