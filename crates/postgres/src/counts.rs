@@ -65,7 +65,8 @@ impl Source {
     async fn counts_since(&self, condition: &str, argument: f64) -> Result<Vec<CountRow>> {
         let sql = format!(
             "SELECT table_name, name, pg_catalog.sum(count)::bigint AS count,
-                 coalesce(pg_catalog.sum(count) FILTER (WHERE since < pg_catalog.clock_timestamp() - interval '3 minutes'), 0)::bigint AS older,
+                 coalesce(pg_catalog.sum(count) FILTER (WHERE since < pg_catalog.clock_timestamp()
+                     - interval '3 minutes'), 0)::bigint AS older,
                  pg_catalog.max(newest_at) AS newest_at
              FROM lockstep.counts WHERE {condition} AND {TRUSTED}
              GROUP BY table_name, name ORDER BY table_name, name"
