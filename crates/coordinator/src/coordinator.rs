@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backfill::{self, BackfillSummary};
 use crate::error::{Error, Result};
+use crate::estimate;
 use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::history;
@@ -264,6 +265,7 @@ impl Coordinator {
         }
         history::require_kept(&self.migration).await?;
         source.require_contract(&self.migration.tables).await?;
+        estimate::note_plan(&self.migration).await;
         let step = "backfill";
         let id = source.journal_intent(&self.migration.actor, step, &json!({})).await?;
         let stop = cancel.child_token();
@@ -284,6 +286,8 @@ impl Coordinator {
         // The cause matters more than that it could not be recorded.
         let summaries = result?;
         recorded?;
+        let names: Vec<&str> = self.migration.tables.iter().map(|binding| binding.name()).collect();
+        source.note_history_ended(&names).await?;
         Ok(summaries)
     }
 
@@ -296,6 +300,7 @@ impl Coordinator {
     pub async fn restart_backfill(&self) -> Result<()> {
         for binding in &self.migration.tables {
             self.migration.source.forget_ranges(binding.name()).await?;
+            self.migration.source.forget_planned(binding.name()).await?;
             import::restart(&self.migration, binding).await?;
         }
         self.migration.source.journal_note(&self.migration.actor, "restart backfill", &json!({})).await?;

@@ -79,8 +79,8 @@ pub use doctor::{
 };
 pub use error::{Error, Result};
 pub use estimate::{
-    Assumptions, Estimate, ItemSample, Largest, LoadPathEstimate, Mean, PhaseEstimate, PlanOptions, Saving,
-    TableFacts, estimate,
+    Assumptions, Estimate, HistoryTook, ItemSample, Largest, LoadPathEstimate, Mean, PhaseEstimate,
+    PlanOptions, Saving, Share, TableFacts, estimate, history_took,
 };
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};

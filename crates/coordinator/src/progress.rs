@@ -27,6 +27,7 @@ pub struct TableProgress {
     pub(crate) rows_expired: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) capacity_milliunits: AtomicU64,
+    pub(crate) history_milliunits: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
     pub(crate) relayed: AtomicU64,
     pub(crate) pending: AtomicU64,
@@ -109,6 +110,11 @@ impl TableProgress {
         self.capacity_milliunits.load(Relaxed) / 1000
     }
 
+    /// Those of them that history took.
+    pub fn history_units(&self) -> u64 {
+        self.history_milliunits.load(Relaxed) / 1000
+    }
+
     /// Write units a second that the rate control allows at the moment; `None` for no limit.
     pub fn write_units_ceiling(&self) -> Option<u64> {
         Some(self.ceiling.load(Relaxed)).filter(|ceiling| *ceiling > 0)
@@ -161,6 +167,11 @@ impl TableProgress {
 
     pub(crate) fn pause(&self, reason: Option<String>) {
         *self.pause_reason.lock().expect("no panic while holding it") = reason;
+    }
+
+    pub(crate) fn add_history(&self, units: f64) {
+        self.history_milliunits.fetch_add((units * 1000.0) as u64, Relaxed);
+        self.add_capacity(units);
     }
 
     pub(crate) fn add_capacity(&self, units: f64) {

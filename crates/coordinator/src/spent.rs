@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_postgres::Source;
+use lockstep_postgres::{HISTORY_ROWS, HISTORY_UNITS, Source};
 
 use crate::progress::Progress;
 
@@ -11,25 +11,48 @@ pub const WRITE_UNITS: &str = "spent.write_units";
 
 /// Notes what a run has consumed since it noted last.
 #[derive(Debug, Default)]
-pub struct Spent(BTreeMap<&'static str, u64>);
+pub struct Spent {
+    noted: BTreeMap<(&'static str, &'static str), u64>,
+    of_history: bool,
+}
 
 impl Spent {
+    /// Of a run of the backfill: beside all write units those of history, and its rows. What was consumed
+    /// before, by an earlier run on the same counters, is noted already.
+    pub(crate) fn of_history(progress: &Progress) -> Self {
+        let mut spent = Self { of_history: true, ..Self::default() };
+        spent.noted = spent.now(progress).collect();
+        spent
+    }
+
+    fn now<'a>(
+        &self,
+        progress: &'a Progress,
+    ) -> impl Iterator<Item = ((&'static str, &'static str), u64)> + use<'a> {
+        let of_history = self.of_history;
+        progress.tables.iter().flat_map(move |table| {
+            let all = ((table.name, WRITE_UNITS), table.capacity_units());
+            let history = [
+                ((table.name, HISTORY_UNITS), table.history_units()),
+                ((table.name, HISTORY_ROWS), table.rows_written()),
+            ];
+            std::iter::once(all).chain(history.into_iter().filter(move |_| of_history))
+        })
+    }
+
     /// Notes it. What does not work out is noted next time: it is a bill, and no write waits for it.
     ///
     /// # Cancel safety
     /// What was noted and not remembered here is noted twice: a bill that is too high by one second.
     #[crate::boxed]
     pub async fn note(&mut self, source: &Source, progress: &Progress) {
-        let now: Vec<(&'static str, u64)> =
-            progress.tables.iter().map(|table| (table.name, table.capacity_units())).collect();
+        let now: Vec<_> = self.now(progress).collect();
         let more: Vec<(&str, &str, u64)> = now
             .iter()
-            .map(|(name, units)| {
-                (*name, WRITE_UNITS, units.saturating_sub(self.0.get(name).copied().unwrap_or(0)))
-            })
+            .map(|(of, count)| (of.0, of.1, count.saturating_sub(self.noted.get(of).copied().unwrap_or(0))))
             .collect();
         match source.count_up(&more).await {
-            Ok(()) => self.0.extend(now),
+            Ok(()) => self.noted.extend(now),
             Err(error) => tracing::debug!("what was spent was not noted: {error}"),
         }
     }

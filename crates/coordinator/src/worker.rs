@@ -171,6 +171,7 @@ async fn make_plan(migration: &Migration, observer: &dyn Observer) -> Result<()>
     let coordinator = Coordinator::open(migration.clone()).await?;
     let planned = async {
         coordinator.prepare(observer).await?;
+        crate::estimate::note_plan(migration).await;
         backfill::plan_all(migration).await
     };
     let planned = planned.await;

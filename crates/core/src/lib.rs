@@ -41,7 +41,10 @@ pub use attribute::{
     is_bookkeeping,
 };
 pub use change::{Change, Folded, FoldedItem, RETENTION, Saved};
-pub use column::{Column, ColumnTypes, Json, Scaled, bind_text, fixed_width, parse_fixed_width};
+pub use column::{
+    Column, ColumnTypes, Element, Json, Labelled, Scaled, bind_text, fixed_width, label, parse_fixed_width,
+    text,
+};
 pub use control::{Control, TargetRecord, Writes};
 pub use difference::{Difference, FieldDiff, FieldValue};
 pub use erased::{AnyRow, AnyTable, CompareError, EncodedRow, TableHandle, beside_columns};

@@ -18,6 +18,8 @@ pub struct ColumnSpec {
     pub sql_type: &'static str,
     /// Whether the row struct allows NULL.
     pub nullable: bool,
+    /// The labels of an enum that the row struct knows; of other types none.
+    pub labels: &'static [&'static str],
     /// Whether a source column of that type can be read.
     pub accepts: fn(&str) -> bool,
     /// The column inside a source key; see [`Column::key_expression`](crate::Column::key_expression).
@@ -182,6 +184,7 @@ macro_rules! row {
                 name: stringify!($field),
                 sql_type: $crate::row!(@sql $type $(, $sql)?),
                 nullable: <$type as $crate::Column>::NULLABLE,
+                labels: <$type as $crate::Column>::LABELS,
                 accepts: $crate::row!(@accepts $type $(, $sql)?),
                 key_expression: <$type as $crate::Column>::key_expression,
                 literal: <$type as $crate::Column>::literal_of_field,

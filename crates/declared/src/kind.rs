@@ -5,11 +5,10 @@
 //! Whatever has no kind of its own travels as PostgreSQL's own text, and goes back through its type's input
 //! function; so no type is refused.
 
+use lockstep_core::text::{decimal, float, hex, time};
 use lockstep_core::{Attribute, AttributeValue, Column, Json, Unholdable};
 use lockstep_postgres::CatalogColumn;
 use lockstep_template::Alphabet;
-
-use crate::text::{decimal, float, time};
 
 /// The kind of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +150,7 @@ impl Kind {
                 "false" | "f" => Ok(AttributeValue::Bool(false)),
                 _ => Err(wrong("a boolean")),
             },
-            Self::Bytes => from_hex(text).map(bytes),
+            Self::Bytes => hex::read(text).map(bytes),
             Self::Date => time::date(text).and_then(s),
             Self::Time => time::time(text).and_then(s),
             Self::Timestamp => time::timestamp(text).and_then(s),
@@ -189,7 +188,7 @@ impl Kind {
         match value {
             AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
             AttributeValue::Bool(is) => is.to_string(),
-            AttributeValue::B(blob) => to_hex(blob.as_ref()),
+            AttributeValue::B(blob) => hex::printed(blob.as_ref()),
             // No other is made here.
             _ => String::new(),
         }
@@ -293,16 +292,6 @@ fn not_there(expected: &str, got: Attribute<'_>) -> Unholdable {
     Unholdable::because(format!("expected {expected} in DynamoDB, found {got}"))
 }
 
-/// Bytes as PostgreSQL prints them under `bytea_output = hex`.
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    format!("\\x{}", hex::encode(bytes))
-}
-
-fn from_hex(text: &str) -> Result<Vec<u8>, Unholdable> {
-    let digits = text.strip_prefix("\\x").and_then(|digits| hex::decode(digits).ok());
-    digits.ok_or_else(|| wrong("bytes in hexadecimal"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,12 +303,5 @@ mod tests {
             (of(18, 2), of(38, 0), of(39, 2), of(5, -2), scaled(-1)),
             (Some(2), Some(0), None, None, None)
         );
-    }
-
-    #[test]
-    fn bytes_are_read_as_they_are_printed() {
-        assert_eq!(to_hex(&[0, 255, 16]), "\\x00ff10");
-        assert_eq!(from_hex("\\x00ff10"), Ok(vec![0, 255, 16]));
-        assert!(from_hex("00").is_err() && from_hex("\\x0").is_err() && from_hex("\\xzz").is_err());
     }
 }

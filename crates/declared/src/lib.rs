@@ -5,7 +5,7 @@
 //! validator, relay and feed move it through all phases and back. What it lacks is a store handle:
 //! applications write PostgreSQL with their own SQL, and read DynamoDB with what they like.
 //!
-//! In reading order: [`Declaration`] (what can be said), `kind` and `text` (what a column becomes), `resolve`
+//! In reading order: [`Declaration`] (what can be said), `kind` (what a column becomes), `resolve`
 //! (a declaration and the catalogue put together, or what to mend), `unmovable`
 //! (columns whose text is not their value), `shape` (rows, keys and items),
 //! [`DeclaredTable`], `spec` (what statements need), [`propose`] (a declaration for a table that has none).
@@ -17,7 +17,6 @@ mod resolve;
 mod shape;
 mod spec;
 mod table;
-mod text;
 mod unmovable;
 
 pub use declaration::{Declaration, IndexDeclaration, Projection};

@@ -430,6 +430,7 @@ impl Resolver<'_> {
             name: column.name,
             sql_type: leak_text(base_type),
             nullable: column.nullable,
+            labels: &[],
             // Asked of the table, which knows the type; see `AnyTable::accepts`.
             accepts: |_| false,
             key_expression: spec::key_expression(column),

@@ -12,10 +12,10 @@ use lockstep_core::{
     TTL_ATTRIBUTE, TargetKey, TargetSchema, Unholdable, parse_fixed_width,
 };
 
+use lockstep_core::text::decimal;
 use lockstep_template::{Template, Value};
 
 use crate::kind::{Kind, Read};
-use crate::text::decimal;
 
 /// A row, or the part of it that is a key: its values in the order of its columns, `None` for NULL.
 pub(crate) type Values = Vec<Option<AttributeValue>>;

@@ -1,5 +1,6 @@
 //! A declared table, as the coordinator and the validator work on it.
 
+use lockstep_core::text::{self, hex};
 use lockstep_core::{
     AnyRow, AnyTable, AttributeValue, Attributes, ColumnSpec, CompareError, Difference, EncodedRow,
     FieldDiff, Fields, Item, ItemView, Judgement, PgArguments, Reference, SourceKey, TargetKey, TargetSchema,
@@ -8,7 +9,6 @@ use lockstep_core::{
 
 use crate::kind::Read;
 use crate::shape::{Shape, Values};
-use crate::spec::printed;
 
 /// A table whose columns and keys were declared and read from the schema, and not written in Rust.
 #[derive(Clone, Copy, Debug)]
@@ -186,7 +186,7 @@ impl AnyTable for DeclaredTable {
     fn selected(&self, column: &ColumnSpec, name: &str) -> String {
         match self.0.place(column.name).map(|place| &self.0.columns[place]) {
             Some(column) if column.read == Read::Binary => name.to_owned(),
-            Some(column) if column.is_foreign => printed(name),
+            Some(column) if column.is_foreign => text::expression(name),
             Some(_) => format!("{name}::text"),
             None => name.to_owned(),
         }
@@ -222,7 +222,7 @@ fn shown(attribute: &AttributeValue) -> String {
     match attribute {
         AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
         AttributeValue::Bool(is) => is.to_string(),
-        AttributeValue::B(blob) => crate::kind::to_hex(blob.as_ref()),
+        AttributeValue::B(blob) => hex::printed(blob.as_ref()),
         AttributeValue::Null(_) => "NULL".to_owned(),
         _ => "a list, map or set".to_owned(),
     }

@@ -7,6 +7,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use crate::declared::{Index, Table, Written};
+use crate::kind::Kind;
 use crate::row::row_impl;
 
 /// Writes the row, its key and its table.
@@ -158,7 +159,11 @@ fn rendered(table: &Table, written: &Written, of: &Ident) -> TokenStream {
     let value: Vec<_> = columns
         .map(|column| {
             let (field, name) = (&column.field, &column.name);
-            quote!((#name, p::KeyValue::of(&#of.#field).map_err(|e| e.of(#name))?))
+            match (column.kind(), column.may_be_null()) {
+                (Some(Kind::Label), false) => quote!((#name, p::label_in_key(p::Some(&#of.#field)))),
+                (Some(Kind::Label), true) => quote!((#name, p::label_in_key(#of.#field.as_ref()))),
+                _ => quote!((#name, p::KeyValue::of(&#of.#field).map_err(|e| e.of(#name))?)),
+            }
         })
         .collect();
     let (literal, number, count) = (&written.literal, table.is_number(written), value.len());

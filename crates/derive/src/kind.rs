@@ -9,9 +9,18 @@ use crate::declared::{Column, Index, Table, Written};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Integer,
+    /// A time with its zone: days and expiries go by it.
     Time,
+    /// A time without a zone.
+    Moment,
+    Date,
+    Clock,
+    Uuid,
+    Bytes,
     Boolean,
     Text,
+    /// An enum, as far as its name tells: the code that is written asks the compiler.
+    Label,
 }
 
 impl Kind {
@@ -20,22 +29,29 @@ impl Kind {
         match self {
             Self::Integer => Alphabet::Integer,
             Self::Time => Alphabet::Fixed(27),
+            Self::Moment => Alphabet::Fixed(26),
+            Self::Date => Alphabet::Fixed(10),
+            Self::Clock => Alphabet::Fixed(15),
+            Self::Uuid => Alphabet::Fixed(36),
             Self::Boolean => Alphabet::Boolean,
-            Self::Text => Alphabet::Text,
+            Self::Bytes | Self::Text | Self::Label => Alphabet::Text,
         }
     }
 
     /// Whether some value of it can be written in a form.
     pub(crate) fn fits(self, form: Form) -> bool {
         match form {
-            Form::Date => matches!(self, Self::Time | Self::Text),
+            Form::Date => matches!(self, Self::Time | Self::Moment | Self::Date | Self::Text),
             Form::Padded(_) => matches!(self, Self::Integer | Self::Text),
             Form::Plain | Form::Upper | Form::Lower | Form::Escaped => true,
         }
     }
 }
 
-/// The last name of a type, and whether it is inside an `Option`.
+/// Types of columns that are no keys, and of which the compiler would say so in more words.
+const NO_KEYS: [&str; 6] = ["Json", "Scaled", "Decimal", "f32", "f64", "Vec"];
+
+/// The last name of a type, and whether it is inside an `Option`. Bytes are `[u8]`.
 fn named(ty: &Type) -> Option<(String, bool)> {
     let path = match ty {
         Type::Path(path) => path,
@@ -45,11 +61,15 @@ fn named(ty: &Type) -> Option<(String, bool)> {
         _ => return None,
     };
     let last = path.path.segments.last()?;
-    if last.ident == "Option"
-        && let PathArguments::AngleBracketed(arguments) = &last.arguments
+    if let PathArguments::AngleBracketed(arguments) = &last.arguments
         && let Some(GenericArgument::Type(inner)) = arguments.args.first()
     {
-        return named(inner).map(|(name, _)| (name, true));
+        if last.ident == "Option" {
+            return named(inner).map(|(name, _)| (name, true));
+        }
+        if last.ident == "Vec" && named(inner).is_some_and(|(name, _)| name == "u8") {
+            return Some(("[u8]".to_owned(), false));
+        }
     }
     Some((last.ident.to_string(), false))
 }
@@ -60,9 +80,15 @@ impl Column {
         match named(&self.ty)?.0.as_str() {
             "i16" | "i32" | "i64" => Some(Kind::Integer),
             "DateTime" => Some(Kind::Time),
+            "NaiveDateTime" => Some(Kind::Moment),
+            "NaiveDate" => Some(Kind::Date),
+            "NaiveTime" => Some(Kind::Clock),
+            "Uuid" => Some(Kind::Uuid),
+            "[u8]" => Some(Kind::Bytes),
             "bool" => Some(Kind::Boolean),
             "String" => Some(Kind::Text),
-            _ => None,
+            name if NO_KEYS.contains(&name) => None,
+            _ => Some(Kind::Label),
         }
     }
 
@@ -98,10 +124,10 @@ impl Table {
     }
 
     /// The column that is the partition of an index by itself, as it is an attribute already. A boolean is
-    /// none: DynamoDB has no such keys.
+    /// none: DynamoDB has no such keys. Bytes are none: keys here are numbers and texts.
     pub(crate) fn indexed(&self, index: &Index) -> Option<&Column> {
         let column = self.column(index.partition.template.bare_column()?)?;
-        column.kind().filter(|kind| *kind != Kind::Boolean).map(|_| column)
+        column.kind().filter(|kind| !matches!(kind, Kind::Boolean | Kind::Bytes)).map(|_| column)
     }
 
     /// The attribute that is the partition of an index.

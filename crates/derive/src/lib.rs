@@ -1,12 +1,13 @@
 //! `#[derive(lockstep::Table)]`: what `row!` and a hand-written `impl MigratableTable` say, of a plain
-//! struct.
+//! struct. `#[derive(lockstep::Label)]`: an enum of PostgreSQL as a column of one.
 //!
 //! Read the modules in this order: `declared` (what attributes say), `kind` (what types say), `refuse` (what
-//! cannot be a table), `expand` (the table), `row` (the rows).
+//! cannot be a table), `expand` (the table), `row` (the rows), `label` (enums).
 
 mod declared;
 mod expand;
 mod kind;
+mod label;
 mod refuse;
 mod row;
 
@@ -26,6 +27,17 @@ use proc_macro::TokenStream;
 #[proc_macro_derive(Table, attributes(lockstep))]
 pub fn table(input: TokenStream) -> TokenStream {
     derive(input.into()).unwrap_or_else(|e| e.to_compile_error()).into()
+}
+
+/// Makes an enum without fields a column: `#[lockstep(sql = "shop.status")]` names its type in PostgreSQL,
+/// with its schema. A label is the variant in small letters with underscores (`OnHold` is `on_hold`), or what
+/// `#[lockstep(label = "On hold")]` on the variant says.
+///
+/// The enum derives `Clone`, `Copy`, `Debug` and `PartialEq`. A migration does not begin while PostgreSQL has
+/// a label that the enum does not have, or the other way round.
+#[proc_macro_derive(Label, attributes(lockstep))]
+pub fn label(input: TokenStream) -> TokenStream {
+    label::derive(input.into()).unwrap_or_else(|e| e.to_compile_error()).into()
 }
 
 /// The derive, on tokens that tests can make.

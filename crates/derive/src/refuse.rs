@@ -95,8 +95,9 @@ fn columns_fit(table: &Table, written: &Written) -> Verdict {
         };
         let Some(kind) = column.kind() else {
             let why = format!(
-                "column `{name}` has a type that a key cannot be made of yet; use i16, i32, i64, String or \
-                 DateTime<Utc>, or implement MigratableTable by hand"
+                "column `{name}` has a type that a key cannot be made of; use i16, i32, i64, String, Uuid, \
+                 Vec<u8>, NaiveDate, NaiveTime, NaiveDateTime, DateTime<Utc> or an enum with \
+                 #[derive(lockstep::Label)]"
             );
             return refused(&written.literal, why);
         };
@@ -183,6 +184,14 @@ fn findable(table: &Table) -> Verdict {
     };
     if table.indexes.iter().any(|index| table.indexed(index).is_some_and(|column| column.name == id.name)) {
         return Ok(());
+    }
+    if id.kind() == Some(Kind::Bytes) {
+        let why = format!(
+            "column `{}` is not in the primary key, which is bytes, by which no index finds a row in \
+             DynamoOnly; make the templates of `{}` alone",
+            moves.name, id.name
+        );
+        return refused(cause, why);
     }
     let why = format!(
         "column `{}` is not in the primary key, so in DynamoOnly a row is found by its id through an index; \

@@ -39,6 +39,7 @@ fn spec(column: &Column) -> TokenStream {
         name: #name,
         sql_type: #sql,
         nullable: <#ty as p::Column>::NULLABLE,
+        labels: <#ty as p::Column>::LABELS,
         accepts: #accepts,
         key_expression: <#ty as p::Column>::key_expression,
         literal: <#ty as p::Column>::literal_of_field,

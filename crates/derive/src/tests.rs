@@ -198,3 +198,64 @@ fn every_setting_that_decides_keys_is_in_the_layout() {
     let written = accepted(moving(&quote!(index(name = "by_id", partition = "{id}"))));
     assert!(written.contains("partition={owner} sort={at}#{id:019} by_id={id}"), "{written}");
 }
+
+/// A table whose one key column has a type.
+fn of(ty: TokenStream, partition: &str, more: TokenStream) -> TokenStream {
+    quote! {
+        #[lockstep(name = "t", partition = #partition, #more)]
+        struct T { #[lockstep(primary_key)] id: #ty, other: Option<#ty> }
+    }
+}
+
+#[test]
+fn a_key_is_made_of_every_type_whose_text_is_its_value() {
+    for ty in [
+        quote!(Uuid),
+        quote!(uuid::Uuid),
+        quote!(Vec<u8>),
+        quote!(NaiveDate),
+        quote!(chrono::NaiveTime),
+        quote!(NaiveDateTime),
+        quote!(Status),
+    ] {
+        let written =
+            accepted(of(ty.clone(), "{id}", quote!(index(name = "by_other", partition = "{other}"))));
+        assert!(written.contains("partition : p :: KeyType :: S"), "{ty}: {written}");
+        let bytes = ty.to_string() == "Vec < u8 >";
+        assert_eq!(written.contains("name : \"by_other_pk\""), bytes, "{ty}: bytes are no key as they are");
+        let label = written.contains("label_in_key (p :: Some (& key . id))");
+        assert_eq!(label, ty.to_string() == "Status", "{ty}: {written}");
+    }
+    for ty in
+        [quote!(f64), quote!(f32), quote!(Decimal), quote!(Scaled<2>), quote!(Vec<String>), quote!(Json)]
+    {
+        let (why, at) = refused(of(ty.clone(), "{id}", quote!()));
+        assert!(why.contains("a key cannot be made of") && why.contains("Uuid"), "{ty}: {why}");
+        assert_eq!(at, "\"{id}\"");
+    }
+}
+
+#[test]
+fn a_fixed_width_divides_and_a_label_does_not() {
+    let two = |ty: TokenStream| {
+        quote! {
+            #[lockstep(name = "t", partition = "{a}{b}")]
+            struct T { #[lockstep(primary_key)] a: #ty, #[lockstep(primary_key)] b: String }
+        }
+    };
+    for ty in [quote!(Uuid), quote!(NaiveDate), quote!(NaiveTime), quote!(NaiveDateTime)] {
+        accepted(two(ty));
+    }
+    for ty in [quote!(Status), quote!(Vec<u8>)] {
+        assert!(refused(two(ty)).0.contains("is not injective"));
+    }
+}
+
+#[test]
+fn a_row_that_moves_is_not_found_by_bytes() {
+    let (why, _) = refused(quote! {
+        #[lockstep(name = "t", partition = "{owner}", index(name = "by_id", partition = "{id}"))]
+        struct T { #[lockstep(primary_key)] id: Vec<u8>, owner: String }
+    });
+    assert!(why.contains("which is bytes") && why.contains("make the templates of `id` alone"), "{why}");
+}

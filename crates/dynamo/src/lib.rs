@@ -12,6 +12,7 @@
 mod apart;
 mod attribute_json;
 mod backoff;
+mod capacity;
 mod clear;
 mod codes;
 mod conditional;
@@ -51,6 +52,7 @@ pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use apart::apart;
 pub use backoff::Backoff;
+pub use capacity::{WriteBound, WriteCapacity};
 pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
 pub use connect::TargetOptions;
 pub use control::{CONTROL_SCHEMA, TargetControl};

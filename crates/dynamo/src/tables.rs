@@ -12,6 +12,7 @@ use lockstep_core::{
     Error, KeyAttribute, Kind, PK, Result, TTL_ATTRIBUTE, TargetKey, TargetSchema, VERSION_ATTRIBUTE,
 };
 
+use super::capacity::{WriteCapacity, write_capacities};
 use super::mismatch::{mismatches, scalar};
 use super::{Backoff, Target, fault};
 
@@ -52,6 +53,8 @@ pub struct TargetTable {
     pub mismatches: Vec<String>,
     /// Whether table and indexes are ACTIVE.
     pub active: bool,
+    /// What bounds writes of the table and its indexes, as far as the endpoint says.
+    pub capacities: Vec<WriteCapacity>,
 }
 
 /// Whether a table is there.
@@ -302,7 +305,12 @@ impl Definition {
 
 fn standing(found: &TableDescription, schema: &TargetSchema) -> TableStanding {
     let (id, active) = (found.table_id.clone(), is_active(found));
-    TableStanding::There(TargetTable { id, active, mismatches: mismatches(found, schema) })
+    TableStanding::There(TargetTable {
+        id,
+        active,
+        mismatches: mismatches(found, schema),
+        capacities: write_capacities(found),
+    })
 }
 
 fn is_active(table: &TableDescription) -> bool {

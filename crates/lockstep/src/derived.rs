@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 pub use chrono;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 pub use lockstep_core::{Aggregate, MigratableTable, Reference, Rule};
+pub use lockstep_core::{Attribute, Labelled, label, text};
 pub use lockstep_core::{AttributeValue, Item, ItemView, Unholdable, serde_json};
 pub use lockstep_core::{Column, ColumnSpec, ColumnTypes, FieldDiff, Fields, PgArguments, Row};
 pub use lockstep_core::{Index, KeyAttribute, KeyType, SK, TargetKey, TargetSchema};
@@ -16,6 +17,7 @@ pub use std::{
     string::String,
     vec::Vec,
 };
+use uuid::Uuid;
 
 /// A template that is parsed once.
 pub type Parsed = LazyLock<Result<Template, String>>;
@@ -38,6 +40,10 @@ pub enum KeyText<'a> {
 }
 
 /// A type that keys can be made of.
+#[diagnostic::on_unimplemented(
+    message = "no key can be made of `{Self}`",
+    label = "a key is made of i16, i32, i64, String, Uuid, Vec<u8>, dates and times, and enums"
+)]
 pub trait KeyValue {
     /// Its value in a key; `None` is NULL.
     ///
@@ -74,6 +80,48 @@ impl KeyValue for String {
 impl KeyValue for DateTime<Utc> {
     fn of(&self) -> Result<Option<KeyText<'_>>, Unholdable> {
         lockstep_core::fixed_width(*self).map(|text| Some(KeyText::Text(Cow::Owned(text))))
+    }
+}
+
+impl KeyValue for Uuid {
+    fn of(&self) -> Result<Option<KeyText<'_>>, Unholdable> {
+        Ok(Some(KeyText::Text(Cow::Owned(self.to_string()))))
+    }
+}
+
+/// Those of which the text in a key is what a literal says.
+macro_rules! spelled {
+    ($($type:ty),*) => { $(
+        impl KeyValue for $type {
+            fn of(&self) -> Result<Option<KeyText<'_>>, Unholdable> {
+                Column::literal(self).map(|text| Some(KeyText::Text(Cow::Owned(text))))
+            }
+        }
+    )* };
+}
+
+spelled!(Vec<u8>, NaiveDate, NaiveTime, NaiveDateTime);
+
+/// The label of an enum in a key; `None` is NULL. A macro sees no type but its name, so here the compiler
+/// says what is none.
+pub fn label_in_key<T: LabelInKey>(value: Option<&T>) -> Option<KeyText<'static>> {
+    value.map(|value| KeyText::Text(Cow::Borrowed(value.text())))
+}
+
+/// A type that `#[derive(Label)]` was written for.
+#[diagnostic::on_unimplemented(
+    message = "no key can be made of `{Self}`",
+    label = "a key is made of i16, i32, i64, String, Uuid, Vec<u8>, dates and times under their own names, \
+             and of enums with #[derive(lockstep::Label)]"
+)]
+pub trait LabelInKey {
+    /// Its label.
+    fn text(&self) -> &'static str;
+}
+
+impl<T: Labelled> LabelInKey for T {
+    fn text(&self) -> &'static str {
+        self.label()
     }
 }
 

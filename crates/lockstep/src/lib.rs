@@ -52,8 +52,8 @@ pub use lockstep_core::{
 // What a coordinator takes a table for.
 #[doc(hidden)]
 pub use lockstep_core::AnyTable;
-// A table from a plain struct.
-pub use lockstep_derive::Table;
+// A table from a plain struct, and an enum as a column of one.
+pub use lockstep_derive::{Label, Table};
 // How to reach both stores; only this crate opens them.
 pub use lockstep_dynamo::TargetOptions;
 pub use lockstep_postgres::{Password, SourceOptions};

@@ -17,7 +17,7 @@ const KEPT: &str = "1 day";
 /// choice. 1. One reports differences that it made up, again and again. 2. HybridRead is refused, or stepped
 /// back from, and no comparison helps, as each is older than the next report. So there is a way to pass over
 /// a role, and the gate says whose reports it goes by.
-const TRUSTED: &str = "owner::text <> ALL (pg_catalog.string_to_array(coalesce((
+pub(super) const TRUSTED: &str = "owner::text <> ALL (pg_catalog.string_to_array(coalesce((
     SELECT s.value #>> '{}' FROM lockstep.settings s WHERE s.name = 'distrusted_reporters'
         AND (s.until IS NULL OR s.until > pg_catalog.clock_timestamp())), ''), ','))";
 /// What the names begin with of what was spent.
@@ -65,7 +65,8 @@ impl Source {
     async fn counts_since(&self, condition: &str, argument: f64) -> Result<Vec<CountRow>> {
         let sql = format!(
             "SELECT table_name, name, pg_catalog.sum(count)::bigint AS count,
-                 coalesce(pg_catalog.sum(count) FILTER (WHERE since < pg_catalog.clock_timestamp() - interval '3 minutes'), 0)::bigint AS older,
+                 coalesce(pg_catalog.sum(count) FILTER (WHERE since < pg_catalog.clock_timestamp()
+                     - interval '3 minutes'), 0)::bigint AS older,
                  pg_catalog.max(newest_at) AS newest_at
              FROM lockstep.counts WHERE {condition} AND {TRUSTED}
              GROUP BY table_name, name ORDER BY table_name, name"

@@ -1,5 +1,7 @@
 //! What a source table looks like: its columns, its key, what hangs on it.
 
+use std::collections::BTreeMap;
+
 use lockstep_core::{
     ColumnSpec, DELETED_ATTRIBUTE, Doing, Error, Kind, Result, TTL_ATTRIBUTE, VERSION_ATTRIBUTE,
     WRITERS_ATTRIBUTE, Window,
@@ -18,6 +20,8 @@ pub struct SourceTable {
     pub oid: u32,
     /// Name, type as `format_type()` prints it, and whether NULL is allowed, in the order of the table.
     pub columns: Vec<(String, String, bool)>,
+    /// Labels of the columns that are enums, in their order.
+    pub labels: BTreeMap<String, Vec<String>>,
     /// Columns of the primary key, in its order.
     pub primary_key: Vec<String>,
     /// Whether the primary key is checked at the end of a transaction only.
@@ -76,6 +80,28 @@ impl SourceTable {
         if self.rows_estimate > 0 { self.rows_estimate } else { self.pages.saturating_mul(ROWS_OF_A_PAGE) }
     }
 
+    /// What an enum of the row type and that of the source do not have in common. A row with a label that
+    /// Rust does not have could not be held, and one with a label that PostgreSQL does not have not come
+    /// back.
+    fn labels_apart(&self, spec: &ColumnSpec) -> Option<String> {
+        let there = self.labels.get(spec.name).filter(|_| !spec.labels.is_empty())?;
+        let only_there = there.iter().filter(|label| !spec.labels.contains(&label.as_str()));
+        let only_here = spec.labels.iter().filter(|label| !there.iter().any(|other| other == **label));
+        let (only_there, only_here): (Vec<_>, Vec<_>) = (only_there.collect(), only_here.collect());
+        let mut apart = Vec::new();
+        if !only_there.is_empty() {
+            apart.push(format!("the enum in Rust lacks {only_there:?}: add a variant for each, and deploy"));
+        }
+        if !only_here.is_empty() {
+            apart.push(format!(
+                "the type in PostgreSQL lacks {only_here:?}: ALTER TYPE {} ADD VALUE, or take the variants \
+                 out",
+                spec.sql_type
+            ));
+        }
+        (!apart.is_empty()).then(|| format!("column `{}`: {}", spec.name, apart.join("; ")))
+    }
+
     /// What keeps `binding` from reading this table, one sentence each.
     pub fn mismatches(&self, binding: &TableBinding) -> Vec<String> {
         let mut found = Vec::new();
@@ -103,6 +129,7 @@ impl SourceTable {
                 }
                 Some(_) => {}
             }
+            found.extend(self.labels_apart(spec));
         }
         for (name, sql_type, _) in &self.columns {
             let known = binding.table.columns().iter().any(|spec| spec.name == name);
@@ -197,8 +224,10 @@ impl Source {
         let oid = class.get::<sqlx::postgres::types::Oid, _>("oid");
         let columns = sqlx::query(
             "SELECT attname::text AS name, pg_catalog.format_type(atttypid, atttypmod) AS type,
-                NOT attnotnull AS nullable
-             FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+                NOT attnotnull AS nullable,
+                (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e
+                    WHERE e.enumtypid = a.atttypid) AS labels
+             FROM pg_attribute a WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         )
         .bind(oid)
         .fetch_all(self.pool())
@@ -241,6 +270,10 @@ impl Source {
             columns: columns
                 .iter()
                 .map(|row| (row.get("name"), row.get("type"), row.get("nullable")))
+                .collect(),
+            labels: columns
+                .iter()
+                .filter_map(|row| Some((row.get("name"), row.get::<Option<Vec<String>>, _>("labels")?)))
                 .collect(),
             primary_key: key.as_ref().map(|row| row.get("columns")).unwrap_or_default(),
             key_folded: those("folded"),

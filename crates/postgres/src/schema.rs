@@ -29,6 +29,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (19, "contract_order", include_str!("contract_order.sql")),
     (24, "imports", include_str!("imports.sql")),
     (26, "cured", include_str!("cured.sql")),
+    (27, "planned", include_str!("planned.sql")),
     (28, "compared", include_str!("compared.sql")),
     (30, "asked", include_str!("asked.sql")),
     (31, "relays", include_str!("relays.sql")),

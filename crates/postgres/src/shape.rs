@@ -425,16 +425,20 @@ impl Shape {
     }
 }
 
-/// Types of the columns of a relation.
+/// Types of the columns of a relation; those of enums with their labels, as `ColumnTypes` of the core has
+/// them.
 ///
 /// # Errors
 /// The driver's.
 #[crate::boxed]
 pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding) -> Result<ColumnTypes> {
     let types: Vec<(String, String)> = sqlx::query_as(
-        "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) || CASE WHEN attnotnull
-            THEN ' not null' ELSE '' END
-         FROM pg_attribute
+        "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod)
+            || coalesce((SELECT ' enum '
+                    || pg_catalog.json_agg(e.enumlabel::text ORDER BY e.enumsortorder)::text
+                FROM pg_enum e WHERE e.enumtypid = a.atttypid), '')
+            || CASE WHEN attnotnull THEN ' not null' ELSE '' END
+         FROM pg_attribute a
          WHERE attrelid = pg_catalog.to_regclass($1)::oid AND attnum > 0 AND NOT attisdropped",
     )
     .bind(binding.relation.sql())

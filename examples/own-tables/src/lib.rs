@@ -6,6 +6,17 @@ use std::error::Error;
 use chrono::{DateTime, Utc};
 use lockstep::config::Inputs;
 use lockstep::{CanaryQueries, Migration, MigrationOptions, Registry};
+use uuid::Uuid;
+
+/// What a customer has ordered so far: an enum of PostgreSQL, label by label.
+#[derive(Clone, Copy, Debug, PartialEq, lockstep::Label)]
+#[lockstep(sql = "shop.level")]
+pub enum Level {
+    /// Nothing yet.
+    New,
+    /// Something.
+    Regular,
+}
 
 /// A customer. PostgreSQL gives the key.
 #[derive(Clone, Debug, PartialEq, lockstep::Table)]
@@ -21,6 +32,9 @@ pub struct Customer {
     /// Two letters.
     #[lockstep(reveal)]
     pub country: String,
+    /// What has been ordered.
+    #[lockstep(reveal)]
+    pub level: Level,
     /// When the first order came.
     pub since: DateTime<Utc>,
 }
@@ -49,13 +63,15 @@ pub struct Piece {
 pub struct Event {
     /// Identity.
     #[lockstep(primary_key)]
-    pub event_id: String,
+    pub event_id: Uuid,
     /// To whom.
     pub customer_id: i64,
     /// When.
     pub at: DateTime<Utc>,
     /// What.
     pub body: String,
+    /// What the till printed of it, if it did.
+    pub receipt: Option<Vec<u8>>,
 }
 
 impl CanaryQueries for Customers {}

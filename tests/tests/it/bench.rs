@@ -9,6 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use xtask::bench::null_target::NullTarget;
 use xtask::bench::replay::replay;
+use xtask::bench::rows::{WIDE_COLUMNS, add_others};
+use xtask::bench::subject::Subject;
 use xtask::bench::validate::measured::compare;
 use xtask::bench::validate::pages::Pages;
 use xtask::bench::worker;
@@ -27,7 +29,8 @@ async fn prepared_pages_agree_with_the_rows_but_for_what_was_spoiled() {
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(NullTarget::new().replaying(Arc::clone(&pages)).serve(listener, stopped));
-        let compared = compare(world.url(), &format!("http://{address}")).await.expect("compares");
+        let endpoint_url = format!("http://{address}");
+        let compared = compare(world.url(), &endpoint_url, Subject::Typed).await.expect("compares");
         let all = 5_300;
         assert_eq!(
             (compared.rows, compared.items, compared.equal, compared.findings),
@@ -41,6 +44,28 @@ async fn prepared_pages_agree_with_the_rows_but_for_what_was_spoiled() {
         serving.await.expect("no panic");
     }
     assert_eq!(world.count(LOGS).await, 5_300);
+}
+
+#[tokio::test]
+async fn a_declared_table_and_one_of_three_hundred_columns_are_measured_as_they_are() {
+    let world = World::start().await;
+    world.sql(&logs(1, 200)).await;
+    add_others(world.url(), 30).await.expect("they are made");
+    for (subject, rows) in [(Subject::Declared, 200), (Subject::Wide, 30)] {
+        let source = worker::connect(world.url()).await.expect("connects");
+        let binding = subject.binding(&source).await.expect("it can be declared");
+        assert_eq!(binding.table.columns().len(), subject.columns());
+        let pages = Arc::new(Pages::prepare(&source, &binding, 2, 0).await.expect("pages"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint_url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(NullTarget::new().replaying(pages).serve(listener, stopped));
+        let compared = compare(world.url(), &endpoint_url, subject).await.expect("compares");
+        assert_eq!((compared.rows, compared.items, compared.equal, compared.findings), (rows, rows, rows, 0));
+        drop(stop);
+        serving.await.expect("no panic");
+    }
+    assert_eq!(Subject::Wide.columns(), WIDE_COLUMNS);
 }
 
 #[tokio::test]

@@ -52,3 +52,51 @@ async fn rows_that_no_item_can_hold_are_told_before_anything_begins() {
     assert!(warnings.contains("payments: no item can hold"), "{warnings}");
     assert!(!warnings.contains("xxxx"), "no values");
 }
+
+async fn json(world: &World, arguments: &[&str]) -> Value {
+    let out = ended(command(world, arguments)).await;
+    assert_eq!(out.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).expect("one JSON document")
+}
+
+/// Of one table: rows and write units as planned, then as taken.
+fn numbers(report: &Value, table: &str) -> [f64; 4] {
+    let histories = report["history"].as_array().expect("histories");
+    let history = histories.iter().find(|history| history["table"] == table).expect("one of the table");
+    assert_eq!(history["ended"], true, "{history}");
+    assert!(history["took"]["seconds"].as_f64() > Some(0.0), "{history}");
+    ["planned", "took"]
+        .map(|side| ["rows", "write_units"].map(|of| history[side][of].as_f64().expect("a number")))
+        .concat()
+        .try_into()
+        .expect("four")
+}
+
+#[tokio::test]
+async fn what_history_took_stands_beside_what_was_planned_for_the_whole_of_it() {
+    let world = World::start().await;
+    world.sql(&logs(1, 300)).await;
+    world.sql(&payments(1, 100)).await;
+    world.sql("ANALYZE").await;
+    let first = json(&world, &["backfill", "--json", "--quiet"]).await;
+    let [rows, units, rows_took, units_took] = numbers(&first, "integration_logs");
+    assert_eq!((rows, rows_took), (300.0, 300.0), "{first}");
+    assert!(units >= 300.0 && units_took >= 300.0, "{first}");
+    // A second run plans nothing of the rest, and counts nothing twice; others show the same.
+    for arguments in
+        [["backfill", "--json", "--quiet"], ["cost", "--json", "--quiet"], ["status", "--json", "--quiet"]]
+    {
+        let out = ended(command(&world, &arguments)).await;
+        let report: Value = serde_json::from_slice(&out.stdout).expect("one JSON document");
+        assert_eq!(numbers(&report, "integration_logs"), [rows, units, rows_took, units_took], "{report}");
+        let [rows, units, rows_took, units_took] = numbers(&report, "payments");
+        assert_eq!((rows, units), (rows_took, units_took), "{report}");
+    }
+    let out = ended(command(&world, &["cost"])).await;
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(said.contains("planned") && said.contains("took"), "{said}");
+    // From the beginning once more: everything is there already, and what was counted before is of before.
+    let again = json(&world, &["backfill", "--restart", "--json", "--quiet"]).await;
+    let [rows, _, rows_took, _] = numbers(&again, "integration_logs");
+    assert_eq!((rows, rows_took), (300.0, 0.0), "{again}");
+}

@@ -10,6 +10,7 @@ use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
 use super::sdk_replay::sdk_replay;
 use super::served::Served;
+use super::subject::Subject;
 use super::worker::{self, Measured};
 use super::{limits, rows};
 use lockstep_sample::generate::History;
@@ -50,9 +51,30 @@ pub struct SizeReport {
     pub of_sdk_replay: f64,
     /// As a multiple of the plain loop.
     pub times_sdk_loop: f64,
+    /// The same table declared, and a declared one of 300 columns.
+    pub others: Vec<OtherReport>,
     /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the
     /// platform tells.
     pub stolen: Option<f64>,
+}
+
+/// A table of another kind, in the same run.
+#[derive(Debug, Serialize)]
+pub struct OtherReport {
+    /// Which.
+    pub subject: &'static str,
+    /// Its columns.
+    pub columns: usize,
+    /// The guarded path.
+    pub guarded: Measured,
+    /// Rows a second of a raw binary `COPY` of it.
+    pub raw_copy_rows_per_s: f64,
+    /// The guarded path as a part of that.
+    pub of_raw_copy: f64,
+    /// Its rows a second as a part of those of the table in Rust.
+    pub of_typed: f64,
+    /// Its columns a second as a part of those of the table in Rust.
+    pub columns_of_typed: f64,
 }
 
 /// Everything measured.
@@ -81,6 +103,7 @@ pub async fn run(sizes: &[u64], rounds: u32, seed: u64, json: bool) -> anyhow::R
         let postgres = Postgres::start(PostgresOptions::default()).await?;
         let url = postgres.url();
         rows::create(url, *rows).await?;
+        rows::add_others(url, rows.div_ceil(rows::WIDE_PART)).await?;
         if place == 0 {
             // Its rows are then part of the first size.
             capture = Some(capture_cost::measure(&worker::connect(url).await?, INSERTS).await?);
@@ -110,9 +133,9 @@ async fn measure(
     let (mut copy, mut replay, mut through_sdk, mut sdk_loop) = (None, None, None, None);
     for round in 1..=rounds.max(1) {
         eprintln!("measuring, round {round}");
-        let one = worker::spawn(url, &null.url).await?;
+        let one = worker::spawn(url, &null.url, Subject::Typed).await?;
         guarded = Some(one.better_than(guarded));
-        copy = machine::better(copy, limits::raw_copy(url, one.rows).await?);
+        copy = machine::better(copy, limits::raw_copy(url, &Subject::Typed.relation(), one.rows).await?);
         prepared.add(null.captured.take());
         replay = machine::better(
             replay,
@@ -142,8 +165,37 @@ async fn measure(
         of_raw_replay: rate / replay,
         of_sdk_replay: rate / through_sdk,
         times_sdk_loop: rate / sdk_loop,
+        others: others(url, null, rate, rounds).await?,
         stolen: machine::stolen_since(begun),
     })
+}
+
+/// The tables of other kinds, beside `typed` rows a second of the table in Rust.
+async fn others(url: &str, null: &Served, typed: f64, rounds: u32) -> anyhow::Result<Vec<OtherReport>> {
+    let mut reports = Vec::new();
+    for subject in Subject::OTHERS {
+        let (mut guarded, mut copy): (Option<Measured>, _) = (None, None);
+        for round in 1..=rounds.max(1) {
+            eprintln!("measuring {}, round {round}", subject.name());
+            let one = worker::spawn(url, &null.url, subject).await?;
+            guarded = Some(one.better_than(guarded));
+            copy = machine::better(copy, limits::raw_copy(url, &subject.relation(), one.rows).await?);
+            // They are not of the table that is replayed.
+            null.captured.take();
+        }
+        let (guarded, copy) = (guarded.context("a round")?, copy.context("a round")?);
+        let of_typed = guarded.rows_per_s() / typed;
+        reports.push(OtherReport {
+            subject: subject.name(),
+            columns: subject.columns(),
+            guarded,
+            raw_copy_rows_per_s: copy,
+            of_raw_copy: guarded.rows_per_s() / copy,
+            of_typed,
+            columns_of_typed: of_typed * subject.columns() as f64 / Subject::Typed.columns() as f64,
+        });
+    }
+    Ok(reports)
 }
 
 /// Guarded requests as the SDK sent them.
@@ -199,6 +251,19 @@ fn print(report: &Report) {
             size.sdk_replay_rows_per_s
         );
         println!("  plain SDK loop {:>9.0} rows/s   (one PutItem after the other)", size.sdk_loop_rows_per_s);
+        for other in &size.others {
+            println!(
+                "  {:<14} {:>9.0} rows/s   {:>5.2} of raw COPY   {:>5.2} of the table in Rust by rows, \
+                 {:>5.2} by columns ({} of {})",
+                other.subject,
+                other.guarded.rows_per_s(),
+                other.of_raw_copy,
+                other.of_typed,
+                other.columns_of_typed,
+                other.columns,
+                other.guarded.rows,
+            );
+        }
         machine::print(size.stolen);
     }
     let capture = report.capture;

@@ -15,15 +15,15 @@ use super::replay::replay;
 use super::worker;
 use lockstep_sample::generate::History;
 
-/// Rows a second of one raw binary `COPY` of the whole table, its bytes counted and dropped.
+/// Rows a second of one raw binary `COPY` of the whole of a table, its bytes counted and dropped.
 ///
 /// # Errors
 /// The source's.
-pub async fn raw_copy(source_url: &str, rows: u64) -> anyhow::Result<f64> {
+pub async fn raw_copy(source_url: &str, relation: &str, rows: u64) -> anyhow::Result<f64> {
     let source = worker::connect(source_url).await?;
     let started = Instant::now();
-    let mut stream =
-        source.pool().copy_out_raw("COPY public.integration_logs TO STDOUT (FORMAT binary)").await?;
+    let copy = format!("COPY {relation} TO STDOUT (FORMAT binary)");
+    let mut stream = source.pool().copy_out_raw(&copy).await?;
     let mut bytes = 0_usize;
     while let Some(part) = stream.try_next().await? {
         bytes += part.len();

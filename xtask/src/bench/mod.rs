@@ -1,10 +1,10 @@
 //! Benchmarks: ratios against limits measured in the same run, never absolute claims.
 //!
 //! In reading order: [`machine`] (why everything is measured in rounds), [`backfill`] (what is measured and
-//! printed), [`rows`], [`process`] and [`worker`] (the measured process), [`limits`] (what the machine can do
-//! at best, and a plain loop at worst), [`capture_cost`], [`null_target`], [`replay`] and the same through the SDK; [`writes`] and its
-//! bare twins; [`validate`] and its prepared pages; [`relay`], [`reverse`], [`units`] (what users pay) and
-//! [`scale`].
+//! printed), [`rows`], [`subject`] (which table), [`process`] and [`worker`] (the measured process),
+//! [`limits`] (what the machine can do at best, and a plain loop at worst), [`capture_cost`],
+//! [`null_target`], [`replay`] and the same through the SDK; [`writes`] and its bare twins; [`validate`] and
+//! its prepared pages; [`relay`], [`reverse`], [`units`] (what users pay) and [`scale`].
 
 pub mod backfill;
 mod bare;
@@ -21,6 +21,7 @@ pub mod scale;
 mod sdk_replay;
 mod served;
 mod stage;
+pub mod subject;
 pub mod units;
 pub mod validate;
 pub mod worker;

@@ -34,6 +34,37 @@ pub async fn create(source_url: &str, rows: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Columns of the wide table.
+pub const WIDE_COLUMNS: usize = 300;
+
+/// Logs for which the wide table has one row: about as many values.
+pub const WIDE_PART: u64 = 20;
+
+/// Adds a copy of the logs, and a table of [`WIDE_COLUMNS`] columns with `wide_rows` rows.
+///
+/// # Errors
+/// The source's.
+pub async fn add_others(source_url: &str, wide_rows: u64) -> anyhow::Result<()> {
+    let columns: Vec<String> = (1..WIDE_COLUMNS)
+        .map(|n| format!("c{n} {} NOT NULL", ["integer", "text", "timestamptz", "boolean", "bigint"][n % 5]))
+        .collect();
+    let values: Vec<&str> =
+        (1..WIDE_COLUMNS).map(|n| ["n::int", "'text ' || n", "now()", "n % 2 = 0", "n"][n % 5]).collect();
+    let sql = format!(
+        "CREATE TABLE public.declared_logs (LIKE public.integration_logs INCLUDING ALL);
+         INSERT INTO public.declared_logs OVERRIDING SYSTEM VALUE SELECT * FROM public.integration_logs;
+         CREATE TABLE public.wide (id bigint PRIMARY KEY, {});
+         INSERT INTO public.wide SELECT n, {} FROM generate_series(1, {wide_rows}) AS n;
+         ANALYZE public.declared_logs; ANALYZE public.wide",
+        columns.join(", "),
+        values.join(", ")
+    );
+    let mut connection = PgConnection::connect(source_url).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.doing("making other tables")?;
+    connection.close().await?;
+    Ok(())
+}
+
 /// Adds `rows` logs in one commit.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::process;
+use super::subject::Subject;
 
 /// What a worker measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -43,19 +44,20 @@ impl Measured {
 ///
 /// # Errors
 /// When it cannot be started, or fails.
-pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Measured> {
-    process::measured(&["bench", "worker", endpoint_url, "guarded"], source_url).await
+pub async fn spawn(source_url: &str, endpoint_url: &str, subject: Subject) -> anyhow::Result<Measured> {
+    process::measured(&["bench", "worker", endpoint_url, "guarded", subject.name()], source_url).await
 }
 
-/// The measured process itself: backfills `integration_logs` and prints [`Measured`] as JSON.
+/// The measured process itself: backfills the table that is named and prints [`Measured`] as JSON.
 ///
 /// # Errors
 /// The stores'.
-pub async fn run(endpoint_url: &str, path: &str) -> anyhow::Result<()> {
+pub async fn run(endpoint_url: &str, path: &str, subject: &str) -> anyhow::Result<()> {
     let source = connect(&process::source_url()?).await?;
     anyhow::ensure!(path == "guarded", "no load path is called `{path}`");
+    let binding = Subject::of(subject)?.binding(&source).await?;
     let backfill = BackfillOptions { load_path: LoadPathChoice::Guarded, ..BackfillOptions::default() };
-    let coordinator = coordinator(source, endpoint_url, binding(), backfill).await?;
+    let coordinator = coordinator(source, endpoint_url, binding, backfill).await?;
     coordinator.restart_backfill().await?;
     let started = Instant::now();
     let done = coordinator.backfill(&CancellationToken::new()).await?;

@@ -131,6 +131,8 @@ pub enum What {
     Compare {
         /// The null target.
         endpoint_url: String,
+        /// Which table.
+        subject: String,
     },
     /// The measured process of `backfill`.
     #[command(hide = true)]
@@ -139,6 +141,8 @@ pub enum What {
         endpoint_url: String,
         /// `guarded`.
         path: String,
+        /// Which table.
+        subject: String,
     },
     /// A worker's process of `scale`.
     #[command(hide = true)]
@@ -171,8 +175,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         What::Validate { rows, rounds } => {
             context.unless_cancelled(bench::validate::run(&rows, rounds, context.json)).await??
         }
-        What::Compare { endpoint_url } => bench::validate::measured::run(&endpoint_url).await?,
-        What::Worker { endpoint_url, path } => bench::worker::run(&endpoint_url, &path).await?,
+        What::Compare { endpoint_url, subject } => {
+            bench::validate::measured::run(&endpoint_url, &subject).await?
+        }
+        What::Worker { endpoint_url, path, subject } => {
+            bench::worker::run(&endpoint_url, &path, &subject).await?
+        }
         What::Shift { endpoint_url } => bench::scale::run_worker(&endpoint_url).await?,
         What::Relay { rows, writes_per_s, lag_seconds, rounds } => {
             let asked = bench::relay::Asked { rows, writes_per_s, lag_seconds, rounds };

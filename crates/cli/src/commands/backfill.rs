@@ -1,9 +1,10 @@
 //! `backfill`: capture on, target tables, and the history of every table.
 
-use lockstep_coordinator::{BackfillSummary, Coordinator, Outage};
+use lockstep_coordinator::{BackfillSummary, Coordinator, Outage, history_took};
 use serde_json::json;
 
 use super::shared::board;
+use super::took;
 use crate::config::{Moment, Setting};
 use crate::exit::Exit;
 use crate::report::{print, print_json, table};
@@ -80,10 +81,11 @@ impl Args {
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config, &context.ui).await?;
     let summaries = until_moved(&context, &stores, args.restart).await?;
+    let histories = history_took(&stores.source, &context.config.plan).await.unwrap_or_default();
     if context.json {
-        print_json(&json!({ "tables": summaries }));
+        print_json(&json!({ "tables": summaries, "history": histories }));
     } else {
-        print(&text(&summaries));
+        print(&(text(&summaries) + &took::text(&histories)));
     }
     stores.close(false).await?;
     Ok(Exit::Consistent)

@@ -1,8 +1,10 @@
 //! `cost`: what the migration has cost so far.
 
+use lockstep_coordinator::history_took;
 use lockstep_core::settings::SPEND_CAP_USD;
 use lockstep_daemon::Spend;
 
+use super::took;
 use crate::exit::Exit;
 use crate::report::{key_values, print, print_json, table};
 use crate::stores::Stores;
@@ -15,6 +17,8 @@ use crate::{Context, help};
 /// of `[plan]`. The forecast takes it that the rest of history costs as much a range as what is done. Beyond
 /// spend_cap_usd a running `serve` stops copying and comparing; changes go on being delivered. What
 /// applications write themselves, what is read, and storage are not in it: `plan` tells those beforehand.
+/// Below it, what the history of each table was reckoned to take when its copying began, and what it took:
+/// its time is that from the beginning to the end, pauses included.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask cost\n  cargo xtask cost --json | jq .usd\n  cargo xtask set spend_cap_usd 200 --reason budget"
@@ -36,10 +40,13 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
     let set = set.iter().find(|row| row.name == SPEND_CAP_USD).and_then(|row| row.value.as_f64());
     let spend =
         Spend::of(&rows, Some(&status), &context.config.plan, set.or(context.config.serve.spend_cap()));
+    let histories = history_took(&stores.source, &context.config.plan).await?;
     if context.json {
-        print_json(&spend);
+        let mut shown = serde_json::to_value(&spend)?;
+        shown["history"] = serde_json::to_value(&histories)?;
+        print_json(&shown);
     } else {
-        print(&text(&spend));
+        print(&(text(&spend) + &took::text(&histories)));
     }
     stores.close(false).await?;
     Ok(Exit::Consistent)

@@ -32,6 +32,7 @@ pub mod status;
 mod step;
 pub mod tables;
 pub mod test_operation;
+mod took;
 pub mod tune;
 pub mod uninstall;
 pub mod validate;

@@ -4,12 +4,13 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use chrono::Utc;
-use lockstep_coordinator::Status;
+use lockstep_coordinator::{Status, history_took};
 use lockstep_core::{Epoch, InstanceState};
 use lockstep_daemon::{HealthState, health_of};
 use lockstep_postgres::VerdictWord;
 use serde_json::json;
 
+use super::took;
 use crate::durations::duration;
 use crate::exit::{Exit, exit_of};
 use crate::report::{key_values, print, print_json, sentence, table};
@@ -77,6 +78,10 @@ async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit
     let status = context.unless_cancelled(status).await??;
     let settings =
         if status.installed { stores.source.settings().await.unwrap_or_default() } else { Vec::new() };
+    let histories = match status.installed {
+        true => history_took(&stores.source, &context.config.plan).await.unwrap_or_default(),
+        false => Vec::new(),
+    };
     let (state, reasons) = health_of(&status);
     let exit = match state {
         HealthState::Healthy => Exit::Consistent,
@@ -87,9 +92,11 @@ async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit
         let mut shown = serde_json::to_value(&status)?;
         shown["health"] = json!({ "state": state, "reasons": reasons });
         shown["settings"] = json!(settings);
+        shown["history"] = json!(histories);
         return Ok((Shown::Json(shown), exit));
     }
     let mut shown = text(&status);
+    shown += &took::text(&histories);
     for row in &settings {
         let until =
             row.until.map(|until| format!(", until {}", until.format("%H:%M:%S UTC"))).unwrap_or_default();

@@ -38,7 +38,7 @@ impl TableRun {
                 Ok(outcome) => {
                     done.rows_written += outcome.written as i64;
                     done.rows_present += outcome.present as i64;
-                    self.progress().add_capacity(outcome.capacity_units);
+                    self.progress().add_history(outcome.capacity_units);
                     for (place, reason) in outcome.refused {
                         self.set_aside(&batch, place, &reason).await?;
                         done.dead_letters += 1;

@@ -1,16 +1,20 @@
 //! What a migration will take: hours, write units and dollars, before it begins (R50). Reads only the source.
 
 mod arithmetic;
+mod note;
 mod options;
 mod sample;
+mod took;
 
 use lockstep_core::Result;
 use lockstep_postgres::{Source, TableBinding};
 use serde::Serialize;
 
 pub use arithmetic::{LoadPathEstimate, PhaseEstimate, Saving};
+pub(crate) use note::note_plan;
 pub use options::PlanOptions;
 pub use sample::{ItemSample, Largest, Mean};
+pub use took::{HistoryTook, Share, history_took};
 
 use arithmetic::{PARTITION_UNITS_PER_S, TABLE_QUOTA_UNITS_PER_S};
 
@@ -82,7 +86,7 @@ pub async fn estimate(
     let options = &assumptions.options;
     let mut facts = Vec::new();
     for binding in tables {
-        facts.push(facts_of(source, binding, options.sample_rows).await?);
+        facts.push(facts_of(source, binding, options.sample_rows, i64::MAX).await?);
     }
     let phases = arithmetic::phases(&facts, options, assumptions.canary_percent);
     Ok(Estimate {
@@ -95,7 +99,14 @@ pub async fn estimate(
     })
 }
 
-async fn facts_of(source: &Source, binding: &TableBinding, sample_rows: usize) -> Result<TableFacts> {
+/// `counted_pages_max`: a table that was never analysed and has more pages is taken to have as many rows as
+/// it has at least, and is not counted.
+async fn facts_of(
+    source: &Source,
+    binding: &TableBinding,
+    sample_rows: usize,
+    counted_pages_max: i64,
+) -> Result<TableFacts> {
     let activity = source.activity(binding).await?;
     let described = source.describe(binding).await?;
     let parts = source.some_rows(binding, sample_rows).await?;
@@ -104,8 +115,10 @@ async fn facts_of(source: &Source, binding: &TableBinding, sample_rows: usize) -
     // them.
     let rows = if described.rows_estimate > 0 {
         described.rows_estimate
-    } else {
+    } else if described.pages <= counted_pages_max {
         source.count(binding, &lockstep_core::Window::default()).await?
+    } else {
+        described.rows_likely()
     };
     Ok(TableFacts {
         name: binding.name().to_owned(),

@@ -4,7 +4,7 @@ use lockstep_core::Kind;
 use lockstep_dynamo::{Backoff, TableStanding};
 use lockstep_postgres::{CaptureState, SourceTable, TableBinding};
 
-use super::source_tables;
+use super::{capacity, source_tables};
 use crate::error::Result;
 use crate::gate::{Collector, GateReport, GateResult, Observer};
 use crate::import;
@@ -208,6 +208,7 @@ async fn target_gates(
         }
     }
     gates.push(write_gate(migration, binding).await?);
+    gates.push(capacity::gate(migration, binding, &there.capacities).await?);
     Ok(gates)
 }
 

@@ -1,4 +1,4 @@
-//! `numeric(p, s)`: exact, with the column's scale.
+//! `numeric(p, s)`: exact, with the column's scale. `numeric`: exact, with each value's own.
 
 use std::ops::Deref;
 
@@ -7,7 +7,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgArguments;
 
-use super::{Column, Unholdable, bind_value, fit, number, present};
+use super::wire::{NUMERIC, Wire};
+use super::{Column, Unholdable, bind_value, fit, number, present, string, text};
 use crate::attribute::Attribute;
 
 /// A decimal of a `numeric(p, SCALE)` column.
@@ -89,6 +90,63 @@ impl<const SCALE: u32> Column for Scaled<SCALE> {
     }
 }
 
+impl Column for Decimal {
+    const SQL_TYPE: &'static str = "numeric";
+
+    fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
+        from_binary(present(field)?)
+    }
+
+    fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
+        // A number of DynamoDB would lose the zeros at its end, and no column says how many there are.
+        text::decimal::plain(&self.to_string()).map(|text| Some(AttributeValue::S(text)))
+    }
+
+    fn from_attribute(attribute: Option<Attribute<'_>>) -> Result<Self, Unholdable> {
+        let text = text::decimal::plain(string(attribute)?)?;
+        Self::from_str_exact(&text)
+            .map_err(|_| Unholdable::because("does not read as a decimal of 28 digits"))
+    }
+
+    fn bind(&self, arguments: &mut PgArguments) {
+        // By the driver a zero would lose its zeros: 0.00 would be 0.
+        bind_value(arguments, Wire { oid: NUMERIC, bytes: Some(&to_binary(*self)) });
+    }
+
+    fn bind_null(arguments: &mut PgArguments) {
+        bind_value(arguments, Wire { oid: NUMERIC, bytes: None });
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other && self.scale() == other.scale()
+    }
+}
+
+/// What [`from_binary`] reads.
+fn to_binary(value: Decimal) -> Vec<u8> {
+    let scale = value.scale();
+    let padding = (4 - scale % 4) % 4;
+    // 96 bits and three digits more are far from 128.
+    let mut rest = value.mantissa().unsigned_abs() * 10_u128.pow(padding);
+    let mut digits: Vec<u16> = Vec::new();
+    while rest > 0 {
+        digits.push((rest % 10_000) as u16);
+        rest /= 10_000;
+    }
+    digits.reverse();
+    let weight = digits.len() as i16 - 1 - ((scale + padding) / 4) as i16;
+    while digits.last() == Some(&0) {
+        digits.pop();
+    }
+    let (weight, sign) = match (digits.is_empty(), value.is_sign_negative()) {
+        (true, _) => (0, 0x0000),
+        (false, true) => (weight, 0x4000),
+        (false, false) => (weight, 0x0000),
+    };
+    let head = [digits.len() as u16, weight.cast_unsigned(), sign, scale as u16];
+    head.iter().chain(&digits).flat_map(|word| word.to_be_bytes()).collect()
+}
+
 /// PostgreSQL's binary numeric: digit count, weight of the first digit, sign, display scale, then base-10,000
 /// digits (`numeric_send` in PostgreSQL's `numeric.c`).
 fn from_binary(bytes: &[u8]) -> Result<Decimal, Unholdable> {
@@ -140,6 +198,19 @@ mod tests {
         check(&[1, 1, 0, 2, 1], "10000.00");
         check(&[1, 0xFFFF, 0x4000, 2, 100], "-0.01");
         check(&[3, 1, 0, 2, 1234, 5678, 9000], "12345678.90");
+    }
+
+    #[test]
+    fn a_decimal_of_its_own_scale_keeps_its_zeros() {
+        for text in ["1.500", "0.000", "-0.01", "100", "7922816251426433759354395033.5"] {
+            let read = Decimal::from_attribute(Some(Attribute::S(text))).expect("a decimal");
+            assert_eq!(read.to_attribute(), Ok(Some(AttributeValue::S(text.to_owned()))));
+            assert_eq!(from_binary(&to_binary(read)).expect("a numeric").to_string(), text);
+        }
+        assert!(!Decimal::new(15, 1).same(&Decimal::new(150, 2)));
+        assert!(Decimal::from_attribute(Some(Attribute::S("1e40"))).is_err());
+        let zero = Decimal::from_attribute(Some(Attribute::S("-0.0"))).expect("a decimal");
+        assert_eq!(zero.to_attribute(), Ok(Some(AttributeValue::S("0.0".to_owned()))));
     }
 
     #[test]

@@ -54,6 +54,15 @@ fn bounds(sql_type: &str) -> Option<(u32, u32)> {
     Some((first.trim().parse().ok()?, second.trim().parse().ok()?))
 }
 
+/// Begins the labels of an enum in its type, as a JSON array.
+const LABELS: &str = " enum ";
+
+/// The labels of an enum, where they were recorded with its type.
+pub(super) fn labels(sql_type: &str) -> Option<Vec<String>> {
+    let (_, labels) = sql_type.trim_end_matches(NOT_NULL).split_once(LABELS)?;
+    serde_json::from_str(labels).ok()
+}
+
 /// A text in a column of this type.
 pub(super) fn text(mut value: String, sql_type: &str) -> Result<String, Unholdable> {
     if value.contains('\0') {

@@ -3,16 +3,28 @@
 //! [`Column`] is implemented by the Rust types a row struct may use. The [`row!`](crate::row) macro composes
 //! them, so a table crate names types and gets both conversions.
 
+mod array;
+mod bytes;
+mod dates;
 mod decimal;
 mod document;
 mod fit;
+mod float;
 mod json;
+pub mod label;
+#[cfg(test)]
+mod laws;
 mod scalar;
+pub mod text;
 mod time;
+mod uuid;
+mod wire;
 
+pub use array::Element;
 pub use decimal::Scaled;
 pub use fit::ColumnTypes;
 pub use json::Json;
+pub use label::Labelled;
 pub use time::{fixed_width, parse_fixed_width};
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -31,6 +43,8 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
     const SQL_TYPE: &'static str;
     /// Whether the column may be NULL.
     const NULLABLE: bool = false;
+    /// The labels of an enum, which are held against those of PostgreSQL; of other types none.
+    const LABELS: &'static [&'static str] = &[];
 
     /// Whether a source column of this type (as `format_type()` prints it) can be read as `Self`.
     fn accepts(sql_type: &str) -> bool {
@@ -124,6 +138,7 @@ pub trait Column: Sized + Clone + Send + Sync + std::fmt::Debug + 'static {
 impl<T: Column> Column for Option<T> {
     const SQL_TYPE: &'static str = T::SQL_TYPE;
     const NULLABLE: bool = true;
+    const LABELS: &'static [&'static str] = T::LABELS;
 
     fn accepts(sql_type: &str) -> bool {
         T::accepts(sql_type)
@@ -204,7 +219,7 @@ pub(crate) fn text_of(attribute: &AttributeValue) -> String {
         AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
         AttributeValue::Bool(is) => is.to_string(),
         AttributeValue::Null(_) => "NULL".to_owned(),
-        AttributeValue::B(blob) => format!("{} bytes", blob.as_ref().len()),
+        AttributeValue::B(blob) => text::hex::printed(blob.as_ref()),
         _ => "a list, map or set".to_owned(),
     }
 }

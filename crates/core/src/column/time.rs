@@ -8,7 +8,7 @@ use super::{Column, Unholdable, bind_value, exactly, string};
 use crate::attribute::Attribute;
 
 /// PostgreSQL counts microseconds from 2000-01-01 (PostgreSQL documentation, "Date/Time Types").
-const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+pub(super) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 /// RFC 3339 in UTC with six digits, always 27 characters, so that text order is time order.
 ///
@@ -75,7 +75,7 @@ fn read_plain(text: &[u8]) -> Option<DateTime<Utc>> {
 
 /// A timestamp that no item can hold, as PostgreSQL reads it: it has more years than chrono, and counts those
 /// before our era from 1.
-fn far_literal(since_2000_us: i64) -> String {
+pub(super) fn far_literal(since_2000_us: i64, zone: &str) -> String {
     const DAY_US: i64 = 86_400_000_000;
     match since_2000_us {
         i64::MAX => return "infinity".to_owned(),
@@ -83,6 +83,14 @@ fn far_literal(since_2000_us: i64) -> String {
         _ => {}
     }
     let (days, clock_us) = (since_2000_us.div_euclid(DAY_US), since_2000_us.rem_euclid(DAY_US));
+    let (date, era) = far_date(days);
+    let (seconds, us) = (clock_us / 1_000_000, clock_us % 1_000_000);
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{date} {hours:02}:{minutes:02}:{seconds:02}.{us:06}{zone}{era}")
+}
+
+/// The date that is that many days after 2000-01-01, and its era.
+pub(super) fn far_date(days: i64) -> (String, &'static str) {
     // From 2000-03-01, so that a leap day is the last of its year, in cycles of 400 years.
     let day = days - 60;
     let (cycle, day) = (day.div_euclid(146_097), day.rem_euclid(146_097));
@@ -93,9 +101,7 @@ fn far_literal(since_2000_us: i64) -> String {
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = 2000 + 400 * cycle + year_of_cycle + i64::from(month <= 2);
     let (shown, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
-    let (seconds, us) = (clock_us / 1_000_000, clock_us % 1_000_000);
-    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{shown:04}-{month:02}-{day_of_month:02} {hours:02}:{minutes:02}:{seconds:02}.{us:06}+00{era}")
+    (format!("{shown:04}-{month:02}-{day_of_month:02}"), era)
 }
 
 impl Column for DateTime<Utc> {
@@ -152,7 +158,7 @@ impl Column for DateTime<Utc> {
     fn literal_of_field(field: Option<&[u8]>) -> Result<String, Unholdable> {
         let since_2000_us = i64::from_be_bytes(exactly(field)?);
         let near = Self::from_field(field).and_then(fixed_width);
-        near.or_else(|_| Ok(far_literal(since_2000_us)))
+        near.or_else(|_| Ok(far_literal(since_2000_us, "+00")))
     }
 
     fn key_expression(name: &str) -> String {
@@ -197,7 +203,10 @@ mod tests {
             let at = DateTime::from_timestamp_micros(us + POSTGRES_EPOCH_US).expect("in range");
             let (is_ours, year) = at.year_ce();
             let rest = at.format("-%m-%d %H:%M:%S%.6f+00");
-            assert_eq!(far_literal(us), format!("{year:04}{rest}{}", if is_ours { "" } else { " BC" }));
+            assert_eq!(
+                far_literal(us, "+00"),
+                format!("{year:04}{rest}{}", if is_ours { "" } else { " BC" })
+            );
         }
     }
 

@@ -3,8 +3,8 @@
 //!
 //! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and
 //! `shapes` (whole migrations), `partitions`, `keyless`, `proposed` (what `init` leaves out), `types` (every
-//! type there and back), `random` (any schema, any row, any template), `same_items` (declared and typed
-//! tables agree), `refused`, `guide` (the document, run literally).
+//! type there and back), `typed` (the same of tables in Rust), `random` (any schema, any row, any template),
+//! `same_items` (declared and typed tables agree), `refused`, `guide` (the document, run literally).
 
 mod guide;
 mod keyless;
@@ -18,6 +18,7 @@ mod same_items;
 mod same_place;
 mod shapes;
 mod traps;
+mod typed;
 mod types;
 
 use std::path::{Path, PathBuf};

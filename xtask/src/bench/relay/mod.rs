@@ -14,6 +14,7 @@ use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
 use super::replay::replay;
 use super::served::Served;
+use super::subject::Subject;
 use super::{OPTIMISED, limits, rows};
 
 /// Requests kept for the replay.
@@ -87,7 +88,10 @@ pub async fn run(asked: Asked, json: bool) -> anyhow::Result<()> {
             .context("replaying puts")?;
         anyhow::ensure!(replayed.refused == 0, "{} puts were refused", replayed.refused);
         raw = machine::better(raw, replayed.requests_per_s());
-        copy = machine::better(copy, limits::raw_copy(postgres.url(), asked.rows).await?);
+        copy = machine::better(
+            copy,
+            limits::raw_copy(postgres.url(), &Subject::Typed.relation(), asked.rows).await?,
+        );
         postgres.stop().await?;
         null.stop().await;
     }

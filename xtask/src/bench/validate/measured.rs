@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use lockstep_validator::{CancellationToken, Progress, ValidateOptions, validate};
 use serde::{Deserialize, Serialize};
 
+use crate::bench::subject::Subject;
 use crate::bench::{process, worker};
 
 /// What a comparison came to.
@@ -48,26 +49,27 @@ impl Compared {
 ///
 /// # Errors
 /// When it cannot be started, or fails.
-pub async fn spawn(source_url: &str, endpoint_url: &str) -> anyhow::Result<Compared> {
-    process::measured(&["bench", "compare", endpoint_url], source_url).await
+pub async fn spawn(source_url: &str, endpoint_url: &str, subject: Subject) -> anyhow::Result<Compared> {
+    process::measured(&["bench", "compare", endpoint_url, subject.name()], source_url).await
 }
 
-/// The measured process itself: compares `integration_logs` and prints [`Compared`] as JSON.
+/// The measured process itself: compares the table that is named and prints [`Compared`] as JSON.
 ///
 /// # Errors
 /// The stores'.
-pub async fn run(endpoint_url: &str) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(&compare(&process::source_url()?, endpoint_url).await?)?);
+pub async fn run(endpoint_url: &str, subject: &str) -> anyhow::Result<()> {
+    let compared = compare(&process::source_url()?, endpoint_url, Subject::of(subject)?).await?;
+    println!("{}", serde_json::to_string(&compared)?);
     Ok(())
 }
 
-/// Compares `integration_logs` of the source at `url` with whatever answers at `endpoint_url`.
+/// Compares a table of the source at `url` with whatever answers at `endpoint_url`.
 ///
 /// # Errors
 /// The source's; when not everything was compared.
-pub async fn compare(url: &str, endpoint_url: &str) -> anyhow::Result<Compared> {
+pub async fn compare(url: &str, endpoint_url: &str, subject: Subject) -> anyhow::Result<Compared> {
     let source = worker::connect(url).await?;
-    let (target, binding) = (worker::target(endpoint_url).await, worker::binding());
+    let (target, binding) = (worker::target(endpoint_url).await, subject.binding(&source).await?);
     source.migrate_schema().await?;
     if source.table_state(binding.name()).await?.is_none() {
         source.install_capture(&binding, &source.fingerprint(&binding).await?).await?;

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
 use super::replay::replay;
+use super::subject::Subject;
 use super::{limits, rows};
 use measured::Compared;
 
@@ -34,6 +35,8 @@ pub struct SizeReport {
     pub compared: Vec<Compared>,
     /// Items that were made to differ in each of them.
     pub spoiled: Vec<u64>,
+    /// The same table declared, and a declared one of 300 columns, both of equal sides.
+    pub others: Vec<OtherReport>,
     /// Rows a second of a raw binary `COPY`.
     pub raw_copy_rows_per_s: f64,
     /// Items a second of downloading the same pages and forgetting them.
@@ -41,6 +44,21 @@ pub struct SizeReport {
     /// Share of the processor time that the machine's host gave to others meanwhile, from 0 to 1, where the
     /// platform tells.
     pub stolen: Option<f64>,
+}
+
+/// A table of another kind, in the same run.
+#[derive(Debug, Serialize)]
+pub struct OtherReport {
+    /// Which.
+    pub subject: &'static str,
+    /// Its columns.
+    pub columns: usize,
+    /// The comparison.
+    pub compared: Compared,
+    /// Its rows a second as a part of those of the table in Rust.
+    pub of_typed: f64,
+    /// Its columns a second as a part of those of the table in Rust.
+    pub columns_of_typed: f64,
 }
 
 /// Measures tables of `sizes` rows, each in `rounds` rounds, and prints what was seen, as text or as JSON.
@@ -53,6 +71,7 @@ pub async fn run(sizes: &[u64], rounds: u32, json: bool) -> anyhow::Result<()> {
         eprintln!("loading {size} rows");
         let postgres = Postgres::start(PostgresOptions::default()).await?;
         rows::create(postgres.url(), *size).await?;
+        rows::add_others(postgres.url(), size.div_ceil(rows::WIDE_PART)).await?;
         reports.push(measure(postgres.url(), *size, rounds.max(1)).await?);
         postgres.stop().await?;
     }
@@ -71,7 +90,7 @@ async fn measure(url: &str, size: u64, rounds: u32) -> anyhow::Result<SizeReport
     let (mut compared, mut raw_pages, mut raw_copy) = (Vec::new(), None, None);
     for spoiled in SPOILED {
         eprintln!("preparing pages of {size} items, {spoiled} of them different");
-        let pages = Arc::new(pages::of_source(url, spoiled).await?);
+        let pages = Arc::new(pages::of_source(url, Subject::Typed, spoiled).await?);
         let (requests, per_page) = (pages.requests(), pages.items_per_page()?);
         let listener =
             TcpListener::bind("127.0.0.1:0").await.context("opening a port for the null target")?;
@@ -81,7 +100,7 @@ async fn measure(url: &str, size: u64, rounds: u32) -> anyhow::Result<SizeReport
         let mut best = None;
         for round in 1..=rounds {
             eprintln!("comparing, round {round}");
-            let one = measured::spawn(url, &format!("http://{address}")).await?;
+            let one = measured::spawn(url, &format!("http://{address}"), Subject::Typed).await?;
             anyhow::ensure!(
                 one.rows == size && one.items == size,
                 "{} rows and {} items were read",
@@ -94,21 +113,57 @@ async fn measure(url: &str, size: u64, rounds: u32) -> anyhow::Result<SizeReport
                 replay(address, &requests, CONNECTIONS, requests.len()).await.context("downloading pages")?;
             anyhow::ensure!(raw.refused == 0, "{} pages were refused", raw.refused);
             raw_pages = machine::better(raw_pages, raw.requests_per_s() * per_page);
-            raw_copy = machine::better(raw_copy, limits::raw_copy(url, size).await?);
+            raw_copy =
+                machine::better(raw_copy, limits::raw_copy(url, &Subject::Typed.relation(), size).await?);
         }
         compared.extend(best);
         // Dropping it does the same.
         let _ = stop.send(());
         serving.await?;
     }
+    let typed: &Compared = compared.first().context("equal sides were compared")?;
+    let others = others(url, typed.rows_per_s(), rounds).await?;
     Ok(SizeReport {
         rows: size,
+        others,
         compared,
         spoiled: SPOILED.to_vec(),
         raw_copy_rows_per_s: raw_copy.context("a round was measured")?,
         raw_pages_rows_per_s: raw_pages.context("a round was measured")?,
         stolen: machine::stolen_since(begun),
     })
+}
+
+/// The tables of other kinds, beside `typed` rows a second of the table in Rust.
+async fn others(url: &str, typed: f64, rounds: u32) -> anyhow::Result<Vec<OtherReport>> {
+    let mut reports = Vec::new();
+    for subject in Subject::OTHERS {
+        let pages = Arc::new(pages::of_source(url, subject, 0).await?);
+        let listener =
+            TcpListener::bind("127.0.0.1:0").await.context("opening a port for the null target")?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(NullTarget::new().replaying(pages).serve(listener, stopped));
+        let mut best = None;
+        for round in 1..=rounds {
+            eprintln!("comparing {}, round {round}", subject.name());
+            let one = measured::spawn(url, &format!("http://{address}"), subject).await?;
+            anyhow::ensure!(one.findings == 0, "{} findings of none", one.findings);
+            best = Some(one.better_than(best));
+        }
+        let _ = stop.send(());
+        serving.await?;
+        let compared = best.context("a round was measured")?;
+        let of_typed = compared.rows_per_s() / typed;
+        reports.push(OtherReport {
+            subject: subject.name(),
+            columns: subject.columns(),
+            compared,
+            of_typed,
+            columns_of_typed: of_typed * subject.columns() as f64 / Subject::Typed.columns() as f64,
+        });
+    }
+    Ok(reports)
 }
 
 fn print(size: &SizeReport) {
@@ -136,5 +191,16 @@ fn print(size: &SizeReport) {
         "  raw pages       {:>9.0} rows/s   (the same pages over plain connections, discarded)",
         size.raw_pages_rows_per_s
     );
+    for other in &size.others {
+        println!(
+            "  {:<15} {:>9.0} rows/s   {:>5.2} of the table in Rust by rows, {:>5.2} by columns ({} of {})",
+            other.subject,
+            other.compared.rows_per_s(),
+            other.of_typed,
+            other.columns_of_typed,
+            other.columns,
+            other.compared.rows,
+        );
+    }
     machine::print(size.stolen);
 }

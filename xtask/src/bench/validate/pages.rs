@@ -13,6 +13,7 @@ use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::bench::null_target::answers;
+use crate::bench::subject::Subject;
 
 /// Items of a page: what the validator asks for at most.
 const PAGE_ITEMS: usize = 1_000;
@@ -141,9 +142,8 @@ pub(super) fn segments() -> usize {
 ///
 /// # Errors
 /// The source's.
-pub(super) async fn of_source(url: &str, spoiled: u64) -> anyhow::Result<Pages> {
+pub(super) async fn of_source(url: &str, subject: Subject, spoiled: u64) -> anyhow::Result<Pages> {
     let source = crate::bench::worker::connect(url).await?;
-    Pages::prepare(&source, &crate::bench::worker::binding(), segments(), spoiled)
-        .await
-        .context("preparing pages")
+    let binding = subject.binding(&source).await?;
+    Pages::prepare(&source, &binding, segments(), spoiled).await.context("preparing pages")
 }

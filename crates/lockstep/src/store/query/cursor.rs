@@ -69,7 +69,7 @@ pub(super) fn source_key<T: MigratableTable>(key: &T::Key) -> Result<SourceKey, 
             literal.parse::<i64>().map_or(Value::String(literal), Value::from)
         }
         // `AT TIME ZONE 'UTC'` prints no zone, and no digits of a second that are not needed.
-        "timestamp with time zone" => Value::String(plain_time(&literal)),
+        timed if timed.starts_with("time") => Value::String(plain_time(&literal)),
         _ => Value::String(literal),
     };
     let types = T::Key::COLUMNS.iter().map(|column| column.sql_type);
@@ -90,6 +90,27 @@ mod tests {
         assert_eq!(plain_time("2026-01-31T23:59:59.000001Z"), "2026-01-31T23:59:59.000001");
         assert_eq!(plain_time("2026-01-31T23:59:59.500000Z"), "2026-01-31T23:59:59.5");
         assert_eq!(plain_time("2026-01-31T20:00:00.000000Z"), "2026-01-31T20:00:00");
+    }
+
+    /// As `jsonb_build_array` of PostgreSQL prints them, whether they have a zone or not.
+    #[test]
+    fn what_has_no_zone_is_written_in_the_same_way() {
+        #[derive(Clone, Debug, PartialEq, crate::Table)]
+        #[lockstep(name = "shifts", partition = "{at}", sort = "{clock}#{day}")]
+        struct Shift {
+            #[lockstep(primary_key)]
+            at: chrono::NaiveDateTime,
+            #[lockstep(primary_key)]
+            clock: chrono::NaiveTime,
+            #[lockstep(primary_key)]
+            day: chrono::NaiveDate,
+        }
+        let day = chrono::NaiveDate::default();
+        let shift = Shift { at: day.into(), clock: "10:00:00.5".parse().expect("a time"), day };
+        let key = source_key::<ShiftTable>(&ShiftTable::key(&shift)).expect("a key");
+        let expected = ["1970-01-01T00:00:00", "10:00:00.5", "1970-01-01"].map(Value::from);
+        assert_eq!(key.0, expected);
+        assert_eq!(<ShiftTable as MigratableTable>::Key::from_key(&key.0), Ok(ShiftTable::key(&shift)));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! and all these items once more, as they were at one moment: 1. We read the place. 2. Another moves the row. 3.
 //! We read its tombstone. Nothing is alive, and yet the row is there.
 
+use std::borrow::Cow;
+
 use lockstep_core::{
     AttributeValue, Attributes, Error, Index, Item, Kind, MigratableTable, Result, Row, TargetKey,
     is_tombstone,
@@ -39,8 +41,10 @@ const MOVES_MAX: usize = 5;
 impl Id {
     fn of(values: Vec<AttributeValue>) -> Self {
         let parts = values.iter().map(|value| match value {
-            AttributeValue::S(text) | AttributeValue::N(text) => text.as_str(),
-            _ => "",
+            AttributeValue::S(text) | AttributeValue::N(text) => Cow::Borrowed(text.as_str()),
+            // As one text for all, rows of two ids would be taken for one.
+            AttributeValue::B(blob) => Cow::Owned(hex::encode(blob.as_ref())),
+            _ => Cow::Borrowed(""),
         });
         let text = match values.len() {
             1 => parts.collect(),

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use lockstep::{Error, Kind, MigratableTable as _, Migration, Store};
-use shop::{Customer, Customers, Event, Events, Piece, Stock};
+use shop::{Customer, Customers, Event, Events, Level, Piece, Stock};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 /// What was acknowledged.
 #[derive(Default)]
 pub struct Written {
     pub calls: u64,
-    pub events: Vec<String>,
+    pub events: Vec<Uuid>,
     pub customers: i64,
     pub pieces: i32,
 }
@@ -97,16 +98,17 @@ async fn work(
         let n = written.calls;
         written.calls += 1;
         let event = Event {
-            event_id: format!("{n:08}-shop"),
+            event_id: Uuid::from_u128(n.into()),
             customer_id: i64::try_from(n % 300).expect("small"),
             at: Utc::now(),
             body: format!("order {n}"),
+            receipt: (!n.is_multiple_of(3)).then(|| n.to_be_bytes().to_vec()),
         };
         let key = Events::key(&event);
         call("put", async || events.put(&event).await).await;
         assert!(call("read", async || events.get(&key).await).await.is_some(), "its own write is read");
         if n.is_multiple_of(5) {
-            call("deleted", async || events.delete(event.event_id.clone()).await).await;
+            call("deleted", async || events.delete(event.event_id).await).await;
             assert_eq!(call("read", async || events.get(&key).await).await, None, "a deleted row is gone");
         } else {
             written.events.push(event.event_id);
@@ -119,6 +121,7 @@ async fn work(
                 customer_id: 0,
                 email: format!("{n}@example.org"),
                 country: "DE".to_owned(),
+                level: if n.is_multiple_of(20) { Level::New } else { Level::Regular },
                 since: Utc::now(),
             };
             call("inserted", async || customers.insert(&customer).await).await;

@@ -1,6 +1,6 @@
 //! Decimals as digits, without a bound on their number.
 
-use lockstep_core::Unholdable;
+use crate::unholdable::Unholdable;
 
 /// Sign, digits, and the power of ten of the last one.
 struct Digits {
@@ -36,7 +36,10 @@ fn read(text: &str) -> Result<Digits, Unholdable> {
 }
 
 /// A decimal with exactly `scale` digits after the point, as PostgreSQL prints it.
-pub(crate) fn at_scale(text: &str, scale: u32) -> Result<String, Unholdable> {
+///
+/// # Errors
+/// When digits would be lost, and for what is no decimal.
+pub fn at_scale(text: &str, scale: u32) -> Result<String, Unholdable> {
     let Digits { negative, mut digits, power } = read(text)?;
     let missing = power + i64::from(scale);
     if missing >= 0 {
@@ -52,13 +55,16 @@ pub(crate) fn at_scale(text: &str, scale: u32) -> Result<String, Unholdable> {
 }
 
 /// A decimal without an exponent, with the digits that it has.
-pub(crate) fn plain(text: &str) -> Result<String, Unholdable> {
+///
+/// # Errors
+/// For what is no decimal.
+pub fn plain(text: &str) -> Result<String, Unholdable> {
     let Digits { power, .. } = read(text)?;
     at_scale(text, u32::try_from(-power).unwrap_or(0))
 }
 
 /// Without zeros at the end, as PostgreSQL's `trim_scale` prints it: the same for equal values.
-pub(crate) fn trimmed(plain: &str) -> &str {
+pub fn trimmed(plain: &str) -> &str {
     if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { plain }
 }
 

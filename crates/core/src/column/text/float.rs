@@ -1,21 +1,37 @@
 //! Floating-point numbers by their shortest digits.
 
-use lockstep_core::Unholdable;
+use crate::unholdable::Unholdable;
 
 /// The attribute of what PostgreSQL prints, or of another attribute: the shortest digits that read as the
-/// same number.
-pub(crate) fn attribute(text: &str, single: bool) -> Result<String, Unholdable> {
+/// same number, which is a `real` if `single`.
+///
+/// # Errors
+/// For what is no number, and for one that DynamoDB cannot hold.
+pub fn attribute(text: &str, single: bool) -> Result<String, Unholdable> {
     let wrong = || Unholdable::because("does not read as a floating-point number");
-    let shortest = if single {
-        let number: f32 = text.parse().map_err(|_| wrong())?;
-        finite(number.into())?;
-        format!("{number:e}")
+    if single {
+        of_real(text.parse().map_err(|_| wrong())?)
     } else {
-        let number: f64 = text.parse().map_err(|_| wrong())?;
-        finite(number)?;
-        format!("{number:e}")
-    };
-    Ok(laid_out(&shortest, -20, 20, "E"))
+        of_double(text.parse().map_err(|_| wrong())?)
+    }
+}
+
+/// The attribute of a `double precision`.
+///
+/// # Errors
+/// For a number that DynamoDB cannot hold.
+pub fn of_double(number: f64) -> Result<String, Unholdable> {
+    finite(number)?;
+    Ok(laid_out(&format!("{number:e}"), -20, 20, "E"))
+}
+
+/// The attribute of a `real`.
+///
+/// # Errors
+/// For a number that DynamoDB cannot hold.
+pub fn of_real(number: f32) -> Result<String, Unholdable> {
+    finite(number.into())?;
+    Ok(laid_out(&format!("{number:e}"), -20, 20, "E"))
 }
 
 /// DynamoDB holds a number between these, or zero.
@@ -34,8 +50,9 @@ fn finite(number: f64) -> Result<(), Unholdable> {
     Ok(())
 }
 
-/// As PostgreSQL prints the number: scientific from 15 digits before the point on, 6 for `real`, and below 0.0001.
-pub(crate) fn printed(attribute: &str, single: bool) -> String {
+/// As PostgreSQL prints the number: scientific from 15 digits before the point on, 6 for `real`, and below
+/// 0.0001.
+pub fn printed(attribute: &str, single: bool) -> String {
     let shortest = if single {
         attribute.parse::<f32>().map(|number| format!("{number:e}"))
     } else {
@@ -46,7 +63,7 @@ pub(crate) fn printed(attribute: &str, single: bool) -> String {
 }
 
 /// Whether both read as one number.
-pub(crate) fn same(a: &str, b: &str) -> bool {
+pub fn same(a: &str, b: &str) -> bool {
     matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
 }
 

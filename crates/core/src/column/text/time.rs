@@ -1,24 +1,41 @@
 //! Dates and times of fixed width, so that text order is time order.
 
-use lockstep_core::{Unholdable, parse_fixed_width};
+use chrono::NaiveDate;
 
-const FAR: &str =
+use crate::column::parse_fixed_width;
+use crate::unholdable::Unholdable;
+
+/// Why a day or a moment has no text of a fixed width.
+pub(in crate::column) const FAR: &str =
     "is infinite, before our era or after the year 9999, which text of a fixed width cannot hold";
 
 /// `2026-01-31`.
-pub(crate) fn date(text: &str) -> Result<String, Unholdable> {
+///
+/// # Errors
+/// For a day that has no text of that width.
+pub fn date(text: &str) -> Result<String, Unholdable> {
+    day(text).map(|_| text.to_owned())
+}
+
+/// The day that [`date`] spells.
+///
+/// # Errors
+/// The same.
+pub fn day(text: &str) -> Result<NaiveDate, Unholdable> {
     let far = || Unholdable::because(FAR);
     let right = matches!(text.as_bytes(), [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]
         if [y1, y2, y3, y4, m1, m2, d1, d2].iter().all(|byte| byte.is_ascii_digit()));
     if !right || text.starts_with("0000") {
         return Err(far());
     }
-    chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| far())?;
-    Ok(text.to_owned())
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| far())
 }
 
 /// `23:59:59.000000`; PostgreSQL has `24:00:00` as well.
-pub(crate) fn time(text: &str) -> Result<String, Unholdable> {
+///
+/// # Errors
+/// For a text that is no time.
+pub fn time(text: &str) -> Result<String, Unholdable> {
     let wrong = || Unholdable::because("is not a time of the form 23:59:59.000000");
     let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
     let right = matches!(clock.as_bytes(), [a, b, b':', c, d, b':', e, f]
@@ -30,14 +47,20 @@ pub(crate) fn time(text: &str) -> Result<String, Unholdable> {
 }
 
 /// `2026-01-31T23:59:59.000000`, from PostgreSQL's `2026-01-31 23:59:59`, or with a T.
-pub(crate) fn timestamp(text: &str) -> Result<String, Unholdable> {
+///
+/// # Errors
+/// For a moment that has no text of that width.
+pub fn timestamp(text: &str) -> Result<String, Unholdable> {
     let (day, clock) = text.split_once([' ', 'T']).ok_or_else(|| Unholdable::because(FAR))?;
     Ok(format!("{}T{}", date(day)?, time(clock).map_err(|_| Unholdable::because(FAR))?))
 }
 
 /// `2026-01-31T23:59:59.000000Z`, from PostgreSQL's `2026-01-31 23:59:59+00` in UTC, from a key, which has no
 /// zone, or as it is.
-pub(crate) fn instant(text: &str) -> Result<String, Unholdable> {
+///
+/// # Errors
+/// For a moment that has no text of that width, or is in another zone.
+pub fn instant(text: &str) -> Result<String, Unholdable> {
     let utc = ["+00", "Z"].iter().find_map(|zone| text.strip_suffix(zone)).unwrap_or(text);
     let text = format!("{}Z", timestamp(utc)?);
     parse_fixed_width(&text)?;

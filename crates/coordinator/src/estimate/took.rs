@@ -1,0 +1,94 @@
+//! What history was planned to take, beside what it took (R50).
+
+use lockstep_core::Result;
+use lockstep_postgres::{PlannedHistory, Source};
+use serde::Serialize;
+
+use super::PlanOptions;
+
+/// One side of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// Rows.
+    pub rows: f64,
+    /// Write units, those of indexes included; what took none may be an endpoint that tells none.
+    pub write_units: f64,
+    /// Their price.
+    pub usd: f64,
+    /// Seconds; of what it took from its beginning to its end, or until now, pauses included.
+    pub seconds: f64,
+    /// Rows a second over that time.
+    pub rows_per_s: f64,
+}
+
+/// The history of one table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HistoryTook {
+    /// The table.
+    pub table: String,
+    /// As it was reckoned when its copying began.
+    pub planned: Share,
+    /// How far the true write units may be from the planned ones, nineteen times of twenty.
+    pub write_units_plus_minus: f64,
+    /// As it was counted.
+    pub took: Share,
+    /// Whether it is all copied.
+    pub ended: bool,
+}
+
+impl HistoryTook {
+    fn of(row: &PlannedHistory, prices: &PlanOptions) -> Self {
+        let share = |rows: f64, write_units: f64, seconds: f64| Share {
+            rows,
+            write_units,
+            usd: write_units / 1e6 * prices.write_units_million_usd,
+            seconds,
+            rows_per_s: if seconds > 0.0 { rows / seconds } else { 0.0 },
+        };
+        Self {
+            table: row.table_name.clone(),
+            planned: share(row.rows, row.write_units, row.seconds),
+            write_units_plus_minus: row.units_band,
+            took: share(row.rows_took as f64, row.units_took as f64, row.seconds_took),
+            ended: row.ended_at.is_some(),
+        }
+    }
+}
+
+/// Of each table whose history was planned.
+///
+/// # Errors
+/// The source's.
+///
+/// # Cancel safety
+/// It only reads.
+#[crate::boxed]
+pub async fn history_took(source: &Source, prices: &PlanOptions) -> Result<Vec<HistoryTook>> {
+    Ok(source.planned().await?.iter().map(|row| HistoryTook::of(row, prices)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn both_sides_are_reckoned_alike() {
+        let row = PlannedHistory {
+            table_name: "payments".to_owned(),
+            planned_at: DateTime::UNIX_EPOCH,
+            rows: 1_000.0,
+            write_units: 2_000_000.0,
+            units_band: 10.0,
+            seconds: 10.0,
+            rows_took: 900,
+            units_took: 1_600_000,
+            seconds_took: 0.0,
+            ended_at: None,
+        };
+        let took = HistoryTook::of(&row, &PlanOptions::default());
+        assert_eq!((took.planned.usd, took.planned.rows_per_s), (1.25, 100.0));
+        assert_eq!((took.took.usd, took.took.rows_per_s, took.ended), (1.0, 0.0, false));
+    }
+}

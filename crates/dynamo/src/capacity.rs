@@ -1,0 +1,99 @@
+//! How many write units a second a table takes, as far as its description says.
+
+use aws_sdk_dynamodb::types::{BillingMode, TableDescription};
+
+/// What bounds the writes of a table or of one of its indexes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteCapacity {
+    /// The index; `None` is the table.
+    pub index: Option<String>,
+    /// Write units a second.
+    pub units_per_s: u64,
+    /// How it bounds them.
+    pub bound: WriteBound,
+}
+
+/// How writes are bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteBound {
+    /// By provisioned capacity: what is beyond it is throttled.
+    Provisioned,
+    /// By a limit that was set on a table on demand: the same.
+    Limited,
+    /// On demand, by what it takes at once: it grows under load, and throttles meanwhile.
+    Warm,
+}
+
+/// The bounds of a table and its indexes; none where the endpoint does not say.
+pub(super) fn write_capacities(table: &TableDescription) -> Vec<WriteCapacity> {
+    let on_demand = table.billing_mode_summary().and_then(|summary| summary.billing_mode());
+    let is_on_demand = on_demand == Some(&BillingMode::PayPerRequest);
+    let mut found = Vec::new();
+    let mut add = |index: Option<&str>, units: Option<i64>, bound| {
+        // No limit is -1, and no capacity 0.
+        let units = units.filter(|units| *units > 0).and_then(|units| u64::try_from(units).ok());
+        if let Some(units_per_s) = units {
+            found.push(WriteCapacity { index: index.map(str::to_owned), units_per_s, bound });
+        }
+    };
+    let provisioned = table.provisioned_throughput().and_then(|given| given.write_capacity_units());
+    let limited = table.on_demand_throughput().and_then(|given| given.max_write_request_units());
+    let warm = table.warm_throughput().and_then(|given| given.write_units_per_second());
+    let bounds = |provisioned, limited, warm| match is_on_demand {
+        true => [(limited, WriteBound::Limited), (warm, WriteBound::Warm)],
+        false => [(provisioned, WriteBound::Provisioned), (None, WriteBound::Warm)],
+    };
+    for (units, bound) in bounds(provisioned, limited, warm) {
+        add(None, units, bound);
+    }
+    for index in table.global_secondary_indexes() {
+        let provisioned = index.provisioned_throughput().and_then(|given| given.write_capacity_units());
+        let limited = index.on_demand_throughput().and_then(|given| given.max_write_request_units());
+        let warm = index.warm_throughput().and_then(|given| given.write_units_per_second());
+        for (units, bound) in bounds(provisioned, limited, warm) {
+            add(index.index_name(), units, bound);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::{
+        BillingModeSummary, GlobalSecondaryIndexDescription, OnDemandThroughput,
+        ProvisionedThroughputDescription, TableWarmThroughputDescription,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_table_says_what_it_takes_by_the_mode_in_which_it_is_paid() {
+        let provisioned =
+            |units| ProvisionedThroughputDescription::builder().write_capacity_units(units).build();
+        let index = GlobalSecondaryIndexDescription::builder()
+            .index_name("by_id")
+            .provisioned_throughput(provisioned(5))
+            .build();
+        let table = TableDescription::builder()
+            .provisioned_throughput(provisioned(100))
+            .warm_throughput(TableWarmThroughputDescription::builder().write_units_per_second(4_000).build())
+            .global_secondary_indexes(index);
+        let by = |index: Option<&str>, units_per_s, bound| WriteCapacity {
+            index: index.map(str::to_owned),
+            units_per_s,
+            bound,
+        };
+        let expected =
+            [by(None, 100, WriteBound::Provisioned), by(Some("by_id"), 5, WriteBound::Provisioned)];
+        assert_eq!(write_capacities(&table.clone().build()), expected);
+        let on_demand = table
+            .billing_mode_summary(
+                BillingModeSummary::builder().billing_mode(BillingMode::PayPerRequest).build(),
+            )
+            .on_demand_throughput(OnDemandThroughput::builder().max_write_request_units(-1).build());
+        assert_eq!(write_capacities(&on_demand.clone().build()), [by(None, 4_000, WriteBound::Warm)]);
+        let limit = OnDemandThroughput::builder().max_write_request_units(50).build();
+        let limited = write_capacities(&on_demand.on_demand_throughput(limit).build());
+        assert_eq!(limited, [by(None, 50, WriteBound::Limited), by(None, 4_000, WriteBound::Warm)]);
+    }
+}
