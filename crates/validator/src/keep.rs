@@ -102,6 +102,13 @@ fn resumable(run: &TableRun, folder: &Folder, identity: &str, now: DateTime<Utc>
 
 /// What prints and pieces depend on, as one text; never shown.
 fn identity(run: &TableRun, state: Option<&TableState>) -> String {
+    let all = (shape(run, state), run.options.digest_seed);
+    format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
+}
+
+/// The same without what only this run has chosen: what two processes must share whose prints are held against
+/// each other.
+pub(crate) fn shape(run: &TableRun, state: Option<&TableState>) -> String {
     let (binding, options) = (&run.binding, &run.options);
     let columns: Vec<_> =
         binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
@@ -109,7 +116,7 @@ fn identity(run: &TableRun, state: Option<&TableState>) -> String {
     let all = (
         (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.place()),
         (columns, binding.table.layout(), &options.window, options.scan_segments),
-        (run.phase, run.epoch, capture, options.digest_seed, run.read_order()),
+        (run.phase, run.epoch, capture, run.read_order()),
     );
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }

@@ -17,8 +17,8 @@
 //! processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is compared), `keep` (what
 //! survives us); `source_pass` and `target_pass`, or `sample` or `incremental` instead of them; `recheck`;
 //! `quality`; and the composition, `table_run` (what the passes of one table share) and `comparison` (one
-//! table to its end), `run` for all, and `keys` for single ones; `verified` (what a later pass goes on from);
-//! `count` (only counts).
+//! table to its end), `shared` (the same by several processes), `run` for all, and `keys` for single ones;
+//! `verified` (what a later pass goes on from); `count` (only counts).
 //!
 //! ```no_run
 //! # use lockstep_dynamo::Target;
@@ -71,6 +71,7 @@ mod quality;
 mod comparison;
 mod keys;
 mod run;
+mod shared;
 mod table_run;
 mod verified;
 
@@ -83,7 +84,7 @@ pub(crate) use async_recursion::async_recursion as boxed;
 pub use count::{CountReport, DayCounts, TableCount, count};
 pub use evidence::{Digests, LagSample, Manifest, ManifestTable, Percentiles, QueryLatency, SCHEMA_VERSION};
 pub use keys::validate_keys;
-pub use options::{Kept, Sample, ValidateOptions};
+pub use options::{Kept, Sample, Sharing, ValidateOptions};
 pub use progress::{Progress, ProgressSnapshot, TableProgress};
 pub use quality::{
     DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck,
@@ -91,6 +92,7 @@ pub use quality::{
 };
 pub use report::Report;
 pub use run::validate;
+pub use shared::{Helped, HelpedTable, help};
 pub use table_report::{Finding, FindingClass, TableReport};
 pub use verdict::{Verdict, decide};
 pub use verified::{begin, record, starting_point};

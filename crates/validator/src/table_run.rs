@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Control, Phase};
+use lockstep_core::{Control, Epoch, Phase};
 use lockstep_postgres::{TableBinding, read_order};
 use tokio::sync::Semaphore;
 
@@ -64,6 +64,16 @@ impl TableRun {
             progress: Arc::clone(progress),
             unwatched: TableProgress::default(),
         })
+    }
+
+    /// One of the same table and options, with counters of its own and none that are watched, that judges
+    /// nothing.
+    pub(crate) fn beside(&self) -> Arc<Self> {
+        let now = self.reader.source.now_at_least();
+        let control =
+            Control { phase: self.phase, epoch: Epoch(self.epoch), changed_at: now, writes_paused: false };
+        let options = ValidateOptions { quality: false, ..self.options.clone() };
+        Self::new(&self.reader, &self.binding, &options, &control, &Progress::new(&[]))
     }
 
     pub(crate) fn progress(&self) -> &TableProgress {

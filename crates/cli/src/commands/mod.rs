@@ -35,4 +35,5 @@ pub mod test_operation;
 pub mod tune;
 pub mod uninstall;
 pub mod validate;
+mod validate_shared;
 pub mod worker;

@@ -272,7 +272,7 @@ fn sample(table: &lockstep_coordinator::TableProgress, relay_only: bool) -> Samp
     }
 }
 
-fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
+pub(super) fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
     let mut notes = vec![format!("{} items", crate::ui::count(table.target_items))];
     for (number, what) in [(table.suspects, "looked at again"), (table.findings, "FINDINGS")] {
         if number > 0 {

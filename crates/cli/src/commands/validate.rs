@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lockstep_core::Window;
 use lockstep_validator::{Kept, Sample, TableReport, ValidateOptions, validate_keys};
 
+use super::validate_shared::{help_out, sharing};
 use crate::config::{Moment, Setting};
 use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
@@ -34,6 +35,7 @@ use crate::{Context, help};
        cargo xtask validate --key payments/42   one row, by its primary key\n  \
        cargo xtask validate --incremental   only what changed since the last full one\n  \
        cargo xtask validate --counts --by-day   only count, each day by itself\n  \
+       cargo xtask validate --with-workers   other processes read a part: validate --help-out, worker --stay\n  \
        cargo xtask validate --restart    forget what an unfinished run has read\n  \
        cargo xtask validate --html audit.html --latency   a page, with latencies of both stores\n  \
        cargo xtask validate --json | jq '.verdict, .reasons'"
@@ -99,6 +101,21 @@ pub struct Args {
     /// Only one row, by its primary key: TABLE/VALUE, or TABLE/VALUE,VALUE; no verdict is recorded
     #[arg(long, value_name = "TABLE/KEY", conflicts_with_all = ["quiescent", "restart", "sample", "incremental", "counts", "from", "to", "html"])]
     pub key: Option<String>,
+    /// Let other processes read a part of both sides: `validate --help-out`, or `worker --stay`
+    ///
+    /// They may come and go at any time, on any machine with the same configuration and version. This process
+    /// reads too, looks again at what differs, and has the verdict, which is as good as one of its own alone.
+    /// Nothing is kept for another run, and the data itself is not judged. The rate holds for all of them
+    /// together. `status` names those that take part.
+    #[arg(long, conflicts_with_all = ["sample", "incremental", "counts", "restart", "key"])]
+    pub with_workers: bool,
+    /// Read a part of the comparison that `validate --with-workers` leads elsewhere, and end with it
+    #[arg(long, conflicts_with_all = ["with_workers", "quiescent", "no_relay", "no_quality", "html", "latency",
+          "digest_seed", "unmasked", "from", "to", "sample", "incremental", "counts", "key", "restart"])]
+    pub help_out: bool,
+    /// With --help-out: wait for the next one; to be stopped is then how it ends, with 0
+    #[arg(long, requires = "help_out")]
+    pub stay: bool,
     /// Begin again, whatever an unfinished run has left
     #[arg(long)]
     pub restart: bool,
@@ -125,6 +142,7 @@ impl Args {
             incremental: self.incremental,
             wait_for_pending: !self.no_relay,
             kept: (!folder.is_empty()).then(|| Kept { folder: folder.into(), restart: self.restart }),
+            sharing: self.with_workers.then(|| sharing(context, None)),
             sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),
             unmasked: self.unmasked,
             quality: !self.no_quality,
@@ -148,6 +166,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         return Err(Failure::usage(
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
         ));
+    }
+    if args.help_out {
+        return help_out(&context, stores, &args.options(&context), args.stay).await;
     }
     if let Some(key) = &args.key {
         let report = one_key(&context, &stores, key, &args.options(&context)).await?;
