@@ -27,6 +27,8 @@ pub struct Answered {
     pub worker: i64,
     /// The leases of the pieces that its answer is made of.
     pub tokens: Vec<i64>,
+    /// How many parts it has.
+    pub parts: i64,
 }
 
 /// One part of an answer.
@@ -42,7 +44,7 @@ pub struct AnswerPart {
 
 impl Source {
     /// Publishes the leader's next wish, and forgets the answers to those before. `false` where the
-    /// comparison is gone.
+    /// comparison is gone. To repeat it changes nothing.
     ///
     /// # Errors
     /// The driver's.
@@ -57,7 +59,7 @@ impl Source {
             sqlx::query(forget).bind(run).bind(ask).execute(&mut *transaction).await.doing(doing)?;
         }
         let published = sqlx::query(
-            "UPDATE lockstep.comparisons SET ask = $2, asked = $3, wanted = $4 WHERE run = $1 AND ask < $2",
+            "UPDATE lockstep.comparisons SET ask = $2, asked = $3, wanted = $4 WHERE run = $1 AND ask <= $2",
         )
         .bind(run)
         .bind(ask)
@@ -103,24 +105,25 @@ impl Source {
         Ok(handed.rows_affected() == 1)
     }
 
-    /// Records the end of an answer, with the leases of the pieces that it is made of. `false` where the
+    /// Records the end of an answer: the leases of the pieces that it is made of, and how many parts it has. `false` where the
     /// worker's lease is over, or the leader wishes for something else by now.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn end_answer(&self, run: i64, ask: i32, worker: i64, tokens: &[i64]) -> Result<bool> {
+    pub async fn end_answer(&self, run: i64, ask: i32, answer: &Answered) -> Result<bool> {
         let ended = sqlx::query(
-            "INSERT INTO lockstep.comparison_answered (run, ask, worker, tokens)
-             SELECT $1, $2, $3, $4
+            "INSERT INTO lockstep.comparison_answered (run, ask, worker, tokens, parts)
+             SELECT $1, $2, $3, $4, $5
              WHERE EXISTS (SELECT 1 FROM lockstep.comparisons c WHERE c.run = $1 AND c.ask = $2)
                  AND EXISTS (SELECT 1 FROM lockstep.workers w
                              WHERE w.id = $3 AND w.lease_until > pg_catalog.clock_timestamp())",
         )
         .bind(run)
         .bind(ask)
-        .bind(worker)
-        .bind(tokens)
+        .bind(answer.worker)
+        .bind(&answer.tokens)
+        .bind(answer.parts)
         .execute(self.pool())
         .await
         .doing("recording the end of an answer")?;
@@ -134,7 +137,7 @@ impl Source {
     #[crate::boxed]
     pub async fn answered(&self, run: i64, ask: i32) -> Result<Vec<Answered>> {
         sqlx::query_as(
-            "SELECT worker, tokens FROM lockstep.comparison_answered WHERE run = $1 AND ask = $2
+            "SELECT worker, tokens, parts FROM lockstep.comparison_answered WHERE run = $1 AND ask = $2
              ORDER BY worker",
         )
         .bind(run)

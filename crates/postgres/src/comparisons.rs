@@ -59,6 +59,9 @@ pub struct ComparisonPiece {
 /// What a new piece begins and ends with.
 pub type PieceBounds = (Option<KeyBound>, Option<KeyBound>);
 
+/// Whether the lease of a leader lasts.
+pub(super) const IS_LED: &str = "c.lease_until > pg_catalog.clock_timestamp()
+    AND c.lease_until <= pg_catalog.clock_timestamp() + c.lease";
 const PIECE: &str = "p.side, p.number, p.after, p.until, p.worker, p.token, p.done, p.counted";
 
 impl Source {
@@ -80,17 +83,17 @@ impl Source {
     ) -> Result<bool> {
         let doing = "beginning a comparison that is shared";
         let mut transaction = self.begin(doing).await?;
-        sqlx::query(
-            "DELETE FROM lockstep.comparisons
-             WHERE table_name = $1 AND lease_until <= pg_catalog.clock_timestamp()",
-        )
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "DELETE FROM lockstep.comparisons AS c WHERE c.table_name = $1 AND NOT ({IS_LED})"
+        )))
         .bind(&of.table_name)
         .execute(&mut *transaction)
         .await
         .doing(doing)?;
         let begun = sqlx::query(
-            "INSERT INTO lockstep.comparisons (table_name, run, name, terms, lease_until)
-             VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp() + $5::float8 * interval '1 second')
+            "INSERT INTO lockstep.comparisons (table_name, run, name, terms, lease, lease_until)
+             VALUES ($1, $2, $3, $4, $5::float8 * interval '1 second',
+                     pg_catalog.clock_timestamp() + $5::float8 * interval '1 second')
              ON CONFLICT (table_name) DO NOTHING",
         )
         .bind(&of.table_name)
@@ -166,14 +169,13 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn shared_comparison(&self, table: &str) -> Result<Option<SharedComparison>> {
-        let found = sqlx::query_as(
+        let found = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT c.table_name, c.run, c.name, c.terms, c.ask, c.asked, c.wanted,
                  (SELECT pg_catalog.count(DISTINCT p.worker) FROM lockstep.comparison_pieces p
                   JOIN lockstep.workers w ON w.id = p.worker
                   WHERE p.run = c.run AND w.lease_until > pg_catalog.clock_timestamp()) AS sharers
-             FROM lockstep.comparisons c
-             WHERE c.table_name = $1 AND c.lease_until > pg_catalog.clock_timestamp()",
-        )
+             FROM lockstep.comparisons c WHERE c.table_name = $1 AND {IS_LED}"
+        )))
         .bind(table)
         .fetch_optional(self.pool())
         .await

@@ -14,6 +14,9 @@ CREATE TABLE lockstep.comparisons (
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- By this server's clock, and compared with this server's clock only.
     lease_until timestamptz NOT NULL,
+    -- How long a lease is. One that ends later than that was given before this server's clock was set back,
+    -- and is over: its leader may have been gone for long.
+    lease       interval NOT NULL,
     -- What the leader wants of each process that has read a piece; a number of its own for each wish.
     ask         integer NOT NULL DEFAULT 0,
     asked       text NOT NULL DEFAULT '',
@@ -58,5 +61,7 @@ CREATE TABLE lockstep.comparison_answered (
     worker      bigint NOT NULL,
     -- The leases of the pieces that the answer is made of.
     tokens      bigint[] NOT NULL,
+    -- How many parts it has.
+    parts       bigint NOT NULL,
     PRIMARY KEY (run, ask, worker)
 );

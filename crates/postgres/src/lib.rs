@@ -10,7 +10,7 @@
 //! `intents` and `sweep` (strict writes under way,
 //! and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress` (ranges),
 //! `workers`, `acknowledge` and `budget` (who holds which range, how far it is, and what all may spend),
-//! `comparisons` and `comparison_answers` (the same of a comparison that is shared),
+//! `comparisons`, `comparison_answers` and `comparison_progress` (the same of a comparison that is shared),
 //! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
@@ -29,6 +29,7 @@ mod calls;
 mod capture;
 mod catalog;
 mod comparison_answers;
+mod comparison_progress;
 mod comparisons;
 mod contract;
 mod control;
@@ -102,6 +103,7 @@ pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::CAPTURE_VERSION;
 pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
 pub use comparison_answers::{AnswerPart, AnswerPlace, Answered};
+pub use comparison_progress::ComparisonProgress;
 pub use comparisons::{ComparisonPiece, PieceBounds, SharedComparison};
 pub use contract::{Adopted, Contract};
 pub(crate) use control::control_of_row;

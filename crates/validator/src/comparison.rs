@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use lockstep_core::TargetKey;
 use tokio::sync::mpsc;
 
+use crate::export_pass::{self, export_pass};
 use crate::incremental::compare_changed;
 use crate::keep::{self, Kept};
 use crate::ledger::{Begun, Difference, Ledger, Side};
@@ -39,6 +40,11 @@ impl TableRun {
         }
         if let Some(sharing) = &self.options.sharing {
             return lead(self, sharing, rows_estimate).await;
+        }
+        if !self.options.exports.is_empty() {
+            let export = export_pass::open(self, &self.options.exports).await.map_err(nothing)?;
+            // Once a run.
+            let _ = self.export.set(export);
         }
         let Kept { ledger, begun } =
             keep::open(self, rows_estimate).await.map_err(|e| nothing(e.to_string()))?;
@@ -138,7 +144,13 @@ impl TableRun {
                 took = checkpoint().await;
             }
         };
-        let both = async { tokio::join!(source_pass(self, ledger), target_pass(self, ledger)) };
+        let items = async {
+            match self.export.get() {
+                Some(export) => export_pass(self, ledger, export).await,
+                None => target_pass(self, ledger).await,
+            }
+        };
+        let both = async { tokio::join!(source_pass(self, ledger), items) };
         if !ledger.is_kept() {
             return both.await;
         }

@@ -59,6 +59,9 @@ pub struct ValidateOptions {
     /// Whether other processes may read a part of it ([`help`](crate::help)), and how this one is known to them;
     /// `None` reads all of it here. What is shared is not kept, and the data itself is not judged.
     pub sharing: Option<Sharing>,
+    /// Folders with exports of the target, one a table, whose items are read instead of the table's; none reads
+    /// the table. Nothing of it is kept, and no gate takes the verdict.
+    pub exports: Vec<PathBuf>,
     /// Whether findings show values that the table does not reveal. Such a report is for who may read the
     /// rows anyway.
     pub unmasked: bool,
@@ -135,6 +138,7 @@ impl Default for ValidateOptions {
             fed_through: false,
             sample: None,
             sharing: None,
+            exports: Vec::new(),
             unmasked: false,
             quality: true,
             digest_seed: None,

@@ -17,15 +17,19 @@ use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute, join};
 
 /// Pieces of a table: enough that the last ones end together, whatever the number of workers.
-const PIECES: usize = 32;
+pub(crate) const PIECES: usize = 32;
 
 /// The pieces that no worker has taken yet, by their numbers.
 type Pieces = Mutex<VecDeque<(usize, Piece)>>;
 
-/// Cuts the table into pieces, which together are all rows there are now.
-pub(crate) async fn pieces(run: &TableRun, rows_estimate: i64) -> lockstep_core::Result<Vec<Piece>> {
-    let bounds =
-        run.reader.ask(|| run.reader.source.sample_bounds(&run.binding, PIECES, rows_estimate)).await?;
+/// Cuts the table into about a number of pieces, which together are all rows there are now.
+pub(crate) async fn pieces(
+    run: &TableRun,
+    rows_estimate: i64,
+    number: usize,
+) -> lockstep_core::Result<Vec<Piece>> {
+    let reader = &run.reader;
+    let bounds = reader.ask(|| reader.source.sample_bounds(&run.binding, number, rows_estimate)).await?;
     let mut after = None;
     let piece =
         |until: Vec<String>| Piece { after: after.replace(until.clone()), until: Some(until), done: false };

@@ -116,13 +116,18 @@ fn start_of(cursor: &Cursor) -> Option<Attributes> {
 }
 
 /// What a page came to.
-struct Entered {
-    counted: Counted,
+pub(crate) struct Entered {
+    pub(crate) counted: Counted,
     end: PageEnd,
 }
 
 /// Enters a page of a segment: its items are read from its bytes, and each is looked at where it is.
-fn enter(run: &TableRun, ledger: &Ledger, body: &ScanBody, piece: usize) -> Result<Entered, Stopped> {
+pub(crate) fn enter(
+    run: &TableRun,
+    ledger: &Ledger,
+    body: &ScanBody,
+    piece: usize,
+) -> Result<Entered, Stopped> {
     let mut printer = ledger.printer();
     let mut batch = Batch { piece, ..Batch::default() };
     let mut judgement = run.judge.begin();

@@ -40,6 +40,9 @@ pub(crate) enum Stopped {
     /// This process is not fit to take part.
     #[error("{0}")]
     Unfit(String),
+    /// An export is not whole, or not what its manifest says.
+    #[error("an export is refused: {0}")]
+    Export(String),
     /// A worker panicked.
     #[error("a worker panicked; this is a bug of Lockstep: {0}")]
     Panicked(String),

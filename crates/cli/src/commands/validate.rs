@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use lockstep_core::Window;
 use lockstep_validator::{Kept, Sample, TableReport, ValidateOptions, validate_keys};
 
+use super::validate_counts::run_counts;
 use super::validate_shared::{help_out, sharing};
 use crate::config::{Moment, Setting};
 use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
-use crate::report::{counts, exit_of_verdict, print, print_json, validation};
+use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
 use crate::{Context, help};
 
@@ -111,11 +112,18 @@ pub struct Args {
     pub with_workers: bool,
     /// Read a part of the comparison that `validate --with-workers` leads elsewhere, and end with it
     #[arg(long, conflicts_with_all = ["with_workers", "quiescent", "no_relay", "no_quality", "html", "latency",
-          "digest_seed", "unmasked", "from", "to", "sample", "incremental", "counts", "key", "restart"])]
+          "digest_seed", "unmasked", "from", "to", "sample", "incremental", "counts", "key", "restart", "from_export"])]
     pub help_out: bool,
     /// With --help-out: wait for the next one; to be stopped is then how it ends, with 0
     #[arg(long, requires = "help_out")]
     pub stay: bool,
+    /// An export of a table in a folder, as it was copied from S3, whose items are read instead; one a table
+    ///
+    /// What differs is looked up in both stores, so findings are of now. What agrees is not, so the report speaks
+    /// as of the export, and no gate takes that verdict: see docs/scale.md.
+    #[arg(long, value_name = "DIR", value_parser = folder,
+          conflicts_with_all = ["quiescent", "sample", "incremental", "counts", "key", "with_workers", "restart"])]
+    pub from_export: Vec<PathBuf>,
     /// Begin again, whatever an unfinished run has left
     #[arg(long)]
     pub restart: bool,
@@ -142,6 +150,7 @@ impl Args {
             incremental: self.incremental,
             wait_for_pending: !self.no_relay,
             kept: (!folder.is_empty()).then(|| Kept { folder: folder.into(), restart: self.restart }),
+            exports: self.from_export.clone(),
             sharing: self.with_workers.then(|| sharing(context, None)),
             sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),
             unmasked: self.unmasked,
@@ -150,6 +159,13 @@ impl Args {
             ..options
         }
     }
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with("s3://") {
+        return Err(format!("only DynamoDB is spoken to here: copy it first, with `aws s3 sync {text} DIR`"));
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn seed(text: &str) -> Result<u64, String> {
@@ -181,7 +197,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         return Ok(if is_same(&report) { Exit::Consistent } else { Exit::NotConsistent });
     }
     if args.counts {
-        return run_counts(&context, stores, &args).await;
+        return run_counts(&context, stores, &args.options(&context), args.by_day).await;
     }
     if args.incremental {
         let refusals = context.refusals_of_incremental(&stores, false).await?;
@@ -265,26 +281,4 @@ fn of_one_key(key: &str, report: &TableReport) -> String {
         text += &format!("\n  {} {}", finding.class, finding.columns.join(", "));
     }
     text
-}
-
-async fn run_counts(context: &Context, stores: Stores, args: &Args) -> anyhow::Result<Exit> {
-    let tables = context.tables()?;
-    let mut units = 0.0;
-    for binding in &tables {
-        units += stores.target.scan_units_estimate(&binding.target_name).await?;
-    }
-    // DynamoDB knows the size of a table as it was hours ago.
-    context.ui.say(&format!(
-        "Counting takes about {units:.0} read units of DynamoDB, by sizes that are some hours old"
-    ));
-    let options = args.options(context);
-    let counting = lockstep_validator::count(&stores.source, &stores.target, &tables, &options, args.by_day);
-    let report = context.unless_cancelled(counting).await??;
-    if context.json {
-        print_json(&report);
-    } else {
-        print(&counts(&report));
-    }
-    stores.close(false).await?;
-    Ok(if report.agrees { Exit::Consistent } else { Exit::NotConsistent })
 }

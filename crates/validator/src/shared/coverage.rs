@@ -13,15 +13,15 @@ pub(super) enum Stage {
     Answering,
     /// Each has answered, and what they say is of different moments: the wish has to be repeated.
     Stale,
-    /// The answers of these workers are the whole table.
-    Whole(Vec<i64>),
+    /// These answers are the whole table.
+    Whole(Vec<Answered>),
 }
 
 /// Judges the answers to a wish.
 pub(super) fn stage(pieces: &[ComparisonPiece], answers: &[Answered]) -> Stage {
     let newest: HashSet<i64> = pieces.iter().filter(|piece| piece.done).map(|piece| piece.token).collect();
-    if let Some(workers) = whole(&newest, pieces.len(), answers) {
-        return Stage::Whole(workers);
+    if let Some(taken) = whole(&newest, pieces.len(), answers) {
+        return Stage::Whole(taken);
     }
     if !are_read(pieces) {
         return Stage::Reading;
@@ -38,15 +38,15 @@ pub(super) fn are_read(pieces: &[ComparisonPiece]) -> bool {
     !pieces.is_empty() && pieces.iter().all(|piece| piece.done && piece.held)
 }
 
-/// The workers whose answers hold each of the newest tokens once and nothing else.
-fn whole(newest: &HashSet<i64>, pieces: usize, answers: &[Answered]) -> Option<Vec<i64>> {
+/// The answers that hold each of the newest tokens once and nothing else.
+fn whole(newest: &HashSet<i64>, pieces: usize, answers: &[Answered]) -> Option<Vec<Answered>> {
     let is_current = |answer: &&Answered| answer.tokens.iter().all(|token| newest.contains(token));
     let mut times: HashMap<i64, usize> = HashMap::new();
-    let mut workers = Vec::new();
+    let mut taken = Vec::new();
     for answer in answers.iter().filter(is_current) {
-        workers.push(answer.worker);
+        taken.push(answer.clone());
         answer.tokens.iter().for_each(|token| *times.entry(*token).or_default() += 1);
     }
     let each_once = times.values().all(|times| *times == 1);
-    (pieces > 0 && newest.len() == pieces && times.len() == pieces && each_once).then_some(workers)
+    (pieces > 0 && newest.len() == pieces && times.len() == pieces && each_once).then_some(taken)
 }

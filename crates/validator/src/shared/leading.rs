@@ -2,21 +2,20 @@
 //! does not match.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use lockstep_postgres::{AnswerPart, AnswerPlace, ComparisonPiece, SharedComparison};
+use lockstep_postgres::SharedComparison;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::coverage::{Stage, are_read, stage};
+use super::gathering::{Desk, Whole};
 use super::helping::work;
 use super::lease::by_chance;
 use super::portion::{PART_BUCKETS, set};
 use super::terms::Terms;
 use super::{LOOK_EVERY, PieceCounted, Wish};
 use crate::evidence::Digests;
-use crate::ledger::{BUCKETS_PER_PARTITION, Begun, Counted, Difference, Entry, Join, Layout, Side, Sums};
+use crate::ledger::{BUCKETS_PER_PARTITION, Begun, Difference, Entry, Join, Layout, Side, Sums};
 use crate::options::Sharing;
 use crate::recheck::{BATCH, recheck};
 use crate::source_pass;
@@ -83,20 +82,6 @@ async fn keep(run: &TableRun, comparison: i64, sharing: &Sharing) -> Stopped {
     }
 }
 
-/// Where the leader asks and collects.
-struct Desk {
-    run: Arc<TableRun>,
-    comparison: SharedComparison,
-    layout: Layout,
-    ask: i32,
-}
-
-/// Answers that are the whole table.
-struct Whole {
-    workers: Vec<i64>,
-    pieces: Vec<ComparisonPiece>,
-}
-
 impl Desk {
     async fn begin(run: &Arc<TableRun>, sharing: &Sharing, rows_estimate: i64) -> Result<Self, Stopped> {
         let (reader, name) = (&run.reader, run.binding.name());
@@ -104,7 +89,9 @@ impl Desk {
         run.speak_as_of(Begun { as_of: now, pass: run.options.pass }, now);
         let layout = Layout::new(rows_estimate, run.options.memory_bytes, run.options.digest_seed);
         let terms = Terms::of(run, layout).await?;
-        let bounds: Vec<_> = source_pass::pieces(run, rows_estimate)
+        // Enough for many workers; one of a few rows takes longer to be claimed than to be read.
+        let pieces = usize::try_from(rows_estimate / 5_000).unwrap_or(0).clamp(32, 512);
+        let bounds: Vec<_> = source_pass::pieces(run, rows_estimate, pieces)
             .await?
             .into_iter()
             .map(|piece| (piece.after, piece.until))
@@ -149,6 +136,7 @@ impl Desk {
                 sums.merge(first, &part.body).ok_or_else(|| self.run.garbled())?;
             }
         }
+        self.require_read(&whole)?;
         let aside = self.count(&whole)?;
         let _ = self.run.digests.set(Digests::of(self.layout.seed, &rows, &items));
         if aside > 0 {
@@ -230,7 +218,7 @@ impl Desk {
             }
             self.run.raise(join.end(), suspects).await?;
         }
-        Ok(())
+        whole.as_ref().map_or(Ok(()), |whole| self.require_read(whole))
     }
 
     async fn settle_asides(&mut self, suspects: &Suspects) -> Result<(), Stopped> {
@@ -243,7 +231,11 @@ impl Desk {
                 }
             }
         }
-        Ok(())
+        self.require_read(&whole)
+    }
+
+    fn require_read(&self, whole: &Whole) -> Result<(), Stopped> {
+        if whole.is_read() { Ok(()) } else { Err(self.run.garbled()) }
     }
 
     async fn each_entry(
@@ -267,82 +259,5 @@ impl Desk {
             entries.push(Entry::read(&mut from, left).map_err(|error| self.run.spool(error))?);
         }
         Ok(entries)
-    }
-
-    /// Asks every worker, as often as it takes until the answers are the whole table.
-    async fn gather(&mut self, wish: Wish, wanted: &[u8]) -> Result<Whole, Stopped> {
-        loop {
-            self.until_read().await?;
-            self.ask += 1;
-            let (reader, ask) = (&self.run.reader, self.ask);
-            let source = &reader.source;
-            let comparison = self.comparison.run;
-            // Asked twice, it would say that it was not the first.
-            if !source.ask_workers(comparison, ask, wish.label(), wanted).await? {
-                return Err(Stopped::GivenUp);
-            }
-            loop {
-                // Answers first: those of before are of no newer pieces.
-                let answers = reader.ask(|| source.answered(comparison, ask)).await?;
-                let pieces = reader.ask(|| source.comparison_pieces(comparison)).await?;
-                match stage(&pieces, &answers) {
-                    Stage::Whole(workers) => return Ok(Whole { workers, pieces }),
-                    Stage::Answering => tokio::time::sleep(LOOK_EVERY).await,
-                    Stage::Reading | Stage::Stale => break,
-                }
-            }
-        }
-    }
-
-    /// Waits until each piece is read.
-    async fn until_read(&self) -> Result<(), Stopped> {
-        let reader = &self.run.reader;
-        loop {
-            let pieces = reader.ask(|| reader.source.comparison_pieces(self.comparison.run)).await?;
-            if pieces.is_empty() {
-                return Err(Stopped::GivenUp);
-            }
-            self.show(&pieces);
-            if are_read(&pieces) {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    fn show(&self, pieces: &[ComparisonPiece]) {
-        let of_side = |side: Side| -> u64 {
-            let done = pieces.iter().filter(|piece| piece.side == side.label());
-            let counted = done.map(|piece| serde_json::from_value(piece.counted.clone()).unwrap_or_default());
-            counted.map(|counted: Counted| counted.read).sum()
-        };
-        let progress = self.run.progress();
-        progress.source_rows.store(of_side(Side::Source), Ordering::Relaxed);
-        progress.target_items.store(of_side(Side::Target), Ordering::Relaxed);
-    }
-
-    fn parts<'a>(&'a self, whole: &'a Whole, side: Side, part: usize) -> Parts<'a> {
-        let part = i32::try_from(part).unwrap_or(i32::MAX);
-        let at = AnswerPlace { run: self.comparison.run, ask: self.ask, side: side.label(), part };
-        Parts { run: &self.run, at, workers: &whole.workers, after: (0, -1) }
-    }
-}
-
-/// What the workers of a whole answer handed over at one place, part by part.
-struct Parts<'a> {
-    run: &'a TableRun,
-    at: AnswerPlace,
-    workers: &'a [i64],
-    after: (i64, i32),
-}
-
-impl Parts<'_> {
-    async fn next(&mut self) -> Result<Option<AnswerPart>, Stopped> {
-        let reader = &self.run.reader;
-        let next = reader.ask(|| reader.source.next_answer_part(self.at, self.workers, self.after)).await?;
-        if let Some(part) = &next {
-            self.after = (part.worker, part.number);
-        }
-        Ok(next)
     }
 }

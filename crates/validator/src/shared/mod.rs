@@ -28,6 +28,7 @@
 //! one out of the source, so that one cannot come to its end.
 
 mod coverage;
+mod gathering;
 mod helping;
 mod leading;
 mod lease;

@@ -1,8 +1,9 @@
 //! A worker's portion of a table: the pieces that it has read, and what it hands over of them.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lockstep_postgres::{AnswerPlace, ComparisonPiece, SharedComparison};
+use lockstep_postgres::{AnswerPlace, Answered, ComparisonPiece, SharedComparison};
 use tokio::sync::{RwLock, mpsc};
 
 use super::lease::Registered;
@@ -30,6 +31,8 @@ pub(super) struct Portion {
     reading: RwLock<()>,
     /// Of the pieces that were read whole.
     tokens: Mutex<Vec<i64>>,
+    /// Parts that were handed over for the newest wish.
+    parts: AtomicI64,
 }
 
 impl Portion {
@@ -56,6 +59,7 @@ impl Portion {
             ledger: Arc::new(ledger.map_err(|error| run.spool(error))?),
             reading: RwLock::new(()),
             tokens: Mutex::new(Vec::new()),
+            parts: AtomicI64::new(0),
         };
         portion.require_terms().await?;
         Ok(portion)
@@ -144,6 +148,7 @@ impl Portion {
     /// is of no use, and is left out.
     async fn hand_over(&self, wish: &SharedComparison) -> Result<(), Stopped> {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.parts.store(0, Ordering::Relaxed);
         let handed = match Wish::of(&wish.asked) {
             _ if tokens.is_empty() => return Ok(()),
             Some(Wish::Sums) => self.hand_over_sums(wish.ask).await?,
@@ -153,7 +158,9 @@ impl Portion {
         };
         if handed {
             let source = &self.run.reader.source;
-            source.end_answer(self.comparison, wish.ask, self.worker, &tokens).await?;
+            let parts = self.parts.load(Ordering::Relaxed);
+            let answer = Answered { worker: self.worker, tokens, parts };
+            source.end_answer(self.comparison, wish.ask, &answer).await?;
         }
         Ok(())
     }
@@ -224,6 +231,7 @@ impl Portion {
         let part = i32::try_from(part).unwrap_or(i32::MAX);
         let at = AnswerPlace { run: self.comparison, ask, side: side.label(), part };
         let number = i32::try_from(number).unwrap_or(i32::MAX);
+        self.parts.fetch_add(1, Ordering::Relaxed);
         Ok(self.run.reader.source.hand_over_part(at, self.worker, number, body).await?)
     }
 }

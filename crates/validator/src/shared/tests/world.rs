@@ -1,29 +1,27 @@
-//! Workers that are killed, stopped and woken up in any order: what the leader takes for the whole table is the
-//! whole table, each row once.
+//! The source, workers and a leader, in one process and without a clock: the ledgers are real ones.
 
 use std::collections::{BTreeSet, HashSet};
 
 use lockstep_postgres::{Answered, ComparisonPiece};
-use proptest::prelude::*;
 
-use super::coverage::{Stage, are_read, stage};
-use super::portion::{is_set, set};
+use super::super::coverage::{Stage, are_read, stage};
+use super::super::portion::{is_set, set};
 use crate::ledger::{Batch, Entry, Join, Layout, Ledger, Side, Standing, Sums};
 use crate::print::Print;
 
-const LAYOUT: Layout = Layout { seed: 1, partitions: 16 };
-const ROWS: u64 = 60;
-const PIECES: usize = 4;
-const SEGMENTS: usize = 3;
+pub(super) const LAYOUT: Layout = Layout { seed: 1, partitions: 16 };
+pub(super) const ROWS: u64 = 60;
+pub(super) const PIECES: usize = 4;
+pub(super) const SEGMENTS: usize = 3;
 
-fn entry(place: u64, state: u64) -> Entry {
+pub(super) fn entry(place: u64, state: u64) -> Entry {
     let hash = |parts: [u64; 2]| xxhash_rust::xxh3::xxh3_128(&parts.map(u64::to_le_bytes).concat());
     let print = Print { place: hash([place, 0]), state: hash([place, state + 1]) };
     Entry { print, standing: Standing::Live, name: place.to_string().into_bytes() }
 }
 
 /// What a piece holds. Of the items the 7th differs, the 11th is missing, and one has no row.
-fn of_piece(piece: &ComparisonPiece) -> Vec<Entry> {
+pub(super) fn of_piece(piece: &ComparisonPiece) -> Vec<Entry> {
     let number = piece.number as u64;
     if piece.side == "source" {
         let each = ROWS / PIECES as u64;
@@ -35,37 +33,37 @@ fn of_piece(piece: &ComparisonPiece) -> Vec<Entry> {
 }
 
 /// A worker's process.
-struct Worker {
-    id: i64,
-    ledger: Ledger,
-    tokens: Vec<i64>,
-    reading: Option<ComparisonPiece>,
-    answered: i32,
+pub(super) struct Worker {
+    pub(super) id: i64,
+    pub(super) ledger: Ledger,
+    pub(super) tokens: Vec<i64>,
+    pub(super) reading: Option<ComparisonPiece>,
+    pub(super) answered: i32,
 }
 
 /// One answer, as the source keeps it.
-struct Kept {
-    ask: i32,
-    answer: Answered,
-    sums: (Sums, Sums),
-    entries: (Vec<Entry>, Vec<Entry>),
+pub(super) struct Kept {
+    pub(super) ask: i32,
+    pub(super) answer: Answered,
+    pub(super) sums: (Sums, Sums),
+    pub(super) entries: (Vec<Entry>, Vec<Entry>),
 }
 
 /// The source, its workers, and the leader.
-struct World {
-    pieces: Vec<ComparisonPiece>,
-    live: HashSet<i64>,
-    workers: Vec<Worker>,
-    answers: Vec<Kept>,
-    next: i64,
-    ask: i32,
+pub(super) struct World {
+    pub(super) pieces: Vec<ComparisonPiece>,
+    pub(super) live: HashSet<i64>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) answers: Vec<Kept>,
+    pub(super) next: i64,
+    pub(super) ask: i32,
     /// What the leader wants; nothing but sums before it has them.
-    sums: Option<(Sums, Sums)>,
-    found: Option<(u64, BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>)>,
+    pub(super) sums: Option<(Sums, Sums)>,
+    pub(super) found: Option<(u64, BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>)>,
 }
 
 impl World {
-    fn new(workers: usize) -> Self {
+    pub(super) fn new(workers: usize) -> Self {
         let piece = |side: &str, number| ComparisonPiece {
             side: side.to_owned(),
             number,
@@ -97,12 +95,12 @@ impl World {
         world
     }
 
-    fn number(&mut self) -> i64 {
+    pub(super) fn number(&mut self) -> i64 {
         self.next += 1;
         self.next
     }
 
-    fn register(&mut self) -> Worker {
+    pub(super) fn register(&mut self) -> Worker {
         let id = self.number();
         self.live.insert(id);
         let ledger = Ledger::portion(LAYOUT, 1 << 20, (PIECES, SEGMENTS)).expect("a layout");
@@ -110,11 +108,11 @@ impl World {
     }
 
     /// A process that forgets everything, as one that was started again.
-    fn rejoin(&mut self, worker: usize) {
+    pub(super) fn rejoin(&mut self, worker: usize) {
         self.workers[worker] = self.register();
     }
 
-    fn claim(&mut self, worker: usize) {
+    pub(super) fn claim(&mut self, worker: usize) {
         let id = self.workers[worker].id;
         if self.workers[worker].reading.is_some() || !self.live.contains(&id) {
             return;
@@ -132,7 +130,7 @@ impl World {
     }
 
     /// Enters one half of what is being read.
-    fn enter(&mut self, worker: usize, first: bool) {
+    pub(super) fn enter(&mut self, worker: usize, first: bool) {
         let worker = &mut self.workers[worker];
         let Some(piece) = &worker.reading else { return };
         let side = if piece.side == "source" { Side::Source } else { Side::Target };
@@ -143,7 +141,7 @@ impl World {
         worker.ledger.enter(side, batch).expect("written");
     }
 
-    fn finish(&mut self, worker: usize) {
+    pub(super) fn finish(&mut self, worker: usize) {
         if self.workers[worker].reading.is_none() {
             return;
         }
@@ -161,7 +159,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, worker: usize) {
+    pub(super) fn answer(&mut self, worker: usize) {
         let (ask, is_live) = (self.ask, self.live.contains(&self.workers[worker].id));
         let worker = &mut self.workers[worker];
         if worker.reading.is_some() || worker.answered >= ask || worker.tokens.is_empty() {
@@ -180,14 +178,14 @@ impl World {
         };
         self.answers.push(Kept {
             ask,
-            answer: Answered { worker: worker.id, tokens: worker.tokens.clone() },
+            answer: Answered { worker: worker.id, tokens: worker.tokens.clone(), parts: 0 },
             sums: (worker.ledger.sums(Side::Source), worker.ledger.sums(Side::Target)),
             entries: (entries(Side::Source), entries(Side::Target)),
         });
     }
 
     /// The leader looks once.
-    fn lead(&mut self) {
+    pub(super) fn lead(&mut self) {
         for piece in &mut self.pieces {
             piece.held = piece.worker.is_some_and(|worker| self.live.contains(&worker));
         }
@@ -198,14 +196,15 @@ impl World {
             Stage::Answering => {}
             Stage::Reading | Stage::Stale if are_read(&self.pieces) => self.ask += 1,
             Stage::Reading | Stage::Stale => {}
-            Stage::Whole(workers) => {
+            Stage::Whole(taken) => {
+                let workers: Vec<i64> = taken.iter().map(|answer| answer.worker).collect();
                 self.collect(&workers);
                 self.ask += 1;
             }
         }
     }
 
-    fn collect(&mut self, workers: &[i64]) {
+    pub(super) fn collect(&mut self, workers: &[i64]) {
         let whole = |kept: &&Kept| kept.ask == self.ask && workers.contains(&kept.answer.worker);
         let answers: Vec<&Kept> = self.answers.iter().filter(whole).collect();
         let Some((rows, items)) = &self.sums else {
@@ -243,7 +242,7 @@ impl World {
     }
 
     /// Everybody works on, and none dies any more.
-    fn to_the_end(&mut self) {
+    pub(super) fn to_the_end(&mut self) {
         for worker in 0..self.workers.len() {
             if !self.live.contains(&self.workers[worker].id) {
                 self.rejoin(worker);
@@ -261,78 +260,4 @@ impl World {
             }
         }
     }
-}
-
-#[derive(Clone, Debug)]
-enum Act {
-    Claim,
-    Finish,
-    Answer,
-    /// The lease ends, and the process works on as if it had not.
-    Stall,
-    /// The process is gone, and another one comes.
-    Die,
-    Lead,
-}
-
-fn any_act() -> impl Strategy<Value = (usize, Act)> {
-    let acts =
-        [(6, Act::Claim), (6, Act::Finish), (4, Act::Answer), (1, Act::Stall), (1, Act::Die), (4, Act::Lead)];
-    let one = acts.map(|(weight, act)| (weight, Just(act).boxed()));
-    (0..3_usize, prop::strategy::Union::new_weighted(one.to_vec()))
-}
-
-proptest! {
-    #[test]
-    fn whatever_becomes_of_workers_each_row_is_compared_once(acts in prop::collection::vec(any_act(), 0..160)) {
-        let mut world = World::new(3);
-        for (worker, act) in acts {
-            match act {
-                Act::Claim => world.claim(worker),
-                Act::Finish => world.finish(worker),
-                Act::Answer => world.answer(worker),
-                Act::Stall => _ = world.live.remove(&world.workers[worker].id),
-                Act::Die => {
-                    world.live.remove(&world.workers[worker].id);
-                    world.rejoin(worker);
-                }
-                Act::Lead if world.found.is_none() => world.lead(),
-                Act::Lead => {}
-            }
-        }
-        world.to_the_end();
-        let names = |places: &[u64]| places.iter().map(|place| place.to_string().into_bytes()).collect();
-        let expected: (u64, BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>) = (ROWS - 2, names(&[7, 11]), names(&[ROWS]));
-        prop_assert_eq!(world.found, Some(expected));
-    }
-}
-
-#[test]
-fn an_answer_that_holds_what_another_one_has_read_again_is_not_taken() {
-    let mut world = World::new(2);
-    assert_eq!(stage(&[], &[]), Stage::Reading, "nothing is not a table");
-    for _ in 0..PIECES + SEGMENTS {
-        world.claim(0);
-        world.finish(0);
-    }
-    world.lead();
-    world.answer(0);
-    let answers = vec![world.answers[0].answer.clone()];
-    assert_eq!(stage(&world.pieces, &answers), Stage::Whole(vec![world.workers[0].id]));
-    // Its lease ends, and one of its pieces is another's.
-    world.live.clear();
-    world.rejoin(1);
-    world.claim(1);
-    assert_eq!(stage(&world.pieces, &answers), Stage::Reading);
-    world.finish(1);
-    for piece in &mut world.pieces {
-        piece.held = piece.worker == Some(world.workers[1].id);
-    }
-    assert_eq!(stage(&world.pieces, &answers), Stage::Reading, "the others are free");
-    for _ in 1..PIECES + SEGMENTS {
-        world.claim(1);
-        world.finish(1);
-    }
-    world.pieces.iter_mut().for_each(|piece| piece.held = true);
-    assert_eq!(stage(&world.pieces, &answers), Stage::Answering, "the old answer is of no piece any more");
 }
