@@ -7,7 +7,8 @@
 //! `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of the
 //! source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_end`,
 //! `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json` (pages that the SDK does not
-//! decode), [`Export`] (items of a moment, as they lie in files), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
+//! decode), [`Export`] (items of a moment, as they lie in files), `count`, `query`, [`streams`] (every
+//! change, for the way back), and [`Backoff`].
 
 mod apart;
 mod attribute_json;

@@ -105,8 +105,8 @@ impl Source {
         Ok(handed.rows_affected() == 1)
     }
 
-    /// Records the end of an answer: the leases of the pieces that it is made of, and how many parts it has. `false` where the
-    /// worker's lease is over, or the leader wishes for something else by now.
+    /// Records the end of an answer: the leases of the pieces that it is made of, and how many parts it has.
+    /// `false` where the worker's lease is over, or the leader wishes for something else by now.
     ///
     /// # Errors
     /// The driver's.

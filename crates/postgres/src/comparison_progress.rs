@@ -25,8 +25,8 @@ pub struct ComparisonProgress {
 }
 
 impl Source {
-    /// Every comparison that has a leader now; none where schema `lockstep` is older than such comparisons, or
-    /// where this role may not see them.
+    /// Every comparison that has a leader now; none where schema `lockstep` is older than such comparisons,
+    /// or where this role may not see them.
     ///
     /// # Errors
     /// The driver's.
@@ -36,7 +36,8 @@ impl Source {
             "SELECT c.table_name AS \"table\", c.name AS leader, c.started_at,
                  pg_catalog.count(*) AS pieces,
                  pg_catalog.count(*) FILTER (WHERE p.done AND w.id IS NOT NULL) AS pieces_read,
-                 coalesce(pg_catalog.array_agg(DISTINCT w.name) FILTER (WHERE w.id IS NOT NULL), '{{}}') AS workers
+                 coalesce(pg_catalog.array_agg(DISTINCT w.name) FILTER (WHERE w.id IS NOT NULL), '{{}}')
+                     AS workers
              FROM lockstep.comparisons c JOIN lockstep.comparison_pieces p ON p.run = c.run
              LEFT JOIN lockstep.workers w
                  ON w.id = p.worker AND w.lease_until > pg_catalog.clock_timestamp()

@@ -138,7 +138,8 @@ impl Source {
     pub async fn renew_shared_comparison(&self, run: i64, lease: Duration) -> Result<bool> {
         let renewed = sqlx::query(
             "UPDATE lockstep.comparisons
-             SET lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second' WHERE run = $1",
+             SET lease_until = pg_catalog.clock_timestamp() + $2::float8 * interval '1 second'
+             WHERE run = $1",
         )
         .bind(run)
         .bind(lease.as_secs_f64())
@@ -202,8 +203,8 @@ impl Source {
                      WHERE w.lease_until <= pg_catalog.clock_timestamp())))
                  ORDER BY pg_catalog.random() LIMIT 1 FOR UPDATE OF p SKIP LOCKED)
              UPDATE lockstep.comparison_pieces AS p
-             SET worker = $2, token = pg_catalog.nextval('lockstep.lease_seq'), done = false, counted = '{{}}',
-                 leased_at = pg_catalog.clock_timestamp()
+             SET worker = $2, token = pg_catalog.nextval('lockstep.lease_seq'), done = false,
+                 counted = '{{}}', leased_at = pg_catalog.clock_timestamp()
              FROM free
              WHERE p.run = free.run AND p.side = free.side AND p.number = free.number AND EXISTS (
                  SELECT 1 FROM lockstep.workers w WHERE w.id = $2 AND w.lease_until >

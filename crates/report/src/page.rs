@@ -85,8 +85,8 @@ fn verdict(report: &Report) -> Markup {
                 }
                 @if report.from_export {
                     p { b {
-                        "Exports of the target were read, and what differs from them in both stores: what went wrong after the \
-                         time below may have been overlooked."
+                        "Exports of the target were read, and what differs from them in both stores: what \
+                         went wrong after the time below may have been overlooked."
                     } }
                 }
                 @if let Some(sample) = report.sample {

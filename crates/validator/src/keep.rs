@@ -112,8 +112,8 @@ fn identity(run: &TableRun, state: Option<&TableState>) -> String {
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }
 
-/// The same without what only this run has chosen: what two processes must share whose prints are held against
-/// each other.
+/// The same without what only this run has chosen: what two processes must share whose prints are held
+/// against each other.
 pub(crate) fn shape(run: &TableRun, state: Option<&TableState>) -> String {
     let (binding, options) = (&run.binding, &run.options);
     let columns: Vec<_> =

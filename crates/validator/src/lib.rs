@@ -17,8 +17,8 @@
 //! processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is compared), `keep` (what
 //! survives us); `source_pass` and `target_pass` (or `export_pass`), or `sample` or `incremental` instead of
 //! both; `recheck`; `quality`; and the composition, `table_run` (what the passes of one table share) and
-//! `comparison` (one table to its end), `shared` (the same by several processes), `run` for all, and `keys` for
-//! single ones; `verified` (what a later pass goes on from); `count` (only counts).
+//! `comparison` (one table to its end), `shared` (the same by several processes), `run` for all, and `keys`
+//! for single ones; `verified` (what a later pass goes on from); `count` (only counts).
 //!
 //! ```no_run
 //! # use lockstep_dynamo::Target;

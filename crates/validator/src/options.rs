@@ -56,11 +56,11 @@ pub struct ValidateOptions {
     /// Only this number of rows and items, chosen by chance, instead of all of them. A report of a sample
     /// says so.
     pub sample: Option<Sample>,
-    /// Whether other processes may read a part of it ([`help`](crate::help)), and how this one is known to them;
-    /// `None` reads all of it here. What is shared is not kept, and the data itself is not judged.
+    /// Whether other processes may read a part of it ([`help`](crate::help)), and how this one is known to
+    /// them; `None` reads all of it here. What is shared is not kept, and the data itself is not judged.
     pub sharing: Option<Sharing>,
-    /// Folders with exports of the target, one a table, whose items are read instead of the table's; none reads
-    /// the table. Nothing of it is kept, and no gate takes the verdict.
+    /// Folders with exports of the target, one a table, whose items are read instead of the table's; none
+    /// reads the table. Nothing of it is kept, and no gate takes the verdict.
     pub exports: Vec<PathBuf>,
     /// Whether findings show values that the table does not reveal. Such a report is for who may read the
     /// rows anyway.

@@ -56,9 +56,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether all rows of all days were compared with the target itself. A verdict of a window is good for that
-    /// window only, one of a sample for what it chose, and one of an export for the time before it, so no gate
-    /// may take it for more.
+    /// Whether all rows of all days were compared with the target itself. A verdict of a window is good for
+    /// that window only, one of a sample for what it chose, and one of an export for the time before it, so
+    /// no gate may take it for more.
     pub fn is_whole(&self) -> bool {
         let of_all_days = self.window_start.is_none() && self.window_end.is_none();
         of_all_days && self.sample.is_none() && !self.from_export

@@ -57,8 +57,8 @@ async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>) -> R
     Ok(())
 }
 
-/// Reads what is left of a piece, and says what that was. `bytes_expected` is of the next chunk, as far as it is
-/// known from the ones before.
+/// Reads what is left of a piece, and says what that was. `bytes_expected` is of the next chunk, as far as it
+/// is known from the ones before.
 pub(crate) async fn read_piece(
     run: &Arc<TableRun>,
     ledger: &Arc<Ledger>,

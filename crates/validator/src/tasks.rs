@@ -34,7 +34,8 @@ pub(crate) enum Stopped {
     LeaseOver,
     /// The comparison that this process leads, or takes part in, is there no more.
     #[error(
-        "the comparison was given up: its leader was stopped, or cut off from the source, and another one began; run it again"
+        "the comparison was given up: its leader was stopped, or cut off from the source, and another one \
+         began; run it again"
     )]
     GivenUp,
     /// This process is not fit to take part.

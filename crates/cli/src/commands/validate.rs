@@ -36,7 +36,7 @@ use crate::{Context, help};
        cargo xtask validate --key payments/42   one row, by its primary key\n  \
        cargo xtask validate --incremental   only what changed since the last full one\n  \
        cargo xtask validate --counts --by-day   only count, each day by itself\n  \
-       cargo xtask validate --with-workers   other processes read a part: validate --help-out, worker --stay\n  \
+       cargo xtask validate --with-workers   others read a part: validate --help-out, worker --stay\n  \
        cargo xtask validate --restart    forget what an unfinished run has read\n  \
        cargo xtask validate --html audit.html --latency   a page, with latencies of both stores\n  \
        cargo xtask validate --json | jq '.verdict, .reasons'"
@@ -111,18 +111,20 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["sample", "incremental", "counts", "restart", "key"])]
     pub with_workers: bool,
     /// Read a part of the comparison that `validate --with-workers` leads elsewhere, and end with it
-    #[arg(long, conflicts_with_all = ["with_workers", "quiescent", "no_relay", "no_quality", "html", "latency",
-          "digest_seed", "unmasked", "from", "to", "sample", "incremental", "counts", "key", "restart", "from_export"])]
+    #[arg(long, conflicts_with_all = ["with_workers", "quiescent", "no_relay", "no_quality", "html",
+          "latency", "digest_seed", "unmasked", "from", "to", "sample", "incremental", "counts", "key",
+          "restart", "from_export"])]
     pub help_out: bool,
     /// With --help-out: wait for the next one; to be stopped is then how it ends, with 0
     #[arg(long, requires = "help_out")]
     pub stay: bool,
     /// An export of a table in a folder, as it was copied from S3, whose items are read instead; one a table
     ///
-    /// What differs is looked up in both stores, so findings are of now. What agrees is not, so the report speaks
-    /// as of the export, and no gate takes that verdict: see docs/scale.md.
+    /// What differs is looked up in both stores, so findings are of now. What agrees is not, so the report
+    /// speaks as of the export, and no gate takes that verdict: see docs/scale.md.
     #[arg(long, value_name = "DIR", value_parser = folder,
-          conflicts_with_all = ["quiescent", "sample", "incremental", "counts", "key", "with_workers", "restart"])]
+          conflicts_with_all = ["quiescent", "sample", "incremental", "counts", "key", "with_workers",
+                                "restart"])]
     pub from_export: Vec<PathBuf>,
     /// Begin again, whatever an unfinished run has left
     #[arg(long)]

@@ -1,5 +1,5 @@
-//! `validate --help-out`, and what `worker --stay` does beside it: a part of a comparison that another process
-//! leads.
+//! `validate --help-out`, and what `worker --stay` does beside it: a part of a comparison that another
+//! process leads.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ pub(super) async fn help_out(
     Ok(Exit::Consistent)
 }
 
-/// The same beside other work, for as long as that lasts. What keeps this process from taking part is said, and
-/// does not end the other work.
+/// The same beside other work, for as long as that lasts. What keeps this process from taking part is said,
+/// and does not end the other work.
 pub(super) async fn help_beside(context: &Context, stores: &Stores, name: String, stop: &CancellationToken) {
     let (options, sharing) = (context.config.validate_options(), sharing(context, Some(name)));
     while let Err(error) = take_part(context, stores, &options, (&sharing, true), stop).await {

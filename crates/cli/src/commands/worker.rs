@@ -16,9 +16,10 @@ use crate::{Context, help};
 /// Takes work of the migration, beside any number of other workers on any number of machines
 ///
 /// A worker takes ranges of the backfill, and, with --stay, pieces of each comparison that `validate
-/// --with-workers` leads; changes are delivered by `relay`, which may run several times too. Start as many as you like, whenever you like, with the same configuration: the first one checks and
-/// prepares everything as `backfill` does and makes the plan, and each then takes ranges until none is left.
-/// `backfill` and `migrate` take theirs the same way, and may run beside them.
+/// --with-workers` leads; changes are delivered by `relay`, which may run several times too. Start as many as
+/// you like, whenever you like, with the same configuration: the first one checks and prepares everything as
+/// `backfill` does and makes the plan, and each then takes ranges until none is left. `backfill` and
+/// `migrate` take theirs the same way, and may run beside them.
 ///
 /// A worker has a lease in the source (backfill.lease_ms). One that dies, is stopped or is cut off loses its
 /// ranges to others, who go on from where they are acknowledged: what it had under way is read again, and no

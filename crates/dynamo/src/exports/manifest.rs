@@ -51,8 +51,8 @@ pub(super) fn summary_of(text: &str) -> Result<ExportSummary, String> {
         && kind != "FULL_EXPORT"
     {
         return Err(format!(
-            "it is of an export of type {kind}, which has what changed in a while and not every item; ask for \
-             a FULL_EXPORT"
+            "it is of an export of type {kind}, which has what changed in a while and not every item; ask \
+             for a FULL_EXPORT"
         ));
     }
     let summary: Summary =
@@ -89,8 +89,8 @@ pub(super) fn files_of(text: &str, data: &Path, items: u64) -> Result<Vec<Export
     let sum: u64 = files.iter().map(|file| file.items).sum();
     if sum != items {
         return Err(format!(
-            "its files have {sum} items, and manifest-summary.json says {items}: the manifests are not of one \
-             export, or one is cut off"
+            "its files have {sum} items, and manifest-summary.json says {items}: the manifests are not of \
+             one export, or one is cut off"
         ));
     }
     Ok(files)

@@ -1,7 +1,7 @@
 //! DynamoDB's export to S3, as it lies in a folder that it was copied to: manifests, and files of items.
 //!
-//! Source: Amazon DynamoDB Developer Guide, "DynamoDB table export output format". What is not as it is written
-//! there is refused, by name (I18).
+//! Source: Amazon DynamoDB Developer Guide, "DynamoDB table export output format". What is not as it is
+//! written there is refused, by name (I18).
 
 mod manifest;
 mod read;
@@ -62,8 +62,8 @@ pub struct ExportFile {
 }
 
 impl Export {
-    /// Looks at a folder with `manifest-summary.json`, `manifest-files.json` and `data/`, as S3 had them below
-    /// one prefix.
+    /// Looks at a folder with `manifest-summary.json`, `manifest-files.json` and `data/`, as S3 had them
+    /// below one prefix.
     ///
     /// # Errors
     /// Names what is missing, or is not as it must be.

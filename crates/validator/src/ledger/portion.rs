@@ -47,8 +47,8 @@ impl Ledger {
         self.page(side).sums.clone()
     }
 
-    /// Reads back the entries of a partition that are in a wanted bucket; of the partition after the last one,
-    /// what was set aside.
+    /// Reads back the entries of a partition that are in a wanted bucket; of the partition after the last
+    /// one, what was set aside.
     ///
     /// # Errors
     /// When a file cannot be read back.

@@ -49,9 +49,9 @@ pub struct HelpedTable {
     pub items: u64,
 }
 
-/// Takes part in every comparison of these tables that another process leads, with the window and the segments
-/// that it has there. Ends once those that were under way have ended, and waits for a first one; if it is to
-/// `stay`, it goes on until cancelled. A store that is away is waited for.
+/// Takes part in every comparison of these tables that another process leads, with the window and the
+/// segments that it has there. Ends once those that were under way have ended, and waits for a first one; if
+/// it is to `stay`, it goes on until cancelled. A store that is away is waited for.
 ///
 /// Of `options`, those count that say how this process reads: what it takes of memory, of connections and of
 /// the target's units. The rate is the one of all processes together.

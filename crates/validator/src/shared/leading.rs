@@ -117,8 +117,8 @@ impl Desk {
             if begun.elapsed() > patience {
                 let leader = reader.source.shared_comparison(name).await?.map(|other| other.name);
                 return Err(Stopped::Unfit(format!(
-                    "a comparison of {name} by several processes is under way, led by {}: wait for it, help it, or \
-                     compare in one process beside it",
+                    "a comparison of {name} by several processes is under way, led by {}: wait for it, \
+                     help it, or compare in one process beside it",
                     leader.unwrap_or_else(|| "another process".to_owned())
                 )));
             }
@@ -164,7 +164,7 @@ impl Desk {
         Ok(aside)
     }
 
-    /// Partitions in groups of about so many wanted entries as are handed over at once.
+    /// Partitions in groups, each of about as many wanted entries as are handed over at once.
     fn groups(&self, rows: &Sums, items: &Sums) -> Vec<std::ops::Range<usize>> {
         let wanted = |partition: usize| -> u64 {
             let first = partition * BUCKETS_PER_PARTITION;

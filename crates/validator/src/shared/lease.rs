@@ -1,4 +1,4 @@
-//! The lease of a worker: while it lasts, nobody else reads what it has read.
+//! The lease of a worker: while it lasts, no other worker reads what it has read.
 //!
 //! What counts is judged by tokens, so this side needs no clock: a worker that has lost its lease reads on in
 //! vain until it hears of it.

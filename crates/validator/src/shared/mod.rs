@@ -13,8 +13,8 @@
 //!   made only while the worker reads nothing, and a worker that could not finish a piece, or does not know
 //!   whether it has, forgets its ledger and registers again under another id.
 //! - The leader takes a set of answers only if their tokens are exactly the newest tokens of all pieces,
-//!   each once (`coverage`). So each piece is in it once, whoever was killed, stopped or woke up meanwhile. A
-//!   lease decides when a piece may be read by another worker, and never what counts.
+//!   each once (`coverage`). So each piece is in it once, whichever worker was killed, stopped or woke up
+//!   meanwhile. A lease decides when a piece may be read by another worker, and never what counts.
 //! - A piece is claimed after the comparison began, so each print was made after the `as_of` of the report.
 //!   Answers of different moments go together for the same reason as cursors of a run that is resumed (see
 //!   `keep`): an entry says what a row or an item was at some moment since then, and of two that differ both

@@ -86,8 +86,8 @@ impl Portion {
     async fn read_one(&self, bytes_expected: &mut usize) -> Result<bool, Stopped> {
         let _reading = self.reading.read().await;
         let source = &self.run.reader.source;
-        // Asked once: 1. A piece is taken, and the answer is lost. 2. Asked again, another one is taken. 3. The
-        // first one is held by a worker that does not know of it, and is never read.
+        // Asked once: 1. A piece is taken, and the answer is lost. 2. Asked again, another one is taken. 3.
+        // The first one is held by a worker that does not know of it, and is never read.
         let Some(piece) = source.claim_comparison_piece(self.comparison, self.worker).await? else {
             return Ok(false);
         };
@@ -144,8 +144,8 @@ impl Portion {
         }
     }
 
-    /// Hands over what is wanted. Where the leader wants something else by now, or the lease is over, the rest
-    /// is of no use, and is left out.
+    /// Hands over what is wanted. Where the leader wants something else by now, or the lease is over, the
+    /// rest is of no use, and is left out.
     async fn hand_over(&self, wish: &SharedComparison) -> Result<(), Stopped> {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.parts.store(0, Ordering::Relaxed);

@@ -91,7 +91,8 @@ impl Terms {
             return differ("epoch", &self.epoch.to_string(), &ours.epoch.to_string());
         }
         (self != ours).then(|| {
-            "columns, key layout, window, capture or the order of rows are not as the process that leads sees them"
+            "columns, key layout, window, capture or the order of rows are not as the process that \
+             leads sees them"
                 .to_owned()
         })
     }

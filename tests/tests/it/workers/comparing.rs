@@ -1,5 +1,5 @@
-//! One comparison by several processes (R53): its parts are read by workers that are killed, stopped and woken
-//! up, and its verdict is the one of a process alone.
+//! One comparison by several processes (R53): its parts are read by workers that are killed, stopped and
+//! woken up, and its verdict is the one of a process alone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,14 +1,12 @@
-//! Workers that are killed, stopped and woken up in any order: what the leader takes for the whole table is the
-//! whole table, each row once.
+//! Workers that are killed, stopped and woken up in any order: what the leader takes for the whole table is
+//! the whole table, each row once.
 
 mod world;
-
-use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
 use super::coverage::{Stage, stage};
-use world::{PIECES, ROWS, SEGMENTS, World};
+use world::{Found, PIECES, ROWS, SEGMENTS, World};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -31,7 +29,9 @@ fn any_act() -> impl Strategy<Value = (usize, Act)> {
 
 proptest! {
     #[test]
-    fn whatever_becomes_of_workers_each_row_is_compared_once(acts in prop::collection::vec(any_act(), 0..160)) {
+    fn whatever_becomes_of_workers_each_row_is_compared_once(
+        acts in prop::collection::vec(any_act(), 0..160),
+    ) {
         let mut world = World::new(3);
         for (worker, act) in acts {
             match act {
@@ -47,9 +47,9 @@ proptest! {
                 Act::Lead => {}
             }
         }
-        world.to_the_end();
+        world.finish_all();
         let names = |places: &[u64]| places.iter().map(|place| place.to_string().into_bytes()).collect();
-        let expected: (u64, BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>) = (ROWS - 2, names(&[7, 11]), names(&[ROWS]));
+        let expected: Found = (ROWS - 2, names(&[7, 11]), names(&[ROWS]));
         prop_assert_eq!(world.found, Some(expected));
     }
 }

@@ -32,6 +32,9 @@ pub(super) fn of_piece(piece: &ComparisonPiece) -> Vec<Entry> {
     mine.map(|place| entry(place, if place == 7 { 2 } else { 1 })).collect()
 }
 
+/// How many rows are equal, and the names of rows and items that are not.
+pub(super) type Found = (u64, BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>);
+
 /// A worker's process.
 pub(super) struct Worker {
     pub(super) id: i64,
@@ -59,7 +62,7 @@ pub(super) struct World {
     pub(super) ask: i32,
     /// What the leader wants; nothing but sums before it has them.
     pub(super) sums: Option<(Sums, Sums)>,
-    pub(super) found: Option<(u64, BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>)>,
+    pub(super) found: Option<Found>,
 }
 
 impl World {
@@ -241,8 +244,8 @@ impl World {
         self.found = Some(found);
     }
 
-    /// Everybody works on, and none dies any more.
-    pub(super) fn to_the_end(&mut self) {
+    /// Every worker goes on, and none dies any more.
+    pub(super) fn finish_all(&mut self) {
         for worker in 0..self.workers.len() {
             if !self.live.contains(&self.workers[worker].id) {
                 self.rejoin(worker);
