@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Epoch, InstanceRow, Phase, TargetRecord};
 use lockstep_dynamo::{TableStanding, Target};
 use lockstep_postgres::reverse::FeedStanding;
-use lockstep_postgres::{CaptureState, Entry, RelayRow, Source, TableBinding, VerdictWord, WorkerRow};
+use lockstep_postgres::{
+    CaptureState, ComparisonProgress, Entry, RelayRow, Source, TableBinding, VerdictWord, WorkerRow,
+};
 use serde::Serialize;
 
 use crate::asked::Asked;
@@ -45,6 +47,8 @@ pub struct Status {
     pub relays: Vec<RelayRow>,
     /// The live worker that moves the fewest rows a second, where there are at least two at work.
     pub slowest_worker: Option<String>,
+    /// Comparisons that several processes share, and how far each is.
+    pub comparisons: Vec<ComparisonProgress>,
     /// Signs that a store has lost history; then nothing is moved, and `doctor` says what to do.
     pub lost: Vec<String>,
     /// Steps that a crash left open; the next coordinator settles them.
@@ -158,6 +162,7 @@ async fn read(source: &Source, target: Option<&Target>, tables: &[TableBinding])
         slowest_worker: slowest(&workers),
         workers,
         relays: source.relays().await?,
+        comparisons: source.shared_comparisons().await?,
         lost,
         open_intents: source.open_intents().await?,
         verdict_consistent: verdict.as_ref().map(|v| v.consistent),

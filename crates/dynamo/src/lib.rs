@@ -7,7 +7,8 @@
 //! `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of the
 //! source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_end`,
 //! `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json` (pages that the SDK does not
-//! decode), `count`, `query`, [`streams`] (every change, for the way back), and [`Backoff`].
+//! decode), [`Export`] (items of a moment, as they lie in files), `count`, `query`, [`streams`] (every
+//! change, for the way back), and [`Backoff`].
 
 mod apart;
 mod attribute_json;
@@ -19,6 +20,7 @@ mod conditional;
 mod connect;
 pub mod control;
 mod count;
+mod exports;
 mod fault;
 mod fence;
 mod guarded;
@@ -58,6 +60,7 @@ pub use connect::TargetOptions;
 pub use control::{CONTROL_SCHEMA, TargetControl};
 use control::{Leases, Owner};
 pub use count::{CountPage, CountWhat};
+pub use exports::{Export, ExportError, ExportFile, ExportSummary};
 pub use fence::{Fence, ReadAt};
 pub use guarded::{Landed, Written};
 pub use history::{BatchOutcome, Inserted, LoadPath, STATEMENTS_MAX};

@@ -10,6 +10,7 @@
 //! `intents` and `sweep` (strict writes under way,
 //! and what they left), `instances` (leases), `copy` and `some_rows` (reading rows), `progress` (ranges),
 //! `workers`, `acknowledge` and `budget` (who holds which range, how far it is, and what all may spend),
+//! `comparisons`, `comparison_answers` and `comparison_progress` (the same of a comparison that is shared),
 //! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
@@ -27,6 +28,9 @@ mod budget;
 mod calls;
 mod capture;
 mod catalog;
+mod comparison_answers;
+mod comparison_progress;
+mod comparisons;
 mod contract;
 mod control;
 mod copy;
@@ -99,6 +103,9 @@ pub use binding::{list, quote_identifier};
 pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::CAPTURE_VERSION;
 pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
+pub use comparison_answers::{AnswerPart, AnswerPlace, Answered};
+pub use comparison_progress::ComparisonProgress;
+pub use comparisons::{ComparisonPiece, PieceBounds, SharedComparison};
 pub use contract::{Adopted, Contract};
 pub(crate) use control::control_of_row;
 pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};

@@ -33,6 +33,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (28, "compared", include_str!("compared.sql")),
     (30, "asked", include_str!("asked.sql")),
     (31, "relays", include_str!("relays.sql")),
+    (34, "comparisons", include_str!("comparisons.sql")),
 ];
 
 impl Source {

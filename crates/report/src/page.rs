@@ -83,6 +83,12 @@ fn verdict(report: &Report) -> Markup {
                         " keys that changed, again."
                     } }
                 }
+                @if report.from_export {
+                    p { b {
+                        "Exports of the target were read, and what differs from them in both stores: what \
+                         went wrong after the time below may have been overlooked."
+                    } }
+                }
                 @if let Some(sample) = report.sample {
                     p { b {
                         "Only a sample was compared: " (count(sum(|table| table.rows_sampled))) " rows and "

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use lockstep_core::TargetKey;
 use tokio::sync::mpsc;
 
+use crate::export_pass::{self, export_pass};
 use crate::incremental::compare_changed;
 use crate::keep::{self, Kept};
-use crate::ledger::{Begun, Ledger, Side};
+use crate::ledger::{Begun, Difference, Ledger, Side};
 use crate::options::Sample;
 use crate::recheck::{BATCH, recheck};
 use crate::sample::sample;
+use crate::shared::lead;
 use crate::source_pass::source_pass;
 use crate::suspect::{Aside, Subject, Suspect, Suspects, finding_at};
 use crate::table_report::FindingClass;
@@ -35,6 +37,14 @@ impl TableRun {
         }
         if self.options.incremental {
             return compare_changed(self).await;
+        }
+        if let Some(sharing) = &self.options.sharing {
+            return lead(self, sharing, rows_estimate).await;
+        }
+        if !self.options.exports.is_empty() {
+            let export = export_pass::open(self, &self.options.exports).await.map_err(nothing)?;
+            // Once a run.
+            let _ = self.export.set(export);
         }
         let Kept { ledger, begun } =
             keep::open(self, rows_estimate).await.map_err(|e| nothing(e.to_string()))?;
@@ -134,7 +144,13 @@ impl TableRun {
                 took = checkpoint().await;
             }
         };
-        let both = async { tokio::join!(source_pass(self, ledger), target_pass(self, ledger)) };
+        let items = async {
+            match self.export.get() {
+                Some(export) => export_pass(self, ledger, export).await,
+                None => target_pass(self, ledger).await,
+            }
+        };
+        let both = async { tokio::join!(source_pass(self, ledger), items) };
         if !ledger.is_kept() {
             return both.await;
         }
@@ -159,20 +175,24 @@ impl TableRun {
         for partition in 0..ledger.partitions() {
             let of_partition = Arc::clone(ledger);
             let compared = compute(move || of_partition.compare(partition)).await;
-            let difference = compared.map_err(|error| self.spool(error))?;
-            self.tally.count_compared(difference.equal, difference.expired);
-            self.tally.count_buckets(0, difference.buckets_differing);
-            let subject = |name: &Vec<u8>| Subject::from_name(name).ok_or_else(|| self.garbled());
-            let of_row = |name: &Vec<u8>| -> Result<Suspect, Stopped> {
-                let other = difference.twins.get(name).map(subject).transpose()?;
-                let shares_place_with = other.map(|other| other.shown());
-                Ok(Suspect { shares_place_with, ..Suspect::of_row(subject(name)?) })
-            };
-            let of_item = |name: &Vec<u8>| subject(name).map(Suspect::of_item);
-            suspects.raise(difference.rows.iter().map(of_row).collect::<Result<_, Stopped>>()?).await?;
-            suspects.raise(difference.items.iter().map(of_item).collect::<Result<_, Stopped>>()?).await?;
+            self.raise(compared.map_err(|error| self.spool(error))?, suspects).await?;
         }
         Ok(())
+    }
+
+    /// Counts what the two sides of a partition are to each other, and raises what does not match.
+    pub(crate) async fn raise(&self, difference: Difference, suspects: &Suspects) -> Result<(), Stopped> {
+        self.tally.count_compared(difference.equal, difference.expired);
+        self.tally.count_buckets(0, difference.buckets_differing);
+        let subject = |name: &Vec<u8>| Subject::from_name(name).ok_or_else(|| self.garbled());
+        let of_row = |name: &Vec<u8>| -> Result<Suspect, Stopped> {
+            let other = difference.twins.get(name).map(subject).transpose()?;
+            let shares_place_with = other.map(|other| other.shown());
+            Ok(Suspect { shares_place_with, ..Suspect::of_row(subject(name)?) })
+        };
+        let of_item = |name: &Vec<u8>| subject(name).map(Suspect::of_item);
+        suspects.raise(difference.rows.iter().map(of_row).collect::<Result<_, Stopped>>()?).await?;
+        suspects.raise(difference.items.iter().map(of_item).collect::<Result<_, Stopped>>()?).await
     }
 
     /// Looks at what has no place in a bucket, one after the other: a whole table may be of that kind.
@@ -190,21 +210,31 @@ impl TableRun {
                 ledger.asides(side, |name| drop(sender.blocking_send(name)))
             });
             while let Some(name) = asides.recv().await {
-                let found = match Aside::from_name(&name).ok_or_else(|| self.garbled())? {
-                    Aside::Unholdable(primary_key) => {
-                        suspects.raise(vec![Suspect::of_row(Subject::Row { primary_key })]).await?;
-                        continue;
-                    }
-                    Aside::Nameless(column) => finding_at(None, FindingClass::Undecodable, vec![column]),
-                    Aside::Foreign(place) => {
-                        finding_at(place.map(TargetKey::from).as_ref(), FindingClass::Foreign, Vec::new())
-                    }
-                };
-                self.settle(Outcome::Found(found), side == Side::Source);
+                self.settle_aside(side, &name, suspects).await?;
             }
             let read = reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
             read.map_err(|error| self.spool(error))?;
         }
+        Ok(())
+    }
+
+    /// Looks at one of what a pass set aside.
+    pub(crate) async fn settle_aside(
+        &self,
+        side: Side,
+        name: &[u8],
+        suspects: &Suspects,
+    ) -> Result<(), Stopped> {
+        let found = match Aside::from_name(name).ok_or_else(|| self.garbled())? {
+            Aside::Unholdable(primary_key) => {
+                return suspects.raise(vec![Suspect::of_row(Subject::Row { primary_key })]).await;
+            }
+            Aside::Nameless(column) => finding_at(None, FindingClass::Undecodable, vec![column]),
+            Aside::Foreign(place) => {
+                finding_at(place.map(TargetKey::from).as_ref(), FindingClass::Foreign, Vec::new())
+            }
+        };
+        self.settle(Outcome::Found(found), side == Side::Source);
         Ok(())
     }
 

@@ -97,3 +97,14 @@ pub struct LagSample {
     /// Age of the oldest of them, in seconds.
     pub oldest_s: f64,
 }
+
+/// The export that a table was held against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportSeen {
+    /// Its name.
+    pub arn: String,
+    /// The moment whose items it has.
+    pub at: DateTime<Utc>,
+    /// Items in it, tombstones included.
+    pub items: u64,
+}

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::ledger::{Begun, Folder, Ledger, Manifest};
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute};
-use crate::{source_pass, target_pass};
+use crate::{export_pass, source_pass, target_pass};
 
 /// An unfinished run older than this is begun again: no gate takes a verdict as old as it would be.
 const RESUMED_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -59,9 +59,14 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
             }
         },
     };
-    let begun = Begun { as_of: now, pass: run.options.pass };
-    let rows = source_pass::pieces(run, rows_estimate).await?;
-    let items = target_pass::pieces(run.options.scan_segments);
+    let begun = match run.export.get() {
+        // What went wrong after it may be overlooked, and no pass has noted what was delivered since.
+        Some(export) => Begun { as_of: now.min(export.at()), pass: None },
+        None => Begun { as_of: now, pass: run.options.pass },
+    };
+    let rows = source_pass::pieces(run, rows_estimate, source_pass::PIECES).await?;
+    let items =
+        run.export.get().map_or_else(|| target_pass::pieces(run.options.scan_segments), export_pass::pieces);
     let (memory_bytes, seed) = (run.options.memory_bytes, run.options.digest_seed);
     let kept = folder.map(|folder| (folder, identity, begun));
     let ledger = compute(move || Ledger::new(rows_estimate, memory_bytes, (rows, items), seed, kept)).await;
@@ -70,7 +75,8 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
 
 /// The table's folder, unless nothing is to be kept or another run has it.
 async fn take(run: &TableRun) -> Result<Option<Folder>, Stopped> {
-    let Some(kept) = &run.options.kept else { return Ok(None) };
+    let kept = run.options.kept.as_ref().filter(|_| run.export.get().is_none());
+    let Some(kept) = kept else { return Ok(None) };
     let path = kept.folder.join(run.binding.name());
     let mut folder = None;
     for _ in 0..LETTING_GO_TRIES {
@@ -102,6 +108,13 @@ fn resumable(run: &TableRun, folder: &Folder, identity: &str, now: DateTime<Utc>
 
 /// What prints and pieces depend on, as one text; never shown.
 fn identity(run: &TableRun, state: Option<&TableState>) -> String {
+    let all = (shape(run, state), run.options.digest_seed);
+    format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
+}
+
+/// The same without what only this run has chosen: what two processes must share whose prints are held
+/// against each other.
+pub(crate) fn shape(run: &TableRun, state: Option<&TableState>) -> String {
     let (binding, options) = (&run.binding, &run.options);
     let columns: Vec<_> =
         binding.table.columns().iter().map(|column| (column.name, column.sql_type)).collect();
@@ -109,7 +122,7 @@ fn identity(run: &TableRun, state: Option<&TableState>) -> String {
     let all = (
         (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.place()),
         (columns, binding.table.layout(), &options.window, options.scan_segments),
-        (run.phase, run.epoch, capture, options.digest_seed, run.read_order()),
+        (run.phase, run.epoch, capture, run.read_order()),
     );
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }

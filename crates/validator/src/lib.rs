@@ -9,16 +9,16 @@
 //!
 //! There is no write path to rows or items here. Findings are repaired by the relay, and the verdict is
 //! recorded by the caller. Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass
-//! may go on from.
+//! may go on from, and processes that share a comparison what they hand to each other.
 //!
 //! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile);
 //! [`Report`] in `report`, `evidence` `table_report` and [`decide`] in `verdict` (what comes out); `diff` and
 //! `counts` (what two stores are to be, pure); `pace`, `reader` and `tasks` (how stores are asked and
 //! processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is compared), `keep` (what
-//! survives us); `source_pass` and `target_pass`, or `sample` or `incremental` instead of them; `recheck`;
-//! `quality`; and the composition, `table_run` (what the passes of one table share) and `comparison` (one
-//! table to its end), `run` for all, and `keys` for single ones; `verified` (what a later pass goes on from);
-//! `count` (only counts).
+//! survives us); `source_pass` and `target_pass` (or `export_pass`), or `sample` or `incremental` instead of
+//! both; `recheck`; `quality`; and the composition, `table_run` (what the passes of one table share) and
+//! `comparison` (one table to its end), `shared` (the same by several processes), `run` for all, and `keys`
+//! for single ones; `verified` (what a later pass goes on from); `count` (only counts).
 //!
 //! ```no_run
 //! # use lockstep_dynamo::Target;
@@ -59,6 +59,7 @@ mod print;
 
 mod count;
 mod count_pass;
+mod export_pass;
 mod incremental;
 mod sample;
 mod source_pass;
@@ -71,6 +72,7 @@ mod quality;
 mod comparison;
 mod keys;
 mod run;
+mod shared;
 mod table_run;
 mod verified;
 
@@ -81,9 +83,11 @@ mod tests;
 pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use count::{CountReport, DayCounts, TableCount, count};
-pub use evidence::{Digests, LagSample, Manifest, ManifestTable, Percentiles, QueryLatency, SCHEMA_VERSION};
+pub use evidence::{
+    Digests, ExportSeen, LagSample, Manifest, ManifestTable, Percentiles, QueryLatency, SCHEMA_VERSION,
+};
 pub use keys::validate_keys;
-pub use options::{Kept, Sample, ValidateOptions};
+pub use options::{Kept, Sample, Sharing, ValidateOptions};
 pub use progress::{Progress, ProgressSnapshot, TableProgress};
 pub use quality::{
     DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck,
@@ -91,6 +95,7 @@ pub use quality::{
 };
 pub use report::Report;
 pub use run::validate;
+pub use shared::{Helped, HelpedTable, help};
 pub use table_report::{Finding, FindingClass, TableReport};
 pub use verdict::{Verdict, decide};
 pub use verified::{begin, record, starting_point};

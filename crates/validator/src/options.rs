@@ -56,6 +56,12 @@ pub struct ValidateOptions {
     /// Only this number of rows and items, chosen by chance, instead of all of them. A report of a sample
     /// says so.
     pub sample: Option<Sample>,
+    /// Whether other processes may read a part of it ([`help`](crate::help)), and how this one is known to
+    /// them; `None` reads all of it here. What is shared is not kept, and the data itself is not judged.
+    pub sharing: Option<Sharing>,
+    /// Folders with exports of the target, one a table, whose items are read instead of the table's; none
+    /// reads the table. Nothing of it is kept, and no gate takes the verdict.
+    pub exports: Vec<PathBuf>,
     /// Whether findings show values that the table does not reveal. Such a report is for who may read the
     /// rows anyway.
     pub unmasked: bool,
@@ -65,6 +71,15 @@ pub struct ValidateOptions {
     /// The seed of the digests, to compute those of an earlier report again; `None` takes one that cannot be
     /// known before.
     pub digest_seed: Option<u64>,
+}
+
+/// How a process takes part in a comparison that several share.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// What people call it.
+    pub name: String,
+    /// How long it is believed without a word.
+    pub lease: Duration,
 }
 
 /// How much of each table to look at, and which part.
@@ -122,6 +137,8 @@ impl Default for ValidateOptions {
             incremental: false,
             fed_through: false,
             sample: None,
+            sharing: None,
+            exports: Vec::new(),
             unmasked: false,
             quality: true,
             digest_seed: None,

@@ -21,6 +21,8 @@ struct State {
     units_per_s: Option<f64>,
     free_at: Instant,
     followed_at: Option<Instant>,
+    /// Processes that keep to the rate together.
+    sharers: u32,
 }
 
 /// How often an operator's setting is looked at.
@@ -29,7 +31,7 @@ const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 impl Pace {
     pub(crate) fn new(units_per_s: Option<f64>) -> Self {
         let configured = units_per_s.filter(|units| *units > 0.0);
-        let state = State { units_per_s: configured, free_at: Instant::now(), followed_at: None };
+        let state = State { units_per_s: configured, free_at: Instant::now(), followed_at: None, sharers: 1 };
         Self { configured, state: Mutex::new(state) }
     }
 
@@ -55,6 +57,11 @@ impl Pace {
         state.units_per_s = next;
     }
 
+    /// Shares the rate with others: of what all may take, this process takes its part.
+    pub(crate) fn share(&self, sharers: u32) {
+        self.lock().sharers = sharers.max(1);
+    }
+
     /// Waits until everything taken so far is paid for, a second at most; says whether it is.
     pub(crate) async fn wait(&self) -> bool {
         let (units_per_s, free_at) = {
@@ -72,6 +79,7 @@ impl Pace {
     pub(crate) fn pay(&self, units: f64) {
         let mut state = self.lock();
         let Some(units_per_s) = state.units_per_s else { return };
+        let units_per_s = units_per_s / f64::from(state.sharers);
         state.free_at = next(state.free_at, Instant::now(), units, units_per_s);
     }
 
@@ -115,6 +123,9 @@ mod tests {
         assert_eq!(took(200.0).await, 20.0);
         pace.set(None);
         assert_eq!(took(200.0).await, 2.0);
+        pace.share(4);
+        assert_eq!(took(200.0).await, 8.0, "of four processes each takes a quarter");
+        pace.share(1);
         pace.set(Some(1.0));
         pace.pay(10_000.0);
         assert!(!pace.wait().await, "the setting is looked at meanwhile");

@@ -63,6 +63,11 @@ impl Reader {
         }
     }
 
+    /// Keeps to the rate together with others.
+    pub(crate) fn share(&self, sharers: i64) {
+        self.pace.share(u32::try_from(sharers).unwrap_or(1));
+    }
+
     /// Where the target is.
     pub(crate) fn place(&self) -> String {
         self.target.place()

@@ -36,6 +36,9 @@ pub struct Report {
     /// Whether only what changed since the full pass was compared.
     #[serde(default)]
     pub incremental: bool,
+    /// Whether exports of the target were read instead of it. Then `as_of` is when they were made.
+    #[serde(default)]
+    pub from_export: bool,
     /// One entry a table.
     pub tables: Vec<TableReport>,
     /// See [`SCHEMA_VERSION`](crate::SCHEMA_VERSION). A report without it is of the first version.
@@ -53,10 +56,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether all rows of all days were compared. A verdict of a window is good for that window only, one of
-    /// a sample for what it chose, so no gate may take it for more.
+    /// Whether all rows of all days were compared with the target itself. A verdict of a window is good for
+    /// that window only, one of a sample for what it chose, and one of an export for the time before it, so
+    /// no gate may take it for more.
     pub fn is_whole(&self) -> bool {
-        self.window_start.is_none() && self.window_end.is_none() && self.sample.is_none()
+        let of_all_days = self.window_start.is_none() && self.window_end.is_none();
+        of_all_days && self.sample.is_none() && !self.from_export
     }
 
     /// The oldest reading of all tables together; see [`TableReport::as_of`].

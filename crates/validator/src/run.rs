@@ -22,9 +22,9 @@ use crate::verdict::decide;
 /// Compares every row of every table with its item and every item with its row, while writers go on.
 ///
 /// Called by operators and gates whenever they want to know; any number of validations may run at once. It
-/// writes nothing, neither to the stores nor to Lockstep's own tables, so recording the verdict is the
-/// caller's. All tables are compared at the same time and share [`ValidateOptions::parallel`]'s bounds;
-/// memory is bounded by chunks and suspects, not by rows.
+/// writes nothing to the stores, and to Lockstep's own tables only where it is shared, so recording the
+/// verdict is the caller's. All tables are compared at the same time and share
+/// [`ValidateOptions::parallel`]'s bounds; memory is bounded by chunks and suspects, not by rows.
 ///
 /// It never fails: a store that does, a bug that panics, and a cancelled `cancel` all end in a verdict that
 /// is not consistent and says, by table, what was not compared.
@@ -42,9 +42,9 @@ pub async fn validate(
     cancel: &CancellationToken,
 ) -> Report {
     let (started_at, begun) = (Utc::now(), Instant::now());
-    // The counts of a sample are not those of the tables.
-    let options =
-        &ValidateOptions { quiescent: options.quiescent && options.sample.is_none(), ..options.clone() };
+    // The counts of a sample are not those of the tables, and those of an export are of another moment.
+    let counts_tell = options.sample.is_none() && options.exports.is_empty();
+    let options = &ValidateOptions { quiescent: options.quiescent && counts_tell, ..options.clone() };
     let reader = Reader::new(source, target, options);
     let control = cancel
         .run_until_cancelled(control(&reader, tables))
@@ -74,6 +74,7 @@ pub async fn validate(
         window_start: options.window.start,
         window_end: options.window.end,
         sample: options.sample,
+        from_export: !options.exports.is_empty(),
         schema_version: SCHEMA_VERSION,
         manifest: manifest(tables, &reports, options),
         lag: Vec::new(),

@@ -17,15 +17,19 @@ use crate::table_run::TableRun;
 use crate::tasks::{Stopped, compute, join};
 
 /// Pieces of a table: enough that the last ones end together, whatever the number of workers.
-const PIECES: usize = 32;
+pub(crate) const PIECES: usize = 32;
 
 /// The pieces that no worker has taken yet, by their numbers.
 type Pieces = Mutex<VecDeque<(usize, Piece)>>;
 
-/// Cuts the table into pieces, which together are all rows there are now.
-pub(crate) async fn pieces(run: &TableRun, rows_estimate: i64) -> lockstep_core::Result<Vec<Piece>> {
-    let bounds =
-        run.reader.ask(|| run.reader.source.sample_bounds(&run.binding, PIECES, rows_estimate)).await?;
+/// Cuts the table into about a number of pieces, which together are all rows there are now.
+pub(crate) async fn pieces(
+    run: &TableRun,
+    rows_estimate: i64,
+    number: usize,
+) -> lockstep_core::Result<Vec<Piece>> {
+    let reader = &run.reader;
+    let bounds = reader.ask(|| reader.source.sample_bounds(&run.binding, number, rows_estimate)).await?;
     let mut after = None;
     let piece =
         |until: Vec<String>| Piece { after: after.replace(until.clone()), until: Some(until), done: false };
@@ -45,40 +49,55 @@ pub(crate) async fn source_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Re
 
 async fn work(run: Arc<TableRun>, ledger: Arc<Ledger>, pieces: Arc<Pieces>) -> Result<(), Stopped> {
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let (rows_max, chunk_bytes) = (run.options.chunk_rows.max(1), run.options.chunk_bytes());
     // Kept from piece to piece.
     let mut bytes_expected = 0;
     while let Some((number, piece)) = next() {
-        let (after, until, window) = (piece.after, piece.until, run.options.window.clone());
-        let mut range = RangeRead { after, until, rows_max, window, bytes_expected };
-        loop {
-            let chunk = run.reader.chunk(&run.binding, &range).await?;
-            let bytes = chunk.bytes();
-            let (rows, after) = {
-                let (run, ledger, rows_max) = (Arc::clone(&run), Arc::clone(&ledger), range.rows_max);
-                compute(move || enter(&run, &ledger, &chunk, number, rows_max)).await?
-            };
-            run.progress().source_rows.fetch_add(rows as u64, Ordering::Relaxed);
-            if after.is_none() {
-                break;
-            }
-            range.rows_max = (chunk_bytes * rows / bytes.max(1)).clamp(1, rows_max);
-            range.expect_like(bytes, rows);
-            bytes_expected = range.bytes_expected;
-            range.after = after;
-        }
+        read_piece(&run, &ledger, number, piece, &mut bytes_expected).await?;
     }
     Ok(())
 }
 
-/// Enters a chunk of a piece. Returns how many rows it had, and the key of the last one if there may be more.
+/// Reads what is left of a piece, and says what that was. `bytes_expected` is of the next chunk, as far as it
+/// is known from the ones before.
+pub(crate) async fn read_piece(
+    run: &Arc<TableRun>,
+    ledger: &Arc<Ledger>,
+    number: usize,
+    piece: Piece,
+    bytes_expected: &mut usize,
+) -> Result<Counted, Stopped> {
+    let (rows_max, chunk_bytes) = (run.options.chunk_rows.max(1), run.options.chunk_bytes());
+    let (after, until, window) = (piece.after, piece.until, run.options.window.clone());
+    let mut range = RangeRead { after, until, rows_max, window, bytes_expected: *bytes_expected };
+    let mut all = Counted::default();
+    loop {
+        let chunk = run.reader.chunk(&run.binding, &range).await?;
+        let bytes = chunk.bytes();
+        let (counted, after) = {
+            let (run, ledger, rows_max) = (Arc::clone(run), Arc::clone(ledger), range.rows_max);
+            compute(move || enter(&run, &ledger, &chunk, number, rows_max)).await?
+        };
+        all += counted;
+        run.progress().source_rows.fetch_add(counted.read, Ordering::Relaxed);
+        if after.is_none() {
+            return Ok(all);
+        }
+        let rows = counted.read as usize;
+        range.rows_max = (chunk_bytes * rows / bytes.max(1)).clamp(1, rows_max);
+        range.expect_like(bytes, rows);
+        *bytes_expected = range.bytes_expected;
+        range.after = after;
+    }
+}
+
+/// Enters a chunk of a piece. Returns what it had, and the key of the last row if there may be more.
 fn enter(
     run: &TableRun,
     ledger: &Ledger,
     chunk: &CopyChunk,
     piece: usize,
     rows_max: usize,
-) -> Result<(usize, Option<Vec<String>>), Stopped> {
+) -> Result<(Counted, Option<Vec<String>>), Stopped> {
     let now_s = run.reader.source.now_at_least().timestamp();
     let binding = &run.binding;
     let mut printer = ledger.printer();
@@ -104,13 +123,14 @@ fn enter(
             }),
         }
     }
-    batch.counted = Counted { read: rows as u64, live: rows as u64, tombstones: 0 };
+    let (read, aside) = (rows as u64, batch.aside.len() as u64);
+    batch.counted = Counted { read, live: read, tombstones: 0, aside };
     batch.after = match last.filter(|_| rows == rows_max) {
         Some(tuple) => Some(binding.bound_of(tuple).map_err(Stopped::Border)?),
         None => None,
     };
-    let after = batch.after.clone();
+    let (counted, after) = (batch.counted, batch.after.clone());
     ledger.enter(Side::Source, batch).map_err(|error| run.spool(error))?;
     run.judge.add(Side::Source, judgement);
-    Ok((rows, after))
+    Ok((counted, after))
 }

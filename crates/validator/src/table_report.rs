@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::FieldDiff;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::Digests;
+use crate::evidence::{Digests, ExportSeen};
 use crate::quality::Quality;
 
 /// What was found of one table.
@@ -72,6 +72,9 @@ pub struct TableReport {
     /// Rows that an earlier part of this run had read.
     #[serde(default)]
     pub rows_resumed: u64,
+    /// What was read instead of the target; `None` where that was read itself.
+    #[serde(default)]
+    pub export: Option<ExportSeen>,
     /// Rows that a sample chose.
     #[serde(default)]
     pub rows_sampled: u64,

@@ -3,11 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Control, Phase};
+use lockstep_core::{Control, Epoch, Phase};
+use lockstep_dynamo::Export;
 use lockstep_postgres::{TableBinding, read_order};
 use tokio::sync::Semaphore;
 
-use crate::evidence::Digests;
+use crate::evidence::{Digests, ExportSeen};
 use crate::ledger::Begun;
 use crate::options::ValidateOptions;
 use crate::progress::{Progress, TableProgress};
@@ -31,6 +32,8 @@ pub(crate) struct TableRun {
     pub(crate) observing: Semaphore,
     /// What both sides come down to; set once, when both were read to the end.
     pub(crate) digests: OnceLock<Digests>,
+    /// What is read instead of the target; set once, before anything is read.
+    pub(crate) export: OnceLock<Export>,
     begun: OnceLock<Begun>,
     verified_as_of: OnceLock<DateTime<Utc>>,
     /// In which order rows are read, as it was before the first of them.
@@ -58,12 +61,23 @@ impl TableRun {
             judge: Judge::new(options, reader.source.now_at_least().timestamp()),
             observing: Semaphore::new(2 * options.parallel.max(1)),
             digests: OnceLock::new(),
+            export: OnceLock::new(),
             begun: OnceLock::new(),
             verified_as_of: OnceLock::new(),
             read_order: OnceLock::new(),
             progress: Arc::clone(progress),
             unwatched: TableProgress::default(),
         })
+    }
+
+    /// One of the same table and options, with counters of its own and none that are watched, that judges
+    /// nothing.
+    pub(crate) fn beside(&self) -> Arc<Self> {
+        let now = self.reader.source.now_at_least();
+        let control =
+            Control { phase: self.phase, epoch: Epoch(self.epoch), changed_at: now, writes_paused: false };
+        let options = ValidateOptions { quality: false, ..self.options.clone() };
+        Self::new(&self.reader, &self.binding, &options, &control, &Progress::new(&[]))
     }
 
     pub(crate) fn progress(&self) -> &TableProgress {
@@ -138,6 +152,11 @@ impl TableRun {
             as_of: self.begun.get().map(|begun| begun.as_of),
             pass: self.begun.get().and_then(|begun| begun.pass),
             verified_as_of: self.verified_as_of.get().copied(),
+            export: self.export.get().map(|export| ExportSeen {
+                arn: export.summary.arn.clone(),
+                at: export.at(),
+                items: export.summary.items,
+            }),
             ..self.tally.report(self.binding.name())
         }
     }

@@ -41,44 +41,65 @@ async fn work(
     segments: usize,
 ) -> Result<(), Stopped> {
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    while let Some((segment, piece)) = next() {
+        read_segment(&run, &ledger, (segment, segments), piece).await?;
+    }
+    Ok(())
+}
+
+/// What reading came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SegmentRead {
+    pub(crate) counted: Counted,
+    /// Read units that it took.
+    pub(crate) units: f64,
+}
+
+/// Reads what is left of one of all segments.
+pub(crate) async fn read_segment(
+    run: &Arc<TableRun>,
+    ledger: &Arc<Ledger>,
+    segment: (usize, usize),
+    piece: Piece,
+) -> Result<SegmentRead, Stopped> {
     // Workers without a segment leave the processors idle: then the target reads the next page while one is
     // entered here.
-    let looks_ahead = segments < run.options.parallel;
-    while let Some((segment, piece)) = next() {
-        let page = async |start: Option<&Attributes>| {
-            run.reader.body(&run.binding.target_name, (segment, segments), start).await
+    let looks_ahead = segment.1 < run.options.parallel;
+    let page =
+        async |start: Option<&Attributes>| run.reader.body(&run.binding.target_name, segment, start).await;
+    let mut all = SegmentRead::default();
+    let mut asked = Some(page(piece.after.as_ref().and_then(start_of).as_ref()).await?);
+    while let Some(body) = asked.take() {
+        let ahead = if looks_ahead { Some(body.end()?) } else { None };
+        // Before the next page is asked for.
+        if let Some(end) = &ahead {
+            run.reader.pay(end);
+        }
+        let entered = {
+            let (run, ledger) = (Arc::clone(run), Arc::clone(ledger));
+            compute(move || enter(&run, &ledger, &body, segment.0))
         };
-        let mut asked = Some(page(piece.after.as_ref().and_then(start_of).as_ref()).await?);
-        while let Some(body) = asked.take() {
-            let ahead = if looks_ahead { Some(body.end()?) } else { None };
-            // Before the next page is asked for.
-            if let Some(end) = &ahead {
-                run.reader.pay(end);
+        let entered = match ahead.as_ref().and_then(|end| end.next.as_ref()) {
+            Some(start) => {
+                let (entered, body) = try_join!(entered, page(Some(start)).map_err(Stopped::from))?;
+                asked = Some(body);
+                entered
             }
-            let entered = {
-                let (run, ledger) = (Arc::clone(&run), Arc::clone(&ledger));
-                compute(move || enter(&run, &ledger, &body, segment))
-            };
-            let entered = match ahead.as_ref().and_then(|end| end.next.as_ref()) {
-                Some(start) => {
-                    let (entered, body) = try_join!(entered, page(Some(start)).map_err(Stopped::from))?;
-                    asked = Some(body);
-                    entered
-                }
-                None => entered.await?,
-            };
-            run.tally.count_read_units(entered.end.capacity_units);
-            run.progress().target_items.fetch_add(entered.counted.read, Ordering::Relaxed);
-            run.tally.count_target(entered.counted.live, entered.counted.tombstones);
-            if ahead.is_none() {
-                run.reader.pay(&entered.end);
-                if let Some(start) = &entered.end.next {
-                    asked = Some(page(Some(start)).await?);
-                }
+            None => entered.await?,
+        };
+        all.units += entered.end.capacity_units;
+        all.counted += entered.counted;
+        run.tally.count_read_units(entered.end.capacity_units);
+        run.tally.count_target(entered.counted.live, entered.counted.tombstones);
+        run.progress().target_items.fetch_add(entered.counted.read, Ordering::Relaxed);
+        if ahead.is_none() {
+            run.reader.pay(&entered.end);
+            if let Some(start) = &entered.end.next {
+                asked = Some(page(Some(start)).await?);
             }
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Where a page begins, as the ledger keeps it: the key of a table's scan is that of its items.
@@ -95,13 +116,18 @@ fn start_of(cursor: &Cursor) -> Option<Attributes> {
 }
 
 /// What a page came to.
-struct Entered {
-    counted: Counted,
+pub(crate) struct Entered {
+    pub(crate) counted: Counted,
     end: PageEnd,
 }
 
 /// Enters a page of a segment: its items are read from its bytes, and each is looked at where it is.
-fn enter(run: &TableRun, ledger: &Ledger, body: &ScanBody, piece: usize) -> Result<Entered, Stopped> {
+pub(crate) fn enter(
+    run: &TableRun,
+    ledger: &Ledger,
+    body: &ScanBody,
+    piece: usize,
+) -> Result<Entered, Stopped> {
     let mut printer = ledger.printer();
     let mut batch = Batch { piece, ..Batch::default() };
     let mut judgement = run.judge.begin();
@@ -133,6 +159,7 @@ fn enter(run: &TableRun, ledger: &Ledger, body: &ScanBody, piece: usize) -> Resu
         Some(next) => Some(cursor_of(next).ok_or(Stopped::Cursor)?),
         None => None,
     };
+    batch.counted.aside = batch.aside.len() as u64;
     let counted = batch.counted;
     ledger.enter(Side::Target, batch).map_err(|error| run.spool(error))?;
     run.judge.add(Side::Target, judgement);

@@ -29,6 +29,21 @@ pub(crate) enum Stopped {
         /// What the system said.
         error: std::io::Error,
     },
+    /// What was read under a lease counts no more: this process was stopped, or cut off from the source.
+    #[error("the lease of this process was over; what it read is read again")]
+    LeaseOver,
+    /// The comparison that this process leads, or takes part in, is there no more.
+    #[error(
+        "the comparison was given up: its leader was stopped, or cut off from the source, and another one \
+         began; run it again"
+    )]
+    GivenUp,
+    /// This process is not fit to take part.
+    #[error("{0}")]
+    Unfit(String),
+    /// An export is not whole, or not what its manifest says.
+    #[error("an export is refused: {0}")]
+    Export(String),
     /// A worker panicked.
     #[error("a worker panicked; this is a bug of Lockstep: {0}")]
     Panicked(String),

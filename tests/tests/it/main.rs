@@ -26,6 +26,7 @@ mod declared;
 mod documented;
 mod dynamo_only;
 mod expiry;
+mod export;
 mod frozen;
 mod gates;
 mod guarded;

@@ -186,7 +186,8 @@ impl Context {
             move || progress.snapshot().iter().map(validation_sample).collect()
         });
         // A pass that does not look at everything is nothing to go on from.
-        let is_whole = options.sample.is_none() && options.window.is_whole();
+        let is_live = options.sample.is_none() && options.exports.is_empty();
+        let is_whole = is_live && options.window.is_whole();
         let pass = if is_whole { lockstep_validator::begin(&stores.source).await? } else { None };
         let options = &ValidateOptions { pass, ..options.clone() };
         let lag = LagWatch::start(stores.source.clone(), tables.clone());
@@ -272,7 +273,7 @@ fn sample(table: &lockstep_coordinator::TableProgress, relay_only: bool) -> Samp
     }
 }
 
-fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
+pub(super) fn validation_sample(table: &lockstep_validator::ProgressSnapshot) -> Sample {
     let mut notes = vec![format!("{} items", crate::ui::count(table.target_items))];
     for (number, what) in [(table.suspects, "looked at again"), (table.findings, "FINDINGS")] {
         if number > 0 {

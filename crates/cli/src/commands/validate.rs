@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use lockstep_core::Window;
 use lockstep_validator::{Kept, Sample, TableReport, ValidateOptions, validate_keys};
 
+use super::validate_counts::run_counts;
+use super::validate_shared::{help_out, sharing};
 use crate::config::{Moment, Setting};
 use crate::evidence::write_page;
 use crate::exit::{Exit, Failure};
-use crate::report::{counts, exit_of_verdict, print, print_json, validation};
+use crate::report::{exit_of_verdict, print, print_json, validation};
 use crate::stores::Stores;
 use crate::{Context, help};
 
@@ -34,6 +36,7 @@ use crate::{Context, help};
        cargo xtask validate --key payments/42   one row, by its primary key\n  \
        cargo xtask validate --incremental   only what changed since the last full one\n  \
        cargo xtask validate --counts --by-day   only count, each day by itself\n  \
+       cargo xtask validate --with-workers   others read a part: validate --help-out, worker --stay\n  \
        cargo xtask validate --restart    forget what an unfinished run has read\n  \
        cargo xtask validate --html audit.html --latency   a page, with latencies of both stores\n  \
        cargo xtask validate --json | jq '.verdict, .reasons'"
@@ -99,6 +102,30 @@ pub struct Args {
     /// Only one row, by its primary key: TABLE/VALUE, or TABLE/VALUE,VALUE; no verdict is recorded
     #[arg(long, value_name = "TABLE/KEY", conflicts_with_all = ["quiescent", "restart", "sample", "incremental", "counts", "from", "to", "html"])]
     pub key: Option<String>,
+    /// Let other processes read a part of both sides: `validate --help-out`, or `worker --stay`
+    ///
+    /// They may come and go at any time, on any machine with the same configuration and version. This process
+    /// reads too, looks again at what differs, and has the verdict, which is as good as one of its own alone.
+    /// Nothing is kept for another run, and the data itself is not judged. The rate holds for all of them
+    /// together. `status` names those that take part.
+    #[arg(long, conflicts_with_all = ["sample", "incremental", "counts", "restart", "key"])]
+    pub with_workers: bool,
+    /// Read a part of the comparison that `validate --with-workers` leads elsewhere, and end with it
+    #[arg(long, conflicts_with_all = ["with_workers", "quiescent", "no_relay", "no_quality", "html",
+          "latency", "digest_seed", "unmasked", "from", "to", "sample", "incremental", "counts", "key",
+          "restart", "from_export"])]
+    pub help_out: bool,
+    /// With --help-out: wait for the next one; to be stopped is then how it ends, with 0
+    #[arg(long, requires = "help_out")]
+    pub stay: bool,
+    /// An export of a table in a folder, as it was copied from S3, whose items are read instead; one a table
+    ///
+    /// What differs is looked up in both stores, so findings are of now. What agrees is not, so the report
+    /// speaks as of the export, and no gate takes that verdict: see docs/scale.md.
+    #[arg(long, value_name = "DIR", value_parser = folder,
+          conflicts_with_all = ["quiescent", "sample", "incremental", "counts", "key", "with_workers",
+                                "restart"])]
+    pub from_export: Vec<PathBuf>,
     /// Begin again, whatever an unfinished run has left
     #[arg(long)]
     pub restart: bool,
@@ -125,6 +152,8 @@ impl Args {
             incremental: self.incremental,
             wait_for_pending: !self.no_relay,
             kept: (!folder.is_empty()).then(|| Kept { folder: folder.into(), restart: self.restart }),
+            exports: self.from_export.clone(),
+            sharing: self.with_workers.then(|| sharing(context, None)),
             sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),
             unmasked: self.unmasked,
             quality: !self.no_quality,
@@ -132,6 +161,13 @@ impl Args {
             ..options
         }
     }
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with("s3://") {
+        return Err(format!("only DynamoDB is spoken to here: copy it first, with `aws s3 sync {text} DIR`"));
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn seed(text: &str) -> Result<u64, String> {
@@ -149,6 +185,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             "Lockstep was never installed in this source, so there is nothing to compare; run `backfill` first",
         ));
     }
+    if args.help_out {
+        return help_out(&context, stores, &args.options(&context), args.stay).await;
+    }
     if let Some(key) = &args.key {
         let report = one_key(&context, &stores, key, &args.options(&context)).await?;
         if context.json {
@@ -160,7 +199,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         return Ok(if is_same(&report) { Exit::Consistent } else { Exit::NotConsistent });
     }
     if args.counts {
-        return run_counts(&context, stores, &args).await;
+        return run_counts(&context, stores, &args.options(&context), args.by_day).await;
     }
     if args.incremental {
         let refusals = context.refusals_of_incremental(&stores, false).await?;
@@ -244,26 +283,4 @@ fn of_one_key(key: &str, report: &TableReport) -> String {
         text += &format!("\n  {} {}", finding.class, finding.columns.join(", "));
     }
     text
-}
-
-async fn run_counts(context: &Context, stores: Stores, args: &Args) -> anyhow::Result<Exit> {
-    let tables = context.tables()?;
-    let mut units = 0.0;
-    for binding in &tables {
-        units += stores.target.scan_units_estimate(&binding.target_name).await?;
-    }
-    // DynamoDB knows the size of a table as it was hours ago.
-    context.ui.say(&format!(
-        "Counting takes about {units:.0} read units of DynamoDB, by sizes that are some hours old"
-    ));
-    let options = args.options(context);
-    let counting = lockstep_validator::count(&stores.source, &stores.target, &tables, &options, args.by_day);
-    let report = context.unless_cancelled(counting).await??;
-    if context.json {
-        print_json(&report);
-    } else {
-        print(&counts(&report));
-    }
-    stores.close(false).await?;
-    Ok(if report.agrees { Exit::Consistent } else { Exit::NotConsistent })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lockstep_coordinator::{Progress, WorkOptions, WorkSummary, work};
 
 use super::shared::board;
+use super::validate_shared::help_beside;
 use crate::config::{Setting, actor};
 use crate::exit::Exit;
 use crate::report::{print, print_json, table};
@@ -14,10 +15,11 @@ use crate::{Context, help};
 
 /// Takes work of the migration, beside any number of other workers on any number of machines
 ///
-/// Today a worker takes ranges of the backfill; changes are delivered by `relay`, which may run several times
-/// too. Start as many as you like, whenever you like, with the same configuration: the first one checks and
-/// prepares everything as `backfill` does and makes the plan, and each then takes ranges until none is left.
-/// `backfill` and `migrate` take theirs the same way, and may run beside them.
+/// A worker takes ranges of the backfill, and, with --stay, pieces of each comparison that `validate
+/// --with-workers` leads; changes are delivered by `relay`, which may run several times too. Start as many as
+/// you like, whenever you like, with the same configuration: the first one checks and prepares everything as
+/// `backfill` does and makes the plan, and each then takes ranges until none is left. `backfill` and
+/// `migrate` take theirs the same way, and may run beside them.
 ///
 /// A worker has a lease in the source (backfill.lease_ms). One that dies, is stopped or is cut off loses its
 /// ranges to others, who go on from where they are acknowledged: what it had under way is read again, and no
@@ -60,7 +62,18 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let options = WorkOptions { name: args.name.unwrap_or_else(actor), stay: args.stay };
     let progress = Arc::new(Progress::new(&migration.tables));
     let board = board(&context.ui, "work", progress.clone(), false);
-    let worked = work(migration, &options, &progress, &context.ui, &context.cancel).await;
+    let working = work(migration, &options, &progress, &context.ui, &context.cancel);
+    let worked = if options.stay {
+        let stop = context.cancel.child_token();
+        let ends = async {
+            let worked = working.await;
+            stop.cancel();
+            worked
+        };
+        tokio::join!(ends, help_beside(&context, &stores, options.name.clone(), &stop)).0
+    } else {
+        working.await
+    };
     board.close().await;
     let summary = worked?;
     if context.json {

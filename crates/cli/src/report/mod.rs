@@ -271,6 +271,7 @@ fn scope(report: &Report) -> Option<String> {
     let day = |at: Option<chrono::DateTime<chrono::Utc>>| at.map(|at| at.format("%F %T UTC").to_string());
     parts.extend(day(report.window_start).map(|from| format!("from {from}")));
     parts.extend(day(report.window_end).map(|to| format!("before {to}")));
+    parts.extend(report.from_export.then(|| "exports of the target, and what differs from them".to_owned()));
     (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
 }
 

@@ -1,21 +1,22 @@
 //! What a whole ledger comes down to.
 
-use super::{Ledger, Side};
+use super::{Ledger, Side, Sums};
 use crate::evidence::Digests;
 
 impl Ledger {
     /// The digests of both sides as entered by now.
     pub(crate) fn digests(&self) -> Digests {
-        let of = |side| {
-            let page = self.page(side);
-            let add = |(rows, sum): (u64, u128), bucket: &super::Bucket| {
-                (rows + bucket.count, sum.wrapping_add(bucket.sum))
-            };
-            page.buckets.iter().fold((0, 0), add)
-        };
-        let ((source_rows, source), (target_rows, target)) = (of(Side::Source), of(Side::Target));
-        Digests {
-            seed: format!("{:016x}", self.seed),
+        let (source, target) = (self.sums(Side::Source), self.sums(Side::Target));
+        Digests::of(self.seed, &source, &target)
+    }
+}
+
+impl Digests {
+    /// Those of the sums of both sides, made under this seed.
+    pub(crate) fn of(seed: u64, source: &Sums, target: &Sums) -> Self {
+        let ((source_rows, source), (target_rows, target)) = (source.total(), target.total());
+        Self {
+            seed: format!("{seed:016x}"),
             source_rows,
             source: format!("{source:032x}"),
             target_rows,

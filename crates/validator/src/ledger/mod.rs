@@ -15,47 +15,33 @@
 //! killed.
 
 mod digest;
+mod entry;
 mod folder;
+mod join;
+mod kept;
 mod pass;
+mod portion;
 mod spool;
+mod sums;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::print::{Print, Printer};
+use crate::print::Printer;
+pub(crate) use entry::{Entry, Standing};
 pub(crate) use folder::{Begun, Folder, Manifest};
+pub(crate) use join::Join;
 pub(crate) use pass::{Counted, Cursor, Pass, Piece};
+pub(crate) use portion::Layout;
 use spool::Spool;
+pub(crate) use sums::{BUCKETS_PER_PARTITION, Sums, bucket_of};
 
 /// What an entry takes while a partition is joined, roughly.
 const JOINED_BYTES: usize = 300;
 const PARTITIONS_MIN: usize = 16;
 /// Each is two open files, and a process may often have no more than 1,024.
 const PARTITIONS_MAX: usize = 256;
-/// All sums of a table take 4 MB in the largest layout, 260 kB in the smallest.
-const BUCKETS_PER_PARTITION: usize = 256;
-
-/// What a pass saw at one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) print: Print,
-    pub(crate) standing: Standing,
-    /// How to find it again; the ledger does not look inside.
-    pub(crate) name: Vec<u8>,
-}
-
-/// What an entry is, beside its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// A row or an item.
-    Live,
-    /// A row past its expiry: its item may be gone.
-    Expired,
-    /// An item that says "deleted". It is no row, so it is in no bucket.
-    Tombstone,
-}
 
 /// Which store an entry is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +50,9 @@ pub(crate) enum Side {
     Target,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Bucket {
-    count: u64,
-    sum: u128,
-}
-
 #[derive(Debug)]
 struct Page {
-    buckets: Vec<Bucket>,
+    sums: Sums,
     /// One a partition, and one of what was set aside.
     spools: Vec<Spool>,
     pass: Pass,
@@ -141,105 +121,38 @@ impl Ledger {
         seed: Option<u64>,
         kept: Option<(Folder, String, Begun)>,
     ) -> io::Result<Self> {
-        let partition_rows = (memory_bytes / 8 / JOINED_BYTES).max(1_000);
-        let partitions = usize::try_from(rows).unwrap_or(0) / partition_rows;
-        let partitions = partitions.clamp(PARTITIONS_MIN, PARTITIONS_MAX).next_power_of_two();
-        let in_memory_bytes = memory_bytes / 16 / (2 * partitions + 2);
-        let seed =
-            seed.unwrap_or_else(|| std::collections::hash_map::RandomState::new().build_hasher().finish());
+        let layout = Layout::new(rows, memory_bytes, seed);
         let kept = match kept {
             None => None,
             Some((folder, identity, begun)) => {
                 folder.clear()?;
-                Some((folder, Manifest::new(identity, begun, seed, partitions)))
+                Some((folder, Manifest::new(identity, begun, layout.seed, layout.partitions)))
             }
         };
+        Self::of_layout(layout, memory_bytes, pieces, kept)
+    }
+
+    fn of_layout(
+        layout: Layout,
+        memory_bytes: usize,
+        pieces: (Vec<Piece>, Vec<Piece>),
+        kept: Option<(Folder, Manifest)>,
+    ) -> io::Result<Self> {
+        let Layout { seed, partitions } = layout;
+        let in_memory_bytes = memory_bytes / 16 / (2 * partitions + 2);
         let page = |side: Side, pieces| {
             let spool = |number| match &kept {
                 None => Ok(Spool::temporary(in_memory_bytes)),
                 Some((folder, _)) => Spool::kept(&folder.spool(side.label(), number), 0),
             };
             let spools = (0..=partitions).map(spool).collect::<io::Result<_>>()?;
-            let buckets = vec![Bucket::default(); partitions * BUCKETS_PER_PARTITION];
-            Ok::<_, io::Error>(Mutex::new(Page { buckets, spools, pass: Pass::of(pieces), broken: false }))
+            let sums = Sums::none(partitions);
+            Ok::<_, io::Error>(Mutex::new(Page { sums, spools, pass: Pass::of(pieces), broken: false }))
         };
         let (source, target) = (page(Side::Source, pieces.0)?, page(Side::Target, pieces.1)?);
         let ledger = Self { seed, partitions, source, target, kept, is_over: Mutex::new(false) };
         ledger.checkpoint()?;
         Ok(ledger)
-    }
-
-    /// The one that a folder keeps, as of its last checkpoint. The sums are made again from what was spooled.
-    ///
-    /// # Errors
-    /// When it does not read back; then begin again.
-    pub(crate) fn resume(folder: Folder, manifest: Manifest) -> io::Result<Self> {
-        let (seed, partitions) = (manifest.seed, manifest.partitions);
-        if !partitions.is_power_of_two() || partitions > PARTITIONS_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a manifest does not read back"));
-        }
-        let page = |side: Side, kept: &folder::KeptPage| {
-            let bytes = |number| kept.bytes.get(number).copied().unwrap_or(0);
-            let spool = |number| Spool::kept(&folder.spool(side.label(), number), bytes(number));
-            let mut spools: Vec<Spool> = (0..=partitions).map(spool).collect::<io::Result<_>>()?;
-            let mut buckets = vec![Bucket::default(); partitions * BUCKETS_PER_PARTITION];
-            for spool in &mut spools[..partitions] {
-                spool.read(|entry| _ = add(&mut buckets, &entry))?;
-            }
-            Ok::<_, io::Error>(Mutex::new(Page { buckets, spools, pass: kept.pass.clone(), broken: false }))
-        };
-        let (source, target) = (page(Side::Source, &manifest.source)?, page(Side::Target, &manifest.target)?);
-        Ok(Self {
-            seed,
-            partitions,
-            source,
-            target,
-            kept: Some((folder, manifest)),
-            is_over: Mutex::new(false),
-        })
-    }
-
-    /// Makes what was entered so far durable, if it is kept. It waits for the disk, so not on an async
-    /// thread.
-    ///
-    /// # Errors
-    /// When a file cannot be written; what was durable stays so.
-    pub(crate) fn checkpoint(&self) -> io::Result<()> {
-        let Some((folder, manifest)) = &self.kept else { return Ok(()) };
-        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
-        if *is_over {
-            return Ok(());
-        }
-        let mut files = Vec::new();
-        let mut keep = |side| {
-            // Under the lock, so that cursors and lengths are of one moment; the disk is waited for without
-            // it.
-            let mut page = self.page(side);
-            if page.broken {
-                return Err(io::Error::other("what was read could not be written down"));
-            }
-            let mut bytes = Vec::with_capacity(page.spools.len());
-            for spool in &mut page.spools {
-                let (length, file) = spool.flush()?;
-                bytes.push(length);
-                files.extend(file);
-            }
-            Ok::<_, io::Error>(folder::KeptPage { bytes, pass: page.pass.clone() })
-        };
-        let (source, target) = (keep(Side::Source)?, keep(Side::Target)?);
-        files.iter().try_for_each(std::fs::File::sync_data)?;
-        folder.write(&Manifest { source, target, ..manifest.clone() })
-    }
-
-    /// Forgets what is kept: the run came to its end.
-    ///
-    /// # Errors
-    /// When a file cannot be removed.
-    pub(crate) fn forget(&self) -> io::Result<()> {
-        let Some((folder, _)) = &self.kept else { return Ok(()) };
-        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
-        *is_over = true;
-        folder.clear()
     }
 
     pub(crate) fn is_kept(&self) -> bool {
@@ -274,15 +187,11 @@ impl Ledger {
         let page = &mut *page;
         page.broken = true;
         for entry in &batch.entries {
-            let bucket = add(&mut page.buckets, entry);
+            let bucket = page.sums.add(entry);
             page.spools[bucket / BUCKETS_PER_PARTITION].push(entry)?;
         }
         for name in batch.aside {
-            page.spools[self.partitions].push(&Entry {
-                print: Print { place: 0, state: 0 },
-                standing: Standing::Live,
-                name,
-            })?;
+            page.spools[self.partitions].push(&Entry::aside(name))?;
         }
         page.pass.counted += batch.counted;
         let piece = &mut page.pass.pieces[batch.piece];
@@ -312,11 +221,10 @@ impl Ledger {
         let mut difference = Difference::default();
         let mut is_differing = [false; BUCKETS_PER_PARTITION];
         for (number, is_differing) in is_differing.iter_mut().enumerate() {
-            let (ours, theirs) = (source.buckets[first + number], target.buckets[first + number]);
-            *is_differing = ours != theirs;
+            *is_differing = !source.sums.is_equal(&target.sums, first + number);
             match *is_differing {
                 true => difference.buckets_differing += 1,
-                false => difference.equal += ours.count,
+                false => difference.equal += source.sums.count(first + number),
             }
         }
         if difference.buckets_differing == 0 {
@@ -324,42 +232,18 @@ impl Ledger {
         }
         let buckets = self.buckets();
         let is_wanted = |entry: &Entry| is_differing[bucket_of(buckets, entry.print.place) - first];
-        // Of an item with the name of the first row that was met at its place.
-        let mut at_place: HashMap<u128, (Entry, Option<Vec<u8>>)> = HashMap::new();
+        let mut join = Join::from(difference);
         target.spools[partition].read(|item| {
             if is_wanted(&item) {
-                at_place.insert(item.print.place, (item, None));
+                join.item(item);
             }
         })?;
         source.spools[partition].read(|row| {
-            if !is_wanted(&row) {
-                return;
-            }
-            match at_place.get_mut(&row.print.place) {
-                // 1. A key loses its unique index, and two rows have it, equal in every column. 2. Both are
-                // equal to their item, and one of them is nowhere. So one item is the answer to one row, and
-                // the other is read again.
-                Some((_, Some(first))) => {
-                    difference.twins.insert(first.clone(), row.name.clone());
-                    difference.twins.insert(row.name.clone(), first.clone());
-                    difference.rows.push(row.name);
-                }
-                Some((item, first)) => {
-                    *first = Some(row.name.clone());
-                    match item.standing != Standing::Tombstone && item.print.state == row.print.state {
-                        true => difference.equal += 1,
-                        false => difference.rows.push(row.name),
-                    }
-                }
-                None if row.standing == Standing::Expired => difference.expired += 1,
-                None => difference.rows.push(row.name),
+            if is_wanted(&row) {
+                join.row(row);
             }
         })?;
-        let is_alone =
-            |(item, row): &(Entry, Option<Vec<u8>>)| row.is_none() && item.standing != Standing::Tombstone;
-        let without_row = at_place.into_values().filter(is_alone);
-        difference.items = without_row.map(|(item, _)| item.name).collect();
-        Ok(difference)
+        Ok(join.end())
     }
 
     fn page(&self, side: Side) -> MutexGuard<'_, Page> {
@@ -372,26 +256,10 @@ impl Ledger {
 }
 
 impl Side {
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Target => "target",
         }
     }
-}
-
-/// Adds an entry to its bucket, and says which that is.
-fn add(buckets: &mut [Bucket], entry: &Entry) -> usize {
-    let number = bucket_of(buckets.len(), entry.print.place);
-    if entry.standing != Standing::Tombstone {
-        let bucket = &mut buckets[number];
-        bucket.count += 1;
-        bucket.sum = bucket.sum.wrapping_add(entry.print.state);
-    }
-    number
-}
-
-/// By the highest bits, so that the buckets of a partition are neighbours.
-fn bucket_of(buckets: usize, place: u128) -> usize {
-    (place >> (u128::BITS - buckets.trailing_zeros())) as usize
 }

@@ -25,6 +25,9 @@ pub(crate) struct Counted {
     pub(crate) live: u64,
     /// Of it, tombstones.
     pub(crate) tombstones: u64,
+    /// Of it, what has no place in a bucket.
+    #[serde(default)]
+    pub(crate) aside: u64,
 }
 
 impl std::ops::AddAssign for Counted {
@@ -32,6 +35,7 @@ impl std::ops::AddAssign for Counted {
         self.read += other.read;
         self.live += other.live;
         self.tombstones += other.tombstones;
+        self.aside += other.aside;
     }
 }
 

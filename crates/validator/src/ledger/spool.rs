@@ -8,14 +8,11 @@ use std::path::Path;
 
 use tempfile::SpooledTempFile;
 
-use super::{Entry, Standing};
-use crate::print::Print;
+use super::Entry;
 
 /// Fewer bytes a write would be a system call for every few entries.
 const WRITE_BYTES: usize = 8 << 10;
 const READ_BYTES: usize = 64 << 10;
-/// Place, state, standing, and the length of the name.
-const HEAD_BYTES: usize = 16 + 16 + 1 + 4;
 
 #[derive(Debug)]
 pub(super) struct Spool {
@@ -54,15 +51,8 @@ impl Spool {
     }
 
     pub(super) fn push(&mut self, entry: &Entry) -> io::Result<()> {
-        let length = u32::try_from(entry.name.len()).map_err(|_| io::Error::other("a name of over 4 GB"))?;
-        let mut head = [0; HEAD_BYTES];
-        head[..16].copy_from_slice(&entry.print.place.to_le_bytes());
-        head[16..32].copy_from_slice(&entry.print.state.to_le_bytes());
-        head[32] = entry.standing as u8;
-        head[33..].copy_from_slice(&length.to_le_bytes());
-        self.file.write_all(&head)?;
-        self.file.write_all(&entry.name)?;
-        self.bytes += HEAD_BYTES as u64 + u64::from(length);
+        entry.write(&mut self.file)?;
+        self.bytes += entry.bytes();
         Ok(())
     }
 
@@ -85,37 +75,13 @@ impl Spool {
         let mut file = BufReader::with_capacity(READ_BYTES, Read::take(&mut *place, self.bytes));
         let mut left = self.bytes;
         while left > 0 {
-            let (print_place, state) = (number(&mut file)?, number(&mut file)?);
-            let (mut standing, mut length) = ([0], [0; 4]);
-            file.read_exact(&mut standing)?;
-            file.read_exact(&mut length)?;
-            let length = u32::from_le_bytes(length);
-            let all = HEAD_BYTES as u64 + u64::from(length);
-            left = left.checked_sub(all).ok_or_else(garbled)?;
-            let mut name = vec![0; length as usize];
-            file.read_exact(&mut name)?;
-            let standing = standing_of(standing[0]).ok_or_else(garbled)?;
-            each(Entry { print: Print { place: print_place, state }, standing, name });
+            let entry = Entry::read(&mut file, left)?;
+            left -= entry.bytes();
+            each(entry);
         }
         self.file.get_mut().seek(SeekFrom::End(0))?;
         Ok(())
     }
-}
-
-fn garbled() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a spool does not read back")
-}
-
-fn standing_of(byte: u8) -> Option<Standing> {
-    [Standing::Live, Standing::Expired, Standing::Tombstone]
-        .into_iter()
-        .find(|standing| *standing as u8 == byte)
-}
-
-fn number(file: &mut impl Read) -> io::Result<u128> {
-    let mut bytes = [0; 16];
-    file.read_exact(&mut bytes)?;
-    Ok(u128::from_le_bytes(bytes))
 }
 
 impl Read for Place {

@@ -104,7 +104,8 @@ impl Judge {
     pub(crate) fn new(options: &ValidateOptions, now_s: i64) -> Self {
         let empty = || Mutex::new(Judgement::as_of(now_s));
         // A sample is too little to judge by, and so is what has changed.
-        let is_on = options.quality && options.sample.is_none() && !options.incremental;
+        let reads_all = options.sample.is_none() && !options.incremental && options.sharing.is_none();
+        let is_on = options.quality && reads_all;
         Self { is_on, as_of_s: now_s, source: empty(), target: empty(), resumed: OnceLock::new() }
     }
 

@@ -27,6 +27,7 @@ fn report(verdict: Verdict) -> Report {
         window_start: None,
         window_end: None,
         sample: None,
+        from_export: false,
         incremental: false,
         schema_version: SCHEMA_VERSION,
         manifest: Manifest::default(),

@@ -2,9 +2,10 @@
 //! target, and what is acknowledged is not read again.
 //!
 //! In reading order: `schedules` (the lease, in any order of events), `engine` (shifts in this process),
-//! `relays` (shares of the pending keys), `crew` (workers as processes), `processes` and `namespaces`
-//! (killed, stopped, cut off).
+//! `relays` (shares of the pending keys), `comparing` (one comparison), `crew` (workers as processes),
+//! `processes` and `namespaces` (killed, stopped, cut off).
 
+mod comparing;
 mod crew;
 mod engine;
 mod namespaces;

@@ -1,0 +1,57 @@
+//! Entries of buckets that differ, joined by their places.
+
+use std::collections::HashMap;
+
+use super::{Difference, Entry, Standing};
+
+/// What was met so far: every item first, then every row.
+#[derive(Debug, Default)]
+pub(crate) struct Join {
+    /// Of an item with the name of the first row that was met at its place.
+    at_place: HashMap<u128, (Entry, Option<Vec<u8>>)>,
+    difference: Difference,
+}
+
+impl Join {
+    /// One that goes on from what whole buckets came to.
+    pub(crate) fn from(difference: Difference) -> Self {
+        Self { difference, at_place: HashMap::new() }
+    }
+
+    /// Notes an item.
+    pub(crate) fn item(&mut self, item: Entry) {
+        self.at_place.insert(item.print.place, (item, None));
+    }
+
+    /// Holds a row against the item at its place.
+    pub(crate) fn row(&mut self, row: Entry) {
+        let difference = &mut self.difference;
+        match self.at_place.get_mut(&row.print.place) {
+            // 1. A key loses its unique index, and two rows have it, equal in every column. 2. Both are
+            // equal to their item, and one of them is nowhere. So one item is the answer to one row, and
+            // the other is read again.
+            Some((_, Some(first))) => {
+                difference.twins.insert(first.clone(), row.name.clone());
+                difference.twins.insert(row.name.clone(), first.clone());
+                difference.rows.push(row.name);
+            }
+            Some((item, first)) => {
+                *first = Some(row.name.clone());
+                match item.standing != Standing::Tombstone && item.print.state == row.print.state {
+                    true => difference.equal += 1,
+                    false => difference.rows.push(row.name),
+                }
+            }
+            None if row.standing == Standing::Expired => difference.expired += 1,
+            None => difference.rows.push(row.name),
+        }
+    }
+
+    /// What it came to.
+    pub(crate) fn end(self) -> Difference {
+        let is_alone =
+            |(item, row): &(Entry, Option<Vec<u8>>)| row.is_none() && item.standing != Standing::Tombstone;
+        let without_row = self.at_place.into_values().filter(is_alone).map(|(item, _)| item.name).collect();
+        Difference { items: without_row, ..self.difference }
+    }
+}
