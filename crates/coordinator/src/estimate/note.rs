@@ -26,7 +26,7 @@ pub(crate) async fn note_plan(migration: &Migration) {
 async fn note(migration: &Migration) -> Result<()> {
     let (source, options) = (&migration.source, &migration.options.backfill);
     // Of an import nothing is counted, and of some days no statistics tell how many rows they have.
-    if options.load_path == LoadPathChoice::Import || options.window != lockstep_core::Window::default() {
+    if options.load_path == LoadPathChoice::Import || !options.window().is_whole() {
         return Ok(());
     }
     let noted = source.planned().await?;
