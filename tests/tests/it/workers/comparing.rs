@@ -201,7 +201,10 @@ async fn what_a_killed_process_had_read_is_compared_again_and_nothing_is_found_t
     killed.kill().await.expect("SIGKILL");
     // Its lease ends, and that of a piece that was taken and never read.
     world
-        .sql("UPDATE lockstep.workers SET lease_until = clock_timestamp() - interval '1 ms' WHERE id = 1")
+        .sql(&format!(
+            "UPDATE lockstep.workers SET lease_until = clock_timestamp() - interval '1 ms'
+             WHERE id = 1 OR pid = {pid}"
+        ))
         .await;
 
     let output = within(Duration::from_secs(60), leader.wait_with_output()).await.expect("it ends");
