@@ -27,6 +27,7 @@ mod key;
 mod lease;
 mod phase;
 mod row;
+mod same;
 pub mod settings;
 mod table;
 pub mod truth;

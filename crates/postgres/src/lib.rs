@@ -14,7 +14,7 @@
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
 //! pass, and since a moment), `glance` (whether anything has happened at all), `load` (how busy it is),
-//! `history` (a step back is noticed), `archive` (the end).
+//! `history` and `contradicted` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
 mod activity;
@@ -28,6 +28,7 @@ mod calls;
 mod capture;
 mod catalog;
 mod contract;
+mod contradicted;
 mod control;
 mod copy;
 mod count;
@@ -99,6 +100,7 @@ pub use calls::{Call, CallEnd, Called, Marked, Marks, call, call_sql};
 pub use capture::CAPTURE_VERSION;
 pub use catalog::{CatalogColumn, CatalogIndex, CatalogTable};
 pub use contract::{Adopted, Contract};
+pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
 pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
 pub use copy::{CopyChunk, KeyBound, RangeRead};

@@ -1,6 +1,6 @@
 //! One function a remedy. Each may be repeated, and broken off at any point.
 
-use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult};
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, Side};
 use lockstep_postgres::{
     IntentId, KnownMarks, Shape, Source, TableBinding, flip_phase, read_control, take_exclusive,
 };
@@ -168,7 +168,8 @@ async fn try_raise(
     if now.phase == Phase::DynamoOnly {
         return Err(StoreError::source(Kind::Refused, doing, "the phase became DynamoOnly meanwhile"));
     }
-    Source::accept_history(&mut transaction, server, least).await?;
+    let lost = histories.losses().iter().any(|loss| loss.side() == Side::Source);
+    Source::accept_history(&mut transaction, server, least, lost).await?;
     for table in &histories.tables {
         let found = match &table.found {
             Found::There { mark: Some(mark), .. } => mark.number,

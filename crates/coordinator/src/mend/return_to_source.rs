@@ -147,7 +147,7 @@ async fn accept(
         ));
     }
     accept_marks(&mut transaction, histories).await?;
-    Source::accept_history(&mut transaction, server, Epoch::FIRST).await?;
+    Source::accept_history(&mut transaction, server, Epoch::FIRST, false).await?;
     Source::follow_target(&mut transaction, now.epoch, highest.max(now.epoch)).await?;
     transaction.commit().await.doing(DOING)
 }

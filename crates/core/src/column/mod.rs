@@ -13,6 +13,7 @@ mod time;
 pub use decimal::Scaled;
 pub use fit::ColumnTypes;
 pub use json::Json;
+pub(crate) use json::normal_number;
 pub use time::{fixed_width, parse_fixed_width};
 
 use aws_sdk_dynamodb::types::AttributeValue;
