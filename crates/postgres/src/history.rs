@@ -148,7 +148,8 @@ impl Source {
              INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
              SELECT $1, 1, self.last_value, pg_catalog.clock_timestamp() FROM self
              ON CONFLICT (table_name) DO UPDATE SET marking = m.marking + 1, version = excluded.version, marked_at = excluded.marked_at
-             WHERE m.marked < m.marking OR m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $3)
+             WHERE m.marked < m.marking OR m.marked_at > excluded.marked_at + interval '1 second'
+                OR m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $3)
                 OR (m.version <> excluded.version AND m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $2))
              RETURNING marking, version",
         )

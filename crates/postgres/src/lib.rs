@@ -13,7 +13,8 @@
 //! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
-//! pass, and since a moment), `glance` (whether anything has happened at all), `load` (how busy it is),
+//! pass, and since a moment), `clock` (whether a stored time is young), `late_requests`,
+//! `glance` (whether anything has happened at all), `load` (how busy it is),
 //! `history` and `contradicted` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
@@ -27,6 +28,7 @@ mod budget;
 mod calls;
 mod capture;
 mod catalog;
+mod clock;
 mod contract;
 mod contradicted;
 mod control;
@@ -43,6 +45,7 @@ mod inspect;
 pub mod instances;
 mod intents;
 mod journal;
+mod late_requests;
 mod lately;
 mod lead;
 mod left;
@@ -120,6 +123,7 @@ pub use recognise::CaptureState;
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId, require_open};
+pub use late_requests::begin_late_requests;
 pub use left::{KeysOfTable, Left, left_under};
 pub use load::Load;
 pub use lookup::KeyState;

@@ -33,6 +33,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (30, "asked", include_str!("asked.sql")),
     (31, "relays", include_str!("relays.sql")),
     (39, "contradicted", include_str!("contradicted.sql")),
+    (40, "late_requests", include_str!("late_requests.sql")),
 ];
 
 impl Source {

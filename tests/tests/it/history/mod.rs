@@ -6,6 +6,7 @@
 //! `edges` (clock, sequence, catalogue), `clocks` (times that lie ahead), `outranked` (a step back that
 //! nothing has shown yet).
 
+mod clocks;
 mod control;
 mod edges;
 mod mending;
