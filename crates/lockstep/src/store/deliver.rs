@@ -129,8 +129,9 @@ fn all_failed(puts: usize, error: Error, lost: bool) -> Vec<Sent> {
     (0..puts).map(|_| sent(again(&error))).collect()
 }
 
-/// What is said of a state that something else is in the place of. A strict write may try again: 1. Its session
-/// dies while it puts. 2. A sweep has the truth put back, under a version above its own. 3. Its put arrives.
+/// What is said of a state that something else is in the place of. A strict write may try again: 1. Its
+/// session dies while it puts. 2. A sweep has the truth put back, under a version above its own. 3. Its put
+/// arrives.
 fn outranked() -> Error {
     let message = "the item there has a version at least as high, and is not this state; a relay finds out \
                    whether it is newer, or of a time that PostgreSQL has lost";
