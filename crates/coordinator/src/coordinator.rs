@@ -84,6 +84,7 @@ impl Coordinator {
         // Once more, under the lock: another may have begun its tables since.
         records::refuse_a_second(migration).await?;
         history::require_kept(migration).await?;
+        migration.source.replace_times_ahead().await?;
         let recovered = step::recover_all(migration).await?;
         for binding in &migration.tables {
             // Capture that an older version installed knows nothing of DynamoOnly.

@@ -10,9 +10,9 @@
 //! (hours, units and dollars beforehand); `records` and `history` (what both stores say); then what works:
 //! `import`, `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
 //! back); `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and
-//! `rehearsal`; `doctor`, `gates`, `repair` and `orphans`, `step`, `complete`; `coordinator` (composes them),
-//! `worker` (one of many that move history), `mend` (what the doctor proposes), `asked` and `status`. No
-//! module names one that comes after it and names it back: a test keeps that.
+//! `rehearsal`; `doctor`, `gates`, `repair`, `deletions`, `orphans`, `step`, `complete`; `coordinator`
+//! (composes them), `worker` (one of many that move history), `mend` (what the doctor proposes), `asked`
+//! and `status`. No module names one that comes after it and names it back: a test keeps that.
 //!
 //! This crate names no concrete table.
 
@@ -24,6 +24,7 @@ mod canary_choice;
 mod canary_rows;
 mod complete;
 mod coordinator;
+mod deletions;
 mod doctor;
 mod error;
 mod estimate;
@@ -73,6 +74,7 @@ pub use complete::{
     Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge,
 };
 pub use coordinator::Coordinator;
+pub use deletions::Deletion;
 pub use doctor::{
     AtWork, CaptureSeen, Diagnosis, Finding, Observation, Remedy, Severity, TableSeen, TargetSeen,
     VerdictSeen, examine, observe, plan as remedies,

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use lockstep_core::{Side, Version};
 use lockstep_dynamo::HistoryMark;
-use lockstep_postgres::{KnownMarks, SourceHistory};
+use lockstep_postgres::{Contradicted, KnownMarks, SourceHistory};
 use serde::Serialize;
 
 /// What both stores say of their history.
@@ -89,6 +89,18 @@ pub enum Loss {
         /// When the mark was made.
         at: DateTime<Utc>,
     },
+    /// A target table refuses a change by a version that the source has not delivered there: of a time that
+    /// the source has lost, or another program's.
+    SourceContradicted {
+        /// The table.
+        table: String,
+        /// The source key; its mark stays.
+        key: String,
+        /// The version of the change.
+        version: Version,
+        /// The version that the target holds.
+        seen: Version,
+    },
     /// A target table is gone.
     TargetGone {
         /// The table.
@@ -137,6 +149,7 @@ pub fn losses(source: &SourceHistory, tables: &[TableHistory]) -> Vec<Loss> {
             at: None,
         });
     }
+    losses.extend(source.contradicted.iter().map(Loss::of_change));
     for table in tables {
         losses.extend(of_table(source, table));
     }
@@ -186,10 +199,24 @@ fn of_table(source: &SourceHistory, table: &TableHistory) -> Option<Loss> {
 }
 
 impl Loss {
+    /// The sign that a refused change is.
+    pub(crate) fn of_change(refused: &Contradicted) -> Self {
+        let Contradicted { table_name, key, version, seen } = refused;
+        Self::SourceContradicted {
+            table: table_name.clone(),
+            key: key.clone(),
+            version: Version(*version),
+            seen: Version(*seen),
+        }
+    }
+
     /// Which store has lost something.
     pub fn side(&self) -> Side {
         match self {
-            Self::SourceServer { .. } | Self::SourceVersion { .. } | Self::SourceMark { .. } => Side::Source,
+            Self::SourceServer { .. }
+            | Self::SourceVersion { .. }
+            | Self::SourceMark { .. }
+            | Self::SourceContradicted { .. } => Side::Source,
             Self::TargetGone { .. } | Self::TargetReplaced { .. } | Self::TargetMark { .. } => Side::Target,
         }
     }
@@ -200,7 +227,10 @@ impl Loss {
             Self::TargetGone { table, .. }
             | Self::TargetReplaced { table, .. }
             | Self::TargetMark { table, .. } => Some(table),
-            Self::SourceServer { .. } | Self::SourceVersion { .. } | Self::SourceMark { .. } => None,
+            Self::SourceServer { .. }
+            | Self::SourceVersion { .. }
+            | Self::SourceMark { .. }
+            | Self::SourceContradicted { .. } => None,
         }
     }
 }
@@ -228,6 +258,12 @@ impl fmt::Display for Loss {
                 f,
                 "PostgreSQL was set back: {table} in DynamoDB carries mark {found}, made{}, and PostgreSQL knows only of {known}",
                 when(&Some(*at))
+            ),
+            Self::SourceContradicted { table, key, version, seen } => write!(
+                f,
+                "PostgreSQL was set back, or another program writes to DynamoDB: the change of {table} {key} \
+                 at version {version} is refused there by version {seen}, which PostgreSQL has not delivered \
+                 for that key. The change stays pending"
             ),
             Self::TargetGone { target_name, .. } => {
                 write!(f, "DynamoDB table {target_name} is gone, with all that was written to it")
@@ -272,6 +308,7 @@ mod tests {
             server,
             known_version: Version(known),
             version: Version(now),
+            contradicted: Vec::new(),
         }
     }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::deletions::{self, Deletion};
 use crate::error::{Error, Result};
 use crate::journal::REPAIR_KEYS;
 use crate::options::Migration;
@@ -42,6 +43,16 @@ pub struct Repairable {
     pub key: Vec<String>,
     /// Columns and attributes that differ.
     pub columns: Vec<String>,
+    /// The deletion that DynamoDB has of the row: repaired, a row that was deleted is there again.
+    pub deletion: Option<Deletion>,
+}
+
+impl Repairable {
+    /// Whether DynamoDB says that the row was deleted, perhaps in a time that PostgreSQL has lost: only a
+    /// person knows which of both is right.
+    pub fn may_be_deleted(&self) -> bool {
+        self.deletion.is_some_and(|deletion| deletion.may_be_lost)
+    }
 }
 
 /// A finding that no mark can mend.
@@ -148,7 +159,7 @@ pub(crate) async fn search(
 /// for nothing.
 ///
 /// # Errors
-/// The target's.
+/// The stores'.
 #[crate::boxed]
 pub async fn repairs_of(migration: &Migration, report: &Report) -> Result<Repairs> {
     let mut repairs = Repairs { failures: failures(report), ..Repairs::default() };
@@ -170,6 +181,7 @@ pub async fn repairs_of(migration: &Migration, report: &Report) -> Result<Repair
                         class,
                         key,
                         columns: finding.columns.clone(),
+                        deletion: None,
                     });
                 }
                 (_, class) => repairs.unrepairable.push(Unrepairable {
@@ -181,7 +193,22 @@ pub async fn repairs_of(migration: &Migration, report: &Report) -> Result<Repair
             }
         }
     }
+    note_deletions(migration, &mut repairs.repairable).await?;
     Ok(repairs)
+}
+
+/// Notes in findings of missing items the deletions that DynamoDB has of them.
+async fn note_deletions(migration: &Migration, repairable: &mut [Repairable]) -> Result<()> {
+    for binding in &migration.tables {
+        let is_missing =
+            |finding: &Repairable| finding.class == FindingClass::Missing && finding.table == binding.name();
+        let missing = repairable.iter().filter(|finding| is_missing(finding));
+        let keys: Vec<_> = missing.map(|finding| finding.key.clone()).collect();
+        let found = deletions::of(migration, binding, &keys).await?;
+        let missing = repairable.iter_mut().filter(|finding| is_missing(finding));
+        missing.zip(found).for_each(|(finding, deletion)| finding.deletion = deletion);
+    }
+    Ok(())
 }
 
 /// What was not compared to its end.
@@ -239,7 +266,8 @@ async fn name_item(
 }
 
 /// Marks keys, delivers them and everything else that is pending, and reads them again. Begins with what
-/// earlier repairs left unverified.
+/// earlier repairs left unverified. All that are given: a caller leaves out those whose rows were deleted,
+/// unless a person wants them back ([`Repairable::deletion`]).
 ///
 /// # Errors
 /// [`Kind::Refused`] in a phase that does not write both stores; the stores'. What was marked by then is

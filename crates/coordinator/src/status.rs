@@ -197,18 +197,9 @@ fn matters(asked: &Asked<'_>, phase: Phase) -> bool {
 /// Longest that a loss of history is looked for where the target is away.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
-/// Entries of the journal in which the newest way back is looked for.
-const LOOKED_BACK: i64 = 200;
-
 /// Until when a request of DynamoOnly may still land; `None` where none can any more.
 pub(crate) async fn late_writes_until(source: &Source) -> Result<Option<DateTime<Utc>>> {
-    let now = source.clock().await?;
-    Ok(late_until(&source.journal(LOOKED_BACK).await?).filter(|until| *until > now))
-}
-
-/// Until when the newest way back said that a write could still land.
-fn late_until(journal: &[Entry]) -> Option<DateTime<Utc>> {
-    journal.iter().find_map(|entry| entry.detail.get("late_until")?.as_str()?.parse().ok())
+    Ok(source.late_requests().await?.map(|(_, until)| until))
 }
 
 async fn table(

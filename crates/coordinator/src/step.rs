@@ -19,6 +19,7 @@ use crate::moving::{self, Moved, PauseSummary};
 use crate::options::Migration;
 use crate::records::{require_flippable, take_in_partitions};
 use crate::rehearsal::Rehearsal;
+use crate::status::late_writes_until;
 
 /// How a step ended well.
 #[derive(Clone, Debug, Serialize)]
@@ -110,6 +111,7 @@ pub(crate) async fn step(
     }
     // Should the source be set back to before this step, the target knows of the step before at least.
     history::mark_now(migration).await?;
+    source.replace_times_ahead().await?;
     let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
     // Last, because it writes: only what everything else would let through is tried out.
     if from == Phase::DualWrite && to == Phase::HybridRead && gates.passed() {
@@ -302,9 +304,8 @@ async fn settle_once(
     match recover(intent, &control) {
         Recovery::Finish => {
             if intent.from == Phase::DynamoOnly {
-                let lifetime = chrono::Duration::from_std(migration.target.request_lifetime())
-                    .unwrap_or(chrono::Duration::MAX);
-                late_until = Utc::now().checked_add_signed(lifetime);
+                // Noted by the transaction of the flip.
+                late_until = late_writes_until(source).await?;
                 detail["late_until"] = json!(late_until);
             }
             // Registered instances say when they have followed. Stores without one go on with the phase they

@@ -28,6 +28,7 @@ mod lease;
 mod moment;
 mod phase;
 mod row;
+mod same;
 pub mod settings;
 mod table;
 pub mod truth;

@@ -76,8 +76,8 @@ fn needs_feed(shared: &Shared) -> Need {
     let Some(status) = &snapshot.status else {
         return Need::Not(PartState::Waiting, Some("PostgreSQL has not been read yet".to_owned()));
     };
-    let late = status.late_until.is_some_and(|until| until > Utc::now());
-    if status.phase == Some(Phase::DynamoOnly) || late {
+    // It is not there once it is over, by PostgreSQL's clock; ours may be ahead.
+    if status.phase == Some(Phase::DynamoOnly) || status.late_until.is_some() {
         return Need::Run;
     }
     Need::Not(

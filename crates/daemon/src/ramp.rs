@@ -115,7 +115,8 @@ async fn held_by(shared: &Shared, name: &str, ramp: &Ramp) -> Result<Option<Stri
         return Ok(Some("it is not known since when this step holds".to_owned()));
     };
     // What a comparison found to be the same later counts no more.
-    let compared_s = status.verdict_age_s.filter(|_| status.verdict_consistent == Some(true));
+    let compared_s =
+        status.verdict_age_s.filter(|age_s| age_s.is_finite() && status.verdict_consistent == Some(true));
     let compared = compared_s
         .and_then(|age_s| Utc::now().checked_sub_signed(TimeDelta::milliseconds((age_s * 1_000.0) as i64)));
     let since = compared.map_or(since, |compared| compared.max(since));

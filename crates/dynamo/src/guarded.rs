@@ -1,26 +1,45 @@
 //! Guarded writes: of two states of one row the target keeps the one with the higher version (I2, I3).
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
-use lockstep_core::{Item, Kind, Result, VERSION_ATTRIBUTE, Version};
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use lockstep_core::{
+    Attributes, Item, Kind, PK, Result, SK, TargetKey, VERSION_ATTRIBUTE, Version, version_of,
+};
 
 use super::{ReadAt, Target, fault};
 
-/// How a guarded write ended; both are success.
+/// How a guarded write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landed {
     /// The target now holds this state.
     Applied,
-    /// The target holds this state already, or a newer one.
+    /// The target holds a version at least as high. In one history that is this state or a newer one. Where
+    /// the source was set back it need not be: see [`Written::standing`].
     Superseded,
 }
 
 /// A guarded write that was answered.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Written {
     /// How it ended.
     pub landed: Landed,
     /// Write units it consumed, where the endpoint tells; a refused condition consumes as well.
     pub capacity_units: f64,
+    /// Of a write that was superseded: what is there instead; `None` where that is gone by now.
+    pub standing: Option<Box<Attributes>>,
+}
+
+impl Written {
+    /// Whether the target holds this very state under this very version: by this write, or by an earlier one
+    /// whose answer was lost. Whatever else is there proves nothing of this state. `sent` is what was put, at
+    /// `version`.
+    pub fn holds(&self, sent: &Item, version: Version) -> bool {
+        let is_this = |there: &Attributes| {
+            version_of(there) == Some(version) && sent.is_same_state(there, chrono::Utc::now().timestamp())
+        };
+        self.landed == Landed::Applied || self.standing.as_deref().is_some_and(is_this)
+    }
 }
 
 impl Target {
@@ -58,6 +77,7 @@ impl Target {
     ) -> Result<Written> {
         // Of this machine: where it is slow by most of an hour, the item does not stay for long enough.
         let (fence, now_s) = (read_at.fence(), chrono::Utc::now().timestamp());
+        let place = place_of(&item);
         let sent = self
             .client
             .put_item()
@@ -67,6 +87,7 @@ impl Target {
             .expression_attribute_names("#v", VERSION_ATTRIBUTE)
             .expression_attribute_values(":v", AttributeValue::N(version.0.to_string()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
             .interceptor(fence.clone())
             .send()
@@ -75,14 +96,35 @@ impl Target {
             Ok(output) => Ok(Written {
                 landed: Landed::Applied,
                 capacity_units: output.consumed_capacity.and_then(|c| c.capacity_units).unwrap_or_default(),
+                standing: None,
             }),
             Err(error) => {
+                let told = what_is_there(&error);
                 let error = fault::error(format!("writing to {table}"), error);
                 if error.kind == Kind::Refused {
-                    return Ok(Written { landed: Landed::Superseded, capacity_units: 1.0 });
+                    let standing = match (told, place) {
+                        (Some(there), _) => Some(there),
+                        // An endpoint that does not tell is asked.
+                        (None, Some(place)) => self.get(table, &place).await?,
+                        (None, None) => None,
+                    };
+                    let standing = standing.map(Box::new);
+                    return Ok(Written { landed: Landed::Superseded, capacity_units: 1.0, standing });
                 }
                 Err(fence.explain(error))
             }
         }
+    }
+}
+
+fn place_of(item: &Item) -> Option<TargetKey> {
+    Some(TargetKey { partition: item.get(PK)?.clone(), sort: item.get(SK).cloned() })
+}
+
+/// The item that a condition has failed on, where the answer has it.
+fn what_is_there(error: &SdkError<PutItemError>) -> Option<Attributes> {
+    match error.as_service_error()? {
+        PutItemError::ConditionalCheckFailedException(failed) => failed.item().cloned(),
+        _ => None,
     }
 }

@@ -4,6 +4,7 @@
 use lockstep_core::{Doing, Result};
 
 use super::binding::{list, quote_identifier};
+use super::clock::worker_is_live;
 use super::copy::bound_sql;
 use super::{HeldRange, KeyBound, RangeProgress, Source, TableBinding};
 
@@ -39,31 +40,33 @@ impl Source {
         done: bool,
         add: RangeProgress,
     ) -> Result<Option<Acknowledged>> {
-        sqlx::query_as(
+        let sql = format!(
             "UPDATE lockstep.ranges SET watermark = coalesce($3, watermark), done = done OR $4,
                  rows_read = rows_read + $5, rows_written = rows_written + $6,
                  rows_present = rows_present + $7, dead_letters = dead_letters + $8,
                  bytes_read = bytes_read + $9, worker = CASE WHEN $4 THEN NULL ELSE worker END
              WHERE table_name = $1 AND number = $2 AND token = $10 AND worker = $11 AND NOT done AND EXISTS (
                  SELECT 1 FROM lockstep.workers w
-                 WHERE w.id = $11 AND w.lease_until > pg_catalog.clock_timestamp())
+                 WHERE w.id = $11 AND {live})
              RETURNING (SELECT pg_catalog.count(*) FROM lockstep.workers w
-                 WHERE w.idle AND w.lease_until > pg_catalog.clock_timestamp()) AS idle_workers",
-        )
-        .bind(&held.table_name)
-        .bind(held.range.number)
-        .bind(watermark)
-        .bind(done)
-        .bind(add.rows_read)
-        .bind(add.rows_written)
-        .bind(add.rows_present)
-        .bind(add.dead_letters)
-        .bind(add.bytes_read)
-        .bind(held.token)
-        .bind(held.worker)
-        .fetch_optional(self.pool())
-        .await
-        .doing("moving a watermark")
+                 WHERE w.idle AND {live}) AS idle_workers",
+            live = worker_is_live("w"),
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(&held.table_name)
+            .bind(held.range.number)
+            .bind(watermark)
+            .bind(done)
+            .bind(add.rows_read)
+            .bind(add.rows_written)
+            .bind(add.rows_present)
+            .bind(add.dead_letters)
+            .bind(add.bytes_read)
+            .bind(held.token)
+            .bind(held.worker)
+            .fetch_optional(self.pool())
+            .await
+            .doing("moving a watermark")
     }
 
     /// Gives the part of a held range after `at` away, as a range of its own that any worker may take; says
@@ -76,19 +79,21 @@ impl Source {
     /// It happened or it did not; the caller that does not know lets go of the range.
     #[crate::boxed]
     pub async fn split_range(&self, held: &HeldRange, at: &KeyBound) -> Result<bool> {
-        let split = sqlx::query(
+        let sql = format!(
             "WITH shortened AS (
                  UPDATE lockstep.ranges SET upper = $5
                  WHERE table_name = $1 AND number = $2 AND token = $3 AND worker = $4 AND NOT done
                      AND EXISTS (SELECT 1 FROM lockstep.workers w
-                     WHERE w.id = $4 AND w.lease_until > pg_catalog.clock_timestamp())
+                     WHERE w.id = $4 AND {live})
                  RETURNING table_name)
              INSERT INTO lockstep.ranges (table_name, number, lower, upper)
              SELECT s.table_name, (SELECT pg_catalog.max(r.number) + 1 FROM lockstep.ranges r
                                    WHERE r.table_name = $1), $5, $6
              FROM shortened s
              ON CONFLICT DO NOTHING",
+            live = worker_is_live("w"),
         );
+        let split = sqlx::query(sqlx::AssertSqlSafe(sql));
         let mut transaction = self.begin(SPLITTING).await?;
         let added = split
             .bind(&held.table_name)

@@ -11,7 +11,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::binding::{digest_sql, quote_literal};
+use super::clock::is_past;
 use super::{KeyBound, Source, TableBinding};
+
+/// How long an item of the way back is tried before it counts.
+const GIVEN_UP_AFTER: &str = "interval '5 minutes'";
 
 /// A row that was set aside.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
@@ -179,22 +183,23 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn dead_letters(&self, table: &str, limit: i64) -> Result<Vec<DeadLetter>> {
-        sqlx::query_as(
+        let sql = format!(
             "SELECT table_name, key::text AS key, version, stage, reason, found_at, attempts, acknowledged_at, acknowledged_by
              FROM lockstep.dead_letters WHERE table_name = $1
              UNION ALL SELECT table_name, coalesce(key::text, place), 0, 'reverse-feed', why, found_at, (1 + tries)::int,
                               (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz,
                                   pg_catalog.to_jsonb(a) ->> 'acknowledged_by'
              FROM lockstep.reverse_again a WHERE table_name = $1
-                 AND (found_at < pg_catalog.clock_timestamp() - interval '5 minutes'
-                                      OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)
+                 AND ({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)
              ORDER BY found_at, key LIMIT $2",
-        )
-        .bind(table)
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .doing("listing dead letters")
+            is_past("found_at", GIVEN_UP_AFTER)
+        );
+        sqlx::query_as(AssertSqlSafe(sql))
+            .bind(table)
+            .bind(limit)
+            .fetch_all(self.pool())
+            .await
+            .doing("listing dead letters")
     }
 
     /// How many dead letters a table has, and how many of them no operator has acknowledged.
@@ -203,19 +208,20 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn count_dead_letters(&self, table: &str) -> Result<(i64, i64)> {
-        sqlx::query_as(
+        let sql = format!(
             "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE acknowledged_at IS NULL)
              FROM (SELECT acknowledged_at FROM lockstep.dead_letters WHERE table_name = $1
                    UNION ALL SELECT (pg_catalog.to_jsonb(a) ->> 'acknowledged_at')::timestamptz
                        FROM lockstep.reverse_again a
                              WHERE table_name = $1
-                                 AND (found_at < pg_catalog.clock_timestamp() - interval '5 minutes'
-                                      OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)) AS letters",
-        )
-        .bind(table)
-        .fetch_one(self.pool())
-        .await
-        .doing("counting dead letters")
+                                 AND ({} OR (pg_catalog.to_jsonb(a) ->> 'for_good')::boolean)) AS letters",
+            is_past("found_at", GIVEN_UP_AFTER)
+        );
+        sqlx::query_as(AssertSqlSafe(sql))
+            .bind(table)
+            .fetch_one(self.pool())
+            .await
+            .doing("counting dead letters")
     }
 
     /// Which of `keys` are dead letters.
@@ -247,21 +253,22 @@ impl Source {
     #[crate::boxed]
     pub async fn acknowledge_dead_letters(&self, table: &str, actor: &str) -> Result<u64> {
         self.migrate_schema().await?;
-        let done: i64 = sqlx::query_scalar(
+        let sql = format!(
             "WITH there AS (UPDATE lockstep.dead_letters SET acknowledged_at = pg_catalog.clock_timestamp(),
                 acknowledged_by = $2
                             WHERE table_name = $1 AND acknowledged_at IS NULL RETURNING 1),
                   back AS (UPDATE lockstep.reverse_again SET acknowledged_at = pg_catalog.clock_timestamp(),
                       acknowledged_by = $2
-                           WHERE table_name = $1 AND acknowledged_at IS NULL AND (for_good
-                               OR found_at < pg_catalog.clock_timestamp() - interval '5 minutes') RETURNING 1)
+                           WHERE table_name = $1 AND acknowledged_at IS NULL AND (for_good OR {}) RETURNING 1)
              SELECT (SELECT pg_catalog.count(*) FROM there) + (SELECT pg_catalog.count(*) FROM back)",
-        )
-        .bind(table)
-        .bind(actor)
-        .fetch_one(self.pool())
-        .await
-        .doing("acknowledging dead letters")?;
+            is_past("found_at", GIVEN_UP_AFTER)
+        );
+        let done: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(table)
+            .bind(actor)
+            .fetch_one(self.pool())
+            .await
+            .doing("acknowledging dead letters")?;
         Ok(done.unsigned_abs())
     }
 

@@ -9,6 +9,7 @@ use lockstep_core::{Doing, Result};
 use sqlx::AssertSqlSafe;
 
 use super::Source;
+use super::clock::worker_is_live;
 
 /// What a glance saw. Two that are equal, and of which neither waits, have nothing new between them.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -53,7 +54,6 @@ const OF_THE_REST: &str = "(SELECT pg_catalog.max(id)::text FROM lockstep.journa
          WHERE p.pronamespace = pg_catalog.to_regnamespace('lockstep'))";
 
 const WAITS: &str = "EXISTS (SELECT FROM lockstep.pending) OR EXISTS (SELECT FROM lockstep.intents)";
-const WORKS: &str = "EXISTS (SELECT FROM lockstep.workers WHERE lease_until > pg_catalog.clock_timestamp())";
 
 impl Source {
     /// Whether a relay may have something to do.
@@ -80,8 +80,9 @@ impl Source {
     /// Reading has no effect.
     pub async fn glance(&self) -> Result<Option<Glance>> {
         let sql = format!(
-            "SELECT {WAITS} OR {WORKS} AS waits,
-                 pg_catalog.concat_ws(';', {OF_CHANGES}, {OF_THE_REST}) AS mark"
+            "SELECT {WAITS} OR EXISTS (SELECT FROM lockstep.workers w WHERE {}) AS waits,
+                 pg_catalog.concat_ws(';', {OF_CHANGES}, {OF_THE_REST}) AS mark",
+            worker_is_live("w")
         );
         self.glanced(sql).await
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, EPOCH_SHIFT, Epoch, Result, Retry, Version};
 use sqlx::postgres::PgConnection;
 
-use super::Source;
+use super::{Contradicted, Source};
 
 /// What the source says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -26,6 +26,8 @@ pub struct SourceHistory {
     pub known_version: Version,
     /// The version that was handed out last.
     pub version: Version,
+    /// Changes that a target refuses by what this history has not delivered, one a table.
+    pub contradicted: Vec<Contradicted>,
 }
 
 /// What the source knows of the marks in one target table.
@@ -88,7 +90,23 @@ impl Source {
             server,
             known_version: Version(known_version),
             version: Version(version),
+            contradicted: self.contradicted().await?,
         }))
+    }
+
+    /// Those that were noted in this epoch; none where schema `lockstep` is older than such notes.
+    async fn contradicted(&self) -> Result<Vec<Contradicted>> {
+        let found = sqlx::query_as(
+            "SELECT c.table_name, c.key::text AS key, c.version, c.seen
+             FROM lockstep.contradicted c JOIN lockstep.control k ON k.epoch = c.epoch ORDER BY c.table_name",
+        )
+        .fetch_all(self.pool())
+        .await
+        .doing("reading which changes are refused");
+        match found {
+            Err(error) if error.is_missing_table() => Ok(Vec::new()),
+            found => found,
+        }
     }
 
     /// What the source knows of the marks in a target table.
@@ -107,7 +125,9 @@ impl Source {
     }
 
     /// Begins a mark in a target table; from here on it may be there. `None` if the newest mark is younger
-    /// than `changed_every`, or says the same version and is younger than `every`.
+    /// than `changed_every`, or says the same version and is younger than `every`. One whose time lies
+    /// ahead is not young: 1. The clock is ahead by an hour when a mark is made, and is right again. 2. For
+    /// an hour none is made, and a restore to any moment of that hour goes unnoticed.
     ///
     /// # Errors
     /// The driver's.
@@ -128,7 +148,8 @@ impl Source {
              INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
              SELECT $1, 1, self.last_value, pg_catalog.clock_timestamp() FROM self
              ON CONFLICT (table_name) DO UPDATE SET marking = m.marking + 1, version = excluded.version, marked_at = excluded.marked_at
-             WHERE m.marked < m.marking OR m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $3)
+             WHERE m.marked < m.marking OR m.marked_at > excluded.marked_at + interval '1 second'
+                OR m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $3)
                 OR (m.version <> excluded.version AND m.marked_at < excluded.marked_at - pg_catalog.make_interval(secs => $2))
              RETURNING marking, version",
         )
@@ -158,7 +179,8 @@ impl Source {
     }
 
     /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next
-    /// epoch be no lower than `least`: every version from then on outranks the lost ones. Whatever was
+    /// epoch be no lower than `least`: every version from then on outranks the lost ones. Where the source is
+    /// the one that `lost` history, what the target holds of before is in doubt from then on. Whatever was
     /// concluded from the lost history is forgotten: passes of the validator, and that the cold load path is
     /// open.
     ///
@@ -169,6 +191,7 @@ impl Source {
         transaction: &mut PgConnection,
         server: Option<&str>,
         least: Epoch,
+        lost: bool,
     ) -> Result<()> {
         let doing = "accepting the history of the source";
         sqlx::query("SELECT pg_catalog.setval('lockstep.version_seq', $1) FROM lockstep.version_seq WHERE last_value < $1")
@@ -178,11 +201,17 @@ impl Source {
             .doing(doing)?;
         // What was noted as the highest version may be one that the sequence was set back from; the mark of
         // the new epoch is above it.
-        sqlx::query("UPDATE lockstep.history SET server = $1, version = 0")
-            .bind(server)
-            .execute(&mut *transaction)
-            .await
-            .doing(doing)?;
+        sqlx::query(
+            "UPDATE lockstep.history SET server = $1, version = 0,
+                 lost_before = CASE WHEN $2 THEN greatest(lost_before, $3) ELSE lost_before END",
+        )
+        .bind(server)
+        .bind(lost)
+        .bind(least.0)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        sqlx::query("DELETE FROM lockstep.contradicted").execute(&mut *transaction).await.doing(doing)?;
         sqlx::query("DELETE FROM lockstep.verified").execute(&mut *transaction).await.doing(doing)?;
         sqlx::query(
             "UPDATE lockstep.tables SET relay_enabled_at = coalesce(relay_enabled_at,

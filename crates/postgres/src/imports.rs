@@ -8,6 +8,7 @@ use lockstep_core::{Doing, Error, Kind, Result};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::clock::{is_ahead, worker_is_live};
 use super::{HeldRange, KeyBound, RangeProgress, Source};
 
 /// Where the history of a table goes on its way to an import.
@@ -157,7 +158,7 @@ impl Source {
         add: RangeProgress,
         (import, part): (&ImportRow, &PartRow),
     ) -> Result<bool> {
-        let noted = sqlx::query(
+        let sql = format!(
             "WITH moved AS (
                  UPDATE lockstep.ranges SET watermark = $3, rows_read = rows_read + $4,
                      rows_written = rows_written + $5, rows_present = rows_present + $6,
@@ -165,31 +166,33 @@ impl Source {
                  WHERE table_name = $1 AND number = $2 AND token = $9 AND worker = $10 AND NOT done
                      AND EXISTS (
                      SELECT 1 FROM lockstep.workers w
-                     WHERE w.id = $10 AND w.lease_until > pg_catalog.clock_timestamp())
+                     WHERE w.id = $10 AND {live})
                      AND EXISTS (
                      SELECT 1 FROM lockstep.imports i
                      WHERE i.table_name = $1 AND i.begun_at = $14 AND i.state = 'writing' FOR SHARE)
                  RETURNING table_name)
              INSERT INTO lockstep.import_parts (table_name, name, items, bytes)
              SELECT table_name, $11, $12, $13 FROM moved",
-        )
-        .bind(&held.table_name)
-        .bind(held.range.number)
-        .bind(watermark)
-        .bind(add.rows_read)
-        .bind(add.rows_written)
-        .bind(add.rows_present)
-        .bind(add.dead_letters)
-        .bind(add.bytes_read)
-        .bind(held.token)
-        .bind(held.worker)
-        .bind(&part.name)
-        .bind(part.items)
-        .bind(part.bytes)
-        .bind(import.begun_at)
-        .execute(self.pool())
-        .await
-        .doing("acknowledging a part of an import")?;
+            live = worker_is_live("w"),
+        );
+        let noted = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&held.table_name)
+            .bind(held.range.number)
+            .bind(watermark)
+            .bind(add.rows_read)
+            .bind(add.rows_written)
+            .bind(add.rows_present)
+            .bind(add.dead_letters)
+            .bind(add.bytes_read)
+            .bind(held.token)
+            .bind(held.worker)
+            .bind(&part.name)
+            .bind(part.items)
+            .bind(part.bytes)
+            .bind(import.begun_at)
+            .execute(self.pool())
+            .await
+            .doing("acknowledging a part of an import")?;
         Ok(noted.rows_affected() == 1)
     }
 
@@ -299,6 +302,17 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn import_asked_within(&self, table: &str, lifetime: Duration) -> Result<bool> {
+        // When a token was noted whose time lies ahead is not known, so that it is waited for from now on.
+        let begin_again = format!(
+            "UPDATE lockstep.imports SET asked_at = pg_catalog.clock_timestamp()
+             WHERE table_name = $1 AND {}",
+            is_ahead("asked_at")
+        );
+        sqlx::query(sqlx::AssertSqlSafe(begin_again))
+            .bind(table)
+            .execute(self.pool())
+            .await
+            .doing("asking since when an import may be under way")?;
         let asked = sqlx::query_scalar(
             "SELECT asked_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2)
              FROM lockstep.imports WHERE table_name = $1 AND client_token IS NOT NULL",

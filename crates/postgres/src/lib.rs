@@ -14,8 +14,9 @@
 //! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
 //! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
-//! pass, and since a moment), `glance` (whether anything has happened at all), `load` (how busy it is),
-//! `history` (a step back is noticed), `archive` (the end).
+//! pass, and since a moment), `clock` (whether a stored time is young), `late_requests`,
+//! `glance` (whether anything has happened at all), `load` (how busy it is),
+//! `history` and `contradicted` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
 mod activity;
@@ -28,10 +29,12 @@ mod budget;
 mod calls;
 mod capture;
 mod catalog;
+mod clock;
 mod comparison_answers;
 mod comparison_progress;
 mod comparisons;
 mod contract;
+mod contradicted;
 mod control;
 mod copy;
 mod count;
@@ -46,6 +49,7 @@ mod inspect;
 pub mod instances;
 mod intents;
 mod journal;
+mod late_requests;
 mod lately;
 mod lead;
 mod left;
@@ -107,6 +111,7 @@ pub use comparison_answers::{AnswerPart, AnswerPlace, Answered};
 pub use comparison_progress::ComparisonProgress;
 pub use comparisons::{ComparisonPiece, PieceBounds, SharedComparison};
 pub use contract::{Adopted, Contract};
+pub use contradicted::{Contradicted, LostBefore, RefusedPut};
 pub(crate) use control::control_of_row;
 pub use control::{TableState, flip_phase, flip_phase_at_least, read_control, read_migration_id};
 pub use copy::{CopyChunk, KeyBound, RangeRead};
@@ -126,6 +131,7 @@ pub use recognise::CaptureState;
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId, require_open};
+pub use late_requests::begin_late_requests;
 pub use left::{KeysOfTable, Left, left_under};
 pub use load::Load;
 pub use lookup::KeyState;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Result, Window};
 
 use super::binding::{quote_identifier, quote_literal};
+use super::clock::worker_is_live;
 use super::{KeyBound, Source, TableBinding};
 
 pub(crate) fn window_conditions_sql(window: &Window, binding: &TableBinding) -> Vec<String> {
@@ -90,23 +91,25 @@ impl Source {
     /// # Errors
     /// The driver's.
     pub async fn look_at_plan(&self, tables: &[&str], window: &Window) -> Result<PlanLook> {
-        sqlx::query_as(
+        let sql = format!(
             "SELECT pg_catalog.count(*) AS planned,
                  EXISTS (SELECT FROM lockstep.ranges WHERE NOT done AND table_name = ANY ($1)) AS open,
                  EXISTS (SELECT FROM lockstep.ranges WHERE NOT done AND table_name = ANY ($1)
                      AND (worker IS NULL OR worker = ANY (ARRAY(
                          SELECT w.id FROM lockstep.workers w
-                         WHERE w.lease_until <= pg_catalog.clock_timestamp())))) AS free,
+                         WHERE NOT {live})))) AS free,
                  pg_catalog.min(name) FILTER (WHERE window_start IS DISTINCT FROM $2::timestamptz
                      OR window_end IS DISTINCT FROM $3::timestamptz) AS other_window
              FROM lockstep.tables WHERE name = ANY ($1) AND planned_at IS NOT NULL",
-        )
-        .bind(tables)
-        .bind(window.start)
-        .bind(window.end)
-        .fetch_one(self.pool())
-        .await
-        .doing("looking at the plan of a backfill")
+            live = worker_is_live("w"),
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(tables)
+            .bind(window.start)
+            .bind(window.end)
+            .fetch_one(self.pool())
+            .await
+            .doing("looking at the plan of a backfill")
     }
 
     /// Stores the plan of a table's backfill, unless it has one.

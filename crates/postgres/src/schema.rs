@@ -34,6 +34,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (30, "asked", include_str!("asked.sql")),
     (31, "relays", include_str!("relays.sql")),
     (34, "comparisons", include_str!("comparisons.sql")),
+    (39, "contradicted", include_str!("contradicted.sql")),
+    (40, "late_requests", include_str!("late_requests.sql")),
 ];
 
 impl Source {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, Kind, Result};
 
 use super::Source;
+use super::clock::is_past;
 use super::intents::{TransactionId, parse_xid};
 
 /// How a transaction ended, as far as the source can tell.
@@ -66,18 +67,20 @@ impl Source {
     /// Every step is one transaction.
     #[crate::boxed]
     pub async fn sweep_intents(&self, age_min: Duration) -> Result<Swept> {
-        let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
+        let sql = format!(
             "SELECT xid::text, n, CASE WHEN xid < pg_catalog.pg_current_xact_id()
                 THEN pg_catalog.pg_xact_status(xid) END
              FROM (SELECT xid, pg_catalog.count(*) AS n FROM lockstep.intents
-                 WHERE made_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)
+                 WHERE {}
                    GROUP BY xid ORDER BY pg_catalog.min(made_at) LIMIT $2) AS open",
-        )
-        .bind(age_min.as_secs_f64())
-        .bind(SWEEP_MAX)
-        .fetch_all(self.intents.pool())
-        .await
-        .doing("reading open intents")?;
+            is_past("made_at", "pg_catalog.make_interval(secs => $1)")
+        );
+        let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(age_min.as_secs_f64())
+            .bind(SWEEP_MAX)
+            .fetch_all(self.intents.pool())
+            .await
+            .doing("reading open intents")?;
         let mut swept = Swept::default();
         let (mut committed, mut aborted, mut forgotten) = (Vec::new(), Vec::new(), Vec::new());
         for (xid, keys, status) in rows {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Source;
+use super::clock::age_s;
 
 /// Verdicts that are kept whatever their age.
 const VERDICTS_KEPT: i64 = 100;
@@ -19,7 +20,8 @@ const KEPT_DAYS: i32 = 30;
 pub struct VerdictRow {
     /// When it ended, by the source's clock.
     pub at: DateTime<Utc>,
-    /// Its age in seconds, by the same clock.
+    /// Its age in seconds, by the same clock; infinite where `at` lies ahead of it, so that no bound lets
+    /// it count.
     pub age_s: f64,
     /// The epoch it was made in.
     pub epoch: i64,
@@ -87,14 +89,15 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn latest_verdict(&self) -> Result<Option<VerdictRow>> {
-        sqlx::query_as(
-            "SELECT at, extract(epoch FROM pg_catalog.clock_timestamp() - at)::float8 AS age_s, epoch,
-                consistent, report
+        let sql = format!(
+            "SELECT at, {} AS age_s, epoch, consistent, report
              FROM lockstep.verdicts ORDER BY id DESC LIMIT 1",
-        )
-        .fetch_optional(self.pool())
-        .await
-        .doing("reading the newest verdict")
+            age_s("at")
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .fetch_optional(self.pool())
+            .await
+            .doing("reading the newest verdict")
     }
 
     /// The source's clock: the one that ages are measured by.

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Kind, Result, Window};
 use serde::Serialize;
 
+use super::clock::worker_is_live;
 use super::{RangeRow, Source};
 
 /// How long the row of a worker whose lease is over is kept for people to see.
@@ -187,14 +188,13 @@ impl Source {
         tables: &[&str],
         window: &Window,
     ) -> Result<Option<HeldRange>> {
-        sqlx::query_as(
+        let sql = format!(
             // A holder that this statement's snapshot does not show has registered since: it is live. So a
             // range is free only when it has none, or one that is seen to be over.
             "WITH free AS (
                  SELECT r.table_name, r.number FROM lockstep.ranges r
                  WHERE NOT r.done AND r.table_name = ANY ($2) AND (r.worker IS NULL OR r.worker = ANY (ARRAY(
-                     SELECT w.id FROM lockstep.workers w WHERE w.lease_until <=
-                         pg_catalog.clock_timestamp())))
+                     SELECT w.id FROM lockstep.workers w WHERE NOT {live})))
                      AND EXISTS (SELECT 1 FROM lockstep.tables t WHERE t.name = r.table_name
                          AND t.window_start IS NOT DISTINCT FROM $3::timestamptz
                          AND t.window_end IS NOT DISTINCT FROM $4::timestamptz)
@@ -204,17 +204,18 @@ impl Source {
                  pg_catalog.clock_timestamp()
              FROM free
              WHERE r.table_name = free.table_name AND r.number = free.number AND EXISTS (
-                 SELECT 1 FROM lockstep.workers w WHERE w.id = $1 AND w.lease_until >
-                     pg_catalog.clock_timestamp())
+                 SELECT 1 FROM lockstep.workers w WHERE w.id = $1 AND {live})
              RETURNING r.*",
-        )
-        .bind(worker)
-        .bind(tables)
-        .bind(window.start)
-        .bind(window.end)
-        .fetch_optional(self.pool())
-        .await
-        .doing("taking a range")
+            live = worker_is_live("w"),
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(worker)
+            .bind(tables)
+            .bind(window.start)
+            .bind(window.end)
+            .fetch_optional(self.pool())
+            .await
+            .doing("taking a range")
     }
 
     /// Every worker, live ones first; none where schema `lockstep` is older than workers, or where this role
@@ -224,23 +225,27 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
-        let found = sqlx::query_as(
+        let sql = format!(
             "SELECT w.id, w.name, w.host, w.pid, w.coordinator, w.started_at, w.idle, w.rows, w.rows_per_s,
-                 (1000::float8 * extract(epoch FROM w.lease_until -
+                 CASE WHEN {live} THEN (1000::float8 * extract(epoch FROM w.lease_until -
                      pg_catalog.clock_timestamp())::float8)::bigint
+                     ELSE least(0, (1000::float8 * extract(epoch FROM w.lease_until -
+                     pg_catalog.clock_timestamp())::float8)::bigint) END
                      AS lease_left_ms,
-                 coalesce(h.ranges, '{}') AS ranges, h.longest_s
+                 coalesce(h.ranges, '{{}}') AS ranges, h.longest_s
              FROM lockstep.workers w LEFT JOIN LATERAL (
                  SELECT pg_catalog.array_agg(r.table_name || '/' || r.number::text ORDER BY r.table_name,
                      r.number) AS ranges,
                      extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(r.leased_at))::float8
                          AS longest_s
                  FROM lockstep.ranges r WHERE r.worker = w.id AND NOT r.done) h ON true
-             ORDER BY w.lease_until > pg_catalog.clock_timestamp() DESC, w.name, w.started_at, w.id",
-        )
-        .fetch_all(self.pool())
-        .await
-        .doing("reading the workers");
+             ORDER BY {live} DESC, w.name, w.started_at, w.id",
+            live = worker_is_live("w"),
+        );
+        let found = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .fetch_all(self.pool())
+            .await
+            .doing("reading the workers");
         match found {
             Err(error) if error.is_missing_table() => Ok(Vec::new()),
             // A role that only reads was given its rights before there was this table; all else it may still

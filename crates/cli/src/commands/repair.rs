@@ -23,7 +23,8 @@ use crate::{Context, help};
 /// begins, above every version that was seen; triggers are installed again; a restored target table is taken
 /// over and filled; steps of a dead coordinator are settled. Where PostgreSQL may be the one that forgot,
 /// what differs is only listed, for you to decide: --take-target KEY brings a row back from DynamoDB, --apply
-/// lets PostgreSQL stand.
+/// lets PostgreSQL stand. A row that DynamoDB says was deleted is left by --apply: with --bring-back it is
+/// written again, with --take-target KEY a row that was deleted in the time that PostgreSQL lost is deleted.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = help!(
     "  cargo xtask repair                    list what there is to repair\n  \
@@ -32,7 +33,8 @@ use crate::{Context, help};
        cargo xtask repair --last             what the newest verdict found\n  \
        cargo xtask repair --state            what is wrong with the migration itself, and what would be done\n  \
        cargo xtask repair --state --apply    do it; run it again if it is broken off\n  \
-       cargo xtask repair --take-target 4711 --apply   PostgreSQL forgot this row; take DynamoDB's"
+       cargo xtask repair --take-target 4711 --apply   PostgreSQL forgot this row; take DynamoDB's\n  \
+       cargo xtask repair --apply --bring-back   also what DynamoDB says was deleted"
 ))]
 pub struct Args {
     /// Repair, instead of only listing
@@ -51,6 +53,9 @@ pub struct Args {
     /// has forgotten them. One source key as it is listed, or `all`; may be given several times
     #[arg(long, value_name = "KEY")]
     pub take_target: Vec<String>,
+    /// Also write rows that DynamoDB says were deleted: they are in both stores again
+    #[arg(long, conflicts_with_all = ["state", "take_target"])]
+    pub bring_back: bool,
 }
 
 /// Most that are printed.
@@ -83,9 +88,15 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             repairs.repairable.iter().filter(|r| is_chosen(&args.take_target, r)).cloned().collect();
         return repair_state::take(context, stores, &repairs, &chosen).await;
     }
-    let within: &[Repairable] = &repairs.repairable[..repairs.repairable.len().min(args.max as usize)];
+    let within: Vec<Repairable> = repairs
+        .repairable
+        .iter()
+        .filter(|finding| args.bring_back || finding.deletion.is_none())
+        .take(args.max as usize)
+        .cloned()
+        .collect();
     let repaired = match args.apply {
-        true => Some(repair(&migration, within, &options, &context.cancel).await?),
+        true => Some(repair(&migration, &within, &options, &context.cancel).await?),
         false => None,
     };
     if context.json {
@@ -106,7 +117,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
 }
 
 fn is_chosen(keys: &[String], finding: &Repairable) -> bool {
-    keys.iter().any(|key| key == "all" || *key == finding.key.join(", ") || finding.key.first() == Some(key))
+    // A row of PostgreSQL is deleted only where its key is named.
+    let is_all = |key: &str| key == "all" && finding.deletion.is_none();
+    keys.iter().any(|key| is_all(key) || *key == finding.key.join(", ") || finding.key.first() == Some(key))
 }
 
 async fn newest(stores: &Stores) -> anyhow::Result<Report> {
@@ -129,6 +142,7 @@ pub(super) fn listed(repairs: &Repairs) -> String {
         }
     };
     text += &format!("\n{} to repair", repairs.repairable.len());
+    text += &deleted(repairs);
     for other in &repairs.unrepairable {
         text +=
             &format!("\n  not by the relay: {} {} {}: {}", other.table, other.class, other.key, other.next);
@@ -138,6 +152,37 @@ pub(super) fn listed(repairs: &Repairs) -> String {
     }
     for failure in &repairs.failures {
         text += &format!("\n  not compared: {failure}");
+    }
+    text
+}
+
+/// What is said of rows that DynamoDB says were deleted.
+fn deleted(repairs: &Repairs) -> String {
+    let deleted: Vec<&Repairable> =
+        repairs.repairable.iter().filter(|finding| finding.deletion.is_some()).collect();
+    if deleted.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n  {} of them are rows that DynamoDB says were deleted: `repair --apply` leaves them, and with \
+         --bring-back writes them again",
+        deleted.len()
+    );
+    for finding in deleted.iter().take(LISTED_MAX) {
+        let key = finding.key.join(", ");
+        text += &match finding.deletion {
+            Some(deletion) if deletion.may_be_lost => format!(
+                "\n    {} {key}: deleted at version {}, perhaps in a time that PostgreSQL lost; `repair \
+                 --take-target` with this key deletes the row",
+                finding.table, deletion.version
+            ),
+            Some(deletion) => format!(
+                "\n    {} {key}: deleted at version {}, and PostgreSQL has it all the same: it was written \
+                 where it was not captured",
+                finding.table, deletion.version
+            ),
+            None => String::new(),
+        };
     }
     text
 }

@@ -95,7 +95,7 @@ pub(super) async fn take(
     if context.json {
         print_json(&json!({ "findings": repairs, "taken": taken }));
     } else {
-        print(&format!("{} rows were written to PostgreSQL as DynamoDB has them", taken.rows));
+        print(&format!("{} rows of PostgreSQL are as DynamoDB has them now", taken.rows));
         taken.left.iter().for_each(|left| print(&format!("  left: {left}")));
     }
     stores.close(false).await?;

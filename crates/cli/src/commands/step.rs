@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lockstep_coordinator::{
@@ -109,7 +110,8 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
 /// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by everybody,
 /// and its key is marked and written again.
 async fn feed_until(context: &Context, stores: &Stores, until: DateTime<Utc>) -> anyhow::Result<()> {
-    let left = (until - Utc::now()).to_std().unwrap_or_default();
+    // By this process's own clock from here on: no clock that is set shortens it.
+    let left = stores.source.late_requests().await?.map_or(Duration::ZERO, |(left, _)| left);
     context.ui.say(&format!(
         "A request of DynamoOnly that everybody has given up could still land until {}: feeding and delivering until then. Broken \
          off, give the same command again: it takes no further step, and goes on with that",

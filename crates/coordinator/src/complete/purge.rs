@@ -73,7 +73,9 @@ pub async fn purge(
     // What was read before the completion leaves within the one, signed, and arrives within the other.
     let target = &migration.target;
     let lifetime = target.request_lifetime().saturating_add(target.state_leaves_within());
-    may_begin(options.what, since, Utc::now(), lifetime, alive)?;
+    // By the clock that is behind, where PostgreSQL still answers: one that is ahead ends the wait early.
+    let _ = migration.source.clock().await;
+    may_begin(options.what, since, migration.source.now_at_least(), lifetime, alive)?;
     let rate = Rate::new(options.writes_per_s_max);
     let mut purged = Vec::new();
     for binding in &migration.tables {

@@ -79,8 +79,13 @@ impl State {
         let server = Some("7/1".to_owned());
         let now = Version(if self.source_lost { 1 } else { 9 });
         // The source itself remembers it, whatever became of the table that does as well.
-        let source =
-            SourceHistory { known_server: server.clone(), server, known_version: Version(9), version: now };
+        let source = SourceHistory {
+            known_server: server.clone(),
+            server,
+            known_version: Version(9),
+            version: now,
+            contradicted: Vec::new(),
+        };
         let mark = lockstep_dynamo::HistoryMark {
             number: 3,
             version: Version(9),

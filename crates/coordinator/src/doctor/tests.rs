@@ -60,6 +60,7 @@ fn lost(phase: Phase, now: i64, found: Found) -> Observation {
         server,
         known_version: Version(1),
         version: Version(now),
+        contradicted: Vec::new(),
     };
     let known = KnownMarks { marking: 3, marked: 3 };
     let name = "payments".to_owned();

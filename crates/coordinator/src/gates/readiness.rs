@@ -291,7 +291,11 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
             return Ok(GateResult::fail(name, detail, "run `validate`"));
         }
     }
-    let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
+    let age = match age_s.is_finite() {
+        true => format!("{age_s:.0} s old"),
+        false => "of a moment that PostgreSQL's clock has not reached".to_owned(),
+    };
+    let detail = format!("{word}, {age}, made in epoch {}", verdict.epoch);
     let next = format!(
         "run `validate` in this phase{}; a verdict counts for {} s and within its epoch",
         if said == VerdictWord::Incomplete { " again, with a `relay` running" } else { "" },

@@ -66,7 +66,7 @@ async fn try_follow(
     let now = read_control(&mut transaction).await?;
     require(&now, record)?;
     accept_marks(&mut transaction, histories).await?;
-    Source::accept_history(&mut transaction, server, Epoch::FIRST).await?;
+    Source::accept_history(&mut transaction, server, Epoch::FIRST, false).await?;
     let is_behind = record.is_some_and(|record| record.holds_truth() && record.since > now.epoch);
     let mut to = highest.max(now.epoch);
     if now.phase != Phase::DynamoOnly || is_behind {

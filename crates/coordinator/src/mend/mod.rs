@@ -219,7 +219,9 @@ async fn copy_and_compare(
             if cancel.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            let repaired = repair(migration, &found.repairable, &options, cancel).await?;
+            // What may have been deleted in a time that is lost stays listed: a person decides.
+            let sure: Vec<_> = found.repairable.iter().filter(|key| !key.may_be_deleted()).cloned().collect();
+            let repaired = repair(migration, &sure, &options, cancel).await?;
             let more = found.unlisted > 0 && repaired.verified > 0;
             mended.repaired.add(repaired);
             mended.findings = Some(found);

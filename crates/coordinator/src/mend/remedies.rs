@@ -1,8 +1,11 @@
 //! One function a remedy. Each may be repeated, and broken off at any point.
 
-use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult};
+use std::time::Duration;
+
+use lockstep_core::{Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, Side};
 use lockstep_postgres::{
-    IntentId, KnownMarks, Shape, Source, TableBinding, flip_phase, read_control, take_exclusive,
+    IntentId, KnownMarks, Shape, Source, TableBinding, begin_late_requests, flip_phase, read_control,
+    take_exclusive,
 };
 use lockstep_validator::ValidateOptions;
 use serde_json::json;
@@ -141,10 +144,12 @@ async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn 
         .into());
     }
     let counted = record.map_or(Epoch::FIRST, |record| record.epoch);
+    // The truth was there once. When it came back is what a source that was set back may have forgotten.
+    let late = record.map(|_| migration.target.request_lifetime());
     let least = Epoch(highest.epoch().max(counted).0 + 1);
     let server = source.history().await?;
     let (phase, epoch) =
-        steps.while_busy(|| try_raise(migration, &histories, server.as_deref(), least)).await?;
+        steps.while_busy(|| try_raise(migration, &histories, server.as_deref(), least, late)).await?;
     let detail = json!({ "phase": phase, "epoch": epoch, "server": server, "highest_version_in_target": highest, "lost": histories.losses() });
     source.journal_note(&migration.actor, "accept history", &detail).await?;
     // As after every flip: readers of the phase before are over when this returns.
@@ -160,6 +165,7 @@ async fn try_raise(
     histories: &Histories,
     server: Option<&str>,
     least: Epoch,
+    late: Option<Duration>,
 ) -> StoreResult<(Phase, Epoch)> {
     let doing = "raising the epoch";
     let mut transaction = migration.source.begin(doing).await?;
@@ -168,7 +174,8 @@ async fn try_raise(
     if now.phase == Phase::DynamoOnly {
         return Err(StoreError::source(Kind::Refused, doing, "the phase became DynamoOnly meanwhile"));
     }
-    Source::accept_history(&mut transaction, server, least).await?;
+    let lost = histories.losses().iter().any(|loss| loss.side() == Side::Source);
+    Source::accept_history(&mut transaction, server, least, lost).await?;
     for table in &histories.tables {
         let found = match &table.found {
             Found::There { mark: Some(mark), .. } => mark.number,
@@ -179,6 +186,9 @@ async fn try_raise(
     }
     let phase = now.phase.min(Phase::DualWrite);
     let epoch = flip_phase(&mut transaction, phase).await?;
+    if let Some(lifetime) = late {
+        begin_late_requests(&mut transaction, lifetime).await?;
+    }
     Source::mark_pending_again(&mut transaction).await?;
     transaction.commit().await.doing(doing)?;
     Ok((phase, epoch))

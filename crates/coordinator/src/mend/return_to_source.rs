@@ -14,7 +14,9 @@ use lockstep_core::{
 };
 use lockstep_postgres::reverse::ridden_left;
 use lockstep_postgres::sequences::{highest_id_in_use, identity_of, raise_sequence};
-use lockstep_postgres::{Source, TableBinding, flip_phase_at_least, read_control, take_exclusive};
+use lockstep_postgres::{
+    Source, TableBinding, begin_late_requests, flip_phase_at_least, read_control, take_exclusive,
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +149,7 @@ async fn accept(
         ));
     }
     accept_marks(&mut transaction, histories).await?;
-    Source::accept_history(&mut transaction, server, Epoch::FIRST).await?;
+    Source::accept_history(&mut transaction, server, Epoch::FIRST, false).await?;
     Source::follow_target(&mut transaction, now.epoch, highest.max(now.epoch)).await?;
     transaction.commit().await.doing(DOING)
 }
@@ -180,6 +182,8 @@ async fn take_over(migration: &Migration, least: Epoch) -> StoreResult<Epoch> {
         }
     }
     let epoch = flip_phase_at_least(&mut transaction, Phase::DualWrite, least).await?;
+    // An application may have given up a request just before its writes were stopped.
+    begin_late_requests(&mut transaction, migration.target.request_lifetime()).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(epoch)
 }

@@ -1,5 +1,5 @@
-//! Bringing back what PostgreSQL forgot: the row is made from its item, for each finding of which an
-//! operator has decided so.
+//! Bringing back what PostgreSQL forgot: the row is made from its item, or deleted where DynamoDB has its
+//! deletion, for each finding of which an operator has decided so.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const READING: &str = "reading an item";
 /// What was brought back.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Taken {
-    /// Rows that were written to PostgreSQL as their items are.
+    /// Rows that were written to PostgreSQL as their items are, or deleted as DynamoDB says.
     pub rows: u64,
     /// Findings that have no item to take, whose row was changed since, or whose row PostgreSQL refused, and
     /// why.
@@ -76,8 +76,16 @@ pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Resu
 async fn take_one(migration: &Migration, table: &FedTable, finding: &Repairable) -> Result<Option<String>> {
     let binding = table.binding();
     let left = |why: &str| Ok(Some(why.to_owned()));
-    if !matches!(finding.class, FindingClass::Extra | FindingClass::Different) {
-        return left("DynamoDB has nothing of it");
+    match finding.class {
+        FindingClass::Extra | FindingClass::Different => {}
+        FindingClass::Missing if finding.may_be_deleted() => {}
+        FindingClass::Missing if finding.deletion.is_some() => {
+            return left(
+                "DynamoDB has only its deletion, of a time that PostgreSQL knows: the row was written since, \
+                 and that was not captured",
+            );
+        }
+        _ => return left("DynamoDB has nothing of it"),
     }
     // Before the barrier is closed, as it takes a session of its own, which may have to be waited for.
     let Some(place) = place_of(migration, binding, &finding.key).await? else {
@@ -90,26 +98,32 @@ async fn take_one(migration: &Migration, table: &FedTable, finding: &Repairable)
             return left("its last change is a dead letter, so DynamoDB lacks it: see `dead-letters`");
         }
     };
-    let row = match read_row(migration, binding, &place).await? {
+    let row = match read_row(migration, binding, &place, finding.may_be_deleted()).await? {
         Ok(row) => row,
         Err(why) => {
             put.leave().await?;
             return Ok(Some(why));
         }
     };
-    match put.put(row.as_ref()).await {
+    let written = match row {
+        Some(row) => put.put(row.as_ref()).await,
+        None => put.delete(&finding.key).await,
+    };
+    match written {
         Ok(()) => Ok(None),
         Err(error) if error.kind == Kind::Invalid => Ok(Some(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Reads the row that the item at a place holds, or says why it holds none, while writers wait.
+/// Reads the row that the item at a place holds, or says why it holds none, while writers wait. `deleted`:
+/// the finding was that the row was deleted, and `None` says that it still is.
 async fn read_row(
     migration: &Migration,
     binding: &TableBinding,
     place: &TargetKey,
-) -> Result<std::result::Result<Box<dyn AnyRow>, String>> {
+    deleted: bool,
+) -> Result<std::result::Result<Option<Box<dyn AnyRow>>, String>> {
     let reading = migration.target.get(&binding.target_name, place);
     let Ok(item) = tokio::time::timeout(READ_WITHIN, reading).await else {
         let message = format!(
@@ -119,7 +133,14 @@ async fn read_row(
         );
         return Err(StoreError::target(Kind::Unavailable, READING, message).into());
     };
-    let Some(item) = item?.filter(|item| !is_tombstone(item)) else {
+    let item = item?;
+    if deleted {
+        return Ok(match item {
+            Some(item) if is_tombstone(&item) => Ok(None),
+            _ => Err("its deletion is not there any more: compare again".to_owned()),
+        });
+    }
+    let Some(item) = item.filter(|item| !is_tombstone(item)) else {
         return Ok(Err("its item is gone by now".to_owned()));
     };
     // 1. Somebody puts the item of B where A's belongs. 2. We looked for changes of A, and would write B.
@@ -127,7 +148,7 @@ async fn read_row(
         return Ok(Err("its item says that it is another row's".to_owned()));
     }
     let row = binding.table.row_of_item(&item);
-    Ok(row.map_err(|why| StoreError::target(Kind::Invalid, READING, why.to_string()).to_string()))
+    Ok(row.map(Some).map_err(|why| StoreError::target(Kind::Invalid, READING, why.to_string()).to_string()))
 }
 
 async fn place_of(

@@ -6,11 +6,12 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockstep_core::{Error as StoreError, Item, Kind};
 use lockstep_dynamo::{STATEMENTS_MAX, apart};
-use lockstep_postgres::{PendingBatch, PendingRow};
+use lockstep_postgres::{Delivered, PendingBatch, PendingRow, RefusedPut};
 
 use super::Table;
 use super::deliver::{Due, Fate};
 use crate::error::{Error, Result};
+use crate::loss::Loss;
 
 /// Fewer rows than this are through as soon by puts.
 const INSERTS_FROM: usize = 2 * STATEMENTS_MAX;
@@ -33,6 +34,7 @@ impl<'a> Table<'a> {
     pub(super) async fn send(self, batch: PendingBatch) -> Result<Sent> {
         let mut sent = Sent::default();
         let mut delivered = Vec::with_capacity(batch.rows.len());
+        let mut refused = Vec::new();
         for fate in self.fates(&batch.rows).await {
             match fate {
                 Ok(Fate::Delivered(key)) => delivered.push(key),
@@ -40,11 +42,13 @@ impl<'a> Table<'a> {
                     sent.set_aside += 1;
                     self.progress.dead_letters.fetch_add(1, Relaxed);
                 }
+                Ok(Fate::Refused(put)) => refused.push(put),
                 Ok(Fate::MarkedAgain) => {}
                 Err(error) => sent.error = Some(error),
             }
         }
         self.run.pace.charge(&self.run.migration.source).await;
+        let contradicted = self.judge(refused, &mut delivered).await?;
         if !delivered.is_empty() {
             let (source, name) = (&self.run.migration.source, self.binding.name());
             source.acknowledge_of(self.share.as_ref(), name, &delivered, batch.read_at).await?;
@@ -52,7 +56,27 @@ impl<'a> Table<'a> {
             sent.delivered = delivered.len() as u64;
             self.progress.relayed.fetch_add(sent.delivered, Relaxed);
         }
+        if !contradicted.is_empty() {
+            // Others have to hear of it as well.
+            self.run.migration.watch.forget();
+            sent.error = Some(Error::HistoryLost(contradicted));
+        }
         Ok(sent)
+    }
+
+    /// Judges what was refused: adds what the target holds all the same to what was delivered, and returns
+    /// what no delivery of this history explains. The rest has a newer mark, or none any more.
+    async fn judge(self, refused: Vec<RefusedPut>, delivered: &mut Vec<Delivered>) -> Result<Vec<Loss>> {
+        if refused.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.run.migration.source.contradicted_by(self.binding.name(), &refused).await?;
+        for put in refused.into_iter().filter(|put| put.is_same) {
+            if found.iter().all(|contradicted| !contradicted.is_of(&put.key)) {
+                delivered.push(Delivered { key: put.key, version: put.version });
+            }
+        }
+        Ok(found.iter().map(Loss::of_change).collect())
     }
 
     async fn fates<'b>(self, rows: &'b [PendingRow]) -> Vec<Result<Fate>>

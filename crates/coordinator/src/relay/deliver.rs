@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::{RelayUntil, Table};
 use crate::error::Result;
 use lockstep_core::{
-    DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, TargetKey, Unholdable, tombstone,
+    Attributes, DELETED_ATTRIBUTE, Error as StoreError, Item, Kind, Retry, TargetKey, Unholdable,
+    is_tombstone, tombstone, version_of,
 };
-use lockstep_dynamo::{Backoff, Written};
-use lockstep_postgres::{Delivered, PendingRow};
+use lockstep_dynamo::{Backoff, Landed, Written};
+use lockstep_postgres::{Delivered, PendingRow, RefusedPut};
 
 /// What is due for one key.
 pub(super) enum Due {
@@ -27,6 +28,8 @@ pub(super) enum Due {
 pub(super) enum Fate {
     Delivered(Delivered),
     SetAside,
+    /// The target has something else at a version at least as high: the source says whether it can be newer.
+    Refused(RefusedPut),
     /// It could not be held, but is being changed right now, or it was read too long ago: the next pass
     /// judges it again.
     MarkedAgain,
@@ -68,13 +71,31 @@ impl Table<'_> {
             Due::Nothing => return Ok(Fate::of(row)),
         };
         match self.write(row, item).await {
-            Ok(_) => Ok(Fate::of(row)),
+            Ok(written) => Ok(self.answered(row, &written)),
             // It was read too long ago, as where the target takes little: the next pass reads it again.
             Err(e) if e.kind == Kind::Fenced => Ok(Fate::MarkedAgain),
             // Only what DynamoDB says of an item is this (I18): see `codes` of lockstep-dynamo.
             Err(e) if e.kind == Kind::Invalid => self.set_aside(row, &Unholdable::because(e.message)).await,
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// What became of a put that was answered. A refusal by itself proves nothing: where the source was set
+    /// back, what is there may be of the time that is lost.
+    fn answered(self, row: &PendingRow, written: &Written) -> Fate {
+        let Some(there) = &written.standing else {
+            // Refused, and gone since: the next pass puts it.
+            return if written.landed == Landed::Applied { Fate::of(row) } else { Fate::MarkedAgain };
+        };
+        let sent = match self.due(row) {
+            Due::Item(item) | Due::Tombstone(item) => item,
+            Due::Unholdable(_) | Due::Nothing => return Fate::MarkedAgain,
+        };
+        if written.holds(&sent, row.version) {
+            return Fate::of(row);
+        }
+        let is_same = sent.is_same_state(there, chrono::Utc::now().timestamp());
+        Fate::Refused(refused(row, there, is_same))
     }
 
     fn item_again(self, row: &PendingRow) -> Option<Item> {
@@ -93,6 +114,12 @@ impl Table<'_> {
     async fn set_aside(self, row: &PendingRow, reason: &Unholdable) -> Result<Fate> {
         if let Ok(key) = self.binding.table.target_key(&row.key) {
             match self.write(row, tombstone(key, row.version)).await {
+                // Any tombstone will do.
+                Ok(Written { landed: Landed::Superseded, standing: Some(there), .. })
+                    if !is_tombstone(&there) =>
+                {
+                    return Ok(Fate::Refused(refused(row, &there, false)));
+                }
                 Ok(_) => {}
                 Err(error) if error.kind == Kind::Fenced => return Ok(Fate::MarkedAgain),
                 Err(error) => return Err(error.into()),
@@ -168,4 +195,10 @@ impl Table<'_> {
             progress.pause(None);
         }
     }
+}
+
+fn refused(row: &PendingRow, there: &Attributes, is_same: bool) -> RefusedPut {
+    // One that has no version that reads as one is of no history of ours.
+    let seen = version_of(there).unwrap_or(row.version);
+    RefusedPut { key: row.key.clone(), version: row.version, seen, is_same }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use lockstep_core::{Doing, Epoch, Error, Kind, Phase, Result, Truth, truth};
 use lockstep_dynamo::TargetControl;
 use lockstep_postgres::reverse::ridden_left;
-use lockstep_postgres::{Source, TableBinding, flip_phase_at_least, read_control, take_exclusive};
+use lockstep_postgres::{
+    Source, TableBinding, begin_late_requests, flip_phase_at_least, read_control, take_exclusive,
+};
 use sqlx::postgres::PgConnection;
 
 use super::raise_source_sequences;
@@ -112,6 +114,7 @@ pub async fn copy_to_source(
         }
         raise_source_sequences(&mut transaction, control, tables).await?;
         flip_phase_at_least(&mut transaction, phase, epoch).await?;
+        begin_late_requests(&mut transaction, control.request_lifetime()).await?;
     }
     transaction.commit().await.doing(DOING)
 }

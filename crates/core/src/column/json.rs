@@ -200,7 +200,7 @@ fn same_meaning(a: &str, b: &str) -> bool {
 }
 
 /// A number as sign, digits without leading or trailing zeros, and the power of ten of the last digit.
-pub(super) fn normal_number(text: &str) -> (bool, String, i64) {
+pub(crate) fn normal_number(text: &str) -> (bool, String, i64) {
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -24,6 +24,7 @@ pub use array::Element;
 pub use decimal::Scaled;
 pub use fit::ColumnTypes;
 pub use json::Json;
+pub(crate) use json::normal_number;
 pub use label::Labelled;
 pub use time::{fixed_width, parse_fixed_width};
 

@@ -34,6 +34,13 @@ pub struct TargetControl {
     table: String,
 }
 
+impl TargetControl {
+    /// As [`Target::request_lifetime`].
+    pub fn request_lifetime(&self) -> std::time::Duration {
+        self.target.request_lifetime()
+    }
+}
+
 impl Target {
     /// The control table of this migration, as its options name it. Nothing is sent yet.
     pub fn control(&self) -> TargetControl {

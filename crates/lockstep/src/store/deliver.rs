@@ -19,9 +19,11 @@ pub(super) struct Put {
 
 /// How it ended.
 pub(super) enum Sent {
-    /// The target holds it, or a newer state.
+    /// The target holds it.
     Landed,
-    /// It is not in the target and cannot arrive any more.
+    /// It is not in the target and cannot arrive any more. Also where something else is there at a version at
+    /// least as high: a newer state, or, where PostgreSQL was set back, one of the time that is lost. Which
+    /// of both it is the mark says, and a relay judges by it: nothing is acknowledged by a refusal.
     Refused(Error),
     /// It may be in the target, or arrive there yet (I8).
     Lost(Error),
@@ -63,7 +65,8 @@ impl Writer {
     async fn send_one(&self, read_at: ReadAt, put: &Put, mode: WriteMode, deadline: Instant) -> Sent {
         let request = || self.target().put_guarded_of(read_at, &put.table, put.item.clone(), put.version);
         match self.attempt(mode, deadline, request).await {
-            Ok(_) => Sent::Landed,
+            Ok(written) if written.holds(&put.item, put.version) => Sent::Landed,
+            Ok(_) => Sent::Refused(outranked()),
             Err(Failed { error, lost: false }) => Sent::Refused(error),
             Err(Failed { error, lost: true }) => Sent::Lost(error),
         }
@@ -124,4 +127,13 @@ fn all_failed(puts: usize, error: Error, lost: bool) -> Vec<Sent> {
     };
     let sent = |error| if lost { Sent::Lost(error) } else { Sent::Refused(error) };
     (0..puts).map(|_| sent(again(&error))).collect()
+}
+
+/// What is said of a state that something else is in the place of. A strict write may try again: 1. Its
+/// session dies while it puts. 2. A sweep has the truth put back, under a version above its own. 3. Its put
+/// arrives.
+fn outranked() -> Error {
+    let message = "the item there has a version at least as high, and is not this state; a relay finds out \
+                   whether it is newer, or of a time that PostgreSQL has lost";
+    Error::target(Kind::Unavailable, "writing", message)
 }

@@ -9,6 +9,7 @@ use lockstep_core::{Doing, Result};
 use super::FedTable;
 use super::changed::{Since, Taken, parsed};
 use crate::Source;
+use crate::clock::is_younger;
 
 /// How far one table has come.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,19 +33,22 @@ impl Source {
     pub async fn compared(&self, table: &FedTable) -> Result<Option<Compared>> {
         let doing = "reading how far a comparison has come";
         let Some(server) = self.history().await? else { return Ok(None) };
-        let found: Option<(Option<String>, String, Option<String>, String)> = sqlx::query_as(
+        let sql = format!(
             "SELECT c.since::text, c.began::text, c.after_place, c.unequal::text
              FROM lockstep.compared c JOIN lockstep.control l ON l.epoch = c.epoch
              WHERE c.table_name = $1 AND c.server = $2 AND l.phase = 'DynamoOnly'
                  AND c.began <= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
-                 AND c.at > pg_catalog.clock_timestamp() - interval '1 hour'
-                 AND c.begun_at > pg_catalog.clock_timestamp() - interval '1 day'",
-        )
-        .bind(table.binding().name())
-        .bind(server)
-        .fetch_optional(self.pool())
-        .await
-        .doing(doing)?;
+                 AND {} AND {}",
+            is_younger("c.at", "interval '1 hour'"),
+            is_younger("c.begun_at", "interval '1 day'"),
+        );
+        let found: Option<(Option<String>, String, Option<String>, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                .bind(table.binding().name())
+                .bind(server)
+                .fetch_optional(self.pool())
+                .await
+                .doing(doing)?;
         let Some((since, began, after, unequal)) = found else { return Ok(None) };
         // What cannot be read is compared from the beginning.
         let Ok(unequal) = serde_json::from_str::<Vec<(String, String)>>(&unequal) else { return Ok(None) };

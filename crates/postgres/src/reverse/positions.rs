@@ -8,6 +8,7 @@ use sqlx::AssertSqlSafe;
 
 use super::FedTable;
 use crate::Source;
+use crate::clock::shard_seen_at;
 
 /// A shard that was not looked at for this long may have lost records without a trace: it had no position
 /// yet, or none of its records was left to say so. An hour less than the retention, for the clocks.
@@ -52,16 +53,18 @@ impl Source {
             None => Some("the feed was begun only after the step to DynamoOnly"),
             Some(_) => {
                 // How long no feed has looked: since the last sign of life, or since DynamoOnly began.
-                let unseen_s: Option<f64> = sqlx::query_scalar(
+                let sql = format!(
                     "SELECT extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(
-                         (SELECT pg_catalog.min(greatest(newest_at, empty_at)) FROM lockstep.reverse_shards
+                         (SELECT pg_catalog.min({}) FROM lockstep.reverse_shards
                              WHERE table_name = $1 AND NOT finished),
                          (SELECT changed_at FROM lockstep.control)))::float8",
-                )
-                .bind(name)
-                .fetch_one(&mut *transaction)
-                .await
-                .doing(&doing)?;
+                    shard_seen_at()
+                );
+                let unseen_s: Option<f64> = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .bind(name)
+                    .fetch_one(&mut *transaction)
+                    .await
+                    .doing(&doing)?;
                 unseen_s
                     .filter(|s| *s > UNSEEN_MAX_S)
                     .map(|_| "the feed did not run for about as long as the stream keeps records")

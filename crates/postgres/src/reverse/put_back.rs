@@ -16,7 +16,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 
 use super::FedTable;
-use super::rows::upsert;
+use super::rows::{delete, upsert};
 use crate::barrier::limit_lock_waits;
 use crate::binding::digest_sql;
 use crate::lookup::{bind_keys, keys_sql};
@@ -93,6 +93,21 @@ impl PutBack<'_> {
         limit_lock_waits(&mut self.transaction, ROW_LOCK_TIMEOUT).await?;
         lend(&mut self.transaction).await?;
         upsert(&mut self.transaction, self.table, &[row]).await.map_err(run_again)?;
+        self.transaction.commit().await.doing(&doing(self.table))
+    }
+
+    /// Deletes the row that has this source key, given as one SQL literal a key column, as an application
+    /// would. Where there is none, nothing is done.
+    ///
+    /// # Errors
+    /// As [`PutBack::put`]; [`Kind::Invalid`] also where other rows refer to it.
+    ///
+    /// # Cancel safety
+    /// The row is deleted, or it is not.
+    pub async fn delete(mut self, key: &[String]) -> Result<()> {
+        limit_lock_waits(&mut self.transaction, ROW_LOCK_TIMEOUT).await?;
+        lend(&mut self.transaction).await?;
+        delete(&mut self.transaction, self.table, &[key.to_vec()]).await.map_err(run_again)?;
         self.transaction.commit().await.doing(&doing(self.table))
     }
 

@@ -7,6 +7,7 @@ use lockstep_core::{Doing, Result};
 use serde::Serialize;
 
 use crate::Source;
+use crate::clock::shard_seen_at;
 
 /// Where the feed of one table stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, sqlx::FromRow)]
@@ -45,14 +46,13 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn reverse_standing(&self, name: &str) -> Result<Option<FeedStanding>> {
-        sqlx::query_as(
+        let sql = format!(
             "SELECT greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(s.seen_at,
                 t.begun_at)))::float8 AS lag_s, s.newest_at,
                     s.shards_open, s.shards_finished, t.applied, a.again, a.again_why, t.expired, t.foreign_count, t.foreign_why,
                     t.lost_at, t.lost_why
              FROM lockstep.reverse_tables t,
-                  (SELECT pg_catalog.min(greatest(newest_at,
-                      empty_at)) FILTER (WHERE NOT finished) AS seen_at,
+                  (SELECT pg_catalog.min({}) FILTER (WHERE NOT finished) AS seen_at,
                           pg_catalog.max(newest_at) AS newest_at,
                           pg_catalog.count(*) FILTER (WHERE NOT finished) AS shards_open,
                               pg_catalog.count(*) FILTER (WHERE finished) AS shards_finished
@@ -62,11 +62,13 @@ impl Source {
                    FROM lockstep.reverse_again g
                    WHERE table_name = $1 AND pg_catalog.to_jsonb(g) ->> 'acknowledged_at' IS NULL) a
              WHERE t.table_name = $1",
-        )
-        .bind(name)
-        .fetch_optional(self.pool())
-        .await
-        .doing("asking where the reverse feed stands")
+            shard_seen_at()
+        );
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(name)
+            .fetch_optional(self.pool())
+            .await
+            .doing("asking where the reverse feed stands")
     }
 
     /// For each shard of a table: whether it was read to its end, and the round of the newest marker that

@@ -3,11 +3,14 @@
 //!
 //! In reading order: `source` (PostgreSQL lost it), `target` (DynamoDB did), `control` (its control table
 //! did), `mending` (what a repair is made of), `way_on` (a way on from what several of these make together),
-//! `edges` (clock, sequence, catalogue).
+//! `edges` (clock, sequence, catalogue), `clocks` (times that lie ahead), `outranked` (a step back that
+//! nothing has shown yet).
 
+mod clocks;
 mod control;
 mod edges;
 mod mending;
+mod outranked;
 mod source;
 mod target;
 mod way_on;

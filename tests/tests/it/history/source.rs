@@ -158,3 +158,30 @@ async fn a_source_that_was_set_back_to_before_dynamo_only_is_made_to_follow_agai
         world.value("SELECT count(*) FROM payments WHERE payment_id IN (7, 50, 51, 2000, 2001)").await;
     assert_eq!(there, 3, "what was written and deleted in DynamoOnly has come back");
 }
+
+/// 1. A backup is made before the backfill. 2. Rows are copied, one of them is deleted, and its deletion is
+/// delivered. 3. PostgreSQL is restored: it has the row, and knows of no copying.
+#[tokio::test]
+async fn a_source_restored_into_its_backfill_is_noticed_and_copied_again() {
+    let mut world = World::start().await;
+    world.sql(&payments(1, 20)).await;
+    world.prepared().await.close().await;
+    let backup = world.back_up_source().await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.sql("DELETE FROM payments WHERE payment_id = 3").await;
+    world.relay_until_empty().await;
+    world.restore_source(backup).await;
+    let refused = Coordinator::open(world.migration()).await.err().expect("history was lost");
+    assert!(matches!(&refused, Error::HistoryLost(_)), "{refused}");
+    let found = diagnosis(&world).await;
+    assert_eq!(lockstep_coordinator::remedies(&found.findings), [Remedy::RaiseEpoch, Remedy::List]);
+    assert!(mended(&world).await.left.expect("looked at").sound);
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    let found = find_repairs(&world.migration(), &options(), &CancellationToken::new()).await;
+    let found = found.expect("searched").repairable;
+    assert!(found.len() == 1 && found[0].may_be_deleted(), "its deletion was delivered: {found:?}");
+    assert_eq!(take_target(&world.migration(), &found).await.expect("taken").rows, 1);
+    assert_eq!(world.count("payments WHERE payment_id = 3").await, 0);
+    world.relay_until_empty().await;
+    goes_on(&world, Phase::DualWrite).await;
+}

@@ -114,11 +114,15 @@ impl Commands {
             false => find_repairs(&migration, &options, &act.cancel).await?,
         };
         context.check_cancelled()?;
-        let within = &found.repairable[..found.repairable.len().min(max)];
-        let repaired = repair(&migration, within, &options, &act.cancel).await?;
+        // Rows that DynamoDB says were deleted are a person's to decide, by the command.
+        let within: Vec<_> =
+            found.repairable.iter().filter(|key| key.deletion.is_none()).take(max).cloned().collect();
+        let deleted = found.repairable.iter().filter(|key| key.deletion.is_some()).count();
+        let repaired = repair(&migration, &within, &options, &act.cancel).await?;
         context.check_cancelled()?;
         Ok(json!({
-            "repairable": found.repairable.len(), "unrepairable": found.unrepairable.len(), "unlisted": found.unlisted,
+            "repairable": found.repairable.len(), "deleted": deleted,
+            "unrepairable": found.unrepairable.len(), "unlisted": found.unlisted,
             "not_compared": found.failures, "marked": repaired.marked, "verified": repaired.verified,
             "unverified": repaired.unverified.len(),
         }))
