@@ -32,6 +32,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (28, "compared", include_str!("compared.sql")),
     (30, "asked", include_str!("asked.sql")),
     (31, "relays", include_str!("relays.sql")),
+    (33, "verdict_order", include_str!("verdict_order.sql")),
+    (35, "notes_kept", include_str!("notes_kept.sql")),
 ];
 
 impl Source {

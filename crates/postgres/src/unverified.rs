@@ -19,6 +19,10 @@
 //! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and no pass
 //! looks again.
 //!
+//! That holds of transactions behind the barrier. A role may take a mark or a dead letter out in one that it
+//! opened without: its note has the number of before n, and pass n sees nothing of it. So each note has the
+//! number of its transaction, and those that were open when n began are kept.
+//!
 //! In DynamoOnly nothing is marked. There the reverse feed remembers what it took (`reverse_places`), in the
 //! transaction that changes the row.
 //!
@@ -28,12 +32,16 @@
 use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
+use sqlx::postgres::PgConnection;
+
 use super::Source;
 use super::binding::digest_sql;
 
 /// For how many hours keys are noted after the newest pass began. No validation may go on from a full pass of
 /// half that age: the rest is for clocks that are set back.
 const NOTED_FOR_H: i32 = 48;
+/// Passes of which it is known which transactions had ended when they began. A pass before them forgets nothing.
+const PASSES_KEPT: i64 = 1_000;
 /// Notes forgotten in one statement: a relay that notes one of them again waits for no longer.
 const FORGOTTEN_AT_ONCE: i64 = 1_000;
 
@@ -73,7 +81,7 @@ impl Source {
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
         let is_there: bool =
-            sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.passes') IS NOT NULL")
+            sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.begun_passes') IS NOT NULL")
                 .fetch_one(self.pool())
                 .await
                 .doing(doing)?;
@@ -81,7 +89,7 @@ impl Source {
             return Ok(None);
         }
         let mut transaction = self.begin_alone().await?;
-        let number = sqlx::query_scalar(
+        let number: i64 = sqlx::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
                  noted_until = greatest(noted_until, pg_catalog.clock_timestamp() + pg_catalog.make_interval(hours => $1)) RETURNING number",
         )
@@ -89,6 +97,21 @@ impl Source {
         .fetch_one(&mut *transaction)
         .await
         .doing(doing)?;
+        // Before anything is read: what is open now may note what this pass does not see.
+        sqlx::query(
+            "INSERT INTO lockstep.begun_passes (number, ended) VALUES ($1, pg_catalog.pg_current_snapshot())
+             ON CONFLICT (number) DO UPDATE SET ended = excluded.ended",
+        )
+        .bind(number)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        sqlx::query("DELETE FROM lockstep.begun_passes WHERE number <= $1 - $2")
+            .bind(number)
+            .bind(PASSES_KEPT)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
         transaction.commit().await.doing(doing)?;
         Ok(Some(number))
     }
@@ -106,12 +129,23 @@ impl Source {
             .doing("reading the newest full pass")
     }
 
-    /// Records a full pass that found nothing, unless there is one with newer readings.
+    /// Records a full pass that found nothing, unless there is one that began later, or a comparison that is
+    /// not known to be older has found something. Says whether the notes of before it may be forgotten.
+    ///
+    /// 1. A pass begins, and reads an item while it is there. 2. The item is lost, another comparison finds
+    ///    that, and takes away what there was to go on from. 3. The pass ends. Recorded, it would be gone on
+    ///    from over the lost item.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn record_full_pass(&self, table: &str, full: &FullPass) -> Result<()> {
+    pub async fn record_full_pass(&self, table: &str, full: &FullPass) -> Result<bool> {
+        let doing = "recording a full pass";
+        let mut transaction = self.begin(doing).await?;
+        lock_passes(&mut transaction, doing).await?;
+        if !may_count(&mut transaction, table, full.pass, doing).await? {
+            return Ok(false);
+        }
         sqlx::query(
             "INSERT INTO lockstep.verified AS v (table_name, pass, as_of, phase, epoch, identity, verified_as_of)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -126,10 +160,11 @@ impl Source {
         .bind(full.epoch)
         .bind(&full.identity)
         .bind(full.verified_as_of)
-        .execute(self.pool())
+        .execute(&mut *transaction)
         .await
-        .doing("recording a full pass")?;
-        Ok(())
+        .doing(doing)?;
+        transaction.commit().await.doing(doing)?;
+        Ok(true)
     }
 
     /// Records until when changes have been looked at since a full pass; nothing if that is not the newest
@@ -156,21 +191,38 @@ impl Source {
         Ok(())
     }
 
-    /// Forgets the full pass of a table: something was found since.
+    /// Notes that something was found in a table: no pass that has begun by now is gone on from or forgets a
+    /// note, however much later it ends. With `with_base` the full pass that is recorded goes as well.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn forget_full_pass(&self, table: &str) -> Result<()> {
-        sqlx::query("DELETE FROM lockstep.verified WHERE table_name = $1")
-            .bind(table)
-            .execute(self.pool())
-            .await
-            .doing("forgetting a full pass")?;
-        Ok(())
+    pub async fn note_found(&self, table: &str, with_base: bool) -> Result<()> {
+        let doing = "noting that something was found";
+        let mut transaction = self.begin(doing).await?;
+        let newest = lock_passes(&mut transaction, doing).await?;
+        sqlx::query(
+            "INSERT INTO lockstep.found AS f (table_name, pass) VALUES ($1, $2)
+             ON CONFLICT (table_name) DO UPDATE SET pass = greatest(f.pass, excluded.pass)",
+        )
+        .bind(table)
+        .bind(newest)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        if with_base {
+            sqlx::query("DELETE FROM lockstep.verified WHERE table_name = $1")
+                .bind(table)
+                .execute(&mut *transaction)
+                .await
+                .doing(doing)?;
+        }
+        transaction.commit().await.doing(doing)
     }
 
-    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys.
+    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys. What was noted
+    /// by a transaction that was open when the pass began stays: the pass did not see what it changed. So does
+    /// everything where something was found since it began.
     ///
     /// A key that is locked is being noted again, and stays: no session waits here, so none can wait for us
     /// in a circle.
@@ -183,7 +235,11 @@ impl Source {
         loop {
             let sql = format!(
                 "DELETE FROM lockstep.unverified u USING (
-                     SELECT {} AS digest FROM lockstep.unverified WHERE table_name = $1 AND pass < $2 LIMIT $3 FOR UPDATE SKIP LOCKED) AS d
+                     SELECT {} AS digest FROM lockstep.unverified n WHERE table_name = $1 AND pass < $2
+                         AND EXISTS (SELECT FROM lockstep.begun_passes b
+                                     WHERE b.number = $2 AND pg_catalog.pg_visible_in_snapshot(n.noted, b.ended))
+                         AND NOT EXISTS (SELECT FROM lockstep.found f WHERE f.table_name = $1 AND f.pass >= $2)
+                     LIMIT $3 FOR UPDATE OF n SKIP LOCKED) AS d
                  WHERE u.table_name = $1 AND {} = d.digest",
                 digest_sql("key"),
                 digest_sql("u.key"),
@@ -253,4 +309,22 @@ impl Source {
         });
         parsed.collect()
     }
+}
+
+/// Orders what passes record of a table with what others have found; the number of the newest pass.
+async fn lock_passes(connection: &mut PgConnection, doing: &str) -> Result<i64> {
+    sqlx::query_scalar("SELECT number FROM lockstep.passes FOR UPDATE")
+        .fetch_one(connection)
+        .await
+        .doing(doing)
+}
+
+/// Whether pass `pass` began after the newest finding in the table.
+async fn may_count(connection: &mut PgConnection, table: &str, pass: i64, doing: &str) -> Result<bool> {
+    sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM lockstep.found WHERE table_name = $1 AND pass >= $2)")
+        .bind(table)
+        .bind(pass)
+        .fetch_one(connection)
+        .await
+        .doing(doing)
 }
