@@ -14,7 +14,8 @@ const VERDICTS_KEPT: i64 = 100;
 /// How long every verdict is kept, in days.
 const KEPT_DAYS: i32 = 30;
 
-/// See [`Source::latest_verdict`]. What a version recorded that says nothing of findings is read by its words.
+/// See [`Source::latest_verdict`]. What a version recorded that says nothing of findings is read by its
+/// words.
 const NEWEST: &str = "WITH found AS (
          SELECT number FROM lockstep.verdicts
          WHERE coalesce(found, NOT consistent AND coalesce(report ->> 'verdict', '') <> 'incomplete')
@@ -22,10 +23,12 @@ const NEWEST: &str = "WITH found AS (
      unanswered AS (
          SELECT number FROM found f
          WHERE NOT EXISTS (SELECT FROM lockstep.verdicts a WHERE a.answers AND a.began > f.number))
-     SELECT at, extract(epoch FROM pg_catalog.clock_timestamp() - at)::float8 AS age_s, began, epoch, consistent, report
+     SELECT at, extract(epoch FROM pg_catalog.clock_timestamp() - at)::float8 AS age_s, began, epoch,
+         consistent, report
      FROM lockstep.verdicts
      WHERE CASE WHEN EXISTS (SELECT FROM unanswered) THEN number = (SELECT number FROM unanswered)
-           ELSE whole AND NOT coalesce(found, NOT consistent AND coalesce(report ->> 'verdict', '') <> 'incomplete') END
+           ELSE whole AND NOT coalesce(found,
+               NOT consistent AND coalesce(report ->> 'verdict', '') <> 'incomplete') END
      ORDER BY began DESC NULLS LAST, id DESC LIMIT 1";
 
 /// The same in a schema of before numbers.
@@ -79,8 +82,8 @@ fn word_of(consistent: bool, report: &Value) -> VerdictWord {
 }
 
 impl Source {
-    /// Draws the next of the numbers that order comparisons, findings and captures. `None` where the schema is
-    /// of before them, or this session may only read: a verdict without a number opens no gate.
+    /// Draws the next of the numbers that order comparisons, findings and captures. `None` where the schema
+    /// is of before them, or this session may only read: a verdict without a number opens no gate.
     ///
     /// # Errors
     /// The driver's.
@@ -149,7 +152,8 @@ impl Source {
             "DELETE FROM lockstep.verdicts WHERE at < pg_catalog.clock_timestamp() - \
             pg_catalog.make_interval(days => $2)
                  AND id <= (SELECT id FROM lockstep.verdicts ORDER BY id DESC OFFSET $1 LIMIT 1)
-                 AND number <> coalesce((SELECT pg_catalog.max(number) FROM lockstep.verdicts WHERE found), 0)",
+                 AND number <> coalesce(
+                     (SELECT pg_catalog.max(number) FROM lockstep.verdicts WHERE found), 0)",
         )
         .bind(VERDICTS_KEPT)
         .bind(KEPT_DAYS)

@@ -1,5 +1,5 @@
-//! Which verdict is the newest: by what was read when, and not by what ended last. A verdict that opens a gate
-//! is of everything that the migration has.
+//! Which verdict is the newest: by what was read when, and not by what ended last. A verdict that opens a
+//! gate is of everything that the migration has.
 
 use lockstep_core::{Attributes, Phase, is_tombstone};
 use lockstep_postgres::{TableBinding, VerdictWord};

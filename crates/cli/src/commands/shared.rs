@@ -133,8 +133,8 @@ impl Context {
         if newest.is_some_and(|newest| newest.word() == VerdictWord::Inconsistent) {
             // Gates go on from a finding by a whole comparison alone.
             refusals.push(
-                "the newest verdict is not consistent, and only a comparison of everything can answer it; run \
-                 `validate` without --incremental first"
+                "the newest verdict is not consistent, and only a comparison of everything can answer it; \
+                 run `validate` without --incremental first"
                     .to_owned(),
             );
         }

@@ -304,8 +304,8 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
     }
     let detail = format!("{word}, {age_s:.0} s old, made in epoch {}", verdict.epoch);
     let next = format!(
-        "run `validate` in this phase{}; a verdict counts for {} s and within its epoch, and what one finds until a \
-         whole one that began afterwards finds nothing",
+        "run `validate` in this phase{}; a verdict counts for {} s and within its epoch, and what one finds \
+         until a whole one that began afterwards finds nothing",
         if said == VerdictWord::Incomplete { " again, with a `relay` running" } else { "" },
         age_max.as_secs()
     );
