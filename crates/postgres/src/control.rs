@@ -21,6 +21,10 @@ pub struct TableState {
     pub layout: String,
     /// When capture was installed.
     pub captured_at: DateTime<Utc>,
+    /// The same by the numbers that comparisons draw ([`Source::draw_number`]); 0 where it was before they
+    /// did.
+    #[sqlx(default)]
+    pub captured_number: i64,
     /// Target table, once adopted.
     pub target_name: Option<String>,
     /// DynamoDB's id of it.

@@ -40,6 +40,7 @@ mod copy;
 mod count;
 mod counts;
 mod dead_letters;
+mod full_pass;
 mod glance;
 mod grants;
 mod held_back;
@@ -128,6 +129,7 @@ pub use intents::{
 };
 pub use recognise::CaptureState;
 
+pub use full_pass::FullPass;
 pub use inspect::{Dependent, SourceTable};
 pub use intents::TransactionId;
 pub use journal::{Entry, EntryKind, IntentId, require_open};
@@ -153,7 +155,7 @@ pub use strangers::{ForeignHolder, Prepared};
 pub use sweep::{Swept, TransactionFate};
 pub use tuning::Tuning;
 pub use uninstall::Uninstalled;
-pub use unverified::{ChangedKey, FullPass};
+pub use unverified::ChangedKey;
 pub use url::{Transport, transport};
 pub use verdicts::{VerdictRow, VerdictWord};
 pub use workers::{HeldRange, Pulse, Registering, WorkerRow};

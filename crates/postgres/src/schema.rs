@@ -33,7 +33,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (28, "compared", include_str!("compared.sql")),
     (30, "asked", include_str!("asked.sql")),
     (31, "relays", include_str!("relays.sql")),
+    (33, "verdict_order", include_str!("verdict_order.sql")),
     (34, "comparisons", include_str!("comparisons.sql")),
+    (35, "notes_kept", include_str!("notes_kept.sql")),
     (39, "contradicted", include_str!("contradicted.sql")),
     (40, "late_requests", include_str!("late_requests.sql")),
 ];

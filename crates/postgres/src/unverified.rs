@@ -19,13 +19,16 @@
 //! 3. The put lands, the write commits, and its note of before n is forgotten: the key changed, and no pass
 //! looks again.
 //!
+//! That holds of transactions behind the barrier. A role may take a mark or a dead letter out in one that it
+//! opened without: its note has the number of before n, and pass n sees nothing of it. So each note has the
+//! number of its transaction, and those that were open when n began are kept.
+//!
 //! In DynamoOnly nothing is marked. There the reverse feed remembers what it took (`reverse_places`), in the
 //! transaction that changes the row.
 //!
 //! A mark and its note change in one statement, so at every moment a changed key is in one of the three sets;
 //! [`Source::changed_keys`] reads all three in one snapshot.
 
-use chrono::{DateTime, Utc};
 use lockstep_core::{Doing, Error, Kind, Result, SourceKey};
 
 use super::Source;
@@ -34,25 +37,11 @@ use super::binding::digest_sql;
 /// For how many hours keys are noted after the newest pass began. No validation may go on from a full pass of
 /// half that age: the rest is for clocks that are set back.
 const NOTED_FOR_H: i32 = 48;
+/// Passes of which it is known which transactions had ended when they began. A pass before them forgets
+/// nothing.
+const PASSES_KEPT: i64 = 1_000;
 /// Notes forgotten in one statement: a relay that notes one of them again waits for no longer.
 const FORGOTTEN_AT_ONCE: i64 = 1_000;
-
-/// A full pass of a table that found nothing.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
-pub struct FullPass {
-    /// Its number.
-    pub pass: i64,
-    /// Its oldest reading.
-    pub as_of: DateTime<Utc>,
-    /// The phase it was made in.
-    pub phase: String,
-    /// The epoch it was made in.
-    pub epoch: i64,
-    /// What it was made of; opaque here.
-    pub identity: String,
-    /// Until when changes have been looked at since.
-    pub verified_as_of: DateTime<Utc>,
-}
 
 /// A key that may have changed.
 #[derive(Clone, Debug)]
@@ -73,7 +62,7 @@ impl Source {
     pub async fn begin_pass(&self) -> Result<Option<i64>> {
         let doing = "beginning a pass";
         let is_there: bool =
-            sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.passes') IS NOT NULL")
+            sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.begun_passes') IS NOT NULL")
                 .fetch_one(self.pool())
                 .await
                 .doing(doing)?;
@@ -81,7 +70,7 @@ impl Source {
             return Ok(None);
         }
         let mut transaction = self.begin_alone().await?;
-        let number = sqlx::query_scalar(
+        let number: i64 = sqlx::query_scalar(
             "UPDATE lockstep.passes SET number = number + 1,
                  noted_until = greatest(noted_until, pg_catalog.clock_timestamp() + pg_catalog.make_interval(hours => $1)) RETURNING number",
         )
@@ -89,88 +78,28 @@ impl Source {
         .fetch_one(&mut *transaction)
         .await
         .doing(doing)?;
+        // Before anything is read: what is open now may note what this pass does not see.
+        sqlx::query(
+            "INSERT INTO lockstep.begun_passes (number, ended) VALUES ($1, pg_catalog.pg_current_snapshot())
+             ON CONFLICT (number) DO UPDATE SET ended = excluded.ended",
+        )
+        .bind(number)
+        .execute(&mut *transaction)
+        .await
+        .doing(doing)?;
+        sqlx::query("DELETE FROM lockstep.begun_passes WHERE number <= $1 - $2")
+            .bind(number)
+            .bind(PASSES_KEPT)
+            .execute(&mut *transaction)
+            .await
+            .doing(doing)?;
         transaction.commit().await.doing(doing)?;
         Ok(Some(number))
     }
 
-    /// The newest full pass of a table that found nothing.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn full_pass(&self, table: &str) -> Result<Option<FullPass>> {
-        sqlx::query_as("SELECT pass, as_of, phase, epoch, identity, verified_as_of FROM lockstep.verified WHERE table_name = $1")
-            .bind(table)
-            .fetch_optional(self.pool())
-            .await
-            .doing("reading the newest full pass")
-    }
-
-    /// Records a full pass that found nothing, unless there is one with newer readings.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn record_full_pass(&self, table: &str, full: &FullPass) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO lockstep.verified AS v (table_name, pass, as_of, phase, epoch, identity, verified_as_of)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (table_name) DO UPDATE SET pass = excluded.pass, as_of = excluded.as_of, phase = excluded.phase,
-                 epoch = excluded.epoch, identity = excluded.identity, verified_as_of = excluded.verified_as_of
-             WHERE v.pass <= excluded.pass",
-        )
-        .bind(table)
-        .bind(full.pass)
-        .bind(full.as_of)
-        .bind(&full.phase)
-        .bind(full.epoch)
-        .bind(&full.identity)
-        .bind(full.verified_as_of)
-        .execute(self.pool())
-        .await
-        .doing("recording a full pass")?;
-        Ok(())
-    }
-
-    /// Records until when changes have been looked at since a full pass; nothing if that is not the newest
-    /// any more.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn record_verified(
-        &self,
-        table: &str,
-        full_as_of: DateTime<Utc>,
-        verified_as_of: DateTime<Utc>,
-    ) -> Result<()> {
-        sqlx::query(
-            "UPDATE lockstep.verified SET verified_as_of = greatest(verified_as_of, $3) WHERE table_name = $1 AND as_of = $2",
-        )
-        .bind(table)
-        .bind(full_as_of)
-        .bind(verified_as_of)
-        .execute(self.pool())
-        .await
-        .doing("recording what was looked at again")?;
-        Ok(())
-    }
-
-    /// Forgets the full pass of a table: something was found since.
-    ///
-    /// # Errors
-    /// The driver's.
-    #[crate::boxed]
-    pub async fn forget_full_pass(&self, table: &str) -> Result<()> {
-        sqlx::query("DELETE FROM lockstep.verified WHERE table_name = $1")
-            .bind(table)
-            .execute(self.pool())
-            .await
-            .doing("forgetting a full pass")?;
-        Ok(())
-    }
-
-    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys.
+    /// Forgets what was noted before pass `pass`, after it has agreed; returns how many keys. What was noted
+    /// by a transaction that was open when the pass began stays: the pass did not see what it changed. So
+    /// does everything where something was found since it began.
     ///
     /// A key that is locked is being noted again, and stays: no session waits here, so none can wait for us
     /// in a circle.
@@ -183,7 +112,13 @@ impl Source {
         loop {
             let sql = format!(
                 "DELETE FROM lockstep.unverified u USING (
-                     SELECT {} AS digest FROM lockstep.unverified WHERE table_name = $1 AND pass < $2 LIMIT $3 FOR UPDATE SKIP LOCKED) AS d
+                     SELECT {} AS digest FROM lockstep.unverified n WHERE table_name = $1 AND pass < $2
+                         AND EXISTS (
+                             SELECT FROM lockstep.begun_passes b
+                             WHERE b.number = $2 AND pg_catalog.pg_visible_in_snapshot(n.noted, b.ended))
+                         AND NOT EXISTS (
+                             SELECT FROM lockstep.found f WHERE f.table_name = $1 AND f.pass >= $2)
+                     LIMIT $3 FOR UPDATE OF n SKIP LOCKED) AS d
                  WHERE u.table_name = $1 AND {} = d.digest",
                 digest_sql("key"),
                 digest_sql("u.key"),

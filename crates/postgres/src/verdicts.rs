@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lockstep_core::{Doing, Epoch, Result};
+use lockstep_core::{Doing, Epoch, Kind, Result};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -15,6 +15,36 @@ const VERDICTS_KEPT: i64 = 100;
 /// How long every verdict is kept, in days.
 const KEPT_DAYS: i32 = 30;
 
+/// See [`Source::latest_verdict`]. What a version recorded that says nothing of findings is read by its
+/// words.
+fn newest() -> String {
+    format!(
+        "WITH found AS (
+             SELECT number FROM lockstep.verdicts
+             WHERE coalesce(found, NOT consistent AND coalesce(report ->> 'verdict', '') <> 'incomplete')
+             ORDER BY number DESC LIMIT 1),
+         unanswered AS (
+             SELECT number FROM found f
+             WHERE NOT EXISTS (SELECT FROM lockstep.verdicts a WHERE a.answers AND a.began > f.number))
+         SELECT at, {} AS age_s, began, epoch, consistent, report
+         FROM lockstep.verdicts
+         WHERE CASE WHEN EXISTS (SELECT FROM unanswered) THEN number = (SELECT number FROM unanswered)
+               ELSE whole AND NOT coalesce(found,
+                   NOT consistent AND coalesce(report ->> 'verdict', '') <> 'incomplete') END
+         ORDER BY began DESC NULLS LAST, id DESC LIMIT 1",
+        age_s("at")
+    )
+}
+
+/// The same in a schema of before numbers.
+fn newest_unnumbered() -> String {
+    format!(
+        "SELECT at, {} AS age_s, NULL::bigint AS began, epoch, consistent, report
+         FROM lockstep.verdicts ORDER BY id DESC LIMIT 1",
+        age_s("at")
+    )
+}
+
 /// One validation's outcome.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct VerdictRow {
@@ -23,6 +53,8 @@ pub struct VerdictRow {
     /// Its age in seconds, by the same clock; infinite where `at` lies ahead of it, so that no bound lets
     /// it count.
     pub age_s: f64,
+    /// The number that it drew before its first reading; `None` where a version that drew none recorded it.
+    pub began: Option<i64>,
     /// The epoch it was made in.
     pub epoch: i64,
     /// Whether it said consistent.
@@ -46,34 +78,91 @@ pub enum VerdictWord {
 impl VerdictRow {
     /// What it says. A report that does not read counts as one that found differences.
     pub fn word(&self) -> VerdictWord {
-        match self.report.get("verdict").and_then(Value::as_str) {
-            _ if self.consistent => VerdictWord::Consistent,
-            Some("incomplete") => VerdictWord::Incomplete,
-            _ => VerdictWord::Inconsistent,
-        }
+        word_of(self.consistent, &self.report)
+    }
+}
+
+fn word_of(consistent: bool, report: &Value) -> VerdictWord {
+    match report.get("verdict").and_then(Value::as_str) {
+        _ if consistent => VerdictWord::Consistent,
+        Some("incomplete") => VerdictWord::Incomplete,
+        _ => VerdictWord::Inconsistent,
     }
 }
 
 impl Source {
+    /// Draws the next of the numbers that order comparisons, findings and captures. `None` where the schema
+    /// is of before them, or this session may only read: a verdict without a number opens no gate.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn draw_number(&self) -> Result<Option<i64>> {
+        // A standby can be compared with, and draws nothing.
+        if !self.has_numbers().await? || self.is_standby().await? {
+            return Ok(None);
+        }
+        let drawn = sqlx::query_scalar("SELECT pg_catalog.nextval('lockstep.comparison_seq')")
+            .fetch_one(self.pool())
+            .await
+            .doing("drawing the number of a comparison");
+        match drawn {
+            Ok(number) => Ok(Some(number)),
+            // A reader compares as well, and nothing rests on what it finds.
+            Err(error) if error.kind == Kind::Denied => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn has_numbers(&self) -> Result<bool> {
+        sqlx::query_scalar("SELECT pg_catalog.to_regclass('lockstep.comparison_seq') IS NOT NULL")
+            .fetch_one(self.pool())
+            .await
+            .doing("looking whether comparisons are numbered")
+    }
+
+    async fn is_standby(&self) -> Result<bool> {
+        sqlx::query_scalar("SELECT pg_catalog.pg_is_in_recovery()")
+            .fetch_one(self.pool())
+            .await
+            .doing("looking whether the source is a standby")
+    }
+
     /// Stores a verdict, and forgets those that are neither among the newest `VERDICTS_KEPT` nor younger
     /// than `KEPT_DAYS`: a report is as long as its findings, and a daemon makes one an hour.
+    ///
+    /// One that says consistent of some of the migration's tables, of some days or of a sample is stored as
+    /// such: it is not the migration's newest verdict. What it finds counts as any other finding does.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn record_verdict(&self, epoch: Epoch, consistent: bool, report: &Value) -> Result<()> {
         let doing = "storing a verdict";
-        sqlx::query("INSERT INTO lockstep.verdicts (epoch, consistent, report) VALUES ($1, $2, $3)")
-            .bind(epoch.0)
-            .bind(consistent)
-            .bind(report)
-            .execute(self.pool())
-            .await
-            .doing(doing)?;
+        let summary = Summary::of(consistent, report);
+        sqlx::query(
+            "INSERT INTO lockstep.verdicts (epoch, consistent, report, began, found, whole, answers)
+             SELECT $1, $2, $3, $4, $5, of_all, $2 AND $8 AND of_all
+             FROM (SELECT $6 AND NOT EXISTS (
+                       SELECT FROM lockstep.tables t WHERE t.name <> ALL ($7::text[])) AS of_all) AS scope",
+        )
+        .bind(epoch.0)
+        .bind(consistent)
+        .bind(report)
+        .bind(summary.began)
+        .bind(summary.found)
+        .bind(summary.everything)
+        .bind(&summary.tables)
+        .bind(!summary.incremental)
+        .execute(self.pool())
+        .await
+        .doing(doing)?;
         sqlx::query(
             "DELETE FROM lockstep.verdicts WHERE at < pg_catalog.clock_timestamp() - \
             pg_catalog.make_interval(days => $2)
-                 AND id <= (SELECT id FROM lockstep.verdicts ORDER BY id DESC OFFSET $1 LIMIT 1)",
+                 AND id <= (SELECT id FROM lockstep.verdicts ORDER BY id DESC OFFSET $1 LIMIT 1)
+                 AND number <> coalesce(
+                     (SELECT pg_catalog.max(number) FROM lockstep.verdicts WHERE found), 0)",
         )
         .bind(VERDICTS_KEPT)
         .bind(KEPT_DAYS)
@@ -83,17 +172,15 @@ impl Source {
         Ok(())
     }
 
-    /// The newest verdict.
+    /// The newest verdict of the migration: the newest finding, unless a comparison of everything has begun
+    /// after that was recorded and found nothing; then, of those that are of everything, the one that began
+    /// last. Which one ended last does not matter, nor does any clock.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
     pub async fn latest_verdict(&self) -> Result<Option<VerdictRow>> {
-        let sql = format!(
-            "SELECT at, {} AS age_s, epoch, consistent, report
-             FROM lockstep.verdicts ORDER BY id DESC LIMIT 1",
-            age_s("at")
-        );
+        let sql = if self.has_numbers().await? { newest() } else { newest_unnumbered() };
         sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .fetch_optional(self.pool())
             .await
@@ -125,6 +212,33 @@ impl Source {
     }
 }
 
+/// What of a report decides whether it is the migration's verdict.
+struct Summary {
+    began: Option<i64>,
+    found: bool,
+    /// Of all days, no sample, and of the table itself: what was lost since an export was made is in none.
+    everything: bool,
+    incremental: bool,
+    tables: Vec<String>,
+}
+
+impl Summary {
+    fn of(consistent: bool, report: &Value) -> Self {
+        let is_there = |name: &str| report.get(name).is_some_and(|at| !at.is_null());
+        let tables = report.get("tables").and_then(Value::as_array);
+        let names = tables.into_iter().flatten().filter_map(|table| table.get("name")?.as_str());
+        let says = |name: &str| report.get(name).and_then(Value::as_bool).unwrap_or(false);
+        Self {
+            began: report.get("began").and_then(Value::as_i64),
+            found: word_of(consistent, report) == VerdictWord::Inconsistent,
+            everything: !["window_start", "window_end", "sample"].into_iter().any(is_there)
+                && !says("from_export"),
+            incremental: says("incremental"),
+            tables: names.map(str::to_owned).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -139,7 +253,14 @@ mod tests {
             (false, json!({ "verdict": "inconsistent" }), VerdictWord::Inconsistent),
             (false, json!({}), VerdictWord::Inconsistent),
         ] {
-            let row = VerdictRow { at: DateTime::UNIX_EPOCH, age_s: 1.0, epoch: 1, consistent, report };
+            let row = VerdictRow {
+                at: DateTime::UNIX_EPOCH,
+                age_s: 1.0,
+                began: None,
+                epoch: 1,
+                consistent,
+                report,
+            };
             assert_eq!(row.word(), word, "{}", row.report);
         }
     }

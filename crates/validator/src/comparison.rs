@@ -38,7 +38,9 @@ impl TableRun {
         if self.options.incremental {
             return compare_changed(self).await;
         }
+        let rests_on = self.rests_on().await.map_err(nothing)?;
         if let Some(sharing) = &self.options.sharing {
+            self.rest_on(rests_on);
             return lead(self, sharing, rows_estimate).await;
         }
         if !self.options.exports.is_empty() {
@@ -49,6 +51,7 @@ impl TableRun {
         let Kept { ledger, begun } =
             keep::open(self, rows_estimate).await.map_err(|e| nothing(e.to_string()))?;
         self.speak_as_of(begun, begun.as_of);
+        self.rest_on(rests_on);
         let ledger = Arc::new(ledger);
         self.count_resumed(&ledger);
         let (sender, queue) = mpsc::channel(BATCH);
@@ -95,7 +98,7 @@ impl TableRun {
             .ask(|| self.reader.source.clock())
             .await
             .map_err(|e| format!("nothing was compared: {e}"))?;
-        self.speak_as_of(Begun { as_of: now, pass: None }, now);
+        self.speak_as_of(Begun { as_of: now, pass: None, number: self.number }, now);
         let (sender, queue) = mpsc::channel(BATCH);
         let sampling = async {
             let suspects = Suspects(sender);

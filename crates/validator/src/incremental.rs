@@ -76,7 +76,7 @@ async fn begin(run: &Arc<TableRun>) -> Result<FullPass, String> {
     if run.options.pass.is_none() {
         return Err("the pass could not begin, so what is delivered during it is not noted; end write transactions that stay open and try again".to_owned());
     }
-    run.speak_as_of(Begun { as_of: full.as_of, pass: run.options.pass }, now);
+    run.speak_as_of(Begun { as_of: full.as_of, pass: run.options.pass, number: run.number }, now);
     Ok(full)
 }
 

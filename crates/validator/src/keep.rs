@@ -2,7 +2,8 @@
 //!
 //! What may go on with another's prints. Every print was made after `as_of`, and everything that a print
 //! depends on is in the *identity*: columns, layout, window, segments, which target table, since when capture
-//! has been on, the epoch, and the order in which rows are read: pieces end at keys. Under the same identity a print still says what row or item was at some moment
+//! has been on, the epoch, the history of the source, and the order in which rows are read: pieces end at
+//! keys. Under the same identity a print still says what row or item was at some moment
 //! since `as_of`. If a row changed after that, it is pending or was delivered (I1), and its two prints differ
 //! or say the same of an older moment; what differs is read again. What cannot be seen is a divergence that
 //! began after both prints of a key were made. That holds for a run in one piece too, and it is why the
@@ -38,7 +39,8 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
     let reader = &run.reader;
     let now = reader.ask(|| reader.source.clock()).await?;
     let state = reader.ask(|| reader.source.table_state(run.binding.name())).await?;
-    let identity = identity(run, state.as_ref());
+    let history = reader.ask(|| reader.source.history()).await?;
+    let identity = identity(run, state.as_ref(), history.as_deref());
     let folder = take(run).await?;
     let folder = match folder {
         None => None,
@@ -60,9 +62,10 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
         },
     };
     let begun = match run.export.get() {
-        // What went wrong after it may be overlooked, and no pass has noted what was delivered since.
-        Some(export) => Begun { as_of: now.min(export.at()), pass: None },
-        None => Begun { as_of: now, pass: run.options.pass },
+        // What went wrong after it may be overlooked, and no pass has noted what was delivered since. It answers
+        // no finding.
+        Some(export) => Begun { as_of: now.min(export.at()), pass: None, number: None },
+        None => Begun { as_of: now, pass: run.options.pass, number: run.number },
     };
     let rows = source_pass::pieces(run, rows_estimate, source_pass::PIECES).await?;
     let items =
@@ -101,14 +104,19 @@ async fn take(run: &TableRun) -> Result<Option<Folder>, Stopped> {
 fn resumable(run: &TableRun, folder: &Folder, identity: &str, now: DateTime<Utc>) -> Option<Manifest> {
     let restart = run.options.kept.as_ref().is_some_and(|kept| kept.restart);
     let manifest = folder.read().filter(|manifest| !restart && manifest.identity == identity)?;
+    // Without a number of its own no gate would take what comes of it; and one that the source has not drawn
+    // yet is of a history that it lost.
+    if run.number.is_some_and(|now| manifest.begun.number.is_none_or(|then| then >= now)) {
+        return None;
+    }
     // A clock that went back says nothing of an age.
     let age = (now - manifest.begun.as_of).to_std().ok()?;
     (age <= RESUMED_AGE_MAX).then_some(manifest)
 }
 
 /// What prints and pieces depend on, as one text; never shown.
-fn identity(run: &TableRun, state: Option<&TableState>) -> String {
-    let all = (shape(run, state), run.options.digest_seed);
+fn identity(run: &TableRun, state: Option<&TableState>, history: Option<&str>) -> String {
+    let all = (shape(run, state), run.options.digest_seed, history);
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))
 }
 

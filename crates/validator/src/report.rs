@@ -39,6 +39,11 @@ pub struct Report {
     /// Whether exports of the target were read instead of it. Then `as_of` is when they were made.
     #[serde(default)]
     pub from_export: bool,
+    /// The number that was drawn before its first reading, the lowest of all tables: of a run that was
+    /// resumed, that of its first part. A finding that was recorded under a higher one is not answered by it.
+    /// `None` where the source draws none; no gate takes such a report.
+    #[serde(default)]
+    pub began: Option<i64>,
     /// One entry a table.
     pub tables: Vec<TableReport>,
     /// See [`SCHEMA_VERSION`](crate::SCHEMA_VERSION). A report without it is of the first version.
@@ -79,6 +84,11 @@ impl Report {
             quality.sums = std::mem::take(&mut quality.sums).into_iter().map(SumCheck::masked).collect();
         }
         self
+    }
+
+    /// The lowest number of its tables; none where one of them has none.
+    pub(crate) fn lowest(tables: &[TableReport]) -> Option<i64> {
+        tables.iter().map(|table| table.began).min().flatten()
     }
 
     /// Findings of all tables together.

@@ -22,9 +22,10 @@ use crate::verdict::decide;
 /// Compares every row of every table with its item and every item with its row, while writers go on.
 ///
 /// Called by operators and gates whenever they want to know; any number of validations may run at once. It
-/// writes nothing to the stores, and to Lockstep's own tables only where it is shared, so recording the
-/// verdict is the caller's. All tables are compared at the same time and share
-/// [`ValidateOptions::parallel`]'s bounds; memory is bounded by chunks and suspects, not by rows.
+/// draws a number before its first reading, by which verdicts are ordered, and writes nothing else: nothing to
+/// the stores, and to Lockstep's own tables only where it is shared. Recording the verdict is the caller's. All
+/// tables are compared at the same time and share [`ValidateOptions::parallel`]'s bounds; memory is bounded by
+/// chunks and suspects, not by rows.
 ///
 /// It never fails: a store that does, a bug that panics, and a cancelled `cancel` all end in a verdict that
 /// is not consistent and says, by table, what was not compared.
@@ -46,25 +47,31 @@ pub async fn validate(
     let counts_tell = options.sample.is_none() && options.exports.is_empty();
     let options = &ValidateOptions { quiescent: options.quiescent && counts_tell, ..options.clone() };
     let reader = Reader::new(source, target, options);
-    let control = cancel
-        .run_until_cancelled(control(&reader, tables))
-        .await
-        .unwrap_or_else(|| Err(CANCELLED.to_owned()));
+    // Before anything is read that is compared.
+    let begin = async {
+        let control = control(&reader, tables).await?;
+        let history = reader.ask(|| reader.source.history()).await.map_err(|e| e.to_string())?;
+        let number = reader.ask(|| reader.source.draw_number()).await.map_err(|e| e.to_string())?;
+        Ok((control, number, history))
+    };
+    let control = cancel.run_until_cancelled(begin).await.unwrap_or_else(|| Err(CANCELLED.to_owned()));
     let mut obstacles = Vec::new();
     let reports = match &control {
         Err(obstacle) => {
             obstacles.push(obstacle.clone());
             tables.iter().map(untouched).collect()
         }
-        Ok(control) => {
+        Ok((control, number, history)) => {
+            let begun = (control, *number);
             let reports =
-                tables.iter().map(|binding| one_table(&reader, binding, options, control, progress, cancel));
+                tables.iter().map(|binding| one_table(&reader, binding, options, begun, progress, cancel));
             let reports = join_all(reports).await;
-            obstacles.extend(cancel.run_until_cancelled(changed_since(&reader, control)).await.flatten());
+            let changed = changed_since(&reader, control, history.as_deref());
+            obstacles.extend(cancel.run_until_cancelled(changed).await.flatten());
             reports
         }
     };
-    let control = control.ok();
+    let control = control.ok().map(|(control, ..)| control);
     let report = Report {
         verdict: decide(&reports, options, &obstacles),
         started_at,
@@ -80,6 +87,7 @@ pub async fn validate(
         lag: Vec::new(),
         latency: Vec::new(),
         incremental: options.incremental,
+        began: Report::lowest(&reports),
         tables: reports,
     };
     tracing::info!(
@@ -114,11 +122,11 @@ async fn one_table(
     reader: &Reader,
     binding: &TableBinding,
     options: &ValidateOptions,
-    control: &Control,
+    begun: (&Control, Option<i64>),
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
 ) -> TableReport {
-    let run = TableRun::new(reader, binding, options, control, progress);
+    let run = TableRun::new(reader, binding, options, begun, progress);
     let all = async {
         let (compared, references) =
             tokio::join!(run.compare(), run.judge.references(reader, binding, options));
@@ -136,7 +144,7 @@ async fn one_table(
     };
     tracing::info!(
         table = report.name,
-        phase = %control.phase,
+        phase = %begun.0.phase,
         compared = report.compared,
         findings = report.findings_total(),
         complete = report.complete,
@@ -173,8 +181,16 @@ fn untouched(binding: &TableBinding) -> TableReport {
     TableReport { failure: Some("nothing was compared".to_owned()), ..TableReport::of(binding.name()) }
 }
 
-/// A step that was taken meanwhile: what was compared before it is no verdict on the phase after it.
-async fn changed_since(reader: &Reader, then: &Control) -> Option<String> {
+/// A step that was taken meanwhile: what was compared before it is no verdict on the phase after it. Nor is
+/// what was compared with a server that another one has taken the place of: its number is of that one.
+async fn changed_since(reader: &Reader, then: &Control, history: Option<&str>) -> Option<String> {
+    match reader.ask(|| reader.source.history()).await {
+        Ok(now) if now.as_deref() == history => {}
+        Ok(_) => {
+            return Some("the source went over to another server or timeline; validate again".to_owned());
+        }
+        Err(error) => return Some(format!("whether the source is still the same is not known: {error}")),
+    }
     match control(reader, &[]).await {
         Ok(now) if now.epoch == then.epoch => None,
         Ok(now) => Some(format!(

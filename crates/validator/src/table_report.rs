@@ -66,6 +66,13 @@ pub struct TableReport {
     /// The number of the pass whose readings these are.
     #[serde(default)]
     pub pass: Option<i64>,
+    /// The number that was drawn before the first of these readings; see
+    /// [`Report::began`](crate::Report::began).
+    #[serde(default)]
+    pub began: Option<i64>,
+    /// What a full pass rested on when it began. It means something to [`record`](crate::record) alone.
+    #[serde(skip)]
+    pub(crate) rests_on: Option<String>,
     /// Keys that an incremental pass looked at.
     #[serde(default)]
     pub keys_changed: u64,

@@ -17,6 +17,7 @@ use crate::reader::Reader;
 use crate::table_report::TableReport;
 use crate::tally::{Outcome, Tally};
 use crate::tasks::Stopped;
+use crate::verified::identity;
 
 /// What the passes of one table share.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct TableRun {
     pub(crate) options: ValidateOptions,
     pub(crate) phase: Phase,
     pub(crate) epoch: i64,
+    /// The number that was drawn before the first reading of this run.
+    pub(crate) number: Option<i64>,
     pub(crate) tally: Tally,
     pub(crate) judge: Judge,
     /// Batches of suspects that may be in memory with their rows and items; the others wait without.
@@ -36,6 +39,8 @@ pub(crate) struct TableRun {
     pub(crate) export: OnceLock<Export>,
     begun: OnceLock<Begun>,
     verified_as_of: OnceLock<DateTime<Utc>>,
+    /// What a full pass rested on before its first reading, if that can be said.
+    rests_on: OnceLock<Option<String>>,
     /// In which order rows are read, as it was before the first of them.
     read_order: OnceLock<String>,
     progress: Arc<Progress>,
@@ -48,7 +53,7 @@ impl TableRun {
         reader: &Reader,
         binding: &TableBinding,
         options: &ValidateOptions,
-        control: &Control,
+        (control, number): (&Control, Option<i64>),
         progress: &Arc<Progress>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -57,6 +62,7 @@ impl TableRun {
             options: options.clone(),
             phase: control.phase,
             epoch: control.epoch.0,
+            number,
             tally: Tally::new(options.findings_max),
             judge: Judge::new(options, reader.source.now_at_least().timestamp()),
             observing: Semaphore::new(2 * options.parallel.max(1)),
@@ -64,6 +70,7 @@ impl TableRun {
             export: OnceLock::new(),
             begun: OnceLock::new(),
             verified_as_of: OnceLock::new(),
+            rests_on: OnceLock::new(),
             read_order: OnceLock::new(),
             progress: Arc::clone(progress),
             unwatched: TableProgress::default(),
@@ -77,7 +84,7 @@ impl TableRun {
         let control =
             Control { phase: self.phase, epoch: Epoch(self.epoch), changed_at: now, writes_paused: false };
         let options = ValidateOptions { quality: false, ..self.options.clone() };
-        Self::new(&self.reader, &self.binding, &options, &control, &Progress::new(&[]))
+        Self::new(&self.reader, &self.binding, &options, (&control, self.number), &Progress::new(&[]))
     }
 
     pub(crate) fn progress(&self) -> &TableProgress {
@@ -146,11 +153,26 @@ impl TableRun {
         let _ = self.verified_as_of.set(verified_as_of);
     }
 
+    /// What this pass is to rest on besides rows and items.
+    pub(crate) async fn rests_on(&self) -> Result<Option<String>, String> {
+        let reader = &self.reader;
+        let identity = reader.ask(|| identity(&reader.source, &reader.target, &self.binding)).await;
+        identity.map_err(|e| e.to_string())
+    }
+
+    /// Notes that, before anything is read.
+    pub(crate) fn rest_on(&self, identity: Option<String>) {
+        // Once a run.
+        let _ = self.rests_on.set(identity);
+    }
+
     /// The report as it is by now.
     pub(crate) fn report(&self) -> TableReport {
         TableReport {
             as_of: self.begun.get().map(|begun| begun.as_of),
             pass: self.begun.get().and_then(|begun| begun.pass),
+            began: self.begun.get().and_then(|begun| begun.number),
+            rests_on: self.rests_on.get().cloned().flatten(),
             verified_as_of: self.verified_as_of.get().copied(),
             export: self.export.get().map(|export| ExportSeen {
                 arn: export.summary.arn.clone(),

@@ -1,7 +1,7 @@
 //! What a later pass goes on from: the newest full pass of each table that found nothing (R24).
 //!
 //! A full pass takes its number first ([`begin`]); from then on the source notes each key that is delivered.
-//! Why nothing falls between is written in `lockstep_core`'s `source/unverified.rs`. What an incremental pass
+//! Why nothing falls between is written in `unverified.rs` of `lockstep-postgres`. What an incremental pass
 //! needs besides is that nothing else has changed that the full pass rested on: its *identity*, and the
 //! meaning of the pending set.
 //!
@@ -166,8 +166,10 @@ pub async fn record(
     let (Some(phase), Some(epoch)) = (report.phase, report.epoch) else { return Ok(()) };
     for (binding, table) in tables.iter().zip(&report.tables) {
         if table.findings_total() > 0 {
-            if !report.incremental {
-                source.forget_full_pass(binding.name()).await?;
+            // What an incremental pass found is noted, and every later one looks at it. What has not come to
+            // rest is found by none.
+            if !report.incremental || table.findings_total() > table.unsettled {
+                source.note_found(binding.name(), !report.incremental).await?;
             }
             continue;
         }
@@ -185,10 +187,15 @@ pub async fn record(
             source.record_verified(binding.name(), as_of, verified_as_of).await?;
         } else if phase != Phase::DynamoOnly
             && let Some(identity) = identity(source, target, binding).await?
+            // 1. One table is through, and others take hours. 2. Its capture is off, and installed again.
+            // 3. All are through: what is recorded now would be taken for a pass after that.
+            && table.rests_on.as_ref() == Some(&identity)
         {
             let phase = phase.name().to_owned();
             let full = FullPass { pass, as_of, phase, epoch, identity, verified_as_of };
-            source.record_full_pass(binding.name(), &full).await?;
+            if !source.record_full_pass(binding.name(), &full).await? {
+                continue;
+            }
         } else {
             continue;
         }

@@ -196,6 +196,32 @@ async fn a_dead_letter_excuses_nothing_of_a_row_that_can_be_held() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_excuses_no_live_item_in_the_place_of_its_row() {
+    let world = World::start().await;
+    world.sql(&payments(1, 5)).await;
+    backfill(&world.prepared().await).await;
+    let key = SourceKey::parse(&payment_key(3, 4)).expect("a key");
+    let place = world.payments_table().table.target_key(&key).expect("a place").to_attributes();
+    let client = world.plain_target.client();
+    let get = client.get_item().table_name(PAYMENTS).set_key(Some(place)).send().await.expect("read");
+    let older = get.item.expect("an item");
+    world.sql("UPDATE payments SET payment_amount = 'NaN' WHERE payment_id = 3").await;
+    world.relay_until_empty().await;
+    world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("acknowledges");
+    assert!(world.validate().await.verdict.is_consistent(), "there is a tombstone in its place");
+    // As where PostgreSQL was set back, and DynamoDB has the item of another image.
+    client.put_item().table_name(PAYMENTS).set_item(Some(older)).send().await.expect("put");
+    let report = world.validate().await;
+    let of_payments = report.tables.iter().find(|table| table.name == PAYMENTS).expect("payments");
+    assert_eq!((report.findings_total(), of_payments.different), (1, 1), "a read would be answered with it");
+    // The way on that its finding names: the relay writes a tombstone over it again.
+    world.source.retry_dead_letters(PAYMENTS).await.expect("marked");
+    world.relay_until_empty().await;
+    world.source.acknowledge_dead_letters(PAYMENTS, "an operator").await.expect("acknowledges");
+    assert!(world.validate().await.verdict.is_consistent());
+}
+
+#[tokio::test]
 async fn a_row_that_was_mended_after_it_was_read_is_not_set_aside() {
     let world = World::start().await;
     world.sql(&payments(1, 3)).await;

@@ -81,5 +81,6 @@ mod truth;
 mod undrained;
 mod uninstall;
 mod upgrade;
+mod verdicts;
 mod workers;
 mod writers;

@@ -9,7 +9,7 @@ use lockstep_coordinator::{
 };
 use lockstep_core::Phase;
 use lockstep_dynamo::Target;
-use lockstep_postgres::{Source, TableBinding};
+use lockstep_postgres::{Source, TableBinding, VerdictWord};
 use lockstep_validator::{QueryLatency, Report, ValidateOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +129,15 @@ impl Context {
     ) -> anyhow::Result<Vec<String>> {
         let control = stores.source.control().await?;
         let mut refusals = Vec::new();
+        let newest = stores.source.latest_verdict().await?;
+        if newest.is_some_and(|newest| newest.word() == VerdictWord::Inconsistent) {
+            // Gates go on from a finding by a whole comparison alone.
+            refusals.push(
+                "the newest verdict is not consistent, and only a comparison of everything can answer it; \
+                 run `validate` without --incremental first"
+                    .to_owned(),
+            );
+        }
         for binding in self.tables()? {
             let point = lockstep_validator::starting_point(
                 &stores.source,
@@ -178,6 +187,8 @@ impl Context {
         rounds: usize,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Report> {
+        // What is recorded at the end needs it, and that may be hours from now.
+        stores.source.migrate_schema().await?;
         let latency = self.latency(stores, rounds, cancel).await?;
         let tables = self.tables()?;
         let progress = lockstep_validator::Progress::new(&tables);
@@ -199,8 +210,11 @@ impl Context {
         report.latency = latency;
         report.lag = lag.seen().await;
         report.manifest.configuration_sha256 = Some(hash_of(&self.config)?);
-        // A verdict of some days would pass the gates as one of all.
-        if let (Some(epoch), true, false) = (report.epoch, report.is_whole(), cancel.is_cancelled()) {
+        // One of some days or of a sample is no verdict of the migration, but what it found is a finding.
+        let is_found = report.findings_total() > report.tables.iter().map(|table| table.unsettled).sum();
+        if let (Some(epoch), true, false) =
+            (report.epoch, report.is_whole() || is_found, cancel.is_cancelled())
+        {
             // A reader of the journal may have no right to see the rows.
             let json = serde_json::to_value(report.clone().without_values())?;
             stores

@@ -14,6 +14,9 @@ pub(super) async fn check(
     migration: &Migration,
     observer: &dyn Observer,
 ) -> Result<(GateReport, Option<TargetRecord>)> {
+    // 1. A process is configured for some of the tables. 2. It compares those, one last time. 3. What it
+    // completes is all of them.
+    migration.source.contract().await?.require_all(&migration.tables)?;
     let mut gates = Collector::new(observer);
     let source = migration.source.control().await?;
     let record = migration.target.control().record().await?;

@@ -1,5 +1,7 @@
 //! Readiness: may this step be taken now?
 
+use std::collections::BTreeSet;
+
 use lockstep_core::settings::DISTRUSTED_REPORTERS;
 use lockstep_core::{Epoch, Error as StoreError, Phase, Truth, truth};
 use lockstep_postgres::{CaptureState, Relation, TableBinding, VerdictRow, VerdictWord};
@@ -254,23 +256,28 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
     let windowed = ["window_start", "window_end"]
         .iter()
         .any(|bound| verdict.report.get(bound).is_some_and(|at| !at.is_null()));
-    if windowed {
+    if verdict.consistent && windowed {
         return Ok(GateResult::fail(
             name,
             "the newest verdict is of a window of days only",
             "run `validate` without a window",
         ));
     }
-    let not_in_it: Vec<&str> = migration
-        .tables
-        .iter()
-        .map(|binding| binding.name())
-        .filter(|name| !is_of(&verdict.report, name))
-        .collect();
+    // Those that are recorded, which may be more than this process is configured for.
+    let recorded = migration.source.recorded_tables().await?;
+    let configured = migration.tables.iter().map(|binding| binding.name().to_owned());
+    let names: BTreeSet<String> = configured.chain(recorded).collect();
+    let not_in_it: Vec<String> = names.into_iter().filter(|name| !is_of(&verdict.report, name)).collect();
     if verdict.consistent && !not_in_it.is_empty() {
         // It was made before they were part of the migration.
         let detail = format!("the newest verdict says nothing of {}", not_in_it.join(", "));
         return Ok(GateResult::fail(name, detail, "run `validate` with all tables configured"));
+    }
+    let number = verdict.report.get("began").and_then(serde_json::Value::as_i64);
+    if verdict.consistent && number.is_none() {
+        let detail =
+            "the newest verdict does not say what it began after: an earlier version of Lockstep recorded it";
+        return Ok(GateResult::fail(name, detail, "run `validate` with this version"));
     }
     let said = verdict.word();
     let word = match said {
@@ -283,7 +290,11 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
     let fresh = age_s <= age_max.as_secs_f64() && verdict.epoch == epoch.0;
     for binding in &migration.tables {
         let state = migration.source.table_state(binding.name()).await?;
-        if verdict.consistent && fresh && state.is_some_and(|state| state.captured_at > oldest) {
+        // By the clock and by numbers: one that was set back between the two would say that it was after.
+        let is_before = |state: lockstep_postgres::TableState| {
+            state.captured_at > oldest || number.is_some_and(|number| state.captured_number > number)
+        };
+        if verdict.consistent && fresh && state.is_some_and(is_before) {
             let detail = format!(
                 "the newest verdict is of before capture was installed on {}, or of before its rows were written to another file",
                 binding.relation
@@ -297,7 +308,8 @@ async fn fresh_verdict(migration: &Migration, epoch: Epoch) -> Result<GateResult
     };
     let detail = format!("{word}, {age}, made in epoch {}", verdict.epoch);
     let next = format!(
-        "run `validate` in this phase{}; a verdict counts for {} s and within its epoch",
+        "run `validate` in this phase{}; a verdict counts for {} s and within its epoch, and what one finds \
+         until a whole one that began afterwards finds nothing",
         if said == VerdictWord::Incomplete { " again, with a `relay` running" } else { "" },
         age_max.as_secs()
     );

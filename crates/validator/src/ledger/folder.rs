@@ -49,6 +49,9 @@ pub(crate) struct Begun {
     /// The number of its pass, if it has one.
     #[serde(default)]
     pub(crate) pass: Option<i64>,
+    /// The number that was drawn before its first reading.
+    #[serde(default)]
+    pub(crate) number: Option<i64>,
 }
 
 /// One side of a ledger as it is kept.

@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     pub(crate) pending: bool,
     /// It was a dead letter in the snapshot.
     pub(crate) dead_letter: bool,
+    /// There is an item, and it is no tombstone.
+    pub(crate) live: bool,
     /// The version of the item; `None` without one.
     pub(crate) version: Option<Version>,
     /// What row and item are to each other.
@@ -84,7 +86,10 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     // It excuses only what it is about. 1. A row is set aside, and acknowledged. 2. It is mended and
     // delivered, by whatever way.
     // 3. Its item is lost, or changed. A row that can be held has no excuse for that.
-    if seen.dead_letter && matches!(seen.class, Class::Unholdable(_)) {
+    // Neither has a live item. In the place of a row that it sets aside the relay puts a tombstone, and a
+    // read takes what else is there for the row. 1. A source is set back, and the item of a later image outranks
+    // that tombstone. 2. The row, as it is again, is a dead letter, and acknowledged.
+    if seen.dead_letter && !seen.live && matches!(seen.class, Class::Unholdable(_)) {
         return Ruling::Settled(Outcome::Aside);
     }
     if seen.class == Class::Expired {
@@ -102,6 +107,7 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
         Class::Different(columns) => (FindingClass::Different, columns, true),
         Class::Extra => (FindingClass::Extra, Vec::new(), false),
         Class::Undecodable(attribute) => (FindingClass::Undecodable, vec![attribute], true),
+        Class::Unholdable(column) if seen.dead_letter => (FindingClass::Different, vec![column], true),
         Class::Unholdable(column) => (FindingClass::Undecodable, vec![column], false),
         Class::Equal | Class::Absent | Class::Expired | Class::Shared(_) => unreachable!("settled above"),
     };

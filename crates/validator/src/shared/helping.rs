@@ -177,7 +177,7 @@ async fn help_once(
         quality: false,
         ..options.clone()
     };
-    let run = TableRun::new(reader, binding, &options, &control, progress);
+    let run = TableRun::new(reader, binding, &options, (&control, None), progress);
     work_once(&run, of, sharing, cancel).await
 }
 

@@ -86,7 +86,7 @@ impl Desk {
     async fn begin(run: &Arc<TableRun>, sharing: &Sharing, rows_estimate: i64) -> Result<Self, Stopped> {
         let (reader, name) = (&run.reader, run.binding.name());
         let now = reader.ask(|| reader.source.clock()).await?;
-        run.speak_as_of(Begun { as_of: now, pass: run.options.pass }, now);
+        run.speak_as_of(Begun { as_of: now, pass: run.options.pass, number: run.number }, now);
         let layout = Layout::new(rows_estimate, run.options.memory_bytes, run.options.digest_seed);
         let terms = Terms::of(run, layout).await?;
         // Enough for many workers; one of a few rows takes longer to be claimed than to be read.

@@ -181,7 +181,7 @@ fn two_sets_of_equal_sum_and_count_are_taken_for_one_which_is_why_states_are_has
 /// One that is kept in `folder`, with two pieces of rows and one of items.
 fn kept(folder: &std::path::Path) -> Ledger {
     let folder = Folder::take(folder).expect("a folder").expect("it is free");
-    let begun = Begun { as_of: chrono::Utc::now(), pass: None };
+    let begun = Begun { as_of: chrono::Utc::now(), pass: None, number: None };
     let kept = Some((folder, "same".to_owned(), begun));
     Ledger::new(0, MEMORY_BYTES, (vec![Piece::default(); 2], vec![Piece::default()]), None, kept)
         .expect("a folder")

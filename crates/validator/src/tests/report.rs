@@ -19,6 +19,7 @@ fn report(verdict: Verdict) -> Report {
         fields: Vec::new(),
     };
     Report {
+        began: None,
         verdict,
         started_at: DateTime::UNIX_EPOCH,
         duration_s: 1.5,

@@ -20,6 +20,7 @@ fn settled_as(class: Class) -> Seen {
         earlier: false,
         pending: false,
         dead_letter: false,
+        live: false,
         version: None,
         class,
         fields: Vec::new(),
@@ -99,6 +100,15 @@ fn a_dead_letter_excuses_a_row_that_cannot_be_held_unless_a_newer_state_is_pendi
     let dead = Seen { dead_letter: true, ..settled_as(Class::Unholdable("author".to_owned())) };
     check_now(dead.clone(), LIVE, Ruling::Settled(Outcome::Aside));
     check_now(Seen { pending: true, ..dead }, LIVE, Ruling::Again);
+}
+
+#[test]
+fn a_dead_letter_excuses_no_live_item_in_the_place_of_its_row() {
+    let class = Class::Unholdable("author".to_owned());
+    let dead = Seen { dead_letter: true, live: true, ..settled_as(class) };
+    check_now(dead.clone(), LIVE, found(FindingClass::Different, &["author"], true));
+    check_now(Seen { pending: true, ..dead.clone() }, LIVE, Ruling::Again);
+    check_now(dead, DYNAMO_ONLY, Ruling::Again);
 }
 
 #[test]

@@ -138,6 +138,31 @@ async fn a_dead_letter_that_a_role_takes_out_is_looked_at_by_the_next_pass() {
     source.close().await;
 }
 
+#[tokio::test]
+async fn what_a_role_takes_out_while_a_full_pass_reads_is_looked_at_by_the_next_one() {
+    let world = World::start().await;
+    world.sql(&lockstep_tests::world::rows::payments(1, 20)).await;
+    world.sql("UPDATE payments SET payment_amount = 'NaN' WHERE payment_id = 7").await;
+    world.migrated_to(Phase::DualWrite).await.close().await;
+    world.source.acknowledge_dead_letters(PAYMENTS, "dba").await.expect("accepted");
+    assert!(compared(&world, false).await.verdict.is_consistent(), "but for what was accepted");
+    // Noted once already since this pass began, by a transaction that has ended.
+    world.sql("UPDATE payments SET loan_id = 1 WHERE payment_id = 8").await;
+    world.relay_until_empty().await;
+    world.sql("UPDATE payments SET loan_id = 2 WHERE payment_id = 8").await;
+    let mut app = attacker(&world, "mallory").await;
+    run(&mut app, "BEGIN").await;
+    run(&mut app, "DELETE FROM lockstep.dead_letters").await;
+    run(&mut app, "DELETE FROM lockstep.pending").await;
+    // It sees the letter, and that the key waits.
+    let full = compared(&world, false).await;
+    assert!(full.findings_total() == 0, "{full:#?}");
+    run(&mut app, "COMMIT").await;
+    let report = compared(&world, true).await;
+    let of_payments = report.tables.iter().find(|table| table.name == PAYMENTS).expect("payments");
+    assert_eq!((of_payments.different, of_payments.undecodable), (1, 1), "{report:#?}");
+}
+
 /// V36: any role that may connect keeps, by an open transaction, every mark that goes meanwhile. It is named.
 #[tokio::test]
 async fn whoever_keeps_marks_from_being_taken_out_is_named() {

@@ -101,7 +101,8 @@ async fn one_step(
         // What must hold does not rest on a verdict: nothing may be lost if it was wrong.
         let tables: Vec<_> = world.tables().iter().map(|table| json!({ "name": table.name() })).collect();
         let epoch = world.source.control().await?.epoch;
-        world.source.record_verdict(epoch, true, &json!({ "tables": tables })).await?;
+        let report = json!({ "tables": tables, "began": world.source.draw_number().await? });
+        world.source.record_verdict(epoch, true, &report).await?;
     }
     coordinator.step(to, (to < Phase::DynamoOnly).then_some("schedules"), &()).await.map(|done| done.phase)
 }
