@@ -254,7 +254,8 @@ fn a_fixed_width_divides_and_a_label_does_not() {
 #[test]
 fn a_row_that_moves_is_not_found_by_bytes() {
     let (why, _) = refused(quote! {
-        #[lockstep(name = "t", partition = "{owner}", sort = "{id}", index(name = "by_id", partition = "{id}"))]
+        #[lockstep(name = "t", partition = "{owner}", sort = "{id}")]
+        #[lockstep(index(name = "by_id", partition = "{id}"))]
         struct T { #[lockstep(primary_key)] id: Vec<u8>, owner: String }
     });
     assert!(why.contains("which is bytes") && why.contains("make the templates of `id` alone"), "{why}");
