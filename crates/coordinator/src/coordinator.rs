@@ -12,11 +12,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backfill::{self, BackfillSummary};
+use crate::continuity;
 use crate::error::{Error, Result};
 use crate::estimate;
 use crate::gate::{GateReport, Observer};
 use crate::gates;
-use crate::history;
 use crate::import;
 use crate::journal::CHANGE_PHASE;
 use crate::options::Migration;
@@ -83,7 +83,7 @@ impl Coordinator {
     async fn settled(migration: &Migration) -> Result<Recovered> {
         // Once more, under the lock: another may have begun its tables since.
         records::refuse_a_second(migration).await?;
-        history::require_kept(migration).await?;
+        continuity::require_kept(migration).await?;
         migration.source.replace_times_ahead().await?;
         let recovered = step::recover_all(migration).await?;
         for binding in &migration.tables {
@@ -164,7 +164,7 @@ impl Coordinator {
                 self.target_table(binding, observer).await?;
             }
         }
-        history::mark(&self.migration).await?;
+        continuity::mark(&self.migration).await?;
         Ok(report)
     }
 
@@ -264,7 +264,7 @@ impl Coordinator {
         for binding in &self.migration.tables {
             source.capture_state(binding).await?.require_on(binding.name())?;
         }
-        history::require_kept(&self.migration).await?;
+        continuity::require_kept(&self.migration).await?;
         source.require_contract(&self.migration.tables).await?;
         estimate::note_plan(&self.migration).await;
         let step = "backfill";
@@ -288,7 +288,7 @@ impl Coordinator {
         let summaries = result?;
         recorded?;
         let names: Vec<&str> = self.migration.tables.iter().map(|binding| binding.name()).collect();
-        source.note_history_ended(&names).await?;
+        source.note_load_ended(&names).await?;
         Ok(summaries)
     }
 

@@ -23,6 +23,7 @@ mod canary_bound;
 mod canary_choice;
 mod canary_rows;
 mod complete;
+mod continuity;
 mod coordinator;
 mod deletions;
 mod doctor;
@@ -32,14 +33,12 @@ mod feed_alarm;
 mod feed_options;
 mod gate;
 mod gates;
-mod history;
 mod import;
 mod instances;
 mod journal;
 mod lanes;
 mod latency;
 mod loss;
-mod mend;
 mod moving;
 mod options;
 mod orphans;
@@ -50,7 +49,8 @@ mod rate;
 mod records;
 mod rehearsal;
 mod relay;
-mod repair;
+mod repair_rows;
+mod repair_state;
 mod reverse_feed;
 mod spent;
 mod status;
@@ -73,6 +73,7 @@ pub use canary_rows::{canary_reads_of, canary_reads_with_indexes};
 pub use complete::{
     Archive, Completion, Dropped, PurgeOptions, PurgeProgress, Purged, complete, drop_source, purge,
 };
+pub use continuity::turn as keep_continuity;
 pub use coordinator::Coordinator;
 pub use deletions::Deletion;
 pub use doctor::{
@@ -81,17 +82,15 @@ pub use doctor::{
 };
 pub use error::{Error, Result};
 pub use estimate::{
-    Assumptions, Estimate, HistoryTook, ItemSample, Largest, LoadPathEstimate, Mean, PhaseEstimate,
-    PlanOptions, Saving, Share, TableFacts, estimate, history_took,
+    Assumptions, Estimate, ItemSample, Largest, LoadPathEstimate, LoadTook, Mean, PhaseEstimate, PlanOptions,
+    Saving, Share, TableFacts, estimate, load_took,
 };
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
 pub use gates::ready;
-pub use history::turn as keep_history;
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
-pub use loss::{Found, Histories, Loss, TableHistory, losses};
-pub use mend::{Mended, Taken, mend, planned as planned_remedies, take_target};
+pub use loss::{Continuity, Found, Loss, TableContinuity, losses};
 pub use moving::{PausePart, PauseSummary};
 pub use options::{
     BackfillOptions, ImportOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions,
@@ -102,7 +101,8 @@ pub use plan::{Range, load_path, split};
 pub use progress::{Progress, TableProgress};
 pub use rehearsal::Rehearsal;
 pub use relay::{RelaySummary, RelayUntil, relay};
-pub use repair::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
+pub use repair_rows::{Repairable, Repaired, Repairs, Unrepairable, find_repairs, repair, repairs_of};
+pub use repair_state::{StateRepaired, Taken, planned as planned_remedies, repair_state, take_target};
 pub use reverse_feed::{
     Drained, FeedProgress, FeedSummary, FeedTableProgress, FeedTableSummary, FeedUntil, ReverseBackfill,
     drained, keep_feeding, reverse_backfill, reverse_feed,

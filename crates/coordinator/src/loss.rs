@@ -4,20 +4,20 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use lockstep_core::{Side, Version};
-use lockstep_dynamo::HistoryMark;
-use lockstep_postgres::{Contradicted, KnownMarks, SourceHistory};
+use lockstep_dynamo::ContinuityMark;
+use lockstep_postgres::{Contradicted, KnownMarks, SourceContinuity};
 use serde::Serialize;
 
 /// What both stores say of their history.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Histories {
+pub struct Continuity {
     /// The source of itself; `None` where schema `lockstep` is not there.
-    pub source: Option<SourceHistory>,
+    pub source: Option<SourceContinuity>,
     /// Every adopted table.
-    pub tables: Vec<TableHistory>,
+    pub tables: Vec<TableContinuity>,
 }
 
-impl Histories {
+impl Continuity {
     /// What is lost by that.
     pub fn losses(&self) -> Vec<Loss> {
         self.source.as_ref().map(|source| losses(source, &self.tables)).unwrap_or_default()
@@ -26,7 +26,7 @@ impl Histories {
 
 /// What is known of one adopted table, on both sides.
 #[derive(Clone, Debug, Serialize)]
-pub struct TableHistory {
+pub struct TableContinuity {
     /// Table name.
     pub name: String,
     /// Its name in the target.
@@ -52,7 +52,7 @@ pub enum Found {
         /// DynamoDB's id of it.
         id: Option<String>,
         /// What it remembers of the source.
-        mark: Option<HistoryMark>,
+        mark: Option<ContinuityMark>,
     },
 }
 
@@ -134,7 +134,7 @@ pub enum Loss {
 
 /// Everything that shows a loss; empty when both stores fit each other. What could not be asked shows
 /// nothing.
-pub fn losses(source: &SourceHistory, tables: &[TableHistory]) -> Vec<Loss> {
+pub fn losses(source: &SourceContinuity, tables: &[TableContinuity]) -> Vec<Loss> {
     let mut losses = Vec::new();
     if let (Some(was), Some(is)) = (&source.known_server, &source.server)
         && was != is
@@ -156,7 +156,7 @@ pub fn losses(source: &SourceHistory, tables: &[TableHistory]) -> Vec<Loss> {
     losses
 }
 
-fn of_table(source: &SourceHistory, table: &TableHistory) -> Option<Loss> {
+fn of_table(source: &SourceContinuity, table: &TableContinuity) -> Option<Loss> {
     let (name, target_name) = (table.name.clone(), table.target_name.clone());
     let (id, mark) = match &table.found {
         Found::Unknown(_) => return None,
@@ -297,13 +297,13 @@ impl fmt::Display for Loss {
 mod tests {
     use super::*;
 
-    fn mark(number: i64, version: i64) -> HistoryMark {
-        HistoryMark { number, version: Version(version), server: None, at: DateTime::UNIX_EPOCH }
+    fn mark(number: i64, version: i64) -> ContinuityMark {
+        ContinuityMark { number, version: Version(version), server: None, at: DateTime::UNIX_EPOCH }
     }
 
-    fn source(known: i64, now: i64) -> SourceHistory {
+    fn source(known: i64, now: i64) -> SourceContinuity {
         let server = Some("7/1".to_owned());
-        SourceHistory {
+        SourceContinuity {
             known_server: server.clone(),
             server,
             known_version: Version(known),
@@ -312,18 +312,18 @@ mod tests {
         }
     }
 
-    fn table(marking: i64, marked: i64, found: Found) -> TableHistory {
+    fn table(marking: i64, marked: i64, found: Found) -> TableContinuity {
         let known_id = Some("id".to_owned());
         let known = KnownMarks { marking, marked };
-        TableHistory { name: "t".to_owned(), target_name: "t".to_owned(), known, known_id, found }
+        TableContinuity { name: "t".to_owned(), target_name: "t".to_owned(), known, known_id, found }
     }
 
-    fn there(mark: Option<HistoryMark>) -> Found {
+    fn there(mark: Option<ContinuityMark>) -> Found {
         Found::There { id: Some("id".to_owned()), mark }
     }
 
     #[track_caller]
-    fn check(source: &SourceHistory, of_table: TableHistory, says: &[&str]) {
+    fn check(source: &SourceContinuity, of_table: TableContinuity, says: &[&str]) {
         let found: Vec<String> = losses(source, &[of_table]).iter().map(Loss::to_string).collect();
         assert_eq!(found.len(), says.len(), "{found:?}");
         for (found, says) in found.iter().zip(says) {
@@ -349,7 +349,7 @@ mod tests {
         check(&source(80, 99), table(3, 3, there(Some(mark(3, 100)))), &["had seen version 100"]);
         check(&source(100, 99), table(0, 0, there(None)), &["it had seen version 100"]);
         check(&source(100, 100), table(3, 3, there(Some(mark(4, 100)))), &["carries mark 4"]);
-        let promoted = SourceHistory { server: Some("7/2".to_owned()), ..source(90, 100) };
+        let promoted = SourceContinuity { server: Some("7/2".to_owned()), ..source(90, 100) };
         check(&promoted, table(3, 3, there(Some(mark(3, 90)))), &["7/1 and is on 7/2"]);
     }
 
@@ -364,7 +364,7 @@ mod tests {
             (first.clone(), None, &[]),
             (first, second, &["7/1 and is on 7/2"]),
         ] {
-            let source = SourceHistory { known_server, server, ..source(90, 100) };
+            let source = SourceContinuity { known_server, server, ..source(90, 100) };
             check(&source, table(3, 3, there(Some(mark(3, 90)))), says);
         }
     }

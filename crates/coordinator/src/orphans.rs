@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::options::Migration;
-use crate::repair::{failures, mark, search};
+use crate::repair_rows::{failures, mark, search};
 
 /// In which store alone it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -111,7 +111,7 @@ impl TableProgress {
     }
 
     /// Those of them that history took.
-    pub fn history_units(&self) -> u64 {
+    pub fn initial_load_units(&self) -> u64 {
         self.history_milliunits.load(Relaxed) / 1000
     }
 
@@ -169,7 +169,7 @@ impl TableProgress {
         *self.pause_reason.lock().expect("no panic while holding it") = reason;
     }
 
-    pub(crate) fn add_history(&self, units: f64) {
+    pub(crate) fn add_initial_load(&self, units: f64) {
         self.history_milliunits.fetch_add((units * 1000.0) as u64, Relaxed);
         self.add_capacity(units);
     }

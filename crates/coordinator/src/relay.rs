@@ -24,8 +24,8 @@ use lockstep_postgres::{KeyOrder, RelayShare, TableBinding};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::continuity;
 use crate::error::{Error, Result};
-use crate::history;
 use crate::options::Migration;
 use crate::outage::Outage;
 use crate::progress::{Progress, TableProgress};
@@ -176,7 +176,7 @@ impl Run<'_> {
         summary: &mut RelaySummary,
     ) -> Result<u64> {
         let migration = self.migration;
-        history::turn(migration).await?;
+        continuity::turn(migration).await?;
         // 1. A relay with another target name delivers. 2. What it delivered leaves the pending set. 3. The
         //    right table stays old.
         migration.source.require_contract(&migration.tables).await?;

@@ -13,14 +13,14 @@ pub const WRITE_UNITS: &str = "spent.write_units";
 #[derive(Debug, Default)]
 pub struct Spent {
     noted: BTreeMap<(&'static str, &'static str), u64>,
-    of_history: bool,
+    of_initial_load: bool,
 }
 
 impl Spent {
     /// Of a run of the backfill: beside all write units those of history, and its rows. What was consumed
     /// before, by an earlier run on the same counters, is noted already.
-    pub(crate) fn of_history(progress: &Progress) -> Self {
-        let mut spent = Self { of_history: true, ..Self::default() };
+    pub(crate) fn of_initial_load(progress: &Progress) -> Self {
+        let mut spent = Self { of_initial_load: true, ..Self::default() };
         spent.noted = spent.now(progress).collect();
         spent
     }
@@ -29,14 +29,14 @@ impl Spent {
         &self,
         progress: &'a Progress,
     ) -> impl Iterator<Item = ((&'static str, &'static str), u64)> + use<'a> {
-        let of_history = self.of_history;
+        let of_initial_load = self.of_initial_load;
         progress.tables.iter().flat_map(move |table| {
             let all = ((table.name, WRITE_UNITS), table.capacity_units());
             let history = [
-                ((table.name, HISTORY_UNITS), table.history_units()),
+                ((table.name, HISTORY_UNITS), table.initial_load_units()),
                 ((table.name, HISTORY_ROWS), table.rows_written()),
             ];
-            std::iter::once(all).chain(history.into_iter().filter(move |_| of_history))
+            std::iter::once(all).chain(history.into_iter().filter(move |_| of_initial_load))
         })
     }
 

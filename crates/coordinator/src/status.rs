@@ -12,9 +12,9 @@ use lockstep_postgres::{
 use serde::Serialize;
 
 use crate::asked::Asked;
+use crate::continuity;
 use crate::error::Result;
 use crate::feed_alarm;
-use crate::history;
 
 /// The state of a migration.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -180,7 +180,7 @@ fn slowest(workers: &[WorkerRow]) -> Option<String> {
 }
 
 async fn lost(source: &Source, target: &Target, tables: &[TableBinding]) -> Result<Vec<String>> {
-    Ok(history::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect())
+    Ok(continuity::look(source, target, tables).await?.losses().iter().map(ToString::to_string).collect())
 }
 
 async fn record_of(asked: &mut Asked<'_>) -> Option<TargetRecord> {

@@ -8,10 +8,10 @@ use lockstep_postgres::{Entry, EntryKind, IntentId, Source, flip_phase, take_exc
 use serde::Serialize;
 use serde_json::json;
 
+use crate::continuity;
 use crate::error::{Error, Result};
 use crate::gate::{GateReport, Observer};
 use crate::gates;
-use crate::history;
 use crate::import;
 use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::{self, CHANGE_PHASE, Intent};
@@ -105,12 +105,12 @@ pub(crate) async fn step(
     }
     if to > from {
         // That the target tables are the ones in use is a gate.
-        history::require_marks(migration).await?;
+        continuity::require_marks(migration).await?;
     } else {
-        history::require_kept(migration).await?;
+        continuity::require_kept(migration).await?;
     }
     // Should the source be set back to before this step, the target knows of the step before at least.
-    history::mark_now(migration).await?;
+    continuity::mark_now(migration).await?;
     source.replace_times_ahead().await?;
     let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;
     // Last, because it writes: only what everything else would let through is tried out.
@@ -150,9 +150,11 @@ pub(crate) async fn step(
     let taken = match (from, to) {
         // Apart: nested, they are deeper than the compiler looks by default.
         (_, Phase::DynamoOnly) => {
-            Box::pin(moving::there(migration, id, &intent, observer)).await.map(Taken::from)
+            Box::pin(moving::to_dynamo(migration, id, &intent, observer)).await.map(Taken::from)
         }
-        (Phase::DynamoOnly, _) => Box::pin(moving::back(migration, id, observer)).await.map(Taken::from),
+        (Phase::DynamoOnly, _) => {
+            Box::pin(moving::to_postgres(migration, id, observer)).await.map(Taken::from)
+        }
         _ => open_and_flip(migration, id, &intent, observer).await,
     };
     let (taken, error) = match taken {
@@ -323,7 +325,7 @@ async fn settle_once(
             }
             detail["instances"] = json!(waited);
             source.journal_outcome(&migration.actor, id, EntryKind::Done, CHANGE_PHASE, &detail).await?;
-            history::mark_now(migration).await?;
+            continuity::mark_now(migration).await?;
         }
         Recovery::Undo => {
             if !source.journal_undone(&migration.actor, id, parts, CHANGE_PHASE, &detail).await? {
@@ -339,7 +341,7 @@ async fn settle_once(
 async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
     let mut backoff = Backoff::patient();
     loop {
-        match Box::pin(moving::recover(migration, id, intent.from)).await {
+        match Box::pin(moving::settle(migration, id, intent.from)).await {
             Err(Error::Store(error)) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
             done => return done,
         }

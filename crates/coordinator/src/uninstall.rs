@@ -207,7 +207,7 @@ async fn is_a_copy(
     let source = &migration.source;
     let phase = source.control().await?.phase;
     let early = matches!(phase, Phase::PostgresOnly | Phase::DualWrite);
-    let known = source.source_history().await?;
+    let known = source.source_continuity().await?;
     let elsewhere = known.and_then(|known| Some(known.known_server? != known.server?)).unwrap_or(false);
     let id = source.migration_id().await?;
     let named = options.migration_id.is_some() && options.migration_id == id;

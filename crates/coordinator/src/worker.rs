@@ -12,10 +12,10 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::backfill::{self, Who};
+use crate::continuity;
 use crate::coordinator::Coordinator;
 use crate::error::{Error, Result};
 use crate::gate::Observer;
-use crate::history;
 use crate::options::Migration;
 use crate::outage::Outage;
 use crate::progress::Progress;
@@ -195,6 +195,6 @@ async fn require_whole(migration: &Migration) -> Result<()> {
     for binding in &migration.tables {
         source.capture_state(binding).await?.require_on(binding.name())?;
     }
-    history::require_kept(migration).await?;
+    continuity::require_kept(migration).await?;
     Ok(source.require_contract(&migration.tables).await?)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use lockstep_coordinator::{Migration, RelayUntil, keep_feeding, keep_history, relay};
+use lockstep_coordinator::{Migration, RelayUntil, keep_continuity, keep_feeding, relay};
 use lockstep_core::Phase;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -188,7 +188,7 @@ async fn rested(shared: &Shared, stop: &CancellationToken) -> bool {
 
 async fn mark(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
     loop {
-        keep_history(&shared.migration).await.map_err(|error| error.to_string())?;
+        keep_continuity(&shared.migration).await.map_err(|error| error.to_string())?;
         if !rested(&shared, &stop).await {
             return Ok(());
         }

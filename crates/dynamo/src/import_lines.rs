@@ -7,7 +7,7 @@ use super::wire_json::push_members;
 /// Adds one row of history to `lines`, exactly as the guarded write would put it: at version 0. So whichever
 /// write of a change comes later has a higher version, and wins (I2). No text in JSON has a line break, so a
 /// line is one item; what no column makes DynamoDB would refuse, and it would be found missing afterwards.
-pub fn push_history_line(item: Item, lines: &mut Vec<u8>) {
+pub fn push_initial_load_line(item: Item, lines: &mut Vec<u8>) {
     lines.extend_from_slice(b"{\"Item\":");
     push_members(item.at(Version::HISTORY).iter().map(|(name, value)| (*name, value)), lines);
     lines.extend_from_slice(b"}\n");
@@ -34,8 +34,8 @@ mod tests {
         let members = HashMap::from([("deep".to_owned(), AttributeValue::Ns(vec!["1".to_owned()]))]);
         item.push("list", AttributeValue::L(vec![AttributeValue::M(members), AttributeValue::Bool(false)]));
         let mut lines = Vec::new();
-        push_history_line(item.clone(), &mut lines);
-        push_history_line(item, &mut lines);
+        push_initial_load_line(item.clone(), &mut lines);
+        push_initial_load_line(item, &mut lines);
         let text = String::from_utf8(lines).expect("UTF-8");
         let parsed: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

@@ -1,4 +1,4 @@
-//! Marks: what a target table remembers of how far the source was; see `source/history.rs`.
+//! Marks: what a target table remembers of how far the source was; see `postgres/continuity.rs`.
 //!
 //! The mark is an item of the table itself and not of some table beside it: a table that was restored from a
 //! backup, or created again, brings its own mark, or none, and shows so of which moment it is. It is a
@@ -22,7 +22,7 @@ const AT: &str = "at";
 
 /// What a target table remembers of the source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct HistoryMark {
+pub struct ContinuityMark {
     /// Counts marks.
     pub number: i64,
     /// The source had handed out this version.
@@ -53,7 +53,11 @@ impl Target {
     /// # Errors
     /// The driver's; [`Kind::Misconfigured`] for one that does not parse.
     #[crate::boxed]
-    pub async fn history_mark(&self, table: &str, schema: &TargetSchema) -> Result<Option<HistoryMark>> {
+    pub async fn continuity_mark(
+        &self,
+        table: &str,
+        schema: &TargetSchema,
+    ) -> Result<Option<ContinuityMark>> {
         let item = match self.get(table, &place(schema)).await {
             Err(error) if error.message.starts_with("ResourceNotFoundException") => None,
             found => found?,
@@ -77,11 +81,11 @@ impl Target {
     /// # Cancel safety
     /// Repeat it.
     #[crate::boxed]
-    pub async fn set_history_mark(
+    pub async fn set_continuity_mark(
         &self,
         table: &str,
         schema: &TargetSchema,
-        mark: &HistoryMark,
+        mark: &ContinuityMark,
     ) -> Result<()> {
         let mut sets = "SET #v = :zero, #d = :yes, #m = :m, #h = :h, #at = :at".to_owned();
         let number = |n: i64| AttributeValue::N(n.to_string());
@@ -126,7 +130,7 @@ impl Target {
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn remove_history_mark(&self, table: &str, schema: &TargetSchema) -> Result<()> {
+    pub async fn remove_continuity_mark(&self, table: &str, schema: &TargetSchema) -> Result<()> {
         let key = place(schema).to_attributes();
         let sent = self.client.delete_item().table_name(table).set_key(Some(key)).send().await;
         sent.map(drop).map_err(|e| fault::error(format!("removing the mark of {table}"), e))
@@ -153,10 +157,10 @@ impl Target {
     }
 }
 
-fn parse(item: &Attributes) -> Option<HistoryMark> {
+fn parse(item: &Attributes) -> Option<ContinuityMark> {
     let number = |name: &str| item.get(name)?.as_n().ok()?.parse().ok();
     let text = |name: &str| item.get(name)?.as_s().ok().cloned();
-    Some(HistoryMark {
+    Some(ContinuityMark {
         number: number(MARK_ATTRIBUTE)?,
         version: Version(number(HIGHEST)?),
         server: text(SERVER),

@@ -74,7 +74,7 @@ impl Source {
     /// # Errors
     /// The driver's; [`Kind::Busy`] for a row that was written at every try.
     #[crate::boxed]
-    pub async fn set_aside_history(
+    pub async fn set_aside_initial_load(
         &self,
         binding: &TableBinding,
         primary_key: &KeyBound,

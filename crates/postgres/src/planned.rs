@@ -9,11 +9,11 @@ use super::counts::TRUSTED;
 /// The names under which a backfill counts what it moved: rows it put, and write units.
 pub const HISTORY_ROWS: &str = "spent.history_rows";
 /// See [`HISTORY_ROWS`].
-pub const HISTORY_UNITS: &str = "spent.history_units";
+pub const HISTORY_UNITS: &str = "spent.initial_load_units";
 
 /// What the history of a table is reckoned to take.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct HistoryPlan {
+pub struct LoadPlan {
     /// Rows.
     pub rows: f64,
     /// Write units, those of indexes included.
@@ -26,7 +26,7 @@ pub struct HistoryPlan {
 
 /// The same beside what it took so far.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
-pub struct PlannedHistory {
+pub struct PlannedLoad {
     /// The table.
     pub table_name: String,
     /// When it was planned, and its copying began.
@@ -60,7 +60,7 @@ impl Source {
     /// # Cancel safety
     /// Repeat it.
     #[crate::boxed]
-    pub async fn note_plan(&self, table: &str, plan: HistoryPlan) -> Result<()> {
+    pub async fn note_plan(&self, table: &str, plan: LoadPlan) -> Result<()> {
         let sql = format!(
             "INSERT INTO lockstep.planned
                  (table_name, rows, write_units, units_band, seconds, rows_before, units_before)
@@ -90,7 +90,7 @@ impl Source {
     /// # Cancel safety
     /// Repeat it.
     #[crate::boxed]
-    pub async fn note_history_ended(&self, tables: &[&str]) -> Result<()> {
+    pub async fn note_load_ended(&self, tables: &[&str]) -> Result<()> {
         sqlx::query(
             "UPDATE lockstep.planned SET ended_at = pg_catalog.clock_timestamp()
              WHERE table_name = ANY ($1::text[]) AND ended_at IS NULL",
@@ -124,7 +124,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn planned(&self) -> Result<Vec<PlannedHistory>> {
+    pub async fn planned(&self) -> Result<Vec<PlannedLoad>> {
         let sql = format!(
             "SELECT p.table_name, p.planned_at, p.rows, p.write_units, p.units_band, p.seconds, p.ended_at,
                  greatest(coalesce(c.rows, 0) - p.rows_before, 0) AS rows_took,

@@ -138,22 +138,22 @@ impl Action {
             }
             A::RelayPuts(_) | A::RelayPutDelayed(_) | A::RelayDies => "crates/coordinator/src/relay.rs",
             A::BackfillReads | A::BackfillDies => "crates/coordinator/src/backfill/range.rs",
-            A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/dynamo/src/history.rs",
+            A::BackfillPuts(_) | A::BackfillPutDelayed(_) => "crates/dynamo/src/initial_load.rs",
             A::BackfillDone => "crates/coordinator/src/backfill/watermark.rs",
             A::FeedSavesPosition | A::FeedApplies | A::FeedDies => "crates/postgres/src/reverse/page.rs",
             A::FeedBringsBack(_) => "crates/postgres/src/reverse/riders.rs",
             A::StartFeed => "crates/coordinator/src/moving/feed.rs",
             A::Refresh(_) => "crates/lockstep/src/instance/keeper.rs",
             A::LeaseOver(_) => "crates/lockstep/src/phase/known.rs",
-            A::OpenBarrier | A::LookBehindBarrier => "crates/coordinator/src/moving/there.rs",
+            A::OpenBarrier | A::LookBehindBarrier => "crates/coordinator/src/moving/to_dynamo.rs",
             A::Announce | A::Decide | A::CopyBack => "crates/coordinator/src/truth/flip.rs",
             A::Resume | A::Pause | A::CoordinatorDiesSending | A::DeadRequestLands => {
                 "crates/dynamo/src/control/record.rs"
             }
             A::ForeignLeaves => "crates/dynamo/src/control/owner.rs",
-            A::NotePause => "crates/coordinator/src/moving/back.rs",
+            A::NotePause => "crates/coordinator/src/moving/to_postgres.rs",
             A::GiveUpStep => "crates/coordinator/src/moving/pause.rs",
-            A::Mend => "crates/coordinator/src/moving/recover.rs",
+            A::Mend => "crates/coordinator/src/moving/settle.rs",
             A::Finish => "crates/coordinator/src/instances.rs",
             A::CommitFlip | A::DeadCommitLands | A::DeadCommitFails => "crates/postgres/src/control.rs",
             A::CloseBarrier => "crates/postgres/src/barrier.rs",

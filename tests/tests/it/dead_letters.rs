@@ -239,18 +239,18 @@ async fn a_row_that_was_mended_after_it_was_read_is_not_set_aside() {
     world.sql("UPDATE payments SET payment_amount = 1 WHERE payment_id = 2").await;
     world.relay_until_empty().await;
     assert!(
-        !world.source.set_aside_history(&binding, &key, tuple, "NaN").await.expect("asks"),
+        !world.source.set_aside_initial_load(&binding, &key, tuple, "NaN").await.expect("asks"),
         "the relay has delivered it"
     );
     assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (0, 0));
     let chunk = world.source.read_chunk(&binding, &read).await.expect("reads");
     let tuple = chunk.tuples().next().expect("the row");
     assert!(
-        world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"),
+        world.source.set_aside_initial_load(&binding, &key, tuple, "refused").await.expect("asks"),
         "as it was read"
     );
     assert!(
-        world.source.set_aside_history(&binding, &key, tuple, "refused").await.expect("asks"),
+        world.source.set_aside_initial_load(&binding, &key, tuple, "refused").await.expect("asks"),
         "and again"
     );
     assert_eq!(world.source.count_dead_letters(PAYMENTS).await.expect("counts"), (1, 1));

@@ -121,7 +121,7 @@ async fn what_was_delivered_since_is_looked_at_again_and_nothing_else_is() {
         assert_eq!(found(&report), expected, "as often as one looks");
         assert!(matches!(report.verdict, Verdict::Inconsistent { .. }));
     }
-    // Mended as any change is.
+    // StateRepaired as any change is.
     world.sql("UPDATE integration_logs SET user_id = 'w' WHERE log_id = 8").await;
     world.sql(&logs(9, 9)).await;
     world.relay_until_empty().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstep::migration::Migration;
 use lockstep::store::WriteOptions;
-use lockstep_coordinator::truth::{copy_to_target, flip_to_source, mend};
+use lockstep_coordinator::truth::{copy_to_target, flip_to_source, settle};
 use lockstep_core::{Epoch, InstanceState, Kind, Phase, TargetRecord, Writes, version_of};
 use lockstep_integration_logs::IntegrationLogs;
 use lockstep_payments::Payments;
@@ -31,8 +31,9 @@ async fn a_move_that_was_decided_is_finished_whichever_way_it_went() {
     let world = World::start().await;
     world.migrated_to(Phase::HybridRead).await.close().await;
     let (control, tables) = (world.control(), world.tables());
-    let mended =
-        async || mend(&world.source, &control, &tables, LOCK_TIMEOUT, false).await.expect("mended").is_some();
+    let mended = async || {
+        settle(&world.source, &control, &tables, LOCK_TIMEOUT, false).await.expect("mended").is_some()
+    };
     assert!(!mended().await && control.record().await.expect("no table yet").is_none());
     assert_eq!(
         copy_to_target(&world.source, &control).await.expect_err("nothing was decided").kind,

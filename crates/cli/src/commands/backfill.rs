@@ -1,6 +1,6 @@
 //! `backfill`: capture on, target tables, and the history of every table.
 
-use lockstep_coordinator::{BackfillSummary, Coordinator, Outage, history_took};
+use lockstep_coordinator::{BackfillSummary, Coordinator, Outage, load_took};
 use serde_json::json;
 
 use super::shared::board;
@@ -81,7 +81,7 @@ impl Args {
 pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured(&context.config, &context.ui).await?;
     let summaries = until_moved(&context, &stores, args.restart).await?;
-    let histories = history_took(&stores.source, &context.config.plan).await.unwrap_or_default();
+    let histories = load_took(&stores.source, &context.config.plan).await.unwrap_or_default();
     if context.json {
         print_json(&json!({ "tables": summaries, "history": histories }));
     } else {
@@ -102,7 +102,8 @@ async fn until_moved(
     loop {
         let moved = async {
             let coordinator = context.coordinator(stores).await?;
-            let moved = move_history(context, &coordinator, restart && !began_well, &mut began_well).await;
+            let moved =
+                move_initial_load(context, &coordinator, restart && !began_well, &mut began_well).await;
             coordinator.close().await;
             moved
         };
@@ -127,7 +128,7 @@ async fn until_moved(
     }
 }
 
-async fn move_history(
+async fn move_initial_load(
     context: &Context,
     coordinator: &Coordinator,
     restart: bool,

@@ -1,6 +1,6 @@
 //! `cost`: what the migration has cost so far.
 
-use lockstep_coordinator::history_took;
+use lockstep_coordinator::load_took;
 use lockstep_core::settings::SPEND_CAP_USD;
 use lockstep_daemon::Spend;
 
@@ -40,7 +40,7 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
     let set = set.iter().find(|row| row.name == SPEND_CAP_USD).and_then(|row| row.value.as_f64());
     let spend =
         Spend::of(&rows, Some(&status), &context.config.plan, set.or(context.config.serve.spend_cap()));
-    let histories = history_took(&stores.source, &context.config.plan).await?;
+    let histories = load_took(&stores.source, &context.config.plan).await?;
     if context.json {
         let mut shown = serde_json::to_value(&spend)?;
         shown["history"] = serde_json::to_value(&histories)?;

@@ -2,7 +2,7 @@
 //! back.
 
 use lockstep_coordinator::{
-    Mended, Repairable, Repairs, examine, mend, observe, planned_remedies, take_target,
+    Repairable, Repairs, StateRepaired, examine, observe, planned_remedies, repair_state, take_target,
 };
 use lockstep_validator::ValidateOptions;
 use serde_json::json;
@@ -23,7 +23,7 @@ pub(super) async fn state(
 ) -> anyhow::Result<Exit> {
     let migration = context.migration(&stores)?;
     let exit = if apply {
-        let mended = mend(&migration, options, &context.ui, &context.cancel).await?;
+        let mended = repair_state(&migration, options, &context.ui, &context.cancel).await?;
         if context.json {
             print_json(&json!({ "mended": mended }));
         } else {
@@ -50,7 +50,7 @@ pub(super) async fn state(
     Ok(exit)
 }
 
-fn exit_of(mended: &Mended) -> Exit {
+fn exit_of(mended: &StateRepaired) -> Exit {
     let sound = mended.left.as_ref().is_some_and(|left| left.sound);
     let compared = mended.findings.as_ref().is_none_or(|found| {
         // What was listed only is still to be decided; what was repaired has been read again.
@@ -64,7 +64,7 @@ fn exit_of(mended: &Mended) -> Exit {
     }
 }
 
-fn done(mended: &Mended) -> String {
+fn done(mended: &StateRepaired) -> String {
     let mut text = match mended.done.is_empty() {
         true => "There was nothing to mend.".to_owned(),
         false => "Done:".to_owned(),

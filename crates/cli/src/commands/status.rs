@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use chrono::Utc;
-use lockstep_coordinator::{Status, history_took};
+use lockstep_coordinator::{Status, load_took};
 use lockstep_core::{Epoch, InstanceState};
 use lockstep_daemon::{HealthState, health_of};
 use lockstep_postgres::VerdictWord;
@@ -79,7 +79,7 @@ async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit
     let settings =
         if status.installed { stores.source.settings().await.unwrap_or_default() } else { Vec::new() };
     let histories = match status.installed {
-        true => history_took(&stores.source, &context.config.plan).await.unwrap_or_default(),
+        true => load_took(&stores.source, &context.config.plan).await.unwrap_or_default(),
         false => Vec::new(),
     };
     let (state, reasons) = health_of(&status);

@@ -1,12 +1,12 @@
 //! What history was planned to take and what it took, as text: of `cost`, `status` and `backfill`.
 
-use lockstep_coordinator::{HistoryTook, Share};
+use lockstep_coordinator::{LoadTook, Share};
 
 use crate::report::table;
 use crate::ui::{count, seconds};
 
 /// Two lines a table; nothing where nothing was planned.
-pub(super) fn text(histories: &[HistoryTook]) -> String {
+pub(super) fn text(histories: &[LoadTook]) -> String {
     if histories.is_empty() {
         return String::new();
     }

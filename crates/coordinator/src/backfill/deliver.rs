@@ -30,15 +30,18 @@ impl TableRun {
             let lane = self.shared.rate.lane().await;
             self.lease.require()?;
             let sent_at = Instant::now();
-            let answer =
-                self.migration.target.insert_history(self.path_now(), &self.binding.target_name, items).await;
+            let answer = self
+                .migration
+                .target
+                .insert_initial_load(self.path_now(), &self.binding.target_name, items)
+                .await;
             self.shared.rate.answered(sent_at);
             drop(lane);
             let (places, kind) = match answer {
                 Ok(outcome) => {
                     done.rows_written += outcome.written as i64;
                     done.rows_present += outcome.present as i64;
-                    self.progress().add_history(outcome.capacity_units);
+                    self.progress().add_initial_load(outcome.capacity_units);
                     for (place, reason) in outcome.refused {
                         self.set_aside(&batch, place, &reason).await?;
                         done.dead_letters += 1;
@@ -119,7 +122,11 @@ impl TableRun {
                 let answer = self
                     .migration
                     .target
-                    .insert_history(LoadPath::ConditionalPut, &self.binding.target_name, vec![item.clone()])
+                    .insert_initial_load(
+                        LoadPath::ConditionalPut,
+                        &self.binding.target_name,
+                        vec![item.clone()],
+                    )
                     .await?;
                 done.rows_written += answer.written as i64;
                 done.rows_present += answer.present as i64;

@@ -160,7 +160,7 @@ async fn work_on(
         errors: AtomicU64::new(0),
         no_statements: AtomicBool::new(false),
     });
-    let mut spent = Spent::of_history(progress);
+    let mut spent = Spent::of_initial_load(progress);
     let working = async {
         let mut ended_leases = 0;
         loop {

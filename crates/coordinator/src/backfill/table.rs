@@ -219,7 +219,7 @@ impl TableRun {
     pub(super) async fn set_aside_key(&self, key: &KeyBound, tuple: &[u8], reason: &str) -> Result<()> {
         self.lease.require()?;
         let aside = Backoff::brief()
-            .retry(|| self.migration.source.set_aside_history(&self.binding, key, tuple, reason))
+            .retry(|| self.migration.source.set_aside_initial_load(&self.binding, key, tuple, reason))
             .await?;
         if !aside {
             return Ok(());

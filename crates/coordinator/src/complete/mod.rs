@@ -267,7 +267,7 @@ async fn tidy(
     let journal_file = keep(migration, archive, record.epoch).await?;
     for binding in &migration.tables {
         let (name, schema) = (&binding.target_name, binding.table.target());
-        Backoff::brief().retry(|| migration.target.remove_history_mark(name, &schema)).await?;
+        Backoff::brief().retry(|| migration.target.remove_continuity_mark(name, &schema)).await?;
     }
     for binding in &migration.tables {
         // Tombstones of from now on have one (`retire` in crates/lockstep). It is decided already, so a right

@@ -3,8 +3,8 @@
 use lockstep_core::{Epoch, Phase};
 use lockstep_postgres::ForeignHolder;
 
+use super::continuity;
 use super::finding::{Diagnosis, Finding, Severity};
-use super::history;
 use super::observation::Observation;
 use super::remedy::{Remedy, plan};
 use super::table::of_table;
@@ -68,7 +68,7 @@ fn whole(seen: &Observation, findings: &mut Vec<Finding>) {
     findings.extend(of_records);
     let damaged = seen.target_record_damaged;
     findings.extend(seen.target_record_error.as_ref().map(|error| unread(error, damaged, phase)));
-    findings.extend(seen.histories.losses().iter().map(|loss| history::finding(loss, phase)));
+    findings.extend(seen.histories.losses().iter().map(|loss| continuity::finding(loss, phase)));
     for open in &seen.open_steps {
         findings.extend(open_step(
             seen,

@@ -5,9 +5,9 @@
 //! table), `history` (its part about lost history), `truth` (what the two control records say together),
 //! `words` (state, safety, what comes next).
 
+mod continuity;
 mod examine;
 mod finding;
-mod history;
 mod observation;
 mod observe;
 #[cfg(test)]

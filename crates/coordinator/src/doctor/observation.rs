@@ -6,7 +6,7 @@ use lockstep_postgres::reverse::FeedStanding;
 use lockstep_postgres::{Completed, Entry};
 use serde::Serialize;
 
-use crate::loss::Histories;
+use crate::loss::Continuity;
 
 /// Everything that the doctor looks at.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -55,7 +55,7 @@ pub struct Observation {
     /// The newest verdict.
     pub verdict: Option<VerdictSeen>,
     /// What both stores say of their history.
-    pub histories: Histories,
+    pub histories: Continuity,
     /// Each table.
     pub tables: Vec<TableSeen>,
 }

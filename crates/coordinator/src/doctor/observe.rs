@@ -10,7 +10,7 @@ use crate::truth::set_back;
 
 use super::observation::{AtWork, CaptureSeen, Observation, TableSeen, TargetSeen, VerdictSeen};
 use crate::error::Result;
-use crate::{history, moving, records};
+use crate::{continuity, moving, records};
 
 /// Longest wait for a server to say why it does not answer.
 const WHY_WITHIN: Duration = Duration::from_secs(4);
@@ -100,7 +100,7 @@ pub async fn observe(source: &Source, target: &Target, tables: &[TableBinding]) 
         age_s: v.age_s,
         epoch: v.epoch,
     });
-    seen.histories = history::look(source, target, tables).await?;
+    seen.histories = continuity::look(source, target, tables).await?;
     Ok(seen)
 }
 
@@ -111,7 +111,7 @@ async fn in_target(target: &Target, binding: &TableBinding) -> TargetSeen {
         Ok(TableStanding::Missing) => return TargetSeen::Missing,
         Ok(TableStanding::There(found)) => found,
     };
-    let marked = target.history_mark(&binding.target_name, &schema).await.is_ok_and(|mark| mark.is_some());
+    let marked = target.continuity_mark(&binding.target_name, &schema).await.is_ok_and(|mark| mark.is_some());
     TargetSeen::There { active: found.active, mismatches: found.mismatches, marked }
 }
 

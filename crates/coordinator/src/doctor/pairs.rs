@@ -7,11 +7,11 @@
 
 use chrono::DateTime;
 use lockstep_core::{Control, Epoch, Phase, TargetRecord, Truth, Version, Writes, truth};
-use lockstep_postgres::{Entry, KnownMarks, SourceHistory};
+use lockstep_postgres::{Entry, KnownMarks, SourceContinuity};
 
 use super::observation::{CaptureSeen, TableSeen, TargetSeen};
 use super::*;
-use crate::loss::{Found, Histories, TableHistory};
+use crate::loss::{Continuity, Found, TableContinuity};
 
 /// Rounds of "do what the doctor names" that may be needed.
 const ROUNDS_MAX: usize = 4;
@@ -79,14 +79,14 @@ impl State {
         let server = Some("7/1".to_owned());
         let now = Version(if self.source_lost { 1 } else { 9 });
         // The source itself remembers it, whatever became of the table that does as well.
-        let source = SourceHistory {
+        let source = SourceContinuity {
             known_server: server.clone(),
             server,
             known_version: Version(9),
             version: now,
             contradicted: Vec::new(),
         };
-        let mark = lockstep_dynamo::HistoryMark {
+        let mark = lockstep_dynamo::ContinuityMark {
             number: 3,
             version: Version(9),
             server: None,
@@ -97,7 +97,8 @@ impl State {
             false => Found::There { id: None, mark: Some(mark) },
         };
         let known = KnownMarks { marking: 3, marked: 3 };
-        let of_table = TableHistory { name: name.clone(), target_name: name, known, known_id: None, found };
+        let of_table =
+            TableContinuity { name: name.clone(), target_name: name, known, known_id: None, found };
         let open_steps = self.open.map(|(from, to)| Entry {
             id: 1,
             at: DateTime::UNIX_EPOCH,
@@ -116,7 +117,7 @@ impl State {
             target_written: self.target_written(),
             at_work: AtWork { coordinator: None, reverse_feed: Some(7) },
             tables: vec![table],
-            histories: Histories { source: Some(source), tables: vec![of_table] },
+            histories: Continuity { source: Some(source), tables: vec![of_table] },
             ..Observation::default()
         }
     }
@@ -227,7 +228,7 @@ impl State {
         Ok(())
     }
 
-    /// As `moving::recover` does it.
+    /// As `moving::settle` does it.
     fn settle(&mut self) -> Result<(), String> {
         let Some((from, to)) = self.open.take() else { return Ok(()) };
         if from != Phase::DynamoOnly && to != Phase::DynamoOnly {

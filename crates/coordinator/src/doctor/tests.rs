@@ -2,10 +2,10 @@
 
 use chrono::DateTime;
 use lockstep_core::{Epoch, Phase, TargetRecord, Version, Writes};
-use lockstep_postgres::{Completed, Entry, KnownMarks, SourceHistory};
+use lockstep_postgres::{Completed, Entry, KnownMarks, SourceContinuity};
 
 use super::*;
-use crate::loss::{Found, Histories, TableHistory};
+use crate::loss::{Continuity, Found, TableContinuity};
 
 fn table() -> TableSeen {
     TableSeen {
@@ -55,7 +55,7 @@ fn open(step: &str) -> Entry {
 
 fn lost(phase: Phase, now: i64, found: Found) -> Observation {
     let server = Some("7/1".to_owned());
-    let source = SourceHistory {
+    let source = SourceContinuity {
         known_server: server.clone(),
         server,
         known_version: Version(1),
@@ -64,8 +64,8 @@ fn lost(phase: Phase, now: i64, found: Found) -> Observation {
     };
     let known = KnownMarks { marking: 3, marked: 3 };
     let name = "payments".to_owned();
-    let of_table = TableHistory { name: name.clone(), target_name: name, known, known_id: None, found };
-    Observation { histories: Histories { source: Some(source), tables: vec![of_table] }, ..seen(phase) }
+    let of_table = TableContinuity { name: name.clone(), target_name: name, known, known_id: None, found };
+    Observation { histories: Continuity { source: Some(source), tables: vec![of_table] }, ..seen(phase) }
 }
 
 /// What is found, whether all is sound, and what `repair --state` would do.
@@ -131,7 +131,7 @@ fn a_target_that_is_away_is_no_loss() {
 
 #[test]
 fn a_source_that_lost_history_is_outranked_and_what_differs_is_only_listed() {
-    let mark = lockstep_dynamo::HistoryMark {
+    let mark = lockstep_dynamo::ContinuityMark {
         number: 3,
         version: Version(9),
         server: None,
@@ -199,7 +199,7 @@ fn the_record_of_another_migration_is_told_of_and_nothing_is_proposed() {
 
 #[test]
 fn where_the_source_lost_something_as_well_nothing_of_the_target_is_overwritten_unasked() {
-    let mark = lockstep_dynamo::HistoryMark {
+    let mark = lockstep_dynamo::ContinuityMark {
         number: 3,
         version: Version(9),
         server: None,
@@ -322,7 +322,7 @@ fn a_control_table_that_was_lost_under_a_dead_step_is_made_anew_before_the_step_
 
 #[test]
 fn a_source_that_was_set_back_before_dynamo_only_is_judged_by_what_dynamodb_says() {
-    let mark = lockstep_dynamo::HistoryMark {
+    let mark = lockstep_dynamo::ContinuityMark {
         number: 3,
         version: Version(9),
         server: None,

@@ -2,7 +2,7 @@
 //! took.
 
 use lockstep_core::Result;
-use lockstep_postgres::HistoryPlan;
+use lockstep_postgres::LoadPlan;
 
 use super::arithmetic::NEW_TABLE_UNITS_PER_S;
 use super::{TableFacts, facts_of};
@@ -45,13 +45,13 @@ async fn note(migration: &Migration) -> Result<()> {
 }
 
 /// The plan of each table. With a limit they share it, so that each is ready when all are.
-fn plans(facts: &[TableFacts], limit: Option<u64>) -> Vec<(String, HistoryPlan)> {
+fn plans(facts: &[TableFacts], limit: Option<u64>) -> Vec<(String, LoadPlan)> {
     let units = |facts: &TableFacts| facts.rows * facts.sample.units.value;
     let all: f64 = facts.iter().map(units).sum();
     let one = |facts: &TableFacts| {
         let alone = facts.rows * facts.sample.table_units.value / NEW_TABLE_UNITS_PER_S;
         let seconds = limit.filter(|limit| *limit > 0).map_or(alone, |limit| all / limit as f64);
-        let plan = HistoryPlan {
+        let plan = LoadPlan {
             rows: facts.rows,
             write_units: units(facts),
             units_band: facts.rows * facts.sample.units.plus_minus,

@@ -1,7 +1,7 @@
 //! What history was planned to take, beside what it took (R50).
 
 use lockstep_core::Result;
-use lockstep_postgres::{PlannedHistory, Source};
+use lockstep_postgres::{PlannedLoad, Source};
 use serde::Serialize;
 
 use super::PlanOptions;
@@ -23,7 +23,7 @@ pub struct Share {
 
 /// The history of one table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct HistoryTook {
+pub struct LoadTook {
     /// The table.
     pub table: String,
     /// As it was reckoned when its copying began.
@@ -36,8 +36,8 @@ pub struct HistoryTook {
     pub ended: bool,
 }
 
-impl HistoryTook {
-    fn of(row: &PlannedHistory, prices: &PlanOptions) -> Self {
+impl LoadTook {
+    fn of(row: &PlannedLoad, prices: &PlanOptions) -> Self {
         let share = |rows: f64, write_units: f64, seconds: f64| Share {
             rows,
             write_units,
@@ -63,8 +63,8 @@ impl HistoryTook {
 /// # Cancel safety
 /// It only reads.
 #[crate::boxed]
-pub async fn history_took(source: &Source, prices: &PlanOptions) -> Result<Vec<HistoryTook>> {
-    Ok(source.planned().await?.iter().map(|row| HistoryTook::of(row, prices)).collect())
+pub async fn load_took(source: &Source, prices: &PlanOptions) -> Result<Vec<LoadTook>> {
+    Ok(source.planned().await?.iter().map(|row| LoadTook::of(row, prices)).collect())
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn both_sides_are_reckoned_alike() {
-        let row = PlannedHistory {
+        let row = PlannedLoad {
             table_name: "payments".to_owned(),
             planned_at: DateTime::UNIX_EPOCH,
             rows: 1_000.0,
@@ -87,7 +87,7 @@ mod tests {
             seconds_took: 0.0,
             ended_at: None,
         };
-        let took = HistoryTook::of(&row, &PlanOptions::default());
+        let took = LoadTook::of(&row, &PlanOptions::default());
         assert_eq!((took.planned.usd, took.planned.rows_per_s), (1.25, 100.0));
         assert_eq!((took.took.usd, took.took.rows_per_s, took.ended), (1.0, 0.0, false));
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lockstep_core::Item;
-use lockstep_dynamo::push_history_line;
+use lockstep_dynamo::push_initial_load_line;
 use lockstep_postgres::PartRow;
 use serde_json::json;
 
@@ -70,7 +70,7 @@ impl Part {
 /// Items as the lines of a part.
 pub(crate) fn lines_of(items: Vec<Item>, lines: &mut Vec<u8>) {
     for item in items {
-        push_history_line(item, lines);
+        push_initial_load_line(item, lines);
     }
 }
 

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::ready::ready;
 use super::{failed, under_way};
+use crate::continuity;
 use crate::error::{Error, Result};
-use crate::history;
 use crate::options::Migration;
 use crate::progress::Progress;
 
@@ -56,7 +56,7 @@ pub(crate) async fn finish(
         again |= !loaded?;
     }
     if ended {
-        history::mark(migration).await?;
+        continuity::mark(migration).await?;
     }
     Ok(again)
 }

@@ -7,23 +7,23 @@
 //! truth may say, and what each combination means, is in `lockstep_core::truth`.
 //!
 //! In reading order: `pause` (the bound), `feed` (a reverse feed while a step needs one), `level` (source and
-//! target hold the same), `indexed` (the target's indexes show what was delivered last), `there` (HybridRead
-//! → DynamoOnly), `back` (the other way), `recover` (after a crash, or a reply that was lost).
+//! target hold the same), `indexed` (the target's indexes show what was delivered last), `to_dynamo` (HybridRead
+//! → DynamoOnly), `to_postgres` (the other way), `settle` (after a crash, or a reply that was lost).
 
-mod back;
 mod feed;
 mod indexed;
 mod level;
 mod pause;
-mod recover;
-mod there;
+mod settle;
+mod to_dynamo;
+mod to_postgres;
 
-pub(crate) use back::back;
 pub(crate) use feed::Feed;
 pub(crate) use pause::Pause;
 pub use pause::{PausePart, PauseSummary};
-pub(crate) use recover::{has_written_target, recover};
-pub(crate) use there::there;
+pub(crate) use settle::{has_written_target, settle};
+pub(crate) use to_dynamo::to_dynamo;
+pub(crate) use to_postgres::to_postgres;
 
 use lockstep_postgres::IntentId;
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use lockstep_postgres::Glance;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::MarksLooked;
+use crate::continuity::MarksLooked;
 use crate::options::Migration;
 
 /// Nothing is looked at more rarely than this, so the first change after a long calm waits for so long at

@@ -84,7 +84,7 @@ async fn read_back(
     reading: Reading,
     cancel: &CancellationToken,
 ) -> Result<ReverseBackfill> {
-    crate::history::require_kept(migration).await?;
+    crate::continuity::require_kept(migration).await?;
     let table = migration.source.fed_table(binding).await?;
     // The stream first: what is written from here on is in it, and what was written before is in what is read
     // here.

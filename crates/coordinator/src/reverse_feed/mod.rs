@@ -30,10 +30,10 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::continuity;
 use crate::error::{Error, Result};
 use crate::feed_alarm::alarm;
 use crate::feed_options::ReverseFeedOptions;
-use crate::history;
 use crate::options::Migration;
 use crate::outage::Outage;
 use crate::records;
@@ -163,7 +163,7 @@ async fn feed_once(
     cancel: &CancellationToken,
 ) -> Result<()> {
     migration.source.require_contract(&migration.tables).await?;
-    history::turn(migration).await?;
+    continuity::turn(migration).await?;
     let lock = migration.source.lock_reverse_feed().await?;
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
@@ -252,7 +252,7 @@ async fn run(
                     stop.cancel();
                     Ok(())
                 }
-                Ok(()) => history::turn(migration).await,
+                Ok(()) => continuity::turn(migration).await,
                 Err(error) => Err(error.into()),
             },
             _ = alarm.tick() => raise_alarms(migration).await,

@@ -130,7 +130,7 @@ pub async fn copy_to_source(
 /// # Cancel safety
 /// Repeat it.
 #[crate::boxed]
-pub async fn mend(
+pub async fn settle(
     source: &Source,
     control: &TargetControl,
     tables: &[TableBinding],

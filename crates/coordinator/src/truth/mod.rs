@@ -6,5 +6,5 @@
 mod flip;
 mod identities;
 
-pub use flip::{copy_to_source, copy_to_target, flip_to_source, flip_to_target, mend};
+pub use flip::{copy_to_source, copy_to_target, flip_to_source, flip_to_target, settle};
 pub use identities::{raise_source_sequences, seed_identities, seed_identities_again, set_back};

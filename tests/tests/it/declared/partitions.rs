@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Diagnosis, FeedProgress, FeedUntil, Mended, Migration, Progress, RelayUntil, Remedy,
-    examine, mend, observe, relay, reverse_feed,
+    Coordinator, Diagnosis, FeedProgress, FeedUntil, Migration, Progress, RelayUntil, Remedy, StateRepaired,
+    examine, observe, relay, repair_state, reverse_feed,
 };
 use lockstep_core::Phase;
 use lockstep_postgres::{CaptureState, TableBinding};
@@ -119,9 +119,9 @@ impl Moved {
         examine(&observe(&self.world.source, &self.world.plain_target, &self.tables).await.expect("observed"))
     }
 
-    pub(super) async fn mended(&self) -> Result<Mended, String> {
+    pub(super) async fn mended(&self) -> Result<StateRepaired, String> {
         let (options, cancel) = (options(), CancellationToken::new());
-        let mending = mend(&self.migration, &options, &(), &cancel);
+        let mending = repair_state(&self.migration, &options, &(), &cancel);
         within(Duration::from_secs(60), mending).await.map_err(|error| error.to_string())
     }
 

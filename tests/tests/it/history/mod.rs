@@ -18,8 +18,8 @@ mod way_on;
 use std::time::Duration;
 
 use lockstep_coordinator::{
-    Coordinator, Diagnosis, Error, FeedUntil, Mended, Migration, RelayUntil, Remedy, examine, find_repairs,
-    mend, observe, relay, repair, status, take_target,
+    Coordinator, Diagnosis, Error, FeedUntil, Migration, RelayUntil, Remedy, StateRepaired, examine,
+    find_repairs, observe, relay, repair, repair_state, status, take_target,
 };
 use lockstep_core::{Epoch, Phase, version_of};
 use lockstep_postgres::{EntryKind, IntentId, TableBinding};
@@ -36,9 +36,9 @@ pub(crate) async fn diagnosis(world: &World) -> Diagnosis {
     examine(&observe(&world.source, &world.plain_target, &world.tables()).await.expect("observed"))
 }
 
-pub(crate) async fn mended(world: &World) -> Mended {
+pub(crate) async fn mended(world: &World) -> StateRepaired {
     let migration = world.migration();
-    let mending = async { mend(&migration, &options(), &(), &CancellationToken::new()).await };
+    let mending = async { repair_state(&migration, &options(), &(), &CancellationToken::new()).await };
     within(Duration::from_secs(60), mending).await.expect("mended")
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn mended(world: &World) -> Mended {
 async fn mended_after_many_crashes(migration: &Migration, mut after_each: impl AsyncFnMut()) -> usize {
     let mut polls = 1;
     loop {
-        let mending = async { mend(migration, &options(), &(), &CancellationToken::new()).await };
+        let mending = async { repair_state(migration, &options(), &(), &CancellationToken::new()).await };
         match CutShort::after(polls, mending).await {
             // The one before is not quite gone.
             Some(Err(Error::Store(error))) if error.kind == lockstep_core::Kind::Busy => continue,

@@ -66,14 +66,14 @@ async fn a_mark_that_was_broken_off_is_no_loss() {
             .expect("begun")
             .expect("a mark");
         if made {
-            let mark = lockstep_dynamo::HistoryMark {
+            let mark = lockstep_dynamo::ContinuityMark {
                 number: begun.number,
                 version: begun.version,
                 server: begun.server,
                 at: chrono::Utc::now(),
             };
             let schema = binding.table.target();
-            world.plain_target.set_history_mark(&binding.target_name, &schema, &mark).await.expect("made");
+            world.plain_target.set_continuity_mark(&binding.target_name, &schema, &mark).await.expect("made");
         }
     }
     world.coordinator().await.close().await;
@@ -101,11 +101,11 @@ async fn marks_that_others_make_meanwhile_are_no_loss() {
                     .expect("a mark");
                 let at = chrono::Utc::now();
                 let (number, version, server) = (begun.number, begun.version, begun.server);
-                let mark = lockstep_dynamo::HistoryMark { number, version, server, at };
+                let mark = lockstep_dynamo::ContinuityMark { number, version, server, at };
                 let schema = binding.table.target();
                 world
                     .plain_target
-                    .set_history_mark(&binding.target_name, &schema, &mark)
+                    .set_continuity_mark(&binding.target_name, &schema, &mark)
                     .await
                     .expect("made");
                 world.source.end_mark(binding.name(), number).await.expect("noted");

@@ -42,7 +42,7 @@ async fn acknowledged(app: &App, payment_id: i64) {
 }
 
 /// What the doctor says is not whole, and names the one command that mends it; that command ends in `phase`.
-async fn mended_to(world: &World, phase: Phase, says: &str) -> Mended {
+async fn mended_to(world: &World, phase: Phase, says: &str) -> StateRepaired {
     let found = diagnosis(world).await;
     assert!(!found.sound && found.findings.iter().any(|f| f.what.contains(says)), "{says}? {found:#?}");
     assert!(found.next.iter().any(|next| next.contains("repair --state")), "{:?}", found.next);
@@ -58,14 +58,14 @@ async fn mark(world: &World, table: &TableBinding) {
     let begun = world.source.begin_mark(table.name(), Duration::ZERO, Duration::ZERO).await.expect("begun");
     let begun = begun.expect("a mark");
     let at = chrono::Utc::now();
-    let mark = lockstep_dynamo::HistoryMark {
+    let mark = lockstep_dynamo::ContinuityMark {
         number: begun.number,
         version: begun.version,
         server: begun.server,
         at,
     };
     let schema = table.table.target();
-    world.plain_target.set_history_mark(&table.target_name, &schema, &mark).await.expect("made");
+    world.plain_target.set_continuity_mark(&table.target_name, &schema, &mark).await.expect("made");
     world.source.end_mark(table.name(), begun.number).await.expect("noted");
 }
 

@@ -46,7 +46,7 @@ impl BackgroundRelay {
     }
 
     /// Says that history has been moved.
-    pub(super) fn history_is_moved(&self) {
+    pub(super) fn initial_load_is_moved(&self) {
         self.backfilled.cancel();
     }
 

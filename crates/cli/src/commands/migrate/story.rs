@@ -155,7 +155,7 @@ impl Story<'_> {
         let history = self.coordinator.backfill(self.cancel).await;
         shown.close().await;
         let history = history?;
-        relay.history_is_moved();
+        relay.initial_load_is_moved();
         stages.end("backfill");
         self.catch_up(LAG).await?;
         stages.end("catch-up");

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use lockstep_core::{Error as StoreError, Kind, Retry};
-use lockstep_dynamo::{Backoff, HistoryMark, TableStanding, Target};
+use lockstep_dynamo::{Backoff, ContinuityMark, TableStanding, Target};
 use lockstep_postgres::{KnownMarks, Source, TableBinding};
 
 use crate::error::{Error, Result};
-use crate::loss::{Found, Histories, TableHistory};
+use crate::loss::{Continuity, Found, TableContinuity};
 use crate::options::Migration;
 use crate::watch::Ask;
 
@@ -29,7 +29,7 @@ const MARK_EVERY: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// The source's.
-pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Histories> {
+pub(crate) async fn look(source: &Source, target: &Target, bindings: &[TableBinding]) -> Result<Continuity> {
     look_for(Ask::Everything, source, target, bindings).await
 }
 
@@ -38,9 +38,9 @@ async fn look_for(
     source: &Source,
     target: &Target,
     bindings: &[TableBinding],
-) -> Result<Histories> {
-    if source.source_history().await?.is_none() {
-        return Ok(Histories::default());
+) -> Result<Continuity> {
+    if source.source_continuity().await?.is_none() {
+        return Ok(Continuity::default());
     }
     let mut tables = Vec::new();
     for binding in bindings {
@@ -53,7 +53,7 @@ async fn look_for(
     for table in &mut tables {
         table.known.marking = source.known_marks(&table.name).await?.marking;
     }
-    Ok(Histories { source: source.source_history().await?, tables })
+    Ok(Continuity { source: source.source_continuity().await?, tables })
 }
 
 /// `None` before the table was adopted, and where another one was: that is a mistake of the configuration,
@@ -63,7 +63,7 @@ async fn look_at(
     source: &Source,
     target: &Target,
     binding: &TableBinding,
-) -> Result<Option<TableHistory>> {
+) -> Result<Option<TableContinuity>> {
     let name = binding.name();
     let Some(state) = source.table_state(name).await? else { return Ok(None) };
     if state.target_name.as_deref() != Some(&binding.target_name) {
@@ -77,7 +77,7 @@ async fn look_at(
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Some(TableHistory {
+    Ok(Some(TableContinuity {
         name: name.to_owned(),
         target_name: binding.target_name.clone(),
         known,
@@ -93,7 +93,7 @@ async fn found(
     known: KnownMarks,
 ) -> Result<Found, StoreError> {
     let (name, schema) = (&binding.target_name, binding.table.target());
-    let mark = target.history_mark(name, &schema).await?;
+    let mark = target.continuity_mark(name, &schema).await?;
     if ask == Ask::Mark && mark.is_some() {
         return Ok(Found::There { id: None, mark });
     }
@@ -152,7 +152,7 @@ pub(crate) async fn mark_now(migration: &Migration) -> Result<()> {
 
 async fn mark_every(migration: &Migration, changed_every: Duration, every: Duration) -> Result<()> {
     let source = &migration.source;
-    if source.source_history().await?.is_none() {
+    if source.source_continuity().await?.is_none() {
         return Ok(());
     }
     for binding in &migration.tables {
@@ -165,14 +165,15 @@ async fn mark_every(migration: &Migration, changed_every: Duration, every: Durat
             continue;
         }
         let Some(begun) = source.begin_mark(name, changed_every, every).await? else { continue };
-        let mark = HistoryMark {
+        let mark = ContinuityMark {
             number: begun.number,
             version: begun.version,
             server: begun.server,
             at: Utc::now(),
         };
         let schema = binding.table.target();
-        let set = Backoff::brief().retry(|| migration.target.set_history_mark(target_name, &schema, &mark));
+        let set =
+            Backoff::brief().retry(|| migration.target.set_continuity_mark(target_name, &schema, &mark));
         match set.await {
             Ok(()) => source.end_mark(name, begun.number).await?,
             Err(error) => tracing::debug!(table = name, "no mark of history: {error}"),
@@ -223,7 +224,7 @@ impl MarksLooked {
         self.looked_at = Some(Instant::now());
         self.next = (self.next + 1) % tables.len();
         let binding = &tables[self.next];
-        match migration.target.history_mark(&binding.target_name, &binding.table.target()).await {
+        match migration.target.continuity_mark(&binding.target_name, &binding.table.target()).await {
             Ok(found) => self.saw(binding.name(), found.map(|mark| mark.number)),
             Err(error) => error.kind.retry() != Retry::Never || error.kind == Kind::Denied,
         }

@@ -13,10 +13,10 @@ use lockstep_core::{
 use serde_json::json;
 
 use super::highest::{accept_marks, highest_epoch};
+use crate::continuity;
 use crate::error::Result;
 use crate::gate::Observer;
-use crate::history;
-use crate::loss::Histories;
+use crate::loss::Continuity;
 use crate::options::Migration;
 
 const DOING: &str = "making PostgreSQL follow DynamoDB again";
@@ -24,7 +24,7 @@ const DOING: &str = "making PostgreSQL follow DynamoDB again";
 /// Makes the source's record follow the target's. The reverse backfill that comes after fills the rows.
 pub(super) async fn follow(migration: &Migration, segments: usize, observer: &dyn Observer) -> Result<()> {
     let steps = &migration.options.steps;
-    let histories = history::look(&migration.source, &migration.target, &migration.tables).await?;
+    let histories = continuity::look(&migration.source, &migration.target, &migration.tables).await?;
     let record = migration.target.control().record().await?;
     let now = migration.source.control_behind_barrier().await?;
     require(&now, record.as_ref())?;
@@ -34,7 +34,7 @@ pub(super) async fn follow(migration: &Migration, segments: usize, observer: &dy
     steps.while_busy(|| try_follow(migration, &histories, record, highest, server.as_deref())).await?;
     let detail = json!({ "epoch": highest, "server": server, "lost": histories.losses() });
     migration.source.journal_note(&migration.actor, "follow the target", &detail).await?;
-    history::mark_now(migration).await
+    continuity::mark_now(migration).await
 }
 
 /// Refuses where the truth is not in DynamoDB, by what the records say.
@@ -56,7 +56,7 @@ fn require(now: &Control, record: Option<&TargetRecord>) -> StoreResult<()> {
 
 async fn try_follow(
     migration: &Migration,
-    histories: &Histories,
+    histories: &Continuity,
     record: Option<&TargetRecord>,
     highest: Epoch,
     server: Option<&str>,
@@ -66,7 +66,7 @@ async fn try_follow(
     let now = read_control(&mut transaction).await?;
     require(&now, record)?;
     accept_marks(&mut transaction, histories).await?;
-    Source::accept_history(&mut transaction, server, Epoch::FIRST, false).await?;
+    Source::accept_continuity(&mut transaction, server, Epoch::FIRST, false).await?;
     let is_behind = record.is_some_and(|record| record.holds_truth() && record.since > now.epoch);
     let mut to = highest.max(now.epoch);
     if now.phase != Phase::DynamoOnly || is_behind {

@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const NO_FEWER: Duration = Duration::from_secs(1);
 
 /// Takes the step. After an error the caller looks at the records, and settles by them.
-pub(crate) async fn there(
+pub(crate) async fn to_dynamo(
     migration: &Migration,
     id: IntentId,
     intent: &Intent,

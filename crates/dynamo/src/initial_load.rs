@@ -83,7 +83,7 @@ impl Target {
     /// # Cancel safety
     /// A cancelled call is an unknown outcome; it may simply be repeated.
     #[crate::boxed]
-    pub async fn insert_history(
+    pub async fn insert_initial_load(
         &self,
         path: LoadPath,
         table: &str,

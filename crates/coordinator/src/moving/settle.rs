@@ -14,7 +14,7 @@ use lockstep_core::{Control, Epoch, Error as StoreError, Kind, Phase, TargetReco
 use lockstep_postgres::{Entry, IntentId, Source};
 
 use crate::reverse_feed::once_brought_back;
-use crate::truth::{copy_to_source, mend};
+use crate::truth::copy_to_source;
 
 use crate::error::{Error, Result};
 use crate::journal::{CHANGE_PHASE, Intent};
@@ -65,13 +65,13 @@ pub(crate) async fn may_be_written(source: &Source, id: IntentId, from: Phase) -
 /// # Errors
 /// The stores': then applications may be unable to write, and the caller repeats it. [`Kind::Misconfigured`]
 /// where a record was lost.
-pub(crate) async fn recover(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
+pub(crate) async fn settle(migration: &Migration, id: IntentId, from: Phase) -> Result<Control> {
     let (source, control, tables) = (&migration.source, migration.target.control(), &migration.tables);
     // A feed's transaction holds the barrier now and then, and never for long.
     let steps = &migration.options.steps;
     let written = may_be_written(source, id, from).await?;
     for _ in 0..LOOKS_MAX {
-        let attempt = || mend(source, &control, tables, steps.lock_timeout, written);
+        let attempt = || crate::truth::settle(source, &control, tables, steps.lock_timeout, written);
         while let Some(did) = once_brought_back(migration, attempt).await? {
             tracing::info!("{did}");
         }

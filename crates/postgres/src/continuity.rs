@@ -16,7 +16,7 @@ use super::{Contradicted, Source};
 
 /// What the source says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct SourceHistory {
+pub struct SourceContinuity {
     /// The server and timeline that this migration was last known to be on; `None` before the first mark, or
     /// where no server tells.
     pub known_server: Option<String>,
@@ -74,7 +74,7 @@ impl Source {
     /// # Errors
     /// When the server does not answer.
     #[crate::boxed]
-    pub async fn source_history(&self) -> Result<Option<SourceHistory>> {
+    pub async fn source_continuity(&self) -> Result<Option<SourceContinuity>> {
         let found: Option<(Option<String>, i64, i64)> = none_where_missing(
             sqlx::query_as(
                 "SELECT h.server, h.version, s.last_value FROM lockstep.history h, lockstep.version_seq s",
@@ -85,7 +85,7 @@ impl Source {
         )?;
         let Some((known_server, known_version, version)) = found else { return Ok(None) };
         let server = self.history().await?;
-        Ok(Some(SourceHistory {
+        Ok(Some(SourceContinuity {
             known_server,
             server,
             known_version: Version(known_version),
@@ -116,7 +116,7 @@ impl Source {
     #[crate::boxed]
     pub async fn known_marks(&self, table: &str) -> Result<KnownMarks> {
         let found =
-            sqlx::query_as("SELECT marking, marked FROM lockstep.history_marks WHERE table_name = $1")
+            sqlx::query_as("SELECT marking, marked FROM lockstep.continuity_marks WHERE table_name = $1")
                 .bind(table)
                 .fetch_optional(self.pool())
                 .await
@@ -145,7 +145,7 @@ impl Source {
                   self AS (
                  UPDATE lockstep.history h SET server = coalesce(h.server, $4), version = greatest(h.version, (SELECT last_value FROM now))
                  RETURNING (SELECT last_value FROM now) AS last_value)
-             INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
+             INSERT INTO lockstep.continuity_marks AS m (table_name, marking, version, marked_at)
              SELECT $1, 1, self.last_value, pg_catalog.clock_timestamp() FROM self
              ON CONFLICT (table_name) DO UPDATE SET marking = m.marking + 1, version = excluded.version, marked_at = excluded.marked_at
              WHERE m.marked < m.marking OR m.marked_at > excluded.marked_at + interval '1 second'
@@ -169,13 +169,15 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn end_mark(&self, table: &str, number: i64) -> Result<()> {
-        sqlx::query("UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1")
-            .bind(table)
-            .bind(number)
-            .execute(self.pool())
-            .await
-            .doing("noting a mark")
-            .map(drop)
+        sqlx::query(
+            "UPDATE lockstep.continuity_marks SET marked = greatest(marked, $2) WHERE table_name = $1",
+        )
+        .bind(table)
+        .bind(number)
+        .execute(self.pool())
+        .await
+        .doing("noting a mark")
+        .map(drop)
     }
 
     /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next
@@ -187,7 +189,7 @@ impl Source {
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn accept_history(
+    pub async fn accept_continuity(
         transaction: &mut PgConnection,
         server: Option<&str>,
         least: Epoch,
@@ -264,7 +266,7 @@ impl Source {
     #[crate::boxed]
     pub async fn accept_marks(transaction: &mut PgConnection, table: &str, marks: KnownMarks) -> Result<()> {
         sqlx::query(
-            "INSERT INTO lockstep.history_marks AS m (table_name, marking, marked) VALUES ($1, $2, $3)
+            "INSERT INTO lockstep.continuity_marks AS m (table_name, marking, marked) VALUES ($1, $2, $3)
              ON CONFLICT (table_name) DO UPDATE SET marking = excluded.marking, marked = excluded.marked, marked_at = '-infinity'",
         )
         .bind(table)

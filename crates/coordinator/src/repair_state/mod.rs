@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::gate::Observer;
 use crate::journal::REPAIR_STATE;
 use crate::options::Migration;
-use crate::repair::{Repaired, Repairs, find_repairs, repair};
+use crate::repair_rows::{Repaired, Repairs, find_repairs, repair};
 
 /// Most rounds of comparing and repairing: each lists some thousand findings of a table.
 const ROUNDS_MAX: usize = 1_000;
@@ -43,7 +43,7 @@ struct Planned {
 
 /// What was mended.
 #[derive(Debug, Default, Serialize)]
-pub struct Mended {
+pub struct StateRepaired {
     /// What was done, in order.
     pub done: Vec<Remedy>,
     /// History that was copied again.
@@ -56,7 +56,7 @@ pub struct Mended {
     pub left: Option<Diagnosis>,
 }
 
-impl Mended {
+impl StateRepaired {
     fn add(&mut self, pass: Self) {
         self.done.extend(pass.done);
         self.backfilled.extend(pass.backfilled);
@@ -111,13 +111,13 @@ const PASSES_MAX: usize = 3;
 /// # Cancel safety
 /// Run it again.
 #[crate::boxed]
-pub async fn mend(
+pub async fn repair_state(
     migration: &Migration,
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
-) -> Result<Mended> {
-    let mut all = Mended::default();
+) -> Result<StateRepaired> {
+    let mut all = StateRepaired::default();
     for _ in 0..PASSES_MAX {
         let pass = once(migration, options, observer, cancel).await?;
         let is_more =
@@ -135,7 +135,7 @@ async fn once(
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
-) -> Result<Mended> {
+) -> Result<StateRepaired> {
     let source = &migration.source;
     source.migrate_schema().await?;
     let lock = source.lock_coordinator().await?;
@@ -144,11 +144,11 @@ async fn once(
     seen.at_work.coordinator = None;
     let diagnosis = examine(&seen);
     let remedies = planned(migration, &diagnosis).await?;
-    let mut mended = Mended::default();
+    let mut mended = StateRepaired::default();
     let open = open(migration).await?;
     if remedies.is_empty() && open.is_none() {
         lock.release().await;
-        return Ok(Mended { left: Some(diagnosis), ..mended });
+        return Ok(StateRepaired { left: Some(diagnosis), ..mended });
     }
     let id = match open {
         Some((id, _)) => id,
@@ -191,7 +191,7 @@ async fn copy_and_compare(
     options: &ValidateOptions,
     observer: &dyn Observer,
     cancel: &CancellationToken,
-    mended: &mut Mended,
+    mended: &mut StateRepaired,
 ) -> Result<()> {
     if remedies.contains(&Remedy::Backfill) {
         observer.note(&Remedy::Backfill.to_string());

@@ -25,7 +25,11 @@ use crate::records::take_in_partitions;
 const DOING: &str = "moving the truth back to PostgreSQL";
 
 /// Takes the step. After an error the caller looks at the records, and settles by them.
-pub(crate) async fn back(migration: &Migration, id: IntentId, observer: &dyn Observer) -> Result<Moved> {
+pub(crate) async fn to_postgres(
+    migration: &Migration,
+    id: IntentId,
+    observer: &dyn Observer,
+) -> Result<Moved> {
     let feed = Feed::begin(migration, id).await?;
     let moved = with_feed(migration, id, &feed, observer).await;
     feed.end().await;

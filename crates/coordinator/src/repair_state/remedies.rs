@@ -12,12 +12,12 @@ use serde_json::json;
 
 use super::highest::highest_version;
 use super::{follow_target, record, remake_control, return_to_source};
+use crate::continuity;
 use crate::doctor::Remedy;
 use crate::error::{Result, require_shape};
 use crate::gate::Observer;
-use crate::history;
 use crate::instances::{self, Leases};
-use crate::loss::{Found, Histories};
+use crate::loss::{Continuity, Found};
 use crate::options::Migration;
 use crate::reverse_feed::reverse_backfill;
 use crate::step;
@@ -131,7 +131,7 @@ async fn adopt(migration: &Migration, binding: &TableBinding) -> Result<()> {
 /// delivered at 9. 3. Under its 7 the row of now would be refused.
 async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn Observer) -> Result<()> {
     let (source, steps) = (&migration.source, &migration.options.steps);
-    let histories = history::look(source, &migration.target, &migration.tables).await?;
+    let histories = continuity::look(source, &migration.target, &migration.tables).await?;
     let highest = highest_version(migration, &histories, options.scan_segments, observer).await?;
     // What DynamoDB's record has counted since the truth was last there.
     let record = migration.target.control().record().await?;
@@ -157,12 +157,12 @@ async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn 
     let leases = Leases::of_both(migration);
     let (waited, ()) = tokio::join!(instances::wait(&leases, epoch, observer), unregistered);
     waited?;
-    history::mark_now(migration).await
+    continuity::mark_now(migration).await
 }
 
 async fn try_raise(
     migration: &Migration,
-    histories: &Histories,
+    histories: &Continuity,
     server: Option<&str>,
     least: Epoch,
     late: Option<Duration>,
@@ -175,7 +175,7 @@ async fn try_raise(
         return Err(StoreError::source(Kind::Refused, doing, "the phase became DynamoOnly meanwhile"));
     }
     let lost = histories.losses().iter().any(|loss| loss.side() == Side::Source);
-    Source::accept_history(&mut transaction, server, least, lost).await?;
+    Source::accept_continuity(&mut transaction, server, least, lost).await?;
     for table in &histories.tables {
         let found = match &table.found {
             Found::There { mark: Some(mark), .. } => mark.number,

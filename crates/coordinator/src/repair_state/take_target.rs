@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::error::Result;
 use crate::options::Migration;
-use crate::repair::Repairable;
+use crate::repair_rows::Repairable;
 
 /// Name of the step in the journal.
 const STEP: &str = "take from target";
@@ -53,7 +53,7 @@ pub async fn take_target(migration: &Migration, findings: &[Repairable]) -> Resu
         )
         .into());
     }
-    crate::history::require_kept(migration).await?;
+    crate::continuity::require_kept(migration).await?;
     let mut taken = Taken::default();
     let keys: Vec<_> = findings.iter().map(|finding| json!([finding.table, finding.key])).collect();
     let id = migration.source.journal_intent(&migration.actor, STEP, &json!({ "keys": keys })).await?;

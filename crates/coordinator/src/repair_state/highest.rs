@@ -7,7 +7,7 @@ use lockstep_postgres::{KnownMarks, Source, SourceTransaction, TableBinding};
 
 use crate::error::{Error, Result};
 use crate::gate::Observer;
-use crate::loss::{Found, Histories};
+use crate::loss::{Continuity, Found};
 use crate::options::Migration;
 
 /// The highest version that any item or mark of any table has. Reads every item.
@@ -16,7 +16,7 @@ use crate::options::Migration;
 /// [`Kind::Unavailable`] where a table could not be asked; the stores'.
 pub(super) async fn highest_version(
     migration: &Migration,
-    histories: &Histories,
+    histories: &Continuity,
     segments: usize,
     observer: &dyn Observer,
 ) -> Result<Version> {
@@ -49,7 +49,7 @@ pub(super) async fn highest_version(
 /// As [`highest_version`].
 pub(super) async fn highest_epoch(
     migration: &Migration,
-    histories: &Histories,
+    histories: &Continuity,
     record: Option<&TargetRecord>,
     segments: usize,
     observer: &dyn Observer,
@@ -90,7 +90,7 @@ async fn of_table(migration: &Migration, binding: &TableBinding, segments: usize
 /// The driver's.
 pub(super) async fn accept_marks(
     transaction: &mut SourceTransaction,
-    histories: &Histories,
+    histories: &Continuity,
 ) -> lockstep_core::Result<()> {
     for table in &histories.tables {
         let found = match &table.found {

@@ -21,11 +21,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::highest::{accept_marks, highest_epoch};
+use crate::continuity;
 use crate::error::{Error, Result};
 use crate::gate::Observer;
-use crate::history;
 use crate::instances::{self, Leases};
-use crate::loss::Histories;
+use crate::loss::Continuity;
 use crate::options::Migration;
 use crate::reverse_feed::{bring_back, once_brought_back, reverse_backfill_news};
 use crate::truth::raise_source_sequences;
@@ -46,12 +46,12 @@ pub(super) async fn run(
     }
     let record = control.record().await?;
     stop_writes(migration, record.as_ref(), truth(&now, record.as_ref()), observer).await?;
-    let histories = history::look(source, &migration.target, &migration.tables).await?;
+    let histories = continuity::look(source, &migration.target, &migration.tables).await?;
     let highest = highest_epoch(migration, &histories, record.as_ref(), segments, observer).await?;
     let server = source.history().await?;
     steps.while_busy(|| accept(migration, &histories, highest, server.as_deref())).await?;
     // What is read next is read only where both stores know each other's history.
-    history::mark_now(migration).await?;
+    continuity::mark_now(migration).await?;
     for binding in &migration.tables {
         observer.note(&format!("reading every item of {}", binding.target_name));
         reverse_backfill_news(migration, binding, cancel).await?;
@@ -68,7 +68,7 @@ pub(super) async fn run(
     let leases = Leases::of_both(migration);
     let (waited, ()) = tokio::join!(instances::wait(&leases, epoch, observer), unregistered);
     waited?;
-    history::mark_now(migration).await
+    continuity::mark_now(migration).await
 }
 
 /// Reads again what PostgreSQL refused, for as long as that helps: a row may refer to one of a table that was
@@ -134,7 +134,7 @@ async fn stop_writes(
 /// Takes the present history for the right one, and everything that DynamoDB has had since for news.
 async fn accept(
     migration: &Migration,
-    histories: &Histories,
+    histories: &Continuity,
     highest: Epoch,
     server: Option<&str>,
 ) -> StoreResult<()> {
@@ -149,7 +149,7 @@ async fn accept(
         ));
     }
     accept_marks(&mut transaction, histories).await?;
-    Source::accept_history(&mut transaction, server, Epoch::FIRST, false).await?;
+    Source::accept_continuity(&mut transaction, server, Epoch::FIRST, false).await?;
     Source::follow_target(&mut transaction, now.epoch, highest.max(now.epoch)).await?;
     transaction.commit().await.doing(DOING)
 }

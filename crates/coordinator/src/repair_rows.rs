@@ -293,7 +293,7 @@ pub async fn repair(
             format!("in {phase} the relay has nothing to bring to the target; nothing was marked: {next}");
         return Err(StoreError::source(Kind::Refused, "repairing", message).into());
     }
-    crate::history::require_kept(migration).await?;
+    crate::continuity::require_kept(migration).await?;
     // By now what is pending is delivered here, so it is worth waiting for.
     let options = ValidateOptions { wait_for_pending: true, findings_max: BATCH, ..options.clone() };
     let progress = Progress::new(&migration.tables);
@@ -330,7 +330,7 @@ pub(crate) async fn mark(
     keys: Vec<Vec<String>>,
 ) -> Result<u64> {
     let mut marked = 0;
-    crate::history::require_kept(migration).await?;
+    crate::continuity::require_kept(migration).await?;
     for keys in keys.chunks(BATCH) {
         let intent =
             journal(migration, &Batch { table: binding.name().to_owned(), keys: keys.to_vec() }).await?;
