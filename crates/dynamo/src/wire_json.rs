@@ -89,7 +89,8 @@ pub(super) fn push_list<T>(
 /// A JSON string. It has no line break in it.
 pub(super) fn push_text(text: &str, json: &mut Vec<u8>) {
     let escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
-    // Every byte is looked at, without a branch: sixteen at once. Most text has nothing to escape, and is copied whole.
+    // Every byte is looked at, without a branch: sixteen at once. Most text has nothing to escape, and is
+    // copied whole.
     if text.bytes().fold(false, |any, byte| any | escaped(byte)) {
         return serde_json::to_writer(json, text).expect("text is JSON, and memory takes it");
     }

@@ -62,8 +62,8 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
         },
     };
     let begun = match run.export.get() {
-        // What went wrong after it may be overlooked, and no pass has noted what was delivered since. It answers
-        // no finding.
+        // What went wrong after it may be overlooked, and no pass has noted what was delivered since. It
+        // answers no finding.
         Some(export) => Begun { as_of: now.min(export.at()), pass: None, number: None },
         None => Begun { as_of: now, pass: run.options.pass, number: run.number },
     };

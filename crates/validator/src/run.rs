@@ -22,10 +22,10 @@ use crate::verdict::decide;
 /// Compares every row of every table with its item and every item with its row, while writers go on.
 ///
 /// Called by operators and gates whenever they want to know; any number of validations may run at once. It
-/// draws a number before its first reading, by which verdicts are ordered, and writes nothing else: nothing to
-/// the stores, and to Lockstep's own tables only where it is shared. Recording the verdict is the caller's. All
-/// tables are compared at the same time and share [`ValidateOptions::parallel`]'s bounds; memory is bounded by
-/// chunks and suspects, not by rows.
+/// draws a number before its first reading, by which verdicts are ordered, and writes nothing else: nothing
+/// to the stores, and to Lockstep's own tables only where it is shared. Recording the verdict is the
+/// caller's. All tables are compared at the same time and share [`ValidateOptions::parallel`]'s bounds;
+/// memory is bounded by chunks and suspects, not by rows.
 ///
 /// It never fails: a store that does, a bug that panics, and a cancelled `cancel` all end in a verdict that
 /// is not consistent and says, by table, what was not compared.

@@ -7,8 +7,9 @@
 //! truth may say, and what each combination means, is in `lockstep_core::truth`.
 //!
 //! In reading order: `pause` (the bound), `feed` (a reverse feed while a step needs one), `level` (source and
-//! target hold the same), `indexed` (the target's indexes show what was delivered last), `to_dynamo` (HybridRead
-//! → DynamoOnly), `to_postgres` (the other way), `settle` (after a crash, or a reply that was lost).
+//! target hold the same), `indexed` (the target's indexes show what was delivered last), `to_dynamo`
+//! (HybridRead → DynamoOnly), `to_postgres` (the other way), `settle` (after a crash, or a reply that was
+//! lost).
 
 mod feed;
 mod indexed;

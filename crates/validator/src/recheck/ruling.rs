@@ -87,8 +87,8 @@ pub(crate) fn rule(seen: Seen, disagreeing_for: Duration, policy: Policy) -> Rul
     // delivered, by whatever way.
     // 3. Its item is lost, or changed. A row that can be held has no excuse for that.
     // Neither has a live item. In the place of a row that it sets aside the relay puts a tombstone, and a
-    // read takes what else is there for the row. 1. A source is set back, and the item of a later image outranks
-    // that tombstone. 2. The row, as it is again, is a dead letter, and acknowledged.
+    // read takes what else is there for the row. 1. A source is set back, and the item of a later image
+    // outranks that tombstone. 2. The row, as it is again, is a dead letter, and acknowledged.
     if seen.dead_letter && !seen.live && matches!(seen.class, Class::Unholdable(_)) {
         return Ruling::Settled(Outcome::Aside);
     }

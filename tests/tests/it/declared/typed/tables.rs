@@ -102,7 +102,8 @@ pub(super) const SCHEMA: &str = r#"
         shard smallint, double double precision NOT NULL, bigs bigint[] NOT NULL, o_uuid uuid,
         o_status shop.status, o_raw bytea, o_small smallint, o_real real, o_double double precision,
         o_day date, o_clock time, o_moment timestamp, o_instant timestamptz, o_numeric numeric,
-        o_scaled numeric(18,2), o_texts text[], o_codes varchar(3)[], o_smalls smallint[], o_ints integer[], o_bigs bigint[],
+        o_scaled numeric(18,2), o_texts text[], o_codes varchar(3)[], o_smalls smallint[], o_ints integer[],
+        o_bigs bigint[],
         PRIMARY KEY (id, status, raw, day, clock, moment, shard));
     CREATE TABLE shop.visits (visit_id uuid PRIMARY KEY, day date NOT NULL, at timestamp NOT NULL,
         status shop.status NOT NULL);
