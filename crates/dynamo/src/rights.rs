@@ -60,7 +60,7 @@ pub fn requests() -> &'static [Request] {
 /// Everything that is sent. A transaction needs the actions of what is in it, and a condition on an item that
 /// is not written is one.
 const REQUESTS: &[Request] = &[
-    request("batch_execute_statement", &["history"], &["PartiQLInsert", "PartiQLSelect"]),
+    request("batch_execute_statement", &["initial_load"], &["PartiQLInsert", "PartiQLSelect"]),
     request("batch_get_item", &["read"], &["BatchGetItem"]),
     request("create_table", &["tables"], &["CreateTable"]),
     request("delete_item", &["control", "mark", "probe", "purge", "streams"], &["DeleteItem"]),
@@ -76,7 +76,7 @@ const REQUESTS: &[Request] = &[
     request("import_table", &["imports"], &["ImportTable"]),
     request("list_imports", &["imports"], &["ListImports"]),
     request("list_streams", &["tables"], &["ListStreams"]),
-    request("put_item", &["conditional", "control", "guarded", "history", "streams", "tables"], &["PutItem"]),
+    request("put_item", &["conditional", "control", "guarded", "initial_load", "streams", "tables"], &["PutItem"]),
     request("query", &["control", "query"], &["Query"]),
     request("scan", &["read", "tables"], &["Scan"]),
     request("transact_get_items", &["conditional"], &["GetItem"]),

@@ -116,7 +116,7 @@ impl Source {
     #[crate::boxed]
     pub async fn known_marks(&self, table: &str) -> Result<KnownMarks> {
         let found =
-            sqlx::query_as("SELECT marking, marked FROM lockstep.continuity_marks WHERE table_name = $1")
+            sqlx::query_as("SELECT marking, marked FROM lockstep.history_marks WHERE table_name = $1")
                 .bind(table)
                 .fetch_optional(self.pool())
                 .await
@@ -145,7 +145,7 @@ impl Source {
                   self AS (
                  UPDATE lockstep.history h SET server = coalesce(h.server, $4), version = greatest(h.version, (SELECT last_value FROM now))
                  RETURNING (SELECT last_value FROM now) AS last_value)
-             INSERT INTO lockstep.continuity_marks AS m (table_name, marking, version, marked_at)
+             INSERT INTO lockstep.history_marks AS m (table_name, marking, version, marked_at)
              SELECT $1, 1, self.last_value, pg_catalog.clock_timestamp() FROM self
              ON CONFLICT (table_name) DO UPDATE SET marking = m.marking + 1, version = excluded.version, marked_at = excluded.marked_at
              WHERE m.marked < m.marking OR m.marked_at > excluded.marked_at + interval '1 second'
@@ -170,7 +170,7 @@ impl Source {
     #[crate::boxed]
     pub async fn end_mark(&self, table: &str, number: i64) -> Result<()> {
         sqlx::query(
-            "UPDATE lockstep.continuity_marks SET marked = greatest(marked, $2) WHERE table_name = $1",
+            "UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1",
         )
         .bind(table)
         .bind(number)
@@ -266,7 +266,7 @@ impl Source {
     #[crate::boxed]
     pub async fn accept_marks(transaction: &mut PgConnection, table: &str, marks: KnownMarks) -> Result<()> {
         sqlx::query(
-            "INSERT INTO lockstep.continuity_marks AS m (table_name, marking, marked) VALUES ($1, $2, $3)
+            "INSERT INTO lockstep.history_marks AS m (table_name, marking, marked) VALUES ($1, $2, $3)
              ON CONFLICT (table_name) DO UPDATE SET marking = excluded.marking, marked = excluded.marked, marked_at = '-infinity'",
         )
         .bind(table)

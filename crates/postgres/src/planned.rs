@@ -9,7 +9,7 @@ use super::counts::TRUSTED;
 /// The names under which a backfill counts what it moved: rows it put, and write units.
 pub const HISTORY_ROWS: &str = "spent.history_rows";
 /// See [`HISTORY_ROWS`].
-pub const HISTORY_UNITS: &str = "spent.initial_load_units";
+pub const HISTORY_UNITS: &str = "spent.history_units";
 
 /// What the history of a table is reckoned to take.
 #[derive(Clone, Copy, Debug, PartialEq)]

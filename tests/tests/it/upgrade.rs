@@ -36,7 +36,7 @@ const ROWS: [(&str, &str); 20] = [
     ),
     ("reverse_again", "(table_name, place, key, why) VALUES ('t', 'p', '{}', 'w')"),
     ("target_epochs", "VALUES (2)"),
-    ("continuity_marks", "(table_name, marking, marked, version) VALUES ('t', 2, 1, 5)"),
+    ("history_marks", "(table_name, marking, marked, version) VALUES ('t', 2, 1, 5)"),
     ("settings", "(name, value, actor) VALUES ('x', '1', 'a')"),
     ("workers", "(id, name, host, pid, coordinator, lease_until) VALUES (1, 'n', 'h', 1, false, now())"),
     ("reverse_riders", "(table_name, key, made) VALUES ('t', '[8]', false)"),

@@ -18,12 +18,12 @@ async fn dual(phase: Phase) -> World {
 #[tokio::test]
 async fn a_mark_that_was_made_by_a_clock_ahead_is_followed_by_the_next_one_at_once() {
     let world = dual(Phase::DualWrite).await;
-    world.sql(&format!("UPDATE lockstep.continuity_marks SET marked_at = {AHEAD}")).await;
-    let newest = "SELECT min(marked) FROM lockstep.continuity_marks";
+    world.sql(&format!("UPDATE lockstep.history_marks SET marked_at = {AHEAD}")).await;
+    let newest = "SELECT min(marked) FROM lockstep.history_marks";
     let before: i64 = world.value(newest).await;
     keep_continuity(&world.migration()).await.expect("nothing was lost");
     assert_eq!(world.value::<i64>(newest).await, before + 1);
-    let ahead = "lockstep.continuity_marks WHERE marked_at > clock_timestamp()";
+    let ahead = "lockstep.history_marks WHERE marked_at > clock_timestamp()";
     assert_eq!(world.count(ahead).await, 0, "the next one is reckoned from now");
 }
 
