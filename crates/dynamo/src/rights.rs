@@ -76,7 +76,11 @@ const REQUESTS: &[Request] = &[
     request("import_table", &["imports"], &["ImportTable"]),
     request("list_imports", &["imports"], &["ListImports"]),
     request("list_streams", &["tables"], &["ListStreams"]),
-    request("put_item", &["conditional", "control", "guarded", "initial_load", "streams", "tables"], &["PutItem"]),
+    request(
+        "put_item",
+        &["conditional", "control", "guarded", "initial_load", "streams", "tables"],
+        &["PutItem"],
+    ),
     request("query", &["control", "query"], &["Query"]),
     request("scan", &["read", "tables"], &["Scan"]),
     request("transact_get_items", &["conditional"], &["GetItem"]),

@@ -169,15 +169,13 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn end_mark(&self, table: &str, number: i64) -> Result<()> {
-        sqlx::query(
-            "UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1",
-        )
-        .bind(table)
-        .bind(number)
-        .execute(self.pool())
-        .await
-        .doing("noting a mark")
-        .map(drop)
+        sqlx::query("UPDATE lockstep.history_marks SET marked = greatest(marked, $2) WHERE table_name = $1")
+            .bind(table)
+            .bind(number)
+            .execute(self.pool())
+            .await
+            .doing("noting a mark")
+            .map(drop)
     }
 
     /// Takes the present history, on `server`, for the right one, inside `transaction`, and lets the next
