@@ -2,7 +2,7 @@
 //!
 //! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch`
 //! (create, describe), `guarded` (versioned writes), `transact` (several together), `conditional` (writes
-//! where the target is the truth), `control` (phase, leases and id counters of that time), `history` (how
+//! where the target is the truth), `control` (phase, leases and id counters of that time), `initial_load` (how
 //! rows go in by writes), `insert_body` and `wire_json` (requests that the SDK does not encode),
 //! `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of the
 //! source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_end`,

@@ -16,7 +16,7 @@
 //! (other roles), `references`, `journal`, `verdicts`, `unverified` and `lately` (what was delivered since a
 //! pass, and since a moment), `clock` (whether a stored time is young), `late_requests`,
 //! `glance` (whether anything has happened at all), `load` (how busy it is),
-//! `history` and `contradicted` (a step back is noticed), `archive` (the end).
+//! `continuity` and `contradicted` (a step back is noticed), `archive` (the end).
 
 mod acknowledge;
 mod activity;

@@ -2,7 +2,7 @@
 //!
 //! In reading order: `observation` (what can be seen), `observe` (seeing it), `remedy` (what `repair --state`
 //! can do), `finding` (what a finding is), `examine` (from observations to findings; pure), `table` (of one
-//! table), `history` (its part about lost history), `truth` (what the two control records say together),
+//! table), `continuity` (its part about lost history), `truth` (what the two control records say together),
 //! `words` (state, safety, what comes next).
 
 mod continuity;

@@ -63,7 +63,7 @@ pub async fn copy_to_target(source: &Source, control: &TargetControl) -> Result<
 /// acquired. An error after the decision leaves the copy to be repeated.
 ///
 /// # Cancel safety
-/// Repeat it, or [`mend`].
+/// Repeat it, or [`settle`].
 #[crate::boxed]
 pub async fn flip_to_source(
     source: &Source,
