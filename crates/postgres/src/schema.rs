@@ -32,6 +32,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (28, "compared", include_str!("compared.sql")),
     (30, "asked", include_str!("asked.sql")),
     (31, "relays", include_str!("relays.sql")),
+    (42, "intents_of_a_role", include_str!("intents_of_a_role.sql")),
 ];
 
 impl Source {
