@@ -54,6 +54,10 @@ pub struct Mark {
 /// fail.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// What a role takes out with its own transaction. Another role can record intents under a number that it has
+/// seen; a transaction that took those out would be refused, and they are the sweeper's once it has ended.
+const OWN: &str = "(owner IS NULL OR owner = current_user)";
+
 /// Begins a transaction, enters the barrier, then reads the phase, all in READ COMMITTED whatever the role's
 /// default: the phase must be read by a statement that starts after the barrier was had.
 #[crate::boxed]
@@ -180,7 +184,7 @@ async fn settle_one(
     let sql = format!(
         "WITH gone AS (DELETE FROM lockstep.pending WHERE {same} AND version = $3),
          cured AS (DELETE FROM lockstep.dead_letters WHERE {same} AND version < $3)
-         DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id()"
+         DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id() AND {OWN}"
     );
     let settle = sqlx::query(AssertSqlSafe(sql));
     settle.bind(key.table).bind(&key.key).bind(version.0).execute(transaction).await
@@ -201,7 +205,7 @@ async fn settle_many(
                   WHERE p.table_name = h.table_name AND {of_mark} = h.digest AND p.version = h.version),
          cured AS (DELETE FROM lockstep.dead_letters x USING held h
                    WHERE x.table_name = h.table_name AND {of_letter} = h.digest AND x.version < h.version)
-         DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id()",
+         DELETE FROM lockstep.intents WHERE xid = pg_catalog.pg_current_xact_id() AND {OWN}",
         of_held = digest_sql("k::jsonb"),
         of_mark = digest_sql("p.key"),
         of_letter = digest_sql("x.key"),
@@ -260,10 +264,23 @@ impl Source {
         .doing("counting open intents")
     }
 
-    /// Drops the intents of a transaction of which nothing can be in the target.
+    /// Drops this role's intents of a transaction of which nothing can be in the target.
+    ///
+    /// # Errors
+    /// The driver's.
     #[crate::boxed]
-    pub async fn drop_intents(&self, ids: &[TransactionId]) -> Result<u64> {
-        let dropped = sqlx::query("DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[])")
+    pub async fn drop_intents(&self, id: TransactionId) -> Result<u64> {
+        self.drop_where(&[id], OWN).await
+    }
+
+    /// Drops the intents of transactions that are known to have committed, whichever role made them.
+    pub(super) async fn drop_committed(&self, ids: &[TransactionId]) -> Result<u64> {
+        self.drop_where(ids, "true").await
+    }
+
+    async fn drop_where(&self, ids: &[TransactionId], which: &str) -> Result<u64> {
+        let sql = format!("DELETE FROM lockstep.intents WHERE xid = ANY ($1::text[]::xid8[]) AND {which}");
+        let dropped = sqlx::query(AssertSqlSafe(sql))
             .bind(texts(ids))
             .execute(self.intents.pool())
             .await

@@ -38,6 +38,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (35, "notes_kept", include_str!("notes_kept.sql")),
     (39, "contradicted", include_str!("contradicted.sql")),
     (40, "late_requests", include_str!("late_requests.sql")),
+    (42, "intents_of_a_role", include_str!("intents_of_a_role.sql")),
 ];
 
 impl Source {

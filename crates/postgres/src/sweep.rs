@@ -93,7 +93,7 @@ impl Source {
             }
         }
         if !committed.is_empty() {
-            swept.committed = self.drop_intents(&committed).await?;
+            swept.committed = self.drop_committed(&committed).await?;
         }
         swept.aborted = self.settle_all(&aborted, &mut swept.waiting).await?;
         swept.forgotten = self.settle_all(&forgotten, &mut swept.waiting).await?;

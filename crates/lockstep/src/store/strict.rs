@@ -229,7 +229,7 @@ impl Writer {
             count(&self.counters().phantoms_possible, 1);
             self.source().settle_aborted(&[id]).await
         } else {
-            self.source().drop_intents(&[id]).await
+            self.source().drop_intents(id).await
         };
         if let Err(error) = done {
             tracing::debug!(kind = ?error.kind, "left to the sweeper: {error}");

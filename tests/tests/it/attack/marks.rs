@@ -93,3 +93,37 @@ async fn an_intent_of_another_role_does_not_vanish_without_its_mark() {
     .await;
     assert_eq!((world.intents().await, world.pending(PAYMENTS).await.len()), (0, 1), "a sweep settles it");
 }
+
+/// An intent under a number to come, or under the number and key of another role's write, stops no other role.
+#[tokio::test]
+async fn intents_of_another_role_stop_no_strict_write() {
+    let world = world().await;
+    let mut app = attacker(&world, "mallory").await;
+    let to_come = "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
+        SELECT ((pg_snapshot_xmax(pg_current_snapshot())::text::bigint + n)::text)::xid8, 'payments', '[1]', 1
+        FROM generate_series(1000, 1100) AS n";
+    assert_eq!(refused(&mut app, to_come).await, "22023");
+
+    // Under way: the forged intent is there before that of the transaction itself, and stays in an open
+    // transaction of its role as well.
+    let mut writer = lockstep_postgres::begin_write(&world.source).await.expect("begins");
+    let id = writer.2;
+    let forged = format!(
+        "INSERT INTO lockstep.intents (xid, table_name, key, repair_version) VALUES ('{}', 'payments', '[1]', 1)",
+        id.0
+    );
+    let mut second = attacker(&world, "eve").await;
+    run(&mut app, &forged).await;
+    run(&mut second, "BEGIN").await;
+    run(&mut second, &forged).await;
+    let key = lockstep_postgres::MarkedKey { table: PAYMENTS, key: "[1]".to_owned() };
+    world.source.record_intents(id, &[(&key, None)]).await.expect("another role's intents stand in no way");
+    lockstep_postgres::settle_in_transaction(&mut writer.0, &[(&key, lockstep_core::Version(1))])
+        .await
+        .expect("it takes out its own");
+    writer.0.commit().await.expect("commits");
+    run(&mut second, "ROLLBACK").await;
+    assert_eq!(world.intents().await, 1, "that of the other role is left, for the sweeper");
+    world.source.sweep_intents(std::time::Duration::ZERO).await.expect("sweeps");
+    assert_eq!(world.intents().await, 0);
+}
