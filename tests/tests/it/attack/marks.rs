@@ -94,7 +94,8 @@ async fn an_intent_of_another_role_does_not_vanish_without_its_mark() {
     assert_eq!((world.intents().await, world.pending(PAYMENTS).await.len()), (0, 1), "a sweep settles it");
 }
 
-/// An intent under a number to come, or under the number and key of another role's write, stops no other role.
+/// An intent under a number to come, or under the number and key of another role's write, stops no other
+/// role.
 #[tokio::test]
 async fn intents_of_another_role_stop_no_strict_write() {
     let world = world().await;
