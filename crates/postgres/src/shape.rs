@@ -419,7 +419,8 @@ pub async fn column_types_of(
 ) -> Result<Vec<ColumnTypes>> {
     let found: Vec<(i64, String, String)> = sqlx::query_as(
         "SELECT asked.nth - 1, a.attname::text,
-             pg_catalog.format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
+             pg_catalog.format_type(a.atttypid, a.atttypmod)
+                 || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
          FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (relation, nth)
          JOIN pg_attribute a ON a.attrelid = pg_catalog.to_regclass(asked.relation)::oid
              AND a.attnum > 0 AND NOT a.attisdropped",
