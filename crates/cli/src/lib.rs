@@ -287,7 +287,9 @@ fn log_to(ui: &Ui, verbose: u8, format: LogFormat) {
 fn may_log(target: &str, level: Level) -> bool {
     const DRIVERS: [&str; 9] =
         ["sqlx", "aws_", "hyper", "h2", "rustls", "reqwest", "tower", "figment", "tokio_rustls"];
-    level <= Level::INFO || !DRIVERS.iter().any(|driver| target.starts_with(driver))
+    // What a function of the application says with RAISE, at any level: it may hold values of rows.
+    let is_raised = target.starts_with("sqlx::postgres::notice");
+    !is_raised && (level <= Level::INFO || !DRIVERS.iter().any(|driver| target.starts_with(driver)))
 }
 
 #[cfg(test)]
@@ -305,6 +307,7 @@ mod tests {
             assert!(!may_log(target, Level::DEBUG) && !may_log(target, Level::TRACE), "{target}");
             assert!(may_log(target, Level::WARN));
         }
+        assert!(!may_log("sqlx::postgres::notice", Level::ERROR));
         assert!(may_log("lockstep_coordinator::relay", Level::TRACE));
     }
 }

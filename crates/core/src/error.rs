@@ -1,6 +1,7 @@
 //! Errors: a kind to branch on, a sentence to read.
 
 mod sqlstate;
+mod without_values;
 
 pub use sqlstate::{passwords_refused, read_only_refusals};
 
@@ -127,11 +128,13 @@ impl Error {
             sqlstate::notice(&e.code().unwrap_or_default());
         }
         let message = match &error {
-            // `Display` of a database error is its message; the detail may hold row values, so it stays out.
-            sqlx::Error::Database(e) => match e.code() {
-                Some(code) => format!("{} (SQLSTATE {code}){}", e.message(), sqlstate::advise(&code)),
-                None => e.message().to_owned(),
-            },
+            sqlx::Error::Database(e) => {
+                let said = without_values::without_values(e.as_ref());
+                match e.code() {
+                    Some(code) => format!("{said} (SQLSTATE {code}){}", sqlstate::advise(&code)),
+                    None => said,
+                }
+            }
             sqlx::Error::PoolTimedOut => {
                 "could not get a connection before the timeout: PostgreSQL does not answer, or every connection of the pool is \
                  busy, or the server takes no writes (a replica, as after a failover); check that the server is up, or raise \
