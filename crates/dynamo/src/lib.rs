@@ -2,8 +2,8 @@
 //!
 //! In reading order: `connect`, `codes` and `fault` (what an SDK error means), `tables` and `mismatch`
 //! (create, describe), `guarded` (versioned writes), `transact` (several together), `conditional` (writes
-//! where the target is the truth), `control` (phase, leases and id counters of that time), `initial_load` (how
-//! rows go in by writes), `insert_body` and `wire_json` (requests that the SDK does not encode),
+//! where the target is the truth), `control` (phase, leases and id counters of that time), `initial_load`
+//! (how rows go in by writes), `insert_body` and `wire_json` (requests that the SDK does not encode),
 //! `import_lines` and `imports` (by DynamoDB's import from S3), `mark` (what a table remembers of the
 //! source), `probe` (a write that no row notices), `payload_hash`, `read`, `raw_scan`, `page_end`,
 //! `page_item`, `attribute_json`, `json_cursor`, `plain_item` and `page_json` (pages that the SDK does not

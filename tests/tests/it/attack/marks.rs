@@ -110,7 +110,8 @@ async fn intents_of_another_role_stop_no_strict_write() {
     let mut writer = lockstep_postgres::begin_write(&world.source).await.expect("begins");
     let id = writer.2;
     let forged = format!(
-        "INSERT INTO lockstep.intents (xid, table_name, key, repair_version) VALUES ('{}', 'payments', '[1]', 1)",
+        "INSERT INTO lockstep.intents (xid, table_name, key, repair_version)
+         VALUES ('{}', 'payments', '[1]', 1)",
         id.0
     );
     let mut second = attacker(&world, "eve").await;
