@@ -222,7 +222,9 @@ window.addEventListener('hashchange', () => {
     begin();
   }
 });
-document.getElementById('dialog').addEventListener('close', () => {
+// The browser tells of a close in a task of its own: the next dialog may be open by then, and is not to be emptied.
+document.getElementById('dialog').addEventListener('close', ({ target }) => {
+  if (target.open) return;
   state.dialog = null;
   draw();
 });
