@@ -4,8 +4,10 @@
 //! the pieces that it is made of. A worker never answers one wish twice, as its id is of one registration.
 
 use lockstep_core::{Doing, Result};
+use sqlx::AssertSqlSafe;
 
 use super::Source;
+use super::clock::worker_is_live;
 
 /// Where a part of an answer belongs.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,15 @@ pub struct AnswerPart {
     pub number: i32,
     /// What was handed over.
     pub body: Vec<u8>,
+}
+
+/// Whether worker `$3`, under a lease that lasts, answers wish `$2` of comparison `$1` while that is the newest.
+fn may_answer() -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM lockstep.comparisons c WHERE c.run = $1 AND c.ask = $2)
+         AND EXISTS (SELECT 1 FROM lockstep.workers w WHERE w.id = $3 AND {})",
+        worker_is_live("w")
+    )
 }
 
 impl Source {
@@ -85,23 +96,22 @@ impl Source {
         number: i32,
         body: &[u8],
     ) -> Result<bool> {
-        let handed = sqlx::query(
-            "INSERT INTO lockstep.comparison_answers (run, ask, side, part, worker, number, body)
-             SELECT $1, $2, $3, $4, $5, $6, $7
-             WHERE EXISTS (SELECT 1 FROM lockstep.comparisons c WHERE c.run = $1 AND c.ask = $2)
-                 AND EXISTS (SELECT 1 FROM lockstep.workers w
-                             WHERE w.id = $5 AND w.lease_until > pg_catalog.clock_timestamp())",
-        )
-        .bind(at.run)
-        .bind(at.ask)
-        .bind(at.side)
-        .bind(at.part)
-        .bind(worker)
-        .bind(number)
-        .bind(body)
-        .execute(self.pool())
-        .await
-        .doing("handing over what was read")?;
+        let sql = format!(
+            "INSERT INTO lockstep.comparison_answers (run, ask, worker, side, part, number, body)
+             SELECT $1, $2, $3, $4, $5, $6, $7 WHERE {}",
+            may_answer()
+        );
+        let handed = sqlx::query(AssertSqlSafe(sql))
+            .bind(at.run)
+            .bind(at.ask)
+            .bind(worker)
+            .bind(at.side)
+            .bind(at.part)
+            .bind(number)
+            .bind(body)
+            .execute(self.pool())
+            .await
+            .doing("handing over what was read")?;
         Ok(handed.rows_affected() == 1)
     }
 
@@ -112,21 +122,20 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn end_answer(&self, run: i64, ask: i32, answer: &Answered) -> Result<bool> {
-        let ended = sqlx::query(
+        let sql = format!(
             "INSERT INTO lockstep.comparison_answered (run, ask, worker, tokens, parts)
-             SELECT $1, $2, $3, $4, $5
-             WHERE EXISTS (SELECT 1 FROM lockstep.comparisons c WHERE c.run = $1 AND c.ask = $2)
-                 AND EXISTS (SELECT 1 FROM lockstep.workers w
-                             WHERE w.id = $3 AND w.lease_until > pg_catalog.clock_timestamp())",
-        )
-        .bind(run)
-        .bind(ask)
-        .bind(answer.worker)
-        .bind(&answer.tokens)
-        .bind(answer.parts)
-        .execute(self.pool())
-        .await
-        .doing("recording the end of an answer")?;
+             SELECT $1, $2, $3, $4, $5 WHERE {}",
+            may_answer()
+        );
+        let ended = sqlx::query(AssertSqlSafe(sql))
+            .bind(run)
+            .bind(ask)
+            .bind(answer.worker)
+            .bind(&answer.tokens)
+            .bind(answer.parts)
+            .execute(self.pool())
+            .await
+            .doing("recording the end of an answer")?;
         Ok(ended.rows_affected() == 1)
     }
 

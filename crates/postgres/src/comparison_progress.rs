@@ -1,11 +1,12 @@
 //! How far comparisons are that several processes share, for people.
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Doing, Kind, Result};
+use lockstep_core::{Doing, Result};
 use serde::Serialize;
 
 use super::Source;
-use super::comparisons::IS_LED;
+use super::clock::worker_is_live;
+use super::comparisons::{IS_LED, absent};
 
 /// A comparison that several processes share, as others see it.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
@@ -39,17 +40,14 @@ impl Source {
                  coalesce(pg_catalog.array_agg(DISTINCT w.name) FILTER (WHERE w.id IS NOT NULL), '{{}}')
                      AS workers
              FROM lockstep.comparisons c JOIN lockstep.comparison_pieces p ON p.run = c.run
-             LEFT JOIN lockstep.workers w
-                 ON w.id = p.worker AND w.lease_until > pg_catalog.clock_timestamp()
+             LEFT JOIN lockstep.workers w ON w.id = p.worker AND {live}
              WHERE {IS_LED}
-             GROUP BY c.table_name, c.name, c.started_at ORDER BY c.table_name"
+             GROUP BY c.table_name, c.name, c.started_at ORDER BY c.table_name",
+            live = worker_is_live("w")
         )))
         .fetch_all(self.pool())
         .await
         .doing("reading how far comparisons are");
-        match found {
-            Err(error) if error.is_missing_table() || error.kind == Kind::Denied => Ok(Vec::new()),
-            found => found,
-        }
+        absent(found).map(Option::unwrap_or_default)
     }
 }

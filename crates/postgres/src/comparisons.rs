@@ -10,6 +10,7 @@ use std::time::Duration;
 use lockstep_core::{Doing, Error, Kind, Result};
 use serde_json::Value;
 
+use super::clock::worker_is_live;
 use super::{KeyBound, Source};
 
 /// A comparison that several processes share.
@@ -174,8 +175,9 @@ impl Source {
             "SELECT c.table_name, c.run, c.name, c.terms, c.ask, c.asked, c.wanted,
                  (SELECT pg_catalog.count(DISTINCT p.worker) FROM lockstep.comparison_pieces p
                   JOIN lockstep.workers w ON w.id = p.worker
-                  WHERE p.run = c.run AND w.lease_until > pg_catalog.clock_timestamp()) AS sharers
-             FROM lockstep.comparisons c WHERE c.table_name = $1 AND {IS_LED}"
+                  WHERE p.run = c.run AND {live}) AS sharers
+             FROM lockstep.comparisons c WHERE c.table_name = $1 AND {IS_LED}",
+            live = worker_is_live("w")
         )))
         .bind(table)
         .fetch_optional(self.pool())
@@ -199,17 +201,16 @@ impl Source {
             "WITH free AS (
                  SELECT p.run, p.side, p.number FROM lockstep.comparison_pieces p
                  WHERE p.run = $1 AND (p.worker IS NULL OR p.worker = ANY (ARRAY(
-                     SELECT w.id FROM lockstep.workers w
-                     WHERE w.lease_until <= pg_catalog.clock_timestamp())))
+                     SELECT w.id FROM lockstep.workers w WHERE NOT {live})))
                  ORDER BY pg_catalog.random() LIMIT 1 FOR UPDATE OF p SKIP LOCKED)
              UPDATE lockstep.comparison_pieces AS p
              SET worker = $2, token = pg_catalog.nextval('lockstep.lease_seq'), done = false,
                  counted = '{{}}', leased_at = pg_catalog.clock_timestamp()
              FROM free
              WHERE p.run = free.run AND p.side = free.side AND p.number = free.number AND EXISTS (
-                 SELECT 1 FROM lockstep.workers w WHERE w.id = $2 AND w.lease_until >
-                     pg_catalog.clock_timestamp())
-             RETURNING {PIECE}, true AS held"
+                 SELECT 1 FROM lockstep.workers w WHERE w.id = $2 AND {live})
+             RETURNING {PIECE}, true AS held",
+            live = worker_is_live("w")
         )))
         .bind(run)
         .bind(worker)
@@ -230,12 +231,12 @@ impl Source {
         piece: &ComparisonPiece,
         counted: &Value,
     ) -> Result<bool> {
-        let finished = sqlx::query(
+        let finished = sqlx::query(sqlx::AssertSqlSafe(format!(
             "UPDATE lockstep.comparison_pieces AS p SET done = true, counted = $5
              WHERE p.run = $1 AND p.side = $2 AND p.number = $3 AND p.token = $4 AND EXISTS (
-                 SELECT 1 FROM lockstep.workers w
-                 WHERE w.id = p.worker AND w.lease_until > pg_catalog.clock_timestamp())",
-        )
+                 SELECT 1 FROM lockstep.workers w WHERE w.id = p.worker AND {})",
+            worker_is_live("w")
+        )))
         .bind(run)
         .bind(&piece.side)
         .bind(piece.number)
@@ -255,9 +256,9 @@ impl Source {
     pub async fn comparison_pieces(&self, run: i64) -> Result<Vec<ComparisonPiece>> {
         let found = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT {PIECE}, w.id IS NOT NULL AS held FROM lockstep.comparison_pieces p
-             LEFT JOIN lockstep.workers w
-                 ON w.id = p.worker AND w.lease_until > pg_catalog.clock_timestamp()
-             WHERE p.run = $1 ORDER BY p.side, p.number"
+             LEFT JOIN lockstep.workers w ON w.id = p.worker AND {live}
+             WHERE p.run = $1 ORDER BY p.side, p.number",
+            live = worker_is_live("w")
         )))
         .bind(run)
         .fetch_all(self.pool())
@@ -268,7 +269,7 @@ impl Source {
 }
 
 /// `None` where there is no such table yet, or none that this role may see.
-fn absent<T>(found: Result<T>) -> Result<Option<T>> {
+pub(super) fn absent<T>(found: Result<T>) -> Result<Option<T>> {
     let is_absent = |error: &Error| error.is_missing_table() || error.kind == Kind::Denied;
     match found {
         Err(error) if is_absent(&error) => Ok(None),

@@ -180,11 +180,17 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn latest_verdict(&self) -> Result<Option<VerdictRow>> {
-        let sql = if self.has_numbers().await? { newest() } else { newest_unnumbered() };
-        sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .fetch_optional(self.pool())
-            .await
-            .doing("reading the newest verdict")
+        let read = async |sql: String| {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                .fetch_optional(self.pool())
+                .await
+                .doing("reading the newest verdict")
+        };
+        match read(newest()).await {
+            // Columns that a schema of before numbers does not have.
+            Err(error) if error.sqlstate().as_deref() == Some("42703") => read(newest_unnumbered()).await,
+            found => found,
+        }
     }
 
     /// The source's clock: the one that ages are measured by.

@@ -21,7 +21,7 @@ use crate::table_report::FindingClass;
 use crate::table_run::TableRun;
 use crate::tally::Outcome;
 use crate::target_pass::target_pass;
-use crate::tasks::{Stopped, compute};
+use crate::tasks::{Stopped, compute, failures};
 
 /// How often what was read is made durable. Less often where that takes long: a tenth of the time is enough
 /// for it.
@@ -68,15 +68,12 @@ impl TableRun {
         let ((source, target, compared), recheck) = tokio::join!(passes, recheck(self, queue));
         let rows =
             format!("{} of {} rows were compared", self.tally.compared(), self.progress().rows_expected());
-        let failures = [
-            source.err().map(|e| ("not every row was read", e)),
-            target.err().map(|e| ("not every item was read", e)),
-            compared.err().map(|e| ("rows and items were read and not all compared", e)),
-            recheck.err().map(|e| ("not every mismatch was read again", e)),
-        ];
-        // The recheck says itself why it ended; that its feeders then stopped adds nothing.
-        let failures = failures.into_iter().flatten().filter(|(_, e)| !matches!(e, Stopped::RecheckEnded));
-        let failures: Vec<String> = failures.map(|(what, e)| format!("{what}: {e}")).collect();
+        let failures = failures([
+            ("not every row was read", source),
+            ("not every item was read", target),
+            ("rows and items were read and not all compared", compared),
+            ("not every mismatch was read again", recheck),
+        ]);
         if !failures.is_empty() {
             let kept = if ledger.is_kept() {
                 "; what was read is kept, and the same command goes on from there"

@@ -52,6 +52,16 @@ pub(crate) enum Stopped {
     RecheckEnded,
 }
 
+/// What did not come to its end, and why; empty where all did. The recheck says itself why it ended: that its
+/// feeders then stopped adds nothing.
+pub(crate) fn failures<const N: usize>(ends: [(&str, Result<(), Stopped>); N]) -> Vec<String> {
+    let told = |(what, end): (&str, Result<(), Stopped>)| match end {
+        Ok(()) | Err(Stopped::RecheckEnded) => None,
+        Err(error) => Some(format!("{what}: {error}")),
+    };
+    ends.into_iter().filter_map(told).collect()
+}
+
 /// Runs `work` on rayon's threads.
 ///
 /// # Cancel safety

@@ -117,7 +117,7 @@ pub async fn run(sizes: &[u64], rounds: u32, seed: u64, json: bool) -> anyhow::R
     } else {
         print(&report)
     }
-    null.stop().await;
+    null.stop().await?;
     Ok(())
 }
 

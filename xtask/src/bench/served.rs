@@ -34,8 +34,11 @@ impl Served {
     }
 
     /// Cuts all connections and waits for that.
-    pub(super) async fn stop(self) {
+    ///
+    /// # Errors
+    /// When the target has panicked: what was measured with it is wrong.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
         let _ = self.stop.send(());
-        let _ = self.serving.await;
+        self.serving.await.context("the null target did not serve to its end").map(drop)
     }
 }

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
 use super::text::hex;
-use super::{Column, Unholdable, bind_value, present, wrong_attribute};
+use super::{Column, Unholdable, bind_value, key_text, present, wrong_attribute};
 use crate::attribute::Attribute;
 
 impl Column for Vec<u8> {
@@ -43,8 +43,7 @@ impl Column for Vec<u8> {
     }
 
     fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {
-        let text = element.as_str().ok_or_else(|| Unholdable::because("key element is not a string"));
-        text.and_then(hex::read)
+        key_text(element).and_then(hex::read)
     }
 
     fn literal(&self) -> Result<String, Unholdable> {

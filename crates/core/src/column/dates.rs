@@ -1,19 +1,15 @@
 //! `date`, `time` and `timestamp`: what has no zone.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike, Utc};
 use sqlx::postgres::PgArguments;
 
 use super::text::time::{self, FAR};
-use super::time::{POSTGRES_EPOCH_US, far_date, far_literal, fixed_width};
-use super::{Column, Unholdable, bind_value, exactly, string};
+use super::time::{far_date, far_literal, fixed_width};
+use super::{Column, Unholdable, bind_value, exactly, key_text, string};
 use crate::attribute::Attribute;
 
 const DAY_US: i64 = 86_400_000_000;
-
-fn key_text(element: &serde_json::Value) -> Result<&str, Unholdable> {
-    element.as_str().ok_or_else(|| Unholdable::because("key element is not a string"))
-}
 
 /// What the three have in common.
 macro_rules! without_a_zone {
@@ -148,23 +144,13 @@ mod moment {
         const SQL_TYPE: &'static str = "timestamp without time zone";
 
         fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
-            let since_2000_us = i64::from_be_bytes(exactly(field)?);
-            if since_2000_us == i64::MAX || since_2000_us == i64::MIN {
-                return Err(Unholdable::because("is an infinite timestamp"));
-            }
-            since_2000_us
-                .checked_add(POSTGRES_EPOCH_US)
-                .and_then(DateTime::from_timestamp_micros)
-                .map(|at| at.naive_utc())
-                .ok_or_else(|| Unholdable::because("is a timestamp too far from today"))
+            DateTime::<Utc>::from_field(field).map(|at| at.naive_utc())
         }
 
         without_a_zone!();
 
-        fn fitted(self, _sql_type: &str) -> Result<Self, Unholdable> {
-            // PostgreSQL counts microseconds, and so do items.
-            let at = DateTime::from_timestamp_micros(self.and_utc().timestamp_micros());
-            Ok(at.map_or(self, |at| at.naive_utc()))
+        fn fitted(self, sql_type: &str) -> Result<Self, Unholdable> {
+            self.and_utc().fitted(sql_type).map(|at| at.naive_utc())
         }
 
         fn literal(&self) -> Result<String, Unholdable> {

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
 use super::wire::{BY_PLACE, Wire};
-use super::{Unholdable, bind_value, fit, present, string};
+use super::{Unholdable, bind_value, fit, key_text, string, text_field};
 use crate::attribute::Attribute;
 
 /// An enum of Rust that is one of PostgreSQL. Written by `#[derive(Label)]`.
@@ -35,8 +35,7 @@ pub fn accepts(sql_type: &str, found: &str) -> bool {
 /// # Errors
 /// For a label that Rust does not have.
 pub fn from_field<T: Labelled>(field: Option<&[u8]>) -> Result<T, Unholdable> {
-    let text = std::str::from_utf8(present(field)?).map_err(|_| Unholdable::because("is not UTF-8"))?;
-    known(text)
+    text_field(field).and_then(known)
 }
 
 /// [`Column::literal_of_field`](super::Column::literal_of_field) of an enum, also of a label that Rust does
@@ -45,8 +44,7 @@ pub fn from_field<T: Labelled>(field: Option<&[u8]>) -> Result<T, Unholdable> {
 /// # Errors
 /// For a field that is no text.
 pub fn literal_of_field(field: Option<&[u8]>) -> Result<String, Unholdable> {
-    let text = std::str::from_utf8(present(field)?).map_err(|_| Unholdable::because("is not UTF-8"))?;
-    Ok(text.to_owned())
+    text_field(field).map(str::to_owned)
 }
 
 /// [`Column::to_attribute`](super::Column::to_attribute) of an enum.
@@ -73,7 +71,7 @@ pub fn bind<T: Labelled>(value: Option<T>, arguments: &mut PgArguments) {
 /// # Errors
 /// For what is no string, or a label that Rust does not have.
 pub fn from_key<T: Labelled>(element: &serde_json::Value) -> Result<T, Unholdable> {
-    element.as_str().ok_or_else(|| Unholdable::because("key element is not a string")).and_then(known)
+    key_text(element).and_then(known)
 }
 
 /// [`Column::fitted`](super::Column::fitted) of an enum: a label may have been renamed in PostgreSQL since

@@ -230,6 +230,17 @@ fn present(field: Option<&[u8]>) -> Result<&[u8], Unholdable> {
     field.ok_or_else(|| Unholdable::because("is NULL in the source, but the row type says it cannot be"))
 }
 
+/// A field that is a text.
+fn text_field(field: Option<&[u8]>) -> Result<&str, Unholdable> {
+    std::str::from_utf8(present(field)?)
+        .map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
+}
+
+/// An element of a key that is a text.
+fn key_text(element: &serde_json::Value) -> Result<&str, Unholdable> {
+    element.as_str().ok_or_else(|| Unholdable::because("key element is not a string"))
+}
+
 /// A field of exactly `N` bytes.
 fn exactly<const N: usize>(field: Option<&[u8]>) -> Result<[u8; N], Unholdable> {
     let bytes = present(field)?;

@@ -3,7 +3,9 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
-use super::{Column, Unholdable, bind_value, exactly, fit, number, present, string, wrong_attribute};
+use super::{
+    Column, Unholdable, bind_value, exactly, fit, key_text, number, string, text_field, wrong_attribute,
+};
 use crate::attribute::Attribute;
 
 macro_rules! integer {
@@ -95,9 +97,7 @@ impl Column for String {
     }
 
     fn from_field(field: Option<&[u8]>) -> Result<Self, Unholdable> {
-        let text = std::str::from_utf8(present(field)?);
-        text.map(str::to_owned)
-            .map_err(|_| Unholdable::because("is not UTF-8, which every text of DynamoDB is"))
+        text_field(field).map(str::to_owned)
     }
 
     fn to_attribute(&self) -> Result<Option<AttributeValue>, Unholdable> {
@@ -129,7 +129,7 @@ impl Column for String {
     }
 
     fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {
-        element.as_str().map(str::to_owned).ok_or_else(|| Unholdable::because("key element is not a string"))
+        key_text(element).map(str::to_owned)
     }
 
     fn literal(&self) -> Result<String, Unholdable> {

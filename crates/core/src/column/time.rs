@@ -8,7 +8,7 @@ use super::{Column, Unholdable, bind_value, exactly, string};
 use crate::attribute::Attribute;
 
 /// PostgreSQL counts microseconds from 2000-01-01 (PostgreSQL documentation, "Date/Time Types").
-pub(super) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 /// RFC 3339 in UTC with six digits, always 27 characters, so that text order is time order.
 ///

@@ -5,7 +5,7 @@ use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use super::wire::{UUID, Wire};
-use super::{Column, Unholdable, bind_value, exactly, string};
+use super::{Column, Unholdable, bind_value, exactly, key_text, string};
 use crate::attribute::Attribute;
 
 /// Reads the one form in which items and keys have it: small letters and hyphens.
@@ -44,7 +44,7 @@ impl Column for Uuid {
     }
 
     fn from_key(element: &serde_json::Value) -> Result<Self, Unholdable> {
-        element.as_str().ok_or_else(|| Unholdable::because("key element is not a string")).and_then(read)
+        key_text(element).and_then(read)
     }
 
     fn literal(&self) -> Result<String, Unholdable> {

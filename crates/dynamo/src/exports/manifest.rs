@@ -32,7 +32,6 @@ struct Summary {
     export_time: Option<DateTime<Utc>>,
     item_count: u64,
     output_format: String,
-    export_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -45,9 +44,10 @@ struct File {
 
 /// Reads `manifest-summary.json`; an error says why it is none of a full export in DynamoDB's JSON.
 pub(super) fn summary_of(text: &str) -> Result<ExportSummary, String> {
-    let kind: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("it is not JSON: {e}"))?;
-    // Asked first: an incremental one has no moment, and other fields.
-    if let Some(kind) = kind.get("exportType").and_then(serde_json::Value::as_str)
+    let summary: serde_json::Value =
+        serde_json::from_str(text).map_err(|e| format!("it is not JSON: {e}"))?;
+    // Asked first: an incremental one has no moment, and other fields. One of before types says nothing.
+    if let Some(kind) = summary.get("exportType").and_then(serde_json::Value::as_str)
         && kind != "FULL_EXPORT"
     {
         return Err(format!(
@@ -56,8 +56,7 @@ pub(super) fn summary_of(text: &str) -> Result<ExportSummary, String> {
         ));
     }
     let summary: Summary =
-        serde_json::from_value(kind).map_err(|e| format!("it is not as DynamoDB documents it: {e}"))?;
-    debug_assert!(summary.export_type.as_deref().is_none_or(|kind| kind == "FULL_EXPORT"));
+        serde_json::from_value(summary).map_err(|e| format!("it is not as DynamoDB documents it: {e}"))?;
     if summary.output_format != "DYNAMODB_JSON" {
         return Err(format!("its files are {}; only DYNAMODB_JSON is read", summary.output_format));
     }

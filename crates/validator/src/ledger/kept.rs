@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use super::portion::require_layout;
 use super::spool::Spool;
-use super::{Folder, Ledger, Manifest, PARTITIONS_MAX, Page, Side, Sums, folder};
+use super::{Folder, Ledger, Manifest, Page, Side, Sums, folder};
 
 impl Ledger {
     /// The one that a folder keeps, as of its last checkpoint. The sums are made again from what was spooled.
@@ -14,9 +15,7 @@ impl Ledger {
     /// When it does not read back; then begin again.
     pub(crate) fn resume(folder: Folder, manifest: Manifest) -> io::Result<Self> {
         let (seed, partitions) = (manifest.seed, manifest.partitions);
-        if !partitions.is_power_of_two() || partitions > PARTITIONS_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a manifest does not read back"));
-        }
+        require_layout(partitions)?;
         let page = |side: Side, kept: &folder::KeptPage| {
             let bytes = |number| kept.bytes.get(number).copied().unwrap_or(0);
             let spool = |number| Spool::kept(&folder.spool(side.label(), number), bytes(number));

@@ -32,12 +32,7 @@ impl Ledger {
     /// When the layout is none.
     pub(crate) fn portion(layout: Layout, memory_bytes: usize, pieces: (usize, usize)) -> io::Result<Self> {
         let Layout { partitions, .. } = layout;
-        if !partitions.is_power_of_two() || partitions > PARTITIONS_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a layout that this version does not know",
-            ));
-        }
+        require_layout(partitions)?;
         let blank = |pieces| vec![Piece::default(); pieces];
         Self::of_layout(layout, memory_bytes, (blank(pieces.0), blank(pieces.1)), None)
     }
@@ -67,6 +62,17 @@ impl Ledger {
             }
         })
     }
+}
+
+/// Refuses a number of partitions that no layout has: a file or another process named it.
+///
+/// # Errors
+/// That it is none.
+pub(super) fn require_layout(partitions: usize) -> io::Result<()> {
+    if partitions.is_power_of_two() && partitions <= PARTITIONS_MAX {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "a layout that this version does not know"))
 }
 
 /// Into how many partitions the places of a table of about `rows` rows are cut, so that one of them can be

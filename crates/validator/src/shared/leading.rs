@@ -21,7 +21,7 @@ use crate::recheck::{BATCH, recheck};
 use crate::source_pass;
 use crate::suspect::Suspects;
 use crate::table_run::TableRun;
-use crate::tasks::Stopped;
+use crate::tasks::{Stopped, failures};
 
 /// About how many entries are wanted at once: some thirty megabytes in the source, until they are joined.
 const ENTRIES_AT_ONCE: u64 = 200_000;
@@ -57,13 +57,10 @@ pub(crate) async fn lead(run: &Arc<TableRun>, sharing: &Sharing, rows_estimate: 
         led
     };
     let (led, recheck) = tokio::join!(leading, recheck(run, queue));
-    let failures = [
-        led.err().map(|e| ("not everything was read and compared", e)),
-        recheck.err().map(|e| ("not every mismatch was read again", e)),
-    ];
-    // The recheck says itself why it ended; that its feeders then stopped adds nothing.
-    let failures = failures.into_iter().flatten().filter(|(_, e)| !matches!(e, Stopped::RecheckEnded));
-    let failures: Vec<String> = failures.map(|(what, e)| format!("{what}: {e}")).collect();
+    let failures = failures([
+        ("not everything was read and compared", led),
+        ("not every mismatch was read again", recheck),
+    ]);
     if !failures.is_empty() {
         return Err(failures.join("; "));
     }

@@ -93,7 +93,7 @@ pub async fn run(asked: Asked, json: bool) -> anyhow::Result<()> {
             limits::raw_copy(postgres.url(), &Subject::Typed.relation(), asked.rows).await?,
         );
         postgres.stop().await?;
-        null.stop().await;
+        null.stop().await?;
     }
     let none = "a round was measured";
     let (best, raw) = (best.context(none)?, raw.context(none)?);

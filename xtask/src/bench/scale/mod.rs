@@ -91,7 +91,7 @@ pub async fn run(rows: u64, latency_ms: u64, rounds: u32, json: bool) -> anyhow:
         }
     }
     postgres.stop().await?;
-    null.stop().await;
+    null.stop().await?;
     let mut lanes = Vec::new();
     for (workers, best) in WORKERS.into_iter().zip(best) {
         let rows_per_s = best.context("a round was measured")?;

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use lockstep_embedded::{Postgres, PostgresOptions};
 use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use super::machine::{self, Ticks};
 use super::null_target::NullTarget;
 use super::replay::replay;
+use super::served::Served;
 use super::subject::Subject;
 use super::{limits, rows};
 use measured::Compared;
@@ -92,15 +91,11 @@ async fn measure(url: &str, size: u64, rounds: u32) -> anyhow::Result<SizeReport
         eprintln!("preparing pages of {size} items, {spoiled} of them different");
         let pages = Arc::new(pages::of_source(url, Subject::Typed, spoiled).await?);
         let (requests, per_page) = (pages.requests(), pages.items_per_page()?);
-        let listener =
-            TcpListener::bind("127.0.0.1:0").await.context("opening a port for the null target")?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(NullTarget::new().replaying(pages).serve(listener, stopped));
+        let null = Served::start(NullTarget::new().replaying(pages)).await?;
         let mut best = None;
         for round in 1..=rounds {
             eprintln!("comparing, round {round}");
-            let one = measured::spawn(url, &format!("http://{address}"), Subject::Typed).await?;
+            let one = measured::spawn(url, &null.url, Subject::Typed).await?;
             anyhow::ensure!(
                 one.rows == size && one.items == size,
                 "{} rows and {} items were read",
@@ -109,17 +104,16 @@ async fn measure(url: &str, size: u64, rounds: u32) -> anyhow::Result<SizeReport
             );
             anyhow::ensure!(one.findings == spoiled, "{} findings of {spoiled}", one.findings);
             best = Some(one.better_than(best));
-            let raw =
-                replay(address, &requests, CONNECTIONS, requests.len()).await.context("downloading pages")?;
+            let raw = replay(null.address, &requests, CONNECTIONS, requests.len())
+                .await
+                .context("downloading pages")?;
             anyhow::ensure!(raw.refused == 0, "{} pages were refused", raw.refused);
             raw_pages = machine::better(raw_pages, raw.requests_per_s() * per_page);
             raw_copy =
                 machine::better(raw_copy, limits::raw_copy(url, &Subject::Typed.relation(), size).await?);
         }
         compared.extend(best);
-        // Dropping it does the same.
-        let _ = stop.send(());
-        serving.await?;
+        null.stop().await?;
     }
     let typed: &Compared = compared.first().context("equal sides were compared")?;
     let others = others(url, typed.rows_per_s(), rounds).await?;
@@ -139,20 +133,15 @@ async fn others(url: &str, typed: f64, rounds: u32) -> anyhow::Result<Vec<OtherR
     let mut reports = Vec::new();
     for subject in Subject::OTHERS {
         let pages = Arc::new(pages::of_source(url, subject, 0).await?);
-        let listener =
-            TcpListener::bind("127.0.0.1:0").await.context("opening a port for the null target")?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(NullTarget::new().replaying(pages).serve(listener, stopped));
+        let null = Served::start(NullTarget::new().replaying(pages)).await?;
         let mut best = None;
         for round in 1..=rounds {
             eprintln!("comparing {}, round {round}", subject.name());
-            let one = measured::spawn(url, &format!("http://{address}"), subject).await?;
+            let one = measured::spawn(url, &null.url, subject).await?;
             anyhow::ensure!(one.findings == 0, "{} findings of none", one.findings);
             best = Some(one.better_than(best));
         }
-        let _ = stop.send(());
-        serving.await?;
+        null.stop().await?;
         let compared = best.context("a round was measured")?;
         let of_typed = compared.rows_per_s() / typed;
         reports.push(OtherReport {
