@@ -41,6 +41,7 @@ mod copy;
 mod count;
 mod counts;
 mod dead_letters;
+mod fingerprint;
 mod full_pass;
 mod glance;
 mod grants;

@@ -11,13 +11,11 @@
 //! it was. 3. The step to DynamoOnly makes the amounts from before it the truth. Likewise a column that was
 //! dropped and added again, or two that swapped names.
 
-use std::sync::LazyLock;
-
 use lockstep_core::{ColumnTypes, Doing, Result};
 use sqlx::postgres::PgConnection;
 
-use super::partitions::{self, LINES, Leaf, PARTITION, TREE};
-use super::read_order as order;
+use super::fingerprint::{DOING, fingerprint};
+use super::partitions::{self, Leaf, PARTITION};
 use super::{Source, TableBinding};
 
 /// Begins the line that tells columns of one name apart.
@@ -27,112 +25,6 @@ const HIDES: &str = "\nlockstep hides: ";
 
 /// Begins what such a line says where nothing keeps two rows from having one key.
 const KEYLESS: &str = "key: ";
-
-/// The fingerprint of the relation `$1`, whose rows are told apart by the columns `$2`; no row where there is
-/// none.
-///
-/// The key is asked for as it is now, and not recorded: `REINDEX` and an index that is made before the old
-/// one is dropped change nothing. 1. A table is moved by a unique index. 2. The index is dropped, and a
-/// second row of one key comes. 3. Both are one item: one of them is lost. So the columns of the key, or some
-/// of them, have to be NOT NULL and to have a unique index that is valid, whole, over columns only and
-/// checked at once.
-///
-/// Names of schema `public` are left out: they are printed for sessions with our own search path, and were
-/// not for those before it.
-///
-/// Of the shape: numbers of the columns with the expressions of generated ones and the labels of enums; the
-/// transactions that last changed a column; the file of the rows; the order of the key (see [`order`]). A
-/// rewrite of values changes both transactions and file. `VACUUM FULL` changes the file alone, `SET
-/// STATISTICS` the column alone, and neither changes a value.
-static FINGERPRINT: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        r"WITH RECURSIVE {TREE}
-SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '
-                        || pg_catalog.regexp_replace(pg_catalog.format_type(a.atttypid, a.atttypmod),
-                            '^public\.', '')
-                        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, E'\n' ORDER BY a.attnum)
-                 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '')
-    || coalesce((SELECT E'\n' || pg_catalog.pg_get_constraintdef(k.oid) FROM pg_constraint k
-        WHERE k.conrelid = c.oid AND k.contype = 'p'), '')
-    || E'\nlockstep shape: '
-    || (SELECT pg_catalog.md5(coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attname,
-                   (SELECT pg_catalog.regexp_replace(pg_catalog.pg_get_expr(d.adbin, d.adrelid),
-                       '\mpublic\.', '', 'g')
-                    FROM pg_attrdef d
-                    WHERE a.attgenerated <> '' AND d.adrelid = a.attrelid AND d.adnum = a.attnum),
-                   -- Also below a domain, an array, a range or a composite type: a label that is renamed, as an
-                   -- attribute of a composite, changes what every row prints, and no row.
-                   (WITH RECURSIVE made_of (oid) AS (SELECT a.atttypid UNION SELECT u.oid FROM made_of
-                           JOIN pg_type y ON y.oid = made_of.oid CROSS JOIN LATERAL (
-                               SELECT y.typbasetype
-                               UNION ALL SELECT y.typelem WHERE y.typcategory = 'A'
-                               UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = y.oid
-                                   OR y.typcategory = 'R' AND (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid = y.oid
-                               UNION ALL SELECT b.atttypid FROM pg_attribute b WHERE b.attrelid = y.typrelid
-                                   AND b.attnum > 0 AND NOT b.attisdropped) AS u (oid) WHERE u.oid <> 0)
-                       SELECT nullif(pg_catalog.concat_ws(' ',
-                           (SELECT pg_catalog.string_agg(e.enumlabel, ' ' ORDER BY e.enumtypid, e.enumsortorder)
-                               FROM pg_enum e JOIN made_of m ON m.oid = e.enumtypid),
-                           (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', b.attnum, b.attname,
-                                   pg_catalog.format_type(b.atttypid, b.atttypmod)), ' ' ORDER BY b.attrelid, b.attnum)
-                               FROM pg_attribute b JOIN pg_type y ON y.typrelid = b.attrelid
-                               JOIN made_of m ON m.oid = y.oid
-                               WHERE b.attnum > 0 AND NOT b.attisdropped)), ''))),
-                   E'\n' ORDER BY a.attnum), ''))
-               || ' ' || pg_catalog.md5(coalesce(pg_catalog.string_agg(a.xmin::text, ' '
-                   ORDER BY a.attnum), ''))
-        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-    || ' ' || coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)
-    || ' ' || {ORDER}
-    || coalesce({LINES}, '')
-    || coalesce((SELECT pg_catalog.string_agg(E'\nlockstep hides: ' || pg_catalog.translate(h.what, E'\n',
-        ' '), '' ORDER BY h.what) FROM (
-         SELECT 'kind: it is ' || CASE c.relkind WHEN 'f' THEN 'a foreign table' WHEN 'v' THEN 'a view'
-                    WHEN 'm' THEN 'a materialized view' ELSE 'a relation of kind ' || c.relkind::text END WHERE c.relkind NOT IN ('r', 'p')
-         UNION ALL {HIDES}
-         UNION ALL SELECT 'partition: it is a partition of '
-             || (SELECT pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
-                    FROM pg_inherits i WHERE i.inhrelid = c.oid) WHERE c.relispartition
-         UNION ALL SELECT 'inheritance: it inherits from '
-             || pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhparent)
-                    FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition
-                        HAVING pg_catalog.count(*) > 0
-         UNION ALL SELECT 'inheritance: rows of ' || pg_catalog.string_agg(i.inhrelid::regclass::text, ', '
-             ORDER BY i.inhrelid)
-                    || ' are read through it, and no trigger of it captures them'
-                    FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind <> 'p'
-                        HAVING pg_catalog.count(*) > 0
-         UNION ALL SELECT 'persistence: it is ' || CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED: a crash of the server empties it, and no trigger fires'
-                    ELSE 'TEMPORARY: no other session sees its rows' END WHERE c.relpersistence <> 'p'
-         UNION ALL SELECT 'row security: role ' || pg_catalog.quote_ident(current_user::text)
-             || ' sees only the rows that '
-                    || coalesce((SELECT 'policy ' || pg_catalog.string_agg(pg_catalog.quote_ident(p.polname),
-                        ', policy ' ORDER BY p.polname)
-                                 FROM pg_policy p WHERE p.polrelid = c.oid), 'row level security without a policy') || ' shows to it'
-                    WHERE pg_catalog.row_security_active(c.oid)
-         UNION ALL SELECT 'rule: rule ' || pg_catalog.string_agg(pg_catalog.quote_ident(r.rulename), ', '
-             ORDER BY r.rulename)
-                    || ' rewrites what is written to it'
-                    FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D'
-                        HAVING pg_catalog.count(*) > 0
-         UNION ALL SELECT 'key: no unique index that is valid, not partial and not deferrable, '
-             || 'over columns that are NOT NULL, says that (' || pg_catalog.array_to_string($2::text[], ', ')
-             || ') is the key of one row: two rows would be one item'
-             WHERE c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_index i
-                 WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
-                     AND i.indpred IS NULL AND i.indexprs IS NULL
-                     AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k (n)
-                         WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid
-                             AND a.attnum = i.indkey[k.n] AND a.attname = ANY ($2::text[]) AND a.attnotnull
-                             -- PostgreSQL 18 sets it also by NOT NULL .. NOT VALID.
-                             AND NOT EXISTS (SELECT FROM pg_constraint v WHERE v.conrelid = c.oid
-                                 AND v.contype = 'n' AND NOT v.convalidated AND a.attnum = ANY (v.conkey)))))
-       ) AS h (what)), '')
-FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid",
-        HIDES = partitions::HIDES,
-        ORDER = order::ORDER,
-    )
-});
 
 /// How a relation stands to what was captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -375,22 +267,10 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
-        let found = sqlx::query_scalar(FINGERPRINT.as_str())
-            .bind(binding.relation.sql())
-            .bind(key_of(binding))
-            .fetch_optional(self.pool())
-            .await;
-        let found: String = found.doing(DOING)?.unwrap_or_default();
+        let found = fingerprint(self.pool(), binding).await?;
         self.plans.see(binding.name(), read_order(&found));
         Ok(found)
     }
-}
-
-const DOING: &str = "reading the columns of a table";
-
-/// The columns by which rows are told apart.
-fn key_of(binding: &TableBinding) -> Vec<&'static str> {
-    binding.primary_key().collect()
 }
 
 impl Shape {
@@ -415,12 +295,7 @@ impl Shape {
                 .fetch_optional(&mut *transaction)
                 .await
                 .doing(DOING)?;
-        let now = sqlx::query_scalar(FINGERPRINT.as_str())
-            .bind(binding.relation.sql())
-            .bind(key_of(binding))
-            .fetch_optional(transaction)
-            .await;
-        let now: String = now.doing(DOING)?.unwrap_or_default();
+        let now = fingerprint(transaction, binding).await?;
         Ok(Self::of(&captured.unwrap_or_default(), &now))
     }
 }
