@@ -174,6 +174,12 @@ impl TableProgress {
         self.add_capacity(units);
     }
 
+    /// Nothing of this table is pending.
+    pub(crate) fn nothing_pending(&self) {
+        self.pending.store(0, Relaxed);
+        self.oldest_ms.store(0, Relaxed);
+    }
+
     pub(crate) fn add_capacity(&self, units: f64) {
         self.capacity_milliunits.fetch_add((units * 1000.0) as u64, Relaxed);
     }

@@ -4,7 +4,7 @@ use lockstep_core::{Epoch, Error as StoreError, Kind, TargetRecord};
 use lockstep_dynamo::Target;
 use lockstep_postgres::{
     CAPTURE_VERSION, CaptureState, Contract, IntentId, Shape, Source, SourceTransaction, TableBinding,
-    read_control, require_open,
+    hold_shapes, read_control, require_open,
 };
 
 use crate::error::{Error, Result};
@@ -107,13 +107,15 @@ pub(crate) fn how_set_back(record: &TargetRecord, newest: Option<Epoch>, ids: &[
     }
 }
 
-/// Keeps a source table as it was captured until the transaction ends, or refuses.
-async fn hold_shape(transaction: &mut SourceTransaction, binding: &TableBinding, doing: &str) -> Result<()> {
-    let shape = Shape::hold(transaction, binding).await?;
-    let Some(wrong) = shape.wrong() else { return Ok(()) };
-    let message = format!("{}: {wrong}; {}", binding.relation, shape.next());
-    let kind = if matches!(shape, Shape::Grown(_)) { Kind::Busy } else { Kind::Refused };
-    Err(Error::Store(StoreError::source(kind, doing, message)))
+/// Keeps the source tables as they were captured until the transaction ends, or refuses.
+async fn hold(transaction: &mut SourceTransaction, tables: &[TableBinding], doing: &str) -> Result<()> {
+    for (binding, shape) in tables.iter().zip(hold_shapes(transaction, tables).await?) {
+        let Some(wrong) = shape.wrong() else { continue };
+        let message = format!("{}: {wrong}; {}", binding.relation, shape.next());
+        let kind = if matches!(shape, Shape::Grown(_)) { Kind::Busy } else { Kind::Refused };
+        return Err(Error::Store(StoreError::source(kind, doing, message)));
+    }
+    Ok(())
 }
 
 /// What must hold at every flip, asked again on the connection that holds the barrier: the pool's others may
@@ -139,20 +141,21 @@ pub(crate) async fn require_flippable(
     // and what was not drained would never be delivered (I7).
     Contract::read(transaction).await?.require_all(&migration.tables)?;
     if intent.to > intent.from {
-        for binding in &migration.tables {
-            let state = CaptureState::read(transaction, binding).await?;
+        let states = CaptureState::read_all(transaction, &migration.tables).await?;
+        for (binding, state) in migration.tables.iter().zip(states) {
             if state != CaptureState::On {
                 return Err(refused(format!("capture of {} is not on: {state:?}", binding.name())));
             }
-            hold_shape(transaction, binding, doing).await?;
         }
+        hold(transaction, &migration.tables, doing).await?;
     }
     Ok(())
 }
 
 /// Takes in partitions that were added since. What is locked is left for the next time.
 pub(crate) async fn take_in_partitions(migration: &Migration) -> Result<()> {
-    for binding in &migration.tables {
+    for at in migration.source.shapes_to_record(&migration.tables).await? {
+        let binding = &migration.tables[at];
         match migration.source.record_shape(binding).await {
             Err(error) if error.kind == Kind::Busy => {
                 tracing::info!(table = binding.name(), %error, "tried again later")

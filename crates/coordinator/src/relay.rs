@@ -18,7 +18,7 @@ mod share;
 
 use std::time::{Duration, Instant};
 
-use lockstep_core::{Error as StoreError, Kind, Phase, Side};
+use lockstep_core::{Kind, Phase, Side};
 use lockstep_dynamo::ReadAt;
 use lockstep_postgres::{KeyOrder, RelayShare, TableBinding};
 use serde::Serialize;
@@ -191,10 +191,22 @@ impl Run<'_> {
             migration.source.sweep_intents(Duration::ZERO).await?;
             *swept_at = Some(Instant::now());
         }
+        let names: Vec<&str> = tables.iter().map(|binding| binding.name()).collect();
+        // First: the rows of a partition that was attached become pending by it.
+        self.record_shapes().await?;
+        let due = migration.source.changes_due(&names).await?;
+        // It joins the others, and follows the settings, also where nothing is pending.
+        self.shares.part().await;
+        self.pace.follow(*self).await;
         let (mut seen, mut failure) = (0, None);
-        for (&binding, inserts) in tables.iter().zip(inserts) {
+        for ((&binding, inserts), due) in tables.iter().zip(inserts).zip(due) {
             let progress = self.progress.of(binding.name());
-            match open_for_changes(migration, binding).await {
+            // Opened once: after that it is only looked at, so that an idle relay writes nothing.
+            let opened = match due.is_open {
+                true => Ok(()),
+                false => migration.source.enable_relay(binding.name()).await,
+            };
+            match opened {
                 Ok(()) => progress.pause(None),
                 // A cold load is not over; its end is worth waiting for.
                 Err(e) if e.kind == Kind::Busy => {
@@ -203,6 +215,10 @@ impl Run<'_> {
                     continue;
                 }
                 Err(e) => return Err(e.into()),
+            }
+            if !due.is_due {
+                progress.nothing_pending();
+                continue;
             }
             let share = self.shares.part().await;
             let read_at = migration.target.reading();
@@ -216,13 +232,15 @@ impl Run<'_> {
         summary.passes += 1;
         failure.map_or(Ok(seen), |error| Err(error.into()))
     }
-}
 
-/// Opens a table for changes, once: after that it only looks, so that an idle relay writes nothing.
-async fn open_for_changes(migration: &Migration, binding: &TableBinding) -> Result<(), StoreError> {
-    let state = migration.source.table_state(binding.name()).await?;
-    if state.is_some_and(|state| state.relay_enabled_at.is_some()) {
-        return Ok(());
+    /// Records the shapes of all tables, by one statement where all are as they are recorded: a partition that
+    /// was made for rows of now is known before long, and one that goes again is missed. What is pending is
+    /// read by what is recorded then.
+    async fn record_shapes(&self) -> Result<()> {
+        let source = &self.migration.source;
+        for at in source.shapes_to_record(&self.migration.tables).await? {
+            source.record_shape(&self.migration.tables[at]).await?;
+        }
+        Ok(())
     }
-    migration.source.enable_relay(binding.name()).await
 }

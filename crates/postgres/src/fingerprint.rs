@@ -27,7 +27,7 @@ pub(super) const DOING: &str = "reading the columns of a table";
 /// transactions that last changed a column; the file of the rows; the order of the key (see [`order`]). A
 /// rewrite of values changes both transactions and file. `VACUUM FULL` changes the file alone, `SET
 /// STATISTICS` the column alone, and neither changes a value.
-static FINGERPRINT: LazyLock<String> = LazyLock::new(|| {
+pub(super) static FINGERPRINT: LazyLock<String> = LazyLock::new(|| {
     format!(
         r"WITH RECURSIVE {TREE}
 SELECT coalesce((SELECT pg_catalog.string_agg(a.attname || ' '

@@ -28,22 +28,36 @@ impl Source {
         .doing("having deliveries noted")
     }
 
-    /// Up to `limit` keys of a table that were delivered since, one literal a key column.
+    /// Up to `limit` keys of each of these tables that were delivered since, one literal a key column, in the
+    /// order of the tables.
     ///
     /// # Errors
     /// The driver's.
     #[crate::boxed]
-    pub async fn delivered_since(&self, table: &str, number: i64, limit: i64) -> Result<Vec<Vec<String>>> {
-        sqlx::query_scalar(
+    pub async fn delivered_since(
+        &self,
+        names: &[&str],
+        number: i64,
+        limit: i64,
+    ) -> Result<Vec<Vec<Vec<String>>>> {
+        let found: Vec<(i64, Vec<String>)> = sqlx::query_as(
             // PostgreSQL takes the key apart, and not we: a number must keep all its digits.
-            "SELECT ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(key) WITH ORDINALITY AS e (value, n) ORDER BY e.n)
-             FROM lockstep.unverified WHERE table_name = $1 AND pass >= $2 LIMIT $3",
+            "SELECT asked.nth - 1, found.key
+             FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (name, nth),
+                 LATERAL (SELECT ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(u.key)
+                         WITH ORDINALITY AS e (value, n) ORDER BY e.n) AS key
+                     FROM lockstep.unverified u WHERE u.table_name = asked.name AND u.pass >= $2 LIMIT $3) AS found",
         )
-        .bind(table)
+        .bind(names)
         .bind(number)
         .bind(limit)
         .fetch_all(self.pool())
         .await
-        .doing("reading what was delivered lately")
+        .doing("reading what was delivered lately")?;
+        let mut keys = vec![Vec::new(); names.len()];
+        for (at, key) in found {
+            keys[at as usize].push(key);
+        }
+        Ok(keys)
     }
 }

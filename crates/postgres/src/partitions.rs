@@ -157,12 +157,17 @@ pub(super) fn lines(leaves: &[Leaf]) -> String {
     leaves.iter().map(Leaf::line).collect()
 }
 
+/// The statement that reads the lines of the relation that is called `relation`, an expression.
+pub(super) fn lines_sql(relation: &str) -> String {
+    format!(
+        "WITH RECURSIVE {TREE} SELECT coalesce({LINES}, '') FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid"
+    )
+    .replace("$1", relation)
+}
+
 /// The partitions of a relation as they are now.
 pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Vec<Leaf>> {
-    let sql = format!(
-        "WITH RECURSIVE {TREE} SELECT coalesce({LINES}, '') FROM pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid"
-    );
-    let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+    let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(lines_sql("$1")))
         .bind(binding.relation.sql())
         .fetch_optional(connection)
         .await

@@ -11,10 +11,12 @@
 //! reverse feed writes there, and DynamoDB is the truth. In every other phase an application may have written
 //! between the rows and the triggers of a restore, so there it counts as a gap.
 
+use std::sync::LazyLock;
+
 use lockstep_core::{Doing, Phase, Result};
 use sqlx::postgres::PgConnection;
 
-use super::partitions;
+use super::partitions::{self, Leaf};
 use super::shape::leaves_of;
 use super::trigger_names::{function_name, trigger_name, truncate_trigger_name};
 use super::{Source, TableBinding};
@@ -37,6 +39,41 @@ const ROW_AFTER: i16 = 1 + 4 + 8 + 16;
 /// `BEFORE TRUNCATE … FOR EACH STATEMENT`.
 const BEFORE_TRUNCATE: i16 = 2 + 32;
 
+/// The triggers `$2` and `$3` of relation `$1`, whose types are `$4` and `$5`; `$6` is the function of the first.
+const TRIGGERS: &str =
+    "SELECT coalesce(pg_catalog.string_agg(t.oid || ':' || t.xmin, ' ' ORDER BY t.tgname), ''),
+         (SELECT d.oid::text FROM pg_database d
+             WHERE d.datname = pg_catalog.current_database()) || '/'
+             || coalesce((SELECT pg_catalog.string_agg(k.oid || ':' || k.xmin, ' ' ORDER BY k.conname)
+                  FROM pg_constraint k WHERE k.contype = 'p'
+                      AND k.conrelid = pg_catalog.to_regclass('lockstep.control')::oid), ''),
+         pg_catalog.count(*) FILTER (WHERE t.tgenabled = 'A' AND t.tgqual IS NULL AND t.tgnargs = 0
+             AND t.tgattr::text = '' AND ((t.tgname = $2 AND t.tgtype = $4
+                 AND t.tgfoid = pg_catalog.to_regproc($6)) OR (t.tgname = $3 AND t.tgtype = $5
+                 AND t.tgfoid = pg_catalog.to_regproc('lockstep.refuse_truncate'))))
+     FROM pg_trigger t WHERE t.tgrelid = pg_catalog.to_regclass($1)::oid AND t.tgname IN ($2, $3)";
+
+/// The triggers and the partitions of each table that is asked for, with what is recorded of it.
+static ALL: LazyLock<String> = LazyLock::new(|| {
+    let of_columns =
+        [("$1", "relation"), ("$2", "row_trigger"), ("$3", "truncate_trigger"), ("$6", "function")];
+    let triggers = of_columns.iter().fold(TRIGGERS.to_owned(), |sql, (parameter, column)| {
+        sql.replace(parameter, &format!("asked.{column}"))
+    });
+    format!(
+        "SELECT recorded.capture_mark, recorded.relation, recorded.fingerprint,
+             found.touched, found.installation, found.whole, parts.lines
+         FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),
+             pg_catalog.unnest($3::text[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[])) WITH ORDINALITY
+             AS asked (name, relation, row_trigger, truncate_trigger, function, nth)
+         LEFT JOIN lockstep.tables recorded ON recorded.name = asked.name
+         CROSS JOIN LATERAL ({triggers}) AS found (touched, installation, whole)
+         LEFT JOIN LATERAL ({parts}) AS parts (lines) ON true
+         ORDER BY asked.nth",
+        parts = partitions::lines_sql("asked.relation"),
+    )
+});
+
 /// The triggers of a table as they are.
 pub(super) struct Triggers {
     /// Their numbers, and the transactions that touched them last.
@@ -49,28 +86,16 @@ pub(super) struct Triggers {
 
 impl Triggers {
     pub(super) async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
-        let (touched, installation, right) = sqlx::query_as(
-            "SELECT coalesce(pg_catalog.string_agg(t.oid || ':' || t.xmin, ' ' ORDER BY t.tgname), ''),
-                 (SELECT d.oid::text FROM pg_database d
-                     WHERE d.datname = pg_catalog.current_database()) || '/'
-                     || coalesce((SELECT pg_catalog.string_agg(k.oid || ':' || k.xmin, ' ' ORDER BY k.conname)
-                          FROM pg_constraint k WHERE k.contype = 'p'
-                              AND k.conrelid = pg_catalog.to_regclass('lockstep.control')::oid), ''),
-                 pg_catalog.count(*) FILTER (WHERE t.tgenabled = 'A' AND t.tgqual IS NULL AND t.tgnargs = 0
-                     AND t.tgattr::text = '' AND ((t.tgname = $2 AND t.tgtype = $4
-                         AND t.tgfoid = pg_catalog.to_regproc($6)) OR (t.tgname = $3 AND t.tgtype = $5
-                         AND t.tgfoid = pg_catalog.to_regproc('lockstep.refuse_truncate'))))
-             FROM pg_trigger t WHERE t.tgrelid = pg_catalog.to_regclass($1)::oid AND t.tgname IN ($2, $3)",
-        )
-        .bind(binding.relation.sql())
-        .bind(trigger_name(binding))
-        .bind(truncate_trigger_name(binding))
-        .bind(ROW_AFTER)
-        .bind(BEFORE_TRUNCATE)
-        .bind(function_name(binding))
-        .fetch_one(connection)
-        .await
-        .doing(DOING)?;
+        let (touched, installation, right) = sqlx::query_as(TRIGGERS)
+            .bind(binding.relation.sql())
+            .bind(trigger_name(binding))
+            .bind(truncate_trigger_name(binding))
+            .bind(ROW_AFTER)
+            .bind(BEFORE_TRUNCATE)
+            .bind(function_name(binding))
+            .fetch_one(connection)
+            .await
+            .doing(DOING)?;
         Ok(Self { touched, installation, right })
     }
 
@@ -112,30 +137,52 @@ impl CaptureState {
     /// The driver's.
     #[crate::boxed]
     pub async fn read(connection: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
-        let installed: Option<(String, String, String)> =
-            sqlx::query_as("SELECT capture_mark, relation, fingerprint FROM lockstep.tables WHERE name = $1")
-                .bind(binding.name())
-                .fetch_optional(&mut *connection)
-                .await
-                .doing(DOING)?;
-        let Some((kept, relation, fingerprint)) = installed else { return Ok(Self::Absent) };
-        if relation != binding.relation.to_string() {
-            return Ok(Self::Broken(format!(
-                "capture was installed on {relation}, not on {}",
-                binding.relation
-            )));
-        }
-        let triggers = Triggers::read(&mut *connection, binding).await?;
+        let states = Self::read_all(connection, std::slice::from_ref(binding)).await?;
+        Ok(states.into_iter().next().unwrap_or(Self::Absent))
+    }
+
+    /// The states of several tables, in their order, by two statements for all.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn read_all(connection: &mut PgConnection, tables: &[TableBinding]) -> Result<Vec<Self>> {
+        let of_all = |text: fn(&TableBinding) -> String| tables.iter().map(text).collect::<Vec<String>>();
+        let found: Vec<Found> = sqlx::query_as(ALL.as_str())
+            .bind(of_all(|binding| binding.name().to_owned()))
+            .bind(of_all(|binding| binding.relation.sql()))
+            .bind(of_all(trigger_name))
+            .bind(ROW_AFTER)
+            .bind(BEFORE_TRUNCATE)
+            .bind(of_all(truncate_trigger_name))
+            .bind(of_all(function_name))
+            .fetch_all(&mut *connection)
+            .await
+            .doing(DOING)?;
         let phase = super::read_control(connection).await?.phase;
-        Ok(match triggers.state(&kept, phase) {
+        Ok(tables.iter().zip(found).map(|(binding, found)| Self::of(binding, found, phase)).collect())
+    }
+
+    fn of(binding: &TableBinding, found: Found, phase: Phase) -> Self {
+        let (kept, relation, fingerprint, touched, installation, right, lines) = found;
+        let (Some(kept), Some(relation), Some(fingerprint)) = (kept, relation, fingerprint) else {
+            return Self::Absent;
+        };
+        if relation != binding.relation.to_string() {
+            return Self::Broken(format!("capture was installed on {relation}, not on {}", binding.relation));
+        }
+        match (Triggers { touched, installation, right }).state(&kept, phase) {
             Self::On => {
-                let now = partitions::read(connection, binding).await?;
+                let now = Leaf::all(&lines.unwrap_or_default());
                 partitions::uncaptured(&leaves_of(&fingerprint), &now).map_or(Self::On, Self::Broken)
             }
             other => other,
-        })
+        }
     }
 }
+
+/// A row of [`ALL`].
+type Found = (Option<String>, Option<String>, Option<String>, String, String, i64, Option<String>);
 
 impl Source {
     /// Keeps the numbers of triggers that are whole and are another installation's, or of which an earlier

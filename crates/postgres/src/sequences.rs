@@ -1,9 +1,10 @@
 //! The sequences behind identity keys.
 
-use lockstep_core::{Doing, Result};
+use lockstep_core::{Doing, Error, Kind, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
+use super::binding::quote_literal;
 use super::{Source, TableBinding, quote_identifier};
 
 /// The sequence that gives a table its primary key, as SQL names it; `None` where no sequence does. It is the
@@ -11,9 +12,24 @@ use super::{Source, TableBinding, quote_identifier};
 /// belong to no column.
 #[crate::boxed]
 pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) -> Result<Option<String>> {
-    let mut columns = binding.primary_key();
-    let (Some(column), None) = (columns.next(), columns.next()) else { return Ok(None) };
-    let sql = "SELECT coalesce(pg_catalog.pg_get_serial_sequence($1, $2), (
+    Ok(identities_of(connection, std::slice::from_ref(binding)).await?.pop().flatten())
+}
+
+/// The same of several tables, in their order, by one statement.
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub async fn identities_of(
+    connection: &mut PgConnection,
+    tables: &[TableBinding],
+) -> Result<Vec<Option<String>>> {
+    let column = |binding: &TableBinding| {
+        let mut columns = binding.primary_key();
+        columns.next().filter(|_| columns.next().is_none())
+    };
+    let sql = "SELECT CASE WHEN asked.key IS NOT NULL THEN coalesce(
+            pg_catalog.pg_get_serial_sequence(asked.relation, asked.key), (
             SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.relname)
             FROM pg_catalog.pg_attribute a
             JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -23,13 +39,16 @@ pub async fn identity_of(connection: &mut PgConnection, binding: &TableBinding) 
                 AND p.refclassid = 'pg_catalog.pg_class'::regclass::oid
                 AND s.relkind = 'S'
             JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
-            WHERE a.attrelid = pg_catalog.to_regclass($1)::oid AND a.attname = $2 ORDER BY s.oid LIMIT 1))";
+            WHERE a.attrelid = pg_catalog.to_regclass(asked.relation)::oid AND a.attname = asked.key
+            ORDER BY s.oid LIMIT 1)) END
+        FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))
+            WITH ORDINALITY AS asked (relation, key, nth) ORDER BY asked.nth";
     sqlx::query_scalar(sql)
-        .bind(binding.relation.sql())
-        .bind(column)
-        .fetch_one(connection)
+        .bind(tables.iter().map(|binding| binding.relation.sql()).collect::<Vec<_>>())
+        .bind(tables.iter().map(column).collect::<Vec<_>>())
+        .fetch_all(connection)
         .await
-        .doing("looking for the sequence of a key")
+        .doing("looking for the sequences of keys")
 }
 
 /// By how much a sequence goes on: 1 as a rule, more where a program takes a block of ids with each call, and
@@ -43,20 +62,39 @@ pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Resu
         .doing("looking at the sequence of a key")
 }
 
-/// The highest id that was handed out or is in use; 0 where there is none. Of a sequence that goes on by more
-/// than one, a program may have taken the whole block that begins with its value.
+/// Of tables with their sequences, the highest ids that were handed out or are in use, in their order, by one
+/// statement; 0 where there is none. Of a sequence that goes on by more than one, a program may have taken the
+/// whole block that begins with its value.
+///
+/// # Errors
+/// The driver's.
 #[crate::boxed]
-pub async fn highest_id(
+pub async fn highest_ids(
     connection: &mut PgConnection,
-    binding: &TableBinding,
-    sequence: &str,
-) -> Result<i64> {
-    let sql = format!("SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM {sequence}");
-    let doing = format!("looking for the highest id of {}", binding.name());
-    let handed_out: i64 =
-        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(&doing)?;
-    let block = increment_of(connection, sequence).await?.max(1) - 1;
-    Ok(handed_out.saturating_add(block).max(highest_id_in_use(connection, binding).await?))
+    numbered: &[(&TableBinding, String)],
+) -> Result<Vec<i64>> {
+    let highest = |(binding, sequence): &(&TableBinding, String)| {
+        format!(
+            "(SELECT pg_catalog.jsonb_build_array(CASE WHEN is_called THEN last_value ELSE last_value - 1 END,
+                  (SELECT seqincrement FROM pg_catalog.pg_sequence
+                   WHERE seqrelid = pg_catalog.to_regclass({})::oid),
+                  (SELECT greatest(pg_catalog.max({})::bigint, 0) FROM {})) FROM {sequence})",
+            quote_literal(sequence),
+            quote_identifier(binding.primary_key().next().unwrap_or_default()),
+            binding.relation.sql(),
+        )
+    };
+    let sql =
+        format!("SELECT ARRAY[{}]::text[]", numbered.iter().map(highest).collect::<Vec<_>>().join(", "));
+    let doing = "looking for the highest ids";
+    let found: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await.doing(doing)?;
+    let highest = |text: String| {
+        let (handed_out, increment, in_use): (i64, i64, i64) = serde_json::from_str(&text)
+            .map_err(|error| Error::source(Kind::Invalid, doing, error.to_string()))?;
+        Ok(handed_out.saturating_add(increment.max(1) - 1).max(in_use))
+    };
+    found.into_iter().map(highest).collect()
 }
 
 /// The highest id that is in use; 0 where there is none.
@@ -68,18 +106,25 @@ pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBin
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.doing(&doing)
 }
 
-/// Makes sure that the sequence hands out nothing up to `highest`. Like every sequence it knows no rollback:
-/// a gap may stay.
+/// Makes sure that these sequences hand out nothing up to the number that goes with each, by one statement. Like
+/// every sequence they know no rollback: a gap may stay.
+///
+/// # Errors
+/// The driver's.
 #[crate::boxed]
-pub async fn raise_sequence(connection: &mut PgConnection, sequence: &str, highest: i64) -> Result<()> {
-    let sql = format!("SELECT pg_catalog.setval($1::regclass, $2) FROM {sequence} WHERE last_value < $2");
-    sqlx::query(AssertSqlSafe(sql))
-        .bind(sequence)
-        .bind(highest)
-        .execute(connection)
-        .await
-        .doing("raising a sequence")?;
-    Ok(())
+pub async fn raise_sequences(connection: &mut PgConnection, highest: &[(String, i64)]) -> Result<()> {
+    let raise = |(sequence, highest): &(String, i64)| {
+        let name = quote_literal(sequence);
+        format!(
+            "SELECT pg_catalog.setval({name}::regclass, {highest}) FROM {sequence} WHERE last_value < {highest}"
+        )
+    };
+    if highest.is_empty() {
+        return Ok(());
+    }
+    let sql = highest.iter().map(raise).collect::<Vec<_>>().join(" UNION ALL ");
+    let raised = sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection);
+    raised.await.doing("raising sequences").map(drop)
 }
 
 impl Source {

@@ -268,35 +268,13 @@ impl Source {
     #[crate::boxed]
     pub async fn fingerprint(&self, binding: &TableBinding) -> Result<String> {
         let found = fingerprint(self.pool(), binding).await?;
-        self.plans.see(binding.name(), read_order(&found));
+        self.see_order(binding, read_order(&found));
         Ok(found)
     }
-}
 
-impl Shape {
-    /// Reads the shape inside a transaction, after which no statement can change it until that ends: `ALTER
-    /// TABLE` waits for our lock, and we for one that is under way.
-    ///
-    /// # Errors
-    /// [`Kind::Busy`](lockstep_core::Kind::Busy) when such a statement holds the table for longer than
-    /// `lock_timeout`.
-    #[crate::boxed]
-    pub async fn hold(transaction: &mut PgConnection, binding: &TableBinding) -> Result<Self> {
-        super::barrier::limit_lock_waits(transaction, HELD_UP_FOR).await?;
-        let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", binding.relation.sql());
-        sqlx::query(sqlx::AssertSqlSafe(lock))
-            .persistent(false)
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        let captured: Option<String> =
-            sqlx::query_scalar("SELECT fingerprint FROM lockstep.tables WHERE name = $1")
-                .bind(binding.name())
-                .fetch_optional(&mut *transaction)
-                .await
-                .doing(DOING)?;
-        let now = fingerprint(transaction, binding).await?;
-        Ok(Self::of(&captured.unwrap_or_default(), &now))
+    /// Notes the order in which a relation is read now.
+    pub(super) fn see_order(&self, binding: &TableBinding, order: String) {
+        self.plans.see(binding.name(), order);
     }
 }
 
@@ -307,24 +285,43 @@ impl Shape {
 /// The driver's.
 #[crate::boxed]
 pub async fn column_types(connection: &mut PgConnection, binding: &TableBinding) -> Result<ColumnTypes> {
-    let types: Vec<(String, String)> = sqlx::query_as(
-        "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod)
-            || coalesce((SELECT ' enum '
-                    || pg_catalog.json_agg(e.enumlabel::text ORDER BY e.enumsortorder)::text
-                FROM pg_enum e WHERE e.enumtypid = a.atttypid), '')
-            || CASE WHEN attnotnull THEN ' not null' ELSE '' END
-         FROM pg_attribute a
-         WHERE attrelid = pg_catalog.to_regclass($1)::oid AND attnum > 0 AND NOT attisdropped",
+    let types = column_types_of(connection, std::slice::from_ref(binding)).await?;
+    Ok(types.into_iter().next().unwrap_or_else(|| ColumnTypes::new(Vec::new())))
+}
+
+/// The same of several relations, in their order, by one statement.
+///
+/// # Errors
+/// The driver's.
+#[crate::boxed]
+pub async fn column_types_of(
+    connection: &mut PgConnection,
+    tables: &[TableBinding],
+) -> Result<Vec<ColumnTypes>> {
+    let found: Vec<(i64, String, String)> = sqlx::query_as(
+        "SELECT asked.nth - 1, a.attname::text,
+             pg_catalog.format_type(a.atttypid, a.atttypmod)
+                 || coalesce((SELECT ' enum '
+                         || pg_catalog.json_agg(e.enumlabel::text ORDER BY e.enumsortorder)::text
+                     FROM pg_enum e WHERE e.enumtypid = a.atttypid), '')
+                 || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
+         FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (relation, nth)
+         JOIN pg_attribute a ON a.attrelid = pg_catalog.to_regclass(asked.relation)::oid
+             AND a.attnum > 0 AND NOT a.attisdropped",
     )
-    .bind(binding.relation.sql())
+    .bind(tables.iter().map(|binding| binding.relation.sql()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await
     .doing(DOING)?;
-    Ok(ColumnTypes::new(types))
+    let mut types = vec![Vec::new(); tables.len()];
+    for (at, column, sql_type) in found {
+        types[at as usize].push((column, sql_type));
+    }
+    Ok(types.into_iter().map(ColumnTypes::new).collect())
 }
 
 /// Longest wait for a table while the barrier is closed: every writer waits for as long.
-const HELD_UP_FOR: std::time::Duration = std::time::Duration::from_millis(200);
+pub(super) const HELD_UP_FOR: std::time::Duration = std::time::Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests;

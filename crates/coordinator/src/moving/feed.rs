@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::note;
 use crate::error::{Error, Result};
 use crate::options::Migration;
-use crate::reverse_feed::{FeedProgress, all_drained, drained_of, keep_feeding};
+use crate::reverse_feed::{FeedProgress, all_drained, keep_feeding, streams};
 
 /// A feed that runs: another process's, or ours as soon as there is none.
 pub(crate) struct Feed {
@@ -26,12 +26,10 @@ impl Feed {
     /// Begins a feed before anything that it must not miss, and runs it here where no other process does.
     pub(crate) async fn begin(migration: &Migration, id: IntentId) -> Result<Self> {
         note(migration, id, "begin the reverse feed").await?;
-        let mut streams = Vec::with_capacity(migration.tables.len());
-        for binding in &migration.tables {
+        let streams = streams(migration).await?;
+        for (binding, stream) in migration.tables.iter().zip(&streams) {
             let table = migration.source.fed_table(binding).await?;
-            let stream = migration.target.enable_stream(&binding.target_name).await?;
             migration.source.open_reverse(&table, stream.arn()).await?;
-            streams.push(stream);
         }
         let stop = CancellationToken::new();
         let (of_task, until) = (migration.clone(), stop.clone());
@@ -57,9 +55,7 @@ impl Feed {
 
     /// What of that has not come through `within`, if anything.
     pub(crate) async fn missing(&self, migration: &Migration, within: Duration) -> Result<Option<String>> {
-        let wait =
-            |at: usize, within| drained_of(migration, &migration.tables[at], &self.streams[at], within);
-        let drained = all_drained(migration, within, wait).await?;
+        let drained = all_drained(migration, &self.streams, within).await?;
         if self.standby.is_finished() {
             return Ok(Some("the reverse feed has ended".to_owned()));
         }

@@ -8,7 +8,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use futures::stream::{self, TryStreamExt};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lockstep_core::{Error as StoreError, Index, Kind, TargetKey};
 use lockstep_dynamo::{Backoff, PartitionRange};
 use lockstep_postgres::TableBinding;
@@ -22,6 +23,8 @@ const KEYS_MAX: i64 = 2_000;
 /// Keys that are looked up in one statement.
 const KEYS_AT_ONCE: usize = 200;
 const REQUESTS_IN_FLIGHT: usize = 64;
+/// Tables that are looked at at once.
+const TABLES_IN_FLIGHT: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// What is to be seen in the indexes.
@@ -70,24 +73,43 @@ impl Indexed {
     }
 
     async fn wait(&self, migration: &Migration, since: i64) -> Result<()> {
-        for binding in &migration.tables {
-            let Some(index) = by_primary_key(binding) else { continue };
-            let keys = migration.source.delivered_since(binding.name(), since, KEYS_MAX).await?;
+        let found_by = |binding| by_primary_key(binding).map(|index| (binding, index));
+        let found_by: Vec<(&TableBinding, Index)> = migration.tables.iter().filter_map(found_by).collect();
+        let names: Vec<&str> = found_by.iter().map(|(binding, _)| binding.name()).collect();
+        let delivered = migration.source.delivered_since(&names, since, KEYS_MAX).await?;
+        let with_keys = found_by.into_iter().zip(delivered).filter(|(_, keys)| !keys.is_empty());
+        let look_up = |((binding, index), keys): ((_, Index), Vec<Vec<String>>)| async move {
             let mut unseen = Vec::new();
             for keys in keys.chunks(KEYS_AT_ONCE) {
                 unseen.extend(places(migration, binding, &index, keys).await?);
             }
-            loop {
-                unseen = not_shown(migration, binding, &index, unseen).await?;
-                self.missing.store(unseen.len(), SeqCst);
-                if unseen.is_empty() {
-                    break;
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
+            Ok::<_, Error>((binding, index, unseen))
+        };
+        let looking: Vec<BoxFuture<'_, Result<Unseen<'_>>>> =
+            with_keys.map(|found| look_up(found).boxed()).collect();
+        let mut unseen: Vec<Unseen<'_>> =
+            stream::iter(looking).buffer_unordered(TABLES_IN_FLIGHT).try_collect().await?;
+        loop {
+            let looking: Vec<BoxFuture<'_, Result<Unseen<'_>>>> =
+                unseen.into_iter().map(|unseen| still_unseen(migration, unseen).boxed()).collect();
+            unseen = stream::iter(looking).buffer_unordered(TABLES_IN_FLIGHT).try_collect().await?;
+            unseen.retain(|(_, _, places)| !places.is_empty());
+            self.missing.store(unseen.iter().map(|(_, _, places)| places.len()).sum(), SeqCst);
+            if unseen.is_empty() {
+                return Ok(());
             }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(())
     }
+}
+
+/// What the index of one table does not show yet.
+type Unseen<'a> = (&'a TableBinding, Index, Vec<Place>);
+
+async fn still_unseen<'a>(migration: &Migration, unseen: Unseen<'a>) -> Result<Unseen<'a>> {
+    let (binding, index, places) = unseen;
+    let places = not_shown(migration, binding, &index, places).await?;
+    Ok((binding, index, places))
 }
 
 /// The index by which rows are found, where a row may be in different places.

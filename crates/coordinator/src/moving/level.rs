@@ -6,17 +6,20 @@
 
 use std::time::{Duration, Instant};
 
-use futures::stream::{self, TryStreamExt};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lockstep_core::{Attributes, is_tombstone, key_of_place, place};
 use lockstep_dynamo::{Backoff, READ_KEYS_MAX};
 use lockstep_postgres::reverse::{Compared, FedTable, Taken};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gate::Observer;
 use crate::options::Migration;
 
 /// Batches that are compared at once.
 const BATCHES_IN_FLIGHT: usize = 8;
+/// Tables that are compared at once in a pause.
+const TABLES_IN_FLIGHT: usize = 8;
 /// Items listed at once.
 const LISTED: usize = READ_KEYS_MAX * BATCHES_IN_FLIGHT;
 /// Passes before a pause; each looks at what changed during the one before it.
@@ -74,19 +77,26 @@ impl Level {
     /// Compares the rest, while no application writes and the feed is through; says what differs, if
     /// anything.
     pub(super) async fn settle(self, migration: &Migration) -> Result<Option<String>> {
-        for (table, mut at) in self.tables {
+        let asked: Vec<_> = self.tables.iter().map(|(table, at)| (table, at.since.as_ref())).collect();
+        let taken = migration.source.reverse_taken_any(&asked).await?;
+        // Of a table of which nothing came since, and of which everything agreed, nothing is left to be asked.
+        let left =
+            self.tables.into_iter().zip(taken).filter(|((_, at), taken)| *taken || !at.unequal.is_empty());
+        let settle = |(table, mut at): (FedTable, Compared)| async move {
             compare(migration, &table, &mut at, None).await?;
-            if !at.unequal.is_empty() {
-                let name = table.binding().name();
-                return Ok(Some(format!(
-                    "{} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is through: a trigger or \
-                     a writer past Lockstep has changed them. `validate` shows how; `reverse-feed --backfill` brings PostgreSQL \
-                     to what DynamoDB says",
-                    at.unequal.len()
-                )));
-            }
-        }
-        Ok(None)
+            Ok::<_, Error>((table.binding().name(), at.unequal.len()))
+        };
+        let settling: Vec<BoxFuture<'_, Result<(&'static str, usize)>>> =
+            left.map(|(left, _)| settle(left).boxed()).collect();
+        let settled: Vec<(&str, usize)> =
+            stream::iter(settling).buffered(TABLES_IN_FLIGHT).try_collect().await?;
+        Ok(settled.into_iter().find(|(_, unequal)| *unequal > 0).map(|(name, unequal)| {
+            format!(
+                "{unequal} keys of {name} differ between DynamoDB and PostgreSQL although the reverse feed is through: a trigger or \
+                 a writer past Lockstep has changed them. `validate` shows how; `reverse-feed --backfill` brings PostgreSQL \
+                 to what DynamoDB says"
+            )
+        }))
     }
 }
 

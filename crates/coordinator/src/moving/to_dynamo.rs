@@ -9,7 +9,9 @@
 //! what a crash leaves.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind};
-use lockstep_postgres::{IntentId, KeyOrder, SourceTransaction, take_exclusive};
+use lockstep_postgres::{
+    CAPTURE_VERSION, IntentId, KeyOrder, SourceTransaction, TableBinding, take_exclusive,
+};
 use std::time::{Duration, Instant};
 
 use crate::truth::{copy_to_target, flip_to_target, seed_identities};
@@ -24,7 +26,7 @@ use crate::instances::{self, InstanceWait, Leases};
 use crate::journal::Intent;
 use crate::options::Migration;
 use crate::progress::Progress;
-use crate::records::{is_current, require_flippable, take_in_partitions};
+use crate::records::{require_flippable, take_in_partitions};
 use crate::relay::{RelayUntil, relay_in};
 
 const DOING: &str = "moving the truth to DynamoDB";
@@ -109,12 +111,13 @@ async fn check(
 ) -> Result<()> {
     require_flippable(transaction, migration, id, intent, DOING).await?;
     let refused = |kind, message: String| Error::Store(StoreError::source(kind, DOING, message));
-    for binding in &migration.tables {
-        let name = binding.name();
-        if !is_current(migration, binding).await? {
+    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    for (name, found) in names.iter().zip(migration.source.unsettled(&names).await?) {
+        // Those of an older one know nothing of DynamoOnly and would let raw writers through.
+        if found.capture_version != Some(CAPTURE_VERSION) {
             return Err(refused(Kind::Refused, format!("the triggers of {name} are of an older Lockstep")));
         }
-        if migration.source.lag(name).await?.keys > 0 {
+        if found.waiting > 0 {
             // An open intent of a strict write that was rolled back: it can only be settled with the barrier
             // open.
             return Err(refused(
@@ -122,7 +125,7 @@ async fn check(
                 format!("a strict write of {name} was broken off and is not settled yet"),
             ));
         }
-        let (_, unacknowledged) = migration.source.count_dead_letters(name).await?;
+        let unacknowledged = found.unacknowledged;
         if unacknowledged > 0 {
             return Err(refused(
                 Kind::Refused,
@@ -163,11 +166,8 @@ async fn relay_all(migration: &Migration) -> Result<()> {
 }
 
 async fn pending(migration: &Migration) -> Result<i64> {
-    let mut keys = 0;
-    for binding in &migration.tables {
-        keys += migration.source.lag(binding.name()).await?.keys;
-    }
-    Ok(keys)
+    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    Ok(migration.source.waiting(&names).await?)
 }
 
 /// From the decision to the first write: no application writes, so everything can still be undone.

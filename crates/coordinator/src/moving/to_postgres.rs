@@ -8,7 +8,7 @@
 //! something is not as it must be.
 
 use lockstep_core::{Epoch, Error as StoreError, Kind, Phase, TargetRecord, Writes};
-use lockstep_postgres::{IntentId, Shape};
+use lockstep_postgres::{IntentId, Shape, TableBinding};
 
 use crate::truth::flip_to_source;
 
@@ -102,24 +102,21 @@ async fn stopped(
 /// with a partition.
 pub(crate) async fn nothing_lost(migration: &Migration) -> Result<()> {
     take_in_partitions(migration).await?;
-    for binding in &migration.tables {
-        let shape = migration.source.shape(binding).await?;
+    let refused = |message: String| Error::Store(StoreError::source(Kind::Refused, DOING, message));
+    let shapes = migration.source.shapes(&migration.tables).await?;
+    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    let standings = migration.source.reverse_standings(&names).await?;
+    for (binding, shape) in migration.tables.iter().zip(shapes) {
         if matches!(shape, Shape::Partitions(_) | Shape::Grown(_)) {
-            let message =
-                format!("{}: {}; {}", binding.relation, shape.wrong().unwrap_or_default(), shape.next());
-            return Err(Error::Store(StoreError::source(Kind::Refused, DOING, message)));
+            let wrong = shape.wrong().unwrap_or_default();
+            return Err(refused(format!("{}: {wrong}; {}", binding.relation, shape.next())));
         }
-        let standing = migration.source.reverse_standing(binding.name()).await?;
-        let why = match &standing {
+        let why = match standings.get(binding.name()) {
             None => Some("it was never fed: run `reverse-feed --backfill`".to_owned()),
             Some(standing) => feed_alarm::closed(standing),
         };
         if let Some(why) = why {
-            return Err(Error::Store(StoreError::source(
-                Kind::Refused,
-                DOING,
-                format!("{}: {why}", binding.name()),
-            )));
+            return Err(refused(format!("{}: {why}", binding.name())));
         }
     }
     Ok(())

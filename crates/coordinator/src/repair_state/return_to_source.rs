@@ -13,7 +13,7 @@ use lockstep_core::{
     Doing, Epoch, Error as StoreError, Kind, Phase, Result as StoreResult, TargetRecord, Truth, Writes, truth,
 };
 use lockstep_postgres::reverse::ridden_left;
-use lockstep_postgres::sequences::{highest_id_in_use, identity_of, raise_sequence};
+use lockstep_postgres::sequences::{highest_id_in_use, identity_of, raise_sequences};
 use lockstep_postgres::{
     Source, TableBinding, begin_late_requests, flip_phase_at_least, read_control, take_exclusive,
 };
@@ -178,7 +178,7 @@ async fn take_over(migration: &Migration, least: Epoch) -> StoreResult<Epoch> {
         // The counters may be lost, or older than what PostgreSQL had handed out before it was restored.
         if let Some(sequence) = identity_of(&mut transaction, binding).await? {
             let highest = highest_id_in_use(&mut transaction, binding).await?;
-            raise_sequence(&mut transaction, &sequence, highest).await?;
+            raise_sequences(&mut transaction, &[(sequence, highest)]).await?;
         }
     }
     let epoch = flip_phase_at_least(&mut transaction, Phase::DualWrite, least).await?;

@@ -13,12 +13,12 @@
 
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lockstep_core::{Kind, Result as StoreResult};
 use lockstep_dynamo::Backoff;
 use lockstep_dynamo::streams::{Shard, StreamError, TableStream, childless};
-use lockstep_postgres::TableBinding;
+use lockstep_postgres::{FeedDrain, TableBinding};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ const MARKERS_PER_SHARD: usize = 8;
 /// is no.
 const MARKERS_MAX: u32 = 20_000;
 const REQUESTS_IN_FLIGHT: usize = 64;
+/// Tables that DynamoDB is asked about at once.
+const TABLES_IN_FLIGHT: usize = 16;
 /// How often shards are listed: DynamoDB answers ten such questions a second, for all callers together.
 const LIST_EVERY: Duration = Duration::from_secs(1);
 /// Number of markers that are taken away at once.
@@ -66,25 +68,24 @@ pub struct Drained {
 #[crate::boxed]
 pub async fn drained(migration: &Migration, binding: &TableBinding, within: Duration) -> Result<Drained> {
     let stream = migration.target.enable_stream(&binding.target_name).await?;
-    drained_of(migration, binding, &stream, within).await
+    let mut drained = round(migration, &[binding], &[stream], within).await?;
+    Ok(drained.remove(0))
 }
 
-/// The same for several tables at once, given the wait for each. That each was through at some moment is not
-/// enough: an item of one table that is settled last may drag rows of another along, which was through.
-pub(crate) async fn all_drained<F>(
+/// The same for all tables at once, given their streams, in their order. That each was through at some moment
+/// is not enough: an item of one table that is settled last may drag rows of another along, which was through.
+pub(crate) async fn all_drained(
     migration: &Migration,
+    streams: &[TableStream],
     within: Duration,
-    wait: impl Fn(usize, Duration) -> F,
-) -> Result<Vec<Drained>>
-where
-    F: Future<Output = Result<Drained>>,
-{
+) -> Result<Vec<Drained>> {
     let ends = Instant::now() + within;
+    let tables: Vec<&TableBinding> = migration.tables.iter().collect();
+    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
     loop {
         let left = ends.saturating_duration_since(Instant::now());
-        let mut drained = try_join_all((0..migration.tables.len()).map(|at| wait(at, left))).await?;
+        let mut drained = round(migration, &tables, streams, left).await?;
         let is_through = drained.iter().all(|table| table.through);
-        let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
         if !is_through || migration.source.reverse_left(&names).await? == 0 {
             return Ok(drained);
         }
@@ -98,61 +99,179 @@ where
     }
 }
 
-/// The same for a caller that knows which stream is on.
-pub(crate) async fn drained_of(
+/// The streams of all tables, in their order; those that are off are switched on.
+pub(crate) async fn streams(migration: &Migration) -> Result<Vec<TableStream>> {
+    let enable = |binding: &TableBinding| {
+        let name = binding.target_name.clone();
+        async move { migration.target.enable_stream(&name).await }
+    };
+    let enabled = migration.tables.iter().map(enable).collect::<Vec<_>>();
+    Ok(stream::iter(enabled).buffered(TABLES_IN_FLIGHT).try_collect().await?)
+}
+
+/// One table of a round.
+struct Waiting<'a> {
+    binding: &'a TableBinding,
+    stream: &'a TableStream,
+    /// Its shards, and when they were listed.
+    listed: Option<(Instant, Vec<Shard>)>,
+    markers: u32,
+    written_at: Option<Instant>,
+    drained: Option<Drained>,
+}
+
+impl Waiting<'_> {
+    fn end(&mut self, begun: Instant, waits_for: Vec<String>) {
+        let shards = self.listed.as_ref().map_or(0, |(_, shards)| shards.len());
+        let took_ms = begun.elapsed().as_millis() as u64;
+        let (through, markers) = (waits_for.is_empty(), self.markers);
+        self.drained = Some(Drained { through, waits_for, shards, markers, took_ms });
+    }
+}
+
+/// What a table needs before it is looked at once more.
+enum Need {
+    /// Its shards as they are at this moment or later.
+    List(Instant),
+    /// So many markers more.
+    Markers(u32),
+}
+
+/// Sees each of these tables through for at most `within`. All are looked at by one statement, and what
+/// DynamoDB is asked of one table waits for no other's answer.
+async fn round(
     migration: &Migration,
-    binding: &TableBinding,
-    stream: &TableStream,
+    tables: &[&TableBinding],
+    streams: &[TableStream],
     within: Duration,
-) -> Result<Drained> {
+) -> Result<Vec<Drained>> {
     let begun = Instant::now();
     let ends = begun + within;
     let round = format!("{:032x}", rand::random::<u128>());
-    let (mut markers, mut written_at) = (0, None::<Instant>);
-    let mut listed = list(stream, begun.checked_sub(LIST_EVERY).unwrap_or(begun), ends).await?;
-    let (through, waits_for, shards) = loop {
-        let Some((listed_at, shards)) = &listed else {
-            break (false, vec!["the shards of its stream could not be listed in time".to_owned()], 0);
-        };
-        let missing = missing(migration, binding, shards, &round).await?;
-        if missing.shards.is_empty() && missing.others.is_empty() {
-            if *listed_at >= begun {
-                break (true, Vec::new(), shards.len());
+    let waiting = tables.iter().zip(streams).map(|(&binding, stream)| Waiting {
+        binding,
+        stream,
+        listed: None,
+        markers: 0,
+        written_at: None,
+        drained: None,
+    });
+    let mut waiting: Vec<Waiting<'_>> = waiting.collect();
+    let lately = || Instant::now().checked_sub(LIST_EVERY).unwrap_or(begun);
+    let needs = (0..waiting.len()).map(|at| (at, Need::List(lately()))).collect();
+    meet(migration, &mut waiting, needs, &round, ends).await?;
+    loop {
+        let open: Vec<usize> = (0..waiting.len()).filter(|at| waiting[*at].drained.is_none()).collect();
+        if open.is_empty() {
+            break;
+        }
+        let names: Vec<&str> = open.iter().map(|at| waiting[*at].binding.name()).collect();
+        let read = migration.source.reverse_drains(&names).await?;
+        let (mut needs, mut is_to_wait) = (Vec::new(), false);
+        for (at, read) in open.into_iter().zip(read) {
+            let table = &mut waiting[at];
+            let Some((listed_at, shards)) = &table.listed else {
+                table.end(begun, vec!["the shards of its stream could not be listed in time".to_owned()]);
+                continue;
+            };
+            let (listed_at, missing) = (*listed_at, missing(read, shards, &round));
+            if missing.shards.is_empty() && missing.others.is_empty() {
+                if listed_at >= begun {
+                    table.end(begun, Vec::new());
+                } else {
+                    // By shards of a moment ago. What was split since must have come through as well.
+                    needs.push((at, Need::List(begun)));
+                }
+                continue;
             }
-            // By shards of a moment ago. What was split since must have come through as well.
-            listed = list(stream, begun, ends).await?;
-            continue;
+            if Instant::now() >= ends {
+                let of_shards = missing
+                    .shards
+                    .iter()
+                    .map(|shard| format!("shard {shard} has not come so far; does a reverse feed run?"));
+                table.end(begun, of_shards.chain(missing.others).collect());
+                continue;
+            }
+            is_to_wait = true;
+            let due = table.written_at.is_none_or(|at| at.elapsed() >= MARKERS_EVERY);
+            if due && !missing.shards.is_empty() && table.markers < MARKERS_MAX {
+                // Closed shards take none.
+                let more = u32::try_from(MARKERS_PER_SHARD * missing.open.max(1)).unwrap_or(MARKERS_MAX);
+                needs.push((at, Need::Markers(more)));
+            }
+            if listed_at.elapsed() >= LIST_EVERY {
+                needs.push((at, Need::List(lately())));
+            }
         }
-        if Instant::now() >= ends {
-            let of_shards = missing
-                .shards
-                .iter()
-                .map(|shard| format!("shard {shard} has not come so far; does a reverse feed run?"));
-            break (false, of_shards.chain(missing.others).collect(), shards.len());
+        meet(migration, &mut waiting, needs, &round, ends).await?;
+        if is_to_wait {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        let due = written_at.is_none_or(|at| at.elapsed() >= MARKERS_EVERY);
-        if due && !missing.shards.is_empty() && markers < MARKERS_MAX {
-            // Closed shards take none.
-            let more = u32::try_from(MARKERS_PER_SHARD * missing.open.max(1)).unwrap_or(MARKERS_MAX);
-            write(migration, binding, markers..markers + more, &round).await?;
-            markers += more;
-            written_at = Some(Instant::now());
+    }
+    take_away(migration, &waiting).await;
+    Ok(waiting.into_iter().filter_map(|table| table.drained).collect())
+}
+
+/// Asks DynamoDB for what tables need, of so many at once.
+async fn meet(
+    migration: &Migration,
+    waiting: &mut [Waiting<'_>],
+    needs: Vec<(usize, Need)>,
+    round: &str,
+    ends: Instant,
+) -> Result<()> {
+    let mut asked: Vec<BoxFuture<'_, Result<(usize, Met)>>> = Vec::with_capacity(needs.len());
+    for (at, need) in needs {
+        let Waiting { binding, stream, markers, .. } = &waiting[at];
+        let (binding, stream, from) = (*binding, *stream, *markers);
+        asked.push(match need {
+            Need::List(since) => {
+                async move { Ok((at, Met::Listed(list(stream, since, ends).await?))) }.boxed()
+            }
+            Need::Markers(more) => async move {
+                write(migration, binding, from..from + more, round).await?;
+                Ok((at, Met::Written(more)))
+            }
+            .boxed(),
+        });
+    }
+    let met: Vec<(usize, Met)> = stream::iter(asked).buffer_unordered(TABLES_IN_FLIGHT).try_collect().await?;
+    for (at, met) in met {
+        let table = &mut waiting[at];
+        match met {
+            Met::Listed(listed) => table.listed = listed.or(table.listed.take()),
+            Met::Written(more) => {
+                table.markers += more;
+                table.written_at = Some(Instant::now());
+            }
         }
-        if listed_at.elapsed() >= LIST_EVERY {
-            let before = Instant::now().checked_sub(LIST_EVERY).unwrap_or(begun);
-            listed = list(stream, before, ends).await?.or(listed);
+    }
+    Ok(())
+}
+
+/// What came of a [`Need`].
+enum Met {
+    Listed(Option<(Instant, Vec<Shard>)>),
+    Written(u32),
+}
+
+/// Takes the markers of a round away.
+async fn take_away(migration: &Migration, waiting: &[Waiting<'_>]) {
+    let left: Vec<(TableBinding, u32)> =
+        waiting.iter().map(|table| (table.binding.clone(), table.markers)).collect();
+    let all: u32 = left.iter().map(|(_, markers)| markers).sum();
+    let migration = migration.clone();
+    let gone = async move {
+        for (binding, markers) in left {
+            remove(&migration, &binding, markers).await;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     };
-    if markers <= FEW_MARKERS {
-        remove(migration, binding, markers).await;
+    if all <= FEW_MARKERS {
+        gone.await;
     } else {
         // No writer waits for that in a pause.
-        let (migration, binding) = (migration.clone(), binding.clone());
-        tokio::spawn(async move { remove(&migration, &binding, markers).await });
+        tokio::spawn(gone);
     }
-    let took_ms = begun.elapsed().as_millis() as u64;
-    Ok(Drained { through, waits_for, shards, markers, took_ms })
 }
 
 struct Missing {
@@ -162,15 +281,9 @@ struct Missing {
     open: usize,
 }
 
-/// What has not come through yet.
-async fn missing(
-    migration: &Migration,
-    binding: &TableBinding,
-    shards: &[Shard],
-    round: &str,
-) -> Result<Missing> {
-    let source = &migration.source;
-    let read = source.reverse_shards(binding.name()).await?;
+/// What of a table has not come through yet.
+fn missing(read: FeedDrain, shards: &[Shard], round: &str) -> Missing {
+    let FeedDrain { shards: read, riders, again, again_why } = read;
     let through = |shard: &&Shard| match read.get(&shard.id) {
         Some((finished, marker)) => *finished || marker.as_deref() == Some(round),
         None => false,
@@ -182,22 +295,17 @@ async fn missing(
     for shard in childless(shards, &finished) {
         others.push(format!("shard {} is closed, and what follows it is not listed yet", shard.id));
     }
-    // First: they become items to be read again.
-    let riders = source.riders(binding.name()).await?;
     if riders > 0 {
         others.push(format!("{riders} rows that a cascade or a trigger has changed in PostgreSQL alone"));
     }
-    if let Some(standing) = source.reverse_standing(binding.name()).await?
-        && standing.again > 0
-    {
-        let why = standing.again_why.unwrap_or_default();
+    if again > 0 {
+        let why = again_why.unwrap_or_default();
         others.push(format!(
-            "{} items whose rows PostgreSQL would not have ({why}); `dead-letters` lists those that stay so",
-            standing.again
+            "{again} items whose rows PostgreSQL would not have ({why}); `dead-letters` lists those that stay so"
         ));
     }
     let shards = shards.iter().filter(|shard| !through(shard)).map(|shard| shard.id.clone()).collect();
-    Ok(Missing { shards, others, open })
+    Missing { shards, others, open }
 }
 
 /// The shards as they were at `since` or later, and when that was; `None` where there is no answer until

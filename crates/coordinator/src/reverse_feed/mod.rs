@@ -17,7 +17,7 @@ pub(crate) use again::{bring_back, once_brought_back};
 pub(crate) use backfill::reverse_backfill_news;
 pub use backfill::{ReverseBackfill, reverse_backfill};
 pub use drained::{Drained, drained};
-pub(crate) use drained::{all_drained, drained_of};
+pub(crate) use drained::{all_drained, streams};
 pub use progress::{FeedProgress, FeedTableProgress};
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use lockstep_core::{Kind, Phase};
-use lockstep_postgres::FeedLock;
+use lockstep_postgres::{FeedLock, TableBinding};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -219,8 +219,8 @@ async fn run(
         match until {
             FeedUntil::Cancelled => std::future::pending::<Result<()>>().await,
             FeedUntil::Drained => {
-                let wait = |at: usize, within| drained(migration, &migration.tables[at], within);
-                all_drained(migration, DRAIN_MAX, wait).await.map(drop)
+                let streams = streams(migration).await?;
+                all_drained(migration, &streams, DRAIN_MAX).await.map(drop)
             }
         }
     };
@@ -284,12 +284,12 @@ async fn raise_alarms(migration: &Migration) -> Result<()> {
     if migration.source.control().await.is_ok_and(|control| control.phase != Phase::DynamoOnly) {
         return Ok(());
     }
-    for binding in &migration.tables {
-        // A source that is away is the tables' to report.
-        if let Ok(Some(standing)) = migration.source.reverse_standing(binding.name()).await
-            && let Some(alarm) = alarm(&standing)
-        {
-            tracing::warn!(table = binding.name(), "the reverse feed: {alarm}");
+    let names: Vec<&str> = migration.tables.iter().map(TableBinding::name).collect();
+    // A source that is away is the tables' to report.
+    let Ok(standings) = migration.source.reverse_standings(&names).await else { return Ok(()) };
+    for name in names {
+        if let Some(alarm) = standings.get(name).and_then(alarm) {
+            tracing::warn!(table = name, "the reverse feed: {alarm}");
         }
     }
     Ok(())

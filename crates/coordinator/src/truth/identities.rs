@@ -4,12 +4,15 @@
 //! back the sequence is set above the counter. Both only raise, so both may be repeated. Blocks that were
 //! taken and not used up stay valid in the process that has them: no other process is ever given their ids.
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use sqlx::postgres::PgConnection;
 
 use lockstep_core::Result;
 use lockstep_dynamo::TargetControl;
-use lockstep_postgres::sequences::{highest_id, highest_id_in_use, identity_of, raise_sequence};
-use lockstep_postgres::{TableBinding, column_types};
+use lockstep_postgres::sequences::{
+    highest_id_in_use, highest_ids, identities_of, identity_of, raise_sequences,
+};
+use lockstep_postgres::{TableBinding, column_types_of};
 
 /// Sets the id counters of `tables` above the ids of the source, and records the types of their columns. To
 /// be called after the flip to the target and before writes are opened: nothing writes the source then.
@@ -56,16 +59,35 @@ async fn seed_beyond(
     tables: &[TableBinding],
     taken: i64,
 ) -> Result<()> {
-    for binding in tables {
-        // What is written there has to fit PostgreSQL when it comes back.
-        control.put_columns(binding.name(), &column_types(connection, binding).await?).await?;
-        let Some(sequence) = identity_of(connection, binding).await? else { continue };
-        let highest = highest_id(connection, binding, &sequence).await?;
-        control
-            .raise_ids(binding.name(), highest.saturating_add(taken).saturating_add(1).max(1), true)
-            .await?;
-    }
-    Ok(())
+    // What is written there has to fit PostgreSQL when it comes back.
+    let types = column_types_of(connection, tables).await?;
+    let put = tables.iter().zip(&types).map(|(binding, types)| control.put_columns(binding.name(), types));
+    at_once(put).await?;
+    let numbered = numbered(connection, tables).await?;
+    let highest = highest_ids(connection, &numbered).await?;
+    let raise = numbered.iter().zip(highest).map(|((binding, _), highest)| {
+        let next = highest.saturating_add(taken).saturating_add(1).max(1);
+        control.raise_ids(binding.name(), next, true)
+    });
+    at_once(raise).await.map(drop)
+}
+
+/// Requests that are under way at once.
+const REQUESTS_IN_FLIGHT: usize = 16;
+
+/// The answers of `asked`, in their order.
+async fn at_once<T, F: Future<Output = Result<T>>>(asked: impl Iterator<Item = F>) -> Result<Vec<T>> {
+    let asked: Vec<F> = asked.collect();
+    stream::iter(asked).buffered(REQUESTS_IN_FLIGHT).try_collect().await
+}
+
+/// Those of `tables` that a sequence numbers, with its name.
+async fn numbered<'a>(
+    connection: &mut PgConnection,
+    tables: &'a [TableBinding],
+) -> Result<Vec<(&'a TableBinding, String)>> {
+    let sequences = identities_of(connection, tables).await?;
+    Ok(tables.iter().zip(sequences).filter_map(|(binding, sequence)| Some((binding, sequence?))).collect())
 }
 
 /// Names of those of `tables` whose counters would hand out ids that the source knows already: no order of
@@ -107,11 +129,10 @@ pub async fn raise_source_sequences(
     control: &TargetControl,
     tables: &[TableBinding],
 ) -> Result<()> {
-    for binding in tables {
-        let Some(sequence) = identity_of(connection, binding).await? else { continue };
-        if let Some(next) = control.next_id(binding.name()).await? {
-            raise_sequence(connection, &sequence, next.saturating_sub(1)).await?;
-        }
-    }
-    Ok(())
+    let numbered = numbered(connection, tables).await?;
+    let next = at_once(numbered.iter().map(|(binding, _)| control.next_id(binding.name()))).await?;
+    let raise = numbered.into_iter().zip(next);
+    let raise: Vec<(String, i64)> =
+        raise.filter_map(|((_, sequence), next)| Some((sequence, next?.saturating_sub(1)))).collect();
+    raise_sequences(connection, &raise).await
 }

@@ -79,6 +79,28 @@ impl Source {
         parsed(found, doing)
     }
 
+    /// Of each of these tables, whether an item was taken at its moment or later, or ever: what
+    /// [`Source::reverse_taken`] would list, without what an operator has accepted.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[crate::boxed]
+    pub async fn reverse_taken_any(&self, asked: &[(&FedTable, Option<&Since>)]) -> Result<Vec<bool>> {
+        let names: Vec<&str> = asked.iter().map(|(table, _)| table.binding().name()).collect();
+        let since: Vec<Option<&str>> = asked.iter().map(|(_, since)| since.map(|at| at.0.as_str())).collect();
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM lockstep.reverse_places p
+                 WHERE p.table_name = asked.name AND (asked.since IS NULL OR p.touched >= asked.since::xid8))
+             FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))
+                 WITH ORDINALITY AS asked (name, since, nth) ORDER BY asked.nth",
+        )
+        .bind(names)
+        .bind(since)
+        .fetch_all(self.pool())
+        .await
+        .doing("asking which tables had items that came back")
+    }
+
     /// The newest epoch that the target may have been written in; `None` where the truth was never there.
     ///
     /// # Errors

@@ -39,6 +39,29 @@ pub struct FeedStanding {
     pub lost_why: Option<String>,
 }
 
+impl FeedStanding {
+    /// Reads it of tables `t`; the caller says of which.
+    pub(crate) fn select() -> String {
+        format!(
+            "SELECT t.table_name, greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(s.seen_at,
+                    t.begun_at)))::float8 AS lag_s, s.newest_at,
+                    s.shards_open, s.shards_finished, t.applied, a.again, a.again_why, t.expired, t.foreign_count, t.foreign_why,
+                    t.lost_at, t.lost_why
+             FROM lockstep.reverse_tables t,
+                  LATERAL (SELECT pg_catalog.min({}) FILTER (WHERE NOT finished) AS seen_at,
+                          pg_catalog.max(newest_at) AS newest_at,
+                          pg_catalog.count(*) FILTER (WHERE NOT finished) AS shards_open,
+                              pg_catalog.count(*) FILTER (WHERE finished) AS shards_finished
+                   FROM lockstep.reverse_shards WHERE table_name = t.table_name) s,
+                  LATERAL (SELECT pg_catalog.count(*) AS again, (pg_catalog.array_agg(why
+                      ORDER BY tries DESC))[1] AS again_why
+                   FROM lockstep.reverse_again g
+                   WHERE table_name = t.table_name AND pg_catalog.to_jsonb(g) ->> 'acknowledged_at' IS NULL) a",
+            shard_seen_at()
+        )
+    }
+}
+
 impl Source {
     /// Where the feed of a table stands; `None` where there was never one.
     ///
@@ -46,24 +69,7 @@ impl Source {
     /// The driver's.
     #[crate::boxed]
     pub async fn reverse_standing(&self, name: &str) -> Result<Option<FeedStanding>> {
-        let sql = format!(
-            "SELECT greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(s.seen_at,
-                t.begun_at)))::float8 AS lag_s, s.newest_at,
-                    s.shards_open, s.shards_finished, t.applied, a.again, a.again_why, t.expired, t.foreign_count, t.foreign_why,
-                    t.lost_at, t.lost_why
-             FROM lockstep.reverse_tables t,
-                  (SELECT pg_catalog.min({}) FILTER (WHERE NOT finished) AS seen_at,
-                          pg_catalog.max(newest_at) AS newest_at,
-                          pg_catalog.count(*) FILTER (WHERE NOT finished) AS shards_open,
-                              pg_catalog.count(*) FILTER (WHERE finished) AS shards_finished
-                   FROM lockstep.reverse_shards WHERE table_name = $1) s,
-                  (SELECT pg_catalog.count(*) AS again, (pg_catalog.array_agg(why
-                      ORDER BY tries DESC))[1] AS again_why
-                   FROM lockstep.reverse_again g
-                   WHERE table_name = $1 AND pg_catalog.to_jsonb(g) ->> 'acknowledged_at' IS NULL) a
-             WHERE t.table_name = $1",
-            shard_seen_at()
-        );
+        let sql = format!("{} WHERE t.table_name = $1", FeedStanding::select());
         sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(name)
             .fetch_optional(self.pool())

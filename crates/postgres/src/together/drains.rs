@@ -1,0 +1,88 @@
+//! How far the feeds of several tables are through.
+
+use std::collections::HashMap;
+
+use lockstep_core::{Doing, Result};
+use sqlx::{FromRow as _, Row as _};
+
+use crate::Source;
+use crate::reverse::FeedStanding;
+
+/// What one table's feed has had, and what it has left, of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct FeedDrain {
+    /// For each shard: whether it was read to its end, and the round of the newest marker that came through.
+    pub shards: HashMap<String, (bool, Option<String>)>,
+    /// Rows that rode along and are not noted to be read again yet.
+    pub riders: i64,
+    /// Items that wait to be read again and are not accepted to stay behind.
+    pub again: i64,
+    /// Why, for the one that was tried most often.
+    pub again_why: Option<String>,
+}
+
+impl Source {
+    /// How far the feeds of these tables are through, in their order. One snapshot: a row that moves from
+    /// those that rode along to those that are read again is in exactly one of them.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    #[crate::boxed]
+    pub async fn reverse_drains(&self, names: &[&str]) -> Result<Vec<FeedDrain>> {
+        let doing = "asking how far the feeds are through";
+        let found = sqlx::query(
+            "SELECT s.shards, s.finished, s.markers, r.riders, g.again, g.again_why
+             FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (name, nth),
+                 LATERAL (SELECT coalesce(pg_catalog.array_agg(shard ORDER BY shard), '{}') AS shards,
+                         coalesce(pg_catalog.array_agg(finished ORDER BY shard), '{}') AS finished,
+                         coalesce(pg_catalog.array_agg(marker ORDER BY shard), '{}') AS markers
+                     FROM lockstep.reverse_shards WHERE table_name = asked.name) AS s,
+                 LATERAL (SELECT pg_catalog.count(*) AS riders
+                     FROM lockstep.reverse_riders WHERE table_name = asked.name) AS r,
+                 LATERAL (SELECT pg_catalog.count(*) AS again,
+                         (pg_catalog.array_agg(why ORDER BY tries DESC))[1] AS again_why
+                     FROM lockstep.reverse_again a
+                     WHERE table_name = asked.name
+                         AND pg_catalog.to_jsonb(a) ->> 'acknowledged_at' IS NULL) AS g
+             ORDER BY asked.nth",
+        )
+        .bind(names)
+        .fetch_all(self.pool())
+        .await
+        .doing(doing)?;
+        let drain = |row: &sqlx::postgres::PgRow| -> sqlx::Result<FeedDrain> {
+            let (shards, finished): (Vec<String>, Vec<bool>) = (row.try_get(0)?, row.try_get(1)?);
+            let markers: Vec<Option<String>> = row.try_get(2)?;
+            let shards = shards.into_iter().zip(finished.into_iter().zip(markers)).collect();
+            Ok(FeedDrain {
+                shards,
+                riders: row.try_get(3)?,
+                again: row.try_get(4)?,
+                again_why: row.try_get(5)?,
+            })
+        };
+        found.iter().map(drain).collect::<sqlx::Result<_>>().doing(doing)
+    }
+
+    /// Where the feeds of these tables stand, by name; those that never had one are left out.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Cancel safety
+    /// Reading has no effect.
+    #[crate::boxed]
+    pub async fn reverse_standings(&self, names: &[&str]) -> Result<HashMap<String, FeedStanding>> {
+        let doing = "asking where the reverse feeds stand";
+        let sql = format!("{} WHERE t.table_name = ANY ($1)", FeedStanding::SELECT);
+        let found =
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(names).fetch_all(self.pool()).await.doing(doing)?;
+        let standing = |row: &sqlx::postgres::PgRow| -> sqlx::Result<(String, FeedStanding)> {
+            Ok((row.try_get("table_name")?, FeedStanding::from_row(row)?))
+        };
+        found.iter().map(standing).collect::<sqlx::Result<_>>().doing(doing)
+    }
+}
