@@ -46,7 +46,8 @@ impl Source {
              FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS asked (name, nth),
                  LATERAL (SELECT ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(u.key)
                          WITH ORDINALITY AS e (value, n) ORDER BY e.n) AS key
-                     FROM lockstep.unverified u WHERE u.table_name = asked.name AND u.pass >= $2 LIMIT $3) AS found",
+                     FROM lockstep.unverified u
+                     WHERE u.table_name = asked.name AND u.pass >= $2 LIMIT $3) AS found",
         )
         .bind(names)
         .bind(number)

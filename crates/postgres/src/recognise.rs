@@ -39,7 +39,8 @@ const ROW_AFTER: i16 = 1 + 4 + 8 + 16;
 /// `BEFORE TRUNCATE … FOR EACH STATEMENT`.
 const BEFORE_TRUNCATE: i16 = 2 + 32;
 
-/// The triggers `$2` and `$3` of relation `$1`, whose types are `$4` and `$5`; `$6` is the function of the first.
+/// The triggers `$2` and `$3` of relation `$1`, whose types are `$4` and `$5`; `$6` is the function of the
+/// first.
 const TRIGGERS: &str =
     "SELECT coalesce(pg_catalog.string_agg(t.oid || ':' || t.xmin, ' ' ORDER BY t.tgname), ''),
          (SELECT d.oid::text FROM pg_database d
@@ -64,7 +65,8 @@ static ALL: LazyLock<String> = LazyLock::new(|| {
         "SELECT recorded.capture_mark, recorded.relation, recorded.fingerprint,
              found.touched, found.installation, found.whole, parts.lines
          FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),
-             pg_catalog.unnest($3::text[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[])) WITH ORDINALITY
+             pg_catalog.unnest($3::text[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]))
+             WITH ORDINALITY
              AS asked (name, relation, row_trigger, truncate_trigger, function, nth)
          LEFT JOIN lockstep.tables recorded ON recorded.name = asked.name
          CROSS JOIN LATERAL ({triggers}) AS found (touched, installation, whole)

@@ -79,7 +79,7 @@ impl Level {
     pub(super) async fn settle(self, migration: &Migration) -> Result<Option<String>> {
         let asked: Vec<_> = self.tables.iter().map(|(table, at)| (table, at.since.as_ref())).collect();
         let taken = migration.source.reverse_taken_any(&asked).await?;
-        // Of a table of which nothing came since, and of which everything agreed, nothing is left to be asked.
+        // Where nothing came since, and everything agreed, nothing is left to be asked.
         let left =
             self.tables.into_iter().zip(taken).filter(|((_, at), taken)| *taken || !at.unequal.is_empty());
         let settle = |(table, mut at): (FedTable, Compared)| async move {

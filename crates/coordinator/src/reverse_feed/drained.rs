@@ -133,7 +133,7 @@ impl Waiting<'_> {
 enum Need {
     /// Its shards as they are at this moment or later.
     List(Instant),
-    /// So many markers more.
+    /// This number of markers more.
     Markers(u32),
 }
 
@@ -212,7 +212,7 @@ async fn round(
     Ok(waiting.into_iter().filter_map(|table| table.drained).collect())
 }
 
-/// Asks DynamoDB for what tables need, of so many at once.
+/// Asks DynamoDB for what tables need, with a bound on how many are asked at once.
 async fn meet(
     migration: &Migration,
     waiting: &mut [Waiting<'_>],

@@ -77,7 +77,7 @@ impl Source {
     #[crate::boxed]
     pub async fn reverse_standings(&self, names: &[&str]) -> Result<HashMap<String, FeedStanding>> {
         let doing = "asking where the reverse feeds stand";
-        let sql = format!("{} WHERE t.table_name = ANY ($1)", FeedStanding::SELECT);
+        let sql = format!("{} WHERE t.table_name = ANY ($1)", FeedStanding::select());
         let found =
             sqlx::query(sqlx::AssertSqlSafe(sql)).bind(names).fetch_all(self.pool()).await.doing(doing)?;
         let standing = |row: &sqlx::postgres::PgRow| -> sqlx::Result<(String, FeedStanding)> {
