@@ -4,7 +4,8 @@
 //! In reading order: this file (what the tests share), `naive` (the independent checker), `round_trip` and
 //! `shapes` (whole migrations), `partitions`, `keyless`, `proposed` (what `init` leaves out), `types` (every
 //! type there and back), `typed` (the same of tables in Rust), `random` (any schema, any row, any template),
-//! `same_items` (declared and typed tables agree), `refused`, `guide` (the document, run literally).
+//! `same_items` (declared and typed tables agree), `refused`, `guide` (the document, run literally),
+//! `together` (many tables).
 
 mod guide;
 mod keyless;
@@ -17,6 +18,7 @@ mod round_trip;
 mod same_items;
 mod same_place;
 mod shapes;
+mod together;
 mod traps;
 mod typed;
 mod types;

@@ -1,0 +1,157 @@
+//! Many tables: what is asked inside a pause is asked of all of them at once, and so a pause does not grow with
+//! their number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_coordinator::{FeedProgress, Migration, Progress, RelayUntil, StepOutcome, keep_feeding, relay};
+use lockstep_core::Phase;
+use lockstep_postgres::{Source, SourceOptions};
+use lockstep_tests::World;
+use lockstep_tests::world::{WorldOptions, backfill};
+use lockstep_validator::{CancellationToken, ValidateOptions, validate};
+
+use super::{bound, migration};
+
+const FEW: usize = 2;
+/// More wait for DynamoDB's bound on listing shards, ten a second, and not for what is asked here.
+const MANY: usize = 14;
+
+/// Begins the pause of a step to DynamoOnly: the barrier.
+const BARRIER: &str = "pg_advisory_xact_lock(";
+/// Comes right before the pause of the way back.
+const BEFORE_STOP: &str = "INSERT INTO lockstep.target_epochs VALUES ($1) ON CONFLICT";
+
+/// Asked again and again while something is waited for: how often is a matter of the clock.
+const POLLS: [&str; 1] = ["SELECT s.shards, s.finished, s.markers"];
+
+/// Tables in a chain of foreign keys, each numbered by a sequence.
+fn schema(tables: usize) -> (String, String) {
+    let (mut sql, mut declared) = (String::new(), String::new());
+    for n in 0..tables {
+        let parent = n.saturating_sub(1);
+        sql += &format!(
+            "CREATE TABLE many_{n} (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, name text NOT NULL,
+                 parent bigint REFERENCES many_{parent});
+             INSERT INTO many_{n} (name) SELECT 'row ' || i FROM generate_series(1, 5) AS i;"
+        );
+        declared += &format!("[tables.many_{n}]\n");
+    }
+    (sql, declared)
+}
+
+struct Many {
+    world: World,
+    migration: Migration,
+    tables: usize,
+}
+
+impl Many {
+    async fn of(tables: usize) -> Self {
+        let options = WorldOptions { source_proxied: true, ..WorldOptions::default() };
+        let world = World::with(options).await;
+        let (sql, declared) = schema(tables);
+        world.sql(&sql).await;
+        let tables_of_it = bound(&world, &declared).await.expect("the tables are bound");
+        let mut migration = migration(&world, &tables_of_it);
+        // No shard is split here, and a listing more is one less for what the step waits for.
+        migration.options.reverse_feed.follow.list_every = Duration::from_secs(30);
+        Self { world, migration, tables }
+    }
+
+    async fn relayed(&self) {
+        let progress = Progress::new(&self.migration.tables);
+        let relayed = relay(&self.migration, RelayUntil::Empty, &progress, &CancellationToken::new()).await;
+        relayed.expect("relayed");
+    }
+
+    async fn validated(&self) {
+        let options =
+            ValidateOptions { quiescent: true, wait_for_pending: false, ..ValidateOptions::default() };
+        let tables = &self.migration.tables;
+        let progress = lockstep_validator::Progress::new(tables);
+        let (source, target) = (&self.migration.source, &self.world.plain_target);
+        let report = validate(source, target, tables, &options, &progress, &CancellationToken::new()).await;
+        let epoch = source.control().await.expect("a phase").epoch;
+        let json = serde_json::to_value(&report).expect("JSON");
+        assert!(report.verdict.is_consistent(), "{json}");
+        source.record_verdict(epoch, true, &json).await.expect("recorded");
+    }
+
+    /// Takes a step; what it has run since `from`.
+    async fn step(&self, to: Phase, from: &str) -> (StepOutcome, BTreeMap<String, usize>) {
+        self.relayed().await;
+        self.validated().await;
+        let coordinator = self.world.coordinator_of(self.migration.clone()).await;
+        self.world.source_proxy().record();
+        let taken = coordinator.step(to, None, &()).await.expect("nothing refuses");
+        let run = self.world.source_proxy().recorded();
+        coordinator.close().await;
+        let begun = run.iter().position(|sql| sql.contains(from)).expect("it pauses");
+        let mut counted = BTreeMap::new();
+        for sql in run.into_iter().skip(begun).filter(|sql| !POLLS.iter().any(|poll| sql.contains(poll))) {
+            *counted.entry(sql).or_default() += 1;
+        }
+        (taken, counted)
+    }
+
+    /// There and back, with a feed of another process beside, whose statements are not counted; what was run
+    /// in each pause.
+    async fn there_and_back(&self) -> [BTreeMap<String, usize>; 2] {
+        let coordinator = self.world.coordinator_of(self.migration.clone()).await;
+        coordinator.prepare(&()).await.expect("nothing refuses");
+        backfill(&coordinator).await;
+        coordinator.step(Phase::DualWrite, None, &()).await.expect("nothing refuses");
+        coordinator.close().await;
+        self.step_before_the_truth_moves().await;
+        let past_the_proxy =
+            SourceOptions { url: self.world.url().to_owned(), ..self.world.source_options() };
+        let beside = Source::connect(&past_the_proxy).await.expect("the source answers");
+        let (of_feed, stop) =
+            (Migration { source: beside, ..self.migration.clone() }, CancellationToken::new());
+        let until = stop.clone();
+        let feeding = tokio::spawn(async move {
+            let progress = Arc::new(FeedProgress::new(&of_feed.tables));
+            keep_feeding(&of_feed, &of_feed.options.reverse_feed, &progress, &until).await
+        });
+        let (there, of_there) = self.step(Phase::DynamoOnly, BARRIER).await;
+        let (back, of_back) = self.step(Phase::HybridRead, BEFORE_STOP).await;
+        stop.cancel();
+        feeding.await.expect("the feed ends").expect("the feed ends well");
+        for (way, taken) in [("there", there), ("back", back)] {
+            println!("{} tables, {way}: {:?}", self.tables, taken.pause);
+        }
+        [of_there, of_back]
+    }
+
+    async fn step_before_the_truth_moves(&self) {
+        self.relayed().await;
+        self.validated().await;
+        let coordinator = self.world.coordinator_of(self.migration.clone()).await;
+        coordinator.step(Phase::HybridRead, None, &()).await.expect("nothing refuses");
+        coordinator.close().await;
+    }
+}
+
+/// With 14 tables the pause of the way back was missed, and with 68 that of the way there: each table was asked
+/// some ten things, one after the other. Both steps are within the default bound with 14, and run no statement
+/// once a table.
+#[tokio::test]
+async fn many_tables_go_there_and_back_and_a_pause_asks_no_more_than_of_two() {
+    let (few, many) = (Many::of(FEW).await, Many::of(MANY).await);
+    let (of_few, of_many) = (few.there_and_back().await, many.there_and_back().await);
+    for ((way, of_few), of_many) in ["there", "back"].into_iter().zip(of_few).zip(of_many) {
+        let of_few = |sql: &String| of_few.get(sql).copied().unwrap_or(0);
+        // What is asked by the clock differs a little, what is asked of each table by the number of tables.
+        let grown: Vec<(&String, usize, usize)> = of_many
+            .iter()
+            .map(|(sql, times)| (sql, of_few(sql), *times))
+            .filter(|(_, few, many)| *many >= few + (MANY - FEW) * 3 / 4)
+            .collect();
+        assert!(grown.is_empty(), "{way}: {grown:#?}");
+        // Statements that name the tables have another text, and are one each.
+        let new = of_many.keys().filter(|sql| of_few(sql) == 0).count();
+        assert!(new < (MANY - FEW) / 2, "{way}: {new} statements that two tables do not need");
+    }
+}
