@@ -6,8 +6,8 @@ use lockstep_core::{Doing, Result};
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 
-use crate::partitions::NONE;
 use crate::fingerprint::FINGERPRINT;
+use crate::partitions::NONE;
 use crate::shape::{HELD_UP_FOR, is_moved, leaves_of, read_order, with_leaves};
 use crate::{Shape, Source, TableBinding};
 
