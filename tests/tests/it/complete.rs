@@ -53,7 +53,7 @@ async fn dynamo_only() -> World {
 
 async fn completed(world: &World, kept: &Kept) -> Result<Completion, Error> {
     let migration = world.migration();
-    within(Duration::from_secs(60), async {
+    within(Duration::from_mins(3), async {
         complete(&migration, &options(), kept, &(), &Cancel::new()).await
     })
     .await

@@ -28,7 +28,7 @@ async fn compared(world: &World, options: ValidateOptions) -> Report {
     let options = ValidateOptions { pass, settle_timeout: Duration::from_secs(5), ..options };
     let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
     let validating = validate(&world.source, &world.target, &tables, &options, &progress, &cancel);
-    let report = within(Duration::from_secs(60), validating).await;
+    let report = within(Duration::from_mins(3), validating).await;
     lockstep_validator::record(&world.source, &world.target, &tables, &report).await.expect("recorded");
     report
 }

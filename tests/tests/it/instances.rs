@@ -61,7 +61,7 @@ impl Worker {
     }
 
     pub(crate) async fn answer(&mut self) -> Value {
-        let line = within(Duration::from_secs(60), self.stdout.next_line())
+        let line = within(Duration::from_mins(3), self.stdout.next_line())
             .await
             .expect("readable")
             .expect("an answer");
@@ -420,7 +420,7 @@ async fn an_instance_that_shuts_down_deregisters_and_serves_nothing_more() {
     instance.shutdown().await;
     assert_eq!(store.get(&key).await.expect_err("nothing is served").kind, Kind::Fenced);
     assert!(world.source.instances().await.expect("instances").is_empty());
-    let outcome = within(Duration::from_secs(30), coordinator.step(Phase::PostgresOnly, None, &()))
+    let outcome = within(Duration::from_mins(2), coordinator.step(Phase::PostgresOnly, None, &()))
         .await
         .expect("steps");
     assert!(outcome.instances.is_empty(), "no instance to wait for");

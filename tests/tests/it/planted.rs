@@ -288,7 +288,7 @@ async fn a_source_that_fails_half_way_leaves_the_verdict_incomplete() {
     // A row a statement, so that there is a middle to be met.
     let options = ValidateOptions { chunk_rows: 1, parallel: 1, ..ValidateOptions::default() };
     let failing = async {
-        within(Duration::from_secs(30), async {
+        within(Duration::from_mins(2), async {
             while progress.tables()[0].source_rows() == 0 {
                 tokio::task::yield_now().await;
             }

@@ -35,7 +35,7 @@ const MIGRATE: [&str; 6] = ["migrate", "--json", "--quiet", "--live-writes", "0"
 #[track_caller]
 pub(crate) fn ended(mut command: Command) -> impl Future<Output = Output> {
     let child = command.spawn().expect("the command starts");
-    within(Duration::from_secs(60), async { child.wait_with_output().await.expect("the command ends") })
+    within(Duration::from_mins(3), async { child.wait_with_output().await.expect("the command ends") })
 }
 
 /// Starts `migrate`, waits until `moment` is true, and kills it.

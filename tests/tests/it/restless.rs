@@ -15,7 +15,7 @@ async fn compared(world: &World, settle_timeout: Duration) -> Report {
     let options = ValidateOptions { settle_timeout, wait_for_pending: false, ..ValidateOptions::default() };
     let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
     let comparing = validate(&world.source, &world.target, &tables, &options, &progress, &cancel);
-    within(Duration::from_secs(60), comparing).await
+    within(Duration::from_mins(3), comparing).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,7 +108,7 @@ async fn run(world: &World, options: &ValidateOptions) -> Report {
     let progress = Progress::new(&tables);
     let cancel = CancellationToken::new();
     let validating = validate(&world.source, &world.target, &tables, options, &progress, &cancel);
-    within(Duration::from_secs(60), validating).await
+    within(Duration::from_mins(3), validating).await
 }
 
 fn the(report: &Report) -> &TableReport {

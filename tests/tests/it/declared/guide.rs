@@ -30,7 +30,7 @@ async fn typed(world: &World, folder: &Path, line: &str) -> (Option<i32>, String
         .env("LOCKSTEP_TARGET__EMULATOR_CREDENTIALS", "true")
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = within(Duration::from_secs(60), async { command.output().await.expect("it ends") }).await;
+    let output = within(Duration::from_mins(3), async { command.output().await.expect("it ends") }).await;
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }

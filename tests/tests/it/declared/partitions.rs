@@ -97,7 +97,7 @@ impl Moved {
     pub(super) async fn relayed(&self) -> Result<(), String> {
         let (progress, cancel) = (Progress::new(&self.tables), CancellationToken::new());
         let relayed = relay(&self.migration, RelayUntil::Empty, &progress, &cancel);
-        within(Duration::from_secs(30), relayed).await.map(drop).map_err(|error| error.to_string())
+        within(Duration::from_mins(2), relayed).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// What the command does: begins a pass, compares, records.
@@ -122,7 +122,7 @@ impl Moved {
     pub(super) async fn mended(&self) -> Result<StateRepaired, String> {
         let (options, cancel) = (options(), CancellationToken::new());
         let mending = repair_state(&self.migration, &options, &(), &cancel);
-        within(Duration::from_secs(60), mending).await.map_err(|error| error.to_string())
+        within(Duration::from_mins(3), mending).await.map_err(|error| error.to_string())
     }
 
     /// Both stores hold the same, by the naive checker and by the validator.

@@ -39,7 +39,7 @@ pub(crate) async fn diagnosis(world: &World) -> Diagnosis {
 pub(crate) async fn mended(world: &World) -> StateRepaired {
     let migration = world.migration();
     let mending = async { repair_state(&migration, &options(), &(), &CancellationToken::new()).await };
-    within(Duration::from_secs(60), mending).await.expect("mended")
+    within(Duration::from_mins(3), mending).await.expect("mended")
 }
 
 /// Breaks the repair of the state off, later each time, until it comes to its end; how many awaits that took.

@@ -38,7 +38,7 @@ async fn acknowledged(app: &App, payment_id: i64) {
             tokio::task::yield_now().await;
         }
     };
-    within(Duration::from_secs(30), put).await;
+    within(Duration::from_mins(2), put).await;
 }
 
 /// What the doctor says is not whole, and names the one command that mends it; that command ends in `phase`.

@@ -55,7 +55,7 @@ impl Browser {
             .expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().expect("its output")).lines();
         let port = loop {
-            let line = within(Duration::from_secs(60), lines.next_line())
+            let line = within(Duration::from_mins(3), lines.next_line())
                 .await
                 .expect("it reads")
                 .expect("it says its port");

@@ -108,7 +108,7 @@ async fn log_lines_are_json_objects_where_it_is_asked_for() {
     let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
     loop {
         let line =
-            within(Duration::from_secs(60), lines.next_line()).await.expect("it reads").expect("it goes on");
+            within(Duration::from_mins(3), lines.next_line()).await.expect("it reads").expect("it goes on");
         // What is said to people before it begins is no log.
         let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
         assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");

@@ -106,7 +106,7 @@ impl Served {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("a request");
-        within(Duration::from_secs(40), self.client.request(request)).await.expect("an answer")
+        within(Duration::from_mins(2), self.client.request(request)).await.expect("an answer")
     }
 
     /// One request, and its whole answer.
@@ -119,7 +119,7 @@ impl Served {
     ) -> Answer {
         let response = self.send(method, path, headers, body).await;
         let (head, body) = response.into_parts();
-        let bytes = within(Duration::from_secs(40), body.collect()).await.expect("a body").to_bytes();
+        let bytes = within(Duration::from_mins(2), body.collect()).await.expect("a body").to_bytes();
         Answer {
             status: head.status,
             headers: head.headers,
@@ -177,7 +177,7 @@ impl Served {
         let pid = self.child.id().expect("it runs").to_string();
         let told = std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         assert!(told.success());
-        within(Duration::from_secs(60), self.child.wait()).await.expect("it ends").code()
+        within(Duration::from_mins(3), self.child.wait()).await.expect("it ends").code()
     }
 }
 

@@ -59,7 +59,7 @@ async fn helper(world: &World, name: &str) -> JoinHandle<lockstep_core::Result<H
 }
 
 async fn joined(helper: JoinHandle<lockstep_core::Result<Helped>>) -> lockstep_core::Result<Helped> {
-    within(Duration::from_secs(60), helper).await.expect("no panic")
+    within(Duration::from_mins(3), helper).await.expect("no panic")
 }
 
 /// The comparison of a table, once it has begun.
@@ -138,7 +138,7 @@ async fn a_comparison_in_parts_says_what_one_process_says_and_a_stranger_takes_n
     let woken = world.source.finish_comparison_piece(of.run, &piece, &Value::Null).await.expect("asked");
     assert!(!woken, "its lease is over");
 
-    let shared = within(Duration::from_secs(60), leader).await.expect("no panic");
+    let shared = within(Duration::from_mins(3), leader).await.expect("no panic");
     let helped = joined(helper).await.expect("it ends with the comparison");
     assert!(shared.verdict.is_consistent(), "{:#?}", shared);
     let rows: u64 = helped.tables.iter().map(|table| table.rows).sum();
@@ -207,7 +207,7 @@ async fn what_a_killed_process_had_read_is_compared_again_and_nothing_is_found_t
         ))
         .await;
 
-    let output = within(Duration::from_secs(60), leader.wait_with_output()).await.expect("it ends");
+    let output = within(Duration::from_mins(3), leader.wait_with_output()).await.expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let report: Report = serde_json::from_slice(&output.stdout).expect("a report");

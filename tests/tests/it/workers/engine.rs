@@ -35,7 +35,7 @@ async fn worker(
 }
 
 async fn done(worker: JoinHandle<Result<WorkSummary, Error>>) -> WorkSummary {
-    let done = within(Duration::from_secs(60), worker).await.expect("no panic");
+    let done = within(Duration::from_mins(3), worker).await.expect("no panic");
     done.unwrap_or_else(|error| panic!("the worker failed: {error}"))
 }
 
