@@ -5,14 +5,15 @@
 //! *chunk* what one statement reads of it, the *watermark* the key up to which everything is settled; the
 //! *relay* delivers pending keys.
 //!
-//! Read the modules in this order. Values at the bottom: `written`, [`options`](Options), `gate`, `journal`,
-//! `loss`, `watch`, `rate`, `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate`
-//! (hours, units and dollars beforehand); `records` and `continuity` (what both stores say); then what works:
-//! `import`, `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and
-//! back); `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and
-//! `rehearsal`; `doctor`, `gates`, `repair_rows`, `deletions`, `orphans`, `step`, `complete`; `coordinator`
-//! (composes them), `worker` (one of many that move history), `repair_state` (what the doctor proposes),
-//! `asked` and `status`. No module names one that comes after it and names it back: a test keeps that.
+//! Read the modules in this order. Values at the bottom: `error`, [`options`](Options) with `import_options`
+//! and `feed_options`, `gate`, `journal`, `loss`, `watch`, `progress`, `feed_alarm`; `rate`, `lanes`, `strain`
+//! and `spent` (how fast, and what it took), `outage` (a store that is away); `plan` (pure decisions);
+//! `estimate` (hours, units and dollars beforehand); `records` and `continuity` (what both stores say); then
+//! what works: `import`, `backfill`, `relay`, `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to
+//! DynamoOnly and back); `test_operation`, `canary`, `canary_choice`, `canary_bound` and `canary_rows`,
+//! `latency` and `rehearsal`; `doctor`, `gates`, `repair_rows`, `deletions`, `orphans`, `step`, `complete`,
+//! `uninstall`; `coordinator` (composes them), `worker` (one of many that move history), `repair_state` (what
+//! the doctor proposes), `asked` and `status`. No module names one that comes after it and names it back: a test keeps that.
 //!
 //! This crate names no concrete table.
 
@@ -34,6 +35,7 @@ mod feed_options;
 mod gate;
 mod gates;
 mod import;
+mod import_options;
 mod instances;
 mod journal;
 mod lanes;
@@ -61,7 +63,6 @@ pub mod truth;
 mod uninstall;
 mod watch;
 mod worker;
-mod written;
 
 // A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
 pub(crate) use async_recursion::async_recursion as boxed;
@@ -88,13 +89,12 @@ pub use estimate::{
 pub use feed_options::ReverseFeedOptions;
 pub use gate::{GateReport, GateResult, Observer};
 pub use gates::ready;
+pub use import_options::ImportOptions;
 pub use instances::{InstanceEnd, InstanceWait};
 pub use latency::measure_latency;
 pub use loss::{Continuity, Found, Loss, TableContinuity, losses};
 pub use moving::{PausePart, PauseSummary};
-pub use options::{
-    BackfillOptions, ImportOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions,
-};
+pub use options::{BackfillOptions, LoadPathChoice, Migration, Options, RelayOptions, StepOptions};
 pub use orphans::{OnlyIn, Orphan, Orphans, find_orphans, repair_orphans};
 pub use outage::Outage;
 pub use plan::{Range, load_path, split};

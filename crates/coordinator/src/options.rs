@@ -1,18 +1,18 @@
 //! What can be set. Values only: files and environment are read elsewhere.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_postgres::{Source, TableBinding};
 
+use lockstep_core::written::{ms, seconds, zero_is_none};
 use lockstep_core::{Error as StoreError, Kind, Moment, Phase, Result as StoreResult, Window};
 use lockstep_dynamo::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::feed_options::ReverseFeedOptions;
+use crate::import_options::ImportOptions;
 use crate::watch::Watch;
-use crate::written::{ms, seconds, zero_is_none};
 
 /// Everything a coordinator works on.
 #[derive(Clone, Debug)]
@@ -60,40 +60,6 @@ pub enum LoadPathChoice {
     /// Parts in S3, from which DynamoDB's own import makes the table. Tables that have a target already go on
     /// by guarded batches.
     Import,
-}
-
-/// Settings of the load path `import`.
-#[derive(Clone, Debug)]
-pub struct ImportOptions {
-    /// Folder on this machine that parts are written to.
-    pub folder: PathBuf,
-    /// Bucket that DynamoDB reads them from.
-    pub bucket: String,
-    /// Where in it.
-    pub prefix: String,
-    /// Bytes of a part before it is compressed, about.
-    pub part_bytes: usize,
-    /// A shell command that copies the parts to S3.
-    pub upload: Option<String>,
-    /// Whether an operator has copied them.
-    pub uploaded: bool,
-    /// Pause between two looks at the job.
-    pub poll: Duration,
-}
-
-impl Default for ImportOptions {
-    fn default() -> Self {
-        Self {
-            folder: PathBuf::new(),
-            bucket: String::new(),
-            prefix: String::new(),
-            // 3.2 TB in the 50,000 objects that a job reads, and an upload that fails repeats little.
-            part_bytes: 64 << 20,
-            upload: None,
-            uploaded: false,
-            poll: Duration::from_secs(5),
-        }
-    }
 }
 
 /// Settings of the backfill, as a file has them.
@@ -268,7 +234,7 @@ impl StepOptions {
 }
 
 fn lock_timeout() -> Duration {
-    Duration::from_millis(300)
+    lockstep::config::LOCK_TIMEOUT
 }
 
 fn lease_max() -> Duration {
@@ -292,3 +258,6 @@ impl Default for StepOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

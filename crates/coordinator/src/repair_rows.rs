@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use lockstep_core::{AttributeValue, Error as StoreError, KeyType, Kind, Phase, TargetKey};
 use lockstep_postgres::{EntryKind, IntentId, TableBinding};
 use lockstep_validator::{
-    FindingClass, Progress as Compared, Report, ValidateOptions, validate, validate_keys,
+    FindingClass, Progress as Compared, Report, ValidateOptions, ValidateSettings, validate, validate_keys,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -148,7 +148,8 @@ pub(crate) async fn search(
             Phase::DualWrite
         )));
     }
-    let options = ValidateOptions { findings_max: LISTED_MAX, quality: false, ..options.clone() };
+    let settings = ValidateSettings { findings_max: LISTED_MAX, ..options.settings.clone() };
+    let options = ValidateOptions { settings, quality: false, ..options.clone() };
     let progress = Compared::new(&migration.tables);
     Ok(Ok(
         validate(&migration.source, &migration.target, &migration.tables, &options, &progress, cancel).await
@@ -295,7 +296,8 @@ pub async fn repair(
     }
     crate::continuity::require_kept(migration).await?;
     // By now what is pending is delivered here, so it is worth waiting for.
-    let options = ValidateOptions { wait_for_pending: true, findings_max: BATCH, ..options.clone() };
+    let settings = ValidateSettings { findings_max: BATCH, ..options.settings.clone() };
+    let options = ValidateOptions { settings, wait_for_pending: true, ..options.clone() };
     let progress = Progress::new(&migration.tables);
     let batches = async {
         let mut repaired = Repaired::default();

@@ -1,10 +1,17 @@
 //! Changing the phase of all tables in one atomic step (R6, I5), and finishing or undoing what a crash left
 //! (I9).
+//!
+//! In reading order: this file (gates, the flip), `settle` (what the records say came of it), `recover` (steps
+//! that a crash left open).
+
+mod recover;
+mod settle;
+
+pub(crate) use recover::{Recovered, recover_all};
 
 use chrono::{DateTime, Utc};
-use lockstep_core::{Control, Doing, Epoch, Kind, Phase, Retry};
-use lockstep_dynamo::Backoff;
-use lockstep_postgres::{Entry, EntryKind, IntentId, Source, flip_phase, take_exclusive};
+use lockstep_core::{Doing, Epoch, Kind, Phase};
+use lockstep_postgres::{EntryKind, IntentId, flip_phase, take_exclusive};
 use serde::Serialize;
 use serde_json::json;
 
@@ -13,13 +20,13 @@ use crate::error::{Error, Result};
 use crate::gate::{GateReport, Observer};
 use crate::gates;
 use crate::import;
-use crate::instances::{self, InstanceWait, Leases};
-use crate::journal::{self, CHANGE_PHASE, Intent};
-use crate::moving::{self, Moved, PauseSummary};
+use crate::instances::{self, InstanceWait};
+use crate::journal::{CHANGE_PHASE, Intent};
+use crate::moving::{self, PauseSummary};
 use crate::options::Migration;
 use crate::records::{require_flippable, take_in_partitions};
 use crate::rehearsal::Rehearsal;
-use crate::status::late_writes_until;
+use settle::{Settled, Taken, leases, settle};
 
 /// How a step ended well.
 #[derive(Clone, Debug, Serialize)]
@@ -44,30 +51,6 @@ pub struct StepOutcome {
     /// After the way back: until when a request of DynamoOnly that its sender has given up may still land.
     /// Until then the reverse feed and a relay must run.
     pub late_until: Option<DateTime<Utc>>,
-}
-
-/// Where the leases are of those who may serve by the phase before or after.
-fn leases<'a>(intent: &Intent, migration: &'a Migration) -> Leases<'a> {
-    if intent.moves_truth() { Leases::of_both(migration) } else { Leases::of_source(migration) }
-}
-
-/// What to do about an intent whose outcome is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Recovery {
-    /// The flip has happened: wait for the instances, then record it.
-    Finish,
-    /// It has not, and no process works on it any more: record that.
-    Undo,
-}
-
-/// Decides by the control record alone, for the flip is one transaction. Ordinary steps and recovery both ask
-/// it.
-fn recover(intent: &Intent, control: &Control) -> Recovery {
-    if control.epoch > intent.epoch_before && control.phase == intent.to {
-        Recovery::Finish
-    } else {
-        Recovery::Undo
-    }
 }
 
 /// Takes one step.
@@ -192,21 +175,6 @@ pub(crate) async fn step(
     }
 }
 
-/// What came of taking a step.
-#[derive(Default)]
-struct Taken {
-    tries: u32,
-    held_ms: f64,
-    pause: Option<PauseSummary>,
-    instances: Vec<InstanceWait>,
-}
-
-impl From<Moved> for Taken {
-    fn from(Moved { tries, pause, instances }: Moved) -> Self {
-        Self { tries, held_ms: 0.0, pause: Some(pause), instances }
-    }
-}
-
 /// Opens the tables for inline writes where this step begins them, then flips.
 async fn open_and_flip(
     migration: &Migration,
@@ -254,170 +222,4 @@ async fn try_flip(migration: &Migration, id: IntentId, intent: &Intent) -> Resul
     flip_phase(&mut transaction, intent.to).await?;
     transaction.commit().await.doing(doing)?;
     Ok(held.elapsed().as_secs_f64() * 1000.0)
-}
-
-/// What the records say once a step is settled.
-struct Settled {
-    now: Control,
-    instances: Vec<InstanceWait>,
-    /// See [`StepOutcome::late_until`].
-    late_until: Option<DateTime<Utc>>,
-}
-
-/// Settles an intent by what the control record says, and records the outcome.
-async fn settle(
-    migration: &Migration,
-    id: IntentId,
-    intent: &Intent,
-    taken: &Taken,
-    observer: &dyn Observer,
-) -> Result<Settled> {
-    loop {
-        // Before the records: what is noted later is not in what they say.
-        let parts = migration.source.parts_noted(id).await?;
-        if let Some(settled) = settle_once(migration, id, intent, taken, parts, observer).await? {
-            return Ok(settled);
-        }
-    }
-}
-
-/// The same, with `parts` of it noted; `None` where another part was begun meanwhile.
-async fn settle_once(
-    migration: &Migration,
-    id: IntentId,
-    intent: &Intent,
-    taken: &Taken,
-    parts: i64,
-    observer: &dyn Observer,
-) -> Result<Option<Settled>> {
-    let source = &migration.source;
-    let control = if intent.moves_truth() {
-        records(migration, id, intent).await?
-    } else {
-        source.control_behind_barrier().await?
-    };
-    let mut detail =
-        json!({ "from": intent.from, "to": intent.to, "phase": control.phase, "epoch": control.epoch });
-    if let Some(pause) = &taken.pause {
-        detail["pause"] = json!(pause);
-    }
-    let mut late_until = None;
-    let mut waited = taken.instances.clone();
-    match recover(intent, &control) {
-        Recovery::Finish => {
-            if intent.from == Phase::DynamoOnly {
-                // Noted by the transaction of the flip.
-                late_until = late_writes_until(source).await?;
-                detail["late_until"] = json!(late_until);
-            }
-            // Registered instances say when they have followed. Stores without one go on with the phase they
-            // know for at most one lease, by their own clocks; waiting it out twice means that no reader is
-            // two phases behind when the next step begins (I6). After a crash this is waited again, from now:
-            // it is unknown how long the dead one waited.
-            let unregistered = tokio::time::sleep(migration.options.steps.phase_lease * 2);
-            let leases = leases(intent, migration);
-            let (instances, ()) =
-                tokio::join!(instances::wait(&leases, control.epoch, observer), unregistered);
-            for wait in instances? {
-                if !waited.iter().any(|known| known.id == wait.id) {
-                    waited.push(wait);
-                }
-            }
-            detail["instances"] = json!(waited);
-            source.journal_outcome(&migration.actor, id, EntryKind::Done, CHANGE_PHASE, &detail).await?;
-            continuity::mark_now(migration).await?;
-        }
-        Recovery::Undo => {
-            if !source.journal_undone(&migration.actor, id, parts, CHANGE_PHASE, &detail).await? {
-                return Ok(None);
-            }
-        }
-    }
-    Ok(Some(Settled { now: control, instances: waited, late_until }))
-}
-
-/// Brings the records of both stores to an end of the step. Applications may be unable to write meanwhile, so
-/// it is tried for as long as that can help.
-async fn records(migration: &Migration, id: IntentId, intent: &Intent) -> Result<Control> {
-    let mut backoff = Backoff::patient();
-    loop {
-        match Box::pin(moving::settle(migration, id, intent.from)).await {
-            Err(Error::Store(error)) if error.kind.retry() != Retry::Never => backoff.pause(error).await?,
-            done => return done,
-        }
-    }
-}
-
-/// What was left open, and is settled.
-#[derive(Debug, Default)]
-pub(crate) struct Recovered {
-    /// One sentence each.
-    pub(crate) told: Vec<String>,
-    /// The steps that were finished, as from where to where: the phase has changed by them.
-    pub(crate) finished: Vec<(Phase, Phase)>,
-}
-
-/// Settles every step that a crash left open. The coordinator's lock is held, so no other process works on
-/// it.
-pub(crate) async fn recover_all(migration: &Migration) -> Result<Recovered> {
-    let source: &Source = &migration.source;
-    let mut settled = Recovered::default();
-    for entry in source.open_intents().await? {
-        let Entry { id, step, detail, .. } = entry;
-        if [journal::REPAIR_KEYS, journal::REPAIR_STATE, journal::COMPLETE].contains(&step.as_str()) {
-            // Its keys have not been read again, or the stores not compared. `repair` does that, and until
-            // then it stays open here.
-            continue;
-        }
-        let id = IntentId(id);
-        match serde_json::from_value::<Intent>(detail.clone()) {
-            Ok(intent) if step == CHANGE_PHASE => {
-                // It is settled for all tables, and in their places.
-                source.contract().await?.require_all(&migration.tables)?;
-                let Settled { now, .. } = settle(migration, id, &intent, &Taken::default(), &()).await?;
-                if recover(&intent, &now) == Recovery::Finish {
-                    settled.finished.push((intent.from, intent.to));
-                }
-                let Intent { from, to, .. } = intent;
-                settled
-                    .told
-                    .push(format!("the step {from} → {to} was broken off; the phase is {}", now.phase));
-            }
-            // Every other step of ours is repeated as a whole when the command runs again, so there is
-            // nothing to undo.
-            _ => {
-                source
-                    .journal_outcome(
-                        &migration.actor,
-                        id,
-                        EntryKind::Undone,
-                        &step,
-                        &json!({ "why": "broken off" }),
-                    )
-                    .await?;
-                settled.told.push(format!("`{step}` was broken off and will be repeated"));
-            }
-        }
-    }
-    Ok(settled)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn control(phase: Phase, epoch: i64) -> Control {
-        Control { phase, epoch: Epoch(epoch), changed_at: chrono::DateTime::UNIX_EPOCH, writes_paused: false }
-    }
-
-    #[test]
-    fn the_control_record_alone_decides_whether_a_step_is_finished_or_undone() {
-        let intent = Intent { from: Phase::DualWrite, to: Phase::HybridRead, epoch_before: Epoch(4) };
-        assert_eq!(recover(&intent, &control(Phase::HybridRead, 5)), Recovery::Finish);
-        // A burnt epoch: the sequence moved, the commit did not.
-        assert_eq!(recover(&intent, &control(Phase::HybridRead, 6)), Recovery::Finish);
-        assert_eq!(recover(&intent, &control(Phase::DualWrite, 4)), Recovery::Undo);
-        // Someone went elsewhere since: this step did not bring us there.
-        assert_eq!(recover(&intent, &control(Phase::PostgresOnly, 5)), Recovery::Undo);
-    }
 }

@@ -1,25 +1,30 @@
 //! The object-safe handle, so that unlike tables sit in one `Vec`.
+//!
+//! In reading order: this file (what it can), `beside` (differences that are in no column), `of_table` (each
+//! table in Rust is one).
+
+mod beside;
+mod of_table;
+
+pub use beside::beside_columns;
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use sqlx::postgres::PgArguments;
 
-use crate::attribute::{Attribute, Attributes, TTL_ATTRIBUTE, is_bookkeeping};
-use crate::column::text_of;
-use crate::difference::{Difference, FieldDiff, FieldValue};
-use crate::expiry::is_expiry;
+use crate::attribute::Attributes;
+use crate::difference::FieldDiff;
 use crate::item::Item;
 use crate::judgement::Judgement;
 use crate::key::{SourceKey, TargetKey, TargetSchema};
-use crate::row::{ColumnSpec, Fields, Row};
-use crate::table::{MigratableTable, Reference, encode_row};
+use crate::row::{ColumnSpec, Fields};
+use crate::table::Reference;
 use crate::unholdable::Unholdable;
 use crate::view::ItemView;
 
 /// A table whose row type has been forgotten. Rows travel through it as PostgreSQL's bytes and as items.
 pub trait AnyTable: Send + Sync {
-    /// See [`MigratableTable::NAME`].
+    /// See [`MigratableTable::NAME`](crate::MigratableTable::NAME).
     fn name(&self) -> &'static str;
     /// All columns, in statement order.
     fn columns(&self) -> &'static [ColumnSpec];
@@ -29,23 +34,23 @@ pub trait AnyTable: Send + Sync {
     fn primary_key_columns(&self) -> usize;
     /// Key schema and indexes of the target.
     fn target(&self) -> TargetSchema;
-    /// See [`MigratableTable::DAY_COLUMN`].
+    /// See [`MigratableTable::DAY_COLUMN`](crate::MigratableTable::DAY_COLUMN).
     fn day_column(&self) -> Option<&'static str>;
-    /// See [`MigratableTable::layout`].
+    /// See [`MigratableTable::layout`](crate::MigratableTable::layout).
     fn layout(&self) -> String;
-    /// See [`MigratableTable::references`].
+    /// See [`MigratableTable::references`](crate::MigratableTable::references).
     fn references(&self) -> &'static [Reference];
 
     /// Whether items of this table may expire.
     fn expires(&self) -> bool;
 
-    /// See [`MigratableTable::expiry`].
+    /// See [`MigratableTable::expiry`](crate::MigratableTable::expiry).
     fn expiry(&self) -> String;
 
     /// Turns a source row into its item, without a version.
     ///
     /// # Errors
-    /// When the row cannot be held; see [`MigratableTable::encode`].
+    /// When the row cannot be held; see [`MigratableTable::encode`](crate::MigratableTable::encode).
     fn encode(&self, fields: &mut Fields<'_>) -> Result<Item, Unholdable>;
 
     /// Turns a source row into its item, its source key as [`AnyTable::key_of_row`] gives it, and the time of
@@ -103,7 +108,7 @@ pub trait AnyTable: Send + Sync {
         attributes: &Attributes,
     ) -> Result<Vec<FieldDiff>, CompareError>;
 
-    /// See [`MigratableTable::reveals`].
+    /// See [`MigratableTable::reveals`](crate::MigratableTable::reveals).
     fn reveals(&self, column: &str) -> bool;
 
     /// Seconds since 1970 after which the row's item may be gone; `None` for never or where the row does not
@@ -180,18 +185,6 @@ pub trait AnyRow: Send + Sync {
     fn key(&self) -> Result<Vec<String>, Unholdable>;
 }
 
-struct RowOf<T: MigratableTable>(T::Row);
-
-impl<T: MigratableTable> AnyRow for RowOf<T> {
-    fn bind(&self, arguments: &mut PgArguments) {
-        self.0.bind(arguments);
-    }
-
-    fn key(&self) -> Result<Vec<String>, Unholdable> {
-        T::key(&self.0).literals()
-    }
-}
-
 /// An item without a version, the source key of its row as one SQL literal a key column, and the second since
 /// 1970 of its expiry, if it has one.
 pub type EncodedRow = (Item, Vec<String>, Option<i64>);
@@ -207,198 +200,5 @@ pub enum CompareError {
     Target(Unholdable),
 }
 
-/// Differences in attributes that are not columns: keys, index keys, expiry. They are derived, so they must
-/// be equal to the letter, but for an expiry that was put off (see [`Item::staying`]), and an attribute that
-/// no rule of the table makes is one too many. `shown` makes a text of a value.
-pub fn beside_columns(
-    expected: &Item,
-    found: &Attributes,
-    is_column: &dyn Fn(&str) -> bool,
-    shown: &dyn Fn(&AttributeValue) -> String,
-) -> Vec<FieldDiff> {
-    let (mut differing, now_s) = (Vec::new(), chrono::Utc::now().timestamp());
-    for (name, value) in expected.iter().filter(|(name, _)| !is_column(name)) {
-        let there = found.get(*name);
-        let is_put_off = |there| *name == TTL_ATTRIBUTE && is_expiry(value, there, now_s);
-        if there != Some(value) && !there.is_some_and(is_put_off) {
-            let there = there.map(shown);
-            differing.push(Difference::of(Some(&shown(value)), there.as_deref()).in_column(name));
-        }
-    }
-    let known = |name: &str| expected.get(name).is_some() || is_column(name) || is_bookkeeping(name);
-    let mut unexpected: Vec<_> = found.iter().filter(|(name, _)| !known(name)).collect();
-    unexpected.sort_unstable_by_key(|(name, _)| *name);
-    differing.extend(unexpected.into_iter().map(|(name, value)| FieldDiff {
-        column: name.clone(),
-        path: None,
-        source: FieldValue::Absent,
-        target: FieldValue::of(&shown(value)),
-    }));
-    differing
-}
-
 /// A shared table handle.
 pub type TableHandle = Arc<dyn AnyTable>;
-
-impl<T: MigratableTable> AnyTable for T {
-    fn name(&self) -> &'static str {
-        T::NAME
-    }
-
-    fn columns(&self) -> &'static [ColumnSpec] {
-        T::Row::COLUMNS
-    }
-
-    fn key_columns(&self) -> &'static [ColumnSpec] {
-        T::Key::COLUMNS
-    }
-
-    fn primary_key_columns(&self) -> usize {
-        T::PRIMARY_KEY_COLUMNS
-    }
-
-    fn target(&self) -> TargetSchema {
-        T::TARGET
-    }
-
-    fn day_column(&self) -> Option<&'static str> {
-        T::DAY_COLUMN
-    }
-
-    fn layout(&self) -> String {
-        MigratableTable::layout(self)
-    }
-
-    fn references(&self) -> &'static [Reference] {
-        MigratableTable::references(self)
-    }
-
-    fn expires(&self) -> bool {
-        MigratableTable::expires(self)
-    }
-
-    fn expiry(&self) -> String {
-        MigratableTable::expiry(self)
-    }
-
-    fn encode(&self, fields: &mut Fields<'_>) -> Result<Item, Unholdable> {
-        let row = T::Row::from_fields(fields)?;
-        encode_row(self, &T::key(&row), row)
-    }
-
-    fn encode_keyed(&self, fields: &mut Fields<'_>) -> Result<EncodedRow, Unholdable> {
-        let row = T::Row::from_fields(fields)?;
-        let key = T::key(&row);
-        let literals = key.literals()?;
-        let expires_at = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
-        Ok((encode_row(self, &key, row)?, literals, expires_at))
-    }
-
-    fn target_key(&self, key: &SourceKey) -> Result<TargetKey, Unholdable> {
-        let target_key = MigratableTable::target_key(self, &T::Key::from_key(&key.0)?)?;
-        target_key.check()?;
-        Ok(target_key)
-    }
-
-    fn literals_of_key(&self, key: &SourceKey) -> Result<Vec<String>, Unholdable> {
-        T::Key::from_key(&key.0)?.literals()
-    }
-
-    fn key_of_row(&self, fields: &mut Fields<'_>) -> Result<Vec<String>, Unholdable> {
-        T::key(&T::Row::from_fields(fields)?).literals()
-    }
-
-    fn key_of_item(&self, attributes: &Attributes) -> Result<Vec<String>, Unholdable> {
-        T::Key::from_item(attributes)?.literals()
-    }
-
-    fn row_of_item(&self, attributes: &Attributes) -> Result<Box<dyn AnyRow>, Unholdable> {
-        Ok(Box::new(RowOf::<T>(T::decode(attributes)?)))
-    }
-
-    fn place_of_item(&self, attributes: &Attributes) -> Result<TargetKey, Unholdable> {
-        MigratableTable::target_key(self, &T::Key::from_item(attributes)?)
-    }
-
-    fn differences(
-        &self,
-        fields: &mut Fields<'_>,
-        attributes: &Attributes,
-    ) -> Result<Vec<FieldDiff>, CompareError> {
-        let row = T::Row::from_fields(fields).map_err(CompareError::Source)?;
-        let expected = MigratableTable::encode(self, &row).map_err(CompareError::Source)?;
-        let found = T::decode(attributes).map_err(CompareError::Target)?;
-        let mut differing = row.differences(&found);
-        let is_column = |name: &str| T::Row::COLUMNS.iter().any(|column| column.name == name);
-        differing.extend(beside_columns(&expected, attributes, &is_column, &text_of));
-        Ok(differing)
-    }
-
-    fn reveals(&self, column: &str) -> bool {
-        MigratableTable::reveals(self, column)
-    }
-
-    fn expires_at(&self, fields: &mut Fields<'_>) -> Option<i64> {
-        let row = T::Row::from_fields(fields).ok()?;
-        MigratableTable::expires_at(self, &row).map(|at| at.timestamp())
-    }
-
-    fn rule_names(&self) -> Vec<&'static str> {
-        self.rules().iter().map(|rule| rule.name).collect()
-    }
-
-    fn aggregates(&self) -> Vec<(&'static str, &'static [&'static str])> {
-        MigratableTable::aggregates(self).iter().map(|aggregate| (aggregate.name, aggregate.by)).collect()
-    }
-
-    fn encode_judged(
-        &self,
-        fields: &mut Fields<'_>,
-        judgement: &mut Judgement,
-    ) -> Result<EncodedRow, Unholdable> {
-        let encoded = T::Row::from_fields(fields).and_then(|row| {
-            let key = T::key(&row);
-            let literals = key.literals()?;
-            let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
-            let judged = judgement.judge(&row, self.rules(), MigratableTable::aggregates(self), expires_at_s);
-            Ok((judged, (encode_row(self, &key, row)?, literals, expires_at_s)))
-        });
-        match encoded {
-            Ok((judged, encoded)) => {
-                let (item, literals, _) = &encoded;
-                let day = T::DAY_COLUMN.and_then(|column| item.get(column)).map(Attribute::from);
-                judgement.count(judged, day.and_then(text_in), || json_of(literals));
-                Ok(encoded)
-            }
-            Err(reason) => {
-                judgement.count_unreadable();
-                Err(reason)
-            }
-        }
-    }
-
-    fn judge_item(&self, item: &dyn ItemView, judgement: &mut Judgement) {
-        match T::decode(item) {
-            Ok(row) => {
-                let expires_at_s = MigratableTable::expires_at(self, &row).map(|at| at.timestamp());
-                let day = T::DAY_COLUMN.and_then(|column| item.attribute(column));
-                let judged =
-                    judgement.judge(&row, self.rules(), MigratableTable::aggregates(self), expires_at_s);
-                let key = || T::key(&row).literals().map_or_else(|_| "[]".to_owned(), |key| json_of(&key));
-                judgement.count(judged, day.and_then(text_in), key);
-            }
-            Err(_) => judgement.count_unreadable(),
-        }
-    }
-}
-
-fn text_in(value: Attribute<'_>) -> Option<&str> {
-    match value {
-        Attribute::S(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn json_of(key: &[String]) -> String {
-    serde_json::Value::from(key).to_string()
-}

@@ -10,7 +10,8 @@
 //! [`Phase`] and [`Version`]; [`Attribute`] and [`Unholdable`]; [`FieldDiff`]; [`Column`]; [`Index`],
 //! [`Item`], [`TargetKey`], [`ItemView`]; [`Row`]; [`Judgement`]; [`MigratableTable`] and its object-safe
 //! twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth); [`InstanceRow`] (a
-//! lease); [`Window`]; [`Change`] (what a stream says); [`settings`] (what operators turn).
+//! lease); [`Window`]; [`Change`] (what a stream says); [`settings`] (what operators turn); [`written`] (options as a
+//! file has them).
 
 mod attribute;
 mod change;
@@ -36,6 +37,7 @@ mod unholdable;
 mod version;
 mod view;
 mod window;
+pub mod written;
 
 pub use attribute::{
     Attribute, Attributes, DELETED_ATTRIBUTE, PK, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,

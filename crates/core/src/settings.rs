@@ -1,7 +1,14 @@
 //! What operators turn while a migration runs (R49): the names there are, and what each takes. Where they are
-//! kept, the store of the control record says; who follows them, each name says.
+//! kept, the store of the control record says; who follows them, each name says. Then
+//! those in force ([`Settings`]), and what leads one up by itself ([`Ramp`]).
 
-use serde_json::{Map, Value, json};
+mod in_force;
+mod ramp;
+
+pub use in_force::Settings;
+pub use ramp::Ramp;
+
+use serde_json::{Value, json};
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -226,110 +233,6 @@ fn roles(text: &str) -> Option<String> {
     (names.len() <= 100 && names.iter().all(is_one)).then(|| names.join(","))
 }
 
-/// The settings in force, by name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settings(Map<String, Value>);
-
-impl Settings {
-    /// Those of a control record that count at `now_s`, in seconds since 1970 by the clock of the store that
-    /// keeps them: each is `{"value": …, "until": seconds or null}`. What this version does not know, or
-    /// what does not hold what its name takes, counts for nothing.
-    pub fn in_force(kept: &Value, now_s: f64) -> Self {
-        let counts =
-            |entry: &Value| entry.get("until").and_then(Value::as_f64).is_none_or(|until| until > now_s);
-        let known = kept.as_object().into_iter().flatten().filter(|(_, entry)| counts(entry));
-        Self(
-            known
-                .filter_map(|(name, entry)| {
-                    let value = of_name(name).ok()?.checked(entry.get("value")?).ok()?;
-                    Some((name.clone(), value))
-                })
-                .collect(),
-        )
-    }
-
-    /// A number.
-    pub fn number(&self, name: &str) -> Option<f64> {
-        self.0.get(name)?.as_f64()
-    }
-
-    /// A whole number.
-    pub fn whole(&self, name: &str) -> Option<u64> {
-        self.0.get(name)?.as_u64()
-    }
-
-    /// A word.
-    pub fn word(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.as_str()
-    }
-
-    /// Whether it is set to true.
-    pub fn is_on(&self, name: &str) -> bool {
-        self.0.get(name) == Some(&Value::Bool(true))
-    }
-}
-
-/// A plan by which a percentage rises, one step after the other, each after a gate.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ramp {
-    /// The percentages, rising.
-    pub steps: Vec<f64>,
-    /// How long each holds before the next is asked for, in seconds.
-    pub hold_s: u64,
-    /// Which of them is in force, from 0.
-    pub at: usize,
-    /// Since when, in seconds since 1970.
-    pub since_s: f64,
-}
-
-/// Most steps of a ramp.
-const RAMP_STEPS_MAX: usize = 20;
-
-impl Ramp {
-    /// A ramp at its beginning.
-    ///
-    /// # Errors
-    /// What its steps and its pause have to be.
-    pub fn new(steps: Vec<f64>, hold_s: u64, since_s: f64) -> Result<Self, String> {
-        let rising = steps.windows(2).all(|pair| pair[0] < pair[1]);
-        let percentages = steps.iter().all(|step| (0.0..=100.0).contains(step));
-        if !rising || !percentages || !(1..=RAMP_STEPS_MAX).contains(&steps.len()) {
-            return Err(format!(
-                "the steps of a ramp are 1 to {RAMP_STEPS_MAX} rising percentages, such as 1,5,25,100"
-            ));
-        }
-        if !(1..=30 * 86_400).contains(&hold_s) {
-            return Err("each step of a ramp holds for 1 s to 30 days".to_owned());
-        }
-        Ok(Self { steps, hold_s, at: 0, since_s })
-    }
-
-    /// Whether what was kept is one that can be gone on with.
-    pub fn of(kept: &Value) -> Option<Self> {
-        let ramp: Self = serde_json::from_value(kept.clone()).ok()?;
-        let (fresh, at) = (Self::new(ramp.steps.clone(), ramp.hold_s, ramp.since_s).ok()?, ramp.at);
-        (at < fresh.steps.len()).then_some(ramp)
-    }
-
-    /// The percentage in force.
-    pub fn percent(&self) -> f64 {
-        self.steps.get(self.at).copied().unwrap_or(0.0)
-    }
-
-    /// The next step, once this one has held for long enough at `now_s`.
-    pub fn due(&self, now_s: f64) -> Option<Self> {
-        let next = self.at + 1;
-        let held = now_s - self.since_s >= self.hold_s as f64;
-        (held && next < self.steps.len()).then(|| Self { at: next, since_s: now_s, ..self.clone() })
-    }
-
-    /// Whether there is a step left.
-    pub fn goes_on(&self) -> bool {
-        self.at + 1 < self.steps.len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,33 +259,5 @@ mod tests {
         ] {
             assert!(typed(name, text).is_err(), "{name} {text}");
         }
-    }
-
-    #[test]
-    fn what_is_over_or_not_understood_counts_for_nothing() {
-        let kept = json!({
-            "canary_percent": { "value": 5, "until": 100.0 }, "shadow_percent": { "value": 7, "until": null },
-            "max_staleness_ms": { "value": "soon", "until": null }, "of a later version": { "value": 1 },
-        });
-        let before = Settings::in_force(&kept, 99.0);
-        assert_eq!((before.number(CANARY_PERCENT), before.number(SHADOW_PERCENT)), (Some(5.0), Some(7.0)));
-        assert_eq!(before.whole(MAX_STALENESS_MS), None);
-        assert_eq!(Settings::in_force(&kept, 100.0).number(CANARY_PERCENT), None);
-        assert_eq!(Settings::in_force(&Value::Null, 0.0), Settings::default());
-    }
-
-    #[test]
-    fn a_ramp_rises_step_by_step_and_only_after_its_pause() {
-        let ramp = Ramp::new(vec![1.0, 5.0, 100.0], 60, 1_000.0).expect("a ramp");
-        assert_eq!((ramp.percent(), ramp.due(1_059.0)), (1.0, None));
-        let second = ramp.due(1_060.0).expect("it is due");
-        assert_eq!((second.percent(), second.since_s, second.goes_on()), (5.0, 1_060.0, true));
-        let last = second.due(2_000.0).expect("it is due");
-        assert_eq!((last.goes_on(), last.due(9_999.0)), (false, None));
-        assert_eq!(Ramp::of(&json!(second)), Some(second));
-        for wrong in [vec![], vec![5.0, 5.0], vec![5.0, 1.0], vec![1.0, 101.0]] {
-            assert!(Ramp::new(wrong, 60, 0.0).is_err());
-        }
-        assert_eq!(Ramp::of(&json!({ "steps": [1], "hold_s": 1, "at": 1, "since_s": 0 })), None);
     }
 }

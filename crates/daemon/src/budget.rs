@@ -101,7 +101,7 @@ async fn keep_to_mismatches(shared: &Arc<Shared>, stepped_at: &mut Option<Instan
         return end_of_step_back(shared, phase).await;
     };
     let source = &shared.migration.source;
-    let most = number(shared, MISMATCHES_MAX).map_or(shared.monitor.mismatches_max, |most| most as u64);
+    let most = number(shared, MISMATCHES_MAX).map_or(shared.monitor.serve.mismatches_max, |most| most as u64);
     let counted = source.counted_in(epoch, Utc::now() - WITHIN).await.map_err(|error| error.to_string())?;
     let found = u64::try_from(differences(&counted)).unwrap_or(0);
     if found <= most {

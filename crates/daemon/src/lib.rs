@@ -2,7 +2,7 @@
 //!
 //! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what it
 //! knows of the migration at a moment; the *leader* is the one of several daemons that acts. In reading
-//! order: [`Operator`] (what the program around it does for it), `operations` (what was asked), `measure`,
+//! order: [`ServeOptions`] (what can be set), [`Operator`] (what the program around it does for it), `operations` (what was asked), `measure`,
 //! `counted` and `spend` (percentages and dollars), `alerts` (what is wrong), `webhook` (telling of it),
 //! `snapshot` (one reading), `shared` (what all parts have), `gauges` (metrics), `report`, `poll` (reading),
 //! `lead` (who leads), `supervise`, `monitor`, `ramp`, `budget` and `parts` (what runs), `http`, this file.
@@ -25,6 +25,7 @@ mod parts;
 mod poll;
 mod ramp;
 mod report;
+mod serve_options;
 mod shared;
 mod snapshot;
 mod spend;
@@ -34,6 +35,7 @@ mod view;
 mod webhook;
 
 pub use monitor_options::MonitorOptions;
+pub use serve_options::{LISTEN, ServeOptions};
 pub use webhook::Webhook;
 
 pub use alerts::{HealthState, health_of};

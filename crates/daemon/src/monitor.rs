@@ -98,13 +98,14 @@ fn send(line: Option<&Line>, event: &str, id: &str, alert: &Alert) {
 
 /// Compares a sample now and then.
 pub(crate) async fn sample(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), String> {
-    let Some(every) = shared.monitor.sample_every else { return Ok(()) };
+    let Some(every) = shared.monitor.serve.sample_every() else { return Ok(()) };
     loop {
         // A comparison that somebody asked for says more, and both would take from the stores.
         if shared.operations.running().is_none() {
             let observer: Arc<dyn Observer> = Arc::new(());
             let act = Act { actor: "monitor via serve".to_owned(), observer, cancel: stop.clone() };
-            let compared = shared.operator.validate(&Compare::Sample(shared.monitor.sample_rows), &act).await;
+            let sample = Compare::Sample(shared.monitor.serve.sample_rows);
+            let compared = shared.operator.validate(&sample, &act).await;
             if stop.is_cancelled() {
                 return Ok(());
             }

@@ -29,7 +29,7 @@ pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
     tasks.spawn(keep(shared.clone(), "counting", needs_sweeper, crate::budget::run));
     tasks.spawn(keep(shared.clone(), crate::ramp::PART, needs_ramp, crate::ramp::run));
     tasks.spawn(crate::monitor::run(shared.clone()));
-    if shared.monitor.sample_every.is_some() {
+    if shared.monitor.serve.sample_every().is_some() {
         tasks.spawn(keep(shared.clone(), "sampling", needs_sampling, crate::monitor::sample));
     }
 }

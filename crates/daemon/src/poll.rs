@@ -253,7 +253,8 @@ impl Reader {
         }
         let set = settings.iter().find(|row| row.name == SPEND_CAP_USD).and_then(|row| row.value.as_f64());
         if let Ok(rows) = source.spent().await {
-            let spend = Spend::of(&rows, Some(status), &monitor.prices, set.or(monitor.spend_cap_usd));
+            let cap = set.or(monitor.serve.spend_cap());
+            let spend = Spend::of(&rows, Some(status), &monitor.prices, cap);
             self.shared.spend.send_replace(Some(spend));
         }
     }

@@ -8,8 +8,10 @@
 //! In reading order: [`Declaration`] (what can be said), `kind` (what a column becomes), `resolve`
 //! (a declaration and the catalogue put together, or what to mend), `unmovable`
 //! (columns whose text is not their value), `shape` (rows, keys and items),
-//! [`DeclaredTable`], `spec` (what statements need), [`propose`] (a declaration for a table that has none).
+//! [`DeclaredTable`], `spec` (what statements need), `as_toml` and [`propose`] (a declaration for a table
+//! that has none).
 
+mod as_toml;
 mod declaration;
 mod kind;
 mod propose;

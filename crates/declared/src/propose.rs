@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use lockstep_postgres::{CatalogColumn, CatalogIndex, CatalogTable};
 use lockstep_template::Alphabet;
 
+use crate::as_toml::{toml_key, toml_text};
 use crate::kind::Kind;
-use crate::resolve::{RESERVED, is_name, of_key, toml_key, toml_text};
+use crate::resolve::{RESERVED, is_name, of_key};
 use crate::unmovable::unmovable;
 
 /// A declaration as text, to be put into `lockstep.toml`.

@@ -1,25 +1,32 @@
 //! Puts a declared table together from what is declared and what the catalogue says, or says what to mend.
+//!
+//! In reading order: `named` (columns that are named and not there), `key` (what a row is known by), `names`
+//! (attributes), `index` and `times` (indexes, expiry, day), this file.
+
+mod index;
+mod key;
+mod named;
+mod names;
+mod times;
+
+pub(crate) use key::of_key;
+pub(crate) use names::RESERVED;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_core::{
-    ColumnSpec, DELETED_ATTRIBUTE, Index, KeyAttribute, KeyType, PK, SK, TTL_ATTRIBUTE, TargetSchema,
-    VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,
-};
+use lockstep_core::{ColumnSpec, Index, KeyType, TargetSchema};
 use lockstep_postgres::{CatalogColumn, CatalogTable};
+use lockstep_template::{Alphabet, Template, check};
 
-use lockstep_template::{Alphabet, Expiry, Template, check};
-
-use crate::declaration::{Declaration, IndexDeclaration, Projection};
+use crate::as_toml::toml_key;
+use crate::declaration::Declaration;
 use crate::kind::{Kind, Read};
-use crate::shape::{Column, IndexShape, Part, Shape};
+use crate::shape::{Column, Part, Shape};
 use crate::spec;
 use crate::table::DeclaredTable;
 use crate::unmovable::unmovable;
+use names::AttributeNames;
 
-/// Attributes that no column may be held in.
-pub(crate) const RESERVED: [&str; 6] =
-    [PK, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, DELETED_ATTRIBUTE, WRITERS_ATTRIBUTE];
 /// Most global secondary indexes of a table (DynamoDB Developer Guide, "Quotas").
 const INDEXES_MAX: usize = 20;
 /// Longest name of a table: with what is put before it, below the 63 bytes that PostgreSQL keeps of the name
@@ -166,102 +173,6 @@ impl Resolver<'_> {
         })
     }
 
-    fn catalog_column(&self, name: &str) -> Option<&CatalogColumn> {
-        self.table.columns.iter().find(|column| column.name == name)
-    }
-
-    fn no_column(&self, what: &str, column: &str) -> String {
-        let is_omitted = self.declaration.omit.iter().any(|omitted| omitted == column);
-        if is_omitted {
-            return format!("{what} names `{column}`, which `omit` leaves out");
-        }
-        let lower = column.to_lowercase();
-        let near = self.table.columns.iter().find(|other| other.name.to_lowercase() == lower);
-        let hint = match near {
-            Some(near) => format!("; did you mean `{}`?", near.name),
-            None => {
-                let all: Vec<&str> = self.table.columns.iter().map(|column| column.name.as_str()).collect();
-                format!("; it has: {}", all.join(", "))
-            }
-        };
-        format!("{what} names `{column}`, which {} does not have{hint}", self.table.relation)
-    }
-
-    fn unknown_columns(&self) -> Problems {
-        let Declaration { key, omit, attributes, day_column, reveals, .. } = self.declaration;
-        let named = key.iter().map(|name| ("key", name));
-        let named = named.chain(omit.iter().map(|name| ("omit", name)));
-        let named = named.chain(attributes.keys().map(|name| ("attributes", name)));
-        let named = named.chain(day_column.iter().map(|name| ("day_column", name)));
-        let named = named.chain(reveals.iter().map(|name| ("reveals", name)));
-        let unknown = named.filter(|(_, name)| self.catalog_column(name).is_none());
-        unknown
-            .map(|(what, name)| {
-                let all: Vec<&str> = self.table.columns.iter().map(|column| column.name.as_str()).collect();
-                let relation = &self.table.relation;
-                format!("{what} names `{name}`, which {relation} does not have; it has: {}", all.join(", "))
-            })
-            .collect()
-    }
-
-    /// Only what PostgreSQL computes may be left out: of anything else the way back would not know the value.
-    fn omissions(&self) -> Problems {
-        let lost = |name: &&String| self.catalog_column(name).is_some_and(|column| !column.generated);
-        let lost = self.declaration.omit.iter().filter(lost);
-        lost.map(|name| {
-            format!(
-                "omit leaves out `{name}`, and on the way back PostgreSQL would not get its value; only columns that \
-                 are GENERATED ALWAYS AS (…) can be left out"
-            )
-        })
-        .collect()
-    }
-
-    /// The columns that a row is known by.
-    fn key(&self) -> Result<Vec<String>, String> {
-        let Self { declaration, table, .. } = self;
-        if declaration.key.is_empty() {
-            if table.primary_key.is_empty() {
-                let of = |index: &&lockstep_postgres::CatalogIndex| {
-                    let nullable =
-                        |name: &String| self.catalog_column(name).is_none_or(|column| column.nullable);
-                    index.identifies && !index.columns.iter().any(nullable)
-                };
-                let hint = match table.indexes.iter().find(of) {
-                    Some(index) => format!("write key = {:?}, which the index {} makes unique", index.columns, index.name),
-                    None => "give it one, or a unique index over columns that are NOT NULL, and name them in `key`".to_owned(),
-                };
-                return Err(format!("{} has no primary key; {hint}", table.relation));
-            }
-            return Ok(table.primary_key.clone());
-        }
-        let wanted: BTreeSet<&String> = declaration.key.iter().collect();
-        let of = |index: &&lockstep_postgres::CatalogIndex| {
-            index.identifies && index.columns.iter().collect::<BTreeSet<_>>() == wanted
-        };
-        let Some(index) = table.indexes.iter().find(of) else {
-            return Err(format!(
-                "key names {:?}, and no unique index of {} is over exactly these columns (whole, not deferrable, valid)",
-                declaration.key, table.relation
-            ));
-        };
-        if let Some(name) =
-            index.columns.iter().find(|name| self.catalog_column(name).is_none_or(|column| column.nullable))
-        {
-            return Err(format!(
-                "key names `{name}`, which may be NULL, so that it does not tell rows apart: make it NOT NULL"
-            ));
-        }
-        Ok(index.columns.clone())
-    }
-
-    /// The template of a key by its columns, texts escaped so that none runs into the next.
-    fn of_key(&self, key: &[String]) -> String {
-        of_key(key, |name| {
-            self.catalog_column(name).map_or(Alphabet::Text, |column| Kind::of(column).0.alphabet())
-        })
-    }
-
     fn columns(&self, in_key: &BTreeSet<&str>, problems: &mut Problems) -> Vec<Column> {
         let omitted = |column: &&CatalogColumn| !self.declaration.omit.contains(&column.name);
         let mut columns = Vec::new();
@@ -305,124 +216,6 @@ impl Resolver<'_> {
         }
     }
 
-    fn index(
-        &self,
-        name: &str,
-        index: &IndexDeclaration,
-        columns: &[Column],
-        table_sort: Option<&Template>,
-        table_sort_part: Option<&(Part, KeyType)>,
-        names: &mut AttributeNames,
-    ) -> Result<IndexShape, Problems> {
-        let mut problems = Vec::new();
-        let of = |what: &str, text: &str, problems: &mut Problems| match text.parse::<Template>() {
-            Err(problem) => {
-                problems.push(format!("indexes.{name}.{what}: {problem}"));
-                None
-            }
-            Ok(template) => {
-                let unknown: Vec<&str> = template.columns();
-                let unknown = unknown.into_iter().filter(|column| !columns.iter().any(|c| c.name == *column));
-                problems
-                    .extend(unknown.map(|column| self.no_column(&format!("indexes.{name}.{what}"), column)));
-                Some(template)
-            }
-        };
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        if !(3..=255).contains(&name.len()) || !name.bytes().all(legal) {
-            problems.push(format!("indexes.{name}: DynamoDB takes names of 3 to 255 of a-z A-Z 0-9 _ - ."));
-        }
-        let partition = of("partition", &index.partition, &mut problems);
-        let sort = index.sort.as_deref().and_then(|text| of("sort", text, &mut problems));
-        let mut when = Vec::new();
-        for (column, text) in &index.when {
-            match columns.iter().position(|c| c.name == *column) {
-                None => problems.push(self.no_column(&format!("indexes.{name}.when"), column)),
-                Some(place) => match columns[place].kind.of_text(text) {
-                    Ok(value) => when.push((place, value)),
-                    Err(why) => problems.push(format!("indexes.{name}.when.{column}: {}", why.reason)),
-                },
-            }
-        }
-        let (true, Some(partition)) = (problems.is_empty(), partition) else { return Err(problems) };
-        // A column that is a key by itself needs no attribute beside its own.
-        let own = |template: &Template, named: &Option<String>| {
-            let place =
-                template.bare_column().and_then(|name| columns.iter().position(|c| c.name == name))?;
-            let column = &columns[place];
-            let fits = column.kind.can_be_key();
-            let key_type = if column.kind == Kind::Integer { KeyType::N } else { KeyType::S };
-            (fits && named.is_none() && index.when.is_empty())
-                .then_some(KeyAttribute { name: column.attribute, key_type })
-        };
-        let mut made = |template: Template, named: &Option<String>, ending: &str, problems: &mut Problems| {
-            if let Some(attribute) = own(&template, named) {
-                return (attribute, None);
-            }
-            let (part, key_type) = self.part(template, columns);
-            let attribute = named.clone().unwrap_or_else(|| format!("{name}_{ending}"));
-            names.take(&attribute, &format!("indexes.{name}"), problems);
-            (KeyAttribute { name: leak_text(&attribute), key_type }, Some(part))
-        };
-        let (partition_attribute, partition_part) =
-            made(partition, &index.partition_attribute, "pk", &mut problems);
-        let (sort_attribute, sort_part) = match sort {
-            None => (None, None),
-            Some(sort) if index.sort_attribute.is_none() && Some(&sort) == table_sort => {
-                let key_type = table_sort_part.map_or(KeyType::S, |(_, key_type)| *key_type);
-                (Some(KeyAttribute { name: SK, key_type }), None)
-            }
-            Some(sort) => {
-                let (attribute, part) = made(sort, &index.sort_attribute, "sk", &mut problems);
-                (Some(attribute), part)
-            }
-        };
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let index = Index {
-            name: leak_text(name),
-            partition: partition_attribute,
-            sort: sort_attribute,
-            whole_items: index.projection == Projection::All,
-        };
-        Ok(IndexShape { index, partition: partition_part, sort: sort_part, when })
-    }
-
-    fn expiry(&self, columns: &[Column]) -> Result<Option<(usize, i64)>, String> {
-        let Some(text) = &self.declaration.expires else { return Ok(None) };
-        let parsed: Expiry = text.parse().map_err(|problem| format!("expires: {problem}"))?;
-        let Expiry { column, after_s } = parsed;
-        let place = columns
-            .iter()
-            .position(|c| c.name == column)
-            .ok_or_else(|| self.no_column("expires", &column))?;
-        match columns[place].kind {
-            Kind::Instant | Kind::Timestamp | Kind::Date => Ok(Some((place, after_s))),
-            _ => Err(format!(
-                "expires names `{column}`, which is {} and no date or time",
-                columns[place].sql_type
-            )),
-        }
-    }
-
-    fn day(&self, columns: &[Column]) -> Result<Option<usize>, String> {
-        let Some(name) = &self.declaration.day_column else { return Ok(None) };
-        let place =
-            columns.iter().position(|c| c.name == name).ok_or_else(|| self.no_column("day_column", name))?;
-        let column = &columns[place];
-        match column.kind {
-            Kind::Instant if column.attribute == column.name => Ok(Some(place)),
-            Kind::Instant => {
-                Err(format!("day_column names `{name}`, so its attribute has to be called the same"))
-            }
-            _ => Err(format!(
-                "day_column names `{name}`, which is {}; it must be timestamptz",
-                column.sql_type
-            )),
-        }
-    }
-
     fn spec(&self, column: &Column) -> ColumnSpec {
         let catalog = self.catalog_column(column.name);
         let base_type = catalog.map_or("text", |column| column.base_type.as_str());
@@ -456,58 +249,6 @@ impl Resolver<'_> {
         });
         said.to_string()
     }
-}
-
-/// Attributes that are taken already.
-struct AttributeNames(BTreeMap<String, String>);
-
-impl AttributeNames {
-    fn of(columns: &[Column], problems: &mut Problems) -> Self {
-        let mut names = Self(BTreeMap::new());
-        for column in columns {
-            names.take(column.attribute, &format!("column `{}`", column.name), problems);
-        }
-        names
-    }
-
-    fn take(&mut self, attribute: &str, whose: &str, problems: &mut Problems) {
-        // Of a column it was said already, with the rename to write.
-        if !whose.starts_with("column") && RESERVED.contains(&attribute) {
-            problems.push(format!(
-                "{whose} names the attribute `{attribute}`, which is Lockstep's own; choose another name"
-            ));
-        }
-        if attribute.is_empty() || attribute.len() > 255 {
-            problems.push(format!("{whose}: an attribute's name has 1 to 255 bytes"));
-        }
-        if let Some(other) = self.0.insert(attribute.to_owned(), whose.to_owned()) {
-            problems.push(format!(
-                "{whose} and {other} would share the attribute `{attribute}`; rename one of them"
-            ));
-        }
-    }
-}
-
-/// The template of a key by its columns: a text that another one follows is escaped, so that neither runs
-/// into the other.
-pub(crate) fn of_key(key: &[String], alphabet: impl Fn(&str) -> Alphabet) -> String {
-    let one = |(at, name): (usize, &String)| {
-        let open = alphabet(name) == Alphabet::Text && at + 1 < key.len();
-        format!("{{{name}{}}}", if open { ":esc" } else { "" })
-    };
-    key.iter().enumerate().map(one).collect::<Vec<_>>().join("#")
-}
-
-/// A key as a TOML file takes it.
-pub(crate) fn toml_key(name: &str) -> String {
-    let bare =
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    if bare { name.to_owned() } else { toml_text(name) }
-}
-
-/// A string as a TOML file takes it.
-pub(crate) fn toml_text(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 fn second_digits(kind: Kind, modifier: i32) -> Option<usize> {

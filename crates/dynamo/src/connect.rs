@@ -18,6 +18,9 @@ use super::streams::Listings;
 use super::tables::Described;
 use super::{Leases, Owner};
 
+/// Name of the control table where nothing else is said.
+pub const CONTROL_TABLE: &str = "lockstep_control";
+
 /// How to reach the target. What is `None` comes from the standard AWS chain: environment, profile, SSO,
 /// instance role.
 #[derive(Clone, Debug)]
@@ -62,7 +65,7 @@ impl Default for TargetOptions {
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
             request_lifetime: Duration::from_secs(30 * 60),
-            control_table: "lockstep_control".to_owned(),
+            control_table: CONTROL_TABLE.to_owned(),
             deletion_protection: false,
             point_in_time_recovery: false,
         }

@@ -56,7 +56,7 @@ pub use apart::apart;
 pub use backoff::Backoff;
 pub use capacity::{WriteBound, WriteCapacity};
 pub use conditional::{ConditionalPut, Expected, TRANSACTION_BYTES_MAX};
-pub use connect::TargetOptions;
+pub use connect::{CONTROL_TABLE, TargetOptions};
 pub use control::{CONTROL_SCHEMA, TargetControl};
 use control::{Leases, Owner};
 pub use count::{CountPage, CountWhat};

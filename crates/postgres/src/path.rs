@@ -11,8 +11,8 @@
 //! operator `=` of two bigints in `public`. 3. Every comparison of ours is that operator.
 
 use lockstep_core::{Doing, Result};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{Connection as _, Executor as _};
+use sqlx::Executor as _;
+use sqlx::postgres::PgConnection;
 
 /// Where a session looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,24 +58,4 @@ pub(crate) async fn take_back(transaction: &mut PgConnection) -> Result<()> {
         .await
         .doing("setting our search path")
         .map(drop)
-}
-
-/// Makes a session one that asks for tables of ours only, as those that hold a lease or listen.
-///
-/// # Errors
-/// The driver's.
-#[crate::boxed]
-pub async fn make_own_session(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
-    super::make_a_session(connection, Path::Own).await
-}
-
-/// Connects a session of this kind, outside of any pool.
-///
-/// # Errors
-/// The driver's.
-#[crate::boxed]
-pub async fn connect_own(options: &PgConnectOptions) -> std::result::Result<PgConnection, sqlx::Error> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    make_own_session(&mut connection).await?;
-    Ok(connection)
 }

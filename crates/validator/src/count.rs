@@ -87,8 +87,8 @@ pub async fn count(
         try_join_all(tables.iter().map(|binding| one_table(&reader, binding, options, by_day))).await?;
     Ok(CountReport {
         agrees: tables.iter().all(|table| table.agrees),
-        tolerance: options.count_tolerance,
-        tolerance_percent: options.count_tolerance_percent,
+        tolerance: options.settings.count_tolerance,
+        tolerance_percent: options.settings.count_tolerance_percent,
         tables,
     })
 }
@@ -123,7 +123,7 @@ async fn one_table(
         days: if by_day { side_by_side(&days, &target.days) } else { Vec::new() },
         agrees: false,
     };
-    counted.agrees = agrees(&counted, |rows| options.tolerance_of(rows));
+    counted.agrees = agrees(&counted, |rows| options.settings.tolerance_of(rows));
     Ok(counted)
 }
 

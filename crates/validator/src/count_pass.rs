@@ -29,11 +29,11 @@ pub(crate) async fn count_target(
     options: &ValidateOptions,
     by_day: bool,
 ) -> Result<TargetCount> {
-    let segments = options.scan_segments.max(1);
+    let segments = options.settings.scan_segments.max(1);
     let what = CountWhat { day: binding.table.day_column(), window: options.window.clone(), by_day };
     let left: Mutex<VecDeque<usize>> = Mutex::new((0..segments).collect());
     let total: Arc<Mutex<TargetCount>> = Arc::default();
-    let workers = (0..options.parallel.clamp(1, segments)).map(async |_| {
+    let workers = (0..options.settings.parallel.clamp(1, segments)).map(async |_| {
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         while let Some(segment) = next() {
             let mut start = None;

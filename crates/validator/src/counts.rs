@@ -14,7 +14,7 @@ pub(crate) fn disagreement(table: &TableReport, options: &ValidateOptions) -> Op
     }
     // A dead letter may or may not have an older state in the target; an expired row has none.
     let accounted = table.dead_letters + table.expired;
-    let tolerance = options.tolerance_of(table.source_count);
+    let tolerance = options.settings.tolerance_of(table.source_count);
     let most = table.source_count + tolerance;
     let least = table.source_count.saturating_sub(accounted + tolerance);
     (!(least..=most).contains(&table.target_count)).then(|| {

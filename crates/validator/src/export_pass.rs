@@ -67,7 +67,7 @@ pub(crate) async fn export_pass(
 ) -> Result<(), Stopped> {
     let files = 0..export.files.len();
     let reading = stream::iter(files.map(|number| read_file(run, ledger, export, number)));
-    reading.buffer_unordered(run.options.parallel.max(1)).try_collect::<Vec<()>>().await.map(drop)
+    reading.buffer_unordered(run.options.settings.parallel.max(1)).try_collect::<Vec<()>>().await.map(drop)
 }
 
 async fn read_file(

@@ -68,9 +68,11 @@ pub(crate) async fn open(run: &TableRun, rows_estimate: i64) -> Result<Kept, Sto
         None => Begun { as_of: now, pass: run.options.pass, number: run.number },
     };
     let rows = source_pass::pieces(run, rows_estimate, source_pass::PIECES).await?;
-    let items =
-        run.export.get().map_or_else(|| target_pass::pieces(run.options.scan_segments), export_pass::pieces);
-    let (memory_bytes, seed) = (run.options.memory_bytes, run.options.digest_seed);
+    let items = run
+        .export
+        .get()
+        .map_or_else(|| target_pass::pieces(run.options.settings.scan_segments), export_pass::pieces);
+    let (memory_bytes, seed) = (run.options.settings.memory_bytes, run.options.digest_seed);
     let kept = folder.map(|folder| (folder, identity, begun));
     let ledger = compute(move || Ledger::new(rows_estimate, memory_bytes, (rows, items), seed, kept)).await;
     Ok(Kept { ledger: ledger.map_err(|error| run.spool(error))?, begun })
@@ -129,7 +131,7 @@ pub(crate) fn shape(run: &TableRun, state: Option<&TableState>) -> String {
     let capture = state.map(|state| (state.captured_at, columns_of(&state.fingerprint), &state.target_id));
     let all = (
         (binding.name(), binding.relation.sql(), &binding.target_name, run.reader.place()),
-        (columns, binding.table.layout(), &options.window, options.scan_segments),
+        (columns, binding.table.layout(), &options.window, options.settings.scan_segments),
         (run.phase, run.epoch, capture, run.read_order()),
     );
     format!("{:032x}", xxh3_128(format!("{all:?}").as_bytes()))

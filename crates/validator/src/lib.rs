@@ -11,7 +11,8 @@
 //! recorded by the caller. Only [`begin`] and [`record`] write, into Lockstep's own tables, what a later pass
 //! may go on from, and processes that share a comparison what they hand to each other.
 //!
-//! Read the modules in this order: `options` and `progress` (what goes in, what is seen meanwhile);
+//! Read the modules in this order: `settings`, `options` and `progress` (what is configured, what one run is
+//! asked, what is seen meanwhile);
 //! [`Report`] in `report`, `evidence` `table_report` and [`decide`] in `verdict` (what comes out); `diff` and
 //! `counts` (what two stores are to be, pure); `pace`, `reader` and `tasks` (how stores are asked and
 //! processors used); `tally`, `name` and `suspect`; `print` and `ledger` (what is compared), `keep` (what
@@ -24,10 +25,10 @@
 //! # use lockstep_dynamo::Target;
 //! # use lockstep_postgres::{Source, TableBinding};
 //! # async fn example(source: Source, target: Target, tables: Vec<TableBinding>) {
-//! use lockstep_validator::{CancellationToken, Progress, ValidateOptions, validate};
+//! use lockstep_validator::{CancellationToken, Progress, ValidateOptions, ValidateSettings, validate};
 //!
 //! let progress = Progress::new(&tables);
-//! let options = ValidateOptions { parallel: 8, ..ValidateOptions::default() };
+//! let options = ValidateOptions::from(ValidateSettings { parallel: 8, ..ValidateSettings::default() });
 //! let report = validate(&source, &target, &tables, &options, &progress, &CancellationToken::new()).await;
 //! for reason in report.verdict.reasons() {
 //!     println!("{}: {reason}", report.verdict.label());
@@ -39,6 +40,7 @@ mod evidence;
 mod options;
 mod progress;
 mod report;
+mod settings;
 mod table_report;
 mod verdict;
 
@@ -95,6 +97,7 @@ pub use quality::{
 };
 pub use report::Report;
 pub use run::validate;
+pub use settings::ValidateSettings;
 pub use shared::{Helped, HelpedTable, help};
 pub use table_report::{Finding, FindingClass, TableReport};
 pub use verdict::{Verdict, decide};

@@ -1,4 +1,4 @@
-//! What a validation is asked to do.
+//! What one validation is asked, beside what is configured for all of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,21 +6,16 @@ use std::time::Duration;
 use lockstep_core::Window;
 use serde::{Deserialize, Serialize};
 
-/// Settings of one validation.
+use crate::settings::ValidateSettings;
+
+/// What one validation is asked.
 #[derive(Clone, Debug)]
 pub struct ValidateOptions {
+    /// What is configured for all validations.
+    pub settings: ValidateSettings,
     /// Only rows and items of these days; a table without a day column is compared whole. A report of a
     /// window says so.
     pub window: Window,
-    /// Workers of each pass of each table. Also the most connections to the source used at once, and half the
-    /// most requests to the target in flight, all tables together.
-    pub parallel: usize,
-    /// Most source rows of one chunk. Large rows make chunks smaller by themselves.
-    pub chunk_rows: usize,
-    /// Into how many segments a target table is cut for scanning.
-    pub scan_segments: usize,
-    /// How long a suspect may be on its way before it is given up as unsettled.
-    pub settle_timeout: Duration,
     /// Whether someone delivers pending keys, so that waiting for them makes sense. If not, a suspect that is
     /// pending is counted as pending at once, and the verdict is not consistent.
     pub wait_for_pending: bool,
@@ -29,18 +24,6 @@ pub struct ValidateOptions {
     /// always is; with `wait_for_pending` its number is then shown and not counted as a finding (see
     /// [`decide`](crate::decide)).
     pub quiescent: bool,
-    /// By how much the counts of a table may differ when quiescent, dead letters and expired rows aside.
-    pub count_tolerance: u64,
-    /// The same in percent of the rows; the greater of both counts.
-    pub count_tolerance_percent: f64,
-    /// Most findings listed for each table; all are counted.
-    pub findings_max: usize,
-    /// About how much memory a table may take while it is compared, in bytes. What there is more goes to
-    /// files; rows and pages under way come on top with `parallel`.
-    pub memory_bytes: usize,
-    /// Most read units a second taken from the target, all tables together, on average; `None` takes what it
-    /// gives.
-    pub read_units_per_s_max: Option<f64>,
     /// Where an unfinished run is kept, so that it goes on after its process was killed; `None` keeps
     /// nothing.
     pub kept: Option<Kept>,
@@ -100,38 +83,19 @@ pub struct Kept {
     pub restart: bool,
 }
 
-impl ValidateOptions {
-    /// What the bytes of one chunk aim at, so that those under way and what they are decoded to stay within
-    /// the memory.
-    pub(crate) fn chunk_bytes(&self) -> usize {
-        (self.memory_bytes / 64 / self.parallel.max(1)).clamp(64 << 10, 4 << 20)
-    }
-}
-
-impl ValidateOptions {
-    /// By how much the count of the target may differ from this count of rows. The share is rounded down: a
-    /// hundredth of nothing excuses nothing.
-    pub(crate) fn tolerance_of(&self, rows: u64) -> u64 {
-        let share = (rows as f64 * self.count_tolerance_percent / 100.0).floor() as u64;
-        self.count_tolerance.max(share)
+impl From<ValidateSettings> for ValidateOptions {
+    fn from(settings: ValidateSettings) -> Self {
+        Self { settings, ..Self::default() }
     }
 }
 
 impl Default for ValidateOptions {
     fn default() -> Self {
         Self {
+            settings: ValidateSettings::default(),
             window: Window::default(),
-            parallel: 4,
-            chunk_rows: 1_000,
-            scan_segments: 8,
-            settle_timeout: Duration::from_secs(30),
             wait_for_pending: true,
             quiescent: false,
-            count_tolerance: 0,
-            count_tolerance_percent: 0.0,
-            findings_max: 100,
-            memory_bytes: 256 << 20,
-            read_units_per_s_max: None,
             kept: None,
             pass: None,
             incremental: false,

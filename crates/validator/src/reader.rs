@@ -37,14 +37,14 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(source: &Source, target: &Target, options: &ValidateOptions) -> Self {
-        let parallel = options.parallel.max(1);
+        let parallel = options.settings.parallel.max(1);
         Self {
             source: source.clone(),
             target: target.clone(),
             source_slots: Arc::new(Semaphore::new(parallel)),
             // Two a worker: one is answered while the other is on the wire.
             target_slots: Arc::new(Semaphore::new(2 * parallel)),
-            pace: Arc::new(Pace::new(options.read_units_per_s_max)),
+            pace: Arc::new(Pace::new(options.settings.read_units_per_s_max.map(|units| units as f64))),
         }
     }
 

@@ -24,8 +24,8 @@ use crate::verdict::decide;
 /// Called by operators and gates whenever they want to know; any number of validations may run at once. It
 /// draws a number before its first reading, by which verdicts are ordered, and writes nothing else: nothing
 /// to the stores, and to Lockstep's own tables only where it is shared. Recording the verdict is the
-/// caller's. All tables are compared at the same time and share [`ValidateOptions::parallel`]'s bounds;
-/// memory is bounded by chunks and suspects, not by rows.
+/// caller's. All tables are compared at the same time and share the bounds of
+/// [`ValidateSettings::parallel`](crate::ValidateSettings::parallel); memory is bounded by chunks and suspects, not by rows.
 ///
 /// It never fails: a store that does, a bug that panics, and a cancelled `cancel` all end in a verdict that
 /// is not consistent and says, by table, what was not compared.
@@ -166,7 +166,7 @@ fn manifest(tables: &[TableBinding], reports: &[TableReport], options: &Validate
             .iter()
             .map(|column| format!("{} {}", column.name, column.sql_type))
             .collect(),
-        scan_segments: options.scan_segments as u64,
+        scan_segments: options.settings.scan_segments as u64,
         digests: report.digests.clone(),
     };
     Manifest {

@@ -70,7 +70,7 @@ async fn items(
     seen: &HashSet<Vec<u8>>,
     suspects: &Suspects,
 ) -> Result<(), Stopped> {
-    let (segments, drawn) = draw(run.progress().rows_expected(), sample, run.options.scan_segments);
+    let (segments, drawn) = draw(run.progress().rows_expected(), sample, run.options.settings.scan_segments);
     // The greatest of the smallest is on top.
     let mut smallest: BinaryHeap<(u128, Vec<u8>)> = BinaryHeap::with_capacity(sample.rows + 1);
     for segment in drawn {

@@ -41,7 +41,7 @@ pub(crate) async fn pieces(
 pub(crate) async fn source_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Result<(), Stopped> {
     let pieces = Arc::new(Pieces::new(ledger.pass(Side::Source).left().into()));
     let mut workers = JoinSet::new();
-    for _ in 0..run.options.parallel.max(1) {
+    for _ in 0..run.options.settings.parallel.max(1) {
         workers.spawn(work(Arc::clone(run), Arc::clone(ledger), Arc::clone(&pieces)));
     }
     join(workers).await
@@ -66,7 +66,8 @@ pub(crate) async fn read_piece(
     piece: Piece,
     bytes_expected: &mut usize,
 ) -> Result<Counted, Stopped> {
-    let (rows_max, chunk_bytes) = (run.options.chunk_rows.max(1), run.options.chunk_bytes());
+    let (rows_max, chunk_bytes) =
+        (run.options.settings.chunk_rows.max(1), run.options.settings.chunk_bytes());
     let (after, until, window) = (piece.after, piece.until, run.options.window.clone());
     let mut range = RangeRead { after, until, rows_max, window, bytes_expected: *bytes_expected };
     let mut all = Counted::default();
@@ -101,7 +102,8 @@ fn enter(
     let now_s = run.reader.source.now_at_least().timestamp();
     let binding = &run.binding;
     let mut printer = ledger.printer();
-    let mut batch = Batch { piece, entries: Vec::with_capacity(run.options.chunk_rows), ..Batch::default() };
+    let mut batch =
+        Batch { piece, entries: Vec::with_capacity(run.options.settings.chunk_rows), ..Batch::default() };
     let (mut rows, mut last) = (0, None);
     let mut judgement = run.judge.begin();
     for tuple in chunk.tuples() {

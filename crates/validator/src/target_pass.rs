@@ -28,7 +28,7 @@ pub(crate) async fn target_pass(run: &Arc<TableRun>, ledger: &Arc<Ledger>) -> Re
     let segments = pass.pieces.len();
     let pieces = Arc::new(Pieces::new(pass.left().into()));
     let mut workers = JoinSet::new();
-    for _ in 0..run.options.parallel.max(1) {
+    for _ in 0..run.options.settings.parallel.max(1) {
         workers.spawn(work(Arc::clone(run), Arc::clone(ledger), Arc::clone(&pieces), segments));
     }
     join(workers).await
@@ -64,7 +64,7 @@ pub(crate) async fn read_segment(
 ) -> Result<SegmentRead, Stopped> {
     // Workers without a segment leave the processors idle: then the target reads the next page while one is
     // entered here.
-    let looks_ahead = segment.1 < run.options.parallel;
+    let looks_ahead = segment.1 < run.options.settings.parallel;
     let page =
         async |start: Option<&Attributes>| run.reader.body(&run.binding.target_name, segment, start).await;
     let mut all = SegmentRead::default();

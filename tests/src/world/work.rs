@@ -11,7 +11,7 @@ use lockstep_coordinator::{
 };
 use lockstep_core::Phase;
 use lockstep_dynamo::streams::FollowOptions;
-use lockstep_validator::{CancellationToken, Report, ValidateOptions, validate};
+use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidateSettings, validate};
 
 use super::World;
 use super::wait::{PATIENCE, eventually};
@@ -137,9 +137,12 @@ impl World {
     /// Compares both stores, knowing that no application writes.
     pub async fn validate(&self) -> Report {
         let options = ValidateOptions {
+            settings: ValidateSettings {
+                settle_timeout: Duration::from_secs(5),
+                ..ValidateSettings::default()
+            },
             quiescent: true,
             wait_for_pending: false,
-            settle_timeout: Duration::from_secs(5),
             ..ValidateOptions::default()
         };
         let tables = self.tables();

@@ -14,7 +14,7 @@ use lockstep_postgres::Entry;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payment_row, payments};
 use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, within};
-use lockstep_validator::{CancellationToken as Cancel, ValidateOptions};
+use lockstep_validator::{CancellationToken as Cancel, ValidateOptions, ValidateSettings};
 
 const LEASE: Duration = Duration::from_secs(5);
 
@@ -31,7 +31,10 @@ impl Archive for Kept {
 }
 
 fn options() -> ValidateOptions {
-    ValidateOptions { settle_timeout: Duration::from_secs(10), ..ValidateOptions::default() }
+    ValidateOptions::from(ValidateSettings {
+        settle_timeout: Duration::from_secs(10),
+        ..ValidateSettings::default()
+    })
 }
 
 /// A world in DynamoOnly whose feed is through.
@@ -148,7 +151,13 @@ async fn it_is_refused_before_dynamo_only_and_while_anything_differs() {
              WHERE tgrelid = 'payments'::regclass AND tgname LIKE 'zz_lockstep_%') WHERE name = 'payments'",
         )
         .await;
-    let brief = ValidateOptions { settle_timeout: Duration::from_millis(300), ..options() };
+    let brief = ValidateOptions {
+        settings: ValidateSettings {
+            settle_timeout: Duration::from_millis(300),
+            ..ValidateSettings::default()
+        },
+        ..options()
+    };
     let refused = complete(&world.migration(), &brief, &Kept::default(), &(), &Cancel::new())
         .await
         .expect_err("they differ");

@@ -4,7 +4,7 @@ use lockstep_core::{Attributes, TargetKey, Window, parse_fixed_width};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill};
-use lockstep_validator::{CountReport, ValidateOptions, count};
+use lockstep_validator::{CountReport, ValidateOptions, ValidateSettings, count};
 
 use crate::process::{command, ended};
 
@@ -52,7 +52,8 @@ async fn rows_and_live_items_are_counted_whole_by_window_and_by_day() {
     let sides =
         |table: &lockstep_validator::TableCount| (table.source_count, table.target_count, table.agrees);
     for scan_segments in [1, 4] {
-        let options = ValidateOptions { scan_segments, ..ValidateOptions::default() };
+        let options =
+            ValidateOptions::from(ValidateSettings { scan_segments, ..ValidateSettings::default() });
         let report = counted(&world, &options, false).await;
         assert_eq!(
             (sides(of(&report, LOGS)), sides(of(&report, PAYMENTS))),
@@ -73,9 +74,13 @@ async fn rows_and_live_items_are_counted_whole_by_window_and_by_day() {
     assert_eq!((sides(of(&report, LOGS)), report.agrees), ((89, 88, false), false));
     assert_eq!(of(&report, LOGS).days.iter().filter(|day| day.source_count != day.target_count).count(), 1);
     assert!(
-        counted(&world, &ValidateOptions { count_tolerance: 1, ..ValidateOptions::default() }, true)
-            .await
-            .agrees
+        counted(
+            &world,
+            &ValidateOptions::from(ValidateSettings { count_tolerance: 1, ..ValidateSettings::default() }),
+            true
+        )
+        .await
+        .agrees
     );
 }
 

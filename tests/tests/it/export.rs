@@ -11,7 +11,9 @@ use flate2::write::GzEncoder;
 use lockstep_core::Attributes;
 use lockstep_tests::World;
 use lockstep_tests::world::{LOGS, PAYMENTS};
-use lockstep_validator::{CancellationToken, FindingClass, Progress, Report, ValidateOptions, validate};
+use lockstep_validator::{
+    CancellationToken, FindingClass, Progress, Report, ValidateOptions, ValidateSettings, validate,
+};
 use serde_json::{Value, json};
 
 use crate::planted::plant::{items_of, moved};
@@ -71,9 +73,12 @@ async fn export(world: &World, table: &str, folder: &Path, at: DateTime<Utc>) ->
 async fn compare(world: &World, exports: &[PathBuf]) -> Report {
     let tables = world.tables();
     let options = ValidateOptions {
+        settings: ValidateSettings {
+            settle_timeout: std::time::Duration::from_secs(5),
+            ..ValidateSettings::default()
+        },
         exports: exports.to_vec(),
         wait_for_pending: false,
-        settle_timeout: std::time::Duration::from_secs(5),
         ..ValidateOptions::default()
     };
     let never = CancellationToken::new();

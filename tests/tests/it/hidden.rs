@@ -11,7 +11,7 @@ use lockstep_postgres::{Source, SourceOptions};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{payment_key, payments};
 use lockstep_tests::world::{PAYMENTS, backfill};
-use lockstep_validator::{CancellationToken, Report, ValidateOptions, validate};
+use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidateSettings, validate};
 
 use crate::history::{diagnosis, mended};
 
@@ -57,10 +57,10 @@ async fn compared(migration: &Migration, incremental: bool) -> Report {
     let Migration { source, target, tables, .. } = migration;
     let pass = lockstep_validator::begin(source).await.expect("a pass begins");
     let options = ValidateOptions {
+        settings: ValidateSettings { settle_timeout: Duration::from_secs(5), ..ValidateSettings::default() },
         pass,
         incremental,
         wait_for_pending: false,
-        settle_timeout: Duration::from_secs(5),
         ..ValidateOptions::default()
     };
     let progress = lockstep_validator::Progress::new(tables);

@@ -46,8 +46,7 @@ impl Importing {
         );
         migration.options.import = ImportOptions {
             folder: self.folder.path().join("parts"),
-            bucket: "bucket".to_owned(),
-            prefix: "lockstep".to_owned(),
+            s3: "s3://bucket/lockstep".to_owned(),
             part_bytes: 8 * 1024,
             upload: Some(copy),
             ..migration.options.import

@@ -13,7 +13,8 @@ use lockstep_tests::faults::{Fault as NetworkFault, Gate, Rule};
 use lockstep_tests::world::rows::{log_row, logs, payment, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, backfill, eventually, within};
 use lockstep_validator::{
-    CancellationToken, FindingClass, Kept, Progress, Report, ValidateOptions, Verdict, validate,
+    CancellationToken, FindingClass, Kept, Progress, Report, ValidateOptions, ValidateSettings, Verdict,
+    validate,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -25,7 +26,11 @@ use crate::process::{command, ended};
 async fn compared(world: &World, options: ValidateOptions) -> Report {
     let tables = world.tables();
     let pass = lockstep_validator::begin(&world.source).await.expect("a pass begins");
-    let options = ValidateOptions { pass, settle_timeout: Duration::from_secs(5), ..options };
+    let options = ValidateOptions {
+        settings: ValidateSettings { settle_timeout: Duration::from_secs(5), ..options.settings },
+        pass,
+        ..options
+    };
     let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
     let validating = validate(&world.source, &world.target, &tables, &options, &progress, &cancel);
     let report = within(Duration::from_mins(3), validating).await;
@@ -212,7 +217,11 @@ async fn a_resumed_full_pass_counts_from_its_first_part() {
     backfill(&world.prepared().await).await;
     let folder = tempfile::tempdir().expect("a folder");
     let kept = Some(Kept { folder: folder.path().to_owned(), restart: false });
-    let options = ValidateOptions { kept, scan_segments: 4, ..at_rest() };
+    let options = ValidateOptions {
+        settings: ValidateSettings { scan_segments: 4, ..ValidateSettings::default() },
+        kept,
+        ..at_rest()
+    };
     world.proxy().script(Rule::new(NetworkFault::AccessDenied).on("Scan").table(LOGS).after(1));
     assert!(matches!(compared(&world, options.clone()).await.verdict, Verdict::Incomplete { .. }));
     world.proxy().clear();

@@ -20,7 +20,9 @@ use lockstep_tests::World;
 use lockstep_tests::faults::{Fault as NetworkFault, Rule};
 use lockstep_tests::world::rows::{log, logs, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, within};
-use lockstep_validator::{CancellationToken, FindingClass, Report, ValidateOptions, Verdict, validate};
+use lockstep_validator::{
+    CancellationToken, FindingClass, Report, ValidateOptions, ValidateSettings, Verdict, validate,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::task::JoinHandle;
@@ -179,11 +181,11 @@ async fn writers_cause_no_false_finding_and_hide_no_true_one() {
     let relay = relaying(&world, &stop);
     let tables = world.tables();
     // On a busy machine the relay is slow to deliver what the writers change all the time: waiting is no finding.
-    let options = ValidateOptions {
+    let options = ValidateOptions::from(ValidateSettings {
         scan_segments: 2,
         settle_timeout: Duration::from_mins(3),
-        ..ValidateOptions::default()
-    };
+        ..ValidateSettings::default()
+    });
     for _ in 0..4 {
         let report = validate_live(&world, &tables, options.clone()).await;
         assert_eq!(report.verdict, Verdict::Consistent, "{:?}", found(&report));
@@ -222,8 +224,10 @@ async fn a_key_that_never_comes_to_rest_is_unsettled_and_the_verdict_is_not_clea
     world.sql(&payments(1, 30)).await;
     let coordinator = world.migrated_to(Phase::DualWrite).await;
     let tables = vec![world.payments_table()];
-    let options =
-        ValidateOptions { settle_timeout: Duration::from_millis(300), ..ValidateOptions::default() };
+    let options = ValidateOptions::from(ValidateSettings {
+        settle_timeout: Duration::from_millis(300),
+        ..ValidateSettings::default()
+    });
     // Pending for as long as the pass looks: no relay runs.
     world.sql("UPDATE payments SET loan_id = 7 WHERE payment_id = 3").await;
     let report = validate_live(&world, &tables, options.clone()).await;
@@ -286,7 +290,8 @@ async fn a_source_that_fails_half_way_leaves_the_verdict_incomplete() {
     let tables = vec![world.logs_table()];
     let progress = lockstep_validator::Progress::new(&tables);
     // A row a statement, so that there is a middle to be met.
-    let options = ValidateOptions { chunk_rows: 1, parallel: 1, ..ValidateOptions::default() };
+    let options =
+        ValidateOptions::from(ValidateSettings { chunk_rows: 1, parallel: 1, ..ValidateSettings::default() });
     let failing = async {
         within(Duration::from_mins(2), async {
             while progress.tables()[0].source_rows() == 0 {

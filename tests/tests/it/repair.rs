@@ -15,7 +15,7 @@ use lockstep_tests::World;
 use lockstep_tests::faults::{Fault, Rule};
 use lockstep_tests::world::rows::{log_key, logs, payment_key, payments};
 use lockstep_tests::world::{LOGS, PAYMENTS, eventually};
-use lockstep_validator::{CancellationToken, FindingClass, ValidateOptions};
+use lockstep_validator::{CancellationToken, FindingClass, ValidateOptions, ValidateSettings};
 
 fn options() -> ValidateOptions {
     ValidateOptions { wait_for_pending: false, ..ValidateOptions::default() }
@@ -173,7 +173,10 @@ async fn a_repair_among_writers_loses_nothing() {
         world.value::<bool>("SELECT EXISTS (SELECT 1 FROM integration_logs WHERE user_id = '40')").await
     })
     .await;
-    let options = ValidateOptions { settle_timeout: Duration::from_secs(20), ..options() };
+    let options = ValidateOptions {
+        settings: ValidateSettings { settle_timeout: Duration::from_secs(20), ..ValidateSettings::default() },
+        ..options()
+    };
     let done = repair(&world.migration(), &repairs.repairable, &options, &CancellationToken::new())
         .await
         .expect("repaired");
@@ -218,8 +221,14 @@ async fn what_cannot_be_delivered_stays_unverified() {
     let migration = world.migration();
     let repairs = repairs_of(&migration, &report).await.expect("the target answers");
     world.proxy().script(Rule::new(Fault::Unavailable).on("PutItem"));
-    let settings = ValidateOptions { settle_timeout: Duration::from_millis(300), ..options() };
-    let done = repair(&migration, &repairs.repairable, &settings, &CancellationToken::new()).await;
+    let options = ValidateOptions {
+        settings: ValidateSettings {
+            settle_timeout: Duration::from_millis(300),
+            ..ValidateSettings::default()
+        },
+        ..options()
+    };
+    let done = repair(&migration, &repairs.repairable, &options, &CancellationToken::new()).await;
     match done {
         Ok(done) => assert_eq!((done.marked, done.verified, done.unverified.len()), (1, 0, 1), "{done:?}"),
         // The relay may say first that it cannot deliver.

@@ -6,13 +6,19 @@ use lockstep_coordinator::FeedUntil;
 use lockstep_payments::Payments;
 use lockstep_tests::World;
 use lockstep_tests::world::within;
-use lockstep_validator::{CancellationToken, Progress, Report, ValidateOptions, Verdict, validate};
+use lockstep_validator::{
+    CancellationToken, Progress, Report, ValidateOptions, ValidateSettings, Verdict, validate,
+};
 
 use crate::reverse_feed::{dynamo_only, payment_row};
 
 async fn compared(world: &World, settle_timeout: Duration) -> Report {
     let tables = world.tables();
-    let options = ValidateOptions { settle_timeout, wait_for_pending: false, ..ValidateOptions::default() };
+    let options = ValidateOptions {
+        settings: ValidateSettings { settle_timeout, ..ValidateSettings::default() },
+        wait_for_pending: false,
+        ..ValidateOptions::default()
+    };
     let (progress, cancel) = (Progress::new(&tables), CancellationToken::new());
     let comparing = validate(&world.source, &world.target, &tables, &options, &progress, &cancel);
     within(Duration::from_mins(3), comparing).await

@@ -10,7 +10,8 @@ use lockstep_tests::faults::{Fault, Gate, Rule};
 use lockstep_tests::world::rows::{log, logs, payments};
 use lockstep_tests::world::{LOGS, backfill, eventually, within};
 use lockstep_validator::{
-    CancellationToken, Kept, Progress, Report, TableReport, ValidateOptions, Verdict, validate,
+    CancellationToken, Kept, Progress, Report, TableReport, ValidateOptions, ValidateSettings, Verdict,
+    validate,
 };
 use serde_json::Value;
 
@@ -123,7 +124,11 @@ async fn only_what_still_means_the_same_is_resumed() {
     backfill(&coordinator).await;
     let folder = tempfile::tempdir().expect("a folder");
     let kept = |restart| Some(Kept { folder: folder.path().to_owned(), restart });
-    let options = ValidateOptions { kept: kept(false), scan_segments: 4, ..ValidateOptions::default() };
+    let options = ValidateOptions {
+        settings: ValidateSettings { scan_segments: 4, ..ValidateSettings::default() },
+        kept: kept(false),
+        ..ValidateOptions::default()
+    };
 
     let first = broken_off(&world, &options).await;
     let resumed = run(&world, &ValidateOptions { quiescent: true, ..options.clone() }).await;
@@ -145,7 +150,15 @@ async fn only_what_still_means_the_same_is_resumed() {
     );
     broken_off(&world, &options).await;
     assert_eq!(
-        the(&run(&world, &ValidateOptions { scan_segments: 3, ..options.clone() }).await).rows_resumed,
+        the(&run(
+            &world,
+            &ValidateOptions {
+                settings: ValidateSettings { scan_segments: 3, ..options.settings.clone() },
+                ..options.clone()
+            }
+        )
+        .await)
+        .rows_resumed,
         0
     );
     broken_off(&world, &options).await;

@@ -7,15 +7,17 @@ use lockstep_core::Window;
 use lockstep_tests::World;
 use lockstep_tests::world::rows::payments;
 use lockstep_tests::world::within;
-use lockstep_validator::{CancellationToken, Progress, Report, Sample, ValidateOptions, Verdict, validate};
+use lockstep_validator::{
+    CancellationToken, Progress, Report, Sample, ValidateOptions, ValidateSettings, Verdict, validate,
+};
 
 use crate::planted::plant::{ALL, Fault, found, items_of, moved, plant};
 
 async fn sampled(world: &World, sample: Sample, scan_segments: usize) -> Report {
     let tables = world.tables();
     let options = ValidateOptions {
+        settings: ValidateSettings { scan_segments, ..ValidateSettings::default() },
         sample: Some(sample),
-        scan_segments,
         wait_for_pending: false,
         quiescent: true,
         ..ValidateOptions::default()

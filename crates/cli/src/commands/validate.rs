@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use lockstep_core::Window;
-use lockstep_validator::{Kept, Sample, TableReport, ValidateOptions, validate_keys};
+use lockstep_validator::{Sample, TableReport, ValidateOptions, validate_keys};
 
 use super::validate_counts::run_counts;
 use super::validate_shared::{help_out, sharing};
@@ -141,7 +141,7 @@ impl Args {
     /// How to compare, by the configuration and these flags.
     fn options(&self, context: &Context) -> ValidateOptions {
         let config = &context.config;
-        let (options, folder) = (config.validate_options(), &config.validate.folder);
+        let options = config.validate_options();
         let window = Window {
             start: self.from.map_or(options.window.start, |from| Some(from.0)),
             end: self.to.map_or(options.window.end, |to| Some(to.0)),
@@ -151,7 +151,7 @@ impl Args {
             quiescent: self.quiescent,
             incremental: self.incremental,
             wait_for_pending: !self.no_relay,
-            kept: (!folder.is_empty()).then(|| Kept { folder: folder.into(), restart: self.restart }),
+            kept: config.validate.kept(self.restart),
             exports: self.from_export.clone(),
             sharing: self.with_workers.then(|| sharing(context, None)),
             sample: self.sample.map(|rows| Sample { rows: rows as usize, seed: self.seed }),

@@ -1,10 +1,12 @@
 //! What no type can say: bounds, and keys that must agree.
 
+use std::time::Duration;
+
 use figment::Figment;
 
 use lockstep::config::Check;
+use lockstep_daemon::LISTEN;
 
-use super::sections::ms;
 use super::{Config, ConfigError};
 
 /// Checks everything, so that all mistakes are told at once.
@@ -36,7 +38,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     require(
         serve.listen.parse::<std::net::SocketAddr>().is_ok(),
         "serve.listen",
-        "must be an address and a port, such as 127.0.0.1:7420 or [::1]:7420",
+        &format!("must be an address and a port, such as {LISTEN} or [::1]:7420"),
     );
     require((1..=100_000).contains(&serve.sample_rows), "serve.sample_rows", "must be 1 to 100000");
     require(
@@ -101,7 +103,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         ("backfill.requests_in_flight", backfill.requests_in_flight as u64),
         ("backfill.ranges_per_table", backfill.ranges_per_table as u64),
         ("backfill.chunk_bytes", backfill.chunk_bytes as u64),
-        ("import.part_mb", import.part_mb as u64),
+        ("import.part_mb", (import.part_bytes >> 20) as u64),
         ("relay.batch_keys", relay.batch_keys as u64),
         ("relay.requests_in_flight", relay.requests_in_flight as u64),
         ("relay.idle_pause_ms", ms(relay.idle_pause)),
@@ -135,4 +137,9 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     }
 
     if shared.problems.is_empty() { Ok(()) } else { Err(ConfigError::all(shared.problems)) }
+}
+
+/// Milliseconds, as a key has them.
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

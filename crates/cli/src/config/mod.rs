@@ -11,6 +11,8 @@ mod values;
 
 #[cfg(all(test, feature = "sample"))]
 mod tests;
+#[cfg(all(test, feature = "sample"))]
+mod told;
 
 pub use lockstep::config::{
     ConfigError, ENV_PREFIX, FILE, Inputs, Names, Registry, SecretUrl, Setting, TableSections, mask_passwords,
@@ -23,16 +25,15 @@ use figment::Figment;
 use figment::providers::Serialized;
 use lockstep::config::{Sorting, explain, gather, over, refuse_writable_by_others};
 use lockstep::store::{ReadOptions, WriteOptions};
-use lockstep_coordinator::{BackfillOptions, PlanOptions, RelayOptions, StepOptions};
+use lockstep_coordinator::{BackfillOptions, ImportOptions, PlanOptions, RelayOptions, StepOptions};
+use lockstep_daemon::ServeOptions;
 use lockstep_declared::Declaration;
 use lockstep_postgres::TableBinding;
+use lockstep_validator::ValidateSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::declared::Declared;
-use sections::{
-    CleanupSection, ImportSection, MigrateSection, ServeSection, SourceSection, TargetSection,
-    ValidateSection,
-};
+use sections::{CleanupSection, MigrateSection, SourceSection, TargetSection};
 
 /// Everything that can be set, section by section. `config/lockstep.example.toml` shows all of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,7 +55,7 @@ pub struct Config {
     /// Moving history.
     pub backfill: BackfillOptions,
     /// Moving it by DynamoDB's import from S3.
-    pub import: ImportSection,
+    pub import: ImportOptions,
     /// Delivering changes.
     pub relay: RelayOptions,
     /// Changing the phase.
@@ -64,11 +65,11 @@ pub struct Config {
     /// How they read.
     pub reads: ReadOptions,
     /// Comparing both sides.
-    pub validate: ValidateSection,
+    pub validate: ValidateSettings,
     /// The whole run.
     pub migrate: MigrateSection,
     /// The daemon.
-    pub serve: ServeSection,
+    pub serve: ServeOptions,
     /// What a plan rests on.
     pub plan: PlanOptions,
     /// What is left when a migration is complete.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_coordinator::{ImportOptions, Options, ReverseFeedOptions, StepOptions};
+use lockstep_coordinator::{Options, ReverseFeedOptions, StepOptions};
 use lockstep_dynamo::TargetOptions;
 use lockstep_postgres::SourceOptions;
 use lockstep_validator::ValidateOptions;
@@ -36,24 +36,11 @@ impl Config {
         self.target.emulator_options_for(endpoint_url)
     }
 
-    fn import_options(&self) -> ImportOptions {
-        let (bucket, prefix) = self.import.place().unwrap_or_default();
-        ImportOptions {
-            folder: self.import.folder.clone(),
-            bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
-            part_bytes: self.import.part_mb << 20,
-            upload: self.import.upload.clone(),
-            uploaded: self.import.uploaded,
-            ..ImportOptions::default()
-        }
-    }
-
     /// How to migrate.
     pub fn options(&self) -> Options {
         Options {
             backfill: self.backfill.clone(),
-            import: self.import_options(),
+            import: self.import.clone(),
             relay: self.relay.clone(),
             steps: StepOptions {
                 lock_timeout: Duration::from_millis(self.source.lock_timeout_ms),
@@ -72,22 +59,13 @@ impl Config {
         options
     }
 
-    /// How to compare. `wait_for_pending`, `quiescent` and `kept` are the command's to say.
+    /// How to compare: the days that are moved, and else what one validation is asked by default.
     pub fn validate_options(&self) -> ValidateOptions {
-        let validate = &self.validate;
-        ValidateOptions {
-            window: self.backfill.window(),
-            parallel: validate.parallel,
-            chunk_rows: validate.chunk_rows,
-            scan_segments: if self.is_emulated() { 1 } else { validate.scan_segments },
-            settle_timeout: Duration::from_millis(validate.settle_timeout_ms),
-            count_tolerance: validate.count_tolerance,
-            count_tolerance_percent: validate.count_tolerance_percent,
-            findings_max: validate.findings_max,
-            memory_bytes: validate.memory_mb << 20,
-            read_units_per_s_max: Some(validate.read_units_per_s_max as f64).filter(|units| *units > 0.0),
-            ..ValidateOptions::default()
+        let mut settings = self.validate.clone();
+        if self.is_emulated() {
+            settings.scan_segments = 1;
         }
+        ValidateOptions { settings, window: self.backfill.window(), ..ValidateOptions::default() }
     }
 
     /// Whether the target is an emulator. Ours reads its whole table for each page of a segment, so a scan in

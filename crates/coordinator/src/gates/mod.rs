@@ -1,6 +1,7 @@
 //! Gates: checks that run before a step, for every table, reported one by one (R7).
 
 mod capacity;
+mod compared;
 mod ids;
 mod preflight;
 mod readiness;

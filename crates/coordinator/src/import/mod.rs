@@ -158,7 +158,7 @@ pub(crate) async fn gate(
 
 fn is_configured(migration: &Migration) -> bool {
     let import = &migration.options.import;
-    !import.folder.as_os_str().is_empty() && !import.bucket.is_empty()
+    !import.folder.as_os_str().is_empty() && import.place().is_some()
 }
 
 /// Whether an import makes the target of any table.
@@ -179,14 +179,13 @@ pub(crate) async fn any(migration: &Migration) -> Result<bool> {
 async fn place(migration: &Migration, binding: &TableBinding) -> Result<ImportPlace> {
     let import = &migration.options.import;
     let id = migration.source.migration_id().await?.unwrap_or_else(|| "unnamed".to_owned());
-    let own: Vec<&str> = [import.prefix.trim_matches('/'), &id, binding.name()]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect();
+    let (bucket, prefix) = import.place().unwrap_or_default();
+    let own: Vec<&str> =
+        [prefix.trim_matches('/'), &id, binding.name()].into_iter().filter(|part| !part.is_empty()).collect();
     Ok(ImportPlace {
         // The next run may begin in another folder.
         folder: absolute(&import.folder).join(&id).join(binding.name()).display().to_string(),
-        bucket: import.bucket.clone(),
+        bucket: bucket.to_owned(),
         prefix: format!("{}/{:08x}/data/", own.join("/"), rand::random::<u32>()),
         part_bytes: i64::try_from(import.part_bytes).unwrap_or(i64::MAX),
     })

@@ -32,7 +32,7 @@ pub(super) async fn apply(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let segments = options.scan_segments;
+    let segments = options.settings.scan_segments;
     match remedy {
         Remedy::SettleSteps => settle(migration, observer).await,
         Remedy::Recapture { table } => recapture(migration, binding(migration, table)?).await,
@@ -132,7 +132,7 @@ async fn adopt(migration: &Migration, binding: &TableBinding) -> Result<()> {
 async fn raise(migration: &Migration, options: &ValidateOptions, observer: &dyn Observer) -> Result<()> {
     let (source, steps) = (&migration.source, &migration.options.steps);
     let histories = continuity::look(source, &migration.target, &migration.tables).await?;
-    let highest = highest_version(migration, &histories, options.scan_segments, observer).await?;
+    let highest = highest_version(migration, &histories, options.settings.scan_segments, observer).await?;
     // What DynamoDB's record has counted since the truth was last there.
     let record = migration.target.control().record().await?;
     if record.is_some_and(|record| record.holds_truth()) {

@@ -1,13 +1,15 @@
 //! A stream whose shards split, roll, expire and are trimmed at will: the embedded emulator has one shard for
 //! ever.
 
+mod folded;
+mod followed;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lockstep_core::{Attributes, Change, Error, Kind, Result, Saved};
-use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio_util::sync::CancellationToken;
@@ -262,148 +264,4 @@ impl Sink for Memory {
         self.saved.lock().expect("no panic").remove(shard);
         Ok(())
     }
-}
-
-fn paused<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(test)
-}
-
-/// Follows until everything was delivered, beginning again after every crash.
-async fn follow_to_the_end(stream: &FakeStream, sink: &Memory) {
-    for _ in 0..10_000 {
-        match follow(stream, sink, OPTIONS, &sink.enough.1).await {
-            Ok(()) => return,
-            Err(error) => assert_eq!(error.message, "killed"),
-        }
-    }
-    panic!("it never ended");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
-
-    #[test]
-    fn through_splits_faults_and_crashes_every_record_comes_and_each_key_in_order(seed: u64, changes in 1_u32..120) {
-        paused(async {
-            let stream = FakeStream::new(seed, changes, true);
-            let sink = Memory::new(seed ^ 1, true, changes as usize);
-            tokio::time::timeout(Duration::from_secs(100_000), follow_to_the_end(&stream, &sink)).await.expect("it ends");
-            let mut newest: BTreeMap<String, u32> = BTreeMap::new();
-            for (key, nth) in sink.delivered.lock().expect("no panic").iter() {
-                let newest = newest.entry(key.clone()).or_default();
-                assert!(*nth <= *newest + 1, "{key}: {nth} came before {}", *newest + 1);
-                *newest = (*newest).max(*nth);
-            }
-            let written: Vec<u32> = stream.state().written.values().copied().collect();
-            let mut came: Vec<u32> = newest.values().copied().collect();
-            came.sort_unstable();
-            let mut expected = written.clone();
-            expected.sort_unstable();
-            assert_eq!(came, expected);
-            assert!(sink.lost.lock().expect("no panic").is_empty());
-        });
-    }
-}
-
-fn trimmed_stream() -> FakeStream {
-    let stream = FakeStream::new(7, 0, false);
-    {
-        let mut state = stream.state();
-        let records = (1..=9).map(|n| record(0, n, n)).collect();
-        state.shards[0].records = records;
-        state.shards[0].trimmed = 5;
-    }
-    stream
-}
-
-#[test]
-fn records_trimmed_before_they_were_read_are_reported_and_the_rest_is_read() {
-    paused(async {
-        let (stream, sink) = (trimmed_stream(), Memory::new(1, false, 4));
-        let saved = Saved { position: Some("00002".to_owned()), finished: false };
-        sink.saved.lock().expect("no panic").insert("shard-0".to_owned(), saved);
-        follow(&stream, &sink, OPTIONS, &sink.enough.1).await.expect("it goes on");
-        assert_eq!(*sink.lost.lock().expect("no panic"), ["shard-0"]);
-        let came: Vec<u32> = sink.delivered.lock().expect("no panic").iter().map(|(_, nth)| *nth).collect();
-        assert_eq!(came, [6, 7, 8, 9]);
-    });
-}
-
-#[test]
-fn a_shard_that_went_unfinished_is_reported() {
-    paused(async {
-        let (stream, sink) = (trimmed_stream(), Memory::new(1, false, 4));
-        let saved = Saved { position: Some("00001".to_owned()), finished: false };
-        sink.saved.lock().expect("no panic").insert("shard-gone".to_owned(), saved);
-        follow(&stream, &sink, OPTIONS, &sink.enough.1).await.expect("it goes on");
-        assert_eq!(*sink.lost.lock().expect("no panic"), ["shard-gone"]);
-    });
-}
-
-#[test]
-fn a_child_waits_for_its_parent_unless_that_was_trimmed() {
-    let shard =
-        |id: &str, parent: Option<&str>| Shard { id: id.to_owned(), parent: parent.map(str::to_owned) };
-    let shards = [shard("c", Some("b")), shard("b", Some("a")), shard("d", Some("trimmed"))];
-    let ids = |finished: &[&str]| {
-        let finished = finished.iter().map(|id| (*id).to_owned()).collect();
-        readable(&shards, &finished).iter().map(|shard| shard.id.clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(ids(&[]), ["b", "d"]);
-    assert_eq!(ids(&["b"]), ["c", "d"]);
-    let leaves =
-        |finished: &[&str]| childless(&shards, &finished.iter().map(|id| (*id).to_owned()).collect()).len();
-    assert_eq!((leaves(&["b"]), leaves(&["b", "c"])), (0, 1));
-}
-
-/// What a page of records of one item comes to, told in words.
-#[track_caller]
-fn check(versions: &[(Option<i64>, bool)], expected: &str) {
-    let image = |version: i64, deleted: bool| {
-        let mut image = record(1, version as u32, 1).new.expect("an image");
-        if deleted {
-            image.insert("_deleted".to_owned(), AttributeValue::Bool(true));
-        }
-        image
-    };
-    let mut before = None;
-    let records = versions.iter().map(|(version, flag)| {
-        let new = version.map(|version| image(version, *flag));
-        let old = std::mem::replace(&mut before, new.clone());
-        StreamRecord { old, new, expired: version.is_none() && *flag, ..record(1, 1, 1) }
-    });
-    let folded = changes_of(&records.collect::<Vec<_>>());
-    let items = folded.items.iter().map(|item| {
-        let change = match &item.change {
-            Some(Change::Put(version, _)) => format!("put {version}"),
-            Some(Change::Deleted(version, old)) => format!("deleted {version} of {}", old.is_some()),
-            _ => "nothing".to_owned(),
-        };
-        format!(
-            "{}{change}{}",
-            if item.gone_before { "gone, " } else { "" },
-            if item.gone_after { ", gone" } else { "" }
-        )
-    });
-    let items = items.collect::<Vec<_>>().join("; ");
-    assert_eq!(format!("{items} expired {} foreign {}", folded.expired, folded.foreign), expected);
-}
-
-#[test]
-fn a_page_folds_to_the_newest_state_of_each_item() {
-    check(&[(Some(1), false), (Some(2), false)], "put 2 expired 0 foreign 0");
-    check(&[(Some(1), false), (Some(2), true), (Some(3), true)], "deleted 3 of true expired 0 foreign 0");
-    check(&[(Some(5), true)], "deleted 5 of false expired 0 foreign 0");
-    check(&[(Some(7), false), (None, true)], "put 7, gone expired 1 foreign 0");
-    check(&[(Some(7), false), (None, true), (Some(1), false)], "gone, put 1 expired 1 foreign 0");
-    // Removed by hand, or changed by hand: it has no place in the order of versions.
-    check(&[(Some(7), false), (None, false)], "put 7, gone expired 0 foreign 1");
-    check(&[(Some(7), false), (Some(7), true)], "put 7 expired 0 foreign 1");
-    // A purged tombstone is no news, but what comes after it counts from one again.
-    check(&[(Some(7), true), (None, false), (Some(1), false)], "gone, put 1 expired 0 foreign 0");
 }

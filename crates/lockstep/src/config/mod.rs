@@ -48,3 +48,7 @@ pub const FILE: &str = "lockstep.toml";
 /// What the environment variables begin with.
 #[doc(hidden)]
 pub const ENV_PREFIX: &str = "LOCKSTEP_";
+/// Longest wait for the barrier in one try where nothing is said, and so the longest stall that a step causes
+/// an application.
+#[doc(hidden)]
+pub const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(300);

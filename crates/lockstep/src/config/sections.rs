@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lockstep_dynamo::TargetOptions;
+use lockstep_dynamo::{CONTROL_TABLE, TargetOptions};
 use lockstep_postgres::{Password, SourceOptions, Transport, transport};
 use serde::{Deserialize, Serialize};
 
-use super::SecretUrl;
+use super::{LOCK_TIMEOUT, SecretUrl};
 
 /// The region that requests to an emulator are signed for: they look at it only to tell accounts apart.
 const EMULATOR_REGION: &str = "us-east-1";
-/// Longest wait for the barrier in one try, as a coordinator has it by default.
-const LOCK_TIMEOUT_MS: u64 = 300;
 
 /// `[source]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,7 +125,7 @@ impl TargetSection {
 
     /// Name of the control table: as it is set, or by the prefix.
     pub fn control_table(&self) -> String {
-        self.control_table.clone().unwrap_or_else(|| format!("{}lockstep_control", self.table_prefix))
+        self.control_table.clone().unwrap_or_else(|| format!("{}{CONTROL_TABLE}", self.table_prefix))
     }
 
     /// Whether anything says where the target is.
@@ -145,7 +143,7 @@ impl Default for SourceSection {
             require_verified_tls: false,
             connections_max: 16,
             connect_timeout_ms: 5_000,
-            lock_timeout_ms: LOCK_TIMEOUT_MS,
+            lock_timeout_ms: ms(LOCK_TIMEOUT),
         }
     }
 }

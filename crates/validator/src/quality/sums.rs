@@ -139,7 +139,7 @@ fn one(
         groups_differing: differing.len() as u64,
         differing: differing
             .into_iter()
-            .take(options.findings_max)
+            .take(options.settings.findings_max)
             .map(|(group, a, b)| GroupDifference {
                 group: Group::parts(group),
                 source: show(a),

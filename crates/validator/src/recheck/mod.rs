@@ -116,9 +116,9 @@ async fn settle(run: &TableRun, batch: Vec<Suspect>) -> Result<(), Stopped> {
     };
     // A mismatch that a strict write might explain takes this long to be one, however short the time-out.
     let patience = if policy.writes_ahead {
-        run.options.settle_timeout.max(2 * WRITE_AHEAD)
+        run.options.settings.settle_timeout.max(2 * WRITE_AHEAD)
     } else {
-        run.options.settle_timeout
+        run.options.settings.settle_timeout
     };
     let begun = Instant::now();
     let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, u32::MAX);

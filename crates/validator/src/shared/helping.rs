@@ -19,6 +19,7 @@ use super::terms::Terms;
 use crate::options::{Sharing, ValidateOptions};
 use crate::progress::Progress;
 use crate::reader::Reader;
+use crate::settings::ValidateSettings;
 use crate::table_run::TableRun;
 use crate::tasks::{Stopped, ended};
 
@@ -172,7 +173,7 @@ async fn help_once(
     let terms = terms_of(of)?;
     let options = ValidateOptions {
         window: terms.window(),
-        scan_segments: terms.segments,
+        settings: ValidateSettings { scan_segments: terms.segments, ..options.settings.clone() },
         kept: None,
         quality: false,
         ..options.clone()
@@ -225,7 +226,7 @@ async fn work_once(
     let working = async {
         let portion = Arc::new(Portion::new(run, of, terms, &registered).await?);
         let mut readers = JoinSet::new();
-        for _ in 0..run.options.parallel.max(1) {
+        for _ in 0..run.options.settings.parallel.max(1) {
             readers.spawn(Arc::clone(&portion).read());
         }
         let answered = tokio::select! {

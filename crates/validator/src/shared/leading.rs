@@ -84,7 +84,7 @@ impl Desk {
         let (reader, name) = (&run.reader, run.binding.name());
         let now = reader.ask(|| reader.source.clock()).await?;
         run.speak_as_of(Begun { as_of: now, pass: run.options.pass, number: run.number }, now);
-        let layout = Layout::new(rows_estimate, run.options.memory_bytes, run.options.digest_seed);
+        let layout = Layout::new(rows_estimate, run.options.settings.memory_bytes, run.options.digest_seed);
         let terms = Terms::of(run, layout).await?;
         // Enough for many workers; one of a few rows takes longer to be claimed than to be read.
         let pieces = usize::try_from(rows_estimate / 5_000).unwrap_or(0).clamp(32, 512);

@@ -50,7 +50,7 @@ impl Portion {
         let pieces = run.reader.source.comparison_pieces(of.run).await?;
         let count = |side: Side| pieces.iter().filter(|piece| piece.side == side.label()).count();
         let counts = (count(Side::Source), count(Side::Target));
-        let ledger = Ledger::portion(terms.layout(), run.options.memory_bytes, counts);
+        let ledger = Ledger::portion(terms.layout(), run.options.settings.memory_bytes, counts);
         let portion = Self {
             run: Arc::clone(run),
             comparison: of.run,

@@ -55,7 +55,7 @@ impl Terms {
             shape: keep::shape(run, state.as_ref()),
             seed: layout.seed,
             partitions: layout.partitions,
-            segments: run.options.scan_segments.max(1),
+            segments: run.options.settings.scan_segments.max(1),
             start: run.options.window.start,
             end: run.options.window.end,
         })

@@ -1,6 +1,7 @@
 //! Claims about the verdict: whatever is not perfect makes it not consistent (I11).
 
 use crate::options::ValidateOptions;
+use crate::settings::ValidateSettings;
 use crate::table_report::TableReport;
 use crate::verdict::decide;
 
@@ -91,7 +92,15 @@ fn counts_are_held_against_each_other_only_at_rest_and_within_the_tolerance() {
         let table = TableReport { target_count, ..clean() };
         check(table.clone(), &live(), "consistent", "");
         check(table.clone(), &quiescent(), "inconsistent", "the source has 10 rows");
-        check(table, &ValidateOptions { count_tolerance: 1, ..quiescent() }, "consistent", "");
+        check(
+            table,
+            &ValidateOptions {
+                settings: ValidateSettings { count_tolerance: 1, ..ValidateSettings::default() },
+                ..quiescent()
+            },
+            "consistent",
+            "",
+        );
     }
 }
 

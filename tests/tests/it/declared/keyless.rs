@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep_core::Phase;
-use lockstep_validator::{CancellationToken, FindingClass, ValidateOptions, validate_keys};
+use lockstep_validator::{CancellationToken, FindingClass, ValidateOptions, ValidateSettings, validate_keys};
 
 use super::naive::disagreements;
 use super::partitions::Moved;
@@ -41,7 +41,10 @@ async fn a_key_that_loses_its_unique_index_stops_everything_until_it_is_there_ag
     // Where keys are compared by name, the two rows are a difference also before an item is read, and the
     // keys beside them are held against their own rows.
     let key = |login: &str| vec!["1".to_owned(), login.to_owned()];
-    let options = ValidateOptions { settle_timeout: Duration::from_secs(1), ..ValidateOptions::default() };
+    let options = ValidateOptions::from(ValidateSettings {
+        settle_timeout: Duration::from_secs(1),
+        ..ValidateSettings::default()
+    });
     let keys = [key("u4"), key("u7"), key("u10")];
     let report = validate_keys(
         &world.source,

@@ -12,7 +12,7 @@ use lockstep_core::Phase;
 use lockstep_postgres::{CaptureState, TableBinding};
 use lockstep_tests::World;
 use lockstep_tests::world::{backfill, within};
-use lockstep_validator::{CancellationToken, Report, ValidateOptions, validate};
+use lockstep_validator::{CancellationToken, Report, ValidateOptions, ValidateSettings, validate};
 
 use super::naive::disagreements;
 use super::{bound, migration};
@@ -32,8 +32,8 @@ const APRIL: &str = "FOR VALUES FROM ('2026-04-01 00:00+00') TO ('2026-05-01 00:
 
 fn options() -> ValidateOptions {
     ValidateOptions {
+        settings: ValidateSettings { settle_timeout: Duration::from_secs(5), ..ValidateSettings::default() },
         wait_for_pending: false,
-        settle_timeout: Duration::from_secs(5),
         ..ValidateOptions::default()
     }
 }

@@ -8,7 +8,7 @@ use lockstep_coordinator::Coordinator;
 use lockstep_core::Phase;
 use lockstep_tests::World;
 use lockstep_tests::world::backfill;
-use lockstep_validator::{CancellationToken, ValidateOptions, validate};
+use lockstep_validator::{CancellationToken, ValidateOptions, ValidateSettings, validate};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -168,7 +168,10 @@ async fn random_rows_of_random_schemas_under_random_templates_read_back_as_they_
         );
     }
     let (options, cancel) = (
-        ValidateOptions { settle_timeout: Duration::from_secs(5), ..ValidateOptions::default() },
+        ValidateOptions::from(ValidateSettings {
+            settle_timeout: Duration::from_secs(5),
+            ..ValidateSettings::default()
+        }),
         CancellationToken::new(),
     );
     let progress = lockstep_validator::Progress::new(&tables);

@@ -8,7 +8,7 @@ use lockstep_coordinator::{FeedProgress, FeedUntil, RelayUntil, relay, reverse_f
 use lockstep_core::{AttributeValue, Item, Phase, Version, version_of};
 use lockstep_tests::World;
 use lockstep_tests::world::backfill;
-use lockstep_validator::{CancellationToken, ValidateOptions, validate};
+use lockstep_validator::{CancellationToken, ValidateOptions, ValidateSettings, validate};
 use sqlx::AssertSqlSafe;
 
 use super::naive::disagreements;
@@ -237,8 +237,10 @@ async fn a_row_whose_key_is_no_number_is_set_aside_and_the_others_go_on() {
         relayed.unwrap_or_else(|error| panic!("{kind} {strange}: {error}"));
         assert_eq!(world.live_items("odd").await, 300, "{kind} {strange}");
         world.source.acknowledge_dead_letters("odd", "test").await.expect("acknowledged");
-        let options =
-            ValidateOptions { settle_timeout: Duration::from_secs(5), ..ValidateOptions::default() };
+        let options = ValidateOptions::from(ValidateSettings {
+            settle_timeout: Duration::from_secs(5),
+            ..ValidateSettings::default()
+        });
         let compared = lockstep_validator::Progress::new(&tables);
         let report =
             validate(&world.source, &world.plain_target, &tables, &options, &compared, &cancel).await;

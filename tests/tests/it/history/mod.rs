@@ -26,10 +26,14 @@ use lockstep_postgres::{EntryKind, IntentId, TableBinding};
 use lockstep_tests::World;
 use lockstep_tests::world::rows::{log, log_key, logs, payment, payment_key, payments};
 use lockstep_tests::world::{CutShort, LOGS, PAYMENTS, eventually, run, within};
-use lockstep_validator::{CancellationToken, FindingClass, ValidateOptions};
+use lockstep_validator::{CancellationToken, FindingClass, ValidateOptions, ValidateSettings};
 
 fn options() -> ValidateOptions {
-    ValidateOptions { wait_for_pending: false, scan_segments: 2, ..ValidateOptions::default() }
+    ValidateOptions {
+        settings: ValidateSettings { scan_segments: 2, ..ValidateSettings::default() },
+        wait_for_pending: false,
+        ..ValidateOptions::default()
+    }
 }
 
 pub(crate) async fn diagnosis(world: &World) -> Diagnosis {

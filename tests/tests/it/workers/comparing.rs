@@ -10,7 +10,7 @@ use lockstep_postgres::{ComparisonPiece, Registering, SharedComparison};
 use lockstep_tests::World;
 use lockstep_tests::world::{LOGS, PAYMENTS, eventually, within};
 use lockstep_validator::{
-    CancellationToken, Helped, Progress, Report, Sharing, ValidateOptions, help, validate,
+    CancellationToken, Helped, Progress, Report, Sharing, ValidateOptions, ValidateSettings, help, validate,
 };
 use serde_json::Value;
 use sqlx::Connection;
@@ -27,13 +27,15 @@ fn sharing(name: &str) -> Sharing {
 
 fn options(sharing: Option<Sharing>) -> ValidateOptions {
     ValidateOptions {
+        settings: ValidateSettings {
+            settle_timeout: Duration::from_secs(5), // The leader leaves work to others.
+            parallel: 1,
+            scan_segments: 4,
+            ..ValidateSettings::default()
+        },
         quiescent: true,
         wait_for_pending: false,
-        settle_timeout: Duration::from_secs(5),
         digest_seed: Some(SEED),
-        // The leader leaves work to others.
-        parallel: 1,
-        scan_segments: 4,
         sharing,
         ..ValidateOptions::default()
     }
@@ -52,7 +54,7 @@ async fn helper(world: &World, name: &str) -> JoinHandle<lockstep_core::Result<H
     let sharing = sharing(name);
     tokio::spawn(async move {
         let (progress, never) = (Progress::new(&tables), CancellationToken::new());
-        let options = ValidateOptions { parallel: 4, ..ValidateOptions::default() };
+        let options = ValidateOptions::from(ValidateSettings { parallel: 4, ..ValidateSettings::default() });
         let helping = (&options, &sharing, false);
         help(&source, &target, &tables, helping, &progress, &never).await
     })

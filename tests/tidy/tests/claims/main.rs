@@ -9,5 +9,6 @@ mod language;
 mod links;
 mod modules;
 mod numbers;
+mod places;
 mod supply;
 mod workflows;

@@ -135,7 +135,7 @@ fn json_of(item: &Item) -> Value {
 
 /// Segments of a scan, as the measured process asks for them.
 pub(super) fn segments() -> usize {
-    lockstep_validator::ValidateOptions::default().scan_segments
+    lockstep_validator::ValidateSettings::default().scan_segments
 }
 
 /// Pages and the source they are made of.

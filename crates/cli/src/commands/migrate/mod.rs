@@ -20,6 +20,9 @@ use crate::report::{exit_of_verdict, print, print_json};
 use crate::stores::Stores;
 use crate::{Context, help};
 
+/// Writes a second on the embedded stores, unless set otherwise.
+pub(crate) const LIVE_WRITES_PER_S: u32 = 100;
+
 /// Moves all tables, live, as far as you say, and proves it
 ///
 /// Without configured stores it starts a throw-away PostgreSQL and an embedded DynamoDB, seeds the sample,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{BackgroundFeed, see_through};
 use super::live;
 use super::relay::{BackgroundRelay, drain};
-use super::{Args, FinalValidation, interrupted};
+use super::{Args, FinalValidation, LIVE_WRITES_PER_S, interrupted};
 use crate::Context;
 use crate::commands::seed;
 use crate::commands::shared::board;
@@ -20,8 +20,6 @@ use crate::report::{Leg, LiveWrites, MigrateReport, MigrateTable, Stage, verdict
 use crate::stores::Stores;
 use crate::ui::seconds;
 
-/// Writes a second on the embedded stores, unless set otherwise.
-const LIVE_WRITES_PER_S: u32 = 100;
 /// For how long a change may have waited where writers go on.
 const LAG: Duration = Duration::from_secs(1);
 /// Longest wait for the pending set to empty. On stores that others write it may never be quite empty, and

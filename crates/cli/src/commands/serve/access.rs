@@ -3,15 +3,13 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use lockstep_daemon::{MonitorOptions, Tls, Tokens, Webhook, random_token};
+use lockstep_daemon::{LISTEN, MonitorOptions, Tls, Tokens, Webhook, random_token};
 use tokio::net::TcpListener;
 
 use super::args::Args;
 use crate::Context;
-use crate::config::sections::LISTEN;
 use crate::exit::Failure;
 
 /// The variables that tokens are read from. They are no keys of the configuration, so nothing that shows it
@@ -85,15 +83,7 @@ pub(super) async fn monitor(context: &Context) -> anyhow::Result<MonitorOptions>
             Some(Webhook::new(url, &secret).map_err(Failure::usage)?)
         }
     };
-    let sample_every = (section.sample_every_s > 0).then(|| Duration::from_secs(section.sample_every_s));
-    Ok(MonitorOptions {
-        sample_every,
-        sample_rows: section.sample_rows,
-        mismatches_max: section.mismatches_max,
-        prices: context.config.plan.clone(),
-        spend_cap_usd: section.spend_cap(),
-        webhook,
-    })
+    Ok(MonitorOptions { serve: section.clone(), prices: context.config.plan.clone(), webhook })
 }
 
 async fn listen(context: &Context, address: SocketAddr, args: &Args) -> anyhow::Result<TcpListener> {

@@ -1,0 +1,234 @@
+//! A status for people.
+
+use std::time::Duration;
+
+use lockstep_coordinator::Status;
+use lockstep_core::{Epoch, InstanceState};
+use lockstep_postgres::VerdictWord;
+
+use crate::report::{key_values, table};
+use crate::ui::{count, seconds};
+
+pub(super) fn text(status: &Status) -> String {
+    if let Some(since) = status.target_record.and_then(|record| record.completed_at) {
+        return format!(
+            "Complete since {}: DynamoDB is the truth for good. `cargo xtask doctor` says whether anything is left to do.",
+            since.format("%Y-%m-%d %H:%M:%S UTC")
+        );
+    }
+    let (Some(phase), Some(epoch), Some(since)) = (status.phase, status.epoch, status.since) else {
+        if let Some(error) = &status.target_error {
+            return format!(
+                "Lockstep was never installed in this source, or the migration is complete. DynamoDB knows \
+                 which, and could not be read: {error}"
+            );
+        }
+        return "Lockstep was never installed in this source: everything is as it was. `cargo xtask migrate` or \
+                `cargo xtask backfill` begins."
+            .to_owned();
+    };
+    let verdict = match (status.verdict, status.verdict_age_s) {
+        (Some(said), Some(age_s)) => {
+            let said = match said {
+                VerdictWord::Consistent => "consistent",
+                VerdictWord::Inconsistent => "NOT consistent",
+                VerdictWord::Incomplete => "incomplete: nothing was found, and not everything was compared",
+            };
+            format!("{said}, {} ago", seconds(age_s))
+        }
+        _ => "nothing has been validated yet".to_owned(),
+    };
+    let mut text = key_values(&[
+        ("phase", format!("{phase} (epoch {epoch}) since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))),
+        ("verdict", verdict),
+    ]);
+    if let Some(record) = &status.target_record {
+        let writes = if record.control().writes_paused {
+            "wait: a step is under way, or was broken off"
+        } else {
+            "go on"
+        };
+        text += &format!(
+            "\nthe truth is in DynamoDB: its record says {} in epoch {}; writes {writes}",
+            record.phase, record.epoch
+        );
+    }
+    if let Some(until) = status.late_until {
+        text += &format!(
+            "\na write of DynamoOnly that was given up may still land until {}: keep `reverse-feed` and `relay` running",
+            until.format("%H:%M:%S UTC")
+        );
+    }
+    let headers = [
+        "table",
+        "capture",
+        "target",
+        "ranges",
+        "rows copied",
+        "relayed",
+        "pending",
+        "oldest",
+        "dead letters",
+    ];
+    let rows = status.tables.iter().map(|t| {
+        vec![
+            t.name.clone(),
+            t.capture.clone(),
+            t.target.clone(),
+            format!("{}/{}", t.ranges_done, t.ranges),
+            count(t.rows_backfilled),
+            count(t.relayed.unsigned_abs()),
+            count(t.pending.unsigned_abs()),
+            seconds(t.oldest_s),
+            format!("{} ({} open)", t.dead_letters, t.dead_letters_unacknowledged),
+        ]
+    });
+    text += "\n";
+    text += &table(&headers, rows);
+    text += &reverse_feed(status);
+    text += &instances(status, epoch);
+    text += &workers(status);
+    text += &super::comparing::comparisons(status);
+    text += &relays(status);
+    for lost in &status.lost {
+        text += &format!("\nHISTORY LOST: {lost}; nothing is moved: run `doctor`");
+    }
+    for intent in &status.open_intents {
+        text += &format!(
+            "\nleft open by a crash: `{}` by {} at {}; the next command settles it",
+            intent.step, intent.actor, intent.at
+        );
+    }
+    if !status.journal.is_empty() {
+        text += "\njournal, newest first:";
+    }
+    for entry in &status.journal {
+        text += &format!(
+            "\n  {} {:8} {}{} — {}",
+            entry.at.format("%Y-%m-%d %H:%M:%S"),
+            entry.kind,
+            entry.step,
+            way(&entry.detail),
+            entry.actor
+        );
+    }
+    text
+}
+
+/// From which phase to which an entry of the journal goes, where it is of a step.
+fn way(detail: &serde_json::Value) -> String {
+    let phase = |name: &str| detail.get(name).and_then(serde_json::Value::as_str);
+    match (phase("from"), phase("to")) {
+        (Some(from), Some(to)) => format!(" {from} → {to}"),
+        _ => String::new(),
+    }
+}
+
+/// Where the reverse feed stands, a line a table, where there is one.
+fn reverse_feed(status: &Status) -> String {
+    let mut text = String::new();
+    for table in &status.tables {
+        let Some(feed) = &table.reverse_feed else { continue };
+        text += &format!(
+            "\nreverse feed of {}: {} behind, {} rows brought back, {} shards open",
+            table.name,
+            seconds(feed.lag_s),
+            count(feed.applied.unsigned_abs()),
+            feed.shards_open
+        );
+        if feed.again > 0 {
+            text +=
+                &format!(", {} rows wait ({})", feed.again, feed.again_why.as_deref().unwrap_or_default());
+        }
+        if let Some(alarm) = &table.reverse_alarm {
+            text += &format!("\n  ALARM: {alarm}");
+        }
+    }
+    text
+}
+
+/// Instances, one a line; a step waits for those that are not in this epoch yet.
+fn instances(status: &Status, epoch: Epoch) -> String {
+    if status.instances.is_empty() {
+        return String::new();
+    }
+    let headers = ["instance", "host", "pid", "epoch", "lease left", "state"];
+    let rows = status.instances.iter().map(|i| {
+        let lease_left = match i.lease_left_ms {
+            left if left > 0 => seconds(Duration::from_millis(left.unsigned_abs()).as_secs_f64()),
+            over => format!("over for {}", seconds(Duration::from_millis(over.unsigned_abs()).as_secs_f64())),
+        };
+        let state = match i.state {
+            InstanceState::Expired => "given up; serves nothing until it registers again",
+            InstanceState::Live if i.has_acknowledged(epoch) => "serves",
+            InstanceState::Live => "behind; a step waits for it",
+        };
+        let acknowledged = i.epoch.map_or_else(|| "none yet".to_owned(), |epoch| epoch.to_string());
+        vec![i.name.clone(), i.host.clone(), i.pid.to_string(), acknowledged, lease_left, state.to_owned()]
+    });
+    format!("\n{}", table(&headers, rows))
+}
+
+/// Workers, one a line.
+fn workers(status: &Status) -> String {
+    if status.workers.is_empty() {
+        return String::new();
+    }
+    let headers = ["worker", "host", "pid", "lease left", "rows", "rows/s", "holds", "longest", "state"];
+    let rows = status.workers.iter().map(|w| {
+        let left = Duration::from_millis(w.lease_left_ms.unsigned_abs()).as_secs_f64();
+        let lease_left = if w.is_live() { seconds(left) } else { format!("over for {}", seconds(left)) };
+        let state = match w {
+            w if !w.is_live() => "gone, or cut off; others take its ranges",
+            w if status.slowest_worker.as_ref() == Some(&w.name) => "the slowest",
+            w if w.idle => "waits for a range",
+            _ => "at work",
+        };
+        vec![
+            w.name.clone(),
+            w.host.clone(),
+            w.pid.to_string(),
+            lease_left,
+            count(w.rows.unsigned_abs()),
+            count(w.rows_per_s.max(0.0) as u64),
+            held(&w.ranges),
+            w.longest_s.map(seconds).unwrap_or_default(),
+            state.to_owned(),
+        ]
+    });
+    format!("\n{}", table(&headers, rows))
+}
+
+/// Relays that share the pending keys, one a line; one alone has all of them, and is no news.
+fn relays(status: &Status) -> String {
+    if status.relays.len() < 2 {
+        return String::new();
+    }
+    let headers = ["relay", "host", "pid", "lease left", "share of the keys", "state"];
+    let rows = status.relays.iter().map(|relay| {
+        let left = Duration::from_millis(relay.lease_left_ms.unsigned_abs()).as_secs_f64();
+        let (lease_left, state) = match relay.is_live() {
+            true => (seconds(left), "at work"),
+            false => (format!("over for {}", seconds(left)), "gone, or cut off; the others take its share"),
+        };
+        let share = format!("{:.0} %", relay.share_percent);
+        vec![
+            relay.name.clone(),
+            relay.host.clone(),
+            relay.pid.to_string(),
+            lease_left,
+            share,
+            state.to_owned(),
+        ]
+    });
+    format!("\n{}", table(&headers, rows))
+}
+
+/// The first ranges by name, and how many more there are; JSON has all of them.
+fn held(ranges: &[String]) -> String {
+    const SHOWN: usize = 4;
+    match ranges.len().checked_sub(SHOWN) {
+        None | Some(0) => ranges.join(", "),
+        Some(more) => format!("{} and {more} more", ranges[..SHOWN].join(", ")),
+    }
+}

@@ -1,0 +1,54 @@
+//! How history goes in by DynamoDB's own import from S3.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lockstep_core::written::megabytes;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the load path `import`, as a file has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportOptions {
+    /// Folder on this machine that parts are written to.
+    pub folder: PathBuf,
+    /// Where DynamoDB reads them, `s3://bucket/prefix`; empty until it is used.
+    pub s3: String,
+    /// Bytes of a part before it is compressed, about.
+    #[serde(rename = "part_mb", with = "megabytes")]
+    pub part_bytes: usize,
+    /// A shell command that ends with 0 only if S3 has exactly the files of the folder.
+    pub upload: Option<String>,
+    /// Whether an operator has copied them.
+    pub uploaded: bool,
+    /// Pause between two looks at the job.
+    #[serde(skip, default = "poll")]
+    pub poll: Duration,
+}
+
+impl ImportOptions {
+    /// Bucket and prefix; `None` for what is no place in S3.
+    pub fn place(&self) -> Option<(&str, &str)> {
+        let rest = self.s3.strip_prefix("s3://")?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        (!bucket.is_empty()).then_some((bucket, prefix))
+    }
+}
+
+fn poll() -> Duration {
+    Duration::from_secs(5)
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from(".lockstep/import"),
+            s3: String::new(),
+            // 3.2 TB in the 50,000 objects that a job reads, and an upload that fails repeats little.
+            part_bytes: 64 << 20,
+            upload: None,
+            uploaded: false,
+            poll: poll(),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The settings that count at a moment.
+
+use serde_json::{Map, Value};
+
+use super::of_name;
+
+/// The settings in force, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings(Map<String, Value>);
+
+impl Settings {
+    /// Those of a control record that count at `now_s`, in seconds since 1970 by the clock of the store that
+    /// keeps them: each is `{"value": …, "until": seconds or null}`. What this version does not know, or
+    /// what does not hold what its name takes, counts for nothing.
+    pub fn in_force(kept: &Value, now_s: f64) -> Self {
+        let counts =
+            |entry: &Value| entry.get("until").and_then(Value::as_f64).is_none_or(|until| until > now_s);
+        let known = kept.as_object().into_iter().flatten().filter(|(_, entry)| counts(entry));
+        Self(
+            known
+                .filter_map(|(name, entry)| {
+                    let value = of_name(name).ok()?.checked(entry.get("value")?).ok()?;
+                    Some((name.clone(), value))
+                })
+                .collect(),
+        )
+    }
+
+    /// A number.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.as_f64()
+    }
+
+    /// A whole number.
+    pub fn whole(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
+
+    /// A word.
+    pub fn word(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// Whether it is set to true.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.0.get(name) == Some(&Value::Bool(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::{CANARY_PERCENT, MAX_STALENESS_MS, SHADOW_PERCENT};
+
+    #[test]
+    fn what_is_over_or_not_understood_counts_for_nothing() {
+        let kept = json!({
+            "canary_percent": { "value": 5, "until": 100.0 }, "shadow_percent": { "value": 7, "until": null },
+            "max_staleness_ms": { "value": "soon", "until": null }, "of a later version": { "value": 1 },
+        });
+        let before = Settings::in_force(&kept, 99.0);
+        assert_eq!((before.number(CANARY_PERCENT), before.number(SHADOW_PERCENT)), (Some(5.0), Some(7.0)));
+        assert_eq!(before.whole(MAX_STALENESS_MS), None);
+        assert_eq!(Settings::in_force(&kept, 100.0).number(CANARY_PERCENT), None);
+        assert_eq!(Settings::in_force(&Value::Null, 0.0), Settings::default());
+    }
+}

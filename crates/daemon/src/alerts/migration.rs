@@ -1,0 +1,63 @@
+//! What is wrong by the status of the migration alone.
+
+use lockstep_coordinator::Status;
+use lockstep_core::Phase;
+use lockstep_postgres::VerdictWord;
+
+use super::{Found, Severity, Thresholds};
+
+pub(super) fn of_migration(status: &Status, limits: &Thresholds, found: &mut Found<'_>) {
+    if !status.lost.is_empty() {
+        found.add("history_lost", Severity::Critical, format!("{}; run `doctor`", status.lost.join("; ")));
+    }
+    let phase = status.phase.unwrap_or(Phase::PostgresOnly);
+    for table in &status.tables {
+        if phase > Phase::PostgresOnly && table.capture != "on" {
+            let message = format!(
+                "{}: capture is {}, so changes are not known; run `doctor`",
+                table.name, table.capture
+            );
+            found.add("capture_broken", Severity::Critical, message);
+        }
+        if table.oldest_s > limits.pending_warning_s {
+            let severity = if table.oldest_s > limits.pending_critical_s {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            };
+            let message = format!(
+                "{}: {} changes wait, the oldest for {:.0} s",
+                table.name, table.pending, table.oldest_s
+            );
+            found.add("pending_age", severity, message);
+        }
+        if table.dead_letters_unacknowledged > 0 {
+            let count = table.dead_letters_unacknowledged;
+            let message = format!(
+                "{}: {count} rows were set aside and are not acknowledged; run `dead-letters`",
+                table.name
+            );
+            found.add("dead_letters", Severity::Warning, message);
+        }
+        if let Some(alarm) = &table.reverse_alarm {
+            found.add("reverse_feed", Severity::Critical, format!("{}: {alarm}", table.name));
+        }
+    }
+    match status.verdict {
+        Some(VerdictWord::Inconsistent) => {
+            let message =
+                "the newest verdict is not consistent; look at /v1/findings, then run `repair`".to_owned();
+            found.add("not_consistent", Severity::Critical, message);
+        }
+        Some(VerdictWord::Incomplete) => {
+            let message = "the newest verdict is incomplete: nothing was found, and not everything was \
+                           compared; run `validate` again with a relay running";
+            found.add("verdict_incomplete", Severity::Warning, message.to_owned());
+        }
+        Some(VerdictWord::Consistent) | None => {}
+    }
+    if phase == Phase::HybridRead && status.verdict_age_s.is_none_or(|age| age > limits.verdict_warning_s) {
+        let message = "DynamoDB is read, and nothing was compared for a day; run `validate`".to_owned();
+        found.add("verdict_old", Severity::Warning, message);
+    }
+}

@@ -1,0 +1,137 @@
+use lockstep_postgres::VerdictWord;
+
+use super::*;
+
+fn seen<'a>(
+    measured: Option<&'a Measured>,
+    counted: Option<&'a Counted>,
+    stores: &'a StoresView,
+) -> Seen<'a> {
+    Seen { status: None, measured, counted, spend: None, stepped_back: None, stores, parts: &[] }
+}
+
+#[test]
+fn what_applications_counted_warns_at_its_target_and_alarms_at_its_bound() {
+    let stores = StoresView::default();
+    let of = |write: f64, operations: f64| Counted {
+        write_success_percent: Some(write),
+        operations_completed_percent: Some(operations),
+        ..Counted::default()
+    };
+    let judged = |counted: &Counted| {
+        judge(&seen(None, Some(counted), &stores), &Thresholds::default(), &[], Utc::now())
+    };
+    assert_eq!(judged(&of(99.96, 99.95)), Vec::new());
+    assert_eq!(judged(&Counted::default()), Vec::new(), "what was not counted is no alert");
+    for (counted, name, severity) in [
+        (of(99.94, 100.0), "write_success", Severity::Warning),
+        (of(99.89, 100.0), "write_success", Severity::Critical),
+        (of(100.0, 99.8), "coordinated_operations", Severity::Warning),
+        (of(100.0, 99.4), "coordinated_operations", Severity::Critical),
+    ] {
+        let alerts = judged(&counted);
+        assert_eq!((alerts.len(), severity_of(&alerts, name)), (1, Some(severity)), "{name}");
+        assert!(NAMES.contains(&name));
+    }
+}
+
+#[test]
+fn a_status_without_dynamodb_is_broken_where_it_is_needed_and_says_why() {
+    let of = |phase, target_error: Option<&str>| Status {
+        phase,
+        target_error: target_error.map(str::to_owned),
+        verdict_age_s: Some(1.0),
+        ..Status::default()
+    };
+    let away = Some("DynamoDB: describing x: connection refused");
+    for (status, state) in [
+        (of(Some(Phase::DynamoOnly), away), HealthState::Broken),
+        (of(Some(Phase::DualWrite), away), HealthState::Broken),
+        (of(Some(Phase::PostgresOnly), away), HealthState::Degraded),
+        (of(None, away), HealthState::Degraded),
+    ] {
+        let (found, reasons) = health_of(&status);
+        assert_eq!((found, reasons.len()), (state, 1), "{:?}", status.phase);
+        assert!(reasons[0].contains("connection refused"), "{reasons:?}");
+    }
+    assert_eq!(health_of(&of(Some(Phase::DynamoOnly), None)).0, HealthState::Healthy);
+}
+
+#[test]
+fn an_incomplete_verdict_warns_and_does_not_send_to_repair() {
+    let of = |verdict| {
+        let age = Some(1.0);
+        let status =
+            Status { phase: Some(Phase::HybridRead), verdict, verdict_age_s: age, ..Status::default() };
+        health_of(&status)
+    };
+    let (state, reasons) = of(Some(VerdictWord::Incomplete));
+    assert_eq!(state, HealthState::Degraded, "{reasons:?}");
+    assert!(reasons[0].contains("validate") && !reasons[0].contains("repair"), "{reasons:?}");
+    assert_eq!(of(Some(VerdictWord::Inconsistent)).0, HealthState::Broken);
+    assert_eq!(of(Some(VerdictWord::Consistent)).0, HealthState::Healthy);
+}
+
+#[test]
+fn a_spend_over_its_cap_and_a_step_back_are_told() {
+    let stores = StoresView::default();
+    let spend = Spend { usd: 2.0, cap_usd: Some(1.5), ..Spend::default() };
+    let back = SteppedBack { at: Utc::now(), why: "11 differences were found".to_owned() };
+    let both = Seen { spend: Some(&spend), stepped_back: Some(&back), ..seen(None, None, &stores) };
+    let alerts = judge(&both, &Thresholds::default(), &[], Utc::now());
+    assert_eq!(severity_of(&alerts, "spend_cap"), Some(Severity::Warning));
+    assert_eq!(severity_of(&alerts, "reads_stepped_back"), Some(Severity::Critical));
+    // A cap that will be met is told while there is time to raise it, and only once.
+    let ahead = Spend { usd: 1.0, forecast_usd: Some(2.0), ..spend };
+    for (forecast_usd, told) in [(Some(2.0), Some(Severity::Warning)), (Some(1.5), None), (None, None)] {
+        let ahead = Spend { forecast_usd, ..ahead.clone() };
+        let one = Seen { spend: Some(&ahead), ..seen(None, None, &stores) };
+        let alerts = judge(&one, &Thresholds::default(), &[], Utc::now());
+        assert_eq!((severity_of(&alerts, "spend_forecast"), severity_of(&alerts, "spend_cap")), (told, None));
+    }
+}
+
+fn judged(consistency: f64, accuracy: f64, orphans: f64, before: &[Alert], at: i64) -> Vec<Alert> {
+    let now = DateTime::from_timestamp(at, 0).expect("a moment");
+    let measured = Measured {
+        at: now,
+        compared: 1_000,
+        consistency_percent: consistency,
+        accuracy_percent: accuracy,
+        orphans_percent: orphans,
+        tables: Vec::new(),
+    };
+    judge(&seen(Some(&measured), None, &StoresView::default()), &Thresholds::default(), before, now)
+}
+
+fn severity_of(alerts: &[Alert], name: &str) -> Option<Severity> {
+    alerts.iter().find(|alert| alert.name == name).map(|alert| alert.severity)
+}
+
+#[test]
+fn each_threshold_of_the_reference_warns_at_its_target_and_alarms_at_its_bound() {
+    let good = judged(100.0, 100.0, 0.0, &[], 1);
+    assert_eq!(good, Vec::new());
+    assert_eq!(health(&good, true).state, HealthState::Healthy);
+    for (name, warns, alarms) in [
+        ("data_consistency", judged(99.8, 100.0, 0.0, &[], 1), judged(99.4, 100.0, 0.0, &[], 1)),
+        ("field_accuracy", judged(100.0, 99.95, 0.0, &[], 1), judged(100.0, 99.8, 0.0, &[], 1)),
+        ("orphans", judged(100.0, 100.0, 0.05, &[], 1), judged(100.0, 100.0, 0.2, &[], 1)),
+    ] {
+        assert_eq!((warns.len(), severity_of(&warns, name)), (1, Some(Severity::Warning)), "{name}");
+        assert_eq!((alarms.len(), severity_of(&alarms, name)), (1, Some(Severity::Critical)), "{name}");
+        assert_eq!(
+            (health(&warns, true).state, health(&alarms, true).state),
+            (HealthState::Degraded, HealthState::Broken)
+        );
+        assert!(NAMES.contains(&name));
+    }
+}
+
+#[test]
+fn an_alert_that_goes_on_keeps_its_beginning() {
+    let first = judged(99.0, 100.0, 0.0, &[], 1);
+    let later = judged(99.8, 100.0, 0.0, &first, 9);
+    assert_eq!(later[0].since, first[0].since);
+    assert_eq!(later[0].runbook, "docs/runbook.md#alert-data-consistency");
+}

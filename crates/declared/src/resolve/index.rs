@@ -1,0 +1,96 @@
+//! An index: its keys, and the attributes that hold them.
+
+use lockstep_core::{Index, KeyAttribute, KeyType, SK};
+use lockstep_template::Template;
+
+use super::names::AttributeNames;
+use super::{Problems, Resolver, leak_text};
+use crate::declaration::{IndexDeclaration, Projection};
+use crate::kind::Kind;
+use crate::shape::{Column, IndexShape, Part};
+
+impl Resolver<'_> {
+    pub(super) fn index(
+        &self,
+        name: &str,
+        index: &IndexDeclaration,
+        columns: &[Column],
+        table_sort: Option<&Template>,
+        table_sort_part: Option<&(Part, KeyType)>,
+        names: &mut AttributeNames,
+    ) -> Result<IndexShape, Problems> {
+        let mut problems = Vec::new();
+        let of = |what: &str, text: &str, problems: &mut Problems| match text.parse::<Template>() {
+            Err(problem) => {
+                problems.push(format!("indexes.{name}.{what}: {problem}"));
+                None
+            }
+            Ok(template) => {
+                let unknown: Vec<&str> = template.columns();
+                let unknown = unknown.into_iter().filter(|column| !columns.iter().any(|c| c.name == *column));
+                problems
+                    .extend(unknown.map(|column| self.no_column(&format!("indexes.{name}.{what}"), column)));
+                Some(template)
+            }
+        };
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        if !(3..=255).contains(&name.len()) || !name.bytes().all(legal) {
+            problems.push(format!("indexes.{name}: DynamoDB takes names of 3 to 255 of a-z A-Z 0-9 _ - ."));
+        }
+        let partition = of("partition", &index.partition, &mut problems);
+        let sort = index.sort.as_deref().and_then(|text| of("sort", text, &mut problems));
+        let mut when = Vec::new();
+        for (column, text) in &index.when {
+            match columns.iter().position(|c| c.name == *column) {
+                None => problems.push(self.no_column(&format!("indexes.{name}.when"), column)),
+                Some(place) => match columns[place].kind.of_text(text) {
+                    Ok(value) => when.push((place, value)),
+                    Err(why) => problems.push(format!("indexes.{name}.when.{column}: {}", why.reason)),
+                },
+            }
+        }
+        let (true, Some(partition)) = (problems.is_empty(), partition) else { return Err(problems) };
+        // A column that is a key by itself needs no attribute beside its own.
+        let own = |template: &Template, named: &Option<String>| {
+            let place =
+                template.bare_column().and_then(|name| columns.iter().position(|c| c.name == name))?;
+            let column = &columns[place];
+            let fits = column.kind.can_be_key();
+            let key_type = if column.kind == Kind::Integer { KeyType::N } else { KeyType::S };
+            (fits && named.is_none() && index.when.is_empty())
+                .then_some(KeyAttribute { name: column.attribute, key_type })
+        };
+        let mut made = |template: Template, named: &Option<String>, ending: &str, problems: &mut Problems| {
+            if let Some(attribute) = own(&template, named) {
+                return (attribute, None);
+            }
+            let (part, key_type) = self.part(template, columns);
+            let attribute = named.clone().unwrap_or_else(|| format!("{name}_{ending}"));
+            names.take(&attribute, &format!("indexes.{name}"), problems);
+            (KeyAttribute { name: leak_text(&attribute), key_type }, Some(part))
+        };
+        let (partition_attribute, partition_part) =
+            made(partition, &index.partition_attribute, "pk", &mut problems);
+        let (sort_attribute, sort_part) = match sort {
+            None => (None, None),
+            Some(sort) if index.sort_attribute.is_none() && Some(&sort) == table_sort => {
+                let key_type = table_sort_part.map_or(KeyType::S, |(_, key_type)| *key_type);
+                (Some(KeyAttribute { name: SK, key_type }), None)
+            }
+            Some(sort) => {
+                let (attribute, part) = made(sort, &index.sort_attribute, "sk", &mut problems);
+                (Some(attribute), part)
+            }
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let index = Index {
+            name: leak_text(name),
+            partition: partition_attribute,
+            sort: sort_attribute,
+            whole_items: index.projection == Projection::All,
+        };
+        Ok(IndexShape { index, partition: partition_part, sort: sort_part, when })
+    }
+}

@@ -1,0 +1,89 @@
+//! One renewal in DynamoDB, where the lease is kept while the truth is there.
+
+use std::time::Duration;
+
+use lockstep_core::{Epoch, Kind, Result, TargetRecord};
+
+use super::{Home, Keeper, POLL, POLL_TARGET};
+use crate::phase::Moment;
+
+impl Keeper {
+    /// Renews in the target; says whether there is nothing more to do in this turn.
+    pub(super) async fn at_target(&mut self) -> Result<bool> {
+        let Some(target) = self.target.clone() else {
+            self.home = Home::Source;
+            return Ok(false);
+        };
+        if !self.registered_in_target {
+            // Before the record is there, so is no table to register in.
+            match target.record().await {
+                Ok(Some(_)) => {}
+                Err(error) if error.kind != Kind::Misconfigured => return Err(error),
+                // That of another migration says nothing of ours, as if there were none.
+                other => {
+                    if let Some(error) = other.err().filter(|_| !std::mem::replace(&mut self.warned, true)) {
+                        tracing::warn!(
+                            instance = self.who.name,
+                            "the control table in DynamoDB is not gone by: {error}"
+                        );
+                    }
+                    self.home = Home::Source;
+                    return Ok(true);
+                }
+            }
+            target.register(&self.who).await?;
+            (self.registered_in_target, self.acknowledged_in_target) = (true, None);
+        }
+        let acknowledged = self.known.acknowledgeable();
+        if !self.has_to_renew(acknowledged) && self.is_as_known(target.record().await?) {
+            return Ok(true);
+        }
+        let asked = Moment::now();
+        let renewed = target.renew(self.who.id, acknowledged).await?;
+        self.acknowledged_in_target = renewed.as_ref().and(acknowledged);
+        let Some(record) = renewed else {
+            self.known.forget();
+            self.registered_in_target = false;
+            tracing::warn!(instance = self.who.name, "a step gave this instance up; it registers again");
+            return Ok(false);
+        };
+        let last = self.known.last().map(|last| last.epoch);
+        match record {
+            Some(record) if record.holds_truth() && last.is_none_or(|last| last <= record.epoch) => {
+                self.known.learn(record.control(), asked, Some(self.who.lease));
+                self.leave_source().await;
+                Ok(self.known.acknowledgeable() == acknowledged)
+            }
+            // On its way here: the source has said so, the target has not been told. The lease is kept in the
+            // source.
+            Some(record) if last.is_some_and(|last| record.epoch < last) => {
+                self.home = Home::Source;
+                Ok(true)
+            }
+            // The truth went back. What is known wears out until the source has told us more.
+            _ => {
+                self.home = Home::Source;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whether something is to be acknowledged, or the lease would be older than a second, or a third of it,
+    /// by the next look.
+    fn has_to_renew(&self, acknowledged: Option<Epoch>) -> bool {
+        let every = POLL.min(self.who.lease / 3);
+        let next = Duration::from_millis(*POLL_TARGET.end());
+        let left = self.known.left(Moment::now());
+        acknowledged.is_none()
+            || acknowledged != self.acknowledged_in_target
+            || left.is_none_or(|left| left + every < self.who.lease + next)
+    }
+
+    /// Whether the record says nothing new. It was read without a renewal, so nothing is learned from it: an
+    /// instance that no step waits for must not serve by what it reads.
+    fn is_as_known(&self, record: Option<TargetRecord>) -> bool {
+        let known = self.known.last().map(|last| (last.phase, last.epoch, last.writes_paused));
+        let found = record.filter(TargetRecord::holds_truth).map(|record| record.control());
+        found.is_some() && found.map(|found| (found.phase, found.epoch, found.writes_paused)) == known
+    }
+}
