@@ -9,5 +9,6 @@ mod language;
 mod links;
 mod modules;
 mod numbers;
+mod paths;
 mod supply;
 mod workflows;
