@@ -216,8 +216,7 @@ async fn a_step_back_that_died_is_settled_only_once_a_lost_control_table_is_made
 }
 
 #[tokio::test]
-async fn a_step_there_that_died_after_writes_went_on_is_finished_only_once_a_lost_control_table_is_back()
- {
+async fn a_step_there_that_died_after_writes_went_on_is_finished_only_once_a_lost_control_table_is_back() {
     let outcome = "NEW.step = 'change phase' AND NEW.kind = 'done'";
     is_not_settled_without_its_record(Phase::HybridRead, Phase::DynamoOnly, outcome).await;
 }
