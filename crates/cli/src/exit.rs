@@ -10,7 +10,7 @@ use crate::config::ConfigError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done; where the command compares, both sides agree.
-    Consistent = 0,
+    Done = 0,
     /// Both sides differ, or it could not be shown that they do not.
     NotConsistent = 1,
     /// Wrong flags, wrong configuration, or a table, role or setting that is not as it must be.

@@ -315,13 +315,13 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_acknowledged_this_epoch_or_a_later_one_is_not_waited_for() {
+    fn an_instance_that_has_acknowledged_this_epoch_or_a_later_one_is_not_waited_for() {
         check(&[], &Proceed::Yes { over: vec![] });
         check(&[(Some(4), Duration::ZERO), (Some(5), LEASE * 3)], &Proceed::Yes { over: vec![] });
     }
 
     #[test]
-    fn whoever_has_not_is_waited_for_until_its_lease_and_the_margin_are_over() {
+    fn an_instance_that_has_not_is_waited_for_until_its_lease_and_the_margin_are_over() {
         let whole = LEASE + margin(LEASE);
         check(&[(Some(3), Duration::ZERO)], &Proceed::Wait { behind: vec![(0, whole)], over: vec![] });
         check(&[(None, LEASE)], &Proceed::Wait { behind: vec![(0, margin(LEASE))], over: vec![] });

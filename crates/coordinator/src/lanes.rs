@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// Shortest time between two halvings: requests that were in flight at the first sign show it as well.
 const HALVE_PAUSE: Duration = Duration::from_millis(500);
-/// Calm needed before one more is allowed.
+/// Calm needed before a quarter more are allowed.
 const CALM: Duration = Duration::from_secs(1);
 
 /// Shared by all that send.

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_is_told_to_stop_does_not_wait() {
+    async fn a_part_that_is_told_to_stop_does_not_wait() {
         let (mut outage, cancelled) = (Outage::new("the relay"), CancellationToken::new());
         cancelled.cancel();
         assert!(!outage.wait(&error(Kind::Unavailable, "away"), &cancelled).await);

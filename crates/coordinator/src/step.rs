@@ -92,7 +92,8 @@ pub(crate) async fn step(
     } else {
         continuity::require_kept(migration).await?;
     }
-    // Should the source be set back to before this step, the target knows of the step before at least.
+    // Should the source be set back to before this step, the target has a mark from here, by which that is
+    // noticed.
     continuity::mark_now(migration).await?;
     source.replace_times_ahead().await?;
     let mut gates = gates::readiness(migration, from, to, control.epoch, observer).await?;

@@ -62,7 +62,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Of two values as texts; none is NULL in the source and absence in the target.
+    /// Of two values as texts. `None` is NULL on the side of the source, and on the side of the target an
+    /// attribute that is not there: NULL is stored as absence.
     pub fn of(source: Option<&str>, target: Option<&str>) -> Self {
         let (source, target) = match (source, target) {
             (Some(source), Some(target)) => shown(source, target),

@@ -26,8 +26,10 @@ pub enum Kind {
     Misconfigured,
     /// Could not acquire a lock before the timeout.
     Busy,
-    /// This instance's lease is over, so it does not know the phase and serves nothing by it (R19). Nothing
-    /// was done; it recovers by itself as soon as the source answers.
+    /// What the caller goes by may hold no more, so nothing was done. An instance's lease is over: it does
+    /// not know the phase and serves nothing by it (R19), and recovers by itself as soon as the source
+    /// answers. The same where a range, a pending key or an import is another process's by now, and where a
+    /// state was read too long ago to be written: it is read again.
     Fenced,
 }
 

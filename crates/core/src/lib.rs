@@ -6,12 +6,13 @@
 //! counts phase changes; the *barrier* is what makes a phase change atomic. The invariants are in
 //! docs/protocol.md.
 //!
-//! Words only: no I/O, no clock, no runtime. Read the modules in this order; each rests on those before it:
-//! [`Phase`] and [`Version`]; [`Attribute`] and [`Unholdable`]; [`FieldDiff`]; [`Column`]; [`Index`],
-//! [`Item`], [`TargetKey`], [`ItemView`]; [`Row`]; [`Judgement`]; [`MigratableTable`] and its object-safe
-//! twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth); [`InstanceRow`] (a
-//! lease); [`Window`]; [`Change`] (what a stream says); [`settings`] (what operators turn); [`written`] (options as a
-//! file has them).
+//! Words only: no I/O, no runtime, and no clock but in `beside_columns`. Read the modules in this order; each
+//! rests on those before it: [`Phase`] and [`Version`]; [`Error`]; [`Attribute`] and [`Unholdable`];
+//! [`FieldDiff`]; [`Column`]; [`Index`], [`Item`], `expiry` (how long one stays), [`TargetKey`],
+//! [`ItemView`], `same` (whether an item is what was sent); [`Row`]; [`Judgement`]; [`MigratableTable`] and
+//! its object-safe twin [`AnyTable`]; [`Control`] and [`TargetRecord`], and by both [`truth`](mod@truth);
+//! [`InstanceRow`] (a lease); [`Moment`]; [`Window`]; [`Change`] (what a stream says); [`settings`] (what
+//! operators turn); [`written`] (options as a file has them).
 
 mod attribute;
 mod change;

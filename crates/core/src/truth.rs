@@ -24,10 +24,10 @@
 //!
 //! Between decision and copy no application can write: on the way there PostgreSQL refuses and DynamoDB has
 //! no record that opens it; on the way back DynamoDB's record sends everyone to PostgreSQL, which still
-//! refuses. The next coordinator calls `mend`, which repeats the copy; both copies change nothing when they
-//! are repeated or come late. Before the decision there is nothing to mend but a pause, which the coordinator
-//! opens again or goes on from. A record that was lost after writes were let go on looks like one that was
-//! not copied yet, and only the journal tells one from the other.
+//! refuses. The next coordinator calls `truth::settle`, which repeats the copy; both copies change nothing
+//! when they are repeated or come late. Before the decision there is nothing to mend but a pause, which the
+//! coordinator opens again or goes on from. A record that was lost after writes were let go on looks like one
+//! that was not copied yet, and only the journal tells one from the other.
 //!
 //! # Writes that come late
 //!
@@ -54,10 +54,10 @@ pub enum Truth {
     InSource,
     /// In DynamoDB.
     InTarget,
-    /// On its way to DynamoDB since this epoch: the coordinator's `mend` finishes the step.
+    /// On its way to DynamoDB since this epoch: the coordinator's `truth::settle` finishes the step.
     ToTarget(Epoch),
-    /// On its way back to PostgreSQL, which is to be in this phase and epoch: the coordinator's `mend`
-    /// finishes the step.
+    /// On its way back to PostgreSQL, which is to be in this phase and epoch: the coordinator's
+    /// `truth::settle` finishes the step.
     ToSource(Phase, Epoch),
     /// The records contradict each other: a store has lost history.
     Lost,

@@ -26,7 +26,7 @@ pub(crate) fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
     tasks.spawn(keep(shared.clone(), "reverse-feed", needs_feed, feed));
     tasks.spawn(keep(shared.clone(), "sweeper", needs_sweeper, sweep));
     tasks.spawn(keep(shared.clone(), "history-marks", needs_sweeper, mark));
-    tasks.spawn(keep(shared.clone(), "counting", needs_sweeper, crate::budget::run));
+    tasks.spawn(keep(shared.clone(), "counting", needs_sweeper, crate::counting::run));
     tasks.spawn(keep(shared.clone(), crate::ramp::PART, needs_ramp, crate::ramp::run));
     tasks.spawn(crate::monitor::run(shared.clone()));
     if shared.monitor.serve.sample_every().is_some() {

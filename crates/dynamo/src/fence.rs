@@ -159,7 +159,7 @@ mod tests {
     /// P15: a relay that was stopped after it read a row, or between signature and sending, puts nothing that
     /// a purge no longer guards against.
     #[tokio::test]
-    async fn a_state_that_was_read_too_long_ago_is_put_by_nobody() {
+    async fn a_state_that_was_read_too_long_ago_is_not_put() {
         let (target, served) = target().await;
         let (item, version) = (lockstep_core::Item::default(), lockstep_core::Version(7));
         let now = target.reading();

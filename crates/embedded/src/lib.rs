@@ -13,6 +13,8 @@
 //! - **Crash**: the store goes without a word to its clients' transactions, as in a power cut; its data
 //!   directory stays.
 //!
+//! In reading order: `error`, `postgres` and `dynamo` (one store each), `stores` (both together).
+//!
 //! # Example
 //!
 //! ```no_run

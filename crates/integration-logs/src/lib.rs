@@ -5,7 +5,7 @@
 //! service's day is spread over.
 //!
 //! Read the modules in this order: [`IntegrationLog`] and [`LogKey`] (row); where a log lives in the target
-//! and why (item); [`IntegrationLogs`] and its options (table); what applications ask (queries); how
+//! and why (`item`); [`IntegrationLogs`] and its options; what applications ask (`queries`); how
 //! coordinated operations are logged ([`OperationLogs`]).
 //!
 //! ```

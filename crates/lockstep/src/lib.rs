@@ -6,7 +6,8 @@
 //! that an application opens), [`store`] (what it reads and writes through), [`operation`] (one change over
 //! several tables), [`transaction`] (with an application's own SQL), `phase` (what an operation goes by),
 //! [`instance`] (who may serve by a phase, and until when), `central` (what operators turn), [`sweeper`]
-//! (undoes what strict writes left half-done). [`Table`](derive@Table) makes a table of a plain struct.
+//! (undoes what strict writes left half-done). [`Table`](derive@Table) makes a table of a plain struct, and
+//! `derived` is what its code names.
 //!
 //! What is `#[doc(hidden)]` is for Lockstep's own crates and tests, which open stores without a registration,
 //! or load sections of their own: it is no part of what an application may rely on.

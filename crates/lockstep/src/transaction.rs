@@ -78,6 +78,10 @@ impl Transaction {
     ///
     /// # Errors
     /// PostgreSQL's. The transaction can then only be rolled back.
+    ///
+    /// # Cancel safety
+    /// Nothing is committed before [`Transaction::commit`]. Whether the transaction has this write is not
+    /// known: roll it back, or drop it.
     pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
         self.check(store);
         store.put_in(&mut self.write, row).await?.row.ok_or_else(|| swallowed(T::NAME))
@@ -87,6 +91,9 @@ impl Transaction {
     ///
     /// # Errors
     /// PostgreSQL's. The transaction can then only be rolled back.
+    ///
+    /// # Cancel safety
+    /// As for [`Transaction::put`]; an id may be used up.
     pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
         self.check(store);
         store.insert_in(&mut self.write, row).await?.row.ok_or_else(|| swallowed(T::NAME))
@@ -97,6 +104,9 @@ impl Transaction {
     ///
     /// # Errors
     /// PostgreSQL's. The transaction can then only be rolled back.
+    ///
+    /// # Cancel safety
+    /// As for [`Transaction::put`].
     pub async fn update<T: MigratableTable>(
         &mut self,
         store: &Store<T>,
@@ -111,6 +121,9 @@ impl Transaction {
     ///
     /// # Errors
     /// PostgreSQL's. The transaction can then only be rolled back.
+    ///
+    /// # Cancel safety
+    /// As for [`Transaction::put`].
     pub async fn delete<T: MigratableTable>(
         &mut self,
         store: &Store<T>,
@@ -145,6 +158,9 @@ impl Transaction {
     }
 
     /// Rolls everything back.
+    ///
+    /// # Cancel safety
+    /// It is rolled back all the same, no later than its connection is used again or closed.
     pub async fn rollback(self) {
         // A rollback that fails is one all the same: no commit was sent.
         let _ = self.write.sql.rollback().await;

@@ -4,9 +4,9 @@
 //! changes during its life; the date it counts for, `payment_date`, seldom does, but may: then its item
 //! moves.
 //!
-//! Read the modules in this order: [`Payment`] and [`PaymentKey`] (row); where a payment lives in the target
-//! and why (item); [`Payments`] and its options (table); what applications ask (queries); changing a status
-//! (status).
+//! Read the modules in this order: [`Payment`] and [`PaymentKey`]; where a payment lives in the target and
+//! why (`item`); [`Payments`] and its options; what applications ask (`queries`); changing a status
+//! (`status`).
 //!
 //! ```
 //! use lockstep::MigratableTable;

@@ -76,7 +76,7 @@ fn the_verdict_comes_first_and_is_the_reports() {
 }
 
 #[test]
-fn it_asks_nobody_and_runs_nothing() {
+fn it_asks_no_server_and_runs_nothing() {
     let page = page("consistent", "x").to_lowercase();
     for loads in [
         "<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import", "http://", "https://",

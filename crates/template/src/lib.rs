@@ -12,8 +12,8 @@
 //!
 //! Read the modules in this order: [`Template`] (what is written), `parse`, `render` (from values to text),
 //! [`check`] (the rule that refuses templates under which two rows could share a place), [`Expiry`]
-//! (`created_at + 90d`). Nothing here knows DynamoDB or PostgreSQL, so that the derive and the configuration
-//! share it.
+//! (`created_at + 90d`), `reserved` (names that no column may have). Nothing here knows DynamoDB or
+//! PostgreSQL, so that the derive and the configuration share it.
 
 mod check;
 mod expiry;

@@ -19,7 +19,7 @@
 //! survives us); `source_pass` and `target_pass` (or `export_pass`), or `sample` or `incremental` instead of
 //! both; `recheck`; `quality`; and the composition, `table_run` (what the passes of one table share) and
 //! `comparison` (one table to its end), `shared` (the same by several processes), `run` for all, and `keys`
-//! for single ones; `verified` (what a later pass goes on from); `count` (only counts).
+//! for single ones; `verified` (what a later pass goes on from); `count` and `count_pass` (only counts).
 //!
 //! ```no_run
 //! # use lockstep_dynamo::Target;

@@ -85,7 +85,7 @@ impl Model {
 
     /// Whether the barrier can be had.
     pub(crate) fn may_close(&self, s: &State) -> bool {
-        self.nobody_writes(s) && !s.coordinator.commit_in_flight
+        self.no_writer_holds_the_barrier(s) && !s.coordinator.commit_in_flight
     }
 
     /// The sequence is moved at once, and stays moved should the flip never be committed. The target may have

@@ -30,7 +30,7 @@ pub enum Claim {
     Convergence,
     /// No writer waits for a lock that only an answer of the network frees, but for one of another strict
     /// write.
-    NobodyWaitsForTheNetwork,
+    NoWriterWaitsForTheNetwork,
     /// No circle of waiting with the relay in it.
     NoDeadlock,
 }
@@ -144,7 +144,7 @@ fn locks(model: &Model, s: &State) -> Option<Claim> {
     let delivering = s.relay.at == RelayAt::Delivering && s.relay.delivered != s.relay.keys;
     for w in waiting {
         if delivering {
-            return Some(Claim::NobodyWaitsForTheNetwork);
+            return Some(Claim::NoWriterWaitsForTheNetwork);
         }
         let relay_wants = s.relay.keys & !s.relay.locked;
         if model.is(crate::Mutation::AcknowledgeWaits) && relay_wants & w.marks != 0 {

@@ -1,6 +1,7 @@
 //! A small-scope model of the whole protocol, and a checker that visits every state of it.
 //!
-//! Words as everywhere: *source*, *target*, *truth*, *version*, *pending set*, *tombstone*, *epoch*, *barrier*.
+//! Words as everywhere: *source*, *target*, *truth*, *version*, *pending set*, *tombstone*, *epoch*, and
+//! *barrier*.
 //! Besides: a *scope* says how much may happen, a *mutation* leaves one rule of the protocol out, an *action*
 //! is what happens at once, and *healing* is what goes on by itself when no fault occurs and nothing new is
 //! begun.

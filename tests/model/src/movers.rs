@@ -152,7 +152,7 @@ impl Model {
         // In DynamoOnly it writes the source, behind the barrier like everyone. After the way back what
         // arrives is a write that was never acknowledged: its key is marked, behind the closed barrier, since
         // the feed has no row lock.
-        let alone = self.nobody_writes(s) || self.is(Mutation::FeedMarksBesideWriters);
+        let alone = self.no_writer_holds_the_barrier(s) || self.is(Mutation::FeedMarksBesideWriters);
         let may = !self.barrier_is_closed(s) && (s.target_is_truth() || alone);
         if let Some(record) = s.feed.held {
             if may {

@@ -62,7 +62,7 @@ impl Model {
     }
 
     /// Whether no write transaction holds the barrier.
-    pub fn nobody_writes(&self, s: &State) -> bool {
+    pub fn no_writer_holds_the_barrier(&self, s: &State) -> bool {
         self.is(Mutation::NoBarrier) || !s.writers.iter().any(Writer::in_transaction)
     }
 

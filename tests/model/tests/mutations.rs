@@ -36,7 +36,7 @@ fn why_marks_and_rows_are_read_in_one_snapshot() {
 
 #[test]
 fn why_nothing_is_locked_during_network_calls() {
-    caught(Mutation::LockedDuringCalls, scope::writes(), Claim::NobodyWaitsForTheNetwork);
+    caught(Mutation::LockedDuringCalls, scope::writes(), Claim::NoWriterWaitsForTheNetwork);
 }
 
 #[test]

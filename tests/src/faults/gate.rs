@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn release_lets_exactly_so_many_through() {
+    async fn release_lets_exactly_the_number_that_was_asked_for_through() {
         let gate = Gate::new();
         let waiting: Vec<_> = (0..3)
             .map(|_| {

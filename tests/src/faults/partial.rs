@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_so_many_are_withheld_wherever_they_stand() {
+    fn exactly_the_number_that_was_asked_for_is_withheld_wherever_they_stand() {
         for total in 1..=25 {
             for count in 0..=total + 1 {
                 let withheld = (0..total).filter(|at| is_withheld(*at, total, count)).count();

@@ -255,7 +255,7 @@ async fn an_emulator_that_is_gone_is_counted_apart_from_faults() {
 }
 
 #[tokio::test]
-async fn a_stopped_proxy_answers_nobody_and_applies_nothing_late() {
+async fn a_stopped_proxy_answers_no_caller_and_applies_nothing_late() {
     let gate = Gate::new();
     let World { upstream, proxy, client } =
         World::new([Rule::new(Fault::AnswerThenApplyLate(gate.clone()))]).await;

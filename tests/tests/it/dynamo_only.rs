@@ -220,7 +220,7 @@ async fn a_lost_reply_is_told_right_and_nothing_happens_twice() {
 }
 
 #[tokio::test]
-async fn where_nobody_can_say_the_answer_is_unknown() {
+async fn where_neither_store_can_say_the_answer_is_unknown() {
     let (world, app) = stage().await;
     let payments = app.store::<Payments>();
     world.proxy().script(Rule::new(Fault::LoseReply).on("PutItem").table(PAYMENTS).times(1));

@@ -80,7 +80,7 @@ async fn a_transaction_whose_snapshot_is_older_than_the_flip_is_refused_as_well(
 }
 
 #[tokio::test]
-async fn a_flip_that_was_rolled_back_refuses_nobody() {
+async fn a_flip_that_was_rolled_back_refuses_no_write() {
     let world = captured().await;
     let mut transaction = world.source.begin("flipping").await.expect("begins");
     take_exclusive(&mut transaction, Duration::from_secs(5)).await.expect("the barrier");
@@ -94,7 +94,7 @@ async fn a_flip_that_was_rolled_back_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn nobody_passes_for_the_feed_without_rights_on_its_table() {
+async fn no_role_passes_for_the_feed_without_rights_on_its_table() {
     let world = captured().await;
     world.flip(Phase::DynamoOnly).await;
     world.sql("CREATE ROLE frozen_app LOGIN; GRANT USAGE ON SCHEMA lockstep TO frozen_app; GRANT ALL ON integration_logs TO frozen_app").await;

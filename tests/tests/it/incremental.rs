@@ -135,7 +135,7 @@ async fn what_was_delivered_since_is_looked_at_again_and_nothing_else_is() {
 }
 
 #[tokio::test]
-async fn what_nobody_captured_is_found_by_a_full_pass_only_and_takes_the_base_away() {
+async fn what_was_not_captured_is_found_by_a_full_pass_only_and_takes_the_base_away() {
     let world = verified().await;
     let items = items_of(&world).await;
     let of = |id: &str| {

@@ -198,12 +198,12 @@ async fn check_commits(writes: WriteOptions) {
 }
 
 #[tokio::test]
-async fn of_a_best_effort_commit_that_was_lost_the_truth_is_told_or_that_nobody_knows() {
+async fn of_a_best_effort_commit_that_was_lost_the_truth_is_told_or_that_it_is_unknown() {
     check_commits(WriteOptions::default()).await;
 }
 
 #[tokio::test]
-async fn of_a_strict_commit_that_was_lost_the_truth_is_told_or_that_nobody_knows() {
+async fn of_a_strict_commit_that_was_lost_the_truth_is_told_or_that_it_is_unknown() {
     check_commits(strict()).await;
 }
 

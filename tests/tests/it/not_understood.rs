@@ -120,7 +120,7 @@ async fn a_stray_answer_neither_replaces_a_healthy_item_nor_sets_its_row_aside()
 }
 
 #[tokio::test]
-async fn a_relay_outlives_what_nobody_understands_and_delivers_every_other_row() {
+async fn a_relay_outlives_what_it_does_not_understand_and_delivers_every_other_row() {
     let world = World::behind_proxy().await;
     world.prepared().await.close().await;
     world.sql(&log(1, "a")).await;
@@ -254,7 +254,7 @@ async fn a_password_that_is_changed_while_the_relay_runs_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_reverse_feed_outlives_a_source_that_is_away_and_a_target_that_nobody_understands() {
+async fn a_reverse_feed_outlives_a_source_that_is_away_and_a_target_that_it_does_not_understand() {
     let world = World::with(WorldOptions {
         proxied: true,
         source_proxied: true,

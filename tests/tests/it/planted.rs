@@ -180,7 +180,8 @@ async fn writers_cause_no_false_finding_and_hide_no_true_one() {
     let store = store_writer(&world, &stop);
     let relay = relaying(&world, &stop);
     let tables = world.tables();
-    // On a busy machine the relay is slow to deliver what the writers change all the time: waiting is no finding.
+    // On a busy machine the relay is slow to deliver what the writers change all the time: waiting is no
+    // finding.
     let options = ValidateOptions::from(ValidateSettings {
         scan_segments: 2,
         settle_timeout: Duration::from_mins(3),

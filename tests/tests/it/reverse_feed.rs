@@ -204,7 +204,7 @@ async fn aborted_at_any_moment_and_behind_faults_the_feed_converges() {
 }
 
 #[tokio::test]
-async fn a_row_that_refers_to_one_that_is_not_there_yet_waits_and_holds_up_nobody() {
+async fn a_row_that_refers_to_one_that_is_not_there_yet_waits_and_holds_up_no_other() {
     let (world, epoch) = dynamo_only(World::start().await).await;
     let table = Payments::default();
     world.put_item(&table, &payment_row(101, 1, 100), epoch).await;
@@ -240,12 +240,9 @@ async fn a_row_that_refers_to_one_that_is_not_there_yet_waits_and_holds_up_nobod
 async fn drained_is_answered_only_when_every_write_before_the_question_has_come_through() {
     let (world, epoch) = dynamo_only(World::start().await).await;
     let migration = world.migration();
-    let nobody_feeds =
+    let no_feed =
         drained(&migration, &migration.tables[0], Duration::from_millis(200)).await.expect("an answer");
-    assert!(
-        !nobody_feeds.through && nobody_feeds.waits_for[0].contains("does a reverse feed run?"),
-        "{nobody_feeds:?}"
-    );
+    assert!(!no_feed.through && no_feed.waits_for[0].contains("does a reverse feed run?"), "{no_feed:?}");
     let cancel = CancellationToken::new();
     let (fed, ()) = tokio::join!(world.feed(FeedUntil::Cancelled, &cancel), async {
         let mut rng = StdRng::seed_from_u64(5);
@@ -520,7 +517,7 @@ async fn a_reverse_backfill_reads_what_landed_late_as_well() {
 }
 
 #[tokio::test]
-async fn an_epoch_that_a_flip_burned_holds_up_nobody() {
+async fn an_epoch_that_a_flip_burned_holds_up_no_feed() {
     let (world, _) = dynamo_only(World::start().await).await;
     world.feed_until_drained().await;
     world.flip(Phase::HybridRead).await;

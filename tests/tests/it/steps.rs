@@ -352,7 +352,7 @@ async fn no_part_of_a_step_begins_once_it_is_settled_and_none_is_settled_over_on
 }
 
 #[tokio::test]
-async fn who_dies_while_it_creates_the_schema_keeps_nobody_waiting() {
+async fn who_dies_while_it_creates_the_schema_keeps_no_other_waiting() {
     let world = World::start().await;
     let another = world.another_source().await;
     let (mut polls, mut ended) = (0, None);

@@ -221,7 +221,7 @@ async fn a_write_is_not_acknowledged_after_the_lease_and_none_is_sent() {
 }
 
 #[tokio::test]
-async fn whoever_was_given_up_writes_nothing_until_it_has_registered_again() {
+async fn an_instance_that_was_given_up_writes_nothing_until_it_has_registered_again() {
     let world = World::start().await.dynamo_only(&payment(1, 1)).await;
     let app = world.app_without_source(LEASE).await;
     let rows = world.control().instances().await.expect("read");

@@ -25,6 +25,23 @@ pub fn below(folder: &str, extension: &str) -> Vec<String> {
     found
 }
 
+/// Every file of the repository, sorted, build output and hidden folders left out. A hidden file in the root
+/// is one, and so is each of `.ci` and `.github`.
+pub fn all() -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root()).expect("the root of the repository") {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.file_type().expect("a kind of file").is_dir() {
+            found.push(name);
+        } else if name != "target" && name != ".git" {
+            walk(&name, "", &mut found);
+        }
+    }
+    found.sort();
+    found
+}
+
 /// Every file of Rust in the workspace.
 pub fn rust() -> Vec<String> {
     ["crates", "examples", "tests", "xtask"].iter().flat_map(|folder| below(folder, "rs")).collect()
@@ -61,7 +78,7 @@ fn walk(folder: &str, extension: &str, found: &mut Vec<String>) {
             if name != "target" && !name.starts_with('.') {
                 walk(&path, extension, found);
             }
-        } else if name.ends_with(&format!(".{extension}")) {
+        } else if extension.is_empty() || name.ends_with(&format!(".{extension}")) {
             found.push(path);
         }
     }

@@ -34,7 +34,7 @@ pub fn graph(source: &str) -> Graph {
 }
 
 /// The modules that `lib.rs` declares.
-fn declared(lib: &str) -> BTreeSet<String> {
+pub fn declared(lib: &str) -> BTreeSet<String> {
     let lines = lib.lines().map(str::trim);
     let names = lines.filter_map(|line| {
         line.trim_start_matches("pub ").trim_start_matches("(crate) ").strip_prefix("mod ")
@@ -43,7 +43,7 @@ fn declared(lib: &str) -> BTreeSet<String> {
 }
 
 /// Names that `lib.rs` re-exports, with the module that each comes from.
-fn re_exports(lib: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String> {
+pub fn re_exports(lib: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for statement in lib.split(';').filter_map(|statement| statement.split("pub use ").nth(1)) {
         let Some((path, names)) = statement.split_once("::") else { continue };

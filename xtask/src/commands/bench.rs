@@ -197,5 +197,5 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             context.unless_cancelled(bench::scale::run(rows, latency_ms, rounds, context.json)).await??;
         }
     }
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }

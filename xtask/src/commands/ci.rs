@@ -35,5 +35,5 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let mut script = Command::new(root.join(".ci/run"));
     script.args(args.list.then_some("--list")).args(&args.checks).current_dir(&root).kill_on_drop(true);
     let ended = context.unless_cancelled(script.status()).await?.context("starting .ci/run")?;
-    Ok(if ended.success() { Exit::Consistent } else { Exit::NotConsistent })
+    Ok(if ended.success() { Exit::Done } else { Exit::NotConsistent })
 }

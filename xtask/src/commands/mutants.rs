@@ -70,7 +70,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             print(&format!("{}: {by}", mutant.name));
         }
     }
-    Ok(if survivors == 0 { Exit::Consistent } else { Exit::NotConsistent })
+    Ok(if survivors == 0 { Exit::Done } else { Exit::NotConsistent })
 }
 
 /// The tests that fail with the mistake.

@@ -88,7 +88,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&(text(&summaries) + &took::text(&histories)));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// Moves history, however often a store goes away meanwhile: the next try goes on where this one stopped.

@@ -109,7 +109,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&text(&items, open));
     }
     stores.close(false).await?;
-    Ok(if open == 0 { Exit::Consistent } else { Exit::NotConsistent })
+    Ok(if open == 0 { Exit::Done } else { Exit::NotConsistent })
 }
 
 async fn sign(stores: &Stores, id: &str, reason: &str) -> anyhow::Result<()> {

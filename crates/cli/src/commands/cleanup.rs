@@ -60,7 +60,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&format!("Dropped: {}. Gone before: {}.", names(&dropped.dropped), names(&dropped.gone)));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 fn names(of: &[String]) -> String {

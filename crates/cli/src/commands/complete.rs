@@ -94,7 +94,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&told(&completion, &purged));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 impl What {

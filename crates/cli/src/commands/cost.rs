@@ -49,7 +49,7 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
         print(&(text(&spend) + &took::text(&histories)));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 fn text(spend: &Spend) -> String {

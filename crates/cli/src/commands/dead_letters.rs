@@ -77,7 +77,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         }
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// Most characters of a key that are shown to people; `--json` has all of it.

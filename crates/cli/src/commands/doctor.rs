@@ -41,7 +41,7 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
     stores.close(false).await?;
     let away = seen.source_error.is_some();
     Ok(match (diagnosis.sound, away) {
-        (true, _) => Exit::Consistent,
+        (true, _) => Exit::Done,
         (false, true) => Exit::Infrastructure,
         (false, false) => Exit::NotConsistent,
     })

@@ -30,5 +30,5 @@ pub struct Args {
 /// When the port or the file cannot be had.
 pub async fn run(args: Args, cancel: CancellationToken) -> anyhow::Result<Exit> {
     serve_dynamo(DynamoOptions { path: args.path, port: args.port }, print, cancel.cancelled_owned()).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }

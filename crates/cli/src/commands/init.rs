@@ -71,7 +71,7 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
     );
     if to_stdout && !json {
         print(&text);
-        return Ok(Exit::Consistent);
+        return Ok(Exit::Done);
     }
     if !to_stdout {
         std::fs::write(&args.out, &text).with_context(|| format!("writing {}", args.out.display()))?;
@@ -93,7 +93,7 @@ pub async fn run(args: Args, registry: &Registry, inputs: &Inputs, json: bool) -
         );
         print(&said);
     }
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 async fn proposals(source: &Source, wanted: &[String]) -> anyhow::Result<Vec<Proposal>> {

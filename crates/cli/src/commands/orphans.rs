@@ -64,7 +64,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     stores.close(false).await?;
     context.check_cancelled()?;
     let none = orphans.only_in_source + orphans.only_in_target == 0 && orphans.failures.is_empty();
-    Ok(if none { Exit::Consistent } else { Exit::NotConsistent })
+    Ok(if none { Exit::Done } else { Exit::NotConsistent })
 }
 
 fn text(orphans: &[Orphan], others: bool) -> String {

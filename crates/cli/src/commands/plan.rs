@@ -60,7 +60,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&text(&estimate));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// Reads and writes that were counted for less than this say nothing of a month.

@@ -65,5 +65,5 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if args.until_empty {
         context.check_cancelled()?;
     }
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }

@@ -113,7 +113,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     let nothing_left =
         left == 0 && repairs.unrepairable.is_empty() && repairs.unlisted == 0 && repairs.failures.is_empty();
     let all_verified = repaired.is_none_or(|repaired| repaired.unverified.is_empty());
-    Ok(if nothing_left && all_verified { Exit::Consistent } else { Exit::NotConsistent })
+    Ok(if nothing_left && all_verified { Exit::Done } else { Exit::NotConsistent })
 }
 
 fn is_chosen(keys: &[String], finding: &Repairable) -> bool {

@@ -44,7 +44,7 @@ pub(super) async fn state(
                 false => format!("\n`repair --state --apply` will, in this order:{}", what.concat()),
             });
         }
-        if diagnosis.sound && remedies.is_empty() { Exit::Consistent } else { Exit::NotConsistent }
+        if diagnosis.sound && remedies.is_empty() { Exit::Done } else { Exit::NotConsistent }
     };
     stores.close(false).await?;
     Ok(exit)
@@ -57,11 +57,7 @@ fn exit_of(mended: &StateRepaired) -> Exit {
         let decided = mended.repaired.marked >= found.repairable.len() as u64;
         decided && found.unrepairable.is_empty() && found.failures.is_empty()
     });
-    if sound && compared && mended.repaired.unverified.is_empty() {
-        Exit::Consistent
-    } else {
-        Exit::NotConsistent
-    }
+    if sound && compared && mended.repaired.unverified.is_empty() { Exit::Done } else { Exit::NotConsistent }
 }
 
 fn done(mended: &StateRepaired) -> String {
@@ -99,5 +95,5 @@ pub(super) async fn take(
         taken.left.iter().for_each(|left| print(&format!("  left: {left}")));
     }
     stores.close(false).await?;
-    Ok(if taken.left.is_empty() { Exit::Consistent } else { Exit::NotConsistent })
+    Ok(if taken.left.is_empty() { Exit::Done } else { Exit::NotConsistent })
 }

@@ -109,7 +109,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if args.until_empty {
         context.check_cancelled()?;
     }
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 fn sample(table: &FeedTableProgress) -> Sample {

@@ -85,7 +85,7 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
         Some(Who::Remover) => Role::Remover,
         None => {
             print_json(&requests());
-            return Ok(Exit::Consistent);
+            return Ok(Exit::Done);
         }
     };
     let target = Target::connect(context.config.target_options()).await;
@@ -105,7 +105,7 @@ pub async fn iam_policy(context: Context, args: PolicyArgs) -> anyhow::Result<Ex
     let import = import.map(|(bucket, prefix)| (bucket.to_owned(), prefix.to_owned()));
     let control = context.config.control_table();
     print_json(&policy(role, &Resources { region, account, tables, control, import }));
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// Prints grants.
@@ -128,7 +128,7 @@ pub async fn grant(context: Context, args: GrantArgs) -> anyhow::Result<Exit> {
     } else {
         print(&statements.join("\n"));
     }
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// The tables by name alone: a right is of a table, whatever its columns, and no store is asked for it.

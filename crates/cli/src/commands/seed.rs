@@ -46,7 +46,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&describe(&filled));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// Creates the sample in `source`, showing how far it is.

@@ -95,5 +95,5 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     stores.source.turn(&turns, &actor(), reason, &json!({})).await?;
     show(&context, &stores.source).await?;
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }

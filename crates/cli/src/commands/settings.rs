@@ -25,7 +25,7 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
     let stores = Stores::configured_lazily(&context.config, &context.ui).await?;
     show(&context, &stores.source).await?;
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// Shows them.

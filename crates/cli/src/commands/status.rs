@@ -84,7 +84,7 @@ async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit
     };
     let (state, reasons) = health_of(&status);
     let exit = match state {
-        HealthState::Healthy => Exit::Consistent,
+        HealthState::Healthy => Exit::Done,
         HealthState::Degraded => Exit::Degraded,
         HealthState::Broken => Exit::NotConsistent,
     };
@@ -120,7 +120,7 @@ async fn look(context: &Context, stores: &Stores) -> anyhow::Result<(Shown, Exit
 /// Shows it until it is told to stop; ends as the last look did.
 async fn watch(context: &Context, stores: &Stores, every: Duration) -> anyhow::Result<Exit> {
     let on_screen = !context.json && std::io::stdout().is_terminal();
-    let mut exit = Exit::Consistent;
+    let mut exit = Exit::Done;
     while !context.cancel.is_cancelled() {
         match look(context, stores).await {
             Ok((shown, now)) => {

@@ -104,7 +104,7 @@ pub(super) async fn run(context: Context, way: Direction, asked: Asked) -> anyho
     // Only now: broken off before this, the same command goes on here.
     errand.end(&stores.source).await?;
     stores.close(false).await?;
-    Ok(check.map_or(Exit::Consistent, |check| exit_of_verdict(&check.verdict)))
+    Ok(check.map_or(Exit::Done, |check| exit_of_verdict(&check.verdict)))
 }
 
 /// Feeds and relays until nothing of DynamoOnly can land any more: such a write was given up by everybody,

@@ -54,7 +54,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         format if context.json => print_json(&serde_json::json!({ "text": text(format, &tables) })),
         format => print(&text(format, &tables)),
     }
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 fn text(format: Format, tables: &[Blueprint]) -> String {

@@ -38,7 +38,7 @@ pub async fn run(context: Context, _args: Args) -> anyhow::Result<Exit> {
         print(&text(&report));
     }
     stores.close(false).await?;
-    Ok(if report.passed { Exit::Consistent } else { Exit::NotConsistent })
+    Ok(if report.passed { Exit::Done } else { Exit::NotConsistent })
 }
 
 fn text(report: &TestReport) -> String {

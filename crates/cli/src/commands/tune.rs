@@ -44,7 +44,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&format!("write_units_per_s_max: {units}"));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 fn units(text: &str) -> anyhow::Result<Option<i64>> {

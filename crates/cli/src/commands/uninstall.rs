@@ -76,7 +76,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&told(&done, &context, args.drop_target_tables));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// The tables, which only their removal in DynamoDB needs.

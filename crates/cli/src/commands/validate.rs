@@ -196,7 +196,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
             print(&of_one_key(key, &report));
         }
         stores.close(false).await?;
-        return Ok(if is_same(&report) { Exit::Consistent } else { Exit::NotConsistent });
+        return Ok(if is_same(&report) { Exit::Done } else { Exit::NotConsistent });
     }
     if args.counts {
         return run_counts(&context, stores, &args.options(&context), args.by_day).await;

@@ -31,5 +31,5 @@ pub(super) async fn run_counts(
         print(&counts(&report));
     }
     stores.close(false).await?;
-    Ok(if report.agrees { Exit::Consistent } else { Exit::NotConsistent })
+    Ok(if report.agrees { Exit::Done } else { Exit::NotConsistent })
 }

@@ -42,7 +42,7 @@ pub(super) async fn help_out(
     if !stay {
         context.check_cancelled()?;
     }
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 /// The same beside other work, for as long as that lasts. What keeps this process from taking part is said,

@@ -82,7 +82,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
         print(&text(&summary));
     }
     stores.close(false).await?;
-    Ok(Exit::Consistent)
+    Ok(Exit::Done)
 }
 
 fn text(summary: &WorkSummary) -> String {

@@ -82,7 +82,7 @@ pub(crate) fn error(error: &anyhow::Error, exit: Exit) -> Value {
 
 /// The exit code of a verdict.
 pub(crate) fn exit_of_verdict(verdict: &Verdict) -> Exit {
-    if verdict.is_consistent() { Exit::Consistent } else { Exit::NotConsistent }
+    if verdict.is_consistent() { Exit::Done } else { Exit::NotConsistent }
 }
 
 /// The one line that everything comes to.

@@ -3,7 +3,7 @@
 //! overwritten unasked (I17).
 //!
 //! What each remedy does to the records, and where it refuses, is said here once more, in [`State::apply`],
-//! and played on real stores in `tests/it/way_on`.
+//! and played on real stores in `it/history/way_on.rs`.
 
 use chrono::DateTime;
 use lockstep_core::{Control, Epoch, Phase, TargetRecord, Truth, Version, Writes, truth};

@@ -292,7 +292,7 @@ fn two_records_that_contradict_each_other_are_mended_by_the_store_that_knows_mor
 }
 
 #[test]
-fn a_control_table_that_was_lost_under_a_dead_step_is_made_anew_before_the_step_is_settled() {
+fn a_control_table_that_was_lost_under_a_dead_step_is_made_again_before_the_step_is_settled() {
     let dead = |target_written, target_record| Observation {
         open_steps: vec![open("change phase")],
         target_written,

@@ -37,7 +37,7 @@ pub(super) fn epoch(seen: &Observation) -> Option<Epoch> {
 }
 
 /// Whether no application can write, although every store answers.
-pub(super) fn nobody_writes(seen: &Observation) -> bool {
+pub(super) fn no_application_writes(seen: &Observation) -> bool {
     let Some(control) = seen.control() else { return false };
     match truth(&control, seen.target_record.as_ref()) {
         Truth::ToSource(..) | Truth::ToTarget(_) => true,

@@ -5,7 +5,7 @@ use lockstep_core::Phase;
 use super::finding::{Finding, Severity};
 use super::observation::Observation;
 use super::remedy::Remedy;
-use super::truth::{nobody_writes, phase};
+use super::truth::{no_application_writes, phase};
 
 /// What state this is, in a sentence.
 pub(super) fn state(seen: &Observation, findings: &[Finding]) -> String {
@@ -48,7 +48,7 @@ pub(super) fn safe(seen: &Observation, remedies: &[Remedy]) -> Vec<String> {
                     .to_owned(),
             );
         }
-        _ if nobody_writes(seen)
+        _ if no_application_writes(seen)
             && seen.target_record_error.is_none()
             && seen.at_work.coordinator.is_none() =>
         {

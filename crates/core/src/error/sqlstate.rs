@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_keeps_connections_can_tell_that_a_node_or_a_password_was_refused() {
+    fn a_keeper_of_connections_can_tell_that_a_node_or_a_password_was_refused() {
         let before = (read_only_refusals(), passwords_refused());
         notice("25006");
         notice("28P01");

@@ -1,5 +1,5 @@
 //! Leases while the truth is in the target: the same rows and the same rules as in PostgreSQL; see
-//! `source/instances.rs` for why each step is in its place.
+//! `postgres/instances.rs` for why each step is in its place.
 //!
 //! They are spread over [`PARTITIONS`] partitions: one takes a thousand writes a second, and each instance
 //! acknowledges in the same pause. An earlier version keeps all of them in one partition, and looks for them

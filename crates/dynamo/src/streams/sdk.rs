@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_asks_for_the_shards_within_a_second_shares_one_question() {
+    async fn readers_that_ask_for_the_shards_within_a_second_share_one_question() {
         let server = Answering::start().await;
         let stream = TableStream::new(&server.target, "t", "arn".to_owned());
         let one = |id: &str| {

@@ -59,6 +59,9 @@ impl Migration {
     /// When the store that is the truth does not answer, or Lockstep was never installed in PostgreSQL. An
     /// application must be able to start without the other one: DynamoDB is asked only where PostgreSQL does
     /// not answer, or sends there.
+    ///
+    /// # Cancel safety
+    /// Nothing runs behind it. A registration may stay, which steps wait for until its lease is over.
     #[crate::boxed]
     pub async fn connect(options: MigrationOptions) -> Result<Self> {
         let target = Target::connect(options.target).await;
@@ -129,6 +132,10 @@ impl Migration {
 
     /// Stops what runs in the background and waits for it, then closes the source: writes under way are
     /// finished, later ones fail. Called again, it does nothing.
+    ///
+    /// # Cancel safety
+    /// What runs in the background ends by itself and is not waited for; the source stays open until the last
+    /// handle is dropped.
     #[crate::boxed]
     pub async fn shutdown(&self) {
         let background = self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -71,6 +71,9 @@ impl Migration {
     /// # Errors
     /// PostgreSQL's, when the start could not be logged; nothing has begun then.
     ///
+    /// # Cancel safety
+    /// A log of the start may stay, without an end, as of a process that died. Nothing else is written.
+    ///
     /// # Panics
     /// When the table of the logs was not added to the options.
     pub async fn begin_operation<S: LogSink>(
@@ -154,6 +157,10 @@ impl<S: LogSink> Operation<S> {
     ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
+    ///
+    /// # Cancel safety
+    /// Nothing is in a store before [`Operation::commit`]. Whether the operation has this write is not known:
+    /// let it fail, or drop it.
     pub async fn put<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
         self.check(store);
         match &mut self.write {
@@ -166,6 +173,9 @@ impl<S: LogSink> Operation<S> {
     ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
+    ///
+    /// # Cancel safety
+    /// As for [`Operation::put`]; an id may be used up.
     pub async fn insert<T: MigratableTable>(&mut self, store: &Store<T>, row: &T::Row) -> Result<T::Row> {
         self.check(store);
         match &mut self.write {
@@ -179,6 +189,9 @@ impl<S: LogSink> Operation<S> {
     ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
+    ///
+    /// # Cancel safety
+    /// As for [`Operation::put`].
     pub async fn update<T: MigratableTable>(
         &mut self,
         store: &Store<T>,
@@ -200,6 +213,9 @@ impl<S: LogSink> Operation<S> {
     ///
     /// # Errors
     /// PostgreSQL's. The operation can then only fail.
+    ///
+    /// # Cancel safety
+    /// As for [`Operation::put`].
     pub async fn delete<T: MigratableTable>(
         &mut self,
         store: &Store<T>,
@@ -268,6 +284,9 @@ impl<S: LogSink> Operation<S> {
     }
 
     /// Rolls the operation back, and logs that it failed and why.
+    ///
+    /// # Cancel safety
+    /// It is rolled back all the same; the log of its failure may be missing.
     pub async fn fail(self, reason: &Error) {
         let Self { writer, log, write } = self;
         write.roll_back(&writer).await;

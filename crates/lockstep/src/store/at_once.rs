@@ -1,7 +1,7 @@
 //! Writing one row in one round trip, wherever one statement says all there is to say.
 //!
 //! The store believes in a phase, the source checks that belief behind the barrier, and answers with the row
-//! and its versions (`source/calls.rs`). Best effort, that call is the whole transaction. Strict, it stands
+//! and its versions (`postgres/calls.rs`). Best effort, that call is the whole transaction. Strict, it stands
 //! for the statements between `BEGIN` and the intent. A store that is behind, or finds no function, opens a
 //! transaction.
 

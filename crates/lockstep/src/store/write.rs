@@ -57,17 +57,11 @@ impl<R> Touched<R> {
     /// The outcome of this call, once its transaction has committed.
     pub(crate) fn outcome(self, written: &Written) -> WriteOutcome<R> {
         let found = self.found();
-        // Of several keys, the one that is not there yet is the one to tell.
-        let target = self.places.iter().map(|place| &written.deliveries[*place]).fold(
-            Delivery::NotDue,
-            |worst, next| {
-                if matches!(worst, Delivery::NotDue) || matches!(next, Delivery::Deferred(_)) {
-                    next.clone()
-                } else {
-                    worst
-                }
-            },
-        );
+        // A row that moves has two keys. Of those the one that is not there yet is the one to tell.
+        let deliveries = || self.places.iter().map(|place| &written.deliveries[*place]);
+        let late = deliveries().rfind(|delivery| matches!(delivery, Delivery::Deferred(_)));
+        let due = || deliveries().find(|delivery| !matches!(delivery, Delivery::NotDue));
+        let target = late.or_else(due).cloned().unwrap_or(Delivery::NotDue);
         WriteOutcome { row: self.row, found, control: written.control, target }
     }
 }

@@ -53,7 +53,7 @@ fn null_is_not_the_empty_string() {
 }
 
 #[test]
-fn an_attribute_that_nobody_knows_is_a_difference() {
+fn an_attribute_that_no_rule_makes_is_a_difference() {
     let mut found = item(&NOTES, &note(), 0);
     found.insert("surprise".to_owned(), AttributeValue::Bool(true));
     check(&NOTES, Some(&note()), Some(&found), different(&["surprise"]));

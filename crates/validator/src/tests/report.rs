@@ -59,7 +59,7 @@ fn verdict_and_reasons_stand_beside_the_other_fields() {
 }
 
 #[test]
-fn a_verdict_that_nobody_knows_is_refused_and_not_taken_for_a_good_one() {
+fn a_verdict_of_an_unknown_name_is_refused_and_not_taken_for_a_good_one() {
     let written = json!({ "verdict": "probably", "reasons": [] });
     assert!(serde_json::from_value::<Verdict>(written).is_err());
 }

@@ -11,7 +11,7 @@ use crate::table_report::FindingClass;
 use crate::tally::Outcome;
 
 const LIVE: Policy = Policy { wait_for_pending: true, pending_tells: true, writes_ahead: true };
-const NOBODY_DELIVERS: Policy = Policy { wait_for_pending: false, ..LIVE };
+const NO_RELAY: Policy = Policy { wait_for_pending: false, ..LIVE };
 const DYNAMO_ONLY: Policy = Policy { pending_tells: false, writes_ahead: false, ..LIVE };
 
 fn settled_as(class: Class) -> Seen {
@@ -56,7 +56,7 @@ fn an_item_that_moved_proves_nothing_not_even_agreement() {
 fn a_key_of_several_rows_is_a_difference_whatever_is_pending() {
     for pending in [false, true] {
         let seen = Seen { pending, ..settled_as(Class::Shared(vec!["id".to_owned()])) };
-        for policy in [LIVE, NOBODY_DELIVERS, DYNAMO_ONLY] {
+        for policy in [LIVE, NO_RELAY, DYNAMO_ONLY] {
             check_now(seen.clone(), policy, found(FindingClass::Different, &["id"], true));
         }
     }
@@ -67,18 +67,14 @@ fn a_pending_mismatch_is_lag_while_someone_delivers() {
     check_now(Seen { pending: true, ..settled_as(Class::Missing) }, LIVE, Ruling::Again);
     check_now(
         Seen { pending: true, ..settled_as(Class::Missing) },
-        NOBODY_DELIVERS,
+        NO_RELAY,
         Ruling::Settled(Outcome::Pending),
     );
 }
 
 #[test]
 fn agreement_is_agreement_also_while_pending() {
-    check_now(
-        Seen { pending: true, ..settled_as(Class::Equal) },
-        NOBODY_DELIVERS,
-        Ruling::Settled(Outcome::Equal),
-    );
+    check_now(Seen { pending: true, ..settled_as(Class::Equal) }, NO_RELAY, Ruling::Settled(Outcome::Equal));
     check_now(settled_as(Class::Absent), LIVE, Ruling::Settled(Outcome::Aside));
 }
 

@@ -67,8 +67,8 @@ fn pending_keys_are_normal_only_while_writers_go_on_and_someone_delivers() {
     let table = TableReport { pending: 3, ..clean() };
     check(table.clone(), &live(), "consistent", "");
     check(table.clone(), &quiescent(), "inconsistent", "3 keys are waiting for delivery");
-    let nobody_delivers = ValidateOptions { wait_for_pending: false, ..live() };
-    check(table, &nobody_delivers, "inconsistent", "3 keys are waiting for delivery");
+    let no_relay = ValidateOptions { wait_for_pending: false, ..live() };
+    check(table, &no_relay, "inconsistent", "3 keys are waiting for delivery");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn counted_rows_that_no_pass_accounts_for_make_it_incomplete() {
 }
 
 #[test]
-fn counts_of_a_pass_that_was_stopped_are_held_against_nobody() {
+fn counts_of_a_pass_that_was_stopped_are_held_against_neither_side() {
     let table = TableReport { target_count: 4, compared: 2, equal: 2, complete: false, ..clean() };
     check(table, &quiescent(), "incomplete", "it was not compared to the end");
 }

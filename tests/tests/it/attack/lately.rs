@@ -166,7 +166,7 @@ async fn what_a_role_takes_out_while_a_full_pass_reads_is_looked_at_by_the_next_
 
 /// V36: any role that may connect keeps, by an open transaction, every mark that goes meanwhile. It is named.
 #[tokio::test]
-async fn whoever_keeps_marks_from_being_taken_out_is_named() {
+async fn a_role_that_keeps_marks_from_being_taken_out_is_named() {
     let world = world().await;
     let (name, source) = crate::roles::role(&world, "reporter").await;
     let mut report = PgConnection::connect(&source.url).await.expect("connects");

@@ -83,7 +83,7 @@ async fn control_is_mended(how: &str, says: &str) {
 }
 
 #[tokio::test]
-async fn a_control_table_that_was_lost_is_made_anew_and_no_id_is_handed_out_twice() {
+async fn a_control_table_that_was_lost_is_made_again_and_no_id_is_handed_out_twice() {
     control_is_mended("lost", "the control table was lost").await;
 }
 
@@ -93,7 +93,7 @@ async fn a_control_table_that_was_set_back_is_noticed_by_ids_that_are_in_use() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_made_anew_gives_way_to_the_one_that_is_there() {
+async fn a_record_that_is_made_again_gives_way_to_the_one_that_is_there() {
     let world = World::start().await.dynamo_only(&logs(1, 5)).await;
     let record = world.control().record().await.expect("read").expect("a record");
     // Of an epoch that is over: a request that comes late.
@@ -206,7 +206,7 @@ async fn is_not_settled_without_its_record(from: Phase, to: Phase, entry: &str) 
 }
 
 #[tokio::test]
-async fn a_step_back_that_died_is_settled_only_once_a_lost_control_table_is_made_anew() {
+async fn a_step_back_that_died_is_settled_only_once_a_lost_control_table_is_made_again() {
     is_not_settled_without_its_record(
         Phase::DynamoOnly,
         Phase::HybridRead,
@@ -216,8 +216,7 @@ async fn a_step_back_that_died_is_settled_only_once_a_lost_control_table_is_made
 }
 
 #[tokio::test]
-async fn a_step_there_that_died_after_writes_went_on_is_finished_only_once_a_lost_control_table_is_made_anew()
-{
+async fn a_step_there_that_died_after_writes_went_on_is_finished_only_once_a_lost_control_table_is_back() {
     let outcome = "NEW.step = 'change phase' AND NEW.kind = 'done'";
     is_not_settled_without_its_record(Phase::HybridRead, Phase::DynamoOnly, outcome).await;
 }

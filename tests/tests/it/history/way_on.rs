@@ -1,6 +1,6 @@
 //! A way on from every state (I17): what the doctor names, done, leads to a phase in which applications
 //! write, and nothing that is in one store only is overwritten unasked. All pairs of records are asked about
-//! in `coordinator/doctor/pairs`; these are played on real stores.
+//! in `coordinator/doctor/pairs.rs`; these are played on real stores.
 
 use lockstep::migration::Migration as App;
 use lockstep_payments::Payments;

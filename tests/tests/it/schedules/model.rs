@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_never_seen_and_what_nobody_knows_may_come_at_any_time() {
+    fn what_failed_is_never_seen_and_what_is_not_known_may_come_at_any_time() {
         let model = Model::default();
         write(&model, "a", Told::Acknowledged);
         write(&model, "b", Told::Nothing);

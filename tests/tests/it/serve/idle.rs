@@ -21,7 +21,7 @@ fn rests(status: &Value) -> bool {
 /// It asked PostgreSQL some eighty statements a second, four hundred from one look of the daemon to the next.
 /// What is counted are looks and statements, and no time.
 #[tokio::test]
-async fn while_nobody_writes_both_stores_are_asked_little_and_a_change_is_met_at_once() {
+async fn while_no_process_writes_both_stores_are_asked_little_and_a_change_is_met_at_once() {
     const LOOKS: usize = 3;
     let is_look = |sql: &String| sql.contains(" AS waits") && sql.contains("lockstep.verdicts");
     let world = World::behind_both_proxies().await;

@@ -48,7 +48,8 @@ fn every_alert_rule_fires_and_resolves_by_promtool() {
 #[test]
 fn rules_and_dashboard_ask_for_metrics_that_exist() {
     let mut exported = String::new();
-    for file in ["gauges", "budget", "operations", "monitor", "webhook", "poll", "http/guard", "http/server"]
+    for file in
+        ["gauges", "counting", "operations", "monitor", "webhook", "poll", "http/guard", "http/server"]
     {
         exported += &read(&format!("crates/daemon/src/{file}.rs"));
     }

@@ -1,6 +1,6 @@
 //! How the repository is written: width, and words that do not name who acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_tidy::{files, lists, rust};
 
@@ -42,6 +42,31 @@ fn no_phrase_hides_who_acts() {
     );
 }
 
+/// A name is read like a sentence, and a test's name is one.
+#[test]
+fn no_name_hides_who_acts() {
+    let mut found = BTreeSet::new();
+    for path in files::rust().into_iter().filter(|path| !path.starts_with("tests/tidy/")) {
+        let code = rust::parts(&files::read(&path)).code;
+        let names = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        found.extend(names.filter(|name| !phrases_in(&spelled(name)).is_empty()).map(str::to_owned));
+    }
+    let found: Vec<String> = found.into_iter().collect();
+    lists::check("names", &found, "Name who acts: caller, relay, feed, application, instance, operator.");
+}
+
+/// The words of a name: `made_anew` and `MadeAnew` are two.
+fn spelled(name: &str) -> String {
+    let mut words = String::new();
+    for c in name.chars() {
+        if c == '_' || c.is_uppercase() && !words.ends_with(char::is_uppercase) {
+            words.push(' ');
+        }
+        words.extend((c != '_').then_some(c));
+    }
+    words
+}
+
 /// The phrases that `text` has, once for each place, also over a line break.
 fn phrases_in(text: &str) -> Vec<&'static str> {
     let text = text.replace(&format!("`{ACCOUNT}`"), "");
@@ -66,5 +91,7 @@ fn part_of(path: &str) -> String {
 #[test]
 fn a_phrase_is_found_across_a_line_break_and_not_within_a_word() {
     assert_eq!(phrases_in("It is told\n so. Begin anew, canewood."), ["anew", "is told so"]);
+    assert_eq!(phrases_in(&spelled("it_is_told_so")), ["is told so"]);
+    assert_eq!(phrases_in(&spelled("NobodyWaits")), phrases_in(&spelled("NOBODY_WAITS")));
     assert_eq!(phrases_in("`nobody` is an account, Nobody and somebody_else are not"), ["nobody"]);
 }

@@ -9,6 +9,6 @@ mod language;
 mod links;
 mod modules;
 mod numbers;
-mod places;
+mod paths;
 mod supply;
 mod workflows;

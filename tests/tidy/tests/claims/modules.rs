@@ -1,11 +1,13 @@
-//! Modules can be read one after the other.
+//! Modules can be read one after the other, in the order that each `lib.rs` says.
 
-use lockstep_tidy::{cycles, files, imports, lists};
+use std::collections::BTreeSet;
+
+use lockstep_tidy::{cycles, files, imports, lists, rust};
 
 #[test]
 fn no_new_import_closes_a_circle_of_modules() {
     let mut found = Vec::new();
-    for lib in files::below("crates", "rs").into_iter().filter(|path| path.ends_with("/src/lib.rs")) {
+    for lib in libraries() {
         let source = lib.trim_end_matches("/lib.rs");
         let name = source.trim_start_matches("crates/").trim_end_matches("/src");
         found.extend(
@@ -23,4 +25,53 @@ fn no_new_import_closes_a_circle_of_modules() {
 fn imports_are_found_at_all() {
     let graph = imports::graph("crates/coordinator/src");
     assert!(graph["relay"].contains("options") && graph["gates"].contains("error"), "{graph:?}");
+}
+
+/// A module that the order of reading leaves out is one that its reader does not come to.
+#[test]
+fn each_library_names_each_of_its_modules_in_its_first_lines() {
+    let mut left_out = Vec::new();
+    for lib in libraries() {
+        left_out.extend(unnamed(&files::read(&lib)).into_iter().map(|module| format!("{lib}: {module}")));
+    }
+    assert!(left_out.is_empty(), "say where they come in the order of reading:\n{left_out:#?}");
+}
+
+/// The `lib.rs` of each crate.
+fn libraries() -> Vec<String> {
+    let mut found = files::below("crates", "rs");
+    found.retain(|path| path.ends_with("/src/lib.rs"));
+    found
+}
+
+/// Modules that the first lines of a `lib.rs` name neither themselves nor by something that is re-exported
+/// from them. Modules of tests are left out.
+fn unnamed(lib: &str) -> Vec<String> {
+    let code = rust::parts(lib).code;
+    let modules = imports::declared(&code);
+    let exported = imports::re_exports(&code, &modules);
+    let words = quoted(lib);
+    let by_export: BTreeSet<&str> =
+        words.iter().filter_map(|word| exported.get(*word)).map(String::as_str).collect();
+    let is_named = |module: &str| words.contains(module) || by_export.contains(module);
+    modules.iter().filter(|module| *module != "tests" && !is_named(module)).cloned().collect()
+}
+
+/// The words in backquotes of the first lines, without what stands in fences; of a path its first part.
+fn quoted(lib: &str) -> BTreeSet<&str> {
+    let mut is_code = false;
+    let lines = lib.lines().map_while(|line| line.strip_prefix("//!")).filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    });
+    let words = lines.flat_map(|line| line.split('`').skip(1).step_by(2));
+    words.map(|word| word.split([':', '/']).next().unwrap_or(word)).collect()
+}
+
+#[test]
+fn a_module_is_named_by_itself_or_by_what_comes_from_it_and_not_by_a_word() {
+    let lib = "//! First `a/b`, then [`C`], and a word: e.\n//! ```\n//! `f`\n//! ```\n\n\
+               mod a;\npub mod c;\nmod e;\nmod f;\nmod tests;\npub use c::{C, D};\n";
+    assert_eq!(unnamed(lib), ["e", "f"]);
 }

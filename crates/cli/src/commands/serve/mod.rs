@@ -51,7 +51,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<Exit> {
     if let Some(demo) = demo {
         demo.end(&context).await?;
     }
-    ended.map(|()| Exit::Consistent)
+    ended.map(|()| Exit::Done)
 }
 
 async fn serve(context: &Context, stores: &Stores, access: Access, demo: bool) -> anyhow::Result<()> {
