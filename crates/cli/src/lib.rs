@@ -26,6 +26,8 @@ pub mod report;
 pub mod sample;
 pub mod signals;
 pub mod stores;
+#[cfg(all(test, feature = "sample"))]
+mod told;
 pub mod ui;
 
 use std::process::ExitCode;

@@ -5,13 +5,13 @@
 //! *chunk* what one statement reads of it, the *watermark* the key up to which everything is settled; the
 //! *relay* delivers pending keys.
 //!
-//! Read the modules in this order. Values at the bottom: `error`, [`options`](Options) with `import_options`, `gate`,
-//! `journal`, `loss`, `watch`, `rate` and `lanes` (units a second, requests at once), `strain` (a busy
-//! source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` and `spent` (hours,
-//! units and dollars, beforehand and since); `records` and `continuity` (what both stores say); `outage`
-//! (waiting for a store that is away); then what works: `import`, `backfill`, `relay`, `reverse_feed`,
-//! `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`, `canary`,
-//! `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
+//! Read the modules in this order. Values at the bottom: `error`, [`options`](Options) with `import_options`,
+//! `gate`, `journal`, `loss`, `watch`, `rate` and `lanes` (units a second, requests at once), `strain` (a
+//! busy source), `progress`, `feed_options`, `feed_alarm`; `plan` (pure decisions); `estimate` and `spent`
+//! (hours, units and dollars, beforehand and since); `records` and `continuity` (what both stores say);
+//! `outage` (waiting for a store that is away); then what works: `import`, `backfill`, `relay`,
+//! `reverse_feed`, `instances`, [`truth`] (the flips), `moving` (to DynamoOnly and back); `test_operation`,
+//! `canary`, `canary_choice`, `canary_bound` and `canary_rows`, `latency` and `rehearsal`; `doctor`, `gates`,
 //! `repair_rows`, `deletions`, `orphans`, `step`, `complete`, `uninstall`; `coordinator` (composes them),
 //! `worker` (one of many that move history), `repair_state` (what the doctor proposes), `asked` and `status`.
 //! No module names one that comes after it and names it back: a test keeps that.
@@ -65,7 +65,8 @@ mod uninstall;
 mod watch;
 mod worker;
 
-// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
+// above.
 pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use backfill::BackfillSummary;

@@ -233,9 +233,9 @@ impl Run<'_> {
         failure.map_or(Ok(seen), |error| Err(error.into()))
     }
 
-    /// Records the shapes of all tables, by one statement where all are as they are recorded: a partition that
-    /// was made for rows of now is known before long, and one that goes again is missed. What is pending is
-    /// read by what is recorded then.
+    /// Records the shapes of all tables, by one statement where all are as they are recorded: a partition
+    /// that was made for rows of now is known before long, and one that goes again is missed. What is pending
+    /// is read by what is recorded then.
     async fn record_shapes(&self) -> Result<()> {
         let source = &self.migration.source;
         for at in source.shapes_to_record(&self.migration.tables).await? {

@@ -1,8 +1,8 @@
 //! Changing the phase of all tables in one atomic step (R6, I5), and finishing or undoing what a crash left
 //! (I9).
 //!
-//! In reading order: this file (gates, the flip), `settle` (what the records say came of it), `recover` (steps
-//! that a crash left open).
+//! In reading order: this file (gates, the flip), `settle` (what the records say came of it), `recover`
+//! (steps that a crash left open).
 
 mod recover;
 mod settle;

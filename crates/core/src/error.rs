@@ -47,8 +47,8 @@ pub enum Retry {
 impl Kind {
     /// Whether who runs until it is told to stop tries again after it. `began_well`: it has worked before.
     /// Then rights that are missing, and a table that is not there, are outages like others: 1. A password is
-    /// rotated, a role is edited, a region fails over. 2. A relay that ends there leaves everything pending. 3.
-    /// It was a matter of minutes.
+    /// rotated, a role is edited, a region fails over. 2. A relay that ends there leaves everything pending.
+    /// 3. It was a matter of minutes.
     pub fn may_pass(self, side: Side, began_well: bool) -> bool {
         match self {
             Self::Throttled | Self::Unavailable | Self::Unknown | Self::Busy | Self::Fenced => true,

@@ -1,7 +1,7 @@
 //! What is wrong, judged from one reading. Pure; who is told of it is in `monitor`.
 //!
-//! In reading order: this file (an alert, and what is judged), `bounds` (from when on it is wrong), `migration`
-//! (by the status), `measured` (by what was counted and compared).
+//! In reading order: this file (an alert, and what is judged), `bounds` (from when on it is wrong),
+//! `migration` (by the status), `measured` (by what was counted and compared).
 
 mod bounds;
 mod measured;

@@ -2,12 +2,12 @@
 //!
 //! Words: a *part* is what the daemon keeps running (the relay, the reverse feed, …); a *reading* is what it
 //! knows of the migration at a moment; the *leader* is the one of several daemons that acts. In reading
-//! order: [`ServeOptions`] (what can be set), [`Operator`] (what the program around it does for it), `operations` (what was asked), `part` (what
-//! a part is doing), `stores` (whether they answer), `measure`, `counted` and `spend` (percentages and
-//! dollars), `alerts` (what is wrong), `webhook` (telling of it), `snapshot` (one
-//! reading), `view` (the same as JSON), `shared` (what all parts have), `gauges` (metrics), `report`, `poll`
-//! (reading), `lead` (who leads), `supervise`, `monitor`, `ramp`, `counting` and `parts` (what runs), `http`,
-//! this file.
+//! order: [`ServeOptions`] and `monitor_options` (what can be set), [`Operator`] (what the program around it
+//! does for it), `operations` (what was asked), `part` (what a part is doing), `stores` (whether they
+//! answer), `measure`, `counted` and `spend` (percentages and dollars), `alerts` (what is wrong), `webhook`
+//! (telling of it), `snapshot` (one reading), `view` (the same as JSON), `shared` (what all parts have),
+//! `gauges` (metrics), `report`, `poll` (reading), `lead` (who leads), `supervise`, `monitor`, `ramp`,
+//! `counting` and `parts` (what runs), `http`, this file.
 //!
 //! This crate names no concrete table, and no value of a row leaves it.
 

@@ -1,11 +1,11 @@
 //! Fences: a request that may leave only for as long as something is so is signed first, and asks right
 //! before it leaves.
 //!
-//! "A lost request is dead after its signature" is true of requests, and not of a process that signs later. 1.
-//! A process finds its lease good, and is stopped before it signs. 2. Its lease is over, and a step goes back
-//! to PostgreSQL and waits out every signature. 3. The process wakes, signs, and writes what nothing looks at
-//! any more. Asked after signing, the lease was good at a moment at which the signature was there already;
-//! from then on the signature's end bounds when it can arrive.
+//! "A lost request is dead after its signature" is true of requests, and not of a process that signs later.
+//! 1. A process finds its lease good, and is stopped before it signs. 2. Its lease is over, and a step goes
+//! back to PostgreSQL and waits out every signature. 3. The process wakes, signs, and writes what nothing
+//! looks at any more. Asked after signing, the lease was good at a moment at which the signature was there
+//! already; from then on the signature's end bounds when it can arrive.
 
 use std::fmt;
 use std::sync::Arc;

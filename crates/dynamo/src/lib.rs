@@ -51,7 +51,8 @@ mod tables;
 mod transact;
 mod wire_json;
 
-// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
+// above.
 pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use apart::apart;

@@ -28,7 +28,8 @@ pub mod store;
 pub mod sweeper;
 pub mod transaction;
 
-// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
+// above.
 pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use config::Registry;

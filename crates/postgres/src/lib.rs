@@ -1,27 +1,28 @@
 //! PostgreSQL: everything Lockstep asks of the source, and all the SQL there is.
 //!
 //! In reading order: [`Relation`] and [`TableBinding`] (one table's names and SQL), `catalog` (a table for
-//! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape`
-//! and `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract` (which tables
-//! go where), `partitions` and `take_in` (of a table that has some), `url`, `password`, `sessions`, `node`,
-//! `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a table as it was),
-//! `session_settings`, `connect`, `begin` and `lock_tries` (connections and transactions), `grants` (the rights of each role), `schema`
-//! (Lockstep's own tables), `capture`, `recognise` and `trigger_names` (triggers), `barrier`, `control`,
-//! `settings`, `tuning` and `counts` (phase and epoch, what is turned while everything runs, and what was
-//! counted), `lead` (which daemon leads), `pending`, `held_back` (marks that
-//! are gone and still read), `relays` (which share each relay delivers), `statements` and `calls` (writing
-//! single rows), `lookup` (reading single keys), `standing` (how far the target is behind, asked by readers),
-//! `left` (what a transaction left under its keys), `intents` and `sweep` (strict writes under way, and what
-//! they left), `instances` (leases), `parts` (of a step, as against another coordinator), `copy`, `some_rows`
-//! and `count` (reading rows), `planned` and `progress` (ranges), `imports` (files of parts for S3),
-//! `workers`, `acknowledge` and `budget` (who holds which range, how far it is, and what all may spend),
-//! `comparisons`, `comparison_answers` and `comparison_progress` (the same of a comparison that is shared),
-//! `sequences` (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside),
-//! [`reverse`] (rows that come back from the target), `unreadable` (marks that are no keys), `strangers`
-//! (other roles), `references`, `journal`, `verdicts`, `full_pass`, `unverified` and `lately` (what was
-//! delivered since a pass, and since a moment), `clock` (whether a stored time is young), `late_requests`,
-//! `glance` (whether anything has happened at all), `load` and `activity` (how busy it is, and each table),
-//! `continuity` and `contradicted` (a step back is noticed), `archive` and `uninstall` (the end).
+//! those who have no row type of it), `inspect` (what the source looks like), `fingerprint`, `shape` and
+//! `read_order` (whether it is still that, and hides nothing), `recorded` (what it is taken for), `contract`
+//! (which tables go where), `partitions` and `take_in` (of a table that has some), `url`, `password`,
+//! `sessions`, `node`, `pooler`, `away` (why a server does not answer), `path`, `plans` (statements of a
+//! table as it was), `session_settings`, `connect`, `begin` and `lock_tries` (connections and transactions),
+//! `grants` (the rights of each role), `schema` (Lockstep's own tables), `capture`, `recognise` and
+//! `trigger_names` (triggers), `barrier`, `control`, `settings`, `tuning` and `counts` (phase and epoch, what
+//! is turned while everything runs, and what was counted), `lead` (which daemon leads), `pending`,
+//! `held_back` (marks that are gone and still read), `relays` (which share each relay delivers), `statements`
+//! and `calls` (writing single rows), `lookup` (reading single keys), `standing` (how far the target is
+//! behind, asked by readers), `left` (what a transaction left under its keys), `intents` and `sweep` (strict
+//! writes under way, and what they left), `instances` (leases), `parts` (of a step, as against another
+//! coordinator), `copy`, `some_rows` and `count` (reading rows), `planned` and `progress` (ranges), `imports`
+//! (files of parts for S3), `workers`, `acknowledge` and `budget` (who holds which range, how far it is, and
+//! what all may spend), `together` (what a step asks of all tables at once), `comparisons`,
+//! `comparison_answers` and `comparison_progress` (the same of a comparison that is shared), `sequences`
+//! (ids), `dead_letters`, `probe` (capture is seen to work), `repair` (marks from outside), [`reverse`] (rows
+//! that come back from the target), `unreadable` (marks that are no keys), `strangers` (other roles),
+//! `references`, `journal`, `verdicts`, `full_pass`, `unverified` and `lately` (what was delivered since a
+//! pass, and since a moment), `clock` (whether a stored time is young), `late_requests`, `glance` (whether
+//! anything has happened at all), `load` and `activity` (how busy it is, and each table), `continuity` and
+//! `contradicted` (a step back is noticed), `archive` and `uninstall` (the end).
 
 mod acknowledge;
 mod activity;
@@ -104,7 +105,8 @@ mod url;
 mod verdicts;
 mod workers;
 
-// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
+// above.
 pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use acknowledge::Acknowledged;

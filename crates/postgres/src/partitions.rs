@@ -4,10 +4,11 @@
 //! PostgreSQL clones the capture trigger of the parent to each partition, to a new one before it can hold a
 //! row, and to one that is attached. So a row that is written is captured, whichever name the statement uses,
 //! and a row that moves to another partition is captured as a deletion and an insertion. Three things pass
-//! the triggers. *TRUNCATE of one partition*: its triggers are not cloned, so each partition is given one. *ATTACH
-//! of a table with rows*: all of them are marked. *DETACH and DROP*: the rows are gone without a word. So the
-//! fingerprint names each partition, with the transaction that attached it; one that is not there any more,
-//! or was attached again, stops everything until an operator has said that its rows are deleted.
+//! the triggers. *TRUNCATE of one partition*: its triggers are not cloned, so each partition is given one.
+//! *ATTACH of a table with rows*: all of them are marked. *DETACH and DROP*: the rows are gone without a
+//! word. So the fingerprint names each partition, with the transaction that attached it; one that is not
+//! there any more, or was attached again, stops everything until an operator has said that its rows are
+//! deleted.
 //!
 //! A partition is *known* once the recorded fingerprint names it. Nothing that was read while there was one
 //! that is not known is delivered. 1. A partition is made, and filled. 2. A relay delivers its rows. 3. It is

@@ -34,10 +34,10 @@ impl Source {
     /// Without it an old record would never find a rewrite, and a `VACUUM FULL` of today together with a `SET
     /// STATISTICS` of tomorrow would be taken for one.
     ///
-    /// Where the file of rows is another one, nothing stops, and no comparison from before counts any more. 1.
-    /// `SET UNLOGGED`, for a load. 2. The server crashes, and the table is empty. 3. `SET LOGGED`: no column was
-    /// touched, and no trigger fired. 4. Keys that changed since the full pass agree. In DynamoOnly it is for the
-    /// way back what lost records are: PostgreSQL may lack rows that no feed brings.
+    /// Where the file of rows is another one, nothing stops, and no comparison from before counts any more.
+    /// 1. `SET UNLOGGED`, for a load. 2. The server crashes, and the table is empty. 3. `SET LOGGED`: no
+    /// column was touched, and no trigger fired. 4. Keys that changed since the full pass agree. In
+    /// DynamoOnly it is for the way back what lost records are: PostgreSQL may lack rows that no feed brings.
     ///
     /// # Errors
     /// The driver's; [`Kind::Busy`] where rows of a new partition are locked.

@@ -63,8 +63,8 @@ pub async fn increment_of(connection: &mut PgConnection, sequence: &str) -> Resu
 }
 
 /// Of tables with their sequences, the highest ids that were handed out or are in use, in their order, by one
-/// statement; 0 where there is none. Of a sequence that goes on by more than one, a program may have taken the
-/// whole block that begins with its value.
+/// statement; 0 where there is none. Of a sequence that goes on by more than one, a program may have taken
+/// the whole block that begins with its value.
 ///
 /// # Errors
 /// The driver's.
@@ -106,8 +106,8 @@ pub async fn highest_id_in_use(connection: &mut PgConnection, binding: &TableBin
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.doing(&doing)
 }
 
-/// Makes sure that these sequences hand out nothing up to the number that goes with each, by one statement. Like
-/// every sequence they know no rollback: a gap may stay.
+/// Makes sure that these sequences hand out nothing up to the number that goes with each, by one statement.
+/// Like every sequence they know no rollback: a gap may stay.
 ///
 /// # Errors
 /// The driver's.

@@ -81,7 +81,8 @@ mod verified;
 #[cfg(test)]
 mod tests;
 
-// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate above.
+// A future is compiled where it is polled; in a box, it is compiled here and not once more in each crate
+// above.
 pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use count::{CountReport, DayCounts, TableCount, count};
@@ -89,7 +90,7 @@ pub use evidence::{
     Digests, ExportSeen, LagSample, Manifest, ManifestTable, Percentiles, QueryLatency, SCHEMA_VERSION,
 };
 pub use keys::validate_keys;
-pub use options::{Kept, Sample, Sharing, ValidateOptions};
+pub use options::{Sample, Sharing, ValidateOptions};
 pub use progress::{Progress, ProgressSnapshot, TableProgress};
 pub use quality::{
     DayCount, GroupDifference, Quality, QualityRating, ReferenceCheck, RuleCount, SideQuality, SumCheck,
@@ -97,7 +98,7 @@ pub use quality::{
 };
 pub use report::Report;
 pub use run::validate;
-pub use settings::ValidateSettings;
+pub use settings::{Kept, ValidateSettings};
 pub use shared::{Helped, HelpedTable, help};
 pub use table_report::{Finding, FindingClass, TableReport};
 pub use verdict::{Verdict, decide};

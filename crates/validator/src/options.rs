@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_core::Window;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::ValidateSettings;
+use crate::settings::{Kept, ValidateSettings};
 
 /// What one validation is asked.
 #[derive(Clone, Debug)]
@@ -72,15 +72,6 @@ pub struct Sample {
     pub rows: usize,
     /// Decides which; the same seed takes the same ones while they are there.
     pub seed: i64,
-}
-
-/// Where and how an unfinished run is kept.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    /// A folder; each table has one of its own in it. No other account should be able to write there.
-    pub folder: PathBuf,
-    /// Whether to begin again, whatever an earlier run has left.
-    pub restart: bool,
 }
 
 impl From<ValidateSettings> for ValidateOptions {

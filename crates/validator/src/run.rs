@@ -25,7 +25,8 @@ use crate::verdict::decide;
 /// draws a number before its first reading, by which verdicts are ordered, and writes nothing else: nothing
 /// to the stores, and to Lockstep's own tables only where it is shared. Recording the verdict is the
 /// caller's. All tables are compared at the same time and share the bounds of
-/// [`ValidateSettings::parallel`](crate::ValidateSettings::parallel); memory is bounded by chunks and suspects, not by rows.
+/// [`ValidateSettings::parallel`](crate::ValidateSettings::parallel); memory is bounded by chunks and
+/// suspects, not by rows.
 ///
 /// It never fails: a store that does, a bug that panics, and a cancelled `cancel` all end in a verdict that
 /// is not consistent and says, by table, what was not compared.

@@ -6,8 +6,6 @@ use std::time::Duration;
 use lockstep_core::written::{megabytes, ms, zero_is_none};
 use serde::{Deserialize, Serialize};
 
-use crate::options::Kept;
-
 /// Settings of every validation, as a file has them. What one of them is asked is
 /// [`ValidateOptions`](crate::ValidateOptions).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +37,15 @@ pub struct ValidateSettings {
     pub read_units_per_s_max: Option<u64>,
     /// Folder that an unfinished run is kept in, if its caller has it kept; empty keeps nothing.
     pub folder: PathBuf,
+}
+
+/// Where and how an unfinished run is kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// A folder; each table has one of its own in it. No other account should be able to write there.
+    pub folder: PathBuf,
+    /// Whether to begin again, whatever an earlier run has left.
+    pub restart: bool,
 }
 
 impl ValidateSettings {

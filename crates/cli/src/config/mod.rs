@@ -11,8 +11,6 @@ mod values;
 
 #[cfg(all(test, feature = "sample"))]
 mod tests;
-#[cfg(all(test, feature = "sample"))]
-mod told;
 
 pub use lockstep::config::{
     ConfigError, ENV_PREFIX, FILE, Inputs, Names, Registry, SecretUrl, Setting, TableSections, mask_passwords,

@@ -83,7 +83,8 @@ async fn recapture(migration: &Migration, binding: &TableBinding) -> Result<()> 
     let fingerprint = source.fingerprint(binding).await?;
     let captured =
         source.table_state(binding.name()).await?.map(|state| state.fingerprint).unwrap_or_default();
-    // Values that were rewritten, and rows that went with a partition, are found by the comparison that follows, as is what was not captured.
+    // Values that were rewritten, and rows that went with a partition, are found by the comparison that
+    // follows, as is what was not captured.
     if !matches!(
         Shape::of(&captured, &fingerprint),
         Shape::Rewritten | Shape::Partitions(_) | Shape::Grown(_)

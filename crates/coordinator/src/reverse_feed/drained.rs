@@ -73,7 +73,8 @@ pub async fn drained(migration: &Migration, binding: &TableBinding, within: Dura
 }
 
 /// The same for all tables at once, given their streams, in their order. That each was through at some moment
-/// is not enough: an item of one table that is settled last may drag rows of another along, which was through.
+/// is not enough: an item of one table that is settled last may drag rows of another along, which was
+/// through.
 pub(crate) async fn all_drained(
     migration: &Migration,
     streams: &[TableStream],

@@ -7,8 +7,8 @@
 //! state of that row, or a newer one, at that moment (I1). So v is that row's state or newer, and if the item
 //! still differs from the row, it is drift.
 //!
-//! Two look-ups around one reading of the item would prove less. 1. The key is looked up: row x, not pending. 2.
-//! The row becomes y, and y is delivered. 3. The item is read: y. 4. The row becomes x again, and x is
+//! Two look-ups around one reading of the item would prove less. 1. The key is looked up: row x, not pending.
+//! 2. The row becomes y, and y is delivered. 3. The item is read: y. 4. The row becomes x again, and x is
 //! delivered. 5. The key is looked up: row x, not pending. The same row before and after, never pending,
 //! another item, and no drift at all.
 //!

@@ -1,5 +1,5 @@
-//! Many tables: what is asked inside a pause is asked of all of them at once, and so a pause does not grow with
-//! their number.
+//! Many tables: what is asked inside a pause is asked of all of them at once, and so a pause does not grow
+//! with their number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -136,8 +136,8 @@ impl Many {
     }
 }
 
-/// With 14 tables the pause of the way back was missed on a busy machine, and with 68 that of the way there: each
-/// table was asked some ten things, one after the other. In a pause no statement is run once a table.
+/// With 14 tables the pause of the way back was missed on a busy machine, and with 68 that of the way there:
+/// each table was asked some ten things, one after the other. In a pause no statement is run once a table.
 #[tokio::test]
 async fn many_tables_go_there_and_back_and_a_pause_asks_no_more_than_of_two() {
     let (few, many) = (Many::of(FEW).await, Many::of(MANY).await);

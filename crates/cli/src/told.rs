@@ -9,12 +9,12 @@ use lockstep_integration_logs::IntegrationLogsOptions;
 use crate::cli::Cli;
 use crate::commands::migrate::LIVE_WRITES_PER_S;
 
-const EXAMPLE: &str = include_str!("../../../../config/lockstep.example.toml");
-const GLOSSARY: &str = include_str!("../../../../docs/glossary.md");
-const OPERATE: &str = include_str!("../../../../docs/operate.md");
-const READING: &str = include_str!("../../../../docs/reading.md");
-const REQUIREMENTS: &str = include_str!("../../../../docs/requirements.md");
-const WRITES: &str = include_str!("../../../../docs/writes.md");
+const EXAMPLE: &str = include_str!("../../../config/lockstep.example.toml");
+const GLOSSARY: &str = include_str!("../../../docs/glossary.md");
+const OPERATE: &str = include_str!("../../../docs/operate.md");
+const READING: &str = include_str!("../../../docs/reading.md");
+const REQUIREMENTS: &str = include_str!("../../../docs/requirements.md");
+const WRITES: &str = include_str!("../../../docs/writes.md");
 
 /// The help of a command on one line.
 fn help(command: &str) -> String {
