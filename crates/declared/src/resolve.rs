@@ -2,13 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_core::{
-    ColumnSpec, DELETED_ATTRIBUTE, Index, KeyAttribute, KeyType, PK, SK, TTL_ATTRIBUTE, TargetSchema,
-    VERSION_ATTRIBUTE, WRITERS_ATTRIBUTE,
-};
+use lockstep_core::{ColumnSpec, Index, KeyAttribute, KeyType, SK, TargetSchema};
 use lockstep_postgres::{CatalogColumn, CatalogTable};
-
-use lockstep_template::{Alphabet, Expiry, Template, check};
+use lockstep_template::{Alphabet, Expiry, RESERVED_ATTRIBUTES, Template, check};
 
 use crate::declaration::{Declaration, IndexDeclaration, Projection};
 use crate::kind::{Kind, Read};
@@ -17,9 +13,6 @@ use crate::spec;
 use crate::table::DeclaredTable;
 use crate::unmovable::unmovable;
 
-/// Attributes that no column may be held in.
-pub(crate) const RESERVED: [&str; 6] =
-    [PK, SK, TTL_ATTRIBUTE, VERSION_ATTRIBUTE, DELETED_ATTRIBUTE, WRITERS_ATTRIBUTE];
 /// Most global secondary indexes of a table (DynamoDB Developer Guide, "Quotas").
 const INDEXES_MAX: usize = 20;
 /// Longest name of a table: with what is put before it, below the 63 bytes that PostgreSQL keeps of the name
@@ -272,7 +265,7 @@ impl Resolver<'_> {
                 of_type => of_type,
             };
             let attribute = self.declaration.attributes.get(&column.name).unwrap_or(&column.name);
-            if RESERVED.contains(&attribute.as_str()) {
+            if RESERVED_ATTRIBUTES.contains(&attribute.as_str()) {
                 problems.push(format!(
                     "column `{}` would be held in the attribute `{attribute}`, which is Lockstep's own; write \
                      attributes = {{ {} = \"{}_\" }}",
@@ -472,7 +465,7 @@ impl AttributeNames {
 
     fn take(&mut self, attribute: &str, whose: &str, problems: &mut Problems) {
         // Of a column it was said already, with the rename to write.
-        if !whose.starts_with("column") && RESERVED.contains(&attribute) {
+        if !whose.starts_with("column") && RESERVED_ATTRIBUTES.contains(&attribute) {
             problems.push(format!(
                 "{whose} names the attribute `{attribute}`, which is Lockstep's own; choose another name"
             ));
